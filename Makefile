@@ -1,0 +1,62 @@
+# Every target is one command a person could have typed; the first one that needs it makes .venv.
+PYTHON ?= python3
+CONFIG ?= configs/mt.toml
+ARGS   ?=
+# e.g. make install PIP_ARGS="--index-url <an index with CPU builds of torch>"
+PIP_ARGS ?=
+
+PY   := .venv/bin/python
+DONE := .venv/.installed
+RUN   = $(PY) -m grpo.run --config $(CONFIG)
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT  ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install data train sft grpo eval report bench test test-slow lint clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  CONFIG=$(CONFIG) ARGS=\"key=value ...\" choose another configuration or override a setting"
+
+install: $(DONE)  ## make .venv with the pinned packages (done by every other target on first need)
+
+$(DONE): requirements.txt setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet $(PIP_ARGS) -r requirements.txt
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation $(PIP_ARGS) -e .
+	@touch $(DONE)
+
+data: $(DONE)  ## obtain, clean and split the corpus
+	$(RUN) --stages data $(ARGS)
+
+train: $(DONE)  ## the main job: data, model, warm start, GRPO, evaluation, report
+	$(RUN) $(ARGS)
+
+sft: $(DONE)  ## data, model and the warm start only
+	$(RUN) --stages data,model,sft $(ARGS)
+
+grpo: $(DONE)  ## up to the end of GRPO, without the evaluation
+	$(RUN) --stages data,model,sft,grpo $(ARGS)
+
+eval: $(DONE)  ## evaluate a trained run
+	$(RUN) --stages eval,report $(ARGS)
+
+report: $(DONE)  ## rewrite report.html and report.md from the run folder alone
+	$(RUN) --stages report $(ARGS)
+
+bench: $(DONE)  ## time the sampler, the update and the reward on this machine
+	$(PY) -m benchmarks.run $(ARGS)
+
+test: $(DONE)  ## the test suite without the slow tests
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(DONE)  ## the slow tests
+	$(PY) -m pytest -m slow $(ARGS)
+
+lint: $(DONE)  ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+clean:  ## remove .venv and tool caches; keeps .cache (downloads, models) and runs
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

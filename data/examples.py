@@ -1,0 +1,37 @@
+"""The record every corpus is made of, and its file format: one JSON object a line, UTF-8.
+
+Not a reader of users' files: those may be wrong in many ways and are read by `data.sources.user_file`.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data.cache import atomic_write_text
+
+
+@dataclass(frozen=True)
+class Example:
+    """One source text with its reference text (the human target), where it comes from and on which terms."""
+
+    id: str
+    source: str
+    reference: str
+    origin: str
+    licence: str
+    source_language: str
+    target_language: str
+    task: str = "mt"
+
+
+def read_jsonl(path: Path) -> list[Example]:
+    """Examples of a file written by `write_jsonl`."""
+    with path.open(encoding="utf-8") as file:
+        return [Example(**json.loads(line)) for line in file]
+
+
+def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
+    """Write one JSON object a line; the file appears whole or not at all."""
+    lines = (json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
+    atomic_write_text(path, "".join(lines))

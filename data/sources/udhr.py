@@ -1,0 +1,35 @@
+"""The Universal Declaration of Human Rights: HTML with the same header and thirty articles in every language.
+
+Sections are matched by position and their paragraphs too, where a section has equally many in both languages; a section that does
+not is left out, as nothing else aligns it. Article headings are left out: they are numbers.
+"""
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.sources.origin import Folders, Pair
+
+LANGUAGES = {"bo": "bod", "dz": "dzo"}
+SECTION = re.compile(r"<(header|article)\b[^>]*>(.*?)</\1>", re.DOTALL)
+PARAGRAPH = re.compile(r"<(?:p|li)\b[^>]*>([^<]*)")
+
+
+def read(folders: Folders) -> Iterator[Pair]:
+    """Tibetan and Dzongkha paragraphs with the Chinese ones."""
+    for folder in folders.values():
+        declarations = folder / "package" / "declaration"
+        chinese = sections(declarations / "cmn_hans.html")
+        for language, name in LANGUAGES.items():
+            for section, (ours, theirs) in enumerate(zip(sections(declarations / f"{name}.html"), chinese, strict=False)):
+                if len(ours) == len(theirs):
+                    for row, (source, target) in enumerate(zip(ours, theirs, strict=True)):
+                        yield Pair(f"{language}#{section}.{row}", language, source, target)
+
+
+def sections(path: Path) -> list[list[str]]:
+    """The paragraphs and list items with text, section by section."""
+    content = path.read_text(encoding="utf-8")
+    found = ([html.unescape(text).strip() for text in PARAGRAPH.findall(body)] for _, body in SECTION.findall(content))
+    return [[text for text in texts if text] for texts in found]

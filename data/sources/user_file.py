@@ -1,0 +1,179 @@
+"""The user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
+
+A bad line is told by file, line and reason and does not stop the reader: the caller decides how many are too many. What cannot be
+read as a corpus at all raises InputError.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.clean import clean_text, script_problem
+from data.errors import InputError
+from data.examples import Example
+
+ORIGIN, LICENCE = "user", "the user's own"
+DEFAULT_COLUMNS = ("source", "reference")
+KINDS = "a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
+
+Rejected = tuple[str, str]  # (file:line, reason)
+Fields = Callable[[str], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class UserCorpus:
+    """Where the corpus lies, its languages and the names (or, for TSV, 1-based numbers) of its two columns."""
+
+    location: str
+    source_language: str
+    target_language: str
+    columns: tuple[str, str] = DEFAULT_COLUMNS
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """One file, or the two aligned ones; raises InputError for a missing file or an unknown ending."""
+        names = [self.location] if Path(self.location).expanduser().is_file() else self.location.split(",")
+        paths = tuple(Path(name.strip()).expanduser() for name in names)
+        for path in paths:
+            if not path.is_file():
+                raise InputError(f"data.corpus: {path} is not a file; give 'tibetan', {KINDS}")
+        if len(paths) > 2 or (len(paths) == 1 and _kind(paths[0]) not in {".jsonl", ".tsv"}):
+            raise InputError(f"data.corpus={self.location}: unknown kind of corpus; give 'tibetan', {KINDS}")
+        return paths
+
+
+class BadLineError(ValueError):
+    """Why one line is not a pair; never leaves this module."""
+
+
+def read(corpus: UserCorpus) -> tuple[list[Example], list[Rejected]]:
+    """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
+    examples: list[Example] = []
+    rejected: list[Rejected] = []
+    for place, pair in _pairs(corpus):
+        if isinstance(pair, BadLineError):
+            rejected.append((place, str(pair)))
+            continue
+        source, reference = (clean_text(text) for text in pair)
+        example = Example(place, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
+        reason = _emptiness(example) or script_problem(example)
+        if reason:
+            rejected.append((place, reason))
+        else:
+            examples.append(example)
+    return examples, rejected
+
+
+def _emptiness(example: Example) -> str:
+    return "empty source" if not example.source else "empty reference" if not example.reference else ""
+
+
+def _pairs(corpus: UserCorpus) -> Iterator[tuple[str, tuple[str, str] | BadLineError]]:
+    """(file:line, the two texts or what is wrong with them) for every line."""
+    paths = corpus.paths
+    if len(paths) == 2:
+        yield from _aligned(*paths)
+        return
+    lines = _lines(paths[0])
+    if _kind(paths[0]) == ".jsonl":
+        fields, first = _json_fields(corpus.columns), 0
+    else:
+        fields, first = _table_fields(lines, corpus.columns, paths[0])
+    for number, line in enumerate(lines[first:], start=first + 1):
+        yield f"{paths[0]}:{number}", _attempt(line, fields)
+
+
+def _aligned(source: Path, reference: Path) -> Iterator[tuple[str, tuple[str, str] | BadLineError]]:
+    sources, references = _lines(source), _lines(reference)
+    if len(sources) != len(references):
+        raise InputError(f"{source} has {len(sources)} lines and {reference} has {len(references)}: aligned files need equally many")
+    for number, (line, other) in enumerate(zip(sources, references, strict=True), start=1):
+        try:
+            yield f"{source}:{number}", (_decoded(line), _decoded(other))
+        except BadLineError as error:
+            yield f"{source}:{number}", error
+
+
+def _kind(path: Path) -> str:
+    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a file without their ends; a byte-order mark is taken off."""
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [line.removesuffix(b"\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _attempt(line: bytes, fields: Fields) -> tuple[str, str] | BadLineError:
+    try:
+        return fields(_decoded(line))
+    except BadLineError as error:
+        return error
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadLineError("not UTF-8") from None
+
+
+def _json_fields(columns: tuple[str, str]) -> Fields:
+    def fields(line: str) -> tuple[str, str]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise BadLineError("not JSON") from None
+        if not isinstance(record, dict):
+            raise BadLineError("not a JSON object")
+        return _text(record, columns[0]), _text(record, columns[1])
+
+    return fields
+
+
+def _text(record: dict[str, object], key: str) -> str:
+    if key not in record:
+        raise BadLineError(f"no field {key!r}")
+    text = record[key]
+    if not isinstance(text, str):
+        raise BadLineError(f"field {key!r} is not text")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadLineError(f"field {key!r} has half a surrogate pair")
+    return text
+
+
+def _table_fields(lines: Sequence[bytes], columns: tuple[str, str], path: Path) -> tuple[Fields, int]:
+    """A function that takes the two columns out of a line, and the number of header lines (0 or 1).
+
+    Numbers count from 1; names are looked up in the first line; without a header the default names mean columns 1 and 2.
+    """
+    header = lines[0].decode("utf-8", "replace").split("\t") if lines else []
+    if all(name in header for name in columns):
+        first, second = (header.index(name) for name in columns)
+        return _column_fields(first, second), 1
+    if all(name.isdecimal() and int(name) > 0 for name in columns):
+        return _column_fields(int(columns[0]) - 1, int(columns[1]) - 1), 0
+    if columns == DEFAULT_COLUMNS:
+        return _column_fields(0, 1), 0
+    raise InputError(
+        f"{path}:1: no columns {columns[0]!r} and {columns[1]!r}; data.source_column and data.reference_column take numbers from 1 "
+        f"or names of the first line, which has {header[:8]}"
+    )
+
+
+def _column_fields(first: int, second: int) -> Fields:
+    def fields(line: str) -> tuple[str, str]:
+        cells = line.split("\t")
+        if len(cells) <= max(first, second):
+            raise BadLineError(f"{len(cells)} columns where {max(first, second) + 1} are needed")
+        return cells[first], cells[second]
+
+    return fields

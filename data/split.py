@@ -1,0 +1,119 @@
+"""Four parts of a corpus that share no near-duplicate: warm start, train (the prompts of RL), dev and test.
+
+Two pairs are near-duplicates when their sources or their reference texts are (`data.neighbours`); clusters are the connected
+components of that relation and never cross a border. A random split by row would leak: in catalogues of messages a third of the
+test items have a near neighbour elsewhere.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data.examples import Example
+from data.neighbours import ngrams, similar_pairs
+from data.script import LANGUAGE_SCRIPT, UNSPACED
+
+PARTS = ("warm_start", "train", "dev", "test")
+LARGE_CLUSTER = 50  # anything larger is boilerplate: it trains, it does not test
+SMALL_CLUSTER = 3
+MAX_TEST_SHARE, MAX_DEV_SHARE = 0.2, 0.1  # of the corpus, and for the test minimum of each language
+
+Cluster = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """Wanted sizes in pairs; a small corpus gives at most a fifth to test and a tenth to dev."""
+
+    test: int
+    test_min_per_language: int
+    dev: int
+    warm_start_share: float  # of what is neither test nor dev
+
+    def fitted(self, num_pairs: int) -> "SplitSizes":
+        """The sizes a corpus of `num_pairs` can have."""
+        test, dev = min(self.test, int(MAX_TEST_SHARE * num_pairs)), min(self.dev, int(MAX_DEV_SHARE * num_pairs))
+        return SplitSizes(test, self.test_min_per_language, dev, self.warm_start_share)
+
+
+def near_duplicate_clusters(examples: Sequence[Example], threshold: float) -> list[Cluster]:
+    """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`, each once, in order."""
+    parents = list(range(len(examples)))
+
+    def root(item: int) -> int:
+        while parents[item] != item:
+            parents[item] = parents[parents[item]]
+            item = parents[item]
+        return item
+
+    sources = [ngrams(example.source, ngram_size(example.source_language)) for example in examples]
+    references = [ngrams(example.reference, ngram_size(example.target_language)) for example in examples]
+    for side in (sources, references):
+        for one, other in similar_pairs(side, threshold):
+            parents[root(one)] = root(other)
+    members: dict[int, list[int]] = {}
+    for item in range(len(examples)):
+        members.setdefault(root(item), []).append(item)
+    return [tuple(items) for items in members.values()]
+
+
+def ngram_size(language: str) -> int:
+    """2 characters for scripts without spaces between words, such as Han; 4 otherwise."""
+    return 2 if LANGUAGE_SCRIPT.get(language) in UNSPACED else 4
+
+
+def split(examples: Sequence[Example], clusters: Sequence[Cluster], sizes: SplitSizes, seed: int) -> dict[str, list[Example]]:
+    """Deal whole clusters to the four parts, a pure function of its arguments; each part comes shuffled.
+
+    Test prefers small clusters and takes its minimum of every language first.
+    """
+    shuffled = sorted(clusters)
+    random.Random(f"clusters {seed}").shuffle(shuffled)
+    sizes = sizes.fitted(len(examples))
+    eligible = [cluster for cluster in shuffled if len(cluster) <= LARGE_CLUSTER]
+    eligible.sort(key=lambda cluster: len(cluster) > SMALL_CLUSTER)
+    test = _take_languages(eligible, examples, sizes)
+    test += _take(_without(eligible, test), sizes.test - _total(test))
+    dev = _take(_without(eligible, test), sizes.dev)
+    rest = _without(shuffled, test + dev)
+    warm_start = _take(rest, round(sizes.warm_start_share * _total(rest)))
+    parts = (warm_start, _without(rest, warm_start), dev, test)
+    return {name: _shuffled(part, examples, seed) for name, part in zip(PARTS, parts, strict=True)}
+
+
+def _take_languages(clusters: Sequence[Cluster], examples: Sequence[Example], sizes: SplitSizes) -> list[Cluster]:
+    """Clusters that give the test its minimum of each language, the rarest language first."""
+    counts = Counter(example.source_language for example in examples)
+    taken: list[Cluster] = []
+    for language in sorted(counts, key=lambda name: (counts[name], name)):
+        wanted = min(sizes.test_min_per_language, int(MAX_TEST_SHARE * counts[language]), sizes.test // len(counts))
+        have = sum(examples[item].source_language == language for cluster in taken for item in cluster)
+        own = [cluster for cluster in clusters if all(examples[item].source_language == language for item in cluster)]
+        taken += _take(_without(own, taken), wanted - have)
+    return taken
+
+
+def _take(clusters: Sequence[Cluster], wanted: int) -> list[Cluster]:
+    """Clusters in order, each that still fits, until `wanted` pairs are together or no cluster is left."""
+    taken: list[Cluster] = []
+    for cluster in clusters:
+        if len(cluster) <= wanted:
+            taken.append(cluster)
+            wanted -= len(cluster)
+    return taken
+
+
+def _without(clusters: Sequence[Cluster], taken: Sequence[Cluster]) -> list[Cluster]:
+    gone = set(taken)
+    return [cluster for cluster in clusters if cluster not in gone]
+
+
+def _total(clusters: Sequence[Cluster]) -> int:
+    return sum(len(cluster) for cluster in clusters)
+
+
+def _shuffled(clusters: Sequence[Cluster], examples: Sequence[Example], seed: int) -> list[Example]:
+    items = sorted(item for cluster in clusters for item in cluster)
+    random.Random(f"items {seed}").shuffle(items)
+    return [examples[item] for item in items]

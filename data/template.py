@@ -1,0 +1,50 @@
+"""From an example to token ids and back: the one place that knows how a prompt is worded.
+
+Base models are continued, not addressed: the source text behind its language's name, then the name of the target language, and the
+completion is the text that follows, closed by the end token. Prompt and completion are tokenised apart, so a prompt has the same ids
+whatever comes after it.
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from data.errors import InputError
+from data.examples import Example
+
+LABELS = {"bo": "藏文", "dz": "宗喀文", "zh": "中文", "lzh": "文言文", "en": "英文", "ug": "维吾尔文", "mn": "蒙古文", "kk": "哈萨克文"}
+TEMPLATES = {"mt": "{source_label}：{source}\n{target_label}："}
+TURN_END = "<end_of_turn>"
+
+
+def prompt_text(example: Example) -> str:
+    """The wording of a prompt; a language without a name of its own here goes by its code. Raises InputError for an unknown task."""
+    if example.task not in TEMPLATES:
+        raise InputError(f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(TEMPLATES)}")
+    source_label, target_label = (LABELS.get(code, code) for code in (example.source_language, example.target_language))
+    return TEMPLATES[example.task].format(source_label=source_label, source=example.source, target_label=target_label)
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
+    """Token ids of a prompt, behind the start token where the tokenizer has one."""
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return start + tokenizer.encode(prompt_text(example), add_special_tokens=False)
+
+
+def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a completion and the end token."""
+    return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a completion: the end token and, where the vocabulary has it, the end of a turn."""
+    turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
+    known = isinstance(turn_end, int) and turn_end >= 0 and turn_end != tokenizer.unk_token_id
+    return tuple(dict.fromkeys([tokenizer.eos_token_id, turn_end] if known else [tokenizer.eos_token_id]))
+
+
+def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text before the first stop token, without special tokens and without space at the ends."""
+    stops = set(stop_ids(tokenizer))
+    end = next((position for position, token in enumerate(ids) if int(token) in stops), len(ids))
+    return str(tokenizer.decode([int(token) for token in ids[:end]], skip_special_tokens=True)).strip()

@@ -1,0 +1,74 @@
+"""What a report is made of, before it is HTML, Markdown or console text: every figure is worded once, here nothing is computed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of ready-worded cells; the first column is text, the others are figures."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A finished SVG picture; it exists in HTML only."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One test item: `parts` are (label, language, text), `facts` a line such as the cosines."""
+
+    title: str
+    parts: tuple[tuple[str, str, str], ...]
+    facts: str
+
+
+Block = Text | Table | Figure | Sample
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its blocks; a folded one starts closed in HTML."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    """The whole report: `verdict` is its first paragraph, `gaps` says what is missing from this run."""
+
+    title: str
+    verdict: str
+    gaps: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+def plain_text(table: Table) -> str:
+    """A table for the console: columns aligned, figures to the right, notes below."""
+    lines = [table.header, *table.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
+    aligned = [aligned_line(line, widths) for line in lines]
+    rule = "-" * max(len(line) for line in aligned)
+    return "\n".join([table.title, rule, aligned[0], rule, *aligned[1:], rule, *table.notes])
+
+
+def aligned_line(cells: tuple[str, ...], widths: list[int]) -> str:
+    """The first cell to the left, the others to the right."""
+    figures = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+    return "  ".join([cells[0].ljust(widths[0]), *figures]).rstrip()

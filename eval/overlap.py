@@ -1,0 +1,109 @@
+"""Overlap with the reference text: corpus BLEU, corpus and sentence chrF by sacreBLEU, and the length ratio.
+
+Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). The sufficient statistics of each item are
+exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at once; a test holds
+`bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
+
+Units by target language. Chinese: sacreBLEU's `zh` tokeniser (each Han character a token). Tibetan script: sacreBLEU has no
+tokeniser, and a Tibetan sentence has no spaces, so text is first split into syllables at the tsheg, and at shad and other
+Tibetan marks, then tokenised by 13a; the signature says `tok:tsheg-13a`. Other scripts without spaces: characters. All else: 13a.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from data.script import LANGUAGE_SCRIPT, UNSPACED, count_units
+from eval.significance import Array
+
+TSHEG = re.compile("[\u0f0b\u0f0c]+")
+TIBETAN_MARKS = re.compile("([\u0f01-\u0f0a\u0f0d-\u0f14]+)")
+BLEU_ORDER = 4
+CHRF_ORDER = 6
+CHRF_BETA = 2
+
+
+def split_syllables(text: str) -> str:
+    """Tibetan text with a space for every tsheg and around every shad: two syllables and a shad -> 'a b །'."""
+    return " ".join(TIBETAN_MARKS.sub(r" \1 ", TSHEG.sub(" ", text)).split())
+
+
+def is_tibetan_script(language: str) -> bool:
+    """Whether texts of `language` are counted in syllables."""
+    return LANGUAGE_SCRIPT.get(language) == "Tibt"
+
+
+def prepared(texts: Sequence[str], language: str) -> list[str]:
+    """The texts as sacreBLEU's word tokeniser gets them."""
+    return [split_syllables(text) for text in texts] if is_tibetan_script(language) else list(texts)
+
+
+def bleu_metric(language: str) -> BLEU:
+    """sacreBLEU's BLEU with the tokeniser of a target language."""
+    script = LANGUAGE_SCRIPT.get(language)
+    return BLEU(tokenize="zh" if script == "Hani" else "char" if script in UNSPACED else "13a")
+
+
+def bleu_statistics(outputs: Sequence[str], references: Sequence[str], language: str) -> Array:
+    """(n, 10) per item: output length, reference length, 4 matched and 4 output n-gram counts."""
+    statistics = bleu_metric(language)._extract_corpus_statistics(
+        prepared(outputs, language), [prepared(references, language)]
+    )
+    return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
+
+
+def chrf_statistics(outputs: Sequence[str], references: Sequence[str]) -> Array:
+    """(n, 18) per item: output, reference and matched n-gram counts for character orders 1 to 6."""
+    statistics = CHRF()._extract_corpus_statistics(list(outputs), [list(references)])
+    return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 3 * CHRF_ORDER)
+
+
+def bleu_of_sums(sums: Array) -> Array:
+    """(..., 10) summed statistics -> (...) BLEU in 0..100, with sacreBLEU's `exp` smoothing of empty orders.
+
+    An order without matches counts as 1 / (2**k * total), k counting such orders; an order without n-grams makes BLEU 0.
+    """
+    lengths, reference_lengths = sums[..., 0], sums[..., 1]
+    matched, total = sums[..., 2 : 2 + BLEU_ORDER], sums[..., 2 + BLEU_ORDER :]
+    smoothed = np.where(matched > 0, matched, 0.5 ** np.cumsum(matched == 0, axis=-1))
+    defined = (total > 0).all(axis=-1) & (matched > 0).any(axis=-1)
+    log_precision = np.log(smoothed / np.maximum(total, 1)).mean(axis=-1)
+    brevity = np.minimum(0.0, 1 - reference_lengths / np.maximum(lengths, 1))
+    return np.where(defined, 100 * np.exp(log_precision + brevity), 0.0)
+
+
+def chrf_of_sums(sums: Array) -> Array:
+    """(..., 18) summed statistics -> (...) chrF2 in 0..100: precision and recall averaged over the orders both sides have."""
+    outputs, references, matched = (sums[..., offset::3] for offset in range(3))
+    used = (outputs > 0) & (references > 0)
+    orders = np.maximum(used.sum(axis=-1), 1)
+    precision = np.where(used, matched / np.maximum(outputs, 1), 0.0).sum(axis=-1) / orders
+    recall = np.where(used, matched / np.maximum(references, 1), 0.0).sum(axis=-1) / orders
+    denominator = CHRF_BETA**2 * precision + recall
+    numerator = (1 + CHRF_BETA**2) * precision * recall
+    return 100 * np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def signatures(outputs: Sequence[str], references: Sequence[str], language: str) -> dict[str, str]:
+    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of references)."""
+    bleu, chrf = bleu_metric(language), CHRF()
+    bleu.corpus_score(prepared(outputs, language), [prepared(references, language)])
+    chrf.corpus_score(list(outputs), [list(references)])
+    text = str(bleu.get_signature())
+    if is_tibetan_script(language):
+        text = text.replace("tok:13a", "tok:tsheg-13a")
+    return {"bleu": text, "chrf": str(chrf.get_signature())}
+
+
+def length_units(text: str, language: str) -> int:
+    """Length of a text in the units of its language: Han characters, Tibetan syllables, else words."""
+    return count_units(text, LANGUAGE_SCRIPT.get(language))
+
+
+def length_statistics(outputs: Sequence[str], references: Sequence[str], language: str) -> Array:
+    """(n, 2) per item: units of the output, units of the reference text; the ratio of their sums is the length ratio."""
+    pairs = [(length_units(o, language), length_units(r, language)) for o, r in zip(outputs, references, strict=True)]
+    return np.asarray(pairs, dtype=np.float64).reshape(len(pairs), 2)

@@ -1,0 +1,137 @@
+"""General-competence probes: what the model could do before training that training was not about.
+
+Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters, lower is better; it moves long
+before any accuracy does. Capital cities: the most likely of four ends, by the summed log-probability and by that per character.
+Items and their order are fixed (`eval.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the
+exact McNemar test over questions.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.probe_items import ChoiceItem, Panel, TextItem
+from eval.significance import RESAMPLES, mcnemar, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
+from grpo.logprob import completion_logps
+from grpo.packing import by_budget, pack, row_tokens
+
+BATCH_TOKENS = 2048
+TEXT_PROBES = ("english", "chinese")
+CHOICE_PROBES = ("capitals",)
+
+
+def first_ids(tokenizer: Any) -> list[int]:
+    """What a text is conditioned on when nothing precedes it: the beginning-of-text token, else the end token."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [int(token)]
+    raise ValueError("the tokenizer has neither a beginning-of-text nor an end-of-text token to start a text with")
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text without special tokens."""
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def log_likelihoods(
+    model: Any, contexts: Sequence[list[int]], choices: Sequence[Sequence[list[int]]]
+) -> list[list[float]]:
+    """Summed log-probability (nats) of every choice behind its context; all items have the same number of choices.
+
+    A context runs once for all its choices; items of similar length share a forward pass.
+    """
+    device = next(model.parameters()).device
+    results: list[list[float]] = [[] for _ in contexts]
+    lengths = [row_tokens(context, group) for context, group in zip(contexts, choices, strict=True)]
+    with torch.inference_mode():
+        for batch in by_budget(lengths, BATCH_TOKENS):
+            group_size = len(choices[batch[0]])
+            packed = pack([contexts[i] for i in batch], [ids for i in batch for ids in choices[i]], group_size)
+            sums = completion_logps(model, packed.to(device)).logps.double().sum(dim=1).view(len(batch), group_size)
+            for i, values in zip(batch, sums.tolist(), strict=True):
+                results[i] = values
+    return results
+
+
+def bits_per_character(model: Any, tokenizer: Any, items: Sequence[TextItem]) -> dict[str, Any]:
+    """Bits of each text and over all of them: -sum log p / ln 2 / characters."""
+    scores = log_likelihoods(
+        model, [first_ids(tokenizer)] * len(items), [[text_ids(tokenizer, item.text)] for item in items]
+    )
+    bits = [-score[0] / math.log(2) for score in scores]
+    rows = [
+        {"id": item.id, "bits": value, "characters": len(item.text)} for item, value in zip(items, bits, strict=True)
+    ]
+    characters = sum(len(item.text) for item in items)
+    return {"n": len(items), "characters": characters, "bits_per_character": sum(bits) / characters, "items": rows}
+
+
+def choice_accuracy(model: Any, tokenizer: Any, items: Sequence[ChoiceItem]) -> dict[str, Any]:
+    """Share of items whose right choice is the likeliest, summed and per character, with Wilson intervals."""
+    contexts = [first_ids(tokenizer) + text_ids(tokenizer, item.context) for item in items]
+    scores = log_likelihoods(
+        model, contexts, [[text_ids(tokenizer, choice) for choice in item.choices] for item in items]
+    )
+    rows = [answered(item, values) for item, values in zip(items, scores, strict=True)]
+    right, right_per_character = (sum(row[key] for row in rows) for key in ("right", "right_per_character"))
+    return {
+        "n": len(rows),
+        "chance": sum(1 / len(item.choices) for item in items) / len(items),
+        "accuracy": right / len(rows),
+        "accuracy_interval": wilson_interval(right, len(rows)),
+        "accuracy_per_character": right_per_character / len(rows),
+        "accuracy_per_character_interval": wilson_interval(right_per_character, len(rows)),
+        "items": rows,
+    }
+
+
+def answered(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
+    """Whether the likeliest choice is the right one, by both scores; the first of equals counts as chosen."""
+    per_character = [score / len(choice.strip()) for score, choice in zip(scores, item.choices, strict=True)]
+    return {
+        "id": item.id,
+        "right": int(np.argmax(scores)) == item.answer,
+        "right_per_character": int(np.argmax(per_character)) == item.answer,
+    }
+
+
+def run_probes(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
+    """The whole panel for one model, with item-level results and the seconds it took."""
+    start = time.perf_counter()
+    results = {
+        "english": bits_per_character(model, tokenizer, panel.english),
+        "chinese": bits_per_character(model, tokenizer, panel.chinese),
+        "capitals": choice_accuracy(model, tokenizer, panel.capitals),
+    }
+    return {**results, "seconds": time.perf_counter() - start}
+
+
+def paired(before: dict[str, Any], after: dict[str, Any], *keys: str) -> Iterator[tuple[list[Any], list[Any]]]:
+    """For each key the values of both runs item by item; raises ValueError if the items differ."""
+    if [row["id"] for row in before["items"]] != [row["id"] for row in after["items"]]:
+        raise ValueError("the two probe results are of different items; run both panels again")
+    for key in keys:
+        yield [row[key] for row in before["items"]], [row[key] for row in after["items"]]
+
+
+def compare_probes(
+    before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """Change of each probe: bits per character with a bootstrap interval, accuracies with McNemar's exact test."""
+    changes: dict[str, Any] = {}
+    for name in TEXT_PROBES:
+        columns = list(paired(before[name], after[name], "bits", "characters"))
+        first, second = (np.asarray([column[side] for column in columns], dtype=np.float64).T for side in (0, 1))
+        counts = resample_counts(len(first), np.random.default_rng(seed), resamples)
+        changes[name] = asdict(paired_bootstrap(first, second, ratio_of_sums, counts))
+    for name in CHOICE_PROBES:
+        for key, metric in (("right", "accuracy"), ("right_per_character", "accuracy_per_character")):
+            ((first_right, second_right),) = paired(before[name], after[name], key)
+            difference = after[name][metric] - before[name][metric]
+            changes[f"{name}_{metric}"] = {"difference": difference, **asdict(mcnemar(first_right, second_right))}
+    return changes

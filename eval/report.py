@@ -1,0 +1,175 @@
+"""The report of a run: report.html, report.md and summary.json, made from the run folder alone, without a model or an accelerator.
+
+What a run does not have (no GRPO stage, no evaluation) is said at the top and left out below.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data.cache import atomic_write_text
+from data.errors import InputError
+from eval.blocks import Block, Document, Section, Table, Text, plain_text
+from eval.corpus_tables import corpus_tables
+from eval.plots import curves
+from eval.report_html import html_page
+from eval.report_markdown import markdown
+from eval.report_tables import (
+    difference_table,
+    key_value_table,
+    overall_table,
+    phase_seconds,
+    probe_table,
+    slice_table,
+    time_table,
+    training_table,
+)
+from eval.run_folder import SYSTEMS, RunFolder, read_run
+from eval.samples import samples
+from eval.verdict import verdict
+from eval.wording import SYSTEM_LABELS
+
+
+def write_report(run: Path) -> tuple[Path, Path, Path]:
+    """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run folder."""
+    with damage_named(run):
+        contents = read_run(run)
+        document = build(contents)
+        figures = json.dumps(summary(contents), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    paths = run / "report.html", run / "report.md", run / "summary.json"
+    for path, text in zip(paths, (html_page(document), markdown(document), figures), strict=True):
+        atomic_write_text(path, text)
+    return paths
+
+
+def result_table(run: Path) -> str:
+    """The results as plain text for the console: the report's own figures and verdict."""
+    with damage_named(run):
+        contents = read_run(run)
+        tables = [
+            *result_tables(contents)[:1],
+            difference_table(contents, "warm_start", "grpo", ("all",)),
+            probe_table(contents),
+        ]
+        return "\n\n".join([*(plain_text(table) for table in tables if table is not None), verdict(contents)])
+
+
+@contextmanager
+def damage_named(run: Path) -> Iterator[None]:
+    """Whatever is missing or of the wrong kind inside a part of the run folder is damage to that folder, and said so."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{run}: a part of this run folder is damaged ({what}); run the evaluation again") from error
+
+
+def result_tables(run: RunFolder) -> list[Table]:
+    """Overall, per language, per origin."""
+    if not run.systems:
+        return []
+    return [
+        overall_table(run),
+        slice_table(run, "By source language", origins=False),
+        slice_table(run, "By origin", origins=True),
+    ]
+
+
+def build(run: RunFolder) -> Document:
+    """The whole report as a document."""
+    sections = (
+        Section("Results", tuple(result_tables(run))),
+        Section("GRPO minus warm start", present([difference_table(run, "warm_start", "grpo")])),
+        Section("General competence", present([probe_table(run)])),
+        Section("Training curves", tuple(curves(run))),
+        Section("Training figures", training_tables(run)),
+        Section("Samples", sample_blocks(run)),
+        Section("Corpus", tuple(corpus_tables(run.corpus))),
+        Section("Time and memory", present([time_table(run)])),
+        Section("Configuration", present([key_value_table("Settings of this run", run.config)]), folded=True),
+        Section("Environment", present([key_value_table("Machine and versions", run.environment)]), folded=True),
+    )
+    return Document(
+        f"Run {run.path.resolve().name}",
+        verdict(run),
+        gaps(run),
+        tuple(section for section in sections if section.blocks),
+    )
+
+
+def present(tables: Sequence[Table | None]) -> tuple[Block, ...]:
+    """The tables that exist and have rows."""
+    return tuple(table for table in tables if table is not None and table.rows)
+
+
+def training_tables(run: RunFolder) -> tuple[Block, ...]:
+    """Start and end of every logged metric."""
+    stages = (("Warm start (SFT)", run.sft), ("GRPO", run.grpo))
+    return present([training_table(title, rows) for title, rows in stages if rows])
+
+
+def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
+    """Each group of samples behind a line that says what it is."""
+    blocks: list[Block] = []
+    for title, group in samples(run):
+        blocks += [Text(f"{title}: {len(group)}"), *group]
+    return tuple(blocks)
+
+
+def gaps(run: RunFolder) -> tuple[str, ...]:
+    """What this run does not have, one sentence each."""
+    stages = (("warm start (SFT)", run.sft), ("GRPO", run.grpo))
+    said = [
+        f"No {name} metrics: this stage did not run, or its metrics are missing." for name, rows in stages if not rows
+    ]
+    missing = [SYSTEM_LABELS[name] for name in SYSTEMS if name not in run.systems]
+    if missing:
+        said.append(f"Not evaluated: {', '.join(missing)}.")
+    if run.pair("warm_start", "grpo") is None:
+        said.append("GRPO was not compared with the warm start.")
+    if not any("probes" in system for system in run.systems.values()):
+        said.append("No general-competence probes.")
+    for name in ("corpus", "environment", "timings"):
+        if not getattr(run, name):
+            said.append(f"No {name}.json.")
+    return tuple(said)
+
+
+def summary(run: RunFolder) -> dict[str, Any]:
+    """The figures of the report for a program: full precision, no items."""
+    probes = {name: without_items(system["probes"]) for name, system in run.systems.items() if "probes" in system}
+    return {
+        "verdict": verdict(run),
+        "gaps": gaps(run),
+        "metrics": {name: system["metrics"] for name, system in run.systems.items()},
+        "signatures": {name: system["signatures"] for name, system in run.systems.items()},
+        "comparison": run.comparison,
+        "probes": probes,
+        "training": {
+            "sft_steps": len(run.sft),
+            "grpo_steps": len(run.grpo),
+            "last_sft": last(run.sft),
+            "last_grpo": last(run.grpo),
+        },
+        "phase_seconds": {"sft": phase_seconds(run.sft), "grpo": phase_seconds(run.grpo)},
+        "timings": run.timings,
+    }
+
+
+def without_items(probes: dict[str, Any]) -> dict[str, Any]:
+    """Probe results without their item lists."""
+    return {
+        name: {key: value for key, value in result.items() if key != "items"} if isinstance(result, dict) else result
+        for name, result in probes.items()
+    }
+
+
+def last(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last logged row of a stage; null where a value is no finite number."""
+    row = rows[-1] if rows else {}
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

@@ -1,0 +1,204 @@
+"""The tables of the report, each a function of the run folder's contents."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eval.blocks import Table
+from eval.run_folder import Json, RunFolder
+from eval.wording import ABSENT, METRICS, PROBES, SYSTEM_LABELS, Metric, direction, duration, plain_number
+
+RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
+COSINE_NOTE = (
+    "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
+    "chrF and BLEU were not. Length ratio: units of the outputs / units of the reference texts."
+)
+
+
+def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """n and every metric, worded."""
+    return (plain_number(metrics["n"]), *(metric.value(metrics[metric.key]) for metric in METRICS))
+
+
+def signature_notes(run: RunFolder) -> tuple[str, ...]:
+    """How the numbers were made; one line a metric, by system only where systems differ."""
+    notes = []
+    for key in ("cosine", "chrf", "bleu"):
+        signatures = {name: system["signatures"][key] for name, system in run.systems.items()}
+        if len(set(signatures.values())) == 1:
+            notes.append(f"{key}: {next(iter(signatures.values()))}")
+        else:
+            notes += [f"{key} of {name}: {signature}" for name, signature in signatures.items()]
+    return tuple(notes)
+
+
+def overall_table(run: RunFolder) -> Table:
+    """One row for each evaluated system over the whole test set."""
+    rows = tuple((SYSTEM_LABELS[name], *result_cells(system["metrics"]["all"])) for name, system in run.systems.items())
+    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *signature_notes(run)))
+
+
+def slice_names(run: RunFolder, origins: bool) -> list[str]:
+    """The languages, or the origins, that any system was evaluated on."""
+    names = {name for system in run.systems.values() for name in system["metrics"] if name != "all"}
+    return sorted(name for name in names if name.startswith("origin:") == origins)
+
+
+def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
+    """Every system on every language, or on every origin."""
+    rows = tuple(
+        (f"{name.removeprefix('origin:')}: {SYSTEM_LABELS[key]}", *result_cells(system["metrics"][name]))
+        for name in slice_names(run, origins)
+        for key, system in run.systems.items()
+        if name in system["metrics"]
+    )
+    return Table(title, RESULT_HEADER, rows)
+
+
+def difference_table(run: RunFolder, before: str, after: str, places: Sequence[str] = ()) -> Table | None:
+    """after - before with 95 % intervals, for `places` or else overall, per language and per origin; None if not computed."""
+    pair = run.pair(before, after)
+    if pair is None:
+        return None
+    header = (
+        "Test items",
+        "n",
+        "Metric",
+        "Before",
+        "After",
+        "Change",
+        "95 % interval",
+        "p(change \u2264 0)",
+        "Reading",
+    )
+    chosen = {name: differences for name, differences in pair["slices"].items() if not places or name in places}
+    rows = tuple(
+        difference_cells(name, metric, differences[metric.key])
+        for name, differences in chosen.items()
+        for metric in METRICS
+    )
+    note = (
+        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
+        "corpus metrics recomputed for each resample. No correction for the number of comparisons."
+    )
+    return Table(f"{SYSTEM_LABELS[after]} minus {SYSTEM_LABELS[before]}", header, rows, (note,))
+
+
+def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
+    """One row of the table of differences."""
+    reading = {1: "higher", 0: "includes 0", -1: "lower"}[direction(row)]
+    values = (metric.value(row["before"]), metric.value(row["after"]), metric.change(row["difference"]))
+    interval = metric.interval(row["low"], row["high"])
+    return (
+        place.removeprefix("origin:"),
+        plain_number(row["n"]),
+        metric.label,
+        *values,
+        interval,
+        f"{row['p_not_greater']:.3f}",
+        reading,
+    )
+
+
+def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
+    """The figure and n of each row of the probe table."""
+    texts = {name: (probes[name]["bits_per_character"], probes[name]["n"]) for name in ("english", "chinese")}
+    keys = ("accuracy", "accuracy_per_character")
+    return texts | {f"capitals_{key}": (probes["capitals"][key], probes["capitals"]["n"]) for key in keys}
+
+
+def probe_table(run: RunFolder) -> Table | None:
+    """General competence of every probed system, and the changes against the untouched model and the warm start."""
+    probed = {name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system}
+    if not probed:
+        return None
+    pairs = [pair for pair in run.comparison.get("pairs", ()) if pair["probes"]]
+    short = {"untouched": "untouched", "warm_start": "warm start", "grpo": "GRPO"}
+    changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
+    header = ("Probe", "n", *(SYSTEM_LABELS[name] for name in probed), *changed)
+    rows = []
+    for key, label, metric in PROBES:
+        values = [values[key] for values in probed.values()]
+        changes = (probe_change(pair["probes"][key], metric) for pair in pairs)
+        rows.append((label, plain_number(values[0][1]), *(metric.value(value) for value, _ in values), *changes))
+    capitals = next(system["probes"]["capitals"] for system in run.systems.values() if "probes" in system)
+    note = (
+        "Texts: change with 95 % interval (paired bootstrap over texts). "
+        f"Capitals: four choices, chance {100 * capitals['chance']:.0f} %, exact McNemar test."
+    )
+    return Table("General competence before and after", header, tuple(rows), (note,))
+
+
+def probe_change(change: Json, metric: Metric) -> str:
+    """The change of one probe with what says whether to believe it."""
+    if "p_value" in change:
+        return f"{metric.change(change['difference'])} (p = {change['p_value']:.2g})"
+    return f"{metric.change(change['difference'])} ({metric.interval(change['low'], change['high'])})"
+
+
+def finite_series(rows: Sequence[Json], key: str) -> tuple[list[int], list[float]]:
+    """(steps, values) of a metric where it is a finite number."""
+    pairs = [(row["step"], float(row[key])) for row in rows if is_number(row.get(key)) and math.isfinite(row[key])]
+    return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def is_number(value: Any) -> bool:
+    """A JSON number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def training_table(title: str, rows: Sequence[Json]) -> Table:
+    """Each logged metric at the start and at the end of a stage: means over the first and the last tenth of its steps."""
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("stage", "step", "seconds")]
+    cells = []
+    for key in keys:
+        _, values = finite_series(rows, key)
+        if values:
+            tenth = max(1, len(values) // 10)
+            summary = (sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth, min(values), max(values))
+            cells.append((key, *map(plain_number, summary)))
+    note = f"{len(rows)} steps; start and end are means over the first and the last tenth of them."
+    return Table(title, ("Metric", "Start", "End", "Lowest", "Highest"), tuple(cells), (note,))
+
+
+def time_table(run: RunFolder) -> Table:
+    """Seconds of each stage, and inside training of each phase."""
+    rows = [(name, duration(seconds), ABSENT) for name, seconds in run.timings.get("stages", {}).items()]
+    for stage, steps in (("sft", run.sft), ("grpo", run.grpo)):
+        for phase, total in phase_seconds(steps).items():
+            rows.append(
+                (
+                    f"{stage}: {'all phases' if phase == 'step' else phase}",
+                    duration(total),
+                    duration(total / len(steps)),
+                )
+            )
+    memory = run.timings.get("peak_memory_bytes")
+    notes = () if memory is None else (f"Peak memory: {memory / 2**30:.2f} GiB",)
+    return Table("Time", ("Stage or phase", "Total", "Per step"), tuple(rows), notes)
+
+
+def phase_seconds(rows: Sequence[Json]) -> dict[str, float]:
+    """Total seconds of each phase over the steps of a stage."""
+    totals: dict[str, float] = {}
+    for row in rows:
+        for phase, seconds in row.get("seconds", {}).items():
+            totals[phase] = totals.get(phase, 0.0) + seconds
+    return totals
+
+
+def flattened(document: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (dotted key, value) rows; lists of plain values stay on one row."""
+    if isinstance(document, dict) and document:
+        for key, value in document.items():
+            yield from flattened(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(document, list) and any(isinstance(value, dict | list) for value in document):
+        for index, value in enumerate(document):
+            yield from flattened(value, f"{prefix}[{index}]")
+    else:
+        yield prefix, ABSENT if document in ({}, []) else plain_number(document)
+
+
+def key_value_table(title: str, document: Json) -> Table:
+    """Any JSON object as a two-column table."""
+    return Table(title, ("Key", "Value"), tuple(flattened(document)))

@@ -1,0 +1,104 @@
+"""How sure a difference is: paired bootstrap, exact McNemar test, Wilson interval.
+
+Not here: what is compared (`eval.systems`, `eval.probes`). Ideas: paired bootstrap resampling of test items as in Koehn,
+"Statistical Significance Tests for Machine Translation Evaluation" (EMNLP 2004); McNemar, Psychometrika 12 (1947), in its exact
+binomial form; Wilson, JASA 22 (1927).
+
+One routine serves means and corpus metrics alike: every item brings a row of sufficient statistics, a resample is a weighted
+sum of rows, and a `score` function turns sums into the metric. A mean is the special case with statistics (value, 1).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Score = Callable[[Array], Array]
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Difference:
+    """after - before with its percentile interval; `p_not_greater` is the share of resamples with a difference <= 0."""
+
+    before: float
+    after: float
+    difference: float
+    low: float
+    high: float
+    p_not_greater: float
+    n: int
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Items only the second (`gained`) or only the first (`lost`) got right, and the exact two-sided p-value."""
+
+    gained: int
+    lost: int
+    p_value: float
+    n: int
+
+
+def mean_statistics(values: Sequence[float] | Array) -> Array:
+    """(n,) values -> (n, 2) rows (value, 1), whose sums `ratio_of_sums` turns into the mean."""
+    column = np.asarray(values, dtype=np.float64)
+    return np.stack([column, np.ones_like(column)], axis=1)
+
+
+def ratio_of_sums(sums: Array) -> Array:
+    """(..., 2) sums -> (...) first / second; 0 where the second is 0."""
+    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros_like(sums[..., 0]), where=sums[..., 1] != 0)
+
+
+def resample_counts(n: int, generator: np.random.Generator, resamples: int = RESAMPLES) -> Array:
+    """(resamples, n): how often each of n items is drawn in each resample with replacement."""
+    if n < 1:
+        raise ValueError("a bootstrap needs at least one item")
+    return generator.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
+
+
+def paired_bootstrap(before: Array, after: Array, score: Score, counts: Array) -> Difference:
+    """Difference of a metric between two systems on the same items.
+
+    `before`, `after`: (n, k) sufficient statistics, row i of both from item i. `score`: (..., k) sums -> (...) metric.
+    `counts`: (resamples, n) from `resample_counts`; passing it in lets several metrics share one set of resamples.
+    """
+    if before.shape != after.shape or counts.shape[1] != len(before):
+        raise ValueError(
+            f"statistics {before.shape} and {after.shape} and counts {counts.shape} do not belong to the same items"
+        )
+    start, end = float(score(before.sum(axis=0))), float(score(after.sum(axis=0)))
+    resampled = score(counts @ after) - score(counts @ before)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return Difference(start, end, end - start, float(low), float(high), float(np.mean(resampled <= 0)), len(before))
+
+
+def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Interval of a share: 8 of 10 -> (0.490, 0.943). No items -> (0, 1)."""
+    if n == 0:
+        return 0.0, 1.0
+    share, spread = successes / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
+    """Exact two-sided McNemar test: under no change each discordant item falls either way like a coin.
+
+    1 gained and 9 lost: p = 2 * (C(10, 0) + C(10, 1)) / 2**10 = 0.0215.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"McNemar needs the same items twice, got {len(before)} and {len(after)}")
+    gained = sum(b and not a for a, b in zip(before, after, strict=True))
+    lost = sum(a and not b for a, b in zip(before, after, strict=True))
+    discordant = gained + lost
+    tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
+    return McNemar(gained, lost, min(1.0, 2 * tail / 2**discordant), len(before))

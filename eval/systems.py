@@ -1,0 +1,169 @@
+"""One system's outputs on the test set -> its figures; two systems' figures -> their difference with intervals.
+
+Results are plain dictionaries, written as JSON to `eval/<system>.json` and `eval/comparison.json` of a run folder and read back
+by the report. Items are sorted by id before anything is computed, so the order of a test set changes no number.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.cache import atomic_write_text
+from data.examples import Example
+from eval import overlap
+from eval.probes import compare_probes
+from eval.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
+from eval.similarity import Embed, cosines
+
+SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo")
+PAIRS = (("warm_start", "grpo"), ("translation_memory", "grpo"), ("untouched", "grpo"), ("untouched", "warm_start"))
+SCORES: dict[str, Score] = {
+    "cosine": ratio_of_sums,
+    "chrf": overlap.chrf_of_sums,
+    "bleu": overlap.bleu_of_sums,
+    "consistent_share": ratio_of_sums,
+    "length_ratio": ratio_of_sums,
+    "empty_share": ratio_of_sums,
+}
+Items = Sequence[dict[str, Any]]
+
+
+def evaluate_system(
+    name: str,
+    examples: Sequence[Example],
+    outputs: Sequence[str],
+    *,
+    embed: Embed,
+    is_consistent: Callable[[str], bool],
+    encoder: str,
+) -> dict[str, Any]:
+    """Score the outputs of one system. `encoder` describes the encoder behind `embed`, for the signature of the cosine.
+
+    Raises ValueError for a wrong number of outputs, no examples, or examples of several target languages.
+    """
+    language = only_language(name, examples, outputs)
+    ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
+    examples, outputs = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+    references = [example.reference for example in examples]
+    scored = zip(
+        examples, outputs, cosines(outputs, references, embed), sentence_chrf(outputs, references), strict=True
+    )
+    items = [
+        item_record(example, output, cosine, chrf, is_consistent(output)) for example, output, cosine, chrf in scored
+    ]
+    return {
+        "system": name,
+        "target_language": language,
+        "signatures": {"cosine": f"encoder:{encoder}", **overlap.signatures(outputs, references, language)},
+        "metrics": {key: metrics([items[i] for i in rows], language) for key, rows in slices(items).items()},
+        "items": items,
+    }
+
+
+def only_language(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> str:
+    """The target language of all examples; ValueError if there is not exactly one, or not one output an example."""
+    languages = sorted({example.target_language for example in examples})
+    if len(examples) != len(outputs):
+        raise ValueError(f"{name}: {len(outputs)} outputs for {len(examples)} examples; give one each")
+    if len(languages) != 1:
+        raise ValueError(f"{name}: target languages {languages}; evaluate a test set of one target language")
+    return languages[0]
+
+
+def sentence_chrf(outputs: Sequence[str], references: Sequence[str]) -> list[float]:
+    """chrF of each output alone."""
+    return list(map(float, overlap.chrf_of_sums(overlap.chrf_statistics(outputs, references))))
+
+
+def item_record(example: Example, output: str, cosine: float, chrf: float, consistent: bool) -> dict[str, Any]:
+    """What is kept of one item; `length_ratio` is null for a reference text without a unit of its language."""
+    units = overlap.length_units(example.reference, example.target_language)
+    ratio = overlap.length_units(output, example.target_language) / units if units else None
+    about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
+    return {**about, "output": output, "cosine": cosine, "chrf": chrf, "consistent": consistent, "length_ratio": ratio}
+
+
+def slices(items: Items) -> dict[str, list[int]]:
+    """Row numbers of `all`, of each source language (`bo`) and of each origin (`origin:mediawiki`)."""
+    groups: dict[str, list[int]] = {"all": list(range(len(items)))}
+    for prefix, key in (("", "source_language"), ("origin:", "origin")):
+        for value in sorted({item[key] for item in items}):
+            groups[f"{prefix}{value}"] = [row for row, item in enumerate(items) if item[key] == value]
+    return groups
+
+
+def statistics(items: Items, language: str) -> dict[str, Array]:
+    """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`."""
+    outputs, references = [item["output"] for item in items], [item["reference"] for item in items]
+    return {
+        "cosine": mean_statistics([item["cosine"] for item in items]),
+        "chrf": overlap.chrf_statistics(outputs, references),
+        "bleu": overlap.bleu_statistics(outputs, references, language),
+        "consistent_share": mean_statistics([item["consistent"] for item in items]),
+        "length_ratio": overlap.length_statistics(outputs, references, language),
+        "empty_share": mean_statistics([not output.strip() for output in outputs]),
+    }
+
+
+def metrics(items: Items, language: str) -> dict[str, float]:
+    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the rest."""
+    rows = statistics(items, language)
+    return {"n": len(items), **{name: float(score(rows[name].sum(axis=0))) for name, score in SCORES.items()}}
+
+
+def compare_systems(
+    before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """after - before of every metric, overall, per language and per origin, and of the probes where both have them."""
+    ids = [[item["id"] for item in system["items"]] for system in (before, after)]
+    if ids[0] != ids[1]:
+        raise ValueError(
+            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both again"
+        )
+    first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
+    differences: dict[str, dict[str, Any]] = {}
+    for key, rows in slices(before["items"]).items():
+        counts = resample_counts(len(rows), np.random.default_rng(seed), resamples)
+        differences[key] = {
+            name: asdict(paired_bootstrap(first[name][rows], second[name][rows], score, counts))
+            for name, score in SCORES.items()
+        }
+    both = "probes" in before and "probes" in after
+    probes = compare_probes(before["probes"], after["probes"], seed, resamples) if both else None
+    return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
+
+
+def write_system(run: Path, system: dict[str, Any]) -> None:
+    """Write `eval/<system>.json` of a run folder."""
+    write_json(run / "eval" / f"{system['system']}.json", system)
+
+
+def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Compare the systems found in a run folder pair by pair and write `eval/comparison.json`."""
+    found = {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name in SYSTEMS
+        if (path := run / "eval" / f"{name}.json").exists()
+    }
+    pairs = [
+        compare_systems(found[before], found[after], seed, resamples)
+        for before, after in PAIRS
+        if before in found and after in found
+    ]
+    comparison = {
+        "method": "paired bootstrap, 95 % percentile interval",
+        "resamples": resamples,
+        "seed": seed,
+        "pairs": pairs,
+    }
+    write_json(run / "eval" / "comparison.json", comparison)
+    return comparison
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write readable UTF-8 JSON atomically; NaN is refused."""
+    atomic_write_text(path, json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,79 @@
+"""The report's first paragraph, worded from the figures and their intervals; it knows no result in advance."""
+
+from typing import Any
+
+from eval.run_folder import Json, RunFolder
+from eval.wording import METRICS, PROBES, SYSTEM_LABELS, Metric, direction
+
+MAIN_METRICS = ("cosine", "chrf", "bleu", "consistent_share")
+
+
+def verdict(run: RunFolder) -> str:
+    """One paragraph: GRPO against the warm start, against the translation memory, and what it cost elsewhere."""
+    main = run.pair("warm_start", "grpo")
+    if main is None:
+        return " ".join([no_comparison(run), *tax_sentences(run, "warm_start")])
+    sentences = [headline(main["slices"]["all"]["cosine"]), *change_sentences(main["slices"]["all"])]
+    memory = run.pair("translation_memory", "grpo")
+    if memory is not None:
+        sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
+    return " ".join([*sentences, *tax_sentences(run, "grpo")])
+
+
+def no_comparison(run: RunFolder) -> str:
+    """What can be said when GRPO cannot be set against the warm start."""
+    evaluated = ", ".join(SYSTEM_LABELS[name] for name in run.systems) or "nothing"
+    return f"No verdict on GRPO: this run holds no comparison of GRPO with the warm start (evaluated: {evaluated})."
+
+
+def headline(cosine: Json) -> str:
+    """The answer to the question of the run, by the interval of the cosine's difference."""
+    words = {
+        1: "GRPO brought the outputs closer in meaning to the reference texts than the warm start did",
+        0: "GRPO made no clear difference in meaning to the warm start: the 95 % interval of the cosine's change includes 0",
+        -1: "GRPO took the outputs further in meaning from the reference texts than the warm start did",
+    }
+    return f"{words[direction(cosine)]} (n = {cosine['n']})."
+
+
+def change_sentences(differences: Json) -> list[str]:
+    """One sentence for each of the main metrics."""
+    return [change_sentence(metric, differences[metric.key]) for metric in METRICS if metric.key in MAIN_METRICS]
+
+
+def change_sentence(metric: Metric, difference: Json) -> str:
+    """'chrF rose from 24.10 to 25.31 (+1.21, 95 % interval +0.40 to +2.02).'"""
+    verb = {1: "rose", 0: "did not clearly change:", -1: "fell"}[direction(difference)]
+    values = f"from {metric.value(difference['before'])} to {metric.value(difference['after'])}"
+    return f"{metric.label} {verb} {values} ({spread(metric, difference)})."
+
+
+def spread(metric: Metric, difference: Json) -> str:
+    """'+1.21, 95 % interval +0.40 to +2.02', and a remark when the interval includes 0."""
+    remark = "" if direction(difference) else ", which includes 0"
+    return f"{metric.change(difference['difference'])}, 95 % interval {metric.interval(difference['low'], difference['high'])}{remark}"
+
+
+def memory_sentence(chrf: Json) -> str:
+    """Whether the trained model is better than a look-up in the training data."""
+    metric = next(metric for metric in METRICS if metric.key == "chrf")
+    words = {1: "beats", 0: "is not clearly different from", -1: "stays behind"}
+    return f"In chrF it {words[direction(chrf)]} the translation memory, a look-up of the nearest training source ({spread(metric, chrf)})."
+
+
+def tax_sentences(run: RunFolder, system: str) -> list[str]:
+    """What training cost in general competence, against the untouched model."""
+    pair = run.pair("untouched", system)
+    if pair is None or not pair["probes"]:
+        return []
+    parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in PROBES[:3]]
+    return [f"General competence, {SYSTEM_LABELS[system]} against the untouched model: {'; '.join(parts)}."]
+
+
+def probe_clause(label: str, metric: Metric, change: dict[str, Any]) -> str:
+    """'English news text, bits per character +0.012, 95 % interval ...' or '... -0.8 pp (3 gained, 5 lost, McNemar p = 0.73)'."""
+    if "p_value" in change:
+        clear = "" if change["p_value"] < 0.05 else ", no clear change"
+        counts = f"{change['gained']} gained, {change['lost']} lost, McNemar p = {change['p_value']:.2g}"
+        return f"{label} {metric.change(change['difference'])} ({counts}{clear})"
+    return f"{label} {spread(metric, change)}"

@@ -1,0 +1,93 @@
+"""How figures are written and when a change counts as one: the single place for digits, signs and words of the report."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SYSTEM_LABELS = {
+    "untouched": "Untouched model",
+    "translation_memory": "Translation memory",
+    "warm_start": "Warm start (SFT)",
+    "grpo": "GRPO",
+}
+ABSENT = "-"
+MINUS = "\u2212"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure's name and form; `percent` figures are shares shown times 100."""
+
+    key: str
+    label: str
+    digits: int
+    percent: bool = False
+
+    def value(self, number: float | None) -> str:
+        """0.6543 -> '0.654', a share 0.98 -> '98.0 %', nothing -> '-'."""
+        return ABSENT if number is None else f"{self._scaled(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
+
+    def change(self, number: float) -> str:
+        """0.0312 -> '+0.031'; a change of a share is in percentage points."""
+        return signed(self._scaled(number), self.digits) + (" pp" if self.percent else "")
+
+    def interval(self, low: float, high: float) -> str:
+        """(0.01, 0.05) -> '+0.010 to +0.050'."""
+        return f"{signed(self._scaled(low), self.digits)} to {signed(self._scaled(high), self.digits)}"
+
+    def _scaled(self, number: float) -> float:
+        return 100 * number if self.percent else number
+
+    def _unit(self) -> str:
+        return " %" if self.percent else ""
+
+
+METRICS = (
+    Metric("cosine", "Cosine", 3),
+    Metric("chrf", "chrF", 2),
+    Metric("bleu", "BLEU", 2),
+    Metric("consistent_share", "Script consistency", 1, percent=True),
+    Metric("length_ratio", "Length ratio", 2),
+    Metric("empty_share", "Empty outputs", 1, percent=True),
+)
+BITS = Metric("bits_per_character", "bits per character", 3)
+ACCURACY = Metric("accuracy", "accuracy", 1, percent=True)
+PROBES = (
+    ("english", "English news text, bits per character (lower is better)", BITS),
+    ("chinese", "Chinese news text, bits per character (lower is better)", BITS),
+    ("capitals_accuracy", "Capital cities, accuracy", ACCURACY),
+    ("capitals_accuracy_per_character", "Capital cities, accuracy per character", ACCURACY),
+)
+
+
+def signed(number: float, digits: int) -> str:
+    """-0.5 -> '\u22120.50', 0.5 -> '+0.50', anything that rounds to zero -> '0.00'."""
+    text = f"{number:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def direction(difference: Mapping[str, Any]) -> int:
+    """1 or -1 where the whole interval is above or below 0, 0 where it includes 0."""
+    return (difference["low"] > 0) - (difference["high"] < 0)
+
+
+def duration(seconds: float) -> str:
+    """75 -> '1 min 15 s', 8.25 -> '8.2 s', 7500 -> '2 h 5 min'."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def plain_number(value: Any) -> str:
+    """A setting or count as text: whole numbers grouped, floats to 4 significant digits, lists joined."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ABSENT}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(plain_number, value))
+    return str(value)

@@ -1,0 +1,239 @@
+"""Every setting, its default and its check, as nested frozen dataclasses; TOML and `key=value` say what differs.
+
+Defaults live here and in the two section classes of `data` and `reward`, nowhere else. Unknown keys, wrong types and
+combinations that cannot work are refused in one sentence, before a model is loaded.
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.prepare import DataConfig
+from reward.combine import RewardConfig
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """`lr` is the peak; `schedule` after the warm-up is constant, linear or cosine, down to `final_lr_share` of the peak."""
+
+    lr: float = 1e-5
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    final_lr_share: float = 0.0
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`policy`: "gemma-3-270m" (from its package), a transformers folder, or "hub:owner/name", which alone may use the network."""
+
+    policy: str = "gemma-3-270m"
+    vocabulary: str = "trimmed"
+    max_prompt_tokens: int = 96
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """The warm start: a short SFT, loss on the completion and its end token only."""
+
+    num_steps: int = 60
+    batch_size: int = 32
+    max_completion_tokens: int = 32
+    max_tokens_per_pass: int = 2048
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, schedule="linear", warmup_steps=5, weight_decay=0.01, final_lr_share=0.1))
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """P = num_prompts prompts a step, G = group_size completions each, drawn at `temperature` from the full softmax."""
+
+    num_prompts: int = 8
+    group_size: int = 8
+    max_new_tokens: int = 32
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class AdvantageConfig:
+    """`scale`: std (GRPO) or none (Dr. GRPO); groups whose rewards spread less than `std_floor` are divided by it instead."""
+
+    scale: str = "std"
+    std_floor: float = 1e-3
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Clip range, KL coefficient (beta) and estimator, and how tokens are averaged; see grpo/loss.py."""
+
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    kl_coef: float = 0.02
+    kl_estimator: str = "k3"
+    aggregation: str = "sequence"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass."""
+
+    num_steps: int = 60
+    passes: int = 1
+    prompts_per_update: int = 0
+    max_tokens_per_pass: int = 2048
+    share_prefix: bool = True
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Save every `every` steps (0 = only when interrupted) and keep the last `keep`."""
+
+    every: int = 25
+    keep: int = 1
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Greedy decoding of the test set and the general-competence probes."""
+
+    batch_size: int = 64
+    max_new_tokens: int = 40
+    bootstrap_samples: int = 2000
+    probes: bool = True
+
+
+@dataclass(frozen=True)
+class Config:
+    seed: int = 0
+    run_dir: str = "runs/mt"
+    device: str = "auto"
+    threads: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    @property
+    def reuses_rollout(self) -> bool:
+        """True when more than one update follows a rollout, so that the policy moves away from the one that sampled."""
+        per_update = self.train.prompts_per_update or self.rollout.num_prompts
+        return self.train.passes > 1 or per_update < self.rollout.num_prompts
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """TOML file and `section.key=value` overrides -> a checked Config. Raises InputError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name a configuration such as configs/mt.toml") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML: {error}") from error
+    for override in overrides:
+        apply_override(values, override)
+    config = build(Config, values, str(path), "")
+    check(config)
+    return config
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Put `a.b=value` into nested `values`; the value is TOML, or else taken as a string."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"override {override!r}: write section.key=value, e.g. train.num_steps=20")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, name = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise InputError(f"override {override!r}: {section} is not a section")
+    values[name] = value
+
+
+def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any = None) -> Any:
+    """A dataclass from a dictionary: every key known, every value of the declared type. `base` supplies the defaults."""
+    base = kind() if base is None else base
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name not in names:
+            raise InputError(f"{path}: unknown key {key!r}; known keys here: {', '.join(names)}")
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, dict):
+                raise InputError(f"{path}: {key} is a section; write its settings under [{key}]")
+            changes[name] = build(hints[name], value, path, f"{key}.", getattr(base, name))
+        else:
+            changes[name] = typed(hints[name], value, path, key)
+    return dataclasses.replace(base, **changes)
+
+
+def typed(hint: Any, value: Any, path: str, key: str) -> Any:
+    """`value` as the declared type; integers are accepted where a float is asked for, nothing else is converted."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if typing.get_origin(option) is tuple and isinstance(value, list):
+            return tuple(value)
+        if option in (int, str, bool) and type(value) is option:
+            return value
+    names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    raise InputError(f"{path}: {key} = {value!r} is of type {type(value).__name__}; write a value of type {names}")
+
+
+def check(config: Config) -> None:
+    """Refuse values and combinations that cannot work; each message names the fields and values that would do."""
+    rollout, train, loss = config.rollout, config.train, config.loss
+    per_update = train.prompts_per_update or rollout.num_prompts
+    positive = {
+        "sft.batch_size": config.sft.batch_size, "sft.max_completion_tokens": config.sft.max_completion_tokens,
+        "sft.max_tokens_per_pass": config.sft.max_tokens_per_pass, "rollout.num_prompts": rollout.num_prompts,
+        "rollout.max_new_tokens": rollout.max_new_tokens, "train.passes": train.passes, "train.max_tokens_per_pass": train.max_tokens_per_pass,
+        "model.max_prompt_tokens": config.model.max_prompt_tokens, "eval.batch_size": config.eval.batch_size,
+        "eval.max_new_tokens": config.eval.max_new_tokens, "eval.bootstrap_samples": config.eval.bootstrap_samples, "checkpoint.keep": config.checkpoint.keep,
+    }
+    known = {
+        "loss.kl_estimator": (loss.kl_estimator, ("k1", "k2", "k3")), "loss.aggregation": (loss.aggregation, ("sequence", "token", "constant")),
+        "advantage.scale": (config.advantage.scale, ("std", "none")), "model.vocabulary": (config.model.vocabulary, ("trimmed", "full")),
+        "sft.optim.schedule": (config.sft.optim.schedule, ("constant", "linear", "cosine")),
+        "train.optim.schedule": (train.optim.schedule, ("constant", "linear", "cosine")),
+    }
+    problems = [f"{name} = {value}: must be at least 1" for name, value in positive.items() if value < 1]
+    problems += [f"{name} = {value!r}: known values are {', '.join(names)}" for name, (value, names) in known.items() if value not in names]
+    rules = {
+        "rollout.group_size = {rollout.group_size}: GRPO compares completions of one prompt; use 2 or more": rollout.group_size < 2,
+        "rollout.temperature = {rollout.temperature}: GRPO samples; use a value above 0, e.g. 1.0": rollout.temperature <= 0,
+        "train.prompts_per_update = {train.prompts_per_update} does not divide rollout.num_prompts = {rollout.num_prompts}": rollout.num_prompts % per_update,
+        "loss.clip_low = {loss.clip_low}: must lie between 0 and 1": not 0 < loss.clip_low < 1,
+        "loss.clip_high = {loss.clip_high}: must be above 0": loss.clip_high <= 0,
+        "loss.kl_coef = {loss.kl_coef}: must not be negative": loss.kl_coef < 0,
+        "train.num_steps = {train.num_steps} and sft.num_steps = {sft.num_steps}: must not be negative": min(train.num_steps, config.sft.num_steps) < 0,
+        "seed = {seed}: must not be negative": config.seed < 0,
+        "train.optim.lr = {train.optim.lr} and sft.optim.lr = {sft.optim.lr}: must be above 0": min(train.optim.lr, config.sft.optim.lr) <= 0,
+    }
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    problems += [message.format(**values) for message, broken in rules.items() if broken]
+    if problems:
+        raise InputError(problems[0])

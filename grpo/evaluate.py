@@ -1,0 +1,83 @@
+"""The evaluation stage: greedy outputs and probes of each system of a run, their comparison, and the report.
+
+Each system is one file in run/eval; one that exists is not made again.
+"""
+
+import gc
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from data.examples import Example
+from data.script import LANGUAGE_SCRIPT
+from data.template import stop_ids
+from eval.decode import DecodeSettings, greedy_outputs
+from eval.memory import build_memory
+from eval.probe_items import load_panel
+from eval.probes import run_probes
+from eval.report import result_table, write_report
+from eval.systems import evaluate_system, write_comparison, write_system
+from grpo.policy import load_policy, load_tokenizer
+from grpo.stages import Interrupted, Run, corpus_of, embedding_store, start_folder, within_limit
+from reward.embedding import EmbeddingStore
+from reward.script import is_consistent
+
+
+def test_examples(run: Run) -> list[Example]:
+    """The test items that every system is asked: those whose prompt fits."""
+    tokenizer = load_tokenizer(start_folder(run))
+    return within_limit(corpus_of(run).test, tokenizer, run.config.model.max_prompt_tokens)
+
+
+def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Example]) -> list[str]:
+    tokenizer = load_tokenizer(folder)
+    settings = DecodeSettings(run.config.eval.max_new_tokens, stop_ids(tokenizer), run.config.eval.batch_size)
+    with run.compute.autocast():
+        return greedy_outputs(model, tokenizer, examples, settings)
+
+
+def measure(run: Run, name: str, examples: list[Example], outputs: list[str], store: EmbeddingStore) -> dict:
+    script = LANGUAGE_SCRIPT[run.config.data.target_language]
+
+    def consistent(text: str) -> bool:
+        return is_consistent(text, script)
+
+    return evaluate_system(name, examples, outputs, embed=store.embed, is_consistent=consistent, encoder=store.fingerprint)
+
+
+def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], store: EmbeddingStore) -> None:
+    """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
+    model = load_policy(folder, run.compute.device)
+    result = measure(run, name, examples, outputs_of(run, model, folder, examples), store)
+    if run.config.eval.probes:
+        with run.compute.autocast():
+            result["probes"] = run_probes(model, load_tokenizer(folder), load_panel(run.cache))
+    write_system(run.folder, result)
+    del model
+    gc.collect()
+
+
+def eval_stage(run: Run) -> None:
+    """Every system of the run that has no result yet, then the comparison of each pair."""
+    examples, store = test_examples(run), embedding_store(run)
+    corpus = corpus_of(run)
+    folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo": run.policy}
+    if not (run.folder / "eval" / "translation_memory.json").exists():
+        memory = build_memory([*corpus.warm_start, *corpus.train])
+        outputs = memory.translate([example.source for example in examples])
+        write_system(run.folder, measure(run, "translation_memory", examples, outputs, store))
+    for name, folder in folders.items():
+        if (run.folder / "eval" / f"{name}.json").exists() or not folder.exists():
+            continue
+        run.say(f"evaluating {name} on {len(examples)} test items")
+        evaluate_model(run, name, folder, examples, store)
+        if run.stop():
+            raise Interrupted(run.stop.signal)
+    write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)
+
+
+def report_stage(run: Run) -> None:
+    """report.html, report.md and summary.json from the run folder alone, and the result table on the console."""
+    html, markdown, _ = write_report(run.folder)
+    run.say(result_table(run.folder))
+    run.say(f"report: {html} and {markdown}")

@@ -1,0 +1,115 @@
+"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, TensorBoard events and one progress bar.
+
+What a metric means is written down in docs/metrics.md. A resumed run cuts the log back to the step it resumes from,
+so the file reads as if there had been no interruption.
+"""
+
+import json
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from data.cache import atomic_write_text
+
+PLAIN_EVERY = 10  # without a terminal: one line every so many steps
+
+
+def cut_back(path: Path, stage: str, step: int) -> None:
+    """Drop the lines of `stage` at or after `step`, and a last line that a crash left unfinished."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["stage"] != stage or record["step"] < step:
+            kept.append(line)
+    atomic_write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+class RunLog:
+    """Collects what one step reports and writes it when the step ends. Use as a context manager around a stage."""
+
+    def __init__(self, run_dir: Path, stage: str, first_step: int, num_steps: int, shown: Mapping[str, str]):
+        """`shown`: metric name -> label in the progress bar."""
+        self.stage, self.shown, self.num_steps = stage, shown, num_steps
+        run_dir.mkdir(parents=True, exist_ok=True)
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            cut_back(run_dir / name, stage, first_step)
+        self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._rollouts = open(run_dir / "rollouts.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
+        self._bar = tqdm(total=num_steps, initial=first_step, desc=stage, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._means: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._values: dict[str, float] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the seconds of a block to phase `name` of this step."""
+        started = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - started
+
+    def add(self, stats: Mapping[str, tuple[float, float]]) -> None:
+        """Accumulate (sum, count) pairs; each is divided once, when the step is written."""
+        for name, (total, count) in stats.items():
+            self._means[name][0] += total
+            self._means[name][1] += count
+
+    def put(self, values: Mapping[str, float]) -> None:
+        """Set values of this step."""
+        self._values.update(values)
+
+    def put_max(self, values: Mapping[str, float]) -> None:
+        """Keep the largest value seen in this step."""
+        for name, value in values.items():
+            self._values[name] = max(value, self._values.get(name, -math.inf))
+
+    def value(self, name: str) -> float:
+        return self._values[name]
+
+    def write(self, step: int, samples: list[dict[str, Any]] | None = None) -> None:
+        """End a step: divide, write one line, move the bar."""
+        seconds = time.perf_counter() - self._started
+        record = {name: total / count for name, (total, count) in self._means.items() if count} | self._values
+        if "tokens" in record:
+            record["tokens_per_second"] = record["tokens"] / seconds
+        line = {"stage": self.stage, "step": step, **record, "seconds": {**self._seconds, "step": seconds}}
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+        for sample in samples or []:
+            self._rollouts.write(json.dumps({"stage": self.stage, "step": step, **sample}, ensure_ascii=False) + "\n")
+        self._rollouts.flush()
+        for name, value in record.items():
+            self._events.add_scalar(f"{self.stage}/{name}", value, step)
+        summary = {label: f"{record[name]:.3g}" for name, label in self.shown.items() if name in record}
+        self._bar.set_postfix(summary, refresh=False)
+        self._bar.update()
+        if self._bar.disable and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
+            left = (self.num_steps - step - 1) * seconds
+            print(f"  {self.stage} {step + 1}/{self.num_steps}  " + "  ".join(f"{k} {v}" for k, v in summary.items()) + f"  {left / 60:.1f} min left", flush=True)
+        self._clear()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._events.close()
+        self._metrics.close()
+        self._rollouts.close()

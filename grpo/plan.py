@@ -1,0 +1,94 @@
+"""What a run will cost, before it starts: optimiser steps, tokens, floating-point operations, memory, time."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from grpo.config import Config
+from grpo.device import Compute, synchronise
+
+DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}  # all, embedding
+MEAN_LENGTH = 0.5  # of the length limits, the share a typical prompt or completion uses
+EFFICIENCY = 0.45  # of the measured matrix-product rate, what whole steps have reached
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of a run. `flops` counts 2 per parameter and token forward, 4 more backward, the head on completion tokens only."""
+
+    parameters: int
+    sft_tokens: int
+    rollout_tokens: int
+    update_tokens: int
+    flops: float
+    memory_bytes: int
+    seconds: float
+
+    def lines(self, config: Config) -> list[str]:
+        train, rollout = config.train, config.rollout
+        updates = train.num_steps * train.passes * (rollout.num_prompts // (train.prompts_per_update or rollout.num_prompts))
+        return [
+            f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
+            f"GRPO         {train.num_steps} steps x {rollout.num_prompts} prompts x {rollout.group_size} completions, {updates} updates",
+            f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
+            f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
+            f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak",
+            f"time         about {self.seconds / 60:.0f} min for the warm start and GRPO on this machine ({self.flops / 1e12:.0f} TFLOP)",
+        ]
+
+
+def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
+    """(all, output embedding) parameters from the headers of a model folder, or the known sizes of the default model."""
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    if not files:
+        return DEFAULT_PARAMETERS[config.model.vocabulary]
+    shapes: dict[str, list[int]] = {}
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+    sizes = {name: int(torch.Size(shape).numel()) for name, shape in shapes.items()}
+    return sum(sizes.values()), max(size for name, size in sizes.items() if "embed" in name or "lm_head" in name)
+
+
+def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
+    """Measured floating-point operations a second of a square matrix product."""
+    a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.dtype) for _ in range(2))
+    a @ b
+    synchronise(compute)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        a @ b
+        synchronise(compute)
+        count += 1
+    return count * 2 * 1024**3 / (time.perf_counter() - started)
+
+
+def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
+    """The bill of a configuration; `folder` is the model's, None when it has not been made yet."""
+    total, embedding = count_parameters(config, folder)
+    body = total - embedding
+    rollout, train, sft = config.rollout, config.train, config.sft
+    prompt = MEAN_LENGTH * config.model.max_prompt_tokens
+    completion = MEAN_LENGTH * rollout.max_new_tokens
+    sft_completion = MEAN_LENGTH * sft.max_completion_tokens
+    rows = rollout.num_prompts * rollout.group_size
+    prompts = rows if not train.share_prefix else rollout.num_prompts
+    sampled, packed = rows * completion, prompts * prompt + rows * completion
+    passes = train.passes * 3 + 1 + config.reuses_rollout
+    sft_flops = 6 * sft.num_steps * sft.batch_size * (body * (prompt + sft_completion) + embedding * sft_completion)
+    decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
+    update = 2 * passes * (body * packed + embedding * sampled)
+    flops = sft_flops + train.num_steps * (decode + update)
+    activations = 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * (body / 12) ** 0.5 * 6
+    return Plan(
+        parameters=total,
+        sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + sft_completion)),
+        rollout_tokens=int(train.num_steps * sampled),
+        update_tokens=int(train.num_steps * train.passes * packed),
+        flops=flops,
+        memory_bytes=int(20 * total + activations + 1e9),
+        seconds=flops / (EFFICIENCY * matmul_rate(compute)),
+    )

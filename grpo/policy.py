@@ -1,0 +1,105 @@
+"""Load a causal language model for training, and the few questions the rest asks of one.
+
+Parameters are fp32 masters; dropout is off everywhere; the reference policy is a frozen deep copy of the in-memory
+weights, never a second load from disk.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from data.errors import InputError
+from grpo.packing import Packed, visible
+
+
+def load_policy(folder: str | Path, device: torch.device) -> PreTrainedModel:
+    """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable."""
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: not a transformers causal-LM folder with safetensors weights ({first_line(error)})") from error
+    model.config.use_cache = False
+    return model.to(device).eval()
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; raises InputError when it has no end-of-text token."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: no tokenizer that transformers can read ({first_line(error)})") from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{folder}: the tokenizer has no end-of-text token; set eos_token in tokenizer_config.json")
+    return tokenizer
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
+    """An in-memory deep copy that takes no gradient: the reference policy."""
+    return copy.deepcopy(policy).requires_grad_(False).eval()
+
+
+def parameter_hash(model: nn.Module) -> str:
+    """SHA-256 over names and bytes of every parameter."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def output_weight(model: PreTrainedModel) -> Tensor | None:
+    """(V, H) weight when logits are exactly `hidden @ weight.T`; None for heads with a bias, a cap or a scale."""
+    head = model.get_output_embeddings()
+    config = model.config.get_text_config()
+    altered = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
+    plain = isinstance(head, nn.Linear) and head.bias is None and all(getattr(config, name, None) in (None, 1, 1.0) for name in altered)
+    return head.weight if plain else None
+
+
+def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
+    """`mask(window)` in the form this model takes: a dictionary with one mask per kind of layer, or one mask for all."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if "sliding_attention" in kinds:
+        return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
+    uses_window = bool(window) and not kinds and getattr(config, "use_sliding_window", True)
+    return mask(window if uses_window else None)
+
+
+def block_mask(model: PreTrainedModel, segment_ids: Tensor, position_ids: Tensor) -> Tensor | dict[str, Tensor]:
+    """The attention mask of packed rows."""
+    return per_layer_kind(model, lambda window: visible(segment_ids, position_ids, window))
+
+
+def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """(K, H) final hidden states at the positions that predict the K completion tokens."""
+    hidden = model.base_model(
+        input_ids=packed.input_ids,
+        position_ids=packed.position_ids,
+        attention_mask=block_mask(model, packed.segment_ids, packed.position_ids),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden.flatten(0, 1).index_select(0, packed.source)
+
+
+def packed_logits(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """(K, V) logits through the model's own head, for heads that are not a plain product."""
+    logits = model(
+        input_ids=packed.input_ids,
+        position_ids=packed.position_ids,
+        attention_mask=block_mask(model, packed.segment_ids, packed.position_ids),
+        use_cache=False,
+    ).logits
+    return logits.flatten(0, 1).index_select(0, packed.source)

@@ -1,0 +1,159 @@
+"""`python -m grpo.run --config configs/mt.toml [section.key=value ...]`: configuration -> stages, in order.
+
+It knows every part and decides nothing else. Exit codes: 0 done, 2 something the user can put right (one sentence),
+130 / 143 stopped by Ctrl-C / SIGTERM with everything saved.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from data.cache import atomic_write_text, cache_dir
+from data.errors import InputError
+from grpo.config import Config, load_config
+
+STAGES = ("data", "model", "sft", "grpo", "eval", "report")
+PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m grpo.run", description="Warm start, GRPO with a semantic reward, evaluation, report.")
+    parser.add_argument("--config", required=True, help="a TOML file such as configs/mt.toml")
+    parser.add_argument("--check", action="store_true", help="print the resolved configuration and the plan, then stop")
+    parser.add_argument("--stages", default=",".join(STAGES), help=f"comma-separated, of {','.join(STAGES)} (default: all)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that differ from the file")
+    return parser.parse_args(argv)
+
+
+def chosen_stages(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in STAGES]
+    if unknown or not names:
+        raise InputError(f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}")
+    return [name for name in STAGES if name in names]
+
+
+def claim_folder(config: Config, folder: Path) -> None:
+    """Write config.json, or check that the folder belongs to this very configuration."""
+    path = folder / "config.json"
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    if not path.exists():
+        atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    differing = [key for key, value in flat(wanted).items() if flat(found).get(key) != value]
+    if differing:
+        key = differing[0]
+        raise InputError(
+            f"{path}: this run was made with {key} = {flat(found).get(key)!r}, not {flat(wanted)[key]!r}; "
+            "restore that value to go on with it, or write run_dir=runs/another for a new run"
+        )
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Nested dictionary -> {"section.key": value}."""
+    result: dict[str, object] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def commit() -> str:
+    """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
+    here = Path(__file__).resolve().parent.parent
+    answer = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def environment(facts: dict[str, object]) -> dict[str, object]:
+    packages = {name: version(name) for name in PACKAGES}
+    return {"commit": commit(), "python": platform.python_version(), "system": platform.platform(terse=True), **facts, "packages": packages}
+
+
+def add_timing(folder: Path, stage: str, seconds: float, peak_bytes: int) -> None:
+    """Add a stage's seconds to timings.json; a resumed stage adds to what it took before."""
+    path = folder / "timings.json"
+    timings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"stages": {}, "peak_memory_bytes": 0}
+    timings["stages"][stage] = timings["stages"].get(stage, 0.0) + seconds
+    timings["peak_memory_bytes"] = max(timings["peak_memory_bytes"], peak_bytes)
+    atomic_write_text(path, json.dumps(timings, indent=1))
+
+
+def go_offline(config: Config) -> None:
+    """No model hub, ever, unless the user names a hub model; must run before transformers is imported."""
+    if not config.model.policy.startswith("hub:"):
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+def print_plan(config: Config) -> None:
+    from grpo import device, plan
+
+    compute = device.choose(config.device)
+    device.configure(config.threads)
+    folder = Path(config.model.policy)
+    if config.model.policy == "gemma-3-270m":
+        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
+    print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
+    print("\n".join(plan.make_plan(config, folder if folder.is_dir() else None, compute).lines(config)))
+
+
+def run_stages(config: Config, stages: list[str]) -> None:
+    from grpo import device
+    from grpo.evaluate import eval_stage, report_stage
+    from grpo.interrupt import StopRequest
+    from grpo.stages import Run, data_stage, grpo_stage, model_stage, sft_stage
+
+    compute = device.choose(config.device)
+    device.configure(config.threads)
+    folder = Path(config.run_dir)
+    claim_folder(config, folder)
+    facts = device.describe(compute)
+    atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
+    print(f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores", flush=True)
+    table = {"data": data_stage, "model": model_stage, "sft": sft_stage, "grpo": grpo_stage, "eval": eval_stage, "report": report_stage}
+    with StopRequest() as stop:
+        run = Run(config, folder, cache_dir(), compute, stop, lambda text: print(text, flush=True))
+        for stage in stages:
+            print(f"== {stage}", flush=True)
+            started = time.perf_counter()
+            try:
+                table[stage](run)
+            finally:
+                add_timing(folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    try:
+        stages = chosen_stages(options.stages)
+        config = load_config(options.config, options.overrides)
+        go_offline(config)
+        if options.check:
+            print_plan(config)
+            return 0
+        from grpo.stages import Interrupted
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        run_stages(config, stages)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"stopped and saved; the same command goes on from there (run folder {config.run_dir})", file=sys.stderr)
+        return 128 + (stop.args[0] or 2)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The stages of a run - data, model, sft, grpo, eval, report - each finished work that the next session skips.
+
+A stage is done when its last output exists; outputs appear whole or not at all.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.cache import atomic_folder, atomic_write_text
+from data.errors import InputError
+from data.examples import Example
+from data.prepare import Corpus, prepare
+from data.script import LANGUAGE_SCRIPT
+from data.stream import PromptStream
+from data.template import encode_completion, encode_prompt
+from data.tokens import token_report
+from grpo import checkpoint
+from grpo.config import Config
+from grpo.device import Compute
+from grpo.interrupt import StopRequest
+from grpo.loop import RewardFunction, train_grpo
+from grpo.metrics import RunLog
+from grpo.modelcheck import check_packing
+from grpo.optim import Optimizer
+from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
+from grpo.pretrained import check_pieces, gemma_folder
+from grpo.records import LoopState
+from grpo.sft import Pair, train_sft
+from reward.combine import make_reward
+from reward.embedding import EmbeddingStore
+from reward.encoder import load_encoder
+
+
+class Interrupted(Exception):
+    """The user asked to stop; what is done is saved. Carries the signal number."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice."""
+
+    config: Config
+    folder: Path
+    cache: Path
+    compute: Compute
+    stop: StopRequest
+    say: Callable[[str], None]
+
+    @property
+    def warm_start(self) -> Path:
+        return self.folder / "warm_start"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy"
+
+
+def corpus_of(run: Run) -> Corpus:
+    """The prepared corpus; from the cache when it has been made before."""
+    return prepare(run.config.data, run.cache, say=run.say)
+
+
+def start_folder(run: Run) -> Path:
+    """The untouched model's folder, made from its package on first use."""
+    name = run.config.model.policy
+    if name == "gemma-3-270m":
+        return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
+    folder = Path(name.removeprefix("hub:"))
+    if not name.startswith("hub:") and not (folder / "config.json").is_file():
+        raise InputError(f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"')
+    return folder
+
+
+def embedding_store(run: Run) -> EmbeddingStore:
+    encoder = load_encoder(run.config.reward.encoder, run.cache, run.compute.device)
+    return EmbeddingStore(encoder, run.cache / "embeddings")
+
+
+def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
+    """Examples whose prompt is short enough; nothing is ever cut."""
+    return [example for example in examples if len(encode_prompt(tokenizer, example)) <= max_prompt_tokens]
+
+
+def data_stage(run: Run) -> None:
+    corpus = corpus_of(run)
+    atomic_write_text(run.folder / "corpus.json", json.dumps({"manifest": corpus.manifest}, ensure_ascii=False, indent=1))
+
+
+def model_stage(run: Run) -> None:
+    """Obtain the model; check its tokenizer on the whole corpus and its attention on packed rows; report token counts."""
+    config, corpus, folder = run.config, corpus_of(run), start_folder(run)
+    tokenizer = load_tokenizer(folder)
+    everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
+    facts: dict[str, Any] = {"manifest": corpus.manifest}
+    facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
+    if config.model.policy == "gemma-3-270m" and config.model.vocabulary == "trimmed":
+        facts["pieces"] = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
+    check_packing(load_policy(folder, run.compute.device))
+    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
+    run.say(f"tokens: {json.dumps(facts['tokens'], ensure_ascii=False)}")
+    if "pieces" in facts:
+        run.say(f"trimmed against full vocabulary: {json.dumps(facts['pieces'], ensure_ascii=False)}")
+
+
+def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
+    """State of the newest checkpoint of a stage, loaded into model and optimiser; a fresh one when there is none."""
+    saved = checkpoint.checkpoints(run.folder / "checkpoints" / stage)
+    if not saved:
+        return LoopState()
+    state = checkpoint.restore(saved[-1], model, optimizer)
+    run.say(f"resuming {stage} at step {state.step}")
+    return state
+
+
+def after_step(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer, num_steps: int) -> Callable[[LoopState], bool]:
+    """Called between steps: saves when due or asked to stop; True ends the loop."""
+    settings = run.config.checkpoint
+
+    def between(state: LoopState) -> bool:
+        stopping = run.stop()
+        due = settings.every > 0 and state.step % settings.every == 0
+        if (due or stopping) and state.step < num_steps:
+            checkpoint.save(run.folder / "checkpoints" / stage, model, optimizer, state, settings.keep)
+        return stopping
+
+    return between
+
+
+def finish(run: Run, stage: str, state: LoopState, num_steps: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an early stop."""
+    if state.step < num_steps:
+        raise Interrupted(run.stop.signal)
+    model.config.use_cache = True
+    with atomic_folder(target) as work:
+        model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        for notice in ("Notice", "NOTICE.md", "GEMMA_TERMS.html"):
+            if (start_folder(run) / notice).is_file():
+                (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
+    model.config.use_cache = False
+    checkpoint.clear(run.folder / "checkpoints" / stage)
+
+
+def sft_stage(run: Run) -> None:
+    """The warm start: base model -> run/warm_start."""
+    if run.warm_start.exists():
+        return
+    config, folder = run.config, start_folder(run)
+    tokenizer, policy = load_tokenizer(folder), load_policy(folder, run.compute.device)
+    examples = within_limit(corpus_of(run).warm_start, tokenizer, config.model.max_prompt_tokens)
+    encoded: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
+    pairs = [pair for pair in encoded if len(pair[1]) <= config.sft.max_completion_tokens]
+    run.say(f"warm start on {len(pairs):,} pairs ({len(corpus_of(run).warm_start) - len(pairs):,} are over a length limit)")
+    optimizer = Optimizer(policy, config.sft.optim, config.sft.num_steps)
+    state = resume(run, "sft", policy, optimizer)
+    stream = PromptStream(pairs, config.sft.batch_size, config.seed)
+    shown = {"loss": "loss", "tokens_per_second": "tok/s"}
+    with RunLog(run.folder, "sft", state.step, config.sft.num_steps, shown) as log:
+        between = after_step(run, "sft", policy, optimizer, config.sft.num_steps)
+        state = train_sft(config.sft, policy, stream, optimizer, log, state, run.compute, after_step=between)
+    finish(run, "sft", state, config.sft.num_steps, policy, tokenizer, run.warm_start)
+
+
+def make_run_reward(run: Run, store: EmbeddingStore) -> RewardFunction:
+    script = LANGUAGE_SCRIPT[run.config.data.target_language]
+    return make_reward(run.config.reward, store.embed, script)
+
+
+def grpo_stage(run: Run) -> None:
+    """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference policy."""
+    if run.policy.exists():
+        return
+    config = run.config
+    tokenizer, policy = load_tokenizer(run.warm_start), load_policy(run.warm_start, run.compute.device)
+    reference = frozen_copy(policy)
+    reference_hash = parameter_hash(reference)
+    corpus = corpus_of(run)
+    examples = within_limit(corpus.train, tokenizer, config.model.max_prompt_tokens)
+    run.say(f"GRPO on {len(examples):,} prompts ({len(corpus.train) - len(examples):,} are over the length limit)")
+    store = embedding_store(run)
+    store.remember([example.reference for example in examples])
+    updates = config.train.passes * config.rollout.num_prompts // (config.train.prompts_per_update or config.rollout.num_prompts)
+    optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * updates)
+    state = resume(run, "grpo", policy, optimizer)
+    prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
+    shown = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}
+    with RunLog(run.folder, "grpo", state.step, config.train.num_steps, shown) as log:
+        between = after_step(run, "grpo", policy, optimizer, config.train.num_steps)
+        reward = make_run_reward(run, store)
+        state = train_grpo(config, policy, reference, tokenizer, prompts, reward, optimizer, log, state, run.compute, after_step=between)
+    if parameter_hash(reference) != reference_hash:
+        raise RuntimeError("the reference policy changed during training; its KL term meant nothing - please report this")
+    finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)

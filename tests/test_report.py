@@ -1,0 +1,429 @@
+"""The report of an invented run: every figure in it is generated here, none is a result."""
+
+import json
+import math
+import random
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.errors import InputError
+from data.examples import Example
+from eval.plots import moving_average
+from eval.report import result_table, write_report
+from eval.run_folder import read_run
+from eval.samples import choose
+from eval.systems import evaluate_system, write_comparison, write_json, write_system
+from eval.verdict import verdict
+from eval.wording import METRICS, direction, duration, plain_number, signed
+
+HAN = "天地人山水火土木金石"
+RATES = {"untouched": 0.95, "translation_memory": 0.7, "warm_start": 0.6, "grpo": 0.4}
+HOSTILE = '<script>alert("x")</script>|[a](b)'
+
+
+def invented_examples(count: int) -> list[Example]:
+    generator = random.Random(1)
+    references = ["".join(generator.choices(HAN, k=generator.randint(4, 16))) for _ in range(count)]
+    return [
+        Example(
+            f"item-{number:03d}",
+            f"source {number} {HOSTILE if number % 5 == 0 else ''}",
+            reference,
+            f"origin{number % 3}",
+            "none",
+            ("bo", "dz")[number % 2],
+            "zh",
+        )
+        for number, reference in enumerate(references)
+    ]
+
+
+def noisy(references: Sequence[str], rate: float, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    return [
+        "".join(generator.choice(HAN + "a") if generator.random() < rate else character for character in text)
+        for text in references
+    ]
+
+
+def character_embed(texts: Sequence[str]) -> torch.Tensor:
+    counts = torch.tensor([[float(text.count(character)) for character in HAN] + [0.01] for text in texts])
+    return torch.nn.functional.normalize(counts, dim=1)
+
+
+def invented_probes(seed: int) -> dict[str, Any]:
+    generator = random.Random(seed)
+    texts = [{"id": f"t{number}", "bits": 200 + 30 * generator.random(), "characters": 250} for number in range(24)]
+    questions = [
+        {"id": f"q{number}", "right": generator.random() < 0.8, "right_per_character": generator.random() < 0.7}
+        for number in range(100)
+    ]
+    text = {"n": 24, "characters": 6000, "bits_per_character": sum(row["bits"] for row in texts) / 6000, "items": texts}
+    shares = {
+        key: sum(row[row_key] for row in questions) / 100
+        for key, row_key in (("accuracy", "right"), ("accuracy_per_character", "right_per_character"))
+    }
+    return {
+        "english": text,
+        "chinese": text,
+        "capitals": {"n": 100, "chance": 0.25, **shares, "items": questions},
+        "seconds": 12.5,
+    }
+
+
+def metric_rows(stage: str, steps: int) -> list[dict[str, Any]]:
+    generator = random.Random(stage)
+    if stage == "sft":
+        return [
+            {
+                "stage": stage,
+                "step": step,
+                "loss": 4 * math.exp(-step / 20) + 1 + 0.1 * generator.random(),
+                "lr": 1e-4,
+                "seconds": {"update": 0.5},
+            }
+            for step in range(steps)
+        ]
+    return [
+        {
+            "stage": stage,
+            "step": step,
+            "reward_mean": 1 + step / steps + 0.1 * generator.random(),
+            "cosine_mean": 0.5 + 0.2 * step / steps,
+            "kl_mean": 0.001 * step,
+            "length_mean": 12 + generator.random(),
+            "cut_share": 0.1 / (1 + step),
+            "zero_std_share": 0.05,
+            "script_mean": 0.9,
+            "seconds": {"rollout": 2.0, "reward": 0.25},
+        }
+        for step in range(steps)
+    ]
+
+
+def write_run(folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATES), resamples: int = 100) -> Path:
+    """A complete run folder with invented contents."""
+    examples = invented_examples(count)
+    for seed, name in enumerate(systems):
+        outputs = noisy([example.reference for example in examples], RATES[name], seed)
+        result = evaluate_system(
+            name,
+            examples,
+            outputs,
+            embed=character_embed,
+            is_consistent=lambda text: "a" not in text,
+            encoder="invented",
+        )
+        write_system(folder, result if name == "translation_memory" else {**result, "probes": invented_probes(seed)})
+    write_comparison(folder, seed=0, resamples=resamples)
+    rows = [*metric_rows("sft", 40), *metric_rows("grpo", 60 if "grpo" in systems else 0)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_json(folder / "config.json", {"seed": 0, "loss": {"kl_coef": 0.02}, "title": HOSTILE})
+    write_json(folder / "environment.json", {"torch": "0.0", "cores": 2})
+    manifest = {
+        "tier": "invented",
+        "splits": {"train": 1234, "test": count},
+        "origins": {"origin0": {"pairs": 777, "licence": "none"}, "origin1": {"pairs": 5, "licence": HOSTILE}},
+    }
+    write_json(folder / "corpus.json", {"manifest": manifest, "tokens": {"per_syllable": 2.9}})
+    write_json(folder / "timings.json", {"stages": {"data": 75.0, "grpo": 3700.0}, "peak_memory_bytes": 3 * 2**30})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("run"))
+    write_report(run)
+    return run
+
+
+@pytest.fixture
+def run_copy(complete: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(complete, tmp_path / "run"))
+
+
+def system_json(run: Path, name: str) -> dict[str, Any]:
+    return json.loads((run / "eval" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_page_markdown_and_console_hold_every_figure_of_every_system(complete: Path) -> None:
+    page, plain, console = (
+        (complete / "report.html").read_text(encoding="utf-8"),
+        (complete / "report.md").read_text(encoding="utf-8"),
+        result_table(complete),
+    )
+    for name in RATES:
+        for place, figures in system_json(complete, name)["metrics"].items():
+            cells = [metric.value(figures[metric.key]) for metric in METRICS]
+            assert "".join(f"<td>{cell}</td>" for cell in cells) in page, (name, place)
+            assert " | ".join(cells) in plain, (name, place)
+        overall = system_json(complete, name)["metrics"]["all"]
+        assert re.search(r"\s+".join(re.escape(metric.value(overall[metric.key])) for metric in METRICS), console)
+
+
+def test_differences_and_intervals_are_in_the_report(complete: Path) -> None:
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    comparison = json.loads((complete / "eval" / "comparison.json").read_text(encoding="utf-8"))
+    for differences in comparison["pairs"][0]["slices"].values():
+        for metric in METRICS:
+            row = differences[metric.key]
+            assert (
+                f"<td>{metric.change(row['difference'])}</td><td>{metric.interval(row['low'], row['high'])}</td>"
+                in page
+            )
+
+
+def test_probe_figures_signatures_times_and_manifest_are_in_the_report(complete: Path) -> None:
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    probes = system_json(complete, "grpo")["probes"]
+    for text in (
+        f"{probes['english']['bits_per_character']:.3f}",
+        f"{100 * probes['capitals']['accuracy']:.1f} %",
+        "tok:zh",
+        "encoder:invented",
+        "nc:6",
+    ):
+        assert text in page
+    for text in (
+        "1 min 15 s",
+        "1 h 2 min",
+        "Peak memory: 3.00 GiB",
+        "2 min 0 s",
+        "777",
+        "1,234",
+        "invented",
+        "kl_coef",
+    ):
+        assert text in page
+    for title in (
+        "Warm start: loss",
+        "Reward",
+        "KL to the reference policy",
+        "Completion length (tokens)",
+        "Share of groups without variance",
+    ):
+        assert f"<figcaption>{title}</figcaption><svg" in page
+
+
+def test_signatures_stand_under_the_console_table(complete: Path) -> None:
+    console = result_table(complete)
+    assert "bleu: nrefs:1|case:mixed|eff:no|tok:zh|smooth:exp|version:" in console
+    assert "cosine: encoder:invented" in console
+
+
+class Checker(HTMLParser):
+    """Collects what could reach outside the page, and unbalanced tags."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._note(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._note(attrs)
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [value or "" for key, value in attrs if key == "id"]
+        self.links += [value or "" for key, value in attrs if key in ("src", "href", "xlink:href", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_nothing(complete: Path) -> None:
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & set(checker.tags)
+    assert all(link.startswith("#") for link in checker.links)
+    assert len(checker.ids) == len(set(checker.ids))
+    assert "url(http" not in page and "@import" not in page
+    assert 'name="viewport"' in page and "prefers-color-scheme: dark" in page
+
+
+def test_user_text_is_escaped(complete: Path) -> None:
+    page, plain = (
+        (complete / "report.html").read_text(encoding="utf-8"),
+        (complete / "report.md").read_text(encoding="utf-8"),
+    )
+    assert "<script" not in page and "&lt;script&gt;alert(&quot;x&quot;)" in page
+    assert "<script" not in plain.replace("\\<script", "") and "\\|\\[a\\]" in plain
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row(complete: Path) -> None:
+    widths: list[int] = []
+    for line in [*(complete / "report.md").read_text(encoding="utf-8").splitlines(), ""]:
+        if line.startswith("|"):
+            widths.append(len(re.findall(r"(?<!\\)\|", line)))
+        else:
+            assert len(set(widths)) <= 1
+            widths = []
+
+
+def test_report_is_the_same_each_time(run_copy: Path) -> None:
+    write_report(run_copy)
+    before = {name: (run_copy / name).read_bytes() for name in ("report.html", "report.md", "summary.json")}
+    write_report(run_copy)
+    assert before == {name: (run_copy / name).read_bytes() for name in before}
+
+
+def test_summary_holds_full_precision_and_no_items(complete: Path) -> None:
+    summary = json.loads((complete / "summary.json").read_text(encoding="utf-8"))
+    assert summary["metrics"]["grpo"] == system_json(complete, "grpo")["metrics"]
+    assert summary["training"]["last_grpo"]["step"] == 59
+    assert summary["phase_seconds"]["grpo"] == {"rollout": 120.0, "reward": 15.0}
+    assert '"items"' not in json.dumps(summary)
+
+
+def test_samples_are_ten_gains_ten_losses_ten_others() -> None:
+    changes = {f"{number:03d}": (number - 50) / 100 for number in range(101)}
+    best, worst, others = choose(changes)
+    assert best == [f"{number:03d}" for number in range(100, 90, -1)]
+    assert worst == [f"{number:03d}" for number in range(10)]
+    assert len({*best, *worst, *others}) == 30
+    assert choose(dict(reversed(changes.items()))) == (best, worst, others)
+
+
+def test_few_items_are_shown_once_and_no_loss_is_called_a_gain() -> None:
+    best, worst, others = choose({"a": 0.1, "b": 0.2, "c": 0.0})
+    assert (best, worst, others) == (["b", "a"], [], ["c"])
+
+
+def with_cosine(run: Path, low: float, difference: float, high: float) -> str:
+    """The verdict when the cosine's change is as given."""
+    path = run / "eval" / "comparison.json"
+    comparison = json.loads(path.read_text(encoding="utf-8"))
+    comparison["pairs"][0]["slices"]["all"]["cosine"] |= {"low": low, "difference": difference, "high": high}
+    write_json(path, comparison)
+    return verdict(read_run(run))
+
+
+def test_verdict_follows_the_interval(run_copy: Path) -> None:
+    assert with_cosine(run_copy, 0.01, 0.02, 0.03).startswith("GRPO brought the outputs closer in meaning")
+    unclear = with_cosine(run_copy, -0.01, 0.005, 0.02)
+    assert (
+        unclear.startswith("GRPO made no clear difference")
+        and "+0.005, 95 % interval \u22120.010 to +0.020, which includes 0" in unclear
+    )
+    assert with_cosine(run_copy, -0.03, -0.02, -0.01).startswith("GRPO took the outputs further")
+
+
+def test_verdict_names_the_translation_memory_and_the_probes(complete: Path) -> None:
+    text = verdict(read_run(complete))
+    assert "it beats the translation memory" in text
+    assert "General competence, GRPO against the untouched model: English news text, bits per character" in text
+    assert "McNemar p = " in text
+
+
+def test_a_run_with_sft_only_says_what_is_missing(tmp_path: Path) -> None:
+    run = write_run(tmp_path, systems=("untouched", "warm_start"))
+    write_report(run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    for sentence in (
+        "No GRPO metrics",
+        "Not evaluated: Translation memory, GRPO.",
+        "GRPO was not compared with the warm start.",
+        "No verdict on GRPO",
+    ):
+        assert sentence in page
+    assert "General competence, Warm start (SFT) against the untouched model" in page
+    assert "No verdict on GRPO" in result_table(run)
+
+
+def test_a_run_that_only_began_still_has_a_report(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"seed": 0})
+    write_report(tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not evaluated: Untouched model, Translation memory, Warm start (SFT), GRPO." in page
+    assert "No corpus.json." in page and "No general-competence probes." in page
+
+
+def remove_key(run: Path) -> None:
+    document = system_json(run, "grpo")
+    del document["metrics"]["all"]["cosine"]
+    write_json(run / "eval" / "grpo.json", document)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: shutil.rmtree(run), "no such run folder"),
+        (lambda run: (run / "config.json").unlink(), "not a run folder, it has no config.json"),
+        (lambda run: (run / "config.json").write_text("{"), "config.json: damaged, not readable as JSON"),
+        (lambda run: (run / "timings.json").write_text("[]"), "timings.json: expected a JSON object, found list"),
+        (
+            lambda run: (run / "metrics.jsonl").write_text('{"stage": "sft", "step": 0}\n{"sta'),
+            r"metrics.jsonl:2: damaged",
+        ),
+        (lambda run: (run / "metrics.jsonl").write_text('{"step": 0}\n'), r"metrics.jsonl:1: a row needs"),
+        (
+            lambda run: (run / "eval" / "grpo.json").write_text('{"system": "grpo"}'),
+            "grpo.json: key 'target_language' is missing",
+        ),
+        (lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"), "corpus.json: damaged"),
+        (remove_key, r"a part of this run folder is damaged \(KeyError: 'cosine'\)"),
+    ],
+)
+def test_a_damaged_run_folder_is_named_in_one_sentence(
+    run_copy: Path, damage: Callable[[Path], Any], message: str
+) -> None:
+    damage(run_copy)
+    for function in (write_report, result_table):
+        with pytest.raises(InputError, match=message):
+            function(run_copy)
+
+
+def test_not_a_number_metrics_are_left_out_of_curves(run_copy: Path) -> None:
+    rows = [
+        {"stage": "grpo", "step": step, "reward_mean": math.nan if step == 2 else 1.0, "seconds": {}}
+        for step in range(3)
+    ]
+    (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_report(run_copy)
+    assert "<figcaption>Reward</figcaption><svg" in (run_copy / "report.html").read_text(encoding="utf-8")
+    assert (
+        json.loads((run_copy / "summary.json").read_text(encoding="utf-8"))["training"]["last_grpo"]["reward_mean"]
+        is None
+    )
+
+
+def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
+    rows = [{"stage": "grpo", "step": 0, "reward_mean": 1.0}, {"stage": "grpo", "step": 0, "reward_mean": 2.0}]
+    (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert [row["reward_mean"] for row in read_run(run_copy).grpo] == [2.0]
+
+
+def test_wording_of_figures() -> None:
+    assert [signed(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == ["0.00", "0.00", "+0.50", "\u22120.50"]
+    assert [duration(value) for value in (8.25, 59.96, 75, 7500)] == ["8.2 s", "1 min 0 s", "1 min 15 s", "2 h 5 min"]
+    assert [plain_number(value) for value in (True, None, 12345, 1e-5, [1, 2], "x")] == [
+        "yes",
+        "-",
+        "12,345",
+        "1e-05",
+        "1, 2",
+        "x",
+    ]
+    assert [
+        direction({"low": low, "high": high}) for low, high in ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1), (0.0, 0.1))
+    ] == [1, 0, -1, 0]
+    assert moving_average([1, 3, 5], 2) == [1, 2, 4]

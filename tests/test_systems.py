@@ -1,0 +1,175 @@
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from data.examples import Example
+from eval.significance import mean_statistics
+from eval.similarity import cosines
+from eval.systems import compare_systems, evaluate_system, slices, write_comparison, write_system
+
+HAN = "天地人山水火土木金石"
+
+
+def character_embed(texts: Sequence[str]) -> Tensor:
+    """Unit rows of character counts: a stand-in for an encoder whose cosines can be worked out by hand."""
+    counts = torch.tensor([[float(text.count(character)) for character in HAN] + [1e-9] for text in texts])
+    return torch.nn.functional.normalize(counts, dim=1)
+
+
+def invented(count: int = 60) -> list[Example]:
+    generator = random.Random(1)
+    return [
+        Example(
+            f"item-{number:03d}",
+            f"source {number}",
+            "".join(generator.choices(HAN, k=8)),
+            f"origin{number % 3}",
+            "none",
+            ("bo", "dz")[number % 2],
+            "zh",
+        )
+        for number in range(count)
+    ]
+
+
+def noisy(examples: Sequence[Example], rate: float, seed: int) -> list[str]:
+    generator = random.Random(seed)
+    return [
+        "".join(generator.choice(HAN) if generator.random() < rate else character for character in example.reference)
+        for example in examples
+    ]
+
+
+def evaluated(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> dict:
+    return evaluate_system(
+        name,
+        examples,
+        outputs,
+        embed=character_embed,
+        is_consistent=lambda text: bool(text) and text[0] in HAN,
+        encoder="counts",
+    )
+
+
+def test_figures_by_hand() -> None:
+    examples = [
+        Example("a", "s", "天地", "x", "none", "bo", "zh"),
+        Example("b", "s", "人人人人", "y", "none", "dz", "zh"),
+    ]
+    result = evaluated("grpo", examples, ["天地", "word"])
+    overall = result["metrics"]["all"]
+    assert overall["n"] == 2
+    assert overall["cosine"] == pytest.approx(0.5)
+    assert overall["consistent_share"] == 0.5
+    assert overall["length_ratio"] == pytest.approx(2 / 6)
+    assert result["metrics"]["bo"]["cosine"] == pytest.approx(1.0)
+    assert result["metrics"]["origin:y"]["chrf"] == 0.0
+    assert [item["length_ratio"] for item in result["items"]] == [1.0, 0.0]
+    assert result["signatures"]["cosine"] == "encoder:counts"
+
+
+def test_an_empty_output_has_cosine_zero_whatever_the_encoder_says() -> None:
+    assert cosines(["", " ", "天"], ["天", "天", "天"], lambda texts: torch.ones(len(texts), 1)) == [0.0, 0.0, 1.0]
+
+
+def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None:
+    calls: list[int] = []
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        calls.append(len(texts))
+        return character_embed(texts)
+
+    assert cosines(["天地", "山"], ["天", "山"], embed) == pytest.approx([0.5**0.5, 1.0])
+    assert calls == [4]
+
+
+def test_order_of_items_changes_nothing() -> None:
+    examples = invented()
+    outputs = noisy(examples, 0.5, 2)
+    assert evaluated("grpo", examples[::-1], outputs[::-1]) == evaluated("grpo", examples, outputs)
+
+
+def test_slices_partition_the_items_by_language_and_by_origin() -> None:
+    groups = slices(evaluated("grpo", invented(), noisy(invented(), 0.5, 2))["items"])
+    assert sorted(groups) == ["all", "bo", "dz", "origin:origin0", "origin:origin1", "origin:origin2"]
+    assert sorted(groups["bo"] + groups["dz"]) == groups["all"]
+    assert sorted(groups["origin:origin0"] + groups["origin:origin1"] + groups["origin:origin2"]) == groups["all"]
+
+
+def test_a_better_system_is_found_better_in_every_slice() -> None:
+    examples = invented()
+    comparison = compare_systems(
+        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
+        evaluated("grpo", examples, noisy(examples, 0.3, 4)),
+        seed=0,
+    )
+    assert (comparison["before"], comparison["after"], comparison["probes"]) == ("warm_start", "grpo", None)
+    for differences in comparison["slices"].values():
+        assert all(
+            differences[metric]["low"] > 0 and differences[metric]["p_not_greater"] < 0.01
+            for metric in ("cosine", "chrf", "bleu")
+        )
+        assert differences["consistent_share"]["difference"] == 0.0
+
+
+def test_differences_are_those_of_the_reported_metrics() -> None:
+    examples = invented()
+    before, after = (
+        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
+        evaluated("grpo", examples, noisy(examples, 0.7, 4)),
+    )
+    for name, differences in compare_systems(before, after, seed=0, resamples=50)["slices"].items():
+        for metric, row in differences.items():
+            assert row["difference"] == pytest.approx(after["metrics"][name][metric] - before["metrics"][name][metric])
+            assert row["low"] <= row["high"]
+
+
+def test_comparison_depends_on_the_seed_only() -> None:
+    examples = invented(20)
+    before, after = (
+        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
+        evaluated("grpo", examples, noisy(examples, 0.7, 4)),
+    )
+    assert compare_systems(before, after, seed=1, resamples=200) == compare_systems(
+        before, after, seed=1, resamples=200
+    )
+    assert compare_systems(before, after, seed=1, resamples=200) != compare_systems(
+        before, after, seed=2, resamples=200
+    )
+
+
+def test_systems_of_different_test_sets_are_not_compared() -> None:
+    examples = invented(4)
+    outputs = noisy(examples, 0.5, 1)
+    with pytest.raises(ValueError, match="warm_start and grpo were evaluated on different test items"):
+        compare_systems(
+            evaluated("warm_start", examples, outputs), evaluated("grpo", examples[:3], outputs[:3]), seed=0
+        )
+
+
+def test_wrong_number_of_outputs_is_refused() -> None:
+    with pytest.raises(ValueError, match="grpo: 1 outputs for 4 examples; give one each"):
+        evaluated("grpo", invented(4), ["天"])
+
+
+def test_written_results_are_read_back_and_compared_pair_by_pair(tmp_path: Path) -> None:
+    examples = invented(12)
+    for seed, name in enumerate(("untouched", "warm_start", "grpo")):
+        write_system(tmp_path, evaluated(name, examples, noisy(examples, 0.9 - 0.3 * seed, seed)))
+    comparison = write_comparison(tmp_path, seed=0, resamples=40)
+    assert [(pair["before"], pair["after"]) for pair in comparison["pairs"]] == [
+        ("warm_start", "grpo"),
+        ("untouched", "grpo"),
+        ("untouched", "warm_start"),
+    ]
+    assert comparison["resamples"] == 40
+    assert json.loads((tmp_path / "eval" / "comparison.json").read_text(encoding="utf-8")) == comparison
+
+
+def test_mean_statistics_of_booleans_count_the_true_ones() -> None:
+    assert mean_statistics([True, False, True]).sum(axis=0).tolist() == [2.0, 3.0]
