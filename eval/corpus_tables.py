@@ -1,7 +1,8 @@
-"""The corpus part of the report: the manifest and the token report as tables, whatever origins and splits a corpus has.
+"""The corpus part of the report: parts, origins and licences as tables; everything else of the manifest and the token report
+as it stands.
 
-A set of entries that are alike (origins, splits: a dictionary of flat dictionaries, or a list of them) becomes a table with one
-row each; everything else becomes rows of one table of keys and values.
+In that rest a set of entries that are alike (a dictionary or a list of flat dictionaries) becomes a table with one row each, and
+what remains becomes rows of one table of keys and values, so a new figure in a manifest needs no change here.
 """
 
 from collections.abc import Iterator
@@ -10,11 +11,65 @@ from typing import Any
 from eval.blocks import Table
 from eval.report_tables import flattened
 from eval.run_folder import Json
-from eval.wording import ABSENT, plain_number
+from eval.wording import ABSENT, place_label, plain_number
+
+PARTS = ("warm_start", "train", "dev", "test")
 
 
 def corpus_tables(corpus: Json) -> list[Table]:
-    """The settings-like rest first, then one table for each set of like entries."""
+    """What a reader of the results should know of the corpus: tier, parts, origins with licences, tokens, what was dropped."""
+    manifest, tokens = corpus.get("manifest", {}), corpus.get("tokens", {})
+    facts = [
+        (key, value)
+        for key, value in flattened(manifest)
+        if key.split(".")[0] in ("tier", "tier_means", "corpus", "not_obtained")
+    ]
+    dropped = manifest.get("totals", {}).get("dropped", {})
+    reasons = tuple(
+        (reason, plain_number(count)) for reason, count in sorted(dropped.items(), key=lambda entry: -entry[1])
+    )
+    tables = [
+        Table("Corpus", ("Key", "Value"), tuple(facts)),
+        part_table(manifest.get("splits", {})),
+        origin_table(manifest.get("origins", {}), manifest.get("splits", {})),
+        Table("Pairs dropped", ("Reason", "Pairs"), reasons),
+        Table("Tokens", ("Key", "Value"), tuple(flattened(tokens)) if tokens else ()),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def part_table(splits: Json) -> Table:
+    """Pairs of each part by source language."""
+    languages = sorted({language for part in splits.values() for language in part["languages"]})
+    rows = tuple(
+        (
+            name,
+            plain_number(splits[name]["pairs"]),
+            *(plain_number(splits[name]["languages"].get(key, 0)) for key in languages),
+        )
+        for name in PARTS
+        if name in splits
+    )
+    return Table("Parts", ("Part", "Pairs", *map(place_label, languages)), rows)
+
+
+def origin_table(origins: Json, splits: Json) -> Table:
+    """Licence and counts of each origin: read, dropped, kept, and how many pairs of it are in each part."""
+    parts = [name for name in PARTS if name in splits]
+    rows = tuple(
+        (
+            name,
+            facts["licence"],
+            *map(plain_number, (facts["read"], sum(facts["dropped"].values()), facts["kept"])),
+            *(plain_number(splits[part]["origins"].get(name, 0)) for part in parts),
+        )
+        for name, facts in origins.items()
+    )
+    return Table("Origins", ("Origin", "Licence", "Read", "Dropped", "Kept", *parts), rows)
+
+
+def manifest_tables(corpus: Json) -> list[Table]:
+    """Everything in corpus.json: one table of keys and values, and one for each set of like entries."""
     single: list[tuple[str, str]] = []
     tables: list[Table] = []
     for path, value in walk(corpus, ""):
@@ -22,7 +77,7 @@ def corpus_tables(corpus: Json) -> list[Table]:
             tables.append(entry_table(path, value))
         else:
             single.extend(flattened(value, path))
-    return [Table("Corpus manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
+    return [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
 
 
 def walk(document: Json, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -41,9 +41,10 @@ STYLE: dict[str, Any] = {
 }
 
 
-def moving_average(values: Sequence[float], window: int) -> list[float]:
-    """Mean over the last `window` values, over fewer at the start: [1, 3, 5] by 2 -> [1, 2, 4]."""
-    return [sum(values[max(0, end - window) : end]) / min(window, end) for end in range(1, len(values) + 1)]
+def moving_average(values: Sequence[float], reach: int) -> list[float]:
+    """Mean over `reach` neighbours on each side, fewer at the ends: [1, 3, 5] by 1 -> [2, 3, 4]."""
+    windows = (values[max(0, i - reach) : i + reach + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
 
 
 def curve(steps: Sequence[int], values: Sequence[float], title: str) -> Figure:
@@ -54,7 +55,7 @@ def curve(steps: Sequence[int], values: Sequence[float], title: str) -> Figure:
         axes = canvas.subplots()
         marker = "o" if len(values) == 1 else ""
         axes.plot(steps, values, color=LINE, alpha=0.35, linewidth=1, marker=marker)
-        axes.plot(steps, moving_average(values, max(1, len(values) // 10)), color=LINE, linewidth=1.8)
+        axes.plot(steps, moving_average(values, len(values) // 20), color=LINE, linewidth=1.8)
         axes.set_xlabel("step")
         axes.margins(x=0.01)
         axes.grid(alpha=0.15, color=INK)

@@ -12,16 +12,17 @@ from typing import Any
 
 from data.cache import atomic_write_text
 from data.errors import InputError
-from eval.blocks import Block, Document, Section, Table, Text, plain_text
-from eval.corpus_tables import corpus_tables
+from eval.blocks import Block, Document, Section, Table, Text, plain_text, wrapped
+from eval.corpus_tables import corpus_tables, manifest_tables
 from eval.plots import curves
 from eval.report_html import html_page
 from eval.report_markdown import markdown
 from eval.report_tables import (
-    difference_table,
+    difference_tables,
     key_value_table,
     overall_table,
     phase_seconds,
+    probe_pairs,
     probe_table,
     slice_table,
     time_table,
@@ -49,12 +50,13 @@ def result_table(run: Path) -> str:
     """The results as plain text for the console: the report's own figures and verdict."""
     with damage_named(run):
         contents = read_run(run)
-        tables = [
-            *result_tables(contents)[:1],
-            difference_table(contents, "warm_start", "grpo", ("all",)),
-            probe_table(contents),
+        last_system = ["", *contents.systems][-1]
+        changes = [
+            pair for pair in probe_pairs(contents) if (pair["before"], pair["after"]) == ("untouched", last_system)
         ]
-        return "\n\n".join([*(plain_text(table) for table in tables if table is not None), verdict(contents)])
+        overall = difference_tables(contents, "warm_start", "grpo")[:1]
+        tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
+        return "\n\n".join([*(plain_text(table) for table in tables if table is not None), wrapped(verdict(contents))])
 
 
 @contextmanager
@@ -84,13 +86,14 @@ def build(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
         Section("Results", tuple(result_tables(run))),
-        Section("GRPO minus warm start", present([difference_table(run, "warm_start", "grpo")])),
-        Section("General competence", present([probe_table(run)])),
+        Section("GRPO minus warm start", present(difference_tables(run, "warm_start", "grpo"))),
+        Section("General competence", present([probe_table(run, probe_pairs(run))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
         Section("Samples", sample_blocks(run)),
         Section("Corpus", tuple(corpus_tables(run.corpus))),
         Section("Time and memory", present([time_table(run)])),
+        Section("Corpus manifest", present(manifest_tables(run.corpus)), folded=True),
         Section("Configuration", present([key_value_table("Settings of this run", run.config)]), folded=True),
         Section("Environment", present([key_value_table("Machine and versions", run.environment)]), folded=True),
     )
@@ -133,7 +136,10 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
     if run.pair("warm_start", "grpo") is None:
         said.append("GRPO was not compared with the warm start.")
     if not any("probes" in system for system in run.systems.values()):
-        said.append("No general-competence probes.")
+        reasons = sorted(
+            {system["probes_unavailable"] for system in run.systems.values() if "probes_unavailable" in system}
+        )
+        said.append(f"No general-competence probes{': ' + '; '.join(reasons) if reasons else ''}.")
     for name in ("corpus", "environment", "timings"):
         if not getattr(run, name):
             said.append(f"No {name}.json.")

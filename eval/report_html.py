@@ -15,7 +15,7 @@ CSS = """
   :root { --ground: #14181e; --ink: #e4e8ee; --soft: #9aa5b4; --line: #303843; --card: #1c222a; --mark: #6db3f2; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 76rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 80rem; background: var(--ground); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .4rem 0 1rem; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
@@ -26,7 +26,7 @@ p { max-width: 62rem; }
 .note { color: var(--soft); font-size: .82rem; margin: .3rem 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 table.settings td { white-space: normal; overflow-wrap: anywhere; text-align: left; }

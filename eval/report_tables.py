@@ -6,7 +6,19 @@ from typing import Any
 
 from eval.blocks import Table
 from eval.run_folder import Json, RunFolder
-from eval.wording import ABSENT, METRICS, PROBES, SYSTEM_LABELS, Metric, direction, duration, plain_number
+from eval.wording import (
+    ABSENT,
+    MAIN_METRICS,
+    METRICS,
+    PROBES,
+    SYSTEM_LABELS,
+    Metric,
+    direction,
+    duration,
+    place_label,
+    plain_number,
+    share_of_resamples,
+)
 
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 COSINE_NOTE = (
@@ -41,13 +53,18 @@ def overall_table(run: RunFolder) -> Table:
 def slice_names(run: RunFolder, origins: bool) -> list[str]:
     """The languages, or the origins, that any system was evaluated on."""
     names = {name for system in run.systems.values() for name in system["metrics"] if name != "all"}
-    return sorted(name for name in names if name.startswith("origin:") == origins)
+    return sorted(name for name in names if is_origin(name) == origins)
+
+
+def is_origin(name: str) -> bool:
+    """Whether a slice is an origin, not a language."""
+    return name.startswith("origin:")
 
 
 def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
     """Every system on every language, or on every origin."""
     rows = tuple(
-        (f"{name.removeprefix('origin:')}: {SYSTEM_LABELS[key]}", *result_cells(system["metrics"][name]))
+        (f"{place_label(name)}: {SYSTEM_LABELS[key]}", *result_cells(system["metrics"][name]))
         for name in slice_names(run, origins)
         for key, system in run.systems.items()
         if name in system["metrics"]
@@ -55,11 +72,29 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
     return Table(title, RESULT_HEADER, rows)
 
 
-def difference_table(run: RunFolder, before: str, after: str, places: Sequence[str] = ()) -> Table | None:
-    """after - before with 95 % intervals, for `places` or else overall, per language and per origin; None if not computed."""
+def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
+    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin; none if not computed."""
     pair = run.pair(before, after)
     if pair is None:
-        return None
+        return []
+    parts = [name for name in pair["slices"] if name != "all"]
+    title = f"{SYSTEM_LABELS[after]} minus {SYSTEM_LABELS[before].lower()}"
+    note = (
+        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
+        "corpus metrics recomputed for each resample. No correction for the number of comparisons."
+    )
+    main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
+    return [
+        difference_table(title, pair["slices"], ["all"], METRICS, (note,)),
+        difference_table("By source language", pair["slices"], [name for name in parts if not is_origin(name)], main),
+        difference_table("By origin", pair["slices"], [name for name in parts if is_origin(name)], main),
+    ]
+
+
+def difference_table(
+    title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
+) -> Table:
+    """One row for each place and metric."""
     header = (
         "Test items",
         "n",
@@ -71,17 +106,8 @@ def difference_table(run: RunFolder, before: str, after: str, places: Sequence[s
         "p(change \u2264 0)",
         "Reading",
     )
-    chosen = {name: differences for name, differences in pair["slices"].items() if not places or name in places}
-    rows = tuple(
-        difference_cells(name, metric, differences[metric.key])
-        for name, differences in chosen.items()
-        for metric in METRICS
-    )
-    note = (
-        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
-        "corpus metrics recomputed for each resample. No correction for the number of comparisons."
-    )
-    return Table(f"{SYSTEM_LABELS[after]} minus {SYSTEM_LABELS[before]}", header, rows, (note,))
+    rows = tuple(difference_cells(place, metric, slices[place][metric.key]) for place in places for metric in metrics)
+    return Table(title, header, rows, notes)
 
 
 def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
@@ -90,12 +116,12 @@ def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
     values = (metric.value(row["before"]), metric.value(row["after"]), metric.change(row["difference"]))
     interval = metric.interval(row["low"], row["high"])
     return (
-        place.removeprefix("origin:"),
+        place_label(place),
         plain_number(row["n"]),
         metric.label,
         *values,
         interval,
-        f"{row['p_not_greater']:.3f}",
+        share_of_resamples(row["p_not_greater"]),
         reading,
     )
 
@@ -107,12 +133,17 @@ def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
     return texts | {f"capitals_{key}": (probes["capitals"][key], probes["capitals"]["n"]) for key in keys}
 
 
-def probe_table(run: RunFolder) -> Table | None:
-    """General competence of every probed system, and the changes against the untouched model and the warm start."""
+def probe_pairs(run: RunFolder) -> list[Json]:
+    """The comparisons that have probes on both sides, those with the untouched model first."""
+    pairs = [pair for pair in run.comparison.get("pairs", ()) if pair["probes"]]
+    return sorted(pairs, key=lambda pair: pair["before"] != "untouched")
+
+
+def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
+    """General competence of every probed system, and the changes in `pairs`; None if no system was probed."""
     probed = {name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system}
     if not probed:
         return None
-    pairs = [pair for pair in run.comparison.get("pairs", ()) if pair["probes"]]
     short = {"untouched": "untouched", "warm_start": "warm start", "grpo": "GRPO"}
     changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
     header = ("Probe", "n", *(SYSTEM_LABELS[name] for name in probed), *changed)
@@ -123,8 +154,8 @@ def probe_table(run: RunFolder) -> Table | None:
         rows.append((label, plain_number(values[0][1]), *(metric.value(value) for value, _ in values), *changes))
     capitals = next(system["probes"]["capitals"] for system in run.systems.values() if "probes" in system)
     note = (
-        "Texts: change with 95 % interval (paired bootstrap over texts). "
-        f"Capitals: four choices, chance {100 * capitals['chance']:.0f} %, exact McNemar test."
+        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts). "
+        f"Capitals: four choices each, chance {100 * capitals['chance']:.0f} %, exact McNemar test."
     )
     return Table("General competence before and after", header, tuple(rows), (note,))
 

@@ -16,10 +16,10 @@ from data.cache import atomic_write_text
 from data.examples import Example
 from eval import overlap
 from eval.probes import compare_probes
+from eval.run_folder import SYSTEMS
 from eval.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
 from eval.similarity import Embed, cosines
 
-SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo")
 PAIRS = (("warm_start", "grpo"), ("translation_memory", "grpo"), ("untouched", "grpo"), ("untouched", "warm_start"))
 SCORES: dict[str, Score] = {
     "cosine": ratio_of_sums,
@@ -38,10 +38,13 @@ def evaluate_system(
     outputs: Sequence[str],
     *,
     embed: Embed,
-    is_consistent: Callable[[str], bool],
+    is_consistent: Callable[[str, str], bool],
     encoder: str,
 ) -> dict[str, Any]:
-    """Score the outputs of one system. `encoder` describes the encoder behind `embed`, for the signature of the cosine.
+    """Score the outputs of one system.
+
+    `is_consistent`: (output, reference text) -> whether the output is in the target script, by the rule of the reward.
+    `encoder` describes the encoder behind `embed`, for the signature of the cosine.
 
     Raises ValueError for a wrong number of outputs, no examples, or examples of several target languages.
     """
@@ -53,7 +56,8 @@ def evaluate_system(
         examples, outputs, cosines(outputs, references, embed), sentence_chrf(outputs, references), strict=True
     )
     items = [
-        item_record(example, output, cosine, chrf, is_consistent(output)) for example, output, cosine, chrf in scored
+        item_record(example, output, cosine, chrf, is_consistent(output, example.reference))
+        for example, output, cosine, chrf in scored
     ]
     return {
         "system": name,

@@ -3,9 +3,7 @@
 from typing import Any
 
 from eval.run_folder import Json, RunFolder
-from eval.wording import METRICS, PROBES, SYSTEM_LABELS, Metric, direction
-
-MAIN_METRICS = ("cosine", "chrf", "bleu", "consistent_share")
+from eval.wording import MAIN_METRICS, METRICS, PROBES, SYSTEM_LABELS, Metric, direction
 
 
 def verdict(run: RunFolder) -> str:
@@ -29,9 +27,9 @@ def no_comparison(run: RunFolder) -> str:
 def headline(cosine: Json) -> str:
     """The answer to the question of the run, by the interval of the cosine's difference."""
     words = {
-        1: "GRPO brought the outputs closer in meaning to the reference texts than the warm start did",
-        0: "GRPO made no clear difference in meaning to the warm start: the 95 % interval of the cosine's change includes 0",
-        -1: "GRPO took the outputs further in meaning from the reference texts than the warm start did",
+        1: "By embedding cosine, GRPO brought the outputs closer to the reference texts than the warm start",
+        0: "By embedding cosine, GRPO made no clear difference to the warm start: the 95 % interval of the change includes 0",
+        -1: "By embedding cosine, GRPO took the outputs further from the reference texts than the warm start",
     }
     return f"{words[direction(cosine)]} (n = {cosine['n']})."
 

@@ -11,6 +11,15 @@ SYSTEM_LABELS = {
     "warm_start": "Warm start (SFT)",
     "grpo": "GRPO",
 }
+LANGUAGES = {
+    "bo": "Tibetan",
+    "dz": "Dzongkha",
+    "ug": "Uyghur",
+    "mn": "Mongolian",
+    "kk": "Kazakh",
+    "ky": "Kyrgyz",
+    "ks": "Kashmiri",
+}
 ABSENT = "-"
 MINUS = "\u2212"
 
@@ -51,13 +60,14 @@ METRICS = (
     Metric("length_ratio", "Length ratio", 2),
     Metric("empty_share", "Empty outputs", 1, percent=True),
 )
+MAIN_METRICS = ("cosine", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3)
 ACCURACY = Metric("accuracy", "accuracy", 1, percent=True)
 PROBES = (
-    ("english", "English news text, bits per character (lower is better)", BITS),
-    ("chinese", "Chinese news text, bits per character (lower is better)", BITS),
+    ("english", "English text, bits per character", BITS),
+    ("chinese", "Chinese text, bits per character", BITS),
     ("capitals_accuracy", "Capital cities, accuracy", ACCURACY),
-    ("capitals_accuracy_per_character", "Capital cities, accuracy per character", ACCURACY),
+    ("capitals_accuracy_per_character", "Capital cities, accuracy (score per character)", ACCURACY),
 )
 
 
@@ -76,8 +86,20 @@ def duration(seconds: float) -> str:
     """75 -> '1 min 15 s', 8.25 -> '8.2 s', 7500 -> '2 h 5 min'."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if round(seconds) < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def share_of_resamples(p: float) -> str:
+    """0.0155 -> '0.015', 0 -> '< 0.001'."""
+    return "< 0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def place_label(name: str) -> str:
+    """'bo' -> 'Tibetan (bo)', 'origin:mediawiki' -> 'mediawiki', 'all' -> 'all'."""
+    return f"{LANGUAGES[name]} ({name})" if name in LANGUAGES else name.removeprefix("origin:")
 
 
 def plain_number(value: Any) -> str:

@@ -10,6 +10,7 @@ instead (Latin here), rare long pieces are lost and such words split into shorte
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 LATIN_RANKS = 40_000  # ids below this keep their all-Latin pieces: common English stays whole
@@ -62,7 +63,7 @@ def trim_tokenizer(tokenizer: Mapping[str, Any], keep: Sequence[int]) -> dict[st
     Raises ValueError for an id that is no piece, or when `keep` is not strictly ascending (merge order and special ids rely on it).
     """
     piece_of = {rank: piece for piece, rank in tokenizer["model"]["vocab"].items()}
-    if any(a >= b for a, b in zip(keep, keep[1:], strict=False)) or not all(i in piece_of for i in keep):
+    if any(a >= b for a, b in pairwise(keep)) or not all(i in piece_of for i in keep):
         raise ValueError("keep must be strictly ascending ids of the vocabulary")
     new_id = {piece_of[old]: new for new, old in enumerate(keep)}
     model = dict(tokenizer["model"])

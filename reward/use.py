@@ -32,26 +32,46 @@ REACH = 2  # of the widest window, on either side
 BRANCH = 256
 TABLE_PARTS = 17  # the embedding was quantised in 17 interleaved parts, each with its own scale and offset
 BLOCK_ROWS = 64  # rows of every matrix product
-CHUNK_PIECES = 2048  # pieces worked on at once: bounds memory
+CHUNK_PIECES = 4096  # pieces worked on at once: bounds memory
 
 
 class UniversalSentenceEncoder(nn.Module):
     """The encoder with its tokenizer; `fingerprint` names weights, tokenizer and arithmetic. Letters below: T pieces, U distinct."""
 
     dim = 512
+    table: Tensor  # (128010, 512) bytes; scale, lo (17,) undo their quantisation
+    scale: Tensor
+    lo: Tensor
+    proj_w: Tensor
+    proj_b: Tensor
+    proj_ln_g: Tensor
+    proj_ln_b: Tensor
+    ln_g: Tensor
+    ln_b: Tensor
+    cnn_w: Tensor
+    cnn_b: Tensor
+    d0: Tensor
+    d1: Tensor
+    d2: Tensor
+    d3: Tensor
+    p1: Tensor
+    p3: Tensor
 
     def __init__(self, resources: Path, device: torch.device) -> None:
         super().__init__()
         files = [resources / name for name in ("weights.npz", "sp.model")]
         self.fingerprint = _fingerprint(files)
         self.tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(files[1]))
-        for name, tensor in _read_weights(files[0]).items():
+        weights = _read_weights(files[0])
+        self.eps = weights.pop("eps").item()
+        for name, tensor in weights.items():
             self.register_buffer(name, tensor.to(device), persistent=False)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (n, 512), fp32, on the CPU; row i depends on texts[i] alone."""
-        rows = [self._chunk(ids) for ids in _chunks(self.piece_ids(texts))]
+        """Unit rows (n, 512), fp32 also under autocast, on the CPU; row i depends on texts[i] alone."""
+        with torch.autocast(self.table.device.type, enabled=False):
+            rows = [self._chunk(ids) for ids in _chunks(self.piece_ids(texts))]
         return torch.cat(rows).cpu() if rows else torch.empty(0, self.dim)
 
     def piece_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -73,7 +93,7 @@ class UniversalSentenceEncoder(nn.Module):
         features = [embedded[place]]
         for (size, left), x in zip(WINDOWS, self._projected(embedded).split(BRANCH, dim=1), strict=True):
             features.append(self._branch(x, place, windows[:, REACH - left : REACH - left + size]))
-        joined = F.layer_norm(torch.cat(features, dim=1), self.ln_g.shape, self.ln_g, self.ln_b, self.eps)  # (T, 1280)
+        joined = F.layer_norm(torch.cat(features, dim=1), list(self.ln_g.shape), self.ln_g, self.ln_b, self.eps)  # (T, 1280)
         starts = (lengths.cumsum(0) - lengths).to(device)
         sums = F.embedding_bag(torch.arange(len(place), device=device), joined, starts, mode="sum")
         return self._head(sums, lengths.to(device)[:, None])
@@ -85,8 +105,8 @@ class UniversalSentenceEncoder(nn.Module):
 
     def _projected(self, embedded: Tensor) -> Tensor:
         """Input of the three branches, side by side: (U, 512) -> (U, 3 * 256)."""
-        x = _in_blocks(lambda rows: torch.addmm(self.proj_b, rows, self.proj_W), embedded)
-        return F.layer_norm(x, self.proj_ln_g.shape, self.proj_ln_g, self.proj_ln_b, self.eps)
+        x = _in_blocks(lambda rows: torch.addmm(self.proj_b, rows, self.proj_w), embedded)
+        return F.layer_norm(x, list(self.proj_ln_g.shape), self.proj_ln_g, self.proj_ln_b, self.eps)
 
     def _branch(self, x: Tensor, place: Tensor, windows: Tensor) -> Tensor:
         """Two convolutions with skips: distinct inputs (U, 256), piece -> distinct (T,), windows (T, size) -> (T, 256).
@@ -104,7 +124,7 @@ class UniversalSentenceEncoder(nn.Module):
 
     def _head(self, sums: Tensor, lengths: Tensor) -> Tensor:
         """Dense head: feature sums (n, 1280), piece counts (n, 1) -> unit rows (n, 512)."""
-        mean = (_in_blocks(lambda rows: rows @ self.cnn_W, sums) + lengths * self.cnn_b) / lengths.sqrt()
+        mean = (_in_blocks(lambda rows: rows @ self.cnn_w, sums) + lengths * self.cnn_b) / lengths.sqrt()
         return F.normalize(_in_blocks(self._dense, mean), dim=1)
 
     def _dense(self, mean: Tensor) -> Tensor:
@@ -137,8 +157,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     table = np.empty((TABLE_PARTS * len(arrays["q1"]), arrays["q1"].shape[1]), dtype=np.uint8)
     for part in range(TABLE_PARTS):
         table[part::TABLE_PARTS] = arrays.pop(f"q{part + 1}")
+    arrays["cnn_w"] = arrays.pop("cnn_W")
     sizes = [size for size, _ in WINDOWS]
-    for joined, name in (("proj_W", "proj{}"), ("proj_b", "proj_b{}"), ("proj_ln_g", "ln_g{}"), ("proj_ln_b", "ln_b{}")):
+    for joined, name in (("proj_w", "proj{}"), ("proj_b", "proj_b{}"), ("proj_ln_g", "ln_g{}"), ("proj_ln_b", "ln_b{}")):
         arrays[joined] = np.concatenate([arrays.pop(name.format(size)) for size in sizes], axis=-1)
     for size in sizes:
         arrays[f"w1_{size}"] = np.concatenate(np.split(arrays[f"w1_{size}"], size), axis=1)

@@ -51,7 +51,7 @@ def evaluated(name: str, examples: Sequence[Example], outputs: Sequence[str]) ->
         examples,
         outputs,
         embed=character_embed,
-        is_consistent=lambda text: bool(text) and text[0] in HAN,
+        is_consistent=lambda text, reference: bool(text) and text[0] in HAN,
         encoder="counts",
     )
 

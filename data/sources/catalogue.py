@@ -86,6 +86,7 @@ def plain(content: str) -> dict[str, str]:
         if re.search(r"^#,.*\bfuzzy\b", entry, re.MULTILINE):
             continue
         fields = {name: "".join(ast.literal_eval(part) for part in QUOTED.findall(body)) for name, body in FIELD.findall("\n".join(lines))}
-        context = fields["msgctxt"] + "\x04" if "msgctxt" in fields else ""
-        messages[context + fields.get("msgid", "")] = fields.get("msgstr", fields.get("msgstr[0]", ""))
+        if "msgid" in fields:
+            context = fields["msgctxt"] + "\x04" if "msgctxt" in fields else ""
+            messages[context + fields["msgid"]] = fields.get("msgstr", fields.get("msgstr[0]", ""))
     return messages

@@ -47,8 +47,8 @@ ORIGINS = (
 
 
 TIERS = {
-    "full": "Debian's packages, pip's and npm's: about 18,000 short pairs, seven in eight of them Dzongkha",
-    "pip": "no LibreOffice from Debian here: about 2,000 short pairs, two thirds of them names; expect little of a model trained on them",
+    "full": "packages of Debian, pip and npm",
+    "pip": "without LibreOffice from Debian: mostly names, and too few to learn a language from",
 }
 
 

@@ -1,0 +1,54 @@
+"""The language-consistency term: 1 for a completion in the target script, 0 for a mixed one (arXiv 2605.14366).
+
+The paper does not print its rule. Ours, over Unicode characters:
+- letters are the characters of category L or M (a Tibetan subjoined letter is a mark) and all Han characters;
+  digits, punctuation, symbols and spaces are neutral;
+- at least one letter of the target script: an empty or letterless completion is inconsistent;
+- no letter of a forbidden script: Tibetan in Chinese, Han in Tibetan;
+- at least `min_share` of the letters in the target script, where a Latin word that also stands in the reference text does not count
+  (product names, "URL"). Words of the source get no such allowance: copying an English source would pass.
+Not language identification: it cannot tell Tibetan from Dzongkha, or sense from nonsense.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from data.script import is_han, is_script
+
+FORBIDDEN = {"Hani": "Tibt", "Tibt": "Hani"}
+LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+")
+
+
+def is_letter(character: str) -> bool:
+    """True for a letter, a mark or a Han character."""
+    return unicodedata.category(character)[0] in "LM" or is_han(character)
+
+
+def is_consistent(text: str, script: str, *, reference: str = "", min_share: float = 0.95) -> bool:
+    """True when `text` is written in `script` (ISO 15924) by the rule above; `reference` lends its Latin words.
+
+    >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
+    (True, False)
+    """
+    allowed = {word.casefold() for word in LATIN_WORD.findall(reference)}
+    counted = LATIN_WORD.sub(lambda word: " " if word[0].casefold() in allowed else word[0], text)
+    letters = [character for character in counted if is_letter(character)]
+    in_script = sum(is_script(character, script) for character in letters)
+    forbidden = FORBIDDEN.get(script)
+    if forbidden and any(is_script(character, forbidden) for character in letters):
+        return False
+    return in_script > 0 and in_script >= min_share * len(letters)
+
+
+def script(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[str], *, target_script: str, min_share: float = 0.95
+) -> Tensor:
+    """Term: 1 where the completion is consistent, else 0: N strings each -> (N,) fp32."""
+    if not len(sources) == len(completions) == len(references):
+        raise ValueError(f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}")
+    pairs = zip(completions, references, strict=True)
+    return torch.tensor([float(is_consistent(c, target_script, reference=r, min_share=min_share)) for c, r in pairs])

@@ -1,0 +1,87 @@
+"""What cleaning changes, what it drops and that it counts both."""
+
+import pytest
+
+from data.clean import Limits, clean, clean_text, placeholders, problem, without_accelerators
+from data.examples import Example
+
+BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"  # three letters, three syllables
+LIMITS = Limits(2, 5, 2, 4)
+
+
+def pair(source: str = BO, reference: str = "甲乙", key: str = "1", language: str = "bo") -> Example:
+    return Example(key, source, reference, "made up", "none", language, "zh")
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("\u0f40\u0f0c\u0f41", "\u0f40\u0f0b\u0f41"),  # the tsheg that does not break
+        ("  甲\u00a0\t乙\n丙 ", "甲 乙 丙"),
+        ("甲\u200b\ufeff\x00乙", "甲乙"),
+        ("e\u0301", "\u00e9"),
+        ("\u0f43", "\u0f42\u0fb7"),  # NFC takes this letter apart: the composed form is excluded from composition
+        (" \u200b ", ""),
+    ],
+)
+def test_text_is_normalised(raw: str, expected: str) -> None:
+    assert clean_text(raw) == expected
+    assert clean_text(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ("文件(~F)", "文件"),
+        ("文件 (_F)...", "文件..."),
+        ("_打开", "打开"),
+        (f"&{BO}", BO),
+        ("Sa~ve", "Save"),
+        ("max_size R&D", "max_size R&D"),
+        ("<b>甲</b> &amp; 乙<br/>", "甲 & 乙"),
+        ("1 < 2 > 0", "1 < 2 > 0"),
+    ],
+)
+def test_marks_of_user_interfaces_are_taken_off(raw: str, expected: str) -> None:
+    assert without_accelerators(raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "reference", "expected"),
+    [
+        (BO, "甲乙", ""),
+        (f"{BO} %s %d", "甲 %d 乙 %s", ""),
+        (f"{BO} %s", "甲乙", "placeholders differ"),
+        (f"{BO} $1", "甲乙 $2", "placeholders differ"),
+        (f"{BO} {{{{x}}}}", "甲乙", "wiki markup"),
+        (BO, "甲乙 [[丙]]", "wiki markup"),
+        ("abc def", "甲乙", "source script"),
+        (BO, "save it 甲乙", "reference script"),
+        ("\u0f40\u0f0b", "甲乙", "source too short"),
+        ("\u0f40\u0f0b" * 6, "甲乙", "source too long"),
+        (BO, "甲", "reference too short"),
+        (BO, "甲乙丙丁戊", "reference too long"),
+        ("", "甲乙", "empty"),
+    ],
+)
+def test_each_drop_has_its_reason(source: str, reference: str, expected: str) -> None:
+    assert problem(pair(source, reference), LIMITS) == expected
+
+
+def test_placeholders_of_the_formats_read_here() -> None:
+    assert placeholders("%s %(name)s %1$s %d%% %PRODUCTNAME $1 $(ARG1) {0} {name} %2 50% of it") == sorted(
+        ["%s", "%(name)s", "%1$s", "%d", "%PRODUCTNAME", "$1", "$(ARG1)", "{0}", "{name}", "%2"]
+    )
+
+
+def test_first_of_several_references_stays_and_the_others_are_counted() -> None:
+    further = [pair(key="2"), pair(reference="丙丁", key="3"), pair(language="dz", key="4"), pair(reference="甲", key="5")]
+    tally = clean([pair(), *further], LIMITS)
+    assert [example.id for example in tally.kept] == ["1", "4"]
+    assert tally.dropped == [("2", "duplicate"), ("3", "other reference"), ("5", "reference too short")]
+    assert tally.read["made up"] == len(tally.kept) + sum(tally.reasons["made up"].values()) == 5
+
+
+def test_a_dropped_pair_does_not_take_the_place_of_a_good_one() -> None:
+    tally = clean([pair(reference="甲"), pair(reference="甲乙", key="2")], LIMITS)
+    assert [example.id for example in tally.kept] == ["2"]

@@ -1,0 +1,79 @@
+"""The language rule, clause by clause."""
+
+import doctest
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reward.script as module
+from reward.script import is_consistent, script
+
+HAN, TIBETAN = "Hani", "Tibt"
+
+
+def test_docstring_examples() -> None:
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("text", ["打开文件", "第3页（共10页）。", "𠀀字", "好 ☺ 100%", "二〇二四年"])
+def test_chinese_with_digits_and_punctuation_is_consistent(text: str) -> None:
+    assert is_consistent(text, HAN)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "。", "，！？", "123", "...", "(1) - 2", "☺"])
+@pytest.mark.parametrize("target", [HAN, TIBETAN])
+def test_letterless_is_inconsistent(text: str, target: str) -> None:
+    assert not is_consistent(text, target)
+
+
+@pytest.mark.parametrize("text", ["བོད་ཡིག", "རྒྱལ་ས་༡༢༣།", "ཨོཾ"])
+def test_tibetan_with_stacks_digits_and_marks_is_consistent(text: str) -> None:
+    assert is_consistent(text, TIBETAN)
+    assert not is_consistent(text, HAN)
+
+
+def test_one_forbidden_letter_is_enough() -> None:
+    assert not is_consistent("的" * 1000 + "ཀ", HAN)
+    assert not is_consistent("ཀ" * 1000 + "的", TIBETAN)
+
+
+def test_share_of_letters_decides_at_its_border() -> None:
+    assert is_consistent("的" * 19 + "a", HAN)
+    assert not is_consistent("的" * 18 + "a", HAN)
+    assert is_consistent("的" * 18 + "a", HAN, min_share=0.9)
+    assert not is_consistent("的" * 10 + "か", HAN)
+
+
+def test_latin_words_of_the_reference_are_neutral() -> None:
+    assert is_consistent("输入URL地址", HAN, reference="在此输入 url。")
+    assert not is_consistent("输入URLs地址", HAN, reference="在此输入 url。")
+    assert not is_consistent("输入URL", HAN)
+
+
+def test_latin_words_alone_are_not_enough() -> None:
+    assert not is_consistent("URL", HAN, reference="URL")
+
+
+def test_other_scripts_of_the_reference_get_no_allowance() -> None:
+    assert not is_consistent("好བོད", HAN, reference="好བོད")
+
+
+def test_latin_can_be_the_target() -> None:
+    assert is_consistent("open the file", "Latn") and not is_consistent("打开 file", "Latn")
+
+
+@given(st.text())
+def test_any_text_is_judged_without_error_and_at_most_one_language(text: str) -> None:
+    assert not (is_consistent(text, HAN) and is_consistent(text, TIBETAN))
+
+
+def test_term_reads_the_reference_of_its_row_and_never_the_source() -> None:
+    values = script(["Save"] * 3, ["存 Save", "存 Save", "保存"], ["存 Save", "存", "x"], target_script=HAN)
+    assert torch.equal(values, torch.tensor([1.0, 0.0, 1.0])) and values.dtype == torch.float32
+
+
+def test_ragged_lists_are_refused() -> None:
+    with pytest.raises(ValueError, match="one length, got 1, 1, 2"):
+        script(["s"], ["a"], ["a", "b"], target_script=HAN)

@@ -1,0 +1,51 @@
+"""Prompts and completions: wording, ids, and back."""
+
+from dataclasses import replace
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from data.errors import InputError
+from data.examples import Example
+from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
+
+EXAMPLE = Example("1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "dz", "zh")
+
+
+def test_prompt_names_both_languages_and_ends_where_the_completion_starts() -> None:
+    assert prompt_text(EXAMPLE) == "宗喀文：\u0f40\u0f0b\u0f41\n中文："
+    assert prompt_text(replace(EXAMPLE, source_language="xx")).startswith("xx：")
+
+
+def test_unknown_task_is_named_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="unknown task 'poem'; known tasks: mt"):
+        prompt_text(replace(EXAMPLE, task="poem"))
+
+
+def test_prompt_has_one_start_token_and_no_end(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = encode_prompt(tiny_tokenizer, EXAMPLE)
+    assert ids[0] == tiny_tokenizer.bos_token_id
+    assert ids.count(tiny_tokenizer.bos_token_id) == 1 and tiny_tokenizer.eos_token_id not in ids
+    assert len(ids) == 1 + len(prompt_text(EXAMPLE).encode())
+
+
+def test_completion_comes_back_and_stops_at_the_end_token(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = encode_completion(tiny_tokenizer, "甲乙")
+    assert ids[-1] == tiny_tokenizer.eos_token_id and tiny_tokenizer.bos_token_id not in ids
+    assert decode_completion(tiny_tokenizer, [*ids, *ids]) == "甲乙"
+    assert decode_completion(tiny_tokenizer, ids[:-1]) == "甲乙"
+    assert decode_completion(tiny_tokenizer, [ids[-1]]) == ""
+
+
+def test_completion_keeps_lines_and_loses_space_at_its_ends(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    assert decode_completion(tiny_tokenizer, encode_completion(tiny_tokenizer, " 甲\n乙 ")) == "甲\n乙"
+
+
+def test_end_of_turn_stops_where_the_vocabulary_has_it(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    assert stop_ids(tiny_tokenizer) == (tiny_tokenizer.eos_token_id,)
+    other = PreTrainedTokenizerFast(
+        tokenizer_object=tiny_tokenizer.backend_tokenizer, eos_token="<eos>", bos_token="<bos>", additional_special_tokens=["<end_of_turn>"]
+    )
+    turn_end = other.convert_tokens_to_ids("<end_of_turn>")
+    assert stop_ids(other) == (other.eos_token_id, turn_end)
+    assert decode_completion(other, [*encode_completion(other, "甲")[:-1], turn_end, *encode_completion(other, "乙")]) == "甲"
