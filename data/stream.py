@@ -6,18 +6,20 @@ tokens, no state.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from data.errors import InputError
-from data.examples import Example
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class PromptStream:
-    """`num_prompts` examples a step out of `examples`."""
+class PromptStream(Generic[Item]):
+    """`num_prompts` examples a step out of `examples` (of any kind: records, or encoded pairs)."""
 
-    examples: Sequence[Example]
+    examples: Sequence[Item]
     num_prompts: int
     seed: int
 
@@ -25,7 +27,7 @@ class PromptStream:
         if not self.examples or self.num_prompts < 1:
             raise InputError(f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got {self.num_prompts})")
 
-    def at(self, step: int) -> tuple[Example, ...]:
+    def at(self, step: int) -> tuple[Item, ...]:
         """The examples of step `step`, counted from 0; a step across the end of an epoch goes on into the next one."""
         start = step * self.num_prompts
         positions = range(start, start + self.num_prompts)

@@ -37,10 +37,14 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a completion: the end token and, where the vocabulary has it, the end of a turn."""
+    """The tokens that end a completion: the end token, the end of a turn, and line ends where they are one token.
+
+    A completion is one line. Without the last, an untuned model would be judged by whatever it goes on to write.
+    """
     turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
     known = isinstance(turn_end, int) and turn_end >= 0 and turn_end != tokenizer.unk_token_id
-    return tuple(dict.fromkeys([tokenizer.eos_token_id, turn_end] if known else [tokenizer.eos_token_id]))
+    line_ends = [tokenizer.encode(text, add_special_tokens=False) for text in ("\n", "\n\n")]
+    return tuple(dict.fromkeys([tokenizer.eos_token_id, *([turn_end] if known else []), *(ids[0] for ids in line_ends if len(ids) == 1)]))
 
 
 def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

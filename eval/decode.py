@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from data.template import decode_completion, encode_prompt
 
 from data.examples import Example
+from data.template import decode_completion, encode_prompt
 from grpo.sampler import Sampling, generate
 
 

@@ -48,7 +48,9 @@ class SFTConfig:
     batch_size: int = 32
     max_completion_tokens: int = 32
     max_tokens_per_pass: int = 2048
-    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, schedule="linear", warmup_steps=5, weight_decay=0.01, final_lr_share=0.1))
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(lr=1e-4, schedule="linear", warmup_steps=5, weight_decay=0.01, final_lr_share=0.1)
+    )
 
 
 @dataclass(frozen=True)
@@ -208,32 +210,45 @@ def check(config: Config) -> None:
     rollout, train, loss = config.rollout, config.train, config.loss
     per_update = train.prompts_per_update or rollout.num_prompts
     positive = {
-        "sft.batch_size": config.sft.batch_size, "sft.max_completion_tokens": config.sft.max_completion_tokens,
-        "sft.max_tokens_per_pass": config.sft.max_tokens_per_pass, "rollout.num_prompts": rollout.num_prompts,
-        "rollout.max_new_tokens": rollout.max_new_tokens, "train.passes": train.passes, "train.max_tokens_per_pass": train.max_tokens_per_pass,
-        "model.max_prompt_tokens": config.model.max_prompt_tokens, "eval.batch_size": config.eval.batch_size,
-        "eval.max_new_tokens": config.eval.max_new_tokens, "eval.bootstrap_samples": config.eval.bootstrap_samples, "checkpoint.keep": config.checkpoint.keep,
+        "sft.batch_size": config.sft.batch_size,
+        "sft.max_completion_tokens": config.sft.max_completion_tokens,
+        "sft.max_tokens_per_pass": config.sft.max_tokens_per_pass,
+        "rollout.num_prompts": rollout.num_prompts,
+        "rollout.max_new_tokens": rollout.max_new_tokens,
+        "train.passes": train.passes,
+        "train.max_tokens_per_pass": train.max_tokens_per_pass,
+        "model.max_prompt_tokens": config.model.max_prompt_tokens,
+        "eval.batch_size": config.eval.batch_size,
+        "eval.max_new_tokens": config.eval.max_new_tokens,
+        "eval.bootstrap_samples": config.eval.bootstrap_samples,
+        "checkpoint.keep": config.checkpoint.keep,
     }
     known = {
-        "loss.kl_estimator": (loss.kl_estimator, ("k1", "k2", "k3")), "loss.aggregation": (loss.aggregation, ("sequence", "token", "constant")),
-        "advantage.scale": (config.advantage.scale, ("std", "none")), "model.vocabulary": (config.model.vocabulary, ("trimmed", "full")),
+        "loss.kl_estimator": (loss.kl_estimator, ("k1", "k2", "k3")),
+        "loss.aggregation": (loss.aggregation, ("sequence", "token", "constant")),
+        "advantage.scale": (config.advantage.scale, ("std", "none")),
+        "model.vocabulary": (config.model.vocabulary, ("trimmed", "full")),
         "sft.optim.schedule": (config.sft.optim.schedule, ("constant", "linear", "cosine")),
         "train.optim.schedule": (train.optim.schedule, ("constant", "linear", "cosine")),
     }
     problems = [f"{name} = {value}: must be at least 1" for name, value in positive.items() if value < 1]
     problems += [f"{name} = {value!r}: known values are {', '.join(names)}" for name, (value, names) in known.items() if value not in names]
-    rules = {
-        "rollout.group_size = {rollout.group_size}: GRPO compares completions of one prompt; use 2 or more": rollout.group_size < 2,
-        "rollout.temperature = {rollout.temperature}: GRPO samples; use a value above 0, e.g. 1.0": rollout.temperature <= 0,
-        "train.prompts_per_update = {train.prompts_per_update} does not divide rollout.num_prompts = {rollout.num_prompts}": rollout.num_prompts % per_update,
-        "loss.clip_low = {loss.clip_low}: must lie between 0 and 1": not 0 < loss.clip_low < 1,
-        "loss.clip_high = {loss.clip_high}: must be above 0": loss.clip_high <= 0,
-        "loss.kl_coef = {loss.kl_coef}: must not be negative": loss.kl_coef < 0,
-        "train.num_steps = {train.num_steps} and sft.num_steps = {sft.num_steps}: must not be negative": min(train.num_steps, config.sft.num_steps) < 0,
-        "seed = {seed}: must not be negative": config.seed < 0,
-        "train.optim.lr = {train.optim.lr} and sft.optim.lr = {sft.optim.lr}: must be above 0": min(train.optim.lr, config.sft.optim.lr) <= 0,
-    }
-    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    problems += [message.format(**values) for message, broken in rules.items() if broken]
+    lowest_lr = min(train.optim.lr, config.sft.optim.lr)
+    broken_rules = [
+        (rollout.group_size < 2, f"rollout.group_size = {rollout.group_size}: GRPO compares completions of one prompt; use 2 or more"),
+        (rollout.temperature <= 0, f"rollout.temperature = {rollout.temperature}: GRPO samples; use a value above 0, e.g. 1.0"),
+        (
+            rollout.num_prompts % per_update != 0,
+            f"train.prompts_per_update = {per_update} does not divide rollout.num_prompts = {rollout.num_prompts}",
+        ),
+        (not 0 < loss.clip_low < 1, f"loss.clip_low = {loss.clip_low}: must lie between 0 and 1"),
+        (loss.clip_high <= 0, f"loss.clip_high = {loss.clip_high}: must be above 0"),
+        (loss.kl_coef < 0, f"loss.kl_coef = {loss.kl_coef}: must not be negative"),
+        (train.num_steps < 0, f"train.num_steps = {train.num_steps}: must not be negative"),
+        (config.sft.num_steps < 0, f"sft.num_steps = {config.sft.num_steps}: must not be negative"),
+        (config.seed < 0, f"seed = {config.seed}: must not be negative"),
+        (lowest_lr <= 0, f"train.optim.lr = {train.optim.lr}, sft.optim.lr = {config.sft.optim.lr}: must be above 0"),
+    ]
+    problems += [message for broken, message in broken_rules if broken]
     if problems:
         raise InputError(problems[0])

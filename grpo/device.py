@@ -47,7 +47,7 @@ def configure(threads: int = 0) -> None:
     if threads:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # would write every new tensor twice
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  (else every new tensor is written twice)
     torch.set_float32_matmul_precision("highest")
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -5,10 +5,12 @@ Each system is one file in run/eval; one that exists is not made again.
 
 import gc
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from data.examples import Example
+from data.obtain import UnobtainableError
 from data.script import LANGUAGE_SCRIPT
 from data.template import stop_ids
 from eval.decode import DecodeSettings, greedy_outputs
@@ -36,13 +38,25 @@ def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Ex
         return greedy_outputs(model, tokenizer, examples, settings)
 
 
-def measure(run: Run, name: str, examples: list[Example], outputs: list[str], store: EmbeddingStore) -> dict:
+def measure(run: Run, name: str, examples: list[Example], outputs: list[str], store: EmbeddingStore) -> dict[str, Any]:
     script = LANGUAGE_SCRIPT[run.config.data.target_language]
 
-    def consistent(text: str) -> bool:
-        return is_consistent(text, script)
+    def consistent(text: str, reference: str) -> bool:
+        return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
 
-    return evaluate_system(name, examples, outputs, embed=store.embed, is_consistent=consistent, encoder=store.fingerprint)
+    encoder = f"{run.config.reward.encoder}:{store.fingerprint[:12]}"
+    return evaluate_system(name, examples, outputs, embed=store.embed, is_consistent=consistent, encoder=encoder)
+
+
+def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+    """The general-competence probes, or why there are none."""
+    try:
+        panel = load_panel(run.cache)
+    except UnobtainableError as error:
+        run.say(f"no probes: {error}")
+        return {"probes_unavailable": str(error)}
+    with run.compute.autocast():
+        return {"probes": run_probes(model, load_tokenizer(folder), panel)}
 
 
 def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], store: EmbeddingStore) -> None:
@@ -50,8 +64,7 @@ def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], s
     model = load_policy(folder, run.compute.device)
     result = measure(run, name, examples, outputs_of(run, model, folder, examples), store)
     if run.config.eval.probes:
-        with run.compute.autocast():
-            result["probes"] = run_probes(model, load_tokenizer(folder), load_panel(run.cache))
+        result |= probe_results(run, model, folder)
     write_system(run.folder, result)
     del model
     gc.collect()

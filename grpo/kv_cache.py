@@ -6,7 +6,6 @@ attention layers expect of a cache, and nothing more of it.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 

@@ -48,11 +48,10 @@ def train_grpo(
 
     P prompts a step, G completions each, N = P * G rows, T completion tokens.
     """
-    train, temperature = config.train, config.rollout.temperature
+    train, loss, temperature = config.train, config.loss, config.rollout.temperature
     sampling = Sampling(config.rollout.group_size, config.rollout.max_new_tokens, temperature, stop_ids(tokenizer))
-    scoring = {"temperature": temperature, "max_tokens": train.max_tokens_per_pass, "share_prefix": train.share_prefix}
-    updates = {"passes": train.passes, "prompts_per_update": train.prompts_per_update, "aggregation": config.loss.aggregation}
-    loss = config.loss
+    scored = partial(score, temperature=temperature, max_tokens=train.max_tokens_per_pass, share_prefix=train.share_prefix)
+    updates = partial(iter_minibatches, passes=train.passes, prompts_per_update=train.prompts_per_update, aggregation=loss.aggregation)
     objective = partial(grpo_loss, clip_low=loss.clip_low, clip_high=loss.clip_high, kl_coef=loss.kl_coef, kl_estimator=loss.kl_estimator)
     for step in range(state.step, train.num_steps):
         batch = prompts.at(step)                                # P examples: a pure function of (seed, step)
@@ -65,16 +64,18 @@ def train_grpo(
             repeated = [example for example in batch for _ in range(sampling.group_size)]
             rewards, terms = reward([e.source for e in repeated], texts, [e.reference for e in repeated], sampling.group_size)
         with log.phase("score"), compute.autocast():            # (N, T) each, no gradient
-            ref_logps = score(reference, rollout, **scoring)
-            old_logps = score(policy, rollout, **scoring) if config.reuses_rollout else None
+            ref_logps = scored(reference, rollout)
+            old_logps = scored(policy, rollout) if config.reuses_rollout else None
 
         with log.phase("update"):
             advantages = group_advantages(rewards, config.advantage.std_floor, config.advantage.scale)  # (P, G)
-            for minibatch in iter_minibatches(rollout, advantages, old_logps, ref_logps, **updates, seed=(config.seed, step)):
+            for minibatch in updates(rollout, advantages, old_logps, ref_logps, seed=(config.seed, step)):
                 for micro in minibatch.split(train.max_tokens_per_pass, train.share_prefix):
                     with compute.autocast():
                         policy_logps = completion_logps(policy, micro.packed, temperature)
-                    value, stats = objective(policy_logps.logps, micro.old_logps, micro.ref_logps, micro.advantages, micro.mask, micro.weights)
+                    value, stats = objective(
+                        policy_logps.logps, micro.old_logps, micro.ref_logps, micro.advantages, micro.mask, micro.weights
+                    )
                     value.backward()
                     log.add(stats | micro_batch_sums(policy_logps, micro))
                     log.put_max(micro_batch_peaks(policy_logps, micro))

@@ -102,7 +102,12 @@ class RunLog:
         self._bar.update()
         if self._bar.disable and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
             left = (self.num_steps - step - 1) * seconds
-            print(f"  {self.stage} {step + 1}/{self.num_steps}  " + "  ".join(f"{k} {v}" for k, v in summary.items()) + f"  {left / 60:.1f} min left", flush=True)
+            print(
+                f"  {self.stage} {step + 1}/{self.num_steps}  "
+                + "  ".join(f"{k} {v}" for k, v in summary.items())
+                + f"  {left / 60:.1f} min left",
+                flush=True,
+            )
         self._clear()
 
     def __enter__(self) -> "RunLog":

@@ -70,7 +70,13 @@ class Minibatch:
         for rows, packed in micro_batches(self.rollout, self.prompts, max_tokens, share_prefix):
             old_logps = None if self.old_logps is None else self.old_logps[rows]
             yield MicroBatch(
-                packed, mask[rows], self.weights[rows], self.advantages[rows], self.rollout.sampling_logps[rows], self.ref_logps[rows], old_logps
+                packed,
+                mask[rows],
+                self.weights[rows],
+                self.advantages[rows],
+                self.rollout.sampling_logps[rows],
+                self.ref_logps[rows],
+                old_logps,
             )
 
 

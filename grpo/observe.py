@@ -51,10 +51,10 @@ def _groups(rollout: Rollout) -> list[list[tuple[int, ...]]]:
 
 def rollout_samples(batch: Sequence[Example], texts: Sequence[str], rewards: Tensor, terms: Mapping[str, Tensor]) -> list[dict[str, Any]]:
     """The first prompt's group, best completion first, for rollouts.jsonl."""
-    example, size = batch[0], rewards.shape[1]
-    rows = [
-        {"completion": texts[g], "reward": round(float(rewards[0, g]), 4), **{name: round(float(values[0, g]), 4) for name, values in terms.items()}}
-        for g in range(size)
-    ]
-    best_first = sorted(rows, key=lambda row: -row["reward"])
-    return [{"id": example.id, "source": example.source, "reference": example.reference, "group": best_first}]
+    example = batch[0]
+    group: list[dict[str, Any]] = []
+    for g in range(rewards.shape[1]):
+        numbers = {"reward": float(rewards[0, g]), **{name: float(values[0, g]) for name, values in terms.items()}}
+        group.append({"completion": texts[g], **{name: round(number, 4) for name, number in numbers.items()}})
+    group.sort(key=lambda row: -float(row["reward"]))
+    return [{"id": example.id, "source": example.source, "reference": example.reference, "group": group}]

@@ -36,7 +36,9 @@ class Packed:
     shape: tuple[int, int]
 
     def to(self, device: torch.device) -> "Packed":
-        moved = {name: getattr(self, name).to(device) for name in ("input_ids", "position_ids", "segment_ids", "source", "targets", "slots")}
+        moved = {
+            name: getattr(self, name).to(device) for name in ("input_ids", "position_ids", "segment_ids", "source", "targets", "slots")
+        }
         return Packed(**moved, shape=self.shape)
 
 
@@ -75,7 +77,8 @@ def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]],
             owners.extend([g + 1] * fed)
         for tensor, values in ((inputs, ids), (positions, places), (segments, owners)):
             tensor[p, : len(values)] = torch.tensor(values)
-    return Packed(inputs, positions, segments, *(torch.tensor(x, dtype=torch.int64) for x in (source, targets, slots)), (len(completions), width))
+    flat = [torch.tensor(values, dtype=torch.int64) for values in (source, targets, slots)]
+    return Packed(inputs, positions, segments, flat[0], flat[1], flat[2], (len(completions), width))
 
 
 def visible(segment_ids: Tensor, position_ids: Tensor, window: int | None = None) -> Tensor:

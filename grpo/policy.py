@@ -26,7 +26,8 @@ def load_policy(folder: str | Path, device: torch.device) -> PreTrainedModel:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder}: not a transformers causal-LM folder with safetensors weights ({first_line(error)})") from error
     model.config.use_cache = False
-    return model.to(device).eval()
+    nn.Module.to(model, device)
+    return model.eval()
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

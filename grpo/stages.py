@@ -3,7 +3,6 @@
 A stage is done when its last output exists; outputs appear whole or not at all.
 """
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from grpo.metrics import RunLog
 from grpo.modelcheck import check_packing
 from grpo.optim import Optimizer
 from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
-from grpo.pretrained import check_pieces, gemma_folder
+from grpo.pretrained import NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder
 from grpo.records import LoopState
 from grpo.sft import Pair, train_sft
 from reward.combine import make_reward
@@ -62,8 +61,8 @@ class Run:
 
 
 def corpus_of(run: Run) -> Corpus:
-    """The prepared corpus; from the cache when it has been made before."""
-    return prepare(run.config.data, run.cache, say=run.say)
+    """The prepared corpus; from the cache when it has been made before. The data stage has said what there is to say."""
+    return prepare(run.config.data, run.cache, say=lambda text: None)
 
 
 def start_folder(run: Run) -> Path:
@@ -73,7 +72,9 @@ def start_folder(run: Run) -> Path:
         return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
     folder = Path(name.removeprefix("hub:"))
     if not name.startswith("hub:") and not (folder / "config.json").is_file():
-        raise InputError(f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"')
+        raise InputError(
+            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+        )
     return folder
 
 
@@ -88,7 +89,7 @@ def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
 
 
 def data_stage(run: Run) -> None:
-    corpus = corpus_of(run)
+    corpus = prepare(run.config.data, run.cache, say=run.say)
     atomic_write_text(run.folder / "corpus.json", json.dumps({"manifest": corpus.manifest}, ensure_ascii=False, indent=1))
 
 
@@ -132,7 +133,9 @@ def after_step(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimize
     return between
 
 
-def finish(run: Run, stage: str, state: LoopState, num_steps: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+def finish(
+    run: Run, stage: str, state: LoopState, num_steps: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
+) -> None:
     """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an early stop."""
     if state.step < num_steps:
         raise Interrupted(run.stop.signal)
@@ -140,7 +143,7 @@ def finish(run: Run, stage: str, state: LoopState, num_steps: int, model: PreTra
     with atomic_folder(target) as work:
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        for notice in ("Notice", "NOTICE.md", "GEMMA_TERMS.html"):
+        for notice in (NOTICE_FILE, TERMS_FILE):
             if (start_folder(run) / notice).is_file():
                 (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
     model.config.use_cache = False
@@ -153,10 +156,11 @@ def sft_stage(run: Run) -> None:
         return
     config, folder = run.config, start_folder(run)
     tokenizer, policy = load_tokenizer(folder), load_policy(folder, run.compute.device)
-    examples = within_limit(corpus_of(run).warm_start, tokenizer, config.model.max_prompt_tokens)
+    available = corpus_of(run).warm_start
+    examples = within_limit(available, tokenizer, config.model.max_prompt_tokens)
     encoded: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
     pairs = [pair for pair in encoded if len(pair[1]) <= config.sft.max_completion_tokens]
-    run.say(f"warm start on {len(pairs):,} pairs ({len(corpus_of(run).warm_start) - len(pairs):,} are over a length limit)")
+    run.say(f"warm start on {len(pairs):,} pairs ({len(available) - len(pairs):,} are over a length limit)")
     optimizer = Optimizer(policy, config.sft.optim, config.sft.num_steps)
     state = resume(run, "sft", policy, optimizer)
     stream = PromptStream(pairs, config.sft.batch_size, config.seed)

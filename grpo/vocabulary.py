@@ -95,8 +95,12 @@ def _renumbered(post_processor: Mapping[str, Any] | None, new_id: Mapping[str, i
 
 
 def compare_pieces(
-    texts: Iterable[str], full: Callable[[list[str]], list[list[str]]], trimmed: Callable[[list[str]], list[list[str]]], *,
-    batch_size: int = 1000, num_examples: int = 5,
+    texts: Iterable[str],
+    full: Callable[[list[str]], list[list[str]]],
+    trimmed: Callable[[list[str]], list[list[str]]],
+    *,
+    batch_size: int = 1000,
+    num_examples: int = 5,
 ) -> dict[str, Any]:
     """How often two tokenizers cut the same text into the same pieces; `full` and `trimmed` map texts to their lists of pieces."""
     report: dict[str, Any] = {"texts": 0, "tokens_full": 0, "tokens_trimmed": 0, "differing": 0, "examples": []}

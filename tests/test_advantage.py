@@ -42,7 +42,10 @@ def test_shift_and_scale_of_rewards_change_nothing() -> None:
 
 def test_groups_and_members_can_be_permuted() -> None:
     rewards = torch.rand(6, 8, generator=torch.Generator().manual_seed(1))
-    rows, columns = torch.randperm(6, generator=torch.Generator().manual_seed(2)), torch.randperm(8, generator=torch.Generator().manual_seed(3))
+    rows, columns = (
+        torch.randperm(6, generator=torch.Generator().manual_seed(2)),
+        torch.randperm(8, generator=torch.Generator().manual_seed(3)),
+    )
     assert torch.allclose(group_advantages(rewards[rows][:, columns], 1e-3), group_advantages(rewards, 1e-3)[rows][:, columns], atol=1e-6)
 
 

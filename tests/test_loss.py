@@ -10,7 +10,7 @@ from grpo.loss import KL_ESTIMATORS, clipped_surrogate, grpo_loss, kl_k3, token_
 
 ROWS, COLUMNS = torch.arange(4)[:, None], torch.arange(6)[None]
 LENGTHS = torch.tensor([6, 4, 2, 5])
-MASK = COLUMNS < LENGTHS[:, None]
+MASK = LENGTHS[:, None] > COLUMNS
 
 
 def golden_inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -27,7 +27,9 @@ def loss_and_norm(aggregation: str, kl_coef: float, width: int | None = None) ->
     logps.requires_grad_()
     lengths = MASK.sum(dim=1, keepdim=True).double()
     weights = {  # fp64 twins of token_weights, so that nine digits can be compared
-        "sequence": MASK / (4 * lengths), "token": MASK / MASK.sum().double(), "constant": MASK / (4.0 * (width or 6)),
+        "sequence": MASK / (4 * lengths),
+        "token": MASK / MASK.sum().double(),
+        "constant": MASK / (4.0 * (width or 6)),
     }[aggregation]
     assert torch.allclose(weights.float() * ((width or 6) / 6 if aggregation == "constant" else 1), token_weights(MASK, aggregation))
     loss, _ = grpo_loss(logps, old, ref, advantages, MASK, weights, clip_low=0.2, clip_high=0.28, kl_coef=kl_coef)
@@ -95,8 +97,17 @@ def test_garbage_under_the_mask_changes_nothing() -> None:
     results = []
     for garbage in (0.0, math.inf, -math.inf, math.nan):
         dirty = logps.masked_fill(~MASK, garbage).requires_grad_()
-        loss, _ = grpo_loss(dirty, old.masked_fill(~MASK, garbage), ref.masked_fill(~MASK, -garbage), advantages, MASK, weights,
-                            clip_low=0.2, clip_high=0.28, kl_coef=0.04)
+        loss, _ = grpo_loss(
+            dirty,
+            old.masked_fill(~MASK, garbage),
+            ref.masked_fill(~MASK, -garbage),
+            advantages,
+            MASK,
+            weights,
+            clip_low=0.2,
+            clip_high=0.28,
+            kl_coef=0.04,
+        )
         loss.backward()
         results.append((loss.item(), dirty.grad))
     for value, gradient in results[1:]:

@@ -30,7 +30,9 @@ def test_greedy_equals_transformers_generate(make: object) -> None:
     rollout = generate(model, PROMPTS, Sampling(1, 12, 0.0, (EOS,)), seed=(0,))
     for prompt, completion in zip(PROMPTS, rollout.completions(), strict=True):
         ids = torch.tensor([prompt])
-        expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=EOS, pad_token_id=0)
+        expected = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=EOS, pad_token_id=0
+        )
         assert completion == expected[0, len(prompt) :].tolist()
 
 
@@ -43,7 +45,9 @@ def test_draws_follow_the_softmax() -> None:
     expected = 100_000 * probabilities
     big = expected >= 5
     counts = torch.bincount(tokens, minlength=300).double()
-    chi_square = (((counts - expected) ** 2 / expected)[big]).sum() + (counts[~big].sum() - expected[~big].sum()) ** 2 / expected[~big].sum()
+    chi_square = (
+        (((counts - expected) ** 2 / expected)[big]).sum() + (counts[~big].sum() - expected[~big].sum()) ** 2 / expected[~big].sum()
+    )
     degrees = int(big.sum())
     assert chi_square < degrees + 3.1 * np.sqrt(2 * degrees)  # p > 1e-3
     assert torch.allclose(logps, logits.log_softmax(0)[tokens], atol=1e-5)
