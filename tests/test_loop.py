@@ -102,7 +102,9 @@ def test_reference_never_moves(tmp_path: Path, tiny_tokenizer: PreTrainedTokeniz
 
 @pytest.mark.parametrize("max_tokens", [40, 100_000])
 @pytest.mark.parametrize("share_prefix", [True, False])
-def test_how_a_step_is_cut_does_not_matter(max_tokens: int, share_prefix: bool, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_how_a_step_is_cut_does_not_matter(
+    max_tokens: int, share_prefix: bool, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
     """Micro-batches of one group or all at once, prompt stored once or G times: the same first update to rounding."""
     train = replace(CONFIG.train, max_tokens_per_pass=max_tokens, share_prefix=share_prefix)
     base, other = Session(CONFIG, tmp_path / "a", tiny_tokenizer), Session(replace(CONFIG, train=train), tmp_path / "b", tiny_tokenizer)
@@ -127,7 +129,9 @@ def test_constant_reward_leaves_the_policy_where_it_is(tmp_path: Path, tiny_toke
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_toy_task_is_learned(seed: int, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     train = TrainConfig(num_steps=60, optim=OptimConfig(lr=3e-3))
-    config = replace(CONFIG, seed=seed, train=train, rollout=replace(CONFIG.rollout, group_size=16, num_prompts=8), loss=LossConfig(kl_coef=0.0))
+    config = replace(
+        CONFIG, seed=seed, train=train, rollout=replace(CONFIG.rollout, group_size=16, num_prompts=8), loss=LossConfig(kl_coef=0.0)
+    )
     session = Session(config, tmp_path, tiny_tokenizer, seed)
     session.run()
     rewards = [row["reward_mean"] for row in session.metrics()]

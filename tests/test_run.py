@@ -1,0 +1,153 @@
+"""The whole command on a tiny model and a user's corpus: stages, resume, refusals, exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from grpo.run import main
+
+HAN = "天地人山水火木金土日月星风雨云石"
+SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160 made-up pairs: each Han character stands for one syllable."""
+    path = tmp_path_factory.mktemp("corpus") / "pairs.tsv"
+    numbers = torch.randint(0, 16, (160, 4), generator=torch.Generator().manual_seed(0)).tolist()
+    rows = ["་".join(SYLLABLES[n] for n in row) + "\t" + "".join(HAN[n] for n in row) for row in numbers]
+    path.write_text("source\treference\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def arguments(corpus: Path, folder: Path, run: Path, *more: str) -> list[str]:
+    config = run.parent / "tiny.toml"
+    config.write_text(
+        f"""
+run_dir = "{run}"
+device = "cpu"
+[data]
+corpus = "{corpus}"
+test_size = 12
+test_min_per_language = 0
+dev_size = 4
+[model]
+policy = "{folder}"
+max_prompt_tokens = 128
+[sft]
+num_steps = 3
+batch_size = 4
+[rollout]
+num_prompts = 2
+group_size = 3
+max_new_tokens = 8
+[train]
+num_steps = 4
+[checkpoint]
+every = 2
+[eval]
+probes = false
+max_new_tokens = 8
+bootstrap_samples = 50
+""",
+        encoding="utf-8",
+    )
+    return ["--config", str(config), *more]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def test_whole_command_then_nothing_to_do(corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(corpus, tiny_folder, run)) == 0
+    printed = capsys.readouterr().out
+    systems = {path.stem for path in (run / "eval").glob("*.json")}
+    assert systems == {"untouched", "translation_memory", "warm_start", "grpo", "comparison"}
+    metrics = json.loads((run / "eval" / "grpo.json").read_text(encoding="utf-8"))["metrics"]["all"]
+    assert metrics["n"] == 12
+    assert f"{metrics['cosine']:.3f}" in printed
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["stage"], row["step"]) for row in rows] == [("sft", s) for s in range(3)] + [("grpo", s) for s in range(4)]
+    assert {"report.html", "report.md", "summary.json", "config.json", "environment.json", "timings.json"} <= {
+        p.name for p in run.iterdir()
+    }
+    assert not (run / "checkpoints" / "grpo").exists()
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(run / "policy"), AutoTokenizer.from_pretrained(run / "policy")
+    assert model.config.use_cache and tokenizer.eos_token_id == 1
+    before = (run / "policy" / "model.safetensors").stat().st_mtime_ns
+    assert main(arguments(corpus, tiny_folder, run)) == 0
+    assert (run / "policy" / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_interrupted_run_resumes_bit_equal(
+    stage: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = ["--stages", "data,sft,grpo"]
+    assert main(arguments(corpus, tiny_folder, tmp_path / "whole" / "run", *stages)) == 0 if (tmp_path / "whole").mkdir() is None else False
+    (tmp_path / "parts").mkdir()
+    parts = arguments(corpus, tiny_folder, tmp_path / "parts" / "run", *stages)
+    from grpo.interrupt import StopRequest
+
+    asked: list[bool] = []
+
+    def stop_once(self: StopRequest) -> bool:
+        asked.append(True)
+        if len(asked) == (2 if stage == "sft" else 5):
+            self.signal = 2
+        return self.signal is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StopRequest, "__call__", stop_once)
+        assert main(parts) == 130
+    assert list((tmp_path / "parts" / "run" / "checkpoints" / stage).glob("step-*"))
+    assert main(parts) == 0
+    weights = [(tmp_path / name / "run" / "policy" / "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+
+
+def test_other_configuration_in_the_same_folder_is_refused(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data")) == 0
+    assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 2
+    assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["train.nmu_steps=3"], "unknown key 'train.nmu_steps'"),
+        (["model.policy=/nowhere/model"], "no folder with a config.json"),
+        (["data.corpus=/nowhere.tsv"], "/nowhere.tsv"),
+        (["reward.encoder=labse"], "labse"),
+        (["device=tpu"], "device: unknown value 'tpu'"),
+        (["--stages", "sft,fly"], "unknown stage 'fly'"),
+        (["rollout.group_size=1"], "rollout.group_size = 1"),
+    ],
+)
+def test_mistakes_end_with_one_sentence_and_exit_code_2(
+    more: list[str], message: str, corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(corpus, tiny_folder, tmp_path / "run", *more)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert error.count("\n") == 1
+
+
+def test_check_prints_configuration_and_plan_and_makes_nothing(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(corpus, tiny_folder, tmp_path / "run", "--check")) == 0
+    printed = capsys.readouterr().out
+    assert '"num_steps": 4' in printed
+    assert "4 steps x 2 prompts x 3 completions, 4 updates" in printed
+    assert not (tmp_path / "run").exists()
