@@ -8,6 +8,8 @@ PIP_ARGS ?=
 PY   := .venv/bin/python
 DONE := .venv/.installed
 RUN   = $(PY) -m grpo.run --config $(CONFIG)
+export OMP_WAIT_POLICY = PASSIVE
+export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install data train sft grpo eval report bench test test-slow lint clean

@@ -34,8 +34,8 @@ class DataConfig:
     corpus: str = BUILT_IN  # or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
     target_language: str = "zh"
-    source_column: str = "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
-    reference_column: str = "reference"
+    source_column: str | int = "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
+    reference_column: str | int = "reference"
     max_bad_share: float = 0.05
     min_source_units: int = 2
     max_source_units: int = 24
@@ -129,7 +129,7 @@ def built_in_inputs(cache: Path, say: Say) -> Inputs:
 
 def user_inputs(config: DataConfig, say: Say) -> Inputs:
     """The user's file or files."""
-    columns = (config.source_column, config.reference_column)
+    columns = (str(config.source_column), str(config.reference_column))
     corpus = user_file.UserCorpus(config.corpus, config.source_language, config.target_language, columns)
     for language in (config.source_language, config.target_language):
         if language not in LANGUAGE_SCRIPT:

@@ -1,12 +1,26 @@
 """GRPO with semantic rewards, in pure PyTorch (arXiv 2605.14366).
 
-Importing the package settles, before torch is loaded, how OpenMP threads wait: by spinning they slow each other down
-up to tenfold as soon as anything else uses a core.
+Importing the package settles two things before anything else is loaded. OpenMP threads wait passively: by spinning
+they slow each other down up to tenfold as soon as anything else uses a core. And the sibling packages, whose names
+are everyday words, must be ours: a stray `eval.py` or another distribution's `data/` would shadow them without a word.
 """
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 
 __version__ = "0.1.0"
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def intruders(root: Path, names: tuple[str, ...] = ("reward", "data", "eval")) -> list[str]:
+    """Files that Python would import instead of the packages `names` in `root`."""
+    specs = {name: find_spec(name) for name in names}
+    places = {name: Path(spec.origin) if spec and spec.origin else None for name, spec in specs.items()}
+    return [str(place or f"no {name}") for name, place in places.items() if place != root / name / "__init__.py"]
+
+
+for _intruder in intruders(Path(__file__).resolve().parent.parent):
+    raise ImportError(f"{_intruder} hides a package of this project; rename it, or run from the checkout with its own .venv")

@@ -1,27 +1,26 @@
-"""Prompts and completions -> rows for one forward pass, each prompt stored once in front of its whole group.
+"""Prompts and completions -> one row of tokens for a forward pass, each prompt stored once in front of its whole group.
 
-A row is `prompt, completion 1, completion 2, ...`; every completion sees the prompt and itself, nothing else, and
-takes positions as if it followed the prompt directly. For G completions of R tokens behind P prompt tokens that is
-P + G R tokens instead of G (P + R). With a group of one, the same code packs SFT examples, evaluation choices and
-plain text. Row layout and masks come from lengths, never from token values.
+The row is `prompt, completion 1, completion 2, ..., next prompt, ...` without any padding. Every completion sees its own
+prompt and itself, nothing else, and takes positions as if it followed the prompt directly. For G completions of R tokens
+behind P prompt tokens that is P + G R tokens instead of G (P + R). With a group of one, the same code packs SFT examples,
+evaluation choices and plain text. Layout and masks come from lengths, never from token values.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-PADDING = -1
-
 
 @dataclass(frozen=True)
 class Packed:
-    """R rows of S tokens, and the K completion tokens whose probability they predict.
+    """One row of S tokens, and the K completion tokens whose probability it predicts.
 
-    input_ids, position_ids  (R, S)
-    segment_ids              (R, S) 0 = prompt, g + 1 = completion g, -1 = padding
-    source                   (K,) index into the R * S hidden states: the one that predicts target k
+    input_ids, position_ids  (1, S)
+    group_ids                (1, S) which prompt, with its group, a token belongs to
+    segment_ids              (1, S) 0 = prompt, g + 1 = completion g
+    source                   (K,) index into the S hidden states: the one that predicts target k
     targets                  (K,) token ids
     slots                    (K,) index into the N * T result, row-major
     shape                    (N, T)
@@ -29,6 +28,7 @@ class Packed:
 
     input_ids: Tensor
     position_ids: Tensor
+    group_ids: Tensor
     segment_ids: Tensor
     source: Tensor
     targets: Tensor
@@ -36,19 +36,17 @@ class Packed:
     shape: tuple[int, int]
 
     def to(self, device: torch.device) -> "Packed":
-        moved = {
-            name: getattr(self, name).to(device) for name in ("input_ids", "position_ids", "segment_ids", "source", "targets", "slots")
-        }
-        return Packed(**moved, shape=self.shape)
+        values = (getattr(self, field.name) for field in fields(self))
+        return Packed(*(value.to(device) if isinstance(value, Tensor) else value for value in values))
 
 
 def row_tokens(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> int:
-    """Tokens of a row: a completion's last token is only predicted, never fed."""
+    """Tokens of a group in the row: a completion's last token is only predicted, never fed."""
     return len(prompt) + sum(max(len(completion) - 1, 0) for completion in completions)
 
 
 def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], group_size: int, width: int | None = None) -> Packed:
-    """P prompts and their P * G completions (row p * G + g) -> a `Packed` of P rows.
+    """P prompts and their P * G completions (completion g of prompt p is number p * G + g) -> one packed row.
 
     `width` is T of the result, by default the longest completion. Raises ValueError for an empty prompt or a count
     of completions that is not P * G.
@@ -58,56 +56,61 @@ def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]],
     if any(len(prompt) == 0 for prompt in prompts):
         raise ValueError("a prompt has no tokens; give it at least a beginning-of-text token")
     width = width or max((len(completion) for completion in completions), default=1)
-    groups = [completions[p * group_size : (p + 1) * group_size] for p in range(len(prompts))]
-    length = max(row_tokens(prompt, group) for prompt, group in zip(prompts, groups, strict=True))
-    inputs, positions, segments = (torch.full((len(prompts), length), fill) for fill in (0, 0, PADDING))
+    ids: list[int] = []
+    positions: list[int] = []
+    groups: list[int] = []
+    segments: list[int] = []
     source: list[int] = []
     targets: list[int] = []
     slots: list[int] = []
-    for p, (prompt, group) in enumerate(zip(prompts, groups, strict=True)):
-        ids, places, owners = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-        for g, completion in enumerate(group):
+    for p, prompt in enumerate(prompts):
+        prompt_end = len(ids) + len(prompt) - 1
+        ids.extend(prompt)
+        positions.extend(range(len(prompt)))
+        segments.extend([0] * len(prompt))
+        for g, completion in enumerate(completions[p * group_size : (p + 1) * group_size]):
             fed = max(len(completion) - 1, 0)
-            predictors = [len(prompt) - 1, *range(len(ids), len(ids) + fed)][: len(completion)]
-            source.extend(p * length + index for index in predictors)
+            source.extend([prompt_end, *range(len(ids), len(ids) + fed)][: len(completion)])
             targets.extend(completion)
             slots.extend(range((p * group_size + g) * width, (p * group_size + g) * width + len(completion)))
             ids.extend(completion[:fed])
-            places.extend(range(len(prompt), len(prompt) + fed))
-            owners.extend([g + 1] * fed)
-        for tensor, values in ((inputs, ids), (positions, places), (segments, owners)):
-            tensor[p, : len(values)] = torch.tensor(values)
+            positions.extend(range(len(prompt), len(prompt) + fed))
+            segments.extend([g + 1] * fed)
+        groups.extend([p] * (len(ids) - len(groups)))
+    row = [torch.tensor([values], dtype=torch.int64) for values in (ids, positions, groups, segments)]
     flat = [torch.tensor(values, dtype=torch.int64) for values in (source, targets, slots)]
-    return Packed(inputs, positions, segments, flat[0], flat[1], flat[2], (len(completions), width))
+    return Packed(row[0], row[1], row[2], row[3], flat[0], flat[1], flat[2], (len(completions), width))
 
 
-def visible(segment_ids: Tensor, position_ids: Tensor, window: int | None = None) -> Tensor:
-    """(R, S), (R, S) -> (R, 1, S, S) bool: may query q look at key k?
+def visible(packed: Packed, window: int | None = None) -> Tensor:
+    """(1, 1, S, S) bool: may query q look at key k?
 
-    Prompt keys are open to all, a completion's keys only to itself, both only backwards and at most `window`
-    positions. A padding query sees itself, so that no softmax is over nothing.
+    Only inside its group; there at the prompt and at its own completion, backwards and at most `window` positions.
     """
-    query, key = segment_ids[:, :, None], segment_ids[:, None, :]
-    distance = position_ids[:, :, None] - position_ids[:, None, :]
-    allowed = ((key == 0) | (key == query)) & (query != PADDING) & (key != PADDING) & (distance >= 0)
+
+    def pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
+        return ids[:, :, None], ids[:, None, :]
+
+    (query_group, key_group), (query, key), (here, there) = map(pairs, (packed.group_ids, packed.segment_ids, packed.position_ids))
+    allowed = (query_group == key_group) & ((key == 0) | (key == query)) & (here >= there)
     if window is not None:
-        allowed &= distance < window
-    itself = torch.eye(segment_ids.shape[1], dtype=torch.bool, device=segment_ids.device)
-    return (allowed | itself)[:, None]
+        allowed &= here - there < window
+    return allowed[:, None]
 
 
 def by_budget(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Group row indices into micro-batches of at most `max_tokens` padded tokens, rows of like length together.
+    """Cut items, in their order, into micro-batches of at most `max_tokens` tokens; a longer one gets a batch of its own.
 
-    A row longer than the budget gets a micro-batch of its own.
-
-    >>> by_budget([5, 2, 5, 3], max_tokens=10)
-    [[0, 2], [3, 1]]
+    >>> by_budget([5, 2, 5, 3, 20], max_tokens=10)
+    [[0, 1], [2, 3], [4]]
     """
     batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
+    total = 0
+    for index, length in enumerate(lengths):
+        if batches and total + length <= max_tokens:
             batches[-1].append(index)
+            total += length
         else:
             batches.append([index])
+            total = length
     return batches

@@ -1,5 +1,6 @@
 """What a run will cost, before it starts: optimiser steps, tokens, floating-point operations, memory, time."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from grpo.config import Config
 from grpo.device import Compute, synchronise
 
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}  # all, embedding
-MEAN_LENGTH = 0.5  # of the length limits, the share a typical prompt or completion uses
+LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 EFFICIENCY = 0.45  # of the measured matrix-product rate, what whole steps have reached
 
 
@@ -66,26 +67,33 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     return count * 2 * 1024**3 / (time.perf_counter() - started)
 
 
+def typical_lengths(config: Config) -> tuple[float, float]:
+    """Tokens of a typical prompt and completion: medians of the token report if the run folder has one, else from the limits."""
+    path = Path(config.run_dir) / "corpus.json"
+    tokens = json.loads(path.read_text(encoding="utf-8")).get("tokens") if path.exists() else None
+    if tokens:
+        return tokens["prompt_tokens"]["p50"], tokens["completion_tokens"]["p50"]
+    return LENGTH_SHARE * config.model.max_prompt_tokens, LENGTH_SHARE * config.rollout.max_new_tokens
+
+
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     """The bill of a configuration; `folder` is the model's, None when it has not been made yet."""
     total, embedding = count_parameters(config, folder)
     body = total - embedding
     rollout, train, sft = config.rollout, config.train, config.sft
-    prompt = MEAN_LENGTH * config.model.max_prompt_tokens
-    completion = MEAN_LENGTH * rollout.max_new_tokens
-    sft_completion = MEAN_LENGTH * sft.max_completion_tokens
+    prompt, completion = typical_lengths(config)
     rows = rollout.num_prompts * rollout.group_size
     prompts = rows if not train.share_prefix else rollout.num_prompts
     sampled, packed = rows * completion, prompts * prompt + rows * completion
     passes = train.passes * 3 + 1 + config.reuses_rollout
-    sft_flops = 6 * sft.num_steps * sft.batch_size * (body * (prompt + sft_completion) + embedding * sft_completion)
+    sft_flops = 6 * sft.num_steps * sft.batch_size * (body * (prompt + completion) + embedding * completion)
     decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
     update = 2 * passes * (body * packed + embedding * sampled)
     flops = sft_flops + train.num_steps * (decode + update)
     activations = 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * (body / 12) ** 0.5 * 6
     return Plan(
         parameters=total,
-        sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + sft_completion)),
+        sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),
         rollout_tokens=int(train.num_steps * sampled),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,

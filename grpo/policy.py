@@ -8,6 +8,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,28 +80,17 @@ def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor])
     return mask(window if uses_window else None)
 
 
-def block_mask(model: PreTrainedModel, segment_ids: Tensor, position_ids: Tensor) -> Tensor | dict[str, Tensor]:
-    """The attention mask of packed rows."""
-    return per_layer_kind(model, lambda window: visible(segment_ids, position_ids, window))
+def packed_inputs(model: PreTrainedModel, packed: Packed) -> dict[str, Any]:
+    """Arguments of a forward pass over a packed row."""
+    mask = per_layer_kind(model, lambda window: visible(packed, window))
+    return {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "attention_mask": mask, "use_cache": False}
 
 
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     """(K, H) final hidden states at the positions that predict the K completion tokens."""
-    hidden = model.base_model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=block_mask(model, packed.segment_ids, packed.position_ids),
-        use_cache=False,
-    ).last_hidden_state
-    return hidden.flatten(0, 1).index_select(0, packed.source)
+    return model.base_model(**packed_inputs(model, packed)).last_hidden_state[0].index_select(0, packed.source)
 
 
 def packed_logits(model: PreTrainedModel, packed: Packed) -> Tensor:
     """(K, V) logits through the model's own head, for heads that are not a plain product."""
-    logits = model(
-        input_ids=packed.input_ids,
-        position_ids=packed.position_ids,
-        attention_mask=block_mask(model, packed.segment_ids, packed.position_ids),
-        use_cache=False,
-    ).logits
-    return logits.flatten(0, 1).index_select(0, packed.source)
+    return model(**packed_inputs(model, packed)).logits[0].index_select(0, packed.source)

@@ -14,8 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.kv_cache import GroupCache
-from grpo.packing import PADDING
-from grpo.policy import block_mask, output_weight, per_layer_kind
+from grpo.policy import output_weight, per_layer_kind
 from grpo.records import Rollout
 
 BLOCK = 256  # vocabulary entries whose probabilities are added up before the fp64 cumulative sum
@@ -80,44 +79,52 @@ def next_logits(
 
 @dataclass
 class _Rows:
-    """The rows still held in the cache: which rows of the rollout they are, and every key's segment and position."""
+    """The rows still held in the cache: which rows of the rollout they are, which keys are real, and every key's position."""
 
     index: Tensor
     alive: Tensor
-    segments: Tensor
+    real: Tensor
     positions: Tensor
     next_position: Tensor
 
     def keep(self, rows: Tensor) -> None:
-        for name in ("index", "alive", "segments", "positions", "next_position"):
+        for name in ("index", "alive", "real", "positions", "next_position"):
             setattr(self, name, getattr(self, name)[rows])
 
     def append(self) -> None:
         """One more token each, directly behind what the row has."""
-        self.segments = torch.cat([self.segments, torch.zeros_like(self.next_position)[:, None]], dim=1)
+        self.real = torch.cat([self.real, torch.ones_like(self.alive)[:, None]], dim=1)
         self.positions = torch.cat([self.positions, self.next_position[:, None]], dim=1)
         self.next_position = self.next_position + 1
 
     def seen_by_last(self, window: int | None) -> Tensor:
         """(B, 1, 1, S) bool: which keys may the newest token look at?"""
-        seen = self.segments >= 0
+        seen = self.real
         if window is not None:
             seen = seen & (self.positions[:, -1:] - self.positions < window)
         return seen[:, None, None]
 
 
 def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], cache: GroupCache, group_size: int) -> tuple[Tensor, _Rows]:
-    """Run every prompt once, right-padded -> logits of the first tokens (N, V), and the N rows that decode behind them."""
+    """Run every prompt once, right-padded -> logits of the first tokens (N, V), and the N rows that decode behind them.
+
+    What stands in the padding comes after every real token, so a causal mask hides it here; later `real` does.
+    """
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     width = int(lengths.max())
     ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=model.device)
     positions = torch.arange(width, device=model.device).expand(len(prompts), -1)
-    segments = torch.where(positions < lengths[:, None], 0, PADDING)
-    logits = next_logits(model, ids, positions, block_mask(model, segments, positions), cache, lengths - 1)
+
+    def causal(window: int | None) -> Tensor:
+        distance = positions[:1, :, None] - positions[:1, None, :]
+        return ((distance >= 0) & (distance < (window or width)))[:, None].expand(len(prompts), -1, -1, -1)
+
+    logits = next_logits(model, ids, positions, per_layer_kind(model, causal), cache, lengths - 1)
     cache.expand(group_size)
-    logits, segments, positions, lengths = (x.repeat_interleave(group_size, dim=0) for x in (logits, segments, positions, lengths))
+    real = positions < lengths[:, None]
+    logits, real, positions, lengths = (x.repeat_interleave(group_size, dim=0) for x in (logits, real, positions, lengths))
     index = torch.arange(len(lengths), device=model.device)
-    return logits, _Rows(index, torch.ones_like(index, dtype=torch.bool), segments, positions, lengths)
+    return logits, _Rows(index, torch.ones_like(index, dtype=torch.bool), real, positions, lengths)
 
 
 @torch.no_grad()

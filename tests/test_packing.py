@@ -80,6 +80,7 @@ def test_row_stores_the_prompt_once_and_never_feeds_the_last_token() -> None:
     packed = pack([[2, 5, 6]], [[7, 8, 1], [9, 1]], 2)
     assert packed.input_ids.tolist() == [[2, 5, 6, 7, 8, 9]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4, 3]]
+    assert packed.group_ids.tolist() == [[0] * 6]
     assert packed.segment_ids.tolist() == [[0, 0, 0, 1, 1, 2]]
     assert packed.source.tolist() == [2, 3, 4, 2, 5]
     assert packed.targets.tolist() == [7, 8, 1, 9, 1]
@@ -88,15 +89,22 @@ def test_row_stores_the_prompt_once_and_never_feeds_the_last_token() -> None:
 
 def test_completions_cannot_see_each_other() -> None:
     packed = pack([[2, 5]], [[7, 8, 1], [9, 9, 1]], 2)
-    mask = visible(packed.segment_ids, packed.position_ids)[0, 0].int().tolist()
+    mask = visible(packed)[0, 0].int().tolist()
     assert mask == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 1, 1]]
+
+
+def test_groups_cannot_see_each_other() -> None:
+    """Equal positions and segments in another group stay out of sight."""
+    packed = pack([[2, 5], [2, 6]], [[7, 1], [8, 1]], 1)
+    mask = visible(packed)[0, 0].int().tolist()
+    assert mask == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
 
 
 def test_budget_holds_and_nothing_is_lost() -> None:
     lengths = torch.randint(1, 60, (100,), generator=torch.Generator().manual_seed(0)).tolist()
     batches = by_budget(lengths, 128)
-    assert sorted(i for batch in batches for i in batch) == list(range(100))
-    assert all(max(lengths[i] for i in batch) * len(batch) <= 128 for batch in batches)
+    assert [i for batch in batches for i in batch] == list(range(100))
+    assert all(sum(lengths[i] for i in batch) <= 128 for batch in batches)
 
 
 def test_empty_prompt_and_wrong_count_are_refused() -> None:
