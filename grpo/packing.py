@@ -7,7 +7,7 @@ evaluation choices and plain text. Layout and masks come from lengths, never fro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -36,8 +36,8 @@ class Packed:
     shape: tuple[int, int]
 
     def to(self, device: torch.device) -> "Packed":
-        values = (getattr(self, field.name) for field in fields(self))
-        return Packed(*(value.to(device) if isinstance(value, Tensor) else value for value in values))
+        names = [field.name for field in fields(self) if field.name != "shape"]
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def row_tokens(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> int:

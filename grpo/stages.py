@@ -88,25 +88,52 @@ def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase
     return [example for example in examples if len(encode_prompt(tokenizer, example)) <= max_prompt_tokens]
 
 
+def corpus_facts(run: Run) -> dict[str, Any]:
+    """What corpus.json says so far; empty before the data stage."""
+    path = run.folder / "corpus.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
+    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
+
+
 def data_stage(run: Run) -> None:
     corpus = prepare(run.config.data, run.cache, say=run.say)
-    atomic_write_text(run.folder / "corpus.json", json.dumps({"manifest": corpus.manifest}, ensure_ascii=False, indent=1))
+    if corpus_facts(run).get("manifest") != corpus.manifest:
+        write_corpus_facts(run, {"manifest": corpus.manifest})
 
 
 def model_stage(run: Run) -> None:
     """Obtain the model; check its tokenizer on the whole corpus and its attention on packed rows; report token counts."""
-    config, corpus, folder = run.config, corpus_of(run), start_folder(run)
-    tokenizer = load_tokenizer(folder)
+    config, facts, folder = run.config, corpus_facts(run), start_folder(run)
+    if "tokens" in facts:
+        return
+    corpus, tokenizer = corpus_of(run), load_tokenizer(folder)
     everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
-    facts: dict[str, Any] = {"manifest": corpus.manifest}
     facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
+    run.say(token_lines(facts["tokens"]))
     if config.model.policy == "gemma-3-270m" and config.model.vocabulary == "trimmed":
-        facts["pieces"] = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
-    check_packing(load_policy(folder, run.compute.device))
-    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
-    run.say(f"tokens: {json.dumps(facts['tokens'], ensure_ascii=False)}")
-    if "pieces" in facts:
-        run.say(f"trimmed against full vocabulary: {json.dumps(facts['pieces'], ensure_ascii=False)}")
+        pieces = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
+        run.say(
+            f"trimmed vocabulary: {pieces['equal_share']:.1%} of {pieces['texts']:,} texts keep the full vocabulary's pieces; "
+            f"{pieces['tokens_trimmed']:,} tokens against {pieces['tokens_full']:,}"
+        )
+        facts["pieces"] = pieces
+    gap = check_packing(load_policy(folder, run.compute.device))
+    run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+    write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
+
+
+def token_lines(tokens: dict[str, Any]) -> str:
+    """The tokenizer report in two lines."""
+    lines = [
+        f"tokenizer: {tokens['tokens_per_source_unit']:.2f} tokens a source unit, {tokens['tokens_per_reference_unit']:.2f} a reference unit"
+    ]
+    for name in ("prompt", "completion"):
+        percentiles = ", ".join(f"{key} {value}" for key, value in tokens[f"{name}_tokens"].items())
+        lines.append(f"{name} tokens: {percentiles}; over the limit of {tokens[f'max_{name}_tokens']}: {tokens[f'{name}s_cut']:.2%}")
+    return "\n".join(lines)
 
 
 def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
