@@ -127,9 +127,8 @@ def model_stage(run: Run) -> None:
 
 def token_lines(tokens: dict[str, Any]) -> str:
     """The tokenizer report in two lines."""
-    lines = [
-        f"tokenizer: {tokens['tokens_per_source_unit']:.2f} tokens a source unit, {tokens['tokens_per_reference_unit']:.2f} a reference unit"
-    ]
+    source, reference = tokens["tokens_per_source_unit"], tokens["tokens_per_reference_unit"]
+    lines = [f"tokenizer: {source:.2f} tokens a source unit, {reference:.2f} a reference unit"]
     for name in ("prompt", "completion"):
         percentiles = ", ".join(f"{key} {value}" for key, value in tokens[f"{name}_tokens"].items())
         lines.append(f"{name} tokens: {percentiles}; over the limit of {tokens[f'max_{name}_tokens']}: {tokens[f'{name}s_cut']:.2%}")
