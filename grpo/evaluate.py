@@ -10,17 +10,15 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.obtain import UnobtainableError
 from data.script import LANGUAGE_SCRIPT
 from data.template import stop_ids
 from eval.decode import DecodeSettings, greedy_outputs
 from eval.memory import build_memory
-from eval.probe_items import load_panel
 from eval.probes import run_probes
 from eval.report import result_table, write_report
 from eval.systems import evaluate_system, write_comparison, write_system
 from grpo.policy import load_policy, load_tokenizer
-from grpo.stages import Interrupted, Run, corpus_of, embedding_store, start_folder, within_limit
+from grpo.stages import Interrupted, Run, corpus_of, embedding_store, panel_of, start_folder, within_limit
 from reward.embedding import EmbeddingStore
 from reward.script import is_consistent
 
@@ -50,11 +48,9 @@ def measure(run: Run, name: str, examples: list[Example], outputs: list[str], st
 
 def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     """The general-competence probes, or why there are none."""
-    try:
-        panel = load_panel(run.cache)
-    except UnobtainableError as error:
-        run.say(f"no probes: {error}")
-        return {"probes_unavailable": str(error)}
+    panel = panel_of(run)
+    if isinstance(panel, str):
+        return {"probes_unavailable": panel}
     with run.compute.autocast():
         return {"probes": run_probes(model, load_tokenizer(folder), panel)}
 

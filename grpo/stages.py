@@ -14,11 +14,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_folder, atomic_write_text
 from data.errors import InputError
 from data.examples import Example
+from data.obtain import UnobtainableError
 from data.prepare import Corpus, prepare
 from data.script import LANGUAGE_SCRIPT
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
 from data.tokens import token_report
+from eval.probe_items import Panel, load_panel
 from grpo import checkpoint
 from grpo.config import Config
 from grpo.device import Compute
@@ -102,6 +104,17 @@ def data_stage(run: Run) -> None:
     corpus = prepare(run.config.data, run.cache, say=run.say)
     if corpus_facts(run).get("manifest") != corpus.manifest:
         write_corpus_facts(run, {"manifest": corpus.manifest})
+    if run.config.eval.probes:
+        panel_of(run)  # obtained here, so that nothing after this stage needs a network
+
+
+def panel_of(run: Run) -> Panel | str:
+    """The general-competence probes, or the sentence that says why there are none."""
+    try:
+        return load_panel(run.cache)
+    except UnobtainableError as error:
+        run.say(f"no general-competence probes: {error}")
+        return str(error)
 
 
 def model_stage(run: Run) -> None:
