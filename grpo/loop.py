@@ -31,18 +31,9 @@ class PromptSource(Protocol):
 
 
 def train_grpo(
-    config: Config,
-    policy: PreTrainedModel,
-    reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: PromptSource,
-    reward: RewardFunction,
-    optimizer: Optimizer,
-    log: RunLog,
-    state: LoopState,
-    compute: Compute,
-    *,
-    after_step: Callable[[LoopState], bool],
+    config: Config, policy: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    prompts: PromptSource, reward: RewardFunction, optimizer: Optimizer, log: RunLog, state: LoopState, compute: Compute,
+    *, after_step: Callable[[LoopState], bool],
 ) -> LoopState:
     """Run GRPO from `state.step` to `config.train.num_steps` and return the state to go on from.
 

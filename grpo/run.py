@@ -20,6 +20,7 @@ from data.cache import atomic_write_text, cache_dir
 from data.errors import InputError
 from grpo.config import Config, load_config
 
+WORK = ("checkpoints", "warm_start", "policy", "eval")  # what a run folder must not mix from two configurations
 STAGES = ("data", "model", "sft", "grpo", "eval", "report")
 PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
 
@@ -42,20 +43,20 @@ def chosen_stages(text: str) -> list[str]:
 
 
 def claim_folder(config: Config, folder: Path) -> None:
-    """Write config.json, or check that the folder belongs to this very configuration."""
+    """Write config.json; or, when the folder already holds work, check that it is the work of this very configuration."""
     path = folder / "config.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    if not path.exists():
-        atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else wanted
     differing = [key for key, value in flat(wanted).items() if flat(found).get(key) != value]
-    if differing:
+    if differing and any((folder / name).exists() for name in WORK):
         key = differing[0]
         raise InputError(
             f"{path}: this run was made with {key} = {flat(found).get(key)!r}, not {flat(wanted)[key]!r}; "
             "restore that value to go on with it, or write run_dir=runs/another for a new run"
         )
+    if differing:
+        (folder / "corpus.json").unlink(missing_ok=True)
+    atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -114,21 +115,19 @@ def run_stages(config: Config, stages: list[str]) -> None:
     from grpo import device
     from grpo.evaluate import eval_stage, report_stage
     from grpo.interrupt import StopRequest
-    from grpo.stages import Run, data_stage, grpo_stage, model_stage, sft_stage
+    from grpo.stages import Interrupted, Run, data_stage, grpo_stage, model_stage, preflight, sft_stage
 
     compute = device.choose(config.device)
     device.configure(config.threads)
     folder = Path(config.run_dir)
-    claim_folder(config, folder)
     facts = device.describe(compute)
-    atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
-    print(
-        f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores",
-        flush=True,
-    )
     table = {"data": data_stage, "model": model_stage, "sft": sft_stage, "grpo": grpo_stage, "eval": eval_stage, "report": report_stage}
     with StopRequest() as stop:
         run = Run(config, folder, cache_dir(), compute, stop, lambda text: print(text, flush=True))
+        preflight(run)
+        claim_folder(config, folder)
+        atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
+        run.say(f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores")
         for stage in stages:
             print(f"== {stage}", flush=True)
             started = time.perf_counter()
@@ -136,6 +135,8 @@ def run_stages(config: Config, stages: list[str]) -> None:
                 table[stage](run)
             finally:
                 add_timing(folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
+            if stop():
+                raise Interrupted(stop.signal)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,9 +157,15 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except Interrupted as stop:
         print(f"stopped and saved; the same command goes on from there (run folder {config.run_dir})", file=sys.stderr)
         return 128 + (stop.args[0] or 2)
+    except KeyboardInterrupt:
+        print("stopped at once; the same command goes on from what was last saved", file=sys.stderr)
+        return 130
     return 0
 
 

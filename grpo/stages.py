@@ -33,9 +33,13 @@ from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
 from grpo.pretrained import NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder
 from grpo.records import LoopState
 from grpo.sft import Pair, train_sft
+from reward.combine import check as check_reward
 from reward.combine import make_reward
 from reward.embedding import EmbeddingStore
-from reward.encoder import load_encoder
+from reward.encoder import check_encoder, load_encoder
+
+
+DEFAULT_POLICY = "gemma-3-270m"
 
 
 class Interrupted(Exception):
@@ -70,7 +74,7 @@ def corpus_of(run: Run) -> Corpus:
 def start_folder(run: Run) -> Path:
     """The untouched model's folder, made from its package on first use."""
     name = run.config.model.policy
-    if name == "gemma-3-270m":
+    if name == DEFAULT_POLICY:
         return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
     folder = Path(name.removeprefix("hub:"))
     if not name.startswith("hub:") and not (folder / "config.json").is_file():
@@ -78,6 +82,17 @@ def start_folder(run: Run) -> Path:
             f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
         )
     return folder
+
+
+def preflight(run: Run) -> None:
+    """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
+    language, name = run.config.data.target_language, run.config.model.policy
+    if language not in LANGUAGE_SCRIPT:
+        raise InputError(f"data.target_language = {language!r}: its script is not known; known languages: {', '.join(LANGUAGE_SCRIPT)}")
+    check_reward(run.config.reward, LANGUAGE_SCRIPT[language])
+    check_encoder(run.config.reward.encoder)
+    if name != DEFAULT_POLICY:
+        start_folder(run)
 
 
 def embedding_store(run: Run) -> EmbeddingStore:
@@ -126,7 +141,7 @@ def model_stage(run: Run) -> None:
     everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
     facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
     run.say(token_lines(facts["tokens"]))
-    if config.model.policy == "gemma-3-270m" and config.model.vocabulary == "trimmed":
+    if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
         run.say(
             f"trimmed vocabulary: {pieces['equal_share']:.1%} of {pieces['texts']:,} texts keep the full vocabulary's pieces; "
@@ -219,6 +234,8 @@ def grpo_stage(run: Run) -> None:
     """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference policy."""
     if run.policy.exists():
         return
+    if not run.warm_start.exists():
+        raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
     config = run.config
     tokenizer, policy = load_tokenizer(run.warm_start), load_policy(run.warm_start, run.compute.device)
     reference = frozen_copy(policy)

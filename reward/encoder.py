@@ -29,8 +29,13 @@ def _use(cache: Path, device: torch.device) -> Encoder:
 ENCODERS: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use}
 
 
-def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
-    """The encoder called `name`; `cache` is where one that has to be built first keeps its files. InputError for an unknown name."""
+def check_encoder(name: str) -> None:
+    """InputError for an unknown name."""
     if name not in ENCODERS:
         raise InputError(f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(ENCODERS)}")
+
+
+def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
+    """The encoder called `name`; `cache` is where one that has to be built first keeps its files. InputError for an unknown name."""
+    check_encoder(name)
     return ENCODERS[name](cache, device)

@@ -99,7 +99,7 @@ def test_interrupted_run_resumes_bit_equal(
 
     def stop_once(self: StopRequest) -> bool:
         asked.append(True)
-        if len(asked) == (2 if stage == "sft" else 5):
+        if len(asked) == (3 if stage == "sft" else 7):  # after the second step of that stage
             self.signal = 2
         return self.signal is not None
 
@@ -112,13 +112,15 @@ def test_interrupted_run_resumes_bit_equal(
     assert weights[0] == weights[1]
 
 
-def test_other_configuration_in_the_same_folder_is_refused(
+def test_work_of_another_configuration_is_not_mixed(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "data")) == 0
-    assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 2
+    assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 0
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0  # nothing was trained yet: a new value may be tried
+    assert main([*arguments(corpus, tiny_folder, run, "--stages", "grpo"), "train.optim.lr=0.5"]) == 2
     assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
+    assert (run / "warm_start").exists()
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,9 @@ def test_other_configuration_in_the_same_folder_is_refused(
         (["device=tpu"], "device: unknown value 'tpu'"),
         (["--stages", "sft,fly"], "unknown stage 'fly'"),
         (["rollout.group_size=1"], "rollout.group_size = 1"),
+        (["reward.threshold=1.5"], "reward.threshold = 1.5"),
+        (["data.target_language=xx"], "data.target_language = 'xx'"),
+        (["--stages", "grpo"], "there is no warm start yet"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_exit_code_2(
@@ -139,6 +144,7 @@ def test_mistakes_end_with_one_sentence_and_exit_code_2(
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", *more)) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert not (tmp_path / "run" / "warm_start").exists()  # refused before anything is trained
     assert "Traceback" not in error
     assert error.count("\n") == 1
 

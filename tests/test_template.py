@@ -37,15 +37,19 @@ def test_completion_comes_back_and_stops_at_the_end_token(tiny_tokenizer: PreTra
     assert decode_completion(tiny_tokenizer, [ids[-1]]) == ""
 
 
-def test_completion_keeps_lines_and_loses_space_at_its_ends(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    assert decode_completion(tiny_tokenizer, encode_completion(tiny_tokenizer, " 甲\n乙 ")) == "甲\n乙"
+def test_completion_is_one_line_and_loses_space_at_its_ends(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    """Obituary: an untuned model that never ends was judged by all it wrote after the line that was asked for."""
+    assert decode_completion(tiny_tokenizer, encode_completion(tiny_tokenizer, " 甲 \n乙 ")) == "甲"
+    (line_end,) = tiny_tokenizer.encode("\n", add_special_tokens=False)
+    assert line_end in stop_ids(tiny_tokenizer)
 
 
 def test_end_of_turn_stops_where_the_vocabulary_has_it(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    assert stop_ids(tiny_tokenizer) == (tiny_tokenizer.eos_token_id,)
+    (line_end,) = tiny_tokenizer.encode("\n", add_special_tokens=False)
+    assert stop_ids(tiny_tokenizer) == (tiny_tokenizer.eos_token_id, line_end)
     other = PreTrainedTokenizerFast(
         tokenizer_object=tiny_tokenizer.backend_tokenizer, eos_token="<eos>", bos_token="<bos>", additional_special_tokens=["<end_of_turn>"]
     )
     turn_end = other.convert_tokens_to_ids("<end_of_turn>")
-    assert stop_ids(other) == (other.eos_token_id, turn_end)
+    assert stop_ids(other) == (other.eos_token_id, turn_end, line_end)
     assert decode_completion(other, [*encode_completion(other, "甲")[:-1], turn_end, *encode_completion(other, "乙")]) == "甲"
