@@ -38,7 +38,6 @@ from reward.combine import make_reward
 from reward.embedding import EmbeddingStore
 from reward.encoder import check_encoder, load_encoder
 
-
 DEFAULT_POLICY = "gemma-3-270m"
 
 

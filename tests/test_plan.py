@@ -41,7 +41,10 @@ def test_sharing_the_prompt_saves_what_it_should(tmp_path: Path) -> None:
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:
     model = tiny_gemma()
-    assert count_parameters(CONFIG, tiny_folder) == (sum(p.numel() for p in model.parameters()), model.get_output_embeddings().weight.numel())
+    assert count_parameters(CONFIG, tiny_folder) == (
+        sum(p.numel() for p in model.parameters()),
+        model.get_output_embeddings().weight.numel(),
+    )
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
