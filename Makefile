@@ -51,7 +51,7 @@ bench: $(DONE)  ## time the sampler, the update and the reward on this machine
 test: $(DONE)  ## the test suite without the slow tests
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
-test-slow: $(DONE)  ## the slow tests
+test-slow: $(DONE)  ## the slow tests: the default model on the default corpus
 	$(PY) -m pytest -m slow $(ARGS)
 
 lint: $(DONE)  ## ruff and mypy
