@@ -9,7 +9,14 @@ from data.cache import cache_dir
 from grpo.run import main
 
 CONFIG = Path(__file__).parent.parent / "configs" / "mt.toml"
-SHORT = ["sft.num_steps=2", "train.num_steps=2", "eval.probes=false", "data.test_size=20", "data.test_min_per_language=5", "rollout.num_prompts=4"]
+SHORT = [
+    "sft.num_steps=2",
+    "train.num_steps=2",
+    "eval.probes=false",
+    "data.test_size=20",
+    "data.test_min_per_language=5",
+    "rollout.num_prompts=4",
+]
 
 
 @pytest.mark.slow
