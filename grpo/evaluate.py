@@ -76,7 +76,8 @@ def eval_stage(run: Run) -> None:
         outputs = memory.translate([example.source for example in examples])
         write_system(run.folder, measure(run, "translation_memory", examples, outputs, store))
     for name, folder in folders.items():
-        if (run.folder / "eval" / f"{name}.json").exists() or not folder.exists():
+        trained = name != "untouched"
+        if (run.folder / "eval" / f"{name}.json").exists() or (trained and not folder.exists()):
             continue
         run.say(f"evaluating {name} on {len(examples)} test items")
         evaluate_model(run, name, folder, examples, store)
