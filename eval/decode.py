@@ -3,11 +3,13 @@
 Prompts are decoded in batches of similar length; the outputs come back in the order of the examples.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from data.examples import Example
 from data.template import decode_completion, encode_prompt
@@ -38,7 +40,8 @@ def greedy_outputs(model: Any, tokenizer: Any, examples: Sequence[Example], sett
     )
     outputs = [""] * len(prompts)
     with torch.inference_mode():
-        for batch in batches_by_length(prompts, settings.batch_size):
+        batches = list(batches_by_length(prompts, settings.batch_size))
+        for batch in tqdm(batches, desc="decoding", unit="batch", leave=False, disable=not sys.stderr.isatty()):
             rollout = generate(model, [prompts[i] for i in batch], sampling, seed=(0,))
             for i, ids in zip(batch, rollout.completions(), strict=True):
                 outputs[i] = decode_completion(tokenizer, ids)
