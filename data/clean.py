@@ -73,14 +73,14 @@ def without_accelerators(text: str) -> str:
 
 
 def script_problem(example: Example) -> str:
-    """"source script" or "reference script" when a side is not written in its language's script; otherwise empty."""
+    """Which side is not written in the script of its language; otherwise empty."""
     for side, text, language, share in (
         ("source", example.source, example.source_language, MIN_SOURCE_SHARE),
         ("reference", example.reference, example.target_language, MIN_TARGET_SHARE),
     ):
         script = LANGUAGE_SCRIPT.get(language)
         if script is not None and script_share(text, script) < share:
-            return f"{side} script"
+            return f"{side} not in its language's script"
     return ""
 
 

@@ -73,8 +73,8 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
         (b'{"source": "\\ud800", "reference": "x"}', "field 'source' has half a surrogate pair"),
         (json.dumps({"source": " \u200b", "reference": "甲乙"}).encode(), "empty source"),
         (json.dumps({"source": BO, "reference": "\n"}).encode(), "empty reference"),
-        (json.dumps({"source": "abc def", "reference": "甲乙"}).encode(), "source script"),
-        (json.dumps({"source": BO, "reference": "a b c"}).encode(), "reference script"),
+        (json.dumps({"source": "abc def", "reference": "甲乙"}).encode(), "source not in its language's script"),
+        (json.dumps({"source": BO, "reference": "a b c"}).encode(), "reference not in its language's script"),
         (good, ""),
     ]
     path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
@@ -94,7 +94,7 @@ def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
 def test_a_language_without_a_known_script_is_not_checked_for_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "abc def\t甲乙\n")
     assert read(UserCorpus(str(path), "xx", "zh"))[1] == []
-    assert read(UserCorpus(str(path), "xx", "bo"))[1] == [(f"{path}:1", "reference script")]
+    assert read(UserCorpus(str(path), "xx", "bo"))[1] == [(f"{path}:1", "reference not in its language's script")]
 
 
 def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> None:
