@@ -13,7 +13,7 @@ from grpo.device import Compute, synchronise
 
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}  # all, embedding
 LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
-EFFICIENCY = 0.45  # of the measured matrix-product rate, what whole steps have reached
+EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 
 
 @dataclass(frozen=True)
