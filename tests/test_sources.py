@@ -109,7 +109,7 @@ def test_mediawiki_messages_join_by_name_in_both_languages(tmp_path: Path) -> No
     write(tmp_path / "ext/i18n/bo.json", f'{{"@metadata": {{"authors": []}}, "a": "\'\'\'{KA}\'\'\'<br/>", "b": "{KHA}"}}')
     write(tmp_path / "ext/i18n/dz.json", f'{{"a": "{KHA} &lt;"}}')
     write(tmp_path / "ext/i18n/zh-hans.json", '{"a": "甲", "c": "乙"}')
-    assert list(mediawiki.read({"x": tmp_path})) == [Pair("ext/i18n#a", "bo", KA, "甲"), Pair("ext/i18n#a", "dz", f"{KHA} <", "甲")]
+    assert list(mediawiki.read({"x": tmp_path})) == [Pair("bo:ext/i18n#a", "bo", KA, "甲"), Pair("dz:ext/i18n#a", "dz", f"{KHA} <", "甲")]
 
 
 def test_locale_tables_give_names_by_path(tmp_path: Path) -> None:

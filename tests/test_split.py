@@ -103,7 +103,7 @@ def prepared() -> Corpus:
     """The newest built-in corpus in the cache."""
     folders = sorted((cache_dir() / "corpus").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for corpus in (load(path.parent) for path in folders):
-        if corpus.manifest["corpus"] == "tibetan" and corpus.manifest["tier"] == "full":
+        if (corpus.manifest["corpus"], corpus.manifest["tier"], corpus.manifest["config"]["test_size"]) == ("tibetan", "full", 500):
             return corpus
     pytest.skip("no built-in corpus in the cache; `make data` prepares it")
 
@@ -134,6 +134,7 @@ def test_real_corpus_parts_are_disjoint_and_counted() -> None:
     parts = {name: getattr(corpus, name) for name in PARTS}
     keys = Counter((e.source_language, e.source) for part in parts.values() for e in part)
     assert max(keys.values()) == 1
+    assert max(Counter(e.id for part in parts.values() for e in part).values()) == 1
     assert sum(map(len, parts.values())) == corpus.manifest["totals"]["kept"]
     assert min(Counter(e.source_language for e in corpus.test).values()) >= 100
     for name, facts in corpus.manifest["origins"].items():

@@ -22,7 +22,7 @@ def read(folders: Folders) -> Iterator[Pair]:
             for path in sorted(folder.rglob(f"{language}.json")):
                 other = path.with_name("zh-hans.json")
                 if other.exists():
-                    yield from join(messages(path), messages(other), language, prefix=f"{path.relative_to(folder).parent}#")
+                    yield from join(messages(path), messages(other), language, prefix=f"{language}:{path.relative_to(folder).parent}#")
 
 
 def messages(path: Path) -> dict[str, str]:
