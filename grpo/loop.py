@@ -72,7 +72,7 @@ def train_grpo(
                     log.put_max(micro_batch_peaks(policy_logps, micro))
                 log.put(optimizer.step())                       # clip, step, schedule, zero
 
-        state = replace(state, step=step + 1, skipped_updates=optimizer.skipped)
+        state = replace(state, step=step + 1)
         log.put(rollout_metrics(rollout, rewards, terms, config.advantage.std_floor))
         log.write(step, samples=rollout_samples(batch, texts, rewards, terms))
         if after_step(state):                                   # save, evaluate, or asked to stop

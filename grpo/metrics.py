@@ -80,9 +80,6 @@ class RunLog:
         for name, value in values.items():
             self._values[name] = max(value, self._values.get(name, -math.inf))
 
-    def value(self, name: str) -> float:
-        return self._values[name]
-
     def write(self, step: int, samples: list[dict[str, Any]] | None = None) -> None:
         """End a step: divide, write one line, move the bar."""
         seconds = time.perf_counter() - self._started

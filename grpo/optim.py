@@ -48,7 +48,7 @@ class Optimizer:
         self._skipped_in_a_row = 0
 
     def step(self) -> dict[str, float]:
-        """One update from the accumulated gradients -> {grad_norm, lr}. A non-finite gradient is skipped and counted.
+        """One update from the accumulated gradients -> {grad_norm, lr, skipped_updates}. A non-finite gradient is skipped and counted.
 
         Raises FloatingPointError after MAX_SKIPPED_IN_A_ROW such updates running.
         """
@@ -69,4 +69,4 @@ class Optimizer:
                 f"{MAX_SKIPPED_IN_A_ROW} updates running had a non-finite gradient; lower the learning rate "
                 f"({lr:g}) or resume from the last checkpoint with another seed"
             )
-        return {"grad_norm": norm, "lr": lr}
+        return {"grad_norm": norm, "lr": lr, "skipped_updates": float(self.skipped)}

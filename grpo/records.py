@@ -54,7 +54,6 @@ class Rollout:
 
 @dataclass(frozen=True)
 class LoopState:
-    """What a training loop must remember besides tensors: the next step, and non-finite updates skipped so far."""
+    """What a training loop must remember besides tensors: the next step."""
 
     step: int = 0
-    skipped_updates: int = 0

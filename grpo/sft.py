@@ -49,7 +49,7 @@ def train_sft(
                 log.add({"loss": (float(nll.detach()), float(len(packed.targets)))})
             log.put(optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
-        state = replace(state, step=step + 1, skipped_updates=optimizer.skipped)
+        state = replace(state, step=step + 1)
         log.write(step)
         if after_step(state):
             break

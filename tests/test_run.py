@@ -90,8 +90,9 @@ def test_interrupted_run_resumes_bit_equal(
     stage: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = ["--stages", "data,sft,grpo"]
-    assert main(arguments(corpus, tiny_folder, tmp_path / "whole" / "run", *stages)) == 0 if (tmp_path / "whole").mkdir() is None else False
-    (tmp_path / "parts").mkdir()
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    assert main(arguments(corpus, tiny_folder, tmp_path / "whole" / "run", *stages)) == 0
     parts = arguments(corpus, tiny_folder, tmp_path / "parts" / "run", *stages)
     from grpo.interrupt import StopRequest
 
