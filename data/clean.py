@@ -111,19 +111,25 @@ def _length_problem(example: Example, limits: Limits) -> str:
 
 
 def clean(examples: Iterable[Example], limits: Limits) -> Tally:
-    """Clean every pair and keep the first of each source: exact copies and further reference texts are counted and dropped."""
+    """Clean every pair and keep one for each source: exact copies are dropped, further reference texts join the first as `others`.
+
+    Both are counted as no longer pairs of their own, so that read = kept + dropped.
+    """
     tally = Tally()
-    references: dict[tuple[str, str], str] = {}
+    places: dict[tuple[str, str], int] = {}
     for example in _cleaned(examples):
         tally.read[example.origin] += 1
         reason = problem(example, limits)
         key = (example.source_language, example.source)
-        if not reason and key in references:
-            reason = "duplicate" if references[key] == example.reference else "other reference"
+        if not reason and key in places:
+            kept = tally.kept[places[key]]
+            reason = "duplicate" if example.reference in kept.references else "other reference"
+            if reason == "other reference":
+                tally.kept[places[key]] = replace(kept, others=(*kept.others, example.reference))
         if reason:
             tally.drop(example.origin, example.id, reason)
         else:
-            references[key] = example.reference
+            places[key] = len(tally.kept)
             tally.kept.append(example)
     return tally
 

@@ -7,13 +7,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from data.cache import atomic_write_text
 
 
 @dataclass(frozen=True)
 class Example:
-    """One source text with its reference text (the human target), where it comes from and on which terms."""
+    """One source text with its reference text (the human target), where it comes from and on which terms.
+
+    `others` are further reference texts of the same source: a reward may take any of them, training imitates the first.
+    """
 
     id: str
     source: str
@@ -23,12 +27,22 @@ class Example:
     source_language: str
     target_language: str
     task: str = "mt"
+    others: tuple[str, ...] = ()
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Every reference text, the first one first."""
+        return (self.reference, *self.others)
 
 
 def read_jsonl(path: Path) -> list[Example]:
     """Examples of a file written by `write_jsonl`."""
     with path.open(encoding="utf-8") as file:
-        return [Example(**json.loads(line)) for line in file]
+        return [_example(json.loads(line)) for line in file]
+
+
+def _example(record: dict[str, Any]) -> Example:
+    return Example(**record | {"others": tuple(record.get("others", ()))})
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:

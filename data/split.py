@@ -1,6 +1,6 @@
 """Four parts of a corpus that share no near-duplicate: warm start, train (the prompts of RL), dev and test.
 
-Two pairs are near-duplicates when their sources or their reference texts are (`data.neighbours`); clusters are the connected
+Two pairs are near-duplicates when their sources or any of their reference texts are (`data.neighbours`); clusters are the connected
 components of that relation and never cross a border. A random split by row would leak: in catalogues of messages a third of the
 test items have a near neighbour elsewhere.
 """
@@ -47,11 +47,12 @@ def near_duplicate_clusters(examples: Sequence[Example], threshold: float) -> li
             item = parents[item]
         return item
 
-    sources = [ngrams(example.source, ngram_size(example.source_language)) for example in examples]
-    references = [ngrams(example.reference, ngram_size(example.target_language)) for example in examples]
+    sources = [(item, example.source, example.source_language) for item, example in enumerate(examples)]
+    references = [(item, text, example.target_language) for item, example in enumerate(examples) for text in example.references]
     for side in (sources, references):
-        for one, other in similar_pairs(side, threshold):
-            parents[root(one)] = root(other)
+        sets = [ngrams(text, ngram_size(language)) for _, text, language in side]
+        for one, other in similar_pairs(sets, threshold):
+            parents[root(side[one][0])] = root(side[other][0])
     members: dict[int, list[int]] = {}
     for item in range(len(examples)):
         members.setdefault(root(item), []).append(item)

@@ -74,10 +74,12 @@ def test_placeholders_of_the_formats_read_here() -> None:
     )
 
 
-def test_first_of_several_references_stays_and_the_others_are_counted() -> None:
+def test_further_references_join_the_first_and_are_counted() -> None:
     further = [pair(key="2"), pair(reference="丙丁", key="3"), pair(language="dz", key="4"), pair(reference="甲", key="5")]
     tally = clean([pair(), *further], LIMITS)
     assert [example.id for example in tally.kept] == ["1", "4"]
+    assert [example.others for example in tally.kept] == [("丙丁",), ()]
+    assert tally.kept[0].references == ("甲乙", "丙丁")
     assert tally.dropped == [("2", "duplicate"), ("3", "other reference"), ("5", "reference too short")]
     assert tally.read["made up"] == len(tally.kept) + sum(tally.reasons["made up"].values()) == 5
 
@@ -85,3 +87,9 @@ def test_first_of_several_references_stays_and_the_others_are_counted() -> None:
 def test_a_dropped_pair_does_not_take_the_place_of_a_good_one() -> None:
     tally = clean([pair(reference="甲"), pair(reference="甲乙", key="2")], LIMITS)
     assert [example.id for example in tally.kept] == ["2"]
+
+
+def test_a_further_reference_comes_once() -> None:
+    tally = clean([pair(), pair(reference="丙丁", key="2"), pair(reference="丙丁", key="3")], LIMITS)
+    assert tally.kept[0].others == ("丙丁",)
+    assert tally.dropped == [("2", "other reference"), ("3", "duplicate")]

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,12 @@ def test_clusters_join_over_source_and_reference() -> None:
         base[2],
     ]
     assert near_duplicate_clusters(linked, 0.7) == [(0, 1, 2), (3,)]
+
+
+def test_clusters_join_over_further_references_too() -> None:
+    base = made_up(3, variants=0)
+    linked = [replace(base[0], others=(base[2].reference,)), base[1], base[2]]
+    assert near_duplicate_clusters(linked, 0.7) == [(0, 2), (1,)]
 
 
 def test_every_pair_lands_in_exactly_one_part() -> None:
