@@ -12,10 +12,10 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft grpo eval report bench test test-slow lint clean
+.PHONY: help install data train sft grpo eval report encoder attacks bench bench-peers test test-slow lint clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo "  CONFIG=$(CONFIG) ARGS=\"key=value ...\" choose another configuration or override a setting"
 
 install: $(DONE)  ## make .venv with the pinned packages (done by every other target on first need)
@@ -45,8 +45,25 @@ eval: $(DONE)  ## evaluate a trained run
 report: $(DONE)  ## rewrite report.html and report.md from the run folder alone
 	$(RUN) --stages report $(ARGS)
 
-bench: $(DONE)  ## time the sampler, the update and the reward on this machine
+encoder: $(DONE)  ## distil the sentence encoder for Tibetan script that reward.encoder = "bo" loads
+	$(PY) -m reward.distil --config configs/encoder_bo.toml $(ARGS)
+
+attacks: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on real reference texts
+	$(PY) -m eval.attacks --config $(CONFIG) $(ARGS)
+
+bench: $(DONE)  ## time a step by phase, the cosine kernel, the embedding cache and the encoder on this machine
 	$(PY) -m benchmarks.run $(ARGS)
+	$(PY) -m benchmarks.reward
+	$(PY) -m benchmarks.encoder
+
+bench-peers: $(DONE) .venv-peers/.installed  ## the same for the reward, beside sentence-transformers in an environment of its own
+	$(PY) -m benchmarks.reward
+	$(PY) -m pytest -m real tests/test_modules.py
+
+.venv-peers/.installed: benchmarks/requirements-peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet $(PIP_ARGS) -r benchmarks/requirements-peers.txt
+	@touch $@
 
 test: $(DONE)  ## the test suite without the slow tests
 	$(PY) -m pytest -m "not slow" $(ARGS)
@@ -58,5 +75,5 @@ lint: $(DONE)  ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-clean:  ## remove .venv and tool caches; keeps .cache (downloads, models) and runs
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+clean:  ## remove the environments and tool caches; keeps .cache (downloads, models) and runs
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -90,7 +90,7 @@ def problem(example: Example, limits: Limits) -> str:
         return "empty"
     if WIKITEXT.search(example.source) or WIKITEXT.search(example.reference):
         return "wiki markup"
-    if placeholders(example.source) != placeholders(example.reference):
+    if example.task == "mt" and placeholders(example.source) != placeholders(example.reference):
         return "placeholders differ"
     return script_problem(example) or _length_problem(example, limits)
 
@@ -111,16 +111,15 @@ def _length_problem(example: Example, limits: Limits) -> str:
 
 
 def clean(examples: Iterable[Example], limits: Limits) -> Tally:
-    """Clean every pair and keep one for each source: exact copies are dropped, further reference texts join the first as `others`.
-
-    Both are counted as no longer pairs of their own, so that read = kept + dropped.
+    """Clean every pair and keep one for each source and target language: exact copies are dropped, further reference texts join
+    the first as `others`. Both are counted as no longer pairs of their own, so that read = kept + dropped.
     """
     tally = Tally()
-    places: dict[tuple[str, str], int] = {}
+    places: dict[tuple[str, str, str], int] = {}
     for example in _cleaned(examples):
         tally.read[example.origin] += 1
         reason = problem(example, limits)
-        key = (example.source_language, example.source)
+        key = (example.source_language, example.target_language, example.source)
         if not reason and key in places:
             kept = tally.kept[places[key]]
             reason = "duplicate" if example.reference in kept.references else "other reference"

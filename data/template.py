@@ -1,8 +1,8 @@
 """From an example to token ids and back: the one place that knows how a prompt is worded.
 
-Base models are continued, not addressed: the source text behind its language's name, then the name of the target language, and the
-completion is the text that follows, closed by the end token. Prompt and completion are tokenised apart, so a prompt has the same ids
-whatever comes after it.
+Base models are continued, not addressed: the source text behind its language's name, then the name of what is wanted (the target
+language, or a headline in it), and the completion is the text that follows, closed by the end token. Prompt and completion are
+tokenised apart, so a prompt has the same ids whatever comes after it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,10 @@ from data.errors import InputError
 from data.examples import Example
 
 LABELS = {"bo": "藏文", "dz": "宗喀文", "zh": "中文", "lzh": "文言文", "en": "英文", "ug": "维吾尔文", "mn": "蒙古文", "kk": "哈萨克文"}
-TEMPLATES = {"mt": "{source_label}：{source}\n{target_label}："}
+TEMPLATES = {
+    "mt": "{source_label}：{source}\n{target_label}：",
+    "headline": "{source_label}：{source}\n{target_label}标题：",
+}
 TURN_END = "<end_of_turn>"
 
 

@@ -4,47 +4,21 @@ Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 201
 exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at once; a test holds
 `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
 
-Units by target language. Chinese: sacreBLEU's `zh` tokeniser (each Han character a token). Tibetan script: sacreBLEU has no
-tokeniser, and a Tibetan sentence has no spaces, so text is first split into syllables at the tsheg, and at shad and other
-Tibetan marks, then tokenised by 13a; the signature says `tok:tsheg-13a`. Other scripts without spaces: characters. All else: 13a.
+Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the signature says `tok:tsheg-13a`.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from data.script import LANGUAGE_SCRIPT, UNSPACED, count_units
+from data.script import LANGUAGE_SCRIPT, count_units
 from eval.significance import Array
+from reward.lexical import bleu_metric, is_tibetan_script, prepared
 
-TSHEG = re.compile("[\u0f0b\u0f0c]+")
-TIBETAN_MARKS = re.compile("([\u0f01-\u0f0a\u0f0d-\u0f14]+)")
 BLEU_ORDER = 4
 CHRF_ORDER = 6
 CHRF_BETA = 2
-
-
-def split_syllables(text: str) -> str:
-    """Tibetan text with a space for every tsheg and around every shad: two syllables and a shad -> 'a b །'."""
-    return " ".join(TIBETAN_MARKS.sub(r" \1 ", TSHEG.sub(" ", text)).split())
-
-
-def is_tibetan_script(language: str) -> bool:
-    """Whether texts of `language` are counted in syllables."""
-    return LANGUAGE_SCRIPT.get(language) == "Tibt"
-
-
-def prepared(texts: Sequence[str], language: str) -> list[str]:
-    """The texts as sacreBLEU's word tokeniser gets them."""
-    return [split_syllables(text) for text in texts] if is_tibetan_script(language) else list(texts)
-
-
-def bleu_metric(language: str) -> BLEU:
-    """sacreBLEU's BLEU with the tokeniser of a target language."""
-    script = LANGUAGE_SCRIPT.get(language)
-    return BLEU(tokenize="zh" if script == "Hani" else "char" if script in UNSPACED else "13a")
 
 
 def bleu_statistics(outputs: Sequence[str], references: Sequence[str], language: str) -> Array:

@@ -21,7 +21,12 @@ SFT_CURVES = (("loss", "Warm start: loss"),)
 GRPO_CURVES = (
     ("reward_mean", "Reward"),
     ("cosine_mean", "Cosine of sampled completions"),
+    ("cosine_held_out_mean", "Cosine by the held-out encoder (not rewarded)"),
+    ("chrf_mean", "chrF of sampled completions (not rewarded)"),
+    ("agreement_cosine_held_out", "Agreement of reward and held-out cosine in a group"),
     ("script_mean", "Script consistency term"),
+    ("length_ratio_mean", "Units of a completion / of its reference text"),
+    ("unrepeated_mean", "Share without repetition"),
     ("kl_mean", "KL to the reference policy"),
     ("length_mean", "Completion length (tokens)"),
     ("cut_share", "Share of completions cut by the limit"),

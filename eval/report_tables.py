@@ -23,7 +23,8 @@ from eval.wording import (
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 COSINE_NOTE = (
     "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
-    "chrF and BLEU were not. Length ratio: units of the outputs / units of the reference texts."
+    "held-out cosine (an encoder that gave no reward), chrF and BLEU were not. "
+    "Length ratio: units of the outputs / units of the reference texts."
 )
 
 
@@ -35,7 +36,7 @@ def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 def signature_notes(run: RunFolder) -> tuple[str, ...]:
     """How the numbers were made; one line a metric, by system only where systems differ."""
     notes = []
-    for key in ("cosine", "chrf", "bleu"):
+    for key in ("cosine", "cosine_held_out", "chrf", "bleu"):
         signatures = {name: system["signatures"][key] for name, system in run.systems.items()}
         if len(set(signatures.values())) == 1:
             notes.append(f"{key}: {next(iter(signatures.values()))}")

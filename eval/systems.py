@@ -23,6 +23,7 @@ from eval.similarity import Embed, cosines
 PAIRS = (("warm_start", "grpo"), ("translation_memory", "grpo"), ("untouched", "grpo"), ("untouched", "warm_start"))
 SCORES: dict[str, Score] = {
     "cosine": ratio_of_sums,
+    "cosine_held_out": ratio_of_sums,
     "chrf": overlap.chrf_of_sums,
     "bleu": overlap.bleu_of_sums,
     "consistent_share": ratio_of_sums,
@@ -40,11 +41,13 @@ def evaluate_system(
     embed: Embed,
     is_consistent: Callable[[str, str], bool],
     encoder: str,
+    held_out: Embed,
+    held_out_encoder: str,
 ) -> dict[str, Any]:
     """Score the outputs of one system.
 
     `is_consistent`: (output, reference text) -> whether the output is in the target script, by the rule of the reward.
-    `encoder` describes the encoder behind `embed`, for the signature of the cosine.
+    `encoder` describes the encoder behind `embed`, for the signature of the cosine; `held_out` is a second one that gave no reward.
 
     Raises ValueError for a wrong number of outputs, no examples, or examples of several target languages.
     """
@@ -53,16 +56,21 @@ def evaluate_system(
     examples, outputs = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
     references = [example.reference for example in examples]
     scored = zip(
-        examples, outputs, cosines(outputs, references, embed), sentence_chrf(outputs, references), strict=True
-    )
+        examples, outputs, cosines(outputs, references, embed), cosines(outputs, references, held_out),
+        sentence_chrf(outputs, references), strict=True,
+    )  # fmt: skip
     items = [
-        item_record(example, output, cosine, chrf, is_consistent(output, example.reference))
-        for example, output, cosine, chrf in scored
+        item_record(example, output, cosine, other, chrf, is_consistent(output, " ".join(example.references)))
+        for example, output, cosine, other, chrf in scored
     ]
     return {
         "system": name,
         "target_language": language,
-        "signatures": {"cosine": f"encoder:{encoder}", **overlap.signatures(outputs, references, language)},
+        "signatures": {
+            "cosine": f"encoder:{encoder}",
+            "cosine_held_out": f"encoder:{held_out_encoder}",
+            **overlap.signatures(outputs, references, language),
+        },
         "metrics": {key: metrics([items[i] for i in rows], language) for key, rows in slices(items).items()},
         "items": items,
     }
@@ -83,12 +91,15 @@ def sentence_chrf(outputs: Sequence[str], references: Sequence[str]) -> list[flo
     return list(map(float, overlap.chrf_of_sums(overlap.chrf_statistics(outputs, references))))
 
 
-def item_record(example: Example, output: str, cosine: float, chrf: float, consistent: bool) -> dict[str, Any]:
+def item_record(
+    example: Example, output: str, cosine: float, held_out: float, chrf: float, consistent: bool
+) -> dict[str, Any]:
     """What is kept of one item; `length_ratio` is null for a reference text without a unit of its language."""
     units = overlap.length_units(example.reference, example.target_language)
     ratio = overlap.length_units(output, example.target_language) / units if units else None
     about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
-    return {**about, "output": output, "cosine": cosine, "chrf": chrf, "consistent": consistent, "length_ratio": ratio}
+    scores = {"cosine": cosine, "cosine_held_out": held_out, "chrf": chrf, "consistent": consistent, "length_ratio": ratio}
+    return {**about, "output": output, **scores}
 
 
 def slices(items: Items) -> dict[str, list[int]]:
@@ -105,6 +116,7 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
     outputs, references = [item["output"] for item in items], [item["reference"] for item in items]
     return {
         "cosine": mean_statistics([item["cosine"] for item in items]),
+        "cosine_held_out": mean_statistics([item["cosine_held_out"] for item in items]),
         "chrf": overlap.chrf_statistics(outputs, references),
         "bleu": overlap.bleu_statistics(outputs, references, language),
         "consistent_share": mean_statistics([item["consistent"] for item in items]),

@@ -54,13 +54,14 @@ class Metric:
 
 METRICS = (
     Metric("cosine", "Cosine", 3),
+    Metric("cosine_held_out", "Held-out cosine", 3),
     Metric("chrf", "chrF", 2),
     Metric("bleu", "BLEU", 2),
     Metric("consistent_share", "Script consistency", 1, percent=True),
     Metric("length_ratio", "Length ratio", 2),
     Metric("empty_share", "Empty outputs", 1, percent=True),
 )
-MAIN_METRICS = ("cosine", "chrf", "bleu", "consistent_share")
+MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3)
 ACCURACY = Metric("accuracy", "accuracy", 1, percent=True)
 PROBES = (

@@ -16,6 +16,8 @@ from data.errors import InputError
 from data.prepare import DataConfig
 from reward.combine import RewardConfig
 
+WRITTEN = {"tuple": 'list, e.g. ["a", "b"]', "dict": "table, e.g. { a = 1.0 }"}  # types whose name in TOML is another
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -65,7 +67,10 @@ class RolloutConfig:
 
 @dataclass(frozen=True)
 class AdvantageConfig:
-    """`scale`: std (GRPO) or none (Dr. GRPO); groups whose rewards spread less than `std_floor` are divided by it instead."""
+    """`scale`: std (GRPO) or none (Dr. GRPO); groups whose rewards spread less than `std_floor` are divided by it instead.
+
+    The floor of a run is never below ten times the noise that its encoder shows (reward/noise.py).
+    """
 
     scale: str = "std"
     std_floor: float = 1e-3
@@ -192,16 +197,22 @@ def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any =
 
 
 def typed(hint: Any, value: Any, path: str, key: str) -> Any:
-    """`value` as the declared type; integers are accepted where a float is asked for, nothing else is converted."""
+    """`value` as the declared type; integers are accepted where a float is asked for, lists become tuples, nothing else is converted."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
+        kind, inner = typing.get_origin(option), typing.get_args(option)
+        if option is Any:
+            return value
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
-        if typing.get_origin(option) is tuple and isinstance(value, list):
-            return tuple(value)
+        if kind is tuple and isinstance(value, list):
+            return tuple(typed(inner[0], item, path, f"{key}[{place}]") for place, item in enumerate(value))
+        if kind is dict and isinstance(value, dict):
+            return {name: typed(inner[1], item, path, f"{key}.{name}") for name, item in value.items()}
         if option in (int, str, bool) and type(value) is option:
             return value
-    names = " or ".join(getattr(option, "__name__", str(option)) for option in options)
+    given = [getattr(option, "__name__", str(option)) for option in options]
+    names = " or ".join(WRITTEN.get(name, name) for name in given)
     raise InputError(f"{path}: {key} = {value!r} is of type {type(value).__name__}; write a value of type {names}")
 
 

@@ -17,8 +17,10 @@ from eval.memory import build_memory
 from eval.probes import run_probes
 from eval.report import result_table, write_report
 from eval.systems import evaluate_system, write_comparison, write_system
+from grpo.context import Interrupted, Run, corpus_of, start_folder, within_limit
 from grpo.policy import load_policy, load_tokenizer
-from grpo.stages import Interrupted, Run, corpus_of, embedding_store, panel_of, start_folder, within_limit
+from grpo.rewarding import held_out_store, store_of
+from grpo.stages import panel_of
 from reward.embedding import EmbeddingStore
 from reward.script import is_consistent
 
@@ -36,14 +38,21 @@ def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Ex
         return greedy_outputs(model, tokenizer, examples, settings)
 
 
-def measure(run: Run, name: str, examples: list[Example], outputs: list[str], store: EmbeddingStore) -> dict[str, Any]:
-    script = LANGUAGE_SCRIPT[run.config.data.target_language]
+Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
+
+
+def measure(run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales) -> dict[str, Any]:
+    script = LANGUAGE_SCRIPT[run.config.data.completion_language]
 
     def consistent(text: str, reference: str) -> bool:
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
 
-    encoder = f"{run.config.reward.encoder}:{store.fingerprint[:12]}"
-    return evaluate_system(name, examples, outputs, embed=store.embed, is_consistent=consistent, encoder=encoder)
+    store, other = scales
+    return evaluate_system(
+        name, examples, outputs, embed=store.embed, is_consistent=consistent,
+        encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
+        held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}",
+    )  # fmt: skip
 
 
 def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
@@ -55,10 +64,10 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, A
         return {"probes": run_probes(model, load_tokenizer(folder), panel)}
 
 
-def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], store: EmbeddingStore) -> None:
+def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:
     """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
     model = load_policy(folder, run.compute.device)
-    result = measure(run, name, examples, outputs_of(run, model, folder, examples), store)
+    result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
     if run.config.eval.probes:
         result |= probe_results(run, model, folder)
     write_system(run.folder, result)
@@ -68,19 +77,19 @@ def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], s
 
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
-    examples, store = test_examples(run), embedding_store(run)
+    examples, scales = test_examples(run), (store_of(run), held_out_store(run))
     corpus = corpus_of(run)
     folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo": run.policy}
     if not (run.folder / "eval" / "translation_memory.json").exists():
         memory = build_memory([*corpus.warm_start, *corpus.train])
         outputs = memory.translate([example.source for example in examples])
-        write_system(run.folder, measure(run, "translation_memory", examples, outputs, store))
+        write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
     for name, folder in folders.items():
         trained = name != "untouched"
         if (run.folder / "eval" / f"{name}.json").exists() or (trained and not folder.exists()):
             continue
         run.say(f"evaluating {name} on {len(examples)} test items")
-        evaluate_model(run, name, folder, examples, store)
+        evaluate_model(run, name, folder, examples, scales)
         if run.stop():
             raise Interrupted(run.stop.signal)
     write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)

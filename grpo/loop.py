@@ -22,8 +22,8 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.sampler import Sampling, generate
 
-# (sources, completions, references, group_size), N strings each -> rewards (P, G) and each term (P, G)
-RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[str], int], tuple[Tensor, dict[str, Tensor]]]
+# (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
+RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]]
 
 
 class PromptSource(Protocol):
@@ -53,7 +53,7 @@ def train_grpo(
         with log.phase("reward"):                               # rewards (P, G); terms: name -> (P, G), for the log
             texts = [decode_completion(tokenizer, ids) for ids in rollout.completions()]
             repeated = [example for example in batch for _ in range(sampling.group_size)]
-            rewards, terms = reward([e.source for e in repeated], texts, [e.reference for e in repeated], sampling.group_size)
+            rewards, terms = reward([e.source for e in repeated], texts, [e.references for e in repeated], sampling.group_size)
         with log.phase("score"), compute.autocast():            # (N, T) each, no gradient
             ref_logps = scored(reference, rollout)
             old_logps = scored(policy, rollout) if config.reuses_rollout else None

@@ -22,11 +22,11 @@ from data.cache import atomic_write_text
 PLAIN_EVERY = 10  # without a terminal: one line every so many steps
 
 
-def cut_back(path: Path, stage: str, step: int) -> None:
-    """Drop the lines of `stage` at or after `step`, and a last line that a crash left unfinished."""
+def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
+    """Drop the lines of `stage` at or after `step`, and a last line that a crash left unfinished; the stage's remaining records."""
     if not path.exists():
-        return
-    kept = []
+        return []
+    kept, records = [], []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
@@ -34,18 +34,23 @@ def cut_back(path: Path, stage: str, step: int) -> None:
             continue
         if record["stage"] != stage or record["step"] < step:
             kept.append(line)
+            records += [record] if record["stage"] == stage else []
     atomic_write_text(path, "".join(f"{line}\n" for line in kept))
+    return records
 
 
 class RunLog:
-    """Collects what one step reports and writes it when the step ends. Use as a context manager around a stage."""
+    """Collects what one step reports and writes it when the step ends. Use as a context manager around a stage.
+
+    `rows` are the records of all steps of the stage so far, those before a resume included.
+    """
 
     def __init__(self, run_dir: Path, stage: str, first_step: int, num_steps: int, shown: Mapping[str, str]):
         """`shown`: metric name -> label in the progress bar."""
         self.stage, self.shown, self.num_steps = stage, shown, num_steps
         run_dir.mkdir(parents=True, exist_ok=True)
-        for name in ("metrics.jsonl", "rollouts.jsonl"):
-            cut_back(run_dir / name, stage, first_step)
+        cut_back(run_dir / "rollouts.jsonl", stage, first_step)
+        self.rows: list[dict[str, Any]] = cut_back(run_dir / "metrics.jsonl", stage, first_step)
         self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._rollouts = open(run_dir / "rollouts.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
@@ -87,6 +92,7 @@ class RunLog:
         if "tokens" in record:
             record["tokens_per_second"] = record["tokens"] / seconds
         line = {"stage": self.stage, "step": step, **record, "seconds": {**self._seconds, "step": seconds}}
+        self.rows.append(line)
         self._metrics.write(json.dumps(line) + "\n")
         self._metrics.flush()
         for sample in samples or []:

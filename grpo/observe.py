@@ -10,6 +10,9 @@ from grpo.advantage import constant_groups
 from grpo.logprob import CompletionLogps
 from grpo.minibatch import MicroBatch
 from grpo.records import Rollout
+from reward.panel import agreement
+
+UNREWARDED = ("cosine_held_out", "chrf")
 
 
 def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> dict[str, tuple[float, float]]:
@@ -30,12 +33,13 @@ def _gap(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
 
 
 def rollout_metrics(rollout: Rollout, rewards: Tensor, terms: Mapping[str, Tensor], std_floor: float) -> dict[str, float]:
-    """Averages over the N completions of a step, and the share of groups that teach nothing."""
+    """Averages over the N completions of a step, the share of groups that teach nothing, and agreement with what is not rewarded."""
     distinct = [len(set(group)) for group in _groups(rollout)]
     return {
         "reward_mean": float(rewards.mean()),
         "reward_std": float(rewards.double().std(dim=1, correction=0).mean()),
         **{f"{name}_mean": float(values.mean()) for name, values in terms.items()},
+        **{f"agreement_{name}": agreement(rewards, terms[name]) for name in UNREWARDED if name in terms},
         "length_mean": float(rollout.lengths.float().mean()),
         "cut_share": 1.0 - float(rollout.finished.float().mean()),
         "zero_std_share": float(constant_groups(rewards, std_floor).float().mean()),

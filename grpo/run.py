@@ -47,11 +47,12 @@ def claim_folder(config: Config, folder: Path) -> None:
     path = folder / "config.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else wanted
-    differing = [key for key, value in flat(wanted).items() if flat(found).get(key) != value]
+    old, new = flat(found), flat(wanted)
+    differing = [key for key in {**new, **old} if old.get(key) != new.get(key)]
     if differing and any((folder / name).exists() for name in WORK):
         key = differing[0]
         raise InputError(
-            f"{path}: this run was made with {key} = {flat(found).get(key)!r}, not {flat(wanted)[key]!r}; "
+            f"{path}: this run was made with {key} = {old.get(key)!r}, not {new.get(key)!r}; "
             "restore that value to go on with it, or write run_dir=runs/another for a new run"
         )
     if differing:
@@ -113,9 +114,10 @@ def print_plan(config: Config) -> None:
 
 def run_stages(config: Config, stages: list[str]) -> None:
     from grpo import device
+    from grpo.context import Interrupted, Run
     from grpo.evaluate import eval_stage, report_stage
     from grpo.interrupt import StopRequest
-    from grpo.stages import Interrupted, Run, data_stage, grpo_stage, model_stage, preflight, sft_stage
+    from grpo.stages import data_stage, grpo_stage, model_stage, preflight, sft_stage
 
     compute = device.choose(config.device)
     device.configure(config.threads)
@@ -148,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.check:
             print_plan(config)
             return 0
-        from grpo.stages import Interrupted
+        from grpo.context import Interrupted
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -4,8 +4,8 @@ A stage is done when its last output exists; outputs appear whole or not at all.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,95 +13,39 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_folder, atomic_write_text
 from data.errors import InputError
-from data.examples import Example
 from data.obtain import UnobtainableError
-from data.prepare import Corpus, prepare
-from data.script import LANGUAGE_SCRIPT
+from data.prepare import prepare
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
 from data.tokens import token_report
 from eval.probe_items import Panel, load_panel
 from grpo import checkpoint
-from grpo.config import Config
-from grpo.device import Compute
-from grpo.interrupt import StopRequest
-from grpo.loop import RewardFunction, train_grpo
+from grpo.context import DEFAULT_POLICY, Interrupted, Run, corpus_of, start_folder, within_limit
+from grpo.loop import train_grpo
 from grpo.metrics import RunLog
 from grpo.modelcheck import check_packing
 from grpo.optim import Optimizer
 from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
-from grpo.pretrained import NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder
+from grpo.pretrained import NOTICE_FILE, TERMS_FILE, check_pieces
 from grpo.records import LoopState
+from grpo.rewarding import STATIC, logged, measured, reward_of, store_of
 from grpo.sft import Pair, train_sft
 from reward.combine import check as check_reward
-from reward.combine import make_reward
-from reward.embedding import EmbeddingStore
-from reward.encoder import check_encoder, load_encoder
+from reward.encoder import check_encoder
+from reward.panel import alarm
 
-DEFAULT_POLICY = "gemma-3-270m"
-
-
-class Interrupted(Exception):
-    """The user asked to stop; what is done is saved. Carries the signal number."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice."""
-
-    config: Config
-    folder: Path
-    cache: Path
-    compute: Compute
-    stop: StopRequest
-    say: Callable[[str], None]
-
-    @property
-    def warm_start(self) -> Path:
-        return self.folder / "warm_start"
-
-    @property
-    def policy(self) -> Path:
-        return self.folder / "policy"
-
-
-def corpus_of(run: Run) -> Corpus:
-    """The prepared corpus; from the cache when it has been made before. The data stage has said what there is to say."""
-    return prepare(run.config.data, run.cache, say=lambda text: None)
-
-
-def start_folder(run: Run) -> Path:
-    """The untouched model's folder, made from its package on first use."""
-    name = run.config.model.policy
-    if name == DEFAULT_POLICY:
-        return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
-    folder = Path(name.removeprefix("hub:"))
-    if not name.startswith("hub:") and not (folder / "config.json").is_file():
-        raise InputError(
-            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
-        )
-    return folder
+ALARM_WINDOW = 10  # steps at the start and at the end that the alarm compares
 
 
 def preflight(run: Run) -> None:
     """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
-    language, name = run.config.data.target_language, run.config.model.policy
-    if language not in LANGUAGE_SCRIPT:
-        raise InputError(f"data.target_language = {language!r}: its script is not known; known languages: {', '.join(LANGUAGE_SCRIPT)}")
-    check_reward(run.config.reward, LANGUAGE_SCRIPT[language])
+    language, name = run.config.data.completion_language, run.config.model.policy
+    check_reward(run.config.reward, language)
     check_encoder(run.config.reward.encoder)
+    if run.config.reward.held_out != STATIC:
+        check_encoder(run.config.reward.held_out)
     if name != DEFAULT_POLICY:
         start_folder(run)
-
-
-def embedding_store(run: Run) -> EmbeddingStore:
-    encoder = load_encoder(run.config.reward.encoder, run.cache, run.compute.device)
-    return EmbeddingStore(encoder, run.cache / "embeddings")
-
-
-def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
-    """Examples whose prompt is short enough; nothing is ever cut."""
-    return [example for example in examples if len(encode_prompt(tokenizer, example)) <= max_prompt_tokens]
 
 
 def corpus_facts(run: Run) -> dict[str, Any]:
@@ -172,12 +116,17 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
     return state
 
 
-def after_step(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer, num_steps: int) -> Callable[[LoopState], bool]:
-    """Called between steps: saves when due or asked to stop; True ends the loop."""
+def after_step(
+    run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer, num_steps: int, log: RunLog
+) -> Callable[[LoopState], bool]:
+    """Called between steps: raises the alarm, saves when due or asked to stop; True ends the loop."""
     settings = run.config.checkpoint
 
     def between(state: LoopState) -> bool:
         stopping = run.stop()
+        warning = alarm(log.rows, ALARM_WINDOW) if state.step % ALARM_WINDOW == 0 else ""
+        if warning:
+            run.say(warning)
         due = settings.every > 0 and state.step % settings.every == 0
         if (due or stopping) and state.step < num_steps:
             checkpoint.save(run.folder / "checkpoints" / stage, model, optimizer, state, settings.keep)
@@ -219,14 +168,9 @@ def sft_stage(run: Run) -> None:
     stream = PromptStream(pairs, config.sft.batch_size, config.seed)
     shown = {"loss": "loss", "tokens_per_second": "tok/s"}
     with RunLog(run.folder, "sft", state.step, config.sft.num_steps, shown) as log:
-        between = after_step(run, "sft", policy, optimizer, config.sft.num_steps)
+        between = after_step(run, "sft", policy, optimizer, config.sft.num_steps, log)
         state = train_sft(config.sft, policy, stream, optimizer, log, state, run.compute, after_step=between)
     finish(run, "sft", state, config.sft.num_steps, policy, tokenizer, run.warm_start)
-
-
-def make_run_reward(run: Run, store: EmbeddingStore) -> RewardFunction:
-    script = LANGUAGE_SCRIPT[run.config.data.target_language]
-    return make_reward(run.config.reward, store.embed, script)
 
 
 def grpo_stage(run: Run) -> None:
@@ -242,17 +186,20 @@ def grpo_stage(run: Run) -> None:
     corpus = corpus_of(run)
     examples = within_limit(corpus.train, tokenizer, config.model.max_prompt_tokens)
     run.say(f"GRPO on {len(examples):,} prompts ({len(corpus.train) - len(examples):,} are over the length limit)")
-    store = embedding_store(run)
-    store.remember([example.reference for example in examples])
+    store = store_of(run)
+    facts = measured(run, policy, tokenizer, store)
+    reward = reward_of(run, store, examples, facts["threshold"])
+    config = replace(config, advantage=replace(config.advantage, std_floor=facts["std_floor"]))
     updates = config.train.passes * config.rollout.num_prompts // (config.train.prompts_per_update or config.rollout.num_prompts)
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * updates)
     state = resume(run, "grpo", policy, optimizer)
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
     shown = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}
     with RunLog(run.folder, "grpo", state.step, config.train.num_steps, shown) as log:
-        between = after_step(run, "grpo", policy, optimizer, config.train.num_steps)
-        reward = make_run_reward(run, store)
-        state = train_grpo(config, policy, reference, tokenizer, prompts, reward, optimizer, log, state, run.compute, after_step=between)
+        between = after_step(run, "grpo", policy, optimizer, config.train.num_steps, log)
+        watched = logged(reward, store, log)
+        state = train_grpo(config, policy, reference, tokenizer, prompts, watched, optimizer, log, state, run.compute, after_step=between)
+    run.say(store.summary())
     if parameter_hash(reference) != reference_hash:
         raise RuntimeError("the reference policy changed during training; its KL term meant nothing - please report this")
     finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)

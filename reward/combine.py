@@ -1,122 +1,184 @@
-"""The reward of a completion: the weighted sum of its terms, R = 1.5 R_sim + 1.0 R_lang by default (arXiv 2605.14366).
+"""The reward of a completion, out of terms: R = product of the gates x weighted sum of the weighted terms.
 
-Terms are plain functions (sources, completions, references, *, settings) -> fp32 (N,), N strings each; nobody subclasses anything.
+The paper's reward is the sum alone, 1.5 R_sim + 1.0 R_lang (arXiv 2605.14366): `gates = []`. A sum has loopholes - script without
+sense earns 1.0 of 2.5, and what a term costs can be bought back with another - so by default the guards multiply it instead: wrong
+script, wrong length, repetition and copying take from everything. Terms are plain functions
+(sources, completions, references, *, settings) -> fp32 (N,); nobody subclasses anything.
 Not here: advantages, or anything that knows what made the completions.
 """
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from data.errors import InputError
-from data.script import SCRIPT_NAMES
-from reward import TERMS
-from reward.cosine import Embed
+from data.script import LANGUAGE_SCRIPT
+from reward.own_term import is_own_term, load_own_term
+from reward.terms import TERMS
 
-Term = Callable[[Sequence[str], Sequence[str], Sequence[str]], Tensor]
+Term = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Tensor]
+RESOURCES = ("vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share")  # what a run lends to terms
+CALIBRATIONS = ("mean", "q10", "q25", "q50")
+GROUP_STD_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """Weights of the terms (lambda), threshold of the cosine (tau), share of letters in the target script.
+    """Section [reward]. Names in `weights`, `gates` and `shown` are rows of `reward.terms`, or "FILE.py:function".
 
-    The default threshold lies above nine in ten unrelated pairs of Chinese sentences under the "use" encoder.
-    `gated` multiplies the whole sum by the script term: then mixed language earns nothing, however close its meaning.
+    `threshold` is tau, or how to find it from the warm start's outputs on dev: mean, q10, q25, q50 (quantiles). The default lies above
+    nine in ten unrelated pairs of Chinese sentences under the "use" encoder. `min_share`: of the letters, in the target script.
+    `normalise` standardises each gated term inside its group before the sum, so that weights compare what terms say and not their
+    scales. `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only. `held_out` is the
+    encoder that is watched and never rewarded; "static" is made of the untouched model's token embeddings.
     """
 
     encoder: str = "use"
-    cosine_weight: float = 1.5
-    script_weight: float = 1.0
-    threshold: float = 0.3
+    held_out: str = "static"
+    weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.5, "script": 1.0})
+    gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
+    normalise: bool = False
+    threshold: float | str = 0.3
     min_share: float = 0.95
-    gated: bool = False
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shown: tuple[str, ...] = (
+        "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"
+    )  # fmt: skip
+
+    @property
+    def names(self) -> list[str]:
+        """Every term that is computed, each once."""
+        return list(dict.fromkeys([*self.weights, *self.gates, *self.shown]))
 
 
 class Reward(Protocol):
     """What the training loop calls; `group_size` completions in a row belong to one prompt."""
 
     def __call__(
-        self, sources: Sequence[str], completions: Sequence[str], references: Sequence[str], group_size: int
+        self, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """N = P * G strings each -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G)."""
+        """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G)."""
         ...
 
 
-def make_reward(config: RewardConfig, embed: Embed, target_script: str) -> Reward:
-    """The reward of a run. `cosine_raw` is computed for the log with weight 0 (`embed` remembers, so it costs nothing).
+def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]) -> Reward:
+    """The reward of a run. `resources`: name of RESOURCES -> what makes it; only what a used term asks for is made.
 
     Raises InputError for settings that cannot work.
     """
-    check(config, target_script)
-    settings: dict[str, dict[str, Any]] = {
-        "cosine": {"embed": embed, "threshold": config.threshold},
-        "cosine_raw": {"embed": embed},
-        "script": {"target_script": target_script, "min_share": config.min_share},
-    }
-    terms = {name: bind(name, function, settings.get(name, {})) for name, function in TERMS.items()}
-    weights = {"cosine": config.cosine_weight, "script": config.script_weight}
-    return combine(terms, weights, gate="script" if config.gated else None)
+    terms: dict[str, Term] = {}
+    for name in config.names:
+        function = find_term(name)
+        lent = {key: resources[key]() for key in keywords(function) if key in resources}
+        terms[name] = bind(name, function, lent | config.settings.get(name, {}))
+    return combine(terms, config.weights, config.gates, normalise=config.normalise)
 
 
-def check(config: RewardConfig, target_script: str) -> None:
-    """Refuse values outside their range before anything is computed."""
+def check(config: RewardConfig, target_language: str) -> None:
+    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises InputError."""
+    threshold, settings = config.threshold, [name for name in config.settings if name not in config.names]
+    bad_weights = [f"reward.weights.{name} = {value}" for name, value in config.weights.items() if not 0 <= value < float("inf")]
+    outside = not isinstance(threshold, str) and not -1 <= threshold < 1
     problems = {
-        f"reward.threshold = {config.threshold}: must lie in [-1, 1)": not -1 <= config.threshold < 1,
+        f"reward.threshold = {threshold}: must lie in [-1, 1)": outside,
+        f"reward.threshold = {threshold!r}: a number, or one of {', '.join(CALIBRATIONS)}": isinstance(threshold, str)
+        and threshold not in CALIBRATIONS,
         f"reward.min_share = {config.min_share}: must lie in (0, 1]": not 0 < config.min_share <= 1,
-        f"reward.cosine_weight = {config.cosine_weight}: must not be negative": not config.cosine_weight >= 0,
-        f"reward.script_weight = {config.script_weight}: must not be negative": not config.script_weight >= 0,
-        "reward.cosine_weight and reward.script_weight are both 0: nothing is rewarded": config.cosine_weight == config.script_weight == 0,
-        f"target script {target_script!r}: unknown; known scripts: {', '.join(SCRIPT_NAMES)}": target_script not in SCRIPT_NAMES,
+        f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
+        "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),
+        f"reward.settings.{', '.join(settings)}: no such term is used; used terms: {', '.join(config.names)}": settings,
+        f"data.target_language = {target_language!r}: its script is not known; known: {', '.join(LANGUAGE_SCRIPT)}": target_language
+        not in LANGUAGE_SCRIPT,
     }
     for problem, found in problems.items():
         if found:
             raise InputError(problem)
+    facts = {"target_language": target_language, "target_script": LANGUAGE_SCRIPT[target_language], "min_share": config.min_share}
+    for name in config.names:
+        function = find_term(name)
+        lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}
+        term = bind(name, function, lent | config.settings.get(name, {}))
+        if name in TERMS and set(lent) <= set(facts):
+            term([], [], [])  # a term checks the values of its settings when it is called
+
+
+def find_term(name: str) -> Callable[..., Tensor]:
+    """A row of TERMS, or the function of "FILE.py:function". Raises InputError."""
+    if is_own_term(name):
+        return load_own_term(name)
+    if name not in TERMS:
+        raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one of your own")
+    return TERMS[name]
+
+
+def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of a term: its settings."""
+    return {key: p for key, p in inspect.signature(function).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]) -> Term:
     """A term with its settings filled in; InputError for a setting it does not name or one it needs and did not get."""
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    known = [p.name for p in parameters]
+    known = keywords(function)
     for setting in settings:
         if setting not in known:
             raise InputError(f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(known) or 'none'}")
-    for parameter in parameters:
-        if parameter.default is inspect.Parameter.empty and parameter.name not in settings:
-            raise InputError(f"reward term {name!r}: needs the setting {parameter.name!r}")
+    for key, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and key not in settings:
+            raise InputError(f"reward term {name!r}: needs the setting {key!r}; write it as reward.settings.{name}.{key}")
     return functools.partial(function, **settings)
 
 
-def combine(terms: Mapping[str, Term], weights: Mapping[str, float], gate: str | None = None) -> Reward:
-    """Weighted sum of `terms`, multiplied by the term named `gate` if any; a term without a weight is only reported."""
-    for name in [*weights, *([gate] if gate else [])]:
+def combine(terms: Mapping[str, Term], weights: Mapping[str, float], gates: Iterable[str] = (), *, normalise: bool = False) -> Reward:
+    """R = prod of `gates` x sum of weight x term; a term with neither is only reported.
+
+    `normalise`: each gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum; gating comes first, so a
+    gated-out completion is the worst of its group and not an average one. A group of one is left at 0.
+    """
+    gates = tuple(gates)
+    for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
 
     def reward(
-        sources: Sequence[str], completions: Sequence[str], references: Sequence[str], group_size: int
+        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
         values = {name: _checked(name, term(sources, completions, references), completions) for name, term in terms.items()}
-        total = torch.zeros(len(completions), dtype=torch.float64)
+        gate = torch.ones(len(completions), dtype=torch.float64)
+        for name in gates:
+            _check_gate(name, values[name], completions)
+            gate *= values[name].double()
+        total = torch.zeros(len(completions) // group_size, group_size, dtype=torch.float64)
         for name, weight in weights.items():
-            total += weight * values[name].double()
-        if gate:
-            total *= values[gate].double()
-        return total.float().view(-1, group_size), {name: value.view(-1, group_size) for name, value in values.items()}
+            gated = (gate * values[name].double()).view(-1, group_size)
+            total += weight * (standardised(gated) if normalise else gated)
+        return total.float(), {name: value.view(-1, group_size) for name, value in values.items()}
 
     return reward
 
 
+def standardised(grouped: Tensor) -> Tensor:
+    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least GROUP_STD_FLOOR."""
+    std = grouped.std(dim=1, keepdim=True, correction=min(1, grouped.shape[1] - 1))
+    return (grouped - grouped.mean(dim=1, keepdim=True)) / std.clamp_min(GROUP_STD_FLOOR)
+
+
 def _checked(name: str, values: Tensor, completions: Sequence[str]) -> Tensor:
     """The term's values as (N,) fp32 on the CPU; ValueError for a wrong shape or a value that is not finite."""
-    if values.shape != (len(completions),):
-        raise ValueError(f"reward term {name!r} returned shape {tuple(values.shape)} for {len(completions)} completions")
+    if not isinstance(values, Tensor) or values.shape != (len(completions),):
+        found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+        raise ValueError(f"reward term {name!r} returned {found} for {len(completions)} completions; return a tensor of one number each")
     for row in (~values.isfinite()).nonzero().flatten().tolist()[:1]:
         raise ValueError(f"reward term {name!r} is {values[row].item()} in row {row}, completion {completions[row]!r}")
     return values.float().cpu()
+
+
+def _check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
+    for row in ((values < 0) | (values > 1)).nonzero().flatten().tolist()[:1]:
+        raise ValueError(f"gate {name!r} is {values[row].item()} in row {row}, completion {completions[row]!r}; a gate lies in [0, 1]")

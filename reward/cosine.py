@@ -1,32 +1,38 @@
-"""The semantic term: cosine of completion and reference text in the encoder's space, cut below a threshold and rescaled.
+"""The semantic terms: cosine of completion and reference texts in an encoder's space, cut below a threshold and rescaled.
 
     R_sim = 0                    where s <= tau
           = (s - tau)/(1 - tau)  where s > tau                                        (arXiv 2605.14366, section on rewards)
 
-Not an encoder: vectors come in, or a function that makes them.
+Several reference texts of one row: s is the largest of their cosines, or their soft-max weighted mean. Not an encoder and not the
+product of vectors (`reward.kernel`): vectors come from `Vectors`, which embeds a reference text once, ever.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import accumulate, chain
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Embed = Callable[[Sequence[str]], Tensor]  # n texts -> (n, D)
+from reward.kernel import over_references, ragged_cosines
+from reward.rows import check_rows
 
 
-def paired_cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of row i of `a` and row i of `b`, in [-1, 1]; 0 where a row is zero: (n, D), (n, D) -> (n,) fp32.
+class Vectors(Protocol):
+    """Texts as unit vectors of D numbers; `reward.embedding.EmbeddingStore` is one."""
 
-    In fp64, so that a vector against itself gives exactly 1.
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """n texts -> (n, D) fp32."""
+        ...
 
-    >>> paired_cosine(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[6.0, 8.0], [0.0, -2.0]])).tolist()
-    [1.0, 0.0]
-    """
-    if a.shape != b.shape or a.dim() != 2:
-        raise ValueError(f"paired_cosine needs two (n, D) tensors of one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
-    a, b = a.double(), b.double()
-    norms = a.norm(dim=1) * b.norm(dim=1)
-    return ((a * b).sum(dim=1) / norms.clamp_min(torch.finfo(torch.float64).tiny)).clamp(-1, 1).float()
+    def locate(self, texts: Sequence[str]) -> Tensor:
+        """n reference texts -> (n,) int64 rows of `matrix`; what was not met before is embedded and remembered."""
+        ...
+
+    @property
+    def matrix(self) -> Tensor:
+        """(R, D) fp32, contiguous; valid until the next call of `locate`."""
+        ...
 
 
 def rescaled(cosines: Tensor, threshold: float) -> Tensor:
@@ -41,21 +47,48 @@ def rescaled(cosines: Tensor, threshold: float) -> Tensor:
     return ((cosines - threshold) / (1 - threshold)).clamp_min(0).float()
 
 
-def cosine_raw(sources: Sequence[str], completions: Sequence[str], references: Sequence[str], *, embed: Embed) -> Tensor:
-    """Term: plain cosine of every completion and its reference text, one call of `embed`: N strings each -> (N,) fp32.
+def cosine_raw(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, vectors: Vectors, softness: float = 0.0
+) -> Tensor:
+    """Term: plain cosine of every completion and its reference texts: N rows -> (N,) fp32.
 
-    0 for a completion without any letter or digit: it says nothing, yet an encoder may place it near a short reference text.
+    Exactly 1 for a reference text itself, which rounding would miss by 1e-7. 0 for a completion without any letter or digit: it
+    says nothing, yet an encoder may place it near a short reference text.
     """
-    if not len(sources) == len(completions) == len(references):
-        raise ValueError(f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}")
-    vectors = embed([*completions, *references])
-    cosines = paired_cosine(vectors[: len(completions)], vectors[len(completions) :])
+    check_rows(sources, completions, references)
+    cosines = nearest(completions, references, vectors, softness)
     says_something = torch.tensor([any(map(str.isalnum, completion)) for completion in completions], dtype=torch.bool)
     return torch.where(says_something, cosines, 0.0)
 
 
 def cosine(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[str], *, embed: Embed, threshold: float
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    *, vectors: Vectors, threshold: float, softness: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Term: the cut and rescaled cosine, in [0, 1]: N rows -> (N,) fp32."""
+    return rescaled(cosine_raw(sources, completions, references, vectors=vectors, softness=softness), threshold)
+
+
+def cosine_held_out(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, held_out: Vectors
 ) -> Tensor:
-    """Term: the cut and rescaled cosine, in [0, 1]: N strings each -> (N,) fp32."""
-    return rescaled(cosine_raw(sources, completions, references, embed=embed), threshold)
+    """Term, to be watched and not rewarded: the plain cosine by an encoder that gives no reward: N rows -> (N,) fp32."""
+    return cosine_raw(sources, completions, references, vectors=held_out)
+
+
+def cosine_empty(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, vectors: Vectors
+) -> Tensor:
+    """Term, to be watched and not rewarded: what the encoder alone would give for writing nothing: N rows -> (N,) fp32."""
+    return nearest([""] * len(completions), references, vectors, 0.0)
+
+
+def nearest(completions: Sequence[str], references: Sequence[Sequence[str]], vectors: Vectors, softness: float) -> Tensor:
+    """Cosine of each text and its reference texts, over which `softness` takes the largest or a weighted mean: -> (N,) fp32."""
+    texts = list(chain.from_iterable(references))
+    offsets = torch.tensor([0, *accumulate(map(len, references))])
+    rows = vectors.locate(texts)
+    cosines = ragged_cosines(vectors.embed(completions), vectors.matrix, rows, offsets).cpu()
+    repeated = chain.from_iterable([text] * len(own) for text, own in zip(completions, references, strict=True))
+    same = torch.tensor([text == reference for text, reference in zip(repeated, texts, strict=True)], dtype=torch.bool)
+    return over_references(torch.where(same, 1.0, cosines), offsets, softness)

@@ -1,26 +1,22 @@
 """Text -> unit vector with a memory, so that no text is encoded twice: each distinct text of a call once, a reference text once ever.
 
-Reference texts are announced with `remember` and go to disk (one safetensors file per encoder fingerprint). Completions are new
-all the time: only the latest `capacity` of them stay in memory. A damaged file is set aside, said, and made again.
-Not an index for search and not shared between processes that write at once (the last writer's file stays).
+Reference texts (`remember`, `locate`) get a row of one matrix, which lies on disk in a folder named after the encoder's fingerprint
+(`vector_file.py`) and is memory-mapped. Completions (`embed`) are new all the time: only the latest `capacity` of them stay, in
+memory. Where the disk refuses, the matrix goes on in memory, which is said once. Not an index for search.
 """
 
 import hashlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from data.cache import atomic_folder
-from reward.encoder import Encoder
+from reward.encoder import Encoder, checked_rows
+from reward.vector_file import KEY_BYTES, VectorFile
 
-FILE = "vectors.safetensors"
-KEY_BYTES = 16
-BATCH = 4096  # texts given to the encoder at once
+BATCH = 4096  # texts given to the encoder at once, and then written
 
 
 class EmbeddingStore:
@@ -29,78 +25,114 @@ class EmbeddingStore:
     def __init__(self, encoder: Encoder, folder: Path | None, *, capacity: int = 8192, say: Callable[[str], None] = print) -> None:
         self.encoder = encoder
         self.fingerprint = encoder.fingerprint
-        self.path = folder / encoder.fingerprint[:16] / FILE if folder else None
+        self.folder = folder / encoder.fingerprint[:16] if folder else None
         self.capacity = capacity
         self.requested = 0
         self.encoded = 0
-        self._kept: dict[bytes, Tensor] = _read(self.path, encoder, say) if self.path and self.path.exists() else {}
+        self._say = say
+        self._kept: VectorFile | _Rows = _Rows({}, torch.empty(0, encoder.dim))
         self._recent: dict[bytes, Tensor] = {}  # in order of arrival
+        if self.folder:
+            try:
+                self._kept = VectorFile(self.folder, encoder.fingerprint, encoder.dim, say)
+            except OSError as error:
+                self._say_only_memory(error)
 
     @property
     def hits(self) -> int:
         """Texts answered without the encoder."""
         return self.requested - self.encoded
 
+    @property
+    def matrix(self) -> Tensor:
+        """The remembered texts' vectors (R, dim), fp32, contiguous; valid until the next `locate` or `remember` that adds texts."""
+        return self._kept.matrix
+
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, remembered or not."""
         keys = [_key(text) for text in texts]
-        fresh = self._encode(keys, texts)
+        index, matrix = self._kept.index, self._kept.matrix
+        fresh = self._encode({k: text for k, text in zip(keys, texts, strict=True) if k not in index and k not in self._recent})
         self.requested += len(texts)
-        known = {**fresh, **{key: self._recent[key] for key in keys if key in self._recent}}
-        rows = [known[key] if key in known else self._kept[key] for key in keys]
-        self._recent.update(fresh)
-        for key in list(self._recent)[: max(0, len(self._recent) - self.capacity)]:
+        rows = [matrix[index[k]] if k in index else self._recent[k] if k in self._recent else fresh[k] for k in keys]
+        self._recent |= fresh
+        for key in list(islice(self._recent, max(0, len(self._recent) - self.capacity))):
             del self._recent[key]
         return torch.stack(rows) if rows else torch.empty(0, self.encoder.dim)
 
-    def remember(self, texts: Sequence[str]) -> None:
-        """Embed texts that will come back (the reference texts) and keep them, on disk too."""
-        keys = [_key(text) for text in texts]
-        fresh = self._encode(keys, texts)
-        moved = {key: self._recent.pop(key) for key in keys if key in self._recent}
-        self.requested += len(texts)
-        if fresh or moved:
-            self._kept.update(fresh | moved)
-            if self.path:
-                _write(self.path, self._kept, self.encoder)
+    def locate(self, texts: Sequence[str]) -> Tensor:
+        """Rows (n,) int64 of `matrix` for reference texts; those not met before are embedded and remembered."""
+        keys = self._keep(texts)
+        return torch.tensor([self._kept.index[key] for key in keys], dtype=torch.int64)
 
-    def _encode(self, keys: Sequence[bytes], texts: Sequence[str]) -> dict[bytes, Tensor]:
-        """Vectors of the texts not met before, each distinct text once."""
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._kept and key not in self._recent}
-        self.encoded += len(new)
-        pending = list(new.values())
-        vectors = [row.clone() for i in range(0, len(pending), BATCH) for row in self.encoder.encode(pending[i : i + BATCH])]
-        return dict(zip(new, vectors, strict=True))
+    def remember(self, texts: Sequence[str]) -> None:
+        """Embed texts that will come back (the reference texts) and keep them, on disk too, a few thousand at a time."""
+        self._keep(texts)
+
+    def summary(self) -> str:
+        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0 encoded`."""
+        share = self.hits / self.requested if self.requested else 0.0
+        return f"embeddings: {self.requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.encoded:,} encoded"
+
+    def _keep(self, texts: Sequence[str]) -> list[bytes]:
+        """Keys of the texts, all of which have a row when this returns."""
+        keys = [_key(text) for text in texts]
+        self.requested += len(texts)
+        named = dict(zip(keys, texts, strict=True))
+        while missing := [key for key in named if key not in self._kept.index]:  # again if another process set files aside meanwhile
+            for start in range(0, len(missing), BATCH):
+                batch = missing[start : start + BATCH]
+                rows = {key: self._recent.pop(key) for key in batch if key in self._recent}
+                rows |= self._encode({key: named[key] for key in batch if key not in rows})
+                self._append(list(rows), torch.stack(list(rows.values())))
+        return keys
+
+    def _append(self, keys: Sequence[bytes], rows: Tensor) -> None:
+        try:
+            self._kept.append(keys, rows)
+        except OSError as error:
+            self._say_only_memory(error)
+            self._kept = _Rows(self._kept.index, self._kept.matrix)
+            self._kept.append(keys, rows)
+
+    def _encode(self, texts: Mapping[bytes, str]) -> dict[bytes, Tensor]:
+        """Vectors of texts that are all different."""
+        self.encoded += len(texts)
+        pending = list(texts.values())
+        vectors: list[Tensor] = []
+        for start in range(0, len(pending), BATCH):
+            batch = pending[start : start + BATCH]
+            rows = checked_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
+            vectors += (row.clone() for row in rows)  # a view would keep the whole batch for its last recent row
+        return dict(zip(texts, vectors, strict=True))
+
+    def _say_only_memory(self, error: OSError) -> None:
+        self._say(f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run")
+
+
+class _Rows:
+    """The part of `VectorFile` that a store needs, in memory: room is doubled, so that adding copies a row once or twice in all."""
+
+    def __init__(self, index: Mapping[bytes, int], matrix: Tensor) -> None:
+        self.index = dict(index)
+        self._room = matrix
+        self._count = len(matrix)
+
+    @property
+    def matrix(self) -> Tensor:
+        return self._room[: self._count]
+
+    def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
+        """Add rows (n, dim) of keys not met before."""
+        needed = self._count + len(rows)
+        if needed > len(self._room):
+            room = torch.empty(max(needed, 2 * len(self._room)), self._room.shape[1])
+            room[: self._count] = self.matrix
+            self._room = room
+        self._room[self._count : needed] = rows
+        self.index |= zip(keys, range(self._count, needed), strict=True)
+        self._count = needed
 
 
 def _key(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
-
-
-def _checksum(keys: Tensor, vectors: Tensor) -> str:
-    digest = hashlib.sha256(keys.numpy().tobytes())
-    digest.update(vectors.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _write(path: Path, kept: dict[bytes, Tensor], encoder: Encoder) -> None:
-    keys = torch.frombuffer(bytearray(b"".join(kept)), dtype=torch.uint8).view(-1, KEY_BYTES)
-    vectors = torch.stack(list(kept.values()))
-    with atomic_folder(path.parent) as work:
-        metadata = {"encoder": encoder.fingerprint, "sha256": _checksum(keys, vectors)}
-        save_file({"keys": keys, "vectors": vectors}, work / path.name, metadata=metadata)
-
-
-def _read(path: Path, encoder: Encoder, say: Callable[[str], None]) -> dict[bytes, Tensor]:
-    """The remembered vectors; an unreadable or altered file is renamed to *.damaged and counts as empty."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata, keys, vectors = file.metadata() or {}, file.get_tensor("keys"), file.get_tensor("vectors")
-        if metadata != {"encoder": encoder.fingerprint, "sha256": _checksum(keys, vectors)} or vectors.shape != (len(keys), encoder.dim):
-            raise ValueError("its content does not match its checksum")
-    except (OSError, ValueError, SafetensorError) as error:
-        damaged = path.with_name(f"{path.name}.damaged")
-        os.replace(path, damaged)
-        say(f"embeddings: {path} is damaged ({error}); set aside as {damaged.name}, its texts will be embedded again")
-        return {}
-    return dict(zip((bytes(key) for key in keys.numpy()), vectors.unbind(), strict=True))

@@ -1,4 +1,13 @@
-"""The frozen sentence encoders behind one signature. A new one is a class with these three members and one line in `ENCODERS`."""
+"""The frozen sentence encoders behind one signature: what `reward.encoder` may say, and the check of what comes out.
+
+    use              multilingual Universal Sentence Encoder, from its package                       reward/use.py
+    bo               the distilled Tibetan encoder, newest in the cache                              reward/student.py
+    FOLDER           whatever its files say: student.json, modules.json (sentence-transformers),     reward/modules.py
+                     config.json (a transformers encoder, pooled as encoder.json says)               reward/pooled.py
+    static:FOLDER    mean of a matrix's rows: static embeddings, or a causal LM's input embedding    reward/static.py
+
+A new kind is a class with the three members of `Encoder`, its own file, and a line in one of the tables. Not here: a cache of vectors.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +17,14 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
+from reward.folder import require_weights
+from reward.modules import MODULES_FILE, load_modules
+from reward.pooled import load_pooled
+from reward.static import load_static
 from reward.use import load_use
+
+STATIC = "static:"
+UNIT = 1e-3  # a row's length may differ from 1 by so much
 
 
 class Encoder(Protocol):
@@ -26,16 +42,65 @@ def _use(cache: Path, device: torch.device) -> Encoder:
     return load_use(device)  # its weights are in its package: nothing to keep in the cache
 
 
-ENCODERS: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use}
+def _bo(cache: Path, device: torch.device) -> Encoder:
+    from reward.student import find_student, load_student  # it reads other encoders itself
+
+    return load_student(find_student(cache), device)
+
+
+def _student(folder: Path, device: torch.device) -> Encoder:
+    from reward.student import load_student
+
+    return load_student(folder, device)
+
+
+NAMED: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
+
+BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {  # the first of these files that a folder has says what it is
+    "student.json": _student,
+    MODULES_FILE: load_modules,
+    "config.json": load_pooled,
+}
 
 
 def check_encoder(name: str) -> None:
-    """InputError for an unknown name."""
-    if name not in ENCODERS:
-        raise InputError(f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(ENCODERS)}")
+    """InputError for an unknown name, a folder that is missing or one without the needed files; nothing is loaded."""
+    if name in NAMED:
+        return
+    folder = Path(name.removeprefix(STATIC)).expanduser()
+    if not name.startswith(STATIC) and "/" not in name and not folder.exists():
+        raise InputError(f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(NAMED)}, a folder, {STATIC}FOLDER")
+    if not folder.is_dir():
+        raise InputError(f"reward.encoder: {name!r}: there is no folder {folder}")
+    if name.startswith(STATIC):
+        require_weights(folder)
+        needed = ["tokenizer.json"]
+    else:
+        needed = list(BY_FILE)
+    if not any((folder / file).exists() for file in needed):
+        raise InputError(f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(needed)}")
 
 
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
-    """The encoder called `name`; `cache` is where one that has to be built first keeps its files. InputError for an unknown name."""
+    """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be read."""
     check_encoder(name)
-    return ENCODERS[name](cache, device)
+    if name in NAMED:
+        return NAMED[name](cache, device)
+    folder = Path(name.removeprefix(STATIC)).expanduser()
+    if name.startswith(STATIC):
+        return load_static(folder)
+    kind = next(file for file in BY_FILE if (folder / file).exists())
+    return BY_FILE[kind](folder, device)
+
+
+def checked_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
+    """The encoder's answer for `texts`: unit rows (n, dim) as fp32 on the CPU. InputError for any other shape, or naming the text whose
+    row is not finite or not of unit length; `name` says which encoder.
+    """
+    if rows.shape != (len(texts), dim):
+        raise InputError(f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} numbers each")
+    rows = rows.float().cpu()
+    lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
+    for row in (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()[:1]:
+        raise InputError(f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1")
+    return rows

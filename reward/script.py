@@ -1,12 +1,12 @@
 """The language-consistency term: 1 for a completion in the target script, 0 for a mixed one (arXiv 2605.14366).
 
-The paper does not print its rule. Ours, over Unicode characters:
-- letters are the characters of category L or M (a Tibetan subjoined letter is a mark) and all Han characters;
-  digits, punctuation, symbols and spaces are neutral;
-- at least one letter of the target script: an empty or letterless completion is inconsistent;
-- no letter of a forbidden script: Tibetan in Chinese, Han in Tibetan;
-- at least `min_share` of the letters in the target script, where a Latin word that also stands in the reference text does not count
-  (product names, "URL"). Words of the source get no such allowance: copying an English source would pass.
+The paper does not print its rule. Ours, over Unicode characters; a text is consistent when all of this holds:
+1. letters are the characters of category L or M (a Tibetan subjoined letter is a mark) and all Han characters;
+   digits, punctuation, symbols and spaces are neutral: they count neither for nor against;
+2. at least `min_letters` letters of the target script: an empty or letterless completion is inconsistent;
+3. no letter of a forbidden script: Tibetan in Chinese, Han in Tibetan;
+4. at least `min_share` of the letters in the target script, where a Latin word that also stands in a reference text is neutral
+   (product names, "URL"). Words of the source get no such allowance: copying an English source would pass.
 Not language identification: it cannot tell Tibetan from Dzongkha, or sense from nonsense.
 """
 
@@ -14,10 +14,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from data.script import is_han, is_script
+from reward.rows import per_row
 
 FORBIDDEN = {"Hani": "Tibt", "Tibt": "Hani"}
 LATIN_WORD = re.compile(r"[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff]+")
@@ -28,7 +28,7 @@ def is_letter(character: str) -> bool:
     return unicodedata.category(character)[0] in "LM" or is_han(character)
 
 
-def is_consistent(text: str, script: str, *, reference: str = "", min_share: float = 0.95) -> bool:
+def is_consistent(text: str, script: str, *, reference: str = "", min_share: float = 0.95, min_letters: int = 1) -> bool:
     """True when `text` is written in `script` (ISO 15924) by the rule above; `reference` lends its Latin words.
 
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
@@ -41,14 +41,17 @@ def is_consistent(text: str, script: str, *, reference: str = "", min_share: flo
     forbidden = FORBIDDEN.get(script)
     if forbidden and any(is_script(character, forbidden) for character in letters):
         return False
-    return in_script > 0 and in_script >= min_share * len(letters)
+    return in_script >= max(1, min_letters) and in_script >= min_share * len(letters)
 
 
 def script(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[str], *, target_script: str, min_share: float = 0.95
-) -> Tensor:
-    """Term: 1 where the completion is consistent, else 0: N strings each -> (N,) fp32."""
-    if not len(sources) == len(completions) == len(references):
-        raise ValueError(f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}")
-    pairs = zip(completions, references, strict=True)
-    return torch.tensor([float(is_consistent(c, target_script, reference=r, min_share=min_share)) for c, r in pairs])
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    *, target_script: str, min_share: float = 0.95, min_letters: int = 1,
+) -> Tensor:  # fmt: skip
+    """Term: 1 where the completion is consistent, every reference text lending its Latin words, else 0: N rows -> (N,) fp32."""
+
+    def score(source: str, completion: str, texts: Sequence[str]) -> float:
+        lent = " ".join(texts)
+        return float(is_consistent(completion, target_script, reference=lent, min_share=min_share, min_letters=min_letters))
+
+    return per_row(score, sources, completions, references)

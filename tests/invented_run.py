@@ -47,6 +47,12 @@ def character_embed(texts: Sequence[str]) -> torch.Tensor:
     return torch.nn.functional.normalize(counts, dim=1)
 
 
+def length_embed(texts: Sequence[str]) -> torch.Tensor:
+    """A second invented encoder: first character and length."""
+    rows = torch.tensor([[float(ord(text[0]) % 7) + 1 if text else 0.0, len(text) / 4 + 0.01] for text in texts])
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
 def invented_probes(seed: int) -> dict[str, Any]:
     generator = random.Random(seed)
     texts = [{"id": f"t{number}", "bits": 200 + 30 * generator.random(), "characters": 250} for number in range(24)]
@@ -109,6 +115,8 @@ def write_run(folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATE
             embed=character_embed,
             is_consistent=lambda text, reference: "a" not in text,
             encoder="invented",
+            held_out=length_embed,
+            held_out_encoder="invented too",
         )
         write_system(folder, result if name == "translation_memory" else {**result, "probes": invented_probes(seed)})
     write_comparison(folder, seed=0, resamples=resamples)

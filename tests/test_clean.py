@@ -1,9 +1,11 @@
 """What cleaning changes, what it drops and that it counts both."""
 
+from dataclasses import replace
+
 import pytest
 
 from data.clean import Limits, clean, clean_text, placeholders, problem, without_accelerators
-from data.examples import Example
+from data.examples import Example, swapped
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"  # three letters, three syllables
 LIMITS = Limits(2, 5, 2, 4)
@@ -87,6 +89,30 @@ def test_further_references_join_the_first_and_are_counted() -> None:
 def test_a_dropped_pair_does_not_take_the_place_of_a_good_one() -> None:
     tally = clean([pair(reference="甲"), pair(reference="甲乙", key="2")], LIMITS)
     assert [example.id for example in tally.kept] == ["2"]
+
+
+def test_one_source_keeps_its_target_languages_apart() -> None:
+    """From Chinese, a Dzongkha and a Tibetan reference text answer two different prompts."""
+    one, other = (swapped(pair(key=language, language=language)) for language in ("dz", "bo"))
+    further = swapped(pair(source=f"{BO}\u0f0b\u0f44", key="2", language="bo"))
+    tally = clean([one, other, further], LIMITS)
+    assert [(example.source, example.target_language) for example in tally.kept] == [("甲乙", "dz"), ("甲乙", "bo")]
+    assert [example.others for example in tally.kept] == [(), (further.reference,)]
+
+
+def test_a_headline_need_not_repeat_placeholders() -> None:
+    headline = replace(pair(f"{BO} $1", BO), target_language="bo", task="headline")
+    assert problem(headline, LIMITS) == ""
+    assert problem(replace(headline, task="mt"), LIMITS) == "placeholders differ"
+
+
+def test_swapping_turns_texts_and_languages_round_and_back() -> None:
+    other_way = swapped(pair())
+    assert (other_way.source, other_way.reference) == ("甲乙", BO)
+    assert (other_way.source_language, other_way.target_language, other_way.id) == ("zh", "bo", "1")
+    assert swapped(other_way) == pair()
+    with pytest.raises(ValueError, match="example 1 has 2 reference texts"):
+        swapped(replace(pair(), others=("丙丁",)))
 
 
 def test_a_further_reference_comes_once() -> None:

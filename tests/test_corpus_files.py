@@ -53,6 +53,44 @@ def test_aligned_files_pair_line_by_line(tmp_path: Path) -> None:
     assert texts(corpus(f"{source}, {reference}")) == [(BO, "甲乙"), (f"{BO}\u0f0b\u0f40", "丙丁")]
 
 
+def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
+    lines = [{"source": BO, "reference": ["甲乙", " 丙丁 "]}, {"source": BO, "reference": ["戊己"]}]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
+    examples, rejected = read(corpus(path))
+    expected = {f"{path}:1": "甲乙", f"{path}:1#2": "丙丁", f"{path}:2": "戊己"}
+    assert {example.id: example.reference for example in examples} == expected and len(examples) == 3
+    assert {example.source for example in examples} == {BO} and rejected == []
+
+
+def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": ["甲乙", " ", "abc def", "丙丁"]}))
+    examples, rejected = read(corpus(path))
+    assert [example.reference for example in examples] == ["甲乙", "丙丁"]
+    assert rejected == [(f"{path}:1#2", "empty reference"), (f"{path}:1#3", "reference not in its language's script")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ([], "field 'reference' is an empty list"),
+        (7, "field 'reference' is neither text nor a list of texts"),
+        (None, "field 'reference' is neither text nor a list of texts"),
+        ({"zh": "甲乙"}, "field 'reference' is neither text nor a list of texts"),
+        (["甲乙", 7], "field 'reference' is neither text nor a list of texts"),
+        (["甲乙", ["丙丁"]], "field 'reference' is neither text nor a list of texts"),
+        (["甲乙", "\ud800"], "field 'reference' has half a surrogate pair"),
+    ],
+)
+def test_each_bad_reference_field_is_told_by_place_and_reason(tmp_path: Path, reference: object, reason: str) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": reference}))
+    assert read(corpus(path)) == ([], [(f"{path}:1", reason)])
+
+
+def test_a_list_as_source_is_not_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": [BO], "reference": "甲乙"}))
+    assert read(corpus(path)) == ([], [(f"{path}:1", "field 'source' is not text")])
+
+
 def test_ids_name_file_and_line_and_the_record_its_languages(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"source\treference\n{BO}\t甲乙\n")
     (example,) = read(corpus(path))[0]
@@ -105,7 +143,7 @@ def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> N
 
 def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x")
-    with pytest.raises(InputError, match=r"gone\.tsv is not a file; give 'tibetan', a \.jsonl, \.tsv"):
+    with pytest.raises(InputError, match=r"gone\.tsv is not a file; give 'tibetan', 'headlines', a \.jsonl, \.tsv"):
         read(corpus(tmp_path / "gone.tsv"))
     with pytest.raises(InputError, match="is not a file"):
         read(corpus(tmp_path))

@@ -2,48 +2,21 @@
 
 import doctest
 import math
-from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from plain_vectors import PlainVectors, counts
 
 import reward.cosine as module
-from reward.cosine import cosine, cosine_raw, paired_cosine, rescaled
+from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw, rescaled
 
-
-def directions(texts: Sequence[str]) -> Tensor:
-    """Invented embedding: number of '甲' and of '乙'."""
-    return torch.tensor([[text.count("甲"), text.count("乙")] for text in texts], dtype=torch.float32)
+HALF = math.sqrt(0.5)
 
 
 def test_docstring_examples() -> None:
     assert doctest.testmod(module).failed == 0
-
-
-def test_paired_cosine_equals_the_textbook() -> None:
-    a, b = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)), torch.randn(50, 7, generator=torch.Generator().manual_seed(1))
-    pairs = zip(a.tolist(), b.tolist(), strict=True)
-    expected = [sum(x * y for x, y in zip(u, v, strict=True)) / (math.hypot(*u) * math.hypot(*v)) for u, v in pairs]
-    torch.testing.assert_close(paired_cosine(a, b), torch.tensor(expected), atol=1e-7, rtol=0)
-
-
-def test_a_vector_against_itself_is_exactly_one() -> None:
-    rows = torch.nn.functional.normalize(torch.randn(1000, 512, generator=torch.Generator().manual_seed(0)), dim=1)
-    assert torch.equal(paired_cosine(rows, rows), torch.ones(1000))
-    assert torch.equal(paired_cosine(rows, -rows), -torch.ones(1000))
-
-
-def test_a_zero_vector_has_cosine_zero() -> None:
-    assert paired_cosine(torch.zeros(1, 3), torch.ones(1, 3)).tolist() == [0.0]
-
-
-@pytest.mark.parametrize("shapes", [((2, 3), (3, 3)), ((2, 3), (2, 4)), ((3,), (3,))])
-def test_paired_cosine_refuses_other_shapes(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    with pytest.raises(ValueError, match="one shape"):
-        paired_cosine(torch.ones(shapes[0]), torch.ones(shapes[1]))
 
 
 def test_rescaled_by_hand() -> None:
@@ -66,24 +39,49 @@ def test_threshold_outside_its_range_is_refused(threshold: float) -> None:
         rescaled(torch.zeros(1), threshold)
 
 
-def test_term_embeds_once_and_pairs_rows() -> None:
-    calls: list[list[str]] = []
+def test_term_pairs_rows_and_embeds_completions_once() -> None:
+    vectors = PlainVectors(counts)
+    values = cosine(["s", "s"], ["甲甲", "甲乙"], [["甲"], ["甲"]], vectors=vectors, threshold=0.5)
+    assert vectors.calls == [["甲甲", "甲乙"]] and vectors.texts == ["甲"]
+    torch.testing.assert_close(values, torch.tensor([1.0, (HALF - 0.5) / 0.5]))
 
-    def embed(texts: Sequence[str]) -> Tensor:
-        calls.append(list(texts))
-        return directions(texts)
 
-    values = cosine(["s", "s"], ["甲甲", "甲乙"], ["甲", "甲"], embed=embed, threshold=0.5)
-    assert calls == [["甲甲", "甲乙", "甲", "甲"]]
-    torch.testing.assert_close(values, torch.tensor([1.0, (math.sqrt(0.5) - 0.5) / 0.5]))
+def test_the_nearest_of_several_references_counts() -> None:
+    values = cosine_raw(["s"] * 3, ["甲", "甲", "甲乙"], [["乙", "甲甲"], ["乙"], ["甲", "乙", "甲乙"]], vectors=PlainVectors(counts))
+    torch.testing.assert_close(values, torch.tensor([1.0, 0.0, 1.0]))
+
+
+def test_softness_mixes_the_references() -> None:
+    """Cosines 1 and 0 at softness 1: e / (e + 1)."""
+    values = cosine_raw(["s"], ["甲"], [["乙", "甲甲"]], vectors=PlainVectors(counts), softness=1.0)
+    assert values.item() == pytest.approx(math.e / (math.e + 1), abs=1e-6)
+
+
+def test_a_reference_text_itself_has_exactly_one() -> None:
+    """A fp32 unit vector times itself is 1 only to 1e-7, and 2.4999998 is not the full reward."""
+    vectors = PlainVectors(lambda texts: torch.randn(len(texts), 512, generator=torch.Generator().manual_seed(len(texts))))
+    texts = [f"文{number}" for number in range(50)]
+    assert cosine_raw(texts, texts, [[text, "别的"] for text in texts], vectors=vectors).tolist() == [1.0] * 50
 
 
 @pytest.mark.parametrize("nothing", ["", "  ", "\n", "。", "，！", "...", "——"])
 def test_completion_without_letter_or_digit_earns_nothing(nothing: str) -> None:
-    values = cosine_raw(["s"], [nothing], ["x"], embed=lambda texts: torch.ones(len(texts), 2))
-    assert values.tolist() == [0.0]
+    vectors = PlainVectors(lambda texts: torch.ones(len(texts), 2))
+    assert cosine_raw(["s"], [nothing], [["x"]], vectors=vectors).tolist() == [0.0]
+    assert cosine_empty(["s"], [nothing], [["x"]], vectors=vectors).item() == pytest.approx(1.0)
+
+
+def test_held_out_is_the_plain_cosine_of_another_encoder() -> None:
+    arguments = (["s"], ["甲乙"], [["甲"]])
+    assert torch.equal(cosine_held_out(*arguments, held_out=PlainVectors(counts)), cosine_raw(*arguments, vectors=PlainVectors(counts)))
 
 
 def test_ragged_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="one length, got 1, 2, 2"):
-        cosine(["s"], ["a", "b"], ["a", "b"], embed=directions, threshold=0.0)
+        cosine(["s"], ["a", "b"], [["a"], ["b"]], vectors=PlainVectors(counts), threshold=0.0)
+
+
+@pytest.mark.parametrize("references", ["甲", []])
+def test_a_row_without_a_list_of_references_is_refused(references: object) -> None:
+    with pytest.raises(ValueError, match="row 1: reference texts are a list of at least one text, got"):
+        cosine_raw(["s"] * 2, ["a"] * 2, [["a"], references], vectors=PlainVectors(counts))  # type: ignore[list-item]

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["data.script", "data.clean", "data.neighbours"])
+@pytest.mark.parametrize("name", ["data.script", "data.clean", "data.neighbours", "data.sources.help_sections"])
 def test_docstring_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted >= 1 and result.failed == 0

@@ -5,17 +5,15 @@ import pytest
 from sacrebleu.metrics.chrf import CHRF
 
 from eval.overlap import (
-    bleu_metric,
     bleu_of_sums,
     bleu_statistics,
     chrf_of_sums,
     chrf_statistics,
     length_statistics,
     length_units,
-    prepared,
     signatures,
-    split_syllables,
 )
+from reward.lexical import bleu_metric, prepared, split_syllables
 
 TSHEG, SHAD = "\u0f0b", "\u0f0d"
 KA, KHA, GA = "\u0f40", "\u0f41", "\u0f42"

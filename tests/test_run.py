@@ -85,6 +85,35 @@ def test_whole_command_then_nothing_to_do(corpus: Path, tiny_folder: Path, tmp_p
     assert (run / "policy" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Signs of gaming beside the reward; tau from the warm start's own outputs; reference texts embedded once, ever."""
+    stages = ["--stages", "data,sft,grpo", "reward.threshold=mean"]
+    (tmp_path / "other").mkdir()
+    assert main(arguments(corpus, tiny_folder, tmp_path / "first", *stages)) == 0
+    printed = capsys.readouterr().out
+    facts = json.loads((tmp_path / "first" / "reward.json").read_text())
+    assert facts["rule"] == "mean of 4 dev outputs of the warm start" and -1 <= facts["threshold"] < 1
+    assert f"tau = {facts['threshold']:.4f} (mean of 4 dev outputs of the warm start); encoder noise 0.0e+00" in printed
+    rows = [json.loads(line) for line in (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()]
+    panel = {"cosine_held_out_mean", "chrf_mean", "agreement_chrf", "agreement_cosine_held_out", "cosine_empty_mean", "length_ratio_mean"}
+    panel |= {"unrepeated_mean", "uncopied_mean", "script_mean", "distinct_share", "zero_std_share", "embedding_hit_share"}
+    assert panel <= rows[-1].keys() and 0 <= rows[-1]["embedding_hit_share"] <= 1
+    assert main(arguments(corpus, tiny_folder, tmp_path / "other" / "second", *stages)) == 0
+    assert "94 reference texts, 0 of them embedded now" in capsys.readouterr().out
+
+
+def test_a_reward_changed_on_the_way_is_refused(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Obituary: a weight taken out of the table was not noticed, for only what the new configuration has was compared."""
+    run = tmp_path / "run"
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "grpo", "reward.weights={cosine=1.5}")) == 2
+    assert "reward.weights.script = 1.0, not None" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_interrupted_run_resumes_bit_equal(
     stage: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +164,13 @@ def test_work_of_another_configuration_is_not_mixed(
         (["--stages", "sft,fly"], "unknown stage 'fly'"),
         (["rollout.group_size=1"], "rollout.group_size = 1"),
         (["reward.threshold=1.5"], "reward.threshold = 1.5"),
+        (["reward.threshold=most"], "reward.threshold = 'most': a number, or one of mean, q10"),
+        (["reward.weights={cosin=1.0}"], "unknown term 'cosin'; known terms: cosine"),
+        (['reward.gates=["script", "short"]'], "unknown term 'short'"),
+        (["reward.settings.length_fit.slack=0.1"], "length_fit.slack"),
+        (["reward.encoder=/nowhere/encoder"], "/nowhere/encoder"),
+        (["reward.held_out=/nowhere/encoder"], "/nowhere/encoder"),
+        (['reward.weights={"nowhere.py:f"=1.0}'], "nowhere.py is not a file"),
         (["data.target_language=xx"], "data.target_language = 'xx'"),
         (["--stages", "grpo"], "there is no warm start yet"),
     ],

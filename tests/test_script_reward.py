@@ -69,11 +69,23 @@ def test_any_text_is_judged_without_error_and_at_most_one_language(text: str) ->
     assert not (is_consistent(text, HAN) and is_consistent(text, TIBETAN))
 
 
-def test_term_reads_the_reference_of_its_row_and_never_the_source() -> None:
-    values = script(["Save"] * 3, ["存 Save", "存 Save", "保存"], ["存 Save", "存", "x"], target_script=HAN)
+def test_term_reads_the_references_of_its_row_and_never_the_source() -> None:
+    values = script(["Save"] * 3, ["存 Save", "存 Save", "保存"], [["存 Save"], ["存"], ["x"]], target_script=HAN)
     assert torch.equal(values, torch.tensor([1.0, 0.0, 1.0])) and values.dtype == torch.float32
+
+
+def test_every_reference_text_lends_its_latin_words() -> None:
+    values = script(["s"] * 2, ["打开 URL 和 PDF", "打开 URL 和 XML"], [["打开 URL", "PDF 文件"]] * 2, target_script=HAN)
+    assert values.tolist() == [1.0, 0.0]
+
+
+def test_min_letters_counts_letters_of_the_target_script_alone() -> None:
+    assert is_consistent("好的 12", HAN, min_letters=2) and not is_consistent("好 12", HAN, min_letters=2)
+    assert not is_consistent("好 URL", HAN, reference="URL", min_letters=2)
+    assert not is_consistent("12", HAN, min_letters=0)
+    assert script(["s"] * 2, ["好", "好的"], [["x"]] * 2, target_script=HAN, min_letters=2).tolist() == [0.0, 1.0]
 
 
 def test_ragged_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="one length, got 1, 1, 2"):
-        script(["s"], ["a"], ["a", "b"], target_script=HAN)
+        script(["s"], ["a"], [["a"], ["b"]], target_script=HAN)

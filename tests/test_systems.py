@@ -21,6 +21,12 @@ def character_embed(texts: Sequence[str]) -> Tensor:
     return torch.nn.functional.normalize(counts, dim=1)
 
 
+def first_character(texts: Sequence[str]) -> Tensor:
+    """A second stand-in: which of HAN a text begins with."""
+    rows = [[float(text.startswith(character)) for character in HAN] + [float(text[:1] not in HAN)] for text in texts]
+    return torch.tensor(rows)
+
+
 def invented(count: int = 60) -> list[Example]:
     generator = random.Random(1)
     return [
@@ -53,6 +59,8 @@ def evaluated(name: str, examples: Sequence[Example], outputs: Sequence[str]) ->
         embed=character_embed,
         is_consistent=lambda text, reference: bool(text) and text[0] in HAN,
         encoder="counts",
+        held_out=first_character,
+        held_out_encoder="firsts",
     )
 
 
@@ -61,6 +69,7 @@ def test_figures_by_hand() -> None:
         Example("a", "s", "天地", "x", "none", "bo", "zh"),
         Example("b", "s", "人人人人", "y", "none", "dz", "zh"),
     ]
+    assert evaluated("grpo", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
     result = evaluated("grpo", examples, ["天地", "word"])
     overall = result["metrics"]["all"]
     assert overall["n"] == 2
@@ -71,6 +80,7 @@ def test_figures_by_hand() -> None:
     assert result["metrics"]["origin:y"]["chrf"] == 0.0
     assert [item["length_ratio"] for item in result["items"]] == [1.0, 0.0]
     assert result["signatures"]["cosine"] == "encoder:counts"
+    assert result["signatures"]["cosine_held_out"] == "encoder:firsts"
 
 
 def test_an_empty_output_has_cosine_zero_whatever_the_encoder_says() -> None:

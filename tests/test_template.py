@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from data.errors import InputError
-from data.examples import Example
+from data.examples import Example, swapped
 from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
 
 EXAMPLE = Example("1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "dz", "zh")
@@ -17,8 +17,18 @@ def test_prompt_names_both_languages_and_ends_where_the_completion_starts() -> N
     assert prompt_text(replace(EXAMPLE, source_language="xx")).startswith("xx：")
 
 
+def test_prompt_of_a_headline_asks_for_one() -> None:
+    assert prompt_text(replace(EXAMPLE, task="headline", target_language="dz")) == "宗喀文：\u0f40\u0f0b\u0f41\n宗喀文标题："
+
+
+def test_prompt_from_chinese_says_which_language_is_wanted() -> None:
+    other_way = swapped(EXAMPLE)
+    assert prompt_text(other_way) == "中文：甲乙\n宗喀文："
+    assert prompt_text(replace(other_way, target_language="bo")) == "中文：甲乙\n藏文："
+
+
 def test_unknown_task_is_named_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="unknown task 'poem'; known tasks: mt"):
+    with pytest.raises(InputError, match="unknown task 'poem'; known tasks: mt, headline"):
         prompt_text(replace(EXAMPLE, task="poem"))
 
 

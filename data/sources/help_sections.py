@@ -1,0 +1,87 @@
+"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of the section under it.
+
+Not a parser of HTML: the pages come out of one generator, so the blocks that a section is made of are told by their tags and
+classes. How a command is reached, the labels of buttons and links to other pages are left out: they repeat the heading or say
+nothing about it. Paragraphs and headings that were never translated are in English and left out too.
+"""
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data.clean import clean_text
+from data.errors import InputError
+from data.examples import Example
+from data.obtain import Archive, debian_archives
+from data.script import LANGUAGE_SCRIPT, script_share
+from data.sources.libreoffice_help import BLOCK, HELP, LICENCE, MEMBERS, TAG
+from data.unpack import unpack
+
+PACKAGE, LANGUAGE, ORIGIN = "libreoffice-help-dz", "dz", "libreoffice-help"
+MEANS = "headings and sections of LibreOffice's Dzongkha help, a package of Debian"
+MIN_SHARE = 0.5  # of a paragraph's or heading's characters in Tibetan script
+DIVISION = re.compile(r"<(/?)div\b([^>]*)>")
+ASIDE = re.compile(r'class="(?:howtoget|icontable|relatedtopics|debug)"')
+RELATED = re.compile(r'class="related"')  # the line above links to other pages ends a section as a heading does
+
+
+def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
+    """The package with the pages. Raises InputError where it cannot be had."""
+    found, missing = debian_archives([PACKAGE], cache, say)
+    if PACKAGE not in found:
+        raise InputError(f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}")
+    return found[PACKAGE]
+
+
+def examples(archive: Archive, cache: Path) -> Iterator[Example]:
+    """(body, heading) of every section of every page, in the order of the pages' names."""
+    folder = unpack(archive.path, cache / "unpacked", MEMBERS) / HELP / LANGUAGE
+    for page in sorted(folder.glob("text/**/*.html")):
+        for number, (heading, body) in enumerate(sections(page.read_text(encoding="utf-8"))):
+            key = f"{ORIGIN}:{page.relative_to(folder)}#section{number}"
+            yield Example(key, body, heading, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline")
+
+
+def sections(page: str) -> Iterator[tuple[str, str]]:
+    """(heading, body) of each section whose heading and first paragraph are translated: the first says what it is about."""
+    heading, paragraphs = "", list[str]()
+    for is_border, text in [*_blocks(without_asides(page)), (True, "")]:
+        if not is_border:
+            paragraphs.append(text)
+            continue
+        if paragraphs and is_translated(heading) and is_translated(paragraphs[0]):
+            yield heading, " ".join(filter(is_translated, paragraphs))
+        heading, paragraphs = text, []
+
+
+def without_asides(page: str) -> str:
+    """A page without its divisions of a class in `ASIDE`, whatever they hold.
+
+    >>> without_asides('<p>a</p><div class="howtoget"><div>b</div>c</div><div>d</div>')
+    '<p>a</p><div>d</div>'
+    """
+    kept, depth, start = [], 0, 0
+    for tag in DIVISION.finditer(page):
+        if depth:
+            depth += -1 if tag[1] else 1
+            start = tag.end()
+        elif ASIDE.search(tag[2]):
+            kept.append(page[start : tag.start()])
+            depth = 1
+    return "".join(kept) + (page[start:] if not depth else "")
+
+
+def is_translated(text: str) -> bool:
+    """Whether a paragraph or heading is in Tibetan script and not still in English."""
+    return script_share(text, LANGUAGE_SCRIPT[LANGUAGE]) >= MIN_SHARE
+
+
+def _blocks(page: str) -> Iterator[tuple[bool, str]]:
+    """(False, paragraph) or (True, the heading where the next section starts, empty if it has none), in the order of the page."""
+    for block in BLOCK.finditer(page):
+        text = clean_text(html.unescape(TAG.sub("", block[3])))
+        if block[1] != "p" or RELATED.search(block[2]):
+            yield True, "" if block[1] == "p" else text
+        elif text:
+            yield False, text

@@ -1,0 +1,207 @@
+"""`python -m eval.attacks --config configs/mt.toml`: how a reward stands up to cheap attacks on real reference texts, as a table.
+
+Every attack of `reward.attacks` writes something instead of the reference text of each held-out example (test, then dev). The margin
+is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as much as the reference text, below 0 = the reward is
+broken. It is given for the cosine alone, the paper's sum, each guard added to it, and all of them. No model is needed.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.cache import atomic_write_text, cache_dir
+from data.errors import InputError
+from data.examples import Example
+from data.prepare import prepare
+from data.script import LANGUAGE_SCRIPT
+from eval.blocks import Table, plain_text
+from eval.report_markdown import table_markdown
+from grpo import device
+from grpo.config import Config, load_config
+from reward.attacks import ATTACKS, Item, attacked
+from reward.combine import RewardConfig, combine, make_reward
+from reward.cosine import Vectors
+from reward.embedding import EmbeddingStore
+from reward.encoder import load_encoder
+from reward.hubness import build_bank
+from reward.units import units
+
+GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
+PAPER = {"cosine": 1.5, "script": 1.0}
+COLUMNS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
+    "cosine alone": ({"cosine_raw": 1.0}, ()),
+    "paper's sum": (PAPER, ()),
+    **{f"x {guard}": (PAPER, (guard,)) for guard in GUARDS},
+    "all guards": (PAPER, GUARDS),
+    "guards, + 0.75 chrF": ({"cosine": 0.75, "chrf": 0.75, "script": 1.0}, GUARDS),
+    "guards, margin term": ({"margin": 1.5, "script": 1.0}, GUARDS),
+}
+TERMS = ("cosine_raw", "cosine", "script", "chrf", "margin", *GUARDS)
+UNRELATED_SHARE = 0.2  # of units that an unrelated text may share
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of writing: number of items, mean cosine, and by column mean margin, least margin, items not below the reference."""
+
+    name: str
+    n: int
+    cosine: float
+    margin: dict[str, float]
+    least: dict[str, float]
+    not_below: dict[str, int]
+
+
+def unrelated_text(example: Example, pool: Sequence[str], draw: random.Random) -> str:
+    """A text of the pool that shares few units with every reference text of the example; any other one if there is none such."""
+    own = [set(units(text)) for text in example.references]
+    texts = [text for text in draw.sample(pool, min(50, len(pool))) if text not in example.references]
+    shares = {text: max(len(seen & set(units(text))) / max(1, len(seen | set(units(text)))) for seen in own) for text in texts}
+    return next((text for text in texts if shares[text] < UNRELATED_SHARE), min(shares, key=lambda text: shares[text]))
+
+
+def rows_of(texts: Sequence[str], vectors: Vectors) -> Tensor:
+    """Vectors of reference texts: n -> (n, D). The matrix is valid only once they are located."""
+    places = vectors.locate(texts)
+    return vectors.matrix[places]
+
+
+def hub_text(vectors: Vectors, texts: Sequence[str]) -> str:
+    """The text whose mean cosine to all of `texts` is highest: the best single answer to everything."""
+    rows = rows_of(texts, vectors)
+    return texts[int((rows @ rows.mean(dim=0)).argmax())]
+
+
+def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: int) -> list[Item]:
+    """An `Item` for each example; unrelated texts come from the other examples."""
+    pool = sorted({example.reference for example in examples})
+    hub = hub_text(vectors, pool)
+    return [
+        Item(example.source, (example.reference,), unrelated_text(example, pool, random.Random(f"{seed} {example.id}")), hub, script)
+        for example in examples
+    ]
+
+
+def ways(examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int) -> dict[str, list[tuple[int, str]]]:
+    """What is written instead of the reference text, as (item, text): the honest ways first, then every attack."""
+    texts = [item.reference for item in items]
+    rows = rows_of(texts, vectors)
+    cosines = rows @ rows.T
+    for place, text in enumerate(texts):
+        cosines[place, [other for other, candidate in enumerate(texts) if candidate == text]] = -2.0
+    honest = {
+        "the reference text": list(enumerate(texts)),
+        "another valid reference": [(place, example.others[0]) for place, example in enumerate(examples) if example.others],
+        "nearest other text": [(place, texts[int(cosines[place].argmax())]) for place in range(len(texts))],
+    }
+    written = {name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS}
+    return honest | {name: [(place, text) for place, text in row if text is not None] for name, row in written.items()}
+
+
+def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str]) -> Tensor:
+    """R of N completions whose terms are known: name -> (N,) -> (N,)."""
+    count = len(next(iter(values.values())))
+    terms = {name: (lambda sources, completions, references, value=value: value) for name, value in values.items()}
+    return combine(terms, weights, gates)([""] * count, [""] * count, [[""]] * count, 1)[0].flatten()
+
+
+def measure(name: str, written: Sequence[tuple[int, str]], items: Sequence[Item], reward: object) -> dict[str, Tensor]:
+    """Every term of one way of writing: name -> (n,)."""
+    chosen = [items[place] for place, _ in written]
+    _, terms = reward([item.source for item in chosen], [text for _, text in written], [item.references for item in chosen], 1)  # type: ignore[operator]
+    return {key: value.flatten() for key, value in terms.items()}
+
+
+def row_of(name: str, places: Sequence[int], terms: Mapping[str, Tensor], best: Mapping[str, Tensor]) -> Row:
+    """Margins of one way of writing; `best`: column -> R of every item's reference text."""
+    margins: dict[str, Tensor] = {}
+    for column, (weights, gates) in COLUMNS.items():
+        margins[column] = 1 - rewarded(terms, weights, gates).double() / best[column][list(places)].double()
+    return Row(
+        name,
+        len(places),
+        float(terms["cosine_raw"].double().mean()),
+        {column: float(margin.mean()) for column, margin in margins.items()},
+        {column: float(margin.min()) for column, margin in margins.items()},
+        {column: int((margin <= 0).sum()) for column, margin in margins.items()},
+    )
+
+
+def attack_rows(examples: Sequence[Example], config: RewardConfig, language: str, vectors: Vectors, seed: int) -> list[Row]:
+    """A row for the reference text, for other valid ones, and for each attack that applies to any example."""
+    script = LANGUAGE_SCRIPT[language]
+    bank_texts = sorted({text for example in examples for text in example.references})
+    bank = build_bank(vectors, bank_texts)
+    resources = {
+        "vectors": lambda: vectors, "bank": lambda: bank, "target_script": lambda: script, "target_language": lambda: language,
+        "threshold": lambda: config.threshold, "min_share": lambda: config.min_share,
+    }  # fmt: skip
+    settings = {name: value for name, value in config.settings.items() if name in TERMS}
+    reward = make_reward(RewardConfig(weights={}, gates=(), shown=TERMS, settings=settings), resources)
+    items = items_of(examples, vectors, script, seed)
+    written = {name: pairs for name, pairs in ways(examples, items, vectors, seed).items() if pairs}
+    terms = {name: measure(name, pairs, items, reward) for name, pairs in written.items()}
+    best = {column: rewarded(terms["the reference text"], weights, gates) for column, (weights, gates) in COLUMNS.items()}
+    return [row_of(name, [place for place, _ in written[name]], terms[name], best) for name in written]
+
+
+def tables(rows: Sequence[Row], what: str) -> list[Table]:
+    """Mean margins, and where an attack is not below the reference text of its item."""
+    header = ("Written instead", "n", "cosine", *COLUMNS)
+    margins = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.margin[c]:+.3f}" for c in COLUMNS)) for row in rows]
+    least = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.least[c]:+.3f} ({row.not_below[c]})" for c in COLUMNS)) for row in rows]
+    return [
+        Table(f"{what}: mean margin 1 - R / R(reference text)", header, tuple(margins)),
+        Table(f"{what}: least margin (items whose margin is not above 0)", header, tuple(least)),
+    ]
+
+
+def examples_of(config: Config, limit: int) -> list[Example]:
+    """Held-out examples, test first."""
+    corpus = prepare(config.data, cache_dir(), say=lambda text: None)
+    return [*corpus.test, *corpus.dev][: limit or None]
+
+
+def run(options: argparse.Namespace) -> None:
+    config = load_config(options.config, options.overrides)
+    if isinstance(config.reward.threshold, str):
+        raise InputError(f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3")
+    compute = device.choose(config.device)
+    device.configure(config.threads)
+    examples = examples_of(config, options.items)
+    store = EmbeddingStore(load_encoder(config.reward.encoder, cache_dir(), compute.device), cache_dir() / "embeddings")
+    store.remember([text for example in examples for text in example.references])
+    language = config.data.completion_language
+    rows = attack_rows(examples, config.reward, language, store, config.seed)
+    made = tables(rows, f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}")
+    print("\n\n".join(map(plain_text, made)))
+    if options.out:
+        figures = {"config": options.config, "encoder": store.fingerprint, "n": len(examples), "rows": [asdict(row) for row in rows]}
+        atomic_write_text(Path(f"{options.out}.json"), json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
+        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, made)) + "\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m eval.attacks", description="How a reward stands up to cheap attacks.")
+    parser.add_argument("--config", required=True, help="the configuration of a run: its corpus, encoder and reward settings are used")
+    parser.add_argument("--items", type=int, default=0, help="at most so many held-out examples (default: all)")
+    parser.add_argument("--out", help="also write OUT.json and OUT.md")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    try:
+        with torch.inference_mode():
+            run(parser.parse_args(argv))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What every stage of a run needs, and the few things that several stages ask of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from data.errors import InputError
+from data.examples import Example
+from data.prepare import Corpus, prepare
+from data.template import encode_prompt
+from grpo.config import Config
+from grpo.device import Compute
+from grpo.interrupt import StopRequest
+from grpo.pretrained import gemma_folder
+
+DEFAULT_POLICY = "gemma-3-270m"
+
+
+class Interrupted(Exception):
+    """The user asked to stop; what is done is saved. Carries the signal number."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice."""
+
+    config: Config
+    folder: Path
+    cache: Path
+    compute: Compute
+    stop: StopRequest
+    say: Callable[[str], None]
+
+    @property
+    def warm_start(self) -> Path:
+        return self.folder / "warm_start"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy"
+
+
+def corpus_of(run: Run) -> Corpus:
+    """The prepared corpus; from the cache when it has been made before. The data stage has said what there is to say."""
+    return prepare(run.config.data, run.cache, say=lambda text: None)
+
+
+def start_folder(run: Run) -> Path:
+    """The untouched model's folder, made from its package on first use."""
+    name = run.config.model.policy
+    if name == DEFAULT_POLICY:
+        return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
+    folder = Path(name.removeprefix("hub:"))
+    if not name.startswith("hub:") and not (folder / "config.json").is_file():
+        raise InputError(
+            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+        )
+    return folder
+
+
+def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
+    """Examples whose prompt is short enough; nothing is ever cut."""
+    return [example for example in examples if len(encode_prompt(tokenizer, example)) <= max_prompt_tokens]

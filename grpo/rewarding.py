@@ -1,0 +1,139 @@
+"""From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor under a group's spread.
+
+What was measured (tau, noise) is kept in `reward.json` of the run folder, so that a resumed run is rewarded exactly as before.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.cache import atomic_write_text
+from data.examples import Example
+from data.script import LANGUAGE_SCRIPT
+from data.template import stop_ids
+from eval.decode import DecodeSettings, greedy_outputs
+from grpo.context import Run, corpus_of, start_folder, within_limit
+from grpo.loop import RewardFunction
+from grpo.metrics import RunLog
+from reward.combine import make_reward
+from reward.cosine import cosine_raw
+from reward.embedding import EmbeddingStore
+from reward.encoder import load_encoder
+from reward.hubness import build_bank
+from reward.noise import cosine_noise, std_floor
+from reward.static import LEAST_TEXTS, load_static
+
+STATIC = "static"
+NOISE_TEXTS = 256
+FILE = "reward.json"
+
+
+def reference_texts(examples: Sequence[Example]) -> list[str]:
+    """Every reference text of the examples, each once, in order."""
+    return list(dict.fromkeys(text for example in examples for text in example.references))
+
+
+def store_of(run: Run) -> EmbeddingStore:
+    """The vectors of the encoder that gives the reward."""
+    encoder = load_encoder(run.config.reward.encoder, run.cache, run.compute.device)
+    return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
+
+
+def held_out_store(run: Run) -> EmbeddingStore:
+    """The vectors of the encoder that is watched only; "static" is fitted to the reference texts of the corpus's train part.
+
+    With fewer of them than a fit needs it goes without.
+    """
+    name = run.config.reward.held_out
+    if name != STATIC:
+        encoder = load_encoder(name, run.cache, run.compute.device)
+    else:
+        texts = reference_texts(corpus_of(run).train)
+        encoder = load_static(start_folder(run), texts if len(texts) >= LEAST_TEXTS else None)
+    return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
+
+
+def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float) -> RewardFunction:
+    """The reward of a run over `examples`, whose reference texts are embedded here, once ever."""
+    config, language = run.config.reward, run.config.data.completion_language
+    texts = reference_texts(examples)
+    encoded = store.encoded
+    store.remember(texts)
+    run.say(f"{len(texts):,} reference texts, {store.encoded - encoded:,} of them embedded now")
+
+    def held_out() -> EmbeddingStore:
+        other = held_out_store(run)
+        other.remember(texts)
+        return other
+
+    resources: dict[str, Callable[[], Any]] = {
+        "vectors": lambda: store,
+        "held_out": functools.cache(held_out),
+        "bank": functools.cache(lambda: build_bank(store, texts)),
+        "target_language": lambda: language,
+        "target_script": lambda: LANGUAGE_SCRIPT[language],
+        "threshold": lambda: threshold,
+        "min_share": lambda: config.min_share,
+    }
+    return make_reward(config, resources)
+
+
+def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog) -> RewardFunction:
+    """The same reward, which also logs the share of texts that each call found in the store."""
+
+    def watched(
+        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        requested, hits = store.requested, store.hits
+        result = reward(sources, completions, references, group_size)
+        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
+        return result
+
+    return watched
+
+
+def measured(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore) -> dict[str, Any]:
+    """tau and the floor of this run, measured on the first start and read back on every later one; said each time."""
+    path = run.folder / FILE
+    if not path.exists():
+        facts = threshold_facts(run, policy, tokenizer, store)
+        facts |= floor_facts(run, store, facts["threshold"])
+        atomic_write_text(path, json.dumps(facts, indent=1))
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    run.say(
+        f"reward: tau = {facts['threshold']:.4f} ({facts['rule']}); encoder noise {facts['noise']:.1e} in the cosine, "
+        f"so groups that spread less than {facts['std_floor']:.1e} count as equal"
+    )
+    return facts
+
+
+def threshold_facts(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore) -> dict[str, Any]:
+    """tau as given; or the mean or a quantile of the cosines that the warm start's greedy outputs reach on dev (arXiv 2605.14366)."""
+    rule = run.config.reward.threshold
+    if not isinstance(rule, str):
+        return {"rule": "given", "threshold": rule}
+    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
+    settings = DecodeSettings(run.config.eval.max_new_tokens, stop_ids(tokenizer), run.config.eval.batch_size)
+    with run.compute.autocast():
+        outputs = greedy_outputs(policy, tokenizer, examples, settings)
+    cosines = cosine_raw([e.source for e in examples], outputs, [e.references for e in examples], vectors=store).double()
+    return {"rule": f"{rule} of {len(examples)} dev outputs of the warm start", "threshold": calibrated(cosines, rule)}
+
+
+def calibrated(cosines: torch.Tensor, rule: str) -> float:
+    """Mean or quantile ("q25") of the warm start's cosines, below 1: (n,) -> tau."""
+    value = cosines.mean() if rule == "mean" else torch.quantile(cosines, int(rule[1:]) / 100)
+    return min(float(value), 0.99)
+
+
+def floor_facts(run: Run, store: EmbeddingStore, threshold: float) -> dict[str, Any]:
+    """The noise of the encoder on reference texts of dev, and the floor under the standard deviation of a group that it asks for."""
+    config = run.config
+    texts = reference_texts(corpus_of(run).dev)[:NOISE_TEXTS]
+    scale = sum(config.reward.weights.get(name, 0.0) * slope for name, slope in (("cosine", 1 / (1 - threshold)), ("cosine_raw", 1.0)))
+    noise = cosine_noise(store.encoder, texts, config.seed)
+    return {"noise": noise, "noise_texts": len(texts), "std_floor": std_floor(noise, scale, config.advantage.std_floor)}

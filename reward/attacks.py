@@ -1,0 +1,176 @@
+"""Cheap ways to be paid by a reward without doing the task: what each would write instead of the reference text.
+
+An attack is a pure function of an `Item` and a random generator; None where it does not apply (no number to swap). Rules over
+strings only, for Han and Tibetan script, roughly right for others: they need not be good language, they need to be what a policy
+under pressure finds. How a reward stands up to them: `eval.attack_table`.
+"""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from data.script import UNSPACED
+from reward.units import units
+
+TSHEG, SHAD = "\u0f0b", "\u0f0d"
+NUMERALS = "一二三四五六七八九"
+TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", "ལྔ", "དྲུག", "བདུན", "བརྒྱད", "དགུ", "བཅུ")
+DIGITS = re.compile(r"[0-9\u0f20-\u0f29]")
+SENTENCE_END = re.compile(f"[{SHAD}。！？]|[.!?](?=\\s)")
+# what is taken out, or else what is changed: first the longest
+HAN_NEGATIONS = ("没有", "无法", "不", "未", "无", "没", "非")
+HAN_VERBS = ("可以", "允许", "能", "会", "是", "有", "要", "请", "将", "使用", "打开", "关闭", "显示", "选择", "设置", "插入", "添加")
+TIBETAN_OPPOSITES = (("མེད", "ཡོད"), ("ཡོད", "མེད"), ("མིན", "ཡིན"), ("ཡིན", "མིན"))
+TIBETAN_NEGATIONS = ("མི", "མ")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One real example and what an attacker may take from elsewhere: an unrelated text of the target language, and the hub text
+    that lies nearest to all reference texts on average."""
+
+    source: str
+    references: tuple[str, ...]
+    unrelated: str
+    hub: str
+    script: str
+
+    @property
+    def reference(self) -> str:
+        return self.references[0]
+
+
+Attack = Callable[[Item, random.Random], str | None]
+
+
+def pieces(text: str, script: str) -> list[str]:
+    """A text cut where it can be put together again by `joined`: characters, Tibetan syllables without their tsheg, words."""
+    if script == "Tibt":
+        return [piece for piece in re.split(f"[{TSHEG}{SHAD}\\s]+", text) if piece]
+    return list(text) if script in UNSPACED else text.split()
+
+
+def joined(parts: list[str], script: str) -> str:
+    """The inverse of `pieces`, up to punctuation."""
+    return (TSHEG if script == "Tibt" else "" if script in UNSPACED else " ").join(parts)
+
+
+def punctuation(item: Item, draw: random.Random) -> str:
+    """Three marks of the script."""
+    return SHAD * 3 if item.script == "Tibt" else "。。。" if item.script in UNSPACED else "..."
+
+
+def lead_copied(item: Item, draw: random.Random) -> str | None:
+    """The first sentence of the source; None where the source is a single one."""
+    lead = SENTENCE_END.split(item.source.strip(), maxsplit=1)[0].strip()
+    return lead if lead and lead != item.source.strip().rstrip(SHAD + "。.!?！？ ") else None
+
+
+def half_source(item: Item, draw: random.Random) -> str:
+    """The first half of the source, then the second half of the reference text."""
+    own = pieces(item.reference, item.script)
+    return item.source[: max(1, len(item.source) // 2)] + joined(own[len(own) // 2 :], item.script)
+
+
+def repeated(times: int) -> Attack:
+    """The reference text several times."""
+    return lambda item, draw: joined(pieces(item.reference, item.script) * times, item.script)
+
+
+def long_tail(item: Item, draw: random.Random) -> str:
+    """The reference text and an unrelated one behind it."""
+    return joined([*pieces(item.reference, item.script), *pieces(item.unrelated, item.script)], item.script)
+
+
+def shuffled(item: Item, draw: random.Random) -> str | None:
+    """The pieces in another order; None where there is no other."""
+    parts = pieces(item.reference, item.script)
+    if len(set(parts)) < 2:
+        return None
+    mixed = draw.sample(parts, len(parts))
+    while mixed == parts:
+        mixed = draw.sample(parts, len(parts))
+    return joined(mixed, item.script)
+
+
+def first_half(item: Item, draw: random.Random) -> str | None:
+    """The first half of the pieces."""
+    parts = pieces(item.reference, item.script)
+    return joined(parts[: len(parts) // 2], item.script) if len(parts) > 1 else None
+
+
+def keyword_list(item: Item, draw: random.Random) -> str | None:
+    """Every distinct unit once, in the order of its last occurrence from the end: the words without the sentence."""
+    words = list(dict.fromkeys(reversed(units(item.reference))))
+    return joined(words, item.script) if len(words) > 2 else None
+
+
+def number_swapped(item: Item, draw: random.Random) -> str | None:
+    """One digit or numeral replaced by another one; None without any."""
+    text = item.reference
+    digits = list(DIGITS.finditer(text))
+    if digits:
+        place = draw.choice(digits).start()
+        zero = ord("0") if text[place] in "0123456789" else 0x0F20
+        other = draw.choice([chr(zero + n) for n in range(10) if chr(zero + n) != text[place]])
+        return text[:place] + other + text[place + 1 :]
+    numbers = TIBETAN_NUMBERS if item.script == "Tibt" else tuple(NUMERALS)
+    parts = pieces(text, item.script)
+    places = [place for place, part in enumerate(parts) if part in numbers]
+    if not places:
+        return None
+    place = draw.choice(places)
+    parts[place] = draw.choice([number for number in numbers if number != parts[place]])
+    return joined(parts, item.script)
+
+
+def negated(item: Item, draw: random.Random) -> str | None:
+    """A negation taken out or put in; None where no rule fits."""
+    return _negated_tibetan(item.reference) if item.script == "Tibt" else _negated_han(item.reference) if item.script == "Hani" else None
+
+
+def _negated_han(text: str) -> str | None:
+    for word in HAN_NEGATIONS:
+        if word in text:
+            return text.replace(word, "有" if word == "没有" else "", 1) or None
+    for verb in HAN_VERBS:
+        if verb in text:
+            return text.replace(verb, "没有" if verb == "有" else f"不{verb}", 1)
+    return None
+
+
+def _negated_tibetan(text: str) -> str | None:
+    parts = pieces(text, "Tibt")
+    for place in reversed(range(len(parts))):
+        for word, opposite in TIBETAN_OPPOSITES:
+            if parts[place].startswith(word):
+                return joined([*parts[:place], opposite + parts[place][len(word) :], *parts[place + 1 :]], "Tibt")
+        if parts[place] in TIBETAN_NEGATIONS and place < len(parts) - 1:
+            return joined(parts[:place] + parts[place + 1 :], "Tibt")
+    return joined([*parts[:-1], "མ", parts[-1]], "Tibt") if len(parts) > 2 else None
+
+
+ATTACKS: dict[str, Attack] = {
+    "empty": lambda item, draw: "",
+    "punctuation": punctuation,
+    "source copied": lambda item, draw: item.source,
+    "lead sentence copied": lead_copied,
+    "half source, half reference": half_source,
+    "unrelated sentence": lambda item, draw: item.unrelated,
+    "hub sentence": lambda item, draw: item.hub,
+    "repeated 3x": repeated(3),
+    "repeated 5x": repeated(5),
+    "long tail added": long_tail,
+    "shuffled": shuffled,
+    "keyword list": keyword_list,
+    "first half only": first_half,
+    "number swapped": number_swapped,
+    "negated": negated,
+}
+
+
+def attacked(name: str, item: Item, seed: int) -> str | None:
+    """What attack `name` writes for `item`; None where it does not apply or would write a reference text itself."""
+    text = ATTACKS[name](item, random.Random(f"{name} {seed} {item.source} {item.reference}"))
+    return None if text is not None and text in item.references else text

@@ -1,0 +1,83 @@
+"""What the readers of encoder folders share: strict JSON, weights that are safetensors, and the hash of everything that shapes a vector."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from data.errors import InputError
+
+SHAPING = {".safetensors", ".json", ".txt", ".model"}  # weights, settings, vocabularies; not the README
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+Kind = type | UnionType
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; InputError when it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a readable JSON file ({error})") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; InputError for anything else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must hold a JSON object {{...}}, not {type(content).__name__}")
+    return content
+
+
+def read_settings(path: Path, known: Mapping[str, Kind], needed: Collection[str] = ()) -> dict[str, Any]:
+    """A JSON object of `known` keys and types, the `needed` ones among them; InputError naming file and key, and what may stand there."""
+    settings = read_object(path)
+    for key, value in settings.items():
+        if key not in known:
+            raise InputError(f"{path}: unknown key {key!r}; known keys: {', '.join(known)}")
+        if not isinstance(value, known[key]) or (isinstance(value, bool) and known[key] in (int, int | None)):
+            name = getattr(known[key], "__name__", str(known[key]))
+            raise InputError(f"{path}: {key} = {json.dumps(value)}: must be {name.replace('None', 'null')}")
+    for key in needed:
+        if key not in settings:
+            raise InputError(f"{path}: needs the key {key!r}")
+    return settings
+
+
+def require_weights(folder: Path) -> None:
+    """InputError unless `folder` holds safetensors; pickled weights can run code when they are opened, so they are never read."""
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickled:
+        raise InputError(f"{folder}: its weights are only a pickle ({pickled[0]}), which can run code when read; save them as safetensors")
+    raise InputError(f"{folder}: no weights (*.safetensors)")
+
+
+def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of one safetensors file in fp32; InputError when it is damaged or one that is `needed` is absent or has another shape."""
+    require_weights(path.parent)
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    for name, shape in needed.items():
+        if name not in tensors or tensors[name].shape != shape:
+            found = f"shape {tuple(tensors[name].shape)}" if name in tensors else "nothing"
+            raise InputError(f"{path}: needs {name!r} of shape {shape}, has {found}")
+    return {name: tensors[name] for name in needed}
+
+
+def folder_hash(folder: Path, *facts: object) -> str:
+    """SHA-256 over names and bytes of the files that can shape a vector, and over `facts` (settings, arithmetic)."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SHAPING):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

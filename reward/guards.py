@@ -1,0 +1,73 @@
+"""Two guards on how much a completion says: `nonempty` and `length_fit`.
+
+A guard lies in [0, 1], 1 where nothing is wrong; the reference text itself always gets 1, and the best of several counts. They
+multiply a reward and add nothing to it: a good guard is 1 nearly everywhere. Not a judgement of meaning, and no cap on length:
+past the free band `length_fit` falls smoothly, so that of two overlong completions the shorter one still earns more.
+"""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from reward.rows import check_setting, per_row
+from reward.units import units
+
+
+def letters_and_digits(text: str) -> int:
+    """The number of characters that say something.
+
+    >>> letters_and_digits("a 1, \u597d\u3002")
+    3
+    """
+    return sum(map(str.isalnum, text))
+
+
+def nonempty(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, min_letters: int = 1) -> Tensor:
+    """Guard: 0 for a completion with fewer than `min_letters` letters and digits, else 1: N rows -> (N,) fp32.
+
+    Where a reference text has fewer, its number is enough; one letter or digit is always needed.
+    """
+
+    def score(source: str, completion: str, texts: Sequence[str]) -> float:
+        needed = min(min_letters, *map(letters_and_digits, texts))
+        return float(letters_and_digits(completion) >= max(1, needed))
+
+    return per_row(score, sources, completions, references)
+
+
+def length_ratio_penalty(first: int, second: int, slack: float, alpha: float) -> float:
+    """exp(alpha * (1 - max(1, ratio / slack))), ratio = (longer + 1) / (shorter + 1), in (0, 1] (SimiLe: Wieting et al. 2019,
+    arXiv 1909.06694, which has alpha = 0.25, no free band and no added one). The added one spares short texts: one word for two.
+
+    >>> length_ratio_penalty(9, 11, slack=1.25, alpha=0.5), round(length_ratio_penalty(9, 24, slack=1.25, alpha=0.5), 4)
+    (1.0, 0.6065)
+    """
+    ratio = (max(first, second) + 1) / (min(first, second) + 1)
+    return math.exp(alpha * (1 - max(1.0, ratio / slack)))
+
+
+def length_fit(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, slack: float = 1.25, alpha: float = 0.5
+) -> Tensor:
+    """Guard: length in `reward.units`, too short as bad as too long, against the reference text it fits best: N rows -> (N,) fp32.
+
+    Up to a ratio of `slack` nothing is lost; `alpha` is how fast the rest goes. Raises InputError for a setting out of range.
+    """
+    check_setting("length_fit.slack", slack, 1)
+    check_setting("length_fit.alpha", alpha, 0)
+
+    def score(source: str, completion: str, texts: Sequence[str]) -> float:
+        said = len(units(completion))
+        return max(length_ratio_penalty(said, len(units(text)), slack, alpha) for text in texts)
+
+    return per_row(score, sources, completions, references)
+
+
+def length_ratio(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
+    """Term for the log, no guard: units of the completion over units of the first reference text: N rows -> (N,) fp32."""
+
+    def score(source: str, completion: str, texts: Sequence[str]) -> float:
+        return len(units(completion)) / max(1, len(units(texts[0])))
+
+    return per_row(score, sources, completions, references)

@@ -1,0 +1,178 @@
+"""Is a completion nearer to its own reference text than to the crowd of all others? Terms `rank` and `margin`.
+
+In high dimensions some points are near neighbours of very many others (hubs: Radovanovic et al. 2010). A policy can earn a cosine by
+writing such a text for every prompt. Both terms search a `Bank` of reference texts (faiss, exact) for what else is near:
+
+    rank   = 1 / (1 + number of unrelated reference texts at least as near as the own one)
+    margin = (s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]          (CSLS, Conneau et al. 2018, arXiv 1710.04087, rescaled)
+
+s: cosine of the completion and its reference text; m_c, m_r: mean cosine of each to its nearest unrelated reference texts. The margin is
+1 for the reference text itself and 0 for a text no nearer to it than to the crowd. Unrelated is what lies below a cosine of
+`related` to the own reference texts, so near-duplicates do not count. Not the semantic term itself: these multiply or replace it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import faiss
+import torch
+from torch import Tensor
+
+from reward.cosine import Vectors
+from reward.rows import check_rows, check_setting
+
+BLOCK_ROWS = 65536  # rows copied into the index at once
+SEARCHED = 32  # nearest neighbours looked at
+CROWD = 10  # of them, unrelated ones in the mean of `margin` (k of CSLS)
+SAME = 1 - 1e-6  # a cosine above is the text itself
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Reference texts to search: row i of `index` is row `rows[i]` of `Vectors.matrix` and belongs to `texts[i]`."""
+
+    index: faiss.IndexFlatIP
+    rows: Tensor
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hubs:
+    """`share`: the part of all queries that have the top hub among their neighbours; `skewness` of how often a text is one.
+
+    `texts`: the most frequent ones with the number of queries that they are a neighbour of.
+    """
+
+    share: float
+    skewness: float
+    texts: tuple[tuple[str, int], ...]
+
+
+def build_bank(vectors: Vectors, texts: Sequence[str]) -> Bank:
+    """Index the distinct `texts`; once per run. Raises ValueError for none."""
+    distinct = tuple(dict.fromkeys(texts))
+    if not distinct:
+        raise ValueError("a bank needs at least one reference text")
+    rows = vectors.locate(distinct)
+    matrix = vectors.matrix
+    index = faiss.IndexFlatIP(matrix.shape[1])
+    for block in rows.split(BLOCK_ROWS):
+        index.add(matrix[block].numpy())
+    return Bank(index, rows, distinct)
+
+
+def rank(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = SEARCHED,
+) -> Tensor:  # fmt: skip
+    """Term: in [1 / (1 + neighbours), 1], 1 where no unrelated reference text is as near as the own one: N rows -> (N,) fp32."""
+    check_rows(sources, completions, references)
+    check_setting("rank.neighbours", neighbours, 1)
+    rows, points = located(references, vectors), vectors.embed(completions)
+    matrix = vectors.matrix  # after `located`, which may add to it
+    own = matrix[rows]
+    crowd = unrelated_cosines(bank, matrix, points, own, related, neighbours)
+    return rank_in_crowd(cosines(points[:, None], own).amax(dim=1), crowd)
+
+
+def margin(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
+    *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = CROWD,
+) -> Tensor:  # fmt: skip
+    """Term: the margin above, in [0, 1], to the reference text it is largest for: N rows -> (N,) fp32.
+
+    Exactly 1 for a reference text itself, which rounding would miss by 1e-7.
+    """
+    check_rows(sources, completions, references)
+    check_setting("margin.neighbours", neighbours, 1)
+    searched = max(SEARCHED, neighbours)
+    rows, points = located(references, vectors), vectors.embed(completions)
+    matrix = vectors.matrix  # after `located`, which may add to it
+    own = matrix[rows]
+    around_points = crowding(unrelated_cosines(bank, matrix, points, own, related, searched), neighbours)
+    distinct, place = rows.unique(return_inverse=True)  # a group shares its reference texts
+    texts = matrix[distinct]
+    around_texts = crowding(unrelated_cosines(bank, matrix, texts, texts[:, None], related, searched), neighbours)
+    values = csls_margin(cosines(points[:, None], own), around_points[:, None], around_texts[place])
+    same = torch.tensor([text in own_texts for text, own_texts in zip(completions, references, strict=True)], dtype=torch.bool)
+    return torch.where(same, 1.0, values.amax(dim=1))
+
+
+def located(references: Sequence[Sequence[str]], vectors: Vectors) -> Tensor:
+    """Rows of `matrix` of N lists of reference texts, a shorter list filled up with its first text, which changes no maximum: (N, M)."""
+    rows = iter(vectors.locate(list(chain.from_iterable(references))).tolist())
+    lists = [[next(rows) for _ in texts] for texts in references]
+    longest = max(map(len, lists), default=1)
+    return torch.tensor([own + own[:1] * (longest - len(own)) for own in lists], dtype=torch.int64).view(-1, longest)
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines of unit vectors (..., D), (..., D) -> (...); a sum of its own for each pair, so no other pair changes a bit of it."""
+    return (a * b).sum(dim=-1)
+
+
+def unrelated_cosines(bank: Bank, matrix: Tensor, points: Tensor, own: Tensor, related: float, neighbours: int) -> Tensor:
+    """Cosines of Q points to their nearest bank texts, -inf for those related to the point's own: (Q, D), (Q, M, D) -> (Q, k).
+
+    k is `neighbours`, or all the bank has. faiss only finds the neighbours: its cosines depend on what is searched together.
+    """
+    _, found = bank.index.search(points.numpy(), min(neighbours, bank.index.ntotal))
+    near = matrix[bank.rows[torch.from_numpy(found)]]  # (Q, k, D)
+    unrelated = torch.stack([cosines(near, text[:, None]) < related for text in own.unbind(dim=1)]).all(dim=0)
+    return torch.where(unrelated, cosines(near, points[:, None]), -torch.inf)
+
+
+def rank_in_crowd(own: Tensor, crowd: Tensor) -> Tensor:
+    """1 / (1 + how many of the crowd are at least as near): (N,), (N, k) -> (N,).
+
+    >>> rank_in_crowd(torch.tensor([0.5, 0.9]), torch.tensor([[0.7, 0.5, 0.1], [0.7, 0.5, -torch.inf]])).tolist()[1]
+    1.0
+    """
+    return 1 / (1 + (crowd >= own[:, None]).sum(dim=1))
+
+
+def crowding(crowd: Tensor, neighbours: int) -> Tensor:
+    """Mean of the `neighbours` largest finite cosines, of all where there are fewer, 0 where there is none: (Q, k) -> (Q,) fp64.
+
+    >>> crowding(torch.tensor([[0.75, 0.25, 0.0], [0.5, -torch.inf, -torch.inf]]), 2).tolist()
+    [0.5, 0.5]
+    """
+    nearest = crowd.double().topk(min(neighbours, crowd.shape[1]), dim=1).values
+    counted = nearest.isfinite()
+    return nearest.where(counted, 0.0).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
+
+
+def csls_margin(own: Tensor, around_point: Tensor, around_own: Tensor) -> Tensor:
+    """(s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]; m_r < 1, else 0: tensors of one shape -> fp32 of that shape.
+
+    >>> csls_margin(torch.tensor([1.0, 0.75, 0.25]), torch.full((3,), 0.5), torch.full((3,), 0.5)).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    room = 1 - around_own.double()
+    values = (own.double() - (around_point + around_own) / 2) / room.clamp_min(1e-6)
+    return values.where(room > 0, 0.0).clamp(0, 1).float()
+
+
+def hub_texts(bank: Bank, points: Tensor, *, neighbours: int = CROWD, top: int = 5) -> Hubs:
+    """Which bank texts are among the nearest `neighbours` of unusually many of Q points (Q, D); a point's own text does not count.
+
+    Give `vectors.matrix[bank.rows]` for the bank itself, or the vectors of a step's completions.
+    """
+    near, found = map(torch.from_numpy, bank.index.search(points.numpy(), min(neighbours + 1, bank.index.ntotal)))
+    other = near < SAME
+    counts = found[other & (other.cumsum(dim=1) <= neighbours)].bincount(minlength=len(bank.texts))
+    order = counts.argsort(descending=True, stable=True)[:top].tolist()
+    texts = tuple((bank.texts[row], int(counts[row])) for row in order if counts[row])
+    return Hubs(int(counts.max()) / max(1, len(points)), skewness(counts.double()), texts)
+
+
+def skewness(values: Tensor) -> float:
+    """Third standardised moment, 0 where nothing varies: (n,) -> number.
+
+    >>> round(skewness(torch.tensor([0.0, 0.0, 0.0, 4.0])), 4), skewness(torch.ones(3))
+    (1.1547, 0.0)
+    """
+    centred = values.double() - values.double().mean()
+    variance = centred.square().mean()
+    return float(centred.pow(3).mean() / variance.pow(1.5)) if variance > 0 else 0.0

@@ -1,0 +1,56 @@
+"""The language term: 0 for a completion that is recognisably in another language than the wanted one, 1 otherwise.
+
+What no script rule can see: Tibetan where Dzongkha is wanted, or English for Spanish. Optional: it needs pycld2 (Google's Compact
+Language Detector 2), which is not among this project's packages. Short texts are not judged, because the detector guesses there.
+Its right answers on 14,000 real texts, Dzongkha and Tibetan of the built-in corpus and modern Tibetan elsewhere, by syllables:
+1-4: 47 %, 5-8: 74 %, 9-11: 89 %, from 12: 98 % (1.4 % wrong, 0.2 % undecided; of interface texts alone 4 % wrong).
+Not a gate to use without a look at its numbers on one's own language pair.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from data.errors import InputError
+from reward.rows import per_row
+from reward.units import units
+
+PIP_COMMAND = "pip install pycld2==0.42"
+UNDECIDED = "un"
+
+
+@functools.cache
+def detector() -> Callable[[str], str]:
+    """text -> ISO 639 code of its main language, "un" for undecided. Raises InputError with the command to type where it is missing."""
+    try:
+        cld2 = importlib.import_module("pycld2")
+    except ImportError as error:
+        raise InputError(f"the reward term 'language' needs a package that is not installed; type: {PIP_COMMAND}") from error
+
+    @functools.lru_cache(maxsize=4096)
+    def identify(text: str) -> str:
+        plain = "".join(character if character.isprintable() else " " for character in text)  # it refuses control characters
+        code: str = cld2.detect(plain, isPlainText=True)[2][0][1]
+        return code.split("-")[0]  # zh-Hant is zh
+
+    return identify
+
+
+def language(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, target_language: str, min_units: int = 12
+) -> Tensor:
+    """Term: 0 where the completion is identified as another language than the target and the reference texts, else 1: -> (N,) fp32.
+
+    1 also where it has fewer than `min_units` units (`reward.units`) or the detector is undecided. Raises InputError without pycld2.
+    """
+    identify = detector()
+
+    def score(source: str, completion: str, texts: Sequence[str]) -> float:
+        if len(units(completion)) < min_units:
+            return 1.0
+        accepted = {target_language, UNDECIDED, *map(identify, texts)}  # the detector may misread a reference text as well
+        return float(identify(completion) in accepted)
+
+    return per_row(score, sources, completions, references)

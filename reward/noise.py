@@ -1,0 +1,43 @@
+"""How much an encoder's cosines depend on what else is in the batch: the part of a reward that is no signal.
+
+Inside a group of near-equal completions such noise, divided by the group's standard deviation, would become the advantage. So it is
+measured once a run, and groups that spread less than a multiple of it count as equal.
+"""
+
+import random
+from collections.abc import Sequence
+
+from reward.encoder import Encoder
+
+ORDERS = 4
+TIMES = 10.0  # a spread of so many times the noise counts as signal
+
+
+def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float:
+    """Largest change of the cosine of neighbouring `texts` when they are encoded in other orders and other batches; 0 for fewer than 2.
+
+    Encodes the texts ORDERS times more, each time shuffled and cut into two calls at another place.
+    """
+    if len(texts) < 2:
+        return 0.0
+    plain = encoder.encode(texts)
+    cosines = (plain[1:].double() * plain[:-1].double()).sum(dim=1)
+    largest = 0.0
+    for number in range(ORDERS):
+        draw = random.Random(f"noise {seed} {number}")
+        order = draw.sample(range(len(texts)), len(texts))
+        cut = draw.randrange(1, len(texts))
+        rows = plain.new_empty(plain.shape)
+        for part in (order[:cut], order[cut:]):
+            rows[part] = encoder.encode([texts[item] for item in part])
+        again = (rows[1:].double() * rows[:-1].double()).sum(dim=1)
+        largest = max(largest, float((again - cosines).abs().max()))
+    return largest
+
+
+def std_floor(noise: float, scale: float, least: float) -> float:
+    """The group standard deviation below which rewards count as equal: TIMES the noise in units of the reward, at least `least`.
+
+    `scale`: how much the reward moves when the cosine moves by 1, e.g. weight / (1 - tau).
+    """
+    return max(least, TIMES * noise * scale)

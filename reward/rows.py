@@ -1,0 +1,43 @@
+"""What every term over strings alone has in common: one function of one row, applied to N rows.
+
+    term(sources, completions, references, *, settings) -> fp32 (N,)
+
+Not for terms that need vectors: those work on all rows at once.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+
+Score = Callable[[str, str, Sequence[str]], float]  # source, completion, reference texts of one row
+
+
+def per_row(score: Score, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
+    """`score` of every row: N strings, N strings, N lists of one or more reference texts -> (N,) fp32.
+
+    Raises ValueError for lists of different lengths and for a row without any reference text.
+
+    >>> per_row(lambda source, completion, texts: float(completion in texts), ["s", "s"], ["a", "b"], [["a"], ["c", "d"]]).tolist()
+    [1.0, 0.0]
+    """
+    check_rows(sources, completions, references)
+    rows = zip(sources, completions, references, strict=True)
+    return torch.tensor([score(source, completion, texts) for source, completion, texts in rows], dtype=torch.float32)
+
+
+def check_setting(name: str, value: float, lowest: float) -> None:
+    """Refuse a setting below its range, `name` being TERM.KEY. Raises InputError."""
+    if not value >= lowest:
+        raise InputError(f"reward.settings.{name} = {value}: must be at least {lowest}")
+
+
+def check_rows(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Raises ValueError for lists of different lengths and for a row without any reference text."""
+    if not len(sources) == len(completions) == len(references):
+        raise ValueError(f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}")
+    for row, texts in enumerate(references):
+        if isinstance(texts, str) or not texts:
+            raise ValueError(f"row {row}: reference texts are a list of at least one text, got {texts!r}")

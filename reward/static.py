@@ -1,0 +1,171 @@
+"""Static embeddings: a text's vector is the mean of its tokens' rows of one matrix; no network runs.
+
+Two kinds of folder: (a) a matrix made for it (sentence-transformers StaticEmbedding, model2vec) with its tokenizer.json; (b) any
+transformers causal LM, of which only the *input embedding* is read. Raw rows of (b) all point the same way, so the encoder can be fitted
+on texts (Arora, Liang & Ma 2017, "A simple but tough-to-beat baseline for sentence embeddings"): tokens count with weight
+a / (a + p(token)), and the mean and the strongest common directions of those texts are taken away. Measured on this project's corpus,
+the mean weighted by the sum of weights and eight directions told related from unrelated texts better than the paper's 1/length and one.
+
+It sees words, not sentences: no order, no negation. A second opinion independent of the reward's encoder, not a reward.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from data.errors import InputError
+from reward.folder import require_weights
+from reward.pooling import blank_row
+
+MATRICES = ("embedding.weight", "embeddings")  # the names in a folder of kind (a), and the endings in a causal LM's:
+INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+SMOOTHING = 1e-3  # a
+DIRECTIONS = 8
+LEAST_TEXTS = 100
+CHUNK_TEXTS = 4096  # texts worked on at once: bounds memory
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What texts teach: the weight of every token (V,), the mean (D,) of their vectors and their common directions (k, D)."""
+
+    weights: Tensor
+    mean: Tensor
+    directions: Tensor
+
+
+class StaticEncoder:
+    """Text -> (weighted) mean of rows of `matrix` (V, D), on the CPU. `vectors` are as they come, `encode` makes them unit rows."""
+
+    def __init__(self, matrix: Tensor, tokenizer: Tokenizer, fit: Fit | None = None) -> None:
+        self.matrix = matrix
+        self.tokenizer = tokenizer
+        self.fit = fit
+        self.dim = matrix.shape[1]
+        self.fingerprint = _fingerprint(matrix, tokenizer, fit)
+        self._weights = torch.ones(len(matrix)) if fit is None else fit.weights
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Unit rows (n, dim), fp32; row i depends on texts[i] alone."""
+        return F.normalize(self.vectors(texts), dim=1)
+
+    @torch.inference_mode()
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """Mean vectors (n, dim), fp32. A text whose tokens carry nothing gets `blank_row`."""
+        rows = [self._chunk(texts[i : i + CHUNK_TEXTS]) for i in range(0, len(texts), CHUNK_TEXTS)]
+        return torch.cat(rows) if rows else torch.empty(0, self.dim)
+
+    def _chunk(self, texts: Sequence[str]) -> Tensor:
+        means = weighted_means(self.matrix, self._weights, token_ids(self.tokenizer, texts))
+        empty = (means == 0).all(dim=1, keepdim=True)
+        if self.fit is not None:
+            means = without_common(means, self.fit.mean, self.fit.directions)
+        return torch.where(empty, blank_row(self.dim), means)
+
+
+def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticEncoder:
+    """Static embeddings of `folder`, fitted on `fit_texts` if any; InputError when it has no such matrix, or the texts are too few."""
+    require_weights(folder)
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the library raises plain Exception
+        raise InputError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from error
+    tokenizer.no_padding()
+    matrix = _read_matrix(folder)
+    if tokenizer.get_vocab_size() > len(matrix):
+        raise InputError(f"{folder}: the tokenizer knows {tokenizer.get_vocab_size()} tokens, the matrix has rows for {len(matrix)}")
+    return StaticEncoder(matrix, tokenizer, None if fit_texts is None else fit(matrix, tokenizer, fit_texts))
+
+
+def fit(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> Fit:
+    """Token weights a / (a + p) and what the texts' vectors have in common; InputError for fewer than LEAST_TEXTS texts."""
+    if len(texts) < LEAST_TEXTS:
+        raise InputError(f"static embeddings: fitting needs at least {LEAST_TEXTS} texts, got {len(texts)}")
+    ids = token_ids(tokenizer, texts)
+    counts = Counter(chain.from_iterable(ids))
+    share = torch.zeros(len(matrix), dtype=torch.float64)
+    share[list(counts)] = torch.tensor(list(counts.values()), dtype=torch.float64) / counts.total()
+    weights = (SMOOTHING / (SMOOTHING + share)).float()
+    mean, directions = common(weighted_means(matrix, weights, [row for row in ids if row]))
+    return Fit(weights, mean, directions)
+
+
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """The texts' tokens without special ones."""
+    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def weighted_means(matrix: Tensor, weights: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
+    """Sum of weight * row over a text's tokens / sum of weights: (V, D), (V,), n lists -> (n, D); 0 for an empty list.
+
+    >>> weighted_means(torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.tensor([1.0, 3.0]), [[0, 1], [1]]).tolist()
+    [[1.0, 3.0], [0.0, 4.0]]
+    """
+    flat = torch.tensor(list(chain.from_iterable(ids)), dtype=torch.long)
+    lengths = torch.tensor([len(row) for row in ids], dtype=torch.long)
+    starts = lengths.cumsum(0) - lengths
+    picked = weights[flat]
+    sums = F.embedding_bag(flat, matrix, starts, mode="sum", per_sample_weights=picked)
+    total = F.embedding_bag(torch.arange(len(flat)), picked[:, None], starts, mode="sum")
+    return sums / total.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def common(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of (n, D) vectors; fp64 inside."""
+    mean = vectors.double().mean(dim=0)
+    centred = vectors.double() - mean
+    _, axes = torch.linalg.eigh(centred.T @ centred)  # in ascending order
+    return mean.float(), axes[:, -min(DIRECTIONS, vectors.shape[1] - 1) :].T.flip(0).float().contiguous()
+
+
+def without_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
+    """(n, D) less the mean (D,), and of the rest what lies along the directions (k, D), a row at a time."""
+    centred = vectors - mean
+    for direction in directions:
+        # no matrix product: its bits would depend on the number of rows
+        centred = centred - (centred * direction).sum(dim=1, keepdim=True) * direction
+    return centred
+
+
+def _read_matrix(folder: Path) -> Tensor:
+    """(V, D) in fp32; only this tensor is read. model2vec's rows are picked by its mapping and scaled by its weights, as it does itself."""
+    path, name = _find_matrix(folder)
+    with safe_open(path, framework="pt") as file:
+        matrix: Tensor = file.get_tensor(name).float()
+        if name == "embeddings" and "mapping" in file.keys():  # noqa: SIM118
+            matrix = matrix[file.get_tensor("mapping").long()]
+        if name == "embeddings" and "weights" in file.keys():  # noqa: SIM118
+            matrix = matrix * file.get_tensor("weights").float()[:, None]
+    return matrix.contiguous()
+
+
+def _find_matrix(folder: Path) -> tuple[Path, str]:
+    """The file and the name of the embedding matrix; InputError when there is none."""
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                names: list[str] = list(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+        for name in names:
+            if name in MATRICES or name.endswith(INPUT_EMBEDDINGS):
+                return path, name
+    raise InputError(f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its safetensors")
+
+
+def _fingerprint(matrix: Tensor, tokenizer: Tokenizer, fit: Fit | None) -> str:
+    digest = hashlib.sha256(b"static, fp32")
+    digest.update(tokenizer.to_str().encode())
+    for tensor in (matrix, *((fit.weights, fit.mean, fit.directions) if fit else ())):
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""Every reward term by name. A new one is a function in a file here with its test, and a line in this table.
+
+A term: (sources, completions, references, *, settings) -> fp32 (N,), where references[i] holds one or more texts. Terms that can be
+gates lie in [0, 1]; 1 = nothing wrong.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from reward.copying import uncopied
+from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw
+from reward.guards import length_fit, length_ratio, nonempty
+from reward.hubness import margin, rank
+from reward.language import language
+from reward.lexical import bleu, chrf
+from reward.repetition import unrepeated
+from reward.script import script
+
+TERMS: dict[str, Callable[..., Tensor]] = {
+    # meaning
+    "cosine": cosine,
+    "cosine_raw": cosine_raw,
+    "margin": margin,
+    "rank": rank,
+    "cosine_held_out": cosine_held_out,
+    "cosine_empty": cosine_empty,
+    # language
+    "script": script,
+    "language": language,
+    # guards
+    "nonempty": nonempty,
+    "length_fit": length_fit,
+    "length_ratio": length_ratio,
+    "unrepeated": unrepeated,
+    "uncopied": uncopied,
+    # surface
+    "chrf": chrf,
+    "bleu": bleu,
+}

@@ -1,0 +1,65 @@
+"""What the encoder computes from a single piece, computed once for each piece it meets and kept for the life of the encoder.
+
+Every matrix product has the same shape however many pieces are new (BLOCK_ROWS, the last block filled up), so the row of a piece is
+bit-equal whenever and beside whatever it was met. Not a cache of texts: that is `reward/embedding.py`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reward.use_weights import BRANCH, EMBEDDING, SLOTS, TABLE_PARTS, WINDOWS, Weights
+
+BLOCK_ROWS = 32  # pieces of one matrix product
+KEPT_PIECES = 8192  # of 26 KB each; when they are full, all are forgotten
+
+
+class PieceRows:
+    """Tables with a row for each piece met; row 0 is zero and stands for what lies outside a text. K rows.
+
+    `inputs` (K, 512 + 3 * 256): embedding, and input of each branch. `slots` (K * SLOTS, 512): that input in each slot of its branch's
+    window, through the first convolution's weights and through the second's.
+    """
+
+    inputs: Tensor
+    slots: Tensor
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._row = torch.zeros(len(weights.table), dtype=torch.int64, device=weights.table.device)  # of each piece; 0 = not met
+        self._met = 0
+        self._reserve(KEPT_PIECES)
+
+    def rows(self, pieces: Tensor) -> Tensor:
+        """Row number of each piece id, (T,) -> (T,); valid until the next call."""
+        new = self._new(pieces)
+        if self._met + len(new) > self._capacity:
+            self._row.zero_()
+            self._met, new = 0, self._new(pieces)
+            self._reserve(max(self._capacity, len(new)))
+        for block in new.split(BLOCK_ROWS):
+            start = self._met + 1
+            self._compute(F.pad(block, (0, BLOCK_ROWS - len(block))), start)
+            self._row[block] = torch.arange(start, start + len(block), device=block.device)  # last: an interrupt leaves no unfilled row
+            self._met += len(block)
+        return self._row[pieces]
+
+    def _new(self, pieces: Tensor) -> Tensor:
+        return pieces[self._row[pieces] == 0].unique()
+
+    def _reserve(self, capacity: int) -> None:
+        self._capacity = capacity
+        rows = capacity + 1 + BLOCK_ROWS
+        self.inputs = self.weights.scale.new_empty(rows, EMBEDDING + len(WINDOWS) * BRANCH)
+        self.slots = self.weights.scale.new_empty(rows * SLOTS, 2 * BRANCH)
+        self.inputs[0] = 0
+        self.slots[:SLOTS] = 0
+
+    def _compute(self, block: Tensor, start: int) -> None:
+        """Fill the rows from `start` on for BLOCK_ROWS piece ids; what filled up a last block is overwritten by the next."""
+        w, part = self.weights, block % TABLE_PARTS
+        embedded = w.table[block] * w.scale[part, None] + w.lo[part, None]
+        inputs = F.layer_norm((embedded @ w.projection).add_(w.projection_bias), list(w.norm.shape), w.norm, w.norm_bias, w.eps)
+        self.inputs[start : start + BLOCK_ROWS] = torch.cat([embedded, inputs], dim=1)
+        slots = torch.cat([x @ weight for x, weight in zip(inputs.split(BRANCH, dim=1), w.slots, strict=True)], dim=1)
+        self.slots[start * SLOTS : (start + BLOCK_ROWS) * SLOTS] = slots.add_(w.slots_bias).view(-1, 2 * BRANCH)

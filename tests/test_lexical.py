@@ -1,0 +1,65 @@
+"""Sentence chrF and BLEU are sacreBLEU's own, in the units of the target language."""
+
+import pytest
+import torch
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from eval import overlap
+from reward import lexical
+from reward.lexical import bleu, bleu_metric, chrf, split_syllables
+
+TSHEG, SHAD = "\u0f0b", "\u0f0d"
+KA, KHA, GA, NGA = "\u0f40", "\u0f41", "\u0f42", "\u0f44"
+TIBETAN = TSHEG.join([KA, KHA, GA, NGA]) + SHAD
+
+
+def bleu_of(completion: str, *references: str, language: str) -> float:
+    return bleu(["s"], [completion], [list(references)], target_language=language).item()
+
+
+@pytest.mark.parametrize(
+    ("text", "language"), [("打开上次的文件", "zh"), ("是", "zh"), (TIBETAN, "dz"), ("open it", "en"), ("เปิดไฟล์", "th")]
+)
+def test_reference_text_itself_gets_1_and_silence_0(text: str, language: str) -> None:
+    assert bleu_of(text, text, language=language) == bleu_of(text, "x", text, language=language) == 1
+    assert bleu_of("", text, language=language) == 0
+    assert chrf(["s"] * 2, [text, ""], [["x", text]] * 2).tolist() == [1.0, 0.0]
+
+
+def test_scores_are_sacrebleu_sentence_scores() -> None:
+    completion, references = "打开上次保存的文件", ["打开上一次的文件", "把上次的文件打开"]
+    expected = BLEU(tokenize="zh", effective_order=True).sentence_score(completion, references).score / 100
+    assert bleu_of(completion, *references, language="zh") == pytest.approx(expected)
+    assert chrf(["s"], [completion], [references]).item() == pytest.approx(CHRF().sentence_score(completion, references).score / 100)
+
+
+def test_chrf_is_of_the_nearest_reference_text_and_bleu_of_all() -> None:
+    alone = [chrf(["s"], ["天地人山"], [[text]]).item() for text in ("天地人火", "水")]
+    assert chrf(["s"], ["天地人山"], [["天地人火", "水"]]).item() == max(alone)
+    assert bleu_of("天地人山", "天地", "人山", language="zh") > max(bleu_of("天地人山", text, language="zh") for text in ("天地", "人山"))
+
+
+def test_tibetan_is_scored_by_syllables() -> None:
+    """5 of 5 tokens (4 syllables and a shad), 1 of 4 pairs; orders without a match count as 1 / (2 * 3) and 1 / (4 * 2)."""
+    other = TSHEG.join([KA, KHA, NGA, GA]) + SHAD
+    expected = (5 / 5 * 1 / 4 * 1 / (2 * 3) * 1 / (4 * 2)) ** 0.25
+    assert bleu_of(other, TIBETAN, language="bo") == pytest.approx(expected)
+    assert split_syllables(TIBETAN) == f"{KA} {KHA} {GA} {NGA} {SHAD}"
+
+
+@pytest.mark.parametrize(("language", "tokens"), [("zh", "zh"), ("dz", "13a"), ("th", "char"), ("en", "13a"), ("xx", "13a")])
+def test_tokeniser_follows_the_target_language(language: str, tokens: str) -> None:
+    metric = bleu_metric(language)
+    metric.corpus_score(["a"], [["a"]])
+    assert f"tok:{tokens}" in str(metric.get_signature())
+
+
+def test_evaluation_and_reward_share_one_rule() -> None:
+    assert overlap.bleu_metric is lexical.bleu_metric and overlap.prepared is lexical.prepared
+
+
+def test_rows_come_back_in_order_as_fp32() -> None:
+    values = bleu(["s"] * 3, ["天地", "水", ""], [["天地"], ["火"], ["天"]], target_language="zh")
+    assert values.tolist() == [1.0, 0.0, 0.0] and values.dtype == torch.float32
+    assert chrf([], [], []).shape == (0,)

@@ -1,0 +1,72 @@
+"""A user's term: one function in one file, one line of configuration, and one sentence for everything that can be wrong with it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from plain_vectors import PlainVectors, counts
+
+from data.errors import InputError
+from reward.combine import RewardConfig, check, make_reward
+from reward.own_term import load_own_term
+
+GOOD = """
+import torch
+
+def ends_well(sources, completions, references, *, end="。", target_script=None):
+    return torch.tensor([float(text.endswith(end)) for text in completions])
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "terms.py"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_one_line_of_configuration_is_enough(file) -> None:
+    name = f"{file(GOOD)}:ends_well"
+    config = RewardConfig(weights={name: 2.0}, gates=(), shown=("cosine_raw",))
+    check(config, "zh")
+    reward = make_reward(config, {"vectors": lambda: PlainVectors(counts), "target_script": lambda: "Hani"})
+    rewards, terms = reward(["s"] * 2, ["甲。", "甲"], [["甲"]] * 2, 2)
+    assert rewards.tolist() == [[2.0, 0.0]] and torch.equal(terms[name], torch.tensor([[1.0, 0.0]]))
+
+
+def test_its_settings_come_from_the_configuration(file) -> None:
+    name = f"{file(GOOD)}:ends_well"
+    config = RewardConfig(weights={name: 1.0}, gates=(), shown=(), settings={name: {"end": "乙"}})
+    check(config, "zh")
+    assert make_reward(config, {})(["s"], ["甲乙"], [["甲"]], 1)[0].item() == 1.0
+    with pytest.raises(InputError, match=r"unknown setting 'ending'; known settings: end, target_script"):
+        check(RewardConfig(weights={name: 1.0}, gates=(), shown=(), settings={name: {"ending": "乙"}}), "zh")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def other(a, b, c): ...\n", r"has no function 'ends_well'; its functions: other"),
+        ("x = 1\n", r"has no function 'ends_well'; its functions: none"),
+        ("def ends_well(completions): ...\n", r"it must take three lists: def TERM\(sources, completions, references"),
+        ("1 / 0\n", r"cannot be run: ZeroDivisionError: division by zero"),
+        ("def ends_well(:\n", r"cannot be run: SyntaxError"),
+    ],
+)
+def test_what_is_wrong_with_the_file_is_said(file, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_own_term(f"{file(text)}:ends_well")
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(InputError, match=r"reward term 'nowhere\.py:f': nowhere\.py is not a file; write it as FILE\.py:function"):
+        check(RewardConfig(weights={"nowhere.py:f": 1.0}, gates=(), shown=()), "zh")
+
+
+def test_a_term_that_returns_something_else_is_named(file) -> None:
+    name = f"{file('def f(a, b, c): return [1.0]')}:f"
+    with pytest.raises(ValueError, match=r"returned a list for 1 completions; return a tensor of one number each"):
+        make_reward(RewardConfig(weights={name: 1.0}, gates=(), shown=()), {})(["s"], ["甲"], [["甲"]], 1)

@@ -1,0 +1,65 @@
+"""Texts made wrong on purpose: each change does what it says, and a variant never equals its original."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reward.variants import NEGATIONS, NUMBER_WORDS, OPPOSITES, halved, negated, renumbered, repeated, shuffled, wrong_variant
+
+WORDS = ["ང", "ཁོང", "ལ", "12", "འགྲོ"]
+
+
+def draw() -> random.Random:
+    return random.Random(3)
+
+
+def test_shuffling_keeps_the_units() -> None:
+    assert sorted(shuffled(WORDS, draw())) == sorted(WORDS)
+
+
+def test_repetition_is_whole() -> None:
+    assert repeated(WORDS, draw()) in (WORDS * 2, WORDS * 3)
+
+
+def test_a_half_is_one_end() -> None:
+    assert halved(WORDS, draw()) in (WORDS[:2], WORDS[-2:])
+    assert halved(["ང"], draw()) == ["ང"]
+
+
+def test_negation_goes_in_before_the_verb_or_comes_out() -> None:
+    longer = negated(WORDS, draw())
+    assert len(longer) == len(WORDS) + 1
+    added = [word for word in longer if word in NEGATIONS]
+    assert len(added) == 1
+    assert longer.index(added[0]) >= len(WORDS) - 3
+    assert negated([*WORDS, NEGATIONS[1]], draw()) == WORDS
+
+
+def test_being_becomes_not_being_and_back() -> None:
+    for word, opposite in OPPOSITES.items():
+        assert negated([*WORDS, word], draw()) == [*WORDS, opposite]
+    assert OPPOSITES["ཡོད"] == "མེད"
+
+
+def test_one_number_changes() -> None:
+    changed = renumbered([*WORDS, "7"], draw())
+    assert sum(one != other for one, other in zip(changed, [*WORDS, "7"], strict=True)) == 1
+    assert all(word.isdecimal() for word in (changed[3], changed[5]))
+    assert renumbered(["ང"], draw()) == ["ང"]
+    assert renumbered(["མི", "གཉིས"], draw())[1] in {*NUMBER_WORDS} - {"གཉིས"}
+
+
+@given(st.lists(st.sampled_from([*WORDS, *NEGATIONS]), min_size=1, max_size=8), st.integers(0, 1000))
+def test_a_variant_is_never_its_original(words: list[str], seed: int) -> None:
+    before = list(words)
+    variant = wrong_variant(words, [["ཀ"], ["ཁ", "ག"]], random.Random(seed))
+    assert variant != words
+    assert variant
+    assert words == before
+
+
+def test_variants_are_a_function_of_the_seed() -> None:
+    made = [[wrong_variant(WORDS, [["ཀ"]], random.Random(seed)) for seed in range(30)] for _ in range(2)]
+    assert made[0] == made[1]
+    assert len({tuple(variant) for variant in made[0]}) > 8
