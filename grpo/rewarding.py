@@ -44,7 +44,7 @@ def store_of(run: Run) -> EmbeddingStore:
 
 
 def held_out_store(run: Run) -> EmbeddingStore:
-    """The vectors of the encoder that is watched only; "static" is fitted to the reference texts of the corpus's train part.
+    """The vectors of the encoder that is watched only; "static" is fitted to both sides of the corpus's train part.
 
     With fewer of them than a fit needs it goes without.
     """
@@ -52,7 +52,8 @@ def held_out_store(run: Run) -> EmbeddingStore:
     if name != STATIC:
         encoder = load_encoder(name, run.cache, run.compute.device)
     else:
-        texts = reference_texts(corpus_of(run).train)
+        examples = corpus_of(run).train
+        texts = [*reference_texts(examples), *(example.source for example in examples)]
         encoder = load_static(start_folder(run), texts if len(texts) >= LEAST_TEXTS else None)
     return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
 
