@@ -138,8 +138,8 @@ def batch_tokens(device: torch.device) -> int:
 def _batches(lengths: Sequence[int], positions: int, tokens: int) -> Iterator[tuple[list[int], tuple[int, int]]]:
     """Texts of one width together: (their indices, (rows, width)); texts without tokens are left out.
 
-    The width exceeds the length, so no batch is free of padding: models take another path without a mask, with other bits. Where the
-    model's last position forbids that, one row is left to the filling.
+    The width exceeds the length, so no batch is free of padding: transformers drops a mask that hides nothing and takes another path, whose
+    bits agreed on the CPU but need not. Where the model's last position forbids a wider batch, one row is left to the filling.
     """
     by_width: dict[int, list[int]] = {}
     for i, length in enumerate(lengths):

@@ -61,7 +61,8 @@ def test_mediawiki_and_declaration_in_english(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "text"), [("menu\x04_File", "File"), ("Cu_t", "Cut"), ("max_size of min_size", "max_size of min_size"), ("<b>A</b> &amp; B", "A & B")]
+    ("key", "text"),
+    [("menu\x04_File", "File"), ("Cu_t", "Cut"), ("max_size of min_size", "max_size of min_size"), ("<b>A</b> &amp; B", "A & B")],
 )
 def test_english_keys_lose_context_and_marks(key: str, text: str) -> None:
     assert english.english_message(key) == text

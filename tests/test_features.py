@@ -6,7 +6,18 @@ import importlib
 import numpy as np
 import pytest
 
-from reward.features import BUCKETS, MAX_UNITS, Bags, bags, content_features, order_features, units
+from reward.features import (
+    BUCKETS,
+    MAX_UNITS,
+    NUMBER_COPIES,
+    ORDER_COPIES,
+    Bags,
+    bags,
+    content_features,
+    order_features,
+    size_features,
+    units,
+)
 
 BOD_YIG = "བོད་ཡིག"
 
@@ -38,7 +49,15 @@ def test_a_text_without_units_has_the_empty_feature(text: str) -> None:
     assert all(0 < row < BUCKETS for row in order_features([]))
 
 
-def test_order_changes_the_order_bag_alone() -> None:
+def test_repetition_shows_in_the_size_alone() -> None:
+    """A mean of features cannot tell a text from itself three times over."""
+    once, thrice = ["ཀ", "ཁ", "ག"], ["ཀ", "ཁ", "ག"] * 3
+    assert set(content_features(once)) == set(content_features(thrice))
+    assert not set(size_features(once)) & set(size_features(thrice))
+    assert size_features(once) == size_features(["ང", "ཅ", "ཆ"])
+
+
+def test_order_changes_the_order_features_alone() -> None:
     words, turned = ["ཀ", "ཁ", "ག"], ["ག", "ཁ", "ཀ"]
     assert sorted(content_features(words)) == sorted(content_features(turned))
     assert set(order_features(words)) != set(order_features(turned))
@@ -50,6 +69,13 @@ def test_an_unknown_syllable_shares_pieces_with_a_known_one() -> None:
     shared = set(content_features(["བསྒྲུབས"])) & set(content_features(["བསྒྲུབ"]))
     assert len(shared) > 10
     assert len(set(content_features(["ང"])) & set(content_features(["བསྒྲུབ"]))) == 0
+
+
+def test_numbers_weigh_more_than_words() -> None:
+    for number in ("12", "གཉིས"):
+        found = content_features([number])
+        assert found == found[: len(found) // NUMBER_COPIES] * NUMBER_COPIES
+    assert len(content_features(["ཀཀ"])) == 7  # the unit and the pieces <ཀ ཀཀ ཀ> <ཀཀ ཀཀ> <ཀཀ>
 
 
 def test_features_never_change_between_processes() -> None:
@@ -70,8 +96,9 @@ def _by_hand(feature: str) -> int:
 def test_bags_lie_side_by_side() -> None:
     found = bags([["ཀ"], []])
     assert len(found) == 2
-    assert found.ids.tolist() == [*content_features(["ཀ"]), *order_features(["ཀ"]), *content_features([]), *order_features([])]
-    assert found.lengths.tolist() == [len(content_features(["ཀ"])), len(order_features(["ཀ"])), 1, len(order_features([]))]
+    first, second = (content_features(words) + ORDER_COPIES * order_features(words) for words in (["ཀ"], []))
+    assert found.ids.tolist() == [*first, *size_features(["ཀ"]), *second, *size_features([])]
+    assert found.lengths.tolist() == [len(first), 2, len(second), 2]
 
 
 def test_taking_texts_gives_what_they_give_alone() -> None:

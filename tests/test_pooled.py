@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import tiny_encoders
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_encoders import HIDDEN, POSITIONS, TEXTS, body_folder, write_json
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
@@ -49,7 +51,7 @@ def test_equals_the_model_called_on_one_text_at_a_time(folder: Path) -> None:
 
 @pytest.mark.parametrize("max_length", [32, POSITIONS])
 def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> None:
-    """The bug this prevents: a batch without padding takes another path through the model, with other bits."""
+    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into advantages."""
     encoder = pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
     texts = drawn_texts(40) + ["z" * 99] * 9
     rows = encoder.encode(texts)
@@ -58,6 +60,17 @@ def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> No
     assert torch.equal(encoder.encode(texts[40:]), rows[40:])
     for i in order[:5]:
         assert torch.equal(encoder.encode([texts[i]])[0], rows[i])
+
+
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 40), st.sampled_from([32, 128]))
+def test_shape_of_a_pass_follows_from_the_length_alone(others: list[int], length: int, tokens: int) -> None:
+    lengths = [length, *others]
+    found = {i: shape for members, shape in pooled._batches(lengths, POSITIONS, tokens) for i in members}
+    assert sorted(found) == [i for i, tokens_of_text in enumerate(lengths) if tokens_of_text]
+    assert found[0] == next(pooled._batches([length], POSITIONS, tokens))[1]
+    for members, (rows, width) in pooled._batches(lengths, POSITIONS, tokens):
+        assert len(members) <= rows and max(lengths[i] for i in members) <= width <= POSITIONS
+        assert len(members) < rows or max(lengths[i] for i in members) < width  # somewhere there is padding
 
 
 def test_fill_token_cannot_be_seen(folder: Path) -> None:

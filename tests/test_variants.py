@@ -5,7 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.variants import NEGATIONS, NUMBER_WORDS, OPPOSITES, halved, negated, renumbered, repeated, shuffled, wrong_variant
+from reward.features import NUMBER_WORDS
+from reward.variants import NEGATIONS, OPPOSITES, halved, negated, renumbered, repeated, shuffled, wrong_variant
 
 WORDS = ["ང", "ཁོང", "ལ", "12", "འགྲོ"]
 
