@@ -4,6 +4,7 @@ from typing import Any
 
 from eval.run_folder import Json, RunFolder
 from eval.wording import MAIN_METRICS, METRICS, PROBES, SYSTEM_LABELS, Metric, direction
+from reward.panel import ALARM_WINDOW, alarm
 
 
 def verdict(run: RunFolder) -> str:
@@ -15,7 +16,7 @@ def verdict(run: RunFolder) -> str:
     memory = run.pair("translation_memory", "grpo")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
-    return " ".join([*sentences, *tax_sentences(run, "grpo")])
+    return " ".join([*sentences, *gaming_sentences(run), *tax_sentences(run, "grpo")])
 
 
 def no_comparison(run: RunFolder) -> str:
@@ -57,6 +58,12 @@ def memory_sentence(chrf: Json) -> str:
     metric = next(metric for metric in METRICS if metric.key == "chrf")
     words = {1: "beats", 0: "is not clearly different from", -1: "stays behind"}
     return f"In chrF it {words[direction(chrf)]} the translation memory, a look-up of the nearest training source ({spread(metric, chrf)})."
+
+
+def gaming_sentences(run: RunFolder) -> list[str]:
+    """The alarm of the training log, where it rang at the end."""
+    warning = alarm(run.grpo, ALARM_WINDOW)
+    return [f"{warning}."] if warning else []
 
 
 def tax_sentences(run: RunFolder, system: str) -> list[str]:

@@ -32,9 +32,7 @@ from grpo.rewarding import STATIC, logged, measured, reward_of, store_of
 from grpo.sft import Pair, train_sft
 from reward.combine import check as check_reward
 from reward.encoder import check_encoder
-from reward.panel import alarm
-
-ALARM_WINDOW = 10  # steps at the start and at the end that the alarm compares
+from reward.panel import ALARM_WINDOW, alarm
 
 
 def preflight(run: Run) -> None:

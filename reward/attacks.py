@@ -67,10 +67,10 @@ def lead_copied(item: Item, draw: random.Random) -> str | None:
     return lead if lead and lead != item.source.strip().rstrip(SHAD + "。.!?！？ ") else None
 
 
-def half_source(item: Item, draw: random.Random) -> str:
-    """The first half of the source, then the second half of the reference text."""
-    own = pieces(item.reference, item.script)
-    return item.source[: max(1, len(item.source) // 2)] + joined(own[len(own) // 2 :], item.script)
+def half_source(item: Item, draw: random.Random) -> str | None:
+    """The first half of the source, then the second half of the reference text; None where one of them cannot be halved."""
+    given, own = item.source[: len(item.source) // 2], pieces(item.reference, item.script)
+    return given + joined(own[len(own) // 2 :], item.script) if len(own) > 1 and any(map(str.isalpha, given)) else None
 
 
 def repeated(times: int) -> Attack:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 REWARD, WATCHED = "reward_mean", ("cosine_held_out_mean", "chrf_mean")
+ALARM_WINDOW = 10  # steps at the start and at the end of a run that the alarm compares
 CLEAR = 2.0  # standard errors that make a difference of two windows count
 
 

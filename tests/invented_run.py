@@ -92,6 +92,8 @@ def metric_rows(stage: str, steps: int) -> list[dict[str, Any]]:
             "step": step,
             "reward_mean": 1 + step / steps + 0.1 * generator.random(),
             "cosine_mean": 0.5 + 0.2 * step / steps,
+            "cosine_held_out_mean": 0.3 + 0.1 * step / steps,
+            "chrf_mean": 0.2 + 0.1 * step / steps,
             "kl_mean": 0.001 * step,
             "length_mean": 12 + generator.random(),
             "cut_share": 0.1 / (1 + step),

@@ -229,6 +229,17 @@ def test_verdict_names_the_translation_memory_and_the_probes(complete: Path) -> 
     assert "McNemar p = " in text
 
 
+def test_verdict_says_when_the_reward_was_gamed(run_copy: Path) -> None:
+    assert "ALARM" not in verdict(read_run(run_copy))
+    path = run_copy / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        if row["stage"] == "grpo":
+            row |= {"chrf_mean": 0.5 - row["chrf_mean"], "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert "ALARM step 59: the reward rises while what is not rewarded falls" in verdict(read_run(run_copy))
+
+
 def test_a_run_with_sft_only_says_what_is_missing(tmp_path: Path) -> None:
     run = write_run(tmp_path, systems=("untouched", "warm_start"))
     write_report(run)
