@@ -34,14 +34,14 @@ from reward.hubness import build_bank
 from reward.units import units
 
 GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
-PAPER = {"cosine": 1.5, "script": 1.0}
+PAPER, MEANING = {"cosine": 1.5, "script": 1.0}, {"cosine": 1.0}
 COLUMNS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
     "cosine alone": ({"cosine_raw": 1.0}, ()),
     "paper's sum": (PAPER, ()),
-    **{f"x {guard}": (PAPER, (guard,)) for guard in GUARDS},
-    "all guards": (PAPER, GUARDS),
-    "guards, + 0.75 chrF": ({"cosine": 0.75, "chrf": 0.75, "script": 1.0}, GUARDS),
-    "guards, margin term": ({"margin": 1.5, "script": 1.0}, GUARDS),
+    **{f"cosine x {guard}": (MEANING, (guard,)) for guard in GUARDS},
+    "all guards": (MEANING, GUARDS),
+    "guards, half chrF": ({"cosine": 0.5, "chrf": 0.5}, GUARDS),
+    "guards, margin": ({"margin": 1.0}, GUARDS),
 }
 TERMS = ("cosine_raw", "cosine", "script", "chrf", "margin", *GUARDS)
 UNRELATED_SHARE = 0.2  # of units that an unrelated text may share

