@@ -23,7 +23,7 @@ import torch
 from data.cache import cache_dir
 from grpo.device import choose
 from grpo.plan import matmul_rate
-from reward.use import load_use
+from reward.encoders.use import load_use
 
 PIECE_FLOPS = 2 * (512 * 768 + 2 * 10 * 256 * 256)  # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
 TEXT_FLOPS = 2 * (1280 * 512 + 2 * 512 * 320 + 320 * 320 + 2 * 320 * 512 + 512 * 512)

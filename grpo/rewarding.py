@@ -23,9 +23,9 @@ from reward.combine import make_reward
 from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
+from reward.encoders.static import LEAST_TEXTS, load_static
 from reward.hubness import build_bank
 from reward.noise import cosine_noise, std_floor
-from reward.static import LEAST_TEXTS, load_static
 
 STATIC = "static"
 NOISE_TEXTS = 256

@@ -39,9 +39,9 @@ def preflight(run: Run) -> None:
     """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
     language, name = run.config.data.completion_language, run.config.model.policy
     check_reward(run.config.reward, language)
-    check_encoder(run.config.reward.encoder)
+    check_encoder(run.config.reward.encoder, run.cache)
     if run.config.reward.held_out != STATIC:
-        check_encoder(run.config.reward.held_out)
+        check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         start_folder(run)
 

@@ -1,10 +1,10 @@
 """The frozen sentence encoders behind one signature: what `reward.encoder` may say, and the check of what comes out.
 
-    use              multilingual Universal Sentence Encoder, from its package                       reward/use.py
-    bo               the distilled Tibetan encoder, newest in the cache                              reward/student.py
-    FOLDER           whatever its files say: student.json, modules.json (sentence-transformers),     reward/modules.py
-                     config.json (a transformers encoder, pooled as encoder.json says)               reward/pooled.py
-    static:FOLDER    mean of a matrix's rows: static embeddings, or a causal LM's input embedding    reward/static.py
+    use              multilingual Universal Sentence Encoder, from its package                       reward/encoders/use.py
+    bo               the distilled Tibetan encoder, newest in the cache                              reward/encoders/student.py
+    FOLDER           whatever its files say: student.json, modules.json (sentence-transformers),     reward/encoders/modules.py
+                     config.json (a transformers encoder, pooled as encoder.json says)               reward/encoders/pooled.py
+    static:FOLDER    mean of a matrix's rows: static embeddings, or a causal LM's input embedding    reward/encoders/static.py
 
 A new kind is a class with the three members of `Encoder`, its own file, and a line in one of the tables. Not here: a cache of vectors.
 """
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from reward.folder import require_weights
-from reward.modules import MODULES_FILE, load_modules
-from reward.pooled import load_pooled
-from reward.static import load_static
-from reward.use import load_use
+from reward.encoders.folder import require_weights
+from reward.encoders.modules import MODULES_FILE, load_modules
+from reward.encoders.pooled import load_pooled
+from reward.encoders.static import load_static
+from reward.encoders.student import FACTS_FILE, find_student, load_student
+from reward.encoders.use import load_use
 
 STATIC = "static:"
 UNIT = 1e-3  # a row's length may differ from 1 by so much
@@ -43,28 +44,22 @@ def _use(cache: Path, device: torch.device) -> Encoder:
 
 
 def _bo(cache: Path, device: torch.device) -> Encoder:
-    from reward.student import find_student, load_student  # it reads other encoders itself
-
     return load_student(find_student(cache), device)
-
-
-def _student(folder: Path, device: torch.device) -> Encoder:
-    from reward.student import load_student
-
-    return load_student(folder, device)
 
 
 NAMED: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
 BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {  # the first of these files that a folder has says what it is
-    "student.json": _student,
+    FACTS_FILE: load_student,
     MODULES_FILE: load_modules,
     "config.json": load_pooled,
 }
 
 
-def check_encoder(name: str) -> None:
-    """InputError for an unknown name, a folder that is missing or one without the needed files; nothing is loaded."""
+def check_encoder(name: str, cache: Path) -> None:
+    """InputError for an unknown name, one that was not built yet, a folder that is missing or without its files; nothing is loaded."""
+    if name == "bo":
+        find_student(cache)
     if name in NAMED:
         return
     folder = Path(name.removeprefix(STATIC)).expanduser()
@@ -83,7 +78,7 @@ def check_encoder(name: str) -> None:
 
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
     """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be read."""
-    check_encoder(name)
+    check_encoder(name, cache)
     if name in NAMED:
         return NAMED[name](cache, device)
     folder = Path(name.removeprefix(STATIC)).expanduser()

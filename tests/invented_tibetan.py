@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from reward.distil_corpus import Item
+from reward.distil.corpus import Item
 
 SYLLABLES = [a + b + c for a in "ཀཁགངཅཆཇཉཏཐ" for b in ("", "ི", "ུ", "ེ", "ོ") for c in ("", "ན", "ག")]
 HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出昆冈剑号巨阙珠称夜光"

@@ -11,13 +11,14 @@ from invented_tibetan import LetterTeacher, invented_item, invented_items
 from data.errors import InputError
 from data.examples import Example
 from data.neighbours import ngrams
-from reward import distil, student
-from reward.distil_config import DistilConfig, PairsConfig, StudentConfig, read_config, read_data_section
-from reward.distil_corpus import Item, cluster_labels, hold_out, items, separate, texts_of
-from reward.distil_figures import attack_cosines, figures, nearest_pairs, two_renderings
-from reward.distil_training import TrainingConfig, distillation_loss, fit, without_some
-from reward.features import bags
-from reward.student import Student
+from reward.distil import __main__ as distil
+from reward.distil.config import DistilConfig, PairsConfig, StudentConfig, read_config, read_data_section
+from reward.distil.corpus import Item, cluster_labels, hold_out, items, separate, texts_of
+from reward.distil.figures import attack_cosines, figures, nearest_pairs, two_renderings
+from reward.distil.training import TrainingConfig, distillation_loss, fit, without_some
+from reward.encoders import student
+from reward.encoders.features import bags
+from reward.encoders.student import Student
 
 
 def quiet(line: str) -> None:

@@ -9,9 +9,9 @@ from tiny_encoders import body_folder, pooled_folder, static_folder, write_json
 from data.errors import InputError
 from reward import encoder as module
 from reward.encoder import check_encoder, checked_rows, load_encoder
-from reward.modules import ModulesEncoder
-from reward.pooled import PooledEncoder
-from reward.static import StaticEncoder
+from reward.encoders.modules import ModulesEncoder
+from reward.encoders.pooled import PooledEncoder
+from reward.encoders.static import StaticEncoder
 
 CPU = torch.device("cpu")
 UNIT = torch.eye(3)
@@ -44,9 +44,8 @@ def test_relative_and_home_folders_are_found(tmp_path: Path, monkeypatch: pytest
 
 def test_checking_loads_nothing(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", {"model_type": "no such model"})
-    check_encoder(str(tmp_path))
-    check_encoder("use")
-    check_encoder("bo")
+    check_encoder(str(tmp_path), tmp_path)
+    check_encoder("use", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -59,22 +58,22 @@ def test_checking_loads_nothing(tmp_path: Path) -> None:
 )
 def test_unknown_names_are_refused(name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for refuse in (check_encoder, lambda name: load_encoder(name, tmp_path, CPU)):
+    for refuse in (lambda name: check_encoder(name, tmp_path), lambda name: load_encoder(name, tmp_path, CPU)):
         with pytest.raises(InputError, match=message):
             refuse(name)
 
 
 def test_folders_without_the_needed_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no encoder folder: it has no student\.json and no modules\.json and no config\.json"):
-        check_encoder(str(tmp_path))
+        check_encoder(str(tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"no weights \(\*\.safetensors\)"):
-        check_encoder(f"static:{tmp_path}")
+        check_encoder(f"static:{tmp_path}", tmp_path)
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(InputError, match=r"is no encoder folder: it has no tokenizer\.json"):
-        check_encoder(f"static:{tmp_path}")
+        check_encoder(f"static:{tmp_path}", tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"there is no folder"):
-        check_encoder(str(tmp_path / "file"))
+        check_encoder(str(tmp_path / "file"), tmp_path)
 
 
 def test_good_rows_pass_unchanged_as_fp32() -> None:

@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pytest
 
-from reward.features import (
+from reward.encoders.features import (
     BUCKETS,
     MAX_UNITS,
     NUMBER_COPIES,
@@ -123,6 +123,6 @@ def test_no_texts_give_no_bags() -> None:
 
 
 def test_docstring_examples() -> None:
-    result = doctest.testmod(importlib.import_module("reward.features"))
+    result = doctest.testmod(importlib.import_module("reward.encoders.features"))
     assert result.attempted >= 1
     assert result.failed == 0

@@ -13,9 +13,18 @@ from safetensors.torch import load_file, save_file
 from tiny_encoders import HIDDEN, TEXTS, pooled_folder, static_folder, write_dense, write_json, write_modules
 
 from data.errors import InputError
-from reward.modules import FLAGS, ModulesEncoder, load_modules, read_dense, read_normalize, read_pooling, read_prompt, read_transformer
-from reward.pooled import PooledEncoder, load_pooled
-from reward.static import load_static
+from reward.encoders.modules import (
+    FLAGS,
+    ModulesEncoder,
+    load_modules,
+    read_dense,
+    read_normalize,
+    read_pooling,
+    read_prompt,
+    read_transformer,
+)
+from reward.encoders.pooled import PooledEncoder, load_pooled
+from reward.encoders.static import load_static
 
 ROOT = Path(__file__).parent.parent
 PEER = ROOT / ".venv-peers" / "bin" / "python"

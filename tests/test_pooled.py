@@ -14,9 +14,9 @@ from tiny_encoders import HIDDEN, POSITIONS, TEXTS, body_folder, write_json
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from data.errors import InputError
-from reward import pooled
-from reward.pooled import PoolSettings, load_pooled, pooled_encoder, read_pool_settings
-from reward.pooling import POOLINGS, blank_row
+from reward.encoders import pooled
+from reward.encoders.pooled import PoolSettings, load_pooled, pooled_encoder, read_pool_settings
+from reward.encoders.pooling import POOLINGS, blank_row
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward import pooling
-from reward.pooling import POOLINGS, blank_row, pool
+from reward.encoders import pooling
+from reward.encoders.pooling import POOLINGS, blank_row, pool
 
 HIDDEN = torch.tensor([[[1.0, 8.0], [3.0, 2.0], [2.0, 5.0], [99.0, -99.0]]])
 EXPECTED = {

@@ -6,8 +6,8 @@ import importlib
 import pytest
 import torch
 
-from reward import retrieval
-from reward.retrieval import bootstrap_mean, ranks_below
+from reward.distil import retrieval
+from reward.distil.retrieval import bootstrap_mean, ranks_below
 
 
 def unit(n: int, dim: int, seed: int) -> torch.Tensor:
@@ -75,6 +75,6 @@ def test_figures_read_as_a_line() -> None:
 
 
 def test_docstring_examples() -> None:
-    result = doctest.testmod(importlib.import_module("reward.retrieval"))
+    result = doctest.testmod(importlib.import_module("reward.distil.retrieval"))
     assert result.attempted >= 1
     assert result.failed == 0

@@ -12,9 +12,9 @@ from tiny_encoders import HIDDEN, TEXTS, static_folder
 from torch import Tensor
 
 from data.errors import InputError
-from reward import static
-from reward.pooling import blank_row
-from reward.static import common, load_static, weighted_means, without_common
+from reward.encoders import static
+from reward.encoders.pooling import blank_row
+from reward.encoders.static import common, load_static, weighted_means, without_common
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import torch
 from invented_tibetan import LetterTeacher, invented_items
 
 from data.errors import InputError
-from reward import student as student_module
-from reward.student import FACTS_FILE, WEIGHTS_FILE, Student, StudentEncoder, find_student, load_student, reads, save_student
-from reward.use import load_use
+from reward.encoders import student as student_module
+from reward.encoders.student import FACTS_FILE, WEIGHTS_FILE, Student, StudentEncoder, find_student, load_student, reads, save_student
+from reward.encoders.use import load_use
 
 TEXTS = [*(item.text for item in invented_items(150, seed=1)), "", "།", "༡༢", "བོད PDF", "ཀ་" * 400, "ཀ", "བོད་" * 60]
 
@@ -183,6 +183,6 @@ def test_real_teacher_reads_what_the_student_does_not(tmp_path: Path, student: S
 
 
 def test_docstring_examples() -> None:
-    result = doctest.testmod(importlib.import_module("reward.student"))
+    result = doctest.testmod(importlib.import_module("reward.encoders.student"))
     assert result.attempted >= 1
     assert result.failed == 0

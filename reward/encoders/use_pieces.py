@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reward.use_weights import BRANCH, EMBEDDING, SLOTS, TABLE_PARTS, WINDOWS, Weights
+from reward.encoders.use_weights import BRANCH, EMBEDDING, SLOTS, TABLE_PARTS, WINDOWS, Weights
 
 BLOCK_ROWS = 32  # pieces of one matrix product
 KEPT_PIECES = 8192  # of 26 KB each; when they are full, all are forgotten

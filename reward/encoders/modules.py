@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.errors import InputError
-from reward.folder import Kind, folder_hash, read_json, read_object, read_settings, read_weights
-from reward.pooled import PooledEncoder, PoolSettings, pooled_encoder, pooling_names
-from reward.static import StaticEncoder, load_static
+from reward.encoders.folder import Kind, folder_hash, read_json, read_object, read_settings, read_weights
+from reward.encoders.pooled import PooledEncoder, PoolSettings, pooled_encoder, pooling_names
+from reward.encoders.static import StaticEncoder, load_static
 
 MODULES_FILE = "modules.json"
 PROMPTS_FILE = "config_sentence_transformers.json"

@@ -1,10 +1,10 @@
 """The distilled Tibetan-script encoder: hashed features -> table -> small dense head -> unit vector in the teacher's space.
 
-The teacher is the multilingual USE (`reward.use`), which knows Chinese and English and no Tibetan; `reward.distil` trains this student
+The teacher is the multilingual USE (`use`), which knows Chinese and English and no Tibetan; `reward.distil` trains this student
 to give a Tibetan-script text the vector of its translation (multilingual knowledge distillation, Reimers & Gurevych, EMNLP 2020). Both
 live in one space, so `encode` sends every text to the one that can read it, and cosines across languages come free.
 
-As in `reward.use`, a text's vector must not depend on its batch: sums run inside one text and every matrix product has one shape.
+As in `reward.encoders.use`, a text's vector must not depend on its batch: sums run inside one text and every matrix product has one shape.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from data.errors import InputError
 from data.manifest import sha256_of
 from data.script import is_han, script_share, tibetan_syllables
-from reward.features import BAGS, BUCKETS, SETTINGS, bags, units
-from reward.use import UniversalSentenceEncoder, load_use
+from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units
+from reward.encoders.use import UniversalSentenceEncoder, load_use
 
 FORMAT = 1
 WEIGHTS_FILE, FACTS_FILE = "student.safetensors", "student.json"
@@ -38,7 +38,7 @@ COMPASS_TOLERANCE = 1e-3
 
 
 class Student(nn.Module):
-    """Features of n texts (`reward.features.Bags`) -> unit rows (n, 512)."""
+    """Features of n texts (`reward.encoders.features.Bags`) -> unit rows (n, 512)."""
 
     def __init__(self, width: int, hidden: int, generator: torch.Generator | None = None) -> None:
         super().__init__()

@@ -26,12 +26,12 @@ from data.examples import Example
 from data.obtain import Archive
 from data.prepare import prepare
 from data.sources import english, tibetan
-from reward.distil_config import DistilConfig, read_config, read_data_section
-from reward.distil_corpus import Item, hold_out, read_items, separate
-from reward.distil_figures import attack_cosines, figures
-from reward.distil_training import fit
-from reward.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
-from reward.use import UniversalSentenceEncoder, load_use
+from reward.distil.config import DistilConfig, read_config, read_data_section
+from reward.distil.corpus import Item, hold_out, read_items, separate
+from reward.distil.figures import attack_cosines, figures
+from reward.distil.training import fit
+from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
+from reward.encoders.use import UniversalSentenceEncoder, load_use
 
 TEACHER_BATCH = 8192  # texts between two lines of progress
 Say = Callable[[str], None]
@@ -150,9 +150,9 @@ def _origins(items: Sequence[Item]) -> dict[str, Any]:
 
 def _code() -> str:
     """Hash of the code that decides what a student becomes."""
-    root = Path(__file__).parent.parent
-    files = [root / "reward" / f"{name}.py" for name in ("features", "student", "variants", "retrieval")]
-    files += sorted((root / "reward").glob("distil*.py"))
+    root = Path(__file__).parent.parent.parent
+    files = [root / "reward" / "encoders" / f"{name}.py" for name in ("features", "student")]
+    files += sorted((root / "reward" / "distil").glob("*.py"))
     files += [root / "data" / f"{name}.py" for name in ("clean", "examples", "neighbours", "script", "split")]
     files += sorted((root / "data" / "sources").glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

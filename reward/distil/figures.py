@@ -11,11 +11,11 @@ from torch import Tensor
 
 from data.examples import Example
 from data.script import LANGUAGE_SCRIPT
-from reward.distil_corpus import Item
-from reward.features import is_number, units
-from reward.retrieval import Retrieval, retrieval
-from reward.student import reads
-from reward.variants import negated, renumbered, shuffled
+from reward.distil.corpus import Item
+from reward.distil.retrieval import Retrieval, retrieval
+from reward.distil.variants import negated, renumbered, shuffled
+from reward.encoders.features import is_number, units
+from reward.encoders.student import reads
 
 Encode = Callable[[Sequence[str]], Tensor]
 Cluster = tuple[Item, ...]

@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.errors import InputError
-from reward.use_pieces import BLOCK_ROWS, PieceRows
-from reward.use_weights import BRANCH, EMBEDDING, PIP_COMMAND, SLOTS, WINDOWS, package_files, read_weights
+from reward.encoders.use_pieces import BLOCK_ROWS, PieceRows
+from reward.encoders.use_weights import BRANCH, EMBEDDING, PIP_COMMAND, SLOTS, WINDOWS, package_files, read_weights
 
 UNKNOWN, BEGIN, END = 0, 1, 2  # piece ids; a text without any piece is the unknown piece alone
 OFFSETS = [position - left for size, left in WINDOWS for position in range(size)]  # of each slot from the window's own piece

@@ -1,8 +1,8 @@
 """A transformers encoder with a pooling on top, from a plain transformers folder.
 
 An optional `encoder.json` beside the weights says how: {"pooling": "mean", "prompt": "", "max_length": 128, "include_prompt": true}
-are the defaults; `pooling` is a name of reward/pooling.py or a list of them. Frozen, fp32, weights from safetensors only, no code from
-the folder, no network. Not here: heads on top of the pooling (reward/modules.py), training.
+are the defaults; `pooling` is a name of pooling.py or a list of them. Frozen, fp32, weights from safetensors only, no code from
+the folder, no network. Not here: heads on top of the pooling (modules.py), training.
 
 A reward must not depend on what else is in the batch, so the shape of a forward pass follows from a text's own length: its width is the
 next multiple of WIDTH_STEP above it, its rows make up a fixed number of tokens, and the last batch is filled up. A text then meets the same
@@ -22,8 +22,8 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
-from reward.folder import folder_hash, read_settings, require_weights
-from reward.pooling import POOLINGS, blank_row, pool
+from reward.encoders.folder import folder_hash, read_settings, require_weights
+from reward.encoders.pooling import POOLINGS, blank_row, pool
 
 SETTINGS_FILE = "encoder.json"
 DEFAULT_LENGTH = 128

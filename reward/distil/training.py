@@ -3,7 +3,7 @@
     loss = (1 - cos(z, y)) + w ( CE(z Y' / t) + CE(y [Z, v]' / t) )
          + u ( max(0, cos(v, y) - cos(z, y) + m) + max(0, cos(v, z) - 1 + 2 m) )
 
-z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made wrong (`reward.variants`).
+z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made wrong (`variants`).
 The cross-entropies let each find its partner in the batch (InfoNCE, van den Oord et al. 2018); rows that mean the same are no
 distractors. The last part keeps a wrong text away from the translation and from the right text itself. Only strings, tensors and a
 seed: what the texts are and where the student goes is `reward.distil`'s business.
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.errors import InputError
-from reward.features import Bags, bags, units
-from reward.student import Student
-from reward.variants import wrong_variant
+from reward.distil.variants import wrong_variant
+from reward.encoders.features import Bags, bags, units
+from reward.encoders.student import Student
 
 SAME_MEANING = 0.95  # teacher cosine from which two targets are one meaning
 FINAL_LR_SHARE = 0.1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from data.errors import InputError
 from data.prepare import DataConfig
-from reward.distil_training import TrainingConfig
+from reward.distil.training import TrainingConfig
 
 Section = TypeVar("Section")
 

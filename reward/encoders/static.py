@@ -23,8 +23,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from data.errors import InputError
-from reward.folder import require_weights
-from reward.pooling import blank_row
+from reward.encoders.folder import require_weights
+from reward.encoders.pooling import blank_row
 
 MATRICES = ("embedding.weight", "embeddings")  # the names in a folder of kind (a), and the endings in a causal LM's:
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")

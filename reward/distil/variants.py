@@ -7,7 +7,7 @@ encoder only counts words. Made for training; the probes that measure a finished
 import random
 from collections.abc import Callable, Sequence
 
-from reward.features import NUMBER_WORDS, is_number
+from reward.encoders.features import NUMBER_WORDS, is_number
 
 NEGATIONS = ("\u0f58\u0f72", "\u0f58")  # mi, ma: before a verb
 EXIST, LACK, BE, BE_NOT = "\u0f61\u0f7c\u0f51", "\u0f58\u0f7a\u0f51", "\u0f61\u0f72\u0f53", "\u0f58\u0f72\u0f53"  # yod, med, yin, min

@@ -1,0 +1,1 @@
+"""The frozen sentence encoders, one file each; `reward.encoder` chooses among them."""
