@@ -6,9 +6,11 @@ What was measured (tau, noise) is kept in `reward.json` of the run folder, so th
 import functools
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text
@@ -54,8 +56,14 @@ def held_out_store(run: Run) -> EmbeddingStore:
     else:
         examples = corpus_of(run).train
         texts = [*reference_texts(examples), *(example.source for example in examples)]
-        encoder = load_static(start_folder(run), texts if len(texts) >= LEAST_TEXTS else None)
+        encoder = load_static(model_files(run), texts if len(texts) >= LEAST_TEXTS else None)
     return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
+
+
+def model_files(run: Run) -> Path:
+    """The folder with the untouched model's files; a hub model's is where transformers has put them, without asking the network."""
+    folder = start_folder(run)
+    return folder if folder.is_dir() else Path(snapshot_download(str(folder), local_files_only=True))
 
 
 def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float) -> RewardFunction:

@@ -1,9 +1,17 @@
 """tau from a warm start's own cosines, and which texts a run embeds."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
 from data.examples import Example
+from grpo import rewarding
+from grpo.config import Config, ModelConfig
+from grpo.context import Run
+from grpo.device import choose
+from grpo.interrupt import StopRequest
 from grpo.rewarding import calibrated, reference_texts
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
@@ -16,6 +24,15 @@ def test_calibration_by_hand(rule: str, tau: float) -> None:
 
 def test_a_perfect_warm_start_still_leaves_room_for_reward() -> None:
     assert calibrated(torch.ones(5, dtype=torch.float64), "mean") == 0.99
+
+
+def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub name is no folder; the held-out encoder reads what transformers has already downloaded."""
+    asked = []
+    monkeypatch.setattr(rewarding, "snapshot_download", lambda name, local_files_only: asked.append((name, local_files_only)) or str(tmp_path))
+    config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
+    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
+    assert rewarding.model_files(run) == tmp_path and asked == [("owner/name", True)]
 
 
 def test_every_reference_text_once_in_order() -> None:
