@@ -29,7 +29,7 @@ def test_a_perfect_warm_start_still_leaves_room_for_reward() -> None:
 def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub name is no folder; the held-out encoder reads what transformers has already downloaded."""
     asked = []
-    monkeypatch.setattr(rewarding, "snapshot_download", lambda name, local_files_only: asked.append((name, local_files_only)) or str(tmp_path))
+    monkeypatch.setattr(rewarding, "snapshot_download", lambda name, **how: asked.append((name, how["local_files_only"])) or str(tmp_path))
     config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
     run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
     assert rewarding.model_files(run) == tmp_path and asked == [("owner/name", True)]
