@@ -2,7 +2,8 @@
 
 Every attack of `reward.attacks` writes something instead of the reference text of each held-out example (test, then dev). The margin
 is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as much as the reference text, below 0 = the reward is
-broken. It is given for the cosine alone, the paper's sum, each guard added to it, and all of them. No model is needed.
+broken. It is given for the cosine alone, the paper's sum, the cosine behind each guard and behind all of them, and for the reward of the
+configuration where that is another one. No model is needed.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from eval.report_markdown import table_markdown
 from grpo import device
 from grpo.config import Config, load_config
 from reward.attacks import ATTACKS, Item, attacked
-from reward.combine import RewardConfig, combine, make_reward
+from reward.combine import Reward, RewardConfig, combine, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
@@ -35,7 +36,8 @@ from reward.units import units
 
 GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
 PAPER, MEANING = {"cosine": 1.5, "script": 1.0}, {"cosine": 1.0}
-COLUMNS: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
+Columns = Mapping[str, tuple[Mapping[str, float], tuple[str, ...]]]  # name -> weights and gates
+COLUMNS: Columns = {
     "cosine alone": ({"cosine_raw": 1.0}, ()),
     "paper's sum": (PAPER, ()),
     **{f"cosine x {guard}": (MEANING, (guard,)) for guard in GUARDS},
@@ -112,17 +114,23 @@ def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: 
     return combine(terms, weights, gates)([""] * count, [""] * count, [[""]] * count, 1)[0].flatten()
 
 
-def measure(name: str, written: Sequence[tuple[int, str]], items: Sequence[Item], reward: object) -> dict[str, Tensor]:
+def measure(written: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
     """Every term of one way of writing: name -> (n,)."""
     chosen = [items[place] for place, _ in written]
-    _, terms = reward([item.source for item in chosen], [text for _, text in written], [item.references for item in chosen], 1)  # type: ignore[operator]
+    _, terms = reward([item.source for item in chosen], [text for _, text in written], [item.references for item in chosen], 1)
     return {key: value.flatten() for key, value in terms.items()}
 
 
-def row_of(name: str, places: Sequence[int], terms: Mapping[str, Tensor], best: Mapping[str, Tensor]) -> Row:
+def columns_of(config: RewardConfig) -> Columns:
+    """The rewards that are compared: the fixed ones, and the configuration's own where it is none of them."""
+    own = (config.weights, config.gates)
+    return COLUMNS if own in COLUMNS.values() else {**COLUMNS, "configuration": own}
+
+
+def row_of(name: str, places: Sequence[int], terms: Mapping[str, Tensor], best: Mapping[str, Tensor], columns: Columns) -> Row:
     """Margins of one way of writing; `best`: column -> R of every item's reference text."""
     margins: dict[str, Tensor] = {}
-    for column, (weights, gates) in COLUMNS.items():
+    for column, (weights, gates) in columns.items():
         margins[column] = 1 - rewarded(terms, weights, gates).double() / best[column][list(places)].double()
     return Row(
         name,
@@ -143,20 +151,25 @@ def attack_rows(examples: Sequence[Example], config: RewardConfig, language: str
         "vectors": lambda: vectors, "bank": lambda: bank, "target_script": lambda: script, "target_language": lambda: language,
         "threshold": lambda: config.threshold, "min_share": lambda: config.min_share,
     }  # fmt: skip
-    settings = {name: value for name, value in config.settings.items() if name in TERMS}
-    reward = make_reward(RewardConfig(weights={}, gates=(), shown=TERMS, settings=settings), resources)
+    columns, shown = columns_of(config), tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
+    settings = {name: value for name, value in config.settings.items() if name in shown}
+    reward = make_reward(RewardConfig(weights={}, gates=(), shown=shown, settings=settings), resources)
     items = items_of(examples, vectors, script, seed)
     written = {name: pairs for name, pairs in ways(examples, items, vectors, seed).items() if pairs}
-    terms = {name: measure(name, pairs, items, reward) for name, pairs in written.items()}
-    best = {column: rewarded(terms["the reference text"], weights, gates) for column, (weights, gates) in COLUMNS.items()}
-    return [row_of(name, [place for place, _ in written[name]], terms[name], best) for name in written]
+    terms = {name: measure(pairs, items, reward) for name, pairs in written.items()}
+    best = {column: rewarded(terms["the reference text"], weights, gates) for column, (weights, gates) in columns.items()}
+    for column, paid in best.items():
+        if not (paid > 0).all():
+            raise InputError(f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured")
+    return [row_of(name, [place for place, _ in written[name]], terms[name], best, columns) for name in written]
 
 
 def tables(rows: Sequence[Row], what: str) -> list[Table]:
     """Mean margins, and where an attack is not below the reference text of its item."""
-    header = ("Written instead", "n", "cosine", *COLUMNS)
-    margins = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.margin[c]:+.3f}" for c in COLUMNS)) for row in rows]
-    least = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.least[c]:+.3f} ({row.not_below[c]})" for c in COLUMNS)) for row in rows]
+    columns = rows[0].margin
+    header = ("Written instead", "n", "cosine", *columns)
+    margins = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.margin[c]:+.3f}" for c in columns)) for row in rows]
+    least = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.least[c]:+.3f} ({row.not_below[c]})" for c in columns)) for row in rows]
     return [
         Table(f"{what}: mean margin 1 - R / R(reference text)", header, tuple(margins)),
         Table(f"{what}: least margin (items whose margin is not above 0)", header, tuple(least)),

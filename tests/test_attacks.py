@@ -6,6 +6,7 @@ import re
 import pytest
 from plain_vectors import PlainVectors, counts
 
+from data.errors import InputError
 from data.examples import Example
 from eval.attacks import COLUMNS, attack_rows, hub_text, tables, unrelated_text
 from eval.blocks import plain_text
@@ -124,6 +125,19 @@ def test_rows_of_the_table() -> None:
     assert rows["repeated 3x"].margin["cosine alone"] == pytest.approx(0.0, abs=1e-6)
     margin = rows["repeated 3x"].margin
     assert margin["all guards"] > margin["cosine x unrepeated"] > 0.6 > margin["cosine x script"]
+
+
+def test_a_configuration_of_ones_own_gets_a_column() -> None:
+    config = RewardConfig(weights={"bleu": 1.0}, gates=("script",), threshold=0.3)
+    rows = attack_rows(examples(), config, "zh", PlainVectors(counts), seed=0)
+    assert set(rows[0].margin) == {*COLUMNS, "configuration"} and tables(rows, "made up")[0].header[-1] == "configuration"
+    shuffled = next(row for row in rows if row.name == "shuffled")
+    assert shuffled.margin["configuration"] > shuffled.margin["all guards"]
+
+
+def test_a_reward_that_pays_the_reference_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="reward of column 'configuration' pays nothing for a reference text itself"):
+        attack_rows(examples(), RewardConfig(weights={"cosine": 0.0, "chrf": 0.0}, threshold=0.3), "zh", PlainVectors(counts), seed=0)
 
 
 def test_tables_name_every_row_and_column() -> None:
