@@ -34,7 +34,7 @@ OFFSETS = [position - left for size, left in WINDOWS for position in range(size)
 SIZES = [size for size, _ in WINDOWS]
 HEAD_ROWS = 128  # texts of one matrix product
 CHUNK_PIECES = 8192  # pieces between two fillings-up of a block
-SLICE_PIECES = 512  # pieces worked on at once: what fits the processor's cache, and the bound on memory
+SLICE_PIECES = 2048  # pieces worked on at once: enough to share among threads, and the bound on memory
 ARITHMETIC = f"use 2, sparse second convolution, blocks of {BLOCK_ROWS} pieces and {HEAD_ROWS} texts"
 
 
