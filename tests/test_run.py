@@ -109,9 +109,9 @@ def test_a_reward_changed_on_the_way_is_refused(
 ) -> None:
     """Obituary: a weight taken out of the table was not noticed, for only what the new configuration has was compared."""
     run = tmp_path / "run"
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "grpo", "reward.weights={chrf=1.0}")) == 2
-    assert "reward.weights.cosine = 1.0, not None" in capsys.readouterr().err
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft", "reward.weights={cosine=1.5,script=1.0}")) == 0
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "grpo", "reward.weights={cosine=1.5}")) == 2
+    assert "reward.weights.script = 1.0, not None" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
