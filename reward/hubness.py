@@ -25,7 +25,6 @@ from reward.rows import check_rows, check_setting
 BLOCK_ROWS = 65536  # rows copied into the index at once
 SEARCHED = 32  # nearest neighbours looked at
 CROWD = 10  # of them, unrelated ones in the mean of `margin` (k of CSLS)
-SAME = 1 - 1e-6  # a cosine above is the text itself
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,6 @@ class Bank:
     index: faiss.IndexFlatIP
     rows: Tensor
     texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Hubs:
-    """`share`: the part of all queries that have the top hub among their neighbours; `skewness` of how often a text is one.
-
-    `texts`: the most frequent ones with the number of queries that they are a neighbour of.
-    """
-
-    share: float
-    skewness: float
-    texts: tuple[tuple[str, int], ...]
 
 
 def build_bank(vectors: Vectors, texts: Sequence[str]) -> Bank:
@@ -152,27 +139,3 @@ def csls_margin(own: Tensor, around_point: Tensor, around_own: Tensor) -> Tensor
     room = 1 - around_own.double()
     values = (own.double() - (around_point + around_own) / 2) / room.clamp_min(1e-6)
     return values.where(room > 0, 0.0).clamp(0, 1).float()
-
-
-def hub_texts(bank: Bank, points: Tensor, *, neighbours: int = CROWD, top: int = 5) -> Hubs:
-    """Which bank texts are among the nearest `neighbours` of unusually many of Q points (Q, D); a point's own text does not count.
-
-    Give `vectors.matrix[bank.rows]` for the bank itself, or the vectors of a step's completions.
-    """
-    near, found = map(torch.from_numpy, bank.index.search(points.numpy(), min(neighbours + 1, bank.index.ntotal)))
-    other = near < SAME
-    counts = found[other & (other.cumsum(dim=1) <= neighbours)].bincount(minlength=len(bank.texts))
-    order = counts.argsort(descending=True, stable=True)[:top].tolist()
-    texts = tuple((bank.texts[row], int(counts[row])) for row in order if counts[row])
-    return Hubs(int(counts.max()) / max(1, len(points)), skewness(counts.double()), texts)
-
-
-def skewness(values: Tensor) -> float:
-    """Third standardised moment, 0 where nothing varies: (n,) -> number.
-
-    >>> round(skewness(torch.tensor([0.0, 0.0, 0.0, 4.0])), 4), skewness(torch.ones(3))
-    (1.1547, 0.0)
-    """
-    centred = values.double() - values.double().mean()
-    variance = centred.square().mean()
-    return float(centred.pow(3).mean() / variance.pow(1.5)) if variance > 0 else 0.0

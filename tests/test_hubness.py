@@ -9,7 +9,7 @@ from torch import Tensor
 
 import reward.hubness as module
 from data.errors import InputError
-from reward.hubness import Bank, build_bank, crowding, csls_margin, hub_texts, located, margin, rank, skewness
+from reward.hubness import Bank, build_bank, crowding, csls_margin, located, margin, rank
 
 
 def points(count: int, seed: int, dim: int = 16) -> Tensor:
@@ -158,21 +158,3 @@ def test_crowding_counts_what_is_there() -> None:
 
 def test_margin_is_0_where_the_crowd_is_at_the_own_text() -> None:
     assert csls_margin(torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([1.0])).tolist() == [0.0]
-
-
-def test_hub_is_found_and_counted() -> None:
-    """Seven texts on different axes, an eighth between them all: it is the nearest neighbour of each."""
-    axes = dict(zip([f"a{n}" for n in range(7)], torch.eye(16)[:7], strict=True))
-    table = axes | {"hub": torch.nn.functional.normalize(torch.ones(16), dim=0)}
-    vectors = PlainVectors(lambda texts: torch.stack([table[text] for text in texts]))
-    bank = build_bank(vectors, list(table))
-    hubs = hub_texts(bank, vectors.matrix[bank.rows], neighbours=1, top=2)
-    assert hubs.texts[0] == ("hub", 7) and hubs.share == 7 / 8 and hubs.skewness > 1.5
-    assert sum(count for _, count in hubs.texts) == 8
-    completions = torch.stack([table["a0"], table["a0"], table["a1"]])
-    assert hub_texts(bank, completions, neighbours=1).texts == (("hub", 3),)
-
-
-def test_skewness_by_hand() -> None:
-    """Mean 2, deviations -1, -1, 2: third moment (-1 - 1 + 8) / 3 = 2, variance 2."""
-    assert skewness(torch.tensor([1.0, 1.0, 4.0])) == pytest.approx(2 / 2**1.5)
