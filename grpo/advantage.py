@@ -1,30 +1,55 @@
-"""Group statistics -> advantages. Pure; fp64 inside, because the fp32 mean of equal rewards is not exactly their value.
+"""Rewards of groups -> advantages. Pure; fp64 inside, because the fp32 mean of equal rewards is not exactly their value.
 
-GRPO: DeepSeekMath (arXiv 2402.03300) section 4.1.2. Without the division: Dr. GRPO (arXiv 2503.20783).
+A reward that is missing (NaN) takes no part in any statistic, and its completion gets the advantage 0.
 """
 
 from torch import Tensor
 
+BASELINES = ("mean", "leave_one_out")
+SCALES = ("std", "batch_std", "none")
 
-def group_advantages(rewards: Tensor, std_floor: float, scale: str = "std") -> Tensor:
-    """Centre, and scale by the sample standard deviation, inside each group: (P, G) -> (P, G) fp32.
 
-    A = (r - mean(r)) / max(std(r), std_floor); `scale="none"` leaves the division out. Equal rewards give exactly 0.
+def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", scale: str = "std") -> Tensor:
+    """A = (r - baseline) / max(scale, std_floor) for each completion of each group: (P, G) -> (P, G) fp64. Equal rewards give exactly 0.
+
+    baseline  mean           of the group (DeepSeekMath, arXiv 2402.03300 section 4.1.2)
+              leave_one_out  mean of the others, = n/(n-1) (r - mean) (RLOO, arXiv 2402.14740): unbiased policy gradient
+    scale     std            Bessel's, of the group (GRPO): every prompt weighs the same, hard and easy ones more than by their reward
+              batch_std      of all rewards of the step (arXiv 2508.08221)
+              none           (Dr. GRPO, arXiv 2503.20783): with `mean`, (n-1)/n of the unbiased policy gradient
+
+    Several rewards each standardised inside the group before their sum (GDPO, arXiv 2601.05242) are `reward.normalise = true`.
 
     >>> group_advantages(torch.tensor([[0.0, 1.0], [0.7, 0.7]]), std_floor=1e-4)
     tensor([[-0.7071,  0.7071],
-            [ 0.0000,  0.0000]])
+            [ 0.0000,  0.0000]], dtype=torch.float64)
     """
+    for name, value, known in (("baseline", baseline, BASELINES), ("scale", scale, SCALES)):
+        if value not in known:
+            raise ValueError(f"advantage.{name}: unknown value {value!r}; known values: {', '.join(known)}")
+    centred, count = _centred(rewards)
+    if scale == "std":
+        centred = centred / _std(centred, count).clamp_min(std_floor)
+    elif scale == "batch_std":
+        whole, total = _centred(rewards.reshape(1, -1))
+        centred = centred / _std(whole, total).clamp_min(std_floor)
+    return centred * (count / (count - 1).clamp_min(1)) if baseline == "leave_one_out" else centred
+
+
+def group_spread(rewards: Tensor) -> Tensor:
+    """(P, G) -> (P,) standard deviation (over n) of each group's rewards; a group that spreads no more than the floor teaches nothing."""
+    centred, count = _centred(rewards)
+    return (centred.square().sum(dim=1) / count[:, 0].clamp_min(1)).sqrt()
+
+
+def _centred(rewards: Tensor) -> tuple[Tensor, Tensor]:
+    """Rewards minus the mean of those present in the row, 0 where missing, and (P, 1) how many are present."""
     grouped = rewards.double()
-    centred = grouped - grouped.mean(dim=1, keepdim=True)
-    if scale == "none":
-        return centred.float()
-    if scale != "std":
-        raise ValueError(f"advantage.scale: unknown value {scale!r}; known values: std, none")
-    std = grouped.std(dim=1, keepdim=True, correction=min(1, rewards.shape[1] - 1))
-    return (centred / std.clamp_min(std_floor)).float()
+    missing = grouped.isnan()
+    count = (~missing).sum(dim=1, keepdim=True).double()
+    mean = grouped.masked_fill(missing, 0.0).sum(dim=1, keepdim=True) / count.clamp_min(1)
+    return (grouped - mean).masked_fill(missing, 0.0), count
 
 
-def constant_groups(rewards: Tensor, std_floor: float) -> Tensor:
-    """(P, G) -> (P,) True where a group's rewards differ by no more than the floor: it teaches nothing."""
-    return rewards.double().std(dim=1, correction=0) <= std_floor
+def _std(centred: Tensor, count: Tensor) -> Tensor:
+    return (centred.square().sum(dim=1, keepdim=True) / (count - 1).clamp_min(1)).sqrt()

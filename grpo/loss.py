@@ -1,74 +1,105 @@
-"""The clipped policy-gradient loss and its KL term: pure functions on (N, T) log-probabilities.
+"""The policy-gradient loss of GRPO and its relatives: pure functions on (N, T) log-probabilities.
 
-Every average here is a sum over `token_weights`, which are made once for a whole optimiser update and add up to 1
-over it. So the gradient does not depend on how the update is cut into micro-batches.
+A method is a row of OBJECTIVES: which surrogate, which ratio, which average. Every average is a sum over `token_weights`,
+which are made once for a whole optimiser update and add up to 1 over it, so the gradient does not depend on how the update
+is cut into micro-batches or spread over processes.
 
 Masks are applied to log-ratios before the exponential: an infinity under a mask times zero is NaN.
 """
 
-import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-MAX_LOG_RATIO = 20.0  # exp(20) = 4.9e8: far outside any clip range, far inside fp32
+from grpo.kl import MAX_LOG_RATIO, kl_k3, kl_term
+
+SAPO_TEMPERATURES = (1.0, 1.05)  # for advantages above 0, and the others (arXiv 2511.20347)
+
+
+class Bounds(NamedTuple):
+    """The ratio counts in [1 - low, 1 + high]; `dual` > 0 also bounds it from above where the advantage is negative."""
+
+    low: float
+    high: float
+    dual: float = 0.0
 
 
 def token_weights(mask: Tensor, aggregation: str) -> Tensor:
-    """(N, T) mask of a whole update -> (N, T) fp32 weights.
+    """(N, T) mask of a whole update -> (N, T) fp64 weights.
 
     sequence  1 / (N |y_i|): mean over completions of their token means (GRPO, arXiv 2402.03300 eq. 3)
     token     1 / sum_i |y_i|: every token counts the same (DAPO, arXiv 2503.14476 eq. 8)
     constant  1 / (N T): no length normalisation (Dr. GRPO, arXiv 2503.20783)
     """
-    lengths = mask.sum(dim=1, keepdim=True).clamp_min(1)
+    lengths = mask.sum(dim=1, keepdim=True).double().clamp_min(1)
     rows, width = mask.shape
-    scale = {
+    scales = {
         "sequence": lambda: 1.0 / (lengths * rows),
-        "token": lambda: torch.full_like(lengths, 1, dtype=torch.float32) / mask.sum().clamp_min(1),
-        "constant": lambda: torch.full_like(lengths, 1, dtype=torch.float32) / (rows * width),
+        "token": lambda: torch.ones_like(lengths) / mask.sum().clamp_min(1),
+        "constant": lambda: torch.ones_like(lengths) / (rows * width),
     }
-    if aggregation not in scale:
-        raise ValueError(f"loss.aggregation: unknown value {aggregation!r}; known values: {', '.join(scale)}")
-    return mask * scale[aggregation]().float()
+    if aggregation not in scales:
+        raise ValueError(f"aggregation: unknown value {aggregation!r}; known values: {', '.join(scales)}")
+    return mask * scales[aggregation]()
 
 
-def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float) -> tuple[Tensor, Tensor]:
-    """PPO's pessimistic objective per token (arXiv 1707.06347 eq. 7), to be maximised.
+def clipped(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """PPO's pessimistic min(r A, clip(r) A) (arXiv 1707.06347 eq. 7); for A < 0 not below `dual` A (dual clip, arXiv 1912.09729 eq. 5).
 
-    log_ratio (N, T) = policy_logps - old_logps, advantages (N,) -> objective (N, T), clipped (N, T) bool where the
-    clip removed the gradient.
+    Estimates the policy gradient, without the tokens whose ratio has left the range in the direction that A asks for.
     """
-    ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
-    weight = advantages[:, None]
-    unclipped, clipped = ratio * weight, ratio.clamp(1 - clip_low, 1 + clip_high) * weight
-    return torch.minimum(unclipped, clipped), clipped < unclipped
+    plain, inside = ratio * advantages, ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantages
+    objective = torch.minimum(plain, inside)
+    stopped = inside < plain
+    if bounds.dual:
+        floor = torch.where(advantages < 0, bounds.dual * advantages, -torch.inf)
+        stopped = stopped | (floor > objective)
+        objective = torch.maximum(objective, floor)
+    return objective, stopped
 
 
-def kl_k1(log_ratio: Tensor) -> Tensor:
-    """log(pi/pi_ref): unbiased value, but its gradient in a loss has expectation 0. log_ratio = policy - reference."""
-    return log_ratio
+def cispo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """sg(min(r, 1 + high)) A log pi (MiniMax-M1, arXiv 2506.13585 eq. 4); `low` is not used.
 
-
-def kl_k2(log_ratio: Tensor) -> Tensor:
-    """(log pi/pi_ref)^2 / 2: biased value; gradient of the reverse KL(pi || pi_ref)."""
-    return log_ratio.square() / 2
-
-
-def kl_k3(log_ratio: Tensor) -> Tensor:
-    """pi_ref/pi - 1 - log(pi_ref/pi), GRPO's choice: unbiased value >= 0; gradient of the forward KL(pi_ref || pi).
-
-    http://joschu.net/blog/kl-approx.html; expm1 keeps it non-negative near 0, and beyond MAX_LOG_RATIO the
-    exponential continues as a straight line, so that neither value nor gradient overflows or vanishes.
+    REINFORCE with a truncated importance weight: every token keeps a gradient, its size is bounded instead.
     """
-    back = -log_ratio
-    steepest = math.exp(MAX_LOG_RATIO)
-    line = steepest * (back - MAX_LOG_RATIO) + steepest - 1
-    return torch.where(back > MAX_LOG_RATIO, line, torch.expm1(back.clamp(max=MAX_LOG_RATIO))) - back
+    return ratio.clamp(max=1 + bounds.high).detach() * advantages * logps, ratio > 1 + bounds.high
 
 
-KL_ESTIMATORS: dict[str, Callable[[Tensor], Tensor]] = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
+def sapo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """4/t sigmoid(t (r - 1)) A with t by the sign of A (arXiv 2511.20347 eq. 5): a soft gate instead of a clip; `bounds` are not used.
+
+    At r = 1 its gradient is the policy gradient; away from it the gradient fades and never stops.
+    """
+    positive, negative = SAPO_TEMPERATURES
+    temperature = torch.where(advantages > 0, positive, negative)
+    return torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages, torch.zeros_like(ratio, dtype=torch.bool)
+
+
+class Objective(NamedTuple):
+    """`surrogate` (logps, ratio, advantages (N, 1), bounds) -> objective and where it has no gradient, both (N, T)."""
+
+    surrogate: Callable[[Tensor, Tensor, Tensor, Bounds], tuple[Tensor, Tensor]]
+    aggregation: str
+    ratio_of: str = "token"
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "grpo": Objective(clipped, "sequence"),  # arXiv 2402.03300
+    "bnpo": Objective(clipped, "token"),  # token mean over a batch, which here is always the whole update: the same as dapo
+    "dapo": Objective(clipped, "token"),  # arXiv 2503.14476; its clip-higher is clip_high = 0.28
+    "dr_grpo": Objective(clipped, "constant"),  # arXiv 2503.20783; with advantage.scale = "none"
+    "gspo": Objective(clipped, "sequence", ratio_of="sequence"),  # arXiv 2507.18071; clip_low = 3e-4, clip_high = 4e-4
+    "cispo": Objective(cispo, "token"),  # arXiv 2506.13585; clip_high = 4 bounds the weight by 5
+    "sapo": Objective(sapo, "sequence"),  # arXiv 2511.20347
+}
+
+
+def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """(N, T), 0 outside the mask -> its mean over a completion's tokens, at each of them: log of GSPO's length-normalised ratio (eq. 7)."""
+    return (log_ratio.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp_min(1)).expand_as(log_ratio)
 
 
 def grpo_loss(
@@ -79,29 +110,33 @@ def grpo_loss(
     mask: Tensor,
     weights: Tensor,
     *,
-    clip_low: float,
-    clip_high: float,
+    objective: str = "grpo",
+    bounds: Bounds,
     kl_coef: float,
     kl_estimator: str = "k3",
 ) -> tuple[Tensor, dict[str, tuple[float, float]]]:
-    """Loss of one micro-batch: -sum w (surrogate - kl_coef * KL), and (sum, count) statistics for the log.
+    """Loss of one micro-batch of whole completions: -sum w (surrogate - kl_coef * KL), and (sum, count) statistics for the log.
 
     policy_logps (N, T) with gradient; old_logps (N, T), or None when the policy itself made the rollout and has not
     moved since (old = detach(policy), ratio exactly 1); ref_logps (N, T); advantages (N,); mask, weights (N, T).
     """
+    method = OBJECTIVES[objective]
     behaviour = policy_logps.detach() if old_logps is None else old_logps
+    logps = torch.where(mask, policy_logps, 0.0)
     log_ratio = torch.where(mask, policy_logps - behaviour, 0.0)
-    surrogate, clipped = clipped_surrogate(log_ratio, advantages, clip_low, clip_high)
     ref_log_ratio = torch.where(mask, policy_logps - ref_logps, 0.0)
+    ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
+    used = ratio if method.ratio_of == "token" else sequence_log_ratio(log_ratio, mask).clamp(max=MAX_LOG_RATIO).exp()
+    surrogate, stopped = method.surrogate(logps, used, advantages[:, None], bounds)
     loss = -(weights * surrogate).sum()
     if kl_coef:
-        loss = loss + kl_coef * (weights * KL_ESTIMATORS[kl_estimator](ref_log_ratio)).sum()
+        loss = loss + kl_coef * (weights * kl_term(ref_log_ratio, ratio, kl_estimator)).sum()
     count = float(mask.sum())
     with torch.no_grad():
-        kl = kl_k3(ref_log_ratio.detach())
         stats = {
-            "kl_mean": (float(kl.sum()), count),
-            "clip_share": (float((clipped & mask).sum()), count),
-            "ratio_mean": (float((log_ratio.detach().exp() * mask).sum()), count),
+            "kl_mean": (float(kl_k3(ref_log_ratio.detach()).sum()), count),
+            "kl_k1_mean": (float(ref_log_ratio.detach().sum()), count),
+            "clip_share": (float((stopped & mask).sum()), count),
+            "ratio_mean": (float((ratio.detach() * mask).sum()), count),
         }
     return loss, stats
