@@ -19,6 +19,11 @@ class Compute:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def max_gap(self) -> float:
+        """Nats by which two orders of the same arithmetic may differ in a log-probability; more is a defect."""
+        return 1e-3 if self.dtype == torch.float32 else 1.0
+
     def autocast(self) -> contextlib.AbstractContextManager:
         """bf16 compute over fp32 masters on an accelerator; nothing on a CPU."""
         if self.dtype == torch.float32:
@@ -35,6 +40,7 @@ def choose(device: str = "auto") -> Compute:
         raise InputError("device='cuda': torch sees no such device here; write device='cpu' or 'auto'")
     if device == "cpu" or not available:
         return Compute(torch.device("cpu"), torch.float32)
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's number of this process on this machine
     return Compute(torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
 
 

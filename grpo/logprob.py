@@ -1,7 +1,7 @@
 """Log-probabilities of completion tokens: the only division by temperature on the training side.
 
 Logits exist for one chunk of tokens at a time, in the forward and again in the backward pass, so memory never holds
-(tokens x vocabulary). log-softmax in fp32. The idea of recomputing the head is that of cut cross-entropy
+(tokens x vocabulary). log-softmax in fp32, in fp64 for a model in fp64. The idea of recomputing the head is that of cut cross-entropy
 (arXiv 2411.09009) and Liger Kernel (arXiv 2410.10989).
 """
 
@@ -20,7 +20,7 @@ CHUNK = 256  # tokens; 256 x 48,578 fp32 logits are 50 MB
 
 @dataclass(frozen=True)
 class CompletionLogps:
-    """(N, T) fp32 each, 0 beyond a completion's length; `entropy` (nats, at the same temperature) has no gradient."""
+    """(N, T) each, fp32 or better, 0 beyond a completion's length; `entropy` (nats, at the same temperature) has no gradient."""
 
     logps: Tensor
     entropy: Tensor
@@ -31,11 +31,12 @@ class _HeadLogps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        logps, entropy, normaliser = (torch.empty(len(targets), device=hidden.device) for _ in range(3))
+        precise = _at_least_fp32(hidden.dtype)
+        logps, entropy, normaliser = (torch.empty(len(targets), device=hidden.device, dtype=precise) for _ in range(3))
         matrix = weight.to(hidden.dtype)
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            logits = (hidden[part] @ matrix.T).float().div_(temperature)
+            logits = (hidden[part] @ matrix.T).to(precise).div_(temperature)
             normaliser[part] = logits.logsumexp(dim=-1)
             logps[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
             probabilities = torch.softmax(logits, dim=-1)
@@ -52,7 +53,7 @@ class _HeadLogps(torch.autograd.Function):
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
-            logits = (hidden[part] @ matrix.T).float().div_(ctx.temperature)
+            logits = (hidden[part] @ matrix.T).to(normaliser.dtype).div_(ctx.temperature)
             scale = grad_logps[part, None] / ctx.temperature
             grad_logits = logits.sub_(normaliser[part, None]).exp_().mul_(-scale)
             grad_logits.scatter_add_(1, targets[part, None], scale.to(grad_logits.dtype))
@@ -65,16 +66,28 @@ class _HeadLogps(torch.autograd.Function):
         return grad_hidden, grad_weight, None, None
 
 
+def product_dtype(tensor: Tensor) -> torch.dtype:
+    """The format in which a product with `tensor` runs here; said once, because the backward pass runs outside of autocast."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
 def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float = 1.0) -> CompletionLogps:
     """log pi(token | prompt, tokens before) at `temperature` for every completion token of `packed`."""
     weight = output_weight(model)
     if weight is not None:
-        values, entropies = _HeadLogps.apply(packed_hidden(model, packed), weight, packed.targets, temperature)
+        hidden = packed_hidden(model, packed)
+        values, entropies = _HeadLogps.apply(hidden.to(product_dtype(hidden)), weight, packed.targets, temperature)
     else:
-        log_softmax = (packed_logits(model, packed).float() / temperature).log_softmax(dim=-1)
+        logits = packed_logits(model, packed)
+        log_softmax = (logits.to(_at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)
         values = log_softmax.gather(1, packed.targets[:, None])[:, 0]
         entropies = -(log_softmax.detach().exp() * log_softmax.detach()).sum(dim=-1)
-    empty = torch.zeros(packed.shape[0] * packed.shape[1], device=values.device)
+    empty = torch.zeros(packed.shape[0] * packed.shape[1], device=values.device, dtype=values.dtype)
     logps = empty.index_put((packed.slots,), values)
     entropy = empty.index_put((packed.slots,), entropies.detach())
     return CompletionLogps(logps.view(packed.shape), entropy.view(packed.shape))

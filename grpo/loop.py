@@ -1,7 +1,9 @@
-"""The GRPO loop (arXiv 2402.03300; rewards of arXiv 2605.14366). It knows the order of things and nothing of their insides."""
+"""The GRPO loop (arXiv 2402.03300; rewards of arXiv 2605.14366). It knows the order of things and nothing of their insides.
+
+P prompts a step, G completions each, N = P * G rows, T completion tokens.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -13,13 +15,15 @@ from data.template import decode_completion, encode_prompt, stop_ids
 from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.device import Compute
+from grpo.kl import next_kl_coef
 from grpo.logprob import completion_logps
-from grpo.loss import grpo_loss
+from grpo.loss import OBJECTIVES, Bounds, grpo_loss
 from grpo.metrics import RunLog
-from grpo.minibatch import iter_minibatches, score
-from grpo.observe import micro_batch_peaks, micro_batch_sums, rollout_metrics, rollout_samples
+from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
+from grpo.observe import added, largest, micro_batch_peaks, micro_batch_sums, refuse_gap, rollout_metrics, rollout_samples
 from grpo.optim import Optimizer
-from grpo.records import LoopState
+from grpo.parallel import ALONE, World
+from grpo.records import Experience, LoopState
 from grpo.sampler import Sampling, generate
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
@@ -33,48 +37,92 @@ class PromptSource(Protocol):
 def train_grpo(
     config: Config, policy: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     prompts: PromptSource, reward: RewardFunction, optimizer: Optimizer, log: RunLog, state: LoopState, compute: Compute,
-    *, after_step: Callable[[LoopState], bool],
+    *, between: Callable[[LoopState], bool], world: World = ALONE,
 ) -> LoopState:
-    """Run GRPO from `state.step` to `config.train.num_steps` and return the state to go on from.
+    """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
 
-    P prompts a step, G completions each, N = P * G rows, T completion tokens.
+    `between` is called after every update; it saves, evaluates, and ends the loop by True.
     """
-    train, loss, temperature = config.train, config.loss, config.rollout.temperature
-    sampling = Sampling(config.rollout.group_size, config.rollout.max_new_tokens, temperature, stop_ids(tokenizer))
-    scored = partial(score, temperature=temperature, max_tokens=train.max_tokens_per_pass, share_prefix=train.share_prefix)
-    updates = partial(iter_minibatches, passes=train.passes, prompts_per_update=train.prompts_per_update, aggregation=loss.aggregation)
-    objective = partial(grpo_loss, clip_low=loss.clip_low, clip_high=loss.clip_high, kl_coef=loss.kl_coef, kl_estimator=loss.kl_estimator)
+    train, advantage = config.train, config.advantage
+    kl_coef = config.loss.kl_coef if state.kl_coef is None else state.kl_coef
     for step in range(state.step, train.num_steps):
         batch = prompts.at(step)                                # P examples: a pure function of (seed, step)
-        prompt_ids = [encode_prompt(tokenizer, example) for example in batch]
+        if state.update == 0:
+            experience = collect(config, policy, reference, tokenizer, batch, reward, log, compute, world, step)
+        else:                                                   # resumed between two updates of this step
+            prompt_ids = [encode_prompt(tokenizer, example) for example in batch]
+            device = policy.device
+            experience = Experience.of({k: v.to(device) for k, v in state.tensors.items()}, prompt_ids, config.rollout.group_size)
+            log.go_on(state.partial)
 
-        with log.phase("rollout"), compute.autocast():          # prefill each prompt once, decode its G completions
-            rollout = generate(policy, prompt_ids, sampling, seed=(config.seed, step))
-        with log.phase("reward"):                               # rewards (P, G); terms: name -> (P, G), for the log
-            texts = [decode_completion(tokenizer, ids) for ids in rollout.completions()]
-            repeated = [example for example in batch for _ in range(sampling.group_size)]
-            rewards, terms = reward([e.source for e in repeated], texts, [e.references for e in repeated], sampling.group_size)
-        with log.phase("score"), compute.autocast():            # (N, T) each, no gradient
-            ref_logps = scored(reference, rollout)
-            old_logps = scored(policy, rollout) if config.reuses_rollout else None
-
-        with log.phase("update"):
-            advantages = group_advantages(rewards, config.advantage.std_floor, config.advantage.scale)  # (P, G)
-            for minibatch in updates(rollout, advantages, old_logps, ref_logps, seed=(config.seed, step)):
-                for micro in minibatch.split(train.max_tokens_per_pass, train.share_prefix):
-                    with compute.autocast():
-                        policy_logps = completion_logps(policy, micro.packed, temperature)
-                    value, stats = objective(
-                        policy_logps.logps, micro.old_logps, micro.ref_logps, micro.advantages, micro.mask, micro.weights
-                    )
-                    value.backward()
-                    log.add(stats | micro_batch_sums(policy_logps, micro))
-                    log.put_max(micro_batch_peaks(policy_logps, micro))
+        advantages = group_advantages(experience.rewards, advantage.std_floor, advantage.baseline, advantage.scale)  # (P, G)
+        minibatches = iter_minibatches(
+            experience, advantages, passes=train.passes, prompts_per_update=train.prompts_per_update,
+            aggregation=OBJECTIVES[config.loss.objective].aggregation, seed=(config.seed, step),
+        )
+        for number, minibatch in enumerate(minibatches, start=1):
+            if number <= state.update:
+                continue
+            with log.phase("update"):
+                accumulate(config, policy, minibatch, kl_coef, log, compute, world)
                 log.put(optimizer.step())                       # clip, step, schedule, zero
+            if number < config.updates_per_step:
+                state = LoopState(step, number, kl_coef, experience.tensors(), log.partial())
+                if between(state):
+                    return state
 
-        state = replace(state, step=step + 1)
-        log.put(rollout_metrics(rollout, rewards, terms, config.advantage.std_floor))
-        log.write(step, samples=rollout_samples(batch, texts, rewards, terms))
-        if after_step(state):                                   # save, evaluate, or asked to stop
+        log.put(rollout_metrics(experience, advantage.std_floor) | {"kl_coef": kl_coef})
+        kl_coef = next_kl_coef(kl_coef, log.mean("kl_mean"), config.loss.kl_target)
+        state = LoopState(step + 1, kl_coef=kl_coef)
+        log.write(step, samples=rollout_samples(batch, experience, tokenizer))
+        if between(state):
             break
     return state
+
+
+def collect(
+    config: Config, policy: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    batch: Sequence[Example], reward: RewardFunction, log: RunLog, compute: Compute, world: World, step: int,
+) -> Experience:
+    """Sample a group for each prompt, reward it, and score it under the reference policy; no gradient. Each process does its share."""
+    rollout, train = config.rollout, config.train
+    mine, size = world.share(len(batch)), rollout.group_size
+    sampling = Sampling(size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer))
+    prompt_ids = [encode_prompt(tokenizer, example) for example in batch]
+
+    with log.phase("rollout"), compute.autocast():              # prefill each prompt once, decode its G completions
+        drawn = generate(policy, prompt_ids[mine], sampling, seed=(config.seed, step), first_row=mine.start * size)
+    with log.phase("reward"):                                   # rewards (P, G); terms: name -> (P, G), for the log
+        texts = [decode_completion(tokenizer, ids) for ids in drawn.completions()]
+        repeated = [example for example in batch[mine] for _ in range(size)]
+        asked = [e.source for e in repeated], texts, [e.references for e in repeated], size
+        rewards, terms = world.together(lambda: reward(*asked))
+    with log.phase("score"), compute.autocast():                # (N, T) each
+        windows = update_windows(len(drawn.prompt_ids), train.prompts_per_update // world.size, (config.seed, step))
+        scored = partial(
+            score, temperature=rollout.temperature, max_tokens=train.max_tokens_per_pass, share_prefix=train.share_prefix, windows=windows
+        )
+        ref_logps, old_logps = scored(reference, drawn), scored(policy, drawn) if config.reuses_rollout else None
+    return Experience(drawn, rewards, terms, ref_logps, old_logps).mapped(world.gather, prompt_ids)
+
+
+def accumulate(
+    config: Config, policy: PreTrainedModel, minibatch: Minibatch, kl_coef: float, log: RunLog, compute: Compute, world: World
+) -> None:
+    """Add the gradient of one update to the parameters, a micro-batch at a time, and over all processes."""
+    loss, train = config.loss, config.train
+    sums, peaks = [], []
+    for micro in minibatch.split(train.max_tokens_per_pass, train.share_prefix, world):
+        with compute.autocast():
+            policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+        value, stats = grpo_loss(
+            policy_logps.logps, micro.old_logps, micro.ref_logps, micro.advantages, micro.mask, micro.weights, objective=loss.objective,
+            bounds=Bounds(loss.clip_low, loss.clip_high, loss.dual_clip), kl_coef=kl_coef, kl_estimator=loss.kl_estimator,
+        )
+        value.backward()
+        sums.append(stats | micro_batch_sums(policy_logps, micro))
+        peaks.append(micro_batch_peaks(policy_logps, micro))
+    world.sum_gradients(policy.parameters())
+    log.add(world.total(added(sums)))
+    log.put_max(world.largest(largest(peaks)))
+    refuse_gap(log.value("ratio_gap_max"), config.rollout.max_gap or compute.max_gap)

@@ -6,18 +6,21 @@ so the file reads as if there had been no interruption.
 
 import json
 import math
+import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from data.cache import atomic_write_text
+from data.cache import atomic_write_text, naming
+from data.documents import parse_json, parse_object, read_bytes
+from data.errors import InputError
 
 PLAIN_EVERY = 10  # without a terminal: one line every so many steps
 
@@ -27,16 +30,28 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     kept, records = [], []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if record["stage"] != stage or record["step"] < step:
+    whole = read_bytes(path).split(b"\n")[:-1]  # what follows the last line's end was left unfinished
+    for number, line in enumerate(whole, 1):
+        record = parse_record(line, f"{path}:{number}")
+        if record["stage"] not in (stage, f"{stage}_dev") or record["step"] < step:
             kept.append(line)
             records += [record] if record["stage"] == stage else []
-    atomic_write_text(path, "".join(f"{line}\n" for line in kept))
+    atomic_write_text(path, "".join(f"{line.decode()}\n" for line in kept))
     return records
+
+
+def parse_record(line: bytes, place: str) -> dict[str, Any]:
+    """A line of the log. Raises InputError for what no run has written."""
+    record = parse_object(place, parse_json(line, place))
+    if not isinstance(record.get("stage"), str) or not isinstance(record.get("step"), int):
+        raise InputError(f"{place}: a row needs a text 'stage' and a whole number 'step'; remove this line")
+    return record
+
+
+def _append(file: TextIO, lines: Sequence[str]) -> None:
+    with naming(Path(file.name)):
+        file.write("".join(f"{line}\n" for line in lines))
+        file.flush()
 
 
 class RunLog:
@@ -45,8 +60,8 @@ class RunLog:
     `rows` are the records of all steps of the stage so far, those before a resume included.
     """
 
-    def __init__(self, run_dir: Path, stage: str, first_step: int, num_steps: int, shown: Mapping[str, str]):
-        """`shown`: metric name -> label in the progress bar."""
+    def __init__(self, run_dir: Path, stage: str, first_step: int, num_steps: int, shown: Mapping[str, str], *, quiet: bool = False):
+        """`shown`: metric name -> label in the progress bar. `quiet`: write, show nothing."""
         self.stage, self.shown, self.num_steps = stage, shown, num_steps
         run_dir.mkdir(parents=True, exist_ok=True)
         cut_back(run_dir / "rollouts.jsonl", stage, first_step)
@@ -54,7 +69,9 @@ class RunLog:
         self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._rollouts = open(run_dir / "rollouts.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
-        self._bar = tqdm(total=num_steps, initial=first_step, desc=stage, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self._plain = not quiet and not sys.stderr.isatty()
+        disable = quiet or self._plain
+        self._bar = tqdm(total=num_steps, initial=first_step, desc=stage, unit="step", disable=disable, dynamic_ncols=True)
         self._clear()
 
     def _clear(self) -> None:
@@ -85,6 +102,23 @@ class RunLog:
         for name, value in values.items():
             self._values[name] = max(value, self._values.get(name, -math.inf))
 
+    def mean(self, name: str) -> float:
+        """Mean of what has been added in this step."""
+        total, count = self._means[name]
+        return total / count if count else math.nan
+
+    def value(self, name: str) -> float:
+        return self._values[name]
+
+    def partial(self) -> dict[str, Any]:
+        """What has been gathered of the step so far, for a checkpoint in the middle of it."""
+        return {"means": dict(self._means), "values": dict(self._values)}
+
+    def go_on(self, partial: Mapping[str, Any]) -> None:
+        """Take up what `partial` gave."""
+        self._means.update({name: list(pair) for name, pair in partial["means"].items()})
+        self._values.update(partial["values"])
+
     def write(self, step: int, samples: list[dict[str, Any]] | None = None) -> None:
         """End a step: divide, write one line, move the bar."""
         seconds = time.perf_counter() - self._started
@@ -93,17 +127,15 @@ class RunLog:
             record["tokens_per_second"] = record["tokens"] / seconds
         line = {"stage": self.stage, "step": step, **record, "seconds": {**self._seconds, "step": seconds}}
         self.rows.append(line)
-        self._metrics.write(json.dumps(line) + "\n")
-        self._metrics.flush()
-        for sample in samples or []:
-            self._rollouts.write(json.dumps({"stage": self.stage, "step": step, **sample}, ensure_ascii=False) + "\n")
-        self._rollouts.flush()
+        _append(self._metrics, [json.dumps(line)])
+        rows = ({"stage": self.stage, "step": step, **sample} for sample in samples or [])
+        _append(self._rollouts, [json.dumps(row, ensure_ascii=False) for row in rows])
         for name, value in record.items():
             self._events.add_scalar(f"{self.stage}/{name}", value, step)
         summary = {label: f"{record[name]:.3g}" for name, label in self.shown.items() if name in record}
         self._bar.set_postfix(summary, refresh=False)
         self._bar.update()
-        if self._bar.disable and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
+        if self._plain and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
             left = (self.num_steps - step - 1) * seconds
             print(
                 f"  {self.stage} {step + 1}/{self.num_steps}  "
@@ -113,11 +145,23 @@ class RunLog:
             )
         self._clear()
 
+    def note(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """A line of its own beside the steps: what was measured after `step`."""
+        _append(self._metrics, [json.dumps({"stage": stage, "step": step, **values})])
+        for name, value in values.items():
+            self._events.add_scalar(f"{stage}/{name}", value, step)
+
+    def sync(self) -> None:
+        """Everything written so far is on disk."""
+        for file in (self._metrics, self._rollouts):
+            os.fsync(file.fileno())
+
     def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
         self._events.close()
-        self._metrics.close()
-        self._rollouts.close()
+        for file in (self._metrics, self._rollouts):
+            with naming(Path(file.name)):  # what could not be written before is tried again
+                file.close()

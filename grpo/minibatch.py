@@ -1,6 +1,6 @@
 """A rollout -> minibatches (one optimiser update each) -> micro-batches (one forward pass each), by whole groups."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from grpo.logprob import completion_logps
 from grpo.loss import token_weights
 from grpo.packing import Packed, by_budget, pack, row_tokens
-from grpo.records import Rollout
+from grpo.parallel import ALONE, World
+from grpo.records import Experience, Rollout
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,28 @@ def micro_batches(rollout: Rollout, prompts: Tensor, max_tokens: int, share_pref
         yield torch.tensor(rows, device=rollout.lengths.device), packed.to(rollout.lengths.device)
 
 
+def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, ...]) -> list[Tensor]:
+    """The prompts of each update, (K,) indices: `prompts_per_update` of them (0 = all, in their order) in an order made from `seed`.
+
+    One partition a step, by which the rollout is scored too: packed alike, a policy that has not moved has a KL of exactly 0 and
+    a ratio of exactly 1. A rounding error there would be all the gradient of a step without rewards, and Adam makes steps of it.
+    """
+    size = prompts_per_update or num_prompts
+    shuffled = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))).permutation(num_prompts)
+    order = torch.from_numpy(np.arange(num_prompts) if size >= num_prompts else shuffled)
+    return list(order.split(size))
+
+
 @torch.no_grad()
-def score(model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True) -> Tensor:
-    """(N, T) log-probabilities of a rollout under a model, without gradient."""
+def score(
+    model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
+    windows: Sequence[Tensor] | None = None,
+) -> Tensor:  # fmt: skip
+    """(N, T) log-probabilities of a rollout under a model, without gradient; `windows`: the prompts that are packed together."""
     logps = torch.zeros_like(rollout.sampling_logps)
-    everything = torch.arange(len(rollout.prompt_ids), device=logps.device)
-    for rows, packed in micro_batches(rollout, everything, max_tokens, share_prefix):
-        logps[rows] = completion_logps(model, packed, temperature).logps
+    for prompts in windows or [torch.arange(len(rollout.prompt_ids))]:
+        for rows, packed in micro_batches(rollout, prompts.to(logps.device), max_tokens, share_prefix):
+            logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
     return logps
 
 
@@ -58,51 +74,42 @@ def score(model: PreTrainedModel, rollout: Rollout, temperature: float, max_toke
 class Minibatch:
     """The groups of one optimiser update, with weights that add up to 1 over all of them."""
 
-    rollout: Rollout
+    experience: Experience
     prompts: Tensor
     advantages: Tensor
     weights: Tensor
-    ref_logps: Tensor
-    old_logps: Tensor | None
 
-    def split(self, max_tokens: int, share_prefix: bool = True) -> Iterator[MicroBatch]:
-        mask = self.rollout.completion_mask
-        for rows, packed in micro_batches(self.rollout, self.prompts, max_tokens, share_prefix):
-            old_logps = None if self.old_logps is None else self.old_logps[rows]
+    def split(self, max_tokens: int, share_prefix: bool = True, world: World = ALONE) -> Iterator[MicroBatch]:
+        """This process's share, cut into forward passes."""
+        rollout, old_logps = self.experience.rollout, self.experience.old_logps
+        mask, mine = rollout.completion_mask, self.prompts[world.share(len(self.prompts))]
+        for rows, packed in micro_batches(rollout, mine, max_tokens, share_prefix):
             yield MicroBatch(
                 packed,
                 mask[rows],
                 self.weights[rows],
                 self.advantages[rows],
-                self.rollout.sampling_logps[rows],
-                self.ref_logps[rows],
-                old_logps,
+                rollout.sampling_logps[rows],
+                self.experience.ref_logps[rows],
+                None if old_logps is None else old_logps[rows],
             )
 
 
 def iter_minibatches(
-    rollout: Rollout,
-    advantages: Tensor,
-    old_logps: Tensor | None,
-    ref_logps: Tensor,
-    *,
-    passes: int,
-    prompts_per_update: int,
-    aggregation: str,
-    seed: tuple[int, ...],
+    experience: Experience, advantages: Tensor, *, passes: int, prompts_per_update: int, aggregation: str, seed: tuple[int, ...]
 ) -> Iterator[Minibatch]:
-    """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all), in an order made from `seed`.
+    """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes them in another order.
 
     advantages (P, G) become one per row here and nowhere else.
     """
-    num_prompts = len(rollout.prompt_ids)
-    size = prompts_per_update or num_prompts
+    rollout = experience.rollout
     mask = rollout.completion_mask
+    windows = update_windows(len(rollout.prompt_ids), prompts_per_update, seed)
     for number in range(passes):
-        order = np.arange(num_prompts) if size >= num_prompts else np.random.default_rng((*seed, number)).permutation(num_prompts)
-        for start in range(0, num_prompts, size):
-            prompts = torch.from_numpy(order[start : start + size]).to(mask.device)
+        order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number))).permutation(len(windows))
+        for window in order.tolist():
+            prompts = windows[window].to(mask.device)
             rows = rollout.rows_of(prompts)
-            weights = torch.zeros_like(rollout.sampling_logps)
+            weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
             weights[rows] = token_weights(mask[rows], aggregation)
-            yield Minibatch(rollout, prompts, advantages.flatten().to(mask.device), weights, ref_logps, old_logps)
+            yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights)

@@ -1,15 +1,18 @@
 """What one GRPO step shows of itself: numbers for the log and a few completions. Formulas: docs/metrics.md."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
-from grpo.advantage import constant_groups
+from data.template import decode_completion
+from grpo.advantage import group_spread
 from grpo.logprob import CompletionLogps
 from grpo.minibatch import MicroBatch
-from grpo.records import Rollout
+from grpo.records import Experience, Rollout
 from reward.panel import agreement
 
 UNREWARDED = ("cosine_held_out", "chrf")
@@ -32,17 +35,42 @@ def _gap(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
     return ((before - micro.sampling_logps) * micro.mask).abs()
 
 
-def rollout_metrics(rollout: Rollout, rewards: Tensor, terms: Mapping[str, Tensor], std_floor: float) -> dict[str, float]:
+def added(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """(sum, count) pairs of several micro-batches -> of all."""
+    return {name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts)) for name in parts[0]}
+
+
+def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: max(part[name] for part in parts) for name in parts[0]}
+
+
+class SamplerGap(FloatingPointError):
+    """What was sampled is not what is trained."""
+
+
+def refuse_gap(gap: float, limit: float) -> None:
+    """Raise SamplerGap when sampler and trainer disagree on a token's log-probability by more than `limit` nats."""
+    if gap > limit:
+        raise SamplerGap(
+            f"the sampler's log-probabilities and the trainer's differ by up to {gap:.2g} nats (limit rollout.max_gap = {limit:g}), so the "
+            "policy gradient would be wrong and this update was not made; if the model is meant to be so noisy, raise rollout.max_gap "
+            "under a new run_dir"
+        )
+
+
+def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float]:
     """Averages over the N completions of a step, the share of groups that teach nothing, and agreement with what is not rewarded."""
+    rollout, rewards, terms = experience.rollout, experience.rewards.cpu(), {name: v.cpu() for name, v in experience.terms.items()}
     distinct = [len(set(group)) for group in _groups(rollout)]
     return {
-        "reward_mean": float(rewards.mean()),
-        "reward_std": float(rewards.double().std(dim=1, correction=0).mean()),
-        **{f"{name}_mean": float(values.mean()) for name, values in terms.items()},
+        "reward_mean": float(rewards.nanmean()),
+        "reward_std": float(group_spread(rewards).mean()),
+        "missing_reward_share": float(rewards.isnan().float().mean()),
+        **{f"{name}_mean": float(values.nanmean()) for name, values in terms.items()},
         **{f"agreement_{name}": agreement(rewards, terms[name]) for name in UNREWARDED if name in terms},
         "length_mean": float(rollout.lengths.float().mean()),
         "cut_share": 1.0 - float(rollout.finished.float().mean()),
-        "zero_std_share": float(constant_groups(rewards, std_floor).float().mean()),
+        "zero_std_share": float((group_spread(rewards) <= std_floor).float().mean()),
         "distinct_share": sum(distinct) / rollout.completion_ids.shape[0],
         "tokens": float(rollout.lengths.sum()),
     }
@@ -53,12 +81,12 @@ def _groups(rollout: Rollout) -> list[list[tuple[int, ...]]]:
     return [rows[start : start + rollout.group_size] for start in range(0, len(rows), rollout.group_size)]
 
 
-def rollout_samples(batch: Sequence[Example], texts: Sequence[str], rewards: Tensor, terms: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+def rollout_samples(batch: Sequence[Example], experience: Experience, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
     """The first prompt's group, best completion first, for rollouts.jsonl."""
     example = batch[0]
     group: list[dict[str, Any]] = []
-    for g in range(rewards.shape[1]):
-        numbers = {"reward": float(rewards[0, g]), **{name: float(values[0, g]) for name, values in terms.items()}}
-        group.append({"completion": texts[g], **{name: round(number, 4) for name, number in numbers.items()}})
-    group.sort(key=lambda row: -float(row["reward"]))
+    for g, ids in enumerate(experience.rollout.completions()[: experience.rollout.group_size]):
+        numbers = {"reward": float(experience.rewards[0, g]), **{name: float(values[0, g]) for name, values in experience.terms.items()}}
+        group.append({"completion": decode_completion(tokenizer, ids), **{name: round(number, 4) for name, number in numbers.items()}})
+    group.sort(key=lambda row: (math.isnan(row["reward"]), -row["reward"]))
     return [{"id": example.id, "source": example.source, "reference": example.reference, "group": group}]

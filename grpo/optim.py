@@ -32,7 +32,7 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 
 
 class Optimizer:
-    """AdamW over all parameters of a model; weight decay on matrices only. Holds the count of updates and of skips."""
+    """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and those skipped running."""
 
     def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int):
         self.config = config
@@ -45,7 +45,7 @@ class Optimizer:
         self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
         self.update = 0
         self.skipped = 0
-        self._skipped_in_a_row = 0
+        self.skipped_in_a_row = 0
 
     def step(self) -> dict[str, float]:
         """One update from the accumulated gradients -> {grad_norm, lr, skipped_updates}. A non-finite gradient is skipped and counted.
@@ -59,14 +59,14 @@ class Optimizer:
             for group in self.adamw.param_groups:
                 group["lr"] = lr
             self.adamw.step()
-            self._skipped_in_a_row = 0
+            self.skipped_in_a_row = 0
         else:
             self.skipped += 1
-            self._skipped_in_a_row += 1
+            self.skipped_in_a_row += 1
         self.adamw.zero_grad(set_to_none=True)
-        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise FloatingPointError(
-                f"{MAX_SKIPPED_IN_A_ROW} updates running had a non-finite gradient; lower the learning rate "
-                f"({lr:g}) or resume from the last checkpoint with another seed"
+                f"{MAX_SKIPPED_IN_A_ROW} updates running had a gradient that is not finite and were skipped, so the parameters are the "
+                f"last good ones; lower the learning rate ({lr:g}) under a new run_dir, where a copy of warm_start/ saves the warm start"
             )
         return {"grad_norm": norm, "lr": lr, "skipped_updates": float(self.skipped)}

@@ -1,18 +1,22 @@
 """What a run will cost, before it starts: optimiser steps, tokens, floating-point operations, memory, time."""
 
-import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
 
+from data.documents import read_object
+from data.errors import InputError
 from grpo.config import Config
 from grpo.device import Compute, synchronise
+from reward.encoders.folder import tensor_shapes
 
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}  # all, embedding
 LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
+RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 
 
@@ -30,7 +34,7 @@ class Plan:
 
     def lines(self, config: Config) -> list[str]:
         train, rollout = config.train, config.rollout
-        updates = train.num_steps * train.passes * (rollout.num_prompts // (train.prompts_per_update or rollout.num_prompts))
+        updates = train.num_steps * config.updates_per_step
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
             f"GRPO         {train.num_steps} steps x {rollout.num_prompts} prompts x {rollout.group_size} completions, {updates} updates",
@@ -46,12 +50,8 @@ def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
     files = sorted(folder.glob("*.safetensors")) if folder else []
     if not files:
         return DEFAULT_PARAMETERS[config.model.vocabulary]
-    shapes: dict[str, list[int]] = {}
-    for file in files:
-        with safe_open(file, "pt") as tensors:
-            shapes |= {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
-    sizes = {name: int(torch.Size(shape).numel()) for name, shape in shapes.items()}
-    return sum(sizes.values()), max(size for name, size in sizes.items() if "embed" in name or "lm_head" in name)
+    sizes = {name: math.prod(shape) for file in files for name, shape in tensor_shapes(file).items()}
+    return sum(sizes.values()), max((size for name, size in sizes.items() if "embed" in name or "lm_head" in name), default=0)
 
 
 def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
@@ -70,10 +70,18 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
 def typical_lengths(config: Config) -> tuple[float, float]:
     """Tokens of a typical prompt and completion: medians of the token report if the run folder has one, else from the limits."""
     path = Path(config.run_dir) / "corpus.json"
-    tokens = json.loads(path.read_text(encoding="utf-8")).get("tokens") if path.exists() else None
+    tokens = read_object(path).get("tokens") if path.exists() else None
     if tokens:
-        return tokens["prompt_tokens"]["p50"], tokens["completion_tokens"]["p50"]
+        return median_of(tokens, "prompt_tokens", path), median_of(tokens, "completion_tokens", path)
     return LENGTH_SHARE * config.model.max_prompt_tokens, LENGTH_SHARE * config.rollout.max_new_tokens
+
+
+def median_of(tokens: Any, name: str, path: Path) -> float:
+    percentiles = tokens.get(name) if isinstance(tokens, dict) else None
+    median = percentiles.get("p50") if isinstance(percentiles, dict) else None
+    if not isinstance(median, int | float) or not 0 <= median < 1e9:
+        raise InputError(f"{path}: tokens.{name}.p50 = {median}: a number of tokens is needed; remove the file and run the stage model")
+    return median
 
 
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
@@ -90,7 +98,8 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
     update = 2 * passes * (body * packed + embedding * sampled)
     flops = sft_flops + train.num_steps * (decode + update)
-    activations = 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * (body / 12) ** 0.5 * 6
+    kept = RECOMPUTED if train.gradient_checkpointing else 1.0
+    activations = kept * 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * (body / 12) ** 0.5 * 6
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),

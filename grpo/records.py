@@ -1,10 +1,14 @@
 """Frozen records handed from one stage of a step to the next; shapes are checked when they are made."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+ROLLOUT_TENSORS = ("completion_ids", "lengths", "finished", "sampling_logps")
+TERM = "term:"
 
 @dataclass(frozen=True)
 class Rollout:
@@ -53,7 +57,50 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Experience:
+    """A rollout and all that is computed of it before the first update; what follows in the step is a function of this.
+
+    rewards (P, G), NaN where one is missing; terms name -> (P, G); ref_logps, old_logps (N, T), old_logps None when one update follows.
+    """
+
+    rollout: Rollout
+    rewards: Tensor
+    terms: Mapping[str, Tensor]
+    ref_logps: Tensor
+    old_logps: Tensor | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything but the prompts, by name, for a checkpoint in the middle of a step."""
+        named = {name: getattr(self.rollout, name) for name in ROLLOUT_TENSORS}
+        named |= {"rewards": self.rewards, "ref_logps": self.ref_logps}
+        named |= {} if self.old_logps is None else {"old_logps": self.old_logps}
+        return named | {f"{TERM}{name}": values for name, values in self.terms.items()}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], prompt_ids: Sequence[Sequence[int]], group_size: int) -> "Experience":
+        """What `tensors` was made from; the prompts are a function of (seed, step) and are given."""
+        rollout = Rollout(tuple(map(tuple, prompt_ids)), **{name: tensors[name] for name in ROLLOUT_TENSORS}, group_size=group_size)
+        terms = {name.removeprefix(TERM): values for name, values in tensors.items() if name.startswith(TERM)}
+        return cls(rollout, tensors["rewards"], terms, tensors["ref_logps"], tensors.get("old_logps"))
+
+    def mapped(self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]) -> "Experience":
+        """The same with `change` done to every tensor: to move it, or to gather the shares of several processes."""
+        return Experience.of({name: change(values) for name, values in self.tensors().items()}, prompt_ids, self.rollout.group_size)
+
+
+@dataclass(frozen=True)
 class LoopState:
-    """What a training loop must remember besides tensors: the next step."""
+    """What a training loop must remember besides parameters and moments; everything else is a function of (seed, step).
+
+    step     the step to run, or to go on with
+    update   optimiser updates of that step already done; 0 = between two steps
+    kl_coef  the KL coefficient of that step; None = as configured
+    tensors  `Experience.tensors()` of a step that has begun its updates, else empty
+    partial  what the log has gathered of that step, else empty; plain numbers
+    """
 
     step: int = 0
+    update: int = 0
+    kl_coef: float | None = None
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    partial: Mapping[str, Any] = field(default_factory=dict)

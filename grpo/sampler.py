@@ -59,9 +59,9 @@ def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     return tokens, logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 
-def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int) -> Tensor:
-    """(rows, tokens) fp64 uniforms; row r comes from a generator of its own, seeded by (*seed, r)."""
-    return torch.from_numpy(np.stack([np.random.default_rng((*seed, row)).random(tokens) for row in range(rows)]))
+def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int, first_row: int = 0) -> Tensor:
+    """(rows, tokens) fp64 uniforms; row r, counted from `first_row`, comes from a generator of its own, seeded by (*seed, r)."""
+    return torch.from_numpy(np.stack([np.random.default_rng((*seed, first_row + row)).random(tokens) for row in range(rows)]))
 
 
 def next_logits(
@@ -128,12 +128,17 @@ def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], cache: Gro
 
 
 @torch.no_grad()
-def generate(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, seed: tuple[int, ...]) -> Rollout:
-    """Decode `settings.group_size` completions of each of P prompts; see `Rollout` for what comes back."""
+def generate(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, seed: tuple[int, ...], first_row: int = 0
+) -> Rollout:
+    """Decode `settings.group_size` completions of each of P prompts; see `Rollout` for what comes back.
+
+    `first_row` is the number of the first completion where these prompts are a share of several processes.
+    """
     cache = GroupCache(tail=settings.max_new_tokens)
     logits, rows = prefill(model, prompts, cache, settings.group_size)
     shape = (len(logits), settings.max_new_tokens)
-    uniforms = uniforms_for(seed, *shape).to(model.device) if settings.temperature > 0 else torch.zeros(shape, device=model.device)
+    uniforms = (uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)).to(model.device)
     ids, logps = torch.zeros(shape, dtype=torch.int64, device=model.device), torch.zeros(shape, device=model.device)
     lengths = torch.zeros(shape[0], dtype=torch.int64, device=model.device)
     finished = torch.zeros(shape[0], dtype=torch.bool, device=model.device)

@@ -16,6 +16,7 @@ from grpo.logprob import completion_logps
 from grpo.metrics import RunLog
 from grpo.optim import Optimizer
 from grpo.packing import by_budget, pack, row_tokens
+from grpo.parallel import ALONE, World
 from grpo.records import LoopState
 
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
@@ -34,23 +35,27 @@ def train_sft(
     state: LoopState,
     compute: Compute,
     *,
-    after_step: Callable[[LoopState], bool],
+    between: Callable[[LoopState], bool],
+    world: World = ALONE,
 ) -> LoopState:
-    """Run SFT from `state.step` to `config.num_steps`; stops early when `after_step` (save, ask to stop) says so."""
+    """Run SFT from `state.step` to `config.num_steps`; stops early when `between` (save, ask to stop) says so."""
     for step in range(state.step, config.num_steps):
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
+        mine, total = batch[world.rank :: world.size], 0.0
         with log.phase("update"):
-            for chosen in by_budget([row_tokens(prompt, [completion]) for prompt, completion in batch], config.max_tokens_per_pass):
-                packed = pack([batch[i][0] for i in chosen], [batch[i][1] for i in chosen], group_size=1).to(compute.device)
+            for chosen in by_budget([row_tokens(prompt, [completion]) for prompt, completion in mine], config.max_tokens_per_pass):
+                packed = pack([mine[i][0] for i in chosen], [mine[i][1] for i in chosen], group_size=1).to(compute.device)
                 with compute.autocast():
                     nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
-                log.add({"loss": (float(nll.detach()), float(len(packed.targets)))})
+                total += float(nll.detach())
+            world.sum_gradients(policy.parameters())
+            log.add(world.total({"loss": (total, sum(len(completion) for _, completion in mine))}))
             log.put(optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
         state = replace(state, step=step + 1)
         log.write(step)
-        if after_step(state):
+        if between(state):
             break
     return state

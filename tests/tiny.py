@@ -1,11 +1,32 @@
-"""Tiny randomly initialised models of two families, for tests that must run the real code path in milliseconds."""
+"""Tiny randomly initialised models of three families and their tokenizer, for tests that must run the real code path in milliseconds."""
 
 from collections.abc import Callable
 
 import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 PAD, EOS, BOS = 0, 1, 2
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Bytes as tokens, behind <pad> <eos> <bos>; puts <bos> in front as Gemma's does."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", "<bos>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
 
 
 def tiny_gemma(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
@@ -45,6 +66,15 @@ def tiny_llama(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
         bos_token_id=BOS,
     )
     return _initialised(lambda: LlamaForCausalLM(config), seed)
+
+
+def tiny_gpt2(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
+    """Two layers that, unlike the others' norms, compute in fp64 throughout when converted to it; learned positions."""
+    config = GPT2Config(
+        vocab_size=vocabulary, n_positions=256, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        pad_token_id=PAD, eos_token_id=EOS, bos_token_id=BOS,
+    )  # fmt: skip
+    return _initialised(lambda: GPT2LMHeadModel(config), seed)
 
 
 def _initialised(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:

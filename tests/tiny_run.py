@@ -1,0 +1,112 @@
+"""The whole command on the tiny model and a made-up corpus: its arguments, and runs of it as processes that can be killed."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HAN = "天地人山水火木金土日月星风雨云石"
+SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
+PROCESSES = get_context("forkserver")  # a process that has imported everything and done nothing forks in milliseconds
+PROCESSES.set_forkserver_preload(["grpo.stages", "grpo.evaluate", "grpo.run"])
+CONFIG = """
+run_dir = "{run}"
+device = "cpu"
+[data]
+corpus = "{corpus}"
+test_size = 12
+test_min_per_language = 0
+dev_size = 4
+[model]
+policy = "{model}"
+max_prompt_tokens = 128
+[sft]
+num_steps = 3
+batch_size = 4
+[rollout]
+num_prompts = 2
+group_size = 3
+max_new_tokens = 8
+[train]
+num_steps = 4
+[checkpoint]
+every = 2
+[eval]
+probes = false
+max_new_tokens = 8
+bootstrap_samples = 50
+"""
+
+
+def write_corpus(path: Path) -> Path:
+    """160 made-up pairs: each Han character stands for one syllable."""
+    numbers = torch.randint(0, 16, (160, 4), generator=torch.Generator().manual_seed(0)).tolist()
+    rows = ["་".join(SYLLABLES[n] for n in row) + "\t" + "".join(HAN[n] for n in row) for row in numbers]
+    path.write_text("source\treference\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def arguments(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
+    """What to give `grpo.run.main`; the configuration is written beside the run folder."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    config = run.parent / "tiny.toml"
+    config.write_text(CONFIG.format(run=run, corpus=corpus, model=model), encoding="utf-8")
+    return ["--config", str(config), *more]
+
+
+def quick(model: Path) -> list[str]:
+    """Settings that make a run of data, sft and grpo last a second and let the policy learn from each step of it."""
+    reward = [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
+    return ["--stages", "data,sft,grpo", "threads=1", "train.optim.lr=1e-3", *reward]
+
+
+def nothing() -> None:
+    """No fault."""
+
+
+def start(argv: list[str], fault: Callable[[], object] = nothing) -> tuple[BaseProcess, Connection]:
+    """A started process that runs the command with this cache, after calling `fault`; what it prints can be read from the connection."""
+    reader, writer = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_command, args=(argv, os.environ["SEMANTIC_GRPO_CACHE"], writer, fault))
+    process.start()
+    writer.close()
+    return process, reader
+
+
+def ended(process: BaseProcess, reader: Connection) -> tuple[int | None, str]:
+    """Exit code, or minus the signal that killed it, and all that a started process printed."""
+    with reader, open(reader.fileno(), "rb", closefd=False) as printed:
+        output = printed.read().decode(errors="replace")
+    process.join()
+    return process.exitcode, output
+
+
+def _command(argv: list[str], cache: str, writer: Connection, fault: Callable[[], object]) -> None:
+    os.environ["SEMANTIC_GRPO_CACHE"] = cache
+    os.dup2(writer.fileno(), 1)
+    os.dup2(writer.fileno(), 2)
+    from grpo.run import main
+
+    fault()
+    sys.exit(main(argv))
+
+
+VARYING = ("seconds", "tokens_per_second", "embedding_hit_share")  # with the clock, and with what this process has embedded before
+
+
+def metrics(run: Path, everything: bool = False) -> list[dict[str, Any]]:
+    """The log of a run, without what is no function of (seed, step) unless everything is asked for."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in row.items() if everything or key not in VARYING} for row in rows]
+
+
+def weights(run: Path) -> bytes:
+    """The finished policy, bit for bit."""
+    return (run / "policy" / "model.safetensors").read_bytes()
