@@ -4,14 +4,22 @@ One folder holds downloads, converted models and embeddings: `SEMANTIC_GRPO_CACH
 It can be deleted at any time; the next run makes it again.
 """
 
+import errno
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 CACHE_VARIABLE = "SEMANTIC_GRPO_CACHE"
+UNFINISHED = ".unfinished-"  # scratch folders: LOCK is held by who writes; NEW becomes what is written; OLD/name is what it replaces
+LOCK, NEW, OLD, GONE = "lock", "new", "old", "gone"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the user's share of it, for a file of this size
 
 
 def cache_dir() -> Path:
@@ -30,44 +38,117 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_tree(folder: Path) -> None:
+    """Flush every file below `folder`, and every folder's list of what is in it."""
+    for path in (*folder.rglob("*"), folder):
+        if path.is_dir() or path.is_file():
+            fsync_path(path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the disk that names no file, as that of a write to a full one, leaves this block as an OSError naming `path`."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    except OSError as error:
+        if error.errno not in (*FULL, errno.EIO, errno.EROFS) or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def atomic_write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` so that a reader sees the old file or the whole new one, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with work.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    with naming(path), _scratch(path.parent) as scratch:
+        work = scratch / NEW
+        work.write_text(text, encoding="utf-8")
+        fsync_path(work)
         os.replace(work, path)
-    except BaseException:
-        work.unlink(missing_ok=True)
-        raise
-    fsync_path(path.parent)
+        fsync_path(path.parent)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path` when the block ends well and disappears when it does not.
 
-    Every file is flushed before the rename, so `path` exists only complete. An older `path` is replaced.
+    All of it is flushed before the rename, so `path` exists only complete. An older `path` is replaced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
+    with naming(path), _scratch(path.parent) as scratch:
+        work = scratch / NEW
+        work.mkdir()
         yield work
-        for file in work.rglob("*"):
-            if file.is_file():
-                fsync_path(file)
-        retired = None
+        fsync_tree(work)
         if path.exists():
-            retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".old.{path.name}."))
-            os.replace(path, retired / path.name)
-        work.chmod(0o755)
+            (scratch / OLD).mkdir()
+            os.replace(path, scratch / OLD / path.name)
         os.replace(work, path)
         fsync_path(path.parent)
-        if retired is not None:
-            shutil.rmtree(retired)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder so that nobody, whenever this process is killed, finds half of it under its name."""
+    with _scratch(path.parent) as scratch:
+        os.replace(path, scratch / GONE)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is damaged to `damaged-NAME`, where nothing looks for it; returns the new path."""
+    aside = path.with_name(f"damaged-{path.name}")
+    if aside.is_dir():
+        remove_folder(aside)
+    os.replace(path, aside)
+    return aside
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote into `folder` left behind; what living ones are writing stays."""
+    for scratch in folder.glob(f"{UNFINISHED}*"):
+        lock = _lock(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            _discard(scratch)
+            os.close(lock)
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A folder in `parent`, on the same disk, that is gone afterwards; while this process lives, its lock says that it is in use."""
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    lock = None
+    while lock is None:  # another process may sweep the folder away before we hold its lock
+        scratch = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
+        lock = _lock(scratch, fcntl.LOCK_EX)
+    try:
+        yield scratch
+    finally:
+        _discard(scratch)
+        os.close(lock)
+
+
+def _lock(scratch: Path, how: int) -> int | None:
+    """The descriptor that holds the lock of a scratch folder; None where another process has it, or has removed the folder."""
+    try:
+        descriptor = os.open(scratch / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except (FileNotFoundError, PermissionError):  # removed, or another user's
+        return None
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if (scratch / LOCK).exists():
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _discard(scratch: Path) -> None:
+    """Delete a scratch folder; what was taken out of its place and not yet replaced goes back there first."""
+    for old in (scratch / OLD).glob("*"):
+        if not (scratch.parent / old.name).exists():
+            os.replace(old, scratch.parent / old.name)
+    shutil.rmtree(scratch, ignore_errors=True)

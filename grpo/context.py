@@ -13,18 +13,15 @@ from data.template import encode_prompt
 from grpo.config import Config
 from grpo.device import Compute
 from grpo.interrupt import StopRequest
+from grpo.parallel import ALONE, World
 from grpo.pretrained import gemma_folder
 
 DEFAULT_POLICY = "gemma-3-270m"
 
 
-class Interrupted(Exception):
-    """The user asked to stop; what is done is saved. Carries the signal number."""
-
-
 @dataclass(frozen=True)
 class Run:
-    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice."""
+    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice, its world."""
 
     config: Config
     folder: Path
@@ -32,6 +29,16 @@ class Run:
     compute: Compute
     stop: StopRequest
     say: Callable[[str], None]
+    world: World = ALONE
+
+    @property
+    def is_silent(self) -> bool:
+        return not self.world.is_first
+
+    @property
+    def log_folder(self) -> Path:
+        """The run folder; for the other processes a folder of their own in it."""
+        return self.folder if self.world.is_first else self.folder / "ranks" / str(self.world.rank)
 
     @property
     def warm_start(self) -> Path:
@@ -40,6 +47,14 @@ class Run:
     @property
     def policy(self) -> Path:
         return self.folder / "policy"
+
+    @property
+    def best_policy(self) -> Path:
+        """Only where an earlier step did better on the dev set than the last one."""
+        return self.folder / "policy_best"
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.folder / "checkpoints" / stage
 
 
 def corpus_of(run: Run) -> Corpus:

@@ -17,7 +17,8 @@ from eval.memory import build_memory
 from eval.probes import run_probes
 from eval.report import result_table, write_report
 from eval.systems import evaluate_system, write_comparison, write_system
-from grpo.context import Interrupted, Run, corpus_of, start_folder, within_limit
+from grpo.context import Run, corpus_of, start_folder, within_limit
+from grpo.interrupt import Interrupted
 from grpo.policy import load_policy, load_tokenizer
 from grpo.rewarding import held_out_store, store_of
 from grpo.stages import panel_of
@@ -79,7 +80,7 @@ def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
     examples, scales = test_examples(run), (store_of(run), held_out_store(run))
     corpus = corpus_of(run)
-    folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo": run.policy}
+    folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo_best": run.best_policy, "grpo": run.policy}
     if not (run.folder / "eval" / "translation_memory.json").exists():
         memory = build_memory([*corpus.warm_start, *corpus.train])
         outputs = memory.translate([example.source for example in examples])

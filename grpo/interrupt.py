@@ -1,7 +1,13 @@
-"""Ctrl-C and SIGTERM as a question the loops ask between two steps, so that a run stops where it can go on."""
+"""Ctrl-C and SIGTERM as a question the loops ask between two updates, so that a run stops where it can go on."""
 
+import os
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
+
+
+class Interrupted(Exception):
+    """The user asked to stop; what is done is saved. Carries the signal number."""
 
 
 class StopRequest:
@@ -16,7 +22,8 @@ class StopRequest:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        print("\nstopping after this step, then saving; once more to stop at once", flush=True)
+        with suppress(OSError):  # nobody may be listening; and print is not to be entered twice, as a signal may
+            os.write(2, b"\nstopping after this update, then saving; once more to stop at once\n")
         self._restore()
 
     def _restore(self) -> None:

@@ -1,7 +1,7 @@
 """`python -m grpo.run --config configs/mt.toml [section.key=value ...]`: configuration -> stages, in order.
 
-It knows every part and decides nothing else. Exit codes: 0 done, 2 something the user can put right (one sentence),
-130 / 143 stopped by Ctrl-C / SIGTERM with everything saved.
+It knows every part and decides nothing else. Exit codes: 0 done, 1 training diverged, 2 something the user can put right (one
+sentence each), 130 / 143 stopped by Ctrl-C / SIGTERM with everything saved.
 """
 
 import argparse
@@ -12,16 +12,25 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.cache import atomic_write_text, cache_dir
-from data.errors import InputError
+from data.documents import read_object
+from data.errors import InputError, one_line
+from grpo import device
 from grpo.config import Config, load_config
+from grpo.interrupt import Interrupted, StopRequest
+from grpo.parallel import join, leave
 
-WORK = ("checkpoints", "warm_start", "policy", "eval")  # what a run folder must not mix from two configurations
+if TYPE_CHECKING:
+    from grpo.context import Run
+
+WORK = ("checkpoints", "warm_start", "policy_best", "policy", "eval")  # what a run folder must not mix from two configurations
 STAGES = ("data", "model", "sft", "grpo", "eval", "report")
+TOGETHER = ("sft", "grpo")  # by all processes; the other stages by the first
 PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
 
 
@@ -46,7 +55,7 @@ def claim_folder(config: Config, folder: Path) -> None:
     """Write config.json; or, when the folder already holds work, check that it is the work of this very configuration."""
     path = folder / "config.json"
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else wanted
+    found = read_object(path) if path.exists() else wanted
     old, new = flat(found), flat(wanted)
     differing = [key for key in {**new, **old} if old.get(key) != new.get(key)]
     if differing and any((folder / name).exists() for name in WORK):
@@ -84,12 +93,22 @@ def environment(facts: dict[str, object]) -> dict[str, object]:
 
 def add_timing(folder: Path, stage: str, seconds: float, peak_bytes: int) -> None:
     """Add a stage's seconds to timings.json; a resumed stage adds to what it took before."""
-    path = folder / "timings.json"
-    empty = {"stages": {}, "peak_memory_bytes": 0}
-    timings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+    timings = timings_of(folder)
     timings["stages"][stage] = timings["stages"].get(stage, 0.0) + seconds
     timings["peak_memory_bytes"] = max(timings["peak_memory_bytes"], peak_bytes)
-    atomic_write_text(path, json.dumps(timings, indent=1))
+    atomic_write_text(folder / "timings.json", json.dumps(timings, indent=1))
+
+
+def timings_of(folder: Path) -> dict[str, Any]:
+    """What timings.json says so far. Raises InputError for a damaged one."""
+    path = folder / "timings.json"
+    if not path.exists():
+        return {"stages": {}, "peak_memory_bytes": 0}
+    timings = read_object(path)
+    stages, peak = timings.get("stages"), timings.get("peak_memory_bytes")
+    if not isinstance(stages, dict) or not all(isinstance(number, int | float) for number in (peak, *stages.values())):
+        raise InputError(f"{path}: must hold 'stages', a number of seconds each, and 'peak_memory_bytes'; remove the file")
+    return timings
 
 
 def go_offline(config: Config) -> None:
@@ -101,8 +120,10 @@ def go_offline(config: Config) -> None:
 
 
 def print_plan(config: Config) -> None:
-    from grpo import device, plan
+    from grpo import plan
+    from reward.combine import check as check_reward
 
+    check_reward(config.reward, config.data.completion_language)
     compute = device.choose(config.device)
     device.configure(config.threads)
     folder = Path(config.model.policy)
@@ -113,32 +134,55 @@ def print_plan(config: Config) -> None:
 
 
 def run_stages(config: Config, stages: list[str]) -> None:
-    from grpo import device
-    from grpo.context import Interrupted, Run
+    from grpo.context import Run
     from grpo.evaluate import eval_stage, report_stage
-    from grpo.interrupt import StopRequest
     from grpo.stages import data_stage, grpo_stage, model_stage, preflight, sft_stage
 
     compute = device.choose(config.device)
     device.configure(config.threads)
+    world = join(on_accelerator=compute.device.type != "cpu")
     folder = Path(config.run_dir)
     facts = device.describe(compute)
     table = {"data": data_stage, "model": model_stage, "sft": sft_stage, "grpo": grpo_stage, "eval": eval_stage, "report": report_stage}
     with StopRequest() as stop:
-        run = Run(config, folder, cache_dir(), compute, stop, lambda text: print(text, flush=True))
+        run = Run(config, folder, cache_dir(), compute, stop, say_aloud if world.is_first else keep_still, world)
         preflight(run)
-        claim_folder(config, folder)
-        atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
+        if world.is_first:
+            timings_of(folder)  # not after hours of training
+            claim_folder(config, folder)
+            atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
         run.say(f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores")
         for stage in stages:
-            print(f"== {stage}", flush=True)
-            started = time.perf_counter()
-            try:
-                table[stage](run)
-            finally:
-                add_timing(folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
-            if stop():
+            run.say(f"== {stage}")
+            if world.is_first or stage in TOGETHER:
+                timed(run, stage, table[stage])
+            if world.any(stop()):
                 raise Interrupted(stop.signal)
+    leave(world)
+
+
+def timed(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
+    """Do a stage, and write down what it took, also when it was asked to stop."""
+    started = time.perf_counter()
+    try:
+        work(run)
+    except Interrupted:
+        note_time(run, stage, started)
+        raise
+    note_time(run, stage, started)
+
+
+def note_time(run: "Run", stage: str, started: float) -> None:
+    if run.world.is_first:
+        add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
+
+
+def say_aloud(text: str) -> None:
+    print(text, flush=True)
+
+
+def keep_still(text: str) -> None:
+    """What the first process says need not be said twice."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -149,18 +193,13 @@ def main(argv: list[str] | None = None) -> int:
         go_offline(config)
         if options.check:
             print_plan(config)
-            return 0
-        from grpo.context import Interrupted
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    try:
-        run_stages(config, stages)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        else:
+            run_stages(config, stages)
+    except (InputError, OSError) as error:
+        print(f"error: {one_line(in_words(error))}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
     except Interrupted as stop:
         print(f"stopped and saved; the same command goes on from there (run folder {config.run_dir})", file=sys.stderr)
@@ -169,6 +208,13 @@ def main(argv: list[str] | None = None) -> int:
         print("stopped at once; the same command goes on from what was last saved", file=sys.stderr)
         return 130
     return 0
+
+
+def in_words(error: Exception) -> str:
+    """An error of the operating system as the file, what is wrong and what to do; any other as it is."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}; put that right and run the same command, which goes on from what was last saved"
 
 
 if __name__ == "__main__":

@@ -4,15 +4,16 @@ A stage is done when its last output exists; outputs appear whole or not at all.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from data.cache import atomic_folder, atomic_write_text
+from data.cache import atomic_write_text
+from data.documents import read_object
 from data.errors import InputError
+from data.examples import Example
 from data.obtain import UnobtainableError
 from data.prepare import prepare
 from data.stream import PromptStream
@@ -20,24 +21,33 @@ from data.template import encode_completion, encode_prompt
 from data.tokens import token_report
 from eval.probe_items import Panel, load_panel
 from grpo import checkpoint
-from grpo.context import DEFAULT_POLICY, Interrupted, Run, corpus_of, start_folder, within_limit
-from grpo.loop import train_grpo
+from grpo.between import Between, dev_score, export_best, finish, resume
+from grpo.context import DEFAULT_POLICY, Run, corpus_of, start_folder, within_limit
+from grpo.loop import RewardFunction, train_grpo
 from grpo.metrics import RunLog
 from grpo.modelcheck import check_packing
 from grpo.optim import Optimizer
+from grpo.parallel import FailedElsewhere
 from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
-from grpo.pretrained import NOTICE_FILE, TERMS_FILE, check_pieces
-from grpo.records import LoopState
+from grpo.pretrained import check_pieces
+from grpo.recompute import recompute_layers
 from grpo.rewarding import STATIC, logged, measured, reward_of, store_of
 from grpo.sft import Pair, train_sft
 from reward.combine import check as check_reward
+from reward.embedding import EmbeddingStore
 from reward.encoder import check_encoder
-from reward.panel import ALARM_WINDOW, alarm
+from reward.encoders.screen import readable
+from reward.faults import RewardFailure
+
+SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}
+SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "ratio_gap_max": "gap", "ratio_gap_mean": "mean gap",
+              "tokens_per_second": "tok/s"}  # fmt: skip
 
 
 def preflight(run: Run) -> None:
     """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
     language, name = run.config.data.completion_language, run.config.model.policy
+    check_world(run)
     check_reward(run.config.reward, language)
     check_encoder(run.config.reward.encoder, run.cache)
     if run.config.reward.held_out != STATIC:
@@ -46,10 +56,17 @@ def preflight(run: Run) -> None:
         start_folder(run)
 
 
+def check_world(run: Run) -> None:
+    """Every process must get as many prompts of every update as every other."""
+    size, prompts = run.world.size, run.config.train.prompts_per_update or run.config.rollout.num_prompts
+    if prompts % size:
+        raise InputError(f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}")
+
+
 def corpus_facts(run: Run) -> dict[str, Any]:
     """What corpus.json says so far; empty before the data stage."""
     path = run.folder / "corpus.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_object(path) if path.exists() else {}
 
 
 def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
@@ -89,7 +106,8 @@ def model_stage(run: Run) -> None:
             f"{pieces['tokens_trimmed']:,} tokens against {pieces['tokens_full']:,}"
         )
         facts["pieces"] = pieces
-    gap = check_packing(load_policy(folder, run.compute.device))
+    with readable(folder, "is no model that can be run"):
+        gap = check_packing(load_policy(folder, run.compute.device))
     run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
@@ -104,100 +122,74 @@ def token_lines(tokens: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
-    """State of the newest checkpoint of a stage, loaded into model and optimiser; a fresh one when there is none."""
-    saved = checkpoint.checkpoints(run.folder / "checkpoints" / stage)
-    if not saved:
-        return LoopState()
-    state = checkpoint.restore(saved[-1], model, optimizer)
-    run.say(f"resuming {stage} at step {state.step}")
-    return state
-
-
-def after_step(
-    run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer, num_steps: int, log: RunLog
-) -> Callable[[LoopState], bool]:
-    """Called between steps: raises the alarm, saves when due or asked to stop; True ends the loop."""
-    settings = run.config.checkpoint
-
-    def between(state: LoopState) -> bool:
-        stopping = run.stop()
-        warning = alarm(log.rows, ALARM_WINDOW) if state.step % ALARM_WINDOW == 0 else ""
-        if warning:
-            run.say(warning)
-        due = settings.every > 0 and state.step % settings.every == 0
-        if (due or stopping) and state.step < num_steps:
-            checkpoint.save(run.folder / "checkpoints" / stage, model, optimizer, state, settings.keep)
-        return stopping
-
-    return between
-
-
-def finish(
-    run: Run, stage: str, state: LoopState, num_steps: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
-) -> None:
-    """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an early stop."""
-    if state.step < num_steps:
-        raise Interrupted(run.stop.signal)
-    model.config.use_cache = True
-    with atomic_folder(target) as work:
-        model.save_pretrained(work)
-        tokenizer.save_pretrained(work)
-        for notice in (NOTICE_FILE, TERMS_FILE):
-            if (start_folder(run) / notice).is_file():
-                (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
-    model.config.use_cache = False
-    checkpoint.clear(run.folder / "checkpoints" / stage)
+def trainable(run: Run, folder: Path) -> PreTrainedModel:
+    """The model to train, its layers computed again in the backward pass where the configuration says so."""
+    policy = load_policy(folder, run.compute.device)
+    if run.config.train.gradient_checkpointing:
+        run.say(f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass")
+    return policy
 
 
 def sft_stage(run: Run) -> None:
     """The warm start: base model -> run/warm_start."""
     if run.warm_start.exists():
+        checkpoint.clear(run.checkpoints("sft"))  # where a kill came between finishing and this
         return
-    config, folder = run.config, start_folder(run)
-    tokenizer, policy = load_tokenizer(folder), load_policy(folder, run.compute.device)
+    config, folder = run.config.sft, start_folder(run)
+    tokenizer, policy = load_tokenizer(folder), trainable(run, folder)
     available = corpus_of(run).warm_start
-    examples = within_limit(available, tokenizer, config.model.max_prompt_tokens)
+    examples = within_limit(available, tokenizer, run.config.model.max_prompt_tokens)
     encoded: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
-    pairs = [pair for pair in encoded if len(pair[1]) <= config.sft.max_completion_tokens]
+    pairs = [pair for pair in encoded if len(pair[1]) <= config.max_completion_tokens]
     run.say(f"warm start on {len(pairs):,} pairs ({len(available) - len(pairs):,} are over a length limit)")
-    optimizer = Optimizer(policy, config.sft.optim, config.sft.num_steps)
+    optimizer = Optimizer(policy, config.optim, config.num_steps)
     state = resume(run, "sft", policy, optimizer)
-    stream = PromptStream(pairs, config.sft.batch_size, config.seed)
-    shown = {"loss": "loss", "tokens_per_second": "tok/s"}
-    with RunLog(run.folder, "sft", state.step, config.sft.num_steps, shown) as log:
-        between = after_step(run, "sft", policy, optimizer, config.sft.num_steps, log)
-        state = train_sft(config.sft, policy, stream, optimizer, log, state, run.compute, after_step=between)
-    finish(run, "sft", state, config.sft.num_steps, policy, tokenizer, run.warm_start)
+    stream = PromptStream(pairs, config.batch_size, run.config.seed)
+    with RunLog(run.log_folder, "sft", state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
+        between = Between(run, "sft", policy, optimizer, config.num_steps, log, state)
+        state = train_sft(config, policy, stream, optimizer, log, state, run.compute, between=between, world=run.world)
+    finish(run, "sft", state, config.num_steps, policy, tokenizer, run.warm_start)
 
 
 def grpo_stage(run: Run) -> None:
     """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference policy."""
     if run.policy.exists():
+        checkpoint.clear(run.checkpoints("grpo"))
         return
     if not run.warm_start.exists():
         raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
     config = run.config
-    tokenizer, policy = load_tokenizer(run.warm_start), load_policy(run.warm_start, run.compute.device)
+    tokenizer, policy = load_tokenizer(run.warm_start), trainable(run, run.warm_start)
     reference = frozen_copy(policy)
     reference_hash = parameter_hash(reference)
-    corpus = corpus_of(run)
-    examples = within_limit(corpus.train, tokenizer, config.model.max_prompt_tokens)
-    run.say(f"GRPO on {len(examples):,} prompts ({len(corpus.train) - len(examples):,} are over the length limit)")
-    store = store_of(run)
-    facts = measured(run, policy, tokenizer, store)
-    reward = reward_of(run, store, examples, facts["threshold"])
-    config = replace(config, advantage=replace(config.advantage, std_floor=facts["std_floor"]))
-    updates = config.train.passes * config.rollout.num_prompts // (config.train.prompts_per_update or config.rollout.num_prompts)
-    optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * updates)
+    available = corpus_of(run).train
+    examples = within_limit(available, tokenizer, config.model.max_prompt_tokens)
+    run.say(f"GRPO on {len(examples):,} prompts ({len(available) - len(examples):,} are over the length limit)")
+    store, reward, std_floor = run.world.first_then_all(lambda: rewarded(run, policy, tokenizer, examples))
+    config = replace(config, advantage=replace(config.advantage, std_floor=std_floor))
+    optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * config.updates_per_step)
     state = resume(run, "grpo", policy, optimizer)
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
-    shown = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}
-    with RunLog(run.folder, "grpo", state.step, config.train.num_steps, shown) as log:
-        between = after_step(run, "grpo", policy, optimizer, config.train.num_steps, log)
-        watched = logged(reward, store, log)
-        state = train_grpo(config, policy, reference, tokenizer, prompts, watched, optimizer, log, state, run.compute, after_step=between)
+    with RunLog(run.log_folder, "grpo", state.step, config.train.num_steps, SHOWN_GRPO, quiet=run.is_silent) as log:
+        score = dev_score(run, policy, tokenizer, reward)
+        between = Between(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score)
+        inputs = (config, policy, reference, tokenizer, prompts, logged(reward, store, log, run.say), optimizer, log, state, run.compute)
+        try:
+            state = train_grpo(*inputs, between=between, world=run.world)
+        except (RewardFailure, FailedElsewhere) as failure:  # before the step's first update: the model still is in the last state
+            between.save()
+            raise InputError(f"{failure}; everything up to step {between.state.step} is saved") from failure
     run.say(store.summary())
     if parameter_hash(reference) != reference_hash:
         raise RuntimeError("the reference policy changed during training; its KL term meant nothing - please report this")
+    export_best(between, reference, tokenizer, run.best_policy)
     finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)
+
+
+def rewarded(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> tuple[EmbeddingStore, RewardFunction, float]:
+    """The vectors, the reward that is made of them, and the floor under a group's spread."""
+    store = store_of(run)
+    facts = measured(run, policy, tokenizer, store)
+    return store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"]

@@ -1,61 +1,18 @@
-"""The whole command on a tiny model and a user's corpus: stages, resume, refusals, exit codes."""
+"""The whole command on a tiny model and a user's corpus: stages, refusals, exit codes. Stopping and going on: test_faults.py."""
 
 import json
 from pathlib import Path
 
 import pytest
-import torch
+from tiny_run import arguments, write_corpus
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.run import main
 
-HAN = "天地人山水火木金土日月星风雨云石"
-SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """160 made-up pairs: each Han character stands for one syllable."""
-    path = tmp_path_factory.mktemp("corpus") / "pairs.tsv"
-    numbers = torch.randint(0, 16, (160, 4), generator=torch.Generator().manual_seed(0)).tolist()
-    rows = ["་".join(SYLLABLES[n] for n in row) + "\t" + "".join(HAN[n] for n in row) for row in numbers]
-    path.write_text("source\treference\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return path
-
-
-def arguments(corpus: Path, folder: Path, run: Path, *more: str) -> list[str]:
-    config = run.parent / "tiny.toml"
-    config.write_text(
-        f"""
-run_dir = "{run}"
-device = "cpu"
-[data]
-corpus = "{corpus}"
-test_size = 12
-test_min_per_language = 0
-dev_size = 4
-[model]
-policy = "{folder}"
-max_prompt_tokens = 128
-[sft]
-num_steps = 3
-batch_size = 4
-[rollout]
-num_prompts = 2
-group_size = 3
-max_new_tokens = 8
-[train]
-num_steps = 4
-[checkpoint]
-every = 2
-[eval]
-probes = false
-max_new_tokens = 8
-bootstrap_samples = 50
-""",
-        encoding="utf-8",
-    )
-    return ["--config", str(config), *more]
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "pairs.tsv")
 
 
 @pytest.fixture(autouse=True)
@@ -112,34 +69,6 @@ def test_a_reward_changed_on_the_way_is_refused(
     assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft", "reward.weights={cosine=1.5,script=1.0}")) == 0
     assert main(arguments(corpus, tiny_folder, run, "--stages", "grpo", "reward.weights={cosine=1.5}")) == 2
     assert "reward.weights.script = 1.0, not None" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_interrupted_run_resumes_bit_equal(
-    stage: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stages = ["--stages", "data,sft,grpo"]
-    for name in ("whole", "parts"):
-        (tmp_path / name).mkdir()
-    assert main(arguments(corpus, tiny_folder, tmp_path / "whole" / "run", *stages)) == 0
-    parts = arguments(corpus, tiny_folder, tmp_path / "parts" / "run", *stages)
-    from grpo.interrupt import StopRequest
-
-    asked: list[bool] = []
-
-    def stop_once(self: StopRequest) -> bool:
-        asked.append(True)
-        if len(asked) == (3 if stage == "sft" else 7):  # after the second step of that stage
-            self.signal = 2
-        return self.signal is not None
-
-    with monkeypatch.context() as patched:
-        patched.setattr(StopRequest, "__call__", stop_once)
-        assert main(parts) == 130
-    assert list((tmp_path / "parts" / "run" / "checkpoints" / stage).glob("step-*"))
-    assert main(parts) == 0
-    weights = [(tmp_path / name / "run" / "policy" / "model.safetensors").read_bytes() for name in ("whole", "parts")]
-    assert weights[0] == weights[1]
 
 
 def test_work_of_another_configuration_is_not_mixed(

@@ -1,0 +1,47 @@
+"""A folder that can tell whether it is still what was written: the size and SHA-256 of each of its files, in checksums.json.
+
+This finds a disk's errors, truncation and lost files; it is no protection against anyone who changes both.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+CHECKSUMS = "checksums.json"
+
+
+def fingerprint(file: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+
+
+def write_checksums(folder: Path) -> None:
+    """Describe all files that are in `folder` now; must be the last thing that is written there."""
+    listing = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
+    (folder / CHECKSUMS).write_text(json.dumps(listing, indent=1), encoding="utf-8")
+
+
+def damage(folder: Path, needed: Sequence[str]) -> str:
+    """What is wrong with `folder`, in words; empty = the `needed` files and all others written with them are unchanged."""
+    try:
+        listing = json.loads((folder / CHECKSUMS).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{CHECKSUMS} is missing"
+    except ValueError:
+        return f"{CHECKSUMS} cannot be read"
+    for name in needed:
+        if not isinstance(listing, dict) or name not in listing:
+            return f"{CHECKSUMS} does not list {name}"
+    for name, written in listing.items():
+        try:
+            found = fingerprint(folder / name)
+        except PermissionError:
+            raise
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if found != written:
+            return f"{name} ({found['bytes']:,} bytes, SHA-256 {found['sha256'][:12]}) is not what {CHECKSUMS} says was written"
+    return ""
