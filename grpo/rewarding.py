@@ -14,6 +14,8 @@ from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text
+from data.documents import read_object
+from data.errors import InputError
 from data.examples import Example
 from data.script import LANGUAGE_SCRIPT
 from data.template import stop_ids
@@ -26,6 +28,7 @@ from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.encoders.static import LEAST_TEXTS, load_static
+from reward.faults import NamedEncoder, missing
 from reward.hubness import build_bank
 from reward.noise import cosine_noise, std_floor
 
@@ -41,7 +44,8 @@ def reference_texts(examples: Sequence[Example]) -> list[str]:
 
 def store_of(run: Run) -> EmbeddingStore:
     """The vectors of the encoder that gives the reward."""
-    encoder = load_encoder(run.config.reward.encoder, run.cache, run.compute.device)
+    name = run.config.reward.encoder
+    encoder = NamedEncoder(name, load_encoder(name, run.cache, run.compute.device))
     return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
 
 
@@ -57,7 +61,7 @@ def held_out_store(run: Run) -> EmbeddingStore:
         examples = corpus_of(run).train
         texts = [*reference_texts(examples), *(example.source for example in examples)]
         encoder = load_static(model_files(run), texts if len(texts) >= LEAST_TEXTS else None)
-    return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
+    return EmbeddingStore(NamedEncoder(name, encoder), run.cache / "embeddings", say=run.say)
 
 
 def model_files(run: Run) -> Path:
@@ -91,8 +95,9 @@ def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], thre
     return make_reward(config, resources)
 
 
-def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog) -> RewardFunction:
-    """The same reward, which also logs the share of texts that each call found in the store."""
+def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]) -> RewardFunction:
+    """The same reward, which also logs the share of texts that each call found in the store, and says when a term first gave no number."""
+    told: set[str] = set()
 
     def watched(
         sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
@@ -100,6 +105,10 @@ def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog) -> Reward
         requested, hits = store.requested, store.hits
         result = reward(sources, completions, references, group_size)
         log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
+        for name, values in result[1].items():
+            if name not in told and (line := missing(name, values, completions)):
+                told.add(name)
+                say(f"{line} (said once a start)")
         return result
 
     return watched
@@ -112,11 +121,21 @@ def measured(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         facts = threshold_facts(run, policy, tokenizer, store)
         facts |= floor_facts(run, store, facts["threshold"])
         atomic_write_text(path, json.dumps(facts, indent=1))
-    facts = json.loads(path.read_text(encoding="utf-8"))
+    facts = read_facts(path)
     run.say(
         f"reward: tau = {facts['threshold']:.4f} ({facts['rule']}); encoder noise {facts['noise']:.1e} in the cosine, "
         f"so groups that spread less than {facts['std_floor']:.1e} count as equal"
     )
+    return facts
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What reward.json says. Raises InputError for what no run has measured."""
+    facts = {"rule": "unknown", **read_object(path)}
+    for name, low, high in (("threshold", -1, 1 - 2**-53), ("noise", 0, 2), ("std_floor", 0, 2**53)):
+        value = facts.get(name)
+        if not isinstance(value, int | float) or not low <= value <= high:
+            raise InputError(f"{path}: {name} = {value!r} was never measured; remove the file, and the next start measures anew")
     return facts
 
 

@@ -5,8 +5,8 @@
 The paper's reward is a sum, 1.5 R_sim + 1.0 R_lang (arXiv 2605.14366): `weights = {cosine = 1.5, script = 1.0}`, `gates = []`. A sum
 has loopholes: script without sense earns 1.0 of 2.5, and what one term costs can be bought back with another. In the product nothing
 is paid but meaning, and a guard takes from it in proportion. Terms are plain functions
-(sources, completions, references, *, settings) -> fp32 (N,); nobody subclasses anything.
-Not here: advantages, or anything that knows what made the completions.
+(sources, completions, references, *, settings) -> (N,) numbers; nobody subclasses anything. A number that is missing (NaN, None) and
+would count makes that completion's reward NaN, and nobody else's. Not here: advantages, or anything that knows what made the completions.
 """
 
 import functools
@@ -20,10 +20,10 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.script import LANGUAGE_SCRIPT
+from reward.faults import Term, check_any, check_gate, judged
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import TERMS
 
-Term = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Tensor]
 RESOURCES = ("vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share")  # what a run lends to terms
 CALIBRATIONS = ("mean", "q10", "q25", "q50")
 GROUP_STD_FLOOR = 1e-3
@@ -65,7 +65,7 @@ class Reward(Protocol):
     def __call__(
         self, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G)."""
+        """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G); NaN = missing. Raises RewardFailure."""
         ...
 
 
@@ -146,42 +146,36 @@ def combine(terms: Mapping[str, Term], weights: Mapping[str, float], gates: Iter
     for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
+    counted = {name: weight for name, weight in weights.items() if weight}  # 0 times a missing value would be missing
 
     def reward(
         sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
-        values = {name: _checked(name, term(sources, completions, references), completions) for name, term in terms.items()}
+        values = {name: judged(name, term, sources, completions, references) for name, term in terms.items()}
         gate = torch.ones(len(completions), dtype=torch.float64)
         for name in gates:
-            _check_gate(name, values[name], completions)
+            check_gate(name, values[name], completions)
             gate *= values[name].double()
         total = torch.zeros(len(completions) // group_size, group_size, dtype=torch.float64)
-        for name, weight in weights.items():
+        for name, weight in counted.items():
             gated = (gate * values[name].double()).view(-1, group_size)
             total += weight * (standardised(gated) if normalise else gated)
+        check_any(total, {name: values[name] for name in (*counted, *gates)}, completions)
         return total.float(), {name: value.view(-1, group_size) for name, value in values.items()}
 
     return reward
 
 
 def standardised(grouped: Tensor) -> Tensor:
-    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least GROUP_STD_FLOOR."""
-    std = grouped.std(dim=1, keepdim=True, correction=min(1, grouped.shape[1] - 1))
-    return (grouped - grouped.mean(dim=1, keepdim=True)) / std.clamp_min(GROUP_STD_FLOOR)
+    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least GROUP_STD_FLOOR; what is NaN stays so.
 
-
-def _checked(name: str, values: Tensor, completions: Sequence[str]) -> Tensor:
-    """The term's values as (N,) fp32 on the CPU; ValueError for a wrong shape or a value that is not finite."""
-    if not isinstance(values, Tensor) or values.shape != (len(completions),):
-        found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-        raise ValueError(f"reward term {name!r} returned {found} for {len(completions)} completions; return a tensor of one number each")
-    for row in (~values.isfinite()).nonzero().flatten().tolist()[:1]:
-        raise ValueError(f"reward term {name!r} is {values[row].item()} in row {row}, completion {completions[row]!r}")
-    return values.float().cpu()
-
-
-def _check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
-    for row in ((values < 0) | (values > 1)).nonzero().flatten().tolist()[:1]:
-        raise ValueError(f"gate {name!r} is {values[row].item()} in row {row}, completion {completions[row]!r}; a gate lies in [0, 1]")
+    >>> standardised(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
+    [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
+    """
+    missing = grouped.isnan()
+    present = (~missing).sum(dim=1, keepdim=True)
+    centred = (grouped - grouped.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
+    std = (centred.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
+    return (centred / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)

@@ -17,15 +17,22 @@ CLEAR = 2.0  # standard errors that make a difference of two windows count
 def agreement(rewards: Tensor, other: Tensor) -> float:
     """Correlation of two measures inside groups: (P, G), (P, G) -> [-1, 1]; 0 where one of them does not vary within any group.
 
-    Pooled over groups after centring each, so that easy and hard prompts do not make two measures look alike.
+    Pooled over groups after centring each, so that easy and hard prompts do not make two measures look alike. A completion that
+    either measure lacks (NaN) is left out of both.
 
     >>> import torch
     >>> agreement(torch.tensor([[0.0, 1.0], [5.0, 6.0]]), torch.tensor([[0.2, 0.4], [0.1, 0.3]]))
     1.0
     """
-    a, b = (values.double() - values.double().mean(dim=1, keepdim=True) for values in (rewards, other))
+    lacking = rewards.isnan() | other.isnan()
+    a, b = (_centred(values.double().masked_fill(lacking, math.nan)) for values in (rewards, other))
     scale = float((a.square().sum() * b.square().sum()).sqrt())
     return round(float((a * b).sum()) / scale, 6) if scale > 0 else 0.0
+
+
+def _centred(values: Tensor) -> Tensor:
+    """(P, G) minus the mean of each group, 0 where NaN."""
+    return (values - values.nanmean(dim=1, keepdim=True)).nan_to_num(nan=0.0)
 
 
 def alarm(rows: Sequence[Mapping[str, Any]], window: int) -> str:

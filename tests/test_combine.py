@@ -1,13 +1,13 @@
-"""The reward: the sum and the gates by hand, standardising, and every refusal. What it does to attacks: tests/test_probe.py."""
+"""The reward: the sum and the gates by hand, standardising, missing values, and every refusal. Failures: tests/test_reward_faults.py."""
 
+import doctest
+import importlib
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from plain_vectors import PlainVectors, counts
-from torch import Tensor
 
 from data.errors import InputError
 from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardised
@@ -142,13 +142,36 @@ def test_combine_takes_any_function_and_refuses_unknown_names() -> None:
         combine({"a": constant(1.0)}, {"a": 1.0}, gates=("c",))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_value_that_is_not_finite_names_its_row(value: float) -> None:
-    def broken(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-        return torch.tensor([0.0, value, value, 0.0])
+def test_a_missing_value_that_counts_costs_that_completion_its_reward_and_no_other() -> None:
+    terms = {"meaning": values(1.0, math.nan, 0.5, 1.0), "gate": values(0.5, 0.0, math.inf, 0.0)}
+    rewards, shown = combine(terms, {"meaning": 2.0}, ("gate",))(["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
+    assert rewards[0, 0] == 1.0 and rewards[1, 1] == 0.0
+    assert rewards.isnan().tolist() == [[False, True], [True, False]]  # a gate of 0 does not turn "not known" into 0
+    assert shown["gate"].isnan().tolist() == [[False, False], [True, False]] and shown["gate"].dtype == torch.float32
 
-    with pytest.raises(ValueError, match=rf"reward term 'broken' is {value} in row 1, completion '二'"):
-        combine({"broken": broken}, {"broken": 1.0})(["s"] * 4, ["一", "二", "三", "四"], [["r"]] * 4, 2)
+
+def test_a_missing_value_that_is_only_shown_or_weighs_nothing_costs_nothing() -> None:
+    terms = {"meaning": values(1.0, 0.5), "idle": values(math.nan, 1.0), "shown": values(1.0, -math.inf)}
+    rewards, shown = combine(terms, {"meaning": 1.0, "idle": 0.0})(["s"] * 2, ["x"] * 2, [["y"]] * 2, 2)
+    assert rewards.tolist() == [[1.0, 0.5]]
+    assert shown["idle"].isnan().tolist() == [[True, False]] and shown["shown"].isnan().tolist() == [[False, True]]
+
+
+def test_standardising_leaves_out_what_is_missing() -> None:
+    """A group with a missing value is standardised as if it were smaller; one value alone stays at 0."""
+    lone = torch.tensor([[0.7, math.nan, math.nan], [0.0, 2.0, math.nan], [0.2, 0.2, math.nan]], dtype=torch.float64)
+    found = standardised(lone)
+    torch.testing.assert_close(found[1, :2], standardised(lone[1:2, :2])[0])
+    assert found[0, 0] == 0.0 and found[2, :2].tolist() == [0.0, 0.0]
+    assert torch.equal(found.isnan(), lone.isnan())
+    rewards, _ = combine({"a": values(0.0, 2.0, math.nan)}, {"a": 1.0}, normalise=True)(["s"] * 3, ["x"] * 3, [["y"]] * 3, 3)
+    torch.testing.assert_close(rewards, torch.tensor([[-HALF, HALF, math.nan]]), equal_nan=True)
+
+
+@pytest.mark.parametrize("module", ["reward.combine", "reward.faults"])
+def test_docstring_examples_hold(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(module))
+    assert result.attempted and not result.failed
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
@@ -158,8 +181,6 @@ def test_a_gate_outside_its_range_names_its_row(value: float) -> None:
         combine({"g": values(1.0, value)}, {"g": 1.0}, ("g",))(["s"] * 2, ["一", "二"], [["r"]] * 2, 2)
 
 
-def test_wrong_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'bad' returned shape \(1,\) for 2 completions"):
-        combine({"bad": lambda *texts: torch.zeros(1)}, {"bad": 1.0})(["s"] * 2, ["a"] * 2, [["b"]] * 2, 2)
+def test_a_ragged_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="3 completions are no whole number of groups of 2"):
         made(PAPER)(["s"] * 3, ["a"] * 3, [["b"]] * 3, 2)

@@ -28,6 +28,14 @@ def test_agreement_is_within_groups() -> None:
     assert torch.corrcoef(torch.stack([rewards.flatten(), other.flatten()]))[0, 1] > 0.9
 
 
+def test_agreement_leaves_out_what_is_missing() -> None:
+    """Counted as 0, the missing reward of the best completion would turn a full agreement round."""
+    nan = float("nan")
+    assert agreement(torch.tensor([[0.2, 0.4, 0.6, nan]]), torch.tensor([[0.1, 0.2, 0.3, 0.9]])) == 1.0
+    assert agreement(torch.tensor([[0.2, 0.4, 0.6, -9.0]]), torch.tensor([[0.1, 0.2, 0.3, nan]])) == 1.0
+    assert agreement(torch.full((1, 3), nan), torch.tensor([[0.1, 0.2, 0.3]])) == 0.0
+
+
 def test_agreement_of_a_constant_is_zero() -> None:
     assert agreement(torch.tensor([[0.7, 0.7]]), torch.tensor([[0.0, 1.0]])) == 0.0
 

@@ -1,7 +1,10 @@
-"""tau from a warm start's own cosines, and which texts a run embeds."""
+"""tau from a warm start's own cosines, which texts a run embeds, and what is said of its reward."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -12,7 +15,9 @@ from grpo.config import Config, ModelConfig
 from grpo.context import Run
 from grpo.device import choose
 from grpo.interrupt import StopRequest
-from grpo.rewarding import calibrated, reference_texts
+from grpo.metrics import RunLog
+from grpo.rewarding import calibrated, logged, reference_texts
+from reward.embedding import EmbeddingStore
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
 
@@ -33,6 +38,24 @@ def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch:
     config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
     run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
     assert rewarding.model_files(run) == tmp_path and asked == [("owner/name", True)]
+
+
+def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion() -> None:
+    calls: list[int] = []
+
+    def reward(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+        calls.append(len(completions))
+        gap = torch.tensor([[1.0, torch.nan], [torch.nan, 0.0]])
+        return torch.ones(2, 2), {"always": torch.ones(2, 2), "sometimes": gap if len(calls) > 1 else torch.ones(2, 2)}
+
+    said: list[str] = []
+    put: dict[str, float] = {}
+    store, log = SimpleNamespace(requested=8, hits=2), SimpleNamespace(put=put.update)
+    watched = logged(reward, cast(EmbeddingStore, store), cast(RunLog, log), said.append)
+    for _ in range(3):
+        watched(["s"] * 4, ["甲", "乙", "丙", "丁"], [["r"]] * 4, 2)
+    assert said == ["reward term 'sometimes' gave no number for 2 of 4 completions, the first '乙' (said once a start)"]
+    assert put == {"embedding_hit_share": 0.0} and calls == [4, 4, 4]
 
 
 def test_every_reference_text_once_in_order() -> None:
