@@ -4,7 +4,6 @@ Every drop has a one-word reason that the manifest counts. Marks of one format (
 they call the functions here.
 """
 
-import html
 import re
 import unicodedata
 from collections import Counter
@@ -12,14 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from data.examples import Example
+from data.markup import unescape
 from data.script import LANGUAGE_SCRIPT, count_units, script_share
 
 MIN_SOURCE_SHARE, MIN_TARGET_SHARE = 0.5, 0.3  # the target keeps numbers, names and commands of the original more often
 
 NON_BREAKING_TSHEG, TSHEG = "\u0f0c", "\u0f0b"
-INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u2060\ufeff]")
+INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+DAMAGED = re.compile("[\ud800-\udfff\ufffd]")  # half a surrogate pair, and what a converter puts for what it could not read
+MAX_MARKS, SHORT = 30, 1000  # combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
 TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-ACCELERATOR_SUFFIX = re.compile(r"\s*\([~_&]\w\)")
+ACCELERATOR_SUFFIX = re.compile(r"(?<!\s)\s*\([~_&]\w\)")
 ACCELERATOR = re.compile(r"(?<![A-Za-z0-9])[~_&](?=\w)|(?<=[A-Za-z0-9])~(?=[A-Za-z])")
 WIKITEXT = re.compile(r"\{\{|\}\}|\[\[|\]\]")
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%\d+\$[a-z]|%[A-Z][A-Z_]{2,}|%-?\d*(?:\.\d+)?l*[sdifuxc]\b|%\d+|\$\(?\w+\)?|\{[\w.:]*\}")
@@ -57,9 +59,24 @@ class Tally:
 
 
 def clean_text(text: str) -> str:
-    """NFC, one kind of tsheg, no control or invisible characters, single spaces, no space at the ends."""
-    text = unicodedata.normalize("NFC", text).replace(NON_BREAKING_TSHEG, TSHEG)
-    return " ".join(INVISIBLE.sub("", " ".join(text.split())).split())
+    """NFC, one kind of tsheg, no control, direction or invisible characters, single spaces, no space at the ends.
+
+    NFC comes after that: an invisible character may keep a letter and its mark apart.
+    """
+    visible = INVISIBLE.sub("", " ".join(text.split())).replace(NON_BREAKING_TSHEG, TSHEG)
+    return _without_towers(unicodedata.normalize("NFC", _without_towers(" ".join(visible.split()))))  # NFC makes two of some marks
+
+
+def _without_towers(text: str) -> str:
+    """A long text without the marks that follow `MAX_MARKS` others: putting them in order takes quadratic time."""
+    if len(text) <= SHORT:
+        return text
+    kept, marks = list[str](), 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def without_accelerators(text: str) -> str:
@@ -68,7 +85,7 @@ def without_accelerators(text: str) -> str:
     >>> without_accelerators("<b>\u6587\u4ef6</b>(~F)"), without_accelerators("_\u6253\u5f00 max_size")
     ('\u6587\u4ef6', '\u6253\u5f00 max_size')
     """
-    plain = html.unescape(TAG.sub("", text))
+    plain = unescape(TAG.sub("", text))
     return ACCELERATOR.sub("", ACCELERATOR_SUFFIX.sub("", plain))
 
 
@@ -88,6 +105,8 @@ def problem(example: Example, limits: Limits) -> str:
     """Why a cleaned pair is dropped, or an empty string."""
     if not example.source or not example.reference:
         return "empty"
+    if DAMAGED.search(example.source) or DAMAGED.search(example.reference):
+        return "damaged characters"
     if WIKITEXT.search(example.source) or WIKITEXT.search(example.reference):
         return "wiki markup"
     if example.task == "mt" and placeholders(example.source) != placeholders(example.reference):

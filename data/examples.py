@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text
+from data.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,24 @@ def swapped(example: Example) -> Example:
 
 
 def read_jsonl(path: Path) -> list[Example]:
-    """Examples of a file written by `write_jsonl`."""
-    with path.open(encoding="utf-8") as file:
-        return [_example(json.loads(line)) for line in file]
+    """Examples of a file written by `write_jsonl`. Raises InputError for a file or line that cannot have been."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); delete its folder to have it made again") from error
+    return [_example(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
 
-def _example(record: dict[str, Any]) -> Example:
-    return Example(**record | {"others": tuple(record.get("others", ()))})
+def _example(line: bytes, place: str) -> Example:
+    try:
+        record: dict[str, Any] = json.loads(line.decode("utf-8"))
+        others = record.pop("others", [])
+        if not isinstance(others, list) or not all(isinstance(text, str) for text in (*record.values(), *others)):
+            raise TypeError("a field is not text")
+        "".join((*record.values(), *others)).encode("utf-8")
+        return Example(**record, others=tuple(others))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{place} is not a record of a prepared corpus ({error}); delete its folder to have it made again") from error
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NgramSet = frozenset[str]
+FINEST = 1_000_000
 
 
 def ngrams(text: str, size: int) -> NgramSet:
@@ -31,13 +32,14 @@ def ngrams(text: str, size: int) -> NgramSet:
 
 
 def similar_pairs(sets: Sequence[NgramSet], threshold: float) -> Iterator[tuple[int, int]]:
-    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|; all in whole numbers, so nothing is rounded.
+    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|; all in whole numbers, so nothing is rounded
+    but the threshold, to six digits: a finer fraction would leave the range of 64-bit integers.
 
     Raises ValueError unless 0 < threshold <= 1 and every set has a member.
     """
     if not 0 < threshold <= 1 or not all(sets):
         raise ValueError(f"similar_pairs needs 0 < threshold <= 1 (got {threshold}) and sets that are not empty")
-    ratio = Fraction(str(threshold))
+    ratio = max(Fraction(str(threshold)).limit_denominator(FINEST), Fraction(1, FINEST))
     high, low = ratio.numerator, ratio.denominator
     order = sorted(range(len(sets)), key=lambda item: len(sets[item]))
     index = _Index([sets[item] for item in order], high, low)

@@ -95,7 +95,7 @@ def debian_archives(
 
 def _unlisted(folder: Path) -> set[str]:
     path = folder / UNLISTED_NAME
-    return set(path.read_text(encoding="utf-8").split()) if path.exists() else set()
+    return set(path.read_text(encoding="utf-8", errors="replace").split()) if path.exists() else set()
 
 
 def _download_with_fresh_lists(names: Sequence[str], folder: Path, state: Path, say: Callable[[str], None]) -> dict[str, str]:
@@ -165,8 +165,16 @@ def _keep(file: Path, folder: Path) -> None:
 
 
 def _archive_in(folder: Path) -> Archive | None:
-    files = [path for path in folder.iterdir() if path.name != HASH_NAME] if folder.exists() else []
-    return Archive(files[0], (folder / HASH_NAME).read_text().strip()) if files else None
+    if not folder.exists():
+        return None
+    try:
+        files = [path for path in folder.iterdir() if path.name != HASH_NAME]
+        sha256 = (folder / HASH_NAME).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder} is not a whole download ({error}); delete it to have it downloaded again") from error
+    if len(files) != 1 or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise InputError(f"{folder} is not a whole download ({len(files)} archives); delete it to have it downloaded again")
+    return Archive(files[0], sha256)
 
 
 def _run(command: list[str], folder: Path) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from data.cache import atomic_folder, atomic_write_text
 from data.clean import Limits, Tally, clean
+from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
@@ -24,7 +25,10 @@ from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
 BUILT_IN, HEADLINES = "tibetan", "headlines"
 SHOWN_LINES = 20
 # what touches no corpus: prompts, tools, and the English readers, which serve the distillation of an encoder
-UNRELATED = {"template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "errors.py", "english.py"}
+UNRELATED = {
+    "template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "checksums.py", "documents.py", "errors.py",
+    "english.py",
+}  # fmt: skip
 Say = Callable[[str], None]
 
 
@@ -132,13 +136,19 @@ def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
 
 
 def load(folder: Path) -> Corpus:
-    """A prepared corpus; raises InputError when a file no longer has the hash that its manifest gives."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    """A prepared corpus; raises InputError when a file no longer has the hash that its manifest gives, or is gone."""
+    manifest = read_object(folder / "manifest.json")
     for name in PARTS:
-        if sha256_of(folder / f"{name}.jsonl") != manifest["splits"][name]["sha256"]:
-            raise InputError(f"{folder / name}.jsonl was changed after it was made; delete {folder} to have it made again")
+        path = folder / f"{name}.jsonl"
+        if not path.is_file() or not _has_hash(path, manifest.get("splits")):
+            raise InputError(f"{path} was changed after it was made; delete {folder} to have it made again")
     warm_start, train, dev, test = (tuple(read_jsonl(folder / f"{name}.jsonl")) for name in PARTS)
     return Corpus(warm_start, train, dev, test, manifest)
+
+
+def _has_hash(part: Path, splits: object) -> bool:
+    facts = splits.get(part.stem) if isinstance(splits, dict) else None
+    return isinstance(facts, dict) and facts.get("sha256") == sha256_of(part)
 
 
 def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
@@ -174,7 +184,10 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     for language in (config.source_language, config.target_language):
         if language not in LANGUAGE_SCRIPT:
             say(f"data: the script of language {language!r} is not known here, so lines are not checked for it")
-    hashes = {str(path): sha256_of(path) for path in corpus.paths}
+    try:
+        hashes = {str(path): sha256_of(path) for path in corpus.paths}
+    except OSError as error:
+        raise InputError(f"data.corpus: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}") from error
     facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
     return Inputs(hashes, facts, lambda: user_file.read(corpus))
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data.examples import Example
-from data.neighbours import ngrams, similar_pairs
+from data.neighbours import NgramSet, ngrams, similar_pairs
 from data.script import LANGUAGE_SCRIPT, UNSPACED
 
 PARTS = ("warm_start", "train", "dev", "test")
@@ -50,9 +50,12 @@ def near_duplicate_clusters(examples: Sequence[Example], threshold: float) -> li
     sources = [(item, example.source, example.source_language) for item, example in enumerate(examples)]
     references = [(item, text, example.target_language) for item, example in enumerate(examples) for text in example.references]
     for side in (sources, references):
-        sets = [ngrams(text, ngram_size(language)) for _, text, language in side]
+        first: dict[NgramSet, int] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
+        for item, text, language in side:
+            parents[root(item)] = root(first.setdefault(ngrams(text, ngram_size(language)), item))
+        sets, items = list(first), list(first.values())
         for one, other in similar_pairs(sets, threshold):
-            parents[root(side[one][0])] = root(side[other][0])
+            parents[root(items[one])] = root(items[other])
     members: dict[int, list[int]] = {}
     for item in range(len(examples)):
         members.setdefault(root(item), []).append(item)

@@ -4,7 +4,6 @@ Not a full gettext: of plural forms the first is taken, fuzzy entries are left o
 entry is dropped. All catalogues read here are UTF-8.
 """
 
-import ast
 import re
 import struct
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from data.clean import without_accelerators
 from data.sources.origin import Folders, Pair, join, short_key
+from data.sources.package_file import FormatError, parsed, text_of
 
 LIBREOFFICE = "usr/lib/libreoffice/program/resource"
 
@@ -57,36 +57,64 @@ def _joined(source: Path, target: Path, language: str) -> Iterator[Pair]:
 
 def catalogue(path: Path) -> dict[str, str]:
     """Translation by message, the context included in the key as `context\\x04message`."""
-    messages = compiled(path.read_bytes()) if path.suffix == ".mo" else plain(path.read_text(encoding="utf-8"))
+    messages = parsed(path, compiled) if path.suffix == ".mo" else plain(parsed(path, text_of))
     return {key: text for key, text in messages.items() if key and text}
 
 
 def compiled(content: bytes) -> dict[str, str]:
-    """The messages of a .mo file: two tables of (length, offset), one of originals and one of translations."""
-    order = "<" if content[:4] == b"\xde\x12\x04\x95" else ">"
+    """The messages of a .mo file: two tables of (length, offset), one of originals and one of translations. Raises FormatError."""
+    order = BYTE_ORDERS.get(content[:4])
+    if order is None or len(content) < 20:
+        raise FormatError("is not a .mo file")
     count, originals, translations = struct.unpack_from(order + "3I", content, 8)
-
-    def text(table: int, row: int) -> str:
-        length, offset = struct.unpack_from(order + "2I", content, table + 8 * row)
-        return content[offset : offset + length].decode("utf-8", "replace").split("\0")[0]
-
-    return {text(originals, row): text(translations, row) for row in range(count)}
+    return dict(zip(_column(content, order, originals, count), _column(content, order, translations, count), strict=True))
 
 
+def _column(content: bytes, order: str, table: int, count: int) -> list[str]:
+    """The texts of one table; of plural forms the first."""
+    if table + 8 * count > len(content):
+        raise FormatError("is cut off in a table")
+    places = [struct.unpack_from(order + "2I", content, table + 8 * row) for row in range(count)]
+    if any(offset + length > len(content) for length, offset in places):
+        raise FormatError("has a text that is cut off")
+    if sum(length for length, _ in places) > len(content):
+        raise FormatError("has texts that lie in one another")
+    return [content[offset : offset + length].decode("utf-8", "replace").split("\0")[0] for length, offset in places]
+
+
+BYTE_ORDERS = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 ENTRY = re.compile(r"\n\s*\n")
 FIELD = re.compile(r'^(msgctxt|msgid_plural|msgid|msgstr(?:\[0\])?)\s+((?:"(?:[^"\\]|\\.)*"\s*)+)', re.MULTILINE)
-QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+ESCAPE = re.compile(r"\\([0-7]{1,3}|x[0-9A-Fa-f]{2}|.)")
+ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\\": "\\", '"': '"', "'": "'"}
 
 
 def plain(content: str) -> dict[str, str]:
     """The messages of a .po file that are translated and not marked fuzzy."""
     messages: dict[str, str] = {}
     for entry in ENTRY.split(content):
-        lines = [line for line in entry.splitlines() if not line.startswith("#")]
+        lines = [line for line in entry.split("\n") if not line.startswith("#")]
         if re.search(r"^#,.*\bfuzzy\b", entry, re.MULTILINE):
             continue
-        fields = {name: "".join(ast.literal_eval(part) for part in QUOTED.findall(body)) for name, body in FIELD.findall("\n".join(lines))}
+        fields = {name: "".join(map(unquoted, QUOTED.findall(body))) for name, body in FIELD.findall("\n".join(lines))}
         if "msgid" in fields:
             context = fields["msgctxt"] + "\x04" if "msgctxt" in fields else ""
             messages[context + fields["msgid"]] = fields.get("msgstr", fields.get("msgstr[0]", ""))
     return messages
+
+
+def unquoted(text: str) -> str:
+    r"""What a quoted text of a .po file stands for, with C's escapes; any other escape stays as it is written.
+
+    >>> unquoted(r"\x41\102 \" \_")
+    'AB " \\_'
+    """
+    return ESCAPE.sub(_escaped, text)
+
+
+def _escaped(escape: re.Match[str]) -> str:
+    code = escape[1]
+    if code[0] in "01234567" or len(code) == 3:
+        return chr(int(code, 8) if code[0] != "x" else int(code[1:], 16))
+    return ESCAPED.get(code, escape[0])

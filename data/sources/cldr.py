@@ -1,41 +1,25 @@
 """Names of languages, countries, scripts, currencies, months ... from the CLDR tables that babel carries.
 
-babel is not imported. Its tables are pickles made by its own build and read here with every class refused except four of babel's,
-which are replaced by an empty stand-in: nothing of the package runs.
+babel is not imported. Its tables are pickles made by its own build; `plain_pickle` reads the dictionaries in them, and nothing of the
+package runs.
 """
 
-import pickle
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 from data.sources.origin import Folders, Pair, join
+from data.sources.package_file import FormatError, parsed
+from data.sources.plain_pickle import load
 
 SECTIONS = (
     "languages", "territories", "scripts", "variants", "currency_names", "months", "days", "quarters", "day_periods", "eras",
     "date_fields", "time_zones", "meta_zones", "unit_display_names",
 )  # fmt: skip
-IGNORED_CLASSES = {
+CLASSES = {  # babel's own patterns, plural rules and aliases: no text of theirs is wanted
     ("babel.dates", "DateTimePattern"), ("babel.numbers", "NumberPattern"), ("babel.plural", "PluralRule"), ("babel.localedata", "Alias"),
 }  # fmt: skip
-
-
-class Ignored:
-    """Stands in for babel's own objects (patterns, plural rules, aliases); keeps nothing of them."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, state: object) -> None: ...
-
-
-class TableUnpickler(pickle.Unpickler):
-    """Builds plain containers and strings only."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for babel's four classes; every other global is refused."""
-        if (module, name) in IGNORED_CLASSES:
-            return Ignored
-        raise pickle.UnpicklingError(f"a locale table asks for {module}.{name}, which no locale table needs")
+MAX_DEPTH, MAX_NODES = 16, 1_000_000  # a table that holds itself, or one other many times over, has no end
 
 
 def read(folders: Folders) -> Iterator[Pair]:
@@ -49,14 +33,23 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def names(path: Path) -> dict[str, str]:
     """Every string of the sections with names, by its path in the table, such as `languages/de`."""
-    with path.open("rb") as file:
-        table = TableUnpickler(file).load()
-    return {key: text for section in SECTIONS for key, text in _leaves(table.get(section), section)}
+    return parsed(path, names_in)
 
 
-def _leaves(node: object, path: str) -> Iterator[tuple[str, str]]:
+def names_in(content: bytes) -> dict[str, str]:
+    """`names` of a table's bytes; raises FormatError."""
+    table = load(content, CLASSES)
+    if not isinstance(table, dict):
+        raise FormatError("is not a locale table")
+    nodes = count()
+    return {key: text for section in SECTIONS for key, text in _leaves(table.get(section), section, nodes)}
+
+
+def _leaves(node: object, path: str, nodes: Iterator[int], depth: int = 0) -> Iterator[tuple[str, str]]:
+    if depth > MAX_DEPTH or next(nodes) > MAX_NODES:
+        raise FormatError("is a locale table without end")
     if isinstance(node, str):
         yield path, node
     elif isinstance(node, dict):
         for key, child in node.items():
-            yield from _leaves(child, f"{path}/{key}")
+            yield from _leaves(child, f"{path}/{key}", nodes, depth + 1)

@@ -5,7 +5,6 @@ classes. How a command is reached, the labels of buttons and links to other page
 nothing about it. Paragraphs and headings that were never translated are in English and left out too.
 """
 
-import html
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,15 +12,17 @@ from pathlib import Path
 from data.clean import clean_text
 from data.errors import InputError
 from data.examples import Example
+from data.markup import elements, unescape, without_tags
 from data.obtain import Archive, debian_archives
 from data.script import LANGUAGE_SCRIPT, script_share
-from data.sources.libreoffice_help import BLOCK, HELP, LICENCE, MEMBERS, TAG
+from data.sources.libreoffice_help import BLOCKS, HELP, LICENCE, MEMBERS
+from data.sources.package_file import parsed, text_of
 from data.unpack import unpack
 
 PACKAGE, LANGUAGE, ORIGIN = "libreoffice-help-dz", "dz", "libreoffice-help"
 MEANS = "headings and sections of LibreOffice's Dzongkha help, a package of Debian"
 MIN_SHARE = 0.5  # of a paragraph's or heading's characters in Tibetan script
-DIVISION = re.compile(r"<(/?)div\b([^>]*)>")
+DIVISION = re.compile(r"<(/?)div\b([^<>]*)>")
 ASIDE = re.compile(r'class="(?:howtoget|icontable|relatedtopics|debug)"')
 RELATED = re.compile(r'class="related"')  # the line above links to other pages ends a section as a heading does
 
@@ -38,7 +39,7 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(body, heading) of every section of every page, in the order of the pages' names."""
     folder = unpack(archive.path, cache / "unpacked", MEMBERS) / HELP / LANGUAGE
     for page in sorted(folder.glob("text/**/*.html")):
-        for number, (heading, body) in enumerate(sections(page.read_text(encoding="utf-8"))):
+        for number, (heading, body) in enumerate(sections(parsed(page, text_of))):
             key = f"{ORIGIN}:{page.relative_to(folder)}#section{number}"
             yield Example(key, body, heading, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline")
 
@@ -79,9 +80,9 @@ def is_translated(text: str) -> bool:
 
 def _blocks(page: str) -> Iterator[tuple[bool, str]]:
     """(False, paragraph) or (True, the heading where the next section starts, empty if it has none), in the order of the page."""
-    for block in BLOCK.finditer(page):
-        text = clean_text(html.unescape(TAG.sub("", block[3])))
-        if block[1] != "p" or RELATED.search(block[2]):
-            yield True, "" if block[1] == "p" else text
+    for name, attributes, body in elements(page, BLOCKS):
+        text = clean_text(unescape(without_tags(body)))
+        if name != "p" or RELATED.search(attributes):
+            yield True, "" if name == "p" else text
         elif text:
             yield False, text

@@ -4,19 +4,19 @@ Both languages are translations of the same English paragraph, so (page, id) ali
 translated is in English on that side and falls to the script filter.
 """
 
-import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.markup import elements, unescape, without_tags
 from data.sources.origin import Folders, Pair, join
+from data.sources.package_file import parsed, text_of
 
 HELP = "usr/share/libreoffice/help"
 MEMBERS = (f"{HELP}/*/text/*.html",)
 LICENCE = "MPL-2.0"
-BLOCK = re.compile(r"<(p|h[1-6])\b([^>]*)>(.*?)</\1>", re.DOTALL)
+BLOCKS = "p|h[1-6]"
 ID = re.compile(r'\bid="([^"]+)"')
-TAG = re.compile(r"<[^>]+>")
 
 
 def read(folders: Folders) -> Iterator[Pair]:
@@ -34,9 +34,9 @@ def read(folders: Folders) -> Iterator[Pair]:
 def paragraphs(page: Path) -> dict[str, str]:
     """The text of each paragraph and heading that has an id, by that id; the first one where an id comes twice."""
     texts: dict[str, str] = {}
-    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        key = ID.search(block[2]) or ID.search(block[3])
-        text = html.unescape(TAG.sub("", block[3])).strip()
+    for _, attributes, body in elements(parsed(page, text_of), BLOCKS):
+        key = ID.search(attributes) or ID.search(body)
+        text = unescape(without_tags(body)).strip()
         if key and text:
             texts.setdefault(key[1], text)
     return texts

@@ -3,16 +3,17 @@
 Messages with templates or links are left to `data.clean`, which drops them; plain emphasis and HTML tags are taken off here.
 """
 
-import html
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.markup import unescape, without_tags
 from data.sources.origin import Folders, Pair, join
+from data.sources.package_file import FormatError, parsed, text_of
 
 LANGUAGES = ("bo", "dz")
-MARKS = re.compile(r"<[^>]+>|'{2,}")
+EMPHASIS = re.compile("'{2,}")
 
 
 def read(folders: Folders) -> Iterator[Pair]:
@@ -27,9 +28,20 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def messages(path: Path) -> dict[str, str]:
     """Text by message name, without the `@metadata` entry."""
-    entries = json.loads(path.read_text(encoding="utf-8"))
+    return parsed(path, messages_in)
+
+
+def messages_in(content: bytes) -> dict[str, str]:
+    """`messages` of a file's bytes; raises FormatError."""
+    text = text_of(content)
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("is not JSON") from error
+    if not isinstance(entries, dict):
+        raise FormatError("is not a JSON object")
     return {
-        name: html.unescape(MARKS.sub("", text))
+        name: unescape(without_tags(EMPHASIS.sub("", text)))
         for name, text in entries.items()
         if isinstance(text, str) and not name.startswith("@")
     }

@@ -51,7 +51,8 @@ class Origin:
     def examples(self, folders: Folders) -> Iterator[Example]:
         """The reader's pairs as records that carry their origin and licence."""
         for pair in self.read(folders):
-            yield Example(f"{self.name}:{pair.key}", pair.source, pair.target, self.name, self.licence, pair.language, "zh")
+            key = pair.key.encode("utf-8", "backslashreplace").decode()  # a key may hold half a surrogate pair
+            yield Example(f"{self.name}:{key}", pair.source, pair.target, self.name, self.licence, pair.language, "zh")
 
 
 def join(source: Mapping[str, str], target: Mapping[str, str], language: str, prefix: str = "") -> Iterator[Pair]:

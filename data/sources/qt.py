@@ -11,10 +11,12 @@ from pathlib import Path
 
 from data.clean import without_accelerators
 from data.sources.origin import Folders, Pair, join
+from data.sources.package_file import FormatError, parsed
 
 MAGIC = bytes.fromhex("3cb86418caef9c95cd211cbf60a1bddd")
 HASHES, MESSAGES = 0x42, 0x69
 TRANSLATION, OBSOLETE, LENGTH_PREFIXED = 3, 5, {3, 6, 7, 8}  # 6 source, 7 context, 8 comment
+NO_TEXT = 0xFFFFFFFF  # as a length
 
 
 def read(folders: Folders) -> Iterator[Pair]:
@@ -28,16 +30,23 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 
 def _messages_of(path: Path) -> dict[str, str]:
-    return {f"{key:08x}": without_accelerators(text) for key, text in messages(path.read_bytes()).items()}
+    return {f"{key:08x}": without_accelerators(text) for key, text in parsed(path, messages).items()}
 
 
 def messages(content: bytes) -> dict[int, str]:
-    """Translation by message hash; of plural forms the first. Empty when the bytes are not a .qm file."""
+    """Translation by message hash; of plural forms the first. Raises FormatError when the bytes are not a whole .qm file."""
     if not content.startswith(MAGIC):
-        return {}
+        raise FormatError("is not a .qm file")
     sections = dict(_sections(content))
     texts, table = sections.get(MESSAGES, b""), sections.get(HASHES, b"")
-    found = {key: _translation(texts, offset) for key, offset in struct.iter_unpack(">II", table)}
+    if len(table) % 8:
+        raise FormatError("has a table of hashes that is cut off")
+    found, passed = dict[int, str](), 0
+    for key, start in struct.iter_unpack(">II", table):
+        found[key], end = _translation(texts, start)
+        passed += end - start
+        if passed > len(content):
+            raise FormatError("has messages that lie in one another")
     return {key: text for key, text in found.items() if text}
 
 
@@ -45,22 +54,22 @@ def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
     position = len(MAGIC)
     while position + 5 <= len(content):
         tag, length = struct.unpack_from(">BI", content, position)
+        if position + 5 + length > len(content):
+            raise FormatError("is cut off")
         yield tag, content[position + 5 : position + 5 + length]
         position += 5 + length
 
 
-def _translation(texts: bytes, position: int) -> str:
-    """The first translation field of the message that starts at `position`."""
-    while position < len(texts):
-        tag = texts[position]
-        if tag == OBSOLETE:
-            position += 5
-        elif tag in LENGTH_PREFIXED:
-            (length,) = struct.unpack_from(">I", texts, position + 1)
-            length = 0 if length == 0xFFFFFFFF else length
-            if tag == TRANSLATION:
-                return texts[position + 5 : position + 5 + length].decode("utf-16-be", "replace")
-            position += 5 + length
-        else:
+def _translation(texts: bytes, position: int) -> tuple[str, int]:
+    """The first translation field of the message that starts at `position` (empty if it has none), and where the reading ended."""
+    while position + 5 <= len(texts):
+        tag, length = struct.unpack_from(">BI", texts, position)
+        if tag != OBSOLETE and tag not in LENGTH_PREFIXED:
             break
-    return ""
+        start = position + 5
+        position = start if tag == OBSOLETE or length == NO_TEXT else start + length
+        if position > len(texts):
+            raise FormatError("has a message that is cut off")
+        if tag == TRANSLATION:
+            return texts[start:position].decode("utf-16-be", "replace"), position
+    return "", position

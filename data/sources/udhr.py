@@ -4,16 +4,17 @@ Sections are matched by position and their paragraphs too, where a section has e
 not is left out, as nothing else aligns it. Article headings are left out: they are numbers.
 """
 
-import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.markup import elements, unescape
 from data.sources.origin import Folders, Pair
+from data.sources.package_file import parsed, text_of
 
 LANGUAGES = {"bo": "bod", "dz": "dzo"}
-SECTION = re.compile(r"<(header|article)\b[^>]*>(.*?)</\1>", re.DOTALL)
-PARAGRAPH = re.compile(r"<(?:p|li)\b[^>]*>([^<]*)")
+SECTIONS = "header|article"
+PARAGRAPH = re.compile(r"<(?:p|li)\b[^<>]*>([^<]*)")
 
 
 def read(folders: Folders) -> Iterator[Pair]:
@@ -30,6 +31,6 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def sections(path: Path) -> list[list[str]]:
     """The paragraphs and list items with text, section by section."""
-    content = path.read_text(encoding="utf-8")
-    found = ([html.unescape(text).strip() for text in PARAGRAPH.findall(body)] for _, body in SECTION.findall(content))
+    bodies = (body for _, _, body in elements(parsed(path, text_of), SECTIONS))
+    found = ([unescape(text).strip() for text in PARAGRAPH.findall(body)] for body in bodies)
     return [[text for text in texts if text] for texts in found]

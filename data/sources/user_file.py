@@ -8,17 +8,21 @@ read as a corpus at all raises InputError.
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.clean import clean_text, script_problem
+from data.clean import DAMAGED, clean_text, script_problem
+from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
 
 ORIGIN, LICENCE = "user", "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 KINDS = "'tibetan', 'headlines', a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
+MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
+MAX_LINE_BYTES = 1 << 20
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 Rejected = tuple[str, str]  # (file:line, reason)
 Line = tuple[str, tuple[str, ...]]  # a source and its reference texts
@@ -37,11 +41,13 @@ class UserCorpus:
     @property
     def paths(self) -> tuple[Path, ...]:
         """One file, or the two aligned ones; raises InputError for a missing file or an unknown ending."""
-        names = [self.location] if Path(self.location).expanduser().is_file() else self.location.split(",")
-        paths = tuple(Path(name.strip()).expanduser() for name in names)
+        names = [self.location] if _is_file(user_path(self.location)) else self.location.split(",")
+        paths = tuple(user_path(name.strip()) for name in names)
         for path in paths:
-            if not path.is_file():
+            if not _is_file(path):
                 raise InputError(f"data.corpus: {path} is not a file; give {KINDS}")
+            if not str(path).isprintable():
+                raise InputError(f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file")
         if len(paths) > 2 or (len(paths) == 1 and _kind(paths[0]) not in {".jsonl", ".tsv"}):
             raise InputError(f"data.corpus={self.location}: unknown kind of corpus; give {KINDS}")
         return paths
@@ -60,7 +66,7 @@ def read(corpus: UserCorpus) -> tuple[list[Example], list[Rejected]]:
             rejected.append((place, str(line)))
             continue
         for example in _examples(place, line, corpus):
-            reason = _emptiness(example) or script_problem(example)
+            reason = _problem(example) or script_problem(example)
             if reason:
                 rejected.append((example.id, reason))
             else:
@@ -76,8 +82,10 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
         yield Example(key, *texts, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
 
 
-def _emptiness(example: Example) -> str:
-    return "empty source" if not example.source else "empty reference" if not example.reference else ""
+def _problem(example: Example) -> str:
+    if not example.source or not example.reference:
+        return "empty reference" if example.source else "empty source"
+    return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
 def _lines_read(corpus: UserCorpus) -> Iterator[tuple[str, Line | BadLineError]]:
@@ -101,7 +109,7 @@ def _aligned(source: Path, reference: Path) -> Iterator[tuple[str, Line | BadLin
         raise InputError(f"{source} has {len(sources)} lines and {reference} has {len(references)}: aligned files need equally many")
     for number, (line, other) in enumerate(zip(sources, references, strict=True), start=1):
         try:
-            yield f"{source}:{number}", (_decoded(line), (_decoded(other),))
+            yield f"{source}:{number}", (_one_line(_decoded(line)), (_one_line(_decoded(other)),))
         except BadLineError as error:
             yield f"{source}:{number}", error
 
@@ -111,14 +119,25 @@ def _kind(path: Path) -> str:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The lines of a file without their ends; a byte-order mark is taken off."""
+    """The lines of a file without their ends; a byte-order mark is taken off. Raises InputError."""
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path} has more than {MAX_BYTES:,} bytes of text; give a part of it")
+    if content.startswith(UTF16_MARKS):
+        raise InputError(f"{path} is UTF-16; save it as UTF-8")
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [line.removesuffix(b"\r") for line in (lines if lines[-1] else lines[:-1])]
+    return [line.rstrip(b"\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise InputError(f"data.corpus: {path} cannot be read ({error.strerror}); give {KINDS}") from error
 
 
 def _attempt(line: bytes, fields: Fields) -> Line | BadLineError:
@@ -129,16 +148,34 @@ def _attempt(line: bytes, fields: Fields) -> Line | BadLineError:
 
 
 def _decoded(line: bytes) -> str:
+    if len(line) > MAX_LINE_BYTES:
+        raise BadLineError(f"longer than {MAX_LINE_BYTES:,} bytes")
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
         raise BadLineError("not UTF-8") from None
 
 
+def _one_line(text: str) -> str:
+    if "\r" in text:
+        raise BadLineError("a carriage return inside the line")
+    return text
+
+
 def _json_fields(columns: tuple[str, str]) -> Fields:
+    def unique(items: Iterable[tuple[str, object]]) -> dict[str, object]:
+        record: dict[str, object] = {}
+        for key, value in items:
+            if key in columns and key in record:
+                raise BadLineError(f"field {key!r} comes twice")
+            record[key] = value
+        return record
+
     def fields(line: str) -> Line:
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unique)
+        except BadLineError:
+            raise
         except (ValueError, RecursionError):
             raise BadLineError("not JSON") from None
         if not isinstance(record, dict):
@@ -188,7 +225,7 @@ def _table_fields(lines: Sequence[bytes], columns: tuple[str, str], path: Path) 
     if all(name in header for name in columns):
         first, second = (header.index(name) for name in columns)
         return _column_fields(first, second), 1
-    if all(name.isdecimal() and int(name) > 0 for name in columns):
+    if all(name.isdecimal() and len(name) < 10 and int(name) > 0 for name in columns):
         return _column_fields(int(columns[0]) - 1, int(columns[1]) - 1), 0
     if columns == DEFAULT_COLUMNS:
         return _column_fields(0, 1), 0
@@ -200,7 +237,7 @@ def _table_fields(lines: Sequence[bytes], columns: tuple[str, str], path: Path) 
 
 def _column_fields(first: int, second: int) -> Fields:
     def fields(line: str) -> Line:
-        cells = line.split("\t")
+        cells = _one_line(line).split("\t")
         if len(cells) <= max(first, second):
             raise BadLineError(f"{len(cells)} columns where {max(first, second) + 1} are needed")
         return cells[first], (cells[second],)

@@ -1,0 +1,40 @@
+"""Files out of packages, which may be cut off, damaged or made to do harm: either what the format says, or one sentence with the path.
+
+A parser of such a format takes bytes and raises `FormatError` with the reason; only here is it known which file it was.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from data.errors import InputError
+
+MAX_FILE_BYTES = 64 << 20  # the largest read here has some 1 MB
+
+Result = TypeVar("Result")
+
+
+class FormatError(ValueError):
+    """Why some bytes are not what their file's name promises."""
+
+
+def parsed(path: Path, parse: Callable[[bytes], Result]) -> Result:
+    """What `parse` makes of a file's bytes; raises InputError for a file that is missing, too large or not in its format."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise FormatError(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
+        return parse(content)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); delete its package's folder to have it unpacked again") from error
+    except FormatError as error:
+        raise InputError(f"{path} {error}; delete its package's folder to have it unpacked again") from error
+
+
+def text_of(content: bytes) -> str:
+    """UTF-8 text, without a byte-order mark and with `\\n` as the only end of a line; raises FormatError."""
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"is not UTF-8 at byte {error.start}") from error
