@@ -100,6 +100,14 @@ def measure(model: PreTrainedModel, compute: device.Compute, options: argparse.N
     return [*rows, Row("whole step", total, flops, flops / total / rate)]
 
 
+def count(text: str) -> int:
+    """A whole number from 1, small enough to be meant."""
+    number = int(text)
+    if not 1 <= number <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and 1,000,000")
+    return number
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default, text in (
@@ -110,7 +118,7 @@ def main() -> None:
         ("max-tokens", 640, "packed tokens of one forward pass"),
         ("repeats", 3, "timed runs, after one that is not counted"),
     ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default {default})")
+        parser.add_argument(f"--{name}", type=count, default=default, help=f"{text} (default {default})")
     parser.add_argument("--json", help="write the table to this file too")
     options = parser.parse_args()
     compute = device.choose()

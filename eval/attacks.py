@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from data.cache import atomic_write_text, cache_dir
-from data.errors import InputError
+from data.errors import InputError, one_line
 from data.examples import Example
 from data.prepare import prepare
 from data.script import LANGUAGE_SCRIPT
@@ -183,6 +183,8 @@ def examples_of(config: Config, limit: int) -> list[Example]:
 
 
 def run(options: argparse.Namespace) -> None:
+    if options.items < 0:
+        raise InputError(f"--items {options.items}: a number from 1 is needed, or 0 for all")
     config = load_config(options.config, options.overrides)
     if isinstance(config.reward.threshold, str):
         raise InputError(f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3")
@@ -210,8 +212,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with torch.inference_mode():
             run(parser.parse_args(argv))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

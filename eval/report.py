@@ -5,10 +5,10 @@ What a run does not have (no GRPO stage, no evaluation) is said at the top and l
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data.cache import atomic_write_text
 from data.errors import InputError
@@ -28,47 +28,78 @@ from eval.report_tables import (
     time_table,
     training_table,
 )
-from eval.run_folder import SYSTEMS, RunFolder, read_run
+from eval.run_folder import DAMAGE, OPTIONAL, SYSTEMS, RunFolder, read_run
 from eval.samples import samples
 from eval.verdict import verdict
 from eval.wording import SYSTEM_LABELS
 
+Made = TypeVar("Made")
+
 
 def write_report(run: Path) -> tuple[Path, Path, Path]:
     """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run folder."""
-    with damage_named(run):
-        contents = read_run(run)
-        document = build(contents)
-        figures = json.dumps(summary(contents), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    texts = of_every_part(read_run(run), pages)
     paths = run / "report.html", run / "report.md", run / "summary.json"
-    for path, text in zip(paths, (html_page(document), markdown(document), figures), strict=True):
+    for path, text in zip(paths, texts, strict=True):
         atomic_write_text(path, text)
     return paths
 
 
+def pages(contents: RunFolder) -> tuple[str, str, str]:
+    """The three files' texts."""
+    document = build(contents)
+    figures = json.dumps(summary(contents), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return html_page(document), markdown(document), figures
+
+
 def result_table(run: Path) -> str:
     """The results as plain text for the console: the report's own figures and verdict."""
-    with damage_named(run):
-        contents = read_run(run)
-        last_system = ["", *contents.systems][-1]
-        changes = [
-            pair for pair in probe_pairs(contents) if (pair["before"], pair["after"]) == ("untouched", last_system)
-        ]
-        overall = difference_tables(contents, "warm_start", "grpo")[:1]
-        tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
-        return "\n\n".join([*(plain_text(table) for table in tables if table is not None), wrapped(verdict(contents))])
+    return of_every_part(read_run(run), console)
 
 
-@contextmanager
-def damage_named(run: Path) -> Iterator[None]:
-    """Whatever is missing or of the wrong kind inside a part of the run folder is damage to that folder, and said so."""
+def console(contents: RunFolder) -> str:
+    """The text of `result_table`."""
+    last_system = ["", *contents.systems][-1]
+    changes = [pair for pair in probe_pairs(contents) if (pair["before"], pair["after"]) == ("untouched", last_system)]
+    overall = difference_tables(contents, "warm_start", "grpo")[:1]
+    tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
+    return "\n\n".join([*(plain_text(table) for table in tables if table is not None), wrapped(verdict(contents))])
+
+
+def of_every_part(contents: RunFolder, make: Callable[[RunFolder], Made]) -> Made:
+    """`make(contents)`; whatever is missing or of the wrong kind inside a part is damage to it, and the part is named.
+
+    It is the one without which the report can be made.
+    """
     try:
-        yield
-    except InputError:
-        raise
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        return make(contents)
+    except DAMAGE as error:
         what = f"{type(error).__name__}: {error}"
-        raise InputError(f"{run}: a part of this run folder is damaged ({what}); run the evaluation again") from error
+        names = [name for name, less in without_a_part(contents) if works(make, less)]
+        place = contents.path / names[0] if names else f"more than one part of {contents.path}"
+        raise InputError(f"{place} is damaged ({what}); restore it, or remove it and run the evaluation again") from error
+
+
+def works(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
+    """Whether a report can be made of `contents`."""
+    try:
+        make(contents)
+    except DAMAGE:
+        return False
+    return True
+
+
+def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
+    """(file, the run folder as if that file were not there)."""
+    yield "config.json", replace(contents, config={})
+    yield "environment.json", replace(contents, environment={})
+    yield "corpus.json", replace(contents, corpus={})
+    yield "timings.json", replace(contents, timings={})
+    yield "metrics.jsonl", replace(contents, sft=(), grpo=())
+    yield "eval/comparison.json", replace(contents, comparison={})
+    for name in contents.systems:
+        rest = {other: system for other, system in contents.systems.items() if other != name}
+        yield f"eval/{name}.json", replace(contents, systems=rest)
 
 
 def result_tables(run: RunFolder) -> list[Table]:
@@ -112,7 +143,7 @@ def present(tables: Sequence[Table | None]) -> tuple[Block, ...]:
 
 def training_tables(run: RunFolder) -> tuple[Block, ...]:
     """Start and end of every logged metric."""
-    stages = (("Warm start (SFT)", run.sft), ("GRPO", run.grpo))
+    stages = (("Warm start (SFT)", run.sft), ("GRPO", run.grpo), ("Dev set during GRPO", run.grpo_dev))
     return present([training_table(title, rows) for title, rows in stages if rows])
 
 
@@ -130,7 +161,7 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
     said = [
         f"No {name} metrics: this stage did not run, or its metrics are missing." for name, rows in stages if not rows
     ]
-    missing = [SYSTEM_LABELS[name] for name in SYSTEMS if name not in run.systems]
+    missing = [SYSTEM_LABELS[name] for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
     if missing:
         said.append(f"Not evaluated: {', '.join(missing)}.")
     if run.pair("warm_start", "grpo") is None:

@@ -145,7 +145,7 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     probed = {name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system}
     if not probed:
         return None
-    short = {"untouched": "untouched", "warm_start": "warm start", "grpo": "GRPO"}
+    short = {"untouched": "untouched", "warm_start": "warm start", "grpo_best": "best on dev", "grpo": "GRPO"}
     changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
     header = ("Probe", "n", *(SYSTEM_LABELS[name] for name in probed), *changed)
     rows = []

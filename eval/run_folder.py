@@ -4,16 +4,18 @@ A part that was never written (no GRPO stage, no evaluation) is simply absent; a
 somebody must know about, and raises `InputError` with file and line.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.documents import parse_json, parse_object, read_bytes, read_object
 from data.errors import InputError
 
-SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo")
+SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo_best", "grpo")
+OPTIONAL = ("grpo_best",)  # only where an earlier step did better on the dev set than the last
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
+DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError)  # what a value of the wrong kind has raised
 Json = dict[str, Any]
 
 
@@ -30,6 +32,7 @@ class RunFolder:
     systems: Mapping[str, Json]
     sft: tuple[Json, ...]
     grpo: tuple[Json, ...]
+    grpo_dev: tuple[Json, ...]
 
     def pair(self, before: str, after: str) -> Json | None:
         """The comparison after - before, if it was made."""
@@ -46,25 +49,26 @@ def read_run(path: Path) -> RunFolder:
     if not (path / "config.json").exists():
         raise InputError(f"{path}: not a run folder, it has no config.json; give the folder that a run has written")
     metrics = read_metrics(path / "metrics.jsonl")
-    systems = {name: read_object(path / "eval" / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}
+    systems = {name: read_part(path / "eval" / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}
     return RunFolder(
         path=path,
-        config=read_object(path / "config.json"),
-        environment=read_object(path / "environment.json"),
-        corpus=read_object(path / "corpus.json"),
-        timings=read_object(path / "timings.json"),
-        comparison=read_object(path / "eval" / "comparison.json", ("pairs", "resamples")),
+        config=read_part(path / "config.json"),
+        environment=read_part(path / "environment.json"),
+        corpus=read_part(path / "corpus.json"),
+        timings=read_part(path / "timings.json"),
+        comparison=read_part(path / "eval" / "comparison.json", ("pairs", "resamples")),
         systems={name: system for name, system in systems.items() if system},
         sft=tuple(row for row in metrics if row["stage"] == "sft"),
         grpo=tuple(row for row in metrics if row["stage"] == "grpo"),
+        grpo_dev=tuple(row for row in metrics if row["stage"] == "grpo_dev"),
     )
 
 
-def read_object(path: Path, keys: tuple[str, ...] = ()) -> Json:
+def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:
     """A JSON object with at least `keys`; empty if the file does not exist."""
     if not path.exists():
         return {}
-    document = parse(path.read_bytes(), path, 0)
+    document = read_object(path)
     missing = [key for key in keys if key not in document]
     if missing:
         raise InputError(
@@ -78,26 +82,11 @@ def read_metrics(path: Path) -> list[Json]:
     if not path.exists():
         return []
     rows: dict[tuple[str, int], Json] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(read_bytes(path).splitlines(), 1):
         if line.strip():
-            row = parse(line, path, number)
+            where = f"{path}:{number}"
+            row = parse_object(where, parse_json(line, where))
             if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
-                raise InputError(
-                    f"{path}:{number}: a row needs a text 'stage' and a whole number 'step'; remove this line"
-                )
+                raise InputError(f"{where}: a row needs a text 'stage' and a whole number 'step'; remove this line")
             rows[row["stage"], row["step"]] = row
     return [rows[key] for key in sorted(rows)]
-
-
-def parse(content: bytes, path: Path, line: int) -> Json:
-    """One JSON object; InputError naming file and line if it is none."""
-    where = f"{path}:{line}" if line else str(path)
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{where}: damaged, not readable as JSON ({error}); restore the file or remove it") from error
-    if not isinstance(document, dict):
-        raise InputError(
-            f"{where}: expected a JSON object, found {type(document).__name__}; restore the file or remove it"
-        )
-    return document

@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 
 from data.cache import atomic_write_text
+from data.errors import InputError
 from data.examples import Example
 from eval import overlap
 from eval.probes import compare_probes
-from eval.run_folder import SYSTEMS
+from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part
 from eval.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
 from eval.similarity import Embed, cosines
 
-PAIRS = (("warm_start", "grpo"), ("translation_memory", "grpo"), ("untouched", "grpo"), ("untouched", "warm_start"))
+PAIRS = (
+    ("warm_start", "grpo"),
+    ("warm_start", "grpo_best"),
+    ("translation_memory", "grpo"),
+    ("untouched", "grpo"),
+    ("untouched", "warm_start"),
+)
 SCORES: dict[str, Score] = {
     "cosine": ratio_of_sums,
     "cosine_held_out": ratio_of_sums,
@@ -153,6 +160,15 @@ def compare_systems(
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
 
 
+def compare_found(run: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
+    """`compare_systems` of what lies in a run folder. Raises InputError where it is damaged."""
+    try:
+        return compare_systems(before, after, seed, resamples)
+    except DAMAGE as error:
+        files = " or ".join(f"{system['system']}.json" for system in (before, after))
+        raise InputError(f"{run / 'eval'}: {files} is damaged ({error}); remove it and run the evaluation again") from error
+
+
 def write_system(run: Path, system: dict[str, Any]) -> None:
     """Write `eval/<system>.json` of a run folder."""
     write_json(run / "eval" / f"{system['system']}.json", system)
@@ -160,13 +176,9 @@ def write_system(run: Path, system: dict[str, Any]) -> None:
 
 def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Compare the systems found in a run folder pair by pair and write `eval/comparison.json`."""
-    found = {
-        name: json.loads(path.read_text(encoding="utf-8"))
-        for name in SYSTEMS
-        if (path := run / "eval" / f"{name}.json").exists()
-    }
+    found = {name: system for name in SYSTEMS if (system := read_part(run / "eval" / f"{name}.json", SYSTEM_KEYS))}
     pairs = [
-        compare_systems(found[before], found[after], seed, resamples)
+        compare_found(run, found[before], found[after], seed, resamples)
         for before, after in PAIRS
         if before in found and after in found
     ]

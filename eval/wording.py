@@ -9,6 +9,7 @@ SYSTEM_LABELS = {
     "untouched": "Untouched model",
     "translation_memory": "Translation memory",
     "warm_start": "Warm start (SFT)",
+    "grpo_best": "GRPO, best on dev",
     "grpo": "GRPO",
 }
 LANGUAGES = {

@@ -12,8 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.documents import check_settings, read_toml
 from data.errors import InputError
 from data.prepare import DataConfig
+from grpo.advantage import BASELINES, SCALES
+from grpo.kl import KL_ESTIMATORS
+from grpo.limits import check_limits
+from grpo.loss import OBJECTIVES
 from reward.combine import RewardConfig
 
 WRITTEN = {"tuple": 'list, e.g. ["a", "b"]', "dict": "table, e.g. { a = 1.0 }"}  # types whose name in TOML is another
@@ -57,60 +62,80 @@ class SFTConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """P = num_prompts prompts a step, G = group_size completions each, drawn at `temperature` from the full softmax."""
+    """P = num_prompts prompts a step, G = group_size completions each, drawn at `temperature` from the full softmax.
+
+    Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats; 0 = as the number format asks.
+    """
 
     num_prompts: int = 8
     group_size: int = 8
     max_new_tokens: int = 32
     temperature: float = 1.0
+    max_gap: float = 0.0
 
 
 @dataclass(frozen=True)
 class AdvantageConfig:
-    """`scale`: std (GRPO) or none (Dr. GRPO); groups whose rewards spread less than `std_floor` are divided by it instead.
+    """`baseline`: mean or leave_one_out; `scale`: std, batch_std or none (grpo/advantage.py); less than `std_floor` is never divided by.
 
     The floor of a run is never below ten times the noise that its encoder shows (reward/noise.py).
     """
 
+    baseline: str = "mean"
     scale: str = "std"
     std_floor: float = 1e-3
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Clip range, KL coefficient (beta) and estimator, and how tokens are averaged; see grpo/loss.py."""
+    """`objective`: a row of OBJECTIVES (grpo/loss.py) with its clip range; `dual_clip` 0 = off.
 
+    `kl_coef` (beta) weighs `kl_estimator` (grpo/kl.py); with `kl_target` > 0 (nats a token) it is only where a controller starts.
+    """
+
+    objective: str = "grpo"
     clip_low: float = 0.2
     clip_high: float = 0.2
+    dual_clip: float = 0.0
     kl_coef: float = 0.02
     kl_estimator: str = "k3"
-    aggregation: str = "sequence"
+    kl_target: float = 0.0
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass."""
+    """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass.
+
+    `gradient_checkpointing` computes activations again in the backward pass instead of keeping them, in the warm start too.
+    """
 
     num_steps: int = 60
     passes: int = 1
     prompts_per_update: int = 0
     max_tokens_per_pass: int = 2048
     share_prefix: bool = True
+    gradient_checkpointing: bool = False
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Save every `every` steps (0 = only when interrupted) and keep the last `keep`."""
+    """Save every `every` steps (0 = only when interrupted) and keep the last `keep`, one more than is needed while nothing is damaged."""
 
     every: int = 25
-    keep: int = 1
+    keep: int = 2
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Greedy decoding of the test set and the general-competence probes."""
+    """Greedy decoding of the test set and the general-competence probes.
 
+    During GRPO, every `every` steps (0 = never) the first `dev_items` of the dev set get the run's own reward: a curve in the log, and the
+    checkpoint that did best is kept.
+    """
+
+    every: int = 0
+    dev_items: int = 128
     batch_size: int = 64
     max_new_tokens: int = 40
     bootstrap_samples: int = 2000
@@ -135,46 +160,49 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     @property
+    def updates_per_step(self) -> int:
+        """Optimiser updates that follow a rollout; after the first the policy has moved away from the one that sampled."""
+        return self.train.passes * self.rollout.num_prompts // (self.train.prompts_per_update or self.rollout.num_prompts)
+
+    @property
     def reuses_rollout(self) -> bool:
-        """True when more than one update follows a rollout, so that the policy moves away from the one that sampled."""
-        per_update = self.train.prompts_per_update or self.rollout.num_prompts
-        return self.train.passes > 1 or per_update < self.rollout.num_prompts
+        return self.updates_per_step > 1
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
     """TOML file and `section.key=value` overrides -> a checked Config. Raises InputError."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a configuration such as configs/mt.toml") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML: {error}") from error
+    values = read_toml(Path(path))
     for override in overrides:
         apply_override(values, override)
+    check_settings(values, str(path))
     config = build(Config, values, str(path), "")
     check(config)
+    check_limits(config)
     return config
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
     """Put `a.b=value` into nested `values`; the value is TOML, or else taken as a string."""
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"override {override!r}: write section.key=value, e.g. train.num_steps=20")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
     *sections, name = key.strip().split(".")
+    if not equals or not all([*sections, name]):
+        raise InputError(f"override {override!r}: write section.key=value, e.g. train.num_steps=20")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise InputError(f"override {override!r}: {section} is not a section")
-    values[name] = value
+    values[name] = override_value(text, key)
+
+
+def override_value(text: str, key: str) -> Any:
+    """One TOML value; what is none, or more than one line of TOML, is a string as it stands."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except RecursionError as error:
+        raise InputError(f"override {key.strip()}: nested too deeply; write it flatter") from error
+    except ValueError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any = None) -> Any:
@@ -235,9 +263,10 @@ def check(config: Config) -> None:
         "checkpoint.keep": config.checkpoint.keep,
     }
     known = {
-        "loss.kl_estimator": (loss.kl_estimator, ("k1", "k2", "k3")),
-        "loss.aggregation": (loss.aggregation, ("sequence", "token", "constant")),
-        "advantage.scale": (config.advantage.scale, ("std", "none")),
+        "loss.objective": (loss.objective, tuple(OBJECTIVES)),
+        "loss.kl_estimator": (loss.kl_estimator, tuple(KL_ESTIMATORS)),
+        "advantage.baseline": (config.advantage.baseline, BASELINES),
+        "advantage.scale": (config.advantage.scale, SCALES),
         "model.vocabulary": (config.model.vocabulary, ("trimmed", "full")),
         "sft.optim.schedule": (config.sft.optim.schedule, ("constant", "linear", "cosine")),
         "train.optim.schedule": (train.optim.schedule, ("constant", "linear", "cosine")),
@@ -249,12 +278,20 @@ def check(config: Config) -> None:
         (rollout.group_size < 2, f"rollout.group_size = {rollout.group_size}: GRPO compares completions of one prompt; use 2 or more"),
         (rollout.temperature <= 0, f"rollout.temperature = {rollout.temperature}: GRPO samples; use a value above 0, e.g. 1.0"),
         (
-            rollout.num_prompts % per_update != 0,
+            per_update < 1 or rollout.num_prompts % per_update != 0,
             f"train.prompts_per_update = {per_update} does not divide rollout.num_prompts = {rollout.num_prompts}",
         ),
         (not 0 < loss.clip_low < 1, f"loss.clip_low = {loss.clip_low}: must lie between 0 and 1"),
         (loss.clip_high <= 0, f"loss.clip_high = {loss.clip_high}: must be above 0"),
+        (
+            loss.dual_clip != 0 and loss.dual_clip <= 1 + loss.clip_high,
+            f"loss.dual_clip = {loss.dual_clip}: must be 0 (off) or above 1 + loss.clip_high = {1 + loss.clip_high}",
+        ),
         (loss.kl_coef < 0, f"loss.kl_coef = {loss.kl_coef}: must not be negative"),
+        (loss.kl_target < 0, f"loss.kl_target = {loss.kl_target}: must not be negative"),
+        (loss.kl_target > 0 and loss.kl_coef == 0, "loss.kl_target moves loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02"),
+        (rollout.max_gap < 0, f"rollout.max_gap = {rollout.max_gap}: must not be negative"),
+        (config.advantage.std_floor <= 0, f"advantage.std_floor = {config.advantage.std_floor}: must be above 0"),
         (train.num_steps < 0, f"train.num_steps = {train.num_steps}: must not be negative"),
         (config.sft.num_steps < 0, f"sft.num_steps = {config.sft.num_steps}: must not be negative"),
         (config.seed < 0, f"seed = {config.seed}: must not be negative"),

@@ -11,40 +11,60 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from data.documents import read_object
 from data.errors import InputError
 from grpo.packing import Packed, visible
+from reward.encoders.screen import readable, screen
 
 
 def load_policy(folder: str | Path, device: torch.device) -> PreTrainedModel:
     """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable."""
     transformers_logging.disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"{folder}: not a transformers causal-LM folder with safetensors weights ({first_line(error)})") from error
+    if Path(folder).is_dir():
+        screen(Path(folder), AutoModelForCausalLM)
+    with readable(folder, "not a transformers causal-LM folder with safetensors weights"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    model: PreTrainedModel = loaded[0]
+    check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
     model.config.use_cache = False
     nn.Module.to(model, device)
     return model.eval()
 
 
+def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]) -> None:
+    """InputError for tensors that are `missing`, which transformers has filled with random numbers, or hold what is not finite."""
+    if missing:
+        raise InputError(f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}")
+    broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
+    if broken:
+        raise InputError(f"{folder}: not finite in {broken[0]} and {len(broken) - 1} more tensors; restore the weights")
+
+
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model; raises InputError when it has no end-of-text token."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: no tokenizer that transformers can read ({first_line(error)})") from error
+    with readable(folder, "no tokenizer that transformers can read"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer.decode(tokenizer("a")["input_ids"])
     if tokenizer.eos_token_id is None:
         raise InputError(f"{folder}: the tokenizer has no end-of-text token; set eos_token in tokenizer_config.json")
+    check_vocabulary(Path(folder) / "config.json", tokenizer)
     return tokenizer
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
+def check_vocabulary(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """InputError where a token has no row in the model beside it; those added to the vocabulary may have none, as Gemma's for images."""
+    settings = read_object(path) if path.is_file() else {}
+    part = settings.get("text_config")
+    rows = (part if isinstance(part, dict) else settings).get("vocab_size")
+    highest = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id)
+    if isinstance(rows, int) and highest >= rows:
+        raise InputError(f"{path}: vocab_size = {rows}, but the tokenizer beside it gives the token {highest}; take both of one model")
 
 
 def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:

@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from data.documents import user_path
 from data.errors import InputError
 from reward.encoders.folder import require_weights
 from reward.encoders.modules import MODULES_FILE, load_modules
@@ -62,7 +63,7 @@ def check_encoder(name: str, cache: Path) -> None:
         find_student(cache)
     if name in NAMED:
         return
-    folder = Path(name.removeprefix(STATIC)).expanduser()
+    folder = user_path(name.removeprefix(STATIC))
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(NAMED)}, a folder, {STATIC}FOLDER")
     if not folder.is_dir():
@@ -81,7 +82,7 @@ def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
     check_encoder(name, cache)
     if name in NAMED:
         return NAMED[name](cache, device)
-    folder = Path(name.removeprefix(STATIC)).expanduser()
+    folder = user_path(name.removeprefix(STATIC))
     if name.startswith(STATIC):
         return load_static(folder)
     kind = next(file for file in BY_FILE if (folder / file).exists())

@@ -6,13 +6,12 @@ The file is run, as the user asks for by naming it; nothing is searched for and 
 import inspect
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
+from typing import Any
 
-from torch import Tensor
-
+from data.documents import user_path
 from data.errors import InputError
 
-SHAPE = "def TERM(sources, completions, references, *, settings) -> a tensor with one number a completion"
+SHAPE = "def TERM(sources, completions, references, *, settings) -> one number, or None, a completion, as a tensor or a list"
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -21,10 +20,10 @@ def is_own_term(name: str) -> bool:
     return name.partition(":")[0].endswith(".py")
 
 
-def load_own_term(name: str) -> Callable[..., Tensor]:
+def load_own_term(name: str) -> Callable[..., Any]:
     """The function of "FILE.py:function"; InputError for a missing file, an error in it, a missing or unfit function."""
     path, _, attribute = name.partition(":")
-    file = Path(path).expanduser()
+    file = user_path(path)
     if not file.is_file():
         raise InputError(f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the working folder")
     spec = spec_from_file_location(f"own_term_{file.stem}", file)
@@ -32,12 +31,20 @@ def load_own_term(name: str) -> Callable[..., Tensor]:
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"reward term {name!r}: {path} cannot be run: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
         named = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
         raise InputError(f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(named) or 'none'}")
-    if sum(p.kind in POSITIONAL for p in inspect.signature(function).parameters.values()) != 3:
+    if _lists_taken(function) != 3:
         raise InputError(f"reward term {name!r}: it must take three lists: {SHAPE}")
     return function
+
+
+def _lists_taken(function: Callable[..., Any]) -> int:
+    """How many arguments it takes by position; 0 for what does not say, as many of Python's own."""
+    try:
+        return sum(p.kind in POSITIONAL for p in inspect.signature(function).parameters.values())
+    except (ValueError, TypeError):
+        return 0

@@ -123,7 +123,7 @@ class VectorFile:
     def _check_header(self) -> None:
         try:
             found = json.loads((self.folder / HEADER).read_bytes())
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, RecursionError) as error:
             raise _Damaged(f"{HEADER} is missing or cannot be read") from error
         if found != self._header:
             raise _Damaged(f"{HEADER} says {found}, which is not this encoder's {self._header}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("grpo", "reward", "data", "eval")
-ENTRY = {"grpo.run", "grpo.stages", "grpo.evaluate", "grpo.context", "grpo.rewarding"}
+ENTRY = {"grpo.run", "grpo.stages", "grpo.evaluate", "grpo.context", "grpo.rewarding", "grpo.between"}
 PROCESSES = {"grpo.loop", "grpo.sft"}
 
 

@@ -43,7 +43,7 @@ def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[loss]\nkl = 0.1\n", r"unknown key 'loss\.kl'; known keys here: clip_low, clip_high, kl_coef"),
+        ("[loss]\nkl = 0.1\n", r"unknown key 'loss\.kl'; known keys here: objective, clip_low, clip_high, dual_clip, kl_coef"),
         ("[trian]\nnum_steps = 1\n", r"unknown key 'trian'; known keys here: seed"),
         ('[train]\nnum_steps = "many"\n', r"train\.num_steps = 'many' is of type str; write a value of type int"),
         ("[train]\nnum_steps = true\n", r"train\.num_steps = True is of type bool"),

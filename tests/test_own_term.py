@@ -67,6 +67,6 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_a_term_that_returns_something_else_is_named(file) -> None:
-    name = f"{file('def f(a, b, c): return [1.0]')}:f"
-    with pytest.raises(ValueError, match=r"returned a list for 1 completions; return a tensor of one number each"):
+    name = f"{file('def f(a, b, c): return {0: 1.0}')}:f"
+    with pytest.raises(InputError, match=r"terms.py:f' returned a dict; return one number, or None, for each of the 1 completions"):
         make_reward(RewardConfig(weights={name: 1.0}, gates=(), shown=()), {})(["s"], ["甲"], [["甲"]], 1)

@@ -61,14 +61,6 @@ def test_entropy_is_that_of_the_full_distribution(tiny_model: PreTrainedModel) -
     assert torch.allclose(entropy[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 1024])
-def test_chunk_size_changes_nothing(tiny_model: PreTrainedModel, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = pack(PROMPTS, COMPLETIONS, 3)
-    whole = completion_logps(tiny_model, packed).logps
-    monkeypatch.setattr("grpo.logprob.CHUNK", chunk)
-    assert torch.allclose(completion_logps(tiny_model, packed).logps, whole, atol=1e-6)
-
-
 def test_capped_head_takes_the_general_path(tiny_model: PreTrainedModel) -> None:
     tiny_model.config.final_logit_softcapping = 5.0
     packed = completion_logps(tiny_model, pack(PROMPTS, COMPLETIONS, 3))

@@ -274,19 +274,19 @@ def remove_key(run: Path) -> None:
     [
         (lambda run: shutil.rmtree(run), "no such run folder"),
         (lambda run: (run / "config.json").unlink(), "not a run folder, it has no config.json"),
-        (lambda run: (run / "config.json").write_text("{"), "config.json: damaged, not readable as JSON"),
-        (lambda run: (run / "timings.json").write_text("[]"), "timings.json: expected a JSON object, found list"),
+        (lambda run: (run / "config.json").write_text("{"), "config.json: not a readable JSON file"),
+        (lambda run: (run / "timings.json").write_text("[]"), "timings.json: must hold a JSON object {...}, not list"),
         (
             lambda run: (run / "metrics.jsonl").write_text('{"stage": "sft", "step": 0}\n{"sta'),
-            r"metrics.jsonl:2: damaged",
+            r"metrics.jsonl:2: not a readable JSON file",
         ),
         (lambda run: (run / "metrics.jsonl").write_text('{"step": 0}\n'), r"metrics.jsonl:1: a row needs"),
         (
             lambda run: (run / "eval" / "grpo.json").write_text('{"system": "grpo"}'),
             "grpo.json: key 'target_language' is missing",
         ),
-        (lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"), "corpus.json: damaged"),
-        (remove_key, r"a part of this run folder is damaged \(KeyError: 'cosine'\)"),
+        (lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"), "corpus.json: not a readable JSON file"),
+        (remove_key, r"run/eval/grpo.json is damaged \(KeyError: 'cosine'\)"),
     ],
 )
 def test_a_damaged_run_folder_is_named_in_one_sentence(

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.cache import atomic_folder, cache_dir
-from data.errors import InputError
+from data.errors import InputError, one_line
 from data.examples import Example
 from data.obtain import Archive
 from data.prepare import prepare
@@ -166,8 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = distil(read_config(parser.parse_args(arguments).config), cache_dir())
         for line in report(load_student(folder)):
             print(line)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

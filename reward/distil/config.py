@@ -4,11 +4,11 @@ An unknown key is refused with the list of known ones, a value of another kind t
 """
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data.documents import check_settings, read_toml
 from data.errors import InputError
 from data.prepare import DataConfig
 from reward.distil.training import TrainingConfig
@@ -70,12 +70,9 @@ def read_data_section(path: Path) -> DataConfig:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such configuration file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path} cannot be read as TOML: {error}") from error
+    values = read_toml(path)
+    check_settings(values, str(path))
+    return values
 
 
 def _built(kind: type[Section], values: Any, place: str) -> Section:

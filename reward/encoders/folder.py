@@ -7,32 +7,18 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from data.documents import read_object
 from data.errors import InputError
 
 SHAPING = {".safetensors", ".json", ".txt", ".model"}  # weights, settings, vocabularies; not the README
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, RuntimeError, AttributeError)  # from a damaged safetensors file; all seen
 
 Kind = type | UnionType
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; InputError when it is missing or no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({error})") from error
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; InputError for anything else."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must hold a JSON object {{...}}, not {type(content).__name__}")
-    return content
 
 
 def read_settings(path: Path, known: Mapping[str, Kind], needed: Collection[str] = ()) -> dict[str, Any]:
@@ -65,7 +51,7 @@ def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str,
     require_weights(path.parent)
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
     for name, shape in needed.items():
         if name not in tensors or tensors[name].shape != shape:
@@ -74,10 +60,19 @@ def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str,
     return {name: tensors[name] for name in needed}
 
 
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """Name -> shape of the tensors in a safetensors file, from its header alone. Raises InputError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+
+
 def folder_hash(folder: Path, *facts: object) -> str:
     """SHA-256 over names and bytes of the files that can shape a vector, and over `facts` (settings, arithmetic)."""
     digest = hashlib.sha256(repr(facts).encode())
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in SHAPING):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SHAPING and path.is_file()):
         with path.open("rb") as file:
             digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.documents import read_json, read_object
 from data.errors import InputError
-from reward.encoders.folder import Kind, folder_hash, read_json, read_object, read_settings, read_weights
+from reward.encoders.folder import Kind, folder_hash, read_settings, read_weights
 from reward.encoders.pooled import PooledEncoder, PoolSettings, pooled_encoder, pooling_names
 from reward.encoders.static import StaticEncoder, load_static
 
@@ -140,11 +141,13 @@ def read_prompt(path: Path) -> str:
         return ""
     settings = read_object(path)
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
+        raise InputError(f"{path}: prompts must be an object of texts by name")
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise InputError(f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a SentenceTransformer folder")
-    if name is not None and name not in prompts:
+    if name is not None and (not isinstance(name, str) or name not in prompts):
         raise InputError(f"{path}: default_prompt_name {name!r} is none of its prompts: {', '.join(prompts) or 'none'}")
-    return "" if name is None else str(prompts[name] or "")
+    return "" if name is None else prompts[name] or ""
 
 
 def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
@@ -171,6 +174,8 @@ def read_transformer(folder: Path) -> tuple[int | None, bool]:
     for key, value in fixed.items():
         if settings.get(key, value) != value:
             raise InputError(f"{path}: {key} = {settings[key]!r}: only {value!r} is known here")
+    if settings.get("max_seq_length") is not None and settings["max_seq_length"] < 1:
+        raise InputError(f"{path}: max_seq_length = {settings['max_seq_length']}: must be at least 1, or null")
     return settings.get("max_seq_length"), settings.get("do_lower_case", False)
 
 

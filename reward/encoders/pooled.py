@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
-from reward.encoders.folder import folder_hash, read_settings, require_weights
+from reward.encoders.folder import folder_hash, read_settings
 from reward.encoders.pooling import POOLINGS, blank_row, pool
+from reward.encoders.screen import readable, screen
 
 SETTINGS_FILE = "encoder.json"
 DEFAULT_LENGTH = 128
@@ -102,7 +102,7 @@ def load_pooled(folder: Path, device: torch.device) -> PooledEncoder:
 
 def pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
     """The encoder in a transformers folder with the given pooling."""
-    require_weights(folder)
+    screen(folder, AutoModel)
     tokenizer = _read_tokenizer(folder, settings.lower_case)
     model = _read_model(folder).to(device)  # type: ignore[arg-type]
     fingerprint = folder_hash(folder, settings, f"{batch_tokens(device)} tokens, steps of {WIDTH_STEP}", device.type, "fp32")
@@ -152,13 +152,12 @@ def _batches(lengths: Sequence[int], positions: int, tokens: int) -> Iterator[tu
 
 
 def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
-    try:
+    with readable(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"{folder}: no tokenizer that transformers can read ({_first_line(error)})") from error
-    if lower_case:
-        backend = tokenizer.backend_tokenizer
-        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
+        tokenizer("a")
+        if lower_case:
+            backend = tokenizer.backend_tokenizer
+            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
     return tokenizer
 
 
@@ -168,13 +167,10 @@ def _read_model(folder: Path) -> PreTrainedModel:
     transformers fills what is missing with random numbers and goes on: a reward from it would be noise.
     """
     transformers_logging.disable_progress_bar()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            model, info = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise InputError(f"{folder}: not a transformers encoder folder with safetensors weights ({_first_line(error)})") from error
+    with readable(folder, "not a transformers encoder folder with safetensors weights"), torch.random.fork_rng(devices=[]):
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
     missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED)
     if missing:
         raise InputError(f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}")
@@ -189,7 +185,3 @@ def _positions(model: nn.Module) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]

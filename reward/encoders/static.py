@@ -18,13 +18,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from data.errors import InputError
-from reward.encoders.folder import require_weights
+from reward.encoders.folder import require_weights, tensor_shapes
 from reward.encoders.pooling import blank_row
+from reward.encoders.screen import readable
 
 MATRICES = ("embedding.weight", "embeddings")  # the names in a folder of kind (a), and the endings in a causal LM's:
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
@@ -75,14 +76,14 @@ class StaticEncoder:
 def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticEncoder:
     """Static embeddings of `folder`, fitted on `fit_texts` if any; InputError when it has no such matrix, or the texts are too few."""
     require_weights(folder)
-    try:
+    with readable(folder / "tokenizer.json", "no tokenizer"):
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # the library raises plain Exception
-        raise InputError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from error
-    tokenizer.no_padding()
+        tokenizer.no_padding()
+        token_ids(tokenizer, ["a"])
     matrix = _read_matrix(folder)
-    if tokenizer.get_vocab_size() > len(matrix):
-        raise InputError(f"{folder}: the tokenizer knows {tokenizer.get_vocab_size()} tokens, the matrix has rows for {len(matrix)}")
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if tokens > len(matrix):
+        raise InputError(f"{folder}: the tokenizer knows {tokens} tokens, the matrix has rows for {len(matrix)}")
     return StaticEncoder(matrix, tokenizer, None if fit_texts is None else fit(matrix, tokenizer, fit_texts))
 
 
@@ -139,24 +140,28 @@ def without_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
 def _read_matrix(folder: Path) -> Tensor:
     """(V, D) in fp32; only this tensor is read. model2vec's rows are picked by its mapping and scaled by its weights, as it does itself."""
     path, name = _find_matrix(folder)
-    with safe_open(path, framework="pt") as file:
+    with readable(path, f"{name} is no embedding matrix that can be read"), safe_open(path, framework="pt") as file:
         matrix: Tensor = file.get_tensor(name).float()
         if name == "embeddings" and "mapping" in file.keys():  # noqa: SIM118
-            matrix = matrix[file.get_tensor("mapping").long()]
+            matrix = _mapped(matrix, file.get_tensor("mapping").long())
         if name == "embeddings" and "weights" in file.keys():  # noqa: SIM118
             matrix = matrix * file.get_tensor("weights").float()[:, None]
+    if matrix.dim() != 2 or not matrix.numel():
+        raise InputError(f"{path}: {name} has shape {tuple(matrix.shape)}: an embedding matrix has a row for each token")
     return matrix.contiguous()
+
+
+def _mapped(matrix: Tensor, rows: Tensor) -> Tensor:
+    """The row of each token: (U, D), (V,) -> (V, D)."""
+    if rows.numel() and rows.min() < 0:
+        raise IndexError(f"mapping holds the row {rows.min().item()}")
+    return matrix[rows]
 
 
 def _find_matrix(folder: Path) -> tuple[Path, str]:
     """The file and the name of the embedding matrix; InputError when there is none."""
     for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                names: list[str] = list(file.keys())
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-        for name in names:
+        for name in tensor_shapes(path):
             if name in MATRICES or name.endswith(INPUT_EMBEDDINGS):
                 return path, name
     raise InputError(f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its safetensors")

@@ -15,14 +15,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from data.documents import read_object
 from data.errors import InputError
 from data.manifest import sha256_of
 from data.script import is_han, script_share, tibetan_syllables
 from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units
+from reward.encoders.folder import read_weights, tensor_shapes
 from reward.encoders.use import UniversalSentenceEncoder, load_use
 
 FORMAT = 1
@@ -136,11 +137,25 @@ def find_student(cache: Path) -> Path:
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and weights of a student's folder, checked against each other."""
     try:
-        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-        if facts["format"] != FORMAT or facts["features"] != SETTINGS:
-            raise InputError(f"{folder} holds a student of another version (format {facts['format']}); delete it and type: {COMMAND}")
-        if sha256_of(folder / WEIGHTS_FILE) != facts["weights_sha256"]:
-            raise InputError(f"{folder / WEIGHTS_FILE} was changed or damaged after it was made; delete {folder} and type: {COMMAND}")
-        return facts, load_file(folder / WEIGHTS_FILE)
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
+        facts = read_object(folder / FACTS_FILE)
+    except InputError as error:
         raise InputError(f"{folder} holds no readable student ({error}); delete it and type: {COMMAND}") from error
+    if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
+        raise InputError(f"{folder} holds a student of another version (format {facts.get('format')}); delete it and type: {COMMAND}")
+    try:
+        digest = sha256_of(folder / WEIGHTS_FILE)
+    except OSError as error:
+        raise InputError(f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror}); delete {folder} and type: {COMMAND}") from error
+    if digest != facts.get("weights_sha256"):
+        raise InputError(f"{folder / WEIGHTS_FILE} was changed or damaged after it was made; delete {folder} and type: {COMMAND}")
+    width, hidden, shapes = facts.get("width", 0), facts.get("hidden", 0), tensor_shapes(folder / WEIGHTS_FILE)
+    whole = type(width) is int and type(hidden) is int
+    if not whole or [shapes.get("table"), shapes.get("inner.weight")] != [[BUCKETS, width], [hidden, BAGS * width]]:
+        raise InputError(f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden} are not those of its weights; restore the file")
+    return facts, read_weights(folder / WEIGHTS_FILE, {"compass": (len(COMPASS), DIM), **_shapes(width, hidden)})
+
+
+def _shapes(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a student, by name."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in Student(width, hidden).state_dict().items()}

@@ -1,0 +1,26 @@
+"""docs/correctness.md names a test for each of the 44 properties, and each of these tests exists."""
+
+import ast
+import re
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PAGE = (HERE.parent / "docs" / "correctness.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d*) ?\| (.+?) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
+TESTS = {number or name: re.findall(r"`(test_\w+\.py)::(\w+)`", tests) for number, name, _, tests in ROWS}
+
+
+def functions(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_number_has_one_row_and_every_row_a_test() -> None:
+    assert [int(number) for number, *_ in ROWS if number] == list(range(1, 45))
+    assert {name for number, name, *_ in ROWS if not number} == {"determinism", "forward pass size", "memory"}
+    assert [key for key, tests in TESTS.items() if not tests] == []
+
+
+def test_every_named_test_exists() -> None:
+    named = sorted({pair for pairs in TESTS.values() for pair in pairs})
+    missing = [f"{file}::{name}" for file, name in named if not (HERE / file).exists() or name not in functions(HERE / file)]
+    assert missing == []
