@@ -5,15 +5,16 @@ cities (countryinfo, MIT). Files are read as data, the packages are never import
 with which wrong answers, is fixed by a seed: two runs of a panel see the same items.
 """
 
-import json
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.documents import read_object
 from data.errors import InputError
 from data.obtain import pip_package
+from data.sources.package_file import parsed, text_of
 
 TEXTS = 24
 TEXT_CHARACTERS = 300
@@ -67,7 +68,7 @@ def choose_texts(texts: Sequence[TextItem], count: int = TEXTS) -> tuple[TextIte
 
 def english_texts(folder: Path) -> tuple[TextItem, ...]:
     """News texts of at most 300 characters, cut between words."""
-    lines = find_file(folder, "lee_background.cor").read_text(encoding="utf-8").splitlines()
+    lines = parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")
     long_enough = [
         (number, line.strip()) for number, line in enumerate(lines, 1) if len(line.strip()) >= MIN_ENGLISH_CHARACTERS
     ]
@@ -81,7 +82,7 @@ def cut_between_words(text: str) -> str:
 
 def chinese_texts(folder: Path) -> tuple[TextItem, ...]:
     """News paragraphs of at most 300 characters; the file has a part-of-speech tag behind every word, removed here."""
-    lines = find_file(folder, "tag/199801.txt").read_text(encoding="utf-8").splitlines()
+    lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [(number, WORD_TAG.sub("", line).strip()) for number, line in enumerate(lines, 1)]
     long_enough = [
         TextItem(f"199801:{number}", text[:TEXT_CHARACTERS])
@@ -95,7 +96,7 @@ def capital_facts(folder: Path) -> list[tuple[str, str, str]]:
     """Sorted (country, capital, region); without countries whose name gives the capital away."""
     facts = set()
     for path in sorted(find_file(folder, "data/albania.json").parent.glob("*.json")):
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = read_object(path)
         country, capital, region = (entry.get(key) for key in ("name", "capital", "region"))
         if not (
             isinstance(country, str)
@@ -118,6 +119,8 @@ def capital_items(folder: Path) -> tuple[ChoiceItem, ...]:
     items = []
     for country, capital, region in facts:
         others = sorted({other for _, other, where in facts if where == region} - {capital})
+        if len(others) < CHOICES - 1:
+            continue
         choices = [capital, *generator.sample(others, CHOICES - 1)]
         generator.shuffle(choices)
         texts = tuple(f" {choice}" for choice in choices)
