@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft grpo eval report encoder attacks bench bench-peers test test-slow lint clean
+.PHONY: help install data train sft grpo eval report encoder attacks bench bench-peers test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -71,9 +71,13 @@ test: $(DONE)  ## the test suite without the slow tests
 test-slow: $(DONE)  ## the slow tests: the default model on the default corpus
 	$(PY) -m pytest -m slow $(ARGS)
 
+coverage: $(DONE)  ## the test suite, and which lines of grpo/ and reward/ it runs
+	$(PY) -m coverage run --source=grpo,reward -m pytest -m "not slow" $(ARGS)
+	$(PY) -m coverage report --skip-covered -m
+
 lint: $(DONE)  ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
 clean:  ## remove the environments and tool caches; keeps .cache (downloads, models) and runs
-	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-peers .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

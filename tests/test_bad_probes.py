@@ -11,7 +11,8 @@ from data.errors import InputError
 from eval.probe_items import CHOICES, capital_items, chinese_texts, english_texts
 
 COUNTRIES = {f"{letter}.json": {"name": f"{letter}land", "capital": f"{letter}ton", "region": "North"} for letter in "abcdef"}
-LINES = ("今天天气很好。/w 我们/r 去/v 公园/n 散步/v " * 20 + "\n" + "A long line of English news about nothing in particular. " * 9 + "\n") * 4
+CHINESE, ENGLISH = "今天天气很好。/w 我们/r 去/v 公园/n 散步/v " * 20, "A long line of English news about nothing in particular. " * 9
+LINES = f"{CHINESE}\n{ENGLISH}\n" * 4
 
 
 def read_damaged(folder: Path, content: bytes, name: str, read: Callable[[Path], tuple]) -> tuple:
