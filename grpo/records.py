@@ -80,7 +80,7 @@ class Experience:
     def of(cls, tensors: Mapping[str, Tensor], prompt_ids: Sequence[Sequence[int]], group_size: int) -> "Experience":
         """What `tensors` was made from; the prompts are a function of (seed, step) and are given."""
         rollout = Rollout(tuple(map(tuple, prompt_ids)), **{name: tensors[name] for name in ROLLOUT_TENSORS}, group_size=group_size)
-        terms = {name.removeprefix(TERM): values for name, values in tensors.items() if name.startswith(TERM)}
+        terms = {name.removeprefix(TERM): tensors[name] for name in sorted(tensors) if name.startswith(TERM)}  # files keep no order
         return cls(rollout, tensors["rewards"], terms, tensors["ref_logps"], tensors.get("old_logps"))
 
     def mapped(self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]) -> "Experience":

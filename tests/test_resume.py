@@ -2,6 +2,7 @@
 updates of a step, and in the warm start."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def everything(session: Session) -> dict[str, object]:
     samples = hashlib.sha256((session.folder / "rollouts.jsonl").read_bytes()).hexdigest()
     optimizer = session.optimizer
     counters = (optimizer.update, optimizer.skipped, optimizer.skipped_in_a_row)
-    return {"policy": parameter_hash(session.policy), "moments": moments(optimizer), "counters": counters, "rows": rows, "samples": samples}
+    return {"policy": parameter_hash(session.policy), "moments": moments(optimizer), "counters": counters, "rows": json.dumps(rows), "samples": samples}
 
 
 def moments(optimizer: Optimizer) -> list[list[float]]:

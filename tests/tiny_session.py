@@ -39,7 +39,7 @@ def count_of_a(sources: Sequence[str], completions: Sequence[str], references: S
 def variety(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
     """A reward that differs in every group: with equal rewards the gradient is round-off, which Adam makes steps of."""
     values = torch.tensor([sum(map(ord, text)) % 97 / 97 for text in completions]).view(-1, group_size)
-    return values, {"variety": values}
+    return values, {"variety": values, "length": values.new_tensor([len(text) for text in completions]).view_as(values)}
 
 
 class Session:
