@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_folder, atomic_write_text
+from data.checksums import damage, write_checksums
 from data.clean import Limits, Tally, clean
 from data.documents import read_object
 from data.errors import InputError
@@ -136,19 +137,12 @@ def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
 
 
 def load(folder: Path) -> Corpus:
-    """A prepared corpus; raises InputError when a file no longer has the hash that its manifest gives, or is gone."""
-    manifest = read_object(folder / "manifest.json")
-    for name in PARTS:
-        path = folder / f"{name}.jsonl"
-        if not path.is_file() or not _has_hash(path, manifest.get("splits")):
-            raise InputError(f"{path} was changed after it was made; delete {folder} to have it made again")
+    """A prepared corpus; raises InputError when a file is no longer what was written, or is gone."""
+    cause = damage(folder, ("manifest.json", *(f"{name}.jsonl" for name in PARTS)))
+    if cause:
+        raise InputError(f"{folder} was changed after it was made: {cause}; delete it to have it made again")
     warm_start, train, dev, test = (tuple(read_jsonl(folder / f"{name}.jsonl")) for name in PARTS)
-    return Corpus(warm_start, train, dev, test, manifest)
-
-
-def _has_hash(part: Path, splits: object) -> bool:
-    facts = splits.get(part.stem) if isinstance(splits, dict) else None
-    return isinstance(facts, dict) and facts.get("sha256") == sha256_of(part)
+    return Corpus(warm_start, train, dev, test, read_object(folder / "manifest.json"))
 
 
 def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
@@ -212,6 +206,7 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
         facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(kept)}
         facts |= counts(tally) | {"clusters": cluster_facts(clusters), "splits": split_facts(parts, hashes)}
         atomic_write_text(work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+        write_checksums(work)
 
 
 def _report_bad_lines(rejected: list[user_file.Rejected], read: int, config: DataConfig, listing: Path, say: Say) -> None:

@@ -227,15 +227,6 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path, monkeypatch
         prepare(DataConfig(corpus=str(tmp_path / "a.tsv")), tmp_path, lambda _: None)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"splits": 7}', '{"splits": {"warm_start": {}}}', '{"splits": {"dev": 1}}'])
-def test_damaged_manifest_is_one_sentence(tmp_path: Path, content: str) -> None:
-    for part in prepare_module.PARTS:
-        (tmp_path / f"{part}.jsonl").write_text("")
-    (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(InputError, match=r"manifest\.json: |warm_start\.jsonl was changed"):
-        prepare_module.load(tmp_path)
-
-
 def test_cleaning_composes_what_an_invisible_character_kept_apart() -> None:
     """The result was no NFC, so that the same text with and without the character counted as two."""
     assert clean_text("e\u200b\u0301") == clean_text("e\u202e\u0301") == "\u00e9"

@@ -69,12 +69,14 @@ def test_a_changed_file_or_setting_is_a_new_corpus(tmp_path: Path) -> None:
     assert run(config, tmp_path / "cache")[0].test != first.test
 
 
-def test_a_prepared_file_that_was_changed_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["test.jsonl", "warm_start.jsonl", "manifest.json", "checksums.json"])
+def test_a_prepared_file_that_was_changed_is_noticed(name: str, tmp_path: Path) -> None:
+    """Obituary: a manifest without its totals, and with the right hashes of the parts, ended in a KeyError."""
     config = DataConfig(corpus=str(corpus_file(tmp_path)))
     run(config, tmp_path / "cache")
-    path = next((tmp_path / "cache" / "corpus").glob("*/test.jsonl"))
-    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"test\.jsonl was changed after it was made; delete"):
+    path = next((tmp_path / "cache" / "corpus").glob(f"*/{name}"))
+    path.write_text(path.read_text(encoding="utf-8").replace("totals", "total").replace('"bytes"', '"byte"') + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"was changed after it was made: .*{name}.*; delete it to have it made again"):
         run(config, tmp_path / "cache")
 
 
