@@ -30,11 +30,14 @@ PLACES = [(step, update) for step in range(4) for update in range(4) if (step, u
 
 def everything(session: Session) -> dict[str, object]:
     """Parameters, moments, counters, log and samples of a finished session."""
-    rows = session.metrics()
-    samples = hashlib.sha256((session.folder / "rollouts.jsonl").read_bytes()).hexdigest()
     optimizer = session.optimizer
-    counters = (optimizer.update, optimizer.skipped, optimizer.skipped_in_a_row)
-    return {"policy": parameter_hash(session.policy), "moments": moments(optimizer), "counters": counters, "rows": json.dumps(rows), "samples": samples}
+    return {
+        "policy": parameter_hash(session.policy),
+        "moments": moments(optimizer),
+        "counters": (optimizer.update, optimizer.skipped, optimizer.skipped_in_a_row),
+        "rows": json.dumps(session.metrics()),
+        "samples": hashlib.sha256((session.folder / "rollouts.jsonl").read_bytes()).hexdigest(),
+    }
 
 
 def moments(optimizer: Optimizer) -> list[list[float]]:
