@@ -12,10 +12,10 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft grpo eval report encoder attacks bench bench-peers test test-slow coverage lint clean
+.PHONY: help install data train sft grpo eval report encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  CONFIG=$(CONFIG) ARGS=\"key=value ...\" choose another configuration or override a setting"
 
 install: $(DONE)  ## make .venv with the pinned packages (done by every other target on first need)
@@ -51,12 +51,15 @@ encoder: $(DONE)  ## distil the sentence encoder for Tibetan script that reward.
 attacks: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on real reference texts
 	$(PY) -m eval.attacks --config $(CONFIG) $(ARGS)
 
-bench: $(DONE)  ## time a step by phase, the cosine kernel, the embedding cache and the encoder on this machine
+bench: $(DONE)  ## time pieces of a step and the whole of it, beside this machine's ceilings (ARGS=--slopes: how it grows)
 	$(PY) -m benchmarks.run $(ARGS)
+
+bench-reward: $(DONE)  ## the cosine kernel, the embedding cache and the encoder at several sizes
 	$(PY) -m benchmarks.reward
 	$(PY) -m benchmarks.encoder
 
-bench-peers: $(DONE) .venv-peers/.installed  ## the same for the reward, beside sentence-transformers in an environment of its own
+bench-peers: $(DONE) .venv-peers/.installed  ## beside TRL, transformers and sentence-transformers, in an environment of their own (an hour)
+	$(PY) -m benchmarks.peers --steps 2 $(ARGS)
 	$(PY) -m benchmarks.reward
 	$(PY) -m pytest -m real tests/test_modules.py
 

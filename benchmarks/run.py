@@ -1,103 +1,41 @@
-"""`make bench`: seconds of each phase of a GRPO step on this machine, as shares of its measured matrix-product rate.
+"""`make bench`: pieces of a step and the whole step, timed on this machine beside what it can do at most.
 
-Absolute seconds of a shared machine mean little; the last column (work done per second / rate of a square matrix
-product measured in the same run) can be compared. A benchmark, not a test: it asserts nothing.
+Seconds of a shared machine mean little; shares of ceilings measured in the same run can be compared. How operations and bytes are
+counted: docs/performance.md. Leaves bench.json and roofline.png. A benchmark, not a test: it asserts nothing.
 """
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-import torch
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
-
-from data.cache import cache_dir
+from benchmarks.ceilings import Ceilings, bandwidths, product_rate
+from benchmarks.micro import model_rows
+from benchmarks.pieces import piece_works
+from benchmarks.roofline import draw
+from benchmarks.slopes import Slope, measure_slopes, print_slopes
+from benchmarks.step import Stepper, StepSize, step_rows
+from benchmarks.subject import default_subject, tiny_subject
+from benchmarks.timing import Row, measure
 from grpo import device
-from grpo.advantage import group_advantages
-from grpo.config import OptimConfig
-from grpo.logprob import completion_logps
-from grpo.minibatch import micro_batches, score
-from grpo.optim import Optimizer
-from grpo.plan import matmul_rate
-from grpo.policy import load_policy, output_weight
-from grpo.records import Rollout
-from grpo.sampler import Sampling, generate
-from reward.embedding import EmbeddingStore
-from reward.encoder import load_encoder
 
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `flops` 0 = not a matter of matrix products."""
-
-    phase: str
-    seconds: float
-    flops: float
-    share_of_rate: float
-
-
-def default_model(compute: device.Compute) -> PreTrainedModel:
-    """The default policy if its folder is in the cache, else a random model of the same shape."""
-    folder = cache_dir() / "models" / "gemma-3-270m-trimmed"
-    if folder.is_dir():
-        return load_policy(folder, compute.device)
-    print("the default model is not in the cache (make data train obtains it): random weights of its shape")
-    shape = {"hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1}
-    config = Gemma3TextConfig(vocab_size=48578, **shape)
-    model = Gemma3ForCausalLM(config)
-    return torch.nn.Module.to(model, compute.device) and model.eval()
-
-
-def median_seconds(work: Callable[[], object], compute: device.Compute, repeats: int) -> float:
-    """Median of `repeats` runs after one that is not counted."""
-    seconds = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        device.synchronise(compute)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
-
-
-def train_pass(model: PreTrainedModel, rollout: Rollout, max_tokens: int) -> None:
-    """Forward and backward over a whole rollout, gradients dropped."""
-    for rows, packed in micro_batches(rollout, torch.arange(len(rollout.prompt_ids), device=rollout.lengths.device), max_tokens):
-        (completion_logps(model, packed).logps.sum() / len(rows)).backward()
-    model.zero_grad(set_to_none=False)
-
-
-def measure(model: PreTrainedModel, compute: device.Compute, options: argparse.Namespace) -> list[Row]:
-    generator = torch.Generator().manual_seed(0)
-    vocabulary = model.config.get_text_config().vocab_size
-    prompts = [torch.randint(4, vocabulary, (options.prompt,), generator=generator).tolist() for _ in range(options.prompts)]
-    sampling = Sampling(options.group, options.new, temperature=1.0, stop_ids=())
-    rollout = generate(model, prompts, sampling, seed=(0,))
-    weight = output_weight(model)
-    head = 0 if weight is None else weight.numel()
-    body = sum(parameter.numel() for parameter in model.parameters()) - head
-    sampled = int(rollout.lengths.sum())
-    unique = sum(map(len, prompts)) + sampled
-    optimizer = Optimizer(model, OptimConfig(lr=1e-9), num_updates=1)
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    encoder = load_encoder("use", cache_dir(), compute.device)
-    texts = [f"{number} 打开文件 {number % 7}" for number in range(sampled // options.new)]
-    work: dict[str, tuple[Callable[[], object], float]] = {
-        "rollout": (lambda: generate(model, prompts, sampling, seed=(1,)), 2 * body * unique + 2 * head * sampled),
-        "reference": (lambda: score(model, rollout, 1.0, options.max_tokens), 2 * body * unique + 2 * head * sampled),
-        "forward and backward": (lambda: train_pass(model, rollout, options.max_tokens), 6 * body * unique + 6 * head * sampled),
-        "optimiser": (optimizer.adamw.step, 0.0),
-        "reward": (lambda: EmbeddingStore(encoder, None).embed(texts), 0.0),
-        "advantages": (lambda: group_advantages(torch.rand(options.prompts, options.group), 1e-3), 0.0),
-    }
-    rate = matmul_rate(compute)
-    timed = {name: median_seconds(function, compute, options.repeats) for name, (function, _) in work.items()}
-    rows = [Row(name, timed[name], flops, flops / timed[name] / rate) for name, (_, flops) in work.items()]
-    total, flops = sum(timed.values()), sum(flops for _, flops in work.values())
-    return [*rows, Row("whole step", total, flops, flops / total / rate)]
+FORMAT = 1
+SIDE, MEMORY = 2048, 256 << 20
+CACHED, ASKED = 100_000, 4096
+COUNTS = {
+    "prompts": (8, "prompts a step"),
+    "group": (8, "completions a prompt"),
+    "prompt": (30, "tokens of a prompt"),
+    "new": (32, "tokens of a completion"),
+    "max-tokens": (640, "packed tokens of one forward pass"),
+    "steps": (2, "whole steps that are timed, after one that is not counted"),
+}
+SLOPE_BASE = {"prompts": 4, "group": 4, "new": 16}
+QUICK = {"side": 64, "memory": 1 << 20, "cached": 100, "asked": 10, "seconds": 0.001}
+QUICK_SIZE = StepSize(prompts=2, group=2, new=2, prompt=3, max_tokens=16)
 
 
 def count(text: str) -> int:
@@ -108,30 +46,94 @@ def count(text: str) -> int:
     return number
 
 
-def main() -> None:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default, text in (
-        ("prompts", 8, "prompts a step"),
-        ("group", 8, "completions a prompt"),
-        ("prompt", 30, "tokens of a prompt"),
-        ("new", 16, "tokens of a completion"),
-        ("max-tokens", 640, "packed tokens of one forward pass"),
-        ("repeats", 3, "timed runs, after one that is not counted"),
-    ):
+    for name, (default, text) in COUNTS.items():
         parser.add_argument(f"--{name}", type=count, default=default, help=f"{text} (default {default})")
-    parser.add_argument("--json", help="write the table to this file too")
-    options = parser.parse_args()
+    parser.add_argument("--slopes", action="store_true", help="how the step's time grows with its size, instead of everything else")
+    parser.add_argument("--quick", action="store_true", help="a tiny model and tiny sizes, to see that it runs; no number means anything")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for bench.json and roofline.png (default runs/bench)")
+    options = parser.parse_args(arguments)
+    options.size = StepSize(options.prompts, options.group, options.new, options.prompt, options.max_tokens)
+    scale = {"side": SIDE, "memory": MEMORY, "cached": CACHED, "asked": ASKED, "seconds": 1.0}
+    options.scale = argparse.Namespace(**(QUICK if options.quick else scale))
+    if options.quick:
+        options.size, options.steps = QUICK_SIZE, 1
+    return options
+
+
+def everything(stepper: Stepper, options: argparse.Namespace) -> tuple[list[Row], list[Row], Ceilings]:
+    """Pieces, the whole step's phases, ceilings; the product's rate is measured before, between and after."""
+    compute, scale = stepper.subject.compute, options.scale
+    moved = bandwidths(compute, scale.memory)
+    samples = [product_rate(compute, scale.side)]
+    timed = partial(measure, compute=compute, seconds=scale.seconds)
+    with compute.autocast():
+        pieces = [*map(timed, piece_works(options.size, scale.cached, scale.asked)), *model_rows(stepper, options.size, timed)]
+    samples.append(product_rate(compute, scale.side))
+    phases = step_rows(stepper, options.size, options.steps)
+    samples.append(product_rate(compute, scale.side))
+    return pieces, phases, Ceilings(scale.side, tuple(samples), moved)
+
+
+def print_ceilings(ceilings: Ceilings) -> None:
+    rates = ", ".join(f"{rate / 1e9:.1f}" for rate in ceilings.product_samples)
+    print(f"ceilings: {ceilings.side}-square product before, between, after: {rates} GFLOP/s; the largest counts")
+    print("          " + ", ".join(f"{name} {rate / 1e9:.1f} GB/s" for name, rate in ceilings.bandwidths.items()))
+
+
+def print_rows(rows: Sequence[Row], ceilings: Ceilings) -> None:
+    print(f"{'':44}{'ms':>11}{'+-':>6}{'GFLOP':>10}{'MB':>9}{'FLOP/B':>8}{'faults':>9}{'of product':>12}{'of bound':>10}")
+    for row in rows:
+        flops = f"{row.flops / 1e9:.2f}" if row.flops else "-"
+        moved = f"{row.bytes / 1e6:.2f}" if row.bytes else "-"
+        intensity = f"{row.flops / row.bytes:.1f}" if row.flops and row.bytes else "-"
+        share = f"{row.of_product_rate(ceilings):.0%}" if row.flops else "-"
+        bound = f"{row.of_bound(ceilings):.0%}" if row.bytes else "-"
+        numbers = f"{1000 * row.seconds:>11.3f}{row.spread:>6.0%}{flops:>10}{moved:>9}{intensity:>8}{row.page_faults:>9,.0f}"
+        print(f"{row.name:44}{numbers}{share:>12}{bound:>10}")
+
+
+def record(options: argparse.Namespace, stepper: Stepper, **parts: Any) -> dict[str, Any]:
+    """What bench.json holds; it says of what and on which machine."""
+    facts = {"model": stepper.subject.what, "machine": device.describe(stepper.subject.compute)}
+    return {"format": FORMAT, **facts, "size": asdict(options.size), "peak_memory_bytes": device.peak_memory_bytes(), **parts}
+
+
+def as_json(row: Row, ceilings: Ceilings) -> dict[str, Any]:
+    """With its shares; that of the product rate is null where there are no products, that of the bound where no bytes are counted."""
+    of_product = row.of_product_rate(ceilings) if row.flops else None
+    return {**asdict(row), "of_product_rate": of_product, "of_bound": row.of_bound(ceilings) if row.bytes else None}
+
+
+def run_slopes(stepper: Stepper, options: argparse.Namespace) -> list[Slope]:
+    small = StepSize(**SLOPE_BASE, prompt=options.prompt, max_tokens=options.max_tokens)
+    slopes = measure_slopes(stepper, QUICK_SIZE if options.quick else small, print, rounds=1 if options.quick else 2)
+    print_slopes(slopes)
+    return slopes
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
     compute = device.choose()
     device.configure()
-    rows = measure(default_model(compute), compute, options)
-    print(f"{options.prompts} prompts x {options.group} completions x {options.new} tokens; {json.dumps(device.describe(compute))}")
-    print(f"{'phase':24}{'seconds':>10}{'TFLOP':>10}{'of matmul rate':>16}")
-    for row in rows:
-        share = f"{row.share_of_rate:.0%}" if row.flops else "-"
-        print(f"{row.phase:24}{row.seconds:10.3f}{row.flops / 1e12:10.2f}{share:>16}")
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump([asdict(row) for row in rows], file, indent=1)
+    stepper = Stepper((tiny_subject if options.quick else default_subject)(compute))
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(f"{stepper.subject.what}; {json.dumps(device.describe(compute))}")
+    if options.slopes:
+        written = record(options, stepper, slopes=[asdict(slope) for slope in run_slopes(stepper, options)])
+        (options.out / "slopes.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
+        return
+    pieces, phases, ceilings = everything(stepper, options)
+    print_ceilings(ceilings)
+    print_rows(pieces, ceilings)
+    print(f"whole step: {options.size}, median of {options.steps}")
+    print_rows(phases, ceilings)
+    tables = {"pieces": [as_json(row, ceilings) for row in pieces], "step": [as_json(row, ceilings) for row in phases]}
+    measured = {"product_rate": ceilings.product_rate, **asdict(ceilings)}
+    written = record(options, stepper, steps=options.steps, ceilings=measured, **tables)
+    (options.out / "bench.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
+    draw(pieces, ceilings, options.out / "roofline.png")
 
 
 if __name__ == "__main__":

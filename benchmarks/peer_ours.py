@@ -1,0 +1,79 @@
+"""Our side of the comparisons: the training loops and the decoding of a run, unchanged, a turn at a time."""
+
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+from benchmarks.peer_turns import InOrder, Turns, semantic_reward
+from data.template import encode_completion, encode_prompt, stop_ids
+from eval.decode import DecodeSettings, greedy_outputs
+from grpo import device
+from grpo.loop import train_grpo
+from grpo.metrics import RunLog
+from grpo.optim import Optimizer
+from grpo.policy import frozen_copy, load_policy, load_tokenizer
+from grpo.records import LoopState
+from grpo.sft import train_sft
+
+
+def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
+    request, config = turns.request, turns.request.settings()
+    tokenizer, policy = load_tokenizer(request.model), load_policy(request.model, compute.device)
+    reference, reward = frozen_copy(policy), semantic_reward(config, request.examples)
+    optimizer = Optimizer(policy, config.train.optim, config.train.num_steps)
+    prompts = InOrder(request.examples, config.rollout.num_prompts)
+
+    with RunLog(folder, "grpo", 0, config.train.num_steps, {}, quiet=True) as log:
+
+        def between(state: LoopState) -> bool:
+            row = log.rows[-1]
+            turns.done(phases=row["seconds"], length=row["length_mean"], reward=row["reward_mean"])
+            turns.wait()
+            return False
+
+        turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
+        turns.wait()
+        inputs = (config, policy, reference, tokenizer, prompts, reward, optimizer, log, LoopState(), compute)
+        ends = () if request.exact else stop_ids(tokenizer)
+        with mock.patch("grpo.loop.stop_ids", lambda _: ends):
+            train_grpo(*inputs, between=between)
+
+
+def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
+    request, config = turns.request, turns.request.settings().sft
+    tokenizer, policy = load_tokenizer(request.model), load_policy(request.model, compute.device)
+    pairs = [(encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples]
+    optimizer = Optimizer(policy, config.optim, config.num_steps)
+
+    with RunLog(folder, "sft", 0, config.num_steps, {}, quiet=True) as log:
+
+        def between(state: LoopState) -> bool:
+            turns.done(tokens=log.rows[-1]["tokens"], loss=log.rows[-1]["loss"])
+            turns.wait()
+            return False
+
+        turns.ready(pairs)
+        turns.wait()
+        train_sft(config, policy, InOrder(pairs, config.batch_size), optimizer, log, LoopState(), compute, between=between)
+
+
+def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:
+    request, config = turns.request, turns.request.settings().eval
+    tokenizer, policy = load_tokenizer(request.model), load_policy(request.model, compute.device)
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size)
+    turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
+    while True:
+        turns.wait()
+        outputs = greedy_outputs(policy, tokenizer, request.examples, settings)
+        turns.done(outputs=outputs)
+
+
+def main() -> None:
+    turns, compute = Turns(), device.choose("cpu")
+    device.configure()
+    with tempfile.TemporaryDirectory() as folder:
+        {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[turns.request.task](turns, compute, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

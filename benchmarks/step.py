@@ -1,0 +1,114 @@
+"""The whole step, by the real loop: seconds and minor page faults of each phase from the loop's own log."""
+
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.counts import Lengths, shape_of, step_flops, uniform
+from benchmarks.subject import Subject, example, prompts
+from benchmarks.timing import Row, minor_faults
+from data.examples import Example
+from grpo.config import Config, OptimConfig, RolloutConfig, TrainConfig
+from grpo.loop import train_grpo
+from grpo.metrics import RunLog
+from grpo.optim import Optimizer
+from grpo.policy import frozen_copy
+from grpo.records import LoopState
+
+LEARNING_RATE = 1e-9  # the policy stays what it is, by whatever number of steps
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """Prompts x group x new tokens a step, behind prompts of `prompt` tokens, at most `max_tokens` packed tokens in a pass."""
+
+    prompts: int
+    group: int
+    new: int
+    prompt: int
+    max_tokens: int
+
+    @property
+    def lengths(self) -> Lengths:
+        return uniform(self.prompts, self.prompt, self.group, self.new)
+
+    def __str__(self) -> str:
+        return f"{self.prompts} prompts of {self.prompt} tokens x {self.group} completions x {self.new} tokens"
+
+
+@dataclass(frozen=True)
+class OneBatch:
+    """The same prompts at every step."""
+
+    examples: Sequence[Example]
+
+    def at(self, step: int) -> Sequence[Example]:
+        return self.examples
+
+
+class FaultLog(RunLog):
+    """Counts minor page faults by phase as well; `faults` has one dictionary a step."""
+
+    def __init__(self, folder: Path, num_steps: int):
+        self.faults: list[dict[str, float]] = []
+        super().__init__(folder, "grpo", 0, num_steps, {}, quiet=True)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        before = minor_faults()
+        with super().phase(name):
+            yield
+        self._current[name] += minor_faults() - before
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._current: dict[str, float] = defaultdict(float)
+        self._begun = minor_faults()
+
+    def write(self, step: int, samples: list[dict] | None = None) -> None:
+        self.faults.append({**self._current, "step": minor_faults() - self._begun})
+        super().write(step, samples)
+
+
+def config_of(size: StepSize, num_steps: int) -> Config:
+    return Config(
+        rollout=RolloutConfig(num_prompts=size.prompts, group_size=size.group, max_new_tokens=size.new),
+        train=TrainConfig(num_steps=num_steps, max_tokens_per_pass=size.max_tokens, optim=OptimConfig(lr=LEARNING_RATE)),
+    )
+
+
+class Stepper:
+    """A policy in training, with its reference and its optimiser's moments; runs steps of any size."""
+
+    def __init__(self, subject: Subject):
+        self.subject = subject
+        self.reference = frozen_copy(subject.policy)
+        self.optimizer = Optimizer(subject.policy, OptimConfig(lr=LEARNING_RATE), num_updates=1)
+
+    def run(self, size: StepSize, num_steps: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        """Seconds and page faults by phase ("step" is the whole), one dictionary a step."""
+        subject, config = self.subject, config_of(size, num_steps)
+        batch = OneBatch([example(ids) for ids in prompts(subject, size.prompts, size.prompt)])
+        with tempfile.TemporaryDirectory() as folder:
+            log = FaultLog(Path(folder), num_steps)
+            objects = (subject.policy, self.reference, subject.tokenizer, batch, subject.reward, self.optimizer, log)
+            with log:
+                train_grpo(config, *objects, LoopState(), subject.compute, between=lambda state: False)
+        return [row["seconds"] for row in log.rows], log.faults
+
+
+def step_rows(stepper: Stepper, size: StepSize, num_steps: int) -> list[Row]:
+    """A line for each phase and one for the whole step: medians, after a step that does not count."""
+    flops = step_flops(shape_of(stepper.subject.policy), size.lengths)
+    seconds, faults = (steps[1:] for steps in stepper.run(size, num_steps + 1))
+    rows = []
+    for name, work in [*flops.items(), ("step", sum(flops.values()))]:
+        times = [step[name] for step in seconds]
+        median = statistics.median(times)
+        spread = (max(times) - min(times)) / median
+        rows.append(Row(name, median, spread, work, 0.0, "read", statistics.median(step[name] for step in faults)))
+    return rows

@@ -1,0 +1,119 @@
+"""What the benchmarks run on: the default policy or a random one, prompts of an exact length, a tokenizer under which nothing ends.
+
+Token ids are random: no time here depends on them, except that of the reward, which gets what the model's own tokenizer makes of them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
+
+from data.cache import cache_dir
+from data.examples import Example
+from data.script import LANGUAGE_SCRIPT
+from grpo.device import Compute
+from grpo.loop import RewardFunction
+from grpo.policy import load_policy, load_tokenizer
+from reward.combine import RewardConfig, make_reward
+from reward.embedding import EmbeddingStore
+from reward.encoder import load_encoder
+
+FIRST_ORDINARY = 4  # below are padding, end, start and unknown
+COMMON: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 1}
+TINY = COMMON | {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8}
+DEFAULT = COMMON | {"vocab_size": 48578, "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18}
+REFERENCE = "打开文件"
+
+
+class Numerals:
+    """Stands in for a tokenizer: a prompt is the ids that its text names in figures; there is no end token, so none can be sampled."""
+
+    bos_token_id = None
+    unk_token_id = eos_token_id = -1
+
+    def __init__(self, words: Any):
+        """`words`: the tokenizer that says what completions mean, or None."""
+        self.words = words
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", text)]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return self.words.decode(ids, skip_special_tokens=skip_special_tokens) if self.words else " ".join(map(str, ids))
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return self.unk_token_id
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`what` says which model it is."""
+
+    policy: PreTrainedModel
+    tokenizer: Any
+    reward: RewardFunction
+    compute: Compute
+    what: str
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.policy.config.get_text_config().vocab_size)
+
+
+def random_model(sizes: dict[str, Any], compute: Compute) -> PreTrainedModel:
+    """Gemma 3 of some sizes, weights as they come."""
+    torch.manual_seed(0)
+    model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes))
+    model.config.use_cache = False
+    nn.Module.to(model, compute.device)
+    return model.eval()
+
+
+def default_subject(compute: Compute) -> Subject:
+    """The default policy and the default reward; where the policy has not been obtained, random weights of its sizes."""
+    folder = cache_dir() / "models" / "gemma-3-270m-trimmed"
+    if folder.is_dir():
+        return Subject(load_policy(folder, compute.device), Numerals(load_tokenizer(folder)), default_reward(compute), compute, folder.name)
+    what = "random weights of the default policy's sizes (make train obtains the policy)"
+    return Subject(random_model(DEFAULT, compute), Numerals(None), default_reward(compute), compute, what)
+
+
+def tiny_subject(compute: Compute) -> Subject:
+    """For a smoke test: everything runs, no number means anything."""
+
+    def reward(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple[Any, Any]:
+        return torch.tensor([len(set(text)) / 10 for text in completions]).view(-1, group_size), {}
+
+    return Subject(random_model(TINY, compute), Numerals(None), reward, compute, "a tiny random model")
+
+
+def default_reward(compute: Compute, cache: Path | None = None) -> RewardFunction:
+    """Section [reward] as it comes, without the encoder that is only watched; nothing is kept on disk."""
+    store = EmbeddingStore(load_encoder("use", cache or cache_dir(), compute.device), None)
+    store.remember([REFERENCE])
+    defaults = RewardConfig()
+    config = RewardConfig(shown=tuple(name for name in defaults.shown if name != "cosine_held_out"))
+    resources = {
+        "vectors": lambda: store,
+        "target_language": lambda: "zh",
+        "target_script": lambda: LANGUAGE_SCRIPT["zh"],
+        "threshold": lambda: 0.1,
+        "min_share": lambda: defaults.min_share,
+    }
+    return make_reward(config, resources)
+
+
+def prompts(subject: Subject, count: int, length: int, seed: int = 0) -> list[list[int]]:
+    """Random ordinary tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(FIRST_ORDINARY, subject.vocabulary, (count, length), generator=generator).tolist()
+
+
+def example(ids: Sequence[int]) -> Example:
+    """An example whose prompt, under `Numerals`, has exactly these ids."""
+    return Example("random", " ".join(map(str, ids)), REFERENCE, "made up", "none", "bo", "zh")
