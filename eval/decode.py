@@ -23,6 +23,7 @@ class DecodeSettings:
     max_new_tokens: int
     stop_ids: tuple[int, ...]
     batch_size: int = 64
+    fast: bool = True
 
 
 def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
@@ -35,9 +36,7 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
 def greedy_outputs(model: Any, tokenizer: Any, examples: Sequence[Example], settings: DecodeSettings) -> list[str]:
     """One text per example: the most likely token at every place."""
     prompts = [encode_prompt(tokenizer, example) for example in examples]
-    sampling = Sampling(
-        group_size=1, max_new_tokens=settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids
-    )
+    sampling = Sampling(1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids, fast=settings.fast)
     outputs = [""] * len(prompts)
     with torch.inference_mode():
         batches = list(batches_by_length(prompts, settings.batch_size))

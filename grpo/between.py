@@ -94,7 +94,7 @@ def dev_score(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerB
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[: config.dev_items]
     if not config.every or not examples:
         return None
-    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size)
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
 
     def score() -> Scores:
         with run.compute.autocast():

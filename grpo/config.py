@@ -65,6 +65,7 @@ class RolloutConfig:
     """P = num_prompts prompts a step, G = group_size completions each, drawn at `temperature` from the full softmax.
 
     Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats; 0 = as the number format asks.
+    `fast_decode` = false samples by the model's own forward pass instead of the one written out in grpo/decode_step.py.
     """
 
     num_prompts: int = 8
@@ -72,6 +73,7 @@ class RolloutConfig:
     max_new_tokens: int = 32
     temperature: float = 1.0
     max_gap: float = 0.0
+    fast_decode: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class LossConfig:
 class TrainConfig:
     """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass.
 
+    `packed_attention`: on a CPU, attention skips pairs of packed tokens that see nothing of each other (grpo/attention.py).
     `gradient_checkpointing` computes activations again in the backward pass instead of keeping them, in the warm start too.
     """
 
@@ -114,6 +117,7 @@ class TrainConfig:
     prompts_per_update: int = 0
     max_tokens_per_pass: int = 2048
     share_prefix: bool = True
+    packed_attention: bool = True
     gradient_checkpointing: bool = False
     optim: OptimConfig = field(default_factory=OptimConfig)
 

@@ -34,7 +34,8 @@ def test_examples(run: Run) -> list[Example]:
 
 def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Example]) -> list[str]:
     tokenizer = load_tokenizer(folder)
-    settings = DecodeSettings(run.config.eval.max_new_tokens, stop_ids(tokenizer), run.config.eval.batch_size)
+    config = run.config.eval
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
     with run.compute.autocast():
         return greedy_outputs(model, tokenizer, examples, settings)
 
@@ -67,7 +68,7 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, A
 
 def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:
     """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
-    model = load_policy(folder, run.compute.device)
+    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
     result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
     if run.config.eval.probes:
         result |= probe_results(run, model, folder)

@@ -1,11 +1,12 @@
-"""Keys and values of a rollout: prompts written once, then copied to the rows of their group, each with a tail.
+"""Keys and values of a rollout: each prompt is run once for its group, each row has a tail. Memory for all steps is taken once.
 
-Memory for all steps is taken once; finished rows are dropped by `keep`. It speaks the interface that transformers'
-attention layers expect of a cache, and nothing more of it.
+`PrefixCache` keeps a prompt once and attends itself. `GroupCache` copies it to every row, because it speaks the interface that
+transformers' attention layers expect of a cache, and nothing more of it.
 """
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
@@ -57,3 +58,95 @@ class GroupCache(Cache):
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
         return self.used + query_length, 0
+
+
+class PrefixCache:
+    """Keys and values of P prompts, kept once and read by their groups, and of each row's own tail.
+
+    Per layer: (P, kv, L, D) for the prompts, padded behind; (B, kv, T, D) for the tails of the B rows still held. Row b belongs to
+    prompt `prompt[b]` and is number `slot[b]` of its group.
+    """
+
+    def __init__(self, lengths: Tensor, group_size: int, tail: int):
+        width, device = int(lengths.max()), lengths.device
+        self.real = torch.arange(width, device=device) < lengths[:, None]
+        self.prompt = torch.arange(len(lengths), device=device).repeat_interleave(group_size)
+        self.slot = torch.arange(group_size, device=device).repeat(len(lengths))
+        self.lengths = lengths[self.prompt]
+        self.tail, self.used, self.group_size = tail, 0, group_size
+        self.prefixes: list[tuple[Tensor, Tensor]] = []
+        self.tails: list[tuple[Tensor, Tensor]] = []
+
+    def grid(self, x: Tensor) -> Tensor:
+        """(S, heads, D) of all prompts' tokens in a row -> (P, heads, L, D), zeros in the padding."""
+        grid = x.new_zeros(*self.real.shape, *x.shape[1:])
+        grid[self.real] = x
+        return grid.transpose(1, 2)
+
+    def store(self, keys: Tensor, values: Tensor) -> None:
+        """The prompts' keys and values of the next layer, (P, kv, L, D) each."""
+        self.prefixes.append((keys, values))
+        shape = (len(self.prompt), keys.shape[1], self.tail, keys.shape[3])
+        self.tails.append((keys.new_zeros(shape), values.new_zeros(shape)))
+
+    def append(self) -> None:
+        """One more token in every tail."""
+        self.used += 1
+
+    def hidden_from_last(self, window: int | None) -> Tensor | None:
+        """(B, 1, 1, L + used) bool: keys that the newest token may not look at; None when it may look at all."""
+        width = self.real.shape[1]
+        prefix = torch.arange(width, device=self.lengths.device)
+        hidden = prefix >= self.lengths[:, None]
+        newest = self.lengths[:, None] + self.used - 1
+        tail = newest - torch.arange(self.used - 1, -1, -1, device=newest.device)
+        if window is not None:
+            hidden, too_far = hidden | (newest - prefix >= window), newest - tail >= window
+        else:
+            too_far = torch.zeros_like(tail, dtype=torch.bool)
+        hidden = torch.cat([hidden, too_far], dim=1)
+        return hidden[:, None, None] if hidden.any() else None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None) -> Tensor:
+        """Scaled queries (B, heads, D), new keys and values (B, kv, D) -> (B, heads * D).
+
+        The queries of a group meet their prompt in one product, so that its keys are read once; one softmax covers prompt and tail.
+        """
+        (prompt_keys, prompt_values), (tail_keys, tail_values) = self.prefixes[layer], self.tails[layer]
+        tail_keys[:, :, self.used - 1], tail_values[:, :, self.used - 1] = key, value
+        query = query.view(len(query), key.shape[1], -1, key.shape[2])
+        with_prompt = self.ungrouped(self.grouped(query) @ prompt_keys.mT, query.shape[2])
+        scores = torch.cat([with_prompt, query @ tail_keys[:, :, : self.used].mT], dim=-1)
+        if hidden is not None:
+            scores.masked_fill_(hidden, -torch.inf)
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+        of_prompt, of_tail = weights.split([self.real.shape[1], self.used], dim=-1)
+        mixed = self.ungrouped(self.grouped(of_prompt) @ prompt_values, query.shape[2])
+        return (mixed + of_tail @ tail_values[:, :, : self.used]).flatten(1)
+
+    def grouped(self, x: Tensor) -> Tensor:
+        """(B, kv, repeats, D) of the rows -> (P, kv, G * repeats, D) of the prompts; zeros for rows that have been dropped."""
+        if len(self.prompt) == len(self.real) * self.group_size:
+            grid = x.view(len(self.real), self.group_size, *x.shape[1:])
+        else:
+            grid = x.new_zeros(len(self.real), self.group_size, *x.shape[1:])
+            grid[self.prompt, self.slot] = x
+        return grid.transpose(1, 2).flatten(2, 3)
+
+    def ungrouped(self, x: Tensor, repeats: int) -> Tensor:
+        """The way back: (P, kv, G * repeats, D) -> (B, kv, repeats, D)."""
+        grid = x.unflatten(2, (self.group_size, repeats)).transpose(1, 2)
+        return grid[self.prompt, self.slot] if len(self.prompt) < len(self.real) * self.group_size else grid.flatten(0, 1)
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row that is not in `rows`, the prompts that no row follows any more, and the slots that none is in."""
+        self.lengths, prompt = self.lengths[rows], self.prompt[rows]
+        left, self.prompt, counts = prompt.unique(return_inverse=True, return_counts=True)
+        starts = counts.cumsum(0) - counts
+        self.slot = torch.arange(len(rows), device=rows.device) - starts[self.prompt]
+        width = int(self.lengths.max())
+        if len(left) < len(self.real) or width < self.real.shape[1]:
+            self.real = self.real[left, :width]
+            self.prefixes = [(keys[left, :, :width], values[left, :, :width]) for keys, values in self.prefixes]
+        self.group_size = int(counts.max())
+        self.tails = [(keys[rows], values[rows]) for keys, values in self.tails]

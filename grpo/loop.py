@@ -87,7 +87,7 @@ def collect(
     """Sample a group for each prompt, reward it, and score it under the reference policy; no gradient. Each process does its share."""
     rollout, train = config.rollout, config.train
     mine, size = world.share(len(batch)), rollout.group_size
-    sampling = Sampling(size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer))
+    sampling = Sampling(size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer), rollout.fast_decode)
     prompt_ids = [encode_prompt(tokenizer, example) for example in batch]
 
     with log.phase("rollout"), compute.autocast():              # prefill each prompt once, decode its G completions

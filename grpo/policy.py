@@ -17,12 +17,16 @@ from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
+from grpo.attention import blocks_of, use_blocks, uses_blocks
 from grpo.packing import Packed, visible
 from reward.encoders.screen import readable, screen
 
 
-def load_policy(folder: str | Path, device: torch.device) -> PreTrainedModel:
-    """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable."""
+def load_policy(folder: str | Path, device: torch.device, packed_attention: bool = True) -> PreTrainedModel:
+    """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
+
+    On a CPU packed rows run through grpo/attention.py unless `packed_attention` is off; nothing else the model does is touched.
+    """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
         screen(Path(folder), AutoModelForCausalLM)
@@ -34,6 +38,8 @@ def load_policy(folder: str | Path, device: torch.device) -> PreTrainedModel:
     check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
     model.config.use_cache = False
     nn.Module.to(model, device)
+    if packed_attention and device.type == "cpu" and model._supports_attention_backend:
+        use_blocks(model)
     return model.eval()
 
 
@@ -103,8 +109,12 @@ def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor])
 
 def packed_inputs(model: PreTrainedModel, packed: Packed) -> dict[str, Any]:
     """Arguments of a forward pass over a packed row."""
-    mask = per_layer_kind(model, lambda window: visible(packed, window))
-    return {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "attention_mask": mask, "use_cache": False}
+    inputs = {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "use_cache": False}
+    blocks = blocks_of(packed) if uses_blocks(model) else None
+    if blocks is None:
+        return inputs | {"attention_mask": per_layer_kind(model, lambda window: visible(packed, window))}
+    unread = torch.ones(1, 1, 0, 0, dtype=torch.bool)  # keeps transformers from making a mask; whoever reads this one fails
+    return inputs | {"attention_mask": per_layer_kind(model, lambda _: unread), "blocks": blocks}
 
 
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:

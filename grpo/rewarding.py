@@ -145,7 +145,8 @@ def threshold_facts(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedToke
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
-    settings = DecodeSettings(run.config.eval.max_new_tokens, stop_ids(tokenizer), run.config.eval.batch_size)
+    config = run.config.eval
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
     with run.compute.autocast():
         outputs = greedy_outputs(policy, tokenizer, examples, settings)
     cosines = cosine_raw([e.source for e in examples], outputs, [e.references for e in examples], vectors=store).double()

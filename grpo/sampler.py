@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.decode_step import FastDecoder, is_known
 from grpo.kv_cache import GroupCache
 from grpo.policy import output_weight, per_layer_kind
 from grpo.records import Rollout
@@ -23,12 +24,16 @@ COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the row
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to decode. temperature 0 is greedy, and log-probabilities are then those of temperature 1."""
+    """How to decode. temperature 0 is greedy, and log-probabilities are then those of temperature 1.
+
+    `fast`: by the forward pass of `grpo.decode_step` where it knows the model, else always by the model's own.
+    """
 
     group_size: int
     max_new_tokens: int
     temperature: float
     stop_ids: tuple[int, ...]
+    fast: bool = True
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,38 +69,54 @@ def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int, first_row: int =
     return torch.from_numpy(np.stack([np.random.default_rng((*seed, first_row + row)).random(tokens) for row in range(rows)]))
 
 
-def next_logits(
-    model: PreTrainedModel, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor], cache: GroupCache, at: Tensor
-) -> Tensor:
-    """(B, S) ids -> (B, V) fp32 logits after position `at` (B,) of each row; the cache takes the new keys and values."""
-    inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
-    rows = torch.arange(len(ids), device=ids.device)
-    weight = output_weight(model)
-    if weight is None:
-        return model(**inputs).logits[rows, at].float()
-    hidden = model.base_model(**inputs).last_hidden_state[rows, at]
-    return (hidden @ weight.to(hidden.dtype).T).float()
+class ModelDecoder:
+    """Decodes through the model's own forward, whatever it is; the same interface as `grpo.decode_step.FastDecoder`."""
 
+    def __init__(self, model: PreTrainedModel, tail: int):
+        self.model, self.cache = model, GroupCache(tail)
 
-@dataclass
-class _Rows:
-    """The rows still held in the cache: which rows of the rollout they are, which keys are real, and every key's position."""
+    def next_logits(self, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor], at: Tensor) -> Tensor:
+        """(B, S) ids -> (B, V) fp32 logits after position `at` (B,) of each row; the cache takes the new keys and values."""
+        inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "past_key_values": self.cache, "use_cache": True}
+        rows = torch.arange(len(ids), device=ids.device)
+        weight = output_weight(self.model)
+        if weight is None:
+            return self.model(**inputs).logits[rows, at].float()
+        hidden = self.model.base_model(**inputs).last_hidden_state[rows, at]
+        return (hidden @ weight.to(hidden.dtype).T).float()
 
-    index: Tensor
-    alive: Tensor
-    real: Tensor
-    positions: Tensor
-    next_position: Tensor
+    def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
+        """Run every prompt once, right-padded -> (N, V) logits of the first tokens of its group.
 
-    def keep(self, rows: Tensor) -> None:
-        for name in ("index", "alive", "real", "positions", "next_position"):
-            setattr(self, name, getattr(self, name)[rows])
+        What stands in the padding comes after every real token, so a causal mask hides it here; later `real` does.
+        """
+        device = self.model.device
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        width = int(lengths.max())
+        ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
+        positions = torch.arange(width, device=device).expand(len(prompts), -1)
 
-    def append(self) -> None:
-        """One more token each, directly behind what the row has."""
-        self.real = torch.cat([self.real, torch.ones_like(self.alive)[:, None]], dim=1)
+        def causal(window: int | None) -> Tensor:
+            distance = positions[:1, :, None] - positions[:1, None, :]
+            return ((distance >= 0) & (distance < (window or width)))[:, None].expand(len(prompts), -1, -1, -1)
+
+        logits = self.next_logits(ids, positions, per_layer_kind(self.model, causal), lengths - 1)
+        self.cache.expand(group_size)
+        real = positions < lengths[:, None]
+        logits, self.real, self.positions, self.next_position = (
+            x.repeat_interleave(group_size, dim=0) for x in (logits, real, positions, lengths)
+        )
+        return logits
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """(B,) newest tokens, directly behind what each row has -> (B, V) logits of the next ones."""
+        self.real = torch.cat([self.real, torch.ones_like(self.real[:, :1])], dim=1)
         self.positions = torch.cat([self.positions, self.next_position[:, None]], dim=1)
         self.next_position = self.next_position + 1
+        mask = per_layer_kind(self.model, self.seen_by_last)
+        logits = self.next_logits(tokens[:, None], self.positions[:, -1:], mask, torch.zeros_like(tokens))
+        self.cache.advance()
+        return logits
 
     def seen_by_last(self, window: int | None) -> Tensor:
         """(B, 1, 1, S) bool: which keys may the newest token look at?"""
@@ -104,27 +125,10 @@ class _Rows:
             seen = seen & (self.positions[:, -1:] - self.positions < window)
         return seen[:, None, None]
 
-
-def prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], cache: GroupCache, group_size: int) -> tuple[Tensor, _Rows]:
-    """Run every prompt once, right-padded -> logits of the first tokens (N, V), and the N rows that decode behind them.
-
-    What stands in the padding comes after every real token, so a causal mask hides it here; later `real` does.
-    """
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-    width = int(lengths.max())
-    ids = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=model.device)
-    positions = torch.arange(width, device=model.device).expand(len(prompts), -1)
-
-    def causal(window: int | None) -> Tensor:
-        distance = positions[:1, :, None] - positions[:1, None, :]
-        return ((distance >= 0) & (distance < (window or width)))[:, None].expand(len(prompts), -1, -1, -1)
-
-    logits = next_logits(model, ids, positions, per_layer_kind(model, causal), cache, lengths - 1)
-    cache.expand(group_size)
-    real = positions < lengths[:, None]
-    logits, real, positions, lengths = (x.repeat_interleave(group_size, dim=0) for x in (logits, real, positions, lengths))
-    index = torch.arange(len(lengths), device=model.device)
-    return logits, _Rows(index, torch.ones_like(index, dtype=torch.bool), real, positions, lengths)
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row that is not in `rows`."""
+        self.cache.keep(rows)
+        self.real, self.positions, self.next_position = self.real[rows], self.positions[rows], self.next_position[rows]
 
 
 @torch.no_grad()
@@ -135,32 +139,30 @@ def generate(
 
     `first_row` is the number of the first completion where these prompts are a share of several processes.
     """
-    cache = GroupCache(tail=settings.max_new_tokens)
-    logits, rows = prefill(model, prompts, cache, settings.group_size)
-    shape = (len(logits), settings.max_new_tokens)
-    uniforms = (uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)).to(model.device)
-    ids, logps = torch.zeros(shape, dtype=torch.int64, device=model.device), torch.zeros(shape, device=model.device)
-    lengths = torch.zeros(shape[0], dtype=torch.int64, device=model.device)
-    finished = torch.zeros(shape[0], dtype=torch.bool, device=model.device)
-    stop_ids = torch.tensor(settings.stop_ids, device=model.device)
-    for t in range(settings.max_new_tokens):
-        tokens, token_logps = pick(logits, uniforms[rows.index, t], settings.temperature)
-        live = rows.index[rows.alive]
-        ids[live, t], logps[live, t], lengths[live] = tokens[rows.alive], token_logps[rows.alive], t + 1
+    written_out = settings.fast and is_known(model)
+    tail, num_rows = settings.max_new_tokens, len(prompts) * settings.group_size
+    decoder = FastDecoder(model, tail, num_rows) if written_out else ModelDecoder(model, tail)
+    logits = decoder.prefill(prompts, settings.group_size)
+    shape, device = (num_rows, tail), model.device
+    uniforms = (uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)).to(device)
+    ids, logps = torch.zeros(shape, dtype=torch.int64, device=device), torch.zeros(shape, device=device)
+    lengths = torch.zeros(num_rows, dtype=torch.int64, device=device)
+    finished = torch.zeros(num_rows, dtype=torch.bool, device=device)
+    stop_ids = torch.tensor(settings.stop_ids, device=device)
+    index, alive = torch.arange(num_rows, device=device), torch.ones_like(finished)  # rows held, and which of them go on
+    for t in range(tail):
+        tokens, token_logps = pick(logits, uniforms[index, t], settings.temperature)
+        live = index[alive]
+        ids[live, t], logps[live, t], lengths[live] = tokens[alive], token_logps[alive], t + 1
         stopped = torch.isin(tokens, stop_ids)
-        finished[live] = stopped[rows.alive]
-        rows.alive &= ~stopped
-        num_alive = int(rows.alive.sum())
-        if num_alive == 0 or t + 1 == settings.max_new_tokens:
+        finished[live] = stopped[alive]
+        alive &= ~stopped
+        num_alive = int(alive.sum())
+        if num_alive == 0 or t + 1 == tail:
             break
-        if num_alive < COMPACT_BELOW * len(rows.index):
-            kept = rows.alive.nonzero()[:, 0]
-            tokens = tokens[kept]
-            cache.keep(kept)
-            rows.keep(kept)
-        rows.append()
-        mask = per_layer_kind(model, rows.seen_by_last)
-        at = torch.zeros_like(rows.index)
-        logits = next_logits(model, tokens[:, None], rows.positions[:, -1:], mask, cache, at)
-        cache.advance()
+        if num_alive < COMPACT_BELOW * len(index):
+            kept = alive.nonzero()[:, 0]
+            index, alive, tokens = index[kept], alive[kept], tokens[kept]
+            decoder.keep(kept)
+        logits = decoder.step(tokens)
     return Rollout(tuple(map(tuple, prompts)), ids, lengths, finished, logps, settings.group_size)

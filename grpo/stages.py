@@ -107,7 +107,7 @@ def model_stage(run: Run) -> None:
         )
         facts["pieces"] = pieces
     with readable(folder, "is no model that can be run"):
-        gap = check_packing(load_policy(folder, run.compute.device))
+        gap = check_packing(load_policy(folder, run.compute.device, config.train.packed_attention), config.rollout.fast_decode)
     run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
@@ -124,7 +124,7 @@ def token_lines(tokens: dict[str, Any]) -> str:
 
 def trainable(run: Run, folder: Path) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_policy(folder, run.compute.device)
+    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
     if run.config.train.gradient_checkpointing:
         run.say(f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass")
     return policy

@@ -25,8 +25,8 @@ RARE = ("number swapped", "negated", "lead sentence copied")  # they apply to fe
 
 def built_in(name: str, reverse: bool) -> Corpus | None:
     """The newest prepared built-in corpus of that name and direction, or None."""
-    for manifest in sorted((cache_dir() / "corpus").glob("*/manifest.json"), key=lambda path: -path.stat().st_mtime):
-        corpus = load(manifest.parent)
+    for listing in sorted((cache_dir() / "corpus").glob("*/checksums.json"), key=lambda path: -path.stat().st_mtime):
+        corpus = load(listing.parent)
         config = corpus.manifest["config"]
         if config["corpus"] == name and config.get("reverse", False) == reverse:
             return corpus

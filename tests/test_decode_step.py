@@ -1,0 +1,134 @@
+"""The forward pass written out for the sampler is the model's own: families, windows, biases, rows that end, number formats."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny import EOS, _initialised, tiny_gemma, tiny_gpt2, tiny_llama
+from transformers import (
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+import grpo.sampler
+from grpo.decode_step import FastDecoder, is_known
+from grpo.policy import parameter_hash
+from grpo.sampler import ModelDecoder, Sampling, generate
+
+PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
+SHAPE = {
+    "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 1024, "pad_token_id": 0, "eos_token_id": EOS, "bos_token_id": 2,
+}  # fmt: skip
+
+
+def mistral() -> PreTrainedModel:
+    """Every layer looks back 6 tokens."""
+    return _initialised(lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=6)), 0)
+
+
+def qwen2() -> PreTrainedModel:
+    """Biases of queries, keys and values."""
+    model = _initialised(lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)), 0)
+    with torch.no_grad():
+        for layer in model.base_model.layers:
+            layer.self_attn.k_proj.bias.uniform_(-1, 1)
+            layer.self_attn.v_proj.bias.uniform_(-1, 1)
+    return model
+
+
+def qwen3() -> PreTrainedModel:
+    """Norms of queries and keys; heads whose size is not hidden / heads."""
+    return _initialised(lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16)), 0)
+
+
+def llama_with_longer_context() -> PreTrainedModel:
+    """Rotary angles that are not the default ones."""
+    model = tiny_llama()
+    config = model.config
+    config.rope_parameters = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
+    return _initialised(lambda: type(model)(config), 0)
+
+
+KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_context]
+
+
+@pytest.mark.parametrize("make", KNOWN)
+@pytest.mark.parametrize("group_size", [1, 3])
+@torch.no_grad()
+def test_logits_are_those_of_the_models_own_forward_while_rows_end(make: Callable[[], PreTrainedModel], group_size: int) -> None:
+    """Rows are dropped within a group, then a whole prompt, the longest, so that padding goes too."""
+    model, rows = make(), len(PROMPTS) * group_size
+    assert is_known(model)
+    decoders = [FastDecoder(model, 12, rows), ModelDecoder(model, 12)]
+    logits = [decoder.prefill(PROMPTS, group_size) for decoder in decoders]
+    held = [list(prompt) for prompt in PROMPTS for _ in range(group_size)]
+    generator = torch.Generator().manual_seed(0)
+    for t in range(12):
+        plain = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in held])
+        assert torch.allclose(logits[0], plain, atol=1e-5) and torch.allclose(logits[1], plain, atol=1e-5)
+        if t in (3, 6):
+            kept = torch.tensor([i for i in range(len(held)) if (i != 1 if t == 3 else len(held[i]) - t < len(PROMPTS[0]))])
+            held = [held[int(i)] for i in kept]
+            for decoder in decoders:
+                decoder.keep(kept)
+        tokens = torch.randint(10, 259, (len(held),), generator=generator)
+        logits = [decoder.step(tokens) for decoder in decoders]
+        held = [[*row, token] for row, token in zip(held, tokens.tolist(), strict=True)]
+    assert len(held) < rows
+
+
+def test_the_switch_and_an_unknown_family_use_the_models_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the written-out pass was used")
+
+    monkeypatch.setattr(grpo.sampler, "FastDecoder", refuse)
+    generate(tiny_gemma(), PROMPTS, Sampling(2, 3, 1.0, (), fast=False), seed=(0,))
+    assert not is_known(tiny_gpt2())
+    generate(tiny_gpt2(), PROMPTS, Sampling(2, 3, 1.0, ()), seed=(0,))
+    with pytest.raises(AssertionError):
+        generate(tiny_gemma(), PROMPTS, Sampling(2, 3, 1.0, ()), seed=(0,))
+
+
+@pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
+def test_both_ways_draw_the_same_rollout(make: Callable[[], PreTrainedModel]) -> None:
+    stops = (EOS, *range(10, 40))
+    fast, own = (generate(make(), PROMPTS, Sampling(6, 20, 1.0, stops, fast=choice), seed=(3,)) for choice in (True, False))
+    assert torch.equal(fast.completion_ids, own.completion_ids) and torch.equal(fast.lengths, own.lengths)
+    assert torch.allclose(fast.sampling_logps, own.sampling_logps, atol=1e-5)
+    assert fast.lengths.unique().numel() > 3
+
+
+def test_a_head_with_a_cap_or_attention_with_one_is_left_to_the_model() -> None:
+    for setting in ("final_logit_softcapping", "attn_logit_softcapping"):
+        model = tiny_gemma()
+        setattr(model.config, setting, 30.0)
+        assert not is_known(model)
+
+
+def test_weights_laid_out_for_a_rollout_follow_the_policy_and_leave_it_alone() -> None:
+    """The next rollout sees an update; the parameters themselves are not touched."""
+    model = tiny_gemma()
+    before, settings = parameter_hash(model), Sampling(2, 6, 1.0, ())
+    first = generate(model, PROMPTS, settings, seed=(1,))
+    assert parameter_hash(model) == before
+    with torch.no_grad():
+        model.base_model.layers[1].mlp.down_proj.weight.copy_(model.base_model.layers[0].mlp.down_proj.weight)
+    second, own = (generate(model, PROMPTS, Sampling(2, 6, 1.0, (), fast=fast), seed=(1,)) for fast in (True, False))
+    assert not torch.allclose(first.sampling_logps, second.sampling_logps, atol=1e-3)
+    assert torch.allclose(second.sampling_logps, own.sampling_logps, atol=1e-5)
+
+
+def test_a_prompt_is_kept_once_for_its_group() -> None:
+    model, prompts = tiny_gemma(), [[2, *range(40, 140)], [2, 90]]
+    decoder = FastDecoder(model, 4, 16)
+    with torch.no_grad():
+        decoder.prefill(prompts, 8)
+    keys, _ = decoder.cache.prefixes[0]
+    assert keys.shape == (2, 1, 101, 8)
+    assert decoder.cache.tails[0][0].shape == (16, 1, 4, 8)
