@@ -61,6 +61,8 @@ def check_world(run: Run) -> None:
     size, prompts = run.world.size, run.config.train.prompts_per_update or run.config.rollout.num_prompts
     if prompts % size:
         raise InputError(f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}")
+    if run.config.sft.batch_size < size:  # a process without a pair would wait for gradients that it never gets
+        raise InputError(f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more")
 
 
 def corpus_facts(run: Run) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tiny import byte_tokenizer, tiny_gemma
+from tiny_run import write_corpus
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -29,3 +30,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTra
     tiny_gemma().save_pretrained(folder)
     tiny_tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's corpus of made-up pairs."""
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "pairs.tsv")
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that the tests of this session share, and no other."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -4,21 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, metrics, quick, weights, write_corpus
+from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
 from grpo.between import Between
 from grpo.run import main
 
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "pairs.tsv")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def dev_rows(run: Path) -> list[dict]:

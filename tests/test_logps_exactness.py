@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from ragged import COMPLETIONS, PROMPTS
 from tiny import EOS, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,13 +17,6 @@ from grpo.policy import output_weight, packed_hidden
 from grpo.records import Experience
 from grpo.sampler import Sampling, generate
 
-PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
-GROUPS = [
-    [[5, 6, 7, 8, 9, 10, 11, 12, 13, 1], [70, 1], [33]],
-    [[80, 81, 1], [82, 83, 84, 85, 86], [1]],
-    [[9, 9, 9, 1], [9, 9, 9, 8], [7, 1]],
-]
-COMPLETIONS = [completion for group in GROUPS for completion in group]
 WIDTH = 10
 MASK = torch.arange(WIDTH) < torch.tensor([len(completion) for completion in COMPLETIONS])[:, None]
 ADVANTAGES = torch.linspace(-1.5, 1.5, 9, dtype=torch.float64)

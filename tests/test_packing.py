@@ -4,20 +4,13 @@ import doctest
 
 import pytest
 import torch
+from ragged import COMPLETIONS, GROUPS, PROMPTS
 from tiny import tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
 import grpo.packing
 from grpo.logprob import completion_logps
 from grpo.packing import by_budget, pack, visible
-
-PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
-GROUPS = [
-    [[5, 6, 7, 8, 9, 10, 11, 12, 13, 1], [70, 1], [33]],
-    [[80, 81, 1], [82, 83, 84, 85, 86], [1]],
-    [[9, 9, 9, 1], [9, 9, 9, 8], [7, 1]],
-]
-COMPLETIONS = [completion for group in GROUPS for completion in group]
 
 
 def plain_logps(model: PreTrainedModel, temperature: float = 1.0) -> list[torch.Tensor]:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tiny_run import arguments, metrics, write_corpus
 
 from data.errors import InputError
 from grpo import device
-from grpo.config import Config
+from grpo.config import Config, SFTConfig
 from grpo.context import Run
 from grpo.interrupt import StopRequest
 from grpo.parallel import ALONE, World
@@ -111,3 +112,6 @@ def test_prompts_that_cannot_be_shared_are_refused(tiny_folder: Path, tmp_path: 
     run = Run(Config(), tmp_path, tmp_path, device.choose("cpu"), StopRequest(), print, World(0, 3))
     with pytest.raises(InputError, match=r"3 processes cannot share 8 prompts an update; make train\.prompts_per_update a multiple of 3"):
         check_world(run)
+    few = replace(run, config=Config(sft=SFTConfig(batch_size=1)), world=World(0, 2))
+    with pytest.raises(InputError, match=r"2 processes cannot share sft\.batch_size = 1; make it 2 or more"):
+        check_world(few)

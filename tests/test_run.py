@@ -4,20 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, write_corpus
+from tiny_run import arguments
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.run import main
 
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("corpus") / "pairs.tsv")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_whole_command_then_nothing_to_do(corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
