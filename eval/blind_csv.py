@@ -1,0 +1,105 @@
+"""The sheet as CSV, and back as people's programs save it: commas, semicolons or tabs, UTF-8 with or without a mark, or UTF-16.
+
+A cell that a spreadsheet would take for a formula is written behind an apostrophe. Of a filled sheet only the columns id and better are
+read, so nothing else that a program does to the texts matters.
+"""
+
+import codecs
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from data.documents import read_bytes
+from data.errors import InputError
+
+COLUMNS = ("id", "source", "reference", "output 1", "output 2", "better", "comment")
+FORMULA = re.compile("[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]")  # what a cell must not begin with; the last four are full-width = + - @
+SIGNS = {"1": "1", "2": "2", "=": "=", "==": "=", "0": "=", "tie": "="}
+DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
+
+
+def harmless(cell: str) -> str:
+    """A cell that no spreadsheet runs."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
+    """The sheet, with the mark in front by which Excel knows UTF-8. `rows`: cells in the order of `COLUMNS`."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    writer.writerows([list(map(harmless, row)) for row in rows])
+    return "\ufeff" + out.getvalue()
+
+
+def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Row name -> "1", "2" or "=" of a filled sheet; rows that are empty or missing are left out. Raises InputError with the line."""
+    signs: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    known = set(names)
+    for line, row in table(path):
+        place, name = f"{path}:{line}", row["id"].strip()
+        if name not in known:
+            raise InputError(f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it")
+        if name in lines:
+            raise InputError(f"{place}: the row {name} stands in line {lines[name]} too; keep one of them")
+        lines[name] = line
+        sign = sign_in(row["better"], place)
+        if sign is not None:
+            signs[name] = sign
+    if not signs:
+        raise InputError(f"{path}: no row is answered; write 1, 2 or = into the column 'better'")
+    return signs
+
+
+def sign_in(cell: str, place: str) -> str | None:
+    """The sign in a cell as people type it, full-width and as a number too; None for an empty one. Raises InputError."""
+    text = DECIMALS.sub("", unicodedata.normalize("NFKC", cell).strip("'\"\u2019 \t\r\n").lower())
+    if text and text not in SIGNS:
+        raise InputError(f"{place}: better = {cell!r}; write 1 or 2 for the better output, or = where neither is")
+    return SIGNS.get(text)
+
+
+def table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, cells by column name) of each row that is not empty. Raises InputError."""
+    text = decoded(path)
+    if text.lower().startswith("sep="):  # a line of Excel's own
+        text = "\n" + text.partition("\n")[2]
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    columns: list[str] = []
+    line = 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                if columns:
+                    yield line, dict(zip(columns, [*cells, *[""] * len(columns)], strict=False))
+                else:
+                    columns = [cell.strip().lower() for cell in cells]
+                    check_columns(columns, f"{path}:{line}")
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}: not CSV ({error}); save the sheet again as CSV UTF-8") from error
+    if not columns:
+        raise InputError(f"{path}: an empty file; give the filled sheet")
+
+
+def check_columns(columns: Sequence[str], place: str) -> None:
+    """Raises InputError where a column that is needed is missing."""
+    for name in ("id", "better"):
+        if name not in columns:
+            raise InputError(f"{place}: no column {name!r} in the first row; keep the header of the sheet: {', '.join(COLUMNS)}")
+
+
+def decoded(path: Path) -> str:
+    """The text of a sheet. Raises InputError."""
+    content = read_bytes(path)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        name = "UTF-16" if wide else "UTF-8"
+        raise InputError(f"{path}: not {name} at byte {error.start}; save the sheet as CSV UTF-8") from error

@@ -1,0 +1,89 @@
+"""Every answer a judge has given, one JSON line each, kept as it comes: a run that was stopped asks only what is missing.
+
+A line goes by the hash of all that the answer depends on (judge, settings, question), so one file serves any number of comparisons,
+and a changed wording or setting is asked anew.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from data.documents import parse_json, parse_object
+from data.errors import InputError
+
+Reply = dict[str, Any]  # "reply": str, and what else the judge tells
+
+
+class Judge(Protocol):
+    """Whoever answers: `settings` hold all that the answers depend on beside the name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> dict[str, Any]: ...
+
+    def ask(self, question: str) -> Reply: ...
+
+
+def request_key(judge: Judge, question: str) -> str:
+    """SHA-256 of judge, settings and question."""
+    request = json.dumps([judge.name, judge.settings, question], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(request.encode()).hexdigest()
+
+
+class Answers:
+    """The answers in a file; `asked` counts those that this process had to ask for."""
+
+    def __init__(self, descriptor: int, known: dict[str, Reply]) -> None:
+        self._descriptor = descriptor
+        self._known = known
+        self.asked = 0
+
+    def get(self, judge: Judge, question: str) -> Reply:
+        """The answer from the file, else from the judge; it is on disk before it is returned."""
+        key = request_key(judge, question)
+        if key not in self._known:
+            reply = judge.ask(question)
+            line = json.dumps({"key": key, **reply}, ensure_ascii=False, allow_nan=False) + "\n"
+            write_all(self._descriptor, line.encode())
+            os.fsync(self._descriptor)
+            self._known[key] = reply
+            self.asked += 1
+        return self._known[key]
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+@contextmanager
+def open_answers(path: Path) -> Iterator[Answers]:
+    """The answers kept in `path`, which is made on first use and held by one process at a time. Raises InputError for a damaged line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{path}: another process is writing answers into it; wait for it or give another --out") from error
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]  # a process that was killed may have left half a line
+        os.ftruncate(descriptor, len(whole))
+        yield Answers(descriptor, dict(read_line(line, f"{path}:{number}") for number, line in enumerate(whole.splitlines(), 1)))
+    finally:
+        os.close(descriptor)
+
+
+def read_line(line: bytes, place: str) -> tuple[str, Reply]:
+    """(key, reply) of one line. Raises InputError."""
+    row = parse_object(place, parse_json(line, place))
+    if not isinstance(row.get("key"), str) or not isinstance(row.get("reply"), str):
+        raise InputError(f"{place}: an answer needs the texts 'key' and 'reply'; remove this line")
+    return row["key"], {name: value for name, value in row.items() if name != "key"}
