@@ -20,10 +20,11 @@ from data.errors import InputError
 from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
 from data.script import LANGUAGE_SCRIPT
-from data.sources import help_sections, tibetan, user_file
+from data.sources import tibetan, user_file
+from data.sources.headlines import HEADLINES, Headlines
 from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
 
-BUILT_IN, HEADLINES = "tibetan", "headlines"
+BUILT_IN = "tibetan"
 SHOWN_LINES = 20
 # what touches no corpus: prompts, tools, and the English readers, which serve the distillation of an encoder
 UNRELATED = {
@@ -37,7 +38,7 @@ Say = Callable[[str], None]
 class DataConfig:
     """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with spaces."""
 
-    corpus: str = BUILT_IN  # or "headlines", or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    corpus: str = BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
     reverse: bool = False  # sources and reference texts change sides; the limits below are those of the new sides
     languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
@@ -75,7 +76,7 @@ class DataConfig:
         for language in self.languages:
             if language not in tibetan.LANGUAGES:
                 raise InputError(f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}")
-        if self.reverse and self.corpus == HEADLINES:
+        if self.reverse and self.corpus in HEADLINES:
             raise InputError("data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus")
         if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
             raise InputError(
@@ -86,8 +87,8 @@ class DataConfig:
     @property
     def completion_language(self) -> str:
         """The language of the reference texts, and so of what the model is to write."""
-        if self.corpus == HEADLINES:
-            return help_sections.LANGUAGE
+        if self.corpus in HEADLINES:
+            return HEADLINES[self.corpus].language
         if self.corpus == BUILT_IN:
             return self.languages[0] if self.reverse else "zh"
         return self.source_language if self.reverse else self.target_language
@@ -148,7 +149,8 @@ def load(folder: Path) -> Corpus:
 def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     if config.corpus == BUILT_IN:
         return built_in_inputs(config, cache, say)
-    return headline_inputs(cache, say) if config.corpus == HEADLINES else user_inputs(config, say)
+    headlines = HEADLINES.get(config.corpus)
+    return user_inputs(config, say) if headlines is None else headline_inputs(config.corpus, headlines, cache, say)
 
 
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
@@ -163,12 +165,12 @@ def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     return Inputs(hashes, facts, lambda: ([e for e in tibetan.examples(obtained, cache) if e.source_language in languages], []))
 
 
-def headline_inputs(cache: Path, say: Say) -> Inputs:
-    """The help pages whose headings are headlines."""
-    archive = help_sections.obtain(cache, say)
-    packages = {help_sections.PACKAGE: {"file": archive.path.name, "sha256": archive.sha256}}
-    facts = {"tier": "headlines", "tier_means": help_sections.MEANS, "packages": packages}
-    return Inputs({help_sections.PACKAGE: archive.sha256}, facts, lambda: (list(help_sections.examples(archive, cache)), []))
+def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
+    """The package whose texts have headlines."""
+    archive = headlines.obtain(cache, say)
+    packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
+    facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
+    return Inputs({headlines.package: archive.sha256}, facts, lambda: (list(headlines.examples(archive, cache)), []))
 
 
 def user_inputs(config: DataConfig, say: Say) -> Inputs:

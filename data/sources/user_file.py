@@ -19,7 +19,8 @@ from data.examples import Example
 
 ORIGIN, LICENCE = "user", "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
-KINDS = "'tibetan', 'headlines', a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
+BUILT_IN = "'tibetan', 'headlines', 'headlines_en', 'headlines_zh'"
+KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
 MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
 MAX_LINE_BYTES = 1 << 20
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
