@@ -1,6 +1,7 @@
 # Every target is one command a person could have typed; the first one that needs it makes .venv.
 PYTHON ?= python3
 CONFIG ?= configs/mt.toml
+STUDY  ?= configs/study_cpu.toml
 ARGS   ?=
 # e.g. make install PIP_ARGS="--index-url <an index with CPU builds of torch>"
 PIP_ARGS ?=
@@ -12,7 +13,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft grpo eval report encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
+.PHONY: help install data train sft grpo eval report study encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +45,9 @@ eval: $(DONE)  ## evaluate a trained run
 
 report: $(DONE)  ## rewrite report.html and report.md from the run folder alone
 	$(RUN) --stages report $(ARGS)
+
+study: $(DONE)  ## arms, baselines, controls, alignment tax, report: STUDY (ARGS=--check prints the bill first)
+	$(PY) -m grpo.study --config $(STUDY) $(ARGS)
 
 encoder: $(DONE)  ## distil the sentence encoder for Tibetan script that reward.encoder = "bo" loads
 	$(PY) -m reward.distil --config configs/encoder_bo.toml $(ARGS)

@@ -32,6 +32,7 @@ GRPO_CURVES = (
     ("cut_share", "Share of completions cut by the limit"),
     ("zero_std_share", "Share of groups without variance"),
 )
+TAX_CURVES = (("tax", "Tax on general text as measured (nats a token)"), ("tax_kept", "Tax of the state gone on with (nats a token)"))
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -84,8 +85,8 @@ def svg_text(canvas: Canvas) -> str:
 
 
 def curves(run: RunFolder) -> list[Figure]:
-    """A picture for every metric of the two training stages that was logged."""
-    return [*stage_curves(run.sft, SFT_CURVES), *stage_curves(run.grpo, GRPO_CURVES)]
+    """A picture for every metric of the two training stages, and of the tax beside them, that was logged."""
+    return [*stage_curves(run.sft, SFT_CURVES), *stage_curves(run.grpo, GRPO_CURVES), *stage_curves(run.tax, TAX_CURVES)]
 
 
 def stage_curves(rows: Sequence[Json], wanted: Sequence[tuple[str, str]]) -> list[Figure]:

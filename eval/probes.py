@@ -1,7 +1,8 @@
 """General-competence probes: what the model could do before training that training was not about.
 
 Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters, lower is better; it moves long
-before any accuracy does. Capital cities: the most likely of four ends, by the summed log-probability and by that per character.
+before any accuracy does. Questions (capital cities, word analogies, Chinese idioms, and further sets on request): the most likely of
+the choices, by the summed log-probability and by that per character, which is the one to read where choices differ in length.
 Items and their order are fixed (`eval.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the
 exact McNemar test over questions.
 """
@@ -16,13 +17,13 @@ import numpy as np
 import torch
 
 from eval.probe_items import ChoiceItem, Panel, TextItem
+from eval.run_folder import questions_of
 from eval.significance import RESAMPLES, mcnemar, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
 from grpo.logprob import completion_logps
 from grpo.packing import by_budget, pack, row_tokens
 
 BATCH_TOKENS = 2048
 TEXT_PROBES = ("english", "chinese")
-CHOICE_PROBES = ("capitals",)
 
 
 def first_ids(tokenizer: Any) -> list[int]:
@@ -60,13 +61,15 @@ def log_likelihoods(
 
 def bits_per_character(model: Any, tokenizer: Any, items: Sequence[TextItem]) -> dict[str, Any]:
     """Bits of each text and over all of them: -sum log p / ln 2 / characters."""
-    scores = log_likelihoods(
-        model, [first_ids(tokenizer)] * len(items), [[text_ids(tokenizer, item.text)] for item in items]
-    )
-    bits = [-score[0] / math.log(2) for score in scores]
-    rows = [
-        {"id": item.id, "bits": value, "characters": len(item.text)} for item, value in zip(items, bits, strict=True)
-    ]
+    start = first_ids(tokenizer)
+    scores = log_likelihoods(model, [start] * len(items), [[text_ids(tokenizer, item.text)] for item in items])
+    return text_result(items, [-score[0] for score in scores])
+
+
+def text_result(items: Sequence[TextItem], nats: Sequence[float]) -> dict[str, Any]:
+    """The result of a text probe from -sum log p of each text."""
+    bits = [value / math.log(2) for value in nats]
+    rows = [{"id": item.id, "bits": value, "characters": len(item.text)} for item, value in zip(items, bits, strict=True)]
     characters = sum(len(item.text) for item in items)
     return {"n": len(items), "characters": characters, "bits_per_character": sum(bits) / characters, "items": rows}
 
@@ -103,12 +106,14 @@ def answered(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
 def run_probes(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
     """The whole panel for one model, with item-level results and the seconds it took."""
     start = time.perf_counter()
-    results = {
-        "english": bits_per_character(model, tokenizer, panel.english),
-        "chinese": bits_per_character(model, tokenizer, panel.chinese),
-        "capitals": choice_accuracy(model, tokenizer, panel.capitals),
-    }
-    return {**results, "seconds": time.perf_counter() - start}
+    texts = {"english": panel.english, "chinese": panel.chinese}
+    results = {name: bits_per_character(model, tokenizer, items) for name, items in texts.items()}
+    return {**results, **run_questions(model, tokenizer, panel), "seconds": time.perf_counter() - start}
+
+
+def run_questions(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
+    """Every set of questions of the panel that has any, by name."""
+    return {name: choice_accuracy(model, tokenizer, items) for name, items in panel.questions().items()}
 
 
 def paired(before: dict[str, Any], after: dict[str, Any], *keys: str) -> Iterator[tuple[list[Any], list[Any]]]:
@@ -122,14 +127,16 @@ def paired(before: dict[str, Any], after: dict[str, Any], *keys: str) -> Iterato
 def compare_probes(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Change of each probe: bits per character with a bootstrap interval, accuracies with McNemar's exact test."""
+    """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with McNemar's exact test."""
     changes: dict[str, Any] = {}
     for name in TEXT_PROBES:
         columns = list(paired(before[name], after[name], "bits", "characters"))
         first, second = (np.asarray([column[side] for column in columns], dtype=np.float64).T for side in (0, 1))
         counts = resample_counts(len(first), np.random.default_rng(seed), resamples)
         changes[name] = asdict(paired_bootstrap(first, second, ratio_of_sums, counts))
-    for name in CHOICE_PROBES:
+    for name in questions_of(before):
+        if name not in after:
+            continue
         for key, metric in (("right", "accuracy"), ("right_per_character", "accuracy_per_character")):
             ((first_right, second_right),) = paired(before[name], after[name], key)
             difference = after[name][metric] - before[name][metric]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eval.blocks import Table
-from eval.run_folder import Json, RunFolder
+from eval.run_folder import Json, RunFolder, questions_of
 from eval.wording import (
     ABSENT,
     MAIN_METRICS,
@@ -20,24 +20,30 @@ from eval.wording import (
     share_of_resamples,
 )
 
+ADDED = tuple(metric.key for metric in METRICS if metric.added)
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 COSINE_NOTE = (
     "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
     "held-out cosine (an encoder that gave no reward), chrF and BLEU were not. "
-    "Length ratio: units of the outputs / units of the reference texts."
+    "Length ratio: units of the outputs / units of the reference texts. "
+    "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words). "
+    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), beyond what the reference "
+    "text copies."
 )
 
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """n and every metric, worded."""
-    return (plain_number(metrics["n"]), *(metric.value(metrics[metric.key]) for metric in METRICS))
+    values = [metric.value(None if metric.added and metric.key not in metrics else metrics[metric.key]) for metric in METRICS]
+    return (plain_number(metrics["n"]), *values)
 
 
 def signature_notes(run: RunFolder) -> tuple[str, ...]:
     """How the numbers were made; one line a metric, by system only where systems differ."""
     notes = []
-    for key in ("cosine", "cosine_held_out", "chrf", "bleu"):
-        signatures = {name: system["signatures"][key] for name, system in run.systems.items()}
+    for key in ("cosine", "cosine_held_out", "chrf", "bleu", *ADDED):
+        named = {name: system["signatures"] for name, system in run.systems.items()}
+        signatures = {name: found[key] for name, found in named.items() if key in found or key not in ADDED}
         if len(set(signatures.values())) == 1:
             notes.append(f"{key}: {next(iter(signatures.values()))}")
         else:
@@ -95,7 +101,7 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
 def difference_table(
     title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
 ) -> Table:
-    """One row for each place and metric."""
+    """One row for each place and metric; none for a metric that the comparison was made before."""
     header = (
         "Test items",
         "n",
@@ -107,7 +113,12 @@ def difference_table(
         "p(change \u2264 0)",
         "Reading",
     )
-    rows = tuple(difference_cells(place, metric, slices[place][metric.key]) for place in places for metric in metrics)
+    rows = tuple(
+        difference_cells(place, metric, slices[place][metric.key])
+        for place in places
+        for metric in metrics
+        if metric.key in slices[place] or metric.key not in ADDED
+    )
     return Table(title, header, rows, notes)
 
 
@@ -128,10 +139,10 @@ def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
 
 
 def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
-    """The figure and n of each row of the probe table."""
+    """The figure and n of each row of the probe table; an older result has fewer."""
     texts = {name: (probes[name]["bits_per_character"], probes[name]["n"]) for name in ("english", "chinese")}
     keys = ("accuracy", "accuracy_per_character")
-    return texts | {f"capitals_{key}": (probes["capitals"][key], probes["capitals"]["n"]) for key in keys}
+    return texts | {f"{name}_{key}": (probes[name][key], probes[name]["n"]) for name in questions_of(probes) for key in keys}
 
 
 def probe_pairs(run: RunFolder) -> list[Json]:
@@ -150,19 +161,29 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     header = ("Probe", "n", *(SYSTEM_LABELS[name] for name in probed), *changed)
     rows = []
     for key, label, metric in PROBES:
-        values = [values[key] for values in probed.values()]
-        changes = (probe_change(pair["probes"][key], metric) for pair in pairs)
-        rows.append((label, plain_number(values[0][1]), *(metric.value(value) for value, _ in values), *changes))
-    capitals = next(system["probes"]["capitals"] for system in run.systems.values() if "probes" in system)
+        found = [values.get(key) for values in probed.values()]
+        count = next((value[1] for value in found if value), None)
+        if count is not None:
+            changes = (probe_change(pair["probes"].get(key), metric) for pair in pairs)
+            rows.append((label, plain_number(count), *(metric.value(value and value[0]) for value in found), *changes))
+    chances = {name: result["chance"] for system in run.systems.values() for name, result in questions(system).items()}
     note = (
         "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts). "
-        f"Capitals: four choices each, chance {100 * capitals['chance']:.0f} %, exact McNemar test."
+        f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
     )
     return Table("General competence before and after", header, tuple(rows), (note,))
 
 
-def probe_change(change: Json, metric: Metric) -> str:
-    """The change of one probe with what says whether to believe it."""
+def questions(system: Json) -> Json:
+    """The sets of questions that a system was asked, by name."""
+    probes = system.get("probes", {})
+    return {name: probes[name] for name in questions_of(probes)}
+
+
+def probe_change(change: Json | None, metric: Metric) -> str:
+    """The change of one probe with what says whether to believe it; nothing where one side has not been asked."""
+    if change is None:
+        return ABSENT
     if "p_value" in change:
         return f"{metric.change(change['difference'])} (p = {change['p_value']:.2g})"
     return f"{metric.change(change['difference'])} ({metric.interval(change['low'], change['high'])})"

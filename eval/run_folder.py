@@ -33,6 +33,7 @@ class RunFolder:
     sft: tuple[Json, ...]
     grpo: tuple[Json, ...]
     grpo_dev: tuple[Json, ...]
+    tax: tuple[Json, ...]
 
     def pair(self, before: str, after: str) -> Json | None:
         """The comparison after - before, if it was made."""
@@ -61,6 +62,7 @@ def read_run(path: Path) -> RunFolder:
         sft=tuple(row for row in metrics if row["stage"] == "sft"),
         grpo=tuple(row for row in metrics if row["stage"] == "grpo"),
         grpo_dev=tuple(row for row in metrics if row["stage"] == "grpo_dev"),
+        tax=tuple(row for row in metrics if row["stage"].endswith("_tax")),
     )
 
 
@@ -75,6 +77,11 @@ def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:
             f"{path}: key {missing[0]!r} is missing, so the file is damaged; delete it and run the evaluation again"
         )
     return document
+
+
+def questions_of(probes: Json) -> list[str]:
+    """The sets of questions that a result of the probes holds; an older one has fewer."""
+    return [name for name, result in probes.items() if isinstance(result, dict) and "accuracy" in result]
 
 
 def read_metrics(path: Path) -> list[Json]:

@@ -15,7 +15,7 @@ import numpy as np
 from data.cache import atomic_write_text
 from data.errors import InputError
 from data.examples import Example
-from eval import overlap
+from eval import overlap, rouge
 from eval.probes import compare_probes
 from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part
 from eval.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
@@ -33,9 +33,11 @@ SCORES: dict[str, Score] = {
     "cosine_held_out": ratio_of_sums,
     "chrf": overlap.chrf_of_sums,
     "bleu": overlap.bleu_of_sums,
+    "rouge_l": ratio_of_sums,
     "consistent_share": ratio_of_sums,
     "length_ratio": ratio_of_sums,
     "empty_share": ratio_of_sums,
+    "copied_share": ratio_of_sums,
 }
 Items = Sequence[dict[str, Any]]
 
@@ -62,13 +64,17 @@ def evaluate_system(
     ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
     examples, outputs = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
     references = [example.reference for example in examples]
-    scored = zip(
-        examples, outputs, cosines(outputs, references, embed), cosines(outputs, references, held_out),
-        sentence_chrf(outputs, references), strict=True,
-    )  # fmt: skip
+    scores: dict[str, Sequence[float | bool]] = {
+        "cosine": cosines(outputs, references, embed),
+        "cosine_held_out": cosines(outputs, references, held_out),
+        "chrf": sentence_chrf(outputs, references),
+        "rouge_l": rouge.rouge_l(outputs, references),
+        "consistent": [is_consistent(o, " ".join(e.references)) for e, o in zip(examples, outputs, strict=True)],
+        "copied": rouge.copies([example.source for example in examples], outputs, references, language),
+    }
     items = [
-        item_record(example, output, cosine, other, chrf, is_consistent(output, " ".join(example.references)))
-        for example, output, cosine, other, chrf in scored
+        item_record(example, output, {name: values[row] for name, values in scores.items()})
+        for row, (example, output) in enumerate(zip(examples, outputs, strict=True))
     ]
     return {
         "system": name,
@@ -77,6 +83,8 @@ def evaluate_system(
             "cosine": f"encoder:{encoder}",
             "cosine_held_out": f"encoder:{held_out_encoder}",
             **overlap.signatures(outputs, references, language),
+            "rouge_l": rouge.SIGNATURE,
+            "copied_share": rouge.copy_signature(language),
         },
         "metrics": {key: metrics([items[i] for i in rows], language) for key, rows in slices(items).items()},
         "items": items,
@@ -98,15 +106,12 @@ def sentence_chrf(outputs: Sequence[str], references: Sequence[str]) -> list[flo
     return list(map(float, overlap.chrf_of_sums(overlap.chrf_statistics(outputs, references))))
 
 
-def item_record(
-    example: Example, output: str, cosine: float, held_out: float, chrf: float, consistent: bool
-) -> dict[str, Any]:
+def item_record(example: Example, output: str, scores: dict[str, float | bool]) -> dict[str, Any]:
     """What is kept of one item; `length_ratio` is null for a reference text without a unit of its language."""
     units = overlap.length_units(example.reference, example.target_language)
     ratio = overlap.length_units(output, example.target_language) / units if units else None
     about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
-    scores = {"cosine": cosine, "cosine_held_out": held_out, "chrf": chrf, "consistent": consistent, "length_ratio": ratio}
-    return {**about, "output": output, **scores}
+    return {**about, "output": output, **scores, "length_ratio": ratio}
 
 
 def slices(items: Items) -> dict[str, list[int]]:
@@ -119,16 +124,21 @@ def slices(items: Items) -> dict[str, list[int]]:
 
 
 def statistics(items: Items, language: str) -> dict[str, Array]:
-    """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`."""
-    outputs, references = [item["output"] for item in items], [item["reference"] for item in items]
+    """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`.
+
+    What follows from the texts is made of them, so that the items of an earlier version, which say less of themselves, will do.
+    """
+    sources, outputs, references = ([item[key] for item in items] for key in ("source", "output", "reference"))
     return {
         "cosine": mean_statistics([item["cosine"] for item in items]),
         "cosine_held_out": mean_statistics([item["cosine_held_out"] for item in items]),
         "chrf": overlap.chrf_statistics(outputs, references),
         "bleu": overlap.bleu_statistics(outputs, references, language),
+        "rouge_l": mean_statistics(rouge.rouge_l(outputs, references)),
         "consistent_share": mean_statistics([item["consistent"] for item in items]),
         "length_ratio": overlap.length_statistics(outputs, references, language),
         "empty_share": mean_statistics([not output.strip() for output in outputs]),
+        "copied_share": mean_statistics(rouge.copies(sources, outputs, references, language)),
     }
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from eval.run_folder import Json, RunFolder
-from eval.wording import MAIN_METRICS, METRICS, PROBES, SYSTEM_LABELS, Metric, direction
+from eval.wording import MAIN_METRICS, MAIN_PROBES, METRICS, PROBES, SYSTEM_LABELS, Metric, direction
 from reward.panel import ALARM_WINDOW, alarm
 
 
@@ -11,12 +11,12 @@ def verdict(run: RunFolder) -> str:
     """One paragraph: GRPO against the warm start, against the translation memory, and what it cost elsewhere."""
     main = run.pair("warm_start", "grpo")
     if main is None:
-        return " ".join([no_comparison(run), *tax_sentences(run, "warm_start")])
+        return " ".join([no_comparison(run), *tax_sentences(run, "warm_start"), *budget_sentences(run)])
     sentences = [headline(main["slices"]["all"]["cosine"]), *change_sentences(main["slices"]["all"])]
     memory = run.pair("translation_memory", "grpo")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
-    return " ".join([*sentences, *gaming_sentences(run), *tax_sentences(run, "grpo")])
+    return " ".join([*sentences, *gaming_sentences(run), *tax_sentences(run, "grpo"), *budget_sentences(run)])
 
 
 def no_comparison(run: RunFolder) -> str:
@@ -71,8 +71,20 @@ def tax_sentences(run: RunFolder, system: str) -> list[str]:
     pair = run.pair("untouched", system)
     if pair is None or not pair["probes"]:
         return []
-    parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in PROBES[:3]]
+    shown = [row for row in PROBES if row[0] in MAIN_PROBES and row[0] in pair["probes"]]
+    parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in shown]
     return [f"General competence, {SYSTEM_LABELS[system]} against the untouched model: {'; '.join(parts)}."]
+
+
+def budget_sentences(run: RunFolder) -> list[str]:
+    """Whether training stayed within its tax budget, from the log's measurements; the last is of the model that was handed over."""
+    if not run.tax:
+        return []
+    last, gone_back = run.tax[-1], sum(row["rolled_back"] for row in run.tax)
+    kept = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
+    times = f", after going back {gone_back} of {len(run.tax)} times it was measured" if gone_back else ""
+    ended = f" and ending early, after step {last['step'] + 1}" if last["ended"] else ""
+    return [f"The tax budget of {last['budget']:g} nats a token on general text {kept}: {last['tax_kept']:.4f} at the end{times}{ended}."]
 
 
 def probe_clause(label: str, metric: Metric, change: dict[str, Any]) -> str:

@@ -27,12 +27,13 @@ MINUS = "\u2212"
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure's name and form; `percent` figures are shares shown times 100."""
+    """A figure's name and form; `percent` figures are shares shown times 100; an `added` one is not in results of earlier versions."""
 
     key: str
     label: str
     digits: int
     percent: bool = False
+    added: bool = False
 
     def value(self, number: float | None) -> str:
         """0.6543 -> '0.654', a share 0.98 -> '98.0 %', nothing -> '-'."""
@@ -58,9 +59,11 @@ METRICS = (
     Metric("cosine_held_out", "Held-out cosine", 3),
     Metric("chrf", "chrF", 2),
     Metric("bleu", "BLEU", 2),
+    Metric("rouge_l", "ROUGE-L", 3, added=True),
     Metric("consistent_share", "Script consistency", 1, percent=True),
     Metric("length_ratio", "Length ratio", 2),
     Metric("empty_share", "Empty outputs", 1, percent=True),
+    Metric("copied_share", "Copies", 1, percent=True, added=True),
 )
 MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3)
@@ -70,7 +73,17 @@ PROBES = (
     ("chinese", "Chinese text, bits per character", BITS),
     ("capitals_accuracy", "Capital cities, accuracy", ACCURACY),
     ("capitals_accuracy_per_character", "Capital cities, accuracy (score per character)", ACCURACY),
+    ("analogies_accuracy", "Word analogies, accuracy", ACCURACY),
+    ("analogies_accuracy_per_character", "Word analogies, accuracy (score per character)", ACCURACY),
+    ("idioms_accuracy", "Chinese idioms, accuracy", ACCURACY),
+    ("idioms_accuracy_per_character", "Chinese idioms, accuracy (score per character)", ACCURACY),
+    ("bigbench_agreement_accuracy", "BIG-bench, verb after an intervening noun, accuracy", ACCURACY),
+    ("bigbench_agreement_linzen_accuracy", "BIG-bench, verb in sentences as written, accuracy", ACCURACY),
+    ("bigbench_adjectives_accuracy", "BIG-bench, order of adjectives, accuracy", ACCURACY),
+    ("bigbench_past_tense_accuracy_per_character", "BIG-bench, past tense, accuracy (score per character)", ACCURACY),
+    ("bigbench_facts_accuracy", "BIG-bench, facts of Wikidata, accuracy", ACCURACY),
 )
+MAIN_PROBES = ("english", "chinese", "capitals_accuracy", "analogies_accuracy", "idioms_accuracy_per_character")
 
 
 def signed(number: float, digits: int) -> str:

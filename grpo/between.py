@@ -38,7 +38,7 @@ class Between:
     """What the loops call after every update: it raises the alarm, scores and saves when due or asked to stop; True ends the loop.
 
     `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is in it.
-    `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is kept.
+    `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is kept; `snapshots` is told each step.
     """
 
     run: Run
@@ -49,6 +49,7 @@ class Between:
     log: RunLog
     state: LoopState
     score: Callable[[], Scores] | None = None
+    snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
 
     def __call__(self, state: LoopState) -> bool:
@@ -65,6 +66,8 @@ class Between:
         warning = alarm(self.log.rows, ALARM_WINDOW) if step % ALARM_WINDOW == 0 else ""
         if warning:
             self.run.say(warning)
+        if self.snapshots:  # before the checkpoint: what is resumed from has left its snapshots
+            self.snapshots(step)
         best = self._scored() if self.score and (step == self.num_steps or step % self.run.config.eval.every == 0) else None
         if step < self.num_steps and (best is not None or (every > 0 and step % every == 0)):
             self.save(best)
@@ -74,7 +77,7 @@ class Between:
         assert self.score is not None
         scores = self.score()
         self.last_score = scores["reward_mean"]
-        self.log.note(f"{self.stage}_dev", self.state.step - 1, scores)
+        self.log.note(f"{self.log.stage}_dev", self.state.step - 1, scores)
         self.run.say(f"  dev after step {self.state.step}: " + "  ".join(f"{name} {scores[name]:.3f}" for name in list(scores)[:3]))
         before = checkpoint.best(self.run.checkpoints(self.stage))
         return self.last_score if before is None or self.last_score > before[1] else None
@@ -118,14 +121,19 @@ def finish(
 
 
 def export(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """A folder that `from_pretrained` loads, with the notices that came with the untouched model."""
-    model.config.use_cache = True
+    """A folder that `from_pretrained` loads; it appears whole or not at all."""
     with atomic_folder(target) as work:
-        model.save_pretrained(work)
-        tokenizer.save_pretrained(work)
-        for notice in (NOTICE_FILE, TERMS_FILE):
-            if (start_folder(run) / notice).is_file():
-                (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
+        write_model(run, model, tokenizer, work)
+
+
+def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
+    """The files of a transformers folder, with the notices that came with the untouched model, into `work`."""
+    model.config.use_cache = True
+    model.save_pretrained(work)
+    tokenizer.save_pretrained(work)
+    for notice in (NOTICE_FILE, TERMS_FILE):
+        if (start_folder(run) / notice).is_file():
+            (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
     model.config.use_cache = False
 
 

@@ -54,7 +54,7 @@ def save(folder: Path, model: nn.Module, optimizer: Optimizer, state: LoopState,
     tensors: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
     if state.tensors:
         tensors[STEP] = {name: value.clone() for name, value in state.tensors.items()}  # safetensors refuses views of one memory
-    scalars = {"step": state.step, "update": state.update, "kl_coef": state.kl_coef, "partial": dict(state.partial)}
+    scalars = {"step": state.step, "update": state.update, "kl_coef": state.kl_coef, "partial": dict(state.partial), "tax": dict(state.tax)}
     facts = {"state": scalars, "optimizer": {name: getattr(optimizer, name) for name in COUNTERS}}
     try:
         if best is not None:

@@ -21,6 +21,7 @@ from grpo.limits import check_limits
 from grpo.loss import OBJECTIVES
 from reward.combine import RewardConfig
 
+METHODS = ("grpo", "sft", "best_of_group")
 WRITTEN = {"tuple": 'list, e.g. ["a", "b"]', "dict": "table, e.g. { a = 1.0 }"}  # types whose name in TOML is another
 
 
@@ -49,10 +50,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """The warm start: a short SFT, loss on the completion and its end token only."""
+    """The warm start: a short SFT, loss on the completion and its end token only; on the first `max_pairs` pairs (0 = on all)."""
 
     num_steps: int = 60
     batch_size: int = 32
+    max_pairs: int = 0
     max_completion_tokens: int = 32
     max_tokens_per_pass: int = 2048
     optim: OptimConfig = field(
@@ -108,10 +110,13 @@ class LossConfig:
 class TrainConfig:
     """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass.
 
+    `method` "sft" and "best_of_group" imitate instead, at the very prompts that GRPO would see (grpo/imitate.py): the reference texts, or
+    the best of `rollout.group_size` samples of the warm start by the run's own reward.
     `packed_attention`: on a CPU, attention skips pairs of packed tokens that see nothing of each other (grpo/attention.py).
     `gradient_checkpointing` computes activations again in the backward pass instead of keeping them, in the warm start too.
     """
 
+    method: str = "grpo"
     num_steps: int = 60
     passes: int = 1
     prompts_per_update: int = 0
@@ -123,16 +128,36 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class TaxConfig:
+    """`budget`: nats a token that training may cost on general text; 0 = no budget. Measured every `every` steps and at the end.
+
+    `against`: the cost is counted from the "warm_start" or from the "untouched" model. `text`: a UTF-8 file, one text a line (JSON lines
+    with a "text" where it ends in .jsonl); "" = built-in news texts. The first `texts` of them count, up to 96 tokens each.
+    The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it (grpo/budget.py); in imitation only going back.
+    """
+
+    budget: float = 0.0
+    every: int = 5
+    against: str = "warm_start"
+    text: str = ""
+    texts: int = 32
+
+
+@dataclass(frozen=True)
 class CheckpointConfig:
-    """Save every `every` steps (0 = only when interrupted) and keep the last `keep`, one more than is needed while nothing is damaged."""
+    """Save every `every` steps (0 = only when interrupted) and keep the last `keep`, one more than is needed while nothing is damaged.
+
+    After every `snapshots` steps of the stage grpo, and at its end, the model is also exported for evaluation (0 = never).
+    """
 
     every: int = 25
     keep: int = 2
+    snapshots: int = 0
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Greedy decoding of the test set and the general-competence probes.
+    """Greedy decoding of the test set and the general-competence probes; `extended_probes`: those of BIG-bench too (a package of 358 MB).
 
     During GRPO, every `every` steps (0 = never) the first `dev_items` of the dev set get the run's own reward: a curve in the log, and the
     checkpoint that did best is kept.
@@ -144,6 +169,7 @@ class EvalConfig:
     max_new_tokens: int = 40
     bootstrap_samples: int = 2000
     probes: bool = True
+    extended_probes: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +186,7 @@ class Config:
     advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    tax: TaxConfig = field(default_factory=TaxConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
 
@@ -259,6 +286,8 @@ def check(config: Config) -> None:
         "rollout.num_prompts": rollout.num_prompts,
         "rollout.max_new_tokens": rollout.max_new_tokens,
         "train.passes": train.passes,
+        "tax.every": config.tax.every,
+        "tax.texts": config.tax.texts,
         "train.max_tokens_per_pass": train.max_tokens_per_pass,
         "model.max_prompt_tokens": config.model.max_prompt_tokens,
         "eval.batch_size": config.eval.batch_size,
@@ -267,11 +296,13 @@ def check(config: Config) -> None:
         "checkpoint.keep": config.checkpoint.keep,
     }
     known = {
+        "train.method": (train.method, METHODS),
         "loss.objective": (loss.objective, tuple(OBJECTIVES)),
         "loss.kl_estimator": (loss.kl_estimator, tuple(KL_ESTIMATORS)),
         "advantage.baseline": (config.advantage.baseline, BASELINES),
         "advantage.scale": (config.advantage.scale, SCALES),
         "model.vocabulary": (config.model.vocabulary, ("trimmed", "full")),
+        "tax.against": (config.tax.against, ("warm_start", "untouched")),
         "sft.optim.schedule": (config.sft.optim.schedule, ("constant", "linear", "cosine")),
         "train.optim.schedule": (train.optim.schedule, ("constant", "linear", "cosine")),
     }
@@ -299,8 +330,33 @@ def check(config: Config) -> None:
         (train.num_steps < 0, f"train.num_steps = {train.num_steps}: must not be negative"),
         (config.sft.num_steps < 0, f"sft.num_steps = {config.sft.num_steps}: must not be negative"),
         (config.seed < 0, f"seed = {config.seed}: must not be negative"),
+        (
+            train.method != "grpo" and config.updates_per_step > 1,
+            f"train.method = {train.method!r} makes one update of each step; write train.passes=1 and train.prompts_per_update=0",
+        ),
+        (
+            train.method == "sft" and config.reward.control != "none",
+            f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
+        ),
         (lowest_lr <= 0, f"train.optim.lr = {train.optim.lr}, sft.optim.lr = {config.sft.optim.lr}: must be above 0"),
     ]
-    problems += [message for broken, message in broken_rules if broken]
+    problems += [message for broken, message in [*broken_rules, *tax_rules(config)] if broken]
     if problems:
         raise InputError(problems[0])
+
+
+def tax_rules(config: Config) -> list[tuple[bool, str]]:
+    """What a tax budget cannot be combined with: (whether it is broken, what to write instead)."""
+    tax, loss, dev = config.tax, config.loss, config.eval.every
+    return [
+        (tax.budget < 0, f"tax.budget = {tax.budget}: must not be negative"),
+        (
+            tax.budget > 0 and loss.kl_coef == 0 and config.train.method == "grpo",
+            "tax.budget is held by multiplying loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02",
+        ),
+        (tax.budget > 0 and loss.kl_target > 0, "tax.budget and loss.kl_target would both move loss.kl_coef; set one of them to 0"),
+        (
+            tax.budget > 0 and dev % max(1, tax.every) != 0,
+            f"eval.every = {dev} may choose a step at which no tax is measured; make it a multiple of tax.every = {tax.every}",
+        ),
+    ]

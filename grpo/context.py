@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from data.examples import Example
@@ -14,7 +14,9 @@ from grpo.config import Config
 from grpo.device import Compute
 from grpo.interrupt import StopRequest
 from grpo.parallel import ALONE, World
+from grpo.policy import load_policy
 from grpo.pretrained import gemma_folder
+from grpo.recompute import recompute_layers
 
 DEFAULT_POLICY = "gemma-3-270m"
 
@@ -53,6 +55,10 @@ class Run:
         """Only where an earlier step did better on the dev set than the last one."""
         return self.folder / "policy_best"
 
+    def snapshot(self, step: int) -> Path:
+        """The model after `step` steps of the stage grpo, where one is kept."""
+        return self.folder / "snapshots" / f"step-{step:06d}"
+
     def checkpoints(self, stage: str) -> Path:
         return self.folder / "checkpoints" / stage
 
@@ -73,6 +79,14 @@ def start_folder(run: Run) -> Path:
             f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
         )
     return folder
+
+
+def trainable(run: Run, folder: Path) -> PreTrainedModel:
+    """The model to train, its layers computed again in the backward pass where the configuration says so."""
+    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    if run.config.train.gradient_checkpointing:
+        run.say(f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass")
+    return policy
 
 
 def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:

@@ -23,7 +23,7 @@ from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.observe import added, largest, micro_batch_peaks, micro_batch_sums, refuse_gap, rollout_metrics, rollout_samples
 from grpo.optim import Optimizer
 from grpo.parallel import ALONE, World
-from grpo.records import Experience, LoopState
+from grpo.records import Experience, LoopState, unchanged
 from grpo.sampler import Sampling, generate
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
@@ -37,15 +37,16 @@ class PromptSource(Protocol):
 def train_grpo(
     config: Config, policy: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     prompts: PromptSource, reward: RewardFunction, optimizer: Optimizer, log: RunLog, state: LoopState, compute: Compute,
-    *, between: Callable[[LoopState], bool], world: World = ALONE,
+    *, between: Callable[[LoopState], bool], control: Callable[[LoopState], LoopState] = unchanged, world: World = ALONE,
 ) -> LoopState:
     """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
 
-    `between` is called after every update; it saves, evaluates, and ends the loop by True.
+    `control` is called after every step with the state to go on from and may give back another (grpo/taxguard.py); `between` after every
+    update: it saves, evaluates, and ends the loop by True.
     """
     train, advantage = config.train, config.advantage
-    kl_coef = config.loss.kl_coef if state.kl_coef is None else state.kl_coef
-    for step in range(state.step, train.num_steps):
+    while state.step < train.num_steps:
+        step, kl_coef = state.step, config.loss.kl_coef if state.kl_coef is None else state.kl_coef
         batch = prompts.at(step)                                # P examples: a pure function of (seed, step)
         if state.update == 0:
             experience = collect(config, policy, reference, tokenizer, batch, reward, log, compute, world, step)
@@ -67,14 +68,14 @@ def train_grpo(
                 accumulate(config, policy, minibatch, kl_coef, log, compute, world)
                 log.put(optimizer.step())                       # clip, step, schedule, zero
             if number < config.updates_per_step:
-                state = LoopState(step, number, kl_coef, experience.tensors(), log.partial())
+                state = LoopState(step, number, kl_coef, experience.tensors(), log.partial(), state.tax)
                 if between(state):
                     return state
 
         log.put(rollout_metrics(experience, advantage.std_floor) | {"kl_coef": kl_coef})
         kl_coef = next_kl_coef(kl_coef, log.mean("kl_mean"), config.loss.kl_target)
-        state = LoopState(step + 1, kl_coef=kl_coef)
         log.write(step, samples=rollout_samples(batch, experience, tokenizer))
+        state = control(LoopState(step + 1, kl_coef=kl_coef, tax=state.tax))
         if between(state):
             break
     return state

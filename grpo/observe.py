@@ -12,6 +12,7 @@ from data.template import decode_completion
 from grpo.advantage import group_spread
 from grpo.logprob import CompletionLogps
 from grpo.minibatch import MicroBatch
+from grpo.packing import row_tokens
 from grpo.records import Experience, Rollout
 from reward.panel import agreement
 
@@ -61,7 +62,8 @@ def refuse_gap(gap: float, limit: float) -> None:
 def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float]:
     """Averages over the N completions of a step, the share of groups that teach nothing, and agreement with what is not rewarded."""
     rollout, rewards, terms = experience.rollout, experience.rewards.cpu(), {name: v.cpu() for name, v in experience.terms.items()}
-    distinct = [len(set(group)) for group in _groups(rollout)]
+    groups = _groups(rollout)
+    distinct = [len(set(group)) for group in groups]
     return {
         "reward_mean": float(rewards.nanmean()),
         "reward_std": float(group_spread(rewards).mean()),
@@ -73,6 +75,7 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
         "zero_std_share": float((group_spread(rewards) <= std_floor).float().mean()),
         "distinct_share": sum(distinct) / rollout.completion_ids.shape[0],
         "tokens": float(rollout.lengths.sum()),
+        "trained_tokens": float(sum(row_tokens(prompt, group) for prompt, group in zip(rollout.prompt_ids, groups, strict=True))),
     }
 
 

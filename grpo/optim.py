@@ -32,7 +32,10 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 
 
 class Optimizer:
-    """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and those skipped running."""
+    """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and those skipped running.
+
+    `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down (grpo/budget.py).
+    """
 
     def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int):
         self.config = config
@@ -43,6 +46,7 @@ class Optimizer:
             {"params": [p for p in self.parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
         self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+        self.pace = 1.0
         self.update = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
@@ -52,7 +56,7 @@ class Optimizer:
 
         Raises FloatingPointError after MAX_SKIPPED_IN_A_ROW such updates running.
         """
-        lr = learning_rate(self.config, self.update, self.num_updates)
+        lr = self.pace * learning_rate(self.config, self.update, self.num_updates)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
         self.update += 1
         if math.isfinite(norm):

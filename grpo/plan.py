@@ -16,6 +16,7 @@ from reward.encoders.folder import tensor_shapes
 
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}  # all, embedding
 LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
+STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of group"}
 RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 
@@ -35,13 +36,14 @@ class Plan:
     def lines(self, config: Config) -> list[str]:
         train, rollout = config.train, config.rollout
         updates = train.num_steps * config.updates_per_step
+        each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
-            f"GRPO         {train.num_steps} steps x {rollout.num_prompts} prompts x {rollout.group_size} completions, {updates} updates",
+            f"{STAGE_NAMES[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
             f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak",
-            f"time         about {self.seconds / 60:.0f} min for the warm start and GRPO on this machine ({self.flops / 1e12:.0f} TFLOP)",
+            f"time         about {self.seconds / 60:.0f} min for both on this machine ({self.flops / 1e12:.0f} TFLOP)",
         ]
 
 
@@ -84,22 +86,39 @@ def median_of(tokens: Any, name: str, path: Path) -> float:
     return median
 
 
+def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
+    """Floating-point operations of the warm start, and of the stage after it, whose train.method may be one that samples nothing."""
+    total, embedding = count_parameters(config, folder)
+    body = total - embedding
+    rollout, train, sft = config.rollout, config.train, config.sft
+    prompt, completion = typical_lengths(config)
+    pair = 6 * (body * (prompt + completion) + embedding * completion)
+    warm_start = sft.num_steps * sft.batch_size * pair
+    if train.method == "sft":
+        return warm_start, train.num_steps * rollout.num_prompts * pair
+    sampled = rollout.num_prompts * rollout.group_size * completion
+    decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
+    if train.method == "best_of_group":
+        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair)
+    prompts = rollout.num_prompts if train.share_prefix else rollout.num_prompts * rollout.group_size
+    passes = train.passes * 3 + 1 + config.reuses_rollout
+    update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
+    return warm_start, train.num_steps * (decode + update)
+
+
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     """The bill of a configuration; `folder` is the model's, None when it has not been made yet."""
     total, embedding = count_parameters(config, folder)
-    body = total - embedding
     rollout, train, sft = config.rollout, config.train, config.sft
     prompt, completion = typical_lengths(config)
     rows = rollout.num_prompts * rollout.group_size
     prompts = rows if not train.share_prefix else rollout.num_prompts
     sampled, packed = rows * completion, prompts * prompt + rows * completion
-    passes = train.passes * 3 + 1 + config.reuses_rollout
-    sft_flops = 6 * sft.num_steps * sft.batch_size * (body * (prompt + completion) + embedding * completion)
-    decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
-    update = 2 * passes * (body * packed + embedding * sampled)
-    flops = sft_flops + train.num_steps * (decode + update)
+    if train.method != "grpo":
+        sampled, packed = sampled * (train.method != "sft"), rollout.num_prompts * (prompt + completion)
+    flops = sum(stage_flops(config, folder))
     kept = RECOMPUTED if train.gradient_checkpointing else 1.0
-    activations = kept * 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * (body / 12) ** 0.5 * 6
+    activations = kept * 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * ((total - embedding) / 12) ** 0.5 * 6
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),

@@ -24,6 +24,7 @@ from grpo.context import Run, corpus_of, start_folder, within_limit
 from grpo.loop import RewardFunction
 from grpo.metrics import RunLog
 from reward.combine import make_reward
+from reward.control import random_rewards, shuffled_references
 from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
@@ -93,6 +94,39 @@ def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], thre
         "min_share": lambda: config.min_share,
     }
     return make_reward(config, resources)
+
+
+def rewarded(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> tuple[EmbeddingStore, RewardFunction, float]:
+    """The vectors, the reward that is made of them, and the floor under a group's spread."""
+    store = store_of(run)
+    facts = measured(run, policy, tokenizer, store)
+    return store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"]
+
+
+def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
+    """What training on `examples` goes by: the run's reward, or the control in its place, beside the terms of the true one.
+
+    The true one costs a control next to nothing: the completions are embedded once.
+    """
+    control, seed = run.config.reward.control, run.config.seed
+    if control == "none":
+        return reward
+    other = shuffled_references([example.references for example in examples], seed) if control == "shuffled" else {}
+    run.say(f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward')
+
+    def senseless(
+        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        true, terms = reward(sources, completions, references, group_size)
+        if control == "random":
+            given = random_rewards(sources, completions, seed).view_as(true)
+        else:
+            given, _ = reward(sources, completions, [other[tuple(texts)] for texts in references], group_size)
+        return given, {**terms, "true_reward": true}
+
+    return senseless
 
 
 def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]) -> RewardFunction:

@@ -28,7 +28,7 @@ from grpo.parallel import join, leave
 if TYPE_CHECKING:
     from grpo.context import Run
 
-WORK = ("checkpoints", "warm_start", "policy_best", "policy", "eval")  # what a run folder must not mix from two configurations
+WORK = ("checkpoints", "warm_start", "policy_best", "policy", "snapshots", "eval")  # what a run folder must not mix from two configurations
 STAGES = ("data", "model", "sft", "grpo", "eval", "report")
 TOGETHER = ("sft", "grpo")  # by all processes; the other stages by the first
 PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")

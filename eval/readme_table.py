@@ -1,0 +1,110 @@
+"""`python -m eval.readme_table docs/results/study.json README.md`: the README's first table, made from a committed summary of a study.
+
+The text between the two markers is replaced; `--check` changes nothing and exits with 1 where it is not what the summary says.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from data.cache import atomic_write_text
+from data.documents import read_object
+from data.errors import InputError, one_line
+from eval.run_folder import DAMAGE, Json
+from eval.study_tables import with_interval
+from eval.study_words import METRIC, TAX, named
+from eval.wording import PROBES, SYSTEM_LABELS, Metric
+
+OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
+SHOWN = ("main", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
+GAINS = ("cosine", "cosine_held_out", "chrf", "bleu")
+
+
+def table(summary: Json) -> str:
+    """The Markdown between the markers: each arm's last checkpoint, its gains, its tax, its probes, and how they were measured."""
+    rows = shown(summary)
+    probes = [(key, name.split(" (")[0], metric) for key, name, metric in PROBES if all(key in row["probes"] for row in rows)]
+    header = ("arm", *(METRIC[key].label for key in GAINS), "tax, nats per token", *(name for _, name, _ in probes))
+    lines = [line(header), "|" + "---|" * len(header), *(line(cells(row, probes)) for row in rows)]
+    return "\n".join([*lines, "", note(summary)])
+
+
+def shown(summary: Json) -> list[Json]:
+    """The last checkpoint of the warm start and of every arm that is no ablation and no control."""
+    last: dict[str, Json] = {row["arm"]: row for row in summary["checkpoints"]}
+    return [row for row in last.values() if row["kind"] == "warm_start" or row["role"] in SHOWN]
+
+
+def line(texts: tuple[str, ...]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def cells(row: Json, probes: list[tuple[str, str, Metric]]) -> tuple[str, ...]:
+    """One row: scores of the warm start, gains over it of the others."""
+    warm = row["kind"] == "warm_start"
+    scores = (METRIC[key].value(row["metrics"][key]["value"]) if warm else with_interval(METRIC[key], row["gains"][key]) for key in GAINS)
+    changes = ((row["probes"][key], metric) for key, _, metric in probes)
+    means = (metric.change(sum(change["difference"] for change in found) / len(found)) for found, metric in changes)
+    name = SYSTEM_LABELS["warm_start"] if warm else f"{row['arm']}, {row['step']} steps"
+    return name, *scores, with_interval(TAX, row["tax"]), *means
+
+
+def note(summary: Json) -> str:
+    """n, seeds, intervals, signatures."""
+    signatures = "; ".join(f"{METRIC[key].label} `{summary['signatures'][key]}`" for key in GAINS if key in summary["signatures"])
+    return (
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}; first row: scores, then gains over it; "
+        f"tax and probes against the untouched model; checkpoints chosen by {named(METRIC[summary['target']])}. "
+        f"{summary['intervals']}. {signatures}."
+    )
+
+
+def replaced(readme: str, text: str, place: Path) -> str:
+    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in order."""
+    start, end = readme.find(OPEN), readme.find(CLOSE)
+    if readme.count(OPEN) != 1 or readme.count(CLOSE) != 1 or end < start:
+        raise InputError(f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them around the table")
+    return f"{readme[: start + len(OPEN)]}\n{text}\n{readme[end:]}"
+
+
+def summary_table(path: Path) -> str:
+    """`table` of a summary file. Raises InputError where it is none."""
+    summary: dict[str, Any] = read_object(path)
+    try:
+        return table(summary)
+    except DAMAGE as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote") from error
+
+
+def run(summary: Path, readme: Path, check: bool) -> int:
+    """Rewrite the README, or only say whether it is stale: 0 or 1."""
+    try:
+        old = readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{readme}: cannot be read ({error}); name a README with the lines {OPEN} and {CLOSE}") from error
+    new = replaced(old, summary_table(summary), readme)
+    if check and new != old:
+        print(f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} {readme}", file=sys.stderr)
+        return 1
+    if new != old:
+        atomic_write_text(readme, new)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m eval.readme_table", description="Rewrite the results table of a README.")
+    parser.add_argument("summary", type=Path, help="summary.json of a study")
+    parser.add_argument("readme", type=Path, help=f"a file with the lines {OPEN} and {CLOSE}")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where the table is stale")
+    options = parser.parse_args(argv)
+    try:
+        return run(options.summary, options.readme, options.check)
+    except InputError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Arms of a study as ordinary runs, each a process of its own: memory is given back, and a kill costs one arm its last steps.
+
+What is finished is skipped, what was begun goes on. A lock in each run folder lets several commands work on one study; a process that
+outlives a killed command still holds its own.
+"""
+
+import fcntl
+import filecmp
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from data.cache import atomic_folder, atomic_write_text
+from data.errors import InputError, one_line
+from grpo.config import Config
+from grpo.interrupt import Interrupted, StopRequest
+from grpo.run import claim_folder, in_words
+from grpo.study_config import ArmConfig, Study
+
+POLL = 0.1  # seconds between two looks at a child
+SAMPLES = "best_of_group.jsonl"
+
+
+def run_child(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
+    """`python -m *command`: its exit code, or minus the signal that ended it.
+
+    What it prints goes to the console behind `name`, and to log.txt in `folder`; file descriptors in `keep` stay open in it. Raises
+    Interrupted when this process was asked to stop: it asks the child, which saves and ends first. Ctrl-C reaches only this process, as
+    the child has a group of its own; a second one is passed on too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with StopRequest() as stop, open(folder / "log.txt", "a", encoding="utf-8") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, encoding="utf-8", errors="replace", process_group=0, pass_fds=tuple(keep),
+        )  # fmt: skip
+        assert child.stdout is not None
+        copier = threading.Thread(target=copy_lines, args=(child.stdout, name, log))
+        copier.start()
+        try:
+            wait_for(child, stop)
+        except KeyboardInterrupt:
+            child.send_signal(signal.SIGINT)
+            child.wait()
+            raise
+        finally:
+            copier.join()
+            child.stdout.close()
+    if stop():
+        raise Interrupted(stop.signal)
+    return child.returncode
+
+
+def wait_for(child: subprocess.Popen[str], stop: StopRequest) -> None:
+    """Until the child ends; the first request to stop is passed on to it."""
+    passed_on = False
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(POLL)
+            return
+        if stop.signal is not None and not passed_on:
+            child.send_signal(stop.signal)
+            passed_on = True
+
+
+def copy_lines(lines: TextIO, name: str, log: TextIO) -> None:
+    for line in lines:
+        print(f"{name} | {line.rstrip()}", flush=True)
+        log.write(line)
+        log.flush()
+
+
+@contextmanager
+def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """Hold a run folder for oneself, after waiting for whoever has it; yields the descriptor that a child may keep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{folder}: another process is at work here; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int:
+    """The stages data, model and sft, which all arms of a seed share; exit code."""
+    folder, config = study.warm_start_folder(seed), study.warm_start_config(seed)
+    with locked(folder, say) as lock:
+        if (folder / "warm_start").exists():
+            claim_folder(config, folder)
+            return 0
+        command = ["grpo.run", "--config", study.config, "--stages", "data,model,sft", *study.warm_start_overrides(seed)]
+        return run_child(command, f"warm_start seed{seed}", folder, [lock])
+
+
+def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None]) -> int:
+    """One arm from the seed's warm start to policy/ and snapshots/; exit code."""
+    folder, config = study.arm_folder(arm.name, seed), study.arm_config(arm, seed)
+    with locked(folder, say) as lock:
+        if (folder / "policy").exists():
+            claim_folder(config, folder)
+            return 0
+        share_warm_start(study.warm_start_folder(seed), folder)
+        share_samples(study, arm, seed)
+        command = ["grpo.run", "--config", study.config, "--stages", "data,model,grpo", *study.arm_overrides(arm, seed)]
+        code = run_child(command, f"{arm.name} seed{seed}", folder, [lock])
+        link_last_snapshot(folder)
+        return code
+
+
+def share_warm_start(source: Path, folder: Path) -> None:
+    """The warm start of run folder `source` in `folder` too, its files linked: it is on disk once, and the same in every arm."""
+    if not (source / "warm_start").exists():
+        raise InputError(f"{source}: there is no warm start yet; run the study with --only train first")
+    if not (folder / "warm_start").exists():
+        with atomic_folder(folder / "warm_start") as work:
+            shutil.copytree(source / "warm_start", work, copy_function=link_or_copy, dirs_exist_ok=True)
+    if not (folder / "corpus.json").exists():
+        atomic_write_text(folder / "corpus.json", (source / "corpus.json").read_text(encoding="utf-8"))
+
+
+def link_or_copy(source: str, target: str) -> str:
+    """A hard link, or a copy on a disk that has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def link_last_snapshot(folder: Path) -> None:
+    """The last snapshot's weights, where policy/ has the same, are on disk once."""
+    last = sorted((folder / "snapshots").glob("step-*"))[-1:]
+    for file in (file for snapshot in last for file in snapshot.glob("*.safetensors")):
+        same, link = folder / "policy" / file.name, file.with_name(f"{file.name}.link")
+        if same.exists() and not same.samefile(file) and filecmp.cmp(same, file, shallow=False):
+            link.unlink(missing_ok=True)
+            link_or_copy(str(same), str(link))
+            os.replace(link, file)
+
+
+def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
+    """What another arm of the seed has drawn from the warm start and chosen, where this arm would draw and choose the very same."""
+    target = study.arm_folder(arm.name, seed) / SAMPLES
+    wanted = drawn_from(study.arm_config(arm, seed))
+    if arm.kind != "best_of_group" or target.exists():
+        return
+    for other in study.arms:
+        folder = study.arm_folder(other.name, seed)
+        finished = other.kind == arm.kind and (folder / "policy").exists() and (folder / SAMPLES).exists()
+        if finished and drawn_from(study.arm_config(other, seed)) == wanted:
+            atomic_write_text(target, (folder / SAMPLES).read_text(encoding="utf-8"))
+            return
+
+
+def drawn_from(config: Config) -> tuple[object, ...]:
+    """All that the samples of "best_of_group" depend on, the warm start apart, which is the seed's."""
+    return (config.seed, config.data, config.model, config.rollout, config.reward, config.advantage, config.train.num_steps)
+
+
+def exit_code_of(work: Callable[[], int]) -> int:
+    """What a command returns: its own code, 2 for what the user can put right, 130 or 143 when asked to stop."""
+    try:
+        return work()
+    except (InputError, OSError) as error:
+        print(f"error: {one_line(in_words(error))}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print("stopped and saved; the same command goes on from there", file=sys.stderr)
+        return 128 + (stop.args[0] or signal.SIGINT)
+    except KeyboardInterrupt:
+        print("stopped at once; the same command goes on from what was last saved", file=sys.stderr)
+        return 128 + signal.SIGINT

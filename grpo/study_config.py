@@ -1,0 +1,189 @@
+"""A study's file: one base configuration, a warm start a seed, and arms that differ from it by a few settings.
+
+Read as strictly as a run's configuration: every arm is resolved here, for every seed, so that a typo fails before anything runs.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data.documents import check_settings, read_toml
+from data.errors import InputError
+from grpo.config import Config, apply_override, build, load_config
+from reward.combine import check as check_reward
+
+ARM_NAME = re.compile(r"[a-z0-9_-]+")
+RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
+TARGETS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l")
+KEPT = ("front", "all", "none")
+MANAGED = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")  # one place decides: the study
+SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of one study cannot differ
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One way to go on from the warm start; `kind` is its train.method: "grpo", "sft" or "best_of_group"."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+    kind: str = "grpo"
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Another task learned from `examples` pairs, beginning from each of `starts`: "untouched", "warm_start" or the name of an arm."""
+
+    config: str = "configs/headline.toml"
+    examples: tuple[int, ...] = (50, 200, 1000)
+    starts: tuple[str, ...] = ("untouched",)
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm gives one point.
+
+    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats a token). `keep_snapshots` says whose
+    weights stay on disk once evaluated; final policies always do. `interpolate`: shares of an arm's way from the untouched model.
+    """
+
+    study_dir: str = "runs/study"
+    config: str = "configs/mt.toml"
+    seeds: tuple[int, ...] = (0,)
+    settings: tuple[str, ...] = ()
+    snapshots: int = 10
+    target: str = "cosine_held_out"
+    budget: float = 0.05
+    keep_snapshots: str = "front"
+    interpolate: tuple[float, ...] = ()
+    arms: tuple[ArmConfig, ...] = ()
+    transfer: TransferConfig | None = None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.study_dir)
+
+    def warm_start_folder(self, seed: int) -> Path:
+        """The run folder whose warm_start/ every arm of the seed begins from."""
+        return self.folder / "warm_start" / f"seed{seed}"
+
+    def arm_folder(self, name: str, seed: int) -> Path:
+        """The run folder of one arm and seed; its result is policy/ in it."""
+        return self.folder / "arms" / name / f"seed{seed}"
+
+    def point_path(self, name: str, seed: int, step: int) -> Path:
+        """Where one evaluated checkpoint is written."""
+        return self.folder / "points" / name / f"seed{seed}" / f"step-{step:06d}.json"
+
+    def warm_start_overrides(self, seed: int) -> list[str]:
+        return [*self.settings, "eval.probes=false", f"seed={seed}", override("run_dir", self.warm_start_folder(seed))]
+
+    def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
+        managed = ["eval.probes=false", f"seed={seed}", override("run_dir", self.arm_folder(arm.name, seed))]
+        return [*self.settings, *arm.settings, *managed, f"checkpoint.snapshots={self.snapshots}"]
+
+    def warm_start_config(self, seed: int) -> Config:
+        """The configuration that makes the warm start and by which every point of the seed is evaluated."""
+        return load_config(self.config, self.warm_start_overrides(seed))
+
+    def arm_config(self, arm: ArmConfig, seed: int) -> Config:
+        return load_config(self.config, self.arm_overrides(arm, seed))
+
+    def arm(self, name: str) -> ArmConfig:
+        """Raises InputError for a name that is no arm."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise InputError(f"{name}: no arm of this study; its arms are {', '.join(arm.name for arm in self.arms)}")
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` whose value is read back as this very text, whatever TOML would make of it."""
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'{key}="{text}"'
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """TOML file and `key=value` overrides -> a checked Study whose arms are known to be valid runs. Raises InputError."""
+    values = read_toml(Path(path))
+    for text in overrides:
+        apply_override(values, text)
+    check_settings(values, str(path))
+    arms, transfer = values.pop("arms", {}), values.pop("transfer", None)
+    study: Study = build(Study, values, str(path), "")
+    study = replace(study, arms=read_arms(arms, str(path)), transfer=None if transfer is None else read_transfer(transfer, str(path)))
+    check(study, str(path))
+    if study.transfer is not None:
+        load_config(study.transfer.config, study.transfer.settings)
+    return replace(study, arms=tuple(resolved(study, arm, str(path)) for arm in study.arms))
+
+
+def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
+    if not isinstance(values, dict) or not values:
+        raise InputError(f'{path}: a study needs arms; write [arms.grpo] with settings = [] or e.g. settings = ["loss.kl_coef=0.0"]')
+    arms = []
+    for name, value in values.items():
+        if not ARM_NAME.fullmatch(name) or name in RESERVED:
+            raise InputError(f"{path}: arms.{name}: no name for an arm; use a-z, 0-9, _ and -, and neither {' nor '.join(RESERVED)}")
+        if not isinstance(value, dict) or set(value) - {"settings"}:
+            raise InputError(f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...] and nothing else')
+        arms.append(build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name)))
+    return tuple(arms)
+
+
+def read_transfer(values: Any, path: str) -> TransferConfig:
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: transfer is a section; write its settings under [transfer]")
+    transfer: TransferConfig = build(TransferConfig, values, path, "transfer.")
+    return transfer
+
+
+def check(study: Study, path: str) -> None:
+    """Refuse what no study can do; each message names the key and a value that would do."""
+    names = [arm.name for arm in study.arms]
+    broken_rules = [
+        (not study.study_dir.strip(), "study_dir is empty; write a folder such as runs/study"),
+        (not study.seeds or min(study.seeds) < 0, "seeds: at least one, none negative, e.g. [0, 1, 2]"),
+        (len(set(study.seeds)) != len(study.seeds), f"seeds = {list(study.seeds)}: each seed once"),
+        (study.snapshots < 1, f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more"),
+        (study.target not in TARGETS, f"target = {study.target!r}: known values are {', '.join(TARGETS)}"),
+        (study.budget < 0, f"budget = {study.budget}: nats a token, not negative, e.g. 0.05"),
+        (study.keep_snapshots not in KEPT, f"keep_snapshots = {study.keep_snapshots!r}: known values are {', '.join(KEPT)}"),
+        (
+            len({round(100 * share) for share in study.interpolate} & set(range(1, 100))) < len(study.interpolate),
+            "interpolate: shares between 0 and 1, a whole per cent each and none twice, e.g. [0.25, 0.5, 0.75]",
+        ),
+    ]
+    if study.transfer is not None:
+        unknown = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
+        broken_rules += [
+            (bool(unknown), f"transfer.starts: {', '.join(unknown)}: neither {', '.join(RESERVED)} nor an arm of this study"),
+            (not all(count > 0 for count in study.transfer.examples), "transfer.examples: at least 1 each, e.g. [50, 200, 1000]"),
+        ]
+    for broken, message in broken_rules:
+        if broken:
+            raise InputError(f"{path}: {message}")
+    for place, settings in [("settings", study.settings), *((f"arms.{arm.name}.settings", arm.settings) for arm in study.arms)]:
+        check_scope(settings, f"{path}: {place}", MANAGED if place == "settings" else (*MANAGED, *SHARED))
+
+
+def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:
+    """Settings that are not this list's to make: the study's own, and for an arm those of the shared warm start and evaluation."""
+    for setting in settings:
+        key = setting.partition("=")[0].strip()
+        if key in taken or key.split(".")[0] in taken:
+            whose = "the study itself sets it" if key in MANAGED else "all arms share it; write it into the settings of the study"
+            raise InputError(f"{place}: {key}: {whose}")
+
+
+def resolved(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
+    """The arm with its kind, once its settings have made a valid configuration with a reward that can be computed."""
+    study.warm_start_config(study.seeds[0])
+    try:
+        config = study.arm_config(arm, study.seeds[0])
+        check_reward(config.reward, config.data.completion_language)
+    except InputError as error:
+        raise InputError(f"{path}: arms.{arm.name}: {error}") from error
+    return replace(arm, kind=config.train.method)

@@ -1,0 +1,114 @@
+"""Controls of the reward: shuffled has no fixed point, random knows nothing of the text, and the log keeps showing the true reward."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import arguments, metrics, quick
+from tiny_session import EXAMPLES
+
+from data.errors import InputError
+from grpo.config import Config, load_config
+from grpo.context import Run
+from grpo.device import choose
+from grpo.interrupt import StopRequest
+from grpo.rewarding import steered
+from grpo.run import main
+from reward.combine import RewardConfig
+from reward.control import deranged, random_rewards, shuffled_references
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 7, 50, 1001])
+def test_a_derangement_moves_every_place_and_is_a_function_of_the_seed(count: int) -> None:
+    made = [deranged(count, seed) for seed in range(20)]
+    assert all(sorted(places) == list(range(count)) for places in made)
+    assert not any(place == other for places in made for place, other in enumerate(places))
+    assert made == [deranged(count, seed) for seed in range(20)]
+    assert len({tuple(places) for places in made}) > 1 or count == 2
+
+
+def test_fewer_than_two_reference_texts_cannot_be_shuffled() -> None:
+    with pytest.raises(InputError, match='needs 2 different reference texts, and there are 1; write "random"'):
+        shuffled_references([("a",), ("a",)], 0)
+
+
+def test_equal_references_stay_equal_and_none_is_its_own_replacement() -> None:
+    references = [("a",), ("b", "c"), ("a",), ("d",)]
+    other = shuffled_references(references, 1)
+    assert set(other) == set(other.values()) == {("a",), ("b", "c"), ("d",)}
+    assert all(own != given for own, given in other.items())
+
+
+def test_a_random_reward_is_uniform_reproducible_and_unrelated_to_the_text() -> None:
+    texts = [f"{'a' * (number % 13)}{number}" for number in range(4000)]
+    rewards = random_rewards(["s"] * 4000, texts, 0)
+    assert torch.equal(rewards, random_rewards(["s"] * 4000, texts, 0))
+    assert float(rewards.min()) >= 0 and float(rewards.max()) < 1
+    assert float(rewards.mean()) == pytest.approx(0.5, abs=0.02) and float(rewards.std()) == pytest.approx(12**-0.5, abs=0.01)
+    true = torch.tensor([text.count("a") / 13 for text in texts])
+    for other in (random_rewards(["s"] * 4000, texts, 1), random_rewards(["t"] * 4000, texts, 0), true):
+        assert abs(float(torch.corrcoef(torch.stack([rewards, other]))[0, 1])) < 0.06  # 4 standard errors
+
+
+def test_known_random_rewards() -> None:
+    """They are part of what a study reports, so they must not change with a version of Python or of this code."""
+    assert random_rewards(["s", "s"], ["甲", ""], 7).tolist() == [0.22989946603775024, 0.21898221969604492]
+
+
+def exact(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+    """1 for a reference text, else 0."""
+    values = torch.tensor([float(text in given) for text, given in zip(completions, references, strict=True)]).view(-1, group_size)
+    return values, {"exact": values}
+
+
+def run_with(control: str, said: list[str]) -> Run:
+    return Run(replace(Config(), reward=RewardConfig(control=control)), Path(), Path(), choose("cpu"), StopRequest(), said.append)
+
+
+def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_terms() -> None:
+    said: list[str] = []
+    examples = [replace(example, reference=f"r{number}") for number, example in enumerate(EXAMPLES)]
+    reward = steered(run_with("shuffled", said), exact, examples)
+    assert len(said) == 1 and said[0].startswith('CONTROL: with reward.control = "shuffled" training goes by a reward without sense')
+    for example in examples:
+        references = [one.reference for one in examples]
+        given, terms = reward([example.source] * 12, references, [example.references] * 12, 12)
+        assert float(given.sum()) == 1 and float((given * terms["exact"]).sum()) == 0
+        assert torch.equal(terms["true_reward"], terms["exact"]) and references[int(terms["exact"].argmax())] == example.reference
+
+
+def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
+    said: list[str] = []
+    assert steered(run_with("none", said), exact, EXAMPLES) is exact and not said
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("control", ["shuffled", "random"])
+def test_a_run_under_a_control(
+    control: str, corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first step samples what a run without control samples, so its true figures are the same; the dev set is judged truly."""
+    rows = {}
+    for name in ("none", control):
+        command = arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder))
+        assert main([*command, f"reward.control={name}", "eval.every=4"]) == 0
+        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "grpo"]
+    assert capsys.readouterr().out.count("CONTROL") == 1
+    assert rows[control][0]["true_reward_mean"] == rows["none"][0]["reward_mean"] != rows[control][0]["reward_mean"]
+    assert rows[control][0]["cosine_mean"] == rows["none"][0]["cosine_mean"]
+    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "grpo_dev")
+    assert "true_reward_mean" not in dev and dev["reward_mean"] == pytest.approx(dev["cosine_mean"], abs=1e-6)
+
+
+def test_controls_that_mean_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"reward\.control = 'random' changes nothing"):
+        load_config(tmp_path / "c.toml", ["train.method=sft", "reward.control=random"])
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_an_unknown_control_is_refused(corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(corpus, tiny_folder, tmp_path / "run", "reward.control=noise")) == 2
+    assert "reward.control = 'noise': known values are none, shuffled, random" in capsys.readouterr().err

@@ -1,0 +1,110 @@
+"""Snapshots are the policy after so many steps, bit for bit, whatever the method and however often it was stopped; and say their cost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import arguments, metrics, quick, weights
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from grpo import checkpoint
+from grpo.between import Between
+from grpo.run import main
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+MORE = ["rollout.max_new_tokens=32", "rollout.group_size=6", "train.num_steps=5", "checkpoint.snapshots=2", "train.optim.schedule=constant"]
+METHODS = ["grpo", "sft", "best_of_group"]
+
+
+def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
+    return [*arguments(corpus, model, run, *quick(model)), *MORE, *more]
+
+
+def snapshots(run: Path) -> dict[str, bytes]:
+    return {path.name: (path / "model.safetensors").read_bytes() for path in sorted((run / "snapshots").iterdir())}
+
+
+def cost(run: Path, step: int) -> dict[str, float]:
+    return json.loads((run / "snapshots" / f"step-{step:06d}" / "cost.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_they_are_the_policy_of_their_step_also_after_a_restart(
+    method: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after step 3 and gone on: the snapshot of step 2 is a whole run of two steps, that of 5 is the policy."""
+    whole, short, parts = (tmp_path / name / "run" for name in ("whole", "short", "parts"))
+    assert main(command(corpus, tiny_folder, whole, f"train.method={method}")) == 0
+    assert main(command(corpus, tiny_folder, short, f"train.method={method}", "train.num_steps=2")) == 0
+    with monkeypatch.context() as patched:
+        real = Between.__call__
+        patched.setattr(Between, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
+        assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) != 0
+    written = (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns
+    assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) == 0
+    made = snapshots(whole)
+    assert list(made) == ["step-000002", "step-000004", "step-000005"] and len(set(made.values())) == 3
+    assert made["step-000005"] == weights(whole) and made["step-000002"] == weights(short) == snapshots(short)["step-000002"]
+    assert snapshots(parts) == made
+    assert (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns == written
+    AutoModelForCausalLM.from_pretrained(whole / "snapshots" / "step-000004")
+    assert AutoTokenizer.from_pretrained(whole / "snapshots" / "step-000004").eos_token_id == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    passes = 2 if method == "grpo" else 1
+    more = [f"train.method={method}", f"train.passes={passes}", "train.prompts_per_update=0"]
+    assert main(command(corpus, tiny_folder, run, *more)) == 0
+    rows = [row for row in metrics(run, everything=True) if row["stage"] not in ("sft", "grpo_dev")]
+    assert len(rows) == 5
+    name = "trained_tokens" if method == "grpo" else "tokens"
+    sampling = [0.0] * 5
+    if method == "best_of_group":
+        sampled = [json.loads(line) for line in (run / "best_of_group.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
+        sampling = [step["seconds"] for step in sampled]
+        assert all(seconds > 0 for seconds in sampling)
+    for step in (2, 4, 5):
+        found = cost(run, step)
+        assert found["prompts"] == 2 * step and found["updates"] == passes * step
+        assert found["tokens"] == passes * sum(row[name] for row in rows[:step]) > 0
+        assert found["seconds"] == pytest.approx(sum(row["seconds"]["step"] for row in rows[:step]) + sum(sampling[:step]))
+
+
+def test_grpo_counts_a_prompt_once_for_its_group(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """A prompt of 4 syllables: its tokens once, and of every completion all but the last token, which is only predicted."""
+    run = tmp_path / "run"
+    assert main(command(corpus, tiny_folder, run, "train.num_steps=1", "rollout.max_new_tokens=1")) == 0
+    row = next(row for row in metrics(run) if row["stage"] == "grpo")
+    tokenizer = AutoTokenizer.from_pretrained(run / "policy")
+    assert row["tokens"] == 2 * 6  # one token each, never fed
+    one = len("藏文：".encode()) + len("ཀ་ཀ་ཀ་ཀ".encode()) + len("\n中文：".encode()) + 1
+    assert tokenizer.bos_token_id == 2 and row["trained_tokens"] == 2 * one
+
+
+def test_none_are_kept_unless_asked_for(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    assert main(command(corpus, tiny_folder, tmp_path / "run", "checkpoint.snapshots=0", "train.num_steps=1")) == 0
+    assert not (tmp_path / "run" / "snapshots").exists()
+
+
+def test_a_kill_right_after_a_checkpoint_loses_no_snapshot(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is resumed from step 2 does not pass step 2 again, so its snapshot must be there before its checkpoint is."""
+    run = tmp_path / "run"
+    real = checkpoint.save
+
+    def killed(folder: Path, *inputs: Any, **more: Any) -> Path:
+        path = real(folder, *inputs, **more)
+        if folder.name == "grpo":
+            raise KeyboardInterrupt
+        return path
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", killed)
+        assert main(command(corpus, tiny_folder, run)) == 130
+    assert [path.name for path in (run / "checkpoints" / "grpo").glob("step-*")] == ["step-000002"]
+    assert main(command(corpus, tiny_folder, run)) == 0
+    assert list(snapshots(run)) == ["step-000002", "step-000004", "step-000005"]

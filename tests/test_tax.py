@@ -1,0 +1,139 @@
+"""One checkpoint's tax: its shape, its zero, its agreement with the probes, its intervals."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_gemma
+
+from data.examples import Example
+from data.template import prompt_text
+from eval.probe_items import ChoiceItem, Panel, TextItem
+from eval.probes import first_ids, run_probes, text_ids
+from eval.tax import TASK_TEXTS, compare_tax, load_tax_panel, measure_tax, task_texts, tax_interval, tax_scalar
+
+QUESTIONS = tuple(ChoiceItem(f"q{number}", "One is to two as", (" a", " bb", " ccc", " d"), number % 4) for number in range(8))
+PANEL = Panel(
+    english=tuple(TextItem(f"e{number}", f"some words {number} and more") for number in range(4)),
+    chinese=tuple(TextItem(f"c{number}", "\u5929\u5730\u4eba" * (1 + number)) for number in range(3)),
+    capitals=QUESTIONS,
+    analogies=QUESTIONS[:5],
+    idioms=QUESTIONS[:3],
+    extended={"bigbench_facts": QUESTIONS[:2]},
+)
+
+
+def example(number: int) -> Example:
+    return Example(f"x{number}", f"\u0f40\u0f0b{number}", f"\u5b57{number}", "made", "none", "dz", "zh")
+
+
+TASK = [example(number) for number in range(70)]
+
+
+@pytest.fixture(scope="module")
+def moved(tiny_tokenizer: Any) -> dict[str, Any]:
+    return measure_tax(tiny_gemma(0), tiny_gemma(1), tiny_tokenizer, PANEL, TASK)
+
+
+@pytest.fixture(scope="module")
+def unmoved(tiny_tokenizer: Any) -> dict[str, Any]:
+    base = tiny_gemma(1)
+    return measure_tax(base, base, tiny_tokenizer, PANEL, TASK)
+
+
+def test_shape_of_the_record(moved: dict[str, Any]) -> None:
+    assert set(moved) == {"probes", "drift", "sanity", "seconds"}
+    assert set(moved["probes"]) == {"english", "chinese", "capitals", "analogies", "idioms", "bigbench_facts"}
+    keys = {"n_tokens", "nll_mean", "nll_p90", "nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90", "items"}
+    assert set(moved["drift"]) == {"general", "task"} and all(set(part) == keys for part in moved["drift"].values())
+    assert len(moved["drift"]["general"]["items"]) == 7 and len(moved["drift"]["task"]["items"]) == TASK_TEXTS
+    assert set(moved["sanity"]) == {"english", "chinese"}
+    json.dumps(moved, allow_nan=False)
+
+
+def test_the_untouched_model_pays_nothing(unmoved: dict[str, Any]) -> None:
+    assert tax_scalar(unmoved) == 0.0
+    interval = tax_interval(unmoved, seed=0, resamples=50)
+    assert (interval.difference, interval.low, interval.high) == (0.0, 0.0, 0.0)
+    assert [part["kl_mean"] for part in unmoved["drift"].values()] == [0.0, 0.0]
+
+
+def test_probes_are_those_of_the_panel_alone(moved: dict[str, Any], tiny_tokenizer: Any) -> None:
+    """The texts' bits come out of the drift's pass; they must be what `run_probes` says."""
+    alone = run_probes(tiny_gemma(0), tiny_tokenizer, PANEL)
+    for name in ("english", "chinese"):
+        assert moved["probes"][name]["bits_per_character"] == pytest.approx(alone[name]["bits_per_character"], rel=1e-6)
+        assert [row["id"] for row in moved["probes"][name]["items"]] == [row["id"] for row in alone[name]["items"]]
+    for name in ("capitals", "analogies", "idioms", "bigbench_facts"):
+        assert moved["probes"][name] == alone[name]
+
+
+def test_the_scalar_is_the_rise_of_the_loss_and_lies_in_its_interval(moved: dict[str, Any]) -> None:
+    rows = moved["drift"]["general"]["items"]
+    by_hand = sum(row["nll"] - row["nll_base"] for row in rows) / sum(row["tokens"] for row in rows)
+    interval = tax_interval(moved, seed=0, resamples=500)
+    assert tax_scalar(moved) == pytest.approx(by_hand, rel=1e-9)
+    assert interval.difference == pytest.approx(by_hand, rel=1e-9)
+    assert interval.low < by_hand < interval.high
+
+
+def test_interval_by_hand() -> None:
+    """Two texts of one token, taxes 0 and 1: resamples are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so that 95 % runs from 0 to 1."""
+    rows = [{"id": f"{tax}", "tokens": 1, "nll": 2.0 + tax, "nll_base": 2.0} for tax in (0, 1)]
+    interval = tax_interval({"drift": {"general": {"items": rows}}}, seed=0)
+    assert (interval.before, interval.after, interval.difference) == (2.0, 2.5, 0.5)
+    assert (interval.low, interval.high) == (0.0, 1.0)
+    assert interval.p_not_greater == pytest.approx(0.25, abs=0.04)
+
+
+def test_differences_between_two_checkpoints(moved: dict[str, Any], unmoved: dict[str, Any]) -> None:
+    changes = compare_tax(unmoved, moved, seed=0, resamples=100)
+    assert changes["drift"]["general"]["nll"]["difference"] == pytest.approx(tax_scalar(moved), rel=1e-6)
+    assert changes["drift"]["task"]["kl"]["difference"] == pytest.approx(moved["drift"]["task"]["kl_mean"], rel=1e-6)
+    questions = {"analogies_accuracy", "idioms_accuracy_per_character", "bigbench_facts_accuracy"}
+    assert {"english", "chinese", *questions} <= set(changes["probes"])
+    assert changes["sanity"]["english"]["n"] == 12
+    same = compare_tax(moved, moved, seed=0, resamples=100)
+    assert same["drift"]["task"]["nll"]["low"] == same["drift"]["task"]["nll"]["high"] == 0.0
+    json.dumps(changes, allow_nan=False)
+
+
+def test_checkpoints_measured_on_different_texts_are_not_compared(moved: dict[str, Any]) -> None:
+    rows = moved["drift"]["task"]["items"]
+    other = {**moved, "drift": {**moved["drift"], "task": {**moved["drift"]["task"], "items": rows[::-1]}}}
+    with pytest.raises(ValueError, match="different items"):
+        compare_tax(moved, other, seed=0, resamples=10)
+
+
+def test_task_texts_are_prompt_and_reference_of_the_same_examples_every_time(tiny_tokenizer: Any) -> None:
+    texts = task_texts(tiny_tokenizer, TASK)
+    assert texts == task_texts(tiny_tokenizer, TASK)
+    assert len(texts) == TASK_TEXTS and [text.id for text in texts] == sorted((text.id for text in texts), key=lambda name: int(name[1:]))
+    (only,) = task_texts(tiny_tokenizer, TASK[:1])
+    assert only.ids == text_ids(tiny_tokenizer, prompt_text(TASK[0]) + TASK[0].reference)
+    assert only.start == first_ids(tiny_tokenizer)
+
+
+def test_a_worse_model_pays_more(tiny_tokenizer: Any) -> None:
+    """Weights moved twice as far from the untouched model's cost more, in loss and in divergence."""
+    base = tiny_gemma(1)
+    drifts = []
+    for size in (0.05, 0.1):
+        model, generator = tiny_gemma(1), torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(size * parameter.std() * torch.randn(parameter.shape, generator=generator))
+        drifts.append(measure_tax(model, base, tiny_tokenizer, Panel(PANEL.english, PANEL.chinese, ()), TASK[:4])["drift"])
+    kl = np.asarray([[part["kl_mean"] for part in drift.values()] for drift in drifts])
+    assert (kl[1] > 2 * kl[0]).all() and (kl[0] > 0).all()
+
+
+def test_the_extended_panel_has_the_sets_of_bigbench_besides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("eval.tax.load_panel", lambda cache: dataclasses.replace(PANEL, extended={}))
+    monkeypatch.setattr("eval.tax.extended_items", lambda cache: {"bigbench_past_tense": QUESTIONS[:2]})
+    assert set(load_tax_panel(tmp_path).questions()) == {"capitals", "analogies", "idioms"}
+    assert set(load_tax_panel(tmp_path, extended=True).questions()) == {"capitals", "analogies", "idioms", "bigbench_past_tense"}

@@ -1,0 +1,183 @@
+"""What a study compares, on invented points whose right answers were computed by hand."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from invented_points import even, invented_point, invented_study, spread_out, write_points
+
+from data.errors import InputError
+from eval.significance import mcnemar
+from eval.study_compare import budgets, equal_target, kept, ship
+from eval.study_estimates import Checkpoint, Estimate, checkpoints, interval, student_t
+from eval.study_figures import figures
+from eval.study_points import Point, read_study
+from eval.study_roles import differs, main_arm, role
+
+Json = dict[str, Any]
+HELD_OUT = "cosine_held_out"
+
+
+def measured(study: Path, points: list[Json], resamples: int = 200) -> list[Checkpoint]:
+    return checkpoints(read_study(write_points(study, points)).points, resamples, 0)
+
+
+def warm(score: float = 0.3, tax: float = 0.01, seed: int = 0) -> Json:
+    return invented_point("warm_start", "warm_start", even(score), even(tax), seed=seed)
+
+
+def arm(name: str, kind: str, *steps: tuple[float, float], seed: int = 0, **more: Any) -> list[Json]:
+    """An arm with these (score, tax) at steps 10, 20, ..."""
+    last = 10 * len(steps)
+    return [
+        invented_point(name, kind, even(score), even(tax), seed=seed, step=10 * number, num_steps=last, **more)
+        for number, (score, tax) in enumerate(steps, 1)
+    ]
+
+
+def test_tax_is_nats_per_token_over_all_texts(tmp_path: Path) -> None:
+    point = invented_point("a", "grpo", even(0.5), [0.0, 0.3], step=1)
+    point["tax"]["drift"]["general"]["items"][1]["tokens"] = 30  # 0.3 nats a token of ten tokens = 3 nats, over 40 tokens
+    (checkpoint,) = measured(tmp_path, [point])
+    assert checkpoint.tax.value == pytest.approx(3 / 40)
+    assert set(np.round(checkpoint.tax.draws, 6)) == {0.0, round(3 / 40, 6), 0.1}  # both, the first twice, the second twice
+
+
+def test_resamples_are_shared_so_that_a_constant_change_has_no_width(tmp_path: Path) -> None:
+    points = [
+        invented_point("a", "grpo", spread_out(0.4 + 0.1 * (step > 1), 0.2), spread_out(0.1 * step, 0.05), step=step) for step in (1, 2)
+    ]
+    before, after = measured(tmp_path, points)
+    alone, change = interval([after.metrics[HELD_OUT]]), interval([after.metrics[HELD_OUT] - before.metrics[HELD_OUT]])
+    assert alone["high"] - alone["low"] > 0.1
+    assert (change["low"], change["high"]) == pytest.approx((0.1, 0.1))
+    assert interval([after.tax - before.tax])["low"] == pytest.approx(0.1)
+
+
+def test_interval_is_over_items_up_to_two_seeds_and_students_t_from_three() -> None:
+    draws = np.linspace(0, 1, 1001)
+    one, two = Estimate(0.5, draws), Estimate(0.7, draws + 0.2)
+    assert interval([one, two])["low"] == pytest.approx(0.125)  # the mean of both draws at 2.5 %
+    three = interval([one, two, Estimate(0.9, draws)])
+    assert three["value"] == pytest.approx(0.7)
+    assert three["high"] - three["value"] == pytest.approx(4.30265 * 0.2 / math.sqrt(3))  # sd 0.2, t(2)
+    assert student_t(120) == pytest.approx(1.97993, abs=1e-4)
+
+
+def test_tax_at_an_equal_score_is_interpolated_from_the_warm_start_and_the_best_rival_is_taken(tmp_path: Path) -> None:
+    grpo = arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04))  # gains 0.1, 0.2
+    low = arm("low", "sft", (0.6, 0.10))  # gain 0.3; at 0.2: 0.01 + 2/3 * 0.09 = 0.07
+    high = arm("high", "sft", (0.55, 0.06))  # gain 0.25; at 0.2: 0.01 + 0.8 * 0.05 = 0.05
+    result = equal_target(measured(tmp_path, [warm(), *grpo, *low, *high]), "grpo", ["low", "high"], HELD_OUT)
+    assert result is not None
+    assert (result["others"], result["gain"]["value"]) == (["high"], pytest.approx(0.2))
+    assert result["main_tax"]["value"] == pytest.approx(0.04)
+    assert result["other_tax"]["value"] == pytest.approx(0.05)
+    assert result["main_minus_other"]["high"] == pytest.approx(-0.01)
+
+
+def test_the_common_score_is_the_smaller_reach_whichever_side_has_it(tmp_path: Path) -> None:
+    found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.5, 0.05)), *arm("sft", "sft", (0.4, 0.02))])
+    result = equal_target(found, "grpo", ["sft"], HELD_OUT)
+    assert result is not None and result["gain"]["value"] == pytest.approx(0.1)
+    assert result["main_tax"]["value"] == pytest.approx(0.03)  # halfway from (0, 0.01) to (0.2, 0.05)
+
+
+def test_an_arm_that_never_rose_has_no_common_score(tmp_path: Path) -> None:
+    found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.25, 0.05)), *arm("sft", "sft", (0.4, 0.02))])
+    assert equal_target(found, "grpo", ["sft"], HELD_OUT) == {"metric": HELD_OUT, "main": "grpo", "seeds": [], "no_common_score": [0]}
+    assert equal_target(found, "grpo", ["absent"], HELD_OUT) is None
+
+
+def test_ship_takes_the_highest_target_whose_upper_tax_is_exactly_within_the_budget(tmp_path: Path) -> None:
+    risky = invented_point("risky", "sft", even(0.9), spread_out(0.03, 0.06), step=20)  # mean below the budget, upper end above
+    found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04)), risky])
+    limit = interval([next(one for one in found if one.point.step == 20 and one.point.arm == "grpo").tax])["high"]
+    assert interval([found[-1].tax])["value"] < limit < interval([next(one for one in found if one.point.arm == "risky").tax])["high"]
+    at_edge, below = ship(found, HELD_OUT, limit, tmp_path), ship(found, HELD_OUT, math.nextafter(limit, 0), tmp_path)
+    assert at_edge is not None and (at_edge["arm"], at_edge["step"], at_edge["path"]) == ("grpo", 20, "arms/grpo/seed0/policy")
+    assert below is not None and (below["arm"], below["step"], below["path"]) == ("grpo", 10, "arms/grpo/seed0/snapshots/step-000010")
+    assert ship(found, HELD_OUT, 0.001, tmp_path) is None
+    (tmp_path / "arms/grpo/seed0/policy").mkdir(parents=True)
+    again = ship(found, HELD_OUT, limit, tmp_path)
+    assert (at_edge["kept"], again and again["kept"]) == (False, True)
+
+
+def test_a_budget_is_kept_where_the_whole_interval_says_so() -> None:
+    cases = {(0.01, 0.02): "yes", (0.021, 0.03): "no", (0.01, 0.025): "probably", (0.015, 0.035): "probably not"}
+    for (low, high), said in cases.items():
+        assert kept({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == said
+
+
+def test_a_budget_is_measured_against_what_it_was_set_against(tmp_path: Path) -> None:
+    own = arm("own", "grpo", (0.4, 0.025), settings=["tax.budget=0.02"])
+    total = arm("total", "sft", (0.4, 0.025), settings=["tax.budget=0.02", 'tax.against="untouched"'])
+    rows = {row["arm"]: row for row in budgets(measured(tmp_path, [warm(), *own, *total]))}
+    assert (rows["own"]["final"]["value"], rows["own"]["kept"]) == (pytest.approx(0.015), "yes")
+    assert (rows["total"]["final"]["value"], rows["total"]["kept"]) == (pytest.approx(0.025), "no")
+
+
+def point_of(name: str, *settings: str, kind: str = "grpo") -> Point:
+    document = invented_point(name, kind, even(0.5, 2), even(0.0, 2), settings=settings)
+    return Point(path=Path("p"), **{**document, "settings": tuple(settings)})
+
+
+def test_roles_follow_from_settings_not_from_names() -> None:
+    main, common = point_of("grpo", "model.x=1"), "model.x=1"
+    arms = {
+        "ablation": point_of("random", common, "loss.kl_coef=0.0", "seed=3"),
+        "control": point_of("a", common, 'reward.control="shuffled"'),
+        "budget": point_of("b", common, "tax.budget=0.05"),
+        "main": main,
+        "sft": point_of("c", common, kind="sft"),
+    }
+    assert {wanted: role(point, main) for wanted, point in arms.items()} == {wanted: wanted for wanted in arms}
+    assert differs(arms["ablation"], main) == ("loss.kl_coef=0.0",)
+    assert differs(point_of("d"), main) == ("model.x=(default)",)
+    assert main_arm([arms["control"], arms["ablation"]]) == "random"
+    assert main_arm([arms["ablation"], main]) == "grpo"
+    assert main_arm([arms["sft"]]) is None
+
+
+def test_mcnemar_compares_each_checkpoint_with_the_untouched_model(tmp_path: Path) -> None:
+    points = [
+        invented_point("untouched", "untouched", even(0.1), even(0.0), right=18), warm(),
+        *arm("grpo", "grpo", (0.5, 0.02), right=9),
+    ]  # fmt: skip
+    rows = figures(read_study(write_points(tmp_path, points)), HELD_OUT, 0.05, 50)["checkpoints"]
+    (change,) = next(row for row in rows if row["arm"] == "grpo")["probes"]["capitals_accuracy"]
+    assert (change["gained"], change["lost"]) == (0, 9)
+    assert change["p_value"] == pytest.approx(2 / 2**9) == mcnemar([True] * 9, [False] * 9).p_value
+    assert change["difference"] == pytest.approx(-0.45)
+
+
+def test_areas_are_staircases_up_to_the_largest_tax_and_up_to_the_budget(tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in figures(read_study(write_points(tmp_path, invented_study())), HELD_OUT, 0.05, 50)["areas"]}
+    assert rows["grpo"]["area"]["value"] == pytest.approx(0.1 * (0.9 - 0.015) + 0.1 * (0.9 - 0.02))
+    assert rows["grpo"]["area_in_budget"]["value"] == pytest.approx(0.1 * (0.05 - 0.015) + 0.1 * (0.05 - 0.02))
+    assert rows["all sft arms"]["area"]["value"] == pytest.approx(0.3 * (0.9 - 0.06))
+    assert rows["all sft arms"]["area_in_budget"]["value"] == 0.0
+    assert rows["all sft arms"]["area_in_budget_minus_first"]["value"] == pytest.approx(-0.0065)
+
+
+def test_a_target_that_no_item_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="target = 'meteor'"):
+        figures(read_study(write_points(tmp_path, [warm()])), "meteor", 0.05, 50)
+
+
+def test_an_ablation_of_a_seed_without_the_main_arm_is_still_an_ablation(tmp_path: Path) -> None:
+    other = arm("no_kl", "grpo", (0.5, 0.02), seed=1, settings=["loss.kl_coef=0"])
+    points = [warm(), *arm("grpo", "grpo", (0.5, 0.02)), warm(seed=1), *other]
+    rows = figures(read_study(write_points(tmp_path, points)), HELD_OUT, 0.05, 50)["checkpoints"]
+    assert {row["arm"]: row["role"] for row in rows} == {"warm_start": "warm_start", "grpo": "main", "no_kl": "ablation"}
+    assert next(row for row in rows if row["arm"] == "no_kl")["minus_main"] is None
+
+
+def test_an_interpolated_model_has_no_weights_of_its_own_and_no_budget(tmp_path: Path) -> None:
+    between = invented_point("own+interp", "interpolated", even(0.6), even(0.02), step=50, num_steps=100, settings=["tax.budget=0.02"])
+    found = measured(tmp_path, [warm(), between])
+    chosen = ship(found, HELD_OUT, 0.05, tmp_path)
+    assert chosen is not None and (chosen["arm"], chosen["path"], chosen["kept"]) == ("own+interp", None, False)
+    assert budgets(found) == []
