@@ -1,8 +1,8 @@
 """The verdicts of a study: areas under the fronts, the tax at an equal target score, which checkpoint to ship, which budgets held.
 
-An arm's curve begins at the warm start, its step 0 with gain 0, and goes through its evaluated checkpoints; it is compared seed by
-seed with the curves that began at the same warm start. What is best among many (an SFT arm, a checkpoint to ship) is chosen on the
-items it is reported on, so its figure flatters it.
+An arm's curve begins where its training did, at the warm start (gain 0) or at the untouched model (tax 0), and goes through its evaluated
+checkpoints; gains are counted from the warm start of its seed, and curves are compared seed by seed. What is best among many (an SFT
+arm, a checkpoint to ship) is chosen on the items it is reported on, so its figure flatters it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ AGAINST = WARM_START  # what a tax budget is measured against where an arm does 
 
 @dataclass(frozen=True)
 class Curve:
-    """(points, 1 + resamples) gains and taxes of one arm and seed, the warm start first; column 0 holds the figures, the others draws."""
+    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first; column 0 holds the figures, the others draws."""
 
     gains: Array
     taxes: Array
@@ -57,18 +57,19 @@ def warm_starts(found: Iterable[Checkpoint]) -> dict[int, Checkpoint]:
 
 def curves(found: Sequence[Checkpoint], metric: str) -> dict[str, dict[int, Curve]]:
     """arm -> seed -> curve, for every trained arm of a seed whose warm start was evaluated."""
-    warm = warm_starts(found)
+    warm, untouched = warm_starts(found), [checkpoint for checkpoint in found if checkpoint.point.kind == UNTOUCHED]
     grouped: dict[str, dict[int, list[Checkpoint]]] = {}
     for checkpoint in found:
-        if checkpoint.point.trained and checkpoint.point.seed in warm:
-            own = grouped.setdefault(checkpoint.point.arm, {})
-            own.setdefault(checkpoint.point.seed, [warm[checkpoint.point.seed]]).append(checkpoint)
-    return {arm: {seed: curve(steps, metric) for seed, steps in seeds.items()} for arm, seeds in grouped.items()}
+        seed = checkpoint.point.seed
+        if checkpoint.point.trained and seed in warm:
+            start = untouched[:1] if checkpoint.point.start == UNTOUCHED else [warm[seed]]
+            grouped.setdefault(checkpoint.point.arm, {}).setdefault(seed, start).append(checkpoint)
+    return {arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()} for arm, seeds in grouped.items()}
 
 
-def curve(steps: Sequence[Checkpoint], metric: str) -> Curve:
-    """The curve through checkpoints of which the first is the warm start."""
-    gains = [column(step.metrics[metric] - steps[0].metrics[metric]) for step in steps]
+def curve(steps: Sequence[Checkpoint], warm: Checkpoint, metric: str) -> Curve:
+    """The curve through checkpoints; gains are counted from `warm`."""
+    gains = [column(step.metrics[metric] - warm.metrics[metric]) for step in steps]
     return Curve(np.stack(gains), np.stack([column(step.tax) for step in steps]))
 
 

@@ -79,7 +79,7 @@ def step_figures(steps: Sequence[Checkpoint], found: Sequence[Checkpoint], main:
     untouched = next((one.point for one in found if one.point.kind == UNTOUCHED), None)
     return {
         "arm": point.arm, "kind": point.kind, "role": role(point, reference), "step": point.step, "num_steps": point.num_steps,
-        "differs": differs(point, reference) if point.kind == MAIN_KIND else (), "settings": point.settings,
+        "differs": differs(point, reference) if point.kind == MAIN_KIND else (), "settings": point.settings, "start": point.start,
         "seeds": [one.point.seed for one in steps], "sha256": [one.point.sha256 for one in steps],
         "cost": {key: mean([one.point.cost[key] for one in steps]) for key in ("prompts", "tokens", "updates", "seconds")},
         "metrics": {key: interval([one.metrics[key] for one in steps]) for key in SCORES},

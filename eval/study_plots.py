@@ -44,10 +44,10 @@ def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) 
         canvas = Canvas(figsize=(7.4, 4.6), layout="constrained")
         axes = canvas.subplots()
         arms = list(dict.fromkeys(row["arm"] for row in rows if row["kind"] not in ("untouched", "warm_start")))
-        start = [row for row in rows if row["kind"] == "warm_start"]
+        starts = {kind: [row for row in rows if row["kind"] == kind] for kind in ("untouched", "warm_start")}
         for number, arm in enumerate(arms):
             own = [row for row in rows if row["arm"] == arm]
-            draw_arm(axes, number, own if own[0]["kind"] == INTERPOLATED else start + own, metric)
+            draw_arm(axes, number, own if own[0]["kind"] == INTERPOLATED else starts[own[0]["start"]] + own, metric)
         for row in rows:
             if row["kind"] in ("untouched", "warm_start"):
                 marker = "s" if row["kind"] == "warm_start" else "X"
@@ -79,7 +79,7 @@ def place(row: Json, metric: str) -> tuple[float, float]:
 
 
 def draw_arm(axes: Any, number: int, rows: Sequence[Json], metric: str) -> None:
-    """The line from the warm start, where there is one, through an arm's checkpoints, and the cross at its last."""
+    """The line from where an arm began, if that is in the picture, through its checkpoints, and the cross at its last."""
     last = rows[-1]
     colour = COLOURS.get(last["role"], OTHER)
     x, y = zip(*(place(row, metric) for row in rows), strict=True)

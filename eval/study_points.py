@@ -49,6 +49,7 @@ class Point:
     cost: Json
     target: Json
     tax: Json
+    start: str = WARM_START
 
     @property
     def trained(self) -> bool:
@@ -93,7 +94,9 @@ def read_point(file: Path, study: Path) -> Point:
     check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
     if sum(item["tokens"] for item in document["tax"]["drift"]["general"]["items"]) < 1:
         raise InputError(f"{file}: tax.drift.general.items hold no token; {AGAIN}")
-    fields = {key: document[key] for key in Point.__dataclass_fields__ if key not in ("path", "settings")}
+    if document.get("start", WARM_START) not in (WARM_START, UNTOUCHED):
+        raise InputError(f"{file}: start = {document['start']!r}: neither {WARM_START} nor {UNTOUCHED}; {AGAIN}")
+    fields = {key: document[key] for key in Point.__dataclass_fields__ if key not in ("path", "settings") and key in document}
     return Point(path=file, settings=tuple(map(str, document["settings"])), **fields)
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from data.cache import atomic_write_text, cache_dir
 from data.errors import InputError, one_line
 from grpo import device
-from grpo.config import Config
 from grpo.run import go_offline
-from grpo.study_arms import exit_code_of, run_child, train_arm, train_warm_start
+from grpo.study_arms import exit_code_of, known_model, run_child, train_arm, train_warm_start
 from grpo.study_bill import Bill, make_bill
 from grpo.study_checkpoints import chosen_arms, chosen_seeds, has_all_points
 from grpo.study_config import ArmConfig, Study, load_study
@@ -65,14 +64,6 @@ def chosen_parts(text: str) -> list[str]:
 def bill_of(work: Work) -> Bill:
     config = work.study.warm_start_config(work.seeds[0])
     return make_bill(work.study, work.arms, work.seeds, known_model(config), device.choose(config.device))
-
-
-def known_model(config: Config) -> Path | None:
-    """The untouched model's folder, where there is one already."""
-    folder = Path(config.model.policy)
-    if config.model.policy == "gemma-3-270m":
-        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
-    return folder if folder.is_dir() else None
 
 
 def carry_out(work: Work) -> None:

@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from data.cache import atomic_folder, atomic_write_text
+from data.cache import atomic_folder, atomic_write_text, cache_dir
 from data.errors import InputError, one_line
 from grpo.config import Config
+from grpo.context import DEFAULT_POLICY
 from grpo.interrupt import Interrupted, StopRequest
 from grpo.run import claim_folder, in_words
 from grpo.study_config import ArmConfig, Study
@@ -111,7 +112,7 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
         if (folder / "policy").exists():
             claim_folder(config, folder)
             return 0
-        share_warm_start(study.warm_start_folder(seed), folder)
+        share_start(study, arm, seed)
         share_samples(study, arm, seed)
         command = ["grpo.run", "--config", study.config, "--stages", "data,model,grpo", *study.arm_overrides(arm, seed)]
         code = run_child(command, f"{arm.name} seed{seed}", folder, [lock])
@@ -119,13 +120,25 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
         return code
 
 
-def share_warm_start(source: Path, folder: Path) -> None:
-    """The warm start of run folder `source` in `folder` too, its files linked: it is on disk once, and the same in every arm."""
+def known_model(config: Config) -> Path | None:
+    """The untouched model's folder, where there is one already."""
+    folder = Path(config.model.policy)
+    if config.model.policy == DEFAULT_POLICY:
+        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
+    return folder if folder.is_dir() else None
+
+
+def share_start(study: Study, arm: ArmConfig, seed: int) -> None:
+    """What the arm begins from as warm_start/ of its run, files linked: it is on disk once, and the same in every arm that begins there."""
+    source, folder = study.warm_start_folder(seed), study.arm_folder(arm.name, seed)
+    model = source / "warm_start" if arm.start == "warm_start" else known_model(study.arm_config(arm, seed))
     if not (source / "warm_start").exists():
         raise InputError(f"{source}: there is no warm start yet; run the study with --only train first")
+    if model is None:
+        raise InputError(f'arms.{arm.name}: start = "untouched" needs model.policy to be the default one or a folder')
     if not (folder / "warm_start").exists():
         with atomic_folder(folder / "warm_start") as work:
-            shutil.copytree(source / "warm_start", work, copy_function=link_or_copy, dirs_exist_ok=True)
+            shutil.copytree(model, work, copy_function=link_or_copy, dirs_exist_ok=True)
     if not (folder / "corpus.json").exists():
         atomic_write_text(folder / "corpus.json", (source / "corpus.json").read_text(encoding="utf-8"))
 
@@ -158,14 +171,14 @@ def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
         return
     for other in study.arms:
         folder = study.arm_folder(other.name, seed)
-        finished = other.kind == arm.kind and (folder / "policy").exists() and (folder / SAMPLES).exists()
+        finished = (other.kind, other.start) == (arm.kind, arm.start) and (folder / "policy").exists() and (folder / SAMPLES).exists()
         if finished and drawn_from(study.arm_config(other, seed)) == wanted:
             atomic_write_text(target, (folder / SAMPLES).read_text(encoding="utf-8"))
             return
 
 
 def drawn_from(config: Config) -> tuple[object, ...]:
-    """All that the samples of "best_of_group" depend on, the warm start apart, which is the seed's."""
+    """All that the samples of "best_of_group" depend on, but for the model they are drawn from."""
     return (config.seed, config.data, config.model, config.rollout, config.reward, config.advantage, config.train.num_steps)
 
 

@@ -96,7 +96,8 @@ def make_bill(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], fol
 def arm_bill(study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, rate: float) -> ArmBill:
     config = replace(study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0])))  # whose corpus.json knows lengths
     steps = config.train.num_steps
-    points = len({*range(study.snapshots, steps + 1, study.snapshots), steps}) + len(study.interpolate)
+    every = study.snapshots_of(arm)
+    points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)
     trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
     done = trained and has_all_points(study, [arm], seeds)
     return ArmBill(arm, stage_flops(config, folder)[1] / rate, points, steps, config.rollout.num_prompts, done)

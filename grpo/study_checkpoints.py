@@ -62,7 +62,7 @@ def arm_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Checkpoint]
     """The snapshots of a finished arm; none while it is being trained, as a rolled back step may still be taken back."""
     if not (study.arm_folder(arm.name, seed) / "policy").exists():
         return []
-    about = {"arm": arm.name, "kind": arm.kind, "seed": seed, "num_steps": study.arm_config(arm, seed).train.num_steps}
+    about = {"arm": arm.name, "kind": arm.kind, "start": arm.start, "seed": seed, "num_steps": study.arm_config(arm, seed).train.num_steps}
     settings = [*study.settings, *arm.settings]
     return [
         Checkpoint(

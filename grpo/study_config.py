@@ -24,10 +24,15 @@ SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of
 
 @dataclass(frozen=True)
 class ArmConfig:
-    """One way to go on from the warm start; `kind` is its train.method: "grpo", "sft" or "best_of_group"."""
+    """One way to go on from `start`, the warm start or the untouched model; `kind` is its train.method: "grpo", "sft" or "best_of_group".
+
+    `snapshots` 0: a point as often as the study says.
+    """
 
     name: str
     settings: tuple[str, ...] = ()
+    start: str = "warm_start"
+    snapshots: int = 0
     kind: str = "grpo"
 
 
@@ -82,7 +87,11 @@ class Study:
 
     def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
         managed = ["eval.probes=false", f"seed={seed}", override("run_dir", self.arm_folder(arm.name, seed))]
-        return [*self.settings, *arm.settings, *managed, f"checkpoint.snapshots={self.snapshots}"]
+        return [*self.settings, *arm.settings, *managed, f"checkpoint.snapshots={self.snapshots_of(arm)}"]
+
+    def snapshots_of(self, arm: ArmConfig) -> int:
+        """Steps from one point of the arm to the next."""
+        return arm.snapshots or self.snapshots
 
     def warm_start_config(self, seed: int) -> Config:
         """The configuration that makes the warm start and by which every point of the seed is evaluated."""
@@ -127,8 +136,8 @@ def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
     for name, value in values.items():
         if not ARM_NAME.fullmatch(name) or name in RESERVED:
             raise InputError(f"{path}: arms.{name}: no name for an arm; use a-z, 0-9, _ and -, and neither {' nor '.join(RESERVED)}")
-        if not isinstance(value, dict) or set(value) - {"settings"}:
-            raise InputError(f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...] and nothing else')
+        if not isinstance(value, dict) or set(value) - {"settings", "start", "snapshots"}:
+            raise InputError(f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, and nothing else')
         arms.append(build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name)))
     return tuple(arms)
 
@@ -156,6 +165,11 @@ def check(study: Study, path: str) -> None:
             "interpolate: shares between 0 and 1, a whole per cent each and none twice, e.g. [0.25, 0.5, 0.75]",
         ),
     ]
+    for arm in study.arms:
+        broken_rules += [
+            (arm.start not in RESERVED, f"arms.{arm.name}.start = {arm.start!r}: known values are {', '.join(RESERVED)}"),
+            (arm.snapshots < 0, f"arms.{arm.name}.snapshots = {arm.snapshots}: every so many steps, or 0 for those of the study"),
+        ]
     if study.transfer is not None:
         unknown = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
         broken_rules += [

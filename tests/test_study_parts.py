@@ -13,7 +13,7 @@ from tiny_study import write_study
 from grpo.interpolate import interpolated
 from grpo.interrupt import Interrupted
 from grpo.study import main
-from grpo.study_arms import SAMPLES, locked, run_child, share_samples
+from grpo.study_arms import SAMPLES, locked, run_child, share_samples, share_start
 from grpo.study_bill import ArmBill, Bill, models_on_disk
 from grpo.study_config import ArmConfig, Study, load_study
 from grpo.study_points import on_the_front, prune
@@ -57,6 +57,18 @@ def study(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Study:
     arms = f'[arms.best_a]\nsettings=[{best}]\n[arms.best_b]\nsettings=[{best}, "train.optim.lr=3e-3"]\n'
     more = arms + f'[arms.best_c]\nsettings=[{best}, "rollout.temperature=0.5"]\n'
     return load_study(write_study(tmp_path, corpus, tiny_folder, more)[1])
+
+
+def test_an_arm_begins_from_the_warm_start_or_from_the_untouched_model(study: Study, tiny_folder: Path) -> None:
+    warm = study.warm_start_folder(0) / "warm_start"
+    warm.mkdir(parents=True)
+    (warm / "model.safetensors").write_text("warm", encoding="utf-8")
+    (warm.parent / "corpus.json").write_text("{}", encoding="utf-8")
+    share_start(study, ArmConfig("grpo"), 0)
+    share_start(study, ArmConfig("best_a", start="untouched"), 0)
+    own = {name: study.arm_folder(name, 0) / "warm_start" / "model.safetensors" for name in ("grpo", "best_a")}
+    assert own["grpo"].samefile(warm / "model.safetensors")
+    assert own["best_a"].samefile(tiny_folder / "model.safetensors")
 
 
 def test_samples_are_shared_where_they_would_be_the_same(study: Study) -> None:

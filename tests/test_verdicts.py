@@ -10,7 +10,7 @@ from invented_points import even, invented_point, invented_study, spread_out, wr
 
 from data.errors import InputError
 from eval.significance import mcnemar
-from eval.study_compare import budgets, equal_target, kept, ship
+from eval.study_compare import budgets, curves, equal_target, kept, ship
 from eval.study_estimates import Checkpoint, Estimate, checkpoints, interval, student_t
 from eval.study_figures import figures
 from eval.study_points import Point, read_study
@@ -35,6 +35,16 @@ def arm(name: str, kind: str, *steps: tuple[float, float], seed: int = 0, **more
         invented_point(name, kind, even(score), even(tax), seed=seed, step=10 * number, num_steps=last, **more)
         for number, (score, tax) in enumerate(steps, 1)
     ]
+
+
+def test_a_curve_begins_where_the_arm_did_and_its_gains_are_counted_from_the_warm_start(tmp_path: Path) -> None:
+    untouched = invented_point("untouched", "untouched", even(0.1), even(0.0))
+    only = [point | {"start": "untouched"} for point in arm("only", "sft", (0.3, 0.04), (0.5, 0.08))]
+    found = measured(tmp_path, [untouched, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only], resamples=20)
+    lines = {name: seeds[0] for name, seeds in curves(found, HELD_OUT).items()}
+    assert lines["only"].gains[:, 0] == pytest.approx([-0.2, 0.0, 0.2])
+    assert lines["only"].taxes[:, 0] == pytest.approx([0.0, 0.04, 0.08])
+    assert lines["sft"].gains[:, 0] == pytest.approx([0.0, 0.2]) and lines["sft"].taxes[:, 0] == pytest.approx([0.01, 0.05])
 
 
 def test_tax_is_nats_per_token_over_all_texts(tmp_path: Path) -> None:
