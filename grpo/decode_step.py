@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
 from transformers import PreTrainedModel
 
+from grpo.beginnings import distinct_beginnings
 from grpo.kv_cache import PrefixCache
 from grpo.policy import output_weight, per_layer_kind
 
@@ -101,8 +102,14 @@ class Layer:
         return x.view(len(x), -1, self.head_size)
 
 
+Attend = Callable[[int, Layer, Tensor, Tensor, Tensor], Tensor]  # (number, layer, queries, keys, values): mixes tokens, remembers them
+
+
 class FastDecoder:
-    """Decodes N = P * group_size rows behind P prompts: `prefill` once, then a `step` for each token."""
+    """Decodes N = P * group_size rows behind P prompts: `prefill` once, then a `step` for each token; more prompts may `join`.
+
+    A row may take `tail` tokens; `rows` is how many there will be, for the layout of the weights.
+    """
 
     def __init__(self, model: PreTrainedModel, tail: int, rows: int):
         family = FAMILIES[model.config.model_type]
@@ -117,10 +124,10 @@ class FastDecoder:
         self.rotary, self.angle_kinds = base.rotary_emb, sorted(set(kinds)) if family.angles_by_kind else [""]
 
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
-        """Run every prompt once, all in one row without padding -> (N, V) logits of the first tokens."""
+        """Run every prompt once, all in one row without padding or repeated beginnings -> (N, V) logits of the first tokens."""
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        ids = torch.tensor([token for prompt in prompts for token in prompt], device=device)
+        distinct = distinct_beginnings(prompts, device)
         self.cache = cache = PrefixCache(lengths, group_size, self.tail)
         width, place = cache.real.shape[1], torch.arange(cache.real.shape[1], device=device)
         distance = place[:, None] - place
@@ -131,16 +138,24 @@ class FastDecoder:
         masks: Any = per_layer_kind(self.model, causal)  # type: ignore[arg-type]
 
         def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            grids = [cache.grid(x) for x in (query, key, value)]
+            grids = [cache.grid(x[distinct.of_token]) for x in (query, key, value)]
             cache.store(grids[1], grids[2])
             mask = masks[layer.kind] if isinstance(masks, dict) else masks
             repeats = query.shape[1] // key.shape[1]
             keys, values = (x.repeat_interleave(repeats, dim=1) if repeats > 1 else x for x in grids[1:])
             mixed = scaled_dot_product_attention(grids[0], keys, values, mask, is_causal=mask is None, scale=layer.scaling)
-            return mixed.transpose(1, 2)[cache.real].flatten(1)
+            return mixed.transpose(1, 2)[cache.real][distinct.first].flatten(1)
 
-        hidden = self.body(ids, place.expand(len(prompts), -1)[cache.real], attend)
-        return self.logits(hidden[lengths.cumsum(0) - 1]).repeat_interleave(group_size, dim=0)
+        ends = distinct.of_token[lengths.cumsum(0) - 1]
+        return self.logits(self.body(distinct.ids, distinct.positions, attend, ends)).repeat_interleave(group_size, dim=0)
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Run more prompts while others decode -> (P, V) logits of their first tokens; their rows come behind those held."""
+        held = self.cache
+        logits = self.prefill(prompts, group_size=1)
+        held.join(self.cache)
+        self.cache = held
+        return logits
 
     def step(self, tokens: Tensor) -> Tensor:
         """(B,) newest tokens of the rows held -> (B, V) logits of the next ones."""
@@ -152,7 +167,7 @@ class FastDecoder:
             hidden = hidden_keys[layer.kind] if isinstance(hidden_keys, dict) else hidden_keys
             return cache.attend(number, query * layer.scaling, key, value, hidden)
 
-        return self.logits(self.body(tokens, cache.lengths + cache.used - 1, attend))
+        return self.logits(self.body(tokens, cache.newest(), attend))
 
     def keep(self, rows: Tensor) -> None:
         """Drop every row that is not in `rows`."""
@@ -168,8 +183,8 @@ class FastDecoder:
             found[kind] = (cosines[0, :, None], (sines * signs)[0, :, None])
         return found
 
-    def body(self, ids: Tensor, positions: Tensor, attend: Callable[[int, Layer, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """(B,) ids at `positions` -> (B, H) hidden states; `attend` (layer, queries, keys, values) mixes tokens and remembers them."""
+    def body(self, ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None) -> Tensor:
+        """(B,) ids at `positions` -> (B, H) hidden states, or (W, H) of those `wanted`: all that runs behind the last attention."""
         hidden = self.model.get_input_embeddings()(ids)
         angles = self.angles(hidden, positions)
         for number, layer in enumerate(self.layers):
@@ -178,7 +193,10 @@ class FastDecoder:
             x = before_attention(hidden)
             query = rotate(layer.query_norm(layer.heads(layer.query(x))), turn)
             key = rotate(layer.key_norm(layer.heads(layer.key(x))), turn)
-            hidden = hidden + after_attention(layer.out(attend(number, layer, query, key, layer.heads(layer.value(x)))))
+            mixed = attend(number, layer, query, key, layer.heads(layer.value(x)))
+            if wanted is not None and number == len(self.layers) - 1:
+                hidden, mixed = hidden[wanted], mixed[wanted]
+            hidden = hidden + after_attention(layer.out(mixed))
             x = before_mlp(hidden)
             hidden = hidden + after_mlp(layer.down(layer.activation(layer.gate(x)) * layer.up(x)))
         return self.last_norm(hidden)

@@ -64,7 +64,8 @@ class PrefixCache:
     """Keys and values of P prompts, kept once and read by their groups, and of each row's own tail.
 
     Per layer: (P, kv, L, D) for the prompts, padded behind; (B, kv, T, D) for the tails of the B rows still held. Row b belongs to
-    prompt `prompt[b]` and is number `slot[b]` of its group.
+    prompt `prompt[b]`, is number `slot[b]` of its group and began when `used` was `start[b]`. Tails are rings: token number n of the
+    clock `used` stands in column n modulo T, so rows that join later take no more memory, as long as none goes on for more than T.
     """
 
     def __init__(self, lengths: Tensor, group_size: int, tail: int):
@@ -72,7 +73,7 @@ class PrefixCache:
         self.real = torch.arange(width, device=device) < lengths[:, None]
         self.prompt = torch.arange(len(lengths), device=device).repeat_interleave(group_size)
         self.slot = torch.arange(group_size, device=device).repeat(len(lengths))
-        self.lengths = lengths[self.prompt]
+        self.lengths, self.start = lengths[self.prompt], torch.zeros_like(self.prompt)
         self.tail, self.used, self.group_size = tail, 0, group_size
         self.prefixes: list[tuple[Tensor, Tensor]] = []
         self.tails: list[tuple[Tensor, Tensor]] = []
@@ -93,18 +94,22 @@ class PrefixCache:
         """One more token in every tail."""
         self.used += 1
 
+    def newest(self) -> Tensor:
+        """(B,) position of each row's newest token."""
+        return self.lengths + self.used - self.start - 1
+
+    def filled(self) -> int:
+        """Columns of the tails that have been written."""
+        return min(self.used, self.tail)
+
     def hidden_from_last(self, window: int | None) -> Tensor | None:
-        """(B, 1, 1, L + used) bool: keys that the newest token may not look at; None when it may look at all."""
-        width = self.real.shape[1]
-        prefix = torch.arange(width, device=self.lengths.device)
-        hidden = prefix >= self.lengths[:, None]
-        newest = self.lengths[:, None] + self.used - 1
-        tail = newest - torch.arange(self.used - 1, -1, -1, device=newest.device)
+        """(B, 1, 1, L + filled) bool: keys that the newest token may not look at; None when it may look at all."""
+        prefix, column = (torch.arange(size, device=self.lengths.device) for size in (self.real.shape[1], self.filled()))
+        age = (self.used - 1 - column) % self.tail
+        of_prompt, of_tail = prefix >= self.lengths[:, None], age >= (self.used - self.start)[:, None]
         if window is not None:
-            hidden, too_far = hidden | (newest - prefix >= window), newest - tail >= window
-        else:
-            too_far = torch.zeros_like(tail, dtype=torch.bool)
-        hidden = torch.cat([hidden, too_far], dim=1)
+            of_prompt, of_tail = of_prompt | (self.newest()[:, None] - prefix >= window), of_tail | (age >= window)
+        hidden = torch.cat([of_prompt, of_tail], dim=1)
         return hidden[:, None, None] if hidden.any() else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None) -> Tensor:
@@ -113,16 +118,17 @@ class PrefixCache:
         The queries of a group meet their prompt in one product, so that its keys are read once; one softmax covers prompt and tail.
         """
         (prompt_keys, prompt_values), (tail_keys, tail_values) = self.prefixes[layer], self.tails[layer]
-        tail_keys[:, :, self.used - 1], tail_values[:, :, self.used - 1] = key, value
+        newest, filled = (self.used - 1) % self.tail, self.filled()
+        tail_keys[:, :, newest], tail_values[:, :, newest] = key, value
         query = query.view(len(query), key.shape[1], -1, key.shape[2])
         with_prompt = self.ungrouped(self.grouped(query) @ prompt_keys.mT, query.shape[2])
-        scores = torch.cat([with_prompt, query @ tail_keys[:, :, : self.used].mT], dim=-1)
+        scores = torch.cat([with_prompt, query @ tail_keys[:, :, :filled].mT], dim=-1)
         if hidden is not None:
             scores.masked_fill_(hidden, -torch.inf)
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-        of_prompt, of_tail = weights.split([self.real.shape[1], self.used], dim=-1)
+        of_prompt, of_tail = weights.split([self.real.shape[1], filled], dim=-1)
         mixed = self.ungrouped(self.grouped(of_prompt) @ prompt_values, query.shape[2])
-        return (mixed + of_tail @ tail_values[:, :, : self.used]).flatten(1)
+        return (mixed + of_tail @ tail_values[:, :, :filled]).flatten(1)
 
     def grouped(self, x: Tensor) -> Tensor:
         """(B, kv, repeats, D) of the rows -> (P, kv, G * repeats, D) of the prompts; zeros for rows that have been dropped."""
@@ -140,7 +146,7 @@ class PrefixCache:
 
     def keep(self, rows: Tensor) -> None:
         """Drop every row that is not in `rows`, the prompts that no row follows any more, and the slots that none is in."""
-        self.lengths, prompt = self.lengths[rows], self.prompt[rows]
+        self.lengths, self.start, prompt = self.lengths[rows], self.start[rows], self.prompt[rows]
         left, self.prompt, counts = prompt.unique(return_inverse=True, return_counts=True)
         starts = counts.cumsum(0) - counts
         self.slot = torch.arange(len(rows), device=rows.device) - starts[self.prompt]
@@ -150,3 +156,22 @@ class PrefixCache:
             self.prefixes = [(keys[left, :, :width], values[left, :, :width]) for keys, values in self.prefixes]
         self.group_size = int(counts.max())
         self.tails = [(keys[rows], values[rows]) for keys, values in self.tails]
+
+    def join(self, other: "PrefixCache") -> None:
+        """Take in the prompts and rows of `other`, which have no tokens yet, behind what is held."""
+        self.prompt, self.slot = torch.cat([self.prompt, other.prompt + len(self.real)]), torch.cat([self.slot, other.slot])
+        self.start = torch.cat([self.start, torch.full_like(other.start, self.used)])
+        self.lengths, self.group_size = torch.cat([self.lengths, other.lengths]), max(self.group_size, other.group_size)
+        for mine, new in ((self.prefixes, other.prefixes), (self.tails, other.tails)):
+            for layer, ((keys, values), (new_keys, new_values)) in enumerate(zip(mine, new, strict=True)):
+                mine[layer] = stacked(keys, new_keys), stacked(values, new_values)
+        lengths = torch.cat([self.real.sum(dim=1), other.real.sum(dim=1)])
+        self.real = torch.arange(self.prefixes[0][0].shape[2], device=lengths.device) < lengths[:, None]
+
+
+def stacked(upper: Tensor, lower: Tensor) -> Tensor:
+    """(P, heads, L, D) on top of (Q, heads, M, D) -> (P + Q, heads, max(L, M), D), zeros behind the shorter ones."""
+    both = upper.new_zeros(len(upper) + len(lower), upper.shape[1], max(upper.shape[2], lower.shape[2]), upper.shape[3])
+    both[: len(upper), :, : upper.shape[2]] = upper
+    both[len(upper) :, :, : lower.shape[2]] = lower
+    return both

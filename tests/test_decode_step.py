@@ -16,6 +16,7 @@ from transformers import (
 )
 
 import grpo.sampler
+from grpo.beginnings import distinct_beginnings
 from grpo.decode_step import FastDecoder, is_known
 from grpo.policy import parameter_hash
 from grpo.sampler import ModelDecoder, Sampling, generate
@@ -132,3 +133,26 @@ def test_a_prompt_is_kept_once_for_its_group() -> None:
     keys, _ = decoder.cache.prefixes[0]
     assert keys.shape == (2, 1, 101, 8)
     assert decoder.cache.tails[0][0].shape == (16, 1, 4, 8)
+
+
+def test_distinct_beginnings_are_numbered_as_they_appear() -> None:
+    found = distinct_beginnings([[2, 7], [2, 7, 9], [2, 5], [2, 7]], torch.device("cpu"))
+    assert found.ids.tolist() == [2, 7, 9, 5] and found.positions.tolist() == [0, 1, 2, 1]
+    assert found.of_token.tolist() == [0, 1, 0, 1, 2, 0, 3, 0, 1] and found.first.tolist() == [0, 1, 4, 6]
+
+
+@pytest.mark.parametrize("make", KNOWN)
+@torch.no_grad()
+def test_a_beginning_that_prompts_share_runs_once_and_means_the_same(make: Callable[[], PreTrainedModel]) -> None:
+    """A prompt inside another, one twice, a branch behind a window; equal tokens behind different ones are not shared."""
+    model, long = make(), [2, *range(40, 54)]
+    prompts = [long, long[:3], [*long[:12], 90, 91], long, [3, *long[1:]]]
+    decoder, ran = FastDecoder(model, 4, 5), []
+    body = decoder.body
+    decoder.body = lambda ids, *given: ran.append(len(ids)) or body(ids, *given)  # type: ignore[method-assign]
+    logits = decoder.prefill(prompts, 1)
+    assert ran == [15 + 2 + 15]
+    for tokens in ([50, 60, 70, 80, 90], [50, 50, 50, 50, 50]):
+        plain = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in prompts])
+        assert torch.allclose(logits, plain, atol=1e-5)
+        logits, prompts = decoder.step(torch.tensor(tokens)), [[*row, token] for row, token in zip(prompts, tokens, strict=True)]
