@@ -130,7 +130,8 @@ def test_the_report_says_what_the_points_say(whole: Whole, children: Children) -
     assert {"report.html", "report.md", "summary.json", "study.json"} <= {path.name for path in study.iterdir()}
     change = read(points(whole.folder)["sft-4"])["tax"]["drift"]["general"]["nll_change_mean"]
     assert f"{change:.3f}".removeprefix("-") in (study / "report.md").read_text(encoding="utf-8")
-    assert read(study / "study.json")["arms"][1] == {"name": "sft", "settings": ["train.method=sft"], "kind": "sft"}
+    written = read(study / "study.json")["arms"][1]
+    assert written == {"name": "sft", "settings": ["train.method=sft"], "kind": "sft", "start": "warm_start", "snapshots": 0}
 
 
 def test_without_a_tax_panel_nothing_is_trained(
