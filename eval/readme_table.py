@@ -17,7 +17,7 @@ from eval.study_words import METRIC, TAX, named
 from eval.wording import PROBES, SYSTEM_LABELS, Metric
 
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
-SHOWN = ("main", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
+SHOWN = ("main", "start", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
 GAINS = ("cosine", "cosine_held_out", "chrf", "bleu")
 
 

@@ -1,8 +1,8 @@
 """The verdicts of a study: areas under the fronts, the tax at an equal target score, which checkpoint to ship, which budgets held.
 
-An arm's curve begins where its training did, at the warm start (gain 0) or at the untouched model (tax 0), and goes through its evaluated
-checkpoints; gains are counted from the warm start of its seed, and curves are compared seed by seed. What is best among many (an SFT
-arm, a checkpoint to ship) is chosen on the items it is reported on, so its figure flatters it.
+An arm's curve begins where its training did, at the warm start (gain 0), the untouched model (tax 0) or another arm's last checkpoint,
+and goes through its evaluated checkpoints; gains are counted from the warm start of its seed, and curves are compared seed by seed.
+What is best among many (an SFT arm, a checkpoint to ship) is chosen on the items it is reported on, so its figure flatters it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -57,14 +57,20 @@ def warm_starts(found: Iterable[Checkpoint]) -> dict[int, Checkpoint]:
 
 def curves(found: Sequence[Checkpoint], metric: str) -> dict[str, dict[int, Curve]]:
     """arm -> seed -> curve, for every trained arm of a seed whose warm start was evaluated."""
-    warm, untouched = warm_starts(found), [checkpoint for checkpoint in found if checkpoint.point.kind == UNTOUCHED]
+    warm = warm_starts(found)
     grouped: dict[str, dict[int, list[Checkpoint]]] = {}
     for checkpoint in found:
         seed = checkpoint.point.seed
         if checkpoint.point.trained and seed in warm:
-            start = untouched[:1] if checkpoint.point.start == UNTOUCHED else [warm[seed]]
-            grouped.setdefault(checkpoint.point.arm, {}).setdefault(seed, start).append(checkpoint)
+            grouped.setdefault(checkpoint.point.arm, {}).setdefault(seed, began(checkpoint, found)).append(checkpoint)
     return {arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()} for arm, seeds in grouped.items()}
+
+
+def began(checkpoint: Checkpoint, found: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The checkpoint that training began from: the last of that name and seed; none where it was not evaluated."""
+    start, seed = checkpoint.point.start, checkpoint.point.seed
+    own = [one for one in found if one.point.arm == start and (one.point.seed == seed or start == UNTOUCHED)]
+    return sorted(own, key=lambda one: one.point.step)[-1:]
 
 
 def curve(steps: Sequence[Checkpoint], warm: Checkpoint, metric: str) -> Curve:

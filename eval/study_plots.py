@@ -44,10 +44,10 @@ def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) 
         canvas = Canvas(figsize=(7.4, 4.6), layout="constrained")
         axes = canvas.subplots()
         arms = list(dict.fromkeys(row["arm"] for row in rows if row["kind"] not in ("untouched", "warm_start")))
-        starts = {kind: [row for row in rows if row["kind"] == kind] for kind in ("untouched", "warm_start")}
+        starts = {row["arm"]: [row] for row in rows}  # of each arm the last
         for number, arm in enumerate(arms):
             own = [row for row in rows if row["arm"] == arm]
-            draw_arm(axes, number, own if own[0]["kind"] == INTERPOLATED else starts[own[0]["start"]] + own, metric)
+            draw_arm(axes, number, own if own[0]["kind"] == INTERPOLATED else starts.get(own[0]["start"], []) + own, metric)
         for row in rows:
             if row["kind"] in ("untouched", "warm_start"):
                 marker = "s" if row["kind"] == "warm_start" else "X"

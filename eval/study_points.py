@@ -94,8 +94,8 @@ def read_point(file: Path, study: Path) -> Point:
     check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
     if sum(item["tokens"] for item in document["tax"]["drift"]["general"]["items"]) < 1:
         raise InputError(f"{file}: tax.drift.general.items hold no token; {AGAIN}")
-    if document.get("start", WARM_START) not in (WARM_START, UNTOUCHED):
-        raise InputError(f"{file}: start = {document['start']!r}: neither {WARM_START} nor {UNTOUCHED}; {AGAIN}")
+    if not isinstance(document.get("start", WARM_START), str):
+        raise InputError(f"{file}: start = {document['start']!r}: not the name of a model to begin from; {AGAIN}")
     fields = {key: document[key] for key in Point.__dataclass_fields__ if key not in ("path", "settings") and key in document}
     return Point(path=file, settings=tuple(map(str, document["settings"])), **fields)
 

@@ -11,7 +11,7 @@ MAIN_KIND = "grpo"
 INTERPOLATED = "interpolated"  # a kind whose step is the share, in per cent, of the way from the untouched model to an arm's last
 MANAGED = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")  # what the study itself sets for each run
 KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, "sft", "best_of_group", INTERPOLATED)
-ROLES = ("main", "budget", "ablation", "control")
+ROLES = ("main", "start", "budget", "ablation", "control")
 DEFAULT = "(default)"
 
 
@@ -33,10 +33,11 @@ def main_arm(points: Sequence[Point]) -> str | None:
 
 
 def differs(point: Point, main: Point | None) -> tuple[str, ...]:
-    """`key=value` of every setting that is not the main arm's; `(default)` where only the main arm has the key."""
+    """`key=value` of every setting that is not the main arm's, its start included; `(default)` where only the main arm has the key."""
     own, other = as_keys(point.settings), as_keys(main.settings) if main else {}
     own, other = ({**dict.fromkeys([*own, *other], DEFAULT), **keys} for keys in (own, other))
-    return tuple(f"{key}={value}" for key, value in own.items() if value != other[key])
+    start = [f"start={point.start}"] if main and point.start != main.start else []
+    return (*start, *(f"{key}={value}" for key, value in own.items() if value != other[key]))
 
 
 def role(point: Point, main: Point | None) -> str:
@@ -48,7 +49,9 @@ def role(point: Point, main: Point | None) -> str:
     keys = as_keys(point.settings)
     if keys.get("reward.control", "none") != "none":
         return "control"
-    return "budget" if float(keys.get("tax.budget", "0")) > 0 else "ablation"
+    if float(keys.get("tax.budget", "0")) > 0:
+        return "budget"
+    return "start" if point.start != main.start else "ablation"
 
 
 def rank(point: Point, main: str | None) -> tuple[int, bool, str, int, int]:

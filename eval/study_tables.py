@@ -20,6 +20,7 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
         "Target scores": [score_table(figures), gain_table(figures)],
         "Alignment tax": [tax_table(figures), drift_table(figures), sanity_table(figures)],
         "At an equal target score": [equal_table(figures), area_table(figures)],
+        "Other starts": [role_table(figures, "start", "GRPO from another model than the warm start, at its last step")],
         "Ablations": [role_table(figures, "ablation", "Variants of the reward and the loss at their last step")],
         "Controls": [role_table(figures, "control", "Arms whose reward means nothing, at their last step")],
         "Tax budget": [budget_table(figures)],

@@ -22,6 +22,7 @@ def conclusions(figures: Json) -> list[str]:
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
         *area_sentences(figures),
+        *role_sentences(figures, "start", "GRPO from another start"),
         *role_sentences(figures, "ablation", "Reward and loss variants"),
         *role_sentences(figures, "control", "Controls, whose reward means nothing"),
         *budget_sentences(figures),

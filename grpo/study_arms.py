@@ -128,14 +128,23 @@ def known_model(config: Config) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def start_model(study: Study, arm: ArmConfig, seed: int) -> Path:
+    """The model folder that an arm begins from. Raises InputError where it is not there."""
+    if arm.start == "untouched":
+        untouched = known_model(study.arm_config(arm, seed))
+        if untouched is None:
+            raise InputError(f'arms.{arm.name}: start = "untouched" needs model.policy to be the default one or a folder')
+        return untouched
+    warm = study.warm_start_folder(seed) / "warm_start"
+    model = warm if arm.start == "warm_start" else study.arm_folder(arm.start, seed) / "policy"
+    if not model.exists():
+        raise InputError(f"{model}: arms.{arm.name} begins from this model, which is not there yet; run the study with --only train first")
+    return model
+
+
 def share_start(study: Study, arm: ArmConfig, seed: int) -> None:
     """What the arm begins from as warm_start/ of its run, files linked: it is on disk once, and the same in every arm that begins there."""
-    source, folder = study.warm_start_folder(seed), study.arm_folder(arm.name, seed)
-    model = source / "warm_start" if arm.start == "warm_start" else known_model(study.arm_config(arm, seed))
-    if not (source / "warm_start").exists():
-        raise InputError(f"{source}: there is no warm start yet; run the study with --only train first")
-    if model is None:
-        raise InputError(f'arms.{arm.name}: start = "untouched" needs model.policy to be the default one or a folder')
+    source, folder, model = study.warm_start_folder(seed), study.arm_folder(arm.name, seed), start_model(study, arm, seed)
     if not (folder / "warm_start").exists():
         with atomic_folder(folder / "warm_start") as work:
             shutil.copytree(model, work, copy_function=link_or_copy, dirs_exist_ok=True)

@@ -24,9 +24,10 @@ SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of
 
 @dataclass(frozen=True)
 class ArmConfig:
-    """One way to go on from `start`, the warm start or the untouched model; `kind` is its train.method: "grpo", "sft" or "best_of_group".
+    """One way to go on from `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
 
-    `snapshots` 0: a point as often as the study says.
+    `start` is "warm_start", "untouched", or an arm above this one, whose last policy it is. `snapshots` 0: a point as often as the
+    study says.
     """
 
     name: str
@@ -165,9 +166,10 @@ def check(study: Study, path: str) -> None:
             "interpolate: shares between 0 and 1, a whole per cent each and none twice, e.g. [0.25, 0.5, 0.75]",
         ),
     ]
-    for arm in study.arms:
+    for number, arm in enumerate(study.arms):
+        starts = (*RESERVED, *names[:number])
         broken_rules += [
-            (arm.start not in RESERVED, f"arms.{arm.name}.start = {arm.start!r}: known values are {', '.join(RESERVED)}"),
+            (arm.start not in starts, f"arms.{arm.name}.start = {arm.start!r}: known here are {', '.join(starts)}"),
             (arm.snapshots < 0, f"arms.{arm.name}.snapshots = {arm.snapshots}: every so many steps, or 0 for those of the study"),
         ]
     if study.transfer is not None:

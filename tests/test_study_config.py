@@ -36,6 +36,7 @@ def test_arms_see_the_same_prompts(file: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ("arms.grpo.start=sft", r"arms\.grpo\.start = 'sft': known here are untouched, warm_start"),
         ('arms.sft.settings=["train.metod=sft"]', r"arms\.sft: .*unknown key 'train\.metod'"),
         ('arms.sft.settings=["train.method=stf"]', r"arms\.sft: train\.method = 'stf': known values are grpo, sft, best_of_group"),
         ('arms.sft.settings=["reward.weights={bleuu=1.0}"]', r"arms\.sft: reward: unknown term 'bleuu'"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_study import write_study
 
+from data.errors import InputError
 from grpo.interpolate import interpolated
 from grpo.interrupt import Interrupted
 from grpo.study import main
@@ -69,6 +70,13 @@ def test_an_arm_begins_from_the_warm_start_or_from_the_untouched_model(study: St
     own = {name: study.arm_folder(name, 0) / "warm_start" / "model.safetensors" for name in ("grpo", "best_a")}
     assert own["grpo"].samefile(warm / "model.safetensors")
     assert own["best_a"].samefile(tiny_folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"best_a/seed0/policy: arms\.best_b begins from this model, which is not there yet;"):
+        share_start(study, ArmConfig("best_b", start="best_a"), 0)
+    policy = study.arm_folder("best_a", 0) / "policy"
+    policy.mkdir()
+    (policy / "model.safetensors").write_text("taught", encoding="utf-8")
+    share_start(study, ArmConfig("best_b", start="best_a"), 0)
+    assert (study.arm_folder("best_b", 0) / "warm_start" / "model.safetensors").samefile(policy / "model.safetensors")
 
 
 def test_samples_are_shared_where_they_would_be_the_same(study: Study) -> None:

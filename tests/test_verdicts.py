@@ -1,6 +1,7 @@
 """What a study compares, on invented points whose right answers were computed by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ def arm(name: str, kind: str, *steps: tuple[float, float], seed: int = 0, **more
 def test_a_curve_begins_where_the_arm_did_and_its_gains_are_counted_from_the_warm_start(tmp_path: Path) -> None:
     untouched = invented_point("untouched", "untouched", even(0.1), even(0.0))
     only = [point | {"start": "untouched"} for point in arm("only", "sft", (0.3, 0.04), (0.5, 0.08))]
-    found = measured(tmp_path, [untouched, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only], resamples=20)
+    then = [point | {"start": "only"} for point in arm("then", "grpo", (0.6, 0.09))]
+    found = measured(tmp_path, [untouched, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only, *then], resamples=20)
     lines = {name: seeds[0] for name, seeds in curves(found, HELD_OUT).items()}
     assert lines["only"].gains[:, 0] == pytest.approx([-0.2, 0.0, 0.2])
     assert lines["only"].taxes[:, 0] == pytest.approx([0.0, 0.04, 0.08])
+    assert lines["then"].gains[:, 0] == pytest.approx([0.2, 0.3]) and lines["then"].taxes[:, 0] == pytest.approx([0.08, 0.09])
     assert lines["sft"].gains[:, 0] == pytest.approx([0.0, 0.2]) and lines["sft"].taxes[:, 0] == pytest.approx([0.01, 0.05])
 
 
@@ -141,11 +144,13 @@ def test_roles_follow_from_settings_not_from_names() -> None:
         "control": point_of("a", common, 'reward.control="shuffled"'),
         "budget": point_of("b", common, "tax.budget=0.05"),
         "main": main,
+        "start": replace(point_of("e", common), start="c"),
         "sft": point_of("c", common, kind="sft"),
     }
     assert {wanted: role(point, main) for wanted, point in arms.items()} == {wanted: wanted for wanted in arms}
     assert differs(arms["ablation"], main) == ("loss.kl_coef=0.0",)
     assert differs(point_of("d"), main) == ("model.x=(default)",)
+    assert differs(arms["start"], main) == ("start=c",)
     assert main_arm([arms["control"], arms["ablation"]]) == "random"
     assert main_arm([arms["ablation"], main]) == "grpo"
     assert main_arm([arms["sft"]]) is None
