@@ -14,7 +14,7 @@ from data.errors import InputError, one_line
 from eval.run_folder import DAMAGE, Json
 from eval.study_tables import with_interval
 from eval.study_words import METRIC, TAX, named
-from eval.wording import PROBES, SYSTEM_LABELS, Metric
+from eval.wording import MAIN_PROBES, PROBES, SYSTEM_LABELS, Metric
 
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 SHOWN = ("main", "start", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
@@ -24,7 +24,8 @@ GAINS = ("cosine", "cosine_held_out", "chrf", "bleu")
 def table(summary: Json) -> str:
     """The Markdown between the markers: each arm's last checkpoint, its gains, its tax, its probes, and how they were measured."""
     rows = shown(summary)
-    probes = [(key, name.split(" (")[0], metric) for key, name, metric in PROBES if all(key in row["probes"] for row in rows)]
+    common = [key for key in MAIN_PROBES if all(key in row["probes"] for row in rows)]
+    probes = [(key, name.split(" (")[0], metric) for key, name, metric in PROBES if key in common]
     header = ("arm", *(METRIC[key].label for key in GAINS), "tax, nats per token", *(name for _, name, _ in probes))
     lines = [line(header), "|" + "---|" * len(header), *(line(cells(row, probes)) for row in rows)]
     return "\n".join([*lines, "", note(summary)])
