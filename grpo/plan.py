@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from data.cache import cache_dir
 from data.documents import read_object
 from data.errors import InputError
 from grpo.config import Config
@@ -45,6 +46,14 @@ class Plan:
             f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak",
             f"time         about {self.seconds / 60:.0f} min for both on this machine ({self.flops / 1e12:.0f} TFLOP)",
         ]
+
+
+def known_model(config: Config) -> Path | None:
+    """The untouched model's folder, where there is one already."""
+    folder = Path(config.model.policy)
+    if config.model.policy == "gemma-3-270m":
+        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
+    return folder if folder.is_dir() else None
 
 
 def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:

@@ -126,11 +126,8 @@ def print_plan(config: Config) -> None:
     check_reward(config.reward, config.data.completion_language)
     compute = device.choose(config.device)
     device.configure(config.threads)
-    folder = Path(config.model.policy)
-    if config.model.policy == "gemma-3-270m":
-        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
-    print("\n".join(plan.make_plan(config, folder if folder.is_dir() else None, compute).lines(config)))
+    print("\n".join(plan.make_plan(config, plan.known_model(config), compute).lines(config)))
 
 
 def run_stages(config: Config, stages: list[str]) -> None:

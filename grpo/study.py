@@ -14,8 +14,9 @@ from pathlib import Path
 from data.cache import atomic_write_text, cache_dir
 from data.errors import InputError, one_line
 from grpo import device
+from grpo.plan import known_model
 from grpo.run import go_offline
-from grpo.study_arms import exit_code_of, known_model, run_child, train_arm, train_warm_start
+from grpo.study_arms import exit_code_of, run_child, train_arm, train_warm_start
 from grpo.study_bill import Bill, make_bill
 from grpo.study_checkpoints import chosen_arms, chosen_seeds, has_all_points
 from grpo.study_config import ArmConfig, Study, load_study

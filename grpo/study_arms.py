@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from data.cache import atomic_folder, atomic_write_text, cache_dir
+from data.cache import atomic_folder, atomic_write_text
 from data.errors import InputError, one_line
 from grpo.config import Config
-from grpo.context import DEFAULT_POLICY
 from grpo.interrupt import Interrupted, StopRequest
+from grpo.plan import known_model
 from grpo.run import claim_folder, in_words
 from grpo.study_config import ArmConfig, Study
 
@@ -118,14 +118,6 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
         code = run_child(command, f"{arm.name} seed{seed}", folder, [lock])
         link_last_snapshot(folder)
         return code
-
-
-def known_model(config: Config) -> Path | None:
-    """The untouched model's folder, where there is one already."""
-    folder = Path(config.model.policy)
-    if config.model.policy == DEFAULT_POLICY:
-        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
-    return folder if folder.is_dir() else None
 
 
 def start_model(study: Study, arm: ArmConfig, seed: int) -> Path:

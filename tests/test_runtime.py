@@ -61,5 +61,5 @@ def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureR
 
 def test_going_offline_comes_before_transformers() -> None:
     """huggingface_hub reads HF_HUB_OFFLINE when it is imported, so the entry point must not import it on its way in."""
-    code = "import sys, grpo.run; sys.exit(any(name in sys.modules for name in ('transformers', 'huggingface_hub')))"
+    code = "import sys, grpo.run, grpo.study; sys.exit(any(name in sys.modules for name in ('transformers', 'huggingface_hub')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
