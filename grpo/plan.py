@@ -19,6 +19,7 @@ DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000
 LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of group"}
 RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
+ANCHOR_TOKENS = 64  # of a text at the most (grpo/anchor.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 
 
@@ -102,17 +103,18 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     rollout, train, sft = config.rollout, config.train, config.sft
     prompt, completion = typical_lengths(config)
     pair = 6 * (body * (prompt + completion) + embedding * completion)
-    warm_start = sft.num_steps * sft.batch_size * pair
+    held = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts if config.tax.anchor else 0  # an update: both models forward, one back
+    warm_start = sft.num_steps * (sft.batch_size * pair + held)
     if train.method == "sft":
-        return warm_start, train.num_steps * rollout.num_prompts * pair
+        return warm_start, train.num_steps * (rollout.num_prompts * pair + held)
     sampled = rollout.num_prompts * rollout.group_size * completion
     decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
     if train.method == "best_of_group":
-        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair)
+        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + held)
     prompts = rollout.num_prompts if train.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
     update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
-    return warm_start, train.num_steps * (decode + update)
+    return warm_start, train.num_steps * (decode + update + config.updates_per_step * held)
 
 
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
@@ -134,6 +136,6 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         rollout_tokens=int(train.num_steps * sampled),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
-        memory_bytes=int(20 * total + activations + 1e9),
+        memory_bytes=int((20 + 4 * bool(config.tax.anchor)) * total + activations + 1e9),
         seconds=flops / (EFFICIENCY * matmul_rate(compute)),
     )

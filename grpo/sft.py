@@ -10,6 +10,7 @@ from typing import Protocol
 
 from transformers import PreTrainedModel
 
+from grpo.anchor import AnchorFunction, unanchored
 from grpo.config import SFTConfig
 from grpo.device import Compute
 from grpo.logprob import completion_logps
@@ -38,9 +39,13 @@ def train_sft(
     *,
     between: Callable[[LoopState], bool],
     control: Callable[[LoopState], LoopState] = unchanged,
+    anchor: AnchorFunction = unanchored,
     world: World = ALONE,
 ) -> LoopState:
-    """Run SFT from `state.step` to `config.num_steps`; stops early when `between` (save, ask to stop) says so. `control` as of GRPO."""
+    """Run SFT from `state.step` to `config.num_steps`; stops early when `between` (save, ask to stop) says so.
+
+    `control` and `anchor` as of GRPO.
+    """
     while state.step < config.num_steps:
         step = state.step
         batch = pairs.at(step)
@@ -53,8 +58,9 @@ def train_sft(
                     nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
+            held = anchor(policy, optimizer.update)
             world.sum_gradients(policy.parameters())
-            log.add(world.total({"loss": (total, sum(len(completion) for _, completion in mine))}))
+            log.add(world.total({"loss": (total, sum(len(completion) for _, completion in mine))} | held))
             log.put(optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
         log.write(step)

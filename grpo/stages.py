@@ -18,6 +18,7 @@ from data.tokens import token_report
 from eval.probe_items import Panel
 from eval.tax import load_tax_panel
 from grpo import checkpoint
+from grpo.anchor import anchor_texts, anchored
 from grpo.between import Between, dev_score, export_best, finish, resume
 from grpo.context import DEFAULT_POLICY, Run, corpus_of, start_folder, trainable, within_limit
 from grpo.imitate import best_of_group, strong_sft
@@ -51,8 +52,16 @@ def preflight(run: Run) -> None:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         start_folder(run)
-    if run.config.tax.budget and run.config.tax.text:
+    if run.config.tax.text:
+        check_texts(run)
+
+
+def check_texts(run: Run) -> None:
+    """Obtain and read the general texts that a budget or an anchor needs. Raises InputError."""
+    if run.config.tax.budget:
         texts_of(run)
+    if run.config.tax.anchor:
+        anchor_texts(run)
 
 
 def check_world(run: Run) -> None:
@@ -82,8 +91,7 @@ def data_stage(run: Run) -> None:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
         panel_of(run)  # obtained here, so that nothing after this stage needs a network
-    if run.config.tax.budget:
-        texts_of(run)
+    check_texts(run)
 
 
 def panel_of(run: Run) -> Panel | str:
@@ -147,7 +155,8 @@ def sft_stage(run: Run) -> None:
     stream = PromptStream(pairs, config.batch_size, run.config.seed)
     with RunLog(run.log_folder, "sft", state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
         between = Between(run, "sft", policy, optimizer, config.num_steps, log, state)
-        state = train_sft(config, policy, stream, optimizer, log, state, run.compute, between=between, world=run.world)
+        anchor = anchored(run, tokenizer, config.max_tokens_per_pass)
+        state = train_sft(config, policy, stream, optimizer, log, state, run.compute, between=between, anchor=anchor, world=run.world)
     finish(run, "sft", state, config.num_steps, policy, tokenizer, run.warm_start)
 
 
@@ -181,9 +190,10 @@ def reinforce(run: Run) -> None:
         snapshots = Snapshots(run, policy, tokenizer, log)
         between = Between(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots)
         trained_by = logged(steered(run, reward, examples), store, log, run.say)
+        anchor = anchored(run, tokenizer, config.train.max_tokens_per_pass)
         inputs = (config, policy, reference, tokenizer, prompts, trained_by, optimizer, log, state, run.compute)
         try:
-            state = train_grpo(*inputs, between=between, control=control, world=run.world)
+            state = train_grpo(*inputs, between=between, control=control, anchor=anchor, world=run.world)
         except (RewardFailure, FailedElsewhere) as failure:  # before the step's first update: the model still is in the last state
             between.save()
             raise InputError(f"{failure}; everything up to step {between.state.step} is saved") from failure

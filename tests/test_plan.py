@@ -10,7 +10,7 @@ from tiny import tiny_gemma, tiny_llama
 
 from data.errors import InputError
 from grpo import device
-from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TrainConfig
+from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
 from grpo.modelcheck import check_packing
 from grpo.packing import Packed
 from grpo.plan import count_parameters, make_plan, stage_flops
@@ -52,6 +52,16 @@ def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
     assert flops["grpo"][1] == pytest.approx(5 * (sampling + 2 * 4 * (100e6 * 800 + 31e6 * 640)))
     tokens = {method: (plan.rollout_tokens, plan.update_tokens) for method, plan in plans.items()}
     assert tokens == {"grpo": (5 * 640, 5 * 800), "sft": (0, 5 * 240), "best_of_group": (5 * 640, 5 * 240)}
+
+
+def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None:
+    """2 texts of 64 tokens, 8 x 131M operations each: 10 updates of the warm start, 5 steps of 2 updates; a second frozen model."""
+    two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
+    held = replace(two, tax=TaxConfig(anchor=1.0, anchor_texts=2))
+    more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(held, None), strict=True)]
+    assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
+    plans = [make_plan(config, None, device.choose("cpu")) for config in (two, held)]
+    assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
 
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:

@@ -1,0 +1,163 @@
+"""The anchor: its value and gradient against a dense softmax, its share of an update, and what it keeps in real runs of the tiny model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_gemma, tiny_gpt2, tiny_llama
+from tiny_run import arguments, metrics, quick, weights
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from data.stream import PromptStream
+from grpo import anchor, device
+from grpo.anchor import Anchor, kl_to_base, unanchored
+from grpo.between import Between
+from grpo.packing import pack
+from grpo.parallel import ALONE, World
+from grpo.records import LoopState
+from grpo.run import main
+
+IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
+START = [2]
+
+
+def capped_gemma(seed: int) -> Any:
+    """A head that is more than a product."""
+    model = tiny_gemma(seed)
+    model.config.final_logit_softcapping = 3.0
+    return model
+
+
+def dense_kl(policy: Any, base: Any, ids: list[int]) -> torch.Tensor:
+    """Sum of KL(base || policy) over a text's tokens, by the definition, in the models' precision."""
+    row = torch.tensor([START + ids])
+    mine, theirs = (model(input_ids=row).logits[0, :-1].log_softmax(-1) for model in (policy, base))
+    return (theirs.exp() * (theirs - mine)).sum()
+
+
+@pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, tiny_gpt2, capped_gemma])
+def test_value_and_gradient_are_those_of_a_dense_softmax(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchor, "CHUNK", 4)  # the longest text spans three chunks
+    policy, same, base = make(seed=0).double(), make(seed=0).double(), make(seed=1).double().requires_grad_(False)
+    value = kl_to_base(policy, base, pack([START] * 3, IDS, group_size=1))
+    expected = torch.stack([dense_kl(same, base, ids) for ids in IDS]).sum()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-6) and value.item() > 1
+    (0.3 * value).backward()
+    (0.3 * expected).backward()
+    for mine, other in zip(policy.parameters(), same.parameters(), strict=True):
+        assert torch.allclose(mine.grad, other.grad, rtol=1e-5, atol=1e-7)
+    assert all(parameter.grad is None for parameter in base.parameters())
+
+
+def test_at_the_untouched_model_nothing_pulls() -> None:
+    policy, base = tiny_gemma(0), tiny_gemma(0)
+    value = kl_to_base(policy, base, pack([START] * 3, IDS, group_size=1))
+    value.backward()
+    assert abs(value.item()) < 1e-6
+    assert max(float(p.grad.abs().max()) for p in policy.parameters() if p.grad is not None) < 1e-6
+
+
+def held(world: World = ALONE, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
+    texts = PromptStream(IDS, num_prompts=3, seed=0)
+    return Anchor(tiny_gpt2(1).double().requires_grad_(False), texts, START, coef, max_tokens, device.choose("cpu"), world)
+
+
+def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float]]]:
+    """Gradients added up over the calls, and what each call gave back."""
+    policy = tiny_gpt2(0).double()
+    sums = [one(policy, 0)["anchor_kl"] for one in anchors]
+    return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), sums
+
+
+def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
+    gradient, [(total, count)] = gradient_of(held())
+    policy, base = tiny_gpt2(0).double(), held().base
+    mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
+    (0.5 * mean).backward()
+    assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
+    assert torch.allclose(gradient, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), rtol=1e-5, atol=1e-8)
+
+
+def test_neither_passes_nor_processes_change_the_gradient() -> None:
+    whole, [(total, count)] = gradient_of(held())
+    by_passes, sums = gradient_of(held(max_tokens=10))
+    shared, parts = gradient_of(held(World(0, 2)), held(World(1, 2)))
+    assert torch.allclose(by_passes, whole, rtol=1e-6, atol=1e-10) and torch.allclose(shared, whole, rtol=1e-6, atol=1e-10)
+    assert sums[0] == pytest.approx((total, count)) and [sum(pair) for pair in zip(*parts, strict=True)] == pytest.approx([total, count])
+    assert all(part[1] > 0 for part in parts)
+
+
+def test_without_an_anchor_nothing_happens() -> None:
+    assert unanchored(tiny_gpt2(), 3) == {}
+
+
+# Real runs. The first text is what a tax budget would be measured on (tax.texts=1); the anchor has the others.
+TEXTS = ["The river rose in the night.", "The bridge was closed and the road too.", "今天早上下了一场大雨。", "The river rose again."]
+LARGE_STEPS = ["sft.optim.lr=1e-2", "sft.num_steps=10", "train.optim.lr=1e-2", "train.num_steps=6", "checkpoint.every=3", "tax.texts=1"]
+
+Runner = Callable[..., int]
+
+
+@pytest.fixture
+def go(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Runner:
+    """Run the stages data, sft, grpo into tmp_path/name/run; the exit code."""
+    (tmp_path / "own.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+
+    def run(name: str, *settings: str) -> int:
+        text = f"tax.text={tmp_path / 'own.txt'}"
+        return main([*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), text, *LARGE_STEPS, *settings])
+
+    return run
+
+
+def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> float:
+    """Mean KL(base || model) a token over all TEXTS."""
+    models = [AutoModelForCausalLM.from_pretrained(place).double() for place in (folder, base)]
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in TEXTS]
+    with torch.no_grad():
+        return sum(float(dense_kl(*models, one)) for one in ids) / sum(map(len, ids))
+
+
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+def test_warm_start_and_training_stay_near_the_untouched_model(
+    method: str, go: Runner, tmp_path: Path, tiny_folder: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    assert go("free", f"train.method={method}") == go("held", f"train.method={method}", "tax.anchor=1.0") == 0
+    for part in ("warm_start", "policy"):
+        free, kept = (distance(tmp_path / name / "run" / part, tiny_folder, tiny_tokenizer) for name in ("free", "held"))
+        assert 0 < kept < free / 2
+    rows = metrics(tmp_path / "held" / "run")
+    assert all(("anchor_kl" in row) == (not row["stage"].endswith("_dev")) for row in rows)
+    assert rows[0]["anchor_kl"] == pytest.approx(0, abs=1e-5) and rows[9]["anchor_kl"] > 1e-3
+    assert not any("anchor_kl" in row for row in metrics(tmp_path / "free" / "run"))
+
+
+def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert go("whole", "tax.anchor=0.3") == 0
+    real = Between.__call__
+
+    def stopped(between: Between, state: LoopState) -> bool:
+        done = real(between, state)
+        if (between.stage, state.step) in (("sft", 4), ("grpo", 2)):
+            between.save()
+            return True
+        return done
+
+    monkeypatch.setattr(Between, "__call__", stopped)
+    assert go("parts", "tax.anchor=0.3") != 0
+    monkeypatch.setattr(Between, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s))
+    assert go("parts", "tax.anchor=0.3") != 0
+    monkeypatch.setattr(Between, "__call__", real)
+    assert go("parts", "tax.anchor=0.3") == 0
+    assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
+    assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
+
+
+def test_a_file_without_texts_for_it_is_refused(go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert go("run", "tax.anchor=1.0", "tax.texts=4") == 2
+    error = capsys.readouterr().err
+    assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1
+    assert go("run", "tax.anchor=-1.0") == 2
+    assert "tax.anchor = -1.0: must not be negative" in capsys.readouterr().err
