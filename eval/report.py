@@ -31,7 +31,6 @@ from eval.report_tables import (
 from eval.run_folder import DAMAGE, OPTIONAL, SYSTEMS, RunFolder, read_run
 from eval.samples import samples
 from eval.verdict import verdict
-from eval.wording import SYSTEM_LABELS
 
 Made = TypeVar("Made")
 
@@ -117,7 +116,7 @@ def build(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
         Section("Results", tuple(result_tables(run))),
-        Section("GRPO minus warm start", present(difference_tables(run, "warm_start", "grpo"))),
+        Section(f"{run.trained} minus warm start", present(difference_tables(run, "warm_start", "grpo"))),
         Section("General competence", present([probe_table(run, probe_pairs(run))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
@@ -143,7 +142,7 @@ def present(tables: Sequence[Table | None]) -> tuple[Block, ...]:
 
 def training_tables(run: RunFolder) -> tuple[Block, ...]:
     """Start and end of every logged metric."""
-    stages = (("Warm start (SFT)", run.sft), ("GRPO", run.grpo), ("Dev set during GRPO", run.grpo_dev))
+    stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo), (f"Dev set during {run.trained}", run.grpo_dev))
     return present([training_table(title, rows) for title, rows in stages if rows])
 
 
@@ -157,15 +156,15 @@ def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
     """What this run does not have, one sentence each."""
-    stages = (("warm start (SFT)", run.sft), ("GRPO", run.grpo))
+    stages = (("warm start (SFT)", run.sft), (run.trained, run.grpo))
     said = [
         f"No {name} metrics: this stage did not run, or its metrics are missing." for name, rows in stages if not rows
     ]
-    missing = [SYSTEM_LABELS[name] for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
+    missing = [run.label(name) for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
     if missing:
         said.append(f"Not evaluated: {', '.join(missing)}.")
     if run.pair("warm_start", "grpo") is None:
-        said.append("GRPO was not compared with the warm start.")
+        said.append(f"{run.trained} was not compared with the warm start.")
     if not any("probes" in system for system in run.systems.values()):
         reasons = sorted(
             {system["probes_unavailable"] for system in run.systems.values() if "probes_unavailable" in system}

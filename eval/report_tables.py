@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eval.blocks import Table
-from eval.run_folder import Json, RunFolder, questions_of
+from eval.run_folder import STAGES, Json, RunFolder, method_of, questions_of
 from eval.wording import (
     ABSENT,
     MAIN_METRICS,
     METRICS,
     PROBES,
-    SYSTEM_LABELS,
     Metric,
     direction,
     duration,
@@ -53,7 +52,7 @@ def signature_notes(run: RunFolder) -> tuple[str, ...]:
 
 def overall_table(run: RunFolder) -> Table:
     """One row for each evaluated system over the whole test set."""
-    rows = tuple((SYSTEM_LABELS[name], *result_cells(system["metrics"]["all"])) for name, system in run.systems.items())
+    rows = tuple((run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items())
     return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *signature_notes(run)))
 
 
@@ -71,7 +70,7 @@ def is_origin(name: str) -> bool:
 def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
     """Every system on every language, or on every origin."""
     rows = tuple(
-        (f"{place_label(name)}: {SYSTEM_LABELS[key]}", *result_cells(system["metrics"][name]))
+        (f"{place_label(name)}: {run.label(key)}", *result_cells(system["metrics"][name]))
         for name in slice_names(run, origins)
         for key, system in run.systems.items()
         if name in system["metrics"]
@@ -85,7 +84,7 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
     if pair is None:
         return []
     parts = [name for name in pair["slices"] if name != "all"]
-    title = f"{SYSTEM_LABELS[after]} minus {SYSTEM_LABELS[before].lower()}"
+    title = f"{run.label(after)} minus {run.label(before).lower()}"
     note = (
         f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
         "corpus metrics recomputed for each resample. No correction for the number of comparisons."
@@ -156,9 +155,9 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     probed = {name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system}
     if not probed:
         return None
-    short = {"untouched": "untouched", "warm_start": "warm start", "grpo_best": "best on dev", "grpo": "GRPO"}
+    short = {"untouched": "untouched", "warm_start": "warm start", "grpo_best": "best on dev", "grpo": run.trained}
     changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
-    header = ("Probe", "n", *(SYSTEM_LABELS[name] for name in probed), *changed)
+    header = ("Probe", "n", *(run.label(name) for name in probed), *changed)
     rows = []
     for key, label, metric in PROBES:
         found = [values.get(key) for values in probed.values()]
@@ -217,7 +216,7 @@ def training_table(title: str, rows: Sequence[Json]) -> Table:
 def time_table(run: RunFolder) -> Table:
     """Seconds of each stage, and inside training of each phase."""
     rows = [(name, duration(seconds), ABSENT) for name, seconds in run.timings.get("stages", {}).items()]
-    for stage, steps in (("sft", run.sft), ("grpo", run.grpo)):
+    for stage, steps in (("sft", run.sft), (STAGES[method_of(run.config)], run.grpo)):
         for phase, total in phase_seconds(steps).items():
             rows.append(
                 (

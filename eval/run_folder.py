@@ -11,10 +11,12 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_bytes, read_object
 from data.errors import InputError
+from eval.wording import METHOD_LABELS, SYSTEM_LABELS
 
 SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo_best", "grpo")
 OPTIONAL = ("grpo_best",)  # only where an earlier step did better on the dev set than the last
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
+STAGES = {"grpo": "grpo", "sft": "strong_sft", "best_of_group": "best_of_group"}  # train.method -> its stage in the log
 DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError)  # what a value of the wrong kind has raised
 Json = dict[str, Any]
 
@@ -35,6 +37,15 @@ class RunFolder:
     grpo_dev: tuple[Json, ...]
     tax: tuple[Json, ...]
 
+    @property
+    def trained(self) -> str:
+        """What the stage after the warm start is called: GRPO, or the imitation that ran in its place."""
+        return METHOD_LABELS[method_of(self.config)]
+
+    def label(self, system: str) -> str:
+        """The name of a system of this run; what GRPO's files hold is the work of another method where that one ran."""
+        return SYSTEM_LABELS[system].replace(METHOD_LABELS["grpo"], self.trained)
+
     def pair(self, before: str, after: str) -> Json | None:
         """The comparison after - before, if it was made."""
         return next(
@@ -50,20 +61,29 @@ def read_run(path: Path) -> RunFolder:
     if not (path / "config.json").exists():
         raise InputError(f"{path}: not a run folder, it has no config.json; give the folder that a run has written")
     metrics = read_metrics(path / "metrics.jsonl")
+    config = read_part(path / "config.json")
+    stage = STAGES[method_of(config)]
     systems = {name: read_part(path / "eval" / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}
     return RunFolder(
         path=path,
-        config=read_part(path / "config.json"),
+        config=config,
         environment=read_part(path / "environment.json"),
         corpus=read_part(path / "corpus.json"),
         timings=read_part(path / "timings.json"),
         comparison=read_part(path / "eval" / "comparison.json", ("pairs", "resamples")),
         systems={name: system for name, system in systems.items() if system},
         sft=tuple(row for row in metrics if row["stage"] == "sft"),
-        grpo=tuple(row for row in metrics if row["stage"] == "grpo"),
-        grpo_dev=tuple(row for row in metrics if row["stage"] == "grpo_dev"),
+        grpo=tuple(row for row in metrics if row["stage"] == stage),
+        grpo_dev=tuple(row for row in metrics if row["stage"] == f"{stage}_dev"),
         tax=tuple(row for row in metrics if row["stage"].endswith("_tax")),
     )
+
+
+def method_of(config: Json) -> str:
+    """train.method; runs from before there was a choice are GRPO."""
+    train = config.get("train")
+    method = train.get("method") if isinstance(train, dict) else None
+    return method if method in STAGES else "grpo"
 
 
 def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from eval.blocks import Sample
 from eval.run_folder import Json, RunFolder
-from eval.wording import SYSTEM_LABELS, signed
+from eval.wording import signed
 
 EACH = 10
 SEED = 7
@@ -37,23 +37,23 @@ def samples(run: RunFolder) -> list[tuple[str, list[Sample]]]:
     chosen = choose({key: last[key]["cosine"] - first[key]["cosine"] for key in last if key in first})
     language = next(iter(run.systems.values()))["target_language"]
     return [
-        (title, [sample(key, by_system, language) for key in ids])
+        (title, [sample(key, by_system, language, run) for key in ids])
         for title, ids in zip(GROUPS, chosen, strict=True)
         if ids
     ]
 
 
-def sample(key: str, by_system: dict[str, Json], language: str) -> Sample:
+def sample(key: str, by_system: dict[str, Json], language: str, run: RunFolder) -> Sample:
     """One test item with the outputs of the systems at hand."""
     items: dict[str, dict[str, Any]] = {name: system[key] for name, system in by_system.items()}
     item = next(iter(items.values()))
-    outputs = tuple((SYSTEM_LABELS[name], language, found["output"]) for name, found in items.items())
+    outputs = tuple((run.label(name), language, found["output"]) for name, found in items.items())
     parts = (
         ("Source", item["source_language"], item["source"]),
         ("Reference text", language, item["reference"]),
         *outputs,
     )
     cosines = [found["cosine"] for found in items.values()]
-    facts = " \u2192 ".join(f"{SYSTEM_LABELS[name]} {found['cosine']:.3f}" for name, found in items.items())
+    facts = " \u2192 ".join(f"{run.label(name)} {found['cosine']:.3f}" for name, found in items.items())
     change = f" ({signed(cosines[-1] - cosines[0], 3)})" if len(cosines) > 1 else ""
     return Sample(f"{item['id']} \u00b7 {item['origin']}", parts, f"Cosine: {facts}{change}")

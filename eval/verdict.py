@@ -3,7 +3,7 @@
 from typing import Any
 
 from eval.run_folder import Json, RunFolder
-from eval.wording import MAIN_METRICS, MAIN_PROBES, METRICS, PROBES, SYSTEM_LABELS, Metric, direction
+from eval.wording import MAIN_METRICS, MAIN_PROBES, METRICS, PROBES, Metric, direction
 from reward.panel import ALARM_WINDOW, alarm
 
 
@@ -12,7 +12,7 @@ def verdict(run: RunFolder) -> str:
     main = run.pair("warm_start", "grpo")
     if main is None:
         return " ".join([no_comparison(run), *tax_sentences(run, "warm_start"), *budget_sentences(run)])
-    sentences = [headline(main["slices"]["all"]["cosine"]), *change_sentences(main["slices"]["all"])]
+    sentences = [headline(run.trained, main["slices"]["all"]["cosine"]), *change_sentences(main["slices"]["all"])]
     memory = run.pair("translation_memory", "grpo")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
@@ -21,16 +21,16 @@ def verdict(run: RunFolder) -> str:
 
 def no_comparison(run: RunFolder) -> str:
     """What can be said when GRPO cannot be set against the warm start."""
-    evaluated = ", ".join(SYSTEM_LABELS[name] for name in run.systems) or "nothing"
-    return f"No verdict on GRPO: this run holds no comparison of GRPO with the warm start (evaluated: {evaluated})."
+    evaluated = ", ".join(run.label(name) for name in run.systems) or "nothing"
+    return f"No verdict on {run.trained}: this run holds no comparison of {run.trained} with the warm start (evaluated: {evaluated})."
 
 
-def headline(cosine: Json) -> str:
+def headline(trained: str, cosine: Json) -> str:
     """The answer to the question of the run, by the interval of the cosine's difference."""
     words = {
-        1: "By embedding cosine, GRPO brought the outputs closer to the reference texts than the warm start",
-        0: "By embedding cosine, GRPO made no clear difference to the warm start: the 95 % interval of the change includes 0",
-        -1: "By embedding cosine, GRPO took the outputs further from the reference texts than the warm start",
+        1: f"By embedding cosine, {trained} brought the outputs closer to the reference texts than the warm start",
+        0: f"By embedding cosine, {trained} made no clear difference to the warm start: the 95 % interval of the change includes 0",
+        -1: f"By embedding cosine, {trained} took the outputs further from the reference texts than the warm start",
     }
     return f"{words[direction(cosine)]} (n = {cosine['n']})."
 
@@ -73,7 +73,7 @@ def tax_sentences(run: RunFolder, system: str) -> list[str]:
         return []
     shown = [row for row in PROBES if row[0] in MAIN_PROBES and row[0] in pair["probes"]]
     parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in shown]
-    return [f"General competence, {SYSTEM_LABELS[system]} against the untouched model: {'; '.join(parts)}."]
+    return [f"General competence, {run.label(system)} against the untouched model: {'; '.join(parts)}."]
 
 
 def budget_sentences(run: RunFolder) -> list[str]:

@@ -12,6 +12,7 @@ SYSTEM_LABELS = {
     "grpo_best": "GRPO, best on dev",
     "grpo": "GRPO",
 }
+METHOD_LABELS = {"grpo": "GRPO", "sft": "Strong SFT", "best_of_group": "Self-SFT (best of group)"}  # train.method
 LANGUAGES = {
     "bo": "Tibetan",
     "dz": "Dzongkha",

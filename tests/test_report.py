@@ -333,3 +333,19 @@ def test_wording_of_figures() -> None:
         direction({"low": low, "high": high}) for low, high in ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1), (0.0, 0.1))
     ] == [1, 0, -1, 0]
     assert moving_average([1, 3, 5], 1) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "name"),
+    [("sft", "strong_sft", "Strong SFT"), ("best_of_group", "best_of_group", "Self-SFT (best of group)")],
+)
+def test_a_run_of_imitation_is_not_called_grpo(run_copy: Path, method: str, stage: str, name: str) -> None:
+    config, log = run_copy / "config.json", run_copy / "metrics.jsonl"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    write_json(config, values | {"train": values.get("train", {}) | {"method": method}})
+    log.write_text(log.read_text(encoding="utf-8").replace('"stage": "grpo', f'"stage": "{stage}'), encoding="utf-8")
+    write_report(run_copy)
+    plain = (run_copy / "report.md").read_text(encoding="utf-8")
+    assert "GRPO" not in plain
+    assert f"## {name} minus warm start" in plain and f"By embedding cosine, {name} " in plain
+    assert len(read_run(run_copy).grpo) > 0
