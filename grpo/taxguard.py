@@ -30,7 +30,7 @@ from grpo.policy import load_policy, parameter_hash
 from grpo.records import LoopState, unchanged
 
 MAX_TOKENS = 96  # of a text: with 32 texts a measurement costs less than 3,100 tokens forward
-ANCHOR = "tax.json"
+FACTS = "tax.json"
 
 Ids = list[list[int]]  # of each text
 
@@ -47,8 +47,8 @@ def guarded(
         return unchanged, state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
-    anchor = run.world.first_then_all(lambda: anchor_nll(run, start, texts))
-    guard = TaxGuard(run, run.checkpoints(stage) / "within_budget", model, optimizer, num_steps, log, start, texts, anchor)
+    zero = run.world.first_then_all(lambda: zero_nll(run, start, texts))
+    guard = TaxGuard(run, run.checkpoints(stage) / "within_budget", model, optimizer, num_steps, log, start, texts, zero)
     return guard, guard.begin(state)
 
 
@@ -63,9 +63,9 @@ def mean_nll(model: PreTrainedModel, start: list[int], texts: Ids) -> float:
     return -math.fsum(score for (score,) in scores) / sum(map(len, texts))
 
 
-def anchor_nll(run: Run, start: list[int], texts: Ids) -> float:
+def zero_nll(run: Run, start: list[int], texts: Ids) -> float:
     """`mean_nll` of the model that the tax is counted from; computed once, kept in run/tax.json with what it depends on."""
-    path, against = run.folder / ANCHOR, run.config.tax.against
+    path, against = run.folder / FACTS, run.config.tax.against
     digest = hashlib.sha256(json.dumps([start, texts]).encode()).hexdigest()
     if path.exists():
         facts = read_object(path)
@@ -86,7 +86,7 @@ def anchor_nll(run: Run, start: list[int], texts: Ids) -> float:
 class TaxGuard:
     """The control of a training loop: called after each step with its state, it gives back the one to go on from.
 
-    `folder` holds the last state within the budget, `texts` the token ids behind `start` that the tax is measured on, `anchor` the mean
+    `folder` holds the last state within the budget, `texts` the token ids behind `start` that the tax is measured on, `zero` the mean
     NLL that it is counted from.
     """
 
@@ -98,12 +98,12 @@ class TaxGuard:
     log: RunLog
     start: list[int]
     texts: Ids
-    anchor: float
+    zero: float
 
     def measure(self) -> float:
         """Nats a token that training has cost; the same in every process. What is no number counts as infinite."""
         with self.log.phase("tax"):
-            tax = mean_nll(self.model, self.start, self.texts) - self.anchor
+            tax = mean_nll(self.model, self.start, self.texts) - self.zero
             return self.run.world.largest({"tax": tax if math.isfinite(tax) else math.inf})["tax"]
 
     def begin(self, state: LoopState) -> LoopState:
