@@ -3,10 +3,10 @@
 nll   -log p(token | tokens before) under the checkpoint; its change is that minus the same under the untouched model
 kl    sum_v base(v) (log base(v) - log policy(v)) at every position, over the whole vocabulary: KL(base || policy)
 
-Both in nats. The paper (arXiv 2605.14366) reports mean and P90 over tokens and says neither the direction of its KL nor from which model; here
-it is counted from the untouched model, whose expectation it is, so that what the untouched model would have said counts. The change
-of P90 is the difference of two percentiles. Logits of both models exist for one chunk of tokens at a time. Computed in the weights' own
-precision, whatever the caller's: logits rounded to bf16 are a divergence of their own, as large as those looked for.
+Both in nats. The paper (arXiv 2605.14366) reports mean and P90 over tokens and says neither the direction of its KL nor from which model;
+here it is counted from the untouched model, whose expectation it is, so that what that one would have said counts. The change of P90 is the
+difference of two percentiles. Logits of both models exist for one chunk of tokens at a time. Computed in the weights' own precision,
+whatever the caller's: logits rounded to bf16 are a divergence of their own, as large as those looked for.
 """
 
 from collections.abc import Iterator, Sequence
