@@ -89,6 +89,19 @@ def test_neither_passes_nor_processes_change_the_gradient() -> None:
     assert all(part[1] > 0 for part in parts)
 
 
+def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
+    """fp32 masters, bf16 products: value and direction stay."""
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        policy, base = tiny_gemma(0), tiny_gemma(1).requires_grad_(False)
+        texts = PromptStream(IDS, num_prompts=3, seed=0)
+        total, count = Anchor(base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), ALONE)(policy, 0)["anchor_kl"]
+        results.append((total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])))
+    (value, gradient), (rounded, other) = results
+    assert other.dtype == torch.float32 and rounded == pytest.approx(value, rel=0.05) and rounded != value
+    assert float(torch.cosine_similarity(gradient, other, dim=0)) > 0.98
+
+
 def test_without_an_anchor_nothing_happens() -> None:
     assert unanchored(tiny_gpt2(), 3) == {}
 
