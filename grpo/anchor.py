@@ -109,16 +109,16 @@ class Anchor:
         return {"anchor_kl": (total, float(sum(map(len, mine))))}
 
 
-def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> AnchorFunction:
-    """The anchor that `tax.anchor` asks for; loads the untouched model. `max_tokens`: of a forward pass."""
-    config = run.config.tax
-    if not config.anchor:
+def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
+    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a forward pass."""
+    if not coef:
         return unanchored
+    count = run.config.tax.anchor_texts
     ids = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in anchor_texts(run)]
     base = load_policy(start_folder(run), run.compute.device, run.config.train.packed_attention).requires_grad_(False)
-    texts = PromptStream([one for one in ids if one], config.anchor_texts, run.config.seed)
-    run.say(f"held to the untouched model on {len(texts.examples)} general texts, {config.anchor_texts} an update: {config.anchor:g} x KL")
-    return Anchor(base, texts, first_ids(tokenizer), config.anchor, max_tokens, run.compute, run.world)
+    texts = PromptStream([one for one in ids if one], count, run.config.seed)
+    run.say(f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL")
+    return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
 
 def anchor_texts(run: Run) -> list[str]:
@@ -127,7 +127,7 @@ def anchor_texts(run: Run) -> list[str]:
     texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
     if not texts:
         raise InputError(
-            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; tax.anchor needs "
+            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "
             f"more of them, best {POOL} or more"
         )
     return texts

@@ -50,11 +50,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """The warm start: a short SFT, loss on the completion and its end token only; on the first `max_pairs` pairs (0 = on all)."""
+    """The warm start: a short SFT, loss on the completion and its end token only; on the first `max_pairs` pairs (0 = on all).
+
+    `anchor`: weight of KL(untouched || policy) on general text (section tax) in every update; 0 = none.
+    """
 
     num_steps: int = 60
     batch_size: int = 32
     max_pairs: int = 0
+    anchor: float = 0.0
     max_completion_tokens: int = 32
     max_tokens_per_pass: int = 2048
     optim: OptimConfig = field(
@@ -114,6 +118,7 @@ class TrainConfig:
     the best of `rollout.group_size` samples of the warm start by the run's own reward.
     `packed_attention`: on a CPU, attention skips pairs of packed tokens that see nothing of each other (grpo/attention.py).
     `gradient_checkpointing` computes activations again in the backward pass instead of keeping them, in the warm start too.
+    `anchor`: as `sft.anchor`, in every update of this stage.
     """
 
     method: str = "grpo"
@@ -124,6 +129,7 @@ class TrainConfig:
     share_prefix: bool = True
     packed_attention: bool = True
     gradient_checkpointing: bool = False
+    anchor: float = 0.0
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
@@ -134,7 +140,7 @@ class TaxConfig:
     `against`: the cost is counted from the "warm_start" or from the "untouched" model. `text`: a UTF-8 file, one text a line (JSON lines
     with a "text" where it ends in .jsonl); "" = built-in news texts. The first `texts` of them count, up to 96 tokens each.
     The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it (grpo/budget.py); in imitation only going back.
-    `anchor`: weight of KL(untouched || policy) on `anchor_texts` other such texts in every update of warm start and training; 0 = none.
+    The anchors of `sft.anchor` and `train.anchor` (grpo/anchor.py) are `anchor_texts` other such texts an update.
     """
 
     budget: float = 0.0
@@ -142,8 +148,7 @@ class TaxConfig:
     against: str = "warm_start"
     text: str = ""
     texts: int = 32
-    anchor: float = 0.0
-    anchor_texts: int = 4
+    anchor_texts: int = 2
 
 
 @dataclass(frozen=True)
@@ -354,7 +359,8 @@ def tax_rules(config: Config) -> list[tuple[bool, str]]:
     tax, loss, dev = config.tax, config.loss, config.eval.every
     return [
         (tax.budget < 0, f"tax.budget = {tax.budget}: must not be negative"),
-        (tax.anchor < 0, f"tax.anchor = {tax.anchor}: must not be negative; 0 is no anchor"),
+        (config.sft.anchor < 0, f"sft.anchor = {config.sft.anchor}: must not be negative; 0 is no anchor"),
+        (config.train.anchor < 0, f"train.anchor = {config.train.anchor}: must not be negative; 0 is no anchor"),
         (
             tax.budget > 0 and loss.kl_coef == 0 and config.train.method == "grpo",
             "tax.budget is held by multiplying loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02",

@@ -107,7 +107,7 @@ def imitate(
         snapshots = Snapshots(run, policy, tokenizer, log, sampling_seconds)
         between = Between(run, "grpo", policy, optimizer, train.num_steps, log, state, score, snapshots)
         inputs = (config, policy, pairs, optimizer, log, state, run.compute)
-        anchor = anchored(run, tokenizer, train.max_tokens_per_pass)
+        anchor = anchored(run, tokenizer, train.anchor, train.max_tokens_per_pass)
         state = train_sft(*inputs, between=between, control=control, anchor=anchor, world=run.world)
     if score is not None:
         export_best(between, frozen_copy(policy), tokenizer, run.best_policy)

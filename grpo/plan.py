@@ -103,8 +103,9 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     rollout, train, sft = config.rollout, config.train, config.sft
     prompt, completion = typical_lengths(config)
     pair = 6 * (body * (prompt + completion) + embedding * completion)
-    held = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts if config.tax.anchor else 0  # an update: both models forward, one back
-    warm_start = sft.num_steps * (sft.batch_size * pair + held)
+    anchor = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts  # an update: both models forward, one back
+    held = anchor if train.anchor else 0
+    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if sft.anchor else 0))
     if train.method == "sft":
         return warm_start, train.num_steps * (rollout.num_prompts * pair + held)
     sampled = rollout.num_prompts * rollout.group_size * completion
@@ -136,6 +137,6 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         rollout_tokens=int(train.num_steps * sampled),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
-        memory_bytes=int((20 + 4 * bool(config.tax.anchor)) * total + activations + 1e9),
+        memory_bytes=int((20 + 4 * bool(sft.anchor or train.anchor)) * total + activations + 1e9),
         seconds=flops / (EFFICIENCY * matmul_rate(compute)),
     )

@@ -60,7 +60,7 @@ def check_texts(run: Run) -> None:
     """Obtain and read the general texts that a budget or an anchor needs. Raises InputError."""
     if run.config.tax.budget:
         texts_of(run)
-    if run.config.tax.anchor:
+    if run.config.sft.anchor or run.config.train.anchor:
         anchor_texts(run)
 
 
@@ -155,7 +155,7 @@ def sft_stage(run: Run) -> None:
     stream = PromptStream(pairs, config.batch_size, run.config.seed)
     with RunLog(run.log_folder, "sft", state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
         between = Between(run, "sft", policy, optimizer, config.num_steps, log, state)
-        anchor = anchored(run, tokenizer, config.max_tokens_per_pass)
+        anchor = anchored(run, tokenizer, config.anchor, config.max_tokens_per_pass)
         state = train_sft(config, policy, stream, optimizer, log, state, run.compute, between=between, anchor=anchor, world=run.world)
     finish(run, "sft", state, config.num_steps, policy, tokenizer, run.warm_start)
 
@@ -190,7 +190,7 @@ def reinforce(run: Run) -> None:
         snapshots = Snapshots(run, policy, tokenizer, log)
         between = Between(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots)
         trained_by = logged(steered(run, reward, examples), store, log, run.say)
-        anchor = anchored(run, tokenizer, config.train.max_tokens_per_pass)
+        anchor = anchored(run, tokenizer, config.train.anchor, config.train.max_tokens_per_pass)
         inputs = (config, policy, reference, tokenizer, prompts, trained_by, optimizer, log, state, run.compute)
         try:
             state = train_grpo(*inputs, between=between, control=control, anchor=anchor, world=run.world)

@@ -137,7 +137,8 @@ def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> fl
 def test_warm_start_and_training_stay_near_the_untouched_model(
     method: str, go: Runner, tmp_path: Path, tiny_folder: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    assert go("free", f"train.method={method}") == go("held", f"train.method={method}", "tax.anchor=1.0") == 0
+    held = ["sft.anchor=1.0", "train.anchor=1.0", "tax.anchor_texts=4"]
+    assert go("free", f"train.method={method}") == go("held", f"train.method={method}", *held) == 0
     for part in ("warm_start", "policy"):
         free, kept = (distance(tmp_path / name / "run" / part, tiny_folder, tiny_tokenizer) for name in ("free", "held"))
         assert 0 < kept < free / 2
@@ -148,7 +149,7 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
 
 
 def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert go("whole", "tax.anchor=0.3") == 0
+    assert go("whole", "sft.anchor=0.3", "train.anchor=0.3") == 0
     real = Between.__call__
 
     def stopped(between: Between, state: LoopState) -> bool:
@@ -159,18 +160,18 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
         return done
 
     monkeypatch.setattr(Between, "__call__", stopped)
-    assert go("parts", "tax.anchor=0.3") != 0
+    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
     monkeypatch.setattr(Between, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s))
-    assert go("parts", "tax.anchor=0.3") != 0
+    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
     monkeypatch.setattr(Between, "__call__", real)
-    assert go("parts", "tax.anchor=0.3") == 0
+    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") == 0
     assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
     assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
 
 
 def test_a_file_without_texts_for_it_is_refused(go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert go("run", "tax.anchor=1.0", "tax.texts=4") == 2
+    assert go("run", "train.anchor=1.0", "tax.texts=4") == 2
     error = capsys.readouterr().err
     assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1
-    assert go("run", "tax.anchor=-1.0") == 2
-    assert "tax.anchor = -1.0: must not be negative" in capsys.readouterr().err
+    assert go("run", "sft.anchor=-1.0") == 2
+    assert "sft.anchor = -1.0: must not be negative" in capsys.readouterr().err

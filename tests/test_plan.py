@@ -57,7 +57,9 @@ def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
 def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None:
     """2 texts of 64 tokens, 8 x 131M operations each: 10 updates of the warm start, 5 steps of 2 updates; a second frozen model."""
     two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
-    held = replace(two, tax=TaxConfig(anchor=1.0, anchor_texts=2))
+    held = replace(two, sft=replace(two.sft, anchor=1.0), train=replace(two.train, anchor=0.5), tax=TaxConfig(anchor_texts=2))
+    once = replace(held, train=two.train)
+    assert stage_flops(once, None) == (stage_flops(held, None)[0], stage_flops(two, None)[1])
     more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(held, None), strict=True)]
     assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
     plans = [make_plan(config, None, device.choose("cpu")) for config in (two, held)]

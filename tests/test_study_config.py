@@ -82,12 +82,13 @@ def test_a_choice_of_what_is_not_there(more: list[str], message: str, file: str,
 def test_the_studies_that_ship_are_valid(name: str, tmp_path: Path) -> None:
     study = load_study(f"configs/{name}.toml", [f"study_dir={tmp_path}/study"])
     kinds = [arm.kind for arm in study.arms]
-    assert kinds.count("sft") >= 4 and kinds.count("best_of_group") >= 2 and kinds.count("grpo") >= 10
+    assert kinds.count("sft") >= 4 and kinds.count("best_of_group") >= 1 and kinds.count("grpo") >= 10
     assert study.transfer is None or study.transfer != TransferConfig()
     steps = {arm.name: study.arm_config(arm, 0).train.num_steps for arm in study.arms}
     (shared,) = {steps[arm.name] for arm in study.arms if arm.start == "warm_start"}
     whole = shared + study.warm_start_config(0).sft.num_steps  # an arm that does without a warm start has its updates too
-    assert [steps[arm.name] for arm in study.arms if arm.start == "untouched"] == [whole] * 3
+    alone = [arm for arm in study.arms if arm.start == "untouched"]
+    assert {steps[arm.name] for arm in alone} == {whole} and {bool(study.arm_config(arm, 0).train.anchor) for arm in alone} == {True, False}
 
 
 def test_a_path_with_odd_characters_comes_back_as_it_was(file: str, tmp_path: Path) -> None:
