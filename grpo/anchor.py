@@ -12,22 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from data.errors import InputError
 from data.stream import PromptStream
-from eval.control_texts import control_texts
-from eval.probes import first_ids, text_ids
-from grpo.context import Run, start_folder
 from grpo.device import Compute
 from grpo.kl import full_kl
 from grpo.logprob import product_dtype
 from grpo.packing import Packed, by_budget, pack
 from grpo.parallel import World
-from grpo.policy import load_policy, output_weight, packed_hidden, packed_logits
+from grpo.policy import output_weight, packed_hidden, packed_logits
 
-MAX_TOKENS = 64  # of a text
-POOL = 256  # texts, other ones than those a tax budget is measured on
 CHUNK = 128  # tokens whose logits under both models exist at a time
 
 Sums = dict[str, tuple[float, float]]  # figure -> (sum, count)
@@ -107,27 +101,3 @@ class Anchor:
             (self.coef / num_tokens * divergence).backward()
             total += float(divergence.detach())
         return {"anchor_kl": (total, float(sum(map(len, mine))))}
-
-
-def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
-    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a forward pass."""
-    if not coef:
-        return unanchored
-    count = run.config.tax.anchor_texts
-    ids = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in anchor_texts(run)]
-    base = load_policy(start_folder(run), run.compute.device, run.config.train.packed_attention).requires_grad_(False)
-    texts = PromptStream([one for one in ids if one], count, run.config.seed)
-    run.say(f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL")
-    return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
-
-
-def anchor_texts(run: Run) -> list[str]:
-    """The texts behind those that a budget is kept on. Raises InputError, also where there are none."""
-    tax = run.config.tax
-    texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
-    if not texts:
-        raise InputError(
-            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "
-            f"more of them, best {POOL} or more"
-        )
-    return texts

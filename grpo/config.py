@@ -359,8 +359,6 @@ def tax_rules(config: Config) -> list[tuple[bool, str]]:
     tax, loss, dev = config.tax, config.loss, config.eval.every
     return [
         (tax.budget < 0, f"tax.budget = {tax.budget}: must not be negative"),
-        (config.sft.anchor < 0, f"sft.anchor = {config.sft.anchor}: must not be negative; 0 is no anchor"),
-        (config.train.anchor < 0, f"train.anchor = {config.train.anchor}: must not be negative; 0 is no anchor"),
         (
             tax.budget > 0 and loss.kl_coef == 0 and config.train.method == "grpo",
             "tax.budget is held by multiplying loss.kl_coef, which is 0 and would stay so; start from e.g. 0.02",

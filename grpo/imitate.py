@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.stream import PromptStream
 from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
-from grpo.anchor import anchored
+from grpo.anchored import anchored
 from grpo.best_of import FILE, Chosen, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.between import Between, dev_score, export_best, finish, resume
 from grpo.config import SFTConfig

@@ -16,7 +16,7 @@ LIMITS: tuple[tuple[float, float, str], ...] = (  # lowest, highest, settings
     (0, 10**9, "sft.max_pairs checkpoint.snapshots"),
     (0, 10**6, "train.prompts_per_update"),
     (1, 10**6, "sft.batch_size rollout.num_prompts eval.batch_size eval.dev_items eval.bootstrap_samples train.passes checkpoint.keep"),
-    (1, 10**6, "tax.every tax.texts"),
+    (1, 10**6, "tax.every tax.texts tax.anchor_texts"),
     (2, 10**6, "rollout.group_size"),
     (1, 10**6, "model.max_prompt_tokens sft.max_completion_tokens rollout.max_new_tokens eval.max_new_tokens"),
     (1, 10**8, "sft.max_tokens_per_pass train.max_tokens_per_pass"),
@@ -27,7 +27,7 @@ LIMITS: tuple[tuple[float, float, str], ...] = (  # lowest, highest, settings
     (0, 0.999999, "sft.optim.beta1 sft.optim.beta2 train.optim.beta1 train.optim.beta2"),
     (1e-6, 1e6, "sft.optim.max_grad_norm train.optim.max_grad_norm loss.clip_high"),
     (1e-12, 1e3, "advantage.std_floor"),
-    (0, 1e3, "loss.kl_coef loss.kl_target tax.budget"),
+    (0, 1e3, "loss.kl_coef loss.kl_target tax.budget sft.anchor train.anchor"),
     (0, 1e6, "loss.dual_clip rollout.max_gap"),
 )
 

@@ -19,7 +19,7 @@ DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000
 LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of group"}
 RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
-ANCHOR_TOKENS = 64  # of a text at the most (grpo/anchor.py)
+ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/anchored.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 
 

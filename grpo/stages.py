@@ -18,7 +18,7 @@ from data.tokens import token_report
 from eval.probe_items import Panel
 from eval.tax import load_tax_panel
 from grpo import checkpoint
-from grpo.anchor import anchor_texts, anchored
+from grpo.anchored import anchor_texts, anchored
 from grpo.between import Between, dev_score, export_best, finish, resume
 from grpo.context import DEFAULT_POLICY, Run, corpus_of, start_folder, trainable, within_limit
 from grpo.imitate import best_of_group, strong_sft

@@ -174,4 +174,4 @@ def test_a_file_without_texts_for_it_is_refused(go: Runner, tmp_path: Path, caps
     error = capsys.readouterr().err
     assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1
     assert go("run", "sft.anchor=-1.0") == 2
-    assert "sft.anchor = -1.0: must not be negative" in capsys.readouterr().err
+    assert "sft.anchor = -1.0: must lie between 0 and 1000" in capsys.readouterr().err

@@ -60,6 +60,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     ],
     *[(function, (LOGPS - REF,), {}) for function in (kl.kl_k1, kl.kl_k2, kl.kl_k3)],
     *[(kl.kl_term, (LOGPS - REF, RATIO, name), {}) for name in kl.KL_ESTIMATORS],
+    (kl.full_kl, (REF.log_softmax(-1), LOGPS.log_softmax(-1)), {}),
     (kl.next_kl_coef, (0.1, 0.2, 0.3), {}),
     (packing.row_tokens, (PROMPTS[0], ROLLOUT.completions()), {}),
     (packing.pack, (PROMPTS, ROLLOUT.completions(), 3, 6), {}),

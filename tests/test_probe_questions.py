@@ -128,7 +128,7 @@ def test_an_older_result_is_compared_in_what_both_have() -> None:
 
 def run_with(systems: dict[str, Any], pairs: list[dict[str, Any]]) -> RunFolder:
     empty: dict[str, Any] = dict.fromkeys((field.name for field in dataclasses.fields(RunFolder)), ())
-    return RunFolder(**{**empty, "comparison": {"pairs": pairs}, "systems": systems})
+    return RunFolder(**{**empty, "config": {}, "comparison": {"pairs": pairs}, "systems": systems})
 
 
 def test_table_and_verdict_show_what_each_system_was_asked() -> None:
