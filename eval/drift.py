@@ -63,7 +63,7 @@ def token_scores(model: Any, base: Any, packed: Packed) -> Tensor:
     targets = packed.targets.split(CHUNK)
     for (mine, theirs), tokens in zip(chunk_pairs(model, base, packed), targets, strict=True):
         nll, nll_base = (-chunk.gather(1, tokens[:, None])[:, 0].double() for chunk in (mine, theirs))
-        columns.append(torch.stack([nll, nll_base, full_kl(theirs, mine).double()]))
+        columns.append(torch.stack([nll, nll_base, full_kl(theirs, mine)]))
     return torch.cat(columns, dim=1)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eval.blocks import Table
-from eval.run_folder import STAGES, Json, RunFolder, method_of, questions_of
+from eval.run_folder import Json, RunFolder, questions_of
 from eval.wording import (
     ABSENT,
     MAIN_METRICS,
@@ -216,7 +216,7 @@ def training_table(title: str, rows: Sequence[Json]) -> Table:
 def time_table(run: RunFolder) -> Table:
     """Seconds of each stage, and inside training of each phase."""
     rows = [(name, duration(seconds), ABSENT) for name, seconds in run.timings.get("stages", {}).items()]
-    for stage, steps in (("sft", run.sft), (STAGES[method_of(run.config)], run.grpo)):
+    for stage, steps in (("sft", run.sft), (run.stage, run.grpo)):
         for phase, total in phase_seconds(steps).items():
             rows.append(
                 (

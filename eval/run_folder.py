@@ -42,6 +42,11 @@ class RunFolder:
         """What the stage after the warm start is called: GRPO, or the imitation that ran in its place."""
         return METHOD_LABELS[method_of(self.config)]
 
+    @property
+    def stage(self) -> str:
+        """The name of that stage in the log."""
+        return STAGES[method_of(self.config)]
+
     def label(self, system: str) -> str:
         """The name of a system of this run; what GRPO's files hold is the work of another method where that one ran."""
         return SYSTEM_LABELS[system].replace(METHOD_LABELS["grpo"], self.trained)

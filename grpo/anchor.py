@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from data.stream import PromptStream
 from grpo.device import Compute
 from grpo.kl import full_kl
-from grpo.logprob import product_dtype
+from grpo.logprob import add_product, at_least_fp32, product_dtype
 from grpo.packing import Packed, by_budget, pack
 from grpo.parallel import World
 from grpo.policy import output_weight, packed_hidden, packed_logits
@@ -38,7 +38,7 @@ class _HeadKL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
-        precise = torch.promote_types(hidden.dtype, torch.float32)
+        precise = at_least_fp32(hidden.dtype)
         matrix, base_matrix = weight.to(hidden.dtype), base_weight.to(hidden.dtype)
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         total = torch.zeros((), device=hidden.device, dtype=torch.float64)
@@ -46,10 +46,10 @@ class _HeadKL(torch.autograd.Function):
             part = slice(start, start + CHUNK)
             mine, theirs = ((states[part] @ head.T).to(precise).log_softmax(dim=-1)
                             for states, head in ((hidden, matrix), (base_hidden, base_matrix)))  # fmt: skip
-            total += full_kl(theirs, mine).sum(dtype=torch.float64)
+            total += full_kl(theirs, mine).sum()
             grad_logits = mine.exp_().sub_(theirs.exp_()).to(hidden.dtype)  # d KL / d logits = policy - base
             grad_hidden[part] = grad_logits @ matrix
-            grad_weight += grad_logits.T @ hidden[part]
+            add_product(grad_weight, grad_logits, hidden[part])
         ctx.save_for_backward(grad_hidden, grad_weight)
         return total
 
@@ -64,8 +64,10 @@ def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -
     weight, base_weight = output_weight(policy), output_weight(base)
     if weight is None or base_weight is None:
         with torch.no_grad():
-            theirs = packed_logits(base, packed).float().log_softmax(dim=-1)
-        return full_kl(theirs, packed_logits(policy, packed).float().log_softmax(dim=-1)).sum()
+            theirs = packed_logits(base, packed)
+        mine = packed_logits(policy, packed)
+        theirs, mine = (logits.to(at_least_fp32(logits.dtype)).log_softmax(dim=-1) for logits in (theirs, mine))
+        return full_kl(theirs, mine).sum()
     with torch.no_grad():
         base_hidden = packed_hidden(base, packed)
     hidden = packed_hidden(policy, packed)

@@ -53,16 +53,16 @@ def kl_term(ref_log_ratio: Tensor, ratio: Tensor, estimator: str) -> Tensor:
 
 
 def full_kl(base: Tensor, policy: Tensor) -> Tensor:
-    """(..., V) log-probabilities of both -> (...) KL(base || policy) = sum_v base(v) (log base(v) - log policy(v)), nats.
+    """(..., V) log-probabilities of both -> (...) fp64 KL(base || policy) = sum_v base(v) (log base(v) - log policy(v)), nats.
 
     `- base + policy` adds up to 0 over a vocabulary; it takes the first-order rounding of the two normalisers out of small divergences
     and makes no term negative.
 
     >>> full_kl(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.25, 0.75]).log())  # log 2 - log(3) / 2
-    tensor(0.1438)
+    tensor(0.1438, dtype=torch.float64)
     """
     weight = base.exp()
-    return (weight * (base - policy) - weight + policy.exp()).sum(dim=-1)
+    return (weight * (base - policy) - weight + policy.exp()).sum(dim=-1, dtype=torch.float64)
 
 
 def next_kl_coef(kl_coef: float, kl: float, target: float) -> float:

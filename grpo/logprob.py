@@ -31,7 +31,7 @@ class _HeadLogps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        precise = _at_least_fp32(hidden.dtype)
+        precise = at_least_fp32(hidden.dtype)
         logps, entropy, normaliser = (torch.empty(len(targets), device=hidden.device, dtype=precise) for _ in range(3))
         matrix = weight.to(hidden.dtype)
         for start in range(0, len(targets), CHUNK):
@@ -59,10 +59,7 @@ class _HeadLogps(torch.autograd.Function):
             grad_logits.scatter_add_(1, targets[part, None], scale.to(grad_logits.dtype))
             grad_logits = grad_logits.to(hidden.dtype)
             grad_hidden[part] = grad_logits @ matrix
-            if grad_weight.dtype == grad_logits.dtype:
-                grad_weight.addmm_(grad_logits.T, hidden[part])
-            else:
-                grad_weight += grad_logits.T @ hidden[part]
+            add_product(grad_weight, grad_logits, hidden[part])
         return grad_hidden, grad_weight, None, None
 
 
@@ -72,7 +69,15 @@ def product_dtype(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
-def _at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+def add_product(grad_weight: Tensor, grad_logits: Tensor, hidden: Tensor) -> None:
+    """grad_weight (V, H) += grad_logits.T @ hidden, without a second tensor of its size where the formats are the same."""
+    if grad_weight.dtype == grad_logits.dtype:
+        grad_weight.addmm_(grad_logits.T, hidden)
+    else:
+        grad_weight += grad_logits.T @ hidden
+
+
+def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
@@ -84,7 +89,7 @@ def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float 
         values, entropies = _HeadLogps.apply(hidden.to(product_dtype(hidden)), weight, packed.targets, temperature)
     else:
         logits = packed_logits(model, packed)
-        log_softmax = (logits.to(_at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)
+        log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)
         values = log_softmax.gather(1, packed.targets[:, None])[:, 0]
         entropies = -(log_softmax.detach().exp() * log_softmax.detach()).sum(dim=-1)
     empty = torch.zeros(packed.shape[0] * packed.shape[1], device=values.device, dtype=values.dtype)

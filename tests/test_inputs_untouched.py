@@ -60,6 +60,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     ],
     *[(function, (LOGPS - REF,), {}) for function in (kl.kl_k1, kl.kl_k2, kl.kl_k3)],
     *[(kl.kl_term, (LOGPS - REF, RATIO, name), {}) for name in kl.KL_ESTIMATORS],
+    (logprob.at_least_fp32, (torch.bfloat16,), {}),
     (kl.full_kl, (REF.log_softmax(-1), LOGPS.log_softmax(-1)), {}),
     (kl.next_kl_coef, (0.1, 0.2, 0.3), {}),
     (packing.row_tokens, (PROMPTS[0], ROLLOUT.completions()), {}),
@@ -88,7 +89,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (cosine.rescaled, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
-ELSEWHERE = {"next_logits", "prefill", "product_dtype", "rollout_samples"}  # inside `generate` and `completion_logps`; text
+ELSEWHERE = {"add_product", "next_logits", "prefill", "product_dtype", "rollout_samples"}  # inside `generate` and `completion_logps`; text
 
 
 def tensors_in(value: Any) -> list[Tensor]:
