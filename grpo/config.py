@@ -347,11 +347,31 @@ def check(config: Config) -> None:
             train.method == "sft" and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
         ),
+        *needs_of_parts(config),
         (lowest_lr <= 0, f"train.optim.lr = {train.optim.lr}, sft.optim.lr = {config.sft.optim.lr}: must be above 0"),
     ]
     problems += [message for broken, message in [*broken_rules, *tax_rules(config)] if broken]
     if problems:
         raise InputError(problems[0])
+
+
+def needs_of_parts(config: Config) -> list[tuple[bool, str]]:
+    """What needs a part of the corpus that is set to nothing: (whether it is broken, what to write instead)."""
+    data, threshold = config.data, config.reward.threshold
+    return [
+        (
+            data.warm_start_share == 0 and config.sft.num_steps > 0,
+            f"data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = {config.sft.num_steps}; raise one, or write 0 for both",
+        ),
+        (
+            data.dev_size == 0 and isinstance(threshold, str),
+            f"reward.threshold = {threshold!r} is measured on the dev set, and data.dev_size = 0; raise data.dev_size, or write a number",
+        ),
+        (
+            data.dev_size == 0 and config.eval.every > 0,
+            f"eval.every = {config.eval.every} looks at the dev set, and data.dev_size = 0; raise data.dev_size, or write eval.every=0",
+        ),
+    ]
 
 
 def tax_rules(config: Config) -> list[tuple[bool, str]]:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
@@ -17,6 +19,7 @@ from grpo.parallel import ALONE, World
 from grpo.policy import load_policy
 from grpo.pretrained import gemma_folder
 from grpo.recompute import recompute_layers
+from grpo.run_folder import holds_work
 
 DEFAULT_POLICY = "gemma-3-270m"
 
@@ -63,9 +66,33 @@ class Run:
         return self.folder / "checkpoints" / stage
 
 
-def corpus_of(run: Run) -> Corpus:
-    """The prepared corpus; from the cache when it has been made before. The data stage has said what there is to say."""
-    return prepare(run.config.data, run.cache, say=lambda text: None)
+def corpus_of(run: Run, say: Callable[[str], None] = lambda _: None) -> Corpus:
+    """The prepared corpus; from the cache when it has been made before. The data stage says what there is to say.
+
+    Raises InputError where it is not the corpus that the work in the run folder was made from.
+    """
+    corpus = prepare(run.config.data, run.cache, say=say)
+    before, now = (part_hashes(manifest) for manifest in (corpus_facts(run).get("manifest"), corpus.manifest))
+    if before not in (now, {}) and holds_work(run.folder):
+        part = next(name for name in now if before.get(name) != now[name])
+        raise InputError(
+            f"data.corpus = {run.config.data.corpus}: the corpus has changed since this run began (part {part} differs from "
+            f"{run.folder / 'corpus.json'}), and its test items may have been trained on; restore it, or write run_dir=runs/another"
+        )
+    return corpus
+
+
+def part_hashes(manifest: Any) -> dict[str, str]:
+    """The SHA-256 of each part that a manifest names; empty for what is no manifest."""
+    splits = manifest.get("splits") if isinstance(manifest, dict) else None
+    parts = splits.items() if isinstance(splits, dict) else ()
+    return {name: facts["sha256"] for name, facts in parts if isinstance(facts, dict) and isinstance(facts.get("sha256"), str)}
+
+
+def corpus_facts(run: Run) -> dict[str, Any]:
+    """What corpus.json says so far; empty before the data stage."""
+    path = run.folder / "corpus.json"
+    return read_object(path) if path.exists() else {}
 
 
 def start_folder(run: Run) -> Path:

@@ -16,6 +16,7 @@ from eval.decode import DecodeSettings, greedy_outputs
 from eval.memory import build_memory
 from eval.probes import run_probes
 from eval.report import result_table, write_report
+from eval.run_folder import SYSTEM_KEYS, read_part
 from eval.systems import evaluate_system, write_comparison, write_system
 from grpo.context import Run, corpus_of, start_folder, within_limit
 from grpo.interrupt import Interrupted
@@ -79,8 +80,11 @@ def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], s
 
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
-    examples, scales = test_examples(run), (store_of(run), held_out_store(run))
-    corpus = corpus_of(run)
+    examples = test_examples(run)
+    if not examples:
+        run.say("no test items, so there is no evaluation (data.test_size = 0)")
+        return
+    scales, corpus = (store_of(run), held_out_store(run)), corpus_of(run)
     folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo_best": run.best_policy, "grpo": run.policy}
     if not (run.folder / "eval" / "translation_memory.json").exists():
         memory = build_memory([*corpus.warm_start, *corpus.train])
@@ -89,6 +93,9 @@ def eval_stage(run: Run) -> None:
     for name, folder in folders.items():
         trained = name != "untouched"
         if (run.folder / "eval" / f"{name}.json").exists() or (trained and not folder.exists()):
+            continue
+        if name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
+            write_system(run.folder, read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS) | {"system": name})
             continue
         run.say(f"evaluating {name} on {len(examples)} test items")
         evaluate_model(run, name, folder, examples, scales)

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM as a question the loops ask between two updates, so that a run stops where it can go on."""
+"""Ctrl-C, SIGTERM and SIGHUP as a question the loops ask between two updates, so that a run stops where it can go on.
+
+SIGHUP comes when a terminal is closed or a connection is lost; under `nohup`, which ignores it, a run goes on.
+"""
 
 import os
 import signal
@@ -10,8 +13,11 @@ class Interrupted(Exception):
     """The user asked to stop; what is done is saved. Carries the signal number."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class StopRequest:
-    """While active, the first SIGINT or SIGTERM is remembered; a second one acts as it would without us."""
+    """While active, the first of SIGNALS is remembered; a second one acts as it would without us."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -31,8 +37,9 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._remember)
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has it ignored
+                self._before[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from data.cache import atomic_write_text, naming
+from data.console import say
 from data.documents import parse_json, parse_object, read_bytes
 from data.errors import InputError
 
@@ -137,12 +138,8 @@ class RunLog:
         self._bar.update()
         if self._plain and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
             left = (self.num_steps - step - 1) * seconds
-            print(
-                f"  {self.stage} {step + 1}/{self.num_steps}  "
-                + "  ".join(f"{k} {v}" for k, v in summary.items())
-                + f"  {left / 60:.1f} min left",
-                flush=True,
-            )
+            shown = "  ".join(f"{k} {v}" for k, v in summary.items())
+            say(f"  {self.stage} {step + 1}/{self.num_steps}  {shown}  {left / 60:.1f} min left")
         self._clear()
 
     def note(self, stage: str, step: int, values: Mapping[str, float]) -> None:

@@ -1,7 +1,7 @@
 """`python -m grpo.run --config configs/mt.toml [section.key=value ...]`: configuration -> stages, in order.
 
 It knows every part and decides nothing else. Exit codes: 0 done, 1 training diverged, 2 something the user can put right (one
-sentence each), 130 / 143 stopped by Ctrl-C / SIGTERM with everything saved.
+sentence each), 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / SIGHUP with everything saved.
 """
 
 import argparse
@@ -13,22 +13,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
-from data.documents import read_object
+from data.console import say
 from data.errors import InputError, one_line
 from grpo import device
 from grpo.config import Config, load_config
 from grpo.interrupt import Interrupted, StopRequest
 from grpo.parallel import join, leave
+from grpo.run_folder import add_timing, claim_folder, sole_process, timings_of
 
 if TYPE_CHECKING:
     from grpo.context import Run
 
-WORK = ("checkpoints", "warm_start", "policy_best", "policy", "snapshots", "eval")  # what a run folder must not mix from two configurations
 STAGES = ("data", "model", "sft", "grpo", "eval", "report")
 TOGETHER = ("sft", "grpo")  # by all processes; the other stages by the first
 PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
@@ -51,32 +52,6 @@ def chosen_stages(text: str) -> list[str]:
     return [name for name in STAGES if name in names]
 
 
-def claim_folder(config: Config, folder: Path) -> None:
-    """Write config.json; or, when the folder already holds work, check that it is the work of this very configuration."""
-    path = folder / "config.json"
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    found = read_object(path) if path.exists() else wanted
-    old, new = flat(found), flat(wanted)
-    differing = [key for key in {**new, **old} if old.get(key) != new.get(key)]
-    if differing and any((folder / name).exists() for name in WORK):
-        key = differing[0]
-        raise InputError(
-            f"{path}: this run was made with {key} = {old.get(key)!r}, not {new.get(key)!r}; "
-            "restore that value to go on with it, or write run_dir=runs/another for a new run"
-        )
-    if differing:
-        (folder / "corpus.json").unlink(missing_ok=True)
-    atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
-
-
-def flat(values: dict, prefix: str = "") -> dict[str, object]:
-    """Nested dictionary -> {"section.key": value}."""
-    result: dict[str, object] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
-
-
 def commit() -> str:
     """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
     here = Path(__file__).resolve().parent.parent
@@ -89,26 +64,6 @@ def commit() -> str:
 def environment(facts: dict[str, object]) -> dict[str, object]:
     packages = {name: version(name) for name in PACKAGES}
     return {"commit": commit(), "python": platform.python_version(), "system": platform.platform(terse=True), **facts, "packages": packages}
-
-
-def add_timing(folder: Path, stage: str, seconds: float, peak_bytes: int) -> None:
-    """Add a stage's seconds to timings.json; a resumed stage adds to what it took before."""
-    timings = timings_of(folder)
-    timings["stages"][stage] = timings["stages"].get(stage, 0.0) + seconds
-    timings["peak_memory_bytes"] = max(timings["peak_memory_bytes"], peak_bytes)
-    atomic_write_text(folder / "timings.json", json.dumps(timings, indent=1))
-
-
-def timings_of(folder: Path) -> dict[str, Any]:
-    """What timings.json says so far. Raises InputError for a damaged one."""
-    path = folder / "timings.json"
-    if not path.exists():
-        return {"stages": {}, "peak_memory_bytes": 0}
-    timings = read_object(path)
-    stages, peak = timings.get("stages"), timings.get("peak_memory_bytes")
-    if not isinstance(stages, dict) or not all(isinstance(number, int | float) for number in (peak, *stages.values())):
-        raise InputError(f"{path}: must hold 'stages', a number of seconds each, and 'peak_memory_bytes'; remove the file")
-    return timings
 
 
 def go_offline(config: Config) -> None:
@@ -133,7 +88,7 @@ def print_plan(config: Config) -> None:
 def run_stages(config: Config, stages: list[str]) -> None:
     from grpo.context import Run
     from grpo.evaluate import eval_stage, report_stage
-    from grpo.stages import data_stage, grpo_stage, model_stage, preflight, sft_stage
+    from grpo.stages import check_inputs, data_stage, grpo_stage, model_stage, preflight, sft_stage
 
     compute = device.choose(config.device)
     device.configure(config.threads)
@@ -141,12 +96,14 @@ def run_stages(config: Config, stages: list[str]) -> None:
     folder = Path(config.run_dir)
     facts = device.describe(compute)
     table = {"data": data_stage, "model": model_stage, "sft": sft_stage, "grpo": grpo_stage, "eval": eval_stage, "report": report_stage}
-    with StopRequest() as stop:
-        run = Run(config, folder, cache_dir(), compute, stop, say_aloud if world.is_first else keep_still, world)
-        preflight(run)
+    speak = say if world.is_first else keep_still
+    with StopRequest() as stop, sole_process(folder, speak) if world.is_first else nullcontext():
+        run = Run(config, folder, cache_dir(), compute, stop, speak, world)
+        preflight(run, stages)
         if world.is_first:
             timings_of(folder)  # not after hours of training
             claim_folder(config, folder)
+            check_inputs(run)
             atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
         run.say(f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores")
         for stage in stages:
@@ -172,10 +129,6 @@ def timed(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 def note_time(run: "Run", stage: str, started: float) -> None:
     if run.world.is_first:
         add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
-
-
-def say_aloud(text: str) -> None:
-    print(text, flush=True)
 
 
 def keep_still(text: str) -> None:

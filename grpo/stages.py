@@ -4,14 +4,15 @@ A stage is done when its last output exists; outputs appear whole or not at all.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text
-from data.documents import read_object
+from data.documents import user_path
 from data.errors import InputError
 from data.obtain import UnobtainableError
-from data.prepare import prepare
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
 from data.tokens import token_report
@@ -20,7 +21,7 @@ from eval.tax import load_tax_panel
 from grpo import checkpoint
 from grpo.anchored import anchor_texts, anchored
 from grpo.between import Between, dev_score, export_best, finish, resume
-from grpo.context import DEFAULT_POLICY, Run, corpus_of, start_folder, trainable, within_limit
+from grpo.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, start_folder, trainable, within_limit
 from grpo.imitate import best_of_group, strong_sft
 from grpo.loop import train_grpo
 from grpo.metrics import RunLog
@@ -29,22 +30,28 @@ from grpo.optim import Optimizer
 from grpo.parallel import FailedElsewhere
 from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
 from grpo.pretrained import check_pieces
+from grpo.records import LoopState
 from grpo.rewarding import STATIC, logged, rewarded, steered
+from grpo.run_folder import check_files
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.snapshots import Snapshots
 from grpo.taxguard import guarded, texts_of
 from reward.combine import check as check_reward
-from reward.encoder import check_encoder
+from reward.encoder import check_encoder, encoder_folder
+from reward.encoders.folder import shaping_files
 from reward.encoders.screen import readable
 from reward.faults import RewardFailure
+from reward.own_term import is_own_term
 
 SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "ratio_gap_max": "gap", "ratio_gap_mean": "mean gap",
               "tokens_per_second": "tok/s"}  # fmt: skip
 
 
-def preflight(run: Run) -> None:
+def preflight(run: Run, stages: Collection[str]) -> None:
     """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
     language, name = run.config.data.completion_language, run.config.model.policy
+    if "grpo" in stages and "sft" not in stages:
+        require_warm_start(run)
     check_world(run)
     check_reward(run.config.reward, language)
     check_encoder(run.config.reward.encoder, run.cache)
@@ -54,6 +61,31 @@ def preflight(run: Run) -> None:
         start_folder(run)
     if run.config.tax.text:
         check_texts(run)
+
+
+def check_inputs(run: Run) -> None:
+    """Record the files of model, encoders and general texts; raises InputError for one that has changed since the run began.
+
+    A changed file of an own reward term is only said: it may have been repaired.
+    """
+    config = run.config
+    encoders = {"reward.encoder": config.reward.encoder, "reward.held_out": config.reward.held_out}
+    folders = {"model.policy": Path(config.model.policy)}
+    folders |= {key: folder for key, name in encoders.items() if (folder := encoder_folder(name, run.cache))}
+    for setting, folder in folders.items():
+        if folder.is_dir():
+            check_files(run.folder, setting, {str(path): path for path in shaping_files(folder)})
+    if config.tax.text:
+        check_files(run.folder, "tax.text", {config.tax.text: user_path(config.tax.text)})
+    for name in filter(is_own_term, config.reward.names):
+        path = name.partition(":")[0]
+        check_files(run.folder, name, {path: user_path(path)}, warn=run.say)
+
+
+def require_warm_start(run: Run) -> None:
+    """Raises InputError where the stage grpo has nothing to begin from."""
+    if not run.warm_start.exists():
+        raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
 
 
 def check_texts(run: Run) -> None:
@@ -75,18 +107,12 @@ def check_world(run: Run) -> None:
         raise InputError(f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more")
 
 
-def corpus_facts(run: Run) -> dict[str, Any]:
-    """What corpus.json says so far; empty before the data stage."""
-    path = run.folder / "corpus.json"
-    return read_object(path) if path.exists() else {}
-
-
 def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
     atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 def data_stage(run: Run) -> None:
-    corpus = prepare(run.config.data, run.cache, say=run.say)
+    corpus = corpus_of(run, run.say)
     if corpus_facts(run).get("manifest") != corpus.manifest:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
@@ -142,6 +168,10 @@ def sft_stage(run: Run) -> None:
         return
     config, folder = run.config.sft, start_folder(run)
     tokenizer, policy = load_tokenizer(folder), trainable(run, folder)
+    if config.num_steps == 0:
+        run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
+        finish(run, "sft", LoopState(), 0, policy, tokenizer, run.warm_start)
+        return
     available = corpus_of(run).warm_start
     examples = within_limit(available, tokenizer, run.config.model.max_prompt_tokens)
     encoded: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
@@ -165,8 +195,7 @@ def grpo_stage(run: Run) -> None:
     if run.policy.exists():
         checkpoint.clear(run.checkpoints("grpo"))
         return
-    if not run.warm_start.exists():
-        raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
+    require_warm_start(run)
     METHODS[run.config.train.method](run)
 
 

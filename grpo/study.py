@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data.cache import atomic_write_text, cache_dir
+from data.console import say
 from data.errors import InputError, one_line
 from grpo import device
 from grpo.plan import known_model
@@ -134,10 +135,6 @@ def report(work: Work) -> None:
 
     paths = write_study_report(work.study.folder, work.study.target, work.study.budget)
     say(f"report: {', '.join(map(str, paths))}")
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

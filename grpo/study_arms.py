@@ -4,7 +4,6 @@ What is finished is skipped, what was begun goes on. A lock in each run folder l
 outlives a killed command still holds its own.
 """
 
-import fcntl
 import filecmp
 import os
 import shutil
@@ -12,17 +11,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
 from data.cache import atomic_folder, atomic_write_text
+from data.console import say
 from data.errors import InputError, one_line
 from grpo.config import Config
 from grpo.interrupt import Interrupted, StopRequest
 from grpo.plan import known_model
-from grpo.run import claim_folder, in_words
+from grpo.run import in_words
+from grpo.run_folder import claim_folder, locked
 from grpo.study_config import ArmConfig, Study
 
 POLL = 0.1  # seconds between two looks at a child
@@ -73,25 +74,9 @@ def wait_for(child: subprocess.Popen[str], stop: StopRequest) -> None:
 
 def copy_lines(lines: TextIO, name: str, log: TextIO) -> None:
     for line in lines:
-        print(f"{name} | {line.rstrip()}", flush=True)
+        say(f"{name} | {line.rstrip()}")
         log.write(line)
         log.flush()
-
-
-@contextmanager
-def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold a run folder for oneself, after waiting for whoever has it; yields the descriptor that a child may keep."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{folder}: another process is at work here; waiting for it")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int:

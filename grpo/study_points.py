@@ -17,6 +17,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text, cache_dir, remove_folder
+from data.console import say
 from data.documents import read_object
 from data.examples import Example
 from eval.pareto import front
@@ -29,7 +30,8 @@ from grpo.interpolate import interpolated
 from grpo.interrupt import Interrupted, StopRequest
 from grpo.policy import load_policy, load_tokenizer, parameter_hash
 from grpo.rewarding import held_out_store, store_of
-from grpo.study_arms import exit_code_of, locked
+from grpo.run_folder import locked
+from grpo.study_arms import exit_code_of
 from grpo.study_checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
 from grpo.study_config import ArmConfig, Study, load_study
 
@@ -132,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> int:
         study = load_study(options.config, options.overrides)
-        evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), lambda text: print(text, flush=True))
+        evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
         return 0
 
     return exit_code_of(work)

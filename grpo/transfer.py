@@ -23,8 +23,8 @@ from grpo.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.interrupt import Interrupted, StopRequest
 from grpo.policy import load_policy, load_tokenizer
 from grpo.rewarding import held_out_store, store_of
-from grpo.run import flat
-from grpo.study_arms import locked, run_child
+from grpo.run_folder import flat, locked
+from grpo.study_arms import run_child
 from grpo.study_config import Study, TransferConfig, override
 
 Say = Callable[[str], None]

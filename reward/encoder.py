@@ -77,6 +77,14 @@ def check_encoder(name: str, cache: Path) -> None:
         raise InputError(f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(needed)}")
 
 
+def encoder_folder(name: str, cache: Path) -> Path | None:
+    """The folder that the files of encoder `name` lie in; None for one whose weights are in its package."""
+    if name == "bo":
+        return find_student(cache)
+    folder = user_path(name.removeprefix(STATIC))
+    return folder if name not in NAMED and folder.is_dir() else None
+
+
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
     """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be read."""
     check_encoder(name, cache)

@@ -21,7 +21,8 @@ from eval.systems import write_comparison
 from grpo.config import load_config
 from grpo.metrics import cut_back
 from grpo.rewarding import read_facts
-from grpo.run import main, timings_of
+from grpo.run import main
+from grpo.run_folder import timings_of
 
 PARTS = ["config.json", "environment.json", "corpus.json", "timings.json", "metrics.jsonl"]
 PARTS += [f"eval/{name}.json" for name in ("untouched", "translation_memory", "warm_start", "grpo", "comparison")]

@@ -76,6 +76,7 @@ def test_the_runs_of_these_tests_learn(runs: Runs) -> None:
         (signal.SIGTERM, 143, 2, "sft", "step-000002"),
         (signal.SIGINT, 130, 6, "grpo", "step-000001.1"),  # between the two updates of a step
         (signal.SIGTERM, 143, 9, "grpo", "step-000003"),
+        (signal.SIGHUP, 129, 9, "grpo", "step-000003"),  # the terminal was closed
     ],
 )
 def test_a_signal_saves_after_the_update_and_the_next_start_goes_on(

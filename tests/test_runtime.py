@@ -59,6 +59,24 @@ def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureR
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_hang_up_is_ignored_under_nohup(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP)))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_a_terminal_that_is_gone_ends_nothing() -> None:
+    """The reader of the pipe has left before anything is printed."""
+    code = "from data.console import say; say('one'); say('two'); import sys; print('still here', file=sys.stderr)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == "still here\n" and child.wait() == 0
+
+
 def test_going_offline_comes_before_transformers() -> None:
     """huggingface_hub reads HF_HUB_OFFLINE when it is imported, so the entry point must not import it on its way in."""
     code = "import sys, grpo.run, grpo.study; sys.exit(any(name in sys.modules for name in ('transformers', 'huggingface_hub')))"

@@ -13,8 +13,9 @@ from tiny_study import write_study
 from data.errors import InputError
 from grpo.interpolate import interpolated
 from grpo.interrupt import Interrupted
+from grpo.run_folder import locked
 from grpo.study import main
-from grpo.study_arms import SAMPLES, locked, run_child, share_samples, share_start
+from grpo.study_arms import SAMPLES, run_child, share_samples, share_start
 from grpo.study_bill import ArmBill, Bill, models_on_disk
 from grpo.study_config import ArmConfig, Study, load_study
 from grpo.study_points import on_the_front, prune

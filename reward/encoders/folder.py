@@ -72,7 +72,12 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
 def folder_hash(folder: Path, *facts: object) -> str:
     """SHA-256 over names and bytes of the files that can shape a vector, and over `facts` (settings, arithmetic)."""
     digest = hashlib.sha256(repr(facts).encode())
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in SHAPING and path.is_file()):
+    for path in shaping_files(folder):
         with path.open("rb") as file:
             digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def shaping_files(folder: Path) -> list[Path]:
+    """The files below `folder` that can shape a model or a vector: weights, settings, vocabularies; sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in SHAPING and path.is_file())

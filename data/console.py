@@ -1,0 +1,12 @@
+"""Lines for a person at a terminal. The terminal may go away (a closed window, a broken pipe); that never ends a run."""
+
+import os
+import sys
+
+
+def say(text: str) -> None:
+    """Print one line now. Where nobody can read it any more, this line and all later ones are dropped."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
