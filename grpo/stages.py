@@ -22,6 +22,7 @@ from grpo import checkpoint
 from grpo.anchored import anchor_texts, anchored
 from grpo.between import Between, dev_score, export_best, finish, resume
 from grpo.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, start_folder, trainable, within_limit
+from grpo.encoder_fit import check_encoder_fit
 from grpo.imitate import best_of_group, strong_sft
 from grpo.loop import train_grpo
 from grpo.metrics import RunLog
@@ -132,6 +133,7 @@ def panel_of(run: Run) -> Panel | str:
 def model_stage(run: Run) -> None:
     """Obtain the model; check its tokenizer on the whole corpus and its attention on packed rows; report token counts."""
     config, facts, folder = run.config, corpus_facts(run), start_folder(run)
+    check_encoder_fit(run, corpus_of(run).train)
     if "tokens" in facts:
         return
     corpus, tokenizer = corpus_of(run), load_tokenizer(folder)

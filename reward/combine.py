@@ -123,6 +123,12 @@ def find_term(name: str) -> Callable[..., Tensor]:
     return TERMS[name]
 
 
+def rewards_by(config: RewardConfig, resources: Iterable[str]) -> bool:
+    """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of RESOURCES)."""
+    counted = [name for name in (*config.weights, *config.gates) if config.weights.get(name, 1.0)]
+    return any(keywords(find_term(name)).keys() & set(resources) for name in counted)
+
+
 def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a term: its settings."""
     return {key: p for key, p in inspect.signature(function).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -1,0 +1,137 @@
+"""Does the reward's encoder know the language of the reference texts? Measured on a run's own pairs, before anything is trained.
+
+An encoder that lacks the pieces of a script gives its texts nearly one vector. Every completion is then paid alike, and training goes on
+in silence. Three figures show it; a distractor always has the length of the right text, so that length alone finds nothing:
+
+    unrelated   mean cosine of two different texts
+    cut_auc     a text that lacks a quarter of its characters, searched among texts of equal length: AUC, .5 = chance
+    pair_auc    a source text, searched so among the reference texts: AUC. High only where the encoder knows both languages
+
+On the Universal Declaration in 40 languages, "use" has for those it knows: unrelated .22 to .33, cut_auc from .98, pair_auc from .99; for
+others in scripts it can spell: .37 to .85, from .97, .45 to .85; for scripts it cannot spell: .90 to .99, .57 to .95, about .5.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Encode = Callable[[Sequence[str]], Tensor]
+
+MOST_PAIRS, LEAST_PAIRS = 300, 20  # measured on; with fewer nothing is said
+DISTRACTORS = 10  # texts of nearly equal length that a text is searched among
+CUT = 0.25  # of a text's characters
+BLIND_CUT_AUC = 0.9  # below, texts cannot be told apart: the reward would be noise
+KNOWN_UNRELATED, KNOWN_CUT_AUC = 0.4, 0.95  # of a language that the encoder knows
+FAITHFUL_PAIR_AUC = 0.9  # below, source and reference texts are not seen as translations
+STRANGE_PAIR_AUC = 0.6  # below, with both languages known, the pairs are no translations
+PAID_UNRELATED = 0.4  # reward of an unrelated text from which a higher threshold is advised
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two of its texts, and `cut_auc`."""
+
+    unrelated: float
+    spread: float
+    cut_auc: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the encoder seems to know the language; spaces in which all texts lie close together never look so."""
+        return self.unrelated < KNOWN_UNRELATED and self.cut_auc >= KNOWN_CUT_AUC
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Both sides and the way between them, over `pairs` pairs."""
+
+    pairs: int
+    sources: Side
+    references: Side
+    pair_auc: float
+
+    def __str__(self) -> str:
+        return (
+            f"unrelated reference texts have a mean cosine of {self.references.unrelated:.2f} (spread {self.references.spread:.2f}), "
+            f"cut ones are found again with AUC {self.references.cut_auc:.2f}, from their source texts with AUC {self.pair_auc:.2f} "
+            f"({self.pairs} pairs)"
+        )
+
+
+def measure(encode: Encode, sources: Sequence[str], references: Sequence[str], seed: int = 0) -> Fit | None:
+    """The fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS different ones.
+
+    Of more than MOST_PAIRS a sample is taken, a function of `seed`.
+    """
+    pairs = list({pair[1]: pair for pair in {pair[0]: pair for pair in zip(sources, references, strict=True)}.values()}.values())
+    draw = random.Random(f"fit {seed}")
+    pairs = draw.sample(pairs, min(MOST_PAIRS, len(pairs)))
+    if len(pairs) < LEAST_PAIRS:
+        return None
+    texts, answers = ([pair[side] for pair in pairs] for side in (0, 1))
+    (source_rows, source_side), (rows, side) = (_side(encode, one, draw) for one in (texts, answers))
+    return Fit(len(pairs), source_side, side, auc_among_equals(source_rows, rows, [*map(len, answers)]))
+
+
+def _side(encode: Encode, texts: Sequence[str], draw: random.Random) -> tuple[Tensor, Side]:
+    """The rows (n, D) fp64 of different texts, and how they lie."""
+    rows = encode(texts).double()
+    cosines = (rows @ rows.T)[~torch.eye(len(texts), dtype=torch.bool)]
+    cut = encode([without_a_part(text, draw) for text in texts]).double()
+    return rows, Side(cosines.mean().item(), cosines.std().item(), auc_among_equals(cut, rows, [*map(len, texts)]))
+
+
+def without_a_part(text: str, draw: random.Random) -> str:
+    """The text without a run of a quarter of its characters, at a random place."""
+    size = max(1, round(CUT * len(text)))
+    start = draw.randrange(max(1, len(text) - size + 1))
+    return text[:start] + text[start + size :]
+
+
+def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int], distractors: int = DISTRACTORS) -> float:
+    """Share of distractors that lie further from query i than answer i, ties half: (n, D), (n, D) unit rows, n > distractors -> [0, 1].
+
+    The distractors of answer i are the others nearest to it in the order of `lengths`.
+    """
+    order = torch.tensor(sorted(range(len(answers)), key=lambda row: (lengths[row], row)))
+    place = torch.arange(len(order))
+    first = (place - distractors // 2).clamp(0, len(order) - distractors - 1)
+    window = first[:, None] + torch.arange(distractors + 1)
+    scores = (queries[order] @ answers[order].T).gather(1, window)
+    right = scores.gather(1, (place - first)[:, None])
+    wins = (scores < right).double() + 0.5 * (scores == right).double()
+    return float((wins.sum(dim=1) - 0.5).mean() / distractors)  # the right answer ties with itself
+
+
+def refusal(fit: Fit) -> str:
+    """Why nothing can be learnt by this encoder's cosine from these pairs, and what to do; empty where something can."""
+    known = fit.sources.is_known and fit.references.is_known
+    if fit.references.cut_auc < BLIND_CUT_AUC:
+        return (
+            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {BLIND_CUT_AUC} is needed), as an encoder "
+            "that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
+            f"'An encoder of your own'; measured: {fit}"
+        )
+    if known and fit.pair_auc < STRANGE_PAIR_AUC:
+        return f"it knows both languages, but the pairs do not belong together: {fit}. Look whether the two sides are shifted or mixed up"
+    return ""
+
+
+def warnings(fit: Fit, threshold: float) -> list[str]:
+    """What to know of this encoder and these pairs before training, one sentence each. `threshold` is tau of the reward."""
+    found = []
+    paid = (fit.references.unrelated - threshold) / (1 - threshold)
+    if paid > PAID_UNRELATED:
+        found.append(
+            f"unrelated reference texts have a mean cosine of {fit.references.unrelated:.2f}, so with reward.threshold = {threshold:.2f} a "
+            f"wrong answer earns {paid:.2f}; write reward.threshold={fit.references.unrelated:.2f}"
+        )
+    if fit.sources.is_known and fit.pair_auc < FAITHFUL_PAIR_AUC:
+        found.append(
+            f"it knows the source language and finds the reference texts from it only with AUC {fit.pair_auc:.2f}, below "
+            f"{FAITHFUL_PAIR_AUC}: it compares spellings in the target language and not meanings, or the pairs are no translations"
+        )
+    return found
