@@ -22,7 +22,7 @@ from reward.encoders.folder import require_weights
 from reward.encoders.modules import MODULES_FILE, load_modules
 from reward.encoders.pooled import load_pooled
 from reward.encoders.static import load_static
-from reward.encoders.student import FACTS_FILE, find_student, load_student
+from reward.encoders.student import FACTS_FILE, find_student, load_student, teacher_of
 from reward.encoders.use import load_use
 
 STATIC = "static:"
@@ -45,13 +45,17 @@ def _use(cache: Path, device: torch.device) -> Encoder:
 
 
 def _bo(cache: Path, device: torch.device) -> Encoder:
-    return load_student(find_student(cache), device)
+    return _student(find_student(cache), device)
+
+
+def _student(folder: Path, device: torch.device) -> Encoder:
+    return load_student(folder, load_encoder(teacher_of(folder), folder.parent, device))
 
 
 NAMED: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
 BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {  # the first of these files that a folder has says what it is
-    FACTS_FILE: load_student,
+    FACTS_FILE: _student,
     MODULES_FILE: load_modules,
     "config.json": load_pooled,
 }

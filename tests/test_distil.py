@@ -285,7 +285,7 @@ def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sed = 1", r"c\.toml: unknown key 'sed'; known keys: seed, pairs, student, training"),
+        ("sed = 1", r"c\.toml: unknown key 'sed'; known keys: seed, pairs, student, training, teacher"),
         ("[training]\nepoch = 1", r"c\.toml\.training: unknown key 'epoch'; known keys: epochs, batch_size"),
         ("[training]\nepochs = 1.5", r"c\.toml\.training\.epochs = 1\.5: a whole number is needed"),
         ("[training]\nepochs = true", r"training\.epochs = True: a whole number is needed"),
@@ -297,6 +297,7 @@ def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
         ("[pairs]\nheld_out = 0", r"pairs\.held_out = 0: a number from 1 is needed"),
         ("[student]\nwidth = 0", r"student\.width = 0: a number from 1 is needed"),
         ("student = 3", r"c\.toml\.student = 3: a table is needed"),
+        ('teacher = "elsewhere"', r"teacher = 'elsewhere': the texts of packages are taught by 'use'; name a run's pairs"),
         ("seed = ", r"c\.toml: not TOML: "),
     ],
 )

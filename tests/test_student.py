@@ -55,7 +55,7 @@ def test_vector_is_bit_equal_in_every_batch(student: Student, monkeypatch: pytes
 
 
 def test_rows_equal_the_forward_pass_of_training(student: Student) -> None:
-    found = student_module.bags([student_module.units(text) for text in TEXTS])
+    found = student_module.bags([student.units(text) for text in TEXTS])
     assert torch.allclose(student(*found.tensors()), student.rows(TEXTS), atol=1e-6)
 
 

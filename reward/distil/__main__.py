@@ -1,17 +1,15 @@
-"""Make the Tibetan-script sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`.
+"""Make a sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`, or `--run CONFIG` (own_pairs.py).
 
-Obtain the pairs, keep them apart from the RL data, have the teacher embed their Chinese and English sides, train the student on these
-vectors, measure it on held-out clusters, and keep it in the cache under a hash of everything it depends on: a second start only prints
-the figures. Nothing in RL imports this; a run loads the result as the encoder "bo".
+Here is the Tibetan-script one. Obtain the pairs, keep them apart from the RL data, have the teacher embed their Chinese and English
+sides, train the student on these vectors, measure it on held-out clusters, and keep it in the cache under a hash of everything it
+depends on: a second start only prints the figures. Nothing in RL imports this; a run loads the result as the encoder "bo".
 """
 
 import argparse
-import hashlib
-import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +24,17 @@ from data.examples import Example
 from data.obtain import Archive
 from data.prepare import prepare
 from data.sources import english, tibetan
-from reward.distil.config import DistilConfig, read_config, read_data_section
+from reward.distil.config import DistilConfig, PairsConfig, read_config, read_data_section
 from reward.distil.corpus import Item, hold_out, read_items, separate
 from reward.distil.figures import attack_cosines, figures
+from reward.distil.identity import Say, code_hash, folder_of
+from reward.distil.own_pairs import describe, distil_own_pairs
 from reward.distil.training import fit
+from reward.encoder import load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
 from reward.encoders.use import UniversalSentenceEncoder, load_use
 
 TEACHER_BATCH = 8192  # texts between two lines of progress
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
     archives = english.obtain(tibetan.obtain(cache, say), cache, say)
     teacher = load_use(torch.device("cpu"))
     hashes = {name: archive.sha256 for name, archive in sorted(archives.items())}
-    identity = {"config": asdict(config), "archives": hashes, "rl_data": rl_data.hashes, "code": _code(), "teacher": teacher.fingerprint}
-    folder = cache / "encoders" / f"bo-{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
+    identity = {"config": asdict(config), "archives": hashes, "rl_data": rl_data.hashes, "code": code_hash()}
+    identity["teacher"] = teacher.fingerprint
+    folder = folder_of(cache, "bo", identity)
     if (folder / FACTS_FILE).exists():
         say(f"done before: {folder}")
     else:
@@ -148,23 +149,20 @@ def _origins(items: Sequence[Item]) -> dict[str, Any]:
     return {"origins": {name: {"texts": count, "licence": licences[name]} for name, count in counted.most_common()}}
 
 
-def _code() -> str:
-    """Hash of the code that decides what a student becomes."""
-    root = Path(__file__).parent.parent.parent
-    files = [root / "reward" / "encoders" / f"{name}.py" for name in ("features", "student")]
-    files += sorted((root / "reward" / "distil").glob("*.py"))
-    files += [root / "data" / f"{name}.py" for name in ("clean", "examples", "neighbours", "script", "split")]
-    files += sorted((root / "data" / "sources").glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 2 for what the user can put right."""
-    parser = argparse.ArgumentParser(prog="python -m reward.distil", description="Make the Tibetan-script sentence encoder.")
-    parser.add_argument("--config", type=Path, required=True, help="such as configs/encoder_bo.toml")
+    parser = argparse.ArgumentParser(prog="python -m reward.distil", description="Make a sentence encoder for a script no other one reads.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, help="such as configs/encoder_bo.toml")
+    source.add_argument("--run", help="a run's configuration: an encoder of its own pairs, with the default settings")
+    options = parser.parse_args(arguments)
     try:
-        folder = distil(read_config(parser.parse_args(arguments).config), cache_dir())
-        for line in report(load_student(folder)):
+        config = read_config(options.config) if options.config else DistilConfig(pairs=PairsConfig(run=options.run))
+        own = bool(config.pairs.run)
+        folder = (distil_own_pairs if own else distil)(config, cache_dir())
+        encoder = load_encoder(str(folder), cache_dir(), torch.device("cpu")) if own else load_student(folder)
+        assert isinstance(encoder, StudentEncoder)
+        for line in [*describe(encoder), f'to use it: reward.encoder = "{folder}"'] if own else report(encoder):
             print(line)
     except (InputError, OSError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)

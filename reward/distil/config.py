@@ -20,9 +20,12 @@ Section = TypeVar("Section")
 class PairsConfig:
     """Section [pairs]: what to learn from, and what to keep out of it.
 
-    `keep_out` lists RL configurations; `held_out` texts are for the figures; `max_units` bounds a text's length in its script's units.
+    `run`: a run's configuration, whose own pairs are learnt from; "" = the Tibetan texts of packages, to which the last two settings
+    belong. `keep_out` lists other runs' configurations; `held_out` texts are for the figures; `max_units` bounds a text's length in its
+    script's units.
     """
 
+    run: str = ""
     keep_out: tuple[str, ...] = ()
     near_duplicate: float = 0.7
     held_out: int = 2000
@@ -57,6 +60,11 @@ class DistilConfig:
     pairs: PairsConfig = field(default_factory=PairsConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    teacher: str = "use"  # or the folder of another encoder, with `pairs.run`
+
+    def __post_init__(self) -> None:
+        if self.teacher != "use" and not self.pairs.run:
+            raise InputError(f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run")
 
 
 def read_config(path: Path) -> DistilConfig:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from reward.distil.variants import wrong_variant
-from reward.encoders.features import Bags, bags, units
+from reward.encoders.features import Bags, bags
 from reward.encoders.student import Student
 
 SAME_MEANING = 0.95  # teacher cosine from which two targets are one meaning
@@ -83,7 +83,7 @@ def fit(
 ) -> None:
     """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same machine."""
     draw, generator = random.Random(f"distil {seed}"), torch.Generator().manual_seed(seed)
-    words = [units(text) for text in texts]
+    words = [student.units(text) for text in texts]
     right = bags(words)
     optimizers = [
         torch.optim.SparseAdam([student.table], lr=config.table_lr),
@@ -94,7 +94,7 @@ def fit(
     student.train()
     for epoch in range(config.epochs):
         started, total = time.perf_counter(), 0.0
-        wrong = bags([wrong_variant(text, words, draw) for text in words]) if config.variant_weight else None
+        wrong = bags([wrong_variant(text, words, draw, student.script) for text in words]) if config.variant_weight else None
         for items in _batches(len(texts), config.batch_size, generator):
             batch = right.take(items) if wrong is None else right.take(items).joined(wrong.take(items))
             rows = student(*without_some(batch, config.feature_dropout, generator))

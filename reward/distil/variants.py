@@ -56,9 +56,18 @@ def renumbered(words: Sequence[str], draw: random.Random) -> Words:
     return [*words[:place], other, *words[place + 1 :]]
 
 
-def wrong_variant(words: Sequence[str], strangers: Sequence[Words], draw: random.Random) -> Words:
+def substituted(words: Sequence[str], strangers: Sequence[Words], draw: random.Random) -> Words:
+    """One unit replaced by one of a stranger's: what stands for a negation in scripts whose negations are not known here."""
+    if not words:
+        return []
+    place = draw.randrange(len(words))
+    return [*words[:place], draw.choice(draw.choice(strangers) or words), *words[place + 1 :]]
+
+
+def wrong_variant(words: Sequence[str], strangers: Sequence[Words], draw: random.Random, script: str = "Tibt") -> Words:
     """One of the above, or with the beginning of one of `strangers` as a tail; for a text with a unit never empty and never itself."""
-    changes: list[Callable[[Sequence[str], random.Random], Words]] = [shuffled, repeated, halved, negated, negated]
+    opposite = negated if script == "Tibt" else lambda words, draw: substituted(words, strangers, draw)
+    changes: list[Callable[[Sequence[str], random.Random], Words]] = [shuffled, repeated, halved, opposite, opposite]
     changes += [renumbered, renumbered] if any(map(is_number, words)) else []
     choice = draw.randrange(len(changes) + 1)
     longer = [*words, *draw.choice(strangers)[: max(2, len(words))]]

@@ -1,7 +1,8 @@
-"""Tibetan-script text -> hashed features, in two bags: what a text says, and how long and how varied it is. Strings and numbers only.
+"""A text -> hashed features, in two bags: what a text says, and how long and how varied it is. Strings and numbers only.
 
 The first bag has every unit (a syllable, a number, a Latin word), its character n-grams with `<` and `>` at the unit's ends, and the
-pairs and triples of neighbouring units, the text's two ends included. Tibetan syllables are stacks with prefixes and suffixes, so a
+pairs and triples of neighbouring units, the text's two ends included. Units of Tibetan script are syllables, of other scripts those of
+`reward.units`: words, or letters where no spaces are written. Tibetan syllables are stacks with prefixes and suffixes, so a
 syllable never met still shares most of its pieces with known ones. The neighbours tell the order and count several times, as there are
 many more pieces; so do numbers, which decide what a text says. Hashed n-grams as in Bojanowski et al., TACL 2017 (fastText). The second
 bag is what a mean forgets: the length, and the share of distinct units, which a repeated text gives away.
@@ -11,7 +12,7 @@ import math
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -20,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from reward import units as any_script
 
 BUCKETS = 1 << 17  # features share rows of one table; row 0 is the text without any unit
 BAGS = 2
@@ -48,6 +51,20 @@ def units(text: str) -> list[str]:
     ['\u0f56\u0f7c\u0f51', '\u0f61\u0f72\u0f42', '12', 'pdf']
     """
     return UNIT.findall(unicodedata.normalize("NFC", text).lower().translate(DIGITS))[:MAX_UNITS]
+
+
+def units_of(script: str) -> Callable[[str], list[str]]:
+    """What cuts a text of `script` (ISO 15924) into the units of its features.
+
+    >>> units_of("Latn")("Faili 3, \u0664 za mtumiaji")
+    ['faili', '3', '4', 'za', 'mtumiaji']
+    """
+    return units if script == "Tibt" else _units_of_any_script
+
+
+def _units_of_any_script(text: str) -> list[str]:
+    digits = (str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text)
+    return list(any_script.units(unicodedata.normalize("NFC", "".join(digits))))[:MAX_UNITS]
 
 
 def is_number(word: str) -> bool:

@@ -1,8 +1,8 @@
-"""The distilled Tibetan-script encoder: hashed features -> table -> small dense head -> unit vector in the teacher's space.
+"""A distilled encoder for one script: hashed features -> table -> small dense head -> unit vector in the teacher's space.
 
-The teacher is the multilingual USE (`use`), which knows Chinese and English and no Tibetan; `reward.distil` trains this student
-to give a Tibetan-script text the vector of its translation (multilingual knowledge distillation, Reimers & Gurevych, EMNLP 2020). Both
-live in one space, so `encode` sends every text to the one that can read it, and cosines across languages come free.
+The teacher (the multilingual USE unless another is named) knows other languages; `reward.distil` trains this student to give a text the
+vector of its translation (multilingual knowledge distillation, Reimers & Gurevych, EMNLP 2020). Both live in one space, so `encode` sends
+every text to the one that reads its script, and cosines across languages come free.
 
 As in `reward.encoders.use`, a text's vector must not depend on its batch: sums run inside one text and every matrix product has one shape.
 """
@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,16 +21,18 @@ from torch import Tensor, nn
 from data.documents import read_object
 from data.errors import InputError
 from data.manifest import sha256_of
-from data.script import is_han, script_share, tibetan_syllables
-from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units
+from data.script import SCRIPT_NAMES, is_han, script_share, tibetan_syllables
+from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units_of
 from reward.encoders.folder import read_weights, tensor_shapes
-from reward.encoders.use import UniversalSentenceEncoder, load_use
+from reward.encoders.use import load_use
 
 FORMAT = 1
 WEIGHTS_FILE, FACTS_FILE = "student.safetensors", "student.json"
 COMMAND = "python -m reward.distil --config configs/encoder_bo.toml"
-DIM = 512
-MIN_TIBETAN_SHARE = 0.3  # of a text's characters, from which the student may read it; product names may take the rest
+AGAIN = "type: python -m reward.distil, with the arguments that made it"
+TIBETAN, USE = "Tibt", "use"  # script and teacher of a student whose facts name none
+DIM = 512  # of USE
+MIN_SHARE = 0.3  # of a text's characters, from which the student may read it; product names may take the rest
 BLOCK_ROWS = 64  # rows of every matrix product
 CHUNK_TEXTS = 1024  # worked on at once: bounds memory
 ARITHMETIC = f"student, blocks of {BLOCK_ROWS} rows"
@@ -38,21 +40,32 @@ COMPASS = ("保存文件", "Save the file", "窗口未打开。", "Three new mes
 COMPASS_TOLERANCE = 1e-3
 
 
-class Student(nn.Module):
-    """Features of n texts (`reward.encoders.features.Bags`) -> unit rows (n, 512)."""
+class Teacher(Protocol):
+    """The encoder that a student learns from (`reward.encoder.Encoder`)."""
 
-    def __init__(self, width: int, hidden: int, generator: torch.Generator | None = None) -> None:
+    dim: int
+    fingerprint: str
+
+    def encode(self, texts: Sequence[str]) -> Tensor: ...
+
+
+class Student(nn.Module):
+    """Features of n texts (`reward.encoders.features.Bags`) in `script` -> unit rows (n, dim)."""
+
+    def __init__(
+        self, width: int, hidden: int, generator: torch.Generator | None = None, *, script: str = TIBETAN, dim: int = DIM
+    ) -> None:
         super().__init__()
-        self.width, self.hidden = width, hidden
+        self.width, self.hidden, self.script, self.dim, self.units = width, hidden, script, dim, units_of(script)
         self.table = nn.Parameter(0.1 * torch.randn(BUCKETS, width, generator=generator))
         self.norm = nn.LayerNorm(BAGS * width)
-        self.inner, self.outer = nn.Linear(BAGS * width, hidden), nn.Linear(hidden, DIM)
+        self.inner, self.outer = nn.Linear(BAGS * width, hidden), nn.Linear(hidden, dim)
         for layer in (self.inner, self.outer):
             nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
             nn.init.zeros_(layer.bias)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Flat table rows (T,) and bag sizes (2n,) -> unit rows (n, 512); for training, any batch."""
+        """Flat table rows (T,) and bag sizes (2n,) -> unit rows (n, dim); for training, any batch."""
         return F.normalize(self.head(self.pooled(ids, lengths)), dim=1)
 
     def pooled(self, ids: Tensor, lengths: Tensor) -> Tensor:
@@ -61,67 +74,75 @@ class Student(nn.Module):
         return means.view(-1, BAGS * self.width)
 
     def head(self, pooled: Tensor) -> Tensor:
-        """(n, 2 * width) -> (n, 512), not yet of unit length."""
+        """(n, 2 * width) -> (n, dim), not yet of unit length."""
         return self.outer(F.gelu(self.inner(self.norm(pooled))))
 
     @torch.inference_mode()
     def rows(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (n, 512) of texts, bit-equal in every batch."""
+        """Unit rows (n, dim) of texts, bit-equal in every batch."""
         chunks = (texts[start : start + CHUNK_TEXTS] for start in range(0, len(texts), CHUNK_TEXTS))
-        pooled = [self.pooled(*bags([units(text) for text in chunk]).tensors()) for chunk in chunks]
-        return F.normalize(self._in_blocks(torch.cat(pooled)), dim=1) if pooled else torch.empty(0, DIM)
+        pooled = [self.pooled(*bags([self.units(text) for text in chunk]).tensors()) for chunk in chunks]
+        return F.normalize(self._in_blocks(torch.cat(pooled)), dim=1) if pooled else torch.empty(0, self.dim)
 
     def _in_blocks(self, pooled: Tensor) -> Tensor:
         filled = F.pad(pooled, (0, 0, 0, -len(pooled) % BLOCK_ROWS))
         return torch.cat([self.head(block) for block in filled.split(BLOCK_ROWS)])[: len(pooled)]
 
 
-def reads(text: str) -> bool:
-    """True for a text that the student reads: Tibetan script, and no more Han characters in it than syllables.
+def reads(text: str, script: str = TIBETAN) -> bool:
+    """True for a text that a student of `script` reads: enough of it in that script; in Tibetan no more Han characters than syllables.
 
-    >>> reads("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF"), reads("\u6253\u5f00"), reads("open"), reads("")
-    (True, False, False, False)
+    >>> reads("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF"), reads("\u6253\u5f00"), reads("open"), reads("open", "Latn")
+    (True, False, False, True)
     """
-    return script_share(text, "Tibt") >= MIN_TIBETAN_SHARE and tibetan_syllables(text) >= sum(map(is_han, text))
+    enough = script_share(text, script) >= MIN_SHARE
+    return enough and (script != TIBETAN or tibetan_syllables(text) >= sum(map(is_han, text)))
 
 
 class StudentEncoder:
-    """The student for Tibetan script and its teacher for everything else; an `Encoder`."""
+    """The student for its script and its teacher for everything else; an `Encoder`."""
 
-    dim = DIM
-
-    def __init__(self, student: Student, teacher: UniversalSentenceEncoder, facts: dict[str, Any]) -> None:
-        self.student, self.teacher, self.facts = student.eval(), teacher, facts
-        identity = [ARITHMETIC, facts["weights_sha256"], facts["features"], MIN_TIBETAN_SHARE, teacher.fingerprint]
+    def __init__(self, student: Student, teacher: Teacher, facts: dict[str, Any]) -> None:
+        self.student, self.teacher, self.facts, self.dim = student.eval(), teacher, facts, student.dim
+        identity = [ARITHMETIC, facts["weights_sha256"], facts["features"], student.script, MIN_SHARE, teacher.fingerprint]
         self.fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (n, 512), fp32, on the CPU; row i depends on texts[i] alone."""
-        ours = torch.tensor([reads(text) for text in texts], dtype=torch.bool)
-        rows = torch.empty(len(texts), DIM)
+        """Unit rows (n, dim), fp32, on the CPU; row i depends on texts[i] alone."""
+        ours = torch.tensor([reads(text, self.student.script) for text in texts], dtype=torch.bool)
+        rows = torch.empty(len(texts), self.dim)
         with torch.autocast("cpu", enabled=False):
-            rows[ours] = self.student.rows([text for text, mine in zip(texts, ours.tolist(), strict=True) if mine])
-        rows[~ours] = self.teacher.encode([text for text, mine in zip(texts, ours.tolist(), strict=True) if not mine])
+            rows[ours] = self.student.rows([text for text, is_ours in zip(texts, ours.tolist(), strict=True) if is_ours])
+        rows[~ours] = self.teacher.encode([text for text, is_ours in zip(texts, ours.tolist(), strict=True) if not is_ours])
         return rows
 
 
-def save_student(student: Student, teacher: UniversalSentenceEncoder, facts: dict[str, Any], folder: Path) -> None:
+def save_student(student: Student, teacher: Teacher, facts: dict[str, Any], folder: Path) -> None:
     """Write weights and facts into an existing folder; `facts` say how the student came to be."""
     weights = {name: tensor.detach().contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights | {"compass": teacher.encode(COMPASS)}, folder / WEIGHTS_FILE)
-    shape = {"format": FORMAT, "width": student.width, "hidden": student.hidden, "dim": DIM, "features": SETTINGS}
-    facts = shape | {"weights_sha256": sha256_of(folder / WEIGHTS_FILE), "teacher": teacher.fingerprint} | facts
+    shape = {"format": FORMAT, "width": student.width, "hidden": student.hidden, "dim": student.dim, "script": student.script}
+    facts = shape | {"features": SETTINGS, "weights_sha256": sha256_of(folder / WEIGHTS_FILE), "teacher": teacher.fingerprint} | facts
     (folder / FACTS_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def load_student(folder: Path, device: torch.device | None = None) -> StudentEncoder:
-    """The encoder in a folder of `save_student`, its teacher on `device` (None: the CPU). InputError for files that cannot be used."""
+def teacher_of(folder: Path) -> str:
+    """The name of the encoder that the student in a folder was distilled from. Raises InputError."""
+    name = _facts(folder).get("teacher_name", USE)
+    if not isinstance(name, str):
+        raise InputError(f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the file")
+    return name
+
+
+def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder:
+    """The encoder in a folder of `save_student`, beside its teacher (None: USE on the CPU). InputError for files that cannot be used."""
     facts, weights = _read(folder)
-    teacher = load_use(device or torch.device("cpu"))
-    if (teacher.encode(COMPASS) - weights.pop("compass")).abs().max() > COMPASS_TOLERANCE:
-        raise InputError(f"{folder}: this student was distilled from another version of its teacher; delete it and type: {COMMAND}")
-    student = Student(facts["width"], facts["hidden"])
+    teacher = teacher or load_use(torch.device("cpu"))
+    compass, found = weights.pop("compass"), teacher.encode(COMPASS)
+    if found.shape != compass.shape or (found - compass).abs().max() > COMPASS_TOLERANCE:
+        raise InputError(f"{folder}: this student was distilled from another version of its teacher; delete it and {AGAIN}")
+    student = Student(facts["width"], facts["hidden"], script=facts["script"], dim=facts["dim"])
     student.load_state_dict(weights)
     return StudentEncoder(student, teacher, facts)
 
@@ -134,28 +155,38 @@ def find_student(cache: Path) -> Path:
     return finished[-1].parent
 
 
+def _facts(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / FACTS_FILE)
+    except InputError as error:
+        raise InputError(f"{folder} holds no readable student ({error}); delete it and {AGAIN}") from error
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and weights of a student's folder, checked against each other."""
-    try:
-        facts = read_object(folder / FACTS_FILE)
-    except InputError as error:
-        raise InputError(f"{folder} holds no readable student ({error}); delete it and type: {COMMAND}") from error
+    facts = {"script": TIBETAN, **_facts(folder)}
     if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
-        raise InputError(f"{folder} holds a student of another version (format {facts.get('format')}); delete it and type: {COMMAND}")
+        raise InputError(f"{folder} holds a student of another version (format {facts.get('format')}); delete it and {AGAIN}")
+    if facts["script"] not in tuple(SCRIPT_NAMES):
+        raise InputError(f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are {', '.join(SCRIPT_NAMES)}")
     try:
         digest = sha256_of(folder / WEIGHTS_FILE)
     except OSError as error:
-        raise InputError(f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror}); delete {folder} and type: {COMMAND}") from error
+        raise InputError(f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror}); delete {folder} and {AGAIN}") from error
     if digest != facts.get("weights_sha256"):
-        raise InputError(f"{folder / WEIGHTS_FILE} was changed or damaged after it was made; delete {folder} and type: {COMMAND}")
-    width, hidden, shapes = facts.get("width", 0), facts.get("hidden", 0), tensor_shapes(folder / WEIGHTS_FILE)
-    whole = type(width) is int and type(hidden) is int
-    if not whole or [shapes.get("table"), shapes.get("inner.weight")] != [[BUCKETS, width], [hidden, BAGS * width]]:
-        raise InputError(f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden} are not those of its weights; restore the file")
-    return facts, read_weights(folder / WEIGHTS_FILE, {"compass": (len(COMPASS), DIM), **_shapes(width, hidden)})
+        raise InputError(f"{folder / WEIGHTS_FILE} was changed or damaged after it was made; delete {folder} and {AGAIN}")
+    width, hidden, dim = sizes = [facts.get(name, 0) for name in ("width", "hidden", "dim")]
+    shapes = tensor_shapes(folder / WEIGHTS_FILE)
+    whole = all(type(size) is int for size in sizes)
+    found = [shapes.get("table"), shapes.get("inner.weight"), shapes.get("outer.weight")]
+    if not whole or found != [[BUCKETS, width], [hidden, BAGS * width], [dim, hidden]]:
+        raise InputError(
+            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its weights; restore the file"
+        )
+    return facts, read_weights(folder / WEIGHTS_FILE, {"compass": (len(COMPASS), dim), **_shapes(width, hidden, dim)})
 
 
-def _shapes(width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+def _shapes(width: int, hidden: int, dim: int) -> dict[str, tuple[int, ...]]:
     """The tensors of a student, by name."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in Student(width, hidden).state_dict().items()}
+        return {name: tuple(tensor.shape) for name, tensor in Student(width, hidden, dim=dim).state_dict().items()}
