@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CONFIG ?= configs/mt.toml
 STUDY  ?= configs/study_cpu.toml
+ENCODER ?= --config configs/encoder_bo.toml
 ARGS   ?=
 # e.g. make install PIP_ARGS="--index-url <an index with CPU builds of torch>"
 PIP_ARGS ?=
@@ -49,8 +50,8 @@ report: $(DONE)  ## rewrite report.html and report.md from the run folder alone
 study: $(DONE)  ## arms, baselines, controls, alignment tax, report: STUDY (ARGS=--check prints the bill first)
 	$(PY) -m grpo.study --config $(STUDY) $(ARGS)
 
-encoder: $(DONE)  ## distil the sentence encoder for Tibetan script that reward.encoder = "bo" loads
-	$(PY) -m reward.distil --config configs/encoder_bo.toml $(ARGS)
+encoder: $(DONE)  ## distil a sentence encoder: the one called "bo", or of a run's own pairs (ENCODER="--run configs/mine.toml")
+	$(PY) -m reward.distil $(ENCODER) $(ARGS)
 
 attacks: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on real reference texts
 	$(PY) -m eval.attacks --config $(CONFIG) $(ARGS)
