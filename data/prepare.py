@@ -77,10 +77,11 @@ class DataConfig:
         for language in self.languages:
             if language not in tibetan.LANGUAGES:
                 raise InputError(f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}")
-        if self.target_script and self.corpus in (BUILT_IN, *HEADLINES):
-            raise InputError(f"data.target_script={self.target_script}: the script of data.corpus={self.corpus} is known; leave it out")
-        if self.target_script not in ("", *SCRIPT_NAMES, *HAN_STYLES):
-            raise InputError(f"data.target_script={self.target_script}: known scripts are {', '.join((*HAN_STYLES, *SCRIPT_NAMES))}")
+        script, known = self.target_script, (*HAN_STYLES, *SCRIPT_NAMES)
+        if script and self.corpus in (BUILT_IN, *HEADLINES):
+            raise InputError(f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out")
+        if script not in ("", *known):
+            raise InputError(f"data.target_script={script}: known scripts are {', '.join(known)}")
         if self.reverse and self.corpus in HEADLINES:
             raise InputError("data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus")
         if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
@@ -100,9 +101,9 @@ class DataConfig:
 
     @property
     def column_languages(self) -> tuple[str, str]:
-        """The languages of the two columns of the user's corpus; that of the completions names `target_script`."""
-        source, target = self.source_language, self.target_language
-        return (with_script(source, self.target_script), target) if self.reverse else (source, with_script(target, self.target_script))
+        """The languages of the user's two columns; that of the completions names `target_script`."""
+        source, target, script = self.source_language, self.target_language, self.target_script
+        return (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
 
     @property
     def limits(self) -> Limits:

@@ -1,7 +1,7 @@
-"""Unicode facts about the scripts of a corpus: which letters, how many units, which share of a text, which script a language is in.
+"""Unicode facts about the scripts of a corpus: which letters, how many units, which share of a text; and scripts of languages.
 
-Scripts are ISO 15924 codes. A character's script is Unicode's property Script; only Tibetan is told by block, with its punctuation.
-A language is a tag: an ISO 639 code, with or without a script or a region behind it ("bo", "quy_Latn", "zh-Hant", "zh-CN").
+Scripts are ISO 15924 codes. A character's script is Unicode's property Script; only Tibetan is told by block, with its
+punctuation. A language is a tag: an ISO 639 code, with or without a script or a region behind it ("bo", "quy_Latn", "zh-CN").
 """
 
 import re
@@ -116,8 +116,8 @@ def is_han(character: str) -> bool:
 def is_shared_mark(character: str) -> bool:
     """True for a mark or modifier letter of no script of its own, which belongs to the letter beside it.
 
-    The acute accent of Yoruba, the glottal stop of Hawaiian, the Arabic vowel signs and tatweel, the length mark of Katakana: Unicode
-    says Inherited or Common.
+    The accents of Yoruba, the glottal stop of Hawaiian, the Arabic vowel signs and tatweel, the length mark of Katakana:
+    Unicode calls their script Inherited or Common.
     """
     return bool(SHARED_MARK.match(character))
 

@@ -22,7 +22,7 @@ TURN_END = "<end_of_turn>"
 
 
 def prompt_text(example: Example) -> str:
-    """The wording of a prompt; a language without a name of its own here goes by its code alone. Raises InputError for an unknown task."""
+    """The wording of a prompt; a language without a name of its own here goes by its code. Raises InputError for an unknown task."""
     if example.task not in TEMPLATES:
         raise InputError(f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(TEMPLATES)}")
     codes = map(primary, (example.source_language, example.target_language))

@@ -3,12 +3,12 @@
 The paper does not print its rule. Ours, over Unicode characters; a text is consistent when all of this holds:
 1. letters are the characters of category L or M (a Tibetan subjoined letter is a mark) and all Han characters;
    digits, punctuation, symbols and spaces are neutral: they count neither for nor against;
-   so are marks and modifier letters that scripts share (accents, the glottal stop): they belong to the letter beside them;
+   so are marks and modifier letters that scripts share (accents, the glottal stop): they belong to a letter beside them;
 2. at least `min_letters` letters of the target script: an empty or letterless completion is inconsistent;
 3. no letter of a forbidden script: Tibetan in Chinese, Han in Tibetan;
 4. at least `min_share` of the letters in the target script, where a Latin word that also stands in a reference text is neutral
-   (product names, "URL"), unless Latin is the target script: there it counts for it as every Latin word does. Words of the source
-   get no such allowance: copying an English source would pass.
+   (product names, "URL"); where Latin is the target script it counts for it, as every Latin word does.
+   Words of the source get no such allowance: copying an English source would pass.
 Not language identification: it cannot tell Tibetan from Dzongkha, English from Swahili, or sense from nonsense.
 """
 
@@ -34,7 +34,7 @@ def is_letter(character: str) -> bool:
 
 
 def is_consistent(text: str, script: str, *, reference: str = "", min_share: float = 0.95, min_letters: int = 1) -> bool:
-    """True when `text` is written in `script` (ISO 15924) by the rule above; its Latin words are lent by `reference`.
+    """True when `text` is written in `script` (ISO 15924) by the rule above, where `reference` lends its Latin words.
 
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
     (True, False)
