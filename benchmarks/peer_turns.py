@@ -18,7 +18,7 @@ import torch
 
 from data.cache import cache_dir
 from data.examples import Example
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from grpo.config import Config, load_config
 from reward.combine import Reward, make_reward
 from reward.embedding import EmbeddingStore
@@ -107,7 +107,7 @@ def semantic_reward(config: Config, examples: Sequence[Example]) -> Reward:
     lent = {
         "vectors": lambda: store,
         "target_language": lambda: language,
-        "target_script": lambda: LANGUAGE_SCRIPT[language],
+        "target_script": lambda: known_script(language),
         "threshold": lambda: config.reward.threshold,
         "min_share": lambda: config.reward.min_share,
     }

@@ -15,7 +15,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
 
 from data.cache import cache_dir
 from data.examples import Example
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from grpo.device import Compute
 from grpo.loop import RewardFunction
 from grpo.policy import load_policy, load_tokenizer
@@ -101,7 +101,7 @@ def default_reward(compute: Compute, cache: Path | None = None) -> RewardFunctio
     resources = {
         "vectors": lambda: store,
         "target_language": lambda: "zh",
-        "target_script": lambda: LANGUAGE_SCRIPT["zh"],
+        "target_script": lambda: known_script("zh"),
         "threshold": lambda: 0.1,
         "min_share": lambda: defaults.min_share,
     }

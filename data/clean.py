@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from data.examples import Example
 from data.markup import unescape
-from data.script import LANGUAGE_SCRIPT, count_units, script_share
+from data.script import count_units, script_of, script_share
 
 MIN_SOURCE_SHARE, MIN_TARGET_SHARE = 0.5, 0.3  # the target keeps numbers, names and commands of the original more often
 
@@ -95,7 +95,7 @@ def script_problem(example: Example) -> str:
         ("source", example.source, example.source_language, MIN_SOURCE_SHARE),
         ("reference", example.reference, example.target_language, MIN_TARGET_SHARE),
     ):
-        script = LANGUAGE_SCRIPT.get(language)
+        script = script_of(language)
         if script is not None and script_share(text, script) < share:
             return f"{side} not in its language's script"
     return ""
@@ -120,8 +120,8 @@ def placeholders(text: str) -> list[str]:
 
 
 def _length_problem(example: Example, limits: Limits) -> str:
-    source = count_units(example.source, LANGUAGE_SCRIPT.get(example.source_language))
-    target = count_units(example.reference, LANGUAGE_SCRIPT.get(example.target_language))
+    source = count_units(example.source, script_of(example.source_language))
+    target = count_units(example.reference, script_of(example.target_language))
     if not limits.min_source <= source <= limits.max_source:
         return "source too short" if source < limits.min_source else "source too long"
     if not limits.min_target <= target <= limits.max_target:

@@ -19,7 +19,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
-from data.script import LANGUAGE_SCRIPT
+from data.script import HAN_STYLES, SCRIPT_NAMES, script_of, with_script
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
 from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
@@ -43,6 +43,7 @@ class DataConfig:
     languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
     target_language: str = "zh"
+    target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
     source_column: str | int = "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
     reference_column: str | int = "reference"
     max_bad_share: float = 0.05
@@ -76,6 +77,11 @@ class DataConfig:
         for language in self.languages:
             if language not in tibetan.LANGUAGES:
                 raise InputError(f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}")
+        script, known = self.target_script, (*HAN_STYLES, *SCRIPT_NAMES)
+        if script and self.corpus in (BUILT_IN, *HEADLINES):
+            raise InputError(f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out")
+        if script not in ("", *known):
+            raise InputError(f"data.target_script={script}: known scripts are {', '.join(known)}")
         if self.reverse and self.corpus in HEADLINES:
             raise InputError("data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus")
         if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
@@ -91,7 +97,13 @@ class DataConfig:
             return HEADLINES[self.corpus].language
         if self.corpus == BUILT_IN:
             return self.languages[0] if self.reverse else "zh"
-        return self.source_language if self.reverse else self.target_language
+        return self.column_languages[0 if self.reverse else 1]
+
+    @property
+    def column_languages(self) -> tuple[str, str]:
+        """The languages of the user's two columns; that of the completions names `target_script`."""
+        source, target, script = self.source_language, self.target_language, self.target_script
+        return (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
 
     @property
     def limits(self) -> Limits:
@@ -176,9 +188,9 @@ def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> I
 def user_inputs(config: DataConfig, say: Say) -> Inputs:
     """The user's file or files."""
     columns = (str(config.source_column), str(config.reference_column))
-    corpus = user_file.UserCorpus(config.corpus, config.source_language, config.target_language, columns)
-    for language in (config.source_language, config.target_language):
-        if language not in LANGUAGE_SCRIPT:
+    corpus = user_file.UserCorpus(config.corpus, *config.column_languages, columns)
+    for language in config.column_languages:
+        if script_of(language) is None:
             say(f"data: the script of language {language!r} is not known here, so lines are not checked for it")
     try:
         hashes = {str(path): sha256_of(path) for path in corpus.paths}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from data.examples import Example
 from data.neighbours import NgramSet, ngrams, similar_pairs
-from data.script import LANGUAGE_SCRIPT, UNSPACED
+from data.script import UNSPACED, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")
 LARGE_CLUSTER = 50  # anything larger is boilerplate: it trains, it does not test
@@ -64,7 +64,7 @@ def near_duplicate_clusters(examples: Sequence[Example], threshold: float) -> li
 
 def ngram_size(language: str) -> int:
     """2 characters for scripts without spaces between words, such as Han; 4 otherwise."""
-    return 2 if LANGUAGE_SCRIPT.get(language) in UNSPACED else 4
+    return 2 if script_of(language) in UNSPACED else 4
 
 
 def split(examples: Sequence[Example], clusters: Sequence[Cluster], sizes: SplitSizes, seed: int) -> dict[str, list[Example]]:

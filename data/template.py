@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
 from data.examples import Example
+from data.script import primary
 
 LABELS = {"bo": "藏文", "dz": "宗喀文", "zh": "中文", "lzh": "文言文", "en": "英文", "ug": "维吾尔文", "mn": "蒙古文", "kk": "哈萨克文"}
 TEMPLATES = {
@@ -24,7 +25,8 @@ def prompt_text(example: Example) -> str:
     """The wording of a prompt; a language without a name of its own here goes by its code. Raises InputError for an unknown task."""
     if example.task not in TEMPLATES:
         raise InputError(f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(TEMPLATES)}")
-    source_label, target_label = (LABELS.get(code, code) for code in (example.source_language, example.target_language))
+    codes = map(primary, (example.source_language, example.target_language))
+    source_label, target_label = (LABELS.get(code, code) for code in codes)
     return TEMPLATES[example.task].format(source_label=source_label, source=example.source, target_label=target_label)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from data.examples import Example
-from data.script import LANGUAGE_SCRIPT, count_units
+from data.script import count_units, script_of
 from data.template import encode_completion, encode_prompt
 
 PERCENTILES = (50, 90, 99, 100)
@@ -39,7 +39,7 @@ def token_report(
 def _tokens_per_unit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]) -> float:
     """All tokens over all units: a ratio of sums, so that long texts count for what they are."""
     tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text, _ in texts)
-    return tokens / max(1, sum(count_units(text, LANGUAGE_SCRIPT.get(language)) for text, language in texts))
+    return tokens / max(1, sum(count_units(text, script_of(language)) for text, language in texts))
 
 
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:

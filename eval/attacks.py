@@ -21,7 +21,7 @@ from data.cache import atomic_write_text, cache_dir
 from data.errors import InputError, one_line
 from data.examples import Example
 from data.prepare import prepare
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from eval.blocks import Table, plain_text
 from eval.report_markdown import table_markdown
 from grpo import device
@@ -144,7 +144,7 @@ def row_of(name: str, places: Sequence[int], terms: Mapping[str, Tensor], best: 
 
 def attack_rows(examples: Sequence[Example], config: RewardConfig, language: str, vectors: Vectors, seed: int) -> list[Row]:
     """A row for the reference text, for other valid ones, and for each attack that applies to any example."""
-    script = LANGUAGE_SCRIPT[language]
+    script = known_script(language)
     bank_texts = sorted({text for example in examples for text in example.references})
     bank = build_bank(vectors, bank_texts)
     resources = {

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from sacrebleu.metrics.chrf import CHRF
 
-from data.script import LANGUAGE_SCRIPT, count_units
+from data.script import count_units, script_of
 from eval.significance import Array
 from reward.lexical import bleu_metric, is_tibetan_script, prepared
 
@@ -74,7 +74,7 @@ def signatures(outputs: Sequence[str], references: Sequence[str], language: str)
 
 def length_units(text: str, language: str) -> int:
     """Length of a text in the units of its language: Han characters, Tibetan syllables, else words."""
-    return count_units(text, LANGUAGE_SCRIPT.get(language))
+    return count_units(text, script_of(language))
 
 
 def length_statistics(outputs: Sequence[str], references: Sequence[str], language: str) -> Array:

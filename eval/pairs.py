@@ -9,6 +9,7 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_bytes, user_path
 from data.errors import InputError
+from data.script import primary
 from eval.wording import LANGUAGES
 
 ITEM_KEYS = ("id", "source_language", "source", "reference", "output")
@@ -121,7 +122,7 @@ def destination(text: str) -> Path:
 
 def language_name(code: str) -> str:
     """'bo' -> 'Tibetan'; a language without a name here goes by its code."""
-    return LANGUAGE_NAMES.get(code, f"the language {code!r}")
+    return LANGUAGE_NAMES.get(primary(code), f"the language {code!r}")
 
 
 def task_word(pair: Pair) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.script import LANGUAGE_SCRIPT, UNSPACED
+from data.script import UNSPACED, script_of
 from reward.copying import uncopied
 from reward.units import units
 
@@ -50,7 +50,7 @@ def copies(sources: Sequence[str], outputs: Sequence[str], references: Sequence[
 
 def copied_run(language: str) -> int:
     """How many units in a row are a copy: more where a unit is a character."""
-    return CHARACTER_RUN if LANGUAGE_SCRIPT.get(language) in UNSPACED else RUN
+    return CHARACTER_RUN if script_of(language) in UNSPACED else RUN
 
 
 def copy_signature(language: str) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from data.script import primary
+
 SYSTEM_LABELS = {
     "untouched": "Untouched model",
     "translation_memory": "Translation memory",
@@ -115,7 +117,8 @@ def share_of_resamples(p: float) -> str:
 
 def place_label(name: str) -> str:
     """'bo' -> 'Tibetan (bo)', 'origin:mediawiki' -> 'mediawiki', 'all' -> 'all'."""
-    return f"{LANGUAGES[name]} ({name})" if name in LANGUAGES else name.removeprefix("origin:")
+    language = LANGUAGES.get(primary(name))
+    return f"{language} ({name})" if language else name.removeprefix("origin:")
 
 
 def plain_number(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from data.template import stop_ids
 from eval.decode import DecodeSettings, greedy_outputs
 from eval.memory import build_memory
@@ -45,7 +45,7 @@ Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the rewa
 
 
 def measure(run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales) -> dict[str, Any]:
-    script = LANGUAGE_SCRIPT[run.config.data.completion_language]
+    script = known_script(run.config.data.completion_language)
 
     def consistent(text: str, reference: str) -> bool:
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)

@@ -17,7 +17,7 @@ from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from data.template import stop_ids
 from eval.decode import DecodeSettings, greedy_outputs
 from grpo.context import Run, corpus_of, start_folder, within_limit
@@ -89,7 +89,7 @@ def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], thre
         "held_out": functools.cache(held_out),
         "bank": functools.cache(lambda: build_bank(store, texts)),
         "target_language": lambda: language,
-        "target_script": lambda: LANGUAGE_SCRIPT[language],
+        "target_script": lambda: known_script(language),
         "threshold": lambda: threshold,
         "min_share": lambda: config.min_share,
     }

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from reward.control import CONTROLS
 from reward.faults import Term, check_any, check_gate, judged
 from reward.own_term import is_own_term, load_own_term
@@ -99,13 +99,11 @@ def check(config: RewardConfig, target_language: str) -> None:
         f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
         "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),
         f"reward.settings.{', '.join(settings)}: no such term is used; used terms: {', '.join(config.names)}": settings,
-        f"data.target_language = {target_language!r}: its script is not known; known: {', '.join(LANGUAGE_SCRIPT)}": target_language
-        not in LANGUAGE_SCRIPT,
     }
     for problem, found in problems.items():
         if found:
             raise InputError(problem)
-    facts = {"target_language": target_language, "target_script": LANGUAGE_SCRIPT[target_language], "min_share": config.min_share}
+    facts = {"target_language": target_language, "target_script": known_script(target_language), "min_share": config.min_share}
     for name in config.names:
         function = find_term(name)
         lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}

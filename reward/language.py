@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from data.errors import InputError
+from data.script import primary
 from reward.rows import per_row
 from reward.units import units
 
@@ -23,7 +24,7 @@ UNDECIDED = "un"
 
 @functools.cache
 def detector() -> Callable[[str], str]:
-    """text -> ISO 639 code of its main language, "un" for undecided. Raises InputError with the command to type where it is missing."""
+    """text -> its main language as `data.script.primary` writes it, "un" for undecided. Raises InputError where pycld2 is missing."""
     try:
         cld2 = importlib.import_module("pycld2")
     except ImportError as error:
@@ -33,7 +34,7 @@ def detector() -> Callable[[str], str]:
     def identify(text: str) -> str:
         plain = "".join(character if character.isprintable() else " " for character in text)  # it refuses control characters
         code: str = cld2.detect(plain, isPlainText=True)[2][0][1]
-        return code.split("-")[0]  # zh-Hant is zh
+        return primary(code)  # zh-Hant is zh, iw is he
 
     return identify
 
@@ -50,7 +51,7 @@ def language(
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
         if len(units(completion)) < min_units:
             return 1.0
-        accepted = {target_language, UNDECIDED, *map(identify, texts)}  # the detector may misread a reference text as well
+        accepted = {primary(target_language), UNDECIDED, *map(identify, texts)}  # the detector may misread a reference text as well
         return float(identify(completion) in accepted)
 
     return per_row(score, sources, completions, references)

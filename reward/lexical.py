@@ -14,7 +14,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 
-from data.script import LANGUAGE_SCRIPT, UNSPACED
+from data.script import UNSPACED, script_of
 from reward.rows import per_row
 
 TSHEG = re.compile("[\u0f0b\u0f0c]+")
@@ -28,7 +28,7 @@ def split_syllables(text: str) -> str:
 
 def is_tibetan_script(language: str) -> bool:
     """Whether texts of `language` are counted in syllables."""
-    return LANGUAGE_SCRIPT.get(language) == "Tibt"
+    return script_of(language) == "Tibt"
 
 
 def prepared(texts: Sequence[str], language: str) -> list[str]:
@@ -38,7 +38,7 @@ def prepared(texts: Sequence[str], language: str) -> list[str]:
 
 def bleu_metric(language: str, *, effective_order: bool = False) -> BLEU:
     """sacreBLEU's BLEU with the tokeniser of a target language; `effective_order` is for sentences, which may have no 4-gram."""
-    script = LANGUAGE_SCRIPT.get(language)
+    script = script_of(language)
     tokenizer = "zh" if script == "Hani" else "char" if script in UNSPACED else "13a"
     return BLEU(tokenize=tokenizer, effective_order=effective_order)
 

@@ -1,17 +1,21 @@
 """The units in which guards measure a text: Tibetan syllables, single letters of scripts without spaces, words and numbers otherwise.
 
 One rule for every script, so that a source text and a completion in another script can be compared: runs of letters, marks and
-digits (the tsheg and the shad are punctuation, so a Tibetan run is a syllable), except that a Han, Thai, Lao, Khmer or Burmese
-letter stands alone. Case is folded and punctuation dropped. Not a tokenizer of any model, and not the units in which
-`data.script.count_units` counts a corpus: that one leaves out what is not in the script of its text.
+digits (the tsheg and the shad are punctuation, so a Tibetan run is a syllable), except that a letter of a script without spaces
+(Han, Thai, Lao, Khmer, Burmese ...) stands alone, with its accents. Case is folded and punctuation dropped. Not a tokenizer of any
+model, and not the units in which `data.script.count_units` counts a corpus: that one leaves out what is not in the script of its text.
 """
 
-import unicodedata
 from functools import lru_cache
 
-from data.script import UNSPACED, is_script
+import regex
+
+from data.script import SCRIPT_NAMES, UNSPACED
 
 REMEMBERED = 4096  # texts: sources and reference texts come back with every completion of their group
+SIGN = r"[\p{L}\p{M}\p{N}]"
+ALONE = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
+UNIT = regex.compile(rf"(?={SIGN}){ALONE}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{ALONE}){SIGN})+")
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -21,7 +25,7 @@ def units(text: str) -> tuple[str, ...]:
     >>> units("\u0f56\u0f7c\u0f51\u0f0b\u0f66\u0f90\u0f51\u0f0d URL, \u6253\u5f00 12%")
     ('\u0f56\u0f7c\u0f51', '\u0f66\u0f90\u0f51', 'url', '\u6253', '\u5f00', '12')
     """
-    return tuple("".join(map(_spaced, text.casefold())).split())
+    return tuple(UNIT.findall(text.casefold()))
 
 
 def ngrams(tokens: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
@@ -31,11 +35,3 @@ def ngrams(tokens: tuple[str, ...], size: int) -> list[tuple[str, ...]]:
     [('a', 'b'), ('b', 'c')]
     """
     return [tokens[start : start + size] for start in range(len(tokens) - size + 1)]
-
-
-@lru_cache(maxsize=65536)
-def _spaced(character: str) -> str:
-    """A letter that is a unit of its own between spaces, other letters, marks and digits as they are, a space for all else."""
-    if any(is_script(character, script) for script in UNSPACED):
-        return f" {character} "
-    return character if unicodedata.category(character)[0] in "LMN" else " "

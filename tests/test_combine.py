@@ -121,9 +121,10 @@ def test_default_settings_pass() -> None:
     check(RewardConfig(threshold="q25", weights={"chrf": 1.0, "margin": 0.5}, normalise=True), "dz")
 
 
-def test_unknown_target_language_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"data.target_language = 'tlh': its script is not known; known: bo, dz, zh"):
+def test_unknown_target_language_lists_the_known_and_the_way_out() -> None:
+    with pytest.raises(InputError, match=r"data.target_language = 'tlh': its script is not known; known: bo, dz, zh.*data.target_script"):
         check(RewardConfig(), "tlh")
+    check(RewardConfig(), "tlh-Latn")
 
 
 def test_bind_refuses_unknown_and_missing_settings() -> None:

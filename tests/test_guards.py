@@ -48,6 +48,8 @@ def test_units_are_syllables_single_han_letters_and_words() -> None:
     assert units("བོད་ཡིག། ༡༢") == ("བོད", "ཡིག", "༡༢")
     assert units("打开URL，第12页") == ("打", "开", "url", "第", "12", "页")
     assert units("Open the file: it's") == ("open", "the", "file", "it", "s")
+    assert units("O\u0323\u0300ro\u0323\u0300 ʻAʻole") == ("o\u0323\u0300ro\u0323\u0300", "ʻaʻole")
+    assert units("ก\u0303ข ကခ။") == ("ก\u0303", "ข", "က", "ခ")
     assert units("नमस्ते दुनिया") == ("नमस्ते", "दुनिया")  # vowel signs are marks, and stay in
     assert units("สวัสดี")[0] == "ส"
     assert units("，。 …") == ()

@@ -41,6 +41,10 @@ def test_a_misread_reference_text_still_gets_1(invented: None) -> None:
     assert judged(misread, LONG) == 0 and judged(misread, LONG, misread) == 1
 
 
+def test_a_tag_is_compared_by_its_language(invented: None) -> None:
+    assert judged(LONG, target="dzo_Tibt") == judged(LONG, target="dz-BT") == 1 and judged(LONG, "ཁ", target="bod") == 0
+
+
 def test_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
@@ -58,5 +62,6 @@ def test_real_detector_tells_languages_and_survives_odd_characters() -> None:
     identify = module.detector()
     english, chinese = "The file could not be opened because it is in use by another program.", "无法打开该文件，因为它正被另一个程序使用。"
     assert (identify(english), identify(chinese), identify("")) == ("en", "zh", "un")
+    assert identify("כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם") == "he"  # the package says iw
     assert identify(english + "\x00\ud800\u200b") == "en"
     assert judged(english, english, target="zh") == 1 and judged(english, chinese, target="zh") == 0

@@ -48,7 +48,10 @@ def test_tibetan_is_scored_by_syllables() -> None:
     assert split_syllables(TIBETAN) == f"{KA} {KHA} {GA} {NGA} {SHAD}"
 
 
-@pytest.mark.parametrize(("language", "tokens"), [("zh", "zh"), ("dz", "13a"), ("th", "char"), ("en", "13a"), ("xx", "13a")])
+@pytest.mark.parametrize(
+    ("language", "tokens"),
+    [("zh", "zh"), ("dz", "13a"), ("th", "char"), ("en", "13a"), ("xx", "13a"), ("zho_Hant", "zh"), ("tha", "char")],
+)
 def test_tokeniser_follows_the_target_language(language: str, tokens: str) -> None:
     metric = bleu_metric(language)
     metric.corpus_score(["a"], [["a"]])

@@ -3,6 +3,7 @@
 import json
 import random
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,27 @@ def test_reversed_references_of_one_line_become_sources_and_shared_ones_join(tmp
     assert all(len(example.references) == 2 for name in PARTS for example in getattr(corpus, name))
 
 
+def test_target_script_is_a_part_of_the_completions_language(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    generator = random.Random(1)
+    words = ["wasi", "mayu", "inti", "killa", "allqu", "misi"]
+    rows = [{**line(generator), "reference": " ".join(generator.choices(words, k=9))} for _ in range(100)]
+    rows[0]["reference"] = "甲乙丙丁戊"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    config = DataConfig(corpus=str(path), target_language="qu", target_script="Latn", near_duplicate=1.0)
+    corpus, said = run(config, tmp_path / "cache")
+    assert config.completion_language == "qu-Latn" and {e.target_language for e in corpus.test} == {"qu-Latn"}
+    assert corpus.manifest["totals"]["dropped"] == {"reference not in its language's script": 1}
+    assert not any("is not known" in text for text in said)
+    _, said = run(replace(config, target_script=""), tmp_path / "cache")
+    assert "data: the script of language 'qu' is not known here, so lines are not checked for it" in said
+
+
+def test_target_script_is_of_the_new_reference_texts_where_the_sides_change() -> None:
+    config = DataConfig(corpus="a.tsv", source_language="qu", target_language="es", reverse=True, target_script="Latn")
+    assert config.completion_language == "qu-Latn" and config.column_languages == ("qu-Latn", "es")
+
+
 def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
     configs = Path(__file__).parent.parent / "configs"
     data = load_config(configs / "zh_dz.toml").data
@@ -181,6 +203,9 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
         ({"warm_start_share": 1.5}, r"data\.warm_start_share=1\.5: a share from 0 to 1"),
         ({"min_source_units": 9, "max_source_units": 8}, r"data\.min_source_units=9, data\.max_source_units=8"),
         ({"test_size": -1}, r"data\.test_size=-1: a number from 0"),
+        ({"target_script": "Latn"}, r"data\.target_script=Latn: the script of data\.corpus=tibetan is known; leave it out"),
+        ({"corpus": "headlines_en", "target_script": "Latn"}, r"data\.target_script=Latn: the script of data\.corpus=headlines_en"),
+        ({"corpus": "a.tsv", "target_script": "Latin"}, r"data\.target_script=Latin: known scripts are Hans, Hant, Adlm, Arab, .*Latn"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:

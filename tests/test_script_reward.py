@@ -64,6 +64,34 @@ def test_latin_can_be_the_target() -> None:
     assert is_consistent("open the file", "Latn") and not is_consistent("打开 file", "Latn")
 
 
+@pytest.mark.parametrize(
+    "text", ["open the file", "Wasi yaku patapi puka", "Ọ̀rọ̀ ìgbà náà kò dára", "ʻAʻole i hala", "Dooígo ʼałtso", "ＯＫ"]
+)
+def test_a_latin_target_keeps_the_words_of_its_reference(text: str) -> None:
+    """The perfect answer passes as it does without a reference text, and so does one that shares a part of it."""
+    assert is_consistent(text, "Latn", reference=text) and is_consistent(text, "Latn")
+    assert is_consistent(f"{text} zzz", "Latn", reference=text) and is_consistent(text.split()[0], "Latn", reference=text)
+    assert not is_consistent(f"{text} 打开文件并显示全部内容", "Latn", reference=text)
+
+
+@pytest.mark.parametrize("target", ["Hani", "Tibt", "Deva"])
+def test_marks_that_scripts_share_are_neutral_and_no_letters(target: str) -> None:
+    letter = {"Hani": "的", "Tibt": "ཀ", "Deva": "क"}[target]
+    marks = "\u0301\ufe01\u02bc" * 10
+    assert is_consistent(letter + marks, target) and not is_consistent(marks, target)
+    assert not is_consistent(f"{letter}{marks}e", target)
+
+
+@pytest.mark.parametrize("letter", ["\u00b5", "𝐀", "ℎ"])
+def test_letters_that_are_drawn_like_others_are_no_way_around_the_script(letter: str) -> None:
+    assert not is_consistent("的" * 10 + letter, HAN)
+
+
+@pytest.mark.parametrize("word", ["ＮＥＣ", "ɓata", "e\u0301te\u0301", "「ɑ」"])
+def test_every_latin_word_of_the_reference_is_neutral(word: str) -> None:
+    assert is_consistent(f"常昊喜捧{word}奖杯", HAN, reference=f"捧{word}") and not is_consistent(f"常昊喜捧{word}奖杯", HAN)
+
+
 @given(st.text())
 def test_any_text_is_judged_without_error_and_at_most_one_language(text: str) -> None:
     assert not (is_consistent(text, HAN) and is_consistent(text, TIBETAN))

@@ -17,6 +17,14 @@ def test_prompt_names_both_languages_and_ends_where_the_completion_starts() -> N
     assert prompt_text(replace(EXAMPLE, source_language="xx")).startswith("xx：")
 
 
+@pytest.mark.parametrize(
+    ("language", "label"),
+    [("zh-CN", "中文"), ("zho_Hans", "中文"), ("bod_Tibt", "藏文"), ("eng", "英文"), ("qu-Latn", "qu"), ("quy_Latn", "quy")],
+)
+def test_prompt_says_the_language_without_script_and_region(language: str, label: str) -> None:
+    assert prompt_text(replace(EXAMPLE, target_language=language)).endswith(f"\n{label}：")
+
+
 def test_prompt_of_a_headline_asks_for_one() -> None:
     assert prompt_text(replace(EXAMPLE, task="headline", target_language="dz")) == "宗喀文：\u0f40\u0f0b\u0f41\n宗喀文标题："
 

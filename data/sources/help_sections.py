@@ -14,7 +14,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.markup import elements, unescape, without_tags
 from data.obtain import Archive, debian_archives
-from data.script import LANGUAGE_SCRIPT, script_share
+from data.script import known_script, script_share
 from data.sources.libreoffice_help import BLOCKS, HELP, LICENCE, MEMBERS
 from data.sources.package_file import parsed, text_of
 from data.unpack import unpack
@@ -75,7 +75,7 @@ def without_asides(page: str) -> str:
 
 def is_translated(text: str) -> bool:
     """Whether a paragraph or heading is in Tibetan script and not still in English."""
-    return script_share(text, LANGUAGE_SCRIPT[LANGUAGE]) >= MIN_SHARE
+    return script_share(text, known_script(LANGUAGE)) >= MIN_SHARE
 
 
 def _blocks(page: str) -> Iterator[tuple[bool, str]]:

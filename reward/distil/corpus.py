@@ -16,7 +16,7 @@ from data.clean import Limits, clean
 from data.examples import Example
 from data.neighbours import ngrams, similar_pairs
 from data.obtain import Archive
-from data.script import LANGUAGE_SCRIPT
+from data.script import script_of
 from data.sources import english, tibetan
 from data.split import ngram_size
 
@@ -108,7 +108,7 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
     owners: dict[str, dict[str, tuple[int, int]]] = {}  # script -> text -> (an entry that has it, size of its n-grams)
     for entry, texts in enumerate(entries):
         for language, text in texts:
-            known = owners.setdefault(LANGUAGE_SCRIPT.get(language, language), {})
+            known = owners.setdefault(script_of(language) or language, {})
             other, _ = known.setdefault(text, (entry, ngram_size(language)))
             parents[root(entry)] = root(other)
     for known in owners.values():

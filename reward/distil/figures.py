@@ -10,7 +10,7 @@ from itertools import combinations, pairwise
 from torch import Tensor
 
 from data.examples import Example
-from data.script import LANGUAGE_SCRIPT
+from data.script import script_of
 from reward.distil.corpus import Item
 from reward.distil.retrieval import Retrieval, retrieval
 from reward.distil.variants import negated, renumbered, shuffled
@@ -81,7 +81,7 @@ def _tibetan_chinese(examples: Sequence[Example]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for example in examples:
         languages = (example.source_language, example.target_language)
-        sides = dict(zip(map(LANGUAGE_SCRIPT.get, languages), (example.source, example.reference), strict=True))
+        sides = dict(zip(map(script_of, languages), (example.source, example.reference), strict=True))
         if {"Tibt", "Hani"} <= sides.keys() and reads(sides["Tibt"]):
             found.setdefault(sides["Hani"], sides["Tibt"])
     return [(tibetan, chinese) for chinese, tibetan in found.items()]
