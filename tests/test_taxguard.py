@@ -203,4 +203,7 @@ def test_other_texts_in_the_middle_of_a_run_are_refused(
         assert go("run", f"tax.budget={BUDGET}") != 0
     (tmp_path / "own.txt").write_text("Quite another text.", encoding="utf-8")
     assert go("run", f"tax.budget={BUDGET}") == 2
+    assert "own.txt has changed since this run began" in capsys.readouterr().err
+    (tmp_path / "run" / "run" / "inputs.json").unlink()  # a run folder of an earlier version
+    assert go("run", f"tax.budget={BUDGET}") == 2
     assert "tax.json: this run's tax was counted on other texts; restore tax.text" in capsys.readouterr().err

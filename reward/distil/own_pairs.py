@@ -18,7 +18,7 @@ from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import prepare
-from data.script import LANGUAGE_SCRIPT
+from data.script import known_script
 from reward.distil.config import DistilConfig, read_data_section
 from reward.distil.corpus import cluster_labels, texts_of
 from reward.distil.identity import Say, code_hash, folder_of
@@ -83,7 +83,7 @@ def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
             f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, here are {len(learn)} and "
             f"{len(judged)}"
         )
-    return OwnPairs(learn, tuple(judged), data.completion_language, LANGUAGE_SCRIPT[data.completion_language], hashes)
+    return OwnPairs(learn, tuple(judged), data.completion_language, known_script(data.completion_language), hashes)
 
 
 def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> None:
