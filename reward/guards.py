@@ -64,10 +64,23 @@ def length_fit(
     return per_row(score, sources, completions, references)
 
 
+def closest(length: int, lengths: Sequence[int]) -> int:
+    """The length of the reference text that a text is held to: the closest one, the shorter of two as close (as of BLEU).
+
+    >>> closest(5, [2, 6, 4])
+    4
+    """
+    return min(lengths, key=lambda other: (abs(other - length), other))
+
+
 def length_ratio(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-    """Term for the log, no guard: units of the completion over units of the first reference text: N rows -> (N,) fp32."""
+    """Term for the log, no guard: units of the completion over units of the reference text closest in length: N rows -> (N,) fp32.
+
+    The shorter of two that are as close, as of BLEU.
+    """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        return len(units(completion)) / max(1, len(units(texts[0])))
+        said = len(units(completion))
+        return said / max(1, closest(said, [len(units(text)) for text in texts]))
 
     return per_row(score, sources, completions, references)
