@@ -1,6 +1,7 @@
 """What one GRPO step shows of itself: numbers for the log and a few completions. Formulas: docs/metrics.md."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
     rollout, rewards, terms = experience.rollout, experience.rewards.cpu(), {name: v.cpu() for name, v in experience.terms.items()}
     groups = _groups(rollout)
     distinct = [len(set(group)) for group in groups]
+    commonest = max(Counter(row for group in groups for row in group).values())
     return {
         "reward_mean": float(rewards.nanmean()),
         "reward_std": float(group_spread(rewards).mean()),
@@ -74,6 +76,7 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
         "cut_share": 1.0 - float(rollout.finished.float().mean()),
         "zero_std_share": float((group_spread(rewards) <= std_floor).float().mean()),
         "distinct_share": sum(distinct) / rollout.completion_ids.shape[0],
+        "commonest_share": commonest / rollout.completion_ids.shape[0],
         "tokens": float(rollout.lengths.sum()),
         "trained_tokens": float(sum(row_tokens(prompt, group) for prompt, group in zip(rollout.prompt_ids, groups, strict=True))),
     }
