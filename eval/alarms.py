@@ -1,8 +1,8 @@
-"""What goes wrong in training without ending it, as rules over the logged rows of a stage; each that rings is one sentence.
+"""What goes wrong in training without ending it, as rules over the logged rows of a stage, one sentence each.
 
-A rule is a function of the rows so far (docs/metrics.md says what they hold) and is silent where they lack its metric, so one table
-serves every stage. It judges the last ALARM_WINDOW rows, or all there are. Nothing is stopped. The run folder keeps no alarms: they
-follow from metrics.jsonl.
+A rule is a function of the rows so far (docs/metrics.md says what they hold). It is silent where they lack its metric, so
+one table serves every stage. It judges the last ALARM_WINDOW rows, or all there are. Nothing is stopped. The run folder
+keeps no alarms: they follow from metrics.jsonl.
 """
 
 import math
@@ -35,7 +35,7 @@ GENTLER = "lower train.optim.lr or raise loss.kl_coef"
 
 @dataclass(frozen=True)
 class Alarm:
-    """A rule that rang, from the first to the last step at which it was found to, and its last sentence; `over`: silent at the end."""
+    """A rule that rang, the first and the last step of it, and its last sentence; `over`: it is silent at the end."""
 
     rule: str
     first: int
@@ -80,8 +80,8 @@ def summary(alarms: Sequence[Alarm]) -> str:
     >>> summary([Alarm("cut", 0, 2, "...", over=True), Alarm("no_spread", 0, 39, "...", over=False)])
     'ALARMS in this stage: cut (steps 0 to 2, no longer at the end), no_spread (steps 0 to 39)'
     """
-    parts = [f"{one.rule} ({one.place}{', no longer at the end' if one.over else ''})" for one in alarms]
-    return f"ALARMS in this stage: {', '.join(parts)}"
+    ends = {True: ", no longer at the end", False: ""}
+    return f"ALARMS in this stage: {', '.join(f'{one.rule} ({one.place}{ends[one.over]})' for one in alarms)}"
 
 
 def recent(rows: Rows) -> Rows:
@@ -118,7 +118,11 @@ def cause_of_no_spread(rows: Rows) -> str:
     """Why the rewards of every group are equal, as far as the other metrics tell."""
     if average(rows, "reward_mean") == 0:
         low = [(average(rows, f"{name}_mean"), name, cause) for name, cause in CAUSES.items()]
-        low += [(average(rows, key), key.removesuffix("_mean"), "a term of your own") for key in rows[-1] if ".py:" in key]
+        low += [
+            (average(rows, key), key.removesuffix("_mean"), "a term of your own")
+            for key in rows[-1]
+            if ".py:" in key
+        ]
         parts = [f"{name} is {value:.2g} ({cause})" for value, name, cause in sorted(low) if value < LOW]
         parts = ["the completions are empty"] if average(rows, "length_mean") <= 1 else parts
         return f"they are 0: {', '.join(parts) or 'no term is 0 alone, see the groups in rollouts.jsonl'}"
@@ -130,7 +134,9 @@ def cause_of_no_spread(rows: Rows) -> str:
 def same_text(rows: Rows) -> str:
     """One completion is given to most prompts."""
     share = average(recent(rows), "commonest_share")
-    return f"{share:.0%} of the completions of {steps(recent(rows))} are one and the same text" if share > MOST else ""
+    if not share > MOST:
+        return ""
+    return f"{share:.0%} of the completions of {steps(recent(rows))} are one and the same text"
 
 
 def cut(rows: Rows) -> str:
@@ -139,15 +145,17 @@ def cut(rows: Rows) -> str:
     if not share > MOST:
         return ""
     return (
-        f"{share:.0%} of the completions of {steps(recent(rows))} were cut at rollout.max_new_tokens: raise it, or let the warm start "
-        "teach the end (sft.num_steps; its tokenizer's end token must be the one the model writes)"
+        f"{share:.0%} of the completions of {steps(recent(rows))} were cut at rollout.max_new_tokens: raise it, "
+        "or let the warm start teach the end (sft.num_steps; the tokenizer's end token must be the one the model writes)"
     )
 
 
 def missing(rows: Rows) -> str:
     """Most completions have no reward."""
     share = average(recent(rows), "missing_reward_share")
-    return f"{share:.0%} of the completions of {steps(recent(rows))} have no reward and teach nothing" if share > MOST else ""
+    if not share > MOST:
+        return ""
+    return f"{share:.0%} of the completions of {steps(recent(rows))} have no reward and teach nothing"
 
 
 def far(rows: Rows) -> str:
@@ -155,16 +163,16 @@ def far(rows: Rows) -> str:
     found = values(recent(rows), "kl_mean")
     if not found or median(found) <= FAR:
         return ""
-    return f"the policy is {median(found):.1f} nats a token from the warm start, so its language is probably lost: {GENTLER}"
+    return f"the policy is {median(found):.1f} nats a token from the warm start, its language is probably lost: {GENTLER}"
 
 
 def certain(rows: Rows) -> str:
     """The policy has stopped to choose, and the reward is not better for it."""
-    first, last = rows[:ALARM_WINDOW], recent(rows)
-    low = len(rows) >= 2 * ALARM_WINDOW and average(last, "entropy_mean") < CERTAIN
+    first, last, entropy = rows[:ALARM_WINDOW], recent(rows), average(recent(rows), "entropy_mean")
+    low = len(rows) >= 2 * ALARM_WINDOW and entropy < CERTAIN
     if not low or average(last, "reward_mean") > average(first, "reward_mean"):
         return ""
-    return f"the entropy is {average(last, 'entropy_mean'):.1g} nats a token and the reward no higher than at the start: {GENTLER}"
+    return f"the entropy is {entropy:.1g} nats a token and the reward no higher than at the start: {GENTLER}"
 
 
 def fallen(rows: Rows) -> str:
@@ -180,7 +188,11 @@ def skipped(rows: Rows) -> str:
     judged = recent(rows)
     before = values(rows[: -len(judged)], "skipped_updates")[-1:] or [0.0]
     count = sum(values(rows[-1:], "skipped_updates")) - before[0]
-    return f"{count:.0f} updates in {steps(judged)} were skipped, for their gradient was not finite" if count > 0 else ""
+    return (
+        f"{count:.0f} updates in {steps(judged)} were skipped: their gradient was not finite"
+        if count > 0
+        else ""
+    )
 
 
 def loss_rises(rows: Rows) -> str:
@@ -199,11 +211,15 @@ def loss_stays(rows: Rows) -> str:
     if len(losses) < PATIENCE * ALARM_WINDOW or rows[-1]["stage"] != "sft":
         return ""
     start, end, clear = loss_change(losses)
-    return f"the loss does not fall ({start:.3f} at the start, {end:.3f} now): see sft.optim.lr and the corpus" if clear > -CLEAR else ""
+    if clear <= -CLEAR:
+        return ""
+    return (
+        f"the loss does not fall ({start:.3f} at the start, {end:.3f} now): see sft.optim.lr and the corpus"
+    )
 
 
 def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the first and of the last window, and their difference in standard errors; nothing changed before there are two."""
+    """Mean of the first and of the last window, and their difference in standard errors; zeros before there are two."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if len(finite) < 2 * ALARM_WINDOW:
         return 0.0, 0.0, 0.0

@@ -54,7 +54,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report: `verdict` is its first paragraph, `alarms` what went wrong in training, `gaps` what is missing from this run."""
+    """The whole report.
+
+    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what is missing from this run.
+    """
 
     title: str
     verdict: str

@@ -1,8 +1,8 @@
 """A translation memory as baseline: answer with the reference text of the most similar training source.
 
 A model that does not beat this look-up has learned less than a table. Similarity is the cosine of tf-idf weighted character
-n-gram counts, hashed into a fixed number of buckets (the hashing trick: Weinberger et al., 2009) and searched exactly: an inverted
-index keeps 6 bytes for each different n-gram of a text.
+n-gram counts, hashed into a fixed number of buckets (the hashing trick: Weinberger et al., 2009) and searched exactly.
+The index keeps 6 bytes for each different n-gram of a text.
 """
 
 import math
@@ -49,7 +49,7 @@ def vector(text: str) -> Vector:
 
 
 def inverse_frequencies(seen: NDArray[np.int64], count: int) -> Array:
-    """Smoothed inverse document frequency ln((1 + count) / (1 + seen)) + 1 of buckets that `seen` of `count` texts hit."""
+    """Inverse document frequency (smoothed) ln((1 + count) / (1 + seen)) + 1: `seen` of `count` texts hit a bucket."""
     return np.asarray([math.log((1 + count) / (1 + number)) + 1 for number in seen.tolist()])
 
 
@@ -84,7 +84,8 @@ class Block:
     def products(self, buckets: NDArray[np.uint16], values: Array) -> Array:
         """(n,) inner products with the vector that has `values` (k,) in `buckets` (k,), added up in fp64."""
         places = [slice(self.starts[bucket], self.starts[bucket + 1]) for bucket in buckets.tolist()]
-        rows, factors = (np.concatenate([part[place] for place in places]) for part in (self.rows, self.factors))
+        rows = np.concatenate([self.rows[place] for place in places])
+        factors = np.concatenate([self.factors[place] for place in places])
         terms = factors * np.repeat(values, self.seen[buckets])
         return np.asarray(np.bincount(rows, terms, minlength=self.n), dtype=np.float64)
 
@@ -123,8 +124,9 @@ def build_memory(examples: Sequence[Example]) -> TranslationMemory:
     if not examples:
         raise ValueError("a translation memory needs at least one training pair")
     sources = [example.source for example in examples]
+    starts = range(0, len(sources), BLOCK)
     blocks = tuple(
-        Block.of([vector(source) for source in sources[start : start + BLOCK]]) for start in range(0, len(sources), BLOCK)
+        Block.of([vector(source) for source in sources[start : start + BLOCK]]) for start in starts
     )
     weights = inverse_frequencies(np.sum([block.seen for block in blocks], axis=0), len(examples))
     norms = np.concatenate([block.norms(weights) for block in blocks])

@@ -1,9 +1,9 @@
 """Overlap with the reference texts: corpus BLEU, corpus and sentence chrF by sacreBLEU, and the length ratio.
 
-Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts of an item count as
-they do there: BLEU takes n-grams of all and the closest length, chrF the one that scores best. The sufficient statistics of each item are
-exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at once; a test holds
-`bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
+Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts count as they
+do there: BLEU takes n-grams of all and the closest length, chrF the text that scores best. The sufficient statistics of
+each item are exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at
+once; a test holds `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the signature says `tok:tsheg-13a`.
 """
@@ -46,7 +46,8 @@ def number_of(references: References) -> str:
 def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
     texts = streams([prepared(own, language) for own in references])
-    statistics = bleu_metric(language)._extract_corpus_statistics(prepared(outputs, language), texts) if outputs else []
+    metric, written = bleu_metric(language), prepared(outputs, language)
+    statistics = metric._extract_corpus_statistics(written, texts) if outputs else []
     return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
 
 

@@ -18,7 +18,10 @@ LANGUAGE_NAMES = {**LANGUAGES, "zh": "Chinese", "lzh": "Classical Chinese", "en"
 
 @dataclass(frozen=True)
 class Pair:
-    """One test item and what the two systems wrote for it; `reference` has every reference text, a line of "/" between two."""
+    """One test item and what the two systems wrote for it.
+
+    `reference` has every reference text, with a line of "/" between two.
+    """
 
     id: str
     source_language: str

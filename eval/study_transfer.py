@@ -65,7 +65,8 @@ def check_same_items(documents: Sequence[Json]) -> None:
 def identities(document: Json) -> list[Json]:
     """What makes the test items of two runs the same: id and reference texts."""
     items = document["target"]["items"]
-    return [{"id": item.get("id"), "texts": item.get("references") or [item.get("reference")]} for item in items]
+    texts = [item.get("references") or [item.get("reference")] for item in items]
+    return [{"id": item.get("id"), "texts": own} for item, own in zip(items, texts, strict=True)]
 
 
 def scores(document: Json, resamples: int, seed: int) -> Scores:

@@ -58,7 +58,7 @@ def evaluate_system(
     `is_consistent`: (output, reference texts) -> whether the output is in the target script, by the rule of the reward.
     `encoder` describes the encoder behind `embed`, for the signature of the cosine; `held_out` is a second one that gave no reward.
 
-    Raises ValueError for a wrong number of outputs or examples of several target languages, InputError for no examples.
+    Raises ValueError for a wrong number of outputs or several target languages, InputError for no examples.
     """
     language = only_language(name, examples, outputs)
     ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
@@ -116,10 +116,12 @@ def sentence_chrf(outputs: Sequence[str], references: overlap.References) -> lis
 
 def item_record(example: Example, output: str, scores: dict[str, float | bool]) -> dict[str, Any]:
     """What is kept of one item; `length_ratio` is null for a reference text without a unit of its language."""
-    [[length, units]] = overlap.length_statistics([output], [example.references], example.target_language).tolist()
+    lengths = overlap.length_statistics([output], [example.references], example.target_language)
+    [[length, units]] = lengths.tolist()
     ratio = length / units if units else None
     about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
-    return {**about, "references": list(example.references), "output": output, **scores, "length_ratio": ratio}
+    about["references"] = list(example.references)
+    return {**about, "output": output, **scores, "length_ratio": ratio}
 
 
 def slices(items: Items) -> dict[str, list[int]]:

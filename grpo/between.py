@@ -52,7 +52,7 @@ class Between:
     score: Callable[[], Scores] | None = None
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
-    said: set[tuple[str, bool]] = field(default_factory=set)  # alarms of this start, and whether a full window was judged
+    said: set[tuple[str, bool]] = field(default_factory=set)  # alarms of this start; whether a full window was judged
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -73,7 +73,7 @@ class Between:
             self.save(best)
 
     def _raise_alarms(self, step: int) -> None:
-        """Say each alarm once a start, and once more where a full window bears out an early one; at the end all in one line."""
+        """Say each alarm once a start, and once more where a full window bears out an early one; at the end all."""
         if not is_look(step, self.num_steps):
             return
         rows, is_full = self.log.rows, len(self.log.rows) >= ALARM_WINDOW

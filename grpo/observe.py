@@ -95,4 +95,5 @@ def rollout_samples(batch: Sequence[Example], experience: Experience, tokenizer:
         numbers = {"reward": float(experience.rewards[0, g]), **{name: float(values[0, g]) for name, values in experience.terms.items()}}
         group.append({"completion": decode_completion(tokenizer, ids), **{name: round(number, 4) for name, number in numbers.items()}})
     group.sort(key=lambda row: (math.isnan(row["reward"]), -row["reward"]))
-    return [{"id": example.id, "source": example.source, "reference": example.reference, "references": example.references, "group": group}]
+    about = {key: getattr(example, key) for key in ("id", "source", "reference", "references")}
+    return [{**about, "group": group}]

@@ -25,7 +25,7 @@ RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/anchored.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 OWN_BYTES = 1e9  # of a process with its libraries
-PAIR_BYTES, TOKEN_BYTES = 800, 45  # of a pair of the corpus and of each token of it: its texts and token ids, measured
+PAIR_BYTES, TOKEN_BYTES = 800, 45  # of a pair of the corpus and of each token of it: texts and token ids, measured
 NGRAM_BYTES, NGRAMS_A_TOKEN = 6, 5  # of the translation memory (eval/memory.py); 3 to 8 n-grams by language
 RESAMPLED_BYTES = 16  # of a test item in a resample of the bootstrap, while it is drawn
 
@@ -52,14 +52,15 @@ class Plan:
     def lines(self, config: Config) -> list[str]:
         train, rollout = config.train, config.rollout
         updates = train.num_steps * config.updates_per_step
+        peaks = [f"training {self.training_bytes / 1e9:.1f} GB", f"evaluation {self.evaluation_bytes / 1e9:.1f} GB"]
+        peaks[-1] += f" of {self.pairs:,} pairs" if self.pairs else ""
         each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
             f"{STAGE_NAMES[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
-            f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak: training {self.training_bytes / 1e9:.1f} GB, "
-            f"evaluation {self.evaluation_bytes / 1e9:.1f} GB" + (f", of {self.pairs:,} pairs" if self.pairs else ""),
+            f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
             f"time         about {self.seconds / 60:.0f} min for both on this machine ({self.flops / 1e12:.0f} TFLOP)",
         ]
 
@@ -112,7 +113,7 @@ def median_of(tokens: Any, name: str, path: Path) -> float:
 
 
 def corpus_pairs(config: Config) -> int:
-    """Pairs to train on, as corpus.json of the run folder says; before there is one, lines of the user's file; 0 where neither is."""
+    """Pairs to train on: as corpus.json of the run folder says, else lines of the user's file, else 0."""
     path = Path(config.run_dir) / "corpus.json"
     try:
         splits = read_object(path)["manifest"]["splits"] if path.exists() else {}
@@ -124,7 +125,7 @@ def corpus_pairs(config: Config) -> int:
 
 
 def lines_of(corpus: str) -> int:
-    """Lines of the file, or of the first of two files, that data.corpus names; 0 where there is none to read."""
+    """Lines of the file, or of the first of two, that data.corpus names; 0 where there is none to read."""
     try:
         names = [name for name in (corpus, corpus.split(",")[0]) if user_path(name).is_file()]
         if not names:
@@ -137,7 +138,7 @@ def lines_of(corpus: str) -> int:
 
 
 def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
-    """Peak of the evaluation: the model in fp32, the translation memory of all pairs, the resamples of the test set."""
+    """Peak of the evaluation: the model in fp32, the translation memory of all pairs, resamples of the test set."""
     prompt, _ = typical_lengths(config)
     index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
     return 4 * total + index + RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size

@@ -65,7 +65,7 @@ def length_fit(
 
 
 def closest(length: int, lengths: Sequence[int]) -> int:
-    """The length of the reference text that a text is held to: the closest one, the shorter of two as close (as of BLEU).
+    """The length that a text is held to: of its reference texts' the closest, the shorter of two as close, as in BLEU.
 
     >>> closest(5, [2, 6, 4])
     4
@@ -74,10 +74,7 @@ def closest(length: int, lengths: Sequence[int]) -> int:
 
 
 def length_ratio(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-    """Term for the log, no guard: units of the completion over units of the reference text closest in length: N rows -> (N,) fp32.
-
-    The shorter of two that are as close, as of BLEU.
-    """
+    """Term for the log, no guard: units of the completion over those of the `closest` reference text: N rows -> (N,) fp32."""
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
         said = len(units(completion))

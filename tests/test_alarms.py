@@ -28,7 +28,10 @@ def rows(steps: int, seed: int = 0, **ends: float) -> list[dict[str, Any]]:
     made = []
     for step in range(steps):
         row = {name: value * draw.uniform(0.9, 1.1) for name, value in HEALTHY.items()}
-        row |= {name: HEALTHY[name] + (end - HEALTHY[name]) * step / max(1, steps - 1) for name, end in ends.items()}
+        row |= {
+            name: HEALTHY[name] + (end - HEALTHY[name]) * step / max(1, steps - 1)
+            for name, end in ends.items()
+        }
         made.append({"stage": "grpo", "step": step, **row})
     return made
 
@@ -38,16 +41,37 @@ def constant(steps: int, **metrics: float) -> list[dict[str, Any]]:
 
 
 def losses(values: list[float], stage: str = "sft") -> list[dict[str, Any]]:
-    return [{"stage": stage, "step": step, "loss": loss, "skipped_updates": 0.0} for step, loss in enumerate(values)]
+    return [
+        {"stage": stage, "step": step, "loss": loss, "skipped_updates": 0.0}
+        for step, loss in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 40, 200])
 def test_a_healthy_run_rings_nothing(steps: int) -> None:
     for seed in range(20):
-        assert rung(rows(steps, seed, reward_mean=0.5, kl_mean=0.4, entropy_mean=0.8, cosine_held_out_mean=0.5, chrf_mean=0.2)) == []
+        assert (
+            rung(
+                rows(
+                    steps,
+                    seed,
+                    reward_mean=0.5,
+                    kl_mean=0.4,
+                    entropy_mean=0.8,
+                    cosine_held_out_mean=0.5,
+                    chrf_mean=0.2,
+                )
+            )
+            == []
+        )
         draw = random.Random(seed)
-        assert rung(losses([2 * math.exp(-step / 30) + 1 + draw.uniform(-0.2, 0.2) for step in range(steps)])) == []
-        assert rung(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "strong_sft")) == []  # has little left to learn
+        assert (
+            rung(losses([2 * math.exp(-step / 30) + 1 + draw.uniform(-0.2, 0.2) for step in range(steps)]))
+            == []
+        )
+        assert (
+            rung(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "strong_sft")) == []
+        )  # has little left to learn
 
 
 @pytest.mark.parametrize("steps", [1, 3, 25])
@@ -64,17 +88,31 @@ def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(ste
 @pytest.mark.parametrize(
     ("metrics", "cause"),
     [
-        ({"reward_mean": 0.0, "cosine_mean": 0.0}, "they are 0: cosine is 0 (hardly a completion is nearer its reference text than"),
-        ({"reward_mean": 0.0, "length_fit_mean": 0.01}, "they are 0: length_fit is 0.01 (hardly a completion is as long as"),
-        ({"reward_mean": 0.0, "length_mean": 1.0, "script_mean": 0.0}, "they are 0: the completions are empty"),
+        (
+            {"reward_mean": 0.0, "cosine_mean": 0.0},
+            "they are 0: cosine is 0 (hardly a completion is nearer its reference text than",
+        ),
+        (
+            {"reward_mean": 0.0, "length_fit_mean": 0.01},
+            "they are 0: length_fit is 0.01 (hardly a completion is as long as",
+        ),
+        (
+            {"reward_mean": 0.0, "length_mean": 1.0, "script_mean": 0.0},
+            "they are 0: the completions are empty",
+        ),
         ({"reward_mean": 0.0, "my.py:style_mean": 0.0}, "they are 0: my.py:style is 0 (a term of your own)"),
         ({"reward_mean": 0.0}, "they are 0: no term is 0 alone"),
-        ({"reward_mean": 0.4, "distinct_share": 0.25}, "their completions hardly differ: raise rollout.temperature"),
+        (
+            {"reward_mean": 0.4, "distinct_share": 0.25},
+            "their completions hardly differ: raise rollout.temperature",
+        ),
         ({"reward_mean": 0.4, "reward_std": 1e-6}, "they spread no more than the floor advantage.std_floor"),
     ],
 )
 def test_the_cause_of_equal_rewards_is_named(metrics: dict[str, float], cause: str) -> None:
-    assert f"all rewards are equal; {cause}" in ringing(constant(12, zero_std_share=1.0, **metrics))["no_spread"]
+    assert (
+        f"all rewards are equal; {cause}" in ringing(constant(12, zero_std_share=1.0, **metrics))["no_spread"]
+    )
 
 
 def test_one_group_that_spreads_silences_the_rule() -> None:
@@ -108,7 +146,13 @@ def test_each_rule_rings_for_what_it_is_made_for(rule: str, made: list[dict[str,
 def test_noise_and_single_steps_ring_nothing() -> None:
     """One token's k3 of 200 nats, one step all cut, one without a reward; an entropy near 0 with a better reward is success."""
     odd = rows(40)
-    odd[35] |= {"kl_mean": 200.0, "cut_share": 1.0, "missing_reward_share": 1.0, "commonest_share": 1.0, "zero_std_share": 1.0}
+    odd[35] |= {
+        "kl_mean": 200.0,
+        "cut_share": 1.0,
+        "missing_reward_share": 1.0,
+        "commonest_share": 1.0,
+        "zero_std_share": 1.0,
+    }
     assert rung(odd) == []
     assert "certain" not in ringing(constant(10) + constant(30, entropy_mean=0.001, reward_mean=0.9))
 
@@ -129,9 +173,14 @@ def test_what_rang_is_kept_from_first_to_last_look() -> None:
     for step, row in enumerate(early):
         row |= {"step": step, "kl_mean": 9.0 if step > 15 else 0.0}
     found = rung(early)
-    assert [(one.rule, one.first, one.last, one.over) for one in found] == [("cut", 0, 2, True), ("far", 29, 29, False)]
+    assert [(one.rule, one.first, one.last, one.over) for one in found] == [
+        ("cut", 0, 2, True),
+        ("far", 29, 29, False),
+    ]
     assert found[0].line().startswith("ALARM steps 0 to 2: 100% of the completions of steps 0 to 2 were cut")
-    assert found[0].line().endswith("; no longer so at the end") and found[1].line().startswith("ALARM step 29: the policy is 9.0")
+    assert found[0].line().endswith("; no longer so at the end") and found[1].line().startswith(
+        "ALARM step 29: the policy is 9.0"
+    )
 
 
 def test_docstring_examples() -> None:
@@ -144,8 +193,15 @@ def run(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     """Arguments of a run whose reward is always 0: a gate that no completion passes."""
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     gate = tmp_path / "gate.py"
-    gate.write_text("def shut(sources, completions, references):\n    return [0.0] * len(completions)\n", encoding="utf-8")
-    more = [f'reward.gates=["{gate}:shut"]', f"reward.encoder=static:{tiny_folder}", "threads=1", "reward.threshold=0.0"]
+    gate.write_text(
+        "def shut(sources, completions, references):\n    return [0.0] * len(completions)\n", encoding="utf-8"
+    )
+    more = [
+        f'reward.gates=["{gate}:shut"]',
+        f"reward.encoder=static:{tiny_folder}",
+        "threads=1",
+        "reward.threshold=0.0",
+    ]
     return arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, tmp_path / "run", *more)
 
 
@@ -153,8 +209,16 @@ def test_a_run_that_learns_nothing_says_so_at_once_at_the_end_and_in_its_report(
     run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*run, "train.num_steps=11"]) == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if "no_spread" in line or ": nothing is learned" in line]
-    assert [line.split(":")[0] for line in said[:3]] == ["ALARM step 0", "ALARM step 9", "ALARMS in this stage"]
+    said = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if "no_spread" in line or ": nothing is learned" in line
+    ]
+    assert [line.split(":")[0] for line in said[:3]] == [
+        "ALARM step 0",
+        "ALARM step 9",
+        "ALARMS in this stage",
+    ]
     assert f"all rewards are equal; they are 0: {tmp_path}/gate.py:shut is 0" in said[0]
     assert "no_spread (steps 0 to 10)" in said[2]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
@@ -165,7 +229,9 @@ def test_a_run_that_learns_nothing_says_so_at_once_at_the_end_and_in_its_report(
     assert any(alarm.startswith(line) for alarm in found)
 
 
-def test_a_new_start_says_again_what_still_is_wrong(run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_start_says_again_what_still_is_wrong(
+    run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = [*run, "train.num_steps=6", "--stages", "data,sft,grpo"]
     assert main(argv) == 0
     whole = capsys.readouterr().out

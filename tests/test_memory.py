@@ -17,17 +17,26 @@ def example(source: str, reference: str) -> Example:
 
 def invented(count: int, seed: int = 0) -> list[Example]:
     generator = random.Random(seed)
-    return [example("".join(generator.choices("abcdefgh ", k=30)), f"reference {number}") for number in range(count)]
+    return [
+        example("".join(generator.choices("abcdefgh ", k=30)), f"reference {number}")
+        for number in range(count)
+    ]
 
 
 def test_a_source_of_the_memory_gets_its_own_reference() -> None:
     examples = invented(50)
-    assert build_memory(examples).translate([item.source for item in examples]) == [item.reference for item in examples]
+    assert build_memory(examples).translate([item.source for item in examples]) == [
+        item.reference for item in examples
+    ]
 
 
 def test_the_nearest_source_is_found_through_small_changes() -> None:
     memory = build_memory(
-        [example("open the file", "one"), example("close the window", "two"), example("insert a table", "three")]
+        [
+            example("open the file", "one"),
+            example("close the window", "two"),
+            example("insert a table", "three"),
+        ]
     )
     assert memory.translate(["insert tables", "closing the window", "open files"]) == ["three", "two", "one"]
 

@@ -69,7 +69,7 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
 
 
 def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
-    """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the index of the evaluation."""
+    """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the index."""
     corpus = tmp_path / "pairs.tsv"
     corpus.write_text("source\treference\n" * 1000, encoding="utf-8")
     with gzip.open(tmp_path / "pairs.tsv.gz", "wb") as file:
@@ -82,13 +82,13 @@ def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
     none, some = bills["tibetan"], bills[f"{corpus}.gz"]
     assert some.training_bytes - none.training_bytes == 3000 * (800 + 45 * 60)
     assert some.evaluation_bytes - none.evaluation_bytes == 3000 * (800 + 45 * 60 + 6 * 5 * 40)
-    assert some.memory_bytes == some.training_bytes and ", of 3,000 pairs" in some.lines(CONFIG)[4]
+    assert some.memory_bytes == some.training_bytes and "evaluation 1.6 GB of 3,000 pairs" in some.lines(CONFIG)[4]
     splits = {"warm_start": {"pairs": 4000}, "train": {"pairs": 8000}, "test": {"pairs": 10}}
     (tmp_path / "corpus.json").write_text(json.dumps({"manifest": {"splits": splits}}), encoding="utf-8")
     assert corpus_pairs(replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=str(corpus)))) == 12_000
 
 
-def test_the_larger_peak_is_that_of_the_evaluation_where_the_corpus_and_its_texts_are_large(tmp_path: Path) -> None:
+def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long_texts(tmp_path: Path) -> None:
     """Sources of 2,000 tokens hit every bucket: 6 x 4096 bytes a pair."""
     tokens = {"prompt_tokens": {"p50": 2000}, "completion_tokens": {"p50": 6}}
     facts = {"tokens": tokens, "manifest": {"splits": {"train": {"pairs": 400_000}}}}

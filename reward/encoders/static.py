@@ -99,7 +99,11 @@ def fit(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> Fit:
     share[list(counts)] = torch.tensor(list(counts.values()), dtype=torch.float64) / counts.total()
     weights = (SMOOTHING / (SMOOTHING + share)).float()
     filled = [row for row in ids if row]
-    return Fit(weights, *common(lambda: (weighted_means(matrix, weights, chunk).double() for chunk in chunks(filled))))
+
+    def vectors() -> Iterator[Tensor]:
+        return (weighted_means(matrix, weights, chunk).double() for chunk in chunks(filled))
+
+    return Fit(weights, *common(vectors))
 
 
 def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
