@@ -54,12 +54,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report: `verdict` is its first paragraph, `gaps` says what is missing from this run."""
+    """The whole report.
+
+    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what is missing from this run.
+    """
 
     title: str
     verdict: str
     gaps: tuple[str, ...]
     sections: tuple[Section, ...]
+    alarms: tuple[str, ...] = ()
 
 
 def plain_text(table: Table) -> str:

@@ -1,37 +1,62 @@
-"""Overlap with the reference text: corpus BLEU, corpus and sentence chrF by sacreBLEU, and the length ratio.
+"""Overlap with the reference texts: corpus BLEU, corpus and sentence chrF by sacreBLEU, and the length ratio.
 
-Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). The sufficient statistics of each item are
-exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at once; a test holds
-`bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
+Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts count as they
+do there: BLEU takes n-grams of all and the closest length, chrF the text that scores best. The sufficient statistics of
+each item are exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at
+once; a test holds `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the signature says `tok:tsheg-13a`.
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from sacrebleu.metrics.chrf import CHRF
 
 from data.script import count_units, script_of
 from eval.significance import Array
+from reward.guards import closest
 from reward.lexical import bleu_metric, is_tibetan_script, prepared
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
 CHRF_BETA = 2
+References = Sequence[Sequence[str]]  # one or more texts of each item
 
 
-def bleu_statistics(outputs: Sequence[str], references: Sequence[str], language: str) -> Array:
-    """(n, 10) per item: output length, reference length, 4 matched and 4 output n-gram counts."""
-    statistics = bleu_metric(language)._extract_corpus_statistics(
-        prepared(outputs, language), [prepared(references, language)]
-    )
+def streams(references: References) -> list[list[Any]]:
+    """The reference texts as sacreBLEU takes them: a list of all first texts, one of all second texts.
+
+    None stands where an item has none.
+
+    >>> streams([["a", "b"], ["c"]])
+    [['a', 'c'], ['b', None]]
+    """
+    return [list(stream) for stream in zip_longest(*references)]
+
+
+def number_of(references: References) -> str:
+    """How many reference texts an item has, as sacreBLEU's signatures say it: '1', '2', or 'var'."""
+    counts = {len(texts) for texts in references}
+    return str(counts.pop()) if len(counts) == 1 else "var"
+
+
+def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
+    """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
+    texts = streams([prepared(own, language) for own in references])
+    metric, written = bleu_metric(language), prepared(outputs, language)
+    statistics = metric._extract_corpus_statistics(written, texts) if outputs else []
     return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
 
 
-def chrf_statistics(outputs: Sequence[str], references: Sequence[str]) -> Array:
-    """(n, 18) per item: output, reference and matched n-gram counts for character orders 1 to 6."""
-    statistics = CHRF()._extract_corpus_statistics(list(outputs), [list(references)])
+def chrf_statistics(outputs: Sequence[str], references: References) -> Array:
+    """(n, 18) per item: output, reference and matched n-gram counts for character orders 1 to 6.
+
+    They are those of the reference text that scores best alone.
+    """
+    statistics = CHRF()._extract_corpus_statistics(list(outputs), streams(references)) if outputs else []
     return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 3 * CHRF_ORDER)
 
 
@@ -61,11 +86,11 @@ def chrf_of_sums(sums: Array) -> Array:
     return 100 * np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-def signatures(outputs: Sequence[str], references: Sequence[str], language: str) -> dict[str, str]:
+def signatures(outputs: Sequence[str], references: References, language: str) -> dict[str, str]:
     """sacreBLEU's description of how each number was made (it needs one scoring to know the number of references)."""
     bleu, chrf = bleu_metric(language), CHRF()
-    bleu.corpus_score(prepared(outputs, language), [prepared(references, language)])
-    chrf.corpus_score(list(outputs), [list(references)])
+    bleu.corpus_score(prepared(outputs, language), streams([prepared(own, language) for own in references]))
+    chrf.corpus_score(list(outputs), streams(references))
     text = str(bleu.get_signature())
     if is_tibetan_script(language):
         text = text.replace("tok:13a", "tok:tsheg-13a")
@@ -77,7 +102,13 @@ def length_units(text: str, language: str) -> int:
     return count_units(text, script_of(language))
 
 
-def length_statistics(outputs: Sequence[str], references: Sequence[str], language: str) -> Array:
-    """(n, 2) per item: units of the output, units of the reference text; the ratio of their sums is the length ratio."""
-    pairs = [(length_units(o, language), length_units(r, language)) for o, r in zip(outputs, references, strict=True)]
+def length_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
+    """(n, 2) per item: units of the output, units of the reference text closest to it in length.
+
+    The length ratio is the ratio of their sums; of two reference texts as close the shorter one counts, as in BLEU.
+    """
+    pairs = []
+    for output, texts in zip(outputs, references, strict=True):
+        length = length_units(output, language)
+        pairs.append((length, closest(length, [length_units(text, language) for text in texts])))
     return np.asarray(pairs, dtype=np.float64).reshape(len(pairs), 2)

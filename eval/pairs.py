@@ -10,6 +10,7 @@ from typing import Any
 from data.documents import parse_json, parse_object, read_bytes, user_path
 from data.errors import InputError
 from data.script import primary
+from eval.run_folder import references_of
 from eval.wording import LANGUAGES
 
 ITEM_KEYS = ("id", "source_language", "source", "reference", "output")
@@ -18,7 +19,10 @@ LANGUAGE_NAMES = {**LANGUAGES, "zh": "Chinese", "lzh": "Classical Chinese", "en"
 
 @dataclass(frozen=True)
 class Pair:
-    """One test item and what the two systems wrote for it."""
+    """One test item and what the two systems wrote for it.
+
+    `reference` has every reference text, with a line of "/" between two.
+    """
 
     id: str
     source_language: str
@@ -80,7 +84,10 @@ def checked_item(item: Any, place: str) -> dict[str, str]:
     missing = [key for key in ITEM_KEYS if not isinstance(row.get(key), str)]
     if missing:
         raise InputError(f"{place}: {missing[0]} must be a text; run the evaluation again")
-    return {key: row[key] for key in ITEM_KEYS}
+    texts = references_of(row)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{place}: references must be a list of texts; run the evaluation again")
+    return {key: row[key] for key in ITEM_KEYS} | {"reference": "\n/\n".join(texts)}
 
 
 def paired(before: Outputs, after: Outputs) -> list[Pair]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from data.cache import atomic_write_text
 from data.errors import InputError
+from eval.alarms import rung
 from eval.blocks import Block, Document, Section, Table, Text, plain_text, wrapped
 from eval.corpus_tables import corpus_tables, manifest_tables
 from eval.plots import curves
@@ -62,7 +63,8 @@ def console(contents: RunFolder) -> str:
     changes = [pair for pair in probe_pairs(contents) if (pair["before"], pair["after"]) == ("untouched", last_system)]
     overall = difference_tables(contents, "warm_start", "grpo")[:1]
     tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
-    return "\n\n".join([*(plain_text(table) for table in tables if table is not None), wrapped(verdict(contents))])
+    words = [wrapped(text) for text in (verdict(contents), *alarms(contents))]
+    return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
 
 
 def of_every_part(contents: RunFolder, make: Callable[[RunFolder], Made]) -> Made:
@@ -132,6 +134,7 @@ def build(run: RunFolder) -> Document:
         verdict(run),
         gaps(run),
         tuple(section for section in sections if section.blocks),
+        alarms(run),
     )
 
 
@@ -152,6 +155,12 @@ def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
     for title, group in samples(run):
         blocks += [Text(f"{title}: {len(group)}"), *group]
     return tuple(blocks)
+
+
+def alarms(run: RunFolder) -> tuple[str, ...]:
+    """What went wrong in training, one sentence for each rule that rang."""
+    stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo))
+    return tuple(f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(rows))
 
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
@@ -181,6 +190,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
     probes = {name: without_items(system["probes"]) for name, system in run.systems.items() if "probes" in system}
     return {
         "verdict": verdict(run),
+        "alarms": alarms(run),
         "gaps": gaps(run),
         "metrics": {name: system["metrics"] for name, system in run.systems.items()},
         "signatures": {name: system["signatures"] for name, system in run.systems.items()},

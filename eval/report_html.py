@@ -22,6 +22,7 @@ h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--l
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p { max-width: 62rem; }
 .verdict { background: var(--card); border-left: 4px solid var(--mark); padding: .8rem 1rem; border-radius: 4px; }
+.alarms { border-left: 4px solid #c8372d; background: var(--card); padding: .8rem 1rem .8rem 2rem; border-radius: 4px; }
 .gaps { color: var(--soft); }
 .note { color: var(--soft); font-size: .82rem; margin: .3rem 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
@@ -51,9 +52,6 @@ details summary h2 { display: inline-block; border: 0; margin: 1rem 0 .4rem; }
 def html_page(document: Document) -> str:
     """The whole page."""
     title = escape(document.title)
-    gaps = (
-        f'<ul class="gaps">{"".join(f"<li>{escape(gap)}</li>" for gap in document.gaps)}</ul>' if document.gaps else ""
-    )
     sections = "\n".join(map(section_html, document.sections))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -67,11 +65,18 @@ def html_page(document: Document) -> str:
 <body>
 <h1>{title}</h1>
 <p class="verdict">{escape(document.verdict)}</p>
-{gaps}
+{list_html("alarms", document.alarms)}
+{list_html("gaps", document.gaps)}
 {sections}
 </body>
 </html>
 """
+
+
+def list_html(kind: str, sentences: tuple[str, ...]) -> str:
+    """A list of sentences; nothing where there are none."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
 def section_html(section: Section) -> str:

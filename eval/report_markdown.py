@@ -14,11 +14,11 @@ def escaped(text: str) -> str:
 
 def markdown(document: Document) -> str:
     """The whole report."""
-    gaps = ["\n".join(f"- {escaped(gap)}" for gap in document.gaps)] if document.gaps else []
+    lists = ["\n".join(f"- {escaped(text)}" for text in texts) for texts in (document.alarms, document.gaps) if texts]
     parts = [
         f"# {escaped(document.title)}",
         escaped(document.verdict),
-        *gaps,
+        *lists,
         *map(section_markdown, document.sections),
     ]
     return "\n\n".join(parts) + "\n"

@@ -25,6 +25,7 @@ COSINE_NOTE = (
     "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
     "held-out cosine (an encoder that gave no reward), chrF and BLEU were not. "
     "Length ratio: units of the outputs / units of the reference texts. "
+    "Of several reference texts of an item the best counts, in BLEU all (and the closest length, as in the length ratio). "
     "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words). "
     "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), beyond what the reference "
     "text copies."

@@ -104,6 +104,12 @@ def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:
     return document
 
 
+def references_of(item: Json) -> list[str]:
+    """Every reference text of a test item; one from before they were all kept has its first."""
+    references: list[str] = item.get("references") or [item["reference"]]
+    return references
+
+
 def questions_of(probes: Json) -> list[str]:
     """The sets of questions that a result of the probes holds; an older one has fewer."""
     return [name for name, result in probes.items() if isinstance(result, dict) and "accuracy" in result]

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from eval.blocks import Sample
-from eval.run_folder import Json, RunFolder
+from eval.run_folder import Json, RunFolder, references_of
 from eval.wording import signed
 
 EACH = 10
@@ -50,7 +50,7 @@ def sample(key: str, by_system: dict[str, Json], language: str, run: RunFolder) 
     outputs = tuple((run.label(name), language, found["output"]) for name, found in items.items())
     parts = (
         ("Source", item["source_language"], item["source"]),
-        ("Reference text", language, item["reference"]),
+        *(("Reference text", language, text) for text in references_of(item)),
         *outputs,
     )
     cosines = [found["cosine"] for found in items.values()]

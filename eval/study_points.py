@@ -12,7 +12,7 @@ from typing import Any
 
 from data.documents import read_object
 from data.errors import InputError
-from eval.run_folder import Json
+from eval.run_folder import Json, references_of
 
 UNTOUCHED, WARM_START = "untouched", "warm_start"  # kinds of point that no arm trained
 AGAIN = "remove it and run the study again"
@@ -151,11 +151,11 @@ def check_items(file: Path, place: str, items: list[Any], shape: dict[str, Any])
 def check_same_items(points: list[Point]) -> None:
     """InputError naming the first file whose test items or tax texts are not those of the other points of its seed."""
     parts: dict[str, Callable[[Point], list[Any]]] = {
-        "test items": lambda point: point.target["items"],
-        "tax texts": lambda point: point.tax["drift"]["general"]["items"],
+        "test items": lambda point: [(item["id"], references_of(item)) for item in point.target["items"]],
+        "tax texts": lambda point: [item["id"] for item in point.tax["drift"]["general"]["items"]],
     }
     for name, part in parts.items():
-        expected = [item["id"] for item in part(points[0])]
+        expected = part(points[0])
         for point in points[1:]:
-            if [item["id"] for item in part(point)] != expected:
+            if part(point) != expected:
                 raise InputError(f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run the study again")

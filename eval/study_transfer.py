@@ -58,8 +58,15 @@ def check_same_items(documents: Sequence[Json]) -> None:
     firsts: dict[int, Json] = {}
     for one in documents:
         first = firsts.setdefault(one["seed"], one)
-        if [item.get("id") for item in one["target"]["items"]] != [item.get("id") for item in first["target"]["items"]]:
+        if identities(one) != identities(first):
             raise InputError(f"{name_of(one)}: other test items than {name_of(first)}; remove the older of the two and run the study again")
+
+
+def identities(document: Json) -> list[Json]:
+    """What makes the test items of two runs the same: id and reference texts."""
+    items = document["target"]["items"]
+    texts = [item.get("references") or [item.get("reference")] for item in items]
+    return [{"id": item.get("id"), "texts": own} for item, own in zip(items, texts, strict=True)]
 
 
 def scores(document: Json, resamples: int, seed: int) -> Scores:

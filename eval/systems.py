@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.examples import Example
 from eval import overlap, rouge
 from eval.probes import compare_probes
-from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part
+from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of
 from eval.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
 from eval.similarity import Embed, cosines
 
@@ -53,23 +53,23 @@ def evaluate_system(
     held_out: Embed,
     held_out_encoder: str,
 ) -> dict[str, Any]:
-    """Score the outputs of one system.
+    """Score the outputs of one system; every reference text of an example counts.
 
-    `is_consistent`: (output, reference text) -> whether the output is in the target script, by the rule of the reward.
+    `is_consistent`: (output, reference texts) -> whether the output is in the target script, by the rule of the reward.
     `encoder` describes the encoder behind `embed`, for the signature of the cosine; `held_out` is a second one that gave no reward.
 
-    Raises ValueError for a wrong number of outputs, no examples, or examples of several target languages.
+    Raises ValueError for a wrong number of outputs or several target languages, InputError for no examples.
     """
     language = only_language(name, examples, outputs)
     ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
     examples, outputs = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
-    references = [example.reference for example in examples]
+    references = [example.references for example in examples]
     scores: dict[str, Sequence[float | bool]] = {
         "cosine": cosines(outputs, references, embed),
         "cosine_held_out": cosines(outputs, references, held_out),
         "chrf": sentence_chrf(outputs, references),
         "rouge_l": rouge.rouge_l(outputs, references),
-        "consistent": [is_consistent(o, " ".join(e.references)) for e, o in zip(examples, outputs, strict=True)],
+        "consistent": [is_consistent(o, " ".join(texts)) for o, texts in zip(outputs, references, strict=True)],
         "copied": rouge.copies([example.source for example in examples], outputs, references, language),
     }
     items = [
@@ -83,7 +83,7 @@ def evaluate_system(
             "cosine": f"encoder:{encoder}",
             "cosine_held_out": f"encoder:{held_out_encoder}",
             **overlap.signatures(outputs, references, language),
-            "rouge_l": rouge.SIGNATURE,
+            "rouge_l": rouge.signature(references),
             "copied_share": rouge.copy_signature(language),
         },
         "metrics": {key: metrics([items[i] for i in rows], language) for key, rows in slices(items).items()},
@@ -92,7 +92,15 @@ def evaluate_system(
 
 
 def only_language(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> str:
-    """The target language of all examples; ValueError if there is not exactly one, or not one output an example."""
+    """The target language of all examples.
+
+    Raises ValueError unless there is one, and one output an example; InputError for no examples.
+    """
+    if not examples:
+        raise InputError(
+            f"{name}: there is no test item to evaluate; set data.test_size above 0, "
+            "and model.max_prompt_tokens so that prompts fit"
+        )
     languages = sorted({example.target_language for example in examples})
     if len(examples) != len(outputs):
         raise ValueError(f"{name}: {len(outputs)} outputs for {len(examples)} examples; give one each")
@@ -101,16 +109,18 @@ def only_language(name: str, examples: Sequence[Example], outputs: Sequence[str]
     return languages[0]
 
 
-def sentence_chrf(outputs: Sequence[str], references: Sequence[str]) -> list[float]:
+def sentence_chrf(outputs: Sequence[str], references: overlap.References) -> list[float]:
     """chrF of each output alone."""
     return list(map(float, overlap.chrf_of_sums(overlap.chrf_statistics(outputs, references))))
 
 
 def item_record(example: Example, output: str, scores: dict[str, float | bool]) -> dict[str, Any]:
     """What is kept of one item; `length_ratio` is null for a reference text without a unit of its language."""
-    units = overlap.length_units(example.reference, example.target_language)
-    ratio = overlap.length_units(output, example.target_language) / units if units else None
+    lengths = overlap.length_statistics([output], [example.references], example.target_language)
+    [[length, units]] = lengths.tolist()
+    ratio = length / units if units else None
     about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
+    about["references"] = list(example.references)
     return {**about, "output": output, **scores, "length_ratio": ratio}
 
 
@@ -128,7 +138,8 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
 
     What follows from the texts is made of them, so that the items of an earlier version, which say less of themselves, will do.
     """
-    sources, outputs, references = ([item[key] for item in items] for key in ("source", "output", "reference"))
+    sources, outputs = ([item[key] for item in items] for key in ("source", "output"))
+    references = [references_of(item) for item in items]
     return {
         "cosine": mean_statistics([item["cosine"] for item in items]),
         "cosine_held_out": mean_statistics([item["cosine_held_out"] for item in items]),
@@ -152,8 +163,8 @@ def compare_systems(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """after - before of every metric, overall, per language and per origin, and of the probes where both have them."""
-    ids = [[item["id"] for item in system["items"]] for system in (before, after)]
-    if ids[0] != ids[1]:
+    same = [[(item["id"], references_of(item)) for item in system["items"]] for system in (before, after)]
+    if same[0] != same[1]:
         raise ValueError(
             f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both again"
         )

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from eval.alarms import ringing
 from eval.run_folder import Json, RunFolder
 from eval.wording import MAIN_METRICS, MAIN_PROBES, METRICS, PROBES, Metric, direction
-from reward.panel import ALARM_WINDOW, alarm
 
 
 def verdict(run: RunFolder) -> str:
@@ -61,9 +61,9 @@ def memory_sentence(chrf: Json) -> str:
 
 
 def gaming_sentences(run: RunFolder) -> list[str]:
-    """The alarm of the training log, where it rang at the end."""
-    warning = alarm(run.grpo, ALARM_WINDOW)
-    return [f"{warning}."] if warning else []
+    """The alarm that the reward is gamed, where it rings at the end."""
+    warning = ringing(run.grpo).get("gamed")
+    return [f"ALARM step {run.grpo[-1]['step']}: {warning}."] if warning else []
 
 
 def tax_sentences(run: RunFolder, system: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What happens around the steps of a training stage: go on from a checkpoint, save, look at the dev set, stop, hand over the result."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_folder
 from data.checksums import damage
 from data.template import stop_ids
+from eval.alarms import is_look, ringing, rung, summary
 from eval.decode import DecodeSettings, greedy_outputs
 from grpo import checkpoint
 from grpo.context import Run, corpus_of, start_folder, within_limit
@@ -18,7 +19,7 @@ from grpo.metrics import RunLog
 from grpo.optim import Optimizer
 from grpo.pretrained import NOTICE_FILE, TERMS_FILE
 from grpo.records import LoopState
-from reward.panel import ALARM_WINDOW, alarm
+from reward.panel import ALARM_WINDOW
 
 Scores = dict[str, float]
 
@@ -35,7 +36,7 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
 
 @dataclass
 class Between:
-    """What the loops call after every update: it raises the alarm, scores and saves when due or asked to stop; True ends the loop.
+    """What the loops call after every update: it raises alarms, scores and saves when due or asked to stop; True ends the loop.
 
     `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is in it.
     `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is kept; `snapshots` is told each step.
@@ -51,6 +52,7 @@ class Between:
     score: Callable[[], Scores] | None = None
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
+    said: set[tuple[str, bool]] = field(default_factory=set)  # alarms of this start; whether a full window was judged
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -63,14 +65,24 @@ class Between:
 
     def _after_step(self) -> None:
         step, every = self.state.step, self.run.config.checkpoint.every
-        warning = alarm(self.log.rows, ALARM_WINDOW) if step % ALARM_WINDOW == 0 else ""
-        if warning:
-            self.run.say(warning)
+        self._raise_alarms(step)
         if self.snapshots:  # before the checkpoint: what is resumed from has left its snapshots
             self.snapshots(step)
         best = self._scored() if self.score and (step == self.num_steps or step % self.run.config.eval.every == 0) else None
         if step < self.num_steps and (best is not None or (every > 0 and step % every == 0)):
             self.save(best)
+
+    def _raise_alarms(self, step: int) -> None:
+        """Say each alarm once a start, and once more where a full window bears out an early one; at the end all."""
+        if not is_look(step, self.num_steps):
+            return
+        rows, is_full = self.log.rows, len(self.log.rows) >= ALARM_WINDOW
+        for name, sentence in ringing(rows).items():
+            if (name, is_full) not in self.said:
+                self.said.add((name, is_full))
+                self.run.say(f"ALARM step {rows[-1]['step']}: {sentence}")
+        if step == self.num_steps and (alarms := rung(rows)):
+            self.run.say(summary(alarms))
 
     def _scored(self) -> float | None:
         """Log the figures of the dev set; the score where it is the best so far."""

@@ -87,8 +87,7 @@ def eval_stage(run: Run) -> None:
     scales, corpus = (store_of(run), held_out_store(run)), corpus_of(run)
     folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo_best": run.best_policy, "grpo": run.policy}
     if not (run.folder / "eval" / "translation_memory.json").exists():
-        memory = build_memory([*corpus.warm_start, *corpus.train])
-        outputs = memory.translate([example.source for example in examples])
+        outputs = build_memory([*corpus.warm_start, *corpus.train]).translate([example.source for example in examples])
         write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
     for name, folder in folders.items():
         trained = name != "untouched"

@@ -1,6 +1,7 @@
 """What one GRPO step shows of itself: numbers for the log and a few completions. Formulas: docs/metrics.md."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
     rollout, rewards, terms = experience.rollout, experience.rewards.cpu(), {name: v.cpu() for name, v in experience.terms.items()}
     groups = _groups(rollout)
     distinct = [len(set(group)) for group in groups]
+    commonest = max(Counter(row for group in groups for row in group).values())
     return {
         "reward_mean": float(rewards.nanmean()),
         "reward_std": float(group_spread(rewards).mean()),
@@ -74,6 +76,7 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
         "cut_share": 1.0 - float(rollout.finished.float().mean()),
         "zero_std_share": float((group_spread(rewards) <= std_floor).float().mean()),
         "distinct_share": sum(distinct) / rollout.completion_ids.shape[0],
+        "commonest_share": commonest / rollout.completion_ids.shape[0],
         "tokens": float(rollout.lengths.sum()),
         "trained_tokens": float(sum(row_tokens(prompt, group) for prompt, group in zip(rollout.prompt_ids, groups, strict=True))),
     }
@@ -92,4 +95,5 @@ def rollout_samples(batch: Sequence[Example], experience: Experience, tokenizer:
         numbers = {"reward": float(experience.rewards[0, g]), **{name: float(values[0, g]) for name, values in experience.terms.items()}}
         group.append({"completion": decode_completion(tokenizer, ids), **{name: round(number, 4) for name, number in numbers.items()}})
     group.sort(key=lambda row: (math.isnan(row["reward"]), -row["reward"]))
-    return [{"id": example.id, "source": example.source, "reference": example.reference, "group": group}]
+    about = {key: getattr(example, key) for key in ("id", "source", "reference", "references")}
+    return [{**about, "group": group}]

@@ -1,7 +1,9 @@
 """What a run will cost, before it starts: optimiser steps, tokens, floating-point operations, memory, time."""
 
+import gzip
 import math
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import torch
 
 from data.cache import cache_dir
-from data.documents import read_object
+from data.documents import read_object, user_path
 from data.errors import InputError
+from eval.memory import BUCKETS
 from grpo.config import Config
 from grpo.device import Compute, synchronise
 from reward.encoders.folder import tensor_shapes
@@ -21,6 +24,10 @@ STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of gr
 RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/anchored.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
+OWN_BYTES = 1e9  # of a process with its libraries
+PAIR_BYTES, TOKEN_BYTES = 800, 45  # of a pair of the corpus and of each token of it: texts and token ids, measured
+NGRAM_BYTES, NGRAMS_A_TOKEN = 6, 5  # of the translation memory (eval/memory.py); 3 to 8 n-grams by language
+RESAMPLED_BYTES = 16  # of a test item in a resample of the bootstrap, while it is drawn
 
 
 @dataclass(frozen=True)
@@ -32,19 +39,28 @@ class Plan:
     rollout_tokens: int
     update_tokens: int
     flops: float
-    memory_bytes: int
+    pairs: int
+    training_bytes: int
+    evaluation_bytes: int
     seconds: float
+
+    @property
+    def memory_bytes(self) -> int:
+        """The larger of the two peaks."""
+        return max(self.training_bytes, self.evaluation_bytes)
 
     def lines(self, config: Config) -> list[str]:
         train, rollout = config.train, config.rollout
         updates = train.num_steps * config.updates_per_step
+        peaks = [f"training {self.training_bytes / 1e9:.1f} GB", f"evaluation {self.evaluation_bytes / 1e9:.1f} GB"]
+        peaks[-1] += f" of {self.pairs:,} pairs" if self.pairs else ""
         each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
             f"{STAGE_NAMES[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
-            f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak",
+            f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
             f"time         about {self.seconds / 60:.0f} min for both on this machine ({self.flops / 1e12:.0f} TFLOP)",
         ]
 
@@ -96,6 +112,38 @@ def median_of(tokens: Any, name: str, path: Path) -> float:
     return median
 
 
+def corpus_pairs(config: Config) -> int:
+    """Pairs to train on: as corpus.json of the run folder says, else lines of the user's file, else 0."""
+    path = Path(config.run_dir) / "corpus.json"
+    try:
+        splits = read_object(path)["manifest"]["splits"] if path.exists() else {}
+        counts = [splits[name]["pairs"] for name in ("warm_start", "train") if name in splits]
+    except (KeyError, TypeError):
+        counts = []
+    known = counts and all(isinstance(count, int) for count in counts)
+    return sum(counts) if known else lines_of(config.data.corpus)
+
+
+def lines_of(corpus: str) -> int:
+    """Lines of the file, or of the first of two, that data.corpus names; 0 where there is none to read."""
+    try:
+        names = [name for name in (corpus, corpus.split(",")[0]) if user_path(name).is_file()]
+        if not names:
+            return 0
+        path = user_path(names[0])
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            return sum(part.count(b"\n") for part in iter(lambda: file.read(1 << 20), b""))
+    except (OSError, EOFError, ValueError, zlib.error):
+        return 0
+
+
+def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
+    """Peak of the evaluation: the model in fp32, the translation memory of all pairs, resamples of the test set."""
+    prompt, _ = typical_lengths(config)
+    index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
+    return 4 * total + index + RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
+
+
 def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     """Floating-point operations of the warm start, and of the stage after it, whose train.method may be one that samples nothing."""
     total, embedding = count_parameters(config, folder)
@@ -130,6 +178,8 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         sampled, packed = sampled * (train.method != "sft"), rollout.num_prompts * (prompt + completion)
     flops = sum(stage_flops(config, folder))
     kept = RECOMPUTED if train.gradient_checkpointing else 1.0
+    pairs = corpus_pairs(config)
+    corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
     activations = kept * 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * ((total - embedding) / 12) ** 0.5 * 6
     return Plan(
         parameters=total,
@@ -137,6 +187,8 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         rollout_tokens=int(train.num_steps * sampled),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
-        memory_bytes=int((20 + 4 * bool(sft.anchor or train.anchor)) * total + activations + 1e9),
+        pairs=pairs,
+        training_bytes=int((20 + 4 * bool(sft.anchor or train.anchor)) * total + activations + corpus),
+        evaluation_bytes=int(evaluation_bytes(config, total, pairs) + corpus),
         seconds=flops / (EFFICIENCY * matmul_rate(compute)),
     )

@@ -64,10 +64,20 @@ def length_fit(
     return per_row(score, sources, completions, references)
 
 
+def closest(length: int, lengths: Sequence[int]) -> int:
+    """The length that a text is held to: of its reference texts' the closest, the shorter of two as close, as in BLEU.
+
+    >>> closest(5, [2, 6, 4])
+    4
+    """
+    return min(lengths, key=lambda other: (abs(other - length), other))
+
+
 def length_ratio(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-    """Term for the log, no guard: units of the completion over units of the first reference text: N rows -> (N,) fp32."""
+    """Term for the log, no guard: units of the completion over those of the `closest` reference text: N rows -> (N,) fp32."""
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        return len(units(completion)) / max(1, len(units(texts[0])))
+        said = len(units(completion))
+        return said / max(1, closest(said, [len(units(text)) for text in texts]))
 
     return per_row(score, sources, completions, references)

@@ -1,4 +1,4 @@
-"""Signs that a reward is being gamed, from what a step logs anyway: agreement with measures that were not rewarded, and an alarm.
+"""Signs that a reward is being gamed, from what a step logs anyway: agreement with measures that were not rewarded, and their fall.
 
 A reward that rises while a second encoder and chrF fall is a reward that has found a hole. Pure; no printing.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 REWARD, WATCHED = "reward_mean", ("cosine_held_out_mean", "chrf_mean")
-ALARM_WINDOW = 10  # steps at the start and at the end of a run that the alarm compares
+ALARM_WINDOW = 10  # steps at the start and at the end of a run that an alarm compares (eval/alarms.py)
 CLEAR = 2.0  # standard errors that make a difference of two windows count
 
 
@@ -35,21 +35,21 @@ def _centred(values: Tensor) -> Tensor:
     return (values - values.nanmean(dim=1, keepdim=True)).nan_to_num(nan=0.0)
 
 
-def alarm(rows: Sequence[Mapping[str, Any]], window: int) -> str:
+def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
     """One sentence if the reward rose clearly since the start of the run while every watched measure fell clearly; else "".
 
     Compares the first and the last `window` of `rows` (one a step, as logged); too few rows, or an unwatched run, give "".
     """
     if len(rows) < 2 * window or window < 2 or not all(key in rows[0] and key in rows[-1] for key in (REWARD, *WATCHED)):
         return ""
-    changes = {key: _change([row[key] for row in rows], window) for key in (REWARD, *WATCHED)}
+    changes = {key: change([row[key] for row in rows], window) for key in (REWARD, *WATCHED)}
     if changes[REWARD][1] < CLEAR or any(score > -CLEAR for _, score in (changes[key] for key in WATCHED)):
         return ""
     told = ", ".join(f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items())
-    return f"ALARM step {rows[-1]['step']}: the reward rises while what is not rewarded falls ({told}): it is probably being gamed"
+    return f"the reward rises while what is not rewarded falls ({told}): it is probably being gamed"
 
 
-def _change(values: Sequence[float], window: int) -> tuple[float, float]:
+def change(values: Sequence[float], window: int) -> tuple[float, float]:
     """Last window minus first window: the difference of means, and that in standard errors."""
     first, last = values[:window], values[-window:]
     means = [sum(part) / window for part in (first, last)]

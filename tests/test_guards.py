@@ -159,8 +159,10 @@ def test_length_penalty_is_symmetric(first: int, second: int) -> None:
     assert length_ratio_penalty(first, second, 1.25, 0.5) == length_ratio_penalty(second, first, 1.25, 0.5)
 
 
-def test_length_ratio_is_of_the_first_reference_text() -> None:
+def test_length_ratio_is_of_the_reference_text_closest_in_length() -> None:
     assert length_ratio(["s"] * 2, [HAN * 2, ""], [[HAN, "x"], [HAN]]).tolist() == [2.0, 0.0]
+    texts = [HAN * 8, HAN * 6, HAN * 2]
+    assert length_ratio(["s"] * 3, [HAN * 7, HAN * 4, HAN * 5], [texts] * 3).tolist() == pytest.approx([7 / 6, 2.0, 5 / 6])
 
 
 # --- repetition ---

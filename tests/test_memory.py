@@ -1,12 +1,14 @@
 import math
 import random
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 
 from data.examples import Example
-from eval.memory import BUCKETS, bucket_counts, build_memory, inverse_frequencies, vectors
+from eval import memory as module
+from eval.memory import BUCKETS, bucket_counts, build_memory, vector
 
 
 def example(source: str, reference: str) -> Example:
@@ -15,17 +17,26 @@ def example(source: str, reference: str) -> Example:
 
 def invented(count: int, seed: int = 0) -> list[Example]:
     generator = random.Random(seed)
-    return [example("".join(generator.choices("abcdefgh ", k=30)), f"reference {number}") for number in range(count)]
+    return [
+        example("".join(generator.choices("abcdefgh ", k=30)), f"reference {number}")
+        for number in range(count)
+    ]
 
 
 def test_a_source_of_the_memory_gets_its_own_reference() -> None:
     examples = invented(50)
-    assert build_memory(examples).translate([item.source for item in examples]) == [item.reference for item in examples]
+    assert build_memory(examples).translate([item.source for item in examples]) == [
+        item.reference for item in examples
+    ]
 
 
 def test_the_nearest_source_is_found_through_small_changes() -> None:
     memory = build_memory(
-        [example("open the file", "one"), example("close the window", "two"), example("insert a table", "three")]
+        [
+            example("open the file", "one"),
+            example("close the window", "two"),
+            example("insert a table", "three"),
+        ]
     )
     assert memory.translate(["insert tables", "closing the window", "open files"]) == ["three", "two", "one"]
 
@@ -38,8 +49,7 @@ def test_order_of_the_sources_asked_changes_nothing() -> None:
 
 
 def test_an_ngram_weighs_more_the_fewer_sources_have_it() -> None:
-    counts = [bucket_counts(text) for text in ("ab", "ac", "ad")]
-    weights = inverse_frequencies(counts)
+    weights = build_memory([example(text, "") for text in ("ab", "ac", "ad")]).weights
     assert weights[zlib.crc32(b" a") % BUCKETS] == pytest.approx(1.0)  # in 3 of 3: ln(4 / 4) + 1
     assert weights[zlib.crc32(b"ab") % BUCKETS] == pytest.approx(math.log(4 / 2) + 1)  # in 1 of 3
 
@@ -50,9 +60,54 @@ def test_ngrams_of_two_to_four_characters_are_counted() -> None:
     assert bucket_counts("ab")[2659403885 % BUCKETS] == 1  # crc32 of b"ab"
 
 
-def test_vectors_have_unit_length_even_of_an_empty_text() -> None:
-    counts = [bucket_counts("abcabc"), bucket_counts("")]
-    assert np.linalg.norm(vectors(counts, inverse_frequencies(counts)), axis=1) == pytest.approx([1.0, 1.0])
+def dense(texts: list[str], weights: np.ndarray) -> np.ndarray:
+    """(n, BUCKETS) unit rows, by the formula: (1 + ln count) * weight."""
+    rows = np.zeros((len(texts), BUCKETS))
+    for row, text in zip(rows, texts, strict=True):
+        for bucket, count in bucket_counts(text).items():
+            row[bucket] = (1 + math.log(count)) * weights[bucket]
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_cosines_are_those_of_whole_vectors_over_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 16)
+    texts = [item.source for item in invented(50)] + ["", "aaaaaaaa"]
+    memory = build_memory([example(text, text) for text in texts])
+    found = [bucket_counts(text) for text in texts]
+    seen = [sum(bucket in counts for counts in found) for bucket in range(BUCKETS)]
+    assert memory.weights.tolist() == pytest.approx([math.log(53 / (1 + number)) + 1 for number in seen])
+    questions = ["abc abc", "aaaa", "", *(item.source for item in invented(20, seed=1))]
+    expected = dense(questions, memory.weights) @ dense(texts, memory.weights).T
+    assert np.stack([memory.cosines(text) for text in questions]) == pytest.approx(expected, abs=2e-7)
+    assert memory.translate(questions) == [texts[row] for row in expected.argmax(axis=1)]
+
+
+def test_of_equally_similar_sources_the_first_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "ab cd" has all 6 n-grams of "ab" and all 6 of "cd", which weigh the same; no source is like "zz"."""
+    monkeypatch.setattr(module, "BLOCK", 2)
+    memory = build_memory([example(text, str(row)) for row, text in enumerate(("xy", "cd", "xy", "ab"))])
+    cosines = memory.cosines("ab cd")
+    assert cosines[1] == cosines[3] > cosines[0] == cosines[2] == 0.0
+    assert memory.translate(["ab cd", "xy", "ab", "zz"]) == ["1", "0", "3", "0"]
+
+
+def test_a_text_hits_each_bucket_once_however_often() -> None:
+    found = vector("abcabc")
+    assert found.buckets.tolist() == sorted(bucket_counts("abcabc"))
+    assert found.factors.max() == pytest.approx(1 + math.log(2))
+
+
+def test_a_pair_takes_a_few_bytes_for_each_different_ngram() -> None:
+    """30 characters have at most 93 n-grams; dense rows of BUCKETS numbers would be 16 KB a pair."""
+    examples = invented(3000)
+    distinct = sum(len(bucket_counts(item.source)) for item in examples)
+    tracemalloc.start()
+    memory = build_memory(examples)
+    memory.translate([examples[0].source])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(block.rows.nbytes + block.factors.nbytes for block in memory.blocks) == 6 * distinct
+    assert peak < 6000 * len(examples)
 
 
 def test_nothing_asked_nothing_answered_and_nothing_learned_is_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import reward.panel as module
-from reward.panel import agreement, alarm
+from reward.panel import agreement, gamed
 
 
 def rows(reward: float, held_out: float, chrf: float, steps: int = 40, noise: float = 0.02, seed: int = 0) -> list[dict]:
@@ -46,22 +46,23 @@ def test_agreement_by_hand() -> None:
 
 
 def test_alarm_rings_when_the_reward_rises_and_both_others_fall() -> None:
-    message = alarm(rows(0.5, -0.3, -0.3), 10)
-    assert message.startswith("ALARM step 39: the reward rises") and "chrf -0.2" in message and "cosine_held_out -0.2" in message
+    message = gamed(rows(0.5, -0.3, -0.3), 10)
+    assert message.startswith("the reward rises while what is not rewarded falls (reward +0.")
+    assert "chrf -0.2" in message and "cosine_held_out -0.2" in message
 
 
 @pytest.mark.parametrize(
     ("reward", "held_out", "chrf"), [(0.5, 0.3, 0.3), (0.5, -0.3, 0.0), (0.5, 0.0, -0.3), (-0.5, -0.3, -0.3), (0.0, -0.3, -0.3)]
 )
 def test_alarm_is_silent_otherwise(reward: float, held_out: float, chrf: float) -> None:
-    assert alarm(rows(reward, held_out, chrf), 10) == ""
+    assert gamed(rows(reward, held_out, chrf), 10) == ""
 
 
 def test_noise_alone_rings_no_alarm() -> None:
-    assert [seed for seed in range(200) if alarm(rows(0.0, 0.0, 0.0, seed=seed), 10)] == []
+    assert [seed for seed in range(200) if gamed(rows(0.0, 0.0, 0.0, seed=seed), 10)] == []
 
 
 def test_too_few_or_unwatched_steps_ring_no_alarm() -> None:
-    gamed = rows(0.5, -0.3, -0.3)
-    assert alarm(gamed[:19], 10) == ""
-    assert alarm([{"step": row["step"], "reward_mean": row["reward_mean"]} for row in gamed], 10) == ""
+    steps = rows(0.5, -0.3, -0.3)
+    assert gamed(steps[:19], 10) == ""
+    assert gamed([{"step": row["step"], "reward_mean": row["reward_mean"]} for row in steps], 10) == ""

@@ -1,5 +1,6 @@
 """The bill of a run by hand, and the check that refuses a model which cannot be packed."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ import torch
 from tiny import tiny_gemma, tiny_llama
 
 from data.errors import InputError
+from data.prepare import DataConfig
 from grpo import device
 from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
 from grpo.modelcheck import check_packing
 from grpo.packing import Packed
-from grpo.plan import count_parameters, make_plan, stage_flops
+from grpo.plan import corpus_pairs, count_parameters, make_plan, stage_flops
 
 CONFIG = Config(
     model=ModelConfig(max_prompt_tokens=100),
@@ -64,6 +66,38 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
     assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
     plans = [make_plan(config, None, device.choose("cpu")) for config in (two, held)]
     assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
+
+
+def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
+    """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the index."""
+    corpus = tmp_path / "pairs.tsv"
+    corpus.write_text("source\treference\n" * 1000, encoding="utf-8")
+    with gzip.open(tmp_path / "pairs.tsv.gz", "wb") as file:
+        file.write(corpus.read_bytes() * 3)
+    bills = {}
+    for name in ("tibetan", "none.tsv", str(corpus), f"{corpus},{corpus}", f"{corpus}.gz"):
+        config = replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=name))
+        bills[name] = make_plan(config, None, device.choose("cpu"))
+    assert [bill.pairs for bill in bills.values()] == [0, 0, 1000, 1000, 3000]
+    none, some = bills["tibetan"], bills[f"{corpus}.gz"]
+    assert some.training_bytes - none.training_bytes == 3000 * (800 + 45 * 60)
+    assert some.evaluation_bytes - none.evaluation_bytes == 3000 * (800 + 45 * 60 + 6 * 5 * 40)
+    assert some.memory_bytes == some.training_bytes and "evaluation 1.6 GB of 3,000 pairs" in some.lines(CONFIG)[4]
+    splits = {"warm_start": {"pairs": 4000}, "train": {"pairs": 8000}, "test": {"pairs": 10}}
+    (tmp_path / "corpus.json").write_text(json.dumps({"manifest": {"splits": splits}}), encoding="utf-8")
+    assert corpus_pairs(replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=str(corpus)))) == 12_000
+
+
+def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long_texts(tmp_path: Path) -> None:
+    """Sources of 2,000 tokens hit every bucket: 6 x 4096 bytes a pair."""
+    tokens = {"prompt_tokens": {"p50": 2000}, "completion_tokens": {"p50": 6}}
+    facts = {"tokens": tokens, "manifest": {"splits": {"train": {"pairs": 400_000}}}}
+    (tmp_path / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
+    config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, gradient_checkpointing=True))
+    bill = make_plan(config, None, device.choose("cpu"))
+    assert bill.memory_bytes == bill.evaluation_bytes > bill.training_bytes
+    held = 400_000 * (800 + 45 * 2006 + 6 * 4096)
+    assert bill.evaluation_bytes == pytest.approx(4 * 131e6 + 1e9 + held + 16 * 2000 * 500)
 
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:

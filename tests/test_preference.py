@@ -128,3 +128,16 @@ def test_any_damage_to_a_file_is_one_sentence(times: int, tmp_path: Path) -> Non
         accepted(lambda: paired(before, read_outputs(path)), str(path))
 
     explore(150 * times, holds, bad_json(content))
+
+
+def test_every_reference_text_of_an_item_is_shown(tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        document = outputs(name, ["a", "b"])
+        document["items"][1]["references"] = [document["items"][1]["reference"], "another"]
+        (tmp_path / name).write_text(json.dumps(document), encoding="utf-8")
+    both = [read_outputs(tmp_path / name) for name in ("before", "after")]
+    assert [pair.reference for pair in paired(*both)] == ["天0", "天1\n/\nanother"]
+    document["items"][1]["references"] = "天1"
+    (tmp_path / "after").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match=r"after: items\[1\]: references must be a list of texts; run the evaluation again"):
+        read_outputs(tmp_path / "after")

@@ -16,7 +16,7 @@ from data.errors import InputError
 from eval.plots import moving_average
 from eval.report import result_table, write_report
 from eval.run_folder import read_run
-from eval.samples import choose
+from eval.samples import choose, samples
 from eval.systems import write_json
 from eval.verdict import verdict
 from eval.wording import METRICS, direction, duration, plain_number, signed
@@ -187,6 +187,17 @@ def test_summary_holds_full_precision_and_no_items(complete: Path) -> None:
     assert summary["training"]["last_grpo"]["step"] == 59
     assert summary["phase_seconds"]["grpo"] == {"rollout": 120.0, "reward": 15.0}
     assert '"items"' not in json.dumps(summary)
+
+
+def test_samples_show_every_reference_text(run_copy: Path) -> None:
+    for path in (run_copy / "eval" / "warm_start.json", run_copy / "eval" / "grpo.json"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for item in document["items"]:
+            item["references"] = [item["reference"], f"other of {item['id']}"]
+        path.write_text(json.dumps(document), encoding="utf-8")
+    shown = [sample for _, group in samples(read_run(run_copy)) for sample in group]
+    texts = [[text for label, _, text in sample.parts if label == "Reference text"] for sample in shown]
+    assert len(shown) == 30 and [two[1] for two in texts] == [f"other of {sample.title[:8]}" for sample in shown]
 
 
 def test_samples_are_ten_gains_ten_losses_ten_others() -> None:

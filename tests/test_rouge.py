@@ -41,7 +41,7 @@ def by_table(first: Sequence[str], second: Sequence[str]) -> int:
     ],
 )
 def test_rouge_l_by_hand_in_syllables_characters_and_words(output: str, reference: str, expected: float) -> None:
-    assert rouge_l([output], [reference]) == [pytest.approx(expected)]
+    assert rouge_l([output], [[reference]]) == [pytest.approx(expected)]
 
 
 def test_common_length_is_that_of_the_textbook() -> None:
@@ -55,13 +55,13 @@ def test_a_copied_lead_is_a_copy_and_a_headline_out_of_the_same_words_is_none() 
     body, lead, heading = (TSHEG.join(part) for part in (SYLLABLES, SYLLABLES[:7], [*SYLLABLES[8:11], *SYLLABLES[1:4]]))
     half, third = (TSHEG.join([*SYLLABLES[:6], *["བ"] * more]) for more in (6, 7))
     outputs = [lead, body, heading, half, third, "", lead]
-    references = [*[heading] * 6, lead]  # the last one's reference text has the very same run
+    references = [[heading]] * 6 + [[lead]]  # the last one's reference text has the very same run
     assert copies([body] * 7, outputs, references, "dz") == [True, True, False, True, False, False, False]
 
 
 def test_a_copy_in_characters_takes_longer_runs() -> None:
     source = "国家主席今天下午在北京会见了来访的客人"
-    assert copies([source] * 2, [source[:9], source[:10]], ["会见客人"] * 2, "zh") == [False, True]
+    assert copies([source] * 2, [source[:9], source[:10]], [["会见客人"]] * 2, "zh") == [False, True]
 
 
 def test_results_made_before_these_figures_are_still_reported_and_compared(tmp_path: Path) -> None:
@@ -78,6 +78,13 @@ def test_results_made_before_these_figures_are_still_reported_and_compared(tmp_p
     write_report(run)
     assert "ROUGE-L" in result_table(run)
     assert write_comparison(run, seed=0, resamples=20) == new  # old items have the texts, of which these figures are made
+
+
+def test_the_best_of_several_reference_texts_counts_and_each_excuses_its_copy() -> None:
+    assert rouge_l(["打开文件"] * 2, [["关", "打开文件"], ["打开一个文件", "关"]]) == [1.0, pytest.approx(2 * 4 / 10)]
+    assert [rouge.signature(texts)[-8:] for texts in ([["a"]], [["a", "b"]], [["a"], ["a", "b"]])] == ["|nrefs:1", "|nrefs:2", "refs:var"]
+    lead = TSHEG.join(SYLLABLES[:7])
+    assert copies([TSHEG.join(SYLLABLES)] * 2, [lead] * 2, [[SYLLABLES[8]], [SYLLABLES[8], lead]], "dz") == [True, False]
 
 
 def test_docstring_examples() -> None:

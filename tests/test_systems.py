@@ -1,16 +1,23 @@
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 
+from data.errors import InputError
 from data.examples import Example
-from eval.significance import mean_statistics
+from eval.overlap import bleu_of_sums, chrf_of_sums
+from eval.significance import mean_statistics, resample_counts
 from eval.similarity import cosines
-from eval.systems import compare_systems, evaluate_system, slices, write_comparison, write_system
+from eval.systems import compare_systems, evaluate_system, slices, statistics, write_comparison, write_system
 
 HAN = "天地人山水火土木金石"
 
@@ -85,7 +92,7 @@ def test_figures_by_hand() -> None:
 
 
 def test_an_empty_output_has_cosine_zero_whatever_the_encoder_says() -> None:
-    assert cosines(["", " ", "天"], ["天", "天", "天"], lambda texts: torch.ones(len(texts), 1)) == [0.0, 0.0, 1.0]
+    assert cosines(["", " ", "天"], [["天"], ["天"], ["天"]], lambda texts: torch.ones(len(texts), 1)) == [0.0, 0.0, 1.0]
 
 
 def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None:
@@ -95,7 +102,7 @@ def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None
         calls.append(len(texts))
         return character_embed(texts)
 
-    assert cosines(["天地", "山"], ["天", "山"], embed) == pytest.approx([0.5**0.5, 1.0])
+    assert cosines(["天地", "山"], [["天"], ["山"]], embed) == pytest.approx([0.5**0.5, 1.0])
     assert calls == [4]
 
 
@@ -184,3 +191,101 @@ def test_written_results_are_read_back_and_compared_pair_by_pair(tmp_path: Path)
 
 def test_mean_statistics_of_booleans_count_the_true_ones() -> None:
     assert mean_statistics([True, False, True]).sum(axis=0).tolist() == [2.0, 3.0]
+
+
+def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
+    """Golden: of the version that knew one reference text only."""
+    examples = invented(24)
+    before = evaluated("warm_start", examples, noisy(examples, 0.6, 3))
+    after = evaluated("grpo", examples, noisy(examples, 0.3, 4))
+    assert before["signatures"] == {
+        "cosine": "encoder:counts",
+        "cosine_held_out": "encoder:firsts",
+        "bleu": "nrefs:1|case:mixed|eff:no|tok:zh|smooth:exp|version:2.6.0",
+        "chrf": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0",
+        "rouge_l": "lcs:f1|case:lower|units:syllables+characters+words|stem:no|nrefs:1",
+        "copied_share": "run:10|share:0.5|beyond the reference text",
+    }
+    assert before["metrics"]["all"] == pytest.approx({
+        "n": 24,
+        "cosine": 0.6814978570620388,
+        "cosine_held_out": 0.3333333333333333,
+        "chrf": 17.107308201058203,
+        "bleu": 15.44650838809799,
+        "rouge_l": 0.5,
+        "consistent_share": 1.0,
+        "length_ratio": 1.0,
+        "empty_share": 0.0,
+        "copied_share": 0.0,
+    }, abs=1e-12)
+    differences = compare_systems(before, after, seed=0, resamples=50)["slices"]["all"]
+    intervals = {name: (row["low"], row["high"]) for name, row in differences.items()}
+    expected = {
+        "cosine": (0.092368922807, 0.212955083608),
+        "cosine_held_out": (0.134375, 0.490625),
+        "chrf": (5.832155257937, 32.073102678571),
+        "bleu": (9.06093563634, 44.131822802525),
+        "rouge_l": (0.141276041667, 0.327473958333),
+        "consistent_share": (0.0, 0.0),
+        "length_ratio": (0.0, 0.0),
+        "empty_share": (0.0, 0.0),
+        "copied_share": (0.0, 0.0),
+    }
+    assert intervals.keys() == expected.keys()
+    assert [*intervals.values()] == [pytest.approx(expected[name], abs=1e-9) for name in intervals]
+
+
+def two_referenced(count: int = 30) -> tuple[list[Example], list[str]]:
+    """Items of which two of three have a second reference text, which a third of the outputs repeat."""
+    examples, generator = invented(count), random.Random(9)
+    seconds = ["".join(generator.choices(HAN, k=generator.randint(3, 12))) for _ in examples]
+    outputs = [seconds[row] if row % 3 == 1 else text for row, text in enumerate(noisy(examples, 0.4, 5))]
+    return [replace(one, others=(seconds[row],)) if row % 3 else one for row, one in enumerate(examples)], outputs
+
+
+def test_every_score_takes_every_reference_text() -> None:
+    examples, outputs = two_referenced()
+    result = evaluated("grpo", examples, outputs)
+    for example, output, item in zip(examples, outputs, result["items"], strict=True):
+        assert (item["reference"], item["references"]) == (example.reference, list(example.references))
+        if output in example.others:
+            exact = (item["cosine"], item["cosine_held_out"], item["chrf"], item["rouge_l"], item["length_ratio"])
+            assert exact == pytest.approx((1.0, 1.0, 100.0, 1.0, 1.0))
+    streams = list(zip_longest(*(example.references for example in examples)))
+    bleu, chrf = BLEU(tokenize="zh"), CHRF()
+    assert result["metrics"]["all"]["bleu"] == pytest.approx(bleu.corpus_score(outputs, streams).score, abs=1e-9)
+    assert result["metrics"]["all"]["chrf"] == pytest.approx(chrf.corpus_score(outputs, streams).score, abs=1e-9)
+    assert (result["signatures"]["bleu"], result["signatures"]["chrf"]) == (str(bleu.get_signature()), str(chrf.get_signature()))
+    assert "nrefs:var|" in result["signatures"]["bleu"] and result["signatures"]["rouge_l"].endswith("nrefs:var")
+
+
+def test_a_resample_is_the_corpus_score_of_the_items_drawn() -> None:
+    examples, outputs = two_referenced()
+    rows = statistics(evaluated("grpo", examples, outputs)["items"], "zh")
+    counts = resample_counts(len(outputs), np.random.default_rng(0), 5)
+    bleus, chrfs = bleu_of_sums(counts @ rows["bleu"]), chrf_of_sums(counts @ rows["chrf"])
+    for drawn, bleu, chrf in zip(counts, bleus, chrfs, strict=True):
+        chosen = np.repeat(np.arange(len(outputs)), drawn.astype(int))
+        texts = [outputs[row] for row in chosen]
+        streams = list(zip_longest(*(examples[row].references for row in chosen)))
+        assert bleu == pytest.approx(BLEU(tokenize="zh").corpus_score(texts, streams).score, abs=1e-9)
+        assert chrf == pytest.approx(CHRF().corpus_score(texts, streams).score, abs=1e-9)
+
+
+def test_items_from_before_all_reference_texts_were_kept() -> None:
+    """With one each they compare as ever. With several the old figures are of the first alone: they are not compared."""
+    examples = invented(12)
+    single = [evaluated(name, examples, noisy(examples, 0.5, seed)) for seed, name in enumerate(("warm_start", "grpo"))]
+    expected = compare_systems(*single, seed=0, resamples=30)
+    several, outputs = two_referenced()
+    old, new = (evaluated(name, several, outputs) for name in ("warm_start", "grpo"))
+    for item in [*single[0]["items"], *old["items"]]:
+        del item["references"]
+    assert compare_systems(*single, seed=0, resamples=30) == expected
+    with pytest.raises(ValueError, match="different test items; evaluate both again"):
+        compare_systems(old, new, seed=0, resamples=30)
+
+
+def test_an_empty_test_set_is_refused_in_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"^grpo: there is no test item to evaluate; set data.test_size"):
+        evaluated("grpo", [], [])

@@ -11,10 +11,11 @@ It sees words, not sentences: no order, no negation. A second opinion independen
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ SMOOTHING = 1e-3  # a
 DIRECTIONS = 8
 LEAST_TEXTS = 100
 CHUNK_TEXTS = 4096  # texts worked on at once: bounds memory
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class StaticEncoder:
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Mean vectors (n, dim), fp32. A text whose tokens carry nothing gets `blank_row`."""
-        rows = [self._chunk(texts[i : i + CHUNK_TEXTS]) for i in range(0, len(texts), CHUNK_TEXTS)]
+        rows = [self._chunk(chunk) for chunk in chunks(texts)]
         return torch.cat(rows) if rows else torch.empty(0, self.dim)
 
     def _chunk(self, texts: Sequence[str]) -> Tensor:
@@ -91,13 +93,22 @@ def fit(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> Fit:
     """Token weights a / (a + p) and what the texts' vectors have in common; InputError for fewer than LEAST_TEXTS texts."""
     if len(texts) < LEAST_TEXTS:
         raise InputError(f"static embeddings: fitting needs at least {LEAST_TEXTS} texts, got {len(texts)}")
-    ids = token_ids(tokenizer, texts)
+    ids = [row for chunk in chunks(texts) for row in token_ids(tokenizer, chunk)]
     counts = Counter(chain.from_iterable(ids))
     share = torch.zeros(len(matrix), dtype=torch.float64)
     share[list(counts)] = torch.tensor(list(counts.values()), dtype=torch.float64) / counts.total()
     weights = (SMOOTHING / (SMOOTHING + share)).float()
-    mean, directions = common(weighted_means(matrix, weights, [row for row in ids if row]))
-    return Fit(weights, mean, directions)
+    filled = [row for row in ids if row]
+
+    def vectors() -> Iterator[Tensor]:
+        return (weighted_means(matrix, weights, chunk).double() for chunk in chunks(filled))
+
+    return Fit(weights, *common(vectors))
+
+
+def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The rows, CHUNK_TEXTS at a time."""
+    return (rows[start : start + CHUNK_TEXTS] for start in range(0, len(rows), CHUNK_TEXTS))
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
@@ -120,12 +131,19 @@ def weighted_means(matrix: Tensor, weights: Tensor, ids: Sequence[Sequence[int]]
     return sums / total.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def common(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of (n, D) vectors; fp64 inside."""
-    mean = vectors.double().mean(dim=0)
-    centred = vectors.double() - mean
-    _, axes = torch.linalg.eigh(centred.T @ centred)  # in ascending order
-    return mean.float(), axes[:, -min(DIRECTIONS, vectors.shape[1] - 1) :].T.flip(0).float().contiguous()
+def common(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of fp64 vectors.
+
+    `vectors` gives them twice, (n, D) at a time, so that they need not all be in memory.
+    """
+    sums = [(part.sum(dim=0), len(part)) for part in vectors()]
+    mean = torch.stack([part for part, _ in sums]).sum(dim=0) / sum(n for _, n in sums)
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for part in vectors():
+        centred = part - mean
+        scatter += centred.T @ centred
+    _, axes = torch.linalg.eigh(scatter)  # in ascending order
+    return mean.float(), axes[:, -min(DIRECTIONS, len(mean) - 1) :].T.flip(0).float().contiguous()
 
 
 def without_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:

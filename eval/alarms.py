@@ -1,0 +1,241 @@
+"""What goes wrong in training without ending it, as rules over the logged rows of a stage, one sentence each.
+
+A rule is a function of the rows so far (docs/metrics.md says what they hold). It is silent where they lack its metric, so
+one table serves every stage. It judges the last ALARM_WINDOW rows, or all there are. Nothing is stopped. The run folder
+keeps no alarms: they follow from metrics.jsonl.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from reward.panel import ALARM_WINDOW, CLEAR, change, gamed
+
+Rows = Sequence[Mapping[str, Any]]
+EARLY = (1, 3)  # numbers of rows after which the rules are asked before the first window is full
+MOST = 0.5  # a share that is beyond a habit
+FAR = 2.0  # nats a token from the warm start; a run that had lost its language was measured at 4.5
+CERTAIN = 0.02  # nats of entropy a token
+LOW = 0.05  # of a term of the reward that lies in [0, 1]
+FALLEN = 0.1  # of the reward at the start
+RISE = 0.2  # of the loss at the start; batches differ by less
+PATIENCE = 5  # windows in which the loss of a warm start must have fallen
+CAUSES = {
+    "script": "hardly a completion is in the target script",
+    "cosine": "hardly a completion is nearer its reference text than reward.threshold",
+    "length_fit": "hardly a completion is as long as its reference text",
+    "unrepeated": "the completions repeat themselves",
+    "uncopied": "the completions copy their source",
+    "nonempty": "hardly a completion says anything",
+}  # terms of the reward by which all of it can be 0
+GENTLER = "lower train.optim.lr or raise loss.kl_coef"
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A rule that rang, the first and the last step of it, and its last sentence; `over`: it is silent at the end."""
+
+    rule: str
+    first: int
+    last: int
+    sentence: str
+    over: bool
+
+    @property
+    def place(self) -> str:
+        """'step 3', or 'steps 3 to 20'."""
+        return f"step {self.first}" if self.first == self.last else f"steps {self.first} to {self.last}"
+
+    def line(self) -> str:
+        """The alarm for a reader after the run."""
+        return f"ALARM {self.place}: {self.sentence}{'; no longer so at the end' if self.over else ''}"
+
+
+def is_look(count: int, end: int) -> bool:
+    """Whether the rules are asked after `count` of `end` steps."""
+    return count in EARLY or count % ALARM_WINDOW == 0 or count == end
+
+
+def ringing(rows: Rows) -> dict[str, str]:
+    """Every rule that rings after the last of the rows, with its sentence."""
+    return {name: sentence for name, rule in RULES.items() if (sentence := rule(rows))} if rows else {}
+
+
+def rung(rows: Rows) -> list[Alarm]:
+    """Every rule that rang at one of the looks at a whole stage, in order of the table."""
+    found: dict[str, Alarm] = {}
+    for count in (count for count in range(1, len(rows) + 1) if is_look(count, len(rows))):
+        step = rows[count - 1]["step"]
+        for name, sentence in ringing(rows[:count]).items():
+            first = found[name].first if name in found else step
+            found[name] = Alarm(name, first, step, sentence, over=count < len(rows))
+    return [found[name] for name in RULES if name in found]
+
+
+def summary(alarms: Sequence[Alarm]) -> str:
+    """One line for the end of a stage.
+
+    >>> summary([Alarm("cut", 0, 2, "...", over=True), Alarm("no_spread", 0, 39, "...", over=False)])
+    'ALARMS in this stage: cut (steps 0 to 2, no longer at the end), no_spread (steps 0 to 39)'
+    """
+    ends = {True: ", no longer at the end", False: ""}
+    return f"ALARMS in this stage: {', '.join(f'{one.rule} ({one.place}{ends[one.over]})' for one in alarms)}"
+
+
+def recent(rows: Rows) -> Rows:
+    """The rows that a rule judges."""
+    return rows[-ALARM_WINDOW:]
+
+
+def values(rows: Rows, name: str) -> list[float]:
+    """The finite values of a metric."""
+    return [row[name] for row in rows if name in row and math.isfinite(row[name])]
+
+
+def average(rows: Rows, name: str) -> float:
+    """Mean of the finite values of a metric; NaN, which is beyond no limit, where there are none."""
+    found = values(rows, name)
+    return fmean(found) if found else math.nan
+
+
+def steps(rows: Rows) -> str:
+    """'step 3', or 'steps 3 to 12'."""
+    first, last = rows[0]["step"], rows[-1]["step"]
+    return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
+def no_spread(rows: Rows) -> str:
+    """No group has rewards that differ, and what may be the cause."""
+    judged = recent(rows)
+    if any(row.get("zero_std_share") != 1 for row in judged):
+        return ""
+    return f"nothing is learned: in every group of {steps(judged)} all rewards are equal; {cause_of_no_spread(judged)}"
+
+
+def cause_of_no_spread(rows: Rows) -> str:
+    """Why the rewards of every group are equal, as far as the other metrics tell."""
+    if average(rows, "reward_mean") == 0:
+        low = [(average(rows, f"{name}_mean"), name, cause) for name, cause in CAUSES.items()]
+        low += [
+            (average(rows, key), key.removesuffix("_mean"), "a term of your own")
+            for key in rows[-1]
+            if ".py:" in key
+        ]
+        parts = [f"{name} is {value:.2g} ({cause})" for value, name, cause in sorted(low) if value < LOW]
+        parts = ["the completions are empty"] if average(rows, "length_mean") <= 1 else parts
+        return f"they are 0: {', '.join(parts) or 'no term is 0 alone, see the groups in rollouts.jsonl'}"
+    if average(rows, "distinct_share") <= MOST:
+        return "their completions hardly differ: raise rollout.temperature"
+    return "they spread no more than the floor advantage.std_floor, which the encoder's noise may have raised"
+
+
+def same_text(rows: Rows) -> str:
+    """One completion is given to most prompts."""
+    share = average(recent(rows), "commonest_share")
+    if not share > MOST:
+        return ""
+    return f"{share:.0%} of the completions of {steps(recent(rows))} are one and the same text"
+
+
+def cut(rows: Rows) -> str:
+    """Most completions have no end."""
+    share = average(recent(rows), "cut_share")
+    if not share > MOST:
+        return ""
+    return (
+        f"{share:.0%} of the completions of {steps(recent(rows))} were cut at rollout.max_new_tokens: raise it, "
+        "or let the warm start teach the end (sft.num_steps; the tokenizer's end token must be the one the model writes)"
+    )
+
+
+def missing(rows: Rows) -> str:
+    """Most completions have no reward."""
+    share = average(recent(rows), "missing_reward_share")
+    if not share > MOST:
+        return ""
+    return f"{share:.0%} of the completions of {steps(recent(rows))} have no reward and teach nothing"
+
+
+def far(rows: Rows) -> str:
+    """The policy has left its warm start. The median, for the mean of k3 follows single tokens."""
+    found = values(recent(rows), "kl_mean")
+    if not found or median(found) <= FAR:
+        return ""
+    return f"the policy is {median(found):.1f} nats a token from the warm start, its language is probably lost: {GENTLER}"
+
+
+def certain(rows: Rows) -> str:
+    """The policy has stopped to choose, and the reward is not better for it."""
+    first, last, entropy = rows[:ALARM_WINDOW], recent(rows), average(recent(rows), "entropy_mean")
+    low = len(rows) >= 2 * ALARM_WINDOW and entropy < CERTAIN
+    if not low or average(last, "reward_mean") > average(first, "reward_mean"):
+        return ""
+    return f"the entropy is {entropy:.1g} nats a token and the reward no higher than at the start: {GENTLER}"
+
+
+def fallen(rows: Rows) -> str:
+    """The reward is a small part of what it was."""
+    start, end = average(rows[:ALARM_WINDOW], "reward_mean"), average(recent(rows), "reward_mean")
+    if len(rows) < 2 * ALARM_WINDOW or not start > LOW / 5 or not end < FALLEN * start:
+        return ""
+    return f"the reward fell from {start:.3f} to {end:.3f}: {GENTLER}"
+
+
+def skipped(rows: Rows) -> str:
+    """Updates were left out."""
+    judged = recent(rows)
+    before = values(rows[: -len(judged)], "skipped_updates")[-1:] or [0.0]
+    count = sum(values(rows[-1:], "skipped_updates")) - before[0]
+    return (
+        f"{count:.0f} updates in {steps(judged)} were skipped: their gradient was not finite"
+        if count > 0
+        else ""
+    )
+
+
+def loss_rises(rows: Rows) -> str:
+    """The loss is no number, or clearly higher than at the start."""
+    losses = [row["loss"] for row in rows if "loss" in row]
+    if not all(map(math.isfinite, losses[-ALARM_WINDOW:])):
+        return f"the loss is not a finite number in some of {steps(recent(rows))}: lower the learning rate"
+    start, end, clear = loss_change(losses)
+    rose = clear >= CLEAR and end > (1 + RISE) * start
+    return f"the loss rose from {start:.3f} to {end:.3f}: lower the learning rate" if rose else ""
+
+
+def loss_stays(rows: Rows) -> str:
+    """A warm start that learns nothing."""
+    losses = values(rows, "loss")
+    if len(losses) < PATIENCE * ALARM_WINDOW or rows[-1]["stage"] != "sft":
+        return ""
+    start, end, clear = loss_change(losses)
+    if clear <= -CLEAR:
+        return ""
+    return (
+        f"the loss does not fall ({start:.3f} at the start, {end:.3f} now): see sft.optim.lr and the corpus"
+    )
+
+
+def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of the first and of the last window, and their difference in standard errors; zeros before there are two."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if len(finite) < 2 * ALARM_WINDOW:
+        return 0.0, 0.0, 0.0
+    return fmean(finite[:ALARM_WINDOW]), fmean(finite[-ALARM_WINDOW:]), change(finite, ALARM_WINDOW)[1]
+
+
+RULES: dict[str, Callable[[Rows], str]] = {
+    "gamed": lambda rows: gamed(rows, ALARM_WINDOW),
+    "no_spread": no_spread,
+    "same_text": same_text,
+    "cut": cut,
+    "missing": missing,
+    "far": far,
+    "certain": certain,
+    "fallen": fallen,
+    "skipped": skipped,
+    "loss_rises": loss_rises,
+    "loss_stays": loss_stays,
+}
