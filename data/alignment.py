@@ -18,12 +18,13 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SHIFTS = (-3, -2, -1, 1, 2, 3)
 NEIGHBOURS = 5  # lines on each side that a length is compared with: chapters of long and of short lines say nothing
-MAX_PAIRS, STRETCH = 200_000, 5_000  # that are compared, and how many of them in a row
+MAX_PAIRS, STRETCH = 40_000, 1_000  # that are compared, and how many of them in a row
 LINES_OF_PART = 75
 MIN_SPREAD = 0.05  # of log lengths; below it a length says nothing
 MAX_CORRELATION = 0.9
 TOKENS_OF_TEXT = 12  # that are looked at
 CAP = 3.0  # nats that one pair may say, either way
+FAINT = 0.005  # nats a pair that are no evidence: a correlation of 0.1 says as much, and the signs are not as normal as the ratios suppose
 TOKEN = re.compile(r"\d+|[A-Za-z\u00c0-\u024f]{2,}")
 
 
@@ -79,7 +80,7 @@ def _best_run(given: Floats, other: Floats) -> tuple[float, int, int]:
     stop = max(1, int((sums - lowest).argmax()))
     start = int(np.flatnonzero(sums[:stop] == lowest[stop])[-1]) if lowest[stop] < sums[stop] else stop - 1
     for_shift, for_given = (float(np.clip(np.nan_to_num(side[start:stop]), -CAP, CAP).sum()) for side in (other, given))
-    return min(for_shift, -for_given), start, stop - 1
+    return min(for_shift, -for_given) - FAINT * (stop - start), start, stop - 1
 
 
 def _relative_lengths(texts: Sequence[str]) -> Floats:
@@ -134,11 +135,11 @@ def _token_ratios(sources: Sequence[str], references: Sequence[str]) -> dict[int
     if not len(tokens):
         return {shift: np.zeros(count) for shift in (0, *SHIFTS)}
     found = {shift: np.isin(tokens * 2 * count + lines + shift, other_tokens * 2 * count + other_lines) for shift in (0, *SHIFTS)}
-    parts = [np.array_split(places, _num_parts(count)) for places in found.values()]  # tokens come in the order of their lines
-    best = np.concatenate([max(part, key=lambda places: int(places.sum())) for part in zip(*parts, strict=True)])
-    by_chance = (frequency + 0.5) / (count + 1)  # of a token, to stand in any reference text
-    times, together = np.bincount(tokens, minlength=len(numbers)), np.bincount(tokens, weights=best, minlength=len(numbers))
-    carried = np.clip((together + 2 * best.mean()) / (times + 2), 0, 0.95)  # its chance to come from the source: names do, words do not
+    times, by_chance = np.bincount(tokens, minlength=len(numbers)), (frequency + 0.5) / (count + 1)  # to stand in any reference text
+    together = np.max([np.bincount(tokens, weights=places, minlength=len(numbers)) for places in found.values()], axis=0)
+    usual = max(0.0, *(float(np.mean(places - by_chance[tokens])) for places in found.values()))
+    # the chance of a token to come from the source, beyond that: names do, words do not; no shift is preferred in what is counted
+    carried = np.clip((together - times * by_chance + 2 * usual) / (times + 2), 0, 0.95)
     hit, miss = np.log((carried + (1 - carried) * by_chance) / by_chance), np.log(1 - carried)
     said = {shift: np.where(places, hit[tokens], miss[tokens]) for shift, places in found.items()}
     return {shift: np.bincount(lines, weights=values, minlength=count).astype(np.float64) for shift, values in said.items()}

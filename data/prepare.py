@@ -23,7 +23,7 @@ from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.interface_text import interface_problem
 from data.losses import limit_remarks, losses
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
-from data.progress import Say
+from data.progress import Say, in_tenths
 from data.script import LANGUAGE_SCRIPT
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
@@ -213,7 +213,8 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
 def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     """Read, turn round if asked for, clean, split, and write the folder."""
     reading, limits = inputs.read(), config.limits
-    tally = clean(map(swapped, reading.examples) if config.reverse else reading.examples, limits, inputs.rule)
+    examples = in_tenths(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
+    tally = clean(map(swapped, examples) if config.reverse else examples, limits, inputs.rule)
     tally.add_rejected(user_file.ORIGIN, reading.rejected, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
     atomic_write_text(listing, "".join(json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped))

@@ -56,7 +56,7 @@ def near_duplicate_clusters(examples: Sequence[Example], threshold: float, say: 
     references = [(item, text, example.target_language) for item, example in enumerate(examples) for text in example.references]
     for name, side in (("source", sources), ("reference", references)):
         first: dict[NgramSet, int] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
-        for item, text, language in side:
+        for item, text, language in in_tenths(side, f"taking the n-grams of {len(side):,} {name} texts", say):
             parents[root(item)] = root(first.setdefault(ngrams(text, ngram_size(language)), item))
         sets, items = list(first), list(first.values())
         work = f"looking for near-duplicates among {len(sets):,} {name} texts"

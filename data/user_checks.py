@@ -14,7 +14,7 @@ from data.sources.user_file import Reading
 
 MANY_QUOTED = 0.05  # of the texts, from which quotes may be a format and not speech
 DOUBTFUL, CERTAIN = 10.0, 20.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
-IN_NO_DOUBT = 0.5  # of the bad lines that have one cause
+HALF, MOST = 0.5, 0.9  # of the bad lines that have one cause; of the pairs, from which the languages and not the lines are the fault
 
 
 def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
@@ -57,12 +57,11 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
 def advice(reading: Reading) -> str:
     """What to do about the bad lines where most of them have one cause that is known; otherwise empty."""
     reason, count = Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
-    if reading.turned > IN_NO_DOUBT * len(reading.rejected):
-        return (
-            f"{reading.turned:,} of them are right the other way round: exchange data.source_language and data.target_language, "
-            "or data.source_column and data.reference_column"
-        )
-    if count <= IN_NO_DOUBT * len(reading.rejected):
+    if reading.turned > HALF * len(reading.rejected):
+        all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
+        what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
+        return f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
+    if count <= HALF * len(reading.rejected):
         return ""
     if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:
         names = ", ".join(reading.names) or "no text"

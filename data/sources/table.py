@@ -110,13 +110,11 @@ def is_quoted(text: str) -> bool:
 
 def _exported(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]] | None:
     """(line number, row) of everything below the header where the file is an export in quotes; otherwise None."""
-    if not any(b'"' in line for line in lines):
+    if not any(line.startswith(b'"') or b'\t"' in line for line in lines[places.header :]):
         return None
     plain = [_text(line).split("\t") for line in lines[places.header :]]
     texts = places.cells(plain)
-    if not any(map(is_quoted, texts)):
-        return None  # not even one without a tab or a line end in it
-    if all(is_quoted(text) or not text for text in texts):  # quotes inside need not be doubled here: nothing else can be meant
+    if any(texts) and all(is_quoted(text) or not text for text in texts):  # quotes inside need not be doubled here: nothing else can be meant
         return [(number, [_bare(cell) for cell in row]) for number, row in enumerate(plain, start=places.header + 1)]
     try:
         rows = list(_csv_rows(lines))[places.header :]
@@ -131,7 +129,7 @@ def _is_export(cells: Sequence[Cell]) -> bool:
     """Whether a CSV writer put the quotes: on every text, or on those that need them and no others."""
     quoted, bare = [cell.text for cell in cells if cell.is_quoted], [cell.text for cell in cells if not cell.is_quoted]
     if not any(bare):
-        return True
+        return bool(quoted)
     needed = all(any(mark in text for mark in NEED_QUOTES) for text in quoted)
     shown = any(QUOTE in text or "\n" in text for text in quoted) and not any("\t" in text and "\n" in text for text in quoted)
     return needed and shown and not any(QUOTE in text for text in bare)

@@ -8,13 +8,13 @@ read as a corpus at all raises InputError.
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data.clean import DAMAGED, clean_text, script_problem, shortened, shown
 from data.documents import user_path
 from data.errors import InputError
-from data.examples import Example, swapped
+from data.examples import Example
 from data.sources.json_lines import fitting_columns, json_pair, names_of
 from data.sources.line import BadLineError, Columns, Line, decoded, one_line
 from data.sources.table import read_table
@@ -94,7 +94,7 @@ def read(corpus: UserCorpus) -> Reading:
             reason = _problem(example) or script_problem(example)
             if reason:
                 reading.reject(example.id, reason, shown(example))
-                reading.turned += not _problem(example) and not script_problem(swapped(example))
+                reading.turned += not _problem(example) and not script_problem(_turned(example))
             else:
                 reading.examples.append(example)
     return reading
@@ -106,6 +106,11 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
     for number, reference in enumerate(references, start=1):
         key, texts = place if number == 1 else f"{place}#{number}", (clean_text(source), clean_text(reference))
         yield Example(key, *texts, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
+
+
+def _turned(example: Example) -> Example:
+    """The texts on the other sides, the languages as they are."""
+    return replace(example, source=example.reference, reference=example.source)
 
 
 def _problem(example: Example) -> str:
