@@ -30,7 +30,8 @@ TOKEN = re.compile(r"\d+|[A-Za-z\u00c0-\u024f]{2,}")
 
 @dataclass(frozen=True)
 class Alignment:
-    """The best run of a shift other than 0: reference text `i + shift` belongs to source `i` for `i` of `first .. last`.
+    """The best run of a shift other than 0: reference text `i + shift` belongs to source `i` for `i` of `first .. last`, where `shift`
+    counts the pairs that were compared.
 
     `first` and `last` are indices into the pairs as given, both in the run. `evidence` is in nats: what speaks for the shift or against
     the pairs as given, whichever is less, and less the log of how many runs were looked at. Below 0 it is nothing; real corpora that

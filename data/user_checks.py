@@ -51,7 +51,7 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
     way = "below" if facts.shift > 0 else "above"
     first, last = examples[facts.first].id, examples[facts.last].id
     signs = f"lengths, numbers and names; {facts.share:.0%} of the pairs"
-    return f"{first}: from here to {last} the reference text of a source stands {lines} {way} it (by {signs})"
+    return f"{first}: from about here to {last} the reference text of a source stands {lines} {way} it (by {signs})"
 
 
 def advice(reading: Reading) -> str:

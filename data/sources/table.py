@@ -114,7 +114,7 @@ def _exported(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]] |
         return None
     plain = [_text(line).split("\t") for line in lines[places.header :]]
     texts = places.cells(plain)
-    if any(texts) and all(is_quoted(text) or not text for text in texts):  # quotes inside need not be doubled here: nothing else can be meant
+    if any(texts) and all(is_quoted(text) or not text for text in texts):  # then quotes inside need not be doubled
         return [(number, [_bare(cell) for cell in row]) for number, row in enumerate(plain, start=places.header + 1)]
     try:
         rows = list(_csv_rows(lines))[places.header :]
