@@ -1,17 +1,16 @@
 """From a reader's pair to a clean one, or to the reason why it is dropped. Text rules only: no file, no language model.
 
-Every drop has a one-word reason that the manifest counts. Marks of one format (tags, accelerator keys) are the readers' business;
-they call the functions here.
+Every drop has a reason that the manifest counts, with the first text that it met. What holds for one kind of text only, such as the
+placeholders of a catalogue (`data.interface_text`), comes as a rule of its own from whoever reads that kind.
 """
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from data.examples import Example
-from data.markup import unescape
 from data.script import count_units, script_of, script_share
 
 MIN_SOURCE_SHARE, MIN_TARGET_SHARE = 0.5, 0.3  # the target keeps numbers, names and commands of the original more often
@@ -20,11 +19,14 @@ NON_BREAKING_TSHEG, TSHEG = "\u0f0c", "\u0f0b"
 INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 DAMAGED = re.compile("[\ud800-\udfff\ufffd]")  # half a surrogate pair, and what a converter puts for what it could not read
 MAX_MARKS, SHORT = 30, 1000  # combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
-TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-ACCELERATOR_SUFFIX = re.compile(r"(?<!\s)\s*\([~_&]\w\)")
-ACCELERATOR = re.compile(r"(?<![A-Za-z0-9])[~_&](?=\w)|(?<=[A-Za-z0-9])~(?=[A-Za-z])")
-WIKITEXT = re.compile(r"\{\{|\}\}|\[\[|\]\]")
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%\d+\$[a-z]|%[A-Z][A-Z_]{2,}|%-?\d*(?:\.\d+)?l*[sdifuxc]\b|%\d+|\$\(?\w+\)?|\{[\w.:]*\}")
+SHOWN = 40  # characters of a text in an example
+
+LENGTH_LIMITS = {  # reason -> the field of `Limits` that makes it
+    "source too short": "min_source", "source too long": "max_source", "reference too short": "min_target",
+    "reference too long": "max_target",
+}  # fmt: skip
+
+Rule = Callable[[Example], str]  # why a pair is dropped, or an empty string
 
 
 @dataclass(frozen=True)
@@ -36,26 +38,47 @@ class Limits:
     min_target: int
     max_target: int
 
+    def problem(self, source: int, target: int) -> str:
+        """Why a pair with texts of so many units is dropped, or an empty string."""
+        if not self.min_source <= source <= self.max_source:
+            return "source too short" if source < self.min_source else "source too long"
+        if not self.min_target <= target <= self.max_target:
+            return "reference too short" if target < self.min_target else "reference too long"
+        return ""
+
 
 @dataclass
 class Tally:
-    """What became of every pair that was read: the kept ones in order, and (id, reason) of each dropped one."""
+    """What became of every pair that was read: the kept ones in order, and (id, reason) of each dropped one.
+
+    `samples`: the first pair that each reason dropped, as it is shown; `misfits`: (source, target) units of what the limits dropped.
+    """
 
     kept: list[Example] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     read: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
+    misfits: list[tuple[int, int]] = field(default_factory=list)
 
-    def drop(self, origin: str, key: str, reason: str) -> None:
-        """Count one pair of `origin` that was read and is not kept."""
-        self.dropped.append((key, reason))
-        self.reasons.setdefault(origin, Counter())[reason] += 1
+    def drop(self, example: Example, reason: str) -> None:
+        """Count one pair that was read and is not kept."""
+        self._count(example.origin, example.id, reason)
+        if reason not in self.samples:
+            self.samples[reason] = shown(example)
+        if reason in LENGTH_LIMITS:
+            self.misfits.append(units(example))
 
-    def add_rejected(self, origin: str, rejected: Iterable[tuple[str, str]]) -> None:
-        """Count lines that never became a pair, as (file:line, reason)."""
+    def add_rejected(self, origin: str, rejected: Iterable[tuple[str, str]], samples: Mapping[str, str]) -> None:
+        """Count lines that never became a pair, as (file:line, reason); `samples` has one line as shown for each reason."""
         for key, reason in rejected:
             self.read[origin] += 1
-            self.drop(origin, key, reason)
+            self._count(origin, key, reason)
+            self.samples.setdefault(reason, samples[reason])
+
+    def _count(self, origin: str, key: str, reason: str) -> None:
+        self.dropped.append((key, reason))
+        self.reasons.setdefault(origin, Counter())[reason] += 1
 
 
 def clean_text(text: str) -> str:
@@ -79,16 +102,6 @@ def _without_towers(text: str) -> str:
     return "".join(kept)
 
 
-def without_accelerators(text: str) -> str:
-    """A message of a user interface without HTML tags, entities and the marks of keyboard accelerators.
-
-    >>> without_accelerators("<b>\u6587\u4ef6</b>(~F)"), without_accelerators("_\u6253\u5f00 max_size")
-    ('\u6587\u4ef6', '\u6253\u5f00 max_size')
-    """
-    plain = unescape(TAG.sub("", text))
-    return ACCELERATOR.sub("", ACCELERATOR_SUFFIX.sub("", plain))
-
-
 def script_problem(example: Example) -> str:
     """Which side is not written in the script of its language; otherwise empty."""
     for side, text, language, share in (
@@ -101,35 +114,43 @@ def script_problem(example: Example) -> str:
     return ""
 
 
-def problem(example: Example, limits: Limits) -> str:
-    """Why a cleaned pair is dropped, or an empty string."""
+def no_rule(example: Example) -> str:
+    """The rule of a user's own text: none."""
+    return ""
+
+
+def problem(example: Example, limits: Limits, rule: Rule = no_rule) -> str:
+    """Why a cleaned pair is dropped, or an empty string; `rule` is that of its kind of text."""
     if not example.source or not example.reference:
         return "empty"
     if DAMAGED.search(example.source) or DAMAGED.search(example.reference):
         return "damaged characters"
-    if WIKITEXT.search(example.source) or WIKITEXT.search(example.reference):
-        return "wiki markup"
-    if example.task == "mt" and placeholders(example.source) != placeholders(example.reference):
-        return "placeholders differ"
-    return script_problem(example) or _length_problem(example, limits)
+    return rule(example) or script_problem(example) or limits.problem(*units(example))
 
 
-def placeholders(text: str) -> list[str]:
-    """The format placeholders (`%s`, `$1`, `{name}`, `%PRODUCTNAME` ...) in a text, sorted: a translation may change their order."""
-    return sorted(PLACEHOLDER.findall(text))
+def units(example: Example) -> tuple[int, int]:
+    """Length of the source and of the first reference text, in units of their scripts."""
+    sides = ((example.source, example.source_language), (example.reference, example.target_language))
+    source, target = (count_units(text, script_of(language)) for text, language in sides)
+    return source, target
 
 
-def _length_problem(example: Example, limits: Limits) -> str:
-    source = count_units(example.source, script_of(example.source_language))
-    target = count_units(example.reference, script_of(example.target_language))
-    if not limits.min_source <= source <= limits.max_source:
-        return "source too short" if source < limits.min_source else "source too long"
-    if not limits.min_target <= target <= limits.max_target:
-        return "reference too short" if target < limits.min_target else "reference too long"
-    return ""
+def shortened(text: str, length: int = SHOWN) -> str:
+    """The beginning of a text on one line, of at most `length` characters.
+
+    >>> shortened("one\\ntwo three", 8)
+    'one two…'
+    """
+    line = "".join(character if character.isprintable() else " " for character in text[: length + 1])
+    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def clean(examples: Iterable[Example], limits: Limits) -> Tally:
+def shown(example: Example) -> str:
+    """A pair as an example of a loss: its place and the beginnings of both texts."""
+    return f"{example.id}: {shortened(example.source)} | {shortened(example.reference)}"
+
+
+def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> Tally:
     """Clean every pair and keep one for each source and target language: exact copies are dropped, further reference texts join
     the first as `others`. Both are counted as no longer pairs of their own, so that read = kept + dropped.
     """
@@ -137,7 +158,7 @@ def clean(examples: Iterable[Example], limits: Limits) -> Tally:
     places: dict[tuple[str, str, str], int] = {}
     for example in _cleaned(examples):
         tally.read[example.origin] += 1
-        reason = problem(example, limits)
+        reason = problem(example, limits, rule)
         key = (example.source_language, example.target_language, example.source)
         if not reason and key in places:
             kept = tally.kept[places[key]]
@@ -145,7 +166,7 @@ def clean(examples: Iterable[Example], limits: Limits) -> Tally:
             if reason == "other reference":
                 tally.kept[places[key]] = replace(kept, others=(*kept.others, example.reference))
         if reason:
-            tally.drop(example.origin, example.id, reason)
+            tally.drop(example, reason)
         else:
             places[key] = len(tally.kept)
             tally.kept.append(example)

@@ -8,6 +8,7 @@ from typing import Any
 
 from data.clean import Tally
 from data.examples import Example
+from data.losses import loss_lines
 from data.split import LARGE_CLUSTER, Cluster
 
 
@@ -60,7 +61,7 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
     return [
         f"data tier: {manifest['tier']} ({manifest['tier_means']})",
         f"data: {totals['read']} pairs read, {totals['kept']} kept ({_listed(manifest['languages'])})",
-        f"data: dropped {_listed(totals['dropped'])}",
+        *loss_lines(manifest["losses"]),
         f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
     ]
 

@@ -7,7 +7,7 @@ rarity, two sets that are alike enough share a token among the first few of each
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NgramSet = frozenset[str]
+Walk = Callable[[Sequence[int]], Iterator[int]]
 FINEST = 1_000_000
 
 
@@ -31,9 +32,10 @@ def ngrams(text: str, size: int) -> NgramSet:
     return frozenset(padded[start : start + size] for start in range(max(1, len(padded) - size + 1)))
 
 
-def similar_pairs(sets: Sequence[NgramSet], threshold: float) -> Iterator[tuple[int, int]]:
+def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
     """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|; all in whole numbers, so nothing is rounded
-    but the threshold, to six digits: a finer fraction would leave the range of 64-bit integers.
+    but the threshold, to six digits: a finer fraction would leave the range of 64-bit integers. `walk` goes through the numbers of the
+    sets, and may say how far it is.
 
     Raises ValueError unless 0 < threshold <= 1 and every set has a member.
     """
@@ -43,7 +45,7 @@ def similar_pairs(sets: Sequence[NgramSet], threshold: float) -> Iterator[tuple[
     high, low = ratio.numerator, ratio.denominator
     order = sorted(range(len(sets)), key=lambda item: len(sets[item]))
     index = _Index([sets[item] for item in order], high, low)
-    for place, item in enumerate(order):
+    for place, item in enumerate(walk(order)):
         for candidate in index.candidates(place):
             other = order[candidate]
             shared = len(sets[item] & sets[other])

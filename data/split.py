@@ -9,9 +9,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from data.examples import Example
 from data.neighbours import NgramSet, ngrams, similar_pairs
+from data.progress import Say, in_tenths, keep_still
 from data.script import UNSPACED, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")
@@ -37,8 +39,11 @@ class SplitSizes:
         return SplitSizes(test, self.test_min_per_language, dev, self.warm_start_share)
 
 
-def near_duplicate_clusters(examples: Sequence[Example], threshold: float) -> list[Cluster]:
-    """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`, each once, in order."""
+def near_duplicate_clusters(examples: Sequence[Example], threshold: float, say: Say = keep_still) -> list[Cluster]:
+    """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`, each once, in order.
+
+    `say` hears how far a long search is.
+    """
     parents = list(range(len(examples)))
 
     def root(item: int) -> int:
@@ -49,12 +54,13 @@ def near_duplicate_clusters(examples: Sequence[Example], threshold: float) -> li
 
     sources = [(item, example.source, example.source_language) for item, example in enumerate(examples)]
     references = [(item, text, example.target_language) for item, example in enumerate(examples) for text in example.references]
-    for side in (sources, references):
+    for name, side in (("source", sources), ("reference", references)):
         first: dict[NgramSet, int] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
-        for item, text, language in side:
+        for item, text, language in in_tenths(side, f"taking the n-grams of {len(side):,} {name} texts", say):
             parents[root(item)] = root(first.setdefault(ngrams(text, ngram_size(language)), item))
         sets, items = list(first), list(first.values())
-        for one, other in similar_pairs(sets, threshold):
+        work = f"looking for near-duplicates among {len(sets):,} {name} texts"
+        for one, other in similar_pairs(sets, threshold, partial(in_tenths, work=work, say=say)):
             parents[root(items[one])] = root(items[other])
     members: dict[int, list[int]] = {}
     for item in range(len(examples)):

@@ -24,18 +24,28 @@ def corpus_tables(corpus: Json) -> list[Table]:
         for key, value in flattened(manifest)
         if key.split(".")[0] in ("tier", "tier_means", "corpus", "not_obtained")
     ]
-    dropped = manifest.get("totals", {}).get("dropped", {})
-    reasons = tuple(
-        (reason, plain_number(count)) for reason, count in sorted(dropped.items(), key=lambda entry: -entry[1])
-    )
+    facts += [("remark", text) for text in manifest.get("remarks", ())]
     tables = [
         Table("Corpus", ("Key", "Value"), tuple(facts)),
         part_table(manifest.get("splits", {})),
         origin_table(manifest.get("origins", {}), manifest.get("splits", {})),
-        Table("Pairs dropped", ("Reason", "Pairs"), reasons),
+        dropped_table(manifest),
         Table("Tokens", ("Key", "Value"), tuple(flattened(tokens)) if tokens else ()),
     ]
     return [table for table in tables if table.rows]
+
+
+def dropped_table(manifest: Json) -> Table:
+    """Each rule that dropped pairs: how many, the setting that changes it and one example, where the manifest has them."""
+    if "losses" not in manifest:
+        dropped = manifest.get("totals", {}).get("dropped", {})
+        counts = sorted(dropped.items(), key=lambda entry: -entry[1])
+        return Table("Pairs dropped", ("Reason", "Pairs"), tuple((reason, plain_number(count)) for reason, count in counts))
+    rows = tuple(
+        (loss["reason"], plain_number(loss["pairs"]), loss["setting"] or ABSENT, loss["example"])
+        for loss in manifest["losses"]
+    )
+    return Table("Pairs dropped", ("Reason", "Pairs", "Setting", "Example"), rows)
 
 
 def part_table(splits: Json) -> Table:

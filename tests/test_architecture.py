@@ -10,7 +10,7 @@ ENTRY = {
     "grpo.between", "grpo.context", "grpo.evaluate", "grpo.rewarding", "grpo.run", "grpo.stages", "grpo.study", "grpo.study_arms",
     "grpo.study_points", "grpo.taxguard", "grpo.transfer",
 }
-ENTRY |= {"grpo.anchored", "grpo.encoder_fit", "grpo.plan", "grpo.imitate", "grpo.snapshots"}
+ENTRY |= {"grpo.anchored", "grpo.encoder_fit", "grpo.plan", "grpo.study_bill", "grpo.imitate", "grpo.snapshots"}
 PROCESSES = {"grpo.loop", "grpo.sft"}
 
 

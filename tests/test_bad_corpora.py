@@ -12,9 +12,10 @@ from invented_bytes import EDITS, assert_one_sentence, assert_valid, damaged, ed
 from test_prepare import line
 
 from data import prepare as prepare_module
-from data.clean import Limits, clean_text, problem, without_accelerators
+from data.clean import Limits, clean_text, problem
 from data.errors import InputError
 from data.examples import Example, read_jsonl, write_jsonl
+from data.interface_text import without_accelerators
 from data.neighbours import ngrams, similar_pairs
 from data.prepare import DataConfig, prepare
 from data.sources import user_file
@@ -39,10 +40,10 @@ def check(location: UserCorpus, least: int, *paths: Path) -> None:
     found: list[tuple[str, str]] = []
 
     def examples() -> list[Example]:
-        good, rejected = read(location)
-        found.extend(rejected)
-        assert len(good) + len(rejected) >= least
-        return good
+        reading = read(location)
+        found.extend(reading.rejected)
+        assert len(reading.examples) + len(reading.rejected) >= least
+        return reading.examples
 
     outcome(examples, *paths)
     for place, reason in found:
@@ -96,7 +97,7 @@ def test_any_location_and_any_names_of_columns(tmp_path: Path, count: int) -> No
     (tmp_path / "a.tsv").write_bytes(TSV_HEADER)
 
     def holds(location: str, first: str, second: str) -> None:
-        outcome(lambda: read(corpus(location, (first, second)))[0], "data.corpus", "a.tsv", location, "~")
+        outcome(lambda: read(corpus(location, (first, second))).examples, "data.corpus", "a.tsv", location, "~")
 
     names = st.one_of(texts(), st.sampled_from(["1", "2", "0", "9" * 5000, "٣", "source", "reference"]))
     places = st.one_of(texts(), st.sampled_from([str(tmp_path / "a.tsv"), str(tmp_path), "", ",", "~nobody/x.tsv", "x" * 300, "/dev/null"]))
@@ -161,7 +162,7 @@ def test_any_change_to_a_prepared_corpus_is_noticed(tmp_path: Path, count: int) 
 
 def rejected_lines(path: Path, content: bytes | str) -> list[tuple[str, str]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [(place.removeprefix(f"{path}:"), reason) for place, reason in read(corpus(path))[1]]
+    return [(place.removeprefix(f"{path}:"), reason) for place, reason in read(corpus(path)).rejected]
 
 
 def test_a_key_that_comes_twice_is_told(tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_a_carriage_return_inside_a_line_of_cells_is_told(tmp_path: Path) -> Non
     (tmp_path / "s.txt").write_bytes(f"{BO}\r{MORE}\n{BO}\n".encode())
     (tmp_path / "r.txt").write_bytes("甲乙\n丙丁\n".encode())
     found = read(corpus(f"{tmp_path}/s.txt,{tmp_path}/r.txt"))
-    assert [reason for _, reason in found[1]] == ["a carriage return inside the line"] and len(found[0]) == 1
+    assert [reason for _, reason in found.rejected] == ["a carriage return inside the line"] and len(found.examples) == 1
 
 
 def test_damaged_characters_and_overlong_lines_are_told(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from data.clean import Limits, clean, clean_text, placeholders, problem, without_accelerators
+from data.clean import Limits, clean, clean_text, problem
 from data.examples import Example, swapped
+from data.interface_text import interface_problem, placeholders, without_accelerators
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"  # three letters, three syllables
 LIMITS = Limits(2, 5, 2, 4)
@@ -67,7 +68,7 @@ def test_marks_of_user_interfaces_are_taken_off(raw: str, expected: str) -> None
     ],
 )
 def test_each_drop_has_its_reason(source: str, reference: str, expected: str) -> None:
-    assert problem(pair(source, reference), LIMITS) == expected
+    assert problem(pair(source, reference), LIMITS, interface_problem) == expected
 
 
 def test_placeholders_of_the_formats_read_here() -> None:
@@ -102,8 +103,8 @@ def test_one_source_keeps_its_target_languages_apart() -> None:
 
 def test_a_headline_need_not_repeat_placeholders() -> None:
     headline = replace(pair(f"{BO} $1", BO), target_language="bo", task="headline")
-    assert problem(headline, LIMITS) == ""
-    assert problem(replace(headline, task="mt"), LIMITS) == "placeholders differ"
+    assert problem(headline, LIMITS, interface_problem) == ""
+    assert problem(replace(headline, task="mt"), LIMITS, interface_problem) == "placeholders differ"
 
 
 def test_swapping_turns_texts_and_languages_round_and_back() -> None:

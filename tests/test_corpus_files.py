@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from data.sources.user_file import UserCorpus, read
+from data.sources.user_file import Reading, UserCorpus, read
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
 
@@ -22,9 +22,9 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def texts(location: UserCorpus) -> list[tuple[str, str]]:
-    examples, rejected = read(location)
-    assert rejected == []
-    return [(example.source, example.reference) for example in examples]
+    reading = read(location)
+    assert reading.rejected == []
+    return [(example.source, example.reference) for example in reading.examples]
 
 
 def test_jsonl_with_default_and_with_named_fields(tmp_path: Path) -> None:
@@ -56,7 +56,8 @@ def test_aligned_files_pair_line_by_line(tmp_path: Path) -> None:
 def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
     lines = [{"source": BO, "reference": ["甲乙", " 丙丁 "]}, {"source": BO, "reference": ["戊己"]}]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
-    examples, rejected = read(corpus(path))
+    reading = read(corpus(path))
+    examples, rejected = reading.examples, reading.rejected
     expected = {f"{path}:1": "甲乙", f"{path}:1#2": "丙丁", f"{path}:2": "戊己"}
     assert {example.id: example.reference for example in examples} == expected and len(examples) == 3
     assert {example.source for example in examples} == {BO} and rejected == []
@@ -64,7 +65,8 @@ def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
 
 def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": ["甲乙", " ", "abc def", "丙丁"]}))
-    examples, rejected = read(corpus(path))
+    reading = read(corpus(path))
+    examples, rejected = reading.examples, reading.rejected
     assert [example.reference for example in examples] == ["甲乙", "丙丁"]
     assert rejected == [(f"{path}:1#2", "empty reference"), (f"{path}:1#3", "reference not in its language's script")]
 
@@ -83,17 +85,19 @@ def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_
 )
 def test_each_bad_reference_field_is_told_by_place_and_reason(tmp_path: Path, reference: object, reason: str) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": reference}))
-    assert read(corpus(path)) == ([], [(f"{path}:1", reason)])
+    reading = read(corpus(path))
+    assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", reason)])
 
 
 def test_a_list_as_source_is_not_text(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"source": [BO], "reference": "甲乙"}))
-    assert read(corpus(path)) == ([], [(f"{path}:1", "field 'source' is not text")])
+    reading = read(corpus(path))
+    assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", "field 'source' is not text")])
 
 
 def test_ids_name_file_and_line_and_the_record_its_languages(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"source\treference\n{BO}\t甲乙\n")
-    (example,) = read(corpus(path))[0]
+    (example,) = read(corpus(path)).examples
     assert (example.id, example.origin, example.source_language, example.target_language) == (f"{path}:2", "user", "bo", "zh")
 
 
@@ -116,7 +120,8 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
         (good, ""),
     ]
     path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
-    examples, rejected = read(corpus(path))
+    reading = read(corpus(path))
+    examples, rejected = reading.examples, reading.rejected
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:14"]
     assert rejected == [(f"{path}:{number}", reason) for number, (_, reason) in enumerate(lines, start=1) if reason]
 
@@ -124,15 +129,15 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
 def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n{BO}\n".encode() + b"\xff\t\n" + f"{BO}\t \n".encode())
     reasons = ["1 columns where 2 are needed", "not UTF-8", "empty reference"]
-    assert read(corpus(path))[1] == [(f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)]
+    assert read(corpus(path)).rejected == [(f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)]
     source, reference = write(tmp_path / "s.txt", f"{BO}\n\n{BO}\n"), write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
-    assert read(corpus(f"{source},{reference}"))[1] == [(f"{source}:2", "empty source"), (f"{source}:3", "not UTF-8")]
+    assert read(corpus(f"{source},{reference}")).rejected == [(f"{source}:2", "empty source"), (f"{source}:3", "not UTF-8")]
 
 
 def test_a_language_without_a_known_script_is_not_checked_for_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "abc def\t甲乙\n")
-    assert read(UserCorpus(str(path), "xx", "zh"))[1] == []
-    assert read(UserCorpus(str(path), "xx", "bo"))[1] == [(f"{path}:1", "reference not in its language's script")]
+    assert read(UserCorpus(str(path), "xx", "zh")).rejected == []
+    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [(f"{path}:1", "reference not in its language's script")]
 
 
 def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> None:
@@ -167,4 +172,4 @@ def test_broken_gzip_is_one_sentence(tmp_path: Path, content: bytes) -> None:
 
 
 def test_empty_file_is_an_empty_corpus(tmp_path: Path) -> None:
-    assert read(corpus(write(tmp_path / "a.tsv", ""))) == ([], [])
+    assert read(corpus(write(tmp_path / "a.tsv", ""))) == Reading()

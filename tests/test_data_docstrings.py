@@ -7,7 +7,8 @@ import pytest
 
 
 @pytest.mark.parametrize("name", [
-        "data.script", "data.clean", "data.markup", "data.neighbours", "data.sources.catalogue", "data.sources.help_sections",
+        "data.script", "data.clean", "data.interface_text", "data.markup", "data.neighbours",
+        "data.sources.catalogue", "data.sources.help_sections",
     ])
 def test_docstring_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.clean import without_accelerators
+from data.interface_text import without_accelerators
 from data.sources.origin import Folders, Pair, join, short_key
 from data.sources.package_file import FormatError, parsed, text_of
 

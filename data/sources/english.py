@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from data.clean import ACCELERATOR, without_accelerators
 from data.examples import Example
+from data.interface_text import ACCELERATOR, without_accelerators
 from data.obtain import Archive, debian_archives
 from data.sources import cldr, libreoffice_help, mediawiki, udhr
 from data.sources.catalogue import LIBREOFFICE, catalogue

@@ -6,28 +6,29 @@ read as a corpus at all raises InputError.
 """
 
 import gzip
-import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data.clean import DAMAGED, clean_text, script_problem
+from data.clean import DAMAGED, clean_text, script_problem, shortened, shown
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
+from data.sources.json_lines import fitting_columns, json_pair, names_of
+from data.sources.line import BadLineError, Columns, Line, decoded, one_line
+from data.sources.table import read_table
 
 ORIGIN, LICENCE = "user", "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
 MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
-MAX_LINE_BYTES = 1 << 20
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF16_MARKS, UTF32_MARKS = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+SAMPLE, MANY_ZEROS = 1 << 16, 0.001  # bytes at the beginning, and the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
+SHOWN_LINE = 80  # characters of a line that is no pair
 
 Rejected = tuple[str, str]  # (file:line, reason)
-Line = tuple[str, tuple[str, ...]]  # a source and its reference texts
-Fields = Callable[[str], Line]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class UserCorpus:
     location: str
     source_language: str
     target_language: str
-    columns: tuple[str, str] = DEFAULT_COLUMNS
+    columns: Columns = DEFAULT_COLUMNS
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -53,26 +54,50 @@ class UserCorpus:
             raise InputError(f"data.corpus={self.location}: unknown kind of corpus; give {KINDS}")
         return paths
 
+    @property
+    def candidates(self) -> tuple[Columns, ...]:
+        """The columns to look for: those that were named, or else the default names, then the languages' codes."""
+        languages = (self.source_language, self.target_language)
+        if self.columns != DEFAULT_COLUMNS:
+            return (self.columns,)
+        return (DEFAULT_COLUMNS, (f"translation.{languages[0]}", f"translation.{languages[1]}"), languages)
 
-class BadLineError(ValueError):
-    """Why one line is not a pair; never leaves this module."""
+
+@dataclass
+class Reading:
+    """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and remarks on the file.
+
+    `turned` counts the pairs that are right the other way round; `names` are the fields that the first object of JSONL has.
+    """
+
+    examples: list[Example] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    samples: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    turned: int = 0
+
+    def reject(self, place: str, reason: str, sample: str) -> None:
+        """Count a line that is no pair."""
+        self.rejected.append((place, reason))
+        self.samples.setdefault(reason, sample)
 
 
-def read(corpus: UserCorpus) -> tuple[list[Example], list[Rejected]]:
+def read(corpus: UserCorpus) -> Reading:
     """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
-    examples: list[Example] = []
-    rejected: list[Rejected] = []
-    for place, line in _lines_read(corpus):
+    reading = Reading()
+    for place, written, line in _lines_read(corpus, reading):
         if isinstance(line, BadLineError):
-            rejected.append((place, str(line)))
+            reading.reject(place, str(line), f"{place}: {shortened(written.decode('utf-8', 'replace'), SHOWN_LINE)}")
             continue
         for example in _examples(place, line, corpus):
             reason = _problem(example) or script_problem(example)
             if reason:
-                rejected.append((example.id, reason))
+                reading.reject(example.id, reason, shown(example))
+                reading.turned += not _problem(example) and not script_problem(_turned(example))
             else:
-                examples.append(example)
-    return examples, rejected
+                reading.examples.append(example)
+    return reading
 
 
 def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
@@ -83,36 +108,51 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
         yield Example(key, *texts, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
 
 
+def _turned(example: Example) -> Example:
+    """The texts on the other sides, the languages as they are."""
+    return replace(example, source=example.reference, reference=example.source)
+
+
 def _problem(example: Example) -> str:
     if not example.source or not example.reference:
         return "empty reference" if example.source else "empty source"
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
-def _lines_read(corpus: UserCorpus) -> Iterator[tuple[str, Line | BadLineError]]:
-    """(file:line, its texts or what is wrong with them) for every line."""
-    paths = corpus.paths
-    if len(paths) == 2:
-        yield from _aligned(*paths)
-        return
-    lines = _lines(paths[0])
-    if _kind(paths[0]) == ".jsonl":
-        fields, first = _json_fields(corpus.columns), 0
+def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
+    """(file:line, the line as written, its texts or what is wrong with them) for every line; remarks go to `reading`."""
+    path, *other = corpus.paths
+    lines, columns = _lines(path), corpus.columns
+    pairs: Iterable[tuple[int, Line | BadLineError]]
+    if other:
+        pairs = enumerate(_aligned(path, lines, other[0]), start=1)
+    elif _kind(path) == ".jsonl":
+        columns, reading.names = fitting_columns(lines, corpus.candidates), names_of(lines)
+        pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
     else:
-        fields, first = _table_fields(lines, corpus.columns, paths[0])
-    for number, line in enumerate(lines[first:], start=first + 1):
-        yield f"{paths[0]}:{number}", _attempt(line, fields)
+        table = read_table(lines, corpus.candidates, path)
+        pairs, columns = table.rows, table.columns
+        if table.is_export:
+            reading.remarks.append(f"{path}: an export with quotes; they are taken off the texts")
+    if columns != corpus.columns:
+        reading.remarks.append(f"{path}: no columns {_listed(corpus.columns)}; {_listed(columns)} are read")
+    for number, line in pairs:
+        yield f"{path}:{number}", lines[number - 1], line
 
 
-def _aligned(source: Path, reference: Path) -> Iterator[tuple[str, Line | BadLineError]]:
-    sources, references = _lines(source), _lines(reference)
-    if len(sources) != len(references):
-        raise InputError(f"{source} has {len(sources)} lines and {reference} has {len(references)}: aligned files need equally many")
-    for number, (line, other) in enumerate(zip(sources, references, strict=True), start=1):
+def _listed(columns: Columns) -> str:
+    return " and ".join(map(repr, columns))
+
+
+def _aligned(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
+    others = _lines(reference)
+    if len(lines) != len(others):
+        raise InputError(f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally many")
+    for line, other in zip(lines, others, strict=True):
         try:
-            yield f"{source}:{number}", (_one_line(_decoded(line)), (_one_line(_decoded(other)),))
+            yield one_line(decoded(line)), (one_line(decoded(other)),)
         except BadLineError as error:
-            yield f"{source}:{number}", error
+            yield error
 
 
 def _kind(path: Path) -> str:
@@ -128,8 +168,10 @@ def _lines(path: Path) -> list[bytes]:
         raise InputError(f"{path} cannot be read: {error}") from error
     if len(content) > MAX_BYTES:
         raise InputError(f"{path} has more than {MAX_BYTES:,} bytes of text; give a part of it")
-    if content.startswith(UTF16_MARKS):
-        raise InputError(f"{path} is UTF-16; save it as UTF-8")
+    zeros = content[:SAMPLE].count(0)
+    if content.startswith(UTF16_MARKS) or zeros > max(3, MANY_ZEROS * len(content[:SAMPLE])):
+        name = "UTF-32" if content.startswith(UTF32_MARKS) else "UTF-16"
+        raise InputError(f"{path} is {name}; save it as UTF-8: iconv -f {name} -t UTF-8 FILE > NEW_FILE")
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return [line.rstrip(b"\r") for line in (lines if lines[-1] else lines[:-1])]
 
@@ -139,108 +181,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise InputError(f"data.corpus: {path} cannot be read ({error.strerror}); give {KINDS}") from error
-
-
-def _attempt(line: bytes, fields: Fields) -> Line | BadLineError:
-    try:
-        return fields(_decoded(line))
-    except BadLineError as error:
-        return error
-
-
-def _decoded(line: bytes) -> str:
-    if len(line) > MAX_LINE_BYTES:
-        raise BadLineError(f"longer than {MAX_LINE_BYTES:,} bytes")
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadLineError("not UTF-8") from None
-
-
-def _one_line(text: str) -> str:
-    if "\r" in text:
-        raise BadLineError("a carriage return inside the line")
-    return text
-
-
-def _json_fields(columns: tuple[str, str]) -> Fields:
-    def unique(items: Iterable[tuple[str, object]]) -> dict[str, object]:
-        record: dict[str, object] = {}
-        for key, value in items:
-            if key in columns and key in record:
-                raise BadLineError(f"field {key!r} comes twice")
-            record[key] = value
-        return record
-
-    def fields(line: str) -> Line:
-        try:
-            record = json.loads(line, object_pairs_hook=unique)
-        except BadLineError:
-            raise
-        except (ValueError, RecursionError):
-            raise BadLineError("not JSON") from None
-        if not isinstance(record, dict):
-            raise BadLineError("not a JSON object")
-        return _text(record, columns[0]), _texts(record, columns[1])
-
-    return fields
-
-
-def _text(record: dict[str, object], key: str) -> str:
-    text = _field(record, key)
-    if not isinstance(text, str):
-        raise BadLineError(f"field {key!r} is not text")
-    return _whole(text, key)
-
-
-def _texts(record: dict[str, object], key: str) -> tuple[str, ...]:
-    """The field's text, or the texts of its list."""
-    value = _field(record, key)
-    values: list[object] = value if isinstance(value, list) else [value]
-    texts = [text for text in values if isinstance(text, str)]
-    if len(texts) < len(values):
-        raise BadLineError(f"field {key!r} is neither text nor a list of texts")
-    if not texts:
-        raise BadLineError(f"field {key!r} is an empty list")
-    return tuple(_whole(text, key) for text in texts)
-
-
-def _field(record: dict[str, object], key: str) -> object:
-    if key not in record:
-        raise BadLineError(f"no field {key!r}")
-    return record[key]
-
-
-def _whole(text: str, key: str) -> str:
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadLineError(f"field {key!r} has half a surrogate pair")
-    return text
-
-
-def _table_fields(lines: Sequence[bytes], columns: tuple[str, str], path: Path) -> tuple[Fields, int]:
-    """A function that takes the two columns out of a line, and the number of header lines (0 or 1).
-
-    Numbers count from 1; names are looked up in the first line; without a header the default names mean columns 1 and 2.
-    """
-    header = lines[0].decode("utf-8", "replace").split("\t") if lines else []
-    if all(name in header for name in columns):
-        first, second = (header.index(name) for name in columns)
-        return _column_fields(first, second), 1
-    if all(name.isdecimal() and len(name) < 10 and int(name) > 0 for name in columns):
-        return _column_fields(int(columns[0]) - 1, int(columns[1]) - 1), 0
-    if columns == DEFAULT_COLUMNS:
-        return _column_fields(0, 1), 0
-    raise InputError(
-        f"{path}:1: no columns {columns[0]!r} and {columns[1]!r}; data.source_column and data.reference_column take numbers from 1 "
-        f"or names of the first line, which has {header[:8]}"
-    )
-
-
-def _column_fields(first: int, second: int) -> Fields:
-    def fields(line: str) -> Line:
-        cells = _one_line(line).split("\t")
-        if len(cells) <= max(first, second):
-            raise BadLineError(f"{len(cells)} columns where {max(first, second) + 1} are needed")
-        return cells[first], (cells[second],)
-
-    return fields

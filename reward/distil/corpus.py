@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data.clean import Limits, clean
 from data.examples import Example
+from data.interface_text import interface_problem
 from data.neighbours import ngrams, similar_pairs
 from data.obtain import Archive
 from data.script import script_of
@@ -56,8 +57,8 @@ def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> lis
     """Every usable item of the packages, each text once; `max_units` bounds both sides, in units of their scripts."""
     limits = Limits(1, max_units, 1, max_units)
     examples = [*tibetan.examples(tibetan.Obtained(archives, {}), cache), *english.examples(archives, cache)]
-    kept = (clean((e for e in examples if e.target_language == language), limits).kept for language in (CHINESE, ENGLISH))
-    return items(chain.from_iterable(kept))
+    sides = ([example for example in examples if example.target_language == language] for language in (CHINESE, ENGLISH))
+    return items(chain.from_iterable(clean(side, limits, interface_problem).kept for side in sides))
 
 
 def items(examples: Iterable[Example]) -> list[Item]:

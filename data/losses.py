@@ -1,0 +1,54 @@
+"""What cleaning dropped, as a person should hear it: each rule with its count, one example and the setting that changes it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from data.clean import LENGTH_LIMITS, Limits, Tally
+
+MANY, TO_KEEP = 0.1, 0.99  # a share of the pairs that limits should not drop in silence, and one that would be kept
+
+Loss = Mapping[str, Any]
+
+
+def losses(tally: Tally, limits: Limits) -> list[dict[str, Any]]:
+    """One entry a rule, the commonest first: reason, pairs, setting (where there is one), example."""
+    counts = Counter(reason for _, reason in tally.dropped)
+    return [
+        {"reason": reason, "pairs": count, "setting": _setting(reason, limits), "example": tally.samples[reason]}
+        for reason, count in sorted(counts.items(), key=lambda entry: -entry[1])
+    ]
+
+
+def _setting(reason: str, limits: Limits) -> str:
+    name = LENGTH_LIMITS.get(reason)
+    return f"data.{name}_units={asdict(limits)[name]}" if name else ""
+
+
+def loss_lines(entries: Sequence[Loss]) -> list[str]:
+    """A line for each rule, for a terminal."""
+    return [f"data: dropped {entry['pairs']:,} {_rule(entry)}, e.g. {entry['example']}" for entry in entries]
+
+
+def _rule(entry: Loss) -> str:
+    return f"{entry['reason']} ({entry['setting']})" if entry["setting"] else str(entry["reason"])
+
+
+def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
+    """A sentence for each length limit that drops many pairs, with the value that would keep nearly all of them.
+
+    The share is of the pairs that reached the limits: no other rule but that of equal pairs dropped them.
+    """
+    dropped = Counter(reason for _, reason in tally.dropped)
+    reached = len(tally.kept) + len(tally.misfits) + dropped["duplicate"] + dropped["other reference"]
+    remarks = []
+    for name in LENGTH_LIMITS.values():
+        sign, side = (-1 if name.startswith("min") else 1), int(name.endswith("target"))
+        limit = asdict(limits)[name]
+        outside = sorted((sign * pair[side] for pair in tally.misfits if sign * pair[side] > sign * limit), reverse=True)
+        if len(outside) > MANY * reached:
+            share, enough = len(outside) / reached, sign * outside[int((1 - TO_KEEP) * reached)]
+            word = "fewer" if sign < 0 else "more"
+            remarks.append(f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {TO_KEEP:.0%}")
+    return remarks

@@ -1,0 +1,117 @@
+"""Lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text or texts.
+
+A column is a key, or a path of keys with dots: `translation.bo` is "bo" inside "translation". A key that has dots itself comes first.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from data.sources.line import BadLineError, Columns, Line, decoded
+
+Record = dict[str, Any]
+MAX_NAMES, MAX_DOTS = 8, 3  # of fields that are listed
+FIRST_LINES = 100  # among which there should be an object
+
+
+def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
+    """The two fields of a line, or why it is no pair."""
+    try:
+        record = _record(line, columns)
+        return _text(record, columns[0]), _texts(record, columns[1])
+    except BadLineError as error:
+        return error
+
+
+def fitting_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
+    """The first candidate whose two fields the first object has; the first of all where none fits."""
+    record = _first_record(lines)
+    return next((columns for columns in candidates if all(_has(record, name) for name in columns)), candidates[0])
+
+
+def names_of(lines: Sequence[bytes]) -> list[str]:
+    """How the fields of the first object are called as columns: those with text or a list in them."""
+    return list(_names(_first_record(lines), ""))[:MAX_NAMES]
+
+
+def _names(record: Record, prefix: str) -> Iterator[str]:
+    for key, value in record.items():
+        if isinstance(value, dict) and prefix.count(".") < MAX_DOTS:
+            yield from _names(value, f"{prefix}{key}.")
+        elif isinstance(value, str | list):
+            yield f"{prefix}{key}"
+
+
+def _first_record(lines: Sequence[bytes]) -> Record:
+    for line in lines[:FIRST_LINES]:
+        try:
+            return _record(line, ("", ""))
+        except BadLineError:
+            continue
+    return {}
+
+
+def _record(line: bytes, columns: Columns) -> Record:
+    own = {name for column in columns for name in (column, *column.split("."))}
+
+    def unique(items: Iterable[tuple[str, Any]]) -> Record:
+        record: Record = {}
+        for key, value in items:
+            if key in own and key in record:
+                raise BadLineError(f"field {key!r} comes twice")
+            record[key] = value
+        return record
+
+    try:
+        record = json.loads(decoded(line), object_pairs_hook=unique)
+    except BadLineError:
+        raise
+    except (ValueError, RecursionError):
+        raise BadLineError("not JSON") from None
+    if not isinstance(record, dict):
+        raise BadLineError("not a JSON object")
+    return record
+
+
+def _text(record: Record, column: str) -> str:
+    text = _field(record, column)
+    if not isinstance(text, str):
+        raise BadLineError(f"field {column!r} is not text")
+    return _whole(text, column)
+
+
+def _texts(record: Record, column: str) -> tuple[str, ...]:
+    """The field's text, or the texts of its list."""
+    value = _field(record, column)
+    values: list[object] = value if isinstance(value, list) else [value]
+    texts = [text for text in values if isinstance(text, str)]
+    if len(texts) < len(values):
+        raise BadLineError(f"field {column!r} is neither text nor a list of texts")
+    if not texts:
+        raise BadLineError(f"field {column!r} is an empty list")
+    return tuple(_whole(text, column) for text in texts)
+
+
+def _field(record: Record, column: str) -> object:
+    if column in record:
+        return record[column]
+    value: object = record
+    for name in column.split("."):
+        if not isinstance(value, dict) or name not in value:
+            raise BadLineError(f"no field {column!r}")
+        value = value[name]
+    return value
+
+
+def _has(record: Record, column: str) -> bool:
+    try:
+        _field(record, column)
+    except BadLineError:
+        return False
+    return True
+
+
+def _whole(text: str, column: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadLineError(f"field {column!r} has half a surrogate pair")
+    return text

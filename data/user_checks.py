@@ -1,0 +1,73 @@
+"""What the user should hear of his own corpus before it trains anything: a format mistaken for text, languages or lines that are out of
+place. Each check looks at texts alone and gives a sentence, or none.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from data.alignment import Alignment, alignment
+from data.clean import shown
+from data.errors import InputError
+from data.examples import Example
+from data.sources.table import is_quoted
+from data.sources.user_file import Reading
+
+MANY_QUOTED = 0.05  # of the texts, from which quotes may be a format and not speech
+DOUBTFUL, CERTAIN = 10.0, 20.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
+HALF, MOST = 0.5, 0.9  # of the bad lines that have one cause; of the pairs, from which the languages and not the lines are the fault
+
+
+def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
+    """All that there is to say of the pairs in the order of their file. Raises InputError where they are certain to be out of line."""
+    return [remark for remark in (quotes_remark(examples), alignment_remark(examples, max_bad_share)) if remark]
+
+
+def quotes_remark(examples: Sequence[Example]) -> str:
+    """Says so where many texts stand in quotes, or some in those of CSV, although the file was not read as an export."""
+    quoted = [example for example in examples if is_quoted(example.source) or is_quoted(example.reference)]
+    is_csv = any('""' in text[1:-1] for example in quoted for text in (example.source, example.reference) if is_quoted(text))
+    if not quoted or (len(quoted) <= MANY_QUOTED * len(examples) and not is_csv):
+        return ""
+    return (
+        f"{len(quoted):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, e.g. {shown(quoted[0])}; "
+        "if they are those of an export, put every text in quotes, or none"
+    )
+
+
+def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
+    """Says so where reference texts belong to other lines. Raises InputError where that is certain and more than `max_bad_share` of all."""
+    facts = alignment([(example.source, example.reference) for example in examples])
+    if facts.evidence < DOUBTFUL:
+        return ""
+    sentence = _shift_sentence(facts, examples)
+    if facts.evidence >= CERTAIN and facts.share > max_bad_share:
+        raise InputError(f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many there: align them again")
+    return f"{sentence}; see whether a line is missing or too many there"
+
+
+def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
+    """Where the run begins and ends, and which way it is shifted."""
+    lines = "1 line" if abs(facts.shift) == 1 else f"{abs(facts.shift)} lines"
+    way = "below" if facts.shift > 0 else "above"
+    first, last = examples[facts.first].id, examples[facts.last].id
+    signs = f"lengths, numbers and names; {facts.share:.0%} of the pairs"
+    return f"{first}: from about here to {last} the reference text of a source stands {lines} {way} it (by {signs})"
+
+
+def advice(reading: Reading) -> str:
+    """What to do about the bad lines where most of them have one cause that is known; otherwise empty."""
+    reason, count = Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
+    if reading.turned > HALF * len(reading.rejected):
+        all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
+        what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
+        return f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
+    if count <= HALF * len(reading.rejected):
+        return ""
+    if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:
+        names = ", ".join(reading.names) or "no text"
+        return f"the first object has {names}: name two of them by data.source_column= and data.reference_column="
+    if reason == "not UTF-8":
+        return "save the file as UTF-8: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE, where ENCODING is for example GB18030, BIG5 or CP1252"
+    if "columns where" in reason:
+        return "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
+    return ""
