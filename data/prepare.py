@@ -29,7 +29,7 @@ SHOWN_LINES = 20
 # what touches no corpus: prompts, tools, and the English readers, which serve the distillation of an encoder
 UNRELATED = {
     "template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "checksums.py", "documents.py", "errors.py",
-    "english.py",
+    "english.py", "ends.py",
 }  # fmt: skip
 Say = Callable[[str], None]
 

@@ -1,28 +1,51 @@
-"""Before training: does this model compute the same log-probabilities on packed rows as on plain ones?
+"""Before training: does this model compute the same log-probabilities on packed rows as on plain ones, and has it a position for every token?
 
 Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed causal
 kernel would silently mix completions of a group; so we look, once, on a few random tokens.
 """
 
+from collections.abc import Sequence
+from inspect import signature
+from typing import NamedTuple
+
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from data.errors import InputError
+from grpo.attention import uses_blocks
+from grpo.decode_step import is_known
 from grpo.logprob import completion_logps
 from grpo.packing import pack
+from grpo.records import Rollout
 from grpo.sampler import Sampling, generate
+from reward.encoders.screen import first_line
 
 TOLERANCE = 1e-3
+MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask allows it
+ADVICE = "use one with ordinary attention (Gemma, Llama, Qwen, ...; docs/models.md)"
+
+
+class Need(NamedTuple):
+    """So many positions are needed by `what`; `cure` says how to need fewer."""
+
+    tokens: int
+    what: str
+    cure: str
 
 
 @torch.no_grad()
 def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
-    """Largest difference in nats between packed, sampled and plain log-probabilities; InputError when they disagree."""
+    """Largest difference in nats between packed, sampled and plain log-probabilities; InputError, with the cause, when they disagree."""
+    refuse_architecture(model)
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
     prompts = [torch.randint(4, vocabulary, (length,), generator=generator).tolist() for length in (9, 5)]
-    rollout = generate(model, prompts, Sampling(2, max_new_tokens=6, temperature=1.0, stop_ids=(), fast=fast), seed=(0,))
-    packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
+    rollout = sampled(model, prompts, fast)
+    try:
+        packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
+    except Exception as error:
+        raise failure(model, f"packed rows cannot be run ({first_line(error)})", packed_switch(model)) from error
     plain = torch.zeros_like(packed)
     for row, completion in enumerate(rollout.completions()):
         prompt = prompts[row // 2]
@@ -32,9 +55,78 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     gaps = {name: float((logps - plain).abs().max()) for name, logps in (("packed rows", packed), ("the sampler", rollout.sampling_logps))}
     for name, gap in gaps.items():
         if not gap < TOLERANCE:
-            switch = "write rollout.fast_decode=false, or if it is so already, " if name == "the sampler" else ""
-            raise InputError(
-                f"{model.config.model_type}: log-probabilities of {name} differ from plain ones by {gap:.3g} nats, so this architecture "
-                f"cannot be trained so; {switch}use one with ordinary attention (Gemma, Llama, Qwen, ...)"
-            )
+            switch = packed_switch(model) if name == "packed rows" else fast_switch(model, fast)
+            raise failure(model, f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats", switch)
     return max(gaps.values())
+
+
+def sampled(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
+    """Two completions of 6 tokens for each prompt. Raises InputError where the sampler cannot run the model."""
+    try:
+        return generate(model, prompts, Sampling(2, max_new_tokens=6, temperature=1.0, stop_ids=(), fast=fast), seed=(0,))
+    except Exception as error:
+        raise failure(model, f"the sampler cannot run it ({first_line(error)})", fast_switch(model, fast)) from error
+
+
+def refuse_architecture(model: PreTrainedModel) -> None:
+    """InputError for a model with layers that follow no mask, or without a memory for the keys and values of a prompt."""
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()) - MASKABLE
+    if model._is_stateful:
+        raise refusal(model, "it has recurrent layers, whose state would run through a packed row from one completion into the next")
+    if kinds:
+        raise refusal(model, f"it has layers of the kind {sorted(kinds)[0]}, which do not look where a mask says")
+    if "past_key_values" not in signature(model.base_model.forward).parameters:
+        raise refusal(model, "it cannot go on from the keys and values of a prompt, as the sampler does")
+
+
+def refusal(model: PreTrainedModel, cause: str, switch: str = "") -> InputError:
+    """The sentence for a model that cannot be trained: the cause, and the switch that may help."""
+    return InputError(f"{model.config.model_type}: this architecture cannot be trained: {cause}; {switch}{ADVICE}")
+
+
+def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
+    """The same for a model that failed: its cause where that is known, else what was found."""
+    if not reads_positions(model):
+        return refusal(model, "it takes a token's place in the row for its position, as with ALiBi, and not the position that is given")
+    return refusal(model, found, switch)
+
+
+def packed_switch(model: PreTrainedModel) -> str:
+    return "write train.packed_attention=false, or " if uses_blocks(model) else ""
+
+
+def fast_switch(model: PreTrainedModel, fast: bool) -> str:
+    return "write rollout.fast_decode=false, or " if fast and is_known(model) else ""
+
+
+def reads_positions(model: PreTrainedModel) -> bool:
+    """Do the positions that are given change what the model computes?"""
+    ids = torch.arange(4, 8, device=model.device)[None]
+    near = torch.arange(4, device=model.device)[None]
+    try:
+        one, other = (model(input_ids=ids, position_ids=near * step, use_cache=False).logits for step in (1, 2))
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return not torch.allclose(one, other)
+
+
+def check_positions(model: PreTrainedModel, needs: Sequence[Need]) -> str:
+    """A sentence where more positions are needed than the model was made for, else "". InputError where it has no more. Moves the model."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    most = max(needs)
+    if not limit or most.tokens <= limit:
+        return ""
+    if not has_position(nn.Module.to(model, "cpu"), limit):
+        raise InputError(f"{model.config.model_type}: {most.what} need {most.tokens} positions, and the model has {limit}; {most.cure}")
+    return f"{most.what} need {most.tokens} positions, more than the {limit} that this model was made for; {most.cure}"
+
+
+@torch.no_grad()
+def has_position(model: PreTrainedModel, position: int) -> bool:
+    """Can a token stand there, counted from 0? To be asked on a CPU: elsewhere a position that is not there stops the whole process."""
+    try:
+        model(input_ids=torch.zeros(1, 1, dtype=torch.int64), position_ids=torch.tensor([[position]]), use_cache=False)
+    except (IndexError, RuntimeError):
+        return False
+    return True
