@@ -35,12 +35,12 @@ class Numerals:
 
     bos_token_id = None
     unk_token_id = eos_token_id = -1
-    added_tokens_decoder: dict[int, Any] = {}
     all_special_ids = all_special_tokens = ()
 
     def __init__(self, words: Any):
         """`words`: the tokenizer that says what completions mean, or None."""
         self.words = words
+        self.added_tokens_decoder: dict[int, Any] = {}
 
     def get_vocab(self) -> dict[str, int]:
         return {}

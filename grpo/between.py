@@ -127,14 +127,34 @@ def export(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 
 
 def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
-    """The files of a transformers folder, with the notices that came with the untouched model, into `work`."""
+    """The files of a transformers folder, with the notices that came with the untouched model, into `work`.
+
+    Whoever generates from it stops at the end token that was trained, and at those its files named before.
+    """
     model.config.use_cache = True
+    name_ends(model, tokenizer)
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
     for notice in (NOTICE_FILE, TERMS_FILE):
         if (start_folder(run) / notice).is_file():
             (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
     model.config.use_cache = False
+
+
+def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Name the tokenizer's end token first in the settings for generating and in the configuration, and padding where there is none.
+
+    The padding of the configuration stays: a model that is loaded again gives the row of that token no gradient.
+    """
+    settings = model.generation_config
+    if settings is None:
+        return
+    named = [settings.eos_token_id, model.config.get_text_config().eos_token_id]
+    others = [token for one in named for token in (one if isinstance(one, list) else [one]) if token is not None]
+    ends = list(dict.fromkeys([tokenizer.eos_token_id, *others]))
+    settings.eos_token_id = model.config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    if settings.pad_token_id is None:
+        settings.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
 def export_best(between: Between, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

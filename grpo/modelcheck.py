@@ -1,4 +1,4 @@
-"""Before training: does this model compute the same log-probabilities on packed rows as on plain ones, and has it a position for every token?
+"""Before training: does this model compute the same on packed rows as on plain ones, and has it a position for every token?
 
 Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed causal
 kernel would silently mix completions of a group; so we look, once, on a few random tokens.
@@ -23,7 +23,7 @@ from reward.encoders.screen import first_line
 
 TOLERANCE = 1e-3
 MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask allows it
-ADVICE = "use one with ordinary attention (Gemma, Llama, Qwen, ...; docs/models.md)"
+ADVICE = "use a model with ordinary attention (Gemma, Llama, Qwen, ...; docs/models.md)"
 
 
 class Need(NamedTuple):
@@ -76,13 +76,18 @@ def refuse_architecture(model: PreTrainedModel) -> None:
         raise refusal(model, "it has recurrent layers, whose state would run through a packed row from one completion into the next")
     if kinds:
         raise refusal(model, f"it has layers of the kind {sorted(kinds)[0]}, which do not look where a mask says")
-    if "past_key_values" not in signature(model.base_model.forward).parameters:
+    if "past_key_values" not in signature(model.forward).parameters:
         raise refusal(model, "it cannot go on from the keys and values of a prompt, as the sampler does")
 
 
 def refusal(model: PreTrainedModel, cause: str, switch: str = "") -> InputError:
     """The sentence for a model that cannot be trained: the cause, and the switch that may help."""
-    return InputError(f"{model.config.model_type}: this architecture cannot be trained: {cause}; {switch}{ADVICE}")
+    return InputError(f"{name_of(model)} cannot be trained: {cause}; {switch}{ADVICE}")
+
+
+def name_of(model: PreTrainedModel) -> str:
+    """The folder of a model, where it has one, and its architecture."""
+    return f"{model.name_or_path}: {model.config.model_type}" if model.name_or_path else str(model.config.model_type)
 
 
 def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
@@ -101,25 +106,35 @@ def fast_switch(model: PreTrainedModel, fast: bool) -> str:
 
 
 def reads_positions(model: PreTrainedModel) -> bool:
-    """Do the positions that are given change what the model computes?"""
+    """Do the positions that are given change what the model computes? True also where it computes nothing."""
     ids = torch.arange(4, 8, device=model.device)[None]
     near = torch.arange(4, device=model.device)[None]
     try:
-        one, other = (model(input_ids=ids, position_ids=near * step, use_cache=False).logits for step in (1, 2))
+        plain = model(input_ids=ids, use_cache=False).logits
+    except Exception:  # a damaged model raises anything; positions are not its trouble
+        return True
+    try:
+        return not torch.allclose(plain, model(input_ids=ids, position_ids=2 * near, use_cache=False).logits)
     except (TypeError, ValueError, RuntimeError):
         return False
-    return not torch.allclose(one, other)
 
 
 def check_positions(model: PreTrainedModel, needs: Sequence[Need]) -> str:
-    """A sentence where more positions are needed than the model was made for, else "". InputError where it has no more. Moves the model."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    most = max(needs)
-    if not limit or most.tokens <= limit:
+    """A sentence where more positions are needed than the model was made for, else "". InputError where it has no more.
+
+    The model may be on the CPU afterwards.
+    """
+    limit, most = positions_of(model), max(needs)
+    if not 0 < limit < most.tokens:
         return ""
     if not has_position(nn.Module.to(model, "cpu"), limit):
-        raise InputError(f"{model.config.model_type}: {most.what} need {most.tokens} positions, and the model has {limit}; {most.cure}")
+        raise InputError(f"{name_of(model)} has {limit} positions, and {most.what} need {most.tokens}; {most.cure}")
     return f"{most.what} need {most.tokens} positions, more than the {limit} that this model was made for; {most.cure}"
+
+
+def positions_of(model: PreTrainedModel) -> int:
+    """How many positions a model was made for; 0 where it does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
 
 
 @torch.no_grad()

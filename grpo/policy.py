@@ -111,7 +111,7 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
 
 
 def masks_for(model: PreTrainedModel, may_look: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """Masks from `may_look(window)`, bool, for the model's own forward: bool as it is for "sdpa"; for "eager" what is added to the scores."""
+    """Masks from `may_look(window)`, bool, for the model's own forward, to which "eager" attention adds them."""
     if attention_of(model) != EAGER:
         return per_layer_kind(model, may_look)
 
