@@ -61,6 +61,8 @@ def spellings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """The spellings of special tokens that become that token in any text, as in unigram vocabularies that list it as a piece."""
     special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     special |= zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)
+    if tokenizer.unk_token_id != tokenizer.eos_token_id:
+        special.pop(tokenizer.unk_token_id, None)  # what stands for unknown text ends nothing
     if not special:
         return ()
     written = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)["input_ids"]
