@@ -68,7 +68,7 @@ def fit(part: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBa
     special = np.array([any(spelling in text for spelling in spellings for text in texts_of(example)) for example in examples], dtype=bool)
     over = tokens > np.array(list(limits.values()))
     kept = ~over.any(axis=1) & ~special
-    enough = np.percentile(tokens, ENOUGH, axis=0, method="higher") if len(tokens) else np.zeros(len(limits))
+    enough = np.percentile(tokens, ENOUGH, axis=0, method="inverted_cdf") if len(tokens) else np.zeros(len(limits))
     return Fit(
         part, len(examples), [example for example, keep in zip(examples, kept, strict=True) if keep], limits,
         dict(zip(limits, map(int, over.sum(axis=0)), strict=True)), dict(zip(limits, map(int, enough), strict=True)),

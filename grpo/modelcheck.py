@@ -141,7 +141,7 @@ def positions_of(model: PreTrainedModel) -> int:
 def has_position(model: PreTrainedModel, position: int) -> bool:
     """Can a token stand there, counted from 0? To be asked on a CPU: elsewhere a position that is not there stops the whole process."""
     try:
-        model(input_ids=torch.zeros(1, 1, dtype=torch.int64), position_ids=torch.tensor([[position]]), use_cache=False)
+        model(input_ids=torch.ones(1, 1, dtype=torch.int64), position_ids=torch.tensor([[position]]), use_cache=False)
     except (IndexError, RuntimeError):
         return False
     return True
