@@ -45,7 +45,7 @@ class Numerals:
     def get_vocab(self) -> dict[str, int]:
         return {}
 
-    def encode(self, text: str, add_special_tokens: bool = False, split_special_tokens: bool = False) -> list[int]:
+    def encode(self, text: str, **settings: bool) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", text)]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:

@@ -1,6 +1,7 @@
 """Which tokens of a tokenizer end a completion, and which ones stand for no text.
 
-A line end is looked for in the vocabulary, not by encoding one: a word mark may come before it, and a normaliser may turn it into a space.
+A line end is looked for in the vocabulary, not by encoding one: a word mark may come before it, and a
+normaliser may turn it into a space.
 """
 
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ LINE_END_LETTER = "\u010a"  # as byte-level BPE spells it; in other vocabularies
 class Ends:
     """Token ids of one tokenizer.
 
-    stops      what ends a completion: the end token, the end of a turn, then every token whose text holds a line end
+    stops      what ends a completion: end token, end of a turn, every token whose text holds a line end
     line_ends  those stops whose text holds a line end
     with_text  those line ends whose text begins with something else, as ".\\n"
-    spellings  of the tokens that stand for no text, such as "</s>", those that a text cannot hold: they become that token
+    spellings  of special tokens, such as "</s>", those that no text can hold: they become that token
     """
 
     stops: tuple[int, ...]
@@ -43,7 +44,7 @@ def find_ends(tokenizer: PreTrainedTokenizerBase) -> Ends:
     """The ends of a tokenizer, from its vocabulary."""
     lines = line_ends(tokenizer)
     turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
-    turns = [turn_end] if isinstance(turn_end, int) and turn_end >= 0 and turn_end != tokenizer.unk_token_id else []
+    turns = [turn_end] if isinstance(turn_end, int) and turn_end not in (-1, tokenizer.unk_token_id) else []
     return Ends(
         tuple(dict.fromkeys([tokenizer.eos_token_id, *turns, *sorted(lines)])),
         frozenset(lines),
@@ -53,30 +54,31 @@ def find_ends(tokenizer: PreTrainedTokenizerBase) -> Ends:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text alone; what spells a special token in it, as "</s>" does, is text, unless the tokenizer cannot write it so."""
+    """Token ids of a text alone. A special token's spelling is text where the tokenizer can write it so."""
     return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
 def spellings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """The spellings of special tokens that become that token in any text, as in unigram vocabularies that list it as a piece."""
+    """The spellings of special tokens that no text can hold, as where a unigram vocabulary lists them."""
     special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     special |= zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)
     if tokenizer.unk_token_id != tokenizer.eos_token_id:
         special.pop(tokenizer.unk_token_id, None)  # what stands for unknown text ends nothing
     if not special:
         return ()
-    written = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return tuple(sorted(spelling for (token, spelling), ids in zip(special.items(), written, strict=True) if token in ids))
+    written = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)
+    rows = zip(special.items(), written["input_ids"], strict=True)
+    return tuple(sorted(spelling for (token, spelling), ids in rows if token in ids))
 
 
 def line_ends(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Every token whose text holds a line end, with what stands before the first one as the vocabulary spells it."""
-    marks = ("\n", LINE_END_BYTE, LINE_END_LETTER)
-    pieces = [(piece, token) for piece, token in tokenizer.get_vocab().items() if any(mark in piece for mark in marks)]
+    """Every token whose text holds a line end, with what the vocabulary spells in front of the first one."""
     found = {}
-    for piece, token in pieces:
-        if "\n" in piece or piece == LINE_END_BYTE:
-            found[token] = piece.split("\n")[0].removesuffix(LINE_END_BYTE)
+    for piece, token in tokenizer.get_vocab().items():
+        if "\n" in piece:
+            found[token] = piece.split("\n")[0]
+        elif piece == LINE_END_BYTE:
+            found[token] = ""
         elif LINE_END_LETTER in piece and "\n" in tokenizer.decode([token]):
             found[token] = piece.split(LINE_END_LETTER)[0]
     return found

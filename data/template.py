@@ -40,7 +40,7 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a completion: the end token, the end of a turn, and every token that holds a line end.
+    """The tokens that end a completion: end token, end of a turn, and every token that holds a line end.
 
     A completion is one line. Without the last, an untuned model would be judged by whatever it goes on to write.
     """
@@ -48,7 +48,7 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 
 
 def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text before the first stop token or line end, without special tokens and without space at the ends."""
+    """The text before the first stop token or line end, without special tokens and space at the ends."""
     ends, written = ends_of(tokenizer), [int(token) for token in ids]
     stops = frozenset(ends.stops)
     end = next((place for place, token in enumerate(written) if token in stops), len(written))

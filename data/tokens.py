@@ -1,4 +1,4 @@
-"""How a tokenizer fares on a corpus: tokens a unit of text, lengths, what the limits of a run cut, and what it cannot write."""
+"""How a tokenizer fares on a corpus: tokens for each unit of text, lengths, and what it cannot write."""
 
 import unicodedata
 from collections import Counter
@@ -25,14 +25,16 @@ def token_report(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_prompt_tokens: int, max_completion_tokens: int
 ) -> dict[str, Any]:
     """Tokens per source unit (Tibetan syllable) and per reference unit (Han character), percentiles of the lengths of prompts and
-    completions with their start and end tokens, and the share of each that is longer than its limit; of the reference texts' tokens the
-    share that is only a part of a character; of the reference texts the share that do not come back from their tokens, and one of them.
+    completions with their start and end tokens, and the share of each that is longer than its limit. Of the
+    reference texts: the share of tokens that are only a part of a character, the share of texts that do not
+    come back from their tokens, and one of these.
     """
     prompts = [len(encode_prompt(tokenizer, example)) for example in examples]
     written = [encode_completion(tokenizer, example.reference) for example in examples]
     completions = [len(ids) for ids in written]
     read_back = [decode_completion(tokenizer, ids) for ids in written]
-    lost = [e.reference for e, text in zip(examples, read_back, strict=True) if letters(text) != letters(e.reference)]
+    given = [example.reference for example in examples]
+    lost = [text for text, back in zip(given, read_back, strict=True) if letters(text) != letters(back)]
     sources = [(example.source, example.source_language) for example in examples]
     references = [(example.reference, example.target_language) for example in examples]
     return {
@@ -52,7 +54,7 @@ def token_report(
 
 
 def letters(text: str) -> str:
-    """What a text must keep on its way through a tokenizer: letters, marks and digits, whatever their case, width and composition."""
+    """What a text must keep on its way through a tokenizer: letters, marks, digits, of any case or width."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(character for character in folded if unicodedata.category(character)[0] in "LMN")
 
@@ -60,9 +62,10 @@ def letters(text: str) -> str:
 def check_writable(report: dict[str, Any]) -> None:
     """InputError where too many of the reference texts are beyond what the model can ever write."""
     if report["references_lost"] > MOST_LOST:
+        share, example = report["references_lost"], report["lost_example"]
         raise InputError(
-            f"model.policy: its tokenizer cannot write {report['references_lost']:.0%} of the reference texts, such as "
-            f"{report['lost_example']!r}, so the model never will; take one whose vocabulary has this script or falls back to bytes"
+            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as {example!r}, "
+            "so the model never will; take one whose vocabulary has this script or falls back to bytes"
         )
 
 
@@ -72,18 +75,20 @@ def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> li
     found = []
     if report["references_lost"]:
         share, example = report["references_lost"], report["lost_example"]
-        found.append(f"{share:.2%} of the reference texts cannot be written with this tokenizer, such as {example!r}")
+        found.append(f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}")
     if times > MANY_MORE:
-        found.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: write model.vocabulary=\"full\"")
+        cure = 'write model.vocabulary="full"'
+        found.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: {cure}")
     elif report["reference_bytes"] > MANY_BYTES:
         found.append(
-            f"{report['reference_bytes']:.0%} of the tokens of the reference texts are parts of characters, so outputs are slow "
-            "and hard to learn; a model whose vocabulary has this script will do better"
+            f"{report['reference_bytes']:.0%} of the tokens of the reference texts are parts of characters, "
+            "so outputs are slow and hard to learn; a model whose vocabulary has this script will do better"
         )
     if report["completions_cut"] > 0.5:
         found.append(
             f"{report['completions_cut']:.0%} of the reference texts have more than rollout.max_new_tokens = "
-            f"{report['max_completion_tokens']} tokens; {report['completion_tokens']['p99']} would let the policy write 99 % of them"
+            f"{report['max_completion_tokens']} tokens; "
+            f"{report['completion_tokens']['p99']} would let the policy write 99 % of them"
         )
     return found
 

@@ -19,7 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from grpo.packing import Packed
 
 NAME = "packed"
-PLAIN, EAGER = "sdpa", "eager"  # transformers' names for torch's own attention, and for the one written out, which every model has
+PLAIN, EAGER = "sdpa", "eager"  # transformers' names of torch's own attention, and of what every model has
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
     blocks: Blocks | None = None, **settings: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With blocks, the mask is one of `no_mask`."""
+    """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With blocks the mask is `no_mask`."""
     if blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
     if attention_mask is None:
@@ -125,9 +125,9 @@ def packed_attention(
 
 
 def no_mask(window: int | None) -> Tensor:
-    """(1, 1, 0, W) bool, without an element: what goes with blocks, which say who sees whom. W is the window of these layers, 0 for none.
+    """(1, 1, 0, W) bool, without an element: what goes with blocks, which say who sees whom.
 
-    It keeps transformers from making a mask; whoever reads it fails.
+    W is the window of these layers, 0 for none. It keeps transformers from making one; who reads it fails.
     """
     return torch.ones(1, 1, 0, window or 0, dtype=torch.bool)
 

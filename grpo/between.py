@@ -142,19 +142,21 @@ def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
 
 
 def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Name the tokenizer's end token first in the settings for generating and in the configuration, and padding where there is none.
+    """Name the tokenizer's end token first in both of a model's settings, and a padding for generating.
 
-    The padding of the configuration stays: a model that is loaded again gives the row of that token no gradient.
+    The padding of config.json stays: a model that is loaded again gives the row of that token no gradient.
     """
     settings = model.generation_config
     if settings is None:
         return
-    named = [settings.eos_token_id, model.config.get_text_config().eos_token_id]
-    others = [token for one in named for token in (one if isinstance(one, list) else [one]) if token is not None]
-    ends = list(dict.fromkeys([tokenizer.eos_token_id, *others]))
+    named: list[int] = [tokenizer.eos_token_id]
+    for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
+        named += ends if isinstance(ends, list) else [] if ends is None else [ends]
+    ends = list(dict.fromkeys(named))
     settings.eos_token_id = model.config.eos_token_id = ends if len(ends) > 1 else ends[0]
     if settings.pad_token_id is None:
-        settings.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        pad = tokenizer.pad_token_id
+        settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
 
 
 def export_best(between: Between, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

@@ -90,5 +90,5 @@ def trainable(run: Run, folder: Path) -> PreTrainedModel:
 
 
 def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
-    """Examples whose prompt is short enough; nothing is ever cut. InputError where there are some, and none is."""
+    """Examples whose prompt is short enough; nothing is ever cut. InputError where none of them is."""
     return fit("prompts", examples, tokenizer, {PROMPT: max_prompt_tokens}).check().examples

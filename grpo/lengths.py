@@ -1,10 +1,12 @@
-"""Which examples of a corpus a run can use: those within its length limits, of texts that its tokenizer can write. Nothing is ever cut.
+"""Which examples of a corpus a run can use: those within its length limits. Nothing is ever cut.
 
 Not here: how a text becomes tokens (data/template.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import le
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -30,55 +32,76 @@ GENERAL_TOKENS = 97  # of a general text, with the token in front of it (grpo/ta
 class Fit:
     """What a run can use of one part of a corpus, and what keeps the rest out.
 
-    examples  those it can use, in their order
-    over      setting -> how many of all are longer than it allows
-    enough    setting -> the smallest value that keeps `ENOUGH` per cent of all
-    special   how many of all hold the spelling of a special token that the tokenizer cannot write as text
-    longest   tokens of the longest of the examples, by all that is limited together
+    tokens   setting -> how many tokens each of all has of what the setting limits
+    special  of each of all: does it hold a special token that the tokenizer cannot write as text?
     """
 
     part: str
-    total: int
-    examples: list[Example]
+    given: Sequence[Example]
     limits: Mapping[str, int]
-    over: dict[str, int]
-    enough: dict[str, int]
-    special: int
-    longest: int
+    tokens: Mapping[str, Sequence[int]]
+    special: Sequence[bool]
+
+    @cached_property
+    def kept(self) -> list[int]:
+        """The places of those it can use."""
+        rows = enumerate(zip(self.special, *(self.tokens[name] for name in self.limits), strict=True))
+        most = tuple(self.limits.values())
+        return [n for n, (special, *row) in rows if not special and all(map(le, row, most))]
+
+    @property
+    def examples(self) -> list[Example]:
+        """Those it can use, in their order."""
+        return [self.given[n] for n in self.kept]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest that it can use, by all that is limited together."""
+        return max((sum(tokens[n] for tokens in self.tokens.values()) for n in self.kept), default=0)
+
+    @property
+    def over(self) -> dict[str, int]:
+        """How many of all are longer than each setting allows, where any are."""
+        limits = self.limits.items()
+        counts = {name: sum(length > limit for length in self.tokens[name]) for name, limit in limits}
+        return {name: count for name, count in counts.items() if count}
 
     def line(self) -> str:
         """How many are left, and why the others are not."""
-        causes = [f"{count:,} over {setting} = {self.limits[setting]}" for setting, count in self.over.items() if count]
-        causes += [f"{self.special:,} with the spelling of a special token, which this tokenizer cannot write as text"] * bool(self.special)
-        return f"{self.part}: {len(self.examples):,} of {self.total:,} examples can be used" + (f" ({', '.join(causes)})" if causes else "")
+        causes = [f"{count:,} over {name} = {self.limits[name]}" for name, count in self.over.items()]
+        if any(self.special):
+            spelled = "with the spelling of a special token, which the tokenizer cannot write as text"
+            causes.append(f"{sum(self.special):,} {spelled}")
+        why = f" ({', '.join(causes)})" if causes else ""
+        return f"{self.part}: {len(self.kept):,} of {len(self.given):,} examples can be used{why}"
 
     def check(self) -> "Fit":
-        """Itself. InputError where there were examples and none can be used; it names the settings to raise."""
-        if self.total and not self.examples:
-            raised = [f"{setting} = {self.enough[setting]}" for setting, count in self.over.items() if count]
-            cure = f"{' and '.join(raised)} would keep {ENOUGH} %" if raised else "take another model or other texts"
+        """Itself. InputError, naming the settings to raise, where there were examples and none is of use."""
+        if self.given and not self.kept:
+            enough = " and ".join(f"{name} = {smallest(self.tokens[name])}" for name in self.over)
+            cure = f"{enough} would keep {ENOUGH} %" if enough else "take another model or other texts"
             raise InputError(f"{self.line()}; {cure}")
         return self
 
 
-def fit(part: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Mapping[str, int]) -> Fit:
-    """What can be used of `examples`, called `part`, within `limits`: setting of `TOKENS` -> most tokens."""
+def smallest(tokens: Sequence[int]) -> int:
+    """The smallest limit that keeps `ENOUGH` per cent."""
+    return int(np.percentile(tokens, ENOUGH, method="inverted_cdf"))
+
+
+def fit(
+    part: str, given: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Mapping[str, int]
+) -> Fit:
+    """What can be used of the examples of a part; `limits`: setting of `TOKENS` -> most tokens."""
     spellings = ends_of(tokenizer).spellings
-    tokens = np.array([[TOKENS[setting](tokenizer, example) for setting in limits] for example in examples]).reshape(-1, len(limits))
-    special = np.array([any(spelling in text for spelling in spellings for text in texts_of(example)) for example in examples], dtype=bool)
-    over = tokens > np.array(list(limits.values()))
-    kept = ~over.any(axis=1) & ~special
-    enough = np.percentile(tokens, ENOUGH, axis=0, method="inverted_cdf") if len(tokens) else np.zeros(len(limits))
-    return Fit(
-        part, len(examples), [example for example, keep in zip(examples, kept, strict=True) if keep], limits,
-        dict(zip(limits, map(int, over.sum(axis=0)), strict=True)), dict(zip(limits, map(int, enough), strict=True)),
-        int(special.sum()), int(tokens[kept].sum(axis=1).max(initial=0)),
-    )  # fmt: skip
+    tokens = {name: [TOKENS[name](tokenizer, example) for example in given] for name in limits}
+    special = [any(spelling in text_of(example) for spelling in spellings) for example in given]
+    return Fit(part, given, limits, tokens, special)
 
 
-def texts_of(example: Example) -> tuple[str, str]:
-    """The two texts of an example that become tokens."""
-    return prompt_text(example), example.reference
+def text_of(example: Example) -> str:
+    """All of an example that becomes tokens."""
+    return f"{prompt_text(example)}\n{example.reference}"
 
 
 def prompt_limits(config: Config) -> dict[str, int]:
@@ -101,16 +124,19 @@ def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> 
 
 
 def needs(found: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
-    """The positions that each kind of text of a run needs. A completion's last token is only predicted, and needs none."""
+    """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
     written = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
-    longest = max((one.longest for name, one in found.items() if name != "warm_start"), default=0)
+    longest = max(one.longest for name, one in found.items() if name != "warm_start")
     cure = f"lower {PROMPT}, rollout.max_new_tokens or eval.max_new_tokens"
     wanted = [Need(longest + written - 1, "prompts with what is written behind them", cure)]
     if "warm_start" in found:
-        wanted.append(Need(found["warm_start"].longest - 1, "pairs of the warm start", f"lower {PROMPT} or {COMPLETION}"))
-    if config.train.method == "sft" and "train" in found:
-        pairs = (sum(measure(tokenizer, example) for measure in TOKENS.values()) for example in found["train"].examples)
-        wanted.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', f"lower {PROMPT}, or the longest texts of data"))
+        cure = f"lower {PROMPT} or {COMPLETION}"
+        wanted.append(Need(found["warm_start"].longest - 1, "pairs of the warm start", cure))
+    if config.train.method == "sft":
+        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in found["train"].examples]
+        cure = f"lower {PROMPT}, or leave out the longest texts"
+        wanted.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
     if config.tax.budget or config.sft.anchor or config.train.anchor:
-        wanted.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", "write tax.budget=0 sft.anchor=0 train.anchor=0"))
+        cure = "write tax.budget=0 sft.anchor=0 train.anchor=0"
+        wanted.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))
     return wanted

@@ -1,4 +1,4 @@
-"""Before training: does this model compute the same on packed rows as on plain ones, and has it a position for every token?
+"""Before training: does a model compute the same on packed rows as on plain ones? Has it positions enough?
 
 Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed causal
 kernel would silently mix completions of a group; so we look, once, on a few random tokens.
@@ -22,7 +22,7 @@ from grpo.sampler import Sampling, generate
 from reward.encoders.screen import first_line
 
 TOLERANCE = 1e-3
-MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask allows it
+MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask says
 ADVICE = "use a model with ordinary attention (Gemma, Llama, Qwen, ...; docs/models.md)"
 
 
@@ -36,7 +36,10 @@ class Need(NamedTuple):
 
 @torch.no_grad()
 def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
-    """Largest difference in nats between packed, sampled and plain log-probabilities; InputError, with the cause, when they disagree."""
+    """Largest difference in nats between packed, sampled and plain log-probabilities.
+
+    Raises InputError, with the cause, where they disagree.
+    """
     refuse_architecture(model)
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
@@ -45,37 +48,46 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     try:
         packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
     except Exception as error:
-        raise failure(model, f"packed rows cannot be run ({first_line(error)})", packed_switch(model)) from error
+        found = f"packed rows cannot be run ({first_line(error)})"
+        raise failure(model, found, packed_switch(model)) from error
     plain = torch.zeros_like(packed)
     for row, completion in enumerate(rollout.completions()):
         prompt = prompts[row // 2]
         ids = torch.tensor([prompt + completion], device=model.device)
         logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(dim=-1)
         plain[row] = logps[len(prompt) - 1 : -1].gather(1, ids[0, len(prompt) :, None])[:, 0]
-    gaps = {name: float((logps - plain).abs().max()) for name, logps in (("packed rows", packed), ("the sampler", rollout.sampling_logps))}
+    gaps = {
+        name: float((logps - plain).abs().max())
+        for name, logps in (("packed rows", packed), ("the sampler", rollout.sampling_logps))
+    }
     for name, gap in gaps.items():
         if not gap < TOLERANCE:
             switch = packed_switch(model) if name == "packed rows" else fast_switch(model, fast)
-            raise failure(model, f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats", switch)
+            found = f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats"
+            raise failure(model, found, switch)
     return max(gaps.values())
 
 
 def sampled(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
-    """Two completions of 6 tokens for each prompt. Raises InputError where the sampler cannot run the model."""
+    """Two completions of 6 tokens for each prompt. InputError where the sampler cannot run the model."""
+    settings = Sampling(2, max_new_tokens=6, temperature=1.0, stop_ids=(), fast=fast)
     try:
-        return generate(model, prompts, Sampling(2, max_new_tokens=6, temperature=1.0, stop_ids=(), fast=fast), seed=(0,))
+        return generate(model, prompts, settings, seed=(0,))
     except Exception as error:
-        raise failure(model, f"the sampler cannot run it ({first_line(error)})", fast_switch(model, fast)) from error
+        found = f"the sampler cannot run it ({first_line(error)})"
+        raise failure(model, found, fast_switch(model, fast)) from error
 
 
 def refuse_architecture(model: PreTrainedModel) -> None:
-    """InputError for a model with layers that follow no mask, or without a memory for the keys and values of a prompt."""
+    """InputError for a model whose layers follow no mask, or that forgets the keys and values of a prompt."""
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()) - MASKABLE
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
+    strange = sorted(set(kinds) - MASKABLE)
     if model._is_stateful:
-        raise refusal(model, "it has recurrent layers, whose state would run through a packed row from one completion into the next")
-    if kinds:
-        raise refusal(model, f"it has layers of the kind {sorted(kinds)[0]}, which do not look where a mask says")
+        state = "whose state would run from one completion of a packed row into the next"
+        raise refusal(model, f"it has recurrent layers, {state}")
+    if strange:
+        raise refusal(model, f"it has layers of the kind {strange[0]}, which do not look where a mask says")
     if "past_key_values" not in signature(model.forward).parameters:
         raise refusal(model, "it cannot go on from the keys and values of a prompt, as the sampler does")
 
@@ -87,13 +99,14 @@ def refusal(model: PreTrainedModel, cause: str, switch: str = "") -> InputError:
 
 def name_of(model: PreTrainedModel) -> str:
     """The folder of a model, where it has one, and its architecture."""
-    return f"{model.name_or_path}: {model.config.model_type}" if model.name_or_path else str(model.config.model_type)
+    kind, folder = model.config.model_type, model.name_or_path
+    return f"{folder}: {kind}" if folder else str(kind)
 
 
 def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
     """The same for a model that failed: its cause where that is known, else what was found."""
     if not reads_positions(model):
-        return refusal(model, "it takes a token's place in the row for its position, as with ALiBi, and not the position that is given")
+        found, switch = "it takes a token's place in the row for its position, as ALiBi does", ""
     return refusal(model, found, switch)
 
 
@@ -120,16 +133,18 @@ def reads_positions(model: PreTrainedModel) -> bool:
 
 
 def check_positions(model: PreTrainedModel, needs: Sequence[Need]) -> str:
-    """A sentence where more positions are needed than the model was made for, else "". InputError where it has no more.
+    """A sentence where more positions are needed than the model was made for, else "".
 
-    The model may be on the CPU afterwards.
+    Raises InputError where it has no more. The model may have moved to the CPU.
     """
     limit, most = positions_of(model), max(needs)
     if not 0 < limit < most.tokens:
         return ""
     if not has_position(nn.Module.to(model, "cpu"), limit):
-        raise InputError(f"{name_of(model)} has {limit} positions, and {most.what} need {most.tokens}; {most.cure}")
-    return f"{most.what} need {most.tokens} positions, more than the {limit} that this model was made for; {most.cure}"
+        need = f"{most.what} need {most.tokens}"
+        raise InputError(f"{name_of(model)} has {limit} positions, and {need}; {most.cure}")
+    beyond = f"{most.tokens} positions, more than the {limit} that this model was made for"
+    return f"{most.what} need {beyond}; {most.cure}"
 
 
 def positions_of(model: PreTrainedModel) -> int:
@@ -139,9 +154,10 @@ def positions_of(model: PreTrainedModel) -> int:
 
 @torch.no_grad()
 def has_position(model: PreTrainedModel, position: int) -> bool:
-    """Can a token stand there, counted from 0? To be asked on a CPU: elsewhere a position that is not there stops the whole process."""
+    """Can a token stand there, counted from 0? Only for a CPU: elsewhere a no ends the process."""
+    ids = torch.ones(1, 1, dtype=torch.int64)
     try:
-        model(input_ids=torch.ones(1, 1, dtype=torch.int64), position_ids=torch.tensor([[position]]), use_cache=False)
+        model(input_ids=ids, position_ids=torch.tensor([[position]]), use_cache=False)
     except (IndexError, RuntimeError):
         return False
     return True

@@ -25,22 +25,27 @@ from reward.encoders.screen import readable, screen
 def load_policy(folder: str | Path, device: torch.device, packed_attention: bool = True) -> PreTrainedModel:
     """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
 
-    Its attention is torch's own ("sdpa") where transformers has that for the model, else "eager". On a CPU packed rows of the first kind
-    run through grpo/attention.py unless `packed_attention` is off; nothing else the model does is touched.
+    Its attention is torch's own ("sdpa") where transformers has that for it, else "eager". On a CPU packed
+    rows of the first run through grpo/attention.py unless `packed_attention` is off; nothing else is touched.
     """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
         screen(Path(folder), AutoModelForCausalLM)
     with readable(folder, "transformers cannot load this as a causal LM with safetensors weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     model: PreTrainedModel = loaded[0]
     check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
     model.config.use_cache = False
     nn.Module.to(model, device)
     model.eval()
-    if packed_attention and device.type == "cpu" and model._supports_attention_backend and attention_of(model) == PLAIN:
+    replaceable = model._supports_attention_backend and attention_of(model) == PLAIN
+    if packed_attention and device.type == "cpu" and replaceable:
         use_blocks(model)
         if not reads_blocks(model):
             model.set_attn_implementation(PLAIN)
@@ -49,7 +54,7 @@ def load_policy(folder: str | Path, device: torch.device, packed_attention: bool
 
 @torch.no_grad()
 def reads_blocks(model: PreTrainedModel) -> bool:
-    """Do the blocks of a packed row reach the attention? Some models drop what they do not know; these take a dense mask."""
+    """Do the blocks of a packed row reach the attention? A model that drops them takes a dense mask."""
     try:
         packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2))
     except (RuntimeError, TypeError, ValueError, IndexError):
@@ -111,13 +116,13 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
 
 
 def masks_for(model: PreTrainedModel, may_look: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """Masks from `may_look(window)`, bool, for the model's own forward, to which "eager" attention adds them."""
+    """Masks for the model's own forward from `may_look(window)`, bool; "eager" adds them to its scores."""
     if attention_of(model) != EAGER:
         return per_layer_kind(model, may_look)
 
     def added(window: int | None) -> Tensor:
-        allowed = may_look(window)
-        return torch.zeros_like(allowed, dtype=torch.float32).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        barred, lowest = ~may_look(window), torch.finfo(torch.float32).min
+        return torch.zeros_like(barred, dtype=torch.float32).masked_fill(barred, lowest)
 
     return per_layer_kind(model, added)
 
@@ -129,7 +134,7 @@ def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor])
     kinds = set(getattr(config, "layer_types", None) or ())
     if "sliding_attention" in kinds:
         return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
-    own = hasattr(type(config), "sliding_window")  # not one that only stands in config.json, and that the model does not read
+    own = hasattr(type(config), "sliding_window")  # not one in config.json that the model does not read
     uses_window = bool(window) and own and not kinds and getattr(config, "use_sliding_window", True)
     return mask(window if uses_window else None)
 

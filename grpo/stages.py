@@ -110,9 +110,9 @@ def panel_of(run: Run) -> Panel | str:
 
 
 def model_stage(run: Run) -> None:
-    """Obtain the model; check its tokenizer on the whole corpus and its attention on packed rows; report token counts.
+    """Obtain the model; check its tokenizer on the corpus and itself on packed rows; report token counts.
 
-    Raises InputError where a part of the corpus has nothing within the limits, or the model cannot be trained.
+    Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be trained.
     """
     config, facts, folder = run.config, corpus_facts(run), start_folder(run)
     if "tokens" in facts:
@@ -124,7 +124,7 @@ def model_stage(run: Run) -> None:
     check_writable(facts["tokens"])
     found = fits(corpus, tokenizer, config)
     for part in found.values():
-        if len(part.check().examples) < part.total:
+        if len(part.check().kept) < len(part.given):
             run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
@@ -142,7 +142,7 @@ def model_stage(run: Run) -> None:
 
 
 def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
-    """InputError for a model that cannot be trained on packed rows, or has too few positions for the texts of the run."""
+    """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with readable(folder, "is no model that can be run"):
         model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
         gap = check_packing(model, run.config.rollout.fast_decode)
@@ -160,8 +160,10 @@ def probe_needs(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Need]:
     if isinstance(panel, str):
         return []
     texts = [item.text for item in (*panel.english, *panel.chinese)]
-    texts += [item.context + choice for items in panel.questions().values() for item in items for choice in item.choices]
-    return [Need(1 + max(len(text_ids(tokenizer, text)) for text in texts), "texts of the probes", "write eval.probes=false")]
+    questions = (item for items in panel.questions().values() for item in items)
+    texts += [item.context + choice for item in questions for choice in item.choices]
+    longest = max(len(text_ids(tokenizer, text)) for text in texts)
+    return [Need(1 + longest, "texts of the probes", "write eval.probes=false")]
 
 
 def token_lines(tokens: dict[str, Any]) -> str:
@@ -184,7 +186,10 @@ def sft_stage(run: Run) -> None:
     available = corpus_of(run).warm_start
     found = fit("warm_start", available, tokenizer, pair_limits(run.config))
     examples = found.check().examples if config.num_steps else found.examples
-    pairs: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
+    pairs: list[Pair] = [
+        (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
+        for example in examples
+    ]
     run.say(f"warm start on {len(pairs):,} pairs ({len(available) - len(pairs):,} are over a length limit)")
     if 0 < config.max_pairs < len(pairs):
         pairs = pairs[: config.max_pairs]

@@ -139,7 +139,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
         if course.start != "untouched" and not (Path(course.model) / "config.json").exists():
             raise InputError(f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first")
     config, tokenizer = run.config, load_tokenizer(start_folder(run))
-    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).examples)
+    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
     wanted = max(course.examples for course in courses)
     if enough < wanted:
         corpus = run.config.data.corpus

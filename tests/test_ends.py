@@ -13,7 +13,15 @@ from data.examples import Example
 from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
 
 LETTER = "\u010a"
-KINDS = ("byte level", "llama", "llama, unigram", "llama, nfkc", "gemma", "characters", "bytes without a backend")
+KINDS = (
+    "byte level",
+    "llama",
+    "llama, unigram",
+    "llama, nfkc",
+    "gemma",
+    "characters",
+    "bytes without a backend",
+)
 
 
 def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
@@ -25,12 +33,14 @@ def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
         return ByT5Tokenizer()
     if kind == "gemma":
         return tiny_tokenizers.gemma(folder)
-    return tiny_tokenizers.llama(folder, "unigram" if "unigram" in kind else "bpe", True, "nmt_nfkc" if "nfkc" in kind else "identity")
+    return tiny_tokenizers.llama(
+        folder, "unigram" if "unigram" in kind else "bpe", True, "nmt_nfkc" if "nfkc" in kind else "identity"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_line_end_ends_a_completion(kind: str, tmp_path: Path) -> None:
-    """Obituary: it was looked for by encoding one alone, which gave the word mark with it, or a space, so that outputs ran on or were empty."""
+    """Obituary: it was looked for by encoding one alone, with a word mark or as a space; outputs ran on."""
     tokenizer = tokenizer_of(kind, tmp_path)
     written = text_ids(tokenizer, "天地\nthe dog")
     stops = [token for token in written if token in stop_ids(tokenizer)]
@@ -44,7 +54,10 @@ def test_a_spelling_of_a_special_token_is_text(kind: str, tmp_path: Path) -> Non
     """Obituary: `</s>` in a reference taught an end in the middle of it, and the tag `<s>` of a source became a start token."""
     tokenizer = tokenizer_of(kind, tmp_path)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-    for spelling in {str(tokenizer.eos_token), *tokenizer.all_special_tokens, "</s>", "<s>"} - {"<unk>", "<pad>"}:
+    for spelling in {str(tokenizer.eos_token), *tokenizer.all_special_tokens, "</s>", "<s>"} - {
+        "<unk>",
+        "<pad>",
+    }:
         text = f"天{spelling}地"
         ids = encode_completion(tokenizer, text)
         assert special.isdisjoint(ids[:-1]) and ids[-1] == tokenizer.eos_token_id, (spelling, ids)
@@ -63,14 +76,24 @@ def test_tokens_of_a_text_without_spellings_are_what_they_were(tmp_path: Path) -
 
 
 def test_a_token_that_only_holds_a_line_end_ends_too_and_what_stands_before_it_is_kept() -> None:
-    tokenizer = tiny_tokenizers.byte_level((LETTER, LETTER), (".", LETTER), (f".{LETTER}", LETTER), (LETTER, "a"))
-    line, lines, stop, stops, begun = tokenizer.convert_tokens_to_ids([LETTER, LETTER * 2, f".{LETTER}", f".{LETTER * 2}", f"{LETTER}a"])
+    tokenizer = tiny_tokenizers.byte_level(
+        (LETTER, LETTER), (".", LETTER), (f".{LETTER}", LETTER), (LETTER, "a")
+    )
+    line, lines, stop, stops, begun = tokenizer.convert_tokens_to_ids(
+        [LETTER, LETTER * 2, f".{LETTER}", f".{LETTER * 2}", f"{LETTER}a"]
+    )
     found = find_ends(tokenizer)
     assert found.stops == (tokenizer.eos_token_id, *sorted((line, lines, stop, stops, begun)))
     assert found.with_text == {stop, stops}
     go = text_ids(tokenizer, "go")
-    assert decode_completion(tokenizer, [*go, stop, *go]) == decode_completion(tokenizer, [*go, stops, *go]) == "go."
-    assert decode_completion(tokenizer, [*go, begun, *go]) == decode_completion(tokenizer, [*go, lines]) == "go"
+    assert (
+        decode_completion(tokenizer, [*go, stop, *go])
+        == decode_completion(tokenizer, [*go, stops, *go])
+        == "go."
+    )
+    assert (
+        decode_completion(tokenizer, [*go, begun, *go]) == decode_completion(tokenizer, [*go, lines]) == "go"
+    )
     assert decode_completion(tokenizer, [line, *go]) == ""
 
 
@@ -85,7 +108,10 @@ def test_several_line_ends_in_one_added_token_end_a_completion() -> None:
     """Obituary: of Gemma's tokens of 1 to 31 line ends only the first two ended one."""
     tokenizer = tiny_tokenizers.characters("ab", "\n", "\n\n", "\n\n\n")
     a, three = tokenizer.convert_tokens_to_ids(["a", "\n\n\n"])
-    assert stop_ids(tokenizer) == (tokenizer.eos_token_id, *tokenizer.convert_tokens_to_ids(["\n", "\n\n", "\n\n\n"]))
+    assert stop_ids(tokenizer) == (
+        tokenizer.eos_token_id,
+        *tokenizer.convert_tokens_to_ids(["\n", "\n\n", "\n\n\n"]),
+    )
     assert decode_completion(tokenizer, [a, three, a]) == "a"
 
 

@@ -25,14 +25,23 @@ WINDOW = {"sliding_window": 8}  # the rows of the check are longer
 LATER = WINDOW | {"use_sliding_window": True, "max_window_layers": 1}
 SIZED = USUAL | {"head_dim": 8}
 GPT = IDS | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}
+EXPERTS = {
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+}
 NAMED = IDS | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 STATE = IDS | {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2}
 
 BLOCKS, DENSE, EAGER = "blocks", "sdpa", "eager"
 TRAINED: dict[str, tuple[str, dict[str, Any], str]] = {
     "Gemma": ("Gemma", SIZED, BLOCKS),
-    "Gemma 2": ("Gemma2", SIZED | WINDOW | {"query_pre_attn_scalar": 8, "attn_logit_softcapping": 1.0}, EAGER),
+    "Gemma 2": (
+        "Gemma2",
+        SIZED | WINDOW | {"query_pre_attn_scalar": 8, "attn_logit_softcapping": 1.0},
+        EAGER,
+    ),
     "Gemma 3": ("Gemma3Text", SIZED | WINDOW | {"query_pre_attn_scalar": 8}, BLOCKS),
     "Llama": ("Llama", USUAL, BLOCKS),
     "Llama with a window that it does not read": ("Llama", USUAL | WINDOW, BLOCKS),
@@ -55,7 +64,18 @@ TRAINED: dict[str, tuple[str, dict[str, Any], str]] = {
     "StableLM": ("StableLm", USUAL, DENSE),
     "Nemotron": ("Nemotron", USUAL, DENSE),
     "GPT-J": ("GPTJ", GPT | {"rotary_dim": 4}, EAGER),
-    "XGLM": ("XGLM", IDS | {"d_model": 32, "ffn_dim": 64, "num_layers": 2, "attention_heads": 4, "max_position_embeddings": 64}, EAGER),
+    "XGLM": (
+        "XGLM",
+        IDS
+        | {
+            "d_model": 32,
+            "ffn_dim": 64,
+            "num_layers": 2,
+            "attention_heads": 4,
+            "max_position_embeddings": 64,
+        },
+        EAGER,
+    ),
     "gpt-oss": ("GptOss", SIZED | WINDOW | {"num_local_experts": 2, "num_experts_per_tok": 1}, EAGER),
 }
 PLACE, RECURRENT = "takes a token's place in the row for its position", "has recurrent layers"
@@ -98,8 +118,13 @@ def test_trained(family: str, tmp_path: Path) -> None:
     kind, sizes, way = TRAINED[family]
     model = load_policy(made(kind, sizes, tmp_path / "model"), CPU)
     assert attention(model) == way
-    assert check_packing(model) < 1e-4 and check_packing(load_policy(tmp_path / "model", CPU, packed_attention=False), fast=False) < 1e-4
-    logps = completion_logps(model, pack([[5, 6, 7], [9, 8]], [[3, 4, 1], [4, 1], [7, 1], [5, 5, 1]], 2)).logps
+    assert (
+        check_packing(model) < 1e-4
+        and check_packing(load_policy(tmp_path / "model", CPU, packed_attention=False), fast=False) < 1e-4
+    )
+    logps = completion_logps(
+        model, pack([[5, 6, 7], [9, 8]], [[3, 4, 1], [4, 1], [7, 1], [5, 5, 1]], 2)
+    ).logps
     gradients = torch.autograd.grad(logps.sum(), list(model.parameters()), allow_unused=True)
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
     assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
@@ -120,7 +145,10 @@ def test_refused_with_the_cause(family: str, tmp_path: Path) -> None:
     """Obituary: an IndexError, a size of tensors, or that this were no causal LM, was the reason given."""
     kind, sizes, cause = REFUSED[family]
     model = load_policy(made(kind, sizes, tmp_path / "model"), CPU)
-    with pytest.raises(InputError, match=rf"model: {model.config.model_type} cannot be trained: it {cause}.*ordinary attention") as refused:
+    with pytest.raises(
+        InputError,
+        match=rf"model: {model.config.model_type} cannot be trained: it {cause}.*ordinary attention",
+    ) as refused:
         check_packing(model)
     assert len(str(refused.value).splitlines()) == 1 and "Error" not in str(refused.value)
 
@@ -129,7 +157,7 @@ def test_a_model_of_another_kind_is_refused_as_such(tmp_path: Path) -> None:
     transformers.T5ForConditionalGeneration(
         transformers.T5Config(vocab_size=259, d_model=32, d_ff=64, num_layers=1, num_heads=2, d_kv=8)
     ).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="T5Config.*AutoModelForCausalLM"):
+    with pytest.raises(InputError, match=r"T5Config.*AutoModelForCausalLM"):
         load_policy(tmp_path, CPU)
 
 

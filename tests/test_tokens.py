@@ -64,7 +64,7 @@ def test_references_that_the_tokenizer_cannot_write_are_refused_above_a_share() 
     few = token_report(tokenizer, [replace(SHORT, reference="a甲b")] * 9 + [replace(SHORT, reference="丙乙")], 100, 100)
     assert (few["references_lost"], few["lost_example"]) == (0.1, "丙乙")
     check_writable(few)
-    assert concerns(few) == ["10.00% of the reference texts cannot be written with this tokenizer, such as '丙乙'"]
+    assert concerns(few) == ["this tokenizer cannot write 10.00% of the reference texts, such as '丙乙'"]
     with pytest.raises(InputError, match=r"model\.policy: its tokenizer cannot write 50% of the reference texts, such as '丙乙'"):
         check_writable(token_report(tokenizer, [replace(SHORT, reference="a"), replace(SHORT, reference="丙乙")], 100, 100))
 

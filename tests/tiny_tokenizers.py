@@ -5,27 +5,47 @@ from pathlib import Path
 
 import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import GemmaTokenizer, LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5Tokenizer
+from transformers import (
+    GemmaTokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    T5Tokenizer,
+)
 
 TEXT = "天地人山水火木金土日月星 the dog and the cat sleep. <b>x</b>"
 
 
 def byte_level(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE as of GPT-2, Llama 3 and Qwen; a line end is the letter of Maltese \u010a in its vocabulary."""
-    pieces = ["<pad>", "<eos>", "<bos>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *(a + b for a, b in merges)]
-    tokenizer = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=list(merges)))
+    pieces = [
+        "<pad>",
+        "<eos>",
+        "<bos>",
+        *sorted(pre_tokenizers.ByteLevel.alphabet()),
+        *(a + b for a, b in merges),
+    ]
+    tokenizer = Tokenizer(
+        models.BPE(vocab={piece: number for number, piece in enumerate(pieces)}, merges=list(merges))
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
+    )
 
 
 def characters(pieces: str, *added: str) -> PreTrainedTokenizerFast:
     """A character each, and an added token, not a special one, for each of `added`; anything else is <unk>."""
     names = ["<pad>", "<eos>", "<unk>", *pieces]
-    tokenizer = Tokenizer(models.BPE(vocab={piece: number for number, piece in enumerate(names)}, merges=[], unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={piece: number for number, piece in enumerate(names)}, merges=[], unk_token="<unk>")
+    )
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in added])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    )
 
 
 def sentencepiece_model(folder: Path, kind: str, byte_fallback: bool, normaliser: str) -> Path:
@@ -39,7 +59,9 @@ def sentencepiece_model(folder: Path, kind: str, byte_fallback: bool, normaliser
     return folder / "m.model"
 
 
-def llama(folder: Path, kind: str = "bpe", byte_fallback: bool = True, normaliser: str = "identity") -> PreTrainedTokenizerBase:
+def llama(
+    folder: Path, kind: str = "bpe", byte_fallback: bool = True, normaliser: str = "identity"
+) -> PreTrainedTokenizerBase:
     """As of Llama 2 and Mistral: a word mark in front of every text."""
     shutil.copy(sentencepiece_model(folder, kind, byte_fallback, normaliser), folder / "tokenizer.model")
     return LlamaTokenizer.from_pretrained(folder)
