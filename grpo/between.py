@@ -94,8 +94,10 @@ class Between:
 def dev_score(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reward: RewardFunction) -> Callable[[], Scores] | None:
     """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when `eval.every` is 0."""
     config = run.config.eval
+    if not config.every:
+        return None
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[: config.dev_items]
-    if not config.every or not examples:
+    if not examples:
         return None
     settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
 

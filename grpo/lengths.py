@@ -116,7 +116,9 @@ def pair_limits(config: Config) -> dict[str, int]:
 
 def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> dict[str, Fit]:
     """What a run can use of every part that it reads, by the part's name."""
-    parts = {"train": corpus.train, "dev": corpus.dev, "test": corpus.test}
+    parts = {"train": corpus.train, "test": corpus.test}
+    if config.eval.every or isinstance(config.reward.threshold, str):
+        parts["dev"] = corpus.dev
     found = {name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()}
     if config.sft.num_steps:
         found["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))

@@ -57,7 +57,7 @@ def reads_blocks(model: PreTrainedModel) -> bool:
     """Do the blocks of a packed row reach the attention? A model that drops them takes a dense mask."""
     try:
         packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2))
-    except (RuntimeError, TypeError, ValueError, IndexError):
+    except Exception:  # each model has its own way to fail
         return False
     return True
 

@@ -14,7 +14,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
 from data.template import prompt_text
-from grpo.config import Config, SFTConfig, TaxConfig, TrainConfig
+from grpo.config import Config, EvalConfig, SFTConfig, TaxConfig, TrainConfig
 from grpo.lengths import COMPLETION, PROMPT, fit, fits, needs
 from grpo.run import main
 
@@ -74,13 +74,16 @@ def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out
 
 
 def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    config = Config(sft=SFTConfig(max_completion_tokens=7))
+    config = Config(sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
     given = corpus_of(warm_start=examples(5) + examples(2, "甲" * 3))
     found = fits(given, tiny_tokenizer, config)
     assert {name: (len(one.examples), len(one.given)) for name, one in found.items()} == {
         "train": (4, 4), "dev": (4, 4), "test": (4, 4), "warm_start": (5, 7)
     }  # fmt: skip
     assert "warm_start" not in fits(given, tiny_tokenizer, replace(config, sft=SFTConfig(num_steps=0)))
+    unread = replace(config, eval=EvalConfig(), reward=replace(config.reward, threshold=0.2))
+    assert "dev" not in fits(given, tiny_tokenizer, unread)
+    assert "dev" in fits(given, tiny_tokenizer, replace(unread, reward=replace(config.reward, threshold="mean")))
 
 
 def test_positions_are_counted_for_every_kind_of_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
