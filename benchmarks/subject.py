@@ -35,12 +35,17 @@ class Numerals:
 
     bos_token_id = None
     unk_token_id = eos_token_id = -1
+    all_special_ids = all_special_tokens = ()
 
     def __init__(self, words: Any):
         """`words`: the tokenizer that says what completions mean, or None."""
         self.words = words
+        self.added_tokens_decoder: dict[int, Any] = {}
 
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+    def get_vocab(self) -> dict[str, int]:
+        return {}
+
+    def encode(self, text: str, **settings: bool) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", text)]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:

@@ -34,7 +34,7 @@ SHOWN_LINES = 20
 # what touches no corpus: prompts, tools, and the English readers, which serve the distillation of an encoder
 UNRELATED = {
     "template.py", "stream.py", "tokens.py", "obtain.py", "unpack.py", "cache.py", "checksums.py", "documents.py", "errors.py",
-    "english.py", "progress.py",
+    "english.py", "progress.py", "ends.py",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from data.ends import ends_of, text_ids
 from data.errors import InputError
 from data.examples import Example
 from data.script import primary
@@ -18,7 +19,6 @@ TEMPLATES = {
     "mt": "{source_label}：{source}\n{target_label}：",
     "headline": "{source_label}：{source}\n{target_label}标题：",
 }
-TURN_END = "<end_of_turn>"
 
 
 def prompt_text(example: Example) -> str:
@@ -33,27 +33,26 @@ def prompt_text(example: Example) -> str:
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
     """Token ids of a prompt, behind the start token where the tokenizer has one."""
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return start + tokenizer.encode(prompt_text(example), add_special_tokens=False)
+    return start + text_ids(tokenizer, prompt_text(example))
 
 
 def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of a completion and the end token."""
-    return [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+    return [*text_ids(tokenizer, text), tokenizer.eos_token_id]
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a completion: the end token, the end of a turn, and line ends where they are one token.
+    """The tokens that end a completion: end token, end of a turn, and every token that holds a line end.
 
     A completion is one line. Without the last, an untuned model would be judged by whatever it goes on to write.
     """
-    turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
-    known = isinstance(turn_end, int) and turn_end >= 0 and turn_end != tokenizer.unk_token_id
-    line_ends = [tokenizer.encode(text, add_special_tokens=False) for text in ("\n", "\n\n")]
-    return tuple(dict.fromkeys([tokenizer.eos_token_id, *([turn_end] if known else []), *(ids[0] for ids in line_ends if len(ids) == 1)]))
+    return ends_of(tokenizer).stops
 
 
 def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text before the first stop token, without special tokens and without space at the ends."""
-    stops = set(stop_ids(tokenizer))
-    end = next((position for position, token in enumerate(ids) if int(token) in stops), len(ids))
-    return str(tokenizer.decode([int(token) for token in ids[:end]], skip_special_tokens=True)).strip()
+    """The text before the first stop token or line end, without special tokens and space at the ends."""
+    ends, written = ends_of(tokenizer), [int(token) for token in ids]
+    stops = frozenset(ends.stops)
+    end = next((place for place, token in enumerate(written) if token in stops), len(written))
+    last = written[end : end + 1] if ends.with_text.intersection(written[end : end + 1]) else []
+    return str(tokenizer.decode(written[:end] + last, skip_special_tokens=True)).split("\n")[0].strip()

@@ -1,26 +1,40 @@
-"""How a tokenizer fares on a corpus: tokens for each unit of text, lengths, and what the limits of a run would cut."""
+"""How a tokenizer fares on a corpus: tokens for each unit of text, lengths, and what it cannot write."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from data.ends import text_ids
+from data.errors import InputError
 from data.examples import Example
 from data.script import count_units, script_of
-from data.template import encode_completion, encode_prompt
+from data.template import decode_completion, encode_completion, encode_prompt
 
 PERCENTILES = (50, 90, 99, 100)
+MOST_LOST = 0.1  # of the reference texts may be beyond what the tokenizer can write
+MANY_BYTES = 0.3  # of the tokens of the reference texts: from here on they are worth a warning
+MANY_MORE = 1.25  # tokens with the trimmed vocabulary for each with the full one: likewise
+REPLACED = "\ufffd"  # what a part of a character decodes to
 
 
 def token_report(
     tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_prompt_tokens: int, max_completion_tokens: int
 ) -> dict[str, Any]:
     """Tokens per source unit (Tibetan syllable) and per reference unit (Han character), percentiles of the lengths of prompts and
-    completions with their start and end tokens, and the share of each that is longer than its limit.
+    completions with their start and end tokens, and the share of each that is longer than its limit. Of the
+    reference texts: the share of tokens that are only a part of a character, the share of texts that do not
+    come back from their tokens, and one of these.
     """
     prompts = [len(encode_prompt(tokenizer, example)) for example in examples]
-    completions = [len(encode_completion(tokenizer, example.reference)) for example in examples]
+    written = [encode_completion(tokenizer, example.reference) for example in examples]
+    completions = [len(ids) for ids in written]
+    read_back = [decode_completion(tokenizer, ids) for ids in written]
+    given = [example.reference for example in examples]
+    lost = [text for text, back in zip(given, read_back, strict=True) if letters(text) != letters(back)]
     sources = [(example.source, example.source_language) for example in examples]
     references = [(example.reference, example.target_language) for example in examples]
     return {
@@ -33,13 +47,63 @@ def token_report(
         "completions_cut": _share_above(completions, max_completion_tokens),
         "max_prompt_tokens": max_prompt_tokens,
         "max_completion_tokens": max_completion_tokens,
+        "reference_bytes": _share_of_bytes(tokenizer, written),
+        "references_lost": len(lost) / max(1, len(examples)),
+        "lost_example": lost[0] if lost else "",
     }
+
+
+def letters(text: str) -> str:
+    """What a text must keep on its way through a tokenizer: letters, marks, digits, of any case or width."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(character for character in folded if unicodedata.category(character)[0] in "LMN")
+
+
+def check_writable(report: dict[str, Any]) -> None:
+    """InputError where too many of the reference texts are beyond what the model can ever write."""
+    if report["references_lost"] > MOST_LOST:
+        share, example = report["references_lost"], report["lost_example"]
+        raise InputError(
+            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as {example!r}, "
+            "so the model never will; take one whose vocabulary has this script or falls back to bytes"
+        )
+
+
+def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> list[str]:
+    """Sentences about what makes a run poor or slow. `pieces`: what `grpo.pretrained.check_pieces` found."""
+    times = pieces["tokens_trimmed"] / max(1, pieces["tokens_full"]) if pieces else 1
+    found = []
+    if report["references_lost"]:
+        share, example = report["references_lost"], report["lost_example"]
+        found.append(f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}")
+    if times > MANY_MORE:
+        cure = 'write model.vocabulary="full"'
+        found.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: {cure}")
+    elif report["reference_bytes"] > MANY_BYTES:
+        found.append(
+            f"{report['reference_bytes']:.0%} of the tokens of the reference texts are parts of characters, "
+            "so outputs are slow and hard to learn; a model whose vocabulary has this script will do better"
+        )
+    if report["completions_cut"] > 0.5:
+        found.append(
+            f"{report['completions_cut']:.0%} of the reference texts have more than rollout.max_new_tokens = "
+            f"{report['max_completion_tokens']} tokens; "
+            f"{report['completion_tokens']['p99']} would let the policy write 99 % of them"
+        )
+    return found
 
 
 def _tokens_per_unit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]) -> float:
     """All tokens over all units: a ratio of sums, so that long texts count for what they are."""
-    tokens = sum(len(tokenizer.encode(text, add_special_tokens=False)) for text, _ in texts)
+    tokens = sum(len(text_ids(tokenizer, text)) for text, _ in texts)
     return tokens / max(1, sum(count_units(text, script_of(language)) for text, language in texts))
+
+
+def _share_of_bytes(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Sequence[int]]) -> float:
+    """Of all tokens but the end tokens, the share that is only a part of a character."""
+    counts = Counter(token for ids in texts for token in ids[:-1])
+    parts = sum(count for token, count in counts.items() if REPLACED in tokenizer.decode([token]))
+    return parts / max(1, counts.total())
 
 
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.ends import text_ids as text_ids
 from eval.probe_items import ChoiceItem, Panel, TextItem
 from eval.run_folder import questions_of
 from eval.significance import RESAMPLES, mcnemar, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
@@ -32,11 +33,6 @@ def first_ids(tokenizer: Any) -> list[int]:
         if token is not None:
             return [int(token)]
     raise ValueError("the tokenizer has neither a beginning-of-text nor an end-of-text token to start a text with")
-
-
-def text_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text without special tokens."""
-    return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 def log_likelihoods(

@@ -5,7 +5,7 @@ tokens are those of decoding batch after batch. Only for models that `grpo.decod
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +24,7 @@ class Row:
     ids: list[int] = field(default_factory=list)
     ended: bool = False
 
-    def add(self, token: int, max_new_tokens: int, stop_ids: Sequence[int]) -> None:
+    def add(self, token: int, max_new_tokens: int, stop_ids: Collection[int]) -> None:
         self.ids.append(token)
         self.ended = token in stop_ids or len(self.ids) == max_new_tokens
 
@@ -38,7 +38,7 @@ def greedy(
     At most `batch_size` rows are held at any time, each with room for `max_new_tokens` behind its prompt.
     """
     decoder = FastDecoder(model, max_new_tokens, min(batch_size, len(prompts)))
-    waiting, rows = deque(range(len(prompts))), list[Row]()
+    stops, waiting, rows = frozenset(stop_ids), deque(range(len(prompts))), list[Row]()
     tokens = torch.zeros(0, dtype=torch.int64, device=model.device)  # the newest of each row
     while waiting or rows:
         if waiting and len(rows) < REFILL_BELOW * batch_size:
@@ -48,7 +48,7 @@ def greedy(
             tokens, rows = torch.cat([tokens, logits.argmax(dim=1)]), rows + new
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if not row.ended:
-                row.add(token, max_new_tokens, stop_ids)
+                row.add(token, max_new_tokens, stops)
                 if row.ended:
                     yield row.prompt, row.ids
         alive = [number for number, row in enumerate(rows) if not row.ended]

@@ -19,6 +19,7 @@ from transformers.masking_utils import sdpa_mask
 from grpo.packing import Packed
 
 NAME = "packed"
+PLAIN, EAGER = "sdpa", "eager"  # transformers' names of torch's own attention, and of what every model has
 
 
 @dataclass(frozen=True)
@@ -112,13 +113,23 @@ def attend(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: flo
 
 def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
-    sliding_window: int | None = None, blocks: Blocks | None = None, **settings: Any,
+    blocks: Blocks | None = None, **settings: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """What transformers calls: (1, heads, S, D) -> (1, S, heads, D)."""
+    """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With blocks the mask is `no_mask`."""
     if blocks is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **settings)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return attend(query[0], key[0], value[0], blocks, scale, sliding_window).transpose(0, 1)[None], None
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
+    if attention_mask is None:
+        raise ValueError("a packed row came without its mask")
+    scale, window = query.shape[-1] ** -0.5 if scaling is None else scaling, attention_mask.shape[-1] or None
+    return attend(query[0], key[0], value[0], blocks, scale, window).transpose(0, 1)[None], None
+
+
+def no_mask(window: int | None) -> Tensor:
+    """(1, 1, 0, W) bool, without an element: what goes with blocks, which say who sees whom.
+
+    W is the window of these layers, 0 for none. It keeps transformers from making one; who reads it fails.
+    """
+    return torch.ones(1, 1, 0, window or 0, dtype=torch.bool)
 
 
 def use_blocks(model: PreTrainedModel) -> None:
@@ -128,5 +139,11 @@ def use_blocks(model: PreTrainedModel) -> None:
     model.set_attn_implementation(NAME)
 
 
+def attention_of(model: PreTrainedModel) -> str | None:
+    """The name of the attention that a model computes with."""
+    name: str | None = model.config.get_text_config()._attn_implementation
+    return name
+
+
 def uses_blocks(model: PreTrainedModel) -> bool:
-    return model.config.get_text_config()._attn_implementation == NAME
+    return attention_of(model) == NAME

@@ -106,8 +106,10 @@ class Between:
 def dev_score(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reward: RewardFunction) -> Callable[[], Scores] | None:
     """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when `eval.every` is 0."""
     config = run.config.eval
+    if not config.every:
+        return None
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[: config.dev_items]
-    if not config.every or not examples:
+    if not examples:
         return None
     settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
 
@@ -139,14 +141,36 @@ def export(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 
 
 def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
-    """The files of a transformers folder, with the notices that came with the untouched model, into `work`."""
+    """The files of a transformers folder, with the notices that came with the untouched model, into `work`.
+
+    Whoever generates from it stops at the end token that was trained, and at those its files named before.
+    """
     model.config.use_cache = True
+    name_ends(model, tokenizer)
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
     for notice in (NOTICE_FILE, TERMS_FILE):
         if (start_folder(run) / notice).is_file():
             (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
     model.config.use_cache = False
+
+
+def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Name the tokenizer's end token first in both of a model's settings, and a padding for generating.
+
+    The padding of config.json stays: a model that is loaded again gives the row of that token no gradient.
+    """
+    settings = model.generation_config
+    if settings is None:
+        return
+    named: list[int] = [tokenizer.eos_token_id]
+    for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
+        named += ends if isinstance(ends, list) else [] if ends is None else [ends]
+    ends = list(dict.fromkeys(named))
+    settings.eos_token_id = model.config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    if settings.pad_token_id is None:
+        pad = tokenizer.pad_token_id
+        settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
 
 
 def export_best(between: Between, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

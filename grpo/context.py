@@ -11,10 +11,10 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from data.template import encode_prompt
 from grpo.config import Config
 from grpo.device import Compute
 from grpo.interrupt import StopRequest
+from grpo.lengths import PROMPT, fit
 from grpo.parallel import ALONE, World
 from grpo.policy import load_policy
 from grpo.pretrained import gemma_folder
@@ -117,5 +117,5 @@ def trainable(run: Run, folder: Path) -> PreTrainedModel:
 
 
 def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
-    """Examples whose prompt is short enough; nothing is ever cut."""
-    return [example for example in examples if len(encode_prompt(tokenizer, example)) <= max_prompt_tokens]
+    """Examples whose prompt is short enough; nothing is ever cut. InputError where none of them is."""
+    return fit("prompts", examples, tokenizer, {PROMPT: max_prompt_tokens}).check().examples

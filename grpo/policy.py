@@ -17,30 +17,49 @@ from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
-from grpo.attention import blocks_of, use_blocks, uses_blocks
-from grpo.packing import Packed, visible
+from grpo.attention import EAGER, PLAIN, attention_of, blocks_of, no_mask, use_blocks, uses_blocks
+from grpo.packing import Packed, pack, visible
 from reward.encoders.screen import readable, screen
 
 
 def load_policy(folder: str | Path, device: torch.device, packed_attention: bool = True) -> PreTrainedModel:
     """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
 
-    On a CPU packed rows run through grpo/attention.py unless `packed_attention` is off; nothing else the model does is touched.
+    Its attention is torch's own ("sdpa") where transformers has that for it, else "eager". On a CPU packed
+    rows of the first run through grpo/attention.py unless `packed_attention` is off; nothing else is touched.
     """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
         screen(Path(folder), AutoModelForCausalLM)
-    with readable(folder, "not a transformers causal-LM folder with safetensors weights"):
+    with readable(folder, "transformers cannot load this as a causal LM with safetensors weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     model: PreTrainedModel = loaded[0]
     check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
     model.config.use_cache = False
     nn.Module.to(model, device)
-    if packed_attention and device.type == "cpu" and model._supports_attention_backend:
+    model.eval()
+    replaceable = model._supports_attention_backend and attention_of(model) == PLAIN
+    if packed_attention and device.type == "cpu" and replaceable:
         use_blocks(model)
-    return model.eval()
+        if not reads_blocks(model):
+            model.set_attn_implementation(PLAIN)
+    return model
+
+
+@torch.no_grad()
+def reads_blocks(model: PreTrainedModel) -> bool:
+    """Do the blocks of a packed row reach the attention? A model that drops them takes a dense mask."""
+    try:
+        packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2))
+    except Exception:  # each model has its own way to fail
+        return False
+    return True
 
 
 def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]) -> None:
@@ -96,6 +115,18 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
     return head.weight if plain else None
 
 
+def masks_for(model: PreTrainedModel, may_look: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
+    """Masks for the model's own forward from `may_look(window)`, bool; "eager" adds them to its scores."""
+    if attention_of(model) != EAGER:
+        return per_layer_kind(model, may_look)
+
+    def added(window: int | None) -> Tensor:
+        barred, lowest = ~may_look(window), torch.finfo(torch.float32).min
+        return torch.zeros_like(barred, dtype=torch.float32).masked_fill(barred, lowest)
+
+    return per_layer_kind(model, added)
+
+
 def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
     """`mask(window)` in the form this model takes: a dictionary with one mask per kind of layer, or one mask for all."""
     config = model.config.get_text_config()
@@ -103,7 +134,8 @@ def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor])
     kinds = set(getattr(config, "layer_types", None) or ())
     if "sliding_attention" in kinds:
         return {kind: mask(window if kind == "sliding_attention" else None) for kind in kinds}
-    uses_window = bool(window) and not kinds and getattr(config, "use_sliding_window", True)
+    own = hasattr(type(config), "sliding_window")  # not one in config.json that the model does not read
+    uses_window = bool(window) and own and not kinds and getattr(config, "use_sliding_window", True)
     return mask(window if uses_window else None)
 
 
@@ -112,9 +144,8 @@ def packed_inputs(model: PreTrainedModel, packed: Packed) -> dict[str, Any]:
     inputs = {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "use_cache": False}
     blocks = blocks_of(packed) if uses_blocks(model) else None
     if blocks is None:
-        return inputs | {"attention_mask": per_layer_kind(model, lambda window: visible(packed, window))}
-    unread = torch.ones(1, 1, 0, 0, dtype=torch.bool)  # keeps transformers from making a mask; whoever reads this one fails
-    return inputs | {"attention_mask": per_layer_kind(model, lambda _: unread), "blocks": blocks}
+        return inputs | {"attention_mask": masks_for(model, lambda window: visible(packed, window))}
+    return inputs | {"attention_mask": per_layer_kind(model, no_mask), "blocks": blocks}
 
 
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from grpo.decode_step import FastDecoder, is_known
 from grpo.kv_cache import GroupCache
-from grpo.policy import output_weight, per_layer_kind
+from grpo.policy import masks_for, output_weight
 from grpo.records import Rollout
 
 BLOCK = 256  # vocabulary entries whose probabilities are added up before the fp64 cumulative sum
@@ -100,7 +100,7 @@ class ModelDecoder:
             distance = positions[:1, :, None] - positions[:1, None, :]
             return ((distance >= 0) & (distance < (window or width)))[:, None].expand(len(prompts), -1, -1, -1)
 
-        logits = self.next_logits(ids, positions, per_layer_kind(self.model, causal), lengths - 1)
+        logits = self.next_logits(ids, positions, masks_for(self.model, causal), lengths - 1)
         self.cache.expand(group_size)
         real = positions < lengths[:, None]
         logits, self.real, self.positions, self.next_position = (
@@ -113,7 +113,7 @@ class ModelDecoder:
         self.real = torch.cat([self.real, torch.ones_like(self.real[:, :1])], dim=1)
         self.positions = torch.cat([self.positions, self.next_position[:, None]], dim=1)
         self.next_position = self.next_position + 1
-        mask = per_layer_kind(self.model, self.seen_by_last)
+        mask = masks_for(self.model, self.seen_by_last)
         logits = self.next_logits(tokens[:, None], self.positions[:, -1:], mask, torch.zeros_like(tokens))
         self.cache.advance()
         return logits

@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from data.cache import atomic_write_text
 from data.documents import user_path
+from data.ends import ends_of, text_ids
 from data.errors import InputError
 from data.obtain import UnobtainableError
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
-from data.tokens import token_report
+from data.tokens import check_writable, concerns, token_report
 from eval.probe_items import Panel
 from eval.tax import load_tax_panel
 from grpo import checkpoint
@@ -24,9 +27,10 @@ from grpo.between import Between, dev_score, export_best, finish, resume
 from grpo.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, start_folder, trainable, within_limit
 from grpo.encoder_fit import check_encoder_fit
 from grpo.imitate import best_of_group, strong_sft
+from grpo.lengths import Fit, fit, fits, needs, pair_limits
 from grpo.loop import train_grpo
 from grpo.metrics import RunLog
-from grpo.modelcheck import check_packing
+from grpo.modelcheck import Need, check_packing, check_positions, positions_of
 from grpo.optim import Optimizer
 from grpo.parallel import FailedElsewhere
 from grpo.policy import frozen_copy, load_policy, load_tokenizer, parameter_hash
@@ -46,6 +50,7 @@ from reward.own_term import is_own_term
 
 SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "ratio_gap_max": "gap", "ratio_gap_mean": "mean gap",
               "tokens_per_second": "tok/s"}  # fmt: skip
+PROBE_TOKENS = 4096  # no text of the probes has so many
 
 
 def preflight(run: Run, stages: Collection[str]) -> None:
@@ -131,7 +136,10 @@ def panel_of(run: Run) -> Panel | str:
 
 
 def model_stage(run: Run) -> None:
-    """Obtain the model; check its tokenizer on the whole corpus and its attention on packed rows; report token counts."""
+    """Obtain the model; check its tokenizer on the corpus and itself on packed rows; report token counts.
+
+    Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be trained.
+    """
     config, facts, folder = run.config, corpus_facts(run), start_folder(run)
     check_encoder_fit(run, corpus_of(run).train)
     if "tokens" in facts:
@@ -140,6 +148,11 @@ def model_stage(run: Run) -> None:
     everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
     facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
     run.say(token_lines(facts["tokens"]))
+    check_writable(facts["tokens"])
+    found = fits(corpus, tokenizer, config)
+    for part in found.values():
+        if len(part.check().kept) < len(part.given):
+            run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
         run.say(
@@ -147,10 +160,37 @@ def model_stage(run: Run) -> None:
             f"{pieces['tokens_trimmed']:,} tokens against {pieces['tokens_full']:,}"
         )
         facts["pieces"] = pieces
-    with readable(folder, "is no model that can be run"):
-        gap = check_packing(load_policy(folder, run.compute.device, config.train.packed_attention), config.rollout.fast_decode)
-    run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+    for line in concerns(facts["tokens"], facts.get("pieces")):
+        run.say(f"NOTE: {line}")
+    if not ends_of(tokenizer).line_ends:
+        run.say("NOTE: this tokenizer writes no line end, so a completion ends with the end token alone")
+    check_model(run, folder, tokenizer, found)
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
+
+
+def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
+    """InputError for a model that cannot be trained on packed rows, or has too few positions."""
+    with readable(folder, "is no model that can be run"):
+        model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+        gap = check_packing(model, run.config.rollout.fast_decode)
+        run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+        wanted = needs(found, tokenizer, run.config)
+        if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
+            wanted += probe_needs(run, tokenizer)
+        if line := check_positions(model, wanted):
+            run.say(f"NOTE: {line}")
+
+
+def probe_needs(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Need]:
+    """The positions that the longest text of the probes needs."""
+    panel = panel_of(run)
+    if isinstance(panel, str):
+        return []
+    texts = [item.text for item in (*panel.english, *panel.chinese)]
+    questions = (item for items in panel.questions().values() for item in items)
+    texts += [item.context + choice for item in questions for choice in item.choices]
+    longest = max(len(text_ids(tokenizer, text)) for text in texts)
+    return [Need(1 + longest, "texts of the probes", "write eval.probes=false")]
 
 
 def token_lines(tokens: dict[str, Any]) -> str:
@@ -175,9 +215,12 @@ def sft_stage(run: Run) -> None:
         finish(run, "sft", LoopState(), 0, policy, tokenizer, run.warm_start)
         return
     available = corpus_of(run).warm_start
-    examples = within_limit(available, tokenizer, run.config.model.max_prompt_tokens)
-    encoded: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
-    pairs = [pair for pair in encoded if len(pair[1]) <= config.max_completion_tokens]
+    found = fit("warm_start", available, tokenizer, pair_limits(run.config))
+    examples = found.check().examples
+    pairs: list[Pair] = [
+        (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
+        for example in examples
+    ]
     run.say(f"warm start on {len(pairs):,} pairs ({len(available) - len(pairs):,} are over a length limit)")
     if 0 < config.max_pairs < len(pairs):
         pairs = pairs[: config.max_pairs]

@@ -15,12 +15,12 @@ from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
-from data.template import encode_completion
 from grpo import device
 from grpo.config import Config, load_config
-from grpo.context import Run, corpus_of, start_folder, within_limit
+from grpo.context import Run, corpus_of, start_folder
 from grpo.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.interrupt import Interrupted, StopRequest
+from grpo.lengths import fit, pair_limits
 from grpo.policy import load_policy, load_tokenizer
 from grpo.rewarding import held_out_store, store_of
 from grpo.run_folder import flat, locked
@@ -139,8 +139,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
         if course.start != "untouched" and not (Path(course.model) / "config.json").exists():
             raise InputError(f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first")
     config, tokenizer = run.config, load_tokenizer(start_folder(run))
-    pairs = within_limit(corpus_of(run).warm_start, tokenizer, config.model.max_prompt_tokens)
-    enough = sum(len(encode_completion(tokenizer, pair.reference)) <= config.sft.max_completion_tokens for pair in pairs)
+    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
     wanted = max(course.examples for course in courses)
     if enough < wanted:
         corpus = run.config.data.corpus

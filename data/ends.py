@@ -1,0 +1,84 @@
+"""Which tokens of a tokenizer end a completion, and which ones stand for no text.
+
+A line end is looked for in the vocabulary, not by encoding one: a word mark may come before it, and a
+normaliser may turn it into a space.
+"""
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from transformers import PreTrainedTokenizerBase
+
+TURN_END = "<end_of_turn>"
+LINE_END_BYTE = "<0x0A>"  # as byte fallback spells it
+LINE_END_LETTER = "\u010a"  # as byte-level BPE spells it; in other vocabularies a letter of Maltese
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Token ids of one tokenizer.
+
+    stops      what ends a completion: end token, end of a turn, every token whose text holds a line end
+    line_ends  those stops whose text holds a line end
+    with_text  those line ends whose text begins with something else, as ".\\n"
+    spellings  of special tokens, such as "</s>", those that no text can hold: they become that token
+    """
+
+    stops: tuple[int, ...]
+    line_ends: frozenset[int]
+    with_text: frozenset[int]
+    spellings: tuple[str, ...]
+
+
+_found: WeakKeyDictionary[PreTrainedTokenizerBase, Ends] = WeakKeyDictionary()
+
+
+def ends_of(tokenizer: PreTrainedTokenizerBase) -> Ends:
+    """The ends of a tokenizer, to which no token is added afterwards: its vocabulary is read once."""
+    if tokenizer not in _found:
+        _found[tokenizer] = find_ends(tokenizer)
+    return _found[tokenizer]
+
+
+def find_ends(tokenizer: PreTrainedTokenizerBase) -> Ends:
+    """The ends of a tokenizer, from its vocabulary."""
+    lines = line_ends(tokenizer)
+    turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
+    turns = [turn_end] if isinstance(turn_end, int) and turn_end not in (-1, tokenizer.unk_token_id) else []
+    return Ends(
+        tuple(dict.fromkeys([tokenizer.eos_token_id, *turns, *sorted(lines)])),
+        frozenset(lines),
+        frozenset(token for token, before in lines.items() if before),
+        spellings(tokenizer),
+    )
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text alone. A special token's spelling is text where the tokenizer can write it so."""
+    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+
+def spellings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The spellings of special tokens that no text can hold, as where a unigram vocabulary lists them."""
+    special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    special |= zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)
+    if tokenizer.unk_token_id != tokenizer.eos_token_id:
+        special.pop(tokenizer.unk_token_id, None)  # what stands for unknown text ends nothing
+    if not special:
+        return ()
+    written = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)
+    rows = zip(special.items(), written["input_ids"], strict=True)
+    return tuple(sorted(spelling for (token, spelling), ids in rows if token in ids))
+
+
+def line_ends(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
+    """Every token whose text holds a line end, with what the vocabulary spells in front of the first one."""
+    found = {}
+    for piece, token in tokenizer.get_vocab().items():
+        if "\n" in piece:
+            found[token] = piece.split("\n")[0]
+        elif piece == LINE_END_BYTE:
+            found[token] = ""
+        elif LINE_END_LETTER in piece and "\n" in tokenizer.decode([token]):
+            found[token] = piece.split(LINE_END_LETTER)[0]
+    return found

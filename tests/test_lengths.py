@@ -1,0 +1,159 @@
+"""What of a corpus a run can use, the setting to raise, and that it is known before anything is trained."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny_tokenizers
+import torch
+from tiny_run import arguments, write_corpus
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from data.errors import InputError
+from data.examples import Example
+from data.prepare import Corpus
+from data.template import prompt_text
+from grpo.config import Config, EvalConfig, SFTConfig, TaxConfig, TrainConfig
+from grpo.lengths import COMPLETION, PROMPT, fit, fits, needs
+from grpo.run import main
+
+
+def examples(count: int, reference: str = "甲乙") -> tuple[Example, ...]:
+    """The sources are 1, 2, ... bytes long."""
+    return tuple(Example(str(n), "a" * n, reference, "o", "l", "bo", "zh") for n in range(1, count + 1))
+
+
+def prompt_tokens(example: Example) -> int:
+    return 1 + len(prompt_text(example).encode())
+
+
+def corpus_of(**parts: tuple[Example, ...]) -> Corpus:
+    return Corpus(
+        **{name: parts.get(name, examples(4)) for name in ("warm_start", "train", "dev", "test")}, manifest={}
+    )
+
+
+def test_what_fits_is_kept_in_order_and_the_rest_counted_by_its_cause(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    given = (*examples(10), *examples(1, "甲" * 10))
+    found = fit("warm_start", given, tiny_tokenizer, {PROMPT: prompt_tokens(given[6]), COMPLETION: 7})
+    assert found.examples == list(given[:7])
+    assert (len(found.given), found.over, sum(found.special)) == (11, {PROMPT: 3, COMPLETION: 1}, 0)
+    assert found.longest == prompt_tokens(given[6]) + 7
+    assert found.line() == (
+        f"warm_start: 7 of 11 examples can be used (3 over {PROMPT} = {prompt_tokens(given[6])}, 1 over {COMPLETION} = 7)"
+    )
+
+
+def test_where_nothing_fits_the_setting_and_the_value_that_keeps_99_per_cent_are_named(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Obituary: a run on a script spelled in bytes ended with "no examples", and no word of the limit that had kept all of them out."""
+    given = examples(200)
+    enough = prompt_tokens(given[197])  # 198 of 200
+    with pytest.raises(
+        InputError, match=rf"train: 0 of 200 .*\(200 over {PROMPT} = 8\); {PROMPT} = {enough} would keep 99 %"
+    ):
+        fit("train", given, tiny_tokenizer, {PROMPT: 8}).check()
+    assert len(fit("train", given, tiny_tokenizer, {PROMPT: enough}).check().examples) == 198
+    with pytest.raises(InputError, match=rf"{COMPLETION} = 7 would keep"):
+        fit("warm_start", given, tiny_tokenizer, {PROMPT: 1000, COMPLETION: 6}).check()
+    assert fit("dev", (), tiny_tokenizer, {PROMPT: 8}).check().examples == []
+
+
+def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizers.t5(tmp_path)
+    given = examples(3) + examples(1, "天</s>地") + (Example("5", "<s>", "天", "o", "l", "bo", "zh"),)
+    found = fit("train", given, tokenizer, {PROMPT: 100})
+    assert found.examples == list(given[:3]) and sum(found.special) == 2
+    assert "2 with the spelling of a special token" in found.line()
+    with pytest.raises(InputError, match=r"special token.*take another model or other texts"):
+        fit("train", given[3:], tokenizer, {PROMPT: 100}).check()
+
+
+def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    config = Config(sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
+    given = corpus_of(warm_start=examples(5) + examples(2, "甲" * 3))
+    found = fits(given, tiny_tokenizer, config)
+    assert {name: (len(one.examples), len(one.given)) for name, one in found.items()} == {
+        "train": (4, 4), "dev": (4, 4), "test": (4, 4), "warm_start": (5, 7)
+    }  # fmt: skip
+    assert "warm_start" not in fits(given, tiny_tokenizer, replace(config, sft=SFTConfig(num_steps=0)))
+    unread = replace(config, eval=EvalConfig(), reward=replace(config.reward, threshold=0.2))
+    assert "dev" not in fits(given, tiny_tokenizer, unread)
+    assert "dev" in fits(given, tiny_tokenizer, replace(unread, reward=replace(config.reward, threshold="mean")))
+
+
+def test_positions_are_counted_for_every_kind_of_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    config = Config(tax=TaxConfig(budget=0.1))
+    found = fits(corpus_of(), tiny_tokenizer, config)
+    longest = prompt_tokens(examples(4)[3])
+    assert [need.tokens for need in needs(found, tiny_tokenizer, config)] == [
+        longest + 40 - 1,
+        longest + 7 - 1,
+        97,
+    ]
+    strong = replace(config, train=TrainConfig(method="sft"), tax=TaxConfig())
+    assert [need.tokens for need in needs(found, tiny_tokenizer, strong)] == [
+        longest + 40 - 1,
+        longest + 7 - 1,
+        longest + 7 - 1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["sft.max_completion_tokens=3"],
+            r"warm_start: 0 of \d+ .*sft\.max_completion_tokens = 13 would keep 99 %",
+        ),
+        (["model.max_prompt_tokens=8"], r"train: 0 of \d+ .*model\.max_prompt_tokens = \d+ would keep 99 %"),
+    ],
+)
+@pytest.mark.usefixtures("own_cache")
+def test_a_run_without_examples_ends_in_the_model_stage(
+    settings: list[str],
+    message: str,
+    tiny_folder: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoder = [f"reward.encoder=static:{tiny_folder}"]
+    assert (
+        main(arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data,model", *encoder, *settings))
+        == 2
+    )
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "run" / "warm_start").exists()
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_model_with_too_few_positions_ends_in_the_model_stage(
+    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    sizes = GPT2Config(
+        vocab_size=259,
+        n_positions=32,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+    GPT2LMHeadModel(sizes).save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    pairs, encoder = write_corpus(tmp_path / "pairs.tsv"), f"reward.encoder=static:{tmp_path / 'model'}"
+    assert (
+        main(arguments(pairs, tmp_path / "model", tmp_path / "run", "--stages", "data,model", encoder)) == 2
+    )
+    said = capsys.readouterr().err
+    assert (
+        "gpt2 has 32 positions, and pairs of the warm start need 53; lower model.max_prompt_tokens or sft"
+        in said
+    )
