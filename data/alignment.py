@@ -74,7 +74,7 @@ def _lines_read(count: int) -> list[int]:
 
 
 def _best_run(given: Floats, other: Floats) -> tuple[float, int, int]:
-    """The run of lines in which `other` says most beyond `given`: (what speaks for `other` or against `given`, first, last)."""
+    """The run of lines in which `other` says most beyond `given`, as (what speaks for `other` or against `given`, first, last)."""
     gain = np.clip(np.nan_to_num(other - given), -CAP, CAP)
     sums = np.concatenate([[0.0], np.cumsum(gain)])
     lowest = np.minimum.accumulate(sums)
