@@ -78,7 +78,7 @@ class Fit:
     def check(self) -> "Fit":
         """Itself. InputError, naming the settings to raise, where there were examples and none is of use, or no dev set at all."""
         if not self.given and self.part == "dev":
-            raise InputError("dev: the corpus is too small for a dev set, which eval.every and a measured reward.threshold need; give more pairs")
+            raise InputError("dev: the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs")
         if self.given and not self.kept:
             enough = " and ".join(f"{name} = {smallest(self.tokens[name])}" for name in self.over)
             cure = f"{enough} would keep {ENOUGH} %" if enough else "take another model or other texts"
