@@ -27,7 +27,7 @@ from data.sources import english, tibetan
 from reward.distil.config import DistilConfig, PairsConfig, read_config, read_data_section
 from reward.distil.corpus import Item, hold_out, read_items, separate
 from reward.distil.figures import attack_cosines, figures
-from reward.distil.identity import Say, code_hash, folder_of
+from reward.distil.identity import CODE, Say, folder_of
 from reward.distil.own_pairs import describe, distil_own_pairs
 from reward.distil.training import fit
 from reward.encoder import load_encoder
@@ -53,7 +53,7 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
     archives = english.obtain(tibetan.obtain(cache, say), cache, say)
     teacher = load_use(torch.device("cpu"))
     hashes = {name: archive.sha256 for name, archive in sorted(archives.items())}
-    identity = {"config": asdict(config), "archives": hashes, "rl_data": rl_data.hashes, "code": code_hash()}
+    identity = {"config": asdict(config), "archives": hashes, "rl_data": rl_data.hashes, "code": CODE}
     identity["teacher"] = teacher.fingerprint
     folder = folder_of(cache, "bo", identity)
     if (folder / FACTS_FILE).exists():

@@ -21,7 +21,7 @@ from data.prepare import prepare
 from data.script import known_script
 from reward.distil.config import DistilConfig, read_data_section
 from reward.distil.corpus import cluster_labels, texts_of
-from reward.distil.identity import Say, code_hash, folder_of
+from reward.distil.identity import CODE, Say, folder_of
 from reward.distil.retrieval import retrieval
 from reward.distil.training import fit
 from reward.encoder import NAMED, Encoder, load_encoder
@@ -46,7 +46,7 @@ class OwnPairs:
 def distil_own_pairs(config: DistilConfig, cache: Path, say: Say = print) -> Path:
     """The folder of the student of the run `pairs.run`, made on the first call; `reward.encoder` takes it. Raises InputError."""
     pairs, teacher = read_pairs(config, cache, say), load_encoder(config.teacher, cache, torch.device("cpu"))
-    identity = {"config": asdict(config), "parts": pairs.hashes, "code": code_hash(), "teacher": teacher.fingerprint}
+    identity = {"config": asdict(config), "parts": pairs.hashes, "code": CODE, "teacher": teacher.fingerprint}
     folder = folder_of(cache, pairs.language, identity)
     if (folder / FACTS_FILE).exists():
         say(f"done before: {folder}")
