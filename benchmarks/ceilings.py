@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from grpo.device import Compute, synchronise
+from grpo.runtime.device import Compute, synchronise
 
 ROW = 512  # numbers of a gathered row: the width of the default sentence encoder
 

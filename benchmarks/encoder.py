@@ -21,8 +21,8 @@ from typing import Protocol
 import torch
 
 from data.cache import cache_dir
-from grpo.device import choose
-from grpo.plan import matmul_rate
+from grpo.runtime.device import choose
+from grpo.stages.plan import matmul_rate
 from reward.encoders.use import load_use
 
 PIECE_FLOPS = 2 * (512 * 768 + 2 * 10 * 256 * 256)  # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots

@@ -14,11 +14,12 @@ from benchmarks.step import LEARNING_RATE, Stepper, StepSize
 from benchmarks.subject import Subject, prompts
 from benchmarks.timing import Row, Work, difference
 from grpo.config import OptimConfig, SFTConfig
-from grpo.logprob import CHUNK, completion_logps
-from grpo.metrics import RunLog
+from grpo.engine.chunked_head import CHUNK
+from grpo.engine.logprob import completion_logps
+from grpo.engine.sampler import Sampling, generate
 from grpo.minibatch import micro_batches
 from grpo.records import LoopState, Rollout
-from grpo.sampler import Sampling, generate
+from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 
 DECODED = 8  # steps between the two rollouts whose difference gives one

@@ -6,13 +6,13 @@ from unittest import mock
 
 from benchmarks.peer_turns import InOrder, Turns, semantic_reward
 from data.template import encode_completion, encode_prompt, stop_ids
-from eval.decode import DecodeSettings, greedy_outputs
-from grpo import device
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.model import frozen_copy, load_policy, load_tokenizer
 from grpo.loop import train_grpo
-from grpo.metrics import RunLog
 from grpo.optim import Optimizer
-from grpo.policy import frozen_copy, load_policy, load_tokenizer
 from grpo.records import LoopState
+from grpo.runtime import device
+from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 
 

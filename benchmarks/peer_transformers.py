@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, T
 
 from benchmarks.peer_turns import Turns
 from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
-from eval.decode import batches_by_length
 from grpo.config import OptimConfig
+from grpo.engine.greedy import batches_by_length
 
 IGNORED = -100  # a label without a loss
 

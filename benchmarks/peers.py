@@ -26,11 +26,11 @@ from data.errors import InputError, one_line
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.template import encode_prompt
-from grpo import device
 from grpo.config import load_config
-from grpo.plan import matmul_rate
-from grpo.policy import load_tokenizer
-from grpo.pretrained import gemma_folder
+from grpo.engine.model import load_tokenizer
+from grpo.engine.pretrained import gemma_folder
+from grpo.runtime import device
+from grpo.stages.plan import matmul_rate
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"

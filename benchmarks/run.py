@@ -20,7 +20,7 @@ from benchmarks.slopes import Slope, measure_slopes, print_slopes
 from benchmarks.step import Stepper, StepSize, step_rows
 from benchmarks.subject import default_subject, tiny_subject
 from benchmarks.timing import Row, measure
-from grpo import device
+from grpo.runtime import device
 
 FORMAT = 1
 SIDE, MEMORY = 2048, 256 << 20

@@ -13,11 +13,11 @@ from benchmarks.subject import Subject, example, prompts
 from benchmarks.timing import Row, minor_faults
 from data.examples import Example
 from grpo.config import Config, OptimConfig, RolloutConfig, TrainConfig
+from grpo.engine.model import frozen_copy
 from grpo.loop import train_grpo
-from grpo.metrics import RunLog
 from grpo.optim import Optimizer
-from grpo.policy import frozen_copy
 from grpo.records import LoopState
+from grpo.runtime.run_log import RunLog
 
 LEARNING_RATE = 1e-9  # the policy stays what it is, by whatever number of steps
 

@@ -16,9 +16,9 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
 from data.cache import cache_dir
 from data.examples import Example
 from data.script import known_script
-from grpo.device import Compute
+from grpo.engine.model import load_policy, load_tokenizer
 from grpo.loop import RewardFunction
-from grpo.policy import load_policy, load_tokenizer
+from grpo.runtime.device import Compute
 from reward.combine import RewardConfig, make_reward
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder

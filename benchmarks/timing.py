@@ -9,7 +9,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from benchmarks.ceilings import Ceilings
-from grpo.device import Compute, synchronise
+from grpo.runtime.device import Compute, synchronise
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from data.errors import InputError, one_line
 from data.examples import Example
 from data.prepare import prepare
 from data.script import known_script
-from eval.blocks import Table, plain_text
-from eval.report_markdown import table_markdown
-from grpo import device
+from eval.report.blocks import Table, plain_text
+from eval.report.markdown import table_markdown
 from grpo.config import Config, load_config
+from grpo.runtime import device
 from reward.attacks import ATTACKS, Item, attacked
 from reward.combine import Reward, RewardConfig, combine, make_reward
 from reward.cosine import Vectors

@@ -16,13 +16,13 @@ from typing import Any
 from data.cache import atomic_folder
 from data.documents import user_path
 from data.errors import InputError, one_line
-from eval.blind_csv import COLUMNS, read_signs, sheet_csv
-from eval.blind_key import Key, make_key, read_key
-from eval.blind_page import blind_page
-from eval.blocks import plain_text
-from eval.pairs import destination, drawn, names, paired, read_outputs, task_word
-from eval.preference import Answer, agreed, preference, preference_table
-from eval.report_html import LANGUAGE_TAGS
+from eval.preference.outcome import Answer, agreed, preference, preference_table
+from eval.preference.pairs import destination, drawn, names, paired, read_outputs, task_word
+from eval.preference.sheet_csv import COLUMNS, read_signs, sheet_csv
+from eval.preference.sheet_key import Key, make_key, read_key
+from eval.preference.sheet_page import blind_page
+from eval.report.blocks import plain_text
+from eval.report.html import LANGUAGE_TAGS
 from eval.systems import write_json
 
 Signs = Mapping[str, str]  # row name -> "1", "2" or "="

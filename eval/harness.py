@@ -19,8 +19,8 @@ import torch
 
 from data.cache import atomic_write_text
 from data.errors import InputError, one_line
-from grpo import device
-from grpo.policy import load_policy, load_tokenizer
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.runtime import device
 
 KEPT = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from data.documents import user_path
 from data.errors import InputError, one_line
-from eval.blocks import plain_text
-from eval.judge_answers import Answers, Judge, Reply, open_answers
-from eval.judge_endpoint import Endpoint
-from eval.judge_prompt import question, sign_of
-from eval.pairs import Pair, destination, drawn, names, paired, read_outputs
-from eval.preference import Answer, agreed, preference, preference_table
-from eval.significance import mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
+from eval.metrics.significance import mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
+from eval.preference.answers import Answers, Judge, Reply, open_answers
+from eval.preference.endpoint import Endpoint
+from eval.preference.outcome import Answer, agreed, preference, preference_table
+from eval.preference.pairs import Pair, destination, drawn, names, paired, read_outputs
+from eval.preference.prompt import question, sign_of
+from eval.report.blocks import plain_text
 from eval.systems import write_json
 
 ORDERS = (False, True)  # whether `after` is shown first
@@ -70,8 +70,8 @@ def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: floa
     """`openai:URL#MODEL` or `local:FOLDER`. Raises InputError."""
     kind, _, rest = text.partition(":")
     if kind == "local" and rest:
-        from eval.judge_local import LocalModel
-        from grpo import device
+        from eval.preference.local_model import LocalModel
+        from grpo.runtime import device
 
         compute = device.choose("auto")
         device.configure(0)

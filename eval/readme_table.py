@@ -11,10 +11,10 @@ from typing import Any
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, one_line
-from eval.run_folder import DAMAGE, Json
-from eval.study_tables import with_interval
-from eval.study_words import METRIC, TAX, named
-from eval.wording import MAIN_PROBES, PROBES, SYSTEM_LABELS, Metric
+from eval.report.wording import MAIN_PROBES, PROBES, Metric
+from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
+from eval.study.sentences import METRIC, TAX, named
+from eval.study.tables import with_interval
 
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 SHOWN = ("main", "start", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report

@@ -11,7 +11,6 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_bytes, read_object
 from data.errors import InputError
-from eval.wording import METHOD_LABELS, SYSTEM_LABELS
 
 SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo_best", "grpo")
 OPTIONAL = ("grpo_best",)  # only where an earlier step did better on the dev set than the last
@@ -128,3 +127,15 @@ def read_metrics(path: Path) -> list[Json]:
                 raise InputError(f"{where}: a row needs a text 'stage' and a whole number 'step'; remove this line")
             rows[row["stage"], row["step"]] = row
     return [rows[key] for key in sorted(rows)]
+
+
+SYSTEM_LABELS = {
+    "untouched": "Untouched model",
+    "translation_memory": "Translation memory",
+    "warm_start": "Warm start (SFT)",
+    "grpo_best": "GRPO, best on dev",
+    "grpo": "GRPO",
+}
+
+
+METHOD_LABELS = {"grpo": "GRPO", "sft": "Strong SFT", "best_of_group": "Self-SFT (best of group)"}  # train.method

@@ -15,11 +15,11 @@ import numpy as np
 from data.cache import atomic_write_text
 from data.errors import InputError
 from data.examples import Example
-from eval import overlap, rouge
-from eval.probes import compare_probes
+from eval.forgetting.probes import compare_probes
+from eval.metrics import overlap, rouge
+from eval.metrics.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
+from eval.metrics.similarity import Embed, cosines
 from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of
-from eval.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
-from eval.similarity import Embed, cosines
 
 PAIRS = (
     ("warm_start", "grpo"),

@@ -71,7 +71,7 @@ class RolloutConfig:
     """P = num_prompts prompts a step, G = group_size completions each, drawn at `temperature` from the full softmax.
 
     Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats; 0 = as the number format asks.
-    `fast_decode` = false samples by the model's own forward pass instead of the one written out in grpo/decode_step.py.
+    `fast_decode` = false samples by the model's own forward pass instead of the one written out in grpo/engine/decode_step.py.
     """
 
     num_prompts: int = 8
@@ -114,9 +114,9 @@ class LossConfig:
 class TrainConfig:
     """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass.
 
-    `method` "sft" and "best_of_group" imitate instead, at the very prompts that GRPO would see (grpo/imitate.py): the reference texts, or
+    `method` "sft" and "best_of_group" imitate instead, at the very prompts that GRPO would see (grpo/stages/imitation.py): the reference texts, or
     the best of `rollout.group_size` samples of the warm start by the run's own reward.
-    `packed_attention`: on a CPU, attention skips pairs of packed tokens that see nothing of each other (grpo/attention.py).
+    `packed_attention`: on a CPU, attention skips pairs of packed tokens that see nothing of each other (grpo/engine/attention.py).
     `gradient_checkpointing` computes activations again in the backward pass instead of keeping them, in the warm start too.
     `anchor`: as `sft.anchor`, in every update of this stage.
     """
@@ -139,7 +139,7 @@ class TaxConfig:
 
     `against`: the cost is counted from the "warm_start" or from the "untouched" model. `text`: a UTF-8 file, one text a line (JSON lines
     with a "text" where it ends in .jsonl); "" = built-in news texts. The first `texts` of them count, up to 96 tokens each.
-    The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it (grpo/budget.py); in imitation only going back.
+    The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it (grpo/stages/tax_controller.py); in imitation only going back.
     The anchors of `sft.anchor` and `train.anchor` (grpo/anchor.py) are `anchor_texts` other such texts an update.
     """
 

@@ -15,17 +15,17 @@ from data.template import decode_completion, encode_prompt, stop_ids
 from grpo.advantage import group_advantages
 from grpo.anchor import AnchorFunction, Sums, unanchored
 from grpo.config import Config
-from grpo.device import Compute
+from grpo.engine.logprob import completion_logps
+from grpo.engine.sampler import Sampling, generate
 from grpo.kl import next_kl_coef
-from grpo.logprob import completion_logps
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss
-from grpo.metrics import RunLog
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
-from grpo.observe import added, largest, micro_batch_peaks, micro_batch_sums, refuse_gap, rollout_metrics, rollout_samples
 from grpo.optim import Optimizer
-from grpo.parallel import ALONE, World
 from grpo.records import Experience, LoopState, unchanged
-from grpo.sampler import Sampling, generate
+from grpo.runtime.device import Compute
+from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.run_log import RunLog
+from grpo.step_metrics import added, largest, micro_batch_peaks, micro_batch_sums, refuse_gap, rollout_metrics, rollout_samples
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
 RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]]
@@ -43,7 +43,7 @@ def train_grpo(
 ) -> LoopState:
     """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
 
-    `control` is called after every step with the state to go on from and may give back another (grpo/taxguard.py); `between` after every
+    `control` is called after every step with the state to go on from and may give back another (grpo/stages/tax_guard.py); `between` after every
     update: it saves, evaluates, and ends the loop by True. `anchor` adds a gradient of its own to each update (grpo/anchor.py).
     """
     train, advantage = config.train, config.advantage

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.logprob import completion_logps
+from grpo.engine.logprob import completion_logps
+from grpo.engine.packing import Packed, by_budget, pack, row_tokens
 from grpo.loss import token_weights
-from grpo.packing import Packed, by_budget, pack, row_tokens
-from grpo.parallel import ALONE, World
 from grpo.records import Experience, Rollout
+from grpo.runtime.parallel import ALONE, World
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 class Optimizer:
     """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and those skipped running.
 
-    `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down (grpo/budget.py).
+    `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down (grpo/stages/tax_controller.py).
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int):

@@ -8,31 +8,27 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
-from data.errors import InputError, one_line
-from grpo import device
+from data.errors import InputError, Interrupted, in_words, one_line
 from grpo.config import Config, load_config
-from grpo.interrupt import Interrupted, StopRequest
-from grpo.parallel import join, leave
-from grpo.run_folder import add_timing, claim_folder, sole_process, timings_of
+from grpo.runtime import device
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.parallel import join, leave
+from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
 if TYPE_CHECKING:
-    from grpo.context import Run
+    from grpo.stages.context import Run
 
 STAGES = ("data", "model", "sft", "grpo", "eval", "report")
 TOGETHER = ("sft", "grpo")  # by all processes; the other stages by the first
-PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -52,18 +48,8 @@ def chosen_stages(text: str) -> list[str]:
     return [name for name in STAGES if name in names]
 
 
-def commit() -> str:
-    """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
-    here = Path(__file__).resolve().parent.parent
-    answer = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip()
 
 
-def environment(facts: dict[str, object]) -> dict[str, object]:
-    packages = {name: version(name) for name in PACKAGES}
-    return {"commit": commit(), "python": platform.python_version(), "system": platform.platform(terse=True), **facts, "packages": packages}
 
 
 def go_offline(config: Config) -> None:
@@ -75,7 +61,7 @@ def go_offline(config: Config) -> None:
 
 
 def print_plan(config: Config) -> None:
-    from grpo import plan
+    from grpo.stages import plan
     from reward.combine import check as check_reward
 
     check_reward(config.reward, config.data.completion_language)
@@ -86,9 +72,10 @@ def print_plan(config: Config) -> None:
 
 
 def run_stages(config: Config, stages: list[str]) -> None:
-    from grpo.context import Run
-    from grpo.evaluate import eval_stage, report_stage
-    from grpo.stages import check_inputs, data_stage, grpo_stage, model_stage, preflight, sft_stage
+    from grpo.stages.context import Run
+    from grpo.stages.evaluate import eval_stage, report_stage
+    from grpo.stages.prepare import check_inputs, data_stage, model_stage, preflight
+    from grpo.stages.train import grpo_stage, sft_stage
 
     compute = device.choose(config.device)
     device.configure(config.threads)
@@ -160,11 +147,6 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def in_words(error: Exception) -> str:
-    """An error of the operating system as the file, what is wrong and what to do; any other as it is."""
-    if not isinstance(error, OSError) or error.filename is None:
-        return str(error)
-    return f"{error.filename}: {error.strerror}; put that right and run the same command, which goes on from what was last saved"
 
 
 if __name__ == "__main__":

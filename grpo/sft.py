@@ -12,13 +12,13 @@ from transformers import PreTrainedModel
 
 from grpo.anchor import AnchorFunction, unanchored
 from grpo.config import SFTConfig
-from grpo.device import Compute
-from grpo.logprob import completion_logps
-from grpo.metrics import RunLog
+from grpo.engine.logprob import completion_logps
+from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.optim import Optimizer
-from grpo.packing import by_budget, pack, row_tokens
-from grpo.parallel import ALONE, World
 from grpo.records import LoopState, unchanged
+from grpo.runtime.device import Compute
+from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.run_log import RunLog
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from data.documents import user_path
 from data.errors import InputError
-from reward.encoders.folder import require_weights
+from data.model_folder import require_weights
 from reward.encoders.modules import MODULES_FILE, load_modules
 from reward.encoders.pooled import load_pooled
 from reward.encoders.static import load_static

@@ -21,7 +21,7 @@ from data.errors import InputError
 from reward.own_term import is_own_term
 
 if TYPE_CHECKING:
-    from reward.encoder import Encoder  # for good it would import transformers into every look at the configuration
+    from reward.encoder import Encoder
 
 Term = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]]], Any]
 REMEDY = "correct it and run the same command"

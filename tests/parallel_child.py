@@ -10,16 +10,16 @@ from tiny import byte_tokenizer, tiny_gpt2
 from tiny_session import TWO_PASSES, Session, variety
 from torch import Tensor
 
-from grpo import device
 from grpo.advantage import group_advantages
 from grpo.config import LossConfig
+from grpo.engine.sampler import Sampling, generate
 from grpo.loop import accumulate
 from grpo.loss import OBJECTIVES
-from grpo.metrics import RunLog
 from grpo.minibatch import iter_minibatches
-from grpo.parallel import World, join, leave
 from grpo.records import Experience
-from grpo.sampler import Sampling, generate
+from grpo.runtime import device
+from grpo.runtime.parallel import World, join, leave
+from grpo.runtime.run_log import RunLog
 
 PROMPTS = [[2, *range(40, 42 + i)] for i in range(4)]
 STOPS = (1, *range(10, 60))

@@ -11,13 +11,15 @@ from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from data.stream import PromptStream
-from grpo import anchor, device
-from grpo.anchor import Anchor, kl_to_base, unanchored
-from grpo.between import Between
-from grpo.packing import pack
-from grpo.parallel import ALONE, World
+from grpo import anchor
+from grpo.anchor import Anchor, unanchored
+from grpo.engine.chunked_head import kl_to_base
+from grpo.engine.packing import pack
 from grpo.records import LoopState
 from grpo.run import main
+from grpo.runtime import device
+from grpo.runtime.parallel import ALONE, World
+from grpo.stages.hooks import Between
 
 IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 START = [2]

@@ -9,7 +9,7 @@ from plain_vectors import PlainVectors, counts
 from data.errors import InputError
 from data.examples import Example
 from eval.attacks import COLUMNS, attack_rows, hub_text, tables, unrelated_text
-from eval.blocks import plain_text
+from eval.report.blocks import plain_text
 from reward.attacks import ATTACKS, Item, attacked, joined, pieces
 from reward.combine import RewardConfig
 from reward.units import units

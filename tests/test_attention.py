@@ -11,13 +11,13 @@ from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo import attention
-from grpo.attention import blocks_of, use_blocks, uses_blocks
-from grpo.logprob import completion_logps
-from grpo.packing import Packed, pack, visible
-from grpo.policy import frozen_copy, load_policy
-from grpo.recompute import recompute_layers
-from grpo.sampler import Sampling, generate
+from grpo.engine import attention
+from grpo.engine.attention import blocks_of, use_blocks, uses_blocks
+from grpo.engine.gradient_checkpointing import recompute_layers
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import frozen_copy, load_policy
+from grpo.engine.packing import Packed, pack, visible
+from grpo.engine.sampler import Sampling, generate
 
 
 def tokens(lengths: tuple[int, ...], seed: int) -> list[list[int]]:

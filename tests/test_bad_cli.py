@@ -15,8 +15,9 @@ from test_bad_config import CONFIGS, KEYS, toml_values
 
 from benchmarks.run import count
 from eval.attacks import main as attacks
-from grpo import device, plan
 from grpo.run import main
+from grpo.runtime import device
+from grpo.stages import plan
 from reward.distil.__main__ import main as distil
 
 ROOT = Path(__file__).parent.parent

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from data.documents import LEVELS, TOML_BYTES
 from data.errors import InputError
-from grpo import plan
-from grpo.config import Config, check, load_config
-from grpo.device import choose
-from grpo.limits import LIMITS, check_limits
+from grpo.config import LIMITS, Config, check, check_limits, load_config
+from grpo.runtime.device import choose
+from grpo.stages import plan
 from reward.distil.config import read_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -14,9 +14,9 @@ from explore import accepted, bad_json, bad_weights, explore, times, with_header
 from safetensors.torch import load_file, save_file
 
 from data.errors import InputError
-from grpo.modelcheck import check_packing
-from grpo.policy import load_policy, load_tokenizer
-from reward.encoders.screen import readable
+from data.model_folder import readable
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.self_check import check_packing
 
 CPU = torch.device("cpu")
 USES: dict[str, Callable[[Path], Any]] = {

@@ -8,7 +8,8 @@ import pytest
 from invented_bytes import assert_one_sentence, damaged, for_all, times
 
 from data.errors import InputError
-from eval.probe_items import CHOICES, analogy_items, capital_items, chinese_texts, english_texts, idiom_items
+from data.sources.news import chinese_texts, english_texts
+from eval.forgetting.probe_items import CHOICES, analogy_items, capital_items, idiom_items
 
 COUNTRIES = {f"{letter}.json": {"name": f"{letter}land", "capital": f"{letter}ton", "region": "North"} for letter in "abcdef"}
 CHINESE, ENGLISH = "今天天气很好。/w 我们/r 去/v 公园/n 散步/v " * 20, "A long line of English news about nothing in particular. " * 9

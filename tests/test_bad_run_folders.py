@@ -15,14 +15,14 @@ from invented_run import write_run
 from test_bad_cli import outcome
 
 from data.errors import InputError
-from eval import report
-from eval.report import result_table, write_report
+from eval.report import write as report
+from eval.report.write import result_table, write_report
 from eval.systems import write_comparison
 from grpo.config import load_config
-from grpo.metrics import cut_back
-from grpo.rewarding import read_facts
 from grpo.run import main
-from grpo.run_folder import timings_of
+from grpo.runtime.run_folder import timings_of
+from grpo.runtime.run_log import cut_back
+from grpo.stages.reward_setup import read_facts
 
 PARTS = ["config.json", "environment.json", "corpus.json", "timings.json", "metrics.jsonl"]
 PARTS += [f"eval/{name}.json" for name in ("untouched", "translation_memory", "warm_start", "grpo", "comparison")]

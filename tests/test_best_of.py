@@ -10,9 +10,9 @@ import torch
 
 from data.errors import InputError
 from data.examples import Example
-from grpo.best_of import Chosen, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.config import Config, RolloutConfig
 from grpo.records import Rollout
+from grpo.stages.best_samples import Chosen, SampledStep, append, best_of_groups, header_of, steps_in
 from reward.combine import RewardConfig
 
 NAN = float("nan")

@@ -9,8 +9,8 @@ from invented_bytes import assert_one_sentence, damaged, for_all, times
 
 from data.cache import cache_dir
 from data.errors import InputError
-from eval.bigbench import ITEMS, SETS, adjectives, agreement, chosen, examples_of, extended_items, facts, past_tense, read_sets
-from eval.probe_items import ChoiceItem
+from eval.forgetting.bigbench import ITEMS, SETS, adjectives, agreement, chosen, examples_of, extended_items, facts, past_tense, read_sets
+from eval.forgetting.probe_items import ChoiceItem
 
 
 def write_sets(folder: Path, count: int = 150) -> None:

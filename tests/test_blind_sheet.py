@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from invented_outputs import two_files
 
 from data.errors import InputError
-from eval.blind_csv import COLUMNS, harmless, read_signs, sheet_csv, sign_in
-from eval.blind_key import Key, read_key
-from eval.blind_page import SCRIPT
 from eval.blind_sheet import agreement, main, score
-from eval.preference import Answer
+from eval.preference.outcome import Answer
+from eval.preference.sheet_csv import COLUMNS, harmless, read_signs, sheet_csv, sign_in
+from eval.preference.sheet_key import Key, read_key
+from eval.preference.sheet_page import SCRIPT
 
 COUNT = 12
 BEFORE = [f"=FIRST({number})</script>" for number in range(COUNT)]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import eval.control_texts as control_texts_module
+import data.sources.general_texts as control_texts_module
 from data.errors import InputError
-from eval.control_texts import control_texts
-from eval.probe_items import chinese_texts, english_texts
-from grpo import budget, taxguard
-from grpo.budget import HIGHEST, SET_POINT, Kept, after, next_coefficient
+from data.sources.general_texts import control_texts
+from data.sources.news import chinese_texts, english_texts
 from grpo.config import load_config
+from grpo.stages import tax_controller as budget
+from grpo.stages import tax_guard as taxguard
+from grpo.stages.tax_controller import HIGHEST, SET_POINT, Kept, after, next_coefficient
 
 
 def test_docstring_examples() -> None:

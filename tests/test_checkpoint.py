@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from tiny import tiny_gemma, tiny_llama
 
 from data.errors import InputError
-from grpo import checkpoint
 from grpo.config import OptimConfig
+from grpo.engine.model import parameter_hash
 from grpo.optim import SCHEDULES, Optimizer, learning_rate
-from grpo.policy import parameter_hash
 from grpo.records import LoopState
+from grpo.runtime import checkpoint
 
 
 def trained(steps: int) -> tuple[torch.nn.Module, Optimizer]:
@@ -155,14 +155,14 @@ def test_a_save_without_room_leaves_the_one_before_and_says_what_is_needed(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, 1, keep=1)
-    monkeypatch.setattr("grpo.checkpoint.save_file", Mock(side_effect=error))
+    monkeypatch.setattr("grpo.runtime.checkpoint.save_file", Mock(side_effect=error))
     with pytest.raises(InputError, match=r"step-000002: .*it needs 0\.4 MB, .* MB are free.*step-000001 is intact; free space and run"):
         save(tmp_path, 2, keep=1)
     assert names(tmp_path) == ["step-000001"]
 
 
 def test_an_error_that_is_not_of_the_disk_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpo.checkpoint.save_file", Mock(side_effect=SafetensorError("invalid dtype")))
+    monkeypatch.setattr("grpo.runtime.checkpoint.save_file", Mock(side_effect=SafetensorError("invalid dtype")))
     with pytest.raises(SafetensorError, match="invalid dtype"):
         save(tmp_path, 1)
     assert names(tmp_path) == []

@@ -18,7 +18,7 @@ from reward.distil.identity import CODE
 ROOT = Path(__file__).parent.parent
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english",
+    "english", "general_texts", "news", "model_folder",
 }  # fmt: skip
 SHAPING = ("clean", "examples", "interface_text", "neighbours", "script", "split")  # modules of data that shape a student too
 DIGESTS = {"corpus": (2, "39289d299375eb85"), "student": (2, "8eaa2f0f22d031ae")}
@@ -53,7 +53,8 @@ def corpus_files() -> list[Path]:
 
 def student_files() -> list[Path]:
     files = [ROOT / "reward" / "encoders" / f"{name}.py" for name in ("features", "student")]
-    files += [*(ROOT / "reward" / "distil").glob("*.py"), *(ROOT / "data" / "sources").glob("*.py")]
+    files += (ROOT / "reward" / "distil").glob("*.py")
+    files += [path for path in (ROOT / "data" / "sources").glob("*.py") if path.stem not in ("general_texts", "news")]
     return files + [ROOT / "data" / f"{name}.py" for name in SHAPING]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from invented_points import even, invented_point, invented_study, spread_out, write_points
 
-from eval.study_figures import figures
-from eval.study_points import read_study
-from eval.study_words import conclusions, is_clear
+from eval.study.figures import figures
+from eval.study.points import read_study
+from eval.study.sentences import conclusions, is_clear
 
 Json = dict[str, Any]
 

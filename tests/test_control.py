@@ -11,11 +11,11 @@ from tiny_session import EXAMPLES
 
 from data.errors import InputError
 from grpo.config import Config, load_config
-from grpo.context import Run
-from grpo.device import choose
-from grpo.interrupt import StopRequest
-from grpo.rewarding import steered
 from grpo.run import main
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
+from grpo.stages.context import Run
+from grpo.stages.reward_setup import steered
 from reward.combine import RewardConfig
 from reward.control import deranged, random_rewards, shuffled_references
 

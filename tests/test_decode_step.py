@@ -15,11 +15,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-import grpo.sampler
-from grpo.beginnings import distinct_beginnings
-from grpo.decode_step import FastDecoder, is_known
-from grpo.policy import parameter_hash
-from grpo.sampler import ModelDecoder, Sampling, generate
+import grpo.engine.sampler
+from grpo.engine.decode_step import FastDecoder, distinct_beginnings, is_known
+from grpo.engine.model import parameter_hash
+from grpo.engine.sampler import ModelDecoder, Sampling, generate
 
 PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 SHAPE = {

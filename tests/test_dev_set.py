@@ -7,8 +7,8 @@ import pytest
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
-from grpo.between import Between
 from grpo.run import main
+from grpo.stages.hooks import Between
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

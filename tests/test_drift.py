@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 
-from eval import drift
-from eval.drift import TokenText, drift_record, log_softmax_chunks, measure_drift
-from grpo.packing import pack
+from eval.forgetting import drift
+from eval.forgetting.drift import TokenText, drift_record, log_softmax_chunks, measure_drift
+from grpo.engine.packing import pack
 
 TEXTS = [TokenText("a", [2], [40, 41, 42, 43, 44, 40, 41, 42, 43]), TokenText("b", [2], [100]), TokenText("c", [2], [7, 9, 11, 200, 13])]
 

@@ -6,7 +6,7 @@ import torch
 
 from data.examples import Example
 from data.template import decode_completion, encode_prompt
-from eval.decode import DecodeSettings, batches_by_length, greedy_outputs
+from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
 
 EOS = 1
 

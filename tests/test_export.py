@@ -10,9 +10,9 @@ import torch
 from tiny_run import arguments
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from grpo.between import name_ends
-from grpo.policy import load_policy, load_tokenizer
+from grpo.engine.model import load_policy, load_tokenizer
 from grpo.run import main
+from grpo.stages.hooks import name_ends
 
 CPU = torch.device("cpu")
 

@@ -9,11 +9,11 @@ import transformers
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from data.errors import InputError
-from grpo.attention import uses_blocks
-from grpo.logprob import completion_logps
-from grpo.modelcheck import Need, check_packing, check_positions
-from grpo.packing import pack
-from grpo.policy import load_policy
+from grpo.engine.attention import uses_blocks
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import load_policy
+from grpo.engine.packing import pack
+from grpo.engine.self_check import Need, check_packing, check_positions
 
 CPU = torch.device("cpu")
 IDS = {"vocab_size": 259, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}

@@ -12,8 +12,9 @@ import pytest
 from tiny import tiny_gemma
 
 from data.errors import InputError
+from eval.forgetting.probes import text_ids
 from eval.harness import check_task, item_record, main
-from eval.probes import first_ids, log_likelihoods, text_ids
+from grpo.engine.likelihood import first_ids, log_likelihoods
 
 INSTALLED = importlib.util.find_spec("lm_eval") is not None
 QUESTIONS = [("The sky is", ["blue", "made of cheese"], 0), ("Two and two are", ["five", "four"], 1), ("水是", ["湿的", "干的"], 0)]

@@ -19,8 +19,8 @@ from data.sources import headlines_en, headlines_zh
 from data.sources.headlines import HEADLINES
 from data.sources.headlines_en import LEAD_WORDS, articles, lead, mended
 from data.sources.headlines_zh import PROBES_FROM, stories
+from data.sources.news import MIN_CHINESE_CHARACTERS, WORD_TAG, chinese_texts
 from data.sources.package_file import FormatError
-from eval.probe_items import MIN_CHINESE_CHARACTERS, WORD_TAG, chinese_texts
 from grpo.config import load_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -12,16 +12,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.errors import InputError
 from data.template import decode_completion, encode_completion, encode_prompt
-from grpo import config, imitate, stages
-from grpo.between import Between
-from grpo.context import Run
-from grpo.device import choose
-from grpo.interrupt import StopRequest
+from grpo import config
 from grpo.loop import train_grpo
 from grpo.optim import Optimizer
-from grpo.parallel import World
 from grpo.run import main
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.parallel import World
 from grpo.sft import train_sft
+from grpo.stages import imitation as imitate
+from grpo.stages import train as stages
+from grpo.stages.context import Run
+from grpo.stages.hooks import Between
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SFT, SELF_SFT = "train.method=sft", "train.method=best_of_group"

@@ -16,10 +16,12 @@ from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Session
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from grpo import advantage, kl, logprob, loss, minibatch, observe, packing, sampler
+from grpo import advantage, kl, loss, minibatch
+from grpo import step_metrics as observe
 from grpo.config import LossConfig
+from grpo.engine import logprob, packing, sampler
+from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
-from grpo.policy import load_policy, parameter_hash
 from grpo.records import Experience
 from reward import combine, cosine, kernel, panel
 

@@ -14,9 +14,9 @@ from invented_outputs import two_files
 
 from data.errors import InputError
 from eval.judge import checked_url, compare, main, margin
-from eval.judge_answers import open_answers, request_key
-from eval.judge_endpoint import TRIES, Endpoint
-from eval.judge_local import LocalModel
+from eval.preference.answers import open_answers, request_key
+from eval.preference.endpoint import TRIES, Endpoint
+from eval.preference.local_model import LocalModel
 
 SERVER = Path(__file__).parent / "judge_server.py"
 BAD, GOOD = ["bad text number five"] * 6, ["good"] * 5 + ["bad text number five"]
@@ -220,7 +220,7 @@ def test_margin_is_free_of_a_liking_for_a_position() -> None:
 
 
 def test_local_judge_goes_on_from_its_answers(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grpo.device.configure", lambda threads: None)
+    monkeypatch.setattr("grpo.runtime.device.configure", lambda threads: None)
     argv = command(tmp_path, f"local:{tiny_folder}", "--n", "3")
     assert main(argv) == 0
     first = result_of(tmp_path)

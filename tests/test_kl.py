@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 import grpo.kl
 from data.cache import cache_dir
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import frozen_copy, load_policy
+from grpo.engine.packing import pack
+from grpo.engine.sampler import Sampling, generate
 from grpo.kl import KL_ESTIMATORS, kl_k2, kl_k3, kl_term, next_kl_coef
-from grpo.logprob import completion_logps
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.minibatch import score
-from grpo.packing import pack
-from grpo.policy import frozen_copy, load_policy
-from grpo.sampler import Sampling, generate
 
 REFERENCE = torch.tensor([0.3, -0.2, 0.9, 0.1, -1.0], dtype=torch.float64).log_softmax(0)
 OLD = torch.tensor([0.1, 0.6, -0.5, 0.0, 0.3], dtype=torch.float64).log_softmax(0)

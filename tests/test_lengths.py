@@ -15,8 +15,8 @@ from data.examples import Example
 from data.prepare import Corpus
 from data.template import prompt_text
 from grpo.config import Config, EvalConfig, SFTConfig, TaxConfig, TrainConfig
-from grpo.lengths import COMPLETION, PROMPT, fit, fits, needs
 from grpo.run import main
+from grpo.stages.lengths import COMPLETION, PROMPT, fit, fits, needs
 
 
 def examples(count: int, reference: str = "甲乙") -> tuple[Example, ...]:

@@ -5,7 +5,7 @@ import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from eval import overlap
+from eval.metrics import overlap
 from reward import lexical
 from reward.lexical import bleu, bleu_metric, chrf, split_syllables
 

@@ -9,13 +9,13 @@ from tiny import EOS, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.logprob import completion_logps
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import output_weight, packed_hidden
+from grpo.engine.packing import pack
+from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.minibatch import iter_minibatches, score
-from grpo.packing import pack
-from grpo.policy import output_weight, packed_hidden
 from grpo.records import Experience
-from grpo.sampler import Sampling, generate
 
 WIDTH = 10
 MASK = torch.arange(WIDTH) < torch.tensor([len(completion) for completion in COMPLETIONS])[:, None]
@@ -158,7 +158,7 @@ def test_chunks_change_neither_values_nor_gradients(make: Callable, chunk: int, 
     model, packed = make(), pack(PROMPTS, COMPLETIONS, 3)
     whole = completion_logps(model, packed)
     expected = gradients(model, loss_of(whole.logps))
-    monkeypatch.setattr("grpo.logprob.CHUNK", chunk)
+    monkeypatch.setattr("grpo.engine.chunked_head.CHUNK", chunk)
     cut = completion_logps(model, packed)
     assert (cut.logps - whole.logps).abs().max() < 1e-6 and (cut.entropy - whole.entropy).abs().max() < 1e-5
     for ours, theirs in zip(gradients(model, loss_of(cut.logps)), expected, strict=True):

@@ -10,7 +10,7 @@ from tiny_session import CONFIG, TWO_PASSES, Session
 from transformers import PreTrainedTokenizerFast
 
 from grpo.config import Config, LossConfig
-from grpo.policy import parameter_hash
+from grpo.engine.model import parameter_hash
 
 
 def test_first_step_has_no_kl_no_clip_and_no_gap(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:

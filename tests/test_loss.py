@@ -9,10 +9,10 @@ from tiny import tiny_gemma, tiny_gpt2
 from torch import Tensor
 from torch.nn.functional import pad
 
+from grpo.engine.logprob import completion_logps
+from grpo.engine.packing import pack
 from grpo.kl import KL_ESTIMATORS
-from grpo.logprob import completion_logps
 from grpo.loss import OBJECTIVES, Bounds, clipped, grpo_loss, token_weights
-from grpo.packing import pack
 
 CLIP = Bounds(0.2, 0.28)
 EVERY_OBJECTIVE = [(name, Bounds(0.2, 4.0) if name == "cispo" else CLIP) for name in OBJECTIVES] + [("dapo", Bounds(0.2, 0.28, 1.4))]

@@ -14,7 +14,7 @@ from data.interface_text import interface_problem
 from data.losses import limit_remarks, loss_lines, losses
 from data.prepare import DataConfig, prepare
 from data.progress import in_tenths
-from eval.corpus_tables import corpus_tables
+from eval.report.corpus_tables import corpus_tables
 
 TSHEG = "\u0f0b"
 LIMITS = Limits(2, 10, 2, 100)

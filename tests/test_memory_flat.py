@@ -10,7 +10,7 @@ from pathlib import Path
 from tiny import byte_tokenizer
 from tiny_session import CONFIG, Session
 
-from grpo.device import configure
+from grpo.runtime.device import configure
 
 STEPS, WARM = 300, 60
 

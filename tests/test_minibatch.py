@@ -4,11 +4,11 @@ import pytest
 import torch
 from tiny import tiny_gemma
 
-from grpo.logprob import completion_logps
+from grpo.engine.logprob import completion_logps
+from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.minibatch import iter_minibatches
 from grpo.records import Experience
-from grpo.sampler import Sampling, generate
 
 PROMPTS = [[2, 40 + i, 41, 42][: 2 + i % 3] for i in range(5)]
 STOPS = (1, *range(10, 60))

@@ -5,16 +5,8 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
-from eval import overlap
-from eval.overlap import (
-    bleu_of_sums,
-    bleu_statistics,
-    chrf_of_sums,
-    chrf_statistics,
-    length_statistics,
-    length_units,
-    signatures,
-)
+from eval.metrics import overlap
+from eval.metrics.overlap import bleu_of_sums, bleu_statistics, chrf_of_sums, chrf_statistics, length_statistics, length_units, signatures
 from reward.lexical import bleu_metric, prepared, split_syllables
 
 TSHEG, SHAD = "\u0f0b", "\u0f0d"

@@ -8,9 +8,9 @@ from ragged import COMPLETIONS, GROUPS, PROMPTS
 from tiny import tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
-import grpo.packing
-from grpo.logprob import completion_logps
-from grpo.packing import by_budget, pack, visible
+import grpo.engine.packing
+from grpo.engine.logprob import completion_logps
+from grpo.engine.packing import by_budget, pack, visible
 
 
 def plain_logps(model: PreTrainedModel, temperature: float = 1.0) -> list[torch.Tensor]:

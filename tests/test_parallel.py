@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from tiny_run import arguments, metrics, write_corpus
 
 from data.errors import InputError
-from grpo import device
 from grpo.config import Config, SFTConfig
-from grpo.context import Run
-from grpo.interrupt import StopRequest
-from grpo.parallel import ALONE, World
 from grpo.run import main
-from grpo.stages import check_world
+from grpo.runtime import device
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.parallel import ALONE, World
+from grpo.stages.context import Run
+from grpo.stages.prepare import check_world
 
 TESTS = Path(__file__).parent
 

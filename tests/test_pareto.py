@@ -6,8 +6,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from eval import pareto, study_estimates, study_roles
-from eval.pareto import front, hypervolume, tax_at
+from eval.study import estimates as study_estimates
+from eval.study import pareto
+from eval.study import roles as study_roles
+from eval.study.pareto import front, hypervolume, tax_at
 
 GAINS, TAXES = [0.0, 1.0, 2.0, 2.0, 3.0], [0.1, 0.05, 0.2, 0.3, 0.2]
 

@@ -12,7 +12,7 @@ from benchmarks.peer_turns import InOrder, Request, peak_resident_bytes, read_re
 from benchmarks.peers import COMPARISONS, Side, arguments, examples_of, joined, main, take_turns
 from data.examples import Example
 from data.prepare import Corpus
-from grpo.device import peak_memory_bytes
+from grpo.runtime.device import peak_memory_bytes
 
 SIDE = """
 import json, sys

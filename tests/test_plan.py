@@ -11,11 +11,11 @@ from tiny import tiny_gemma, tiny_llama
 
 from data.errors import InputError
 from data.prepare import DataConfig
-from grpo import device
 from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
-from grpo.modelcheck import check_packing
-from grpo.packing import Packed
-from grpo.plan import corpus_pairs, count_parameters, make_plan, stage_flops
+from grpo.engine.packing import Packed
+from grpo.engine.self_check import check_packing
+from grpo.runtime import device
+from grpo.stages.plan import corpus_pairs, count_parameters, make_plan, stage_flops
 
 CONFIG = Config(
     model=ModelConfig(max_prompt_tokens=100),
@@ -120,6 +120,6 @@ def test_attention_that_ignores_the_mask_is_refused(monkeypatch: pytest.MonkeyPa
         size = packed.input_ids.shape[1]
         return torch.ones(size, size, dtype=torch.bool).tril()[None, None]
 
-    monkeypatch.setattr("grpo.policy.visible", causal_only)
+    monkeypatch.setattr("grpo.engine.model.visible", causal_only)
     with pytest.raises(InputError, match="packed rows differ from plain ones"):
         check_packing(tiny_llama())

@@ -10,7 +10,7 @@ import pytest
 from invented_points import even, invented_point, invented_study, write_points
 
 from data.errors import InputError, one_line
-from eval.study_points import read_study
+from eval.study.points import read_study
 
 Json = dict[str, Any]
 

@@ -9,11 +9,11 @@ from explore import accepted, bad_json, explore, times
 from invented_outputs import outputs, two_files, written
 
 from data.errors import InputError
-from eval.blocks import plain_text
-from eval.judge_prompt import question, sign_of
-from eval.pairs import Pair, drawn, names, paired, read_outputs
-from eval.preference import Answer, agreed, preference, preference_table
-from eval.significance import wilson_interval
+from eval.metrics.significance import wilson_interval
+from eval.preference.outcome import Answer, agreed, preference, preference_table
+from eval.preference.pairs import Pair, drawn, names, paired, read_outputs
+from eval.preference.prompt import question, sign_of
+from eval.report.blocks import plain_text
 
 ITEMS = outputs("x", ["a", "b"])["items"]
 PAIR = Pair("a", "bo", "zh", "source text", "reference text", "written before", "written after")

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from data.cache import cache_dir
 from data.errors import InputError
-from grpo import pretrained
-from grpo.pretrained import EMBEDDING, NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder, trim
-from grpo.vocabulary import kept_ids
+from grpo.engine import pretrained
+from grpo.engine.pretrained import EMBEDDING, NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder, trim
+from grpo.engine.vocabulary import kept_ids
 
 PIECES = ["<pad>", "<eos>", "<bos>", "<unk>", "a", "é", "中", "ཀ", "中ཀ", "éa"]
 KEPT = [0, 1, 2, 3, 4, 6, 7, 8]

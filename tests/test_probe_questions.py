@@ -11,12 +11,13 @@ from invented_run import invented_probes
 
 from data.cache import cache_dir
 from data.errors import InputError
-from eval.blocks import Table
-from eval.probe_items import ANALOGIES_PER_KIND, IDIOMS, Panel, TextItem, analogy_items, idiom_items, load_panel
-from eval.probes import compare_probes, run_probes
-from eval.report_tables import probe_pairs, probe_table
+from data.sources.news import TextItem
+from eval.forgetting.probe_items import ANALOGIES_PER_KIND, IDIOMS, Panel, analogy_items, idiom_items, load_panel
+from eval.forgetting.probes import compare_probes, run_probes
+from eval.report.blocks import Table
+from eval.report.tables import probe_pairs, probe_table
+from eval.report.verdict import tax_sentences
 from eval.run_folder import RunFolder
-from eval.verdict import tax_sentences
 
 KINDS = ("capital-world", "family", "gram8-plural")
 MEANINGS = {

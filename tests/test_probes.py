@@ -8,27 +8,10 @@ import torch
 
 from data.cache import cache_dir
 from data.errors import InputError
-from eval.probe_items import (
-    ChoiceItem,
-    Panel,
-    TextItem,
-    capital_items,
-    chinese_texts,
-    choose_texts,
-    cut_between_words,
-    english_texts,
-    load_panel,
-)
-from eval.probes import (
-    answered,
-    bits_per_character,
-    choice_accuracy,
-    compare_probes,
-    first_ids,
-    log_likelihoods,
-    run_probes,
-    text_ids,
-)
+from data.sources.news import TextItem, chinese_texts, choose_texts, cut_between_words, english_texts
+from eval.forgetting.probe_items import ChoiceItem, Panel, capital_items, load_panel
+from eval.forgetting.probes import answered, bits_per_character, choice_accuracy, compare_probes, run_probes, text_ids
+from grpo.engine.likelihood import first_ids, log_likelihoods
 
 REGIONS = {"North": "abcdef", "South": "uvwxyz"}
 
@@ -100,7 +83,7 @@ def test_accuracy_by_hand(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) 
     """Three of four right by sums."""
     items = [ChoiceItem(str(number), "c", (" aa", " bb", " cc", " dd"), number) for number in range(4)]
     scores = [[-1.0, -2, -3, -4], [-2.0, -1, -3, -4], [-2.0, -3, -1, -4], [-1.0, -2, -3, -4]]
-    monkeypatch.setattr("eval.probes.log_likelihoods", lambda model, contexts, choices: scores)
+    monkeypatch.setattr("grpo.engine.likelihood.log_likelihoods", lambda model, contexts, choices: scores)
     result = choice_accuracy(None, tiny_tokenizer, items)
     assert (result["accuracy"], result["chance"], result["n"]) == (0.75, 0.25, 4)
     assert result["accuracy_interval"] == pytest.approx((0.30064, 0.95441), abs=1e-5)

@@ -11,12 +11,12 @@ from tiny import EOS, tiny_gemma, tiny_llama
 from tiny_run import arguments, quick, weights, write_corpus
 
 from data.errors import InputError
-from grpo.logprob import completion_logps
-from grpo.packing import pack
-from grpo.policy import frozen_copy
-from grpo.recompute import recompute_layers
+from grpo.engine.gradient_checkpointing import recompute_layers
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import frozen_copy
+from grpo.engine.packing import pack
+from grpo.engine.sampler import Sampling, generate
 from grpo.run import main
-from grpo.sampler import Sampling, generate
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])

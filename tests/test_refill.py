@@ -9,13 +9,11 @@ from test_decode_step import mistral, qwen2
 from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
 from transformers import PreTrainedModel
 
-import eval.decode
 from data.examples import Example
-from eval.decode import DecodeSettings, greedy_in_batches, greedy_refilled
-from eval.refill import REFILL_BELOW, greedy
-from grpo.decode_step import FastDecoder
-from grpo.kv_cache import PrefixCache
-from grpo.sampler import generate
+from grpo.engine.decode_step import FastDecoder
+from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_refilled
+from grpo.engine.kv_cache import PrefixCache
+from grpo.engine.sampler import generate
 
 MANY_STOPS = (EOS, *range(10, 80))  # so that outputs end after anything from one token to the limit
 FAMILIES = [tiny_gemma, tiny_llama, mistral, qwen2]

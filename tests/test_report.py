@@ -13,13 +13,13 @@ import pytest
 from invented_run import RATES, write_run
 
 from data.errors import InputError
-from eval.plots import moving_average
-from eval.report import result_table, write_report
+from eval.report.plots import moving_average
+from eval.report.samples import choose, samples
+from eval.report.verdict import verdict
+from eval.report.wording import METRICS, direction, duration, plain_number, signed
+from eval.report.write import result_table, write_report
 from eval.run_folder import read_run
-from eval.samples import choose, samples
 from eval.systems import write_json
-from eval.verdict import verdict
-from eval.wording import METRICS, direction, duration, plain_number, signed
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from invented_points import invented_study, target_items, write_points
 from data.errors import InputError
 from eval.readme_table import CLOSE, OPEN
 from eval.readme_table import main as readme_table
-from eval.study_report import write_study_report
-from eval.study_tables import all_tables
+from eval.study.report import write_study_report
+from eval.study.tables import all_tables
 
 Json = dict[str, Any]
 

@@ -12,12 +12,12 @@ from tiny_session import TWO_PASSES, Session, variety
 from transformers import PreTrainedTokenizerFast
 
 from data.stream import PromptStream
-from grpo import checkpoint, device
 from grpo.config import LossConfig, OptimConfig, SFTConfig
-from grpo.metrics import RunLog
+from grpo.engine.model import parameter_hash
 from grpo.optim import Optimizer
-from grpo.policy import parameter_hash
 from grpo.records import LoopState
+from grpo.runtime import checkpoint, device
+from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 
 CONFIG = replace(

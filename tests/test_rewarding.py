@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from data.examples import Example
-from grpo import rewarding
 from grpo.config import Config, ModelConfig
-from grpo.context import Run
-from grpo.device import choose
-from grpo.interrupt import StopRequest
-from grpo.metrics import RunLog
-from grpo.rewarding import calibrated, logged, reference_texts
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.run_log import RunLog
+from grpo.stages import reward_setup as rewarding
+from grpo.stages.context import Run
+from grpo.stages.reward_setup import calibrated, logged, reference_texts
 from reward.embedding import EmbeddingStore
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from invented_run import write_run
 
-from eval import rouge
-from eval.report import result_table, write_report
-from eval.rouge import common_length, copies, rouge_l
+from eval.metrics import rouge
+from eval.metrics.rouge import common_length, copies, rouge_l
+from eval.report.write import result_table, write_report
 from eval.systems import write_comparison, write_json
 
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན"]

@@ -11,7 +11,7 @@ from tiny_run import arguments
 
 from data.errors import InputError
 from grpo.run import main
-from grpo.run_folder import check_files, holds_work, sole_process
+from grpo.runtime.run_folder import check_files, holds_work, sole_process
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 TO_WARM_START = ["--stages", "data,model,sft"]
@@ -39,7 +39,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
     def no_locks(*_: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("grpo.run_folder.fcntl.flock", no_locks)
+    monkeypatch.setattr("grpo.runtime.run_folder.fcntl.flock", no_locks)
     said: list[str] = []
     with sole_process(tmp_path, said.append):
         assert said == [f"{tmp_path}: this file system has no locks (No locks available); start no second process here"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from grpo import intruders
-from grpo.interrupt import StopRequest
-from grpo.metrics import RunLog, cut_back
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.run_log import RunLog, cut_back
 
 ROOT = Path(__file__).parent.parent
 

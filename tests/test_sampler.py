@@ -5,9 +5,9 @@ import torch
 from tiny import EOS, tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
-from grpo.logprob import completion_logps
-from grpo.packing import pack
-from grpo.sampler import Sampling, draw, generate, uniforms_for
+from grpo.engine.logprob import completion_logps
+from grpo.engine.packing import pack
+from grpo.engine.sampler import Sampling, draw, generate, uniforms_for
 
 PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 MANY_STOPS = (EOS, *range(10, 60))  # so that rows end at different steps and the cache is compacted
@@ -70,7 +70,7 @@ def test_end_token_counts_and_nothing_after_it(tiny_model: PreTrainedModel) -> N
 def test_compaction_changes_nothing(tiny_model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Sampling(4, 16, 1.0, MANY_STOPS)
     compacted = generate(tiny_model, PROMPTS, settings, seed=(5,))
-    monkeypatch.setattr("grpo.sampler.COMPACT_BELOW", 0.0)
+    monkeypatch.setattr("grpo.engine.sampler.COMPACT_BELOW", 0.0)
     untouched = generate(tiny_model, PROMPTS, settings, seed=(5,))
     assert torch.equal(compacted.completion_ids, untouched.completion_ids)
     assert torch.allclose(compacted.sampling_logps, untouched.sampling_logps, atol=1e-5)

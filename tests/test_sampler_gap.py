@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerFast
 
 import grpo.loop
 from grpo.config import Config
-from grpo.observe import SamplerGap
-from grpo.policy import parameter_hash
+from grpo.engine.model import parameter_hash
+from grpo.engine.sampler import generate
 from grpo.records import Rollout
 from grpo.run import main
-from grpo.sampler import generate
+from grpo.step_metrics import SamplerGap
 
 GAP = 0.02  # nats, on one token of the rollout
 

@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 
 from data.errors import InputError
 from grpo.config import load_config
-from grpo.device import Compute
-from grpo.logprob import completion_logps
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import load_policy
+from grpo.engine.packing import pack
+from grpo.engine.sampler import Sampling, draw, generate, uniforms_for
 from grpo.minibatch import score
-from grpo.packing import pack
-from grpo.policy import load_policy
-from grpo.sampler import Sampling, draw, generate, uniforms_for
+from grpo.runtime.device import Compute
 
 PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 MANY_STOPS = (EOS, *range(10, 60))

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from data.script import script_share
-from eval.sanity import BEGINNINGS, NEW_TOKENS, continuations, generation_sanity, repeated_share, sanity_of
-from grpo.sampler import Sampling, generate
+from eval.forgetting.sanity import BEGINNINGS, NEW_TOKENS, continuations, generation_sanity, repeated_share, sanity_of
+from grpo.engine.sampler import Sampling, generate
 
 
 def test_beginnings_are_a_dozen_of_each_in_their_script_and_end_in_the_middle() -> None:

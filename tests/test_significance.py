@@ -3,14 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from eval.significance import (
-    mcnemar,
-    mean_statistics,
-    paired_bootstrap,
-    ratio_of_sums,
-    resample_counts,
-    wilson_interval,
-)
+from eval.metrics.significance import mcnemar, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
 
 
 def test_wilson_interval_has_the_published_values() -> None:

@@ -8,9 +8,9 @@ import pytest
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from grpo import checkpoint
-from grpo.between import Between
 from grpo.run import main
+from grpo.runtime import checkpoint
+from grpo.stages.hooks import Between
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 MORE = ["rollout.max_new_tokens=32", "rollout.group_size=6", "train.num_steps=5", "checkpoint.snapshots=2", "train.optim.schedule=constant"]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from tiny_study import PARTS, Children, points, write_study
 
+from data.errors import Interrupted
 from data.obtain import UnobtainableError
-from grpo.interrupt import Interrupted
-from grpo.policy import load_policy, parameter_hash
-from grpo.study import main
+from grpo.engine.model import load_policy, parameter_hash
+from grpo.study.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 ARMS = ["grpo-2", "grpo-4", "sft-2", "sft-4"]
@@ -140,7 +140,7 @@ def test_without_a_tax_panel_nothing_is_trained(
     def unobtainable(cache: Path, extended: bool) -> None:
         raise UnobtainableError("package gensim: no index can be reached")
 
-    monkeypatch.setattr("eval.tax.load_tax_panel", unobtainable)
+    monkeypatch.setattr("eval.forgetting.tax.load_tax_panel", unobtainable)
     assert main([*write_study(tmp_path, corpus, tiny_folder), *PARTS]) == 2
     assert "no index can be reached" in capsys.readouterr().err and children.names == []
 

@@ -6,8 +6,8 @@ import pytest
 from tiny_study import write_study
 
 from data.errors import InputError
-from grpo.study import main
-from grpo.study_config import TransferConfig, load_study
+from grpo.study.__main__ import main
+from grpo.study.config import TransferConfig, load_study
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -10,15 +10,13 @@ import pytest
 import torch
 from tiny_study import write_study
 
-from data.errors import InputError
-from grpo.interpolate import interpolated
-from grpo.interrupt import Interrupted
-from grpo.run_folder import locked
-from grpo.study import main
-from grpo.study_arms import SAMPLES, run_child, share_samples, share_start
-from grpo.study_bill import ArmBill, Bill, models_on_disk
-from grpo.study_config import ArmConfig, Study, load_study
-from grpo.study_points import on_the_front, prune
+from data.errors import InputError, Interrupted
+from grpo.runtime.run_folder import locked
+from grpo.study.__main__ import main
+from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
+from grpo.study.config import ArmConfig, Study, load_study
+from grpo.study.cost import ArmBill, Bill, models_on_disk
+from grpo.study.points import interpolated, on_the_front, prune
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.examples import Example
-from eval.overlap import bleu_of_sums, chrf_of_sums
-from eval.significance import mean_statistics, resample_counts
-from eval.similarity import cosines
+from eval.metrics.overlap import bleu_of_sums, chrf_of_sums
+from eval.metrics.significance import mean_statistics, resample_counts
+from eval.metrics.similarity import cosines
 from eval.systems import compare_systems, evaluate_system, slices, statistics, write_comparison, write_system
 
 HAN = "天地人山水火土木金石"

@@ -11,10 +11,12 @@ import torch
 from tiny import tiny_gemma
 
 from data.examples import Example
+from data.sources.news import TextItem
 from data.template import prompt_text
-from eval.probe_items import ChoiceItem, Panel, TextItem
-from eval.probes import first_ids, run_probes, text_ids
-from eval.tax import TASK_TEXTS, compare_tax, load_tax_panel, measure_tax, task_texts, tax_interval, tax_scalar
+from eval.forgetting.probe_items import ChoiceItem, Panel
+from eval.forgetting.probes import run_probes, text_ids
+from eval.forgetting.tax import TASK_TEXTS, compare_tax, load_tax_panel, measure_tax, task_texts, tax_interval, tax_scalar
+from grpo.engine.likelihood import first_ids
 
 QUESTIONS = tuple(ChoiceItem(f"q{number}", "One is to two as", (" a", " bb", " ccc", " d"), number % 4) for number in range(8))
 PANEL = Panel(
@@ -133,7 +135,7 @@ def test_a_worse_model_pays_more(tiny_tokenizer: Any) -> None:
 
 
 def test_the_extended_panel_has_the_sets_of_bigbench_besides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("eval.tax.load_panel", lambda cache: dataclasses.replace(PANEL, extended={}))
-    monkeypatch.setattr("eval.tax.extended_items", lambda cache: {"bigbench_past_tense": QUESTIONS[:2]})
+    monkeypatch.setattr("eval.forgetting.tax.load_panel", lambda cache: dataclasses.replace(PANEL, extended={}))
+    monkeypatch.setattr("eval.forgetting.tax.extended_items", lambda cache: {"bigbench_past_tense": QUESTIONS[:2]})
     assert set(load_tax_panel(tmp_path).questions()) == {"capitals", "analogies", "idioms"}
     assert set(load_tax_panel(tmp_path, extended=True).questions()) == {"capitals", "analogies", "idioms", "bigbench_past_tense"}

@@ -11,14 +11,14 @@ from tiny_run import arguments, metrics, quick, weights
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from eval.report.verdict import budget_sentences
 from eval.run_folder import read_run
-from eval.verdict import budget_sentences
-from grpo.between import Between
-from grpo.budget import STRIKES
-from grpo.policy import parameter_hash
+from grpo.engine.model import parameter_hash
 from grpo.records import LoopState
 from grpo.run import main
-from grpo.taxguard import TaxGuard
+from grpo.stages.hooks import Between
+from grpo.stages.tax_controller import STRIKES
+from grpo.stages.tax_guard import TaxGuard
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

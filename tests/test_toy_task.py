@@ -20,11 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from data.examples import Example
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
-from grpo import device
 from grpo.config import LossConfig, OptimConfig, RolloutConfig, SFTConfig, TrainConfig
-from grpo.metrics import RunLog
 from grpo.optim import Optimizer
 from grpo.records import LoopState
+from grpo.runtime import device
+from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 
 LETTERS, LENGTH, STEPS, WINDOW = "abcd", 3, 60, 5

@@ -14,16 +14,17 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from data.cache import cache_dir
-from eval.decode import DecodeSettings, greedy_outputs
-from eval.probe_items import ChoiceItem, Panel, TextItem
-from eval.probes import run_probes
+from data.sources.news import TextItem
+from eval.forgetting.probe_items import ChoiceItem, Panel
+from eval.forgetting.probes import run_probes
 from grpo.config import Config, OptimConfig
-from grpo.logprob import completion_logps
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.logprob import completion_logps
+from grpo.engine.model import load_policy, parameter_hash
+from grpo.engine.packing import pack
+from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
-from grpo.packing import pack
-from grpo.policy import load_policy, parameter_hash
 from grpo.records import LoopState
-from grpo.sampler import Sampling, generate
 
 UNEQUAL_OVER_THREADS = ("ratio_gap_mean", "ratio_gap_max")  # 1e-6 nats: the sampler's sums over the vocabulary are split among threads
 

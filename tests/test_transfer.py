@@ -11,11 +11,11 @@ import pytest
 from tiny_run import CONFIG
 
 from data.errors import InputError
-from eval.study_transfer import transfer_figures
-from grpo import transfer
+from eval.study.transfer import transfer_figures
 from grpo.run import main
-from grpo.study_config import ArmConfig, Study, TransferConfig
-from grpo.transfer import Course, run_transfer
+from grpo.study import transfer
+from grpo.study.config import ArmConfig, Study, TransferConfig
+from grpo.study.transfer import Course, run_transfer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

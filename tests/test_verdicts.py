@@ -10,12 +10,12 @@ import pytest
 from invented_points import even, invented_point, invented_study, spread_out, write_points
 
 from data.errors import InputError
-from eval.significance import mcnemar
-from eval.study_compare import budgets, curves, equal_target, kept, ship
-from eval.study_estimates import Checkpoint, Estimate, checkpoints, interval, student_t
-from eval.study_figures import figures
-from eval.study_points import Point, read_study
-from eval.study_roles import differs, main_arm, role
+from eval.metrics.significance import mcnemar
+from eval.study.compare import budgets, curves, equal_target, kept, ship
+from eval.study.estimates import Checkpoint, Estimate, checkpoints, interval, student_t
+from eval.study.figures import figures
+from eval.study.points import Point, read_study
+from eval.study.roles import differs, main_arm, role
 
 Json = dict[str, Any]
 HELD_OUT = "cosine_held_out"

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-import grpo.vocabulary as module
-from grpo.vocabulary import compare_pieces, kept_ids, trim_tokenizer
+import grpo.engine.vocabulary as module
+from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<unused0>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]

@@ -15,7 +15,7 @@ import torch
 HAN = "天地人山水火木金土日月星风雨云石"
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
 PROCESSES = get_context("forkserver")  # a process that has imported everything and done nothing forks in milliseconds
-PROCESSES.set_forkserver_preload(["grpo.stages", "grpo.evaluate", "grpo.run"])
+PROCESSES.set_forkserver_preload(["grpo.stages.train", "grpo.stages.evaluate", "grpo.run"])
 CONFIG = """
 run_dir = "{run}"
 device = "cpu"

@@ -11,14 +11,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from data.examples import Example
 from data.stream import PromptStream
-from grpo import checkpoint, device
 from grpo.config import AdvantageConfig, Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
+from grpo.engine.model import frozen_copy
 from grpo.loop import train_grpo
-from grpo.metrics import RunLog
 from grpo.optim import Optimizer
-from grpo.parallel import ALONE, World
-from grpo.policy import frozen_copy
 from grpo.records import LoopState
+from grpo.runtime import checkpoint, device
+from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.run_log import RunLog
 
 EXAMPLES = [Example(f"e{i}", f"source {i}", "aaaa", "made up", "none", "bo", "zh") for i in range(12)]
 CONFIG = Config(

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from tiny_run import arguments
 
-from eval.probe_items import ChoiceItem, Panel, TextItem
-from grpo import run, study_points
+from data.sources.news import TextItem
+from eval.forgetting.probe_items import ChoiceItem, Panel
+from grpo import run
+from grpo.study import points as study_points
 
 PANEL = Panel(
     english=(TextItem("e1", "The rain came late this year."), TextItem("e2", "A ship left the harbour at noon.")),
@@ -36,9 +38,9 @@ class Children:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.commands: list[list[str]] = []
         self.broken: dict[str, int | BaseException] = {}
-        for module in ("grpo.study", "grpo.study_arms"):
+        for module in ("grpo.study.__main__", "grpo.study.arms"):
             monkeypatch.setattr(f"{module}.run_child", self)
-        for place in ("eval.tax.load_tax_panel", "grpo.study_points.load_tax_panel"):
+        for place in ("eval.forgetting.tax.load_tax_panel", "grpo.study.points.load_tax_panel"):
             monkeypatch.setattr(place, lambda cache, extended: PANEL)
 
     def __call__(self, command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
@@ -47,7 +49,7 @@ class Children:
         if isinstance(fault, BaseException):
             raise fault
         module, *argv = command
-        return fault or {"grpo.run": run.main, "grpo.study_points": study_points.main}[module](argv)
+        return fault or {"grpo.run": run.main, "grpo.study.points": study_points.main}[module](argv)
 
     @property
     def names(self) -> list[str]:
@@ -69,5 +71,3 @@ def points(folder: Path) -> dict[str, Path]:
     """arm-step -> file of every point of seed 0."""
     found = (folder / "study" / "points").glob("*/seed0/step-*.json")
     return {f"{path.parent.parent.name}-{int(path.stem.removeprefix('step-'))}": path for path in found}
-
-

@@ -7,16 +7,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from data.documents import read_object
 from data.errors import InputError
+from data.model_folder import UNREADABLE, require_weights
 
 SHAPING = {".safetensors", ".json", ".txt", ".model"}  # weights, settings, vocabularies; not the README
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, RuntimeError, AttributeError)  # from a damaged safetensors file; all seen
 
 Kind = type | UnionType
 
@@ -36,14 +34,6 @@ def read_settings(path: Path, known: Mapping[str, Kind], needed: Collection[str]
     return settings
 
 
-def require_weights(folder: Path) -> None:
-    """InputError unless `folder` holds safetensors; pickled weights can run code when they are opened, so they are never read."""
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if pickled:
-        raise InputError(f"{folder}: its weights are only a pickle ({pickled[0]}), which can run code when read; save them as safetensors")
-    raise InputError(f"{folder}: no weights (*.safetensors)")
 
 
 def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -60,13 +50,6 @@ def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str,
     return {name: tensors[name] for name in needed}
 
 
-def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Name -> shape of the tensors in a safetensors file, from its header alone. Raises InputError."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 def folder_hash(folder: Path, *facts: object) -> str:

@@ -21,9 +21,9 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
+from data.model_folder import readable, screen
 from reward.encoders.folder import folder_hash, read_settings
 from reward.encoders.pooling import POOLINGS, blank_row, pool
-from reward.encoders.screen import readable, screen
 
 SETTINGS_FILE = "encoder.json"
 DEFAULT_LENGTH = 128

@@ -24,9 +24,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from data.errors import InputError
-from reward.encoders.folder import require_weights, tensor_shapes
+from data.model_folder import readable, require_weights, tensor_shapes
 from reward.encoders.pooling import blank_row
-from reward.encoders.screen import readable
 
 MATRICES = ("embedding.weight", "embeddings")  # the names in a folder of kind (a), and the endings in a causal LM's:
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")

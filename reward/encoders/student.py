@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from data.documents import read_object
 from data.errors import InputError
 from data.manifest import sha256_of
+from data.model_folder import tensor_shapes
 from data.script import SCRIPT_NAMES, is_han, script_share, tibetan_syllables
 from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units_of
-from reward.encoders.folder import read_weights, tensor_shapes
+from reward.encoders.folder import read_weights
 from reward.encoders.use import load_use
 
 FORMAT = 1

@@ -1,0 +1,1 @@
+"""What a model lost elsewhere: likelihoods, questions, drift, free continuations."""

@@ -1,0 +1,114 @@
+"""Overlap with the reference texts: corpus BLEU, corpus and sentence chrF by sacreBLEU, and the length ratio.
+
+Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts count as they
+do there: BLEU takes n-grams of all and the closest length, chrF the text that scores best. The sufficient statistics of
+each item are exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at
+once; a test holds `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
+
+Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the signature says `tok:tsheg-13a`.
+"""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from sacrebleu.metrics.chrf import CHRF
+
+from data.script import count_units, script_of
+from eval.metrics.significance import Array
+from reward.guards import closest
+from reward.lexical import bleu_metric, is_tibetan_script, prepared
+
+BLEU_ORDER = 4
+CHRF_ORDER = 6
+CHRF_BETA = 2
+References = Sequence[Sequence[str]]  # one or more texts of each item
+
+
+def streams(references: References) -> list[list[Any]]:
+    """The reference texts as sacreBLEU takes them: a list of all first texts, one of all second texts.
+
+    None stands where an item has none.
+
+    >>> streams([["a", "b"], ["c"]])
+    [['a', 'c'], ['b', None]]
+    """
+    return [list(stream) for stream in zip_longest(*references)]
+
+
+def number_of(references: References) -> str:
+    """How many reference texts an item has, as sacreBLEU's signatures say it: '1', '2', or 'var'."""
+    counts = {len(texts) for texts in references}
+    return str(counts.pop()) if len(counts) == 1 else "var"
+
+
+def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
+    """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
+    texts = streams([prepared(own, language) for own in references])
+    metric, written = bleu_metric(language), prepared(outputs, language)
+    statistics = metric._extract_corpus_statistics(written, texts) if outputs else []
+    return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
+
+
+def chrf_statistics(outputs: Sequence[str], references: References) -> Array:
+    """(n, 18) per item: output, reference and matched n-gram counts for character orders 1 to 6.
+
+    They are those of the reference text that scores best alone.
+    """
+    statistics = CHRF()._extract_corpus_statistics(list(outputs), streams(references)) if outputs else []
+    return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 3 * CHRF_ORDER)
+
+
+def bleu_of_sums(sums: Array) -> Array:
+    """(..., 10) summed statistics -> (...) BLEU in 0..100, with sacreBLEU's `exp` smoothing of empty orders.
+
+    An order without matches counts as 1 / (2**k * total), k counting such orders; an order without n-grams makes BLEU 0.
+    """
+    lengths, reference_lengths = sums[..., 0], sums[..., 1]
+    matched, total = sums[..., 2 : 2 + BLEU_ORDER], sums[..., 2 + BLEU_ORDER :]
+    smoothed = np.where(matched > 0, matched, 0.5 ** np.cumsum(matched == 0, axis=-1))
+    defined = (total > 0).all(axis=-1) & (matched > 0).any(axis=-1)
+    log_precision = np.log(smoothed / np.maximum(total, 1)).mean(axis=-1)
+    brevity = np.minimum(0.0, 1 - reference_lengths / np.maximum(lengths, 1))
+    return np.where(defined, 100 * np.exp(log_precision + brevity), 0.0)
+
+
+def chrf_of_sums(sums: Array) -> Array:
+    """(..., 18) summed statistics -> (...) chrF2 in 0..100: precision and recall averaged over the orders both sides have."""
+    outputs, references, matched = (sums[..., offset::3] for offset in range(3))
+    used = (outputs > 0) & (references > 0)
+    orders = np.maximum(used.sum(axis=-1), 1)
+    precision = np.where(used, matched / np.maximum(outputs, 1), 0.0).sum(axis=-1) / orders
+    recall = np.where(used, matched / np.maximum(references, 1), 0.0).sum(axis=-1) / orders
+    denominator = CHRF_BETA**2 * precision + recall
+    numerator = (1 + CHRF_BETA**2) * precision * recall
+    return 100 * np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def signatures(outputs: Sequence[str], references: References, language: str) -> dict[str, str]:
+    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of references)."""
+    bleu, chrf = bleu_metric(language), CHRF()
+    bleu.corpus_score(prepared(outputs, language), streams([prepared(own, language) for own in references]))
+    chrf.corpus_score(list(outputs), streams(references))
+    text = str(bleu.get_signature())
+    if is_tibetan_script(language):
+        text = text.replace("tok:13a", "tok:tsheg-13a")
+    return {"bleu": text, "chrf": str(chrf.get_signature())}
+
+
+def length_units(text: str, language: str) -> int:
+    """Length of a text in the units of its language: Han characters, Tibetan syllables, else words."""
+    return count_units(text, script_of(language))
+
+
+def length_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
+    """(n, 2) per item: units of the output, units of the reference text closest to it in length.
+
+    The length ratio is the ratio of their sums; of two reference texts as close the shorter one counts, as in BLEU.
+    """
+    pairs = []
+    for output, texts in zip(outputs, references, strict=True):
+        length = length_units(output, language)
+        pairs.append((length, closest(length, [length_units(text, language) for text in texts])))
+    return np.asarray(pairs, dtype=np.float64).reshape(len(pairs), 2)

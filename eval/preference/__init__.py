@@ -1,0 +1,1 @@
+"""Which of two systems is preferred: a judge in both orders, or a blind sheet for readers."""

@@ -1,0 +1,119 @@
+"""A judge behind an OpenAI-compatible HTTP endpoint: one question a request, temperature 0, patience with a busy server.
+
+Tried again, each time after twice the pause (or what Retry-After says): too many requests, server errors, broken connections, time-outs
+and answers that are no chat completion. Everything else is the user's to put right. Redirections are not followed, so the key goes
+nowhere else; it appears in no file and no sentence.
+"""
+
+import json
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+
+from data.documents import parse_json
+from data.errors import InputError, one_line
+from eval.preference.prompt import TEMPLATE
+
+TRIES = 6
+LONGEST_WAIT = 60.0  # seconds between two tries
+LARGEST_ANSWER = 1 << 20  # bytes
+TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+SHOWN = 200  # characters of an answer in a sentence
+
+
+class Transient(Exception):
+    """What may be over at the next try; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, cause: str, wait: float | None = None) -> None:
+        super().__init__(cause)
+        self.wait = wait
+
+
+class StayHere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: it becomes an HTTPError."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`url` ends before /chat/completions; `timeout` in seconds for each read; `pause` in seconds before the second try."""
+
+    url: str
+    model: str
+    key: str | None = field(default=None, repr=False)
+    max_tokens: int = 1024
+    timeout: float = 120.0
+    pause: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"openai:{self.url}#{self.model}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"kind": "chat completion", "prompt": TEMPLATE, "temperature": 0, "max_tokens": self.max_tokens}
+
+    def ask(self, question: str) -> dict[str, Any]:
+        """The model's reply. Raises InputError after `TRIES` tries, or at once for what no patience mends."""
+        for number in range(TRIES):
+            try:
+                return {"reply": content_of(self._post(question))}
+            except Transient as trouble:
+                cause, wait = str(trouble), trouble.wait
+            if number < TRIES - 1:
+                time.sleep(min(LONGEST_WAIT, self.pause * 2**number if wait is None else wait))
+        raise InputError(
+            f"{self.name}: no answer in {TRIES} tries ({cause}); see to the server and run the same command, which goes on from here"
+        )
+
+    def _post(self, question: str) -> bytes:
+        """The body of the answer to one request."""
+        messages = [{"role": "user", "content": question}]
+        body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
+        request = urllib.request.Request(
+            f"{self.url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json", "User-Agent": "semantic-grpo"}
+        )
+        if self.key:
+            request.add_unredirected_header("Authorization", f"Bearer {self.key}")
+        try:
+            with urllib.request.build_opener(StayHere()).open(request, timeout=self.timeout) as response:
+                return response.read(LARGEST_ANSWER)
+        except HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
+        except UnicodeError as error:  # from the name of the host
+            raise InputError(f"{self.name}: no such address can be ({one_line(error)}); correct the name of the host") from error
+        except (OSError, HTTPException) as error:
+            raise Transient(one_line(getattr(error, "reason", None) or error) or type(error).__name__) from error
+
+    def _refusal(self, error: HTTPError) -> Exception:
+        """What an HTTP status means here."""
+        if error.code in TRANSIENT:
+            wait = error.headers.get("Retry-After", "")
+            return Transient(f"HTTP {error.code}", float(wait) if wait.isascii() and wait.isdigit() else None)
+        try:
+            said = one_line(error.read(LARGEST_ANSWER).decode("utf-8", "replace"))
+        except (OSError, HTTPException):
+            said = ""
+        said = said.replace(self.key, "[key]") if self.key else said
+        return InputError(f"{self.name}: HTTP {error.code} ({said[:SHOWN]}); check the address, the model's name and the key")
+
+
+def content_of(body: bytes) -> str:
+    """The text of a chat completion; null, as of a refusal, is an empty one. Raises Transient where there is none."""
+    try:
+        content = parse_json(body, "the answer")["choices"][0]["message"]["content"]
+    except InputError as error:
+        raise Transient("the answer is not JSON") from error
+    except (KeyError, IndexError, TypeError) as error:
+        raise Transient("the answer has no choices[0].message.content") from error
+    if content is None:
+        return ""
+    if not isinstance(content, str):
+        raise Transient("choices[0].message.content is no text")
+    return content

@@ -1,0 +1,137 @@
+"""Two systems' outputs on the same test items, as pairs to choose from: for a model (`eval.judge`) or a reader (`eval.blind_sheet`)."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.documents import parse_json, parse_object, read_bytes, user_path
+from data.errors import InputError
+from data.script import primary
+from eval.report.wording import LANGUAGES
+from eval.run_folder import references_of
+
+ITEM_KEYS = ("id", "source_language", "source", "reference", "output")
+LANGUAGE_NAMES = {**LANGUAGES, "zh": "Chinese", "lzh": "Classical Chinese", "en": "English"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One test item and what the two systems wrote for it.
+
+    `reference` has every reference text, with a line of "/" between two.
+    """
+
+    id: str
+    source_language: str
+    target_language: str
+    source: str
+    reference: str
+    before: str
+    after: str
+
+    @property
+    def is_identical(self) -> bool:
+        """Equal but for space at the ends: there is nothing to choose."""
+        return self.before.strip() == self.after.strip()
+
+    def outputs(self, after_first: bool) -> tuple[str, str]:
+        """The two outputs in the order in which they are shown."""
+        return (self.after, self.before) if after_first else (self.before, self.after)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one file holds: the system's name, the language it writes, its items by id, the hash of the file."""
+
+    path: Path
+    name: str
+    language: str
+    items: dict[str, dict[str, str]]
+    sha256: str
+
+
+def read_outputs(path: Path) -> Outputs:
+    """`eval/<system>.json` of a run, or a study's point, whose "target" is such a document. Raises InputError."""
+    content = read_bytes(path)
+    document = parse_object(path, parse_json(content, str(path)))
+    name, place = document.get("system"), str(path)
+    if "target" in document:
+        document, name = parse_object(f"{path}: target", document["target"]), point_name(document)
+        place = f"{path}: target"
+    items = document.get("items")
+    if not isinstance(items, list) or not items or not isinstance(document.get("target_language"), str) or not isinstance(name, str):
+        raise InputError(
+            f"{place}: needs a name, a target_language and items; give eval/SYSTEM.json of a run folder, or a point of a study"
+        )
+    rows = [checked_item(item, f"{place}: items[{number}]") for number, item in enumerate(items)]
+    by_id = {row["id"]: row for row in rows}
+    if len(by_id) < len(rows):
+        raise InputError(f"{place}: items: an id occurs twice; run the evaluation again")
+    return Outputs(path, name, document["target_language"], by_id, hashlib.sha256(content).hexdigest())
+
+
+def point_name(point: dict[str, Any]) -> str:
+    """'grpo seed 0 step 100'."""
+    return f"{point.get('arm')} seed {point.get('seed')} step {point.get('step')}"
+
+
+def checked_item(item: Any, place: str) -> dict[str, str]:
+    """The texts of an item. Raises InputError where one is missing."""
+    row = parse_object(place, item)
+    missing = [key for key in ITEM_KEYS if not isinstance(row.get(key), str)]
+    if missing:
+        raise InputError(f"{place}: {missing[0]} must be a text; run the evaluation again")
+    texts = references_of(row)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{place}: references must be a list of texts; run the evaluation again")
+    return {key: row[key] for key in ITEM_KEYS} | {"reference": "\n/\n".join(texts)}
+
+
+def paired(before: Outputs, after: Outputs) -> list[Pair]:
+    """The pairs in order of id. Raises InputError unless both systems met the same items."""
+    where = f"{before.path} and {after.path}"
+    if set(before.items) != set(after.items) or before.language != after.language:
+        raise InputError(f"{where} are of different test items; evaluate both systems on the same test set")
+    pairs = []
+    for key in sorted(before.items):
+        first, second = before.items[key], after.items[key]
+        if any(first[name] != second[name] for name in ITEM_KEYS[:-1]):
+            raise InputError(f"{where}: item {key} is not the same in both; evaluate both systems on the same test set")
+        texts = (first["source_language"], before.language, first["source"], first["reference"], first["output"], second["output"])
+        pairs.append(Pair(key, *texts))
+    return pairs
+
+
+def names(before: Outputs, after: Outputs) -> tuple[str, str]:
+    """What the two are called; by their files where both have one name."""
+    return (before.name, after.name) if before.name != after.name else (str(before.path), str(after.path))
+
+
+def drawn(pairs: Sequence[Pair], n: int, seed: int) -> list[Pair]:
+    """At most `n` random pairs; a larger `n` keeps those of a smaller one and adds to them. Raises InputError for n < 1."""
+    if n < 1:
+        raise InputError(f"--n {n}: a number from 1 is needed")
+    ordered = list(pairs)
+    random.Random(seed).shuffle(ordered)
+    return ordered[:n]
+
+
+def destination(text: str) -> Path:
+    """Where to write, as a user gives it. Raises InputError for what can be no file."""
+    path = user_path(text)
+    if not path.name or "\0" in text:
+        raise InputError(f"--out {text!r}: no name for a file or folder; give another")
+    return path
+
+
+def language_name(code: str) -> str:
+    """'bo' -> 'Tibetan'; a language without a name here goes by its code."""
+    return LANGUAGE_NAMES.get(primary(code), f"the language {code!r}")
+
+
+def task_word(pair: Pair) -> str:
+    """What was asked for: text in the language of its source is a headline, in any other a translation."""
+    return "headline" if pair.source_language == pair.target_language else "translation"

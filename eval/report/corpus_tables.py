@@ -1,0 +1,132 @@
+"""The corpus part of the report: parts, origins and licences as tables; everything else of the manifest and the token report
+as it stands.
+
+In that rest a set of entries that are alike (a dictionary or a list of flat dictionaries) becomes a table with one row each, and
+what remains becomes rows of one table of keys and values, so a new figure in a manifest needs no change here.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from eval.report.blocks import Table
+from eval.report.tables import flattened
+from eval.report.wording import ABSENT, place_label, plain_number
+from eval.run_folder import Json
+
+PARTS = ("warm_start", "train", "dev", "test")
+
+
+def corpus_tables(corpus: Json) -> list[Table]:
+    """What a reader of the results should know of the corpus: tier, parts, origins with licences, tokens, what was dropped."""
+    manifest, tokens = corpus.get("manifest", {}), corpus.get("tokens", {})
+    facts = [
+        (key, value)
+        for key, value in flattened(manifest)
+        if key.split(".")[0] in ("tier", "tier_means", "corpus", "not_obtained")
+    ]
+    facts += [("remark", text) for text in manifest.get("remarks", ())]
+    tables = [
+        Table("Corpus", ("Key", "Value"), tuple(facts)),
+        part_table(manifest.get("splits", {})),
+        origin_table(manifest.get("origins", {}), manifest.get("splits", {})),
+        dropped_table(manifest),
+        Table("Tokens", ("Key", "Value"), tuple(flattened(tokens)) if tokens else ()),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def dropped_table(manifest: Json) -> Table:
+    """Each rule that dropped pairs: how many, the setting that changes it and one example, where the manifest has them."""
+    if "losses" not in manifest:
+        dropped = manifest.get("totals", {}).get("dropped", {})
+        counts = sorted(dropped.items(), key=lambda entry: -entry[1])
+        return Table("Pairs dropped", ("Reason", "Pairs"), tuple((reason, plain_number(count)) for reason, count in counts))
+    rows = tuple(
+        (loss["reason"], plain_number(loss["pairs"]), loss["setting"] or ABSENT, loss["example"])
+        for loss in manifest["losses"]
+    )
+    return Table("Pairs dropped", ("Reason", "Pairs", "Setting", "Example"), rows)
+
+
+def part_table(splits: Json) -> Table:
+    """Pairs of each part by source language."""
+    languages = sorted({language for part in splits.values() for language in part["languages"]})
+    rows = tuple(
+        (
+            name,
+            plain_number(splits[name]["pairs"]),
+            *(plain_number(splits[name]["languages"].get(key, 0)) for key in languages),
+        )
+        for name in PARTS
+        if name in splits
+    )
+    return Table("Parts", ("Part", "Pairs", *map(place_label, languages)), rows)
+
+
+def origin_table(origins: Json, splits: Json) -> Table:
+    """Licence and counts of each origin: read, dropped, kept, and how many pairs of it are in each part."""
+    parts = [name for name in PARTS if name in splits]
+    rows = tuple(
+        (
+            name,
+            facts["licence"],
+            *map(plain_number, (facts["read"], sum(facts["dropped"].values()), facts["kept"])),
+            *(plain_number(splits[part]["origins"].get(name, 0)) for part in parts),
+        )
+        for name, facts in origins.items()
+    )
+    return Table("Origins", ("Origin", "Licence", "Read", "Dropped", "Kept", *parts), rows)
+
+
+def manifest_tables(corpus: Json) -> list[Table]:
+    """Everything in corpus.json: one table of keys and values, and one for each set of like entries."""
+    single: list[tuple[str, str]] = []
+    tables: list[Table] = []
+    for path, value in walk(corpus, ""):
+        if is_entry_set(value):
+            tables.append(entry_table(path, value))
+        else:
+            single.extend(flattened(value, path))
+    return [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
+
+
+def walk(document: Json, prefix: str) -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) down to flat dictionaries, entry sets and plain values."""
+    for key, value in document.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if (
+            isinstance(value, dict)
+            and not is_entry_set(value)
+            and any(isinstance(inner, dict | list) for inner in value.values())
+        ):
+            yield from walk(value, path)
+        else:
+            yield path, value
+
+
+def entries(value: Any) -> list[tuple[str, Any]]:
+    """(name, entry) of a dictionary or a list of entries."""
+    if isinstance(value, dict):
+        return [(str(name), entry) for name, entry in value.items()]
+    return [(str(index), entry) for index, entry in enumerate(value, 1)] if isinstance(value, list) else []
+
+
+def is_entry_set(value: Any) -> bool:
+    """Whether every entry is a flat dictionary."""
+    rows = entries(value)
+    return bool(rows) and all(is_flat(entry) for _, entry in rows)
+
+
+def is_flat(entry: Any) -> bool:
+    """A dictionary with something in it and no further dictionary."""
+    return isinstance(entry, dict) and bool(entry) and not any(isinstance(cell, dict) for cell in entry.values())
+
+
+def entry_table(path: str, value: Any) -> Table:
+    """One row an entry, one column for every key that any entry has."""
+    rows = entries(value)
+    columns = list(dict.fromkeys(key for _, entry in rows for key in entry))
+    cells = tuple(
+        (name, *(plain_number(entry[key]) if key in entry else ABSENT for key in columns)) for name, entry in rows
+    )
+    return Table(path, ("Entry", *map(str, columns)), cells)

@@ -1,0 +1,257 @@
+"""The tables of the report, each a function of the run folder's contents."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eval.report.blocks import Table
+from eval.report.wording import (
+    ABSENT,
+    MAIN_METRICS,
+    METRICS,
+    PROBES,
+    Metric,
+    direction,
+    duration,
+    place_label,
+    plain_number,
+    share_of_resamples,
+)
+from eval.run_folder import Json, RunFolder, questions_of
+
+ADDED = tuple(metric.key for metric in METRICS if metric.added)
+RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
+COSINE_NOTE = (
+    "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
+    "held-out cosine (an encoder that gave no reward), chrF and BLEU were not. "
+    "Length ratio: units of the outputs / units of the reference texts. "
+    "Of several reference texts of an item the best counts, in BLEU all (and the closest length, as in the length ratio). "
+    "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words). "
+    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), beyond what the reference "
+    "text copies."
+)
+
+
+def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """n and every metric, worded."""
+    values = [metric.value(None if metric.added and metric.key not in metrics else metrics[metric.key]) for metric in METRICS]
+    return (plain_number(metrics["n"]), *values)
+
+
+def signature_notes(run: RunFolder) -> tuple[str, ...]:
+    """How the numbers were made; one line a metric, by system only where systems differ."""
+    notes = []
+    for key in ("cosine", "cosine_held_out", "chrf", "bleu", *ADDED):
+        named = {name: system["signatures"] for name, system in run.systems.items()}
+        signatures = {name: found[key] for name, found in named.items() if key in found or key not in ADDED}
+        if len(set(signatures.values())) == 1:
+            notes.append(f"{key}: {next(iter(signatures.values()))}")
+        else:
+            notes += [f"{key} of {name}: {signature}" for name, signature in signatures.items()]
+    return tuple(notes)
+
+
+def overall_table(run: RunFolder) -> Table:
+    """One row for each evaluated system over the whole test set."""
+    rows = tuple((run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items())
+    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *signature_notes(run)))
+
+
+def slice_names(run: RunFolder, origins: bool) -> list[str]:
+    """The languages, or the origins, that any system was evaluated on."""
+    names = {name for system in run.systems.values() for name in system["metrics"] if name != "all"}
+    return sorted(name for name in names if is_origin(name) == origins)
+
+
+def is_origin(name: str) -> bool:
+    """Whether a slice is an origin, not a language."""
+    return name.startswith("origin:")
+
+
+def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
+    """Every system on every language, or on every origin."""
+    rows = tuple(
+        (f"{place_label(name)}: {run.label(key)}", *result_cells(system["metrics"][name]))
+        for name in slice_names(run, origins)
+        for key, system in run.systems.items()
+        if name in system["metrics"]
+    )
+    return Table(title, RESULT_HEADER, rows)
+
+
+def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
+    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin; none if not computed."""
+    pair = run.pair(before, after)
+    if pair is None:
+        return []
+    parts = [name for name in pair["slices"] if name != "all"]
+    title = f"{run.label(after)} minus {run.label(before).lower()}"
+    note = (
+        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
+        "corpus metrics recomputed for each resample. No correction for the number of comparisons."
+    )
+    main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
+    return [
+        difference_table(title, pair["slices"], ["all"], METRICS, (note,)),
+        difference_table("By source language", pair["slices"], [name for name in parts if not is_origin(name)], main),
+        difference_table("By origin", pair["slices"], [name for name in parts if is_origin(name)], main),
+    ]
+
+
+def difference_table(
+    title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
+) -> Table:
+    """One row for each place and metric; none for a metric that the comparison was made before."""
+    header = (
+        "Test items",
+        "n",
+        "Metric",
+        "Before",
+        "After",
+        "Change",
+        "95 % interval",
+        "p(change \u2264 0)",
+        "Reading",
+    )
+    rows = tuple(
+        difference_cells(place, metric, slices[place][metric.key])
+        for place in places
+        for metric in metrics
+        if metric.key in slices[place] or metric.key not in ADDED
+    )
+    return Table(title, header, rows, notes)
+
+
+def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
+    """One row of the table of differences."""
+    reading = {1: "higher", 0: "includes 0", -1: "lower"}[direction(row)]
+    values = (metric.value(row["before"]), metric.value(row["after"]), metric.change(row["difference"]))
+    interval = metric.interval(row["low"], row["high"])
+    return (
+        place_label(place),
+        plain_number(row["n"]),
+        metric.label,
+        *values,
+        interval,
+        share_of_resamples(row["p_not_greater"]),
+        reading,
+    )
+
+
+def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
+    """The figure and n of each row of the probe table; an older result has fewer."""
+    texts = {name: (probes[name]["bits_per_character"], probes[name]["n"]) for name in ("english", "chinese")}
+    keys = ("accuracy", "accuracy_per_character")
+    return texts | {f"{name}_{key}": (probes[name][key], probes[name]["n"]) for name in questions_of(probes) for key in keys}
+
+
+def probe_pairs(run: RunFolder) -> list[Json]:
+    """The comparisons that have probes on both sides, those with the untouched model first."""
+    pairs = [pair for pair in run.comparison.get("pairs", ()) if pair["probes"]]
+    return sorted(pairs, key=lambda pair: pair["before"] != "untouched")
+
+
+def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
+    """General competence of every probed system, and the changes in `pairs`; None if no system was probed."""
+    probed = {name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system}
+    if not probed:
+        return None
+    short = {"untouched": "untouched", "warm_start": "warm start", "grpo_best": "best on dev", "grpo": run.trained}
+    changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
+    header = ("Probe", "n", *(run.label(name) for name in probed), *changed)
+    rows = []
+    for key, label, metric in PROBES:
+        found = [values.get(key) for values in probed.values()]
+        count = next((value[1] for value in found if value), None)
+        if count is not None:
+            changes = (probe_change(pair["probes"].get(key), metric) for pair in pairs)
+            rows.append((label, plain_number(count), *(metric.value(value and value[0]) for value in found), *changes))
+    chances = {name: result["chance"] for system in run.systems.values() for name, result in questions(system).items()}
+    note = (
+        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts). "
+        f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
+    )
+    return Table("General competence before and after", header, tuple(rows), (note,))
+
+
+def questions(system: Json) -> Json:
+    """The sets of questions that a system was asked, by name."""
+    probes = system.get("probes", {})
+    return {name: probes[name] for name in questions_of(probes)}
+
+
+def probe_change(change: Json | None, metric: Metric) -> str:
+    """The change of one probe with what says whether to believe it; nothing where one side has not been asked."""
+    if change is None:
+        return ABSENT
+    if "p_value" in change:
+        return f"{metric.change(change['difference'])} (p = {change['p_value']:.2g})"
+    return f"{metric.change(change['difference'])} ({metric.interval(change['low'], change['high'])})"
+
+
+def finite_series(rows: Sequence[Json], key: str) -> tuple[list[int], list[float]]:
+    """(steps, values) of a metric where it is a finite number."""
+    pairs = [(row["step"], float(row[key])) for row in rows if is_number(row.get(key)) and math.isfinite(row[key])]
+    return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def is_number(value: Any) -> bool:
+    """A JSON number (true and false are none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def training_table(title: str, rows: Sequence[Json]) -> Table:
+    """Each logged metric at the start and at the end of a stage: means over the first and the last tenth of its steps."""
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("stage", "step", "seconds")]
+    cells = []
+    for key in keys:
+        _, values = finite_series(rows, key)
+        if values:
+            tenth = max(1, len(values) // 10)
+            summary = (sum(values[:tenth]) / tenth, sum(values[-tenth:]) / tenth, min(values), max(values))
+            cells.append((key, *map(plain_number, summary)))
+    note = f"{len(rows)} steps; start and end are means over the first and the last tenth of them."
+    return Table(title, ("Metric", "Start", "End", "Lowest", "Highest"), tuple(cells), (note,))
+
+
+def time_table(run: RunFolder) -> Table:
+    """Seconds of each stage, and inside training of each phase."""
+    rows = [(name, duration(seconds), ABSENT) for name, seconds in run.timings.get("stages", {}).items()]
+    for stage, steps in (("sft", run.sft), (run.stage, run.grpo)):
+        for phase, total in phase_seconds(steps).items():
+            rows.append(
+                (
+                    f"{stage}: {'all phases' if phase == 'step' else phase}",
+                    duration(total),
+                    duration(total / len(steps)),
+                )
+            )
+    memory = run.timings.get("peak_memory_bytes")
+    notes = () if memory is None else (f"Peak memory: {memory / 2**30:.2f} GiB",)
+    return Table("Time", ("Stage or phase", "Total", "Per step"), tuple(rows), notes)
+
+
+def phase_seconds(rows: Sequence[Json]) -> dict[str, float]:
+    """Total seconds of each phase over the steps of a stage."""
+    totals: dict[str, float] = {}
+    for row in rows:
+        for phase, seconds in row.get("seconds", {}).items():
+            totals[phase] = totals.get(phase, 0.0) + seconds
+    return totals
+
+
+def flattened(document: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (dotted key, value) rows; lists of plain values stay on one row."""
+    if isinstance(document, dict) and document:
+        for key, value in document.items():
+            yield from flattened(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(document, list) and any(isinstance(value, dict | list) for value in document):
+        for index, value in enumerate(document):
+            yield from flattened(value, f"{prefix}[{index}]")
+    else:
+        yield prefix, ABSENT if document in ({}, []) else plain_number(document)
+
+
+def key_value_table(title: str, document: Json) -> Table:
+    """Any JSON object as a two-column table."""
+    return Table(title, ("Key", "Value"), tuple(flattened(document)))

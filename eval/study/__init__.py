@@ -1,0 +1,1 @@
+"""The report of a study: points, estimates, tables, figures, the Pareto front."""

@@ -1,0 +1,135 @@
+"""The report of a study: report.html, report.md and summary.json, made from its points alone, without a model or an accelerator.
+
+summary.json holds every figure and the conclusions but no test item; it is what a project commits (`eval.readme_table`).
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.cache import atomic_write_text
+from eval.metrics.significance import RESAMPLES
+from eval.report.blocks import Block, Document, Sample, Section, Table, Text
+from eval.report.html import html_page
+from eval.report.markdown import markdown
+from eval.report.tables import key_value_table
+from eval.run_folder import SYSTEM_LABELS, Json
+from eval.study.figures import figures
+from eval.study.plots import pareto_figures
+from eval.study.points import Point, StudyFolder, read_study
+from eval.study.roles import rank
+from eval.study.sentences import METRIC, conclusions
+from eval.study.tables import all_tables, label
+
+SAMPLES, SAMPLE_SEED = 6, 7
+DIGITS = 6
+
+
+def write_study_report(
+    study: Path, target: str = "cosine_held_out", budget: float = 0.05, resamples: int = RESAMPLES
+) -> tuple[Path, Path, Path]:
+    """Write the three files into a study's folder; InputError if it holds no points or a file is damaged.
+
+    `target` is the score by which checkpoints are chosen, `budget` the tax (nats per token) under which one is shipped.
+    """
+    found = read_study(study)
+    summary = rounded(figures(found, target, budget, resamples))
+    summary = {"conclusions": conclusions(summary), **summary}
+    document = build(found, summary)
+    texts = html_page(document), markdown(document), summary_text(summary)
+    paths = study / "report.html", study / "report.md", study / "summary.json"
+    for path, text in zip(paths, texts, strict=True):
+        atomic_write_text(path, text)
+    return paths
+
+
+def rounded(value: Any) -> Any:
+    """A JSON value with its numbers to DIGITS significant digits, which keeps their signs: a summary is committed, nobody reads 17."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def summary_text(summary: Json) -> str:
+    """JSON with one line for each key, and for each row of a list of rows, so that two summaries can be compared line by line."""
+    parts = []
+    for key, value in summary.items():
+        rows = value if isinstance(value, list) else None
+        lines = ",\n  ".join(map(compact, rows)) if rows else ""
+        parts.append(f" {compact(key)}: [\n  {lines}\n ]" if rows else f" {compact(key)}: {compact(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def build(study: StudyFolder, summary: Json) -> Document:
+    """The whole report as a document: the conclusions are its first paragraph."""
+    tables = {title: tuple(found) for title, found in all_tables(summary).items()}
+    sections = [
+        Section("Gain against tax", (*pareto_figures(summary), Text(front_words(summary)))),
+        *(Section(title, found) for title, found in tables.items()),
+        Section("Samples", sample_blocks(study, summary)),
+        Section("Checkpoints", (hash_table(summary),), folded=True),
+        Section("Configuration", configuration(study), folded=True),
+    ]
+    return Document(
+        f"Study {study.path.resolve().name}",
+        " ".join(summary["conclusions"]),
+        tuple(summary["gaps"]),
+        tuple(section for section in sections if section.blocks),
+    )
+
+
+def front_words(summary: Json) -> str:
+    """The front in words, for Markdown has no pictures."""
+    best = sorted((row["tax"]["value"], label(row).removesuffix(" *")) for row in summary["checkpoints"] if row["on_front"])
+    name = METRIC[summary["target"]].label
+    found = "; ".join(row for _, row in best)
+    return f"On the front, by rising {name} and tax: {found}. No other checkpoint has as much {name} for as little tax."
+
+
+def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
+    """The same few test items, chosen by chance, with the output of every arm's last checkpoint of the first seed."""
+    last: dict[str, Point] = {}
+    for point in sorted(study.points, key=lambda point: rank(point, summary["main"])):
+        if point.seed == min(summary["seeds"]):
+            last[point.arm] = point
+    items = next(iter(last.values())).target["items"]
+    chosen = sorted(random.Random(SAMPLE_SEED).sample(range(len(items)), min(SAMPLES, len(items))))
+    text = f"{len(chosen)} test items chosen by chance; the last checkpoint of each arm, seed {min(summary['seeds'])}"
+    return Text(text), *(sample([*last.values()], position) for position in chosen)
+
+
+def sample(points: Sequence[Point], position: int) -> Sample:
+    """One test item with the outputs of all arms."""
+    item, language = points[0].target["items"][position], points[0].target["target_language"]
+    outputs = ((SYSTEM_LABELS[point.kind] if not point.trained else point.arm, point.target["items"][position]) for point in points)
+    named = [*outputs]
+    parts = (
+        ("Source", item["source_language"], item["source"]),
+        ("Reference text", language, item["reference"]),
+        *((name, language, found["output"]) for name, found in named),
+    )
+    cosines = ", ".join(f"{name} {found['cosine_held_out']:.3f}" for name, found in named)
+    return Sample(item["id"], parts, f"Held-out cosine: {cosines}")
+
+
+def hash_table(summary: Json) -> Table:
+    """Which weights each row stands for."""
+    rows = tuple(
+        (row["arm"], str(row["step"]), str(seed), sha256, ", ".join(row["settings"]))
+        for row in summary["checkpoints"]
+        for seed, sha256 in zip(row["seeds"], row["sha256"], strict=True)
+    )
+    return Table("Weights and settings", ("Arm", "Step", "Seed", "sha256 of the weights", "Settings"), rows)
+
+
+def configuration(study: StudyFolder) -> tuple[Block, ...]:
+    """The study's own settings, where they were written down."""
+    return (key_value_table("Settings of this study", study.settings),) if study.settings else ()

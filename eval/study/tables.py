@@ -1,0 +1,241 @@
+"""The tables of a study's report, each a function of its figures (`eval.study_figures`); a table without rows is left out."""
+
+from collections.abc import Sequence
+
+from eval.report.blocks import Table
+from eval.report.wording import ABSENT, METRICS, PROBES, Metric, direction, plain_number
+from eval.run_folder import SYSTEM_LABELS, Json
+from eval.study.points import UNTOUCHED, WARM_START
+from eval.study.roles import INTERPOLATED
+from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
+
+GAIN_KEYS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l", "consistent_share")
+BY_TEXTS = "Each seed alone: 95 % percentile interval of a bootstrap over texts."
+SHARE = Metric("share", "share", 1, percent=True)
+
+
+def all_tables(figures: Json) -> dict[str, list[Table]]:
+    """Section title -> its tables, with rows."""
+    sections = {
+        "Target scores": [score_table(figures), gain_table(figures)],
+        "Alignment tax": [tax_table(figures), drift_table(figures), sanity_table(figures)],
+        "At an equal target score": [equal_table(figures), area_table(figures)],
+        "Other starts": [role_table(figures, "start", "GRPO from another model than the warm start, at its last step")],
+        "Ablations": [role_table(figures, "ablation", "Variants of the reward and the loss at their last step")],
+        "Controls": [role_table(figures, "control", "Arms whose reward means nothing, at their last step")],
+        "Tax budget": [budget_table(figures)],
+        "Few-shot transfer": [transfer_table(figures), transfer_pairs_table(figures)],
+        "Preference": [judge_table(figures)],
+        "Cost": [cost_table(figures)],
+    }
+    return {title: [table for table in tables if table.rows] for title, tables in sections.items() if any(table.rows for table in tables)}
+
+
+def label(row: Json) -> str:
+    """'grpo, step 20 of 40', with an asterisk on the front."""
+    name = SYSTEM_LABELS[row["kind"]] if row["kind"] in (UNTOUCHED, WARM_START) else f"{row['arm']}, {step_words(row)}"
+    return f"{name} *" if row["on_front"] else name
+
+
+def step_words(row: Json) -> str:
+    """'step 20 of 40', or how far an interpolated model lies on the way from the untouched one."""
+    return f"{row['step']} % of the way" if row["kind"] == INTERPOLATED else f"step {row['step']} of {row['num_steps']}"
+
+
+def with_interval(metric: Metric, change: Json | None) -> str:
+    """'+0.021 (+0.010 to +0.032)', nothing -> '-'."""
+    return ABSENT if change is None else f"{metric.change(change['value'])} ({metric.interval(change['low'], change['high'])})"
+
+
+def interval_note(figures: Json) -> str:
+    """How the intervals of all tables are made."""
+    return f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. No correction for the number of comparisons."
+
+
+def score_table(figures: Json) -> Table:
+    """Every score of every checkpoint."""
+    rows = tuple(
+        (label(row), plain_number(row["seeds"]), *(metric.value(row["metrics"][metric.key]["value"]) for metric in METRICS))
+        for row in figures["checkpoints"]
+    )
+    signatures = tuple(f"{key}: {value}" for key, value in figures["signatures"].items())
+    star = f"* on the front: none has at least its {METRIC[figures['target']].label} for at most its tax (means over seeds)."
+    header = ("Checkpoint", "Seeds", *(metric.label for metric in METRICS))
+    return Table(f"Scores on {figures['n']} test items", header, rows, (star, *signatures))
+
+
+def gain_table(figures: Json) -> Table:
+    """Every checkpoint against the warm start of its seed."""
+    metrics = [METRIC[key] for key in GAIN_KEYS]
+    words, target = {1: "higher", 0: "no clear difference", -1: "lower"}, figures["target"]
+    rows = tuple(
+        (label(row), *(with_interval(metric, row["gains"][metric.key]) for metric in metrics), words[direction(row["gains"][target])])
+        for row in figures["checkpoints"]
+        if row["kind"] != "warm_start" and row["gains"][target] is not None
+    )
+    header = ("Checkpoint", *(metric.label for metric in metrics), METRIC[target].label)
+    return Table("Gain over the warm start", header, rows, (interval_note(figures),))
+
+
+def tax_table(figures: Json) -> Table:
+    """The scalar tax, KL, and every probe's change from the untouched model."""
+    known = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
+    rows = tuple(
+        (
+            label(row), with_interval(TAX, row["tax"]), with_interval(TAX, row["tax_added"]), TAX.value(row["kl"]["value"]),
+            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in known),
+        )
+        for row in figures["checkpoints"]
+    )  # fmt: skip
+    note = (
+        f"Tax: (loss - loss of the untouched model) per token on {figures['texts']} general English and Chinese texts "
+        f"({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in brackets "
+        "the interval (texts, one seed) or the p-value of McNemar's exact test of each seed (choices)."
+    )
+    header = ("Checkpoint", "Tax, nats per token", "Tax over the warm start", "KL", *(name for _, name, _ in known))
+    return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
+
+
+def probe_cell(metric: Metric, changes: Sequence[Json] | None) -> str:
+    """One probe's change over seeds with what says whether to believe it."""
+    if not changes:
+        return ABSENT
+    text = metric.change(sum(change["difference"] for change in changes) / len(changes))
+    if "p_value" in changes[0]:
+        return f"{text} (p = {', '.join(format(change['p_value'], '.2g') for change in changes)})"
+    return f"{text} ({metric.interval(changes[0]['low'], changes[0]['high'])})" if len(changes) == 1 else text
+
+
+def drift_table(figures: Json) -> Table:
+    """The paper's drift figures on general and on task text."""
+    kinds = [kind for kind in ("general", "task") if any(kind in row["drift"] for row in figures["checkpoints"])]
+    keys = {"nll_change_mean": "change of mean NLL", "nll_change_p90": "change of P90 NLL", "kl_mean": "mean KL", "kl_p90": "P90 KL"}
+    rows = tuple(
+        (label(row), *(TAX.value(row["drift"].get(kind, {}).get(key)) for kind in kinds for key in keys)) for row in figures["checkpoints"]
+    )
+    note = "Nats per token over tokens; KL(untouched || checkpoint) over the whole vocabulary; task: prompts with their reference texts."
+    return Table("Drift", ("Checkpoint", *(f"{kind}: {name}" for kind in kinds for name in keys.values())), rows if kinds else (), (note,))
+
+
+def sanity_table(figures: Json) -> Table:
+    """Greedy continuations of plain English and Chinese prompts."""
+    keys = list(dict.fromkeys(
+        (name, key) for row in figures["checkpoints"] for name, shares in row["sanity"].items() for key in shares if key.endswith("share")
+    ))  # fmt: skip
+    rows = tuple(
+        (label(row), *(SHARE.value(row["sanity"].get(name, {}).get(key)) for name, key in keys)) for row in figures["checkpoints"]
+    )
+    header = ("Checkpoint", *(f"{name}: {key.removesuffix('_share').replace('_', ' ')}" for name, key in keys))
+    note = "Shares of greedy continuations of plain English and Chinese prompts."
+    return Table("Generation sanity", header, rows if keys else (), (note,))
+
+
+def equal_table(figures: Json) -> Table:
+    """GRPO's tax beside that of the best rival at the largest score both reach."""
+    words = {-1: "GRPO pays less", 0: "no clear difference", 1: "GRPO pays more"}
+    rows = tuple(
+        (
+            METRIC[row["metric"]].label, row["kind"], ", ".join(row["others"]), METRIC[row["metric"]].change(row["gain"]["value"]),
+            plus_minus(row["main_tax"]), plus_minus(row["other_tax"]), with_interval(TAX, row["main_minus_other"]),
+            words[direction(row["main_minus_other"])],
+        )
+        for row in figures["equal_target"]
+        if row["seeds"]
+    )  # fmt: skip
+    note = (
+        "At the largest gain that both reach; straight lines between checkpoints on each arm's front, which begins at the warm start; "
+        "nothing is extrapolated. Best rival of each seed: the arm with the lowest tax there, chosen on these items, which is in its "
+        "favour. \u00b1: half the 95 % interval."
+    )
+    header = ("Target", "Rival", "Best arm (per seed)", "Gain", "GRPO's tax", "Rival's tax", "GRPO minus rival", "Reading")
+    return Table("Tax at an equal target score, nats per token", header, rows, (note, interval_note(figures)))
+
+
+def area_table(figures: Json) -> Table:
+    """The area under each front."""
+    keys = ("area", "area_minus_first", "area_in_budget", "area_in_budget_minus_first")
+    rows = tuple((row["name"], *(with_interval(AREA, row[key]) for key in keys)) for row in figures["areas"])
+    cap = figures["areas"][0]["cap"] if figures["areas"] else 0.0
+    unit = f"{METRIC[figures['target']].label} times nats per token"
+    note = f"Gain over the warm start in {unit}; corners: gain 0 at the largest tax of the study ({cap:.4f}), and gain 0 at the budget."
+    main = figures["main"] or ABSENT
+    header = ("Arms", f"Up to tax {cap:.4f}", f"Minus {main}", f"Up to the budget {figures['budget']:g}", f"Minus {main}")
+    return Table("Area under the front (hypervolume)", header, rows, (note,))
+
+
+def role_table(figures: Json, role: str, title: str) -> Table:
+    """The main arm and the arms of a role at their last step: what they change, their scores, and the difference from the main arm."""
+    arms = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["role"] == role))
+    found = [row for arm in ([figures["main"], *arms] if arms else []) if (row := last_step(figures, arm)) is not None]
+    keys = ("cosine", "cosine_held_out", "chrf", "consistent_share")
+    rows = tuple(
+        (
+            label(row), ", ".join(row["differs"]) or ABSENT, *(METRIC[key].value(row["metrics"][key]["value"]) for key in keys),
+            with_interval(METRIC[figures["target"]], row["minus_main"] and row["minus_main"][figures["target"]]),
+            with_interval(TAX, row["tax"]), with_interval(TAX, row["minus_main"] and row["minus_main"]["tax"]),
+        )
+        for row in found
+    )  # fmt: skip
+    changed = f"{METRIC[figures['target']].label} minus {figures['main']}"
+    header = ("Arm", "Setting", *(METRIC[key].label for key in keys), changed, "Tax", f"Tax minus {figures['main']}")
+    return Table(title, header, rows, (interval_note(figures),))
+
+
+def budget_table(figures: Json) -> Table:
+    """Every arm with a tax budget."""
+    rows = tuple(
+        (row["arm"], str(row["seed"]), plain_number(row["budget"]), row["against"], with_interval(TAX, row["final"]),
+         with_interval(TAX, row["largest"]), row["kept"])
+        for row in figures["budgets"]
+    )  # fmt: skip
+    note = (
+        "Measured on the evaluation's general texts, which did not steer the training. Kept: yes and no where the whole interval says so. "
+        "What the budget costs in target score: the gains above."
+    )
+    return Table("Tax budgets", ("Arm", "Seed", "Budget", "Against", "Tax at the end", "Largest tax", "Kept"), rows, (note, BY_TEXTS))
+
+
+TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
+
+
+def transfer_table(figures: Json) -> Table:
+    """Another task learned from few examples, by start."""
+    rows = tuple(
+        (f"{row['examples']} examples from {row['start']}", plain_number(row["seeds"]), plain_number(row["n"]),
+         *(METRIC[key].value(row["metrics"][key]["value"]) for key in TRANSFER_KEYS))
+        for row in figures["transfer"]["rows"]
+    )  # fmt: skip
+    return Table("Fine-tuned on few examples of another task", ("Start", "Seeds", "n", *(METRIC[key].label for key in TRANSFER_KEYS)), rows)
+
+
+def transfer_pairs_table(figures: Json) -> Table:
+    """Every start against every other with the same examples."""
+    rows = tuple(
+        (f"{row['examples']} examples: {row['second']} minus {row['first']}", plain_number(row["seeds"]),
+         *(with_interval(METRIC[key], row["changes"][key]) for key in TRANSFER_KEYS))
+        for row in figures["transfer"]["pairs"]
+    )  # fmt: skip
+    header = ("Starts", "Seeds", *(METRIC[key].label for key in TRANSFER_KEYS))
+    return Table("Differences between starts", header, rows, (interval_note(figures),))
+
+
+def judge_table(figures: Json) -> Table:
+    """Pairwise preferences; a win is one of the second system."""
+    rows = tuple(
+        (f"{row['after']} against {row['before']}", row["judge"], plain_number(row["n"]),
+         *(SHARE.value(row[key]) for key in ("win", "tie", "loss")),
+         *(" to ".join(map(SHARE.value, row[f"{key}_interval"])) for key in ("win", "loss")))
+        for row in figures["judgements"]
+    )  # fmt: skip
+    header = ("Comparison", "Judge", "n", "Win", "Tie", "Loss", "Win, 95 %", "Loss, 95 %")
+    return Table("Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",))
+
+
+def cost_table(figures: Json) -> Table:
+    """What every trained checkpoint saw, so that one can see which are matched in what."""
+    rows = tuple(
+        (label(row), row["kind"], *(plain_number(round(row["cost"][key])) for key in ("prompts", "tokens", "updates", "seconds")))
+        for row in figures["checkpoints"]
+        if row["kind"] != "untouched"
+    )
+    return Table("Prompts, tokens and updates", ("Checkpoint", "Kind", "Prompts", "Tokens trained on", "Updates", "Seconds"), rows)

@@ -1,0 +1,235 @@
+"""The forward pass of the sampler, written out for the Gemma 3, Llama, Mistral and Qwen families.
+
+Weights stand still during a rollout, so they are laid out once for the CPU's matrix kernels, and a prompt's keys and values are kept
+once, whatever the size of its group. No module of the model runs but its embedding, rotary angles and activation. Any other
+model goes through its own forward (`grpo.sampler.ModelDecoder`); both are the same function, and a test holds them together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
+from transformers import PreTrainedModel
+
+from grpo.engine.kv_cache import PrefixCache
+from grpo.engine.model import output_weight, per_layer_kind
+
+
+class Family(NamedTuple):
+    """`norm_offset` is added to the weight of a norm; `norms` stand before and after attention, before and after the MLP."""
+
+    norm_offset: float
+    norms: tuple[str | None, str | None, str | None, str | None]
+    angles_by_kind: bool = False
+
+
+LLAMA = Family(0.0, ("input_layernorm", None, "post_attention_layernorm", None))
+GEMMA3 = Family(
+    1.0, ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"), angles_by_kind=True
+)
+FAMILIES = {"gemma3_text": GEMMA3, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "qwen3": LLAMA}
+
+Function = Callable[[Tensor], Tensor]
+
+
+def is_known(model: PreTrainedModel) -> bool:
+    """Is this a model that `FastDecoder` computes exactly?"""
+    config = model.config
+    plain = getattr(config, "attn_logit_softcapping", None) is None and not getattr(config, "use_bidirectional_attention", False)
+    return config.model_type in FAMILIES and plain and output_weight(model) is not None
+
+
+def product(module: nn.Linear | Tensor, rows: int) -> Function:
+    """x (B, in) -> x @ weight.T + bias, the weight laid out for `rows` rows where oneDNN multiplies (fp32 on a CPU)."""
+    weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
+    on_cpu = weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
+    if on_cpu and weight.dtype == torch.float32:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
+        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    return partial(linear, weight=weight, bias=bias)
+
+
+def norm(module: Any, offset: float) -> Function:
+    """Root-mean-square norm over the last dimension, fp32 inside; nothing where there is no module."""
+    if module is None:
+        return lambda x: x
+    weight = module.weight.detach().float() + offset
+    epsilon = getattr(module, "variance_epsilon", None) or module.eps
+    return lambda x: rms_norm(x.float(), weight.shape, weight, epsilon).to(x.dtype)
+
+
+def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary positions: x (B, heads, D), cosines and signed sines (B, 1, D)."""
+    cosines, sines = angles
+    return torch.addcmul(x * cosines, x.roll(x.shape[-1] // 2, dims=-1), sines)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The functions of one layer: norms around attention and MLP, products, activation; `kind` picks its mask and angles."""
+
+    norms: list[Function]
+    query: Function
+    key: Function
+    value: Function
+    query_norm: Function
+    key_norm: Function
+    out: Function
+    gate: Function
+    up: Function
+    down: Function
+    activation: Function
+    head_size: int
+    scaling: float
+    kind: str
+
+    @classmethod
+    def of(cls, layer: Any, family: Family, kind: str, rows: int) -> "Layer":
+        attention, mlp, offset = layer.self_attn, layer.mlp, family.norm_offset
+        norms = [norm(getattr(layer, name) if name else None, offset) for name in family.norms]
+        query, key, value, out = (product(getattr(attention, f"{name}_proj"), rows) for name in "qkvo")
+        gate, up, down = (product(getattr(mlp, f"{name}_proj"), rows) for name in ("gate", "up", "down"))
+        query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
+        size, scaling = attention.head_dim, attention.scaling
+        return cls(norms, query, key, value, query_norm, key_norm, out, gate, up, down, mlp.act_fn, size, scaling, kind)
+
+    def heads(self, x: Tensor) -> Tensor:
+        return x.view(len(x), -1, self.head_size)
+
+
+Attend = Callable[[int, Layer, Tensor, Tensor, Tensor], Tensor]  # (number, layer, queries, keys, values): mixes tokens, remembers them
+
+
+class FastDecoder:
+    """Decodes N = P * group_size rows behind P prompts: `prefill` once, then a `step` for each token; more prompts may `join`.
+
+    A row may take `tail` tokens; `rows` is how many there will be, for the layout of the weights.
+    """
+
+    def __init__(self, model: PreTrainedModel, tail: int, rows: int):
+        family = FAMILIES[model.config.model_type]
+        base: Any = model.base_model
+        kinds = getattr(model.config, "layer_types", None) or [""] * len(base.layers)
+        weight = output_weight(model)
+        assert weight is not None
+        self.model, self.tail = model, tail
+        self.layers = [Layer.of(layer, family, kind, rows) for layer, kind in zip(base.layers, kinds, strict=True)]
+        self.head = product(weight, rows)
+        self.last_norm = norm(base.norm, family.norm_offset)
+        self.rotary, self.angle_kinds = base.rotary_emb, sorted(set(kinds)) if family.angles_by_kind else [""]
+
+    def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
+        """Run every prompt once, all in one row without padding or repeated beginnings -> (N, V) logits of the first tokens."""
+        device = self.model.device
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        distinct = distinct_beginnings(prompts, device)
+        self.cache = cache = PrefixCache(lengths, group_size, self.tail)
+        width, place = cache.real.shape[1], torch.arange(cache.real.shape[1], device=device)
+        distance = place[:, None] - place
+
+        def causal(window: int | None) -> Tensor | None:
+            return (distance >= 0) & (distance < window) if window is not None and window < width else None
+
+        masks: Any = per_layer_kind(self.model, causal)  # type: ignore[arg-type]
+
+        def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            grids = [cache.grid(x[distinct.of_token]) for x in (query, key, value)]
+            cache.store(grids[1], grids[2])
+            mask = masks[layer.kind] if isinstance(masks, dict) else masks
+            repeats = query.shape[1] // key.shape[1]
+            keys, values = (x.repeat_interleave(repeats, dim=1) if repeats > 1 else x for x in grids[1:])
+            mixed = scaled_dot_product_attention(grids[0], keys, values, mask, is_causal=mask is None, scale=layer.scaling)
+            return mixed.transpose(1, 2)[cache.real][distinct.first].flatten(1)
+
+        ends = distinct.of_token[lengths.cumsum(0) - 1]
+        return self.logits(self.body(distinct.ids, distinct.positions, attend, ends)).repeat_interleave(group_size, dim=0)
+
+    def join(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Run more prompts while others decode -> (P, V) logits of their first tokens; their rows come behind those held."""
+        held = self.cache
+        logits = self.prefill(prompts, group_size=1)
+        held.join(self.cache)
+        self.cache = held
+        return logits
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """(B,) newest tokens of the rows held -> (B, V) logits of the next ones."""
+        cache = self.cache
+        cache.append()
+        hidden_keys: Any = per_layer_kind(self.model, cache.hidden_from_last)  # type: ignore[arg-type]
+
+        def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            hidden = hidden_keys[layer.kind] if isinstance(hidden_keys, dict) else hidden_keys
+            return cache.attend(number, query * layer.scaling, key, value, hidden)
+
+        return self.logits(self.body(tokens, cache.newest(), attend))
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop every row that is not in `rows`."""
+        self.cache.keep(rows)
+
+    def angles(self, hidden: Tensor, positions: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Cosines and signed sines (B, 1, D) of every kind of layer."""
+        found = {}
+        for kind in self.angle_kinds:
+            cosines, sines = self.rotary(hidden[None], positions[None], *([kind] if kind else []))
+            signs = torch.ones_like(sines)
+            signs[..., : sines.shape[-1] // 2] = -1
+            found[kind] = (cosines[0, :, None], (sines * signs)[0, :, None])
+        return found
+
+    def body(self, ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None) -> Tensor:
+        """(B,) ids at `positions` -> (B, H) hidden states, or (W, H) of those `wanted`: all that runs behind the last attention."""
+        hidden = self.model.get_input_embeddings()(ids)
+        angles = self.angles(hidden, positions)
+        for number, layer in enumerate(self.layers):
+            before_attention, after_attention, before_mlp, after_mlp = layer.norms
+            turn = angles.get(layer.kind) or angles[""]
+            x = before_attention(hidden)
+            query = rotate(layer.query_norm(layer.heads(layer.query(x))), turn)
+            key = rotate(layer.key_norm(layer.heads(layer.key(x))), turn)
+            mixed = attend(number, layer, query, key, layer.heads(layer.value(x)))
+            if wanted is not None and number == len(self.layers) - 1:
+                hidden, mixed = hidden[wanted], mixed[wanted]
+            hidden = hidden + after_attention(layer.out(mixed))
+            x = before_mlp(hidden)
+            hidden = hidden + after_mlp(layer.down(layer.activation(layer.gate(x)) * layer.up(x)))
+        return self.last_norm(hidden)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.head(hidden).float()
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """S tokens of all prompts in a row, K of them distinct by everything up to and with them.
+
+    `ids` and `positions` (K,) are the distinct ones; `of_token` (S,) says which of them a token is, `first` (K,) where it stands first.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    of_token: Tensor
+    first: Tensor
+
+
+def distinct_beginnings(prompts: Sequence[Sequence[int]], device: torch.device) -> Beginnings:
+    """For example [[2, 7], [2, 7, 9], [2, 5]]: ids 2 7 9 5 at positions 0 1 2 1, of_token 0 1 0 1 2 0 3, first 0 1 4 6."""
+    numbers: dict[tuple[int, int], int] = {}  # (number of what stands before, token) -> number
+    positions: list[int] = []
+    of_token: list[int] = []
+    first: list[int] = []
+    for prompt in prompts:
+        number = -1
+        for position, token in enumerate(prompt):
+            number = numbers.setdefault((number, token), len(first))
+            if number == len(first):
+                positions.append(position)
+                first.append(len(of_token))
+            of_token.append(number)
+    ids = [token for _, token in numbers]
+    return Beginnings(*(torch.tensor(values, device=device) for values in (ids, positions, of_token, first)))

@@ -1,0 +1,119 @@
+"""Greedy outputs of a test set: fixed settings of its own, no randomness, so evaluating never disturbs training.
+
+Prompts start in the order of their lengths, the longest first; the outputs come back in the order of the examples.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from data.examples import Example
+from data.template import decode_completion, encode_prompt
+from grpo.engine import greedy as refill
+from grpo.engine.decode_step import FastDecoder, is_known
+from grpo.engine.sampler import Sampling, generate
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How outputs are made; `stop_ids` end an output, `max_new_tokens` cuts one that does not stop."""
+
+    max_new_tokens: int
+    stop_ids: tuple[int, ...]
+    batch_size: int = 64
+    fast: bool = True
+
+
+def longest_first(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Indices of prompts, so that neighbours waste little padding and memory peaks at the start."""
+    return sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+
+
+def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Indices of prompts in batches, longest first."""
+    order = longest_first(prompts)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def greedy_refilled(model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings) -> Iterator[tuple[int, list[int]]]:
+    """Index and completion of every prompt, as they end; the batch is kept full."""
+    order = longest_first(prompts)
+    ended = refill.greedy(model, [prompts[i] for i in order], settings.max_new_tokens, settings.stop_ids, settings.batch_size)
+    for number, ids in ended:
+        yield order[number], ids
+
+
+def greedy_in_batches(model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings) -> Iterator[tuple[int, list[int]]]:
+    """The same, each batch to its end before the next, which any model can do."""
+    sampling = Sampling(1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids, fast=settings.fast)
+    for batch in batches_by_length(prompts, settings.batch_size):
+        rollout = generate(model, [prompts[i] for i in batch], sampling, seed=(0,))
+        yield from zip(batch, rollout.completions(), strict=True)
+
+
+def greedy_outputs(model: Any, tokenizer: Any, examples: Sequence[Example], settings: DecodeSettings) -> list[str]:
+    """One text per example: the most likely token at every place."""
+    prompts = [encode_prompt(tokenizer, example) for example in examples]
+    decode = greedy_refilled if settings.fast and is_known(model) else greedy_in_batches
+    outputs = [""] * len(prompts)
+    with torch.inference_mode():
+        ended = decode(model, prompts, settings)
+        for i, ids in tqdm(ended, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()):
+            outputs[i] = decode_completion(tokenizer, ids)
+    return outputs
+
+
+REFILL_BELOW = 0.75  # drop ended rows, and let waiting prompts join, when fewer than this share of the rows go on
+
+
+@dataclass
+class Row:
+    """A prompt that is being decoded: its number, its output so far, and whether that is all of it."""
+
+    prompt: int
+    ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    def add(self, token: int, max_new_tokens: int, stop_ids: Collection[int]) -> None:
+        self.ids.append(token)
+        self.ended = token in stop_ids or len(self.ids) == max_new_tokens
+
+
+@torch.inference_mode()
+def greedy(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: Sequence[int], batch_size: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Number and output of every prompt, in the order in which they end; prompts start in the order given.
+
+    At most `batch_size` rows are held at any time, each with room for `max_new_tokens` behind its prompt.
+    """
+    decoder = FastDecoder(model, max_new_tokens, min(batch_size, len(prompts)))
+    stops, waiting, rows = frozenset(stop_ids), deque(range(len(prompts))), list[Row]()
+    tokens = torch.zeros(0, dtype=torch.int64, device=model.device)  # the newest of each row
+    while waiting or rows:
+        if waiting and len(rows) < REFILL_BELOW * batch_size:
+            new = [Row(waiting.popleft()) for _ in range(min(len(waiting), batch_size - len(rows)))]
+            texts = [prompts[row.prompt] for row in new]
+            logits = decoder.join(texts) if rows else decoder.prefill(texts, group_size=1)
+            tokens, rows = torch.cat([tokens, logits.argmax(dim=1)]), rows + new
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            if not row.ended:
+                row.add(token, max_new_tokens, stops)
+                if row.ended:
+                    yield row.prompt, row.ids
+        alive = [number for number, row in enumerate(rows) if not row.ended]
+        if not alive:
+            rows, tokens = [], tokens[:0]
+            continue
+        if len(alive) < REFILL_BELOW * (batch_size if waiting else len(rows)):
+            kept = torch.tensor(alive, device=tokens.device)
+            rows, tokens = [rows[number] for number in alive], tokens[kept]
+            decoder.keep(kept)
+        tokens = decoder.step(tokens).argmax(dim=1)

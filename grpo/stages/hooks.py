@@ -1,0 +1,187 @@
+"""What happens around the steps of a training stage: go on from a checkpoint, save, look at the dev set, stop, hand over the result."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.cache import atomic_folder
+from data.checksums import damage
+from data.errors import Interrupted
+from data.template import stop_ids
+from eval.alarms import is_look, ringing, rung, summary
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
+from grpo.loop import RewardFunction
+from grpo.optim import Optimizer
+from grpo.records import LoopState
+from grpo.runtime import checkpoint
+from grpo.runtime.run_log import RunLog
+from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from reward.panel import ALARM_WINDOW
+
+Scores = dict[str, float]
+
+
+def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
+    """State of the newest whole checkpoint of a stage, loaded into model and optimiser; a fresh one when there is none."""
+    saved = run.world.first_then_all(lambda: checkpoint.newest(run.checkpoints(stage), run.say))
+    if saved is None:
+        return LoopState()
+    state = checkpoint.restore(saved, model, optimizer)
+    run.say(f"resuming {stage} at step {state.step}" + (f", after {state.update} of its updates" if state.update else ""))
+    return state
+
+
+@dataclass
+class Between:
+    """What the loops call after every update: it raises alarms, scores and saves when due or asked to stop; True ends the loop.
+
+    `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is in it.
+    `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is kept; `snapshots` is told each step.
+    """
+
+    run: Run
+    stage: str
+    model: PreTrainedModel
+    optimizer: Optimizer
+    num_steps: int
+    log: RunLog
+    state: LoopState
+    score: Callable[[], Scores] | None = None
+    snapshots: Callable[[int], None] | None = None
+    last_score: float | None = None
+    said: set[tuple[str, bool]] = field(default_factory=set)  # alarms of this start; whether a full window was judged
+
+    def __call__(self, state: LoopState) -> bool:
+        self.state = state
+        stopping = self.run.world.any(self.run.stop())
+        if state.update == 0:
+            self._after_step()
+        if stopping and state.step < self.num_steps:
+            self.save()
+        return stopping
+
+    def _after_step(self) -> None:
+        step, every = self.state.step, self.run.config.checkpoint.every
+        self._raise_alarms(step)
+        if self.snapshots:  # before the checkpoint: what is resumed from has left its snapshots
+            self.snapshots(step)
+        best = self._scored() if self.score and (step == self.num_steps or step % self.run.config.eval.every == 0) else None
+        if step < self.num_steps and (best is not None or (every > 0 and step % every == 0)):
+            self.save(best)
+
+    def _raise_alarms(self, step: int) -> None:
+        """Say each alarm once a start, and once more where a full window bears out an early one; at the end all."""
+        if not is_look(step, self.num_steps):
+            return
+        rows, is_full = self.log.rows, len(self.log.rows) >= ALARM_WINDOW
+        for name, sentence in ringing(rows).items():
+            if (name, is_full) not in self.said:
+                self.said.add((name, is_full))
+                self.run.say(f"ALARM step {rows[-1]['step']}: {sentence}")
+        if step == self.num_steps and (alarms := rung(rows)):
+            self.run.say(summary(alarms))
+
+    def _scored(self) -> float | None:
+        """Log the figures of the dev set; the score where it is the best so far."""
+        assert self.score is not None
+        scores = self.score()
+        self.last_score = scores["reward_mean"]
+        self.log.note(f"{self.log.stage}_dev", self.state.step - 1, scores)
+        self.run.say(f"  dev after step {self.state.step}: " + "  ".join(f"{name} {scores[name]:.3f}" for name in list(scores)[:3]))
+        before = checkpoint.best(self.run.checkpoints(self.stage))
+        return self.last_score if before is None or self.last_score > before[1] else None
+
+    def save(self, best: float | None = None) -> None:
+        """Write the checkpoint of `state`, unless it is there."""
+        folder = self.run.checkpoints(self.stage)
+        self.log.sync()  # what a checkpoint covers must not be lost from the log
+        if self.run.world.is_first and not checkpoint.path_of(folder, self.state).exists():
+            checkpoint.save(folder, self.model, self.optimizer, self.state, keep=self.run.config.checkpoint.keep, best=best)
+        self.run.world.wait()
+
+
+def dev_score(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reward: RewardFunction) -> Callable[[], Scores] | None:
+    """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when `eval.every` is 0."""
+    config = run.config.eval
+    if not config.every:
+        return None
+    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[: config.dev_items]
+    if not examples:
+        return None
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
+
+    def score() -> Scores:
+        with run.compute.autocast():
+            outputs = greedy_outputs(policy, tokenizer, examples, settings)
+        rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
+        return {"reward_mean": float(rewards.nanmean()), **{f"{name}_mean": float(values.nanmean()) for name, values in terms.items()}}
+
+    return score
+
+
+def finish(
+    run: Run, stage: str, state: LoopState, num_steps: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
+) -> None:
+    """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an early stop."""
+    if state.step < num_steps:
+        raise Interrupted(run.stop.signal)
+    if run.world.is_first:
+        export(run, model, tokenizer, target)
+        checkpoint.clear(run.checkpoints(stage))
+    run.world.wait()
+
+
+def export(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """A folder that `from_pretrained` loads; it appears whole or not at all."""
+    with atomic_folder(target) as work:
+        write_model(run, model, tokenizer, work)
+
+
+def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
+    """The files of a transformers folder, with the notices that came with the untouched model, into `work`.
+
+    Whoever generates from it stops at the end token that was trained, and at those its files named before.
+    """
+    model.config.use_cache = True
+    name_ends(model, tokenizer)
+    model.save_pretrained(work)
+    tokenizer.save_pretrained(work)
+    for notice in (NOTICE_FILE, TERMS_FILE):
+        if (start_folder(run) / notice).is_file():
+            (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
+    model.config.use_cache = False
+
+
+def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Name the tokenizer's end token first in both of a model's settings, and a padding for generating.
+
+    The padding of config.json stays: a model that is loaded again gives the row of that token no gradient.
+    """
+    settings = model.generation_config
+    if settings is None:
+        return
+    named: list[int] = [tokenizer.eos_token_id]
+    for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
+        named += ends if isinstance(ends, list) else [] if ends is None else [ends]
+    ends = list(dict.fromkeys(named))
+    settings.eos_token_id = model.config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    if settings.pad_token_id is None:
+        pad = tokenizer.pad_token_id
+        settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
+
+
+def export_best(between: Between, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """Where an earlier checkpoint did better on the dev set than the last step, save it too; its weights go through `spare`."""
+    run, found = between.run, checkpoint.best(between.run.checkpoints(between.stage))
+    if not run.world.is_first or between.last_score is None or found is None or found[1] <= between.last_score:
+        return
+    path, score = found
+    if cause := damage(path, checkpoint.NEEDED):
+        run.say(f"{path}, the best on the dev set, cannot be saved as {target.name}/: {cause}")
+        return
+    checkpoint.load_parameters(path, spare)
+    export(run, spare, tokenizer, target)
+    run.say(f"{path.name} did better on the dev set ({score:.3f}, the end {between.last_score:.3f}); it is saved as {target.name}/")

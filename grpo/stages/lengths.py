@@ -1,0 +1,146 @@
+"""Which examples of a corpus a run can use: those within its length limits. Nothing is ever cut.
+
+Not here: how a text becomes tokens (data/template.py).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import le
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from data.ends import ends_of
+from data.errors import InputError
+from data.examples import Example
+from data.prepare import Corpus
+from data.template import encode_completion, encode_prompt, prompt_text
+from grpo.config import Config
+from grpo.engine.self_check import Need
+
+PROMPT, COMPLETION = "model.max_prompt_tokens", "sft.max_completion_tokens"
+TOKENS: dict[str, Callable[[PreTrainedTokenizerBase, Example], int]] = {  # what each setting limits
+    PROMPT: lambda tokenizer, example: len(encode_prompt(tokenizer, example)),
+    COMPLETION: lambda tokenizer, example: len(encode_completion(tokenizer, example.reference)),
+}
+ENOUGH = 99  # per cent of the examples that the value advised would keep
+GENERAL_TOKENS = 97  # of a general text, with the token in front of it (grpo/stages/tax_guard.py, grpo/stages/anchor_setup.py)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run can use of one part of a corpus, and what keeps the rest out.
+
+    tokens   setting -> how many tokens each of all has of what the setting limits
+    special  of each of all: does it hold a special token that the tokenizer cannot write as text?
+    """
+
+    part: str
+    given: Sequence[Example]
+    limits: Mapping[str, int]
+    tokens: Mapping[str, Sequence[int]]
+    special: Sequence[bool]
+
+    @cached_property
+    def kept(self) -> list[int]:
+        """The places of those it can use."""
+        rows = enumerate(zip(self.special, *(self.tokens[name] for name in self.limits), strict=True))
+        most = tuple(self.limits.values())
+        return [n for n, (special, *row) in rows if not special and all(map(le, row, most))]
+
+    @property
+    def examples(self) -> list[Example]:
+        """Those it can use, in their order."""
+        return [self.given[n] for n in self.kept]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest that it can use, by all that is limited together."""
+        return max((sum(tokens[n] for tokens in self.tokens.values()) for n in self.kept), default=0)
+
+    @property
+    def over(self) -> dict[str, int]:
+        """How many of all are longer than each setting allows, where any are."""
+        limits = self.limits.items()
+        counts = {name: sum(length > limit for length in self.tokens[name]) for name, limit in limits}
+        return {name: count for name, count in counts.items() if count}
+
+    def line(self) -> str:
+        """How many are left, and why the others are not."""
+        causes = [f"{count:,} over {name} = {self.limits[name]}" for name, count in self.over.items()]
+        if any(self.special):
+            spelled = "with the spelling of a special token, which the tokenizer cannot write as text"
+            causes.append(f"{sum(self.special):,} {spelled}")
+        why = f" ({', '.join(causes)})" if causes else ""
+        return f"{self.part}: {len(self.kept):,} of {len(self.given):,} examples can be used{why}"
+
+    def check(self) -> "Fit":
+        """Itself. InputError, naming the settings to raise, where there were examples and none is of use, or no dev set at all."""
+        if not self.given and self.part == "dev":
+            raise InputError("dev: the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs")
+        if self.given and not self.kept:
+            enough = " and ".join(f"{name} = {smallest(self.tokens[name])}" for name in self.over)
+            cure = f"{enough} would keep {ENOUGH} %" if enough else "take another model or other texts"
+            raise InputError(f"{self.line()}; {cure}")
+        return self
+
+
+def smallest(tokens: Sequence[int]) -> int:
+    """The smallest limit that keeps `ENOUGH` per cent."""
+    return int(np.percentile(tokens, ENOUGH, method="inverted_cdf"))
+
+
+def fit(
+    part: str, given: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Mapping[str, int]
+) -> Fit:
+    """What can be used of the examples of a part; `limits`: setting of `TOKENS` -> most tokens."""
+    spellings = ends_of(tokenizer).spellings
+    tokens = {name: [TOKENS[name](tokenizer, example) for example in given] for name in limits}
+    special = [any(spelling in text_of(example) for spelling in spellings) for example in given]
+    return Fit(part, given, limits, tokens, special)
+
+
+def text_of(example: Example) -> str:
+    """All of an example that becomes tokens."""
+    return f"{prompt_text(example)}\n{example.reference}"
+
+
+def prompt_limits(config: Config) -> dict[str, int]:
+    """What keeps an example out whose reference text is only compared with."""
+    return {PROMPT: config.model.max_prompt_tokens}
+
+
+def pair_limits(config: Config) -> dict[str, int]:
+    """What keeps an example out of the warm start."""
+    return prompt_limits(config) | {COMPLETION: config.sft.max_completion_tokens}
+
+
+def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> dict[str, Fit]:
+    """What a run can use of every part that it reads, by the part's name."""
+    parts = {"train": corpus.train, "test": corpus.test}
+    if config.eval.every or isinstance(config.reward.threshold, str):
+        parts["dev"] = corpus.dev
+    found = {name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()}
+    if config.sft.num_steps:
+        found["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
+    return found
+
+
+def needs(found: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
+    """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
+    written = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
+    longest = max(one.longest for name, one in found.items() if name != "warm_start")
+    cure = f"lower {PROMPT}, rollout.max_new_tokens or eval.max_new_tokens"
+    wanted = [Need(longest + written - 1, "prompts with what is written behind them", cure)]
+    if "warm_start" in found:
+        cure = f"lower {PROMPT} or {COMPLETION}"
+        wanted.append(Need(found["warm_start"].longest - 1, "pairs of the warm start", cure))
+    if config.train.method == "sft":
+        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in found["train"].examples]
+        cure = f"lower {PROMPT}, or leave out the longest texts"
+        wanted.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
+    if config.tax.budget or config.sft.anchor or config.train.anchor:
+        cure = "write tax.budget=0 sft.anchor=0 train.anchor=0"
+        wanted.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))
+    return wanted

@@ -1,0 +1,187 @@
+"""What comes before training: refuse what would fail later, then the stages data and model.
+
+Whatever a later stage needs is checked here, before the first step is made.
+"""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from data.cache import atomic_write_text
+from data.documents import user_path
+from data.ends import ends_of, text_ids
+from data.errors import InputError
+from data.model_folder import readable
+from data.obtain import UnobtainableError
+from data.tokens import check_writable, concerns, token_report
+from eval.forgetting.probe_items import Panel
+from eval.forgetting.tax import load_tax_panel
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.pretrained import check_pieces
+from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
+from grpo.runtime.run_folder import check_files
+from grpo.stages.anchor_setup import anchor_texts
+from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, start_folder
+from grpo.stages.encoder_fit import check_encoder_fit
+from grpo.stages.lengths import Fit, fits, needs
+from grpo.stages.reward_setup import STATIC
+from grpo.stages.tax_guard import texts_of
+from reward.combine import check as check_reward
+from reward.encoder import check_encoder, encoder_folder
+from reward.encoders.folder import shaping_files
+from reward.own_term import is_own_term
+
+PROBE_TOKENS = 4096  # no text of the probes has so many
+
+
+def preflight(run: Run, stages: Collection[str]) -> None:
+    """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
+    language, name = run.config.data.completion_language, run.config.model.policy
+    if "grpo" in stages and "sft" not in stages:
+        require_warm_start(run)
+    check_world(run)
+    check_reward(run.config.reward, language)
+    check_encoder(run.config.reward.encoder, run.cache)
+    if run.config.reward.held_out != STATIC:
+        check_encoder(run.config.reward.held_out, run.cache)
+    if name != DEFAULT_POLICY:
+        start_folder(run)
+    if run.config.tax.text:
+        check_texts(run)
+
+
+def check_inputs(run: Run) -> None:
+    """Record the files of model, encoders and general texts; raises InputError for one that has changed since the run began.
+
+    A changed file of an own reward term is only said: it may have been repaired.
+    """
+    config = run.config
+    encoders = {"reward.encoder": config.reward.encoder, "reward.held_out": config.reward.held_out}
+    folders = {"model.policy": Path(config.model.policy)}
+    folders |= {key: folder for key, name in encoders.items() if (folder := encoder_folder(name, run.cache))}
+    for setting, folder in folders.items():
+        if folder.is_dir():
+            check_files(run.folder, setting, {str(path): path for path in shaping_files(folder)})
+    if config.tax.text:
+        check_files(run.folder, "tax.text", {config.tax.text: user_path(config.tax.text)})
+    for name in filter(is_own_term, config.reward.names):
+        path = name.partition(":")[0]
+        check_files(run.folder, name, {path: user_path(path)}, warn=run.say)
+
+
+def require_warm_start(run: Run) -> None:
+    """Raises InputError where the stage grpo has nothing to begin from."""
+    if not run.warm_start.exists():
+        raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
+
+
+def check_texts(run: Run) -> None:
+    """Obtain and read the general texts that a budget or an anchor needs. Raises InputError."""
+    if run.config.tax.budget:
+        texts_of(run)
+    if run.config.sft.anchor or run.config.train.anchor:
+        anchor_texts(run)
+
+
+def check_world(run: Run) -> None:
+    """Every process must get as many prompts of every update as every other."""
+    size, prompts = run.world.size, run.config.train.prompts_per_update or run.config.rollout.num_prompts
+    if prompts % size:
+        raise InputError(f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}")
+    if size > 1 and run.config.train.method == "best_of_group":
+        raise InputError(f"train.method = 'best_of_group' runs in 1 process, not in {size}; start it without torchrun")
+    if run.config.sft.batch_size < size:  # a process without a pair would wait for gradients that it never gets
+        raise InputError(f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more")
+
+
+def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
+    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
+
+
+def data_stage(run: Run) -> None:
+    corpus = corpus_of(run, run.say)
+    if corpus_facts(run).get("manifest") != corpus.manifest:
+        write_corpus_facts(run, {"manifest": corpus.manifest})
+    if run.config.eval.probes:
+        panel_of(run)  # obtained here, so that nothing after this stage needs a network
+    check_texts(run)
+
+
+def panel_of(run: Run) -> Panel | str:
+    """The general-competence probes, or the sentence that says why there are none."""
+    try:
+        return load_tax_panel(run.cache, run.config.eval.extended_probes)
+    except UnobtainableError as error:
+        run.say(f"no general-competence probes: {error}")
+        return str(error)
+
+
+def model_stage(run: Run) -> None:
+    """Obtain the model; check its tokenizer on the corpus and itself on packed rows; report token counts.
+
+    Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be trained.
+    """
+    config, facts, folder = run.config, corpus_facts(run), start_folder(run)
+    check_encoder_fit(run, corpus_of(run).train)
+    if "tokens" in facts:
+        return
+    corpus, tokenizer = corpus_of(run), load_tokenizer(folder)
+    everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
+    facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
+    run.say(token_lines(facts["tokens"]))
+    check_writable(facts["tokens"])
+    found = fits(corpus, tokenizer, config)
+    for part in found.values():
+        if len(part.check().kept) < len(part.given):
+            run.say(part.line())
+    if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
+        pieces = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
+        run.say(
+            f"trimmed vocabulary: {pieces['equal_share']:.1%} of {pieces['texts']:,} texts keep the full vocabulary's pieces; "
+            f"{pieces['tokens_trimmed']:,} tokens against {pieces['tokens_full']:,}"
+        )
+        facts["pieces"] = pieces
+    for line in concerns(facts["tokens"], facts.get("pieces")):
+        run.say(f"NOTE: {line}")
+    if not ends_of(tokenizer).line_ends:
+        run.say("NOTE: this tokenizer writes no line end, so a completion ends with the end token alone")
+    check_model(run, folder, tokenizer, found)
+    write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
+
+
+def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
+    """InputError for a model that cannot be trained on packed rows, or has too few positions."""
+    with readable(folder, "is no model that can be run"):
+        model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+        gap = check_packing(model, run.config.rollout.fast_decode)
+        run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+        wanted = needs(found, tokenizer, run.config)
+        if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
+            wanted += probe_needs(run, tokenizer)
+        if line := check_positions(model, wanted):
+            run.say(f"NOTE: {line}")
+
+
+def probe_needs(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Need]:
+    """The positions that the longest text of the probes needs."""
+    panel = panel_of(run)
+    if isinstance(panel, str):
+        return []
+    texts = [item.text for item in (*panel.english, *panel.chinese)]
+    questions = (item for items in panel.questions().values() for item in items)
+    texts += [item.context + choice for item in questions for choice in item.choices]
+    longest = max(len(text_ids(tokenizer, text)) for text in texts)
+    return [Need(1 + longest, "texts of the probes", "write eval.probes=false")]
+
+
+def token_lines(tokens: dict[str, Any]) -> str:
+    """The tokenizer report in two lines."""
+    source, reference = tokens["tokens_per_source_unit"], tokens["tokens_per_reference_unit"]
+    lines = [f"tokenizer: {source:.2f} tokens a source unit, {reference:.2f} a reference unit"]
+    for name in ("prompt", "completion"):
+        percentiles = ", ".join(f"{key} {value}" for key, value in tokens[f"{name}_tokens"].items())
+        lines.append(f"{name} tokens: {percentiles}; over the limit of {tokens[f'max_{name}_tokens']}: {tokens[f'{name}s_cut']:.2%}")
+    return "\n".join(lines)

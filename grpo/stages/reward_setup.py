@@ -1,0 +1,202 @@
+"""From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor under a group's spread.
+
+What was measured (tau, noise) is kept in `reward.json` of the run folder, so that a resumed run is rewarded exactly as before.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.cache import atomic_write_text
+from data.documents import read_object
+from data.errors import InputError
+from data.examples import Example
+from data.script import known_script
+from data.template import stop_ids
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.loop import RewardFunction
+from grpo.runtime.run_log import RunLog
+from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from reward.combine import make_reward
+from reward.control import random_rewards, shuffled_references
+from reward.cosine import cosine_raw
+from reward.embedding import EmbeddingStore
+from reward.encoder import load_encoder
+from reward.encoders.static import LEAST_TEXTS, load_static
+from reward.faults import NamedEncoder, missing
+from reward.hubness import build_bank
+from reward.noise import cosine_noise, std_floor
+
+STATIC = "static"
+NOISE_TEXTS = 256
+FILE = "reward.json"
+
+
+def reference_texts(examples: Sequence[Example]) -> list[str]:
+    """Every reference text of the examples, each once, in order."""
+    return list(dict.fromkeys(text for example in examples for text in example.references))
+
+
+def store_of(run: Run) -> EmbeddingStore:
+    """The vectors of the encoder that gives the reward."""
+    name = run.config.reward.encoder
+    encoder = NamedEncoder(name, load_encoder(name, run.cache, run.compute.device))
+    return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
+
+
+def held_out_store(run: Run) -> EmbeddingStore:
+    """The vectors of the encoder that is watched only; "static" is fitted to both sides of the corpus's train part.
+
+    With fewer of them than a fit needs it goes without.
+    """
+    name = run.config.reward.held_out
+    if name != STATIC:
+        encoder = load_encoder(name, run.cache, run.compute.device)
+    else:
+        examples = corpus_of(run).train
+        texts = [*reference_texts(examples), *(example.source for example in examples)]
+        encoder = load_static(model_files(run), texts if len(texts) >= LEAST_TEXTS else None)
+    return EmbeddingStore(NamedEncoder(name, encoder), run.cache / "embeddings", say=run.say)
+
+
+def model_files(run: Run) -> Path:
+    """The folder with the untouched model's files; a hub model's is where transformers has put them, without asking the network."""
+    folder = start_folder(run)
+    return folder if folder.is_dir() else Path(snapshot_download(str(folder), local_files_only=True))
+
+
+def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float) -> RewardFunction:
+    """The reward of a run over `examples`, whose reference texts are embedded here, once ever."""
+    config, language = run.config.reward, run.config.data.completion_language
+    texts = reference_texts(examples)
+    encoded = store.encoded
+    store.remember(texts)
+    run.say(f"{len(texts):,} reference texts, {store.encoded - encoded:,} of them embedded now")
+
+    def held_out() -> EmbeddingStore:
+        other = held_out_store(run)
+        other.remember(texts)
+        return other
+
+    resources: dict[str, Callable[[], Any]] = {
+        "vectors": lambda: store,
+        "held_out": functools.cache(held_out),
+        "bank": functools.cache(lambda: build_bank(store, texts)),
+        "target_language": lambda: language,
+        "target_script": lambda: known_script(language),
+        "threshold": lambda: threshold,
+        "min_share": lambda: config.min_share,
+    }
+    return make_reward(config, resources)
+
+
+def rewarded(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> tuple[EmbeddingStore, RewardFunction, float]:
+    """The vectors, the reward that is made of them, and the floor under a group's spread."""
+    store = store_of(run)
+    facts = measured(run, policy, tokenizer, store)
+    return store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"]
+
+
+def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
+    """What training on `examples` goes by: the run's reward, or the control in its place, beside the terms of the true one.
+
+    The true one costs a control next to nothing: the completions are embedded once.
+    """
+    control, seed = run.config.reward.control, run.config.seed
+    if control == "none":
+        return reward
+    other = shuffled_references([example.references for example in examples], seed) if control == "shuffled" else {}
+    run.say(f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward')
+
+    def senseless(
+        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        true, terms = reward(sources, completions, references, group_size)
+        if control == "random":
+            given = random_rewards(sources, completions, seed).view_as(true)
+        else:
+            given, _ = reward(sources, completions, [other[tuple(texts)] for texts in references], group_size)
+        return given, {**terms, "true_reward": true}
+
+    return senseless
+
+
+def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]) -> RewardFunction:
+    """The same reward, which also logs the share of texts that each call found in the store, and says when a term first gave no number."""
+    told: set[str] = set()
+
+    def watched(
+        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        requested, hits = store.requested, store.hits
+        result = reward(sources, completions, references, group_size)
+        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
+        for name, values in result[1].items():
+            if name not in told and (line := missing(name, values, completions)):
+                told.add(name)
+                say(f"{line} (said once a start)")
+        return result
+
+    return watched
+
+
+def measured(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore) -> dict[str, Any]:
+    """tau and the floor of this run, measured on the first start and read back on every later one; said each time."""
+    path = run.folder / FILE
+    if not path.exists():
+        facts = threshold_facts(run, policy, tokenizer, store)
+        facts |= floor_facts(run, store, facts["threshold"])
+        atomic_write_text(path, json.dumps(facts, indent=1))
+    facts = read_facts(path)
+    run.say(
+        f"reward: tau = {facts['threshold']:.4f} ({facts['rule']}); encoder noise {facts['noise']:.1e} in the cosine, "
+        f"so groups that spread less than {facts['std_floor']:.1e} count as equal"
+    )
+    return facts
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What reward.json says. Raises InputError for what no run has measured."""
+    facts = {"rule": "unknown", **read_object(path)}
+    for name, low, high in (("threshold", -1, 1 - 2**-53), ("noise", 0, 2), ("std_floor", 0, 2**53)):
+        value = facts.get(name)
+        if not isinstance(value, int | float) or not low <= value <= high:
+            raise InputError(f"{path}: {name} = {value!r} was never measured; remove the file, and the next start measures anew")
+    return facts
+
+
+def threshold_facts(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore) -> dict[str, Any]:
+    """tau as given; or the mean or a quantile of the cosines that the warm start's greedy outputs reach on dev (arXiv 2605.14366)."""
+    rule = run.config.reward.threshold
+    if not isinstance(rule, str):
+        return {"rule": "given", "threshold": rule}
+    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
+    config = run.config.eval
+    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
+    with run.compute.autocast():
+        outputs = greedy_outputs(policy, tokenizer, examples, settings)
+    cosines = cosine_raw([e.source for e in examples], outputs, [e.references for e in examples], vectors=store).double()
+    return {"rule": f"{rule} of {len(examples)} dev outputs of the warm start", "threshold": calibrated(cosines, rule)}
+
+
+def calibrated(cosines: torch.Tensor, rule: str) -> float:
+    """Mean or quantile ("q25") of the warm start's cosines, below 1: (n,) -> tau."""
+    value = cosines.mean() if rule == "mean" else torch.quantile(cosines, int(rule[1:]) / 100)
+    return min(float(value), 0.99)
+
+
+def floor_facts(run: Run, store: EmbeddingStore, threshold: float) -> dict[str, Any]:
+    """The noise of the encoder on reference texts of dev, and the floor under the standard deviation of a group that it asks for."""
+    config = run.config
+    texts = reference_texts(corpus_of(run).dev)[:NOISE_TEXTS]
+    scale = sum(config.reward.weights.get(name, 0.0) * slope for name, slope in (("cosine", 1 / (1 - threshold)), ("cosine_raw", 1.0)))
+    noise = cosine_noise(store.encoder, texts, config.seed)
+    return {"noise": noise, "noise_texts": len(texts), "std_floor": std_floor(noise, scale, config.advantage.std_floor)}

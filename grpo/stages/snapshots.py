@@ -1,0 +1,54 @@
+"""The model on its way: run/snapshots/step-000010/, a plain transformers folder with cost.json, for whoever evaluates it later.
+
+A snapshot is a function of its step like everything else, so one that exists is not written again by a resumed run.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.cache import atomic_folder
+from grpo.config import Config
+from grpo.runtime.run_log import RunLog
+from grpo.stages.context import Run
+from grpo.stages.hooks import write_model
+
+COST = "cost.json"
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Called after every step of the stage grpo with the number of steps done. `sampling_seconds`: per step, spent before the training."""
+
+    run: Run
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    log: RunLog
+    sampling_seconds: Sequence[float] = ()
+
+    def __call__(self, step: int) -> None:
+        config = self.run.config
+        every = config.checkpoint.snapshots
+        target = self.run.snapshot(step)
+        due = every > 0 and (step % every == 0 or step == config.train.num_steps)
+        if not due or not self.run.world.is_first or target.exists():
+            return
+        facts = cost(config, self.log.rows, self.sampling_seconds)
+        with atomic_folder(target) as work:
+            write_model(self.run, self.model, self.tokenizer, work)
+            (work / COST).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def cost(config: Config, rows: Sequence[dict[str, Any]], sampling_seconds: Sequence[float] = ()) -> dict[str, float]:
+    """What the logged steps took: prompts seen, tokens trained on (a prompt once for its group, in every pass), updates, seconds."""
+    steps = len(rows)
+    tokens = sum(row.get("trained_tokens", row["tokens"]) for row in rows)
+    return {
+        "prompts": steps * config.rollout.num_prompts,
+        "tokens": int(tokens) * config.train.passes,
+        "updates": steps * config.updates_per_step,
+        "seconds": sum(row["seconds"]["step"] for row in rows) + sum(sampling_seconds[:steps]),
+    }

@@ -1,0 +1,99 @@
+"""What one GRPO step shows of itself: numbers for the log and a few completions. Formulas: docs/metrics.md."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from data.examples import Example
+from data.template import decode_completion
+from grpo.advantage import group_spread
+from grpo.engine.logprob import CompletionLogps
+from grpo.engine.packing import row_tokens
+from grpo.minibatch import MicroBatch
+from grpo.records import Experience, Rollout
+from reward.panel import agreement
+
+UNREWARDED = ("cosine_held_out", "chrf")
+
+
+def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> dict[str, tuple[float, float]]:
+    """(sum, count) of the entropy and of the gap between what the sampler recorded and teacher forcing says now."""
+    count = float(micro.mask.sum())
+    return {"entropy_mean": (float(policy.entropy.sum()), count), "ratio_gap_mean": (float(_gap(policy, micro).sum()), count)}
+
+
+def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, float]:
+    """Largest sampler gap and largest |log ratio| to the reference policy, in nats."""
+    drift = ((policy.logps.detach() - micro.ref_logps) * micro.mask).abs()
+    return {"ratio_gap_max": float(_gap(policy, micro).max()), "ref_log_ratio_max": float(drift.max())}
+
+
+def _gap(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
+    before = policy.logps.detach() if micro.old_logps is None else micro.old_logps
+    return ((before - micro.sampling_logps) * micro.mask).abs()
+
+
+def added(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
+    """(sum, count) pairs of several micro-batches -> of all."""
+    return {name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts)) for name in parts[0]}
+
+
+def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: max(part[name] for part in parts) for name in parts[0]}
+
+
+class SamplerGap(FloatingPointError):
+    """What was sampled is not what is trained."""
+
+
+def refuse_gap(gap: float, limit: float) -> None:
+    """Raise SamplerGap when sampler and trainer disagree on a token's log-probability by more than `limit` nats."""
+    if gap > limit:
+        raise SamplerGap(
+            f"the sampler's log-probabilities and the trainer's differ by up to {gap:.2g} nats (limit rollout.max_gap = {limit:g}), so the "
+            "policy gradient would be wrong and this update was not made; if the model is meant to be so noisy, raise rollout.max_gap "
+            "under a new run_dir"
+        )
+
+
+def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float]:
+    """Averages over the N completions of a step, the share of groups that teach nothing, and agreement with what is not rewarded."""
+    rollout, rewards, terms = experience.rollout, experience.rewards.cpu(), {name: v.cpu() for name, v in experience.terms.items()}
+    groups = _groups(rollout)
+    distinct = [len(set(group)) for group in groups]
+    commonest = max(Counter(row for group in groups for row in group).values())
+    return {
+        "reward_mean": float(rewards.nanmean()),
+        "reward_std": float(group_spread(rewards).mean()),
+        "missing_reward_share": float(rewards.isnan().float().mean()),
+        **{f"{name}_mean": float(values.nanmean()) for name, values in terms.items()},
+        **{f"agreement_{name}": agreement(rewards, terms[name]) for name in UNREWARDED if name in terms},
+        "length_mean": float(rollout.lengths.float().mean()),
+        "cut_share": 1.0 - float(rollout.finished.float().mean()),
+        "zero_std_share": float((group_spread(rewards) <= std_floor).float().mean()),
+        "distinct_share": sum(distinct) / rollout.completion_ids.shape[0],
+        "commonest_share": commonest / rollout.completion_ids.shape[0],
+        "tokens": float(rollout.lengths.sum()),
+        "trained_tokens": float(sum(row_tokens(prompt, group) for prompt, group in zip(rollout.prompt_ids, groups, strict=True))),
+    }
+
+
+def _groups(rollout: Rollout) -> list[list[tuple[int, ...]]]:
+    rows = [tuple(ids) for ids in rollout.completions()]
+    return [rows[start : start + rollout.group_size] for start in range(0, len(rows), rollout.group_size)]
+
+
+def rollout_samples(batch: Sequence[Example], experience: Experience, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """The first prompt's group, best completion first, for rollouts.jsonl."""
+    example = batch[0]
+    group: list[dict[str, Any]] = []
+    for g, ids in enumerate(experience.rollout.completions()[: experience.rollout.group_size]):
+        numbers = {"reward": float(experience.rewards[0, g]), **{name: float(values[0, g]) for name, values in experience.terms.items()}}
+        group.append({"completion": decode_completion(tokenizer, ids), **{name: round(number, 4) for name, number in numbers.items()}})
+    group.sort(key=lambda row: (math.isnan(row["reward"]), -row["reward"]))
+    about = {key: getattr(example, key) for key in ("id", "source", "reference", "references")}
+    return [{**about, "group": group}]

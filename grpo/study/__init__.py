@@ -1,0 +1,1 @@
+"""Many runs from one warm start, evaluated and compared: `python -m grpo.study`."""

@@ -1,0 +1,160 @@
+"""Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the same instruments.
+
+`python -m grpo.study_points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each arm. Every arm of every seed is
+judged by the study's own configuration, never by the arm's reward. Not here: training, or what the points mean (`eval.study_report`).
+"""
+
+import argparse
+import gc
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.cache import atomic_write_text, cache_dir, remove_folder
+from data.console import say
+from data.documents import read_object
+from data.errors import Interrupted, exit_code_of
+from data.examples import Example
+from eval.forgetting.probe_items import Panel
+from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
+from eval.study.pareto import front
+from grpo.engine.model import load_policy, load_tokenizer, parameter_hash
+from grpo.runtime import device
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.run_folder import locked
+from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
+from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
+from grpo.study.config import ArmConfig, Study, load_study
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What every checkpoint is measured with, loaded once: test set, encoders, tax panel, the untouched model."""
+
+    study: Study
+    run: Run
+    examples: list[Example]
+    scales: Scales
+    panel: Panel
+    task: list[Example]
+    base: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_instruments(study: Study, run: Run) -> Instruments:
+    folder = start_folder(run)
+    tokenizer = load_tokenizer(folder)
+    base = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
+    scales = (store_of(run), held_out_store(run))
+    panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
+    return Instruments(study, run, test_examples(run), scales, panel, task, base, tokenizer)
+
+
+def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = None) -> None:
+    """Write the point of one checkpoint; with `share`, of the model that far on the way to it from the untouched one."""
+    run, about = tools.run, checkpoint.about
+    run.say(f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel")
+    model = load_policy(checkpoint.weights, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    if share is not None:
+        model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))
+    outputs = outputs_of(run, model, checkpoint.weights, tools.examples)
+    target = measure(run, about["arm"], tools.examples, outputs, tools.scales)
+    base = model if about["kind"] == "untouched" else tools.base
+    tax = measure_tax(model, base, tools.tokenizer, tools.panel, tools.task)
+    point = about | {"sha256": parameter_hash(model), "target": target, "tax": tax}
+    atomic_write_text(checkpoint.path, json.dumps(point, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
+    """Remove the weights of evaluated snapshots that the study does not keep; an arm's last one stays always."""
+    if study.keep_snapshots == "all":
+        return
+    evaluated = [
+        (study.point_path(arm.name, seed, step), folder)
+        for arm in study.arms
+        for step, folder in snapshots_of(study, arm, seed)[:-1]
+        if study.point_path(arm.name, seed, step).exists()
+    ]
+    best = on_the_front(study, seed) if study.keep_snapshots == "front" and evaluated else set()
+    for point, folder in evaluated:
+        if point not in best:
+            with suppress(FileNotFoundError):  # another command may have come first
+                remove_folder(folder)
+            say(f"{folder}: evaluated, not kept")
+
+
+def on_the_front(study: Study, seed: int) -> set[Path]:
+    """Points of the seed that no other point so far dominates: more of the target for less tax."""
+    paths = sorted((study.folder / "points").glob(f"*/seed{seed}/step-*.json"))
+    points = [read_object(path) for path in paths]
+    gains = [point["target"]["metrics"]["all"][study.target] for point in points]
+    return {paths[position] for position in front(gains, [tax_scalar(point["tax"]) for point in points])}
+
+
+def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], say: Callable[[str], None]) -> None:
+    """Every checkpoint of these arms and seeds that has no point yet, one after the other, by one set of instruments."""
+    config = study.warm_start_config(min(study.seeds))
+    compute = device.choose(config.device)
+    device.configure(config.threads)
+    with StopRequest() as stop:
+        run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
+        tools: Instruments | None = None
+        for folder, group in wanted(study, start_folder(run), arms, seeds):
+            with locked(folder, say):
+                for share, checkpoint in group:
+                    if not checkpoint.path.exists():
+                        tools = tools or load_instruments(study, run)
+                        evaluate(tools, checkpoint, share)
+                        gc.collect()
+                    if stop():
+                        raise Interrupted(stop.signal)
+    for seed in seeds:
+        prune(study, seed, say)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m grpo.study_points", description="Evaluate the checkpoints of a study.")
+    parser.add_argument("--config", required=True, help="the study's TOML file")
+    parser.add_argument("--arms", default="", help="comma-separated names (default: all)")
+    parser.add_argument("--seeds", default="", help="comma-separated (default: all)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
+    options = parser.parse_args(argv)
+
+    def work() -> int:
+        study = load_study(options.config, options.overrides)
+        evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
+        return 0
+
+    return exit_code_of(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for bit.
+
+    Raises ValueError where the two are not the same tensors by name and shape.
+
+    >>> interpolated({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
+    {'w': tensor([ 0.2500, -1.0000])}
+    """
+    shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
+    if shapes[0] != shapes[1]:
+        differing = sorted(name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
+        raise ValueError(f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them")
+    return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}

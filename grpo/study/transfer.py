@@ -1,0 +1,168 @@
+"""Few-shot transfer: another task learned from a few examples, beginning from the untouched model and from what a study made of it.
+
+Each start and number of examples is an ordinary run (stages data, model, sft) in transfer/START/N/seedK of the study's folder. What it can
+then do on the other task's test set is transfer/START-N-seedK.json: {"start", "examples", "seed", "config", "target"}. All are judged by
+one set of instruments, that of a run of the untouched model; the held-out scale of a run of its own would be made of each start's weights.
+"""
+
+import gc
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data.cache import atomic_write_text, cache_dir, remove_folder
+from data.documents import read_object
+from data.errors import InputError, Interrupted
+from data.examples import Example
+from grpo.config import Config, load_config
+from grpo.engine.model import load_policy, load_tokenizer
+from grpo.runtime import device
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.run_folder import flat, locked
+from grpo.stages.context import Run, corpus_of, start_folder
+from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
+from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.study.arms import run_child
+from grpo.study.config import Study, TransferConfig, override
+
+Say = Callable[[str], None]
+WARM_START_SHARE = 0.9  # of the pairs that are neither test nor dev: nearly all may be learnt from, as no prompts are left for GRPO to see
+
+
+@dataclass(frozen=True)
+class Course:
+    """One start that learns from one number of examples."""
+
+    study: Study
+    transfer: TransferConfig
+    start: str
+    examples: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.start}-{self.examples}-seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.study.folder / "transfer" / self.start / str(self.examples) / f"seed{self.seed}"
+
+    @property
+    def result(self) -> Path:
+        return self.study.folder / "transfer" / f"{self.name}.json"
+
+    @property
+    def model(self) -> str:
+        """What model.policy says: the untouched model's own name, or the folder of a trained one."""
+        if self.start == "untouched":
+            return self.study.warm_start_config(self.seed).model.policy
+        warm_start = self.study.warm_start_folder(self.seed) / "warm_start"
+        return str(warm_start if self.start == "warm_start" else self.study.arm_folder(self.start, self.seed) / "policy")
+
+    def overrides(self) -> list[str]:
+        vocabulary = self.study.warm_start_config(self.seed).model.vocabulary
+        model = [override("model.policy", self.model), override("model.vocabulary", vocabulary)]
+        managed = [f"sft.max_pairs={self.examples}", "eval.probes=false", f"seed={self.seed}", override("run_dir", self.folder)]
+        return [f"data.warm_start_share={WARM_START_SHARE}", *self.transfer.settings, *model, *managed]
+
+    def config(self) -> Config:
+        return load_config(self.transfer.config, self.overrides())
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What every result of a seed is measured with, loaded once."""
+
+    run: Run
+    examples: list[Example]
+    scales: Scales
+
+
+def run_transfer(study: Study, seed: int, say: Say) -> None:
+    """Every course of one seed that has no result yet. Raises InputError, after the others were run, where one could not be."""
+    if study.transfer is None:
+        return
+    courses = [Course(study, study.transfer, start, count, seed) for start in study.transfer.starts for count in study.transfer.examples]
+    waiting = [course for course in courses if not is_finished(course)]
+    if not waiting:
+        return
+    run = untouched_run(waiting[0], say)
+    check_enough(waiting, run)
+    tools: Instruments | None = None
+    failed = []
+    for course in waiting:
+        with locked(course.folder, say) as lock:
+            if train(course, lock) != 0:
+                failed.append(f"{course.name} (see {course.folder / 'log.txt'})")
+                continue
+            tools = tools or Instruments(run, test_examples(run), (store_of(run), held_out_store(run)))
+            with StopRequest() as stop:
+                evaluate(course, tools)
+            if stop():
+                raise Interrupted(stop.signal)
+    if failed:
+        raise InputError(f"transfer: {', '.join(failed)} failed; put right what the log says and run the same command again")
+
+
+def is_finished(course: Course) -> bool:
+    """Whether there is a result. Raises InputError for one that was made by another configuration."""
+    if not course.result.exists():
+        return False
+    found, wanted = flat(read_object(course.result).get("config", {})), flat(plain(course.config()))
+    for key in {**wanted, **found}:
+        if found.get(key) != wanted.get(key):
+            values = f"{key} = {found.get(key)!r}, not {wanted.get(key)!r}"
+            raise InputError(f"{course.result}: was made with {values}; remove it to have it made again")
+    return True
+
+
+def plain(config: Config) -> dict[str, object]:
+    """A configuration as JSON gives it back."""
+    values: dict[str, object] = json.loads(json.dumps(asdict(config)))
+    return values
+
+
+def untouched_run(course: Course, say: Say) -> Run:
+    """A run of the other task by the untouched model, in nobody's folder: for its corpus, its test set and its encoders."""
+    untouched = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
+    config = untouched.config()
+    compute = device.choose(config.device)
+    device.configure(config.threads)
+    return Run(config, untouched.folder, cache_dir(), compute, StopRequest(), say)
+
+
+def check_enough(courses: list[Course], run: Run) -> None:
+    """Before anything is trained: are there as many pairs as the largest course is called after, and all the models to begin from?"""
+    for course in courses:
+        if course.start != "untouched" and not (Path(course.model) / "config.json").exists():
+            raise InputError(f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first")
+    config, tokenizer = run.config, load_tokenizer(start_folder(run))
+    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
+    wanted = max(course.examples for course in courses)
+    if enough < wanted:
+        corpus = run.config.data.corpus
+        raise InputError(f"transfer.examples: {wanted} pairs are wanted, and {corpus} has {enough} to learn from; write fewer")
+
+
+def train(course: Course, lock: int) -> int:
+    """The stages data, model and sft in a process of their own; exit code."""
+    if (course.folder / "warm_start").exists():
+        return 0
+    command = ["grpo.run", "--config", course.transfer.config, "--stages", "data,model,sft", *course.overrides()]
+    return run_child(command, f"transfer {course.name}", course.folder, [lock])
+
+
+def evaluate(course: Course, tools: Instruments) -> None:
+    """Write a course's result; its weights go unless the study keeps all."""
+    run, folder = tools.run, course.folder / "warm_start"
+    run.say(f"evaluating transfer {course.name} on {len(tools.examples)} test items")
+    model = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    target = measure(run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales)
+    about = {"start": course.start, "examples": course.examples, "seed": course.seed, "config": plain(course.config())}
+    atomic_write_text(course.result, json.dumps(about | {"target": target}, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    del model
+    gc.collect()
+    if course.study.keep_snapshots != "all":
+        remove_folder(folder)
