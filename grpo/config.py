@@ -114,8 +114,8 @@ class LossConfig:
 class TrainConfig:
     """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one forward pass.
 
-    `method` "sft" and "best_of_group" imitate instead, at the very prompts that GRPO would see (grpo/stages/imitation.py): the reference texts, or
-    the best of `rollout.group_size` samples of the warm start by the run's own reward.
+    `method` "sft" and "best_of_group" imitate instead, at the very prompts that GRPO would see: the reference texts, or the best of
+    `rollout.group_size` samples of the warm start by the run's own reward (grpo/stages/imitation.py).
     `packed_attention`: on a CPU, attention skips pairs of packed tokens that see nothing of each other (grpo/engine/attention.py).
     `gradient_checkpointing` computes activations again in the backward pass instead of keeping them, in the warm start too.
     `anchor`: as `sft.anchor`, in every update of this stage.
@@ -139,7 +139,8 @@ class TaxConfig:
 
     `against`: the cost is counted from the "warm_start" or from the "untouched" model. `text`: a UTF-8 file, one text a line (JSON lines
     with a "text" where it ends in .jsonl); "" = built-in news texts. The first `texts` of them count, up to 96 tokens each.
-    The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it (grpo/stages/tax_controller.py); in imitation only going back.
+    The KL coefficient, of which `loss.kl_coef` is the least, and going back keep it; in imitation only going back
+    (grpo/stages/tax_controller.py).
     The anchors of `sft.anchor` and `train.anchor` (grpo/anchor.py) are `anchor_texts` other such texts an update.
     """
 

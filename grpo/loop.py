@@ -43,8 +43,8 @@ def train_grpo(
 ) -> LoopState:
     """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
 
-    `control` is called after every step with the state to go on from and may give back another (grpo/stages/tax_guard.py); `between` after every
-    update: it saves, evaluates, and ends the loop by True. `anchor` adds a gradient of its own to each update (grpo/anchor.py).
+    `control` is called after every step with the state to go on from and may give back another (grpo/stages/tax_guard.py); `between`
+    after every update: it saves, evaluates, and ends the loop by True. `anchor` adds a gradient of its own to each update (grpo/anchor.py).
     """
     train, advantage = config.train, config.advantage
     while state.step < train.num_steps:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from data.documents import LEVELS, TOML_BYTES
 from data.errors import InputError
-from grpo.config import LIMITS, Config, check, check_limits, load_config
+from grpo.config import Config, check, load_config
+from grpo.limits import LIMITS, check_limits
 from grpo.runtime.device import choose
 from grpo.stages import plan
 from reward.distil.config import read_config
