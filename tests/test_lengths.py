@@ -73,6 +73,13 @@ def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out
         fit("train", given[3:], tokenizer, {PROMPT: 100}).check()
 
 
+def test_a_dev_set_that_is_needed_and_empty_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    given = corpus_of(dev=())
+    assert "dev" not in fits(given, tiny_tokenizer, Config())
+    with pytest.raises(InputError, match="too small for a dev set, which eval.every or reward.threshold asks for"):
+        fits(given, tiny_tokenizer, Config(eval=EvalConfig(every=1)))
+
+
 def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     config = Config(sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
     given = corpus_of(warm_start=examples(5) + examples(2, "甲" * 3))

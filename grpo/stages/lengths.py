@@ -76,9 +76,7 @@ class Fit:
         return f"{self.part}: {len(self.kept):,} of {len(self.given):,} examples can be used{why}"
 
     def check(self) -> "Fit":
-        """Itself. InputError, naming the settings to raise, where there were examples and none is of use, or no dev set at all."""
-        if not self.given and self.part == "dev":
-            raise InputError("dev: the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs")
+        """Itself. InputError, naming the settings to raise, where there were examples and none is of use."""
         if self.given and not self.kept:
             enough = " and ".join(f"{name} = {smallest(self.tokens[name])}" for name in self.over)
             cure = f"{enough} would keep {ENOUGH} %" if enough else "take another model or other texts"
@@ -117,10 +115,12 @@ def pair_limits(config: Config) -> dict[str, int]:
 
 
 def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> dict[str, Fit]:
-    """What a run can use of every part that it reads, by the part's name."""
+    """What a run can use of every part that it reads, by the part's name. InputError for a dev set that is needed and empty."""
     parts = {"train": corpus.train, "test": corpus.test}
     if config.eval.every or isinstance(config.reward.threshold, str):
         parts["dev"] = corpus.dev
+        if not corpus.dev:
+            raise InputError("the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs")
     found = {name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()}
     if config.sft.num_steps:
         found["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
