@@ -76,7 +76,7 @@ def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out
 def test_a_dev_set_that_is_needed_and_empty_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     given = corpus_of(dev=())
     assert "dev" not in fits(given, tiny_tokenizer, Config())
-    with pytest.raises(InputError, match="too small for a dev set, which eval.every or reward.threshold asks for"):
+    with pytest.raises(InputError, match=r"too small for a dev set, which eval\.every or reward.threshold asks for"):
         fits(given, tiny_tokenizer, Config(eval=EvalConfig(every=1)))
 
 
