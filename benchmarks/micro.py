@@ -21,6 +21,7 @@ from grpo.minibatch import micro_batches
 from grpo.records import LoopState, Rollout
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
+from grpo.training import Training
 
 DECODED = 8  # steps between the two rollouts whose difference gives one
 GROUPS = (1, 2, 4, 8)  # completions a prompt of the decode steps
@@ -136,8 +137,8 @@ def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, 1, {}, quiet=True) as log:
 
         def call() -> None:
-            objects = (subject.policy, pairs, stepper.optimizer, log, LoopState(), subject.compute)
-            train_sft(config, *objects, between=lambda state: False)
+            training = Training(subject.policy, stepper.optimizer, log, subject.compute)
+            train_sft(config, training, pairs, LoopState(), after_update=lambda state: False)
 
         moved = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
         return timed(Work(f"warm-start step, {lengths.unique} tokens", call, TRAINING * forward_flops(shape, lengths), moved))

@@ -14,6 +14,7 @@ from grpo.records import LoopState
 from grpo.runtime import device
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
+from grpo.training import Task, Training
 
 
 def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
@@ -25,7 +26,7 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
     with RunLog(folder, "grpo", 0, config.train.num_steps, {}, quiet=True) as log:
 
-        def between(state: LoopState) -> bool:
+        def report_turn(state: LoopState) -> bool:
             row = log.rows[-1]
             turns.done(phases=row["seconds"], length=row["length_mean"], reward=row["reward_mean"])
             turns.wait()
@@ -33,10 +34,10 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
         turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
         turns.wait()
-        inputs = (config, policy, reference, tokenizer, prompts, reward, optimizer, log, LoopState(), compute)
+        training, task = Training(policy, optimizer, log, compute), Task(prompts, tokenizer, reward, reference)
         ends = () if request.exact else stop_ids(tokenizer)
         with mock.patch("grpo.loop.stop_ids", lambda _: ends):
-            train_grpo(*inputs, between=between)
+            train_grpo(config, training, task, LoopState(), after_update=report_turn)
 
 
 def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
@@ -47,14 +48,15 @@ def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
     with RunLog(folder, "sft", 0, config.num_steps, {}, quiet=True) as log:
 
-        def between(state: LoopState) -> bool:
+        def report_turn(state: LoopState) -> bool:
             turns.done(tokens=log.rows[-1]["tokens"], loss=log.rows[-1]["loss"])
             turns.wait()
             return False
 
         turns.ready(pairs)
         turns.wait()
-        train_sft(config, policy, InOrder(pairs, config.batch_size), optimizer, log, LoopState(), compute, between=between)
+        training = Training(policy, optimizer, log, compute)
+        train_sft(config, training, InOrder(pairs, config.batch_size), LoopState(), after_update=report_turn)
 
 
 def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:

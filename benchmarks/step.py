@@ -18,6 +18,7 @@ from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.run_log import RunLog
+from grpo.training import Task, Training
 
 LEARNING_RATE = 1e-9  # the policy stays what it is, by whatever number of steps
 
@@ -95,9 +96,10 @@ class Stepper:
         batch = OneBatch([example(ids) for ids in prompts(subject, size.prompts, size.prompt)])
         with tempfile.TemporaryDirectory() as folder:
             log = FaultLog(Path(folder), num_steps)
-            objects = (subject.policy, self.reference, subject.tokenizer, batch, subject.reward, self.optimizer, log)
+            training = Training(subject.policy, self.optimizer, log, subject.compute)
+            task = Task(batch, subject.tokenizer, subject.reward, self.reference)
             with log:
-                train_grpo(config, *objects, LoopState(), subject.compute, between=lambda state: False)
+                train_grpo(config, training, task, LoopState(), after_update=lambda state: False)
         return [row["seconds"] for row in log.rows], log.faults
 
 

@@ -17,8 +17,8 @@ from data.cache import cache_dir
 from data.examples import Example
 from data.script import known_script
 from grpo.engine.model import load_policy, load_tokenizer
-from grpo.loop import RewardFunction
 from grpo.runtime.device import Compute
+from grpo.training import RewardFunction
 from reward.combine import RewardConfig, make_reward
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder

@@ -97,7 +97,7 @@ class LoopState:
     kl_coef  the KL coefficient of that step; None = as configured
     tensors  `Experience.tensors()` of a step that has begun its updates, else empty
     partial  what the log has gathered of that step, else empty; plain numbers
-    tax      what the guard of a tax budget goes by (`grpo.budget.Kept`), else empty; plain numbers
+    tax      what the guard of a tax budget goes by (grpo/stages/tax_controller.py), else empty; plain numbers
     """
 
     step: int = 0
@@ -106,8 +106,3 @@ class LoopState:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     partial: Mapping[str, Any] = field(default_factory=dict)
     tax: Mapping[str, Any] = field(default_factory=dict)
-
-
-def unchanged(state: LoopState) -> LoopState:
-    """The control of a training loop that nothing controls."""
-    return state

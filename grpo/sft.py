@@ -4,21 +4,15 @@ Loss is the mean negative log-likelihood of the completion's tokens, its end tok
 prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from transformers import PreTrainedModel
-
-from grpo.anchor import AnchorFunction, unanchored
 from grpo.config import SFTConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
-from grpo.optim import Optimizer
-from grpo.records import LoopState, unchanged
-from grpo.runtime.device import Compute
-from grpo.runtime.parallel import ALONE, World
-from grpo.runtime.run_log import RunLog
+from grpo.records import LoopState
+from grpo.training import AfterStep, AfterUpdate, Training, no_change
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
@@ -29,42 +23,30 @@ class PairStream(Protocol):
 
 
 def train_sft(
-    config: SFTConfig,
-    policy: PreTrainedModel,
-    pairs: PairStream,
-    optimizer: Optimizer,
-    log: RunLog,
-    state: LoopState,
-    compute: Compute,
-    *,
-    between: Callable[[LoopState], bool],
-    control: Callable[[LoopState], LoopState] = unchanged,
-    anchor: AnchorFunction = unanchored,
-    world: World = ALONE,
-) -> LoopState:
-    """Run SFT from `state.step` to `config.num_steps`; stops early when `between` (save, ask to stop) says so.
-
-    `control` and `anchor` as of GRPO.
-    """
+    config: SFTConfig, training: Training, pairs: PairStream, state: LoopState, *, after_update: AfterUpdate,
+    after_step: AfterStep = no_change,
+) -> LoopState:  # fmt: skip
+    """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from; `after_update` and `after_step` as of GRPO."""
+    policy, log, world = training.policy, training.log, training.world
     while state.step < config.num_steps:
         step = state.step
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
-        mine, total = batch[world.rank :: world.size], 0.0
+        share, total = batch[world.rank :: world.size], 0.0
         with log.phase("update"):
-            for chosen in by_budget([row_tokens(prompt, [completion]) for prompt, completion in mine], config.max_tokens_per_pass):
-                packed = pack([mine[i][0] for i in chosen], [mine[i][1] for i in chosen], group_size=1).to(compute.device)
-                with compute.autocast():
+            for chosen in by_budget([row_tokens(prompt, [completion]) for prompt, completion in share], config.max_tokens_per_pass):
+                packed = pack([share[i][0] for i in chosen], [share[i][1] for i in chosen], group_size=1).to(training.compute.device)
+                with training.compute.autocast():
                     nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
-            held = anchor(policy, optimizer.update)
+            anchor_sums = training.anchor(policy, training.optimizer.update)
             world.sum_gradients(policy.parameters())
-            log.add(world.total({"loss": (total, sum(len(completion) for _, completion in mine))} | held))
-            log.put(optimizer.step())
+            log.add(world.total({"loss": (total, sum(len(completion) for _, completion in share))} | anchor_sums))
+            log.put(training.optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
         log.write(step)
-        state = control(replace(state, step=step + 1))
-        if between(state):
+        state = after_step(replace(state, step=step + 1))
+        if after_update(state):
             break
     return state

@@ -16,10 +16,12 @@ from grpo.engine.sampler import Sampling, generate
 from grpo.loop import accumulate
 from grpo.loss import OBJECTIVES
 from grpo.minibatch import iter_minibatches
+from grpo.optim import Optimizer
 from grpo.records import Experience
 from grpo.runtime import device
 from grpo.runtime.parallel import World, join, leave
 from grpo.runtime.run_log import RunLog
+from grpo.training import Training
 
 PROMPTS = [[2, *range(40, 42 + i)] for i in range(4)]
 STOPS = (1, *range(10, 60))
@@ -40,7 +42,8 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
         for minibatch in iter_minibatches(experience, group_advantages(rewards, 1e-3), **settings):
             policy.zero_grad()
             with RunLog(folder / f"{objective}-{world.rank}", "grpo", 0, 1, {}, quiet=True) as log:
-                accumulate(config, policy, minibatch, 0.1, log, device.choose("cpu"), world)
+                optimizer = Optimizer(policy, config.train.optim, 1)
+                accumulate(config, Training(policy, optimizer, log, device.choose("cpu"), world=world), minibatch, 0.1)
         result |= {f"{objective}:{name}": p.grad.clone() for name, p in policy.named_parameters()}
     return result
 

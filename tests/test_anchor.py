@@ -19,7 +19,7 @@ from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime import device
 from grpo.runtime.parallel import ALONE, World
-from grpo.stages.hooks import Between
+from grpo.stages.hooks import UpdateHook
 
 IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 START = [2]
@@ -152,20 +152,20 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
 
 def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert go("whole", "sft.anchor=0.3", "train.anchor=0.3") == 0
-    real = Between.__call__
+    real = UpdateHook.__call__
 
-    def stopped(between: Between, state: LoopState) -> bool:
+    def stopped(between: UpdateHook, state: LoopState) -> bool:
         done = real(between, state)
         if (between.stage, state.step) in (("sft", 4), ("grpo", 2)):
             between.save()
             return True
         return done
 
-    monkeypatch.setattr(Between, "__call__", stopped)
+    monkeypatch.setattr(UpdateHook, "__call__", stopped)
     assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
-    monkeypatch.setattr(Between, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s))
+    monkeypatch.setattr(UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s))
     assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
-    monkeypatch.setattr(Between, "__call__", real)
+    monkeypatch.setattr(UpdateHook, "__call__", real)
     assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") == 0
     assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
     assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")

@@ -13,7 +13,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
     ("grpo.engine",),
     ("grpo.config", "grpo.limits", "grpo.optim"),
     ("grpo.runtime",),
-    ("grpo.loop", "grpo.sft", "grpo.anchor", "grpo.minibatch", "grpo.step_metrics"),
+    ("grpo.loop", "grpo.sft", "grpo.training", "grpo.anchor", "grpo.minibatch", "grpo.step_metrics"),
     ("eval",),
     ("grpo.stages",),
     ("grpo.run",),

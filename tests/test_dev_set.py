@@ -8,7 +8,7 @@ from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
 from grpo.run import main
-from grpo.stages.hooks import Between
+from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -35,14 +35,14 @@ def test_it_changes_nothing_and_is_logged(corpus: Path, tiny_folder: Path, tmp_p
 def scores(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
     """Let the dev set say these scores after these steps."""
 
-    def invented(between: Between) -> float | None:
+    def invented(between: UpdateHook) -> float | None:
         assert between.score is not None
         score = values[between.state.step]
         between.score = lambda: {"reward_mean": score}
         return real(between)
 
-    real = Between._scored
-    monkeypatch.setattr(Between, "_scored", invented)
+    real = UpdateHook._scored
+    monkeypatch.setattr(UpdateHook, "_scored", invented)
 
 
 def test_an_earlier_step_that_did_better_is_saved_too(
@@ -77,8 +77,8 @@ def test_the_best_survives_pruning_and_a_restart(
     command = [*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), "eval.every=1", "checkpoint.every=1", "checkpoint.keep=1"]
     with monkeypatch.context() as patched:
         scores(patched, {1: 0.9, 2: 0.2, 3: 0.3})
-        real = Between.__call__
-        patched.setattr(Between, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
+        real = UpdateHook.__call__
+        patched.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
         assert main(command) != 0
     kept = sorted(path.name for path in (run / "checkpoints" / "grpo").glob("step-*"))
     assert kept == ["step-000001", "step-000003"]

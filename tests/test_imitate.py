@@ -21,9 +21,10 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import World
 from grpo.sft import train_sft
 from grpo.stages import imitation as imitate
+from grpo.stages import prepare
 from grpo.stages import train as stages
 from grpo.stages.context import Run
-from grpo.stages.hooks import Between
+from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SFT, SELF_SFT = "train.method=sft", "train.method=best_of_group"
@@ -43,8 +44,8 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def stopped_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """As Ctrl-C in that step of the stage grpo."""
-    real = Between.__call__
-    monkeypatch.setattr(Between, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == step))
+    real = UpdateHook.__call__
+    monkeypatch.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == step))
 
 
 def test_every_method_has_a_stage() -> None:
@@ -58,7 +59,7 @@ def test_strong_sft_sees_the_prompts_of_grpo_with_their_references(
     streams: dict[str, Any] = {}
 
     def grpo(*inputs: Any, **more: Any) -> Any:
-        streams["grpo"] = inputs[4]
+        streams["grpo"] = inputs[2].prompts
         return train_grpo(*inputs, **more)
 
     def sft(*inputs: Any, **more: Any) -> Any:
@@ -223,5 +224,5 @@ def test_what_cannot_work_is_refused(more: list[str], message: str, command: Com
 def test_samples_are_drawn_in_one_process(tmp_path: Path) -> None:
     own = config.Config(train=config.TrainConfig(method="best_of_group"))
     with pytest.raises(InputError, match="runs in 1 process, not in 2; start it without torchrun"):
-        stages.check_world(Run(own, tmp_path, tmp_path, choose("cpu"), StopRequest(), print, World(0, 2)))
-    stages.check_world(Run(own, tmp_path, tmp_path, choose("cpu"), StopRequest(), print))
+        prepare.check_world(Run(own, tmp_path, tmp_path, choose("cpu"), StopRequest(), print, World(0, 2)))
+    prepare.check_world(Run(own, tmp_path, tmp_path, choose("cpu"), StopRequest(), print))

@@ -19,6 +19,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint, device
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
+from grpo.training import Training
 
 CONFIG = replace(
     TWO_PASSES,
@@ -89,13 +90,13 @@ def sft(folder: Path, stop_at: int | None) -> tuple[str, list, list[dict]]:
         state = checkpoint.restore(path, policy, optimizer)
     pairs = PromptStream([([2, 40 + i], [50 + i, 60, 1][i % 2 :]) for i in range(10)], config.batch_size, 0)
 
-    def between(state: LoopState) -> bool:
+    def save(state: LoopState) -> bool:
         if state.step == stop_at:
             checkpoint.save(folder / "checkpoints", policy, optimizer, state, keep=1)
         return state.step == stop_at
 
     with RunLog(folder, "sft", state.step, config.num_steps, {}, quiet=True) as log:
-        train_sft(config, policy, pairs, optimizer, log, state, device.choose("cpu"), between=between)
+        train_sft(config, Training(policy, optimizer, log, device.choose("cpu")), pairs, state, after_update=save)
         rows = [{key: row[key] for key in ("step", "loss", "grad_norm", "lr", "tokens")} for row in log.rows]
     return parameter_hash(policy), moments(optimizer), rows
 

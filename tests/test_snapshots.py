@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from grpo.run import main
 from grpo.runtime import checkpoint
-from grpo.stages.hooks import Between
+from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 MORE = ["rollout.max_new_tokens=32", "rollout.group_size=6", "train.num_steps=5", "checkpoint.snapshots=2", "train.optim.schedule=constant"]
@@ -38,8 +38,8 @@ def test_they_are_the_policy_of_their_step_also_after_a_restart(
     assert main(command(corpus, tiny_folder, whole, f"train.method={method}")) == 0
     assert main(command(corpus, tiny_folder, short, f"train.method={method}", "train.num_steps=2")) == 0
     with monkeypatch.context() as patched:
-        real = Between.__call__
-        patched.setattr(Between, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
+        real = UpdateHook.__call__
+        patched.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
         assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) != 0
     written = (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns
     assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) == 0

@@ -16,7 +16,7 @@ from eval.run_folder import read_run
 from grpo.engine.model import parameter_hash
 from grpo.records import LoopState
 from grpo.run import main
-from grpo.stages.hooks import Between
+from grpo.stages.hooks import UpdateHook
 from grpo.stages.tax_controller import STRIKES
 from grpo.stages.tax_guard import TaxGuard
 
@@ -147,10 +147,10 @@ def test_resumed_after_every_step_it_goes_back_to_the_same_bits(
     """Asked to stop, it saves at that step; killed, it goes on from up to two steps earlier, over states kept later than that."""
     budget = f"tax.budget={BUDGET}"
     assert go("whole", budget) == 0
-    real = Between.__call__
+    real = UpdateHook.__call__
 
-    def interrupted(after: int) -> Callable[[Between, LoopState], bool]:
-        def call(between: Between, state: LoopState) -> bool:
+    def interrupted(after: int) -> Callable[[UpdateHook, LoopState], bool]:
+        def call(between: UpdateHook, state: LoopState) -> bool:
             done, here = real(between, state), between.stage == "grpo" and state.step == after
             if here and ends == "killed":
                 raise Killed
@@ -162,7 +162,7 @@ def test_resumed_after_every_step_it_goes_back_to_the_same_bits(
 
     for step in range(1, 12):
         with monkeypatch.context() as patched:
-            patched.setattr(Between, "__call__", interrupted(step))
+            patched.setattr(UpdateHook, "__call__", interrupted(step))
             if ends == "killed":
                 with pytest.raises(Killed):
                     go("parts", budget)
@@ -198,8 +198,8 @@ def test_other_texts_in_the_middle_of_a_run_are_refused(
     go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patched:
-        real = Between.__call__
-        patched.setattr(Between, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
+        real = UpdateHook.__call__
+        patched.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
         assert go("run", f"tax.budget={BUDGET}") != 0
     (tmp_path / "own.txt").write_text("Quite another text.", encoding="utf-8")
     assert go("run", f"tax.budget={BUDGET}") == 2

@@ -26,6 +26,7 @@ from grpo.records import LoopState
 from grpo.runtime import device
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
+from grpo.training import Training
 
 LETTERS, LENGTH, STEPS, WINDOW = "abcd", 3, 60, 5
 CHANCE = 1 / len(LETTERS)
@@ -75,7 +76,7 @@ def _warm_start(tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedMode
     pairs = [(encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)[:LENGTH]) for e in SHUFFLED]
     optimizer, stream = Optimizer(policy, config.optim, config.num_steps), PromptStream(pairs, len(pairs), seed)
     with TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, config.num_steps, {}) as log:
-        train_sft(config, policy, stream, optimizer, log, LoopState(), device.choose("cpu"), between=lambda state: False)
+        train_sft(config, Training(policy, optimizer, log, device.choose("cpu")), stream, LoopState(), after_update=lambda state: False)
     return policy
 
 

@@ -19,6 +19,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint, device
 from grpo.runtime.parallel import ALONE, World
 from grpo.runtime.run_log import RunLog
+from grpo.training import Task, Training
 
 EXAMPLES = [Example(f"e{i}", f"source {i}", "aaaa", "made up", "none", "bo", "zh") for i in range(12)]
 CONFIG = Config(
@@ -76,8 +77,9 @@ class Session:
 
         with RunLog(self.folder, "grpo", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}) as log:
             prompts, compute = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed), device.choose("cpu")
-            arguments = (self.config, self.policy, self.reference, self.tokenizer, prompts, self.reward, self.optimizer, log)
-            self.state = train_grpo(*arguments, self.state, compute, between=after, world=self.world)
+            training = Training(self.policy, self.optimizer, log, compute, world=self.world)
+            task = Task(prompts, self.tokenizer, self.reward, self.reference)
+            self.state = train_grpo(self.config, training, task, self.state, after_update=after)
         return self.state
 
     def resume(self) -> None:

@@ -13,12 +13,12 @@ from data.template import stop_ids
 from eval.alarms import is_look, ringing, rung, summary
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
-from grpo.loop import RewardFunction
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.training import RewardFunction
 from reward.panel import ALARM_WINDOW
 
 Scores = dict[str, float]
@@ -35,7 +35,7 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
 
 
 @dataclass
-class Between:
+class UpdateHook:
     """What the loops call after every update: it raises alarms, scores and saves when due or asked to stop; True ends the loop.
 
     `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is in it.
@@ -173,10 +173,10 @@ def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Non
         settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
 
 
-def export_best(between: Between, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+def export_best(hook: UpdateHook, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
     """Where an earlier checkpoint did better on the dev set than the last step, save it too; its weights go through `spare`."""
-    run, found = between.run, checkpoint.best(between.run.checkpoints(between.stage))
-    if not run.world.is_first or between.last_score is None or found is None or found[1] <= between.last_score:
+    run, found = hook.run, checkpoint.best(hook.run.checkpoints(hook.stage))
+    if not run.world.is_first or hook.last_score is None or found is None or found[1] <= hook.last_score:
         return
     path, score = found
     if cause := damage(path, checkpoint.NEEDED):
@@ -184,4 +184,4 @@ def export_best(between: Between, spare: PreTrainedModel, tokenizer: PreTrainedT
         return
     checkpoint.load_parameters(path, spare)
     export(run, spare, tokenizer, target)
-    run.say(f"{path.name} did better on the dev set ({score:.3f}, the end {between.last_score:.3f}); it is saved as {target.name}/")
+    run.say(f"{path.name} did better on the dev set ({score:.3f}, the end {hook.last_score:.3f}); it is saved as {target.name}/")

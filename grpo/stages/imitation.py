@@ -19,17 +19,17 @@ from data.template import decode_completion, encode_completion, encode_prompt, s
 from grpo.config import SFTConfig
 from grpo.engine.model import frozen_copy, load_tokenizer, parameter_hash
 from grpo.engine.sampler import Sampling, generate
-from grpo.loop import RewardFunction
 from grpo.optim import Optimizer
 from grpo.runtime.run_log import PLAIN_EVERY, RunLog
 from grpo.sft import SHOWN_SFT, Pair, PairStream, train_sft
 from grpo.stages.anchor_setup import anchored
 from grpo.stages.best_samples import FILE, Chosen, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.stages.context import Run, corpus_of, trainable, within_limit
-from grpo.stages.hooks import Between, dev_score, export_best, finish, resume
+from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
 from grpo.stages.reward_setup import rewarded, steered
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import guarded
+from grpo.training import RewardFunction, Training
 from reward.faults import RewardFailure
 
 
@@ -102,14 +102,14 @@ def imitate(
         score = dev_score(run, policy, tokenizer, reward)
     state = resume(run, "grpo", policy, optimizer)
     with RunLog(run.log_folder, name, state.step, train.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
-        control, state = guarded(run, "grpo", policy, tokenizer, optimizer, train.num_steps, log, state)
+        guard, state = guarded(run, "grpo", policy, tokenizer, optimizer, train.num_steps, log, state)
         snapshots = Snapshots(run, policy, tokenizer, log, sampling_seconds)
-        between = Between(run, "grpo", policy, optimizer, train.num_steps, log, state, score, snapshots)
-        inputs = (config, policy, pairs, optimizer, log, state, run.compute)
+        hook = UpdateHook(run, "grpo", policy, optimizer, train.num_steps, log, state, score, snapshots)
         anchor = anchored(run, tokenizer, train.anchor, train.max_tokens_per_pass)
-        state = train_sft(*inputs, between=between, control=control, anchor=anchor, world=run.world)
+        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
+        state = train_sft(config, training, pairs, state, after_update=hook, after_step=guard)
     if score is not None:
-        export_best(between, frozen_copy(policy), tokenizer, run.best_policy)
+        export_best(hook, frozen_copy(policy), tokenizer, run.best_policy)
     finish(run, "grpo", state, train.num_steps, policy, tokenizer, run.policy)
 
 

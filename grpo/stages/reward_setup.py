@@ -20,9 +20,9 @@ from data.examples import Example
 from data.script import known_script
 from data.template import stop_ids
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
-from grpo.loop import RewardFunction
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.training import RewardFunction
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
 from reward.cosine import cosine_raw

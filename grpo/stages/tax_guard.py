@@ -24,11 +24,12 @@ from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
 from grpo.engine.model import load_policy, parameter_hash
 from grpo.optim import Optimizer
-from grpo.records import LoopState, unchanged
+from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, start_folder
 from grpo.stages.tax_controller import Kept, after, next_coefficient
+from grpo.training import no_change
 
 MAX_TOKENS = 96  # of a text: with 32 texts a measurement costs less than 3,100 tokens forward
 FACTS = "tax.json"
@@ -45,7 +46,7 @@ def guarded(
     Raises InputError where the model is beyond the budget before the first step.
     """  # fmt: skip
     if not run.config.tax.budget:
-        return unchanged, state
+        return no_change, state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
     zero = run.world.first_then_all(lambda: zero_nll(run, start, texts))

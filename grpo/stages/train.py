@@ -18,13 +18,14 @@ from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import anchored
 from grpo.stages.context import Run, corpus_of, start_folder, trainable, within_limit
-from grpo.stages.hooks import Between, dev_score, export_best, finish, resume
+from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
 from grpo.stages.imitation import best_of_group, strong_sft
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.prepare import require_warm_start
 from grpo.stages.reward_setup import logged, rewarded, steered
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import guarded
+from grpo.training import Task, Training
 from reward.faults import RewardFailure
 
 SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "ratio_gap_max": "gap", "ratio_gap_mean": "mean gap",
@@ -81,9 +82,10 @@ def sft_stage(run: Run) -> None:
     state = resume(run, "sft", policy, optimizer)
     stream = PromptStream(pairs, config.batch_size, run.config.seed)
     with RunLog(run.log_folder, "sft", state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
-        between = Between(run, "sft", policy, optimizer, config.num_steps, log, state)
         anchor = anchored(run, tokenizer, config.anchor, config.max_tokens_per_pass)
-        state = train_sft(config, policy, stream, optimizer, log, state, run.compute, between=between, anchor=anchor, world=run.world)
+        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
+        hook = UpdateHook(run, "sft", policy, optimizer, config.num_steps, log, state)
+        state = train_sft(config, training, stream, state, after_update=hook)
     finish(run, "sft", state, config.num_steps, policy, tokenizer, run.warm_start)
 
 
@@ -111,22 +113,22 @@ def reinforce(run: Run) -> None:
     state = resume(run, "grpo", policy, optimizer)
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
     with RunLog(run.log_folder, "grpo", state.step, config.train.num_steps, SHOWN_GRPO, quiet=run.is_silent) as log:
-        control, state = guarded(run, "grpo", policy, tokenizer, optimizer, config.train.num_steps, log, state)
+        guard, state = guarded(run, "grpo", policy, tokenizer, optimizer, config.train.num_steps, log, state)
         score = dev_score(run, policy, tokenizer, reward)
         snapshots = Snapshots(run, policy, tokenizer, log)
-        between = Between(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots)
-        trained_by = logged(steered(run, reward, examples), store, log, run.say)
+        hook = UpdateHook(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots)
         anchor = anchored(run, tokenizer, config.train.anchor, config.train.max_tokens_per_pass)
-        inputs = (config, policy, reference, tokenizer, prompts, trained_by, optimizer, log, state, run.compute)
+        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
+        task = Task(prompts, tokenizer, logged(steered(run, reward, examples), store, log, run.say), reference)
         try:
-            state = train_grpo(*inputs, between=between, control=control, anchor=anchor, world=run.world)
+            state = train_grpo(config, training, task, state, after_update=hook, after_step=guard)
         except (RewardFailure, FailedElsewhere) as failure:  # before the step's first update: the model still is in the last state
-            between.save()
-            raise InputError(f"{failure}; everything up to step {between.state.step} is saved") from failure
+            hook.save()
+            raise InputError(f"{failure}; everything up to step {hook.state.step} is saved") from failure
     run.say(store.summary())
     if parameter_hash(reference) != reference_hash:
         raise RuntimeError("the reference policy changed during training; its KL term meant nothing - please report this")
-    export_best(between, reference, tokenizer, run.best_policy)
+    export_best(hook, reference, tokenizer, run.best_policy)
     finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)
 
 

@@ -1,0 +1,54 @@
+"""What a training loop works on from its first step to its last: the model and its optimiser, the log, the machine; and GRPO's task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.examples import Example
+from grpo.anchor import AnchorFunction, unanchored
+from grpo.optim import Optimizer
+from grpo.records import LoopState
+from grpo.runtime.device import Compute
+from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.run_log import RunLog
+
+# (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
+RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]]
+AfterUpdate = Callable[[LoopState], bool]  # saves, evaluates; True ends the loop
+AfterStep = Callable[[LoopState], LoopState]  # from the state to go on from to that state, or to another one
+
+
+class PromptSource(Protocol):
+    def at(self, step: int) -> Sequence[Example]:
+        """The examples of a step: a function of (seed, step) alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Training:
+    """The model that is trained, and what every update of it needs. `anchor` adds a gradient of its own to each update (grpo/anchor.py)."""
+
+    policy: PreTrainedModel
+    optimizer: Optimizer
+    log: RunLog
+    compute: Compute
+    anchor: AnchorFunction = unanchored
+    world: World = ALONE
+
+
+@dataclass(frozen=True)
+class Task:
+    """What GRPO teaches: prompts, the reward of what is written behind them, and the reference policy that the KL term holds on to."""
+
+    prompts: PromptSource
+    tokenizer: PreTrainedTokenizerBase
+    reward: RewardFunction
+    reference: PreTrainedModel
+
+
+def no_change(state: LoopState) -> LoopState:
+    """After a step that nothing takes back."""
+    return state
