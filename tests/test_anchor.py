@@ -11,8 +11,8 @@ from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from data.stream import PromptStream
-from grpo import anchor
 from grpo.anchor import Anchor, unanchored
+from grpo.engine import chunked_head
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import pack
 from grpo.records import LoopState
@@ -41,7 +41,7 @@ def dense_kl(policy: Any, base: Any, ids: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, tiny_gpt2, capped_gemma])
 def test_value_and_gradient_are_those_of_a_dense_softmax(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(anchor, "CHUNK", 4)  # the longest text spans three chunks
+    monkeypatch.setattr(chunked_head, "KL_CHUNK", 4)  # the longest text spans three chunks
     policy, same, base = make(seed=0).double(), make(seed=0).double(), make(seed=1).double().requires_grad_(False)
     value = kl_to_base(policy, base, pack([START] * 3, IDS, group_size=1))
     expected = torch.stack([dense_kl(same, base, ids) for ids in IDS]).sum()
