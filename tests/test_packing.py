@@ -100,4 +100,4 @@ def test_empty_prompt_and_wrong_count_are_refused() -> None:
 
 
 def test_docstring_examples() -> None:
-    assert doctest.testmod(grpo.packing).failed == 0
+    assert doctest.testmod(grpo.engine.packing).failed == 0
