@@ -5,60 +5,79 @@ The text between the two markers is replaced; `--check` changes nothing and exit
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, one_line
-from eval.report.wording import MAIN_PROBES, PROBES, Metric
 from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
+from eval.study.points import WARM_START
+from eval.study.roles import as_keys
 from eval.study.sentences import METRIC, TAX, named
 from eval.study.tables import with_interval
 
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 SHOWN = ("main", "start", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
-GAINS = ("cosine", "cosine_held_out", "chrf", "bleu")
+SCORES = ("cosine_held_out", "chrf")  # what no reward was made of; the report has the other scores and the probes
+METHODS = {"grpo": "GRPO", "sft": "SFT on the reference texts", "best_of_group": "SFT on the best of its own samples"}
+WORDS = {  # a setting that tells arms apart -> how the table says it; any other is shown as key=value
+    "train.optim.lr": "lr {}",
+    "tax.budget": "tax budget {}",
+    "train.anchor": "training anchor {}",
+    "tax.anchor": "training anchor {}",  # its name in summaries from before the two anchors
+}
+WIDTH = 100  # characters of a line of the note
 
 
 def table(summary: Json) -> str:
-    """The Markdown between the markers: each arm's last checkpoint, its gains, its tax, its probes, and how they were measured."""
+    """The Markdown between the markers: each arm's last checkpoint, two scores, its tax and what it is, and how they were measured."""
     rows = shown(summary)
-    common = [key for key in MAIN_PROBES if all(key in row["probes"] for row in rows)]
-    probes = [(key, name.split(" (")[0], metric) for key, name, metric in PROBES if key in common]
-    header = ("arm", *(METRIC[key].label for key in GAINS), "tax, nats per token", *(name for _, name, _ in probes))
-    lines = [line(header), "|" + "---|" * len(header), *(line(cells(row, probes)) for row in rows)]
+    common = next((as_keys(row["settings"]) for row in rows if row["kind"] == WARM_START), {})
+    header = ("system", *(METRIC[key].label for key in SCORES), "tax, nats per token", "what it is")
+    lines = [line(header), "|" + "---|" * len(header), *(line((*cells(row), what(row, common))) for row in rows)]
     return "\n".join([*lines, "", note(summary)])
 
 
 def shown(summary: Json) -> list[Json]:
     """The last checkpoint of the warm start and of every arm that is no ablation and no control."""
     last: dict[str, Json] = {row["arm"]: row for row in summary["checkpoints"]}
-    return [row for row in last.values() if row["kind"] == "warm_start" or row["role"] in SHOWN]
+    return [row for row in last.values() if row["kind"] == WARM_START or row["role"] in SHOWN]
 
 
 def line(texts: tuple[str, ...]) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
 
 
-def cells(row: Json, probes: list[tuple[str, str, Metric]]) -> tuple[str, ...]:
-    """One row: scores of the warm start, gains over it of the others."""
-    warm = row["kind"] == "warm_start"
-    scores = (METRIC[key].value(row["metrics"][key]["value"]) if warm else with_interval(METRIC[key], row["gains"][key]) for key in GAINS)
-    changes = ((row["probes"][key], metric) for key, _, metric in probes)
-    means = (metric.change(sum(change["difference"] for change in found) / len(found)) for found, metric in changes)
-    name = SYSTEM_LABELS["warm_start"] if warm else f"{row['arm']}, {row['step']} steps"
-    return name, *scores, with_interval(TAX, row["tax"]), *means
+def cells(row: Json) -> tuple[str, ...]:
+    """Name, scores, tax: scores of the warm start, gains over it of the others."""
+    warm = row["kind"] == WARM_START
+    scores = (METRIC[key].value(row["metrics"][key]["value"]) if warm else with_interval(METRIC[key], row["gains"][key]) for key in SCORES)
+    name = SYSTEM_LABELS[WARM_START] if warm else f"{row['arm']}, {row['step']} steps"
+    return name, *scores, with_interval(TAX, row["tax"])
+
+
+def what(row: Json, common: Mapping[str, str]) -> str:
+    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not `common` to all arms."""
+    if row["kind"] == WARM_START:
+        return "a short SFT, where the others begin"
+    start = [] if row["start"] == WARM_START else [f"from {row['start']}"]
+    own = {key: value for key, value in as_keys(row["settings"]).items() if key != "train.method" and common.get(key) != value}
+    return ", ".join([METHODS[row["kind"]], *start, *(WORDS.get(key, f"{key}={{}}").format(value) for key, value in own.items())])
 
 
 def note(summary: Json) -> str:
-    """n, seeds, intervals, signatures."""
-    signatures = "; ".join(f"{METRIC[key].label} `{summary['signatures'][key]}`" for key in GAINS if key in summary["signatures"])
-    return (
-        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}; first row: scores, then gains over it; "
-        f"tax and probes against the untouched model; checkpoints chosen by {named(METRIC[summary['target']])}. "
-        f"{summary['intervals']}. {signatures}."
+    """n, seeds, intervals, signatures, in lines of WIDTH characters."""
+    signatures = "; ".join(f"{METRIC[key].label} `{summary['signatures'][key]}`" for key in SCORES if key in summary["signatures"])
+    text = (
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other rows: gains over it. "
+        f"Tax: against the untouched model. Checkpoints chosen by {named(METRIC[summary['target']])}. "
+        f"Brackets: {summary['intervals']}. {signatures}."
     )
+    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def replaced(readme: str, text: str, place: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from invented_points import invented_study, target_items, write_points
 
 from data.errors import InputError
-from eval.readme_table import CLOSE, OPEN
+from eval.readme_table import CLOSE, OPEN, WIDTH
 from eval.readme_table import main as readme_table
 from eval.study.report import write_study_report
 from eval.study.tables import all_tables
@@ -137,10 +137,13 @@ def test_the_readme_table_is_rewritten_and_its_staleness_noticed(tmp_path: Path,
     assert "old" in readme.read_text(encoding="utf-8")
     assert readme_table(command) == 0 and readme_table([*command, "--check"]) == 0
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"# x\n\n{OPEN}\n| arm | Cosine |") and text.endswith(f"{CLOSE}\nafter\n") and "old" not in text
-    assert "| grpo, 20 steps | +0.200 (+0.200 to +0.200) | +0.200 (+0.200 to +0.200) |" in text
-    assert "| Warm start (SFT) | 0.400 | 0.300 |" in text and "+0.0210 (+0.0185 to +0.0235)" in text
-    assert "12 test items, seeds 0, 1, 2" in text and "tok:zh" in text and "no_kl" not in text and "noise" not in text
+    assert text.startswith(f"# x\n\n{OPEN}\n| system | Held-out cosine | chrF |") and text.endswith(f"{CLOSE}\nafter\n")
+    assert "| grpo, 20 steps | +0.200 (+0.200 to +0.200) | +15.10 (+15.10 to +15.10) | +0.0210 (+0.0185 to +0.0235) | GRPO |" in text
+    assert "| Warm start (SFT) | 0.300 | 25.59 |" in text and "| SFT on the reference texts, lr 1e-5 |" in text
+    assert "| GRPO, tax budget 0.02 |" in text and "| SFT on the best of its own samples |" in text
+    assert "12 test items, seeds 0, 1, 2" in text and "nc:6" in text
+    assert "no_kl" not in text and "noise" not in text and "old" not in text
+    assert max(map(len, text[text.index("12 test") :].splitlines())) <= WIDTH
     summary.write_text(summary.read_text(encoding="utf-8").replace('"n": 12', '"n": 13'), encoding="utf-8")
     assert readme_table([*command, "--check"]) == 1
     capsys.readouterr()

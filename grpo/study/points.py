@@ -1,6 +1,6 @@
 """Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the same instruments.
 
-`python -m grpo.study_points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each arm. Every arm of every seed is
+`python -m grpo.study.points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each arm. Every arm of every seed is
 judged by the study's own configuration, never by the arm's reward. Not here: training, or what the points mean (`eval.study_report`).
 """
 
@@ -126,7 +126,7 @@ def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m grpo.study_points", description="Evaluate the checkpoints of a study.")
+    parser = argparse.ArgumentParser(prog="python -m grpo.study.points", description="Evaluate the checkpoints of a study.")
     parser.add_argument("--config", required=True, help="the study's TOML file")
     parser.add_argument("--arms", default="", help="comma-separated names (default: all)")
     parser.add_argument("--seeds", default="", help="comma-separated (default: all)")
