@@ -1,10 +1,8 @@
 """Unicode facts of the corpora."""
 
-import doctest
 
 import pytest
 
-import data.script as module
 from data.errors import InputError
 from data.script import (
     ALIASES,
@@ -97,10 +95,6 @@ def test_an_unknown_script_is_refused_with_the_setting_that_gives_it() -> None:
     with pytest.raises(InputError, match=r"data.target_language = 'qu': its script is not known; .*give data.target_script, one of Adlm"):
         known_script("qu")
     assert known_script("qu-Latn") == "Latn"
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def test_units_are_syllables_characters_or_words() -> None:

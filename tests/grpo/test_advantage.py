@@ -1,13 +1,11 @@
 """Group advantages: exact zeros, identities, invariances, and rewards that are missing."""
 
-import doctest
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-import grpo.advantage
 from grpo.advantage import BASELINES, SCALES, group_advantages, group_spread
 from reward.combine import combine
 
@@ -141,7 +139,3 @@ def test_unknown_names_are_refused() -> None:
         group_advantages(torch.zeros(1, 2), 1e-3, scale="max")
     with pytest.raises(ValueError, match="known values: mean, leave_one_out"):
         group_advantages(torch.zeros(1, 2), 1e-3, baseline="median")
-
-
-def test_docstring_example() -> None:
-    assert doctest.testmod(grpo.advantage, extraglobs={"torch": torch}).failed == 0

@@ -150,7 +150,7 @@ def test_with_every_checkpoint_damaged_the_stage_starts_anew(half_done: Path, ru
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -> None:
-    fault = partial(at_call, "grpo.checkpoint:save_file", 7, partial(full_disk, TINY_FILE))  # the second checkpoint of GRPO
+    fault = partial(at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE))  # the second checkpoint of GRPO
     code, output = runs.start(tmp_path, *EVERY_STEP, fault=fault)
     assert code == 2
     said = sentence(output)
@@ -164,7 +164,7 @@ def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("target", "number", "size", "file"),
     [
-        ("grpo.metrics:RunLog.write", 5, 1, "metrics.jsonl"),
+        ("grpo.runtime.run_log:RunLog.write", 5, 1, "metrics.jsonl"),
         ("transformers:PreTrainedModel.save_pretrained", 1, TINY_FILE, "warm_start"),
         ("transformers:PreTrainedModel.save_pretrained", 2, TINY_FILE, "policy"),
         ("grpo.run:add_timing", 2, 1, "timings.json"),

@@ -1,6 +1,5 @@
 """KL estimators by enumeration: values, expected gradients, extremes; the controller by hand."""
 
-import doctest
 import math
 
 import pytest
@@ -9,7 +8,6 @@ from tiny import tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
-import grpo.kl
 from data.cache import cache_dir
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import frozen_copy, load_policy
@@ -124,7 +122,3 @@ def test_controller_by_hand() -> None:
     assert next_kl_coef(0.05, kl=0.0, target=0.02) == pytest.approx(0.05 * 0.98)
     assert next_kl_coef(0.05, kl=7.0, target=0.0) == 0.05
     assert next_kl_coef(0.05, kl=math.nan, target=0.02) == 0.05
-
-
-def test_docstring_example() -> None:
-    assert doctest.testmod(grpo.kl).failed == 0

@@ -1,6 +1,5 @@
 """The semantic term: the equation of the paper, and nothing for a completion that says nothing."""
 
-import doctest
 import math
 
 import pytest
@@ -9,14 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_vectors import PlainVectors, counts
 
-import reward.cosine as module
 from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw, rescaled
 
 HALF = math.sqrt(0.5)
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def test_rescaled_by_hand() -> None:

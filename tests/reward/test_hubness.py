@@ -1,13 +1,11 @@
 """Rank and margin against brute force and by hand; hubs counted by hand."""
 
-import doctest
 
 import pytest
 import torch
 from plain_vectors import PlainVectors
 from torch import Tensor
 
-import reward.hubness as module
 from data.errors import InputError
 from reward.hubness import Bank, build_bank, crowding, csls_margin, located, margin, rank
 
@@ -47,10 +45,6 @@ def brute_force(table: dict[str, Tensor], bank: list[str], completion: str, own:
     m_c = mean(crowd(completion, own))
     margins = [(cosine(completion, r) - (m_c + mean(crowd(r, [r]))) / 2) / (1 - mean(crowd(r, [r]))) for r in own]
     return 1 / (1 + sum(value >= near for value in crowd(completion, own))), min(1.0, max(0.0, max(margins)))
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("seed", range(4))

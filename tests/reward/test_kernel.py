@@ -1,6 +1,5 @@
 """The cosine kernel: right to fp32, the same bit for bit in whatever company a pair is computed, nothing read outside the matrix."""
 
-import doctest
 import math
 import subprocess
 import sys
@@ -42,10 +41,6 @@ def regrouped(order: list[int], completions: Tensor, matrix: Tensor, rows: Tenso
     places = torch.cat([torch.arange(int(offsets[i]), int(offsets[i + 1])) for i in order])
     ends = torch.stack([offsets[i + 1] - offsets[i] for i in order]).cumsum(0)
     return completions[order], matrix, rows[places], torch.cat([torch.zeros(1, dtype=torch.int64), ends]), places
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize("dim", DIMS)

@@ -65,12 +65,12 @@ RENAME = "data.cache:os.replace"
 
 def save_phases(number: int) -> dict[str, Fault]:
     """kill -9 at each phase of the `number`-th checkpoint that a process writes; in phase "pruning" it must have one to delete."""
-    written = partial(at_call, "grpo.checkpoint:write_checksums", number)
+    written = partial(at_call, "grpo.runtime.checkpoint:write_checksums", number)
     return {
-        "after the parameters": partial(at_call, "grpo.checkpoint:save_file", 2 * number - 1, KILL, after=True),
-        "after the moments": partial(at_call, "grpo.checkpoint:save_file", 2 * number, KILL, after=True),
+        "after the parameters": partial(at_call, "grpo.runtime.checkpoint:save_file", 2 * number - 1, KILL, after=True),
+        "after the moments": partial(at_call, "grpo.runtime.checkpoint:save_file", 2 * number, KILL, after=True),
         "before the checksums": partial(written, KILL),
         "before the rename": partial(written, partial(at_call, RENAME, 1, KILL), after=True),
         "after the rename": partial(written, partial(at_call, RENAME, 1, KILL, after=True), after=True),
-        "pruning": partial(at_call, "grpo.checkpoint:remove_folder", 1, partial(at_call, RENAME, 1, KILL, after=True)),
+        "pruning": partial(at_call, "grpo.runtime.checkpoint:remove_folder", 1, partial(at_call, RENAME, 1, KILL, after=True)),
     }

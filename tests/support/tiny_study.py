@@ -60,7 +60,7 @@ class Children:
 
 
 def write_study(folder: Path, corpus: Path, model: Path, more: str = "") -> list[str]:
-    """Arguments of `grpo.study.main` for a study in `folder`/study."""
+    """Arguments of `grpo.study.__main__.main` for a study in `folder`/study."""
     arguments(corpus, model, folder / "unused")
     file = folder / "study.toml"
     file.write_text(STUDY.format(folder=folder / "study", config=folder / "tiny.toml", model=model) + more, encoding="utf-8")

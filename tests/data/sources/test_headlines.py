@@ -1,6 +1,5 @@
 """English and Chinese headlines, read from made-up packages of the real layout; the Chinese ones apart from the probes' paragraphs."""
 
-import doctest
 import io
 import tarfile
 import zipfile
@@ -145,11 +144,6 @@ def test_each_is_a_corpus_that_names_its_package(tmp_path: Path, monkeypatch: py
 def test_shipped_configurations_ask_for_titles_in_their_language() -> None:
     languages = {name: load_config(CONFIGS / f"headline_{name}.toml").data.completion_language for name in ("en", "zh")}
     assert languages == {"en": "en", "zh": "zh"}
-
-
-def test_docstring_examples() -> None:
-    result = doctest.testmod(headlines_en)
-    assert (result.attempted, result.failed) == (2, 0)
 
 
 def cached(name: str) -> Archive:

@@ -1,14 +1,9 @@
 """Front, area and tax at an equal gain: all numbers here were computed by hand."""
 
-import doctest
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from eval.study import estimates as study_estimates
-from eval.study import pareto
-from eval.study import roles as study_roles
 from eval.study.pareto import front, hypervolume, tax_at
 
 GAINS, TAXES = [0.0, 1.0, 2.0, 2.0, 3.0], [0.1, 0.05, 0.2, 0.3, 0.2]
@@ -61,9 +56,3 @@ def test_tax_is_never_extrapolated_and_below_the_front_is_its_cheapest() -> None
     assert tax_at(GAINS, TAXES, 3.0001) is None
     assert tax_at([], [], 0.0) is None
     assert tax_at(GAINS, TAXES, 0.5) == pytest.approx(0.05)  # more gain than asked, for less than (0, 0.1)
-
-
-@pytest.mark.parametrize("module", [pareto, study_estimates, study_roles])
-def test_the_examples_in_the_docstrings_are_right(module: ModuleType) -> None:
-    failed, attempted = doctest.testmod(module)
-    assert failed == 0 and attempted > 0

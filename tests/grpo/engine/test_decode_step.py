@@ -50,7 +50,7 @@ def test_the_switch_and_an_unknown_family_use_the_models_own_forward(monkeypatch
     def refuse(*_: object) -> None:
         raise AssertionError("the written-out pass was used")
 
-    monkeypatch.setattr(grpo.sampler, "FastDecoder", refuse)
+    monkeypatch.setattr(grpo.engine.sampler, "FastDecoder", refuse)
     generate(tiny_gemma(), PROMPTS, Sampling(2, 3, 1.0, (), fast=False), seed=(0,))
     assert not is_known(tiny_gpt2())
     generate(tiny_gpt2(), PROMPTS, Sampling(2, 3, 1.0, ()), seed=(0,))

@@ -1,6 +1,5 @@
 """Packed rows give the numbers of plain rows: log-probabilities, gradients, masks."""
 
-import doctest
 
 import pytest
 import torch
@@ -8,7 +7,6 @@ from ragged import COMPLETIONS, GROUPS, PROMPTS
 from tiny import tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
-import grpo.engine.packing
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, visible
 
@@ -97,7 +95,3 @@ def test_empty_prompt_and_wrong_count_are_refused() -> None:
         pack([[]], [[1]], 1)
     with pytest.raises(ValueError, match="3 completions for 2 prompts x 2"):
         pack([[2], [2]], [[1], [1], [1]], 2)
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(grpo.packing).failed == 0

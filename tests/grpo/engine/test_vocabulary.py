@@ -1,7 +1,6 @@
 """Cutting a vocabulary: on a hand-made BPE, texts of the kept scripts keep their pieces, everything else still spells itself."""
 
 import copy
-import doctest
 import json
 from typing import Any
 
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-import grpo.engine.vocabulary as module
 from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<unused0>"]
@@ -52,10 +50,6 @@ def tokenizers(merges_as_lists: bool = False) -> tuple[Tokenizer, Tokenizer, lis
     full = toy(merges_as_lists)
     keep = kept_ids(full, LATIN_RANKS)
     return Tokenizer.from_str(json.dumps(full)), Tokenizer.from_str(json.dumps(trim_tokenizer(full, keep))), keep
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(module).failed == 0
 
 
 def test_what_is_kept() -> None:

@@ -1,6 +1,5 @@
 """The tax budget's controller by hand and in closed loop, the settings it refuses, and the texts it is kept on."""
 
-import doctest
 import math
 from pathlib import Path
 
@@ -12,13 +11,7 @@ from data.errors import InputError
 from data.sources.general_texts import control_texts
 from data.sources.news import chinese_texts, english_texts
 from grpo.config import load_config
-from grpo.stages import tax_controller as budget
-from grpo.stages import tax_guard as taxguard
 from grpo.stages.tax_controller import HIGHEST, SET_POINT, Kept, after, next_coefficient
-
-
-def test_docstring_examples() -> None:
-    assert doctest.testmod(budget).failed == doctest.testmod(taxguard).failed == 0
 
 
 def test_below_the_set_point_the_configured_coefficient_is_never_left() -> None:

@@ -1,7 +1,5 @@
 """Tibetan text to hashed features: what counts as a unit, what an unknown syllable shares, and packing into bags."""
 
-import doctest
-import importlib
 
 import numpy as np
 import pytest
@@ -120,9 +118,3 @@ def test_no_texts_give_no_bags() -> None:
     empty = bags([])
     assert (len(empty), len(empty.ids)) == (0, 0)
     assert isinstance(empty.take([]), Bags)
-
-
-def test_docstring_examples() -> None:
-    result = doctest.testmod(importlib.import_module("reward.encoders.features"))
-    assert result.attempted >= 1
-    assert result.failed == 0

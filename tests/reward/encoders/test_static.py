@@ -1,6 +1,5 @@
 """Static embeddings: a mean of rows, and what fitting takes away."""
 
-import doctest
 import random
 from pathlib import Path
 
@@ -157,7 +156,3 @@ def test_damaged_files_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "model.bin")
     with pytest.raises(InputError, match=r"weights are only a pickle \(model\.bin\)"):
         load_static(folder)
-
-
-def test_docstring_example_runs() -> None:
-    assert doctest.testmod(static).failed == 0

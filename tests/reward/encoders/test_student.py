@@ -1,7 +1,5 @@
 """The distilled encoder: one text one vector in any batch, the right reader for each script, and files that are checked."""
 
-import doctest
-import importlib
 import json
 import os
 import random
@@ -181,9 +179,3 @@ def test_real_teacher_reads_what_the_student_does_not(tmp_path: Path, student: S
     rows = encoder.encode(["保存文件", "བོད་ཡིག", "Save the file"])
     assert torch.equal(rows[[0, 2]], teacher.encode(["保存文件", "Save the file"]))
     assert float(rows[0] @ rows[2]) > 0.7
-
-
-def test_docstring_examples() -> None:
-    result = doctest.testmod(importlib.import_module("reward.encoders.student"))
-    assert result.attempted >= 1
-    assert result.failed == 0
