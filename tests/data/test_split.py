@@ -81,8 +81,14 @@ def test_each_language_has_its_minimum_in_test() -> None:
 
 
 def test_same_seed_same_split_and_another_seed_another() -> None:
+    """In every process, whatever order its sets have: ids written down."""
     examples = made_up(300)
-    assert parts_of(examples, 3) == parts_of(examples, 3)
+    ids = {name: [int(example.id) for example in part] for name, part in parts_of(examples, 3).items()}
+    assert ids["dev"] == [127, 199, 211, 279, 273, 241, 93, 63, 267, 119, 286, 213, 80, 24, 124, 51, 295, 159, 169, 74]
+    assert ids["test"][:10] == [61, 178, 141, 223, 195, 250, 121, 114, 163, 173]
+    assert ids["warm_start"][:10] == [236, 264, 7, 47, 150, 160, 118, 130, 134, 296]
+    assert ids["train"][:10] == [143, 32, 8, 68, 185, 247, 9, 102, 167, 14]
+    assert {name: len(part) for name, part in ids.items()} == {"warm_start": 84, "train": 156, "dev": 20, "test": 40}
     assert parts_of(examples, 3)["test"] != parts_of(examples, 4)["test"]
 
 

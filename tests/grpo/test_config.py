@@ -23,6 +23,10 @@ OTHERS = ("encoder", "study")  # reward.distil's and grpo.study's
 RUNS = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith(OTHERS)]
 
 
+def test_there_are_shipped_configurations() -> None:
+    assert {"mt.toml", "headline.toml"} <= {path.name for path in RUNS}
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_shipped_configurations_load(path: Path) -> None:
     assert load_config(path).rollout.group_size >= 2

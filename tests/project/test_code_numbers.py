@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from repository import ROOT
+from repository import ROOT, python_files
 
 from data.prepare import RULES
 from reward.distil.identity import CODE
@@ -48,13 +48,13 @@ def digest(files: list[Path]) -> str:
 
 
 def corpus_files() -> list[Path]:
-    return [path for path in (ROOT / "data").rglob("*.py") if path.stem not in NO_CORPUS]
+    return [path for path in python_files("data", at_least=45) if path.stem not in NO_CORPUS]
 
 
 def student_files() -> list[Path]:
     files = [ROOT / "reward" / "encoders" / f"{name}.py" for name in ("features", "student")]
-    files += (ROOT / "reward" / "distil").glob("*.py")
-    files += [path for path in (ROOT / "data" / "sources").glob("*.py") if path.stem not in ("general_texts", "news")]
+    files += python_files("reward/distil", at_least=10)
+    files += [path for path in python_files("data/sources", at_least=20) if path.stem not in ("general_texts", "news")]
     return files + [ROOT / "data" / f"{name}.py" for name in SHAPING]
 
 
