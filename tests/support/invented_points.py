@@ -37,7 +37,7 @@ def drift(taxes: Sequence[float]) -> Json:
 
 def probes(right: int, taxes: Sequence[float]) -> Json:
     """Texts whose bits grow with the taxes, and QUESTIONS questions of which the first `right` are answered rightly."""
-    rows = [{"id": f"t{number}", "bits": 100 + 100 * tax, "characters": 50} for number, tax in enumerate(taxes)]
+    rows: list[Json] = [{"id": f"t{number}", "bits": 100 + 100 * tax, "characters": 50} for number, tax in enumerate(taxes)]
     bits = sum(row["bits"] for row in rows) / 50 / len(rows)
     text = {"n": len(rows), "characters": 50 * len(rows), "bits_per_character": bits, "items": rows}
     answers = [{"id": f"q{number}", "right": number < right, "right_per_character": number < right} for number in range(QUESTIONS)]

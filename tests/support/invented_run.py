@@ -55,8 +55,8 @@ def length_embed(texts: Sequence[str]) -> torch.Tensor:
 
 def invented_probes(seed: int) -> dict[str, Any]:
     generator = random.Random(seed)
-    texts = [{"id": f"t{number}", "bits": 200 + 30 * generator.random(), "characters": 250} for number in range(24)]
-    questions = [
+    texts: list[dict[str, Any]] = [{"id": f"t{number}", "bits": 200 + 30 * generator.random(), "characters": 250} for number in range(24)]
+    questions: list[dict[str, Any]] = [
         {"id": f"q{number}", "right": generator.random() < 0.8, "right_per_character": generator.random() < 0.7}
         for number in range(100)
     ]

@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             echoed = json.dumps({"error": f"refused {self.headers.get('Authorization')}"})
             return self.answer(int(trouble), echoed.encode(), {"Retry-After": "0", "Location": "/elsewhere"})
         prompt = body["messages"][0]["content"]
-        one, two = (re.search(f"<text{number}>(.*)</text{number}>", prompt)[1] for number in (1, 2))
+        one, two = (re.findall(f"<text{number}>(.*)</text{number}>", prompt)[0] for number in (1, 2))
         content = TASTES[TASTE](one, two)
         completion = {"choices": [{"message": {"role": "assistant", "content": content}}]}
         return self.answer(200, RAW.get(trouble) or json.dumps(completion).encode(), {})

@@ -33,15 +33,21 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
     rewards = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
     logps = (rollout.sampling_logps.double() * 64).round() / 64  # the same on any number of threads
     old, ref = logps + noise[0], logps + noise[1]
-    experience, result = Experience(rollout, rewards, {}, ref, old), {}
+    experience = Experience(rollout, rewards, {}, ref, old)
+    result: dict[str, Tensor] = {}
     for objective in OBJECTIVES:
         config = replace(TWO_PASSES, loss=LossConfig(objective=objective), rollout=replace(TWO_PASSES.rollout, max_gap=9.0))
-        settings = {"passes": 1, "prompts_per_update": 0, "aggregation": OBJECTIVES[objective].aggregation, "seed": (0, 0)}
-        for minibatch in iter_minibatches(experience, group_advantages(rewards, 1e-3), **settings):
+        advantages, aggregation = group_advantages(rewards, 1e-3), OBJECTIVES[objective].aggregation
+        minibatches = iter_minibatches(
+            experience, advantages, passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0, 0)
+        )
+        for minibatch in minibatches:
             policy.zero_grad()
             with RunLog(folder / f"{objective}-{world.rank}", "grpo", 0, 1, {}, quiet=True) as log:
                 accumulate(config, policy, minibatch, 0.1, log, device.choose("cpu"), world)
-        result |= {f"{objective}:{name}": p.grad.clone() for name, p in policy.named_parameters()}
+        for name, parameter in policy.named_parameters():
+            assert parameter.grad is not None, name
+            result[f"{objective}:{name}"] = parameter.grad.clone()
     return result
 
 

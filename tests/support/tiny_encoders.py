@@ -58,7 +58,9 @@ def tokenizer(family: str, **settings: Any) -> PreTrainedTokenizerFast:
 def model(family: str) -> PreTrainedModel:
     """Two layers with weights large enough for vectors to differ."""
     vocabulary = len(SPECIAL[family]) + len(LETTERS)
-    sizes = {"vocab_size": vocabulary, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary, "hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    }  # fmt: skip
     sizes |= {"initializer_range": 0.4, "pad_token_id": SPECIAL[family].index("<pad>" if family != "bert" else "[PAD]")}
     with torch.random.fork_rng():
         torch.manual_seed(1)

@@ -1,5 +1,7 @@
 """More tiny random models: families, windows, biases and angles that `tiny` has not."""
 
+from typing import Any
+
 import torch
 from tiny import EOS, initialised, tiny_llama
 from transformers import (
@@ -12,7 +14,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 1024, "pad_token_id": 0, "eos_token_id": EOS, "bos_token_id": 2,
 }  # fmt: skip
@@ -25,7 +27,7 @@ def mistral() -> PreTrainedModel:
 
 def qwen2() -> PreTrainedModel:
     """Biases of queries, keys and values."""
-    model = initialised(lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)), 0)
+    model: Any = initialised(lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)), 0)
     with torch.no_grad():
         for layer in model.base_model.layers:
             layer.self_attn.k_proj.bias.uniform_(-1, 1)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tiny import tiny_gemma
@@ -20,6 +21,8 @@ from grpo.runtime import checkpoint, device
 from grpo.runtime.parallel import ALONE, World
 from grpo.runtime.run_log import RunLog
 
+Texts = Sequence[str]
+Rewards = tuple[torch.Tensor, dict[str, torch.Tensor]]  # (P, G), and by the name of each term
 EXAMPLES = [Example(f"e{i}", f"source {i}", "aaaa", "made up", "none", "bo", "zh") for i in range(12)]
 CONFIG = Config(
     rollout=RolloutConfig(num_prompts=4, group_size=4, max_new_tokens=6),
@@ -30,13 +33,13 @@ CONFIG = Config(
 TWO_PASSES = replace(CONFIG, train=replace(CONFIG.train, passes=2, prompts_per_update=2))
 
 
-def count_of_a(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+def count_of_a(sources: Texts, completions: Texts, references: Sequence[Texts], group_size: int) -> Rewards:
     """A toy reward with a known optimum: the share of the six tokens that are the letter a."""
     values = torch.tensor([text.count("a") / 6 for text in completions]).view(-1, group_size)
     return values, {"a": values}
 
 
-def variety(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+def variety(sources: Texts, completions: Texts, references: Sequence[Texts], group_size: int) -> Rewards:
     """A reward that differs in every group: with equal rewards the gradient is round-off, which Adam makes steps of."""
     values = torch.tensor([sum(map(ord, text)) % 97 / 97 for text in completions]).view(-1, group_size)
     return values, {"variety": values, "length": values.new_tensor([len(text) for text in completions]).view_as(values)}
@@ -51,7 +54,7 @@ class Session:
         folder: Path,
         tokenizer: PreTrainedTokenizerFast,
         seed: int = 0,
-        reward: Callable = count_of_a,
+        reward: Callable[[Texts, Texts, Sequence[Texts], int], Rewards] = count_of_a,
         policy: PreTrainedModel | None = None,
         examples: Sequence[Example] = EXAMPLES,
         between: Callable[[LoopState], None] = lambda _: None,
@@ -83,6 +86,6 @@ class Session:
     def resume(self) -> None:
         self.state = checkpoint.restore(checkpoint.checkpoints(self.folder / "checkpoints")[-1], self.policy, self.optimizer)
 
-    def metrics(self) -> list[dict]:
+    def metrics(self) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
         return [{key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")} for row in rows]
