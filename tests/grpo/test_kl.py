@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny import tiny_gemma, tiny_llama
+from tiny import Make, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -92,7 +92,7 @@ def test_gradient_neither_vanishes_nor_overflows(name: str, log_ratio: float) ->
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kl_is_exactly_zero_at_the_reference(make: object, dtype: torch.dtype) -> None:
+def test_kl_is_exactly_zero_at_the_reference(make: Make, dtype: torch.dtype) -> None:
     """Step 0: the policy's log-probs, with gradient, and its frozen copy's, without, are bit-equal."""
     assert_zero_at_reference(make(), dtype)
 

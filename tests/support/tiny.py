@@ -16,6 +16,7 @@ from transformers import (
 )
 
 PAD, EOS, BOS = 0, 1, 2
+Make = Callable[[], PreTrainedModel]  # as a test is given one of these functions
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -77,7 +78,7 @@ def tiny_gpt2(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
     return initialised(lambda: GPT2LMHeadModel(config), seed)
 
 
-def initialised(make: Callable[[], PreTrainedModel], seed: int) -> PreTrainedModel:
+def initialised(make: Make, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = make()

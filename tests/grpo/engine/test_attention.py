@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -38,7 +38,7 @@ LAYOUTS = {  # lengths of prompts, of completions; Gemma's window is 8
 }
 
 
-def both(make: Callable[[], PreTrainedModel]) -> tuple[PreTrainedModel, PreTrainedModel]:
+def both(make: Make) -> tuple[PreTrainedModel, PreTrainedModel]:
     dense = make()
     blocked = copy.deepcopy(dense)
     use_blocks(blocked)

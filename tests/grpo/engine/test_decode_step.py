@@ -1,14 +1,10 @@
 """The forward pass written out for the sampler is the model's own: families, windows, biases, rows that end, number formats."""
 
-from collections.abc import Callable
 
 import pytest
 import torch
-from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_families import llama_with_longer_context, mistral, qwen2, qwen3
-from transformers import (
-    PreTrainedModel,
-)
 
 import grpo.engine.sampler
 from grpo.engine.decode_step import FastDecoder, distinct_beginnings, is_known
@@ -24,7 +20,7 @@ KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_contex
 @pytest.mark.parametrize("make", KNOWN)
 @pytest.mark.parametrize("group_size", [1, 3])
 @torch.no_grad()
-def test_logits_are_those_of_the_models_own_forward_while_rows_end(make: Callable[[], PreTrainedModel], group_size: int) -> None:
+def test_logits_are_those_of_the_models_own_forward_while_rows_end(make: Make, group_size: int) -> None:
     """Rows are dropped within a group, then a whole prompt, the longest, so that padding goes too."""
     model, rows = make(), len(PROMPTS) * group_size
     assert is_known(model)
@@ -59,7 +55,7 @@ def test_the_switch_and_an_unknown_family_use_the_models_own_forward(monkeypatch
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
-def test_both_ways_draw_the_same_rollout(make: Callable[[], PreTrainedModel]) -> None:
+def test_both_ways_draw_the_same_rollout(make: Make) -> None:
     stops = (EOS, *range(10, 40))
     fast, own = (generate(make(), PROMPTS, Sampling(6, 20, 1.0, stops, fast=choice), seed=(3,)) for choice in (True, False))
     assert torch.equal(fast.completion_ids, own.completion_ids) and torch.equal(fast.lengths, own.lengths)
@@ -105,7 +101,7 @@ def test_distinct_beginnings_are_numbered_as_they_appear() -> None:
 
 @pytest.mark.parametrize("make", KNOWN)
 @torch.no_grad()
-def test_a_beginning_that_prompts_share_runs_once_and_means_the_same(make: Callable[[], PreTrainedModel]) -> None:
+def test_a_beginning_that_prompts_share_runs_once_and_means_the_same(make: Make) -> None:
     """A prompt inside another, one twice, a branch behind a window; equal tokens behind different ones are not shared."""
     model, long = make(), [2, *range(40, 54)]
     prompts = [long, long[:3], [*long[:12], 90, 91], long, [3, *long[1:]]]

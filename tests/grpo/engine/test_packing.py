@@ -4,7 +4,7 @@
 import pytest
 import torch
 from ragged import COMPLETIONS, GROUPS, PROMPTS
-from tiny import tiny_gemma, tiny_llama
+from tiny import Make, tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
 from grpo.engine.logprob import completion_logps
@@ -25,7 +25,7 @@ def plain_logps(model: PreTrainedModel, temperature: float = 1.0) -> list[torch.
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
 @pytest.mark.parametrize("group_size", [3, 1])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.3])
-def test_packed_equals_plain(make: object, group_size: int, temperature: float) -> None:
+def test_packed_equals_plain(make: Make, group_size: int, temperature: float) -> None:
     """Shared prefix (groups of 3) and unshared (groups of 1), past a sliding window of 8, on ragged groups."""
     model = make()
     prompts = PROMPTS if group_size == 3 else [prompt for prompt in PROMPTS for _ in range(3)]
@@ -36,7 +36,7 @@ def test_packed_equals_plain(make: object, group_size: int, temperature: float) 
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
-def test_packed_gradient_equals_plain(make: object) -> None:
+def test_packed_gradient_equals_plain(make: Make) -> None:
     first, second = make(), make()
     weights = torch.arange(1.0, 10.0)
     (completion_logps(first, pack(PROMPTS, COMPLETIONS, 3)).logps.sum(dim=1) * weights).sum().backward()

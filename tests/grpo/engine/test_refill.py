@@ -1,11 +1,11 @@
 """Decoding with a batch that is kept full gives what decoding each prompt alone gives, and holds no more than a batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
-from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
+from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_families import mistral, qwen2
 from transformers import PreTrainedModel
 
@@ -55,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("make", FAMILIES)
 @torch.no_grad()
-def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Callable[[], PreTrainedModel]) -> None:
+def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Make) -> None:
     """Shorter and longer prompts join, rows of every age are dropped, and the tail of 10, wider than windows, goes round three times."""
     model, tail, texts = make(), 10, iter(ragged(40))
     generator = torch.Generator().manual_seed(0)
@@ -81,7 +81,7 @@ def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Call
 
 @pytest.mark.parametrize("make", FAMILIES)
 @pytest.mark.parametrize(("count", "batch_size", "limit"), [(13, 4, 7), (13, 4, 1), (13, 1, 5), (1, 4, 7), (3, 8, 7), (13, 13, 7)])
-def test_every_prompt_gets_what_it_gets_alone(make: Callable[[], PreTrainedModel], count: int, batch_size: int, limit: int) -> None:
+def test_every_prompt_gets_what_it_gets_alone(make: Make, count: int, batch_size: int, limit: int) -> None:
     model, prompts = make(), ragged(count)
     found = dict(greedy(model, prompts, limit, MANY_STOPS, batch_size))
     assert found == {number: alone(model, prompt, limit, MANY_STOPS) for number, prompt in enumerate(prompts)}
@@ -96,7 +96,7 @@ def test_outputs_end_at_every_length_the_last_by_the_limit() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, mistral])
-def test_order_and_outputs_are_those_of_batches(make: Callable[[], PreTrainedModel]) -> None:
+def test_order_and_outputs_are_those_of_batches(make: Make) -> None:
     model, prompts, settings = make(), ragged(30), DecodeSettings(7, MANY_STOPS, batch_size=5)
     assert dict(greedy_refilled(model, prompts, settings)) == dict(greedy_in_batches(model, prompts, settings))
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import EOS, tiny_gemma, tiny_llama
+from tiny import EOS, Make, tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
 from grpo.engine.logprob import completion_logps
@@ -15,7 +15,7 @@ MANY_STOPS = (EOS, *range(10, 60))  # so that rows end at different steps and th
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.3])
-def test_recorded_logps_equal_teacher_forcing(make: object, temperature: float) -> None:
+def test_recorded_logps_equal_teacher_forcing(make: Make, temperature: float) -> None:
     model = make()
     rollout = generate(model, PROMPTS, Sampling(4, 16, temperature, MANY_STOPS), seed=(0, 0))
     logps = completion_logps(model, pack(PROMPTS, rollout.completions(), 4, width=16), temperature).logps
@@ -24,7 +24,7 @@ def test_recorded_logps_equal_teacher_forcing(make: object, temperature: float) 
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
-def test_greedy_equals_transformers_generate(make: object) -> None:
+def test_greedy_equals_transformers_generate(make: Make) -> None:
     model = make()
     rollout = generate(model, PROMPTS, Sampling(1, 12, 0.0, (EOS,)), seed=(0,))
     for prompt, completion in zip(PROMPTS, rollout.completions(), strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import EOS, tiny_gemma, tiny_llama
+from tiny import EOS, Make, tiny_gemma, tiny_llama
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -79,7 +79,7 @@ def test_neighbouring_rows_and_tokens_share_no_randomness() -> None:
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
 @pytest.mark.parametrize(("dtype", "largest", "mean"), [(torch.float32, 1e-5, 1e-5), (torch.bfloat16, 0.05, 0.01)])
-def test_recorded_logps_equal_teacher_forcing_in_both_formats(make: object, dtype: torch.dtype, largest: float, mean: float) -> None:
+def test_recorded_logps_equal_teacher_forcing_in_both_formats(make: Make, dtype: torch.dtype, largest: float, mean: float) -> None:
     model, compute = make(), Compute(torch.device("cpu"), dtype)
     with compute.autocast():
         rollout = generate(model, PROMPTS, Sampling(8, 16, 1.0, MANY_STOPS), seed=(0, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_gemma, tiny_llama
+from tiny import Make, tiny_gemma, tiny_llama
 
 from data.errors import InputError
 from data.prepare import DataConfig
@@ -109,7 +109,7 @@ def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
-def test_ordinary_attention_passes(make: object) -> None:
+def test_ordinary_attention_passes(make: Make) -> None:
     assert check_packing(make()) < 1e-5
 
 
