@@ -66,7 +66,7 @@ bench-reward: $(DONE)  ## the cosine kernel, the embedding cache and the encoder
 bench-peers: $(DONE) .venv-peers/.installed  ## beside TRL, transformers and sentence-transformers, in an environment of their own (an hour)
 	$(PY) -m benchmarks.peers --steps 2 $(ARGS)
 	$(PY) -m benchmarks.reward
-	$(PY) -m pytest -m real tests/test_modules.py
+	$(PY) -m pytest -m real tests/reward/encoders/test_modules.py
 
 .venv-peers/.installed: benchmarks/requirements-peers.txt
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers

@@ -31,7 +31,7 @@ from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
 
 BUILT_IN = "tibetan"
 SHOWN_LINES = 20
-RULES = 2  # raised when what a corpus contains may change: the corpora are then made again (tests/test_code_numbers.py)
+RULES = 2  # raised when what a corpus contains may change: the corpora are then made again (tests/project/test_code_numbers.py)
 
 
 @dataclass(frozen=True)

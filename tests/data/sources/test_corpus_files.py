@@ -1,0 +1,175 @@
+"""The user's files: what is read, which lines are bad and why, and what cannot be a corpus."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from data.errors import InputError
+from data.sources.user_file import Reading, UserCorpus, read
+
+BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
+
+
+def corpus(path: Path | str, **settings: object) -> UserCorpus:
+    return UserCorpus(str(path), "bo", "zh", **settings)  # type: ignore[arg-type]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def texts(location: UserCorpus) -> list[tuple[str, str]]:
+    reading = read(location)
+    assert reading.rejected == []
+    return [(example.source, example.reference) for example in reading.examples]
+
+
+def test_jsonl_with_default_and_with_named_fields(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": f" {BO} ", "reference": "甲乙", "more": 1}) + "\n")
+    assert texts(corpus(path)) == [(BO, "甲乙")]
+    path = write(tmp_path / "b.jsonl", json.dumps({"bo": BO, "zh": "甲乙"}))
+    assert texts(corpus(path, columns=("bo", "zh"))) == [(BO, "甲乙")]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        (f"{BO}\t甲乙\tmore\n", ("source", "reference")),
+        (f"source\treference\n{BO}\t甲乙\n", ("source", "reference")),
+        (f"\ufeffzh\tid\tbo\r\n甲乙\t1\t{BO}\r\n", ("bo", "zh")),
+        (f"1\t甲乙\t{BO}\n", ("3", "2")),
+    ],
+)
+def test_tsv_by_position_by_header_and_by_number(tmp_path: Path, content: str, columns: tuple[str, str]) -> None:
+    assert texts(corpus(write(tmp_path / "a.tsv", content), columns=columns)) == [(BO, "甲乙")]
+    assert texts(corpus(write(tmp_path / "a.tsv.gz", gzip.compress(content.encode())), columns=columns)) == [(BO, "甲乙")]
+
+
+def test_aligned_files_pair_line_by_line(tmp_path: Path) -> None:
+    source, reference = write(tmp_path / "a.txt", f"{BO}\n{BO}\u0f0b\u0f40\n"), write(tmp_path / "b.txt", "甲乙\n丙丁")
+    assert texts(corpus(f"{source}, {reference}")) == [(BO, "甲乙"), (f"{BO}\u0f0b\u0f40", "丙丁")]
+
+
+def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
+    lines = [{"source": BO, "reference": ["甲乙", " 丙丁 "]}, {"source": BO, "reference": ["戊己"]}]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
+    reading = read(corpus(path))
+    examples, rejected = reading.examples, reading.rejected
+    expected = {f"{path}:1": "甲乙", f"{path}:1#2": "丙丁", f"{path}:2": "戊己"}
+    assert {example.id: example.reference for example in examples} == expected and len(examples) == 3
+    assert {example.source for example in examples} == {BO} and rejected == []
+
+
+def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": ["甲乙", " ", "abc def", "丙丁"]}))
+    reading = read(corpus(path))
+    examples, rejected = reading.examples, reading.rejected
+    assert [example.reference for example in examples] == ["甲乙", "丙丁"]
+    assert rejected == [(f"{path}:1#2", "empty reference"), (f"{path}:1#3", "reference not in its language's script")]
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ([], "field 'reference' is an empty list"),
+        (7, "field 'reference' is neither text nor a list of texts"),
+        (None, "field 'reference' is neither text nor a list of texts"),
+        ({"zh": "甲乙"}, "field 'reference' is neither text nor a list of texts"),
+        (["甲乙", 7], "field 'reference' is neither text nor a list of texts"),
+        (["甲乙", ["丙丁"]], "field 'reference' is neither text nor a list of texts"),
+        (["甲乙", "\ud800"], "field 'reference' has half a surrogate pair"),
+    ],
+)
+def test_each_bad_reference_field_is_told_by_place_and_reason(tmp_path: Path, reference: object, reason: str) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": reference}))
+    reading = read(corpus(path))
+    assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", reason)])
+
+
+def test_a_list_as_source_is_not_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", json.dumps({"source": [BO], "reference": "甲乙"}))
+    reading = read(corpus(path))
+    assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", "field 'source' is not text")])
+
+
+def test_ids_name_file_and_line_and_the_record_its_languages(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", f"source\treference\n{BO}\t甲乙\n")
+    (example,) = read(corpus(path)).examples
+    assert (example.id, example.origin, example.source_language, example.target_language) == (f"{path}:2", "user", "bo", "zh")
+
+
+def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> None:
+    good = json.dumps({"source": BO, "reference": "甲乙"}).encode()
+    lines = [
+        (good, ""),
+        (b'{"source": "\xff"}', "not UTF-8"),
+        (b"{", "not JSON"),
+        (b"", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1, 2]", "not a JSON object"),
+        (b'{"reference": "x"}', "no field 'source'"),
+        (b'{"source": 7, "reference": "x"}', "field 'source' is not text"),
+        (b'{"source": "\\ud800", "reference": "x"}', "field 'source' has half a surrogate pair"),
+        (json.dumps({"source": " \u200b", "reference": "甲乙"}).encode(), "empty source"),
+        (json.dumps({"source": BO, "reference": "\n"}).encode(), "empty reference"),
+        (json.dumps({"source": "abc def", "reference": "甲乙"}).encode(), "source not in its language's script"),
+        (json.dumps({"source": BO, "reference": "a b c"}).encode(), "reference not in its language's script"),
+        (good, ""),
+    ]
+    path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
+    reading = read(corpus(path))
+    examples, rejected = reading.examples, reading.rejected
+    assert [example.id for example in examples] == [f"{path}:1", f"{path}:14"]
+    assert rejected == [(f"{path}:{number}", reason) for number, (_, reason) in enumerate(lines, start=1) if reason]
+
+
+def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n{BO}\n".encode() + b"\xff\t\n" + f"{BO}\t \n".encode())
+    reasons = ["1 columns where 2 are needed", "not UTF-8", "empty reference"]
+    assert read(corpus(path)).rejected == [(f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)]
+    source, reference = write(tmp_path / "s.txt", f"{BO}\n\n{BO}\n"), write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
+    assert read(corpus(f"{source},{reference}")).rejected == [(f"{source}:2", "empty source"), (f"{source}:3", "not UTF-8")]
+
+
+def test_a_language_without_a_known_script_is_not_checked_for_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", "abc def\t甲乙\n")
+    assert read(UserCorpus(str(path), "xx", "zh")).rejected == []
+    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [(f"{path}:1", "reference not in its language's script")]
+
+
+def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> None:
+    source, reference = write(tmp_path / "a.txt", f"{BO}\n" * 3), write(tmp_path / "b.txt", "甲乙\n" * 2)
+    with pytest.raises(InputError, match=r"a\.txt has 3 lines and .*b\.txt has 2"):
+        read(corpus(f"{source},{reference}"))
+
+
+def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "x")
+    known = r"'tibetan', 'headlines', 'headlines_en', 'headlines_zh', a \.jsonl, \.tsv"
+    with pytest.raises(InputError, match=rf"gone\.tsv is not a file; give {known}"):
+        read(corpus(tmp_path / "gone.tsv"))
+    with pytest.raises(InputError, match="is not a file"):
+        read(corpus(tmp_path))
+    with pytest.raises(InputError, match="unknown kind of corpus"):
+        read(corpus(path))
+    with pytest.raises(InputError, match="unknown kind of corpus"):
+        read(corpus(f"{path},{path},{path}"))
+
+
+def test_column_that_is_not_in_the_header_lists_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv", f"bo\tzh\n{BO}\t甲乙\n")
+    with pytest.raises(InputError, match=r"a\.tsv:1: no columns 'tib' and 'zh'.*\['bo', 'zh'\]"):
+        read(corpus(path, columns=("tib", "zh")))
+
+
+@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"x" * 1000, mtime=0)[:-12], b"\x1f\x8b\x08\x00" + b"\xff" * 30])
+def test_broken_gzip_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"a\.tsv\.gz cannot be read"):
+        read(corpus(write(tmp_path / "a.tsv.gz", content)))
+
+
+def test_empty_file_is_an_empty_corpus(tmp_path: Path) -> None:
+    assert read(corpus(write(tmp_path / "a.tsv", ""))) == Reading()

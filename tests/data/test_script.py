@@ -1,0 +1,104 @@
+"""Unicode facts of the corpora."""
+
+
+import pytest
+
+from data.errors import InputError
+from data.script import (
+    ALIASES,
+    LANGUAGE_SCRIPT,
+    SCRIPT_NAMES,
+    count_units,
+    is_han,
+    is_script,
+    is_shared_mark,
+    known_script,
+    primary,
+    script_of,
+    script_share,
+    tibetan_syllables,
+)
+
+TIBETAN = "\u0f56\u0f7c\u0f51\u0f0b\u0f66\u0f90\u0f51\u0f0d"  # two syllables, a vowel, a subjoined letter, tsheg and shad
+
+
+def test_syllables_are_runs_of_letters_between_marks() -> None:
+    assert tibetan_syllables(TIBETAN) == 2
+    assert tibetan_syllables(f"{TIBETAN} {TIBETAN} A1") == 4
+    assert tibetan_syllables("\u0f0d \u0f0b 12") == 0
+
+
+def test_share_counts_visible_characters_only() -> None:
+    assert script_share(" 甲 乙 ab\u3000", "Hani") == pytest.approx(0.5)
+    assert script_share(TIBETAN, "Tibt") == 1.0
+    assert script_share(" \t", "Hani") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("character", "expected"),
+    [("\u4e00", True), ("\u3400", True), ("\U00020000", True), ("々", True), ("〇", True), ("\u3042", False), ("。", False)],
+)
+def test_han_covers_the_extensions_and_not_kana_or_punctuation(character: str, expected: bool) -> None:
+    assert is_han(character) is expected
+
+
+@pytest.mark.parametrize(
+    ("character", "script"),
+    [
+        ("\u0627", "Arab"), ("\u0416", "Cyrl"), ("\u1208", "Ethi"), ("e", "Latn"), ("\u0e01", "Thai"), ("가", "Hang"), ("Ａ", "Latn"),
+        ("º", "Latn"), ("ɓ", "Latn"), ("ʰ", "Latn"), ("\u0640", None), ("\u0301", None), ("\u02bc", None), ("ー", None), ("1", None),
+    ],
+)  # fmt: skip
+def test_other_scripts_are_told_by_unicode(character: str, script: str | None) -> None:
+    assert [code for code in SCRIPT_NAMES if is_script(character, code)] == ([script] if script else [])
+
+
+def test_marks_that_scripts_share_are_told_from_letters_and_from_marks_with_a_script() -> None:
+    accent, okina, glottal_stop, tatweel, length, selector = "\u0301", "\u02bb", "\u02bc", "\u0640", "ー", "\ufe0f"
+    assert all(map(is_shared_mark, (accent, okina, glottal_stop, tatweel, length, selector)))
+    assert not any(map(is_shared_mark, ("e", "\u0f72", "\u093f", "々", "ʰ", "\u00b5", "\U0001d400", "1", "'", " ")))
+
+
+def test_a_shared_mark_counts_with_the_character_before_it() -> None:
+    yoruba = "O\u0323\u0300ro\u0323\u0300"
+    assert script_share(yoruba, "Latn") == 1.0
+    assert script_share("甲\u0301 e\u0301", "Latn") == 0.5
+    assert script_share("\u02bbo", "Latn") == 0.5  # nothing stands before it
+    assert script_share("“\ufe01甲", "Hani") == pytest.approx(1 / 3)
+
+
+def test_every_language_has_a_known_script() -> None:
+    assert set(LANGUAGE_SCRIPT.values()) <= set(SCRIPT_NAMES)
+    assert LANGUAGE_SCRIPT["bo"] == LANGUAGE_SCRIPT["dz"] == "Tibt" and LANGUAGE_SCRIPT["zh"] == "Hani"
+    assert set(ALIASES.values()) <= set(LANGUAGE_SCRIPT) and not set(ALIASES) & set(LANGUAGE_SCRIPT)
+
+
+@pytest.mark.parametrize(
+    ("language", "script"),
+    [
+        ("sw", "Latn"), ("swh_Latn", "Latn"), ("quy_Latn", "Latn"), ("qu-latn", "Latn"), ("zho_Hans", "Hani"), ("zh-Hant", "Hani"),
+        ("zh-CN", "Hani"), ("zh-Hans-CN", "Hani"), ("zh-Latn", "Latn"), ("zho", "Hani"), ("bod", "Tibt"), ("dzo_Tibt", "Tibt"),
+        ("eng", "Latn"), ("de-1996", "Latn"), ("sr-Cyrl", "Cyrl"), ("mn-Mong", "Mong"), ("khk_Cyrl", "Cyrl"), ("kor_Hang", "Hang"),
+        ("iw", "Hebr"), ("EN", "Latn"), ("qu", None), ("sr", None), ("ja-Jpan", None), ("en-Zzzz", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_tag_gives_its_script_or_that_of_its_language(language: str, script: str | None) -> None:
+    assert script_of(language) == script
+
+
+def test_the_primary_part_is_the_code_of_the_table() -> None:
+    tags = ("zh-CN", "zho_Hans", "bod_Tibt", "eng", "qu-Latn", "quy_Latn", "BO")
+    assert [primary(tag) for tag in tags] == ["zh", "zh", "bo", "en", "qu", "quy", "bo"]
+
+
+def test_an_unknown_script_is_refused_with_the_setting_that_gives_it() -> None:
+    with pytest.raises(InputError, match=r"data.target_language = 'qu': its script is not known; .*give data.target_script, one of Adlm"):
+        known_script("qu")
+    assert known_script("qu-Latn") == "Latn"
+
+
+def test_units_are_syllables_characters_or_words() -> None:
+    assert count_units(TIBETAN, "Tibt") == 2
+    assert count_units("甲乙 ab。", "Hani") == 2
+    assert count_units("one two  three", "Latn") == 3
+    assert count_units("one two", None) == 2

@@ -1,0 +1,44 @@
+"""Which prompts a step sees: a pure function of (seed, step)."""
+
+from collections import Counter
+
+import pytest
+
+from data.errors import InputError
+from data.examples import Example
+from data.stream import PromptStream
+
+EXAMPLES = tuple(Example(str(n), "s", "r", "o", "l", "bo", "zh") for n in range(10))
+
+
+def ids(stream: PromptStream, steps: range) -> list[str]:
+    return [example.id for step in steps for example in stream.at(step)]
+
+
+def test_each_epoch_is_a_permutation_also_across_uneven_steps() -> None:
+    stream = PromptStream(EXAMPLES, 4, seed=1)  # 10 examples, 4 a step: epochs end inside steps
+    drawn = ids(stream, range(10))
+    epochs = [drawn[start : start + 10] for start in range(0, 40, 10)]
+    assert all(sorted(epoch) == sorted(e.id for e in EXAMPLES) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_a_step_does_not_depend_on_the_steps_before() -> None:
+    stream = PromptStream(EXAMPLES, 4, seed=1)
+    walked = [stream.at(step) for step in range(8)]
+    assert PromptStream(EXAMPLES, 4, seed=1).at(7) == walked[7] == stream.at(7)
+    assert stream.at(0) == walked[0] != walked[7]
+
+
+def test_seed_changes_the_order() -> None:
+    assert ids(PromptStream(EXAMPLES, 10, 1), range(1)) != ids(PromptStream(EXAMPLES, 10, 2), range(1))
+
+
+def test_more_prompts_than_examples_go_round() -> None:
+    assert set(Counter(ids(PromptStream(EXAMPLES, 30, 0), range(1))).values()) == {3}
+
+
+@pytest.mark.parametrize(("examples", "num_prompts"), [((), 4), (EXAMPLES, 0)])
+def test_empty_stream_is_refused(examples: tuple[Example, ...], num_prompts: int) -> None:
+    with pytest.raises(InputError, match="a stream needs examples"):
+        PromptStream(examples, num_prompts, 0)

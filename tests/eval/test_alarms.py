@@ -1,0 +1,239 @@
+"""Each alarm on rows that call for it and on healthy ones; when it is said, and what stays of it."""
+
+import json
+import math
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_run import arguments, write_corpus
+
+from eval.alarms import RULES, is_look, ringing, rung
+from grpo.run import main
+
+HEALTHY = {
+    "reward_mean": 0.2, "reward_std": 0.1, "missing_reward_share": 0.0, "script_mean": 0.9, "cosine_mean": 0.25, "length_fit_mean": 0.8,
+    "unrepeated_mean": 1.0, "uncopied_mean": 1.0, "cosine_held_out_mean": 0.3, "chrf_mean": 0.1, "kl_mean": 0.02, "entropy_mean": 2.0,
+    "length_mean": 8.0, "cut_share": 0.05, "zero_std_share": 0.1, "distinct_share": 0.9, "commonest_share": 0.03, "skipped_updates": 0.0,
+}  # fmt: skip
+
+
+def rows(steps: int, seed: int = 0, **ends: float) -> list[dict[str, Any]]:
+    """Noisy healthy steps, in which the named metrics go in a line from what they are to the given values."""
+    draw = random.Random(seed)
+    made = []
+    for step in range(steps):
+        row = {name: value * draw.uniform(0.9, 1.1) for name, value in HEALTHY.items()}
+        row |= {
+            name: HEALTHY[name] + (end - HEALTHY[name]) * step / max(1, steps - 1)
+            for name, end in ends.items()
+        }
+        made.append({"stage": "grpo", "step": step, **row})
+    return made
+
+
+def constant(steps: int, **metrics: float) -> list[dict[str, Any]]:
+    return [row | metrics for row in rows(steps)]
+
+
+def losses(values: list[float], stage: str = "sft") -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "step": step, "loss": loss, "skipped_updates": 0.0}
+        for step, loss in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 40, 200])
+def test_a_healthy_run_rings_nothing(steps: int) -> None:
+    for seed in range(20):
+        assert (
+            rung(
+                rows(
+                    steps,
+                    seed,
+                    reward_mean=0.5,
+                    kl_mean=0.4,
+                    entropy_mean=0.8,
+                    cosine_held_out_mean=0.5,
+                    chrf_mean=0.2,
+                )
+            )
+            == []
+        )
+        draw = random.Random(seed)
+        assert (
+            rung(losses([2 * math.exp(-step / 30) + 1 + draw.uniform(-0.2, 0.2) for step in range(steps)]))
+            == []
+        )
+        assert (
+            rung(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "strong_sft")) == []
+        )  # has little left to learn
+
+
+@pytest.mark.parametrize("steps", [1, 3, 25])
+def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(steps: int) -> None:
+    flat = {"zero_std_share": 1.0, "reward_mean": 0.0, "reward_std": 0.0}
+    place = {1: "step 0", 3: "steps 0 to 2", 25: "steps 15 to 24"}[steps]
+    sentence = (
+        f"nothing is learned: in every group of {place} all rewards are equal; "
+        "they are 0: script is 0 (hardly a completion is in the target script)"
+    )
+    assert ringing(constant(steps, **flat, script_mean=0.0)) == {"no_spread": sentence}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "cause"),
+    [
+        (
+            {"reward_mean": 0.0, "cosine_mean": 0.0},
+            "they are 0: cosine is 0 (hardly a completion is nearer its reference text than",
+        ),
+        (
+            {"reward_mean": 0.0, "length_fit_mean": 0.01},
+            "they are 0: length_fit is 0.01 (hardly a completion is as long as",
+        ),
+        (
+            {"reward_mean": 0.0, "length_mean": 1.0, "script_mean": 0.0},
+            "they are 0: the completions are empty",
+        ),
+        ({"reward_mean": 0.0, "my.py:style_mean": 0.0}, "they are 0: my.py:style is 0 (a term of your own)"),
+        ({"reward_mean": 0.0}, "they are 0: no term is 0 alone"),
+        (
+            {"reward_mean": 0.4, "distinct_share": 0.25},
+            "their completions hardly differ: raise rollout.temperature",
+        ),
+        ({"reward_mean": 0.4, "reward_std": 1e-6}, "they spread no more than the floor advantage.std_floor"),
+    ],
+)
+def test_the_cause_of_equal_rewards_is_named(metrics: dict[str, float], cause: str) -> None:
+    assert (
+        f"all rewards are equal; {cause}" in ringing(constant(12, zero_std_share=1.0, **metrics))["no_spread"]
+    )
+
+
+def test_one_group_that_spreads_silences_the_rule() -> None:
+    flat = constant(12, zero_std_share=1.0)
+    flat[-1]["zero_std_share"] = 0.9375
+    assert "no_spread" not in ringing(flat)
+
+
+@pytest.mark.parametrize(
+    ("rule", "made", "words"),
+    [
+        ("cut", constant(1, cut_share=0.75), "75% of the completions of step 0 were cut at rollout.max_new_tokens"),
+        ("cut", rows(40, cut_share=1.0), "of the completions of steps 30 to 39 were cut"),
+        ("same_text", constant(30, commonest_share=0.9), "90% of the completions of steps 20 to 29 are one and the same text"),
+        ("missing", constant(3, missing_reward_share=0.6), "60% of the completions of steps 0 to 2 have no reward"),
+        ("far", rows(40, kl_mean=4.5), "the policy is 4.0 nats a token from the warm start"),
+        ("certain", constant(10) + constant(30, entropy_mean=0.001), "the entropy is 0.001 nats a token and the reward no higher"),
+        ("fallen", constant(20) + constant(20, reward_mean=0.01), "the reward fell from 0.20"),
+        ("skipped", rows(40, skipped_updates=4.0), "1 updates in steps 30 to 39 were skipped"),
+        ("loss_rises", losses([1.0, math.nan, 1.0]), "the loss is not a finite number in some of steps 0 to 2"),
+        ("loss_rises", losses([1 + 0.1 * step for step in range(30)]), "the loss rose from 1.450 to 3.450"),
+        ("loss_stays", losses([1 + 0.1 * (step % 3) for step in range(60)]), "the loss does not fall (1.090 at the start, 1.110 now)"),
+    ],
+)  # fmt: skip
+def test_each_rule_rings_for_what_it_is_made_for(rule: str, made: list[dict[str, Any]], words: str) -> None:
+    for number, row in enumerate(made):
+        row["step"] = number
+    assert words in ringing(made).get(rule, ""), ringing(made)
+
+
+def test_noise_and_single_steps_ring_nothing() -> None:
+    """One token's k3 of 200 nats, one step all cut, one without a reward; an entropy near 0 with a better reward is success."""
+    odd = rows(40)
+    odd[35] |= {
+        "kl_mean": 200.0,
+        "cut_share": 1.0,
+        "missing_reward_share": 1.0,
+        "commonest_share": 1.0,
+        "zero_std_share": 1.0,
+    }
+    assert rung(odd) == []
+    assert "certain" not in ringing(constant(10) + constant(30, entropy_mean=0.001, reward_mean=0.9))
+
+
+def test_rows_of_an_older_log_ring_nothing() -> None:
+    assert rung([{"stage": "grpo", "step": step, "reward_mean": 0.1} for step in range(30)]) == []
+    assert ringing([]) == {} and rung([]) == []
+
+
+def test_looks_are_early_then_every_window_and_at_the_end() -> None:
+    assert [count for count in range(1, 26) if is_look(count, 25)] == [1, 3, 10, 20, 25]
+
+
+def test_what_rang_is_kept_from_first_to_last_look() -> None:
+    early = constant(30)
+    for row in early[:3]:
+        row |= {"cut_share": 1.0}
+    for step, row in enumerate(early):
+        row |= {"step": step, "kl_mean": 9.0 if step > 15 else 0.0}
+    found = rung(early)
+    assert [(one.rule, one.first, one.last, one.over) for one in found] == [
+        ("cut", 0, 2, True),
+        ("far", 29, 29, False),
+    ]
+    assert found[0].line().startswith("ALARM steps 0 to 2: 100% of the completions of steps 0 to 2 were cut")
+    assert found[0].line().endswith("; no longer so at the end") and found[1].line().startswith(
+        "ALARM step 29: the policy is 9.0"
+    )
+
+
+def test_no_rule_is_missing() -> None:
+    assert len(RULES) == 11
+
+
+@pytest.fixture
+def run(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments of a run whose reward is always 0: a gate that no completion passes."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    gate = tmp_path / "gate.py"
+    gate.write_text(
+        "def shut(sources, completions, references):\n    return [0.0] * len(completions)\n", encoding="utf-8"
+    )
+    more = [
+        f'reward.gates=["{gate}:shut"]',
+        f"reward.encoder=static:{tiny_folder}",
+        "threads=1",
+        "reward.threshold=0.0",
+    ]
+    return arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, tmp_path / "run", *more)
+
+
+def test_a_run_that_learns_nothing_says_so_at_once_at_the_end_and_in_its_report(
+    run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*run, "train.num_steps=11"]) == 0
+    said = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if "no_spread" in line or ": nothing is learned" in line
+    ]
+    assert [line.split(":")[0] for line in said[:3]] == [
+        "ALARM step 0",
+        "ALARM step 9",
+        "ALARMS in this stage",
+    ]
+    assert f"all rewards are equal; they are 0: {tmp_path}/gate.py:shut is 0" in said[0]
+    assert "no_spread (steps 0 to 10)" in said[2]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    markdown = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    found = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["alarms"]
+    line = "GRPO, ALARM steps 0 to 10: nothing is learned: in every group of steps 1 to 10"
+    assert '<ul class="alarms"><li>' in page and line in page and line in markdown
+    assert any(alarm.startswith(line) for alarm in found)
+
+
+def test_a_new_start_says_again_what_still_is_wrong(
+    run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*run, "train.num_steps=6", "--stages", "data,sft,grpo"]
+    assert main(argv) == 0
+    whole = capsys.readouterr().out
+    shutil.rmtree(tmp_path / "run" / "policy")
+    assert main(argv) == 0
+    again = capsys.readouterr().out
+    for printed in (whole, again):
+        assert printed.count(": nothing is learned") == 1 and printed.count("ALARMS in this stage:") == 1

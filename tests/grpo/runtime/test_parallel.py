@@ -1,0 +1,116 @@
+"""One process and two give the same gradients, the same policy and the same log."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from parallel_child import gradients, trained
+from repository import CHILD_PATH, SUPPORT
+from safetensors.torch import load_file
+from tiny_run import arguments, metrics, write_corpus
+
+from data.errors import InputError
+from grpo.config import Config, SFTConfig
+from grpo.run import main
+from grpo.runtime import device
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.parallel import ALONE, World
+from grpo.stages.context import Run
+from grpo.stages.prepare import check_world
+
+
+def run_two(command: list[str]) -> list[str]:
+    """The same command as rank 0 and rank 1 -> what each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)} | CHILD_PATH
+    processes = []
+    for rank in range(2):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, env=os.environ | world | place, **pipes))
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    run_two([sys.executable, str(SUPPORT / "parallel_child.py"), str(folder)])
+    return folder
+
+
+def test_gradient_does_not_depend_on_the_number_of_processes(two: Path, tmp_path: Path) -> None:
+    """fp64, every objective, ragged groups: equal to 1e-10 in every parameter, and bit-equal between the two processes."""
+    alone = gradients(ALONE, tmp_path)
+    first, second = (load_file(two / f"gradients-{rank}.safetensors") for rank in range(2))
+    for name, expected in alone.items():
+        assert (first[name] - expected).abs().max() < 1e-10, name
+        assert torch.equal(first[name], second[name]), name
+    assert max(values.abs().max().item() for name, values in alone.items() if ":transformer" in name) > 1e-2
+
+
+def test_training_does_not_depend_on_the_number_of_processes(two: Path, tmp_path: Path) -> None:
+    """Two processes draw what one draws; they end bit-equal, and equal to the one but for rounding, which Adam enlarges."""
+    alone = trained(ALONE, tmp_path)
+    first, second = (load_file(two / f"trained-{rank}.safetensors") for rank in range(2))
+    for name, expected in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        assert (first[name] - expected).norm() < 1e-3 * expected.norm(), name
+    logs = [(folder / "rank-0" / "metrics.jsonl").read_text().splitlines() for folder in (two, tmp_path)]
+    rows = [[json.loads(line) for line in lines] for lines in logs]
+    for ours, theirs in zip(*rows, strict=True):
+        for name in ("reward_mean", "kl_mean", "entropy_mean", "grad_norm", "tokens", "distinct_share"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-7), name
+
+
+def test_a_world_of_one_gives_back_what_it_gets() -> None:
+    rows = torch.arange(6).view(3, 2)
+    assert ALONE.gather(rows) is rows
+    assert ALONE.share(5) == slice(0, 5)
+    assert ALONE.total({"a": (1.0, 2.0)}) == {"a": (1.0, 2.0)}
+    assert ALONE.largest({"a": 3.0}) == {"a": 3.0}
+    assert ALONE.any(True) and not ALONE.any(False)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_shares_cover_everything_once(size: int) -> None:
+    shares = [list(range(12))[World(rank, size).share(12)] for rank in range(size)]
+    assert [item for share in shares for item in share] == list(range(12)) and {len(share) for share in shares} == {12 // size}
+
+
+def test_the_whole_command_by_two_processes(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm start, GRPO with dev set and checkpoints, evaluation: files of one run, the policy of one process, every line said once."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    corpus = write_corpus(tmp_path / "pairs.tsv")
+    settings = [f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0", "eval.every=2", "checkpoint.every=1"]
+    settings += ["sft.optim.lr=1e-3", "sft.optim.weight_decay=0.0", "threads=1"]
+    commands = {n: [*arguments(corpus, tiny_folder, tmp_path / n / "run"), *settings] for n in ("one", "two")}
+    assert main(commands["one"]) == 0
+    first, second = run_two([sys.executable, "-m", "grpo.run", *commands["two"]])
+    assert first.count("== grpo\n") == 1 and "== grpo" not in second and "reward" not in second
+    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()} | {"ranks"}
+    for ours, theirs in zip(metrics(two), metrics(one), strict=True):
+        assert (ours["stage"], ours["step"]) == (theirs["stage"], theirs["step"])
+        for name in ours.keys() & {"loss", "reward_mean", "entropy_mean", "grad_norm", "tokens"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
+    policies = [load_file(run / "policy" / "model.safetensors") for run in (one, two)]
+    assert all((policies[1][name] - values).norm() < 1e-2 * values.norm() for name, values in policies[0].items())
+
+
+def test_prompts_that_cannot_be_shared_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    run = Run(Config(), tmp_path, tmp_path, device.choose("cpu"), StopRequest(), print, World(0, 3))
+    with pytest.raises(InputError, match=r"3 processes cannot share 8 prompts an update; make train\.prompts_per_update a multiple of 3"):
+        check_world(run)
+    few = replace(run, config=Config(sft=SFTConfig(batch_size=1)), world=World(0, 2))
+    with pytest.raises(InputError, match=r"2 processes cannot share sft\.batch_size = 1; make it 2 or more"):
+        check_world(few)

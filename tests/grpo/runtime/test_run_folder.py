@@ -1,0 +1,158 @@
+"""A run folder belongs to one run at a time, wherever it lies, and to the inputs that it was made from."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import outcome
+from tiny_run import arguments
+
+from data.errors import InputError
+from grpo.run import main
+from grpo.runtime.run_folder import check_files, holds_work, sole_process
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+TO_WARM_START = ["--stages", "data,model,sft"]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A run folder that holds work."""
+    (tmp_path / "run" / "policy").mkdir(parents=True)
+    return tmp_path / "run"
+
+
+def test_the_second_process_is_refused_by_name(tmp_path: Path) -> None:
+    with (
+        sole_process(tmp_path, pytest.fail),
+        pytest.raises(InputError, match=rf"{tmp_path}: process \d+ on .+ works in this run folder now"),
+        sole_process(tmp_path, pytest.fail),
+    ):
+        pytest.fail("two processes in one folder")
+    with sole_process(tmp_path, pytest.fail):  # given back
+        assert not holds_work(tmp_path)
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("grpo.runtime.run_folder.fcntl.flock", no_locks)
+    said: list[str] = []
+    with sole_process(tmp_path, said.append):
+        assert said == [f"{tmp_path}: this file system has no locks (No locks available); start no second process here"]
+
+
+def rewrite(path: Path) -> None:
+    path.write_text("another text of another length")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "rewritten": rewrite,
+    "gone": lambda path: path.unlink(),
+    "one more": lambda path: rewrite(path.with_name("other")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_input_of_work_is_refused(change: str, work: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    (inputs / "weights").write_text("as they were")
+
+    def check(**more: Callable[[str], None]) -> None:
+        check_files(work, "model.policy", {path.name: path for path in inputs.iterdir()}, **more)
+
+    check()
+    check()
+    CHANGES[change](inputs / "weights")
+    with pytest.raises(InputError, match=r"^model\.policy: (weights|other) has changed since this run began .*run_dir=runs/another"):
+        check()
+    said: list[str] = []
+    check(warn=said.append)
+    check(warn=said.append)
+    assert len(said) == 1 and said[0].startswith("WARNING: model.policy: ")
+
+
+def test_a_copy_of_the_same_bytes_is_no_change(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("text")
+    check_files(work, "tax.text", {"a": tmp_path / "a"})
+    before = json.loads((work / "inputs.json").read_text())["tax.text"]["a"]
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").write_text("text")
+    check_files(work, "tax.text", {"a": tmp_path / "a"})
+    after = json.loads((work / "inputs.json").read_text())["tax.text"]["a"]
+    assert after["time"] > before["time"] and after["sha256"] == before["sha256"]
+
+
+def test_without_work_the_inputs_may_change(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("text")
+    check_files(tmp_path, "tax.text", {"a": tmp_path / "a"})
+    rewrite(tmp_path / "a")
+    check_files(tmp_path, "tax.text", {"a": tmp_path / "a"})
+
+
+def test_a_corpus_or_a_model_that_changes_between_two_starts(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """Obituary: the split of a longer corpus is another one, and the run went on with test items that it had trained on."""
+    pairs, model = tmp_path / "pairs.tsv", tmp_path / "model"
+    shutil.copy(corpus, pairs)
+    shutil.copytree(tiny_folder, model)
+    start = arguments(pairs, model, tmp_path / "run", *TO_WARM_START)
+    assert outcome(main, start)[0] == 0
+    with pairs.open("a", encoding="utf-8") as file:
+        file.writelines(f"ཀ་ཁ་ག་{'ང་' * n}\t天地人{'山' * n}\n" for n in range(1, 20))
+    code, said = outcome(main, start)
+    assert code == 2 and said.startswith(f"error: data.corpus = {pairs}: the corpus has changed since this run began (part ")
+    shutil.copy(corpus, pairs)
+    settings = json.loads((model / "config.json").read_text()) | {"rms_norm_eps": 1e-5}
+    (model / "config.json").write_text(json.dumps(settings))
+    code, said = outcome(main, start)
+    assert code == 2 and said.startswith(f"error: model.policy: {model / 'config.json'} has changed since this run began")
+
+
+def test_a_moved_folder_is_the_same_run(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "moved" / "run"
+    assert main(arguments(corpus, tiny_folder, run, *TO_WARM_START)) == 0
+    before = (run / "warm_start" / "model.safetensors").read_bytes()
+    other.parent.mkdir()
+    run.rename(other)
+    for spelled in (f"{other}/", f"{other.parent}/../moved/run"):
+        assert main(arguments(corpus, tiny_folder, other, *TO_WARM_START, f"run_dir={spelled}")) == 0
+    assert (other / "warm_start" / "model.safetensors").read_bytes() == before
+
+
+def test_without_a_warm_start_training_begins_from_the_untouched_model(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    settings = ["data.warm_start_share=0", "sft.num_steps=0"]
+    assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings)) == 0
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert stages == ["grpo"] * 4
+    untouched, warm = (json.loads((tmp_path / "run" / "eval" / f"{name}.json").read_text()) for name in ("untouched", "warm_start"))
+    assert warm == untouched | {"system": "warm_start"} and warm["metrics"]["all"]["n"] == 12
+
+
+def test_a_run_without_test_items_ends_without_an_evaluation(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Obituary: a traceback after all training."""
+    assert main(arguments(corpus, tiny_folder, tmp_path / "run", "data.test_size=0")) == 0
+    assert "no test items, so there is no evaluation" in capsys.readouterr().out
+    assert "Not evaluated: " in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["data.dev_size=0", "reward.threshold=mean"], "reward.threshold = 'mean' is measured on the dev set, and data.dev_size = 0"),
+        (["data.dev_size=0", "eval.every=2"], "eval.every = 2 looks at the dev set, and data.dev_size = 0"),
+        (["data.warm_start_share=0"], "data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = 3"),
+        (["--stages", "data,grpo"], "there is no warm start yet; run the stages data,model,sft first"),
+    ],
+)
+def test_what_a_later_stage_needs_is_checked_first(
+    settings: list[str], said: str, corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    code, sentence = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
+    assert code == 2 and said in sentence
+    assert not (tmp_path / "run" / "corpus.json").exists()

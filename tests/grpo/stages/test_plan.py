@@ -1,0 +1,125 @@
+"""The bill of a run by hand, and the check that refuses a model which cannot be packed."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import Make, tiny_gemma, tiny_llama
+
+from data.errors import InputError
+from data.prepare import DataConfig
+from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
+from grpo.engine.packing import Packed
+from grpo.engine.self_check import check_packing
+from grpo.runtime import device
+from grpo.stages.plan import corpus_pairs, count_parameters, make_plan, stage_flops
+
+CONFIG = Config(
+    model=ModelConfig(max_prompt_tokens=100),
+    sft=SFTConfig(num_steps=10, batch_size=4),
+    rollout=RolloutConfig(num_prompts=4, group_size=8, max_new_tokens=50),
+    train=TrainConfig(num_steps=5),
+)
+
+
+def test_counts_follow_from_the_medians_of_the_corpus(tmp_path: Path) -> None:
+    tokens = {"prompt_tokens": {"p50": 30}, "completion_tokens": {"p50": 6}}
+    (tmp_path / "corpus.json").write_text(json.dumps({"tokens": tokens}), encoding="utf-8")
+    plan = make_plan(replace(CONFIG, run_dir=str(tmp_path)), None, device.choose("cpu"))
+    assert plan.sft_tokens == 10 * 4 * 36
+    assert plan.rollout_tokens == 5 * 32 * 6
+    assert plan.update_tokens == 5 * (4 * 30 + 32 * 6)
+
+
+def test_sharing_the_prompt_saves_what_it_should(tmp_path: Path) -> None:
+    """Limits 100 and 50 at a share of 0.4: 4 prompts x 40 + 32 x 20 tokens a step against 32 x 60."""
+    shared = make_plan(replace(CONFIG, run_dir=str(tmp_path)), None, device.choose("cpu"))
+    apart = make_plan(replace(CONFIG, run_dir=str(tmp_path), train=replace(CONFIG.train, share_prefix=False)), None, device.choose("cpu"))
+    assert (shared.update_tokens, apart.update_tokens) == (5 * 800, 5 * 1920)
+
+
+def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
+    """Bodies of 100M and heads of 31M: 6 x (body x (40 + 20) + head x 20) a pair; sampling 2 x 131M a token and 2 x 100M a prompt token."""
+    plans, flops = {}, {}
+    for method in ("grpo", "sft", "best_of_group"):
+        config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, method=method))
+        plans[method], flops[method] = make_plan(config, None, device.choose("cpu")), stage_flops(config, None)
+    pair = 6 * (100e6 * 60 + 31e6 * 20)
+    sampling = 2 * 131e6 * 32 * 20 + 2 * 100e6 * 4 * 40
+    assert flops["sft"] == (pytest.approx(10 * 4 * pair), pytest.approx(5 * 4 * pair))
+    assert flops["best_of_group"][1] == pytest.approx(5 * (sampling + 4 * pair))
+    assert flops["grpo"][1] == pytest.approx(5 * (sampling + 2 * 4 * (100e6 * 800 + 31e6 * 640)))
+    tokens = {method: (plan.rollout_tokens, plan.update_tokens) for method, plan in plans.items()}
+    assert tokens == {"grpo": (5 * 640, 5 * 800), "sft": (0, 5 * 240), "best_of_group": (5 * 640, 5 * 240)}
+
+
+def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None:
+    """2 texts of 64 tokens, 8 x 131M operations each: 10 updates of the warm start, 5 steps of 2 updates; a second frozen model."""
+    two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
+    held = replace(two, sft=replace(two.sft, anchor=1.0), train=replace(two.train, anchor=0.5), tax=TaxConfig(anchor_texts=2))
+    once = replace(held, train=two.train)
+    assert stage_flops(once, None) == (stage_flops(held, None)[0], stage_flops(two, None)[1])
+    more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(held, None), strict=True)]
+    assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
+    plans = [make_plan(config, None, device.choose("cpu")) for config in (two, held)]
+    assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
+
+
+def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
+    """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the index."""
+    corpus = tmp_path / "pairs.tsv"
+    corpus.write_text("source\treference\n" * 1000, encoding="utf-8")
+    with gzip.open(tmp_path / "pairs.tsv.gz", "wb") as file:
+        file.write(corpus.read_bytes() * 3)
+    bills = {}
+    for name in ("tibetan", "none.tsv", str(corpus), f"{corpus},{corpus}", f"{corpus}.gz"):
+        config = replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=name))
+        bills[name] = make_plan(config, None, device.choose("cpu"))
+    assert [bill.pairs for bill in bills.values()] == [0, 0, 1000, 1000, 3000]
+    none, some = bills["tibetan"], bills[f"{corpus}.gz"]
+    assert some.training_bytes - none.training_bytes == 3000 * (800 + 45 * 60)
+    assert some.evaluation_bytes - none.evaluation_bytes == 3000 * (800 + 45 * 60 + 6 * 5 * 40)
+    assert some.memory_bytes == some.training_bytes and "evaluation 1.6 GB of 3,000 pairs" in some.lines(CONFIG)[4]
+    splits = {"warm_start": {"pairs": 4000}, "train": {"pairs": 8000}, "test": {"pairs": 10}}
+    (tmp_path / "corpus.json").write_text(json.dumps({"manifest": {"splits": splits}}), encoding="utf-8")
+    assert corpus_pairs(replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=str(corpus)))) == 12_000
+
+
+def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long_texts(tmp_path: Path) -> None:
+    """Sources of 2,000 tokens hit every bucket: 6 x 4096 bytes a pair."""
+    tokens = {"prompt_tokens": {"p50": 2000}, "completion_tokens": {"p50": 6}}
+    facts = {"tokens": tokens, "manifest": {"splits": {"train": {"pairs": 400_000}}}}
+    (tmp_path / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
+    config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, gradient_checkpointing=True))
+    bill = make_plan(config, None, device.choose("cpu"))
+    assert bill.memory_bytes == bill.evaluation_bytes > bill.training_bytes
+    held = 400_000 * (800 + 45 * 2006 + 6 * 4096)
+    assert bill.evaluation_bytes == pytest.approx(4 * 131e6 + 1e9 + held + 16 * 2000 * 500)
+
+
+def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:
+    model = tiny_gemma()
+    assert count_parameters(CONFIG, tiny_folder) == (
+        sum(p.numel() for p in model.parameters()),
+        model.get_output_embeddings().weight.numel(),
+    )
+
+
+@pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
+def test_ordinary_attention_passes(make: Make) -> None:
+    assert check_packing(make()) < 1e-5
+
+
+def test_attention_that_ignores_the_mask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that only ever looks backwards would let the completions of a group see each other."""
+
+    def causal_only(packed: Packed, window: int | None = None) -> torch.Tensor:
+        size = packed.input_ids.shape[1]
+        return torch.ones(size, size, dtype=torch.bool).tril()[None, None]
+
+    monkeypatch.setattr("grpo.engine.model.visible", causal_only)
+    with pytest.raises(InputError, match="packed rows differ from plain ones"):
+        check_packing(tiny_llama())

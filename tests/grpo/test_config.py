@@ -1,0 +1,88 @@
+"""Configuration: what is refused, in which words, and that every shipped file is accepted."""
+
+from pathlib import Path
+
+import pytest
+from repository import CONFIGS
+
+from data.errors import InputError
+from grpo.config import load_config
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "c.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+OTHERS = ("encoder", "study")  # reward.distil's and grpo.study's
+RUNS = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith(OTHERS)]
+
+
+def test_there_are_shipped_configurations() -> None:
+    assert {"mt.toml", "headline.toml"} <= {path.name for path in RUNS}
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
+def test_shipped_configurations_load(path: Path) -> None:
+    assert load_config(path).rollout.group_size >= 2
+
+
+def test_override_wins_over_file_and_file_over_default(written) -> None:
+    config = load_config(written("[train]\nnum_steps = 7\n"), ["train.optim.lr=3e-6", "run_dir=runs/other"])
+    assert (config.train.num_steps, config.train.optim.lr, config.run_dir) == (7, 3e-6, "runs/other")
+    assert config.train.optim.beta2 == 0.99
+
+
+def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
+    """Obituary: a section given in part must not fall back to another class's defaults."""
+    config = load_config(written("[sft.optim]\nwarmup_steps = 3\n"))
+    assert (config.sft.optim.lr, config.sft.optim.schedule, config.sft.optim.warmup_steps) == (1e-4, "linear", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[loss]\nkl = 0.1\n", r"unknown key 'loss\.kl'; known keys here: objective, clip_low, clip_high, dual_clip, kl_coef"),
+        ("[trian]\nnum_steps = 1\n", r"unknown key 'trian'; known keys here: seed"),
+        ('[train]\nnum_steps = "many"\n', r"train\.num_steps = 'many' is of type str; write a value of type int"),
+        ("[train]\nnum_steps = true\n", r"train\.num_steps = True is of type bool"),
+        ("train = 3\n", r"train is a section; write its settings under \[train\]"),
+        ("[rollout]\ngroup_size = 1\n", r"rollout\.group_size = 1: .* use 2 or more"),
+        ("[rollout]\ntemperature = 0\n", r"rollout\.temperature = 0\.0: GRPO samples"),
+        ("[train]\nprompts_per_update = 3\n", r"train\.prompts_per_update = 3 does not divide rollout\.num_prompts = 8"),
+        ('[loss]\nkl_estimator = "k9"\n', r"loss\.kl_estimator = 'k9': known values are k1, k2, k3"),
+        ("[train]\nnum_steps = -1\n", r"train\.num_steps = -1: must not be negative"),
+        ("[train.optim]\nlr = 0.0\n", r"train\.optim\.lr = 0\.0"),
+        ("[train\n", r"c\.toml: not TOML"),
+    ],
+)
+def test_wrong_configuration_is_refused_in_one_sentence(written, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(written(text))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["train.num_steps", "=3", "seed.x=1"])
+def test_wrong_override_is_refused(written, override: str) -> None:
+    with pytest.raises(InputError):
+        load_config(written("seed = 1\n"), [override])
+
+
+def test_missing_and_undecodable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.toml: cannot be read"):
+        load_config(tmp_path / "nowhere.toml")
+    (tmp_path / "latin.toml").write_bytes(b'run_dir = "\xe9"\n')
+    with pytest.raises(InputError, match=r"latin\.toml: not UTF-8 at byte 11"):
+        load_config(tmp_path / "latin.toml")
+
+
+def test_reuse_of_a_rollout_is_derived(written) -> None:
+    assert not load_config(written("")).reuses_rollout
+    assert load_config(written("[train]\npasses = 2\n")).reuses_rollout
+    assert load_config(written("[train]\nprompts_per_update = 4\n")).reuses_rollout
+    assert not load_config(written("[train]\nprompts_per_update = 8\n")).reuses_rollout

@@ -1,0 +1,94 @@
+"""Who may import whom, what only one file may say, and how long things may get."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from repository import ROOT, python_files
+
+PACKAGES = {"grpo": 50, "reward": 40, "data": 45, "eval": 50, "benchmarks": 15}  # and how many files each has at least
+LAYERS = (  # lowest first; a module belongs to the first row that names it or a package of it
+    ("data",),
+    ("reward",),
+    ("grpo.advantage", "grpo.loss", "grpo.kl", "grpo.records"),
+    ("grpo.engine",),
+    ("grpo.config", "grpo.limits", "grpo.optim"),
+    ("grpo.runtime",),
+    ("grpo.loop", "grpo.sft", "grpo.training", "grpo.anchor", "grpo.minibatch", "grpo.step_metrics"),
+    ("eval",),
+    ("grpo.stages",),
+    ("grpo.run",),
+    ("grpo.study",),
+    ("benchmarks",),
+)
+
+
+def layer(module: str) -> int:
+    """The row of LAYERS that a module belongs to; StopIteration for a new file that has to be thought about."""
+    return next(row for row, names in enumerate(LAYERS) if any(module == name or module.startswith(f"{name}.") for name in names))
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for package, at_least in PACKAGES.items():
+        for path in python_files(package, at_least):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            if module != "grpo":  # what every module of it imports
+                yield module, path
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            yield node.lineno, node.module
+
+
+def breaches() -> list[str]:
+    known = {name for name, _ in sources()}
+    found = []
+    for module, path in sources():
+        for line, target in imports(path):
+            if target in known and layer(target) > layer(module):
+                found.append(f"{path.relative_to(ROOT)}:{line} imports {target} (layer {layer(module)} -> {layer(target)})")
+    return found
+
+
+def test_imports_point_down() -> None:
+    assert breaches() == []
+
+
+def test_only_device_names_a_device() -> None:
+    naming = [path.name for _, path in sources() if "cuda" in path.read_text(encoding="utf-8")]
+    assert naming == ["device.py"]
+
+
+def test_no_peer_is_used_inside() -> None:
+    peers = {"trl", "verl", "peft", "sentence_transformers"}
+    used = {target.split(".")[0] for module, path in sources() if layer(module) < layer("benchmarks") for _, target in imports(path)}
+    assert not used & peers
+
+
+def test_files_stay_under_400_lines_and_the_loop_on_a_screen() -> None:
+    for path in [*(path for _, path in sources()), *python_files("tests", at_least=150)]:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 400, f"{path.name}: {lines} lines"
+    tree = ast.parse((ROOT / "grpo" / "loop.py").read_text(encoding="utf-8"))
+    loop = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "train_grpo")
+    assert loop.end_lineno is not None and loop.end_lineno - loop.lineno < 75
+
+
+def test_functions_stay_short() -> None:
+    for module, path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                assert node.end_lineno - node.lineno < 75, f"{module}.{node.name}: {node.end_lineno - node.lineno} lines"
+
+
+def test_no_source_names_a_registry_host_or_downloads_on_its_own() -> None:
+    for _, path in sources():
+        text = path.read_text(encoding="utf-8")
+        assert "pickle.load" not in text.replace("pickle.loads(", ""), path.name
+        assert "trust_remote_code=True" not in text, path.name
+        assert ".org/simple" not in text, path.name

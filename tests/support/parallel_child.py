@@ -1,0 +1,74 @@
+"""One of several processes of test_parallel.py, or all the work in one: `python parallel_child.py FOLDER` under torchrun's variables."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tiny import byte_tokenizer, tiny_gpt2
+from tiny_session import TWO_PASSES, Session, variety
+from torch import Tensor
+
+from grpo.advantage import group_advantages
+from grpo.config import LossConfig
+from grpo.engine.sampler import Sampling, generate
+from grpo.loop import accumulate
+from grpo.loss import OBJECTIVES
+from grpo.minibatch import iter_minibatches
+from grpo.optim import Optimizer
+from grpo.records import Experience
+from grpo.runtime import device
+from grpo.runtime.parallel import World, join, leave
+from grpo.runtime.run_log import RunLog
+from grpo.training import Training
+
+PROMPTS = [[2, *range(40, 42 + i)] for i in range(4)]
+STOPS = (1, *range(10, 60))
+
+
+def gradients(world: World, folder: Path) -> dict[str, Tensor]:
+    """fp64 gradients of one update of 4 ragged groups of 3, for each objective."""
+    policy = tiny_gpt2().double()
+    rollout = generate(tiny_gpt2(), PROMPTS, Sampling(3, 9, 1.0, STOPS), seed=(0,))
+    noise = 0.2 * torch.randn(2, 12, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rewards = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    logps = (rollout.sampling_logps.double() * 64).round() / 64  # the same on any number of threads
+    old, ref = logps + noise[0], logps + noise[1]
+    experience = Experience(rollout, rewards, {}, ref, old)
+    result: dict[str, Tensor] = {}
+    for objective in OBJECTIVES:
+        config = replace(TWO_PASSES, loss=LossConfig(objective=objective), rollout=replace(TWO_PASSES.rollout, max_gap=9.0))
+        advantages, aggregation = group_advantages(rewards, 1e-3), OBJECTIVES[objective].aggregation
+        minibatches = iter_minibatches(
+            experience, advantages, passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0, 0)
+        )
+        for minibatch in minibatches:
+            policy.zero_grad()
+            with RunLog(folder / f"{objective}-{world.rank}", "grpo", 0, 1, {}, quiet=True) as log:
+                optimizer = Optimizer(policy, config.train.optim, 1)
+                accumulate(config, Training(policy, optimizer, log, device.choose("cpu"), world=world), minibatch, 0.1)
+        for name, parameter in policy.named_parameters():
+            assert parameter.grad is not None, name
+            result[f"{objective}:{name}"] = parameter.grad.clone()
+    return result
+
+
+def trained(world: World, folder: Path) -> dict[str, Tensor]:
+    """Parameters after three steps of two passes and four updates each."""
+    config = replace(TWO_PASSES, train=replace(TWO_PASSES.train, num_steps=3))
+    session = Session(config, folder / f"rank-{world.rank}", byte_tokenizer(), reward=variety, world=world)
+    session.run()
+    return dict(session.policy.state_dict())
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    world = join(on_accelerator=False)
+    for name, made in (("gradients", gradients(world, folder)), ("trained", trained(world, folder))):
+        save_file({key: value.clone().contiguous() for key, value in made.items()}, folder / f"{name}-{world.rank}.safetensors")
+    leave(world)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,16 @@
+"""Where the repository lies, its Python files, and what a child process needs to find the modules of ours and of the tests."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+SUPPORT = Path(__file__).parent
+CHILD_PATH = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(SUPPORT)])}
+
+
+def python_files(folder: str, at_least: int) -> list[Path]:
+    """All of a folder of the repository, however deep; fewer than `at_least` are a wrong path."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert len(files) >= at_least, f"{folder}: {len(files)} Python files, at least {at_least} were expected"
+    return files
