@@ -164,10 +164,12 @@ PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sac
 
 
 def commit() -> str:
-    """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
-    here = Path(__file__).resolve().parent
+    """The commit of the checkout this runs from, marked when files differ from it; empty for an installed package."""
+    root = Path(__file__).resolve().parent.parent.parent
+    if not (root / ".git").exists():  # an environment may lie in somebody else's repository
+        return ""
     answer = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
     )
     return answer.stdout.strip()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
-from data.errors import InputError, exit_code_of, one_line
+from data.errors import GOES_ON, InputError, one_line, run_command
 from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.stages.plan import known_model
@@ -139,7 +139,7 @@ def report(work: Work) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return exit_code_of(lambda: command(options))
+    return run_command(lambda: command(options), GOES_ON)
 
 
 def command(options: argparse.Namespace) -> int:

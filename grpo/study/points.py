@@ -1,6 +1,6 @@
 """Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the same instruments.
 
-`python -m grpo.study_points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each arm. Every arm of every seed is
+`python -m grpo.study.points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each arm. Every arm of every seed is
 judged by the study's own configuration, never by the arm's reward. Not here: training, or what the points mean (`eval.study_report`).
 """
 
@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
-from data.errors import Interrupted, exit_code_of
+from data.errors import GOES_ON, Interrupted, run_command
 from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
@@ -126,19 +126,18 @@ def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], 
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m grpo.study_points", description="Evaluate the checkpoints of a study.")
+    parser = argparse.ArgumentParser(prog="python -m grpo.study.points", description="Evaluate the checkpoints of a study.")
     parser.add_argument("--config", required=True, help="the study's TOML file")
     parser.add_argument("--arms", default="", help="comma-separated names (default: all)")
     parser.add_argument("--seeds", default="", help="comma-separated (default: all)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
     options = parser.parse_args(argv)
 
-    def work() -> int:
+    def work() -> None:
         study = load_study(options.config, options.overrides)
         evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
-        return 0
 
-    return exit_code_of(work)
+    return run_command(work, GOES_ON)
 
 
 if __name__ == "__main__":
