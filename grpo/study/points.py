@@ -35,6 +35,7 @@ from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
 from grpo.study.config import ArmConfig, Study, load_study
+from grpo.study.files import check_base
 
 Json = dict[str, Any]
 
@@ -135,6 +136,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> None:
         study = load_study(options.config, options.overrides)
+        check_base(study)
         evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
 
     return run_command(work, GOES_ON)
