@@ -1,7 +1,7 @@
 """Where everything obtained or derived is kept, and how files get there without ever being half-written.
 
-One folder holds downloads, converted models and embeddings: `SEMANTIC_GRPO_CACHE`, or `.cache` in the checkout.
-It can be deleted at any time; the next run makes it again.
+One folder holds downloads, converted models and embeddings: `SEMANTIC_GRPO_CACHE`, or `.cache` in the checkout, or the user's cache
+folder where the package is installed. It can be deleted at any time; the next run makes it again.
 """
 
 import errno
@@ -24,9 +24,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the 
 
 def cache_dir() -> Path:
     """The cache folder, made on first use."""
-    path = Path(os.environ.get(CACHE_VARIABLE) or Path(__file__).resolve().parent.parent / ".cache").expanduser()
+    path = Path(os.environ.get(CACHE_VARIABLE) or default_cache(Path(__file__).resolve().parent.parent)).expanduser()
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def default_cache(root: Path) -> Path:
+    """The cache folder of the package that lies in `root`: a checkout, or a folder of installed packages, which is no place for data."""
+    if (root / "pyproject.toml").exists():
+        return root / ".cache"
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification says to ignore one that is not absolute
+    return (shared if shared.is_absolute() else Path("~/.cache")) / "semantic-grpo"
 
 
 def fsync_path(path: Path) -> None:

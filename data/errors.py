@@ -20,26 +20,38 @@ def one_line(error: BaseException | str) -> str:
 
 
 class Interrupted(Exception):
-    """The user asked to stop; what is done is saved. Carries the signal number."""
+    """The user asked to stop; what is done is saved. Carries the signal number and, where one is known, the place of what is saved."""
 
 
-def in_words(error: Exception) -> str:
+GOES_ON = "goes on from what was last saved"  # what the same command does after a stop, for `run_command`
+
+
+def in_words(error: Exception, again: str = "") -> str:
     """An error of the operating system as the file, what is wrong and what to do; any other as it is."""
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
-    return f"{error.filename}: {error.strerror}; put that right and run the same command, which goes on from what was last saved"
+    return f"{error.filename}: {error.strerror}; put that right and run the same command{again and f', which {again}'}"
 
 
-def exit_code_of(work: Callable[[], int]) -> int:
-    """What a command returns: its own code, 2 for what the user can put right, 130 or 143 when asked to stop."""
+def run_command(work: Callable[[], int | None], again: str = "") -> int:
+    """The exit code of a command, whose last words go to standard error; `again`: what the same command does after a stop.
+
+    `work`'s own code, 0 for None; 1 where training diverged, 2 for what the user can put right, 128 + the signal when asked to stop.
+    """
     try:
-        return work()
+        return work() or 0
     except (InputError, OSError) as error:
-        print(f"error: {one_line(in_words(error))}", file=sys.stderr)
-        return 2
+        return _last_words(f"error: {one_line(in_words(error, again))}", 2)
+    except FloatingPointError as error:
+        return _last_words(f"error: {one_line(error)}", 1)
     except Interrupted as stop:
-        print("stopped and saved; the same command goes on from there", file=sys.stderr)
-        return 128 + (stop.args[0] or signal.SIGINT)
+        number, *places = stop.args
+        saved = "".join(f" ({place})" for place in places)
+        return _last_words(f"stopped and saved; the same command goes on from there{saved}", 128 + (number or signal.SIGINT))
     except KeyboardInterrupt:
-        print("stopped at once; the same command goes on from what was last saved", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return _last_words(f"stopped at once{again and f'; the same command {again}'}", 128 + signal.SIGINT)
+
+
+def _last_words(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code

@@ -44,13 +44,6 @@ def pip_package(
     return unpack(pip_archive(name, version, cache, sdist=sdist, say=say).path, cache / "unpacked", members)
 
 
-def npm_package(
-    name: str, version: str, cache: Path, *, members: tuple[str, ...] = ("*",), say: Callable[[str], None] = print
-) -> Path:
-    """The folder with the unpacked files of an npm package that match `members`; raises UnobtainableError."""
-    return unpack(npm_archive(name, version, cache, say=say).path, cache / "unpacked", members)
-
-
 def pip_archive(name: str, version: str, cache: Path, *, sdist: bool = False, say: Callable[[str], None] = print) -> Archive:
     """The wheel of `name==version`, or its sdist; raises UnobtainableError."""
     kind = ["--no-binary", name] if sdist else ["--only-binary", ":all:"]

@@ -1,1 +1,3 @@
+"""Evaluation: metrics, what training cost elsewhere, preference, reports; importing `grpo` checks that nothing hides our packages."""
 
+import grpo  # noqa: F401

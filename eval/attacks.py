@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from data.cache import atomic_write_text, cache_dir
-from data.errors import InputError, one_line
+from data.errors import InputError, run_command
 from data.examples import Example
 from data.prepare import prepare
 from data.script import known_script
@@ -209,13 +209,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=0, help="at most so many held-out examples (default: all)")
     parser.add_argument("--out", help="also write OUT.json and OUT.md")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
-    try:
-        with torch.inference_mode():
-            run(parser.parse_args(argv))
-    except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(argv)
+    with torch.inference_mode():
+        return run_command(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from data.cache import atomic_folder
 from data.documents import user_path
-from data.errors import InputError, one_line
+from data.errors import InputError, run_command
 from eval.preference.outcome import Answer, agreed, preference, preference_table
 from eval.preference.pairs import destination, drawn, names, paired, read_outputs, task_word
 from eval.preference.sheet_csv import COLUMNS, read_signs, sheet_csv
@@ -138,12 +138,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    try:
-        options.run(options)
-    except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(lambda: options.run(options))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from data.cache import atomic_write_text
-from data.errors import InputError, one_line
+from data.errors import InputError, run_command
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 
@@ -92,12 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="at most so many items of each task (default: all)")
     parser.add_argument("--batch-size", type=int, default=8, help="items in one forward pass (default: 8)")
     parser.add_argument("--device", default="auto", help="auto, or cpu")
-    try:
-        run(parser.parse_args(argv))
-    except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+    options = parser.parse_args(argv)
+    return run_command(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.documents import user_path
-from data.errors import InputError, one_line
+from data.errors import InputError, run_command
 from eval.metrics.significance import mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
 from eval.preference.answers import Answers, Judge, Reply, open_answers
 from eval.preference.endpoint import Endpoint
@@ -131,15 +131,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--key-variable", help="the environment variable that holds the key of the endpoint")
     parser.add_argument("--max-tokens", type=int, default=1024, help="of an answer; a model that thinks first needs many")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds to wait for the endpoint before trying again")
-    try:
-        run(parser.parse_args(argv))
-    except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command asks only what is missing", file=sys.stderr)
-        return 130
-    return 0
+    options = parser.parse_args(argv)
+    return run_command(lambda: run(options), "asks only what is missing")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.cache import atomic_write_text
 from data.documents import read_object
-from data.errors import InputError, one_line
+from data.errors import InputError, run_command
 from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
 from eval.study.points import WARM_START
 from eval.study.roles import as_keys
@@ -119,11 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("readme", type=Path, help=f"a file with the lines {OPEN} and {CLOSE}")
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where the table is stale")
     options = parser.parse_args(argv)
-    try:
-        return run(options.summary, options.readme, options.check)
-    except InputError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    return run_command(lambda: run(options.summary, options.readme, options.check))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ are everyday words, must be ours: a stray `eval.py` or another distribution's `d
 """
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 __version__ = "0.1.0"
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+COMMAND_NAMES = ("-m", "semantic-grpo")  # sys.argv[0] of `python -m` while it looks for the module, and of the console script
 
 
 def intruders(root: Path, names: tuple[str, ...] = ("reward", "data", "eval")) -> list[str]:
@@ -22,5 +26,16 @@ def intruders(root: Path, names: tuple[str, ...] = ("reward", "data", "eval")) -
     return [str(place or f"no {name}") for name, place in places.items() if place != root / name / "__init__.py"]
 
 
-for _intruder in intruders(Path(__file__).resolve().parent.parent):
-    raise ImportError(f"{_intruder} hides a package of this project; rename it, or run from the checkout with its own .venv")
+def refuse(sentence: str) -> NoReturn:
+    """End a command with one line and exit code 2; raise ImportError where another program imports the package."""
+    if Path((sys.argv or [""])[0]).name in COMMAND_NAMES:
+        print(f"error: {sentence}", file=sys.stderr)
+        raise SystemExit(2)
+    raise ImportError(sentence)
+
+
+if _found := intruders(Path(__file__).resolve().parent.parent):
+    refuse(
+        f"{_found[0]} hides a package of this project; rename it, start from another folder, "
+        "or use the command semantic-grpo, which does not look into the working folder"
+    )

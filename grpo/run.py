@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
-from data.errors import InputError, Interrupted, in_words, one_line
+from data.errors import GOES_ON, InputError, Interrupted, run_command
 from grpo.config import Config, load_config
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
@@ -46,10 +46,6 @@ def chosen_stages(text: str) -> list[str]:
     if unknown or not names:
         raise InputError(f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}")
     return [name for name in STAGES if name in names]
-
-
-
-
 
 
 def go_offline(config: Config) -> None:
@@ -124,29 +120,20 @@ def keep_still(text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
+    return run_command(lambda: command(options), GOES_ON)
+
+
+def command(options: argparse.Namespace) -> None:
+    stages = chosen_stages(options.stages)
+    config = load_config(options.config, options.overrides)
+    go_offline(config)
+    if options.check:
+        print_plan(config)
+        return
     try:
-        stages = chosen_stages(options.stages)
-        config = load_config(options.config, options.overrides)
-        go_offline(config)
-        if options.check:
-            print_plan(config)
-        else:
-            run_stages(config, stages)
-    except (InputError, OSError) as error:
-        print(f"error: {one_line(in_words(error))}", file=sys.stderr)
-        return 2
-    except FloatingPointError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
+        run_stages(config, stages)
     except Interrupted as stop:
-        print(f"stopped and saved; the same command goes on from there (run folder {config.run_dir})", file=sys.stderr)
-        return 128 + (stop.args[0] or 2)
-    except KeyboardInterrupt:
-        print("stopped at once; the same command goes on from what was last saved", file=sys.stderr)
-        return 130
-    return 0
-
-
+        raise Interrupted(stop.args[0], f"run folder {config.run_dir}") from stop
 
 
 if __name__ == "__main__":

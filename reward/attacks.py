@@ -2,7 +2,7 @@
 
 An attack is a pure function of an `Item` and a random generator; None where it does not apply (no number to swap). Rules over
 strings only, for Han and Tibetan script, roughly right for others: they need not be good language, they need to be what a policy
-under pressure finds. How a reward stands up to them: `eval.attack_table`.
+under pressure finds. How a reward stands up to them: `eval.attacks`.
 """
 
 import random

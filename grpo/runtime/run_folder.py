@@ -10,7 +10,7 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -86,18 +86,28 @@ def claim_folder(config: Config, folder: Path) -> None:
     path = folder / "config.json"
     wanted = json.loads(json.dumps(asdict(config)))
     found = read_object(path) if path.exists() else wanted
-    old, new = flat(found), flat(wanted)
-    differing = [key for key in {**new, **old} if old.get(key) != new.get(key) and key != PLACE]
-    if differing and holds_work(folder):
-        key = differing[0]
+    difference = first_difference(found, wanted, (PLACE,))
+    if difference and holds_work(folder):
+        key, old, new = difference
         raise InputError(
-            f"{path}: this run was made with {key} = {old.get(key)!r}, not {new.get(key)!r}; "
+            f"{path}: this run was made with {key} = {old!r}, not {new!r}; "
             "restore that value to go on with it, or write run_dir=runs/another for a new run"
         )
-    if differing:
+    if difference:
         for name in ("corpus.json", INPUTS):
             (folder / name).unlink(missing_ok=True)
     atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
+
+
+def first_difference(
+    old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()
+) -> tuple[str, object, object] | None:
+    """("section.key", its old value, its new one) of the first setting in which two configurations differ; None where none does."""
+    before, after = flat(old), flat(new)
+    for key in {**after, **before}:
+        if key not in ignored and before.get(key) != after.get(key):
+            return key, before.get(key), after.get(key)
+    return None
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -164,10 +174,12 @@ PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sac
 
 
 def commit() -> str:
-    """The commit of the checkout this runs from, marked when files differ from it; empty outside a repository."""
-    here = Path(__file__).resolve().parent
+    """The commit of the checkout this runs from, marked when files differ from it; empty for an installed package."""
+    root = Path(__file__).resolve().parent.parent.parent
+    if not (root / ".git").exists():  # an environment may lie in somebody else's repository
+        return ""
     answer = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
     )
     return answer.stdout.strip()
 

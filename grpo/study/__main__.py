@@ -5,15 +5,14 @@ done, 1 an arm failed (the others went on), 2 something the user can put right, 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.cache import atomic_write_text, cache_dir
+from data.cache import cache_dir
 from data.console import say
-from data.errors import InputError, exit_code_of, one_line
+from data.errors import GOES_ON, InputError, one_line, run_command
 from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.stages.plan import known_model
@@ -21,19 +20,20 @@ from grpo.study.arms import run_child, train_arm, train_warm_start
 from grpo.study.checkpoints import chosen_arms, chosen_seeds, has_all_points
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.cost import Bill, make_bill
+from grpo.study.files import check_base, keep_files
 
 PARTS = ("train", "evaluate", "transfer", "report")
 
 
 @dataclass
 class Work:
-    """One command: which study, by which arguments, what of it; and whatever failed on the way, in words."""
+    """One command: which study, what of it, by which arguments a child reads it; and whatever failed on the way, in words."""
 
     study: Study
-    source: Sequence[str]
     arms: Sequence[ArmConfig]
     seeds: Sequence[int]
     parts: Sequence[str]
+    source: Sequence[str] = ()
     failures: list[str] = field(default_factory=list)
 
     def note(self, what: str, code: int, folder: Path) -> bool:
@@ -71,8 +71,6 @@ def bill_of(work: Work) -> Bill:
 def carry_out(work: Work) -> None:
     """Seed by seed: the warm start, then each arm with its points; then transfer and the report."""
     study = work.study
-    study.folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(study.folder / "study.json", json.dumps(asdict(study), ensure_ascii=False, indent=1))
     if "evaluate" in work.parts:
         obtain_panel(study)
     for seed in work.seeds:
@@ -139,13 +137,13 @@ def report(work: Work) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return exit_code_of(lambda: command(options))
+    return run_command(lambda: command(options), GOES_ON)
 
 
 def command(options: argparse.Namespace) -> int:
     study = load_study(options.config, options.overrides)
-    source = ["--config", options.config, *options.overrides]
-    work = Work(study, source, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), chosen_parts(options.only))
+    check_base(study)
+    work = Work(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), chosen_parts(options.only))
     go_offline(study.warm_start_config(study.seeds[0]))
     bill = bill_of(work)
     if options.check:
@@ -154,6 +152,8 @@ def command(options: argparse.Namespace) -> int:
         print("\n".join(bill.lines()))
         return 0
     say(bill.summary())
+    work.source = keep_files(study, options.config, options.overrides)
+    work.study = load_study(work.source[1], work.source[2:])
     carry_out(work)
     if work.failures:
         print("\n".join(f"error: {failure}" for failure in work.failures), file=sys.stderr)

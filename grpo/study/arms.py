@@ -32,15 +32,17 @@ SAMPLES = "best_of_group.jsonl"
 def run_child(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
     """`python -m *command`: its exit code, or minus the signal that ended it.
 
-    What it prints goes to the console behind `name`, and to log.txt in `folder`; file descriptors in `keep` stay open in it. Raises
-    Interrupted when this process was asked to stop: it asks the child, which saves and ends first. Ctrl-C reaches only this process, as
-    the child has a group of its own; a second one is passed on too.
+    The child looks for modules where this process does, so -P leaves out the working folder, which may have a `data` of its own. What it
+    prints goes to the console behind `name`, and to log.txt in `folder`; file descriptors in `keep` stay open in it. Raises Interrupted
+    when this process was asked to stop: it asks the child, which saves and ends first. Ctrl-C reaches only this process, as the child has
+    a group of its own; a second one is passed on too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with StopRequest() as stop, open(folder / "log.txt", "a", encoding="utf-8") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, "-P", "-m", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", process_group=0, pass_fds=tuple(keep),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         )  # fmt: skip
         assert child.stdout is not None
         copier = threading.Thread(target=copy_lines, args=(child.stdout, name, log))

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
-from data.errors import Interrupted, exit_code_of
+from data.errors import GOES_ON, Interrupted, run_command
 from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
@@ -29,12 +29,13 @@ from eval.study.pareto import front
 from grpo.engine.model import load_policy, load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import locked
+from grpo.runtime.run_folder import claim_folder, locked
 from grpo.stages.context import Run, corpus_of, start_folder, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
 from grpo.study.config import ArmConfig, Study, load_study
+from grpo.study.files import check_base
 
 Json = dict[str, Any]
 
@@ -78,6 +79,21 @@ def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = N
     atomic_write_text(checkpoint.path, json.dumps(point, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
+def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for bit.
+
+    Raises ValueError where the two are not the same tensors by name and shape.
+
+    >>> interpolated({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
+    {'w': tensor([ 0.2500, -1.0000])}
+    """
+    shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
+    if shapes[0] != shapes[1]:
+        differing = sorted(name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
+        raise ValueError(f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them")
+    return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}
+
+
 def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
     """Remove the weights of evaluated snapshots that the study does not keep; an arm's last one stays always."""
     if study.keep_snapshots == "all":
@@ -106,6 +122,7 @@ def on_the_front(study: Study, seed: int) -> set[Path]:
 
 def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], say: Callable[[str], None]) -> None:
     """Every checkpoint of these arms and seeds that has no point yet, one after the other, by one set of instruments."""
+    check_warm_starts(study, seeds)
     config = study.warm_start_config(min(study.seeds))
     compute = device.choose(config.device)
     device.configure(config.threads)
@@ -125,6 +142,14 @@ def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], 
         prune(study, seed, say)
 
 
+def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
+    """Raises InputError where a warm start was made by another configuration than the one that its seed is now evaluated by."""
+    for seed in seeds:
+        folder = study.warm_start_folder(seed)
+        if (folder / "warm_start").exists():
+            claim_folder(study.warm_start_config(seed), folder)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m grpo.study.points", description="Evaluate the checkpoints of a study.")
     parser.add_argument("--config", required=True, help="the study's TOML file")
@@ -133,28 +158,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
     options = parser.parse_args(argv)
 
-    def work() -> int:
+    def work() -> None:
         study = load_study(options.config, options.overrides)
+        check_base(study)
         evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
-        return 0
 
-    return exit_code_of(work)
+    return run_command(work, GOES_ON)
 
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for bit.
-
-    Raises ValueError where the two are not the same tensors by name and shape.
-
-    >>> interpolated({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
-    {'w': tensor([ 0.2500, -1.0000])}
-    """
-    shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
-    if shapes[0] != shapes[1]:
-        differing = sorted(name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
-        raise ValueError(f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them")
-    return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}

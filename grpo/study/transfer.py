@@ -19,7 +19,7 @@ from grpo.config import Config, load_config
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import flat, locked
+from grpo.runtime.run_folder import first_difference, locked
 from grpo.stages.context import Run, corpus_of, start_folder
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
@@ -110,11 +110,9 @@ def is_finished(course: Course) -> bool:
     """Whether there is a result. Raises InputError for one that was made by another configuration."""
     if not course.result.exists():
         return False
-    found, wanted = flat(read_object(course.result).get("config", {})), flat(plain(course.config()))
-    for key in {**wanted, **found}:
-        if found.get(key) != wanted.get(key):
-            values = f"{key} = {found.get(key)!r}, not {wanted.get(key)!r}"
-            raise InputError(f"{course.result}: was made with {values}; remove it to have it made again")
+    if difference := first_difference(read_object(course.result).get("config", {}), plain(course.config())):
+        key, old, new = difference
+        raise InputError(f"{course.result}: was made with {key} = {old!r}, not {new!r}; remove it to have it made again")
     return True
 
 

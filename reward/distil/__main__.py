@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.cache import atomic_folder, cache_dir
-from data.errors import InputError, one_line
+from data.errors import InputError, run_command
 from data.examples import Example
 from data.obtain import Archive
 from data.prepare import prepare
@@ -156,18 +156,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument("--config", type=Path, help="such as configs/encoder_bo.toml")
     source.add_argument("--run", help="a run's configuration: an encoder of its own pairs, with the default settings")
     options = parser.parse_args(arguments)
-    try:
-        config = read_config(options.config) if options.config else DistilConfig(pairs=PairsConfig(run=options.run))
-        own = bool(config.pairs.run)
-        folder = (distil_own_pairs if own else distil)(config, cache_dir())
-        encoder = load_encoder(str(folder), cache_dir(), torch.device("cpu")) if own else load_student(folder)
-        assert isinstance(encoder, StudentEncoder)
-        for line in [*describe(encoder), f'to use it: reward.encoder = "{folder}"'] if own else report(encoder):
-            print(line)
-    except (InputError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(lambda: command(options))
+
+
+def command(options: argparse.Namespace) -> None:
+    config = read_config(options.config) if options.config else DistilConfig(pairs=PairsConfig(run=options.run))
+    own = bool(config.pairs.run)
+    folder = (distil_own_pairs if own else distil)(config, cache_dir())
+    encoder = load_encoder(str(folder), cache_dir(), torch.device("cpu")) if own else load_student(folder)
+    assert isinstance(encoder, StudentEncoder)
+    for line in [*describe(encoder), f'to use it: reward.encoder = "{folder}"'] if own else report(encoder):
+        print(line)
 
 
 if __name__ == "__main__":

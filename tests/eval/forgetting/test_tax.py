@@ -1,4 +1,4 @@
-"""One checkpoint's tax: its shape, its zero, its agreement with the probes, its intervals."""
+"""One checkpoint's tax: its shape, its zero, its agreement with the probes."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from data.sources.news import TextItem
 from data.template import prompt_text
 from eval.forgetting.probe_items import ChoiceItem, Panel
 from eval.forgetting.probes import run_probes, text_ids
-from eval.forgetting.tax import TASK_TEXTS, compare_tax, load_tax_panel, measure_tax, task_texts, tax_interval, tax_scalar
+from eval.forgetting.tax import TASK_TEXTS, load_tax_panel, measure_tax, task_texts, tax_scalar
 from grpo.engine.likelihood import first_ids
 
 QUESTIONS = tuple(ChoiceItem(f"q{number}", "One is to two as", (" a", " bb", " ccc", " d"), number % 4) for number in range(8))
@@ -59,8 +59,6 @@ def test_shape_of_the_record(moved: dict[str, Any]) -> None:
 
 def test_the_untouched_model_pays_nothing(unmoved: dict[str, Any]) -> None:
     assert tax_scalar(unmoved) == 0.0
-    interval = tax_interval(unmoved, seed=0, resamples=50)
-    assert (interval.difference, interval.low, interval.high) == (0.0, 0.0, 0.0)
     assert [part["kl_mean"] for part in unmoved["drift"].values()] == [0.0, 0.0]
 
 
@@ -74,41 +72,10 @@ def test_probes_are_those_of_the_panel_alone(moved: dict[str, Any], tiny_tokeniz
         assert moved["probes"][name] == alone[name]
 
 
-def test_the_scalar_is_the_rise_of_the_loss_and_lies_in_its_interval(moved: dict[str, Any]) -> None:
+def test_the_scalar_is_the_rise_of_the_loss(moved: dict[str, Any]) -> None:
     rows = moved["drift"]["general"]["items"]
     by_hand = sum(row["nll"] - row["nll_base"] for row in rows) / sum(row["tokens"] for row in rows)
-    interval = tax_interval(moved, seed=0, resamples=500)
     assert tax_scalar(moved) == pytest.approx(by_hand, rel=1e-9)
-    assert interval.difference == pytest.approx(by_hand, rel=1e-9)
-    assert interval.low < by_hand < interval.high
-
-
-def test_interval_by_hand() -> None:
-    """Two texts of one token, taxes 0 and 1: resamples are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so that 95 % runs from 0 to 1."""
-    rows = [{"id": f"{tax}", "tokens": 1, "nll": 2.0 + tax, "nll_base": 2.0} for tax in (0, 1)]
-    interval = tax_interval({"drift": {"general": {"items": rows}}}, seed=0)
-    assert (interval.before, interval.after, interval.difference) == (2.0, 2.5, 0.5)
-    assert (interval.low, interval.high) == (0.0, 1.0)
-    assert interval.p_not_greater == pytest.approx(0.25, abs=0.04)
-
-
-def test_differences_between_two_checkpoints(moved: dict[str, Any], unmoved: dict[str, Any]) -> None:
-    changes = compare_tax(unmoved, moved, seed=0, resamples=100)
-    assert changes["drift"]["general"]["nll"]["difference"] == pytest.approx(tax_scalar(moved), rel=1e-6)
-    assert changes["drift"]["task"]["kl"]["difference"] == pytest.approx(moved["drift"]["task"]["kl_mean"], rel=1e-6)
-    questions = {"analogies_accuracy", "idioms_accuracy_per_character", "bigbench_facts_accuracy"}
-    assert {"english", "chinese", *questions} <= set(changes["probes"])
-    assert changes["sanity"]["english"]["n"] == 12
-    same = compare_tax(moved, moved, seed=0, resamples=100)
-    assert same["drift"]["task"]["nll"]["low"] == same["drift"]["task"]["nll"]["high"] == 0.0
-    json.dumps(changes, allow_nan=False)
-
-
-def test_checkpoints_measured_on_different_texts_are_not_compared(moved: dict[str, Any]) -> None:
-    rows = moved["drift"]["task"]["items"]
-    other = {**moved, "drift": {**moved["drift"], "task": {**moved["drift"]["task"], "items": rows[::-1]}}}
-    with pytest.raises(ValueError, match="different items"):
-        compare_tax(moved, other, seed=0, resamples=10)
 
 
 def test_task_texts_are_prompt_and_reference_of_the_same_examples_every_time(tiny_tokenizer: Any) -> None:

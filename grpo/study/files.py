@@ -1,0 +1,69 @@
+"""The files a study is made from, copied beside its results: what it works from stays as it was, whatever happens to the originals.
+
+Children read the copies, so an edit during a study changes no later arm. A later command on the same study compares: another base
+configuration is refused, as its arms would compare with nothing. Arms and seeds may be added, so each study file has a copy of its own.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+from data.cache import atomic_write_text
+from data.errors import InputError
+from grpo.config import load_config
+from grpo.runtime.run_folder import first_difference
+from grpo.study.config import MANAGED, Study, override
+
+
+def base_files(study: Study) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """(name of the copy, key of the study that names the file, the file, the settings that apply to it)."""
+    files = [("base.toml", "config", study.config, study.settings)]
+    if study.transfer is not None:
+        files.append(("transfer.toml", "transfer.config", study.transfer.config, study.transfer.settings))
+    return files
+
+
+def check_base(study: Study) -> None:
+    """Raises InputError where a base configuration is not the one that the study began with; names the first key that differs."""
+    for name, _, source, settings in base_files(study):
+        copy = study.folder / name
+        if not copy.exists():
+            continue
+        before, now = (asdict(load_config(path, settings)) for path in (copy, source))
+        if difference := first_difference(before, now, MANAGED):
+            key, old, new = difference
+            raise InputError(
+                f"{source}: {key} = {new!r}, but this study began with {old!r} ({copy}); "
+                "restore that value to go on with it, or write study_dir=runs/another for a new study"
+            )
+
+
+def keep_files(study: Study, file: str, overrides: Sequence[str]) -> list[str]:
+    """Copy `file`, which gave the study, and its base configurations into the study's folder, and write study.json.
+
+    Returns the arguments by which `grpo.study` and its children read the copies.
+    """
+    study.folder.mkdir(parents=True, exist_ok=True)
+    text = read_text(file)
+    copy = study.folder / f"study-{sha256(text.encode()).hexdigest()[:12]}.toml"
+    keep(copy, text)
+    atomic_write_text(study.folder / "study.json", json.dumps(asdict(study), ensure_ascii=False, indent=1))
+    changes = []
+    for name, key, source, _ in base_files(study):
+        keep(study.folder / name, read_text(source))
+        changes.append(override(key, study.folder / name))
+    return ["--config", str(copy), *overrides, *changes]
+
+
+def keep(copy: Path, text: str) -> None:
+    """Write a copy once, for reading only."""
+    if not copy.exists():
+        atomic_write_text(copy, text)
+        copy.chmod(0o444)
+
+
+def read_text(file: str) -> str:
+    """The text of a TOML file that has been read before."""
+    return Path(file).read_text(encoding="utf-8-sig")
