@@ -74,6 +74,16 @@ def rung(rows: Rows) -> list[Alarm]:
     return [found[name] for name in RULES if name in found]
 
 
+def of_reward(rows: Rows, reward: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows without the terms of CAUSES that do not count: those with neither a weight nor a gate in `reward`, section [reward].
+
+    A term that is only shown may be 0 and is no cause of anything.
+    """
+    weights, gates = reward.get("weights", {}), reward.get("gates", ())
+    idle = {f"{name}_mean" for name in CAUSES if not weights.get(name) and name not in gates}
+    return [{key: value for key, value in row.items() if key not in idle} for row in rows]
+
+
 def summary(alarms: Sequence[Alarm]) -> str:
     """One line for the end of a stage.
 
@@ -123,7 +133,8 @@ def cause_of_no_spread(rows: Rows) -> str:
             for key in rows[-1]
             if ".py:" in key
         ]
-        parts = [f"{name} is {value:.2g} ({cause})" for value, name, cause in sorted(low) if value < LOW]
+        lowest = sorted(one for one in low if one[0] < LOW)  # NaN, of a term that is not there, has no order
+        parts = [f"{name} is {value:.2g} ({cause})" for value, name, cause in lowest]
         parts = ["the completions are empty"] if average(rows, "length_mean") <= 1 else parts
         return f"they are 0: {', '.join(parts) or 'no term is 0 alone, see the groups in rollouts.jsonl'}"
     if average(rows, "distinct_share") <= MOST:

@@ -215,9 +215,22 @@ def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Confi
     for override in overrides:
         apply_override(values, override)
     check_settings(values, str(path))
-    config = build(Config, values, str(path), "")
+    config = build_from(values, read_toml(Path(path)), str(path))
     check(config)
     check_limits(config)
+    return config
+
+
+def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Config:
+    """The configuration of `values`. An InputError names the file, or the command line where the file `of_file` alone is right."""
+    try:
+        config: Config = build(Config, values, path, "")
+    except InputError as error:
+        try:
+            build(Config, of_file, path, "")
+        except InputError:
+            raise error from None
+        raise InputError(f"command line: {str(error).removeprefix(f'{path}: ')}") from error
     return config
 
 

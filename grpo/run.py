@@ -93,7 +93,7 @@ def run_stages(config: Config, stages: list[str]) -> None:
             run.say(f"== {stage}")
             if world.is_first or stage in TOGETHER:
                 timed(run, stage, table[stage])
-            if world.any(stop()):
+            if world.any(stop()) and stage != stages[-1]:
                 raise Interrupted(stop.signal)
     leave(world)
 

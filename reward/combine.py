@@ -23,7 +23,7 @@ from data.script import known_script
 from reward.control import CONTROLS
 from reward.faults import Term, check_any, check_gate, judged
 from reward.own_term import is_own_term, load_own_term
-from reward.terms import TERMS
+from reward.terms import NO_GATES, TERMS
 
 RESOURCES = ("vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share")  # what a run lends to terms
 CALIBRATIONS = ("mean", "q10", "q25", "q50")
@@ -88,6 +88,7 @@ def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]
 def check(config: RewardConfig, target_language: str) -> None:
     """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises InputError."""
     threshold, settings = config.threshold, [name for name in config.settings if name not in config.names]
+    bad_gates = [name for name in config.gates if name in NO_GATES]
     bad_weights = [f"reward.weights.{name} = {value}" for name, value in config.weights.items() if not 0 <= value < float("inf")]
     outside = not isinstance(threshold, str) and not -1 <= threshold < 1
     problems = {
@@ -98,6 +99,8 @@ def check(config: RewardConfig, target_language: str) -> None:
         f"reward.min_share = {config.min_share}: must lie in (0, 1]": not 0 < config.min_share <= 1,
         f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
         "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),
+        f"reward.gates: {', '.join(bad_gates)} is no gate, for it is not in [0, 1] with 1 for the reference text; a gate is one of "
+        f"{', '.join(name for name in TERMS if name not in NO_GATES)}": bad_gates,
         f"reward.settings.{', '.join(settings)}: no such term is used; used terms: {', '.join(config.names)}": settings,
     }
     for problem, found in problems.items():
@@ -123,7 +126,7 @@ def find_term(name: str) -> Callable[..., Tensor]:
 
 def rewards_by(config: RewardConfig, resources: Iterable[str]) -> bool:
     """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of RESOURCES)."""
-    counted = [name for name in (*config.weights, *config.gates) if config.weights.get(name, 1.0)]
+    counted = [*(name for name, weight in config.weights.items() if weight), *config.gates]
     return any(keywords(find_term(name)).keys() & set(resources) for name in counted)
 
 

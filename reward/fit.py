@@ -57,7 +57,7 @@ class Fit:
         return (
             f"unrelated reference texts have a mean cosine of {self.references.unrelated:.2f} (spread {self.references.spread:.2f}), "
             f"cut ones are found again with AUC {self.references.cut_auc:.2f}, from their source texts with AUC {self.pair_auc:.2f} "
-            f"({self.pairs} pairs)"
+            f"(0.50 is chance; {self.pairs} pairs)"
         )
 
 
@@ -120,15 +120,23 @@ def refusal(fit: Fit) -> str:
     return ""
 
 
+def paid_for_nothing(fit: Fit, threshold: float) -> str:
+    """A sentence where an unrelated text would earn much at this tau; else "".
+
+    Its reward is (unrelated - tau) / (1 - tau).
+    """
+    paid = (fit.references.unrelated - threshold) / (1 - threshold)
+    if paid <= PAID_UNRELATED:
+        return ""
+    return (
+        f"unrelated reference texts have a mean cosine of {fit.references.unrelated:.2f}, so with reward.threshold = {threshold:.2f} a "
+        f"wrong answer earns {paid:.2f}; write reward.threshold={fit.references.unrelated:.2f}"
+    )
+
+
 def warnings(fit: Fit, threshold: float) -> list[str]:
     """What to know of this encoder and these pairs before training, one sentence each. `threshold` is tau of the reward."""
-    found = []
-    paid = (fit.references.unrelated - threshold) / (1 - threshold)
-    if paid > PAID_UNRELATED:
-        found.append(
-            f"unrelated reference texts have a mean cosine of {fit.references.unrelated:.2f}, so with reward.threshold = {threshold:.2f} a "
-            f"wrong answer earns {paid:.2f}; write reward.threshold={fit.references.unrelated:.2f}"
-        )
+    found = [sentence] if (sentence := paid_for_nothing(fit, threshold)) else []
     if fit.sources.is_known and fit.pair_auc < FAITHFUL_PAIR_AUC:
         found.append(
             f"it knows the source language and finds the reference texts from it only with AUC {fit.pair_auc:.2f}, below "

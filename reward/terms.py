@@ -17,6 +17,8 @@ from reward.lexical import bleu, chrf
 from reward.repetition import unrepeated
 from reward.script import script
 
+NO_GATES = ("cosine_raw", "cosine_held_out", "cosine_empty", "length_ratio")  # not in [0, 1], or for the log only
+
 TERMS: dict[str, Callable[..., Tensor]] = {
     # meaning
     "cosine": cosine,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from data.cache import atomic_write_text
 from data.errors import InputError
-from eval.alarms import rung
+from eval.alarms import of_reward, rung
 from eval.report.blocks import Block, Document, Section, Table, Text, plain_text, wrapped
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.html import html_page
@@ -160,7 +160,8 @@ def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
 def alarms(run: RunFolder) -> tuple[str, ...]:
     """What went wrong in training, one sentence for each rule that rang."""
     stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo))
-    return tuple(f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(rows))
+    reward = run.config.get("reward", {})
+    return tuple(f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward)))
 
 
 def gaps(run: RunFolder) -> tuple[str, ...]:

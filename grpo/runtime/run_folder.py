@@ -36,6 +36,8 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     On a file system without locks it only says so.
     """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"run_dir = {folder} is a file; name a folder")
     with open_lock(folder / LOCK) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

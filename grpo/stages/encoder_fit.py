@@ -12,9 +12,10 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from grpo.stages.context import Run
-from grpo.stages.reward_setup import store_of
+from grpo.stages.reward_setup import FILE as REWARD_FILE
+from grpo.stages.reward_setup import read_facts, store_of
 from reward.combine import rewards_by
-from reward.fit import Fit, Side, measure, refusal, warnings
+from reward.fit import Fit, Side, measure, paid_for_nothing, refusal, warnings
 
 FILE = "encoder_fit.json"
 
@@ -29,11 +30,21 @@ def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
     reason = refusal(fit)
     if reason and run.config.train.method != "sft" and rewards_by(reward, ("vectors", "bank")):
         raise InputError(f"reward.encoder = {reward.encoder!r}: {reason}")
-    threshold = reward.threshold if isinstance(reward.threshold, float) else fit.references.unrelated
     run.say(f"encoder {reward.encoder}: {fit}")
-    for sentence in filter(None, [reason, *warnings(fit, threshold)]):
+    threshold = reward.threshold if isinstance(reward.threshold, float) else fit.references.unrelated
+    of_interest = warnings(fit, threshold) if rewards_by(reward, ("vectors", "bank")) else []
+    for sentence in [reason] if reason else of_interest:
         run.say(f"WARNING: reward.encoder = {reward.encoder!r}: {sentence}")
     atomic_write_text(run.folder / FILE, json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))
+
+
+def check_measured_threshold(run: Run) -> None:
+    """Say where a tau that was measured (reward.json) leaves much for an unrelated text."""
+    fit = known_fit(run)
+    if isinstance(run.config.reward.threshold, str) and fit is not None:
+        threshold = read_facts(run.folder / REWARD_FILE)["threshold"]
+        if sentence := paid_for_nothing(fit, threshold):
+            run.say(f"WARNING: reward.encoder = {run.config.reward.encoder!r}: {sentence}")
 
 
 def known_fit(run: Run) -> Fit | None:

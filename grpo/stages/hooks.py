@@ -1,7 +1,7 @@
 """What happens around the steps of a training stage: go on from a checkpoint, save, look at the dev set, stop, hand over the result."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -10,7 +10,7 @@ from data.cache import atomic_folder
 from data.checksums import damage
 from data.errors import Interrupted
 from data.template import stop_ids
-from eval.alarms import is_look, ringing, rung, summary
+from eval.alarms import is_look, of_reward, ringing, rung, summary
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
 from grpo.optim import Optimizer
@@ -28,6 +28,9 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
     """State of the newest whole checkpoint of a stage, loaded into model and optimiser; a fresh one when there is none."""
     saved = run.world.first_then_all(lambda: checkpoint.newest(run.checkpoints(stage), run.say))
     if saved is None:
+        log = run.log_folder / "metrics.jsonl"
+        if log.exists() and f'"stage": "{stage}", "step": 0,' in log.read_text(encoding="utf-8", errors="replace"):
+            run.say(f"{stage} was begun before and nothing of it was saved (checkpoint.every), so it begins anew")
         return LoopState()
     state = checkpoint.restore(saved, model, optimizer)
     run.say(f"resuming {stage} at step {state.step}" + (f", after {state.update} of its updates" if state.update else ""))
@@ -76,7 +79,8 @@ class UpdateHook:
         """Say each alarm once a start, and once more where a full window bears out an early one; at the end all."""
         if not is_look(step, self.num_steps):
             return
-        rows, is_full = self.log.rows, len(self.log.rows) >= ALARM_WINDOW
+        rows = of_reward(self.log.rows, asdict(self.run.config.reward))
+        is_full = len(rows) >= ALARM_WINDOW
         for name, sentence in ringing(rows).items():
             if (name, is_full) not in self.said:
                 self.said.add((name, is_full))

@@ -73,7 +73,11 @@ def told(run: Run, chosen: Sequence[Chosen]) -> str:
     """How many prompts have a best sample, and by how much it is better. Raises InputError where none has."""
     count = run.config.train.num_steps * run.config.rollout.num_prompts
     if count and not chosen:
-        raise InputError(f"{run.folder / FILE}: no prompt has a finished sample in a group that the reward tells apart; nothing to imitate")
+        raise InputError(
+            f"{run.folder / FILE}: of {count} prompts none has a sample to imitate: either all are cut at rollout.max_new_tokens = "
+            f"{run.config.rollout.max_new_tokens}, or the reward gives all of a group the same; raise rollout.max_new_tokens, or train the "
+            "warm start for longer, under a new run_dir"
+        )
     best, mean = (sum(values) / max(1, len(chosen)) for values in ([c.reward for c in chosen], [c.group_mean for c in chosen]))
     return f"self-SFT on the best samples of {len(chosen):,} of {count:,} prompts: reward {best:.3f}, their groups {mean:.3f}"
 

@@ -4,7 +4,7 @@ Whatever a later stage needs is checked here, before the first step is made.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from data.cache import atomic_write_text
 from data.documents import user_path
 from data.ends import ends_of, text_ids
 from data.errors import InputError
+from data.examples import Example
 from data.model_folder import readable
 from data.obtain import UnobtainableError
 from data.tokens import check_writable, concerns, token_report
@@ -34,6 +35,7 @@ from reward.encoder import check_encoder, encoder_folder
 from reward.encoders.folder import shaping_files
 from reward.own_term import is_own_term
 
+MOST_COPIES = 0.5  # of the pairs may have the same text on both sides
 PROBE_TOKENS = 4096  # no text of the probes has so many
 
 
@@ -103,11 +105,22 @@ def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
 
 def data_stage(run: Run) -> None:
     corpus = corpus_of(run, run.say)
+    check_sides(corpus.train)
     if corpus_facts(run).get("manifest") != corpus.manifest:
         write_corpus_facts(run, {"manifest": corpus.manifest})
     if run.config.eval.probes:
         panel_of(run)  # obtained here, so that nothing after this stage needs a network
     check_texts(run)
+
+
+def check_sides(examples: Sequence[Example]) -> None:
+    """InputError where most reference texts are their own source: copying would be learned as the task."""
+    copies = [example for example in examples if example.source in example.references]
+    if len(copies) > MOST_COPIES * len(examples):
+        raise InputError(
+            f"data.corpus: {len(copies):,} of {len(examples):,} reference texts equal their source, the first is {copies[0].id}; "
+            "look whether data.source_column and data.reference_column, or the two files, are one and the same"
+        )
 
 
 def panel_of(run: Run) -> Panel | str:

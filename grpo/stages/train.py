@@ -18,6 +18,7 @@ from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import anchored
 from grpo.stages.context import Run, corpus_of, start_folder, trainable, within_limit
+from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
 from grpo.stages.imitation import best_of_group, strong_sft
 from grpo.stages.lengths import fit, pair_limits
@@ -65,6 +66,8 @@ def sft_stage(run: Run) -> None:
     tokenizer, policy = load_tokenizer(folder), trainable(run, folder)
     if config.num_steps == 0:
         run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
+        if unused := len(corpus_of(run).warm_start):
+            run.say(f"{unused:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training")
         finish(run, "sft", LoopState(), 0, policy, tokenizer, run.warm_start)
         return
     available = corpus_of(run).warm_start
@@ -108,6 +111,7 @@ def reinforce(run: Run) -> None:
     examples = within_limit(available, tokenizer, config.model.max_prompt_tokens)
     run.say(f"GRPO on {len(examples):,} prompts ({len(available) - len(examples):,} are over the length limit)")
     store, reward, std_floor = run.world.first_then_all(lambda: rewarded(run, policy, tokenizer, examples))
+    check_measured_threshold(run)
     config = replace(config, advantage=replace(config.advantage, std_floor=std_floor))
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * config.updates_per_step)
     state = resume(run, "grpo", policy, optimizer)

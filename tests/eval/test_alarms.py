@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny_run import arguments, write_corpus
 
-from eval.alarms import RULES, is_look, ringing, rung
+from eval.alarms import RULES, is_look, of_reward, ringing, rung
 from grpo.run import main
 
 HEALTHY = {
@@ -237,3 +237,12 @@ def test_a_new_start_says_again_what_still_is_wrong(
     again = capsys.readouterr().out
     for printed in (whole, again):
         assert printed.count(": nothing is learned") == 1 and printed.count("ALARMS in this stage:") == 1
+
+
+def test_a_term_that_is_only_shown_is_no_cause() -> None:
+    """Obituary: with a reward of chrF alone the alarm blamed the script, which was no gate."""
+    row = {"step": 0, "reward_mean": 0.0, "script_mean": 0.0, "cosine_mean": 0.0, "zero_std_share": 1.0, "length_mean": 5.0}
+    (kept,) = of_reward([row], {"weights": {"chrf": 1.0, "cosine": 0.0}, "gates": []})
+    assert kept == {"step": 0, "reward_mean": 0.0, "zero_std_share": 1.0, "length_mean": 5.0}
+    assert of_reward([row], {"weights": {"cosine": 1.0}, "gates": ["script"]}) == [row]
+    assert of_reward([row], {})[0].keys() == kept.keys()

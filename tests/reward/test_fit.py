@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ from torch.nn.functional import normalize
 
 from data.cache import cache_dir
 from data.sources import udhr
+from grpo.config import load_config
 from grpo.run import main
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
+from grpo.stages.context import Run
+from grpo.stages.encoder_fit import check_measured_threshold
 from reward.combine import RewardConfig, rewards_by
 from reward.encoders.use import load_use
 from reward.fit import Fit, Side, auc_among_equals, measure, refusal, warnings, without_a_part
@@ -103,6 +109,22 @@ def test_warnings_name_the_threshold_and_the_strange_target() -> None:
     assert len(warnings(persian, threshold=0.1)) == 1 and warnings(persian, threshold=0.372)[0].startswith("it knows the source language")
 
 
+def test_a_measured_threshold_is_judged_like_a_given_one(tmp_path: Path, corpus: Path, tiny_folder: Path) -> None:
+    """Obituary: with reward.threshold="mean" nobody looked at what an unrelated text earns."""
+    said: list[str] = []
+    path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
+    config = load_config(path, ["reward.threshold=mean"])
+    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), said.append)
+    vietnamese = Fit(60, Side(0.23, 0.15, 1.0), Side(0.55, 0.14, 1.0), 0.552)
+    (tmp_path / "encoder_fit.json").write_text(json.dumps({"encoder": "use", **asdict(vietnamese)}))
+    (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.2248, "noise": 0.0, "std_floor": 1e-3}))
+    check_measured_threshold(run)
+    assert len(said) == 1 and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in said[0]
+    (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.5, "noise": 0.0, "std_floor": 1e-3}))
+    check_measured_threshold(run)
+    assert len(said) == 1
+
+
 def test_a_quarter_is_cut_out() -> None:
     draw = random.Random(0)
     cuts = {without_a_part("abcdefgh", draw) for _ in range(100)}
@@ -124,6 +146,7 @@ def test_which_rewards_are_made_of_an_encoder() -> None:
     assert rewards_by(RewardConfig(), needs)
     assert not rewards_by(RewardConfig(weights={"chrf": 1.0, "cosine": 0.0}), needs)
     assert rewards_by(RewardConfig(weights={"chrf": 1.0}, gates=("rank",)), needs)
+    assert rewards_by(RewardConfig(weights={"chrf": 1.0, "rank": 0.0}, gates=("rank",)), needs)
 
 
 @pytest.mark.real

@@ -1,7 +1,9 @@
 """A run folder belongs to one run at a time, wherever it lies, and to the inputs that it was made from."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tiny_run import arguments
 from data.errors import InputError
 from grpo.run import main
 from grpo.runtime.run_folder import check_files, holds_work, sole_process
+from grpo.stages.context import Run
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 TO_WARM_START = ["--stages", "data,model,sft"]
@@ -132,6 +135,42 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(corpus: P
     assert warm == untouched | {"system": "warm_start"} and warm["metrics"]["all"]["n"] == 12
 
 
+def test_the_same_text_on_both_sides_is_refused(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """Obituary: both columns were one, the pairs fitted perfectly, and copying was the task."""
+    column = ["data.source_column=reference", "data.source_language=zh"]
+    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data", *column))
+    assert code == 2 and "reference texts equal their source, the first is" in said and not (tmp_path / "run" / "corpus.json").exists()
+
+
+def test_a_run_folder_that_is_a_file_is_named(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run"))
+    assert (code, said) == (2, f"error: run_dir = {tmp_path / 'run'} is a file; name a folder\n")
+
+
+def test_a_stage_that_begins_anew_says_so(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill before the first checkpoint leaves rows in the log and nothing to go on from."""
+    run = tmp_path / "run"
+    assert main(arguments(corpus, tiny_folder, run, *TO_WARM_START)) == 0
+    shutil.rmtree(run / "warm_start")
+    capsys.readouterr()
+    assert main(arguments(corpus, tiny_folder, run, *TO_WARM_START)) == 0
+    assert "sft was begun before and nothing of it was saved (checkpoint.every), so it begins anew" in capsys.readouterr().out
+
+
+def test_a_signal_in_the_last_stage_that_ends_it_is_no_stop(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(run: Run) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("grpo.stages.evaluate.report_stage", signalled)
+    assert main(arguments(corpus, tiny_folder, tmp_path / "a", *TO_WARM_START)) == 0
+    assert main(arguments(corpus, tiny_folder, tmp_path / "a", "--stages", "report")) == 0
+
+
 def test_a_run_without_test_items_ends_without_an_evaluation(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +183,9 @@ def test_a_run_without_test_items_ends_without_an_evaluation(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
+        (['reward.gates=["cosine_raw"]'], "reward.gates: cosine_raw is no gate, for it is not in [0, 1] with 1 for the reference text"),
+        (['reward.gates=["script", "length_ratio"]'], "reward.gates: length_ratio is no gate"),
+        (["train.methods=sft"], "error: command line: unknown key 'train.methods'"),
         (["data.dev_size=0", "reward.threshold=mean"], "reward.threshold = 'mean' is measured on the dev set, and data.dev_size = 0"),
         (["data.dev_size=0", "eval.every=2"], "eval.every = 2 looks at the dev set, and data.dev_size = 0"),
         (["data.warm_start_share=0"], "data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = 3"),
