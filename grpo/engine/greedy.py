@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.template import decode_completion, encode_prompt
-from grpo.engine import greedy as refill
 from grpo.engine.decode_step import FastDecoder, is_known
 from grpo.engine.sampler import Sampling, generate
 
@@ -45,7 +44,7 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
 def greedy_refilled(model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings) -> Iterator[tuple[int, list[int]]]:
     """Index and completion of every prompt, as they end; the batch is kept full."""
     order = longest_first(prompts)
-    ended = refill.greedy(model, [prompts[i] for i in order], settings.max_new_tokens, settings.stop_ids, settings.batch_size)
+    ended = greedy(model, [prompts[i] for i in order], settings.max_new_tokens, settings.stop_ids, settings.batch_size)
     for number, ids in ended:
         yield order[number], ids
 

@@ -65,7 +65,9 @@ def test_a_run_killed_at_random_moments_ends_bit_equal(tiny_folder: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_killed_fifty_times_ends_bit_equal(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_killed_fifty_times_ends_bit_equal(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """So many kills that some of them strike while a checkpoint is written."""
     inside = writes_killed(50, 20, tiny_folder, tmp_path)
     with capsys.disabled():

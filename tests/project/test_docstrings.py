@@ -8,7 +8,8 @@ import pytest
 import torch
 from repository import ROOT, python_files
 
-SOURCES = [path for folder in ("grpo", "reward", "data", "eval", "benchmarks") for path in python_files(folder, at_least=15)]
+PACKAGES = ("grpo", "reward", "data", "eval", "benchmarks")
+SOURCES = [path for folder in PACKAGES for path in python_files(folder, at_least=15)]
 COUNTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count(">>> ") for path in SOURCES}
 COUNTS = {file: count for file, count in COUNTS.items() if count}
 

@@ -16,5 +16,5 @@ def test_folders_of_tests_are_folders_of_the_packages() -> None:
 
 def test_the_page_names_every_helper_and_no_other() -> None:
     page = (TESTS / "README.md").read_text(encoding="utf-8")
-    named = {name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
-    assert named == {path.stem for path in SUPPORT.glob("*.py")}
+    cells = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == {path.stem for path in SUPPORT.glob("*.py")}

@@ -1,4 +1,4 @@
-"""Where the repository lies, its Python files, and what a child process needs to find the modules of ours and of the tests."""
+"""Where the repository lies, its Python files, and where a child process finds our modules and these helpers."""
 
 import os
 from pathlib import Path

@@ -9,6 +9,7 @@ from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_families import mistral, qwen2
 from transformers import PreTrainedModel
 
+import grpo.engine.greedy as module
 from data.examples import Example
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_refilled
@@ -124,11 +125,11 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
 def test_only_a_known_model_with_the_switch_on_is_refilled(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:
     examples = [Example(str(n), "ab " * n, "reference", "invented", "none", "bo", "zh") for n in (3, 1, 2)]
     used: list[str] = []
-    monkeypatch.setattr(eval.decode.refill, "greedy", lambda *given: used.append("refill") or greedy(*given))
-    monkeypatch.setattr(eval.decode, "generate", lambda *given, **named: used.append("batch") or generate(*given, **named))
+    monkeypatch.setattr(module, "greedy", lambda *given: used.append("refill") or greedy(*given))
+    monkeypatch.setattr(module, "generate", lambda *given, **named: used.append("batch") or generate(*given, **named))
     on, off = DecodeSettings(4, (EOS,)), DecodeSettings(4, (EOS,), fast=False)
-    outputs = [eval.decode.greedy_outputs(tiny_gemma(), tiny_tokenizer, examples, settings) for settings in (on, off)]
-    eval.decode.greedy_outputs(tiny_gpt2(), tiny_tokenizer, examples, on)
+    outputs = [module.greedy_outputs(tiny_gemma(), tiny_tokenizer, examples, settings) for settings in (on, off)]
+    module.greedy_outputs(tiny_gpt2(), tiny_tokenizer, examples, on)
     assert used == ["refill", "batch", "batch"] and outputs[0] == outputs[1]
 
 
