@@ -9,6 +9,7 @@ import tomllib
 import types
 import typing
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ from grpo.limits import check_limits
 from grpo.loss import OBJECTIVES
 from reward.combine import RewardConfig
 
+POSITIVE = (  # counts that may not be 0
+    "sft.batch_size sft.max_completion_tokens sft.max_tokens_per_pass rollout.num_prompts rollout.max_new_tokens "
+    "train.passes tax.every tax.texts tax.anchor_texts train.max_tokens_per_pass model.max_prompt_tokens "
+    "eval.batch_size eval.max_new_tokens eval.bootstrap_samples checkpoint.keep"
+)
 METHODS = ("grpo", "sft", "best_of_group")
 WRITTEN = {"tuple": 'list, e.g. ["a", "b"]', "dict": "table, e.g. { a = 1.0 }"}  # types whose name in TOML is another
 
@@ -301,23 +307,7 @@ def check(config: Config) -> None:
     """Refuse values and combinations that cannot work; each message names the fields and values that would do."""
     rollout, train, loss = config.rollout, config.train, config.loss
     per_update = train.prompts_per_update or rollout.num_prompts
-    positive = {
-        "sft.batch_size": config.sft.batch_size,
-        "sft.max_completion_tokens": config.sft.max_completion_tokens,
-        "sft.max_tokens_per_pass": config.sft.max_tokens_per_pass,
-        "rollout.num_prompts": rollout.num_prompts,
-        "rollout.max_new_tokens": rollout.max_new_tokens,
-        "train.passes": train.passes,
-        "tax.every": config.tax.every,
-        "tax.texts": config.tax.texts,
-        "tax.anchor_texts": config.tax.anchor_texts,
-        "train.max_tokens_per_pass": train.max_tokens_per_pass,
-        "model.max_prompt_tokens": config.model.max_prompt_tokens,
-        "eval.batch_size": config.eval.batch_size,
-        "eval.max_new_tokens": config.eval.max_new_tokens,
-        "eval.bootstrap_samples": config.eval.bootstrap_samples,
-        "checkpoint.keep": config.checkpoint.keep,
-    }
+    positive = {name: attrgetter(name)(config) for name in POSITIVE.split()}
     known = {
         "train.method": (train.method, METHODS),
         "loss.objective": (loss.objective, tuple(OBJECTIVES)),
