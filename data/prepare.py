@@ -267,7 +267,7 @@ def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: P
         if len(places) > SHOWN_LINES:
             say(f"... and {len(places) - SHOWN_LINES:,} more: {reason}; all in {listing}")
     if len(rejected) > config.max_bad_share * read:
-        known = user_checks.advice(reading)
+        known = user_checks.advice(reading, config.column_languages)
         raise InputError(
             f"data.corpus={config.corpus}: {len(rejected)} of {read} pairs are bad ({by_reason(rejected)}), more than "
             f"data.max_bad_share={config.max_bad_share}; {known and known + '; '}"

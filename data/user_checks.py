@@ -72,21 +72,21 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
     return f"{first}: from about here to {last} the reference text of a source stands {lines} {way} it (by {signs})"
 
 
-def advice(reading: Reading) -> str:
-    """What to do about the bad lines where most of them have one cause that is known; otherwise empty."""
+def advice(reading: Reading, languages: tuple[str, str]) -> str:
+    """What to do about the bad lines where most of them have one cause that is known, else empty; `languages` are the two sides'."""
     reason, count = Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
     if reading.turned > HALF * len(reading.rejected):
         all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
         what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
         return f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
-    return _cure(reason, reading) if count > HALF * len(reading.rejected) else ""
+    return _cure(reason, reading, languages) if count > HALF * len(reading.rejected) else ""
 
 
-def _cure(reason: str, reading: Reading) -> str:
+def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
     """What to do about lines that are bad for one reason; otherwise empty."""
     side, is_script, script = reason.partition(NOT_IN)
     if is_script:
-        language = dict(zip(SIDES, reading.languages, strict=True))[side]
+        language = dict(zip(SIDES, languages, strict=True))[side]
         return "; ".join(part for part in (f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})", reading.layout) if part)
     if reason in ("not JSON", "not a JSON object") or reason.startswith("longer than"):
         return 'a line is one pair, and in JSONL one object a line: {"source": ..., "reference": ...}'

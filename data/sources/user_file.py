@@ -70,7 +70,7 @@ class Reading:
     """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and remarks on the file.
 
     `turned` counts the pairs that are right the other way round; `names` are the fields of the first object of JSONL, or the cells of
-    the first line of TSV; `layout` says in words which columns are read and which there are; `languages` are those of the two sides.
+    the first line of TSV; `layout` says in words which columns are read and which there are.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -79,7 +79,6 @@ class Reading:
     remarks: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     layout: str = ""
-    languages: tuple[str, str] = ("", "")
     turned: int = 0
 
     def reject(self, place: str, reason: str, sample: str) -> None:
@@ -90,7 +89,7 @@ class Reading:
 
 def read(corpus: UserCorpus) -> Reading:
     """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
-    reading = Reading(languages=(corpus.source_language, corpus.target_language))
+    reading = Reading()
     for place, written, line in _lines_read(corpus, reading):
         if isinstance(line, BadLineError):
             reading.reject(place, str(line), f"{place}: {shortened(written.decode('utf-8', 'replace'), SHOWN_LINE)}")
@@ -146,7 +145,7 @@ def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, byt
         table = read_table(lines, corpus.candidates, path)
         pairs, columns, reading.names = table.rows, table.columns, table.first
         cells = ", ".join(repr(shortened(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
-        reading.layout = f"{table.read} are read; the first line has {cells}"
+        reading.layout = f"{table.read} are read; the first line has {cells}" if cells else ""
         if table.is_export:
             reading.remarks.append(f"{path}: an export with quotes; they are taken off the texts")
     if columns != corpus.columns:
