@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from data.examples import Example
-from data.script import count_units, script_of, script_share
+from data.script import count_units, script_name, script_of, script_share
 
 MIN_SOURCE_SHARE, MIN_TARGET_SHARE = 0.5, 0.3  # the target keeps numbers, names and commands of the original more often
 
@@ -25,6 +25,9 @@ LENGTH_LIMITS = {  # reason -> the field of `Limits` that makes it
     "source too short": "min_source", "source too long": "max_source", "reference too short": "min_target",
     "reference too long": "max_target",
 }  # fmt: skip
+
+NOT_IN = " not in "  # between the side and the script that it should have, in a reason
+OTHER_REFERENCE = "other reference"  # no pair of its own any more, and no text is lost
 
 Rule = Callable[[Example], str]  # why a pair is dropped, or an empty string
 
@@ -110,7 +113,7 @@ def script_problem(example: Example) -> str:
     ):
         script = script_of(language)
         if script is not None and script_share(text, script) < share:
-            return f"{side} not in its language's script"
+            return f"{side}{NOT_IN}{script_name(script)} script"
     return ""
 
 
@@ -162,8 +165,8 @@ def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> 
         key = (example.source_language, example.target_language, example.source)
         if not reason and key in places:
             kept = tally.kept[places[key]]
-            reason = "duplicate" if example.reference in kept.references else "other reference"
-            if reason == "other reference":
+            reason = "duplicate" if example.reference in kept.references else OTHER_REFERENCE
+            if reason == OTHER_REFERENCE:
                 tally.kept[places[key]] = replace(kept, others=(*kept.others, example.reference))
         if reason:
             tally.drop(example, reason)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from data.clean import LENGTH_LIMITS, Limits, Tally
+from data.clean import LENGTH_LIMITS, OTHER_REFERENCE, Limits, Tally
 
 MANY, TO_KEEP = 0.1, 0.99  # a share of the pairs that limits should not drop in silence, and one that would be kept
 
@@ -28,7 +28,13 @@ def _setting(reason: str, limits: Limits) -> str:
 
 def loss_lines(entries: Sequence[Loss]) -> list[str]:
     """A line for each rule, for a terminal."""
-    return [f"data: dropped {entry['pairs']:,} {_rule(entry)}, e.g. {entry['example']}" for entry in entries]
+    return [f"data: {_what(entry)}, e.g. {entry['example']}" for entry in entries]
+
+
+def _what(entry: Loss) -> str:
+    if entry["reason"] == OTHER_REFERENCE:
+        return f"{entry['pairs']:,} further reference text{'s' if entry['pairs'] > 1 else ''} of a source kept"
+    return f"dropped {entry['pairs']:,} {_rule(entry)}"
 
 
 def _rule(entry: Loss) -> str:
@@ -41,7 +47,7 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
     The share is of the pairs that reached the limits: no other rule but that of equal pairs dropped them.
     """
     dropped = Counter(reason for _, reason in tally.dropped)
-    reached = len(tally.kept) + len(tally.misfits) + dropped["duplicate"] + dropped["other reference"]
+    reached = len(tally.kept) + len(tally.misfits) + dropped["duplicate"] + dropped[OTHER_REFERENCE]
     remarks = []
     for name in LENGTH_LIMITS.values():
         sign, side = (-1 if name.startswith("min") else 1), int(name.endswith("target"))
@@ -50,5 +56,6 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
         if len(outside) > MANY * reached:
             share, enough = len(outside) / reached, sign * outside[int((1 - TO_KEEP) * reached)]
             word = "fewer" if sign < 0 else "more"
-            remarks.append(f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {TO_KEEP:.0%}")
+            kept = "all" if enough == sign * outside[0] else f"{TO_KEEP:.0%}"
+            remarks.append(f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {kept}")
     return remarks

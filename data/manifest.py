@@ -9,7 +9,7 @@ from typing import Any
 from data.clean import Tally
 from data.examples import Example
 from data.losses import loss_lines
-from data.split import LARGE_CLUSTER, Cluster
+from data.split import LARGE_CLUSTER, MAX_SHARES, Cluster
 
 
 def counts(tally: Tally) -> dict[str, Any]:
@@ -63,7 +63,20 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
         f"data: {totals['read']} pairs read, {totals['kept']} kept ({_listed(manifest['languages'])})",
         *loss_lines(manifest["losses"]),
         f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
+        *size_lines(manifest),
     ]
+
+
+def size_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """A line for each part that has fewer pairs than its setting wants."""
+    found = []
+    for name, (share, word) in MAX_SHARES.items():
+        pairs, wanted = manifest["splits"][name]["pairs"], manifest["config"][f"{name}_size"]
+        if pairs < wanted:
+            is_small = wanted > int(share * manifest["sampled"])
+            cause = f"at most a {word} of the pairs" if is_small else "no near-duplicate group fits into the rest"
+            found.append(f"data: {name} {pairs} of the {wanted} wanted (data.{name}_size): {cause}")
+    return found
 
 
 def _listed(numbers: Mapping[str, int]) -> str:

@@ -16,22 +16,23 @@ from typing import Any
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
 from data.checksums import damage, write_checksums
-from data.clean import Limits, Rule, Tally, clean, no_rule
+from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean, no_rule
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.interface_text import interface_problem
+from data.language_names import language_meant, script_meant
 from data.losses import limit_remarks, losses
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
 from data.progress import Say, in_tenths
 from data.script import HAN_STYLES, SCRIPT_NAMES, script_of, with_script
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
-from data.split import PARTS, SplitSizes, near_duplicate_clusters, split
+from data.split import LARGE_CLUSTER, PARTS, Cluster, SplitSizes, near_duplicate_clusters, split
 
 BUILT_IN = "tibetan"
-SHOWN_LINES = 20
-RULES = 2  # raised when what a corpus contains may change: the corpora are then made again (tests/project/test_code_numbers.py)
+SHOWN_LINES = 3  # of each reason
+RULES = 3  # raised when what a corpus contains may change: the corpora are then made again (tests/project/test_code_numbers.py)
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,16 @@ class DataConfig:
         for language in self.languages:
             if language not in tibetan.LANGUAGES:
                 raise InputError(f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}")
+        for name in ("source_language", "target_language"):
+            code = language_meant(getattr(self, name))
+            if code:
+                raise InputError(f'data.{name}={getattr(self, name)}: a code is needed; write "{code}"')
         script, known = self.target_script, (*HAN_STYLES, *SCRIPT_NAMES)
         if script and self.corpus in (BUILT_IN, *HEADLINES):
             raise InputError(f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out")
-        if script not in ("", *known):
-            raise InputError(f"data.target_script={script}: known scripts are {', '.join(known)}")
+        if script and script.title() not in known:
+            meant = script_meant(script)
+            raise InputError(f"data.target_script={script}: known scripts are {', '.join(known)}" + (f'; write "{meant}"' if meant else ""))
         if self.reverse and self.corpus in HEADLINES:
             raise InputError("data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus")
         if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
@@ -100,9 +106,14 @@ class DataConfig:
         return self.column_languages[0 if self.reverse else 1]
 
     @property
+    def completion_setting(self) -> str:
+        """The setting that gives the language of the completions of the user's corpus."""
+        return "data.source_language" if self.reverse else "data.target_language"
+
+    @property
     def column_languages(self) -> tuple[str, str]:
         """The languages of the user's two columns; that of the completions names `target_script`."""
-        source, target, script = self.source_language, self.target_language, self.target_script
+        source, target, script = self.source_language, self.target_language, self.target_script.title()
         return (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
 
     @property
@@ -233,7 +244,7 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     kept = _sample(tally.kept, config.max_examples, config.seed)
     clusters = near_duplicate_clusters(kept, config.near_duplicate, say)
     parts = split(kept, clusters, config.sizes, config.seed)
-    _check_parts(parts, tally, config)
+    _check_parts(parts, tally, clusters, config)
     with atomic_folder(folder) as work:
         for name in PARTS:
             write_jsonl(work / f"{name}.jsonl", parts[name])
@@ -249,12 +260,14 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
 def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
     """Say which pairs are bad; raises InputError when they are more than `max_bad_share` of those read."""
     rejected, read = reading.rejected, len(reading.examples) + len(reading.rejected)
-    for place, reason in rejected[:SHOWN_LINES]:
-        say(f"{place}: {reason}")
-    if len(rejected) > SHOWN_LINES:
-        say(f"... and {len(rejected) - SHOWN_LINES} more bad lines, all in {listing}")
+    for reason in dict.fromkeys(why for _, why in rejected):
+        places = [place for place, why in rejected if why == reason]
+        for place in places[:SHOWN_LINES]:
+            say(f"{place}: {reason}")
+        if len(places) > SHOWN_LINES:
+            say(f"... and {len(places) - SHOWN_LINES:,} more: {reason}; all in {listing}")
     if len(rejected) > config.max_bad_share * read:
-        known = user_checks.advice(reading)
+        known = user_checks.advice(reading, config.column_languages)
         raise InputError(
             f"data.corpus={config.corpus}: {len(rejected)} of {read} pairs are bad ({by_reason(rejected)}), more than "
             f"data.max_bad_share={config.max_bad_share}; {known and known + '; '}"
@@ -269,11 +282,27 @@ def _sample(examples: list[Example], wanted: int, seed: int) -> list[Example]:
     return [examples[item] for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), wanted))]
 
 
-def _check_parts(parts: dict[str, list[Example]], tally: Tally, config: DataConfig) -> None:
+def _check_parts(parts: dict[str, list[Example]], tally: Tally, clusters: list[Cluster], config: DataConfig) -> None:
     needed = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
     empty = [name for name, is_needed in needed.items() if is_needed and not parts[name]]
     if empty:
+        dropped = [entry for entry in tally.dropped if entry[1] != OTHER_REFERENCE]
+        usable = f"{len(tally.kept)} of {len(tally.kept) + len(dropped)} pairs are usable"
         raise InputError(
-            f"data.corpus={config.corpus}: nothing is left for {' and '.join(empty)}: {len(tally.kept)} of {tally.read.total()} pairs are "
-            f"usable (dropped: {by_reason(tally.dropped) or 'none'}); give more pairs, or change the limits or shares in [data]"
+            f"data.corpus={config.corpus}: nothing is left for {' and '.join(empty)}: {usable} "
+            f"(dropped: {by_reason(dropped)}); {_cause(clusters, config)}"
         )
+
+
+def _cause(clusters: list[Cluster], config: DataConfig) -> str:
+    """Why parts are empty, and what to do."""
+    largest, total = max(map(len, clusters), default=0), sum(map(len, clusters))
+    setting = f"(data.near_duplicate={config.near_duplicate})"
+    if largest <= 1 or largest <= min(total / 2, LARGE_CLUSTER):
+        return "give more pairs, or change the limits or shares in [data]"
+    if largest == total:
+        return f"all {total} pairs are one near-duplicate group {setting}, which is never divided; give pairs that differ more"
+    return (
+        f"the largest of {len(clusters)} near-duplicate groups {setting} has {largest} of {total} pairs, and none is divided or, above "
+        f"{LARGE_CLUSTER} pairs, tested; give pairs that differ more"
+    )

@@ -80,12 +80,21 @@ def script_of(language: str) -> str | None:
     return LANGUAGE_SCRIPT.get(primary(language))
 
 
-def known_script(language: str) -> str:
-    """As `script_of`, for the language of the completions. Raises InputError where its script is not known."""
+def script_name(script: str) -> str:
+    """The name of a code of `SCRIPT_NAMES` in words.
+
+    >>> script_name("Tibt"), script_name("Cans")
+    ('Tibetan', 'Canadian Aboriginal')
+    """
+    return SCRIPT_NAMES[script].replace("_", " ")
+
+
+def known_script(language: str, setting: str = "data.target_language") -> str:
+    """As `script_of`, for the language of the completions, which `setting` gives. Raises InputError where its script is not known."""
     script = script_of(language)
     if script is None:
         raise InputError(
-            f"data.target_language = {language!r}: its script is not known; known: {', '.join(LANGUAGE_SCRIPT)}; "
+            f"{setting} = {language!r}: its script is not known; known: {', '.join(LANGUAGE_SCRIPT)}; "
             f"for any other give data.target_script, one of {', '.join(SCRIPT_NAMES)}"
         )
     return script

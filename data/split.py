@@ -20,6 +20,7 @@ PARTS = ("warm_start", "train", "dev", "test")
 LARGE_CLUSTER = 50  # anything larger is boilerplate: it trains, it does not test
 SMALL_CLUSTER = 3
 MAX_TEST_SHARE, MAX_DEV_SHARE = 0.2, 0.1  # of the corpus, and for the test minimum of each language
+MAX_SHARES = {"test": (MAX_TEST_SHARE, "fifth"), "dev": (MAX_DEV_SHARE, "tenth")}
 
 Cluster = tuple[int, ...]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from data.alignment import Alignment, alignment
-from data.clean import shown
+from data.clean import NOT_IN, shown
 from data.errors import InputError
 from data.examples import Example
 from data.sources.table import is_quoted
@@ -14,12 +14,15 @@ from data.sources.user_file import Reading
 
 MANY_QUOTED = 0.05  # of the texts, from which quotes may be a format and not speech
 DOUBTFUL, CERTAIN = 10.0, 20.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
-HALF, MOST = 0.5, 0.9  # of the bad lines that have one cause; of the pairs, from which the languages and not the lines are the fault
+HALF, MOST = 0.5, 0.9  # of the bad lines that have one cause; of the pairs, from which the languages or the format are the fault
+WRAPPERS = ("\u201c\u201d", "\u2018\u2019", "\u201e\u201c", "\u00ab\u00bb", "\u300c\u300d", "\u300e\u300f", "''", "``")
+DIVIDERS = {",": "commas", ";": "semicolons", "|": "bars"}
+SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
 def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
     """All that there is to say of the pairs in the order of their file. Raises InputError where they are certain to be out of line."""
-    return [remark for remark in (quotes_remark(examples), alignment_remark(examples, max_bad_share)) if remark]
+    return [remark for remark in (quotes_remark(examples), wrapping_remark(examples), alignment_remark(examples, max_bad_share)) if remark]
 
 
 def quotes_remark(examples: Sequence[Example]) -> str:
@@ -32,6 +35,21 @@ def quotes_remark(examples: Sequence[Example]) -> str:
         f"{len(quoted):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, e.g. {shown(quoted[0])}; "
         "if they are those of an export, put every text in quotes, or none"
     )
+
+
+def wrapping_remark(examples: Sequence[Example]) -> str:
+    """Says so where nearly all pairs have a text in curly, single or angle quotes, which are never taken off."""
+    wrapped = [example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)]
+    if len(wrapped) <= MOST * len(examples):
+        return ""
+    return (
+        f"{len(wrapped):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, which stay part of it, e.g. "
+        f"{shown(wrapped[0])}; take them off the file if they are no speech"
+    )
+
+
+def _is_wrapped(text: str) -> bool:
+    return len(text) > 1 and text[0] + text[-1] in WRAPPERS
 
 
 def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
@@ -54,20 +72,32 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
     return f"{first}: from about here to {last} the reference text of a source stands {lines} {way} it (by {signs})"
 
 
-def advice(reading: Reading) -> str:
-    """What to do about the bad lines where most of them have one cause that is known; otherwise empty."""
+def advice(reading: Reading, languages: tuple[str, str]) -> str:
+    """What to do about the bad lines where most of them have one cause that is known, else empty; `languages` are the two sides'."""
     reason, count = Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
     if reading.turned > HALF * len(reading.rejected):
         all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
         what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
         return f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
-    if count <= HALF * len(reading.rejected):
-        return ""
+    return _cure(reason, reading, languages) if count > HALF * len(reading.rejected) else ""
+
+
+def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
+    """What to do about lines that are bad for one reason; otherwise empty."""
+    side, is_script, script = reason.partition(NOT_IN)
+    if is_script:
+        language = dict(zip(SIDES, languages, strict=True))[side]
+        return "; ".join(part for part in (f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})", reading.layout) if part)
+    if reason in ("not JSON", "not a JSON object") or reason.startswith("longer than"):
+        return 'a line is one pair, and in JSONL one object a line: {"source": ..., "reference": ...}'
     if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:
         names = ", ".join(reading.names) or "no text"
         return f"the first object has {names}: name two of them by data.source_column= and data.reference_column="
     if reason == "not UTF-8":
         return "save the file as UTF-8: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE, where ENCODING is for example GB18030, BIG5 or CP1252"
-    if "columns where" in reason:
+    if reason.endswith("are needed"):
+        dividers = [word for mark, word in DIVIDERS.items() if len(reading.names) == 1 and mark in reading.names[0]]
+        if dividers:
+            return f"is the file divided by {dividers[0]}? save it with tabs"
         return "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
     return ""

@@ -60,7 +60,7 @@ def print_plan(config: Config) -> None:
     from grpo.stages import plan
     from reward.combine import check as check_reward
 
-    check_reward(config.reward, config.data.completion_language)
+    check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
     compute = device.choose(config.device)
     device.configure(config.threads)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))

@@ -85,8 +85,11 @@ def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]
     return combine(terms, config.weights, config.gates, normalise=config.normalise)
 
 
-def check(config: RewardConfig, target_language: str) -> None:
-    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises InputError."""
+def check(config: RewardConfig, target_language: str, setting: str = "data.target_language") -> None:
+    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises InputError.
+
+    `setting` is where the language of the completions stands.
+    """
     threshold, settings = config.threshold, [name for name in config.settings if name not in config.names]
     bad_gates = [name for name in config.gates if name in NO_GATES]
     bad_weights = [f"reward.weights.{name} = {value}" for name, value in config.weights.items() if not 0 <= value < float("inf")]
@@ -106,7 +109,8 @@ def check(config: RewardConfig, target_language: str) -> None:
     for problem, found in problems.items():
         if found:
             raise InputError(problem)
-    facts = {"target_language": target_language, "target_script": known_script(target_language), "min_share": config.min_share}
+    script = known_script(target_language, setting)
+    facts = {"target_language": target_language, "target_script": script, "min_share": config.min_share}
     for name in config.names:
         function = find_term(name)
         lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}

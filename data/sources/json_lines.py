@@ -81,9 +81,9 @@ def _text(record: Record, column: str) -> str:
 
 
 def _texts(record: Record, column: str) -> tuple[str, ...]:
-    """The field's text, or the texts of its list."""
+    """The field's text, or the texts of its list, where null is an empty text."""
     value = _field(record, column)
-    values: list[object] = value if isinstance(value, list) else [value]
+    values: list[object] = ["" if text is None else text for text in value] if isinstance(value, list) else [value]
     texts = [text for text in values if isinstance(text, str)]
     if len(texts) < len(values):
         raise BadLineError(f"field {column!r} is neither text nor a list of texts")

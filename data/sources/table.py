@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Places:
-    """Which cells of a row are the source and the reference text, from 0, what they are called, and the lines of the header: 0 or 1."""
+    """Which cells of a row are the source and the reference text, from 0, their names, and the lines of the header and above it."""
 
     source: int
     reference: int
@@ -41,7 +41,7 @@ class Places:
         """The two cells. Raises BadLineError for a row with too few."""
         needed = max(self.source, self.reference) + 1
         if len(row) < needed:
-            raise BadLineError(f"{len(row)} columns where {needed} are needed")
+            raise BadLineError(f"{len(row)} column{'s' if len(row) > 1 else ''} where {needed} are needed")
         return row[self.source], row[self.reference]
 
     def cells(self, rows: Sequence[list[Text]]) -> list[Text]:
@@ -52,19 +52,28 @@ class Places:
 
 @dataclass(frozen=True)
 class Table:
-    """(line number, the pair or why there is none) of every row below the header, its columns, and whether quotes were taken off."""
+    """(line number, the pair or why there is none) of every row below the header, its columns, and whether quotes were taken off.
+
+    `read` says which columns are read, by name or by number; `first` are the cells of the first line with text.
+    """
 
     rows: list[tuple[int, Line | BadLineError]]
     columns: Columns
     is_export: bool
+    read: str
+    first: list[str]
 
 
 def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Path) -> Table:
     """The pairs of a table whose columns are those of the first candidate that the header has. Raises InputError."""
-    places = _places(lines[0] if lines else b"", candidates, place)
+    top = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    first = [_bare(cell) for cell in lines[top].decode("utf-8", "replace").split("\t")] if lines else []
+    places = _places(first, top + 1, candidates, place)
     exported = _exported(lines, places)
     rows: Iterable[tuple[int, Row | bytes]] = enumerate(lines[places.header :], start=places.header + 1) if exported is None else exported
-    return Table([(number, _pair(row, places)) for number, row in rows], places.names, exported is not None)
+    pairs = [(number, _pair(row, places)) for number, row in rows]
+    read = "{!r} and {!r}".format(*places.names) if places.header else f"columns {places.source + 1} and {places.reference + 1}"
+    return Table(pairs, places.names, exported is not None, read, first)
 
 
 def _pair(row: Row | bytes, places: Places) -> Line | BadLineError:
@@ -85,21 +94,20 @@ def _whole(cell: str) -> str:
     return one_line(decoded(cell.encode("utf-8", "surrogateescape")))
 
 
-def _places(first: bytes, candidates: Sequence[Columns], place: Path) -> Places:
-    """Names are looked up in the first line; numbers count from 1; without a header the default names mean columns 1 and 2."""
-    header = [_bare(cell) for cell in first.decode("utf-8", "replace").split("\t")] if first else []
+def _places(header: Row, line: int, candidates: Sequence[Columns], place: Path) -> Places:
+    """Names are looked up in the first line with text, `line`; numbers count from 1; without a header the default names mean 1 and 2."""
     for names in candidates:
         if all(name in header for name in names):
             source, reference = (header.index(name) for name in names)
-            return Places(source, reference, names, 1)
+            return Places(source, reference, names, line)
     if all(name.isdecimal() and len(name) < 10 and int(name) > 0 for name in candidates[0]):
         source, reference = (int(name) - 1 for name in candidates[0])
         return Places(source, reference, candidates[0], 0)
     if len(candidates) > 1:
         return Places(0, 1, candidates[0], 0)
     raise InputError(
-        f"{place}:1: no columns {candidates[0][0]!r} and {candidates[0][1]!r}; data.source_column and data.reference_column take numbers "
-        f"from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
+        f"{place}:{line}: no columns {candidates[0][0]!r} and {candidates[0][1]!r}; data.source_column and data.reference_column take "
+        f"numbers from 1 or names of the first line, which has {header[:SHOWN_COLUMNS]}"
     )
 
 

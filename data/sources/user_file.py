@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.sources.json_lines import fitting_columns, json_pair, names_of
 from data.sources.line import BadLineError, Columns, Line, decoded, one_line
-from data.sources.table import read_table
+from data.sources.table import SHOWN_COLUMNS, read_table
 
 ORIGIN, LICENCE = "user", "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
@@ -26,7 +26,8 @@ KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned 
 MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
 UTF16_MARKS, UTF32_MARKS = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 SAMPLE, MANY_ZEROS = 1 << 16, 0.001  # bytes at the beginning, and the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
-SHOWN_LINE = 80  # characters of a line that is no pair
+INSTEAD = {".csv": "save it with tabs as .tsv", ".json": "save it as .jsonl, one object a line"}  # by what a file is named
+SHOWN_LINE, SHOWN_CELL = 80, 20  # characters of a line that is no pair, and of a cell of the first line
 
 Rejected = tuple[str, str]  # (file:line, reason)
 
@@ -51,7 +52,8 @@ class UserCorpus:
             if not str(path).isprintable():
                 raise InputError(f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file")
         if len(paths) > 2 or (len(paths) == 1 and _kind(paths[0]) not in {".jsonl", ".tsv"}):
-            raise InputError(f"data.corpus={self.location}: unknown kind of corpus; give {KINDS}")
+            advice = INSTEAD.get(_kind(paths[0]), f"give {KINDS}")
+            raise InputError(f"data.corpus={self.location}: unknown kind of corpus; {advice}")
         return paths
 
     @property
@@ -67,7 +69,8 @@ class UserCorpus:
 class Reading:
     """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and remarks on the file.
 
-    `turned` counts the pairs that are right the other way round; `names` are the fields that the first object of JSONL has.
+    `turned` counts the pairs that are right the other way round; `names` are the fields of the first object of JSONL, or the cells of
+    the first line of TSV; `layout` says in words which columns are read and which there are.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -75,6 +78,7 @@ class Reading:
     samples: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    layout: str = ""
     turned: int = 0
 
     def reject(self, place: str, reason: str, sample: str) -> None:
@@ -101,11 +105,15 @@ def read(corpus: UserCorpus) -> Reading:
 
 
 def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
-    """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and so on."""
-    source, references = line
-    for number, reference in enumerate(references, start=1):
-        key, texts = place if number == 1 else f"{place}#{number}", (clean_text(source), clean_text(reference))
-        yield Example(key, *texts, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
+    """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and so on.
+
+    Empty texts of a list are passed over where it has another text.
+    """
+    source, references = clean_text(line[0]), [clean_text(text) for text in line[1]]
+    texts = {number: text for number, text in enumerate(references, start=1) if text} or {1: ""}
+    for number, reference in texts.items():
+        key = place if number == 1 else f"{place}#{number}"
+        yield Example(key, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
 
 
 def _turned(example: Example) -> Example:
@@ -120,7 +128,10 @@ def _problem(example: Example) -> str:
 
 
 def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
-    """(file:line, the line as written, its texts or what is wrong with them) for every line; remarks go to `reading`."""
+    """(file:line, the line as written, its texts or what is wrong with them) for every line with text; remarks go to `reading`.
+
+    An empty line is passed over in one file, and half a pair in aligned ones.
+    """
     path, *other = corpus.paths
     lines, columns = _lines(path), corpus.columns
     pairs: Iterable[tuple[int, Line | BadLineError]]
@@ -128,15 +139,20 @@ def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, byt
         pairs = enumerate(_aligned(path, lines, other[0]), start=1)
     elif _kind(path) == ".jsonl":
         columns, reading.names = fitting_columns(lines, corpus.candidates), names_of(lines)
+        reading.layout = f"{_listed(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
         pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
     else:
         table = read_table(lines, corpus.candidates, path)
-        pairs, columns = table.rows, table.columns
+        pairs, columns, reading.names = table.rows, table.columns, table.first
+        cells = ", ".join(repr(shortened(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
+        reading.layout = f"{table.read} are read; the first line has {cells}" if cells else ""
         if table.is_export:
             reading.remarks.append(f"{path}: an export with quotes; they are taken off the texts")
     if columns != corpus.columns:
         reading.remarks.append(f"{path}: no columns {_listed(corpus.columns)}; {_listed(columns)} are read")
     for number, line in pairs:
+        if not other and not lines[number - 1].strip():
+            continue
         yield f"{path}:{number}", lines[number - 1], line
 
 

@@ -45,7 +45,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     if "grpo" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
-    check_reward(run.config.reward, language)
+    check_reward(run.config.reward, language, run.config.data.completion_setting)
     check_encoder(run.config.reward.encoder, run.cache)
     if run.config.reward.held_out != STATIC:
         check_encoder(run.config.reward.held_out, run.cache)

@@ -199,7 +199,7 @@ def resolved(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     study.warm_start_config(study.seeds[0])
     try:
         config = study.arm_config(arm, study.seeds[0])
-        check_reward(config.reward, config.data.completion_language)
+        check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
     except InputError as error:
         raise InputError(f"{path}: arms.{arm.name}: {error}") from error
     return replace(arm, kind=config.train.method)

@@ -85,15 +85,15 @@ def test_texts_that_are_too_short_and_pairs_dropped_for_the_other_side_count_too
     pairs = [pair(number, 1 if number < 30 else 4, "甲乙" if number % 2 else "甲" * 200) for number in range(100)]
     limits = Limits(2, 10, 2, 100)
     assert limit_remarks(clean(pairs, limits), limits) == [
-        "data.min_source_units=2: 30% of the pairs have fewer units; 1 would keep 99%",
-        "data.max_target_units=100: 50% of the pairs have more units; 200 would keep 99%",
+        "data.min_source_units=2: 30% of the pairs have fewer units; 1 would keep all",
+        "data.max_target_units=100: 50% of the pairs have more units; 200 would keep all",
     ]
 
 
 def test_remarks_and_losses_are_said_each_time_and_stand_in_manifest_and_report(tmp_path: Path) -> None:
     path = corpus_file(tmp_path, count=80, extra=(*(json.dumps(line(random.Random(n), 40)) for n in range(20)), "{"))
     config = DataConfig(corpus=str(path))
-    remark = "data.max_source_units=24: 20% of the pairs have more units; 40 would keep 99%"
+    remark = "data.max_source_units=24: 20% of the pairs have more units; 40 would keep all"
     corpus, said = run(config, tmp_path / "cache")
     again = run(config, tmp_path / "cache")[1]
     for lines in (said, again):

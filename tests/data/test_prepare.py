@@ -78,8 +78,8 @@ def test_too_many_bad_lines_stop_with_count_place_and_listing(tmp_path: Path) ->
 def test_only_the_first_bad_lines_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     path = corpus_file(tmp_path, count=90, extra=("{",) * 25)
     _, said = run(DataConfig(corpus=str(path), max_bad_share=0.5), tmp_path / "cache")
-    assert sum(text.endswith(": not JSON") for text in said) == 20
-    assert any(text.startswith("... and 5 more bad lines, all in ") for text in said)
+    assert sum(text.endswith(": not JSON") for text in said) == 3
+    assert any(text.startswith("... and 22 more: not JSON; all in ") for text in said)
 
 
 def test_limits_that_leave_nothing_say_what_was_dropped(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_target_script_is_a_part_of_the_completions_language(tmp_path: Path) -> 
     config = DataConfig(corpus=str(path), target_language="qu", target_script="Latn", near_duplicate=1.0)
     corpus, said = run(config, tmp_path / "cache")
     assert config.completion_language == "qu-Latn" and {e.target_language for e in corpus.test} == {"qu-Latn"}
-    assert corpus.manifest["totals"]["dropped"] == {"reference not in its language's script": 1}
+    assert corpus.manifest["totals"]["dropped"] == {"reference not in Latin script": 1}
     assert not any("is not known" in text for text in said)
     _, said = run(replace(config, target_script=""), tmp_path / "cache")
     assert "data: the script of language 'qu' is not known here, so lines are not checked for it" in said
@@ -165,6 +165,13 @@ def test_target_script_is_a_part_of_the_completions_language(tmp_path: Path) -> 
 def test_target_script_is_of_the_new_reference_texts_where_the_sides_change() -> None:
     config = DataConfig(corpus="a.tsv", source_language="qu", target_language="es", reverse=True, target_script="Latn")
     assert config.completion_language == "qu-Latn" and config.column_languages == ("qu-Latn", "es")
+
+
+@pytest.mark.parametrize("script", ["latn", "LATN", "Latn"])
+def test_the_case_of_a_script_is_free(script: str) -> None:
+    config = DataConfig(corpus="a.tsv", target_language="qu", target_script=script)
+    assert config.completion_language == "qu-Latn" and config.completion_setting == "data.target_language"
+    assert DataConfig(corpus="a.tsv", reverse=True).completion_setting == "data.source_language"
 
 
 def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
@@ -190,6 +197,9 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
         ({"target_script": "Latn"}, r"data\.target_script=Latn: the script of data\.corpus=tibetan is known; leave it out"),
         ({"corpus": "headlines_en", "target_script": "Latn"}, r"data\.target_script=Latn: the script of data\.corpus=headlines_en"),
         ({"corpus": "a.tsv", "target_script": "Latin"}, r"data\.target_script=Latin: known scripts are Hans, Hant, Adlm, Arab, .*Latn"),
+        ({"corpus": "a.tsv", "target_script": "Latin"}, r"Vaii, Yiii; write \"Latn\"$"),
+        ({"source_language": "english"}, r"data\.source_language=english: a code is needed; write \"en\"$"),
+        ({"target_language": "Vietnamse"}, r"data\.target_language=Vietnamse: a code is needed; write \"vi\"$"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:

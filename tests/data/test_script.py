@@ -94,6 +94,8 @@ def test_the_primary_part_is_the_code_of_the_table() -> None:
 def test_an_unknown_script_is_refused_with_the_setting_that_gives_it() -> None:
     with pytest.raises(InputError, match=r"data.target_language = 'qu': its script is not known; .*give data.target_script, one of Adlm"):
         known_script("qu")
+    with pytest.raises(InputError, match=r"^data.source_language = 'qu': its script"):
+        known_script("qu", "data.source_language")
     assert known_script("qu-Latn") == "Latn"
 
 

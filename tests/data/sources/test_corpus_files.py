@@ -68,7 +68,29 @@ def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_
     reading = read(corpus(path))
     examples, rejected = reading.examples, reading.rejected
     assert [example.reference for example in examples] == ["甲乙", "丙丁"]
-    assert rejected == [(f"{path}:1#2", "empty reference"), (f"{path}:1#3", "reference not in its language's script")]
+    assert [example.id for example in examples] == [f"{path}:1", f"{path}:1#4"]
+    assert rejected == [(f"{path}:1#3", "reference not in Han script")]
+
+
+def test_null_and_empty_texts_of_a_list_are_passed_over_beside_another(tmp_path: Path) -> None:
+    lists = [["甲乙", "", None], [None, "丙丁"], ["", None], [None]]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps({"source": BO, "reference": texts}) for texts in lists))
+    reading = read(corpus(path))
+    assert [(example.id, example.reference) for example in reading.examples] == [(f"{path}:1", "甲乙"), (f"{path}:2#2", "丙丁")]
+    assert reading.rejected == [(f"{path}:3", "empty reference"), (f"{path}:4", "empty reference")]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.jsonl"])
+def test_lines_without_text_are_no_pairs_and_keep_their_numbers(tmp_path: Path, name: str) -> None:
+    pairs = [(BO, "甲乙"), (BO, "丙丁")]
+    records = [json.dumps({"source": source, "reference": reference}) for source, reference in pairs]
+    lines = ["\t".join(pair) for pair in pairs] if name == "a.tsv" else records
+    reading = read(corpus(write(tmp_path / name, f"{lines[0]}\n\n \t\r\n{lines[1]}\n\n")))
+    assert [example.id for example in reading.examples] == [f"{tmp_path / name}:1", f"{tmp_path / name}:4"] and reading.rejected == []
+
+
+def test_the_first_line_with_text_is_the_header(tmp_path: Path) -> None:
+    assert texts(corpus(write(tmp_path / "a.tsv", f"\n\nreference\tsource\n甲乙\t{BO}\n"))) == [(BO, "甲乙")]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +129,7 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
         (good, ""),
         (b'{"source": "\xff"}', "not UTF-8"),
         (b"{", "not JSON"),
-        (b"", "not JSON"),
+        (b"", ""),
         (b"[" * 100_000, "not JSON"),
         (b"[1, 2]", "not a JSON object"),
         (b'{"reference": "x"}', "no field 'source'"),
@@ -115,8 +137,8 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
         (b'{"source": "\\ud800", "reference": "x"}', "field 'source' has half a surrogate pair"),
         (json.dumps({"source": " \u200b", "reference": "甲乙"}).encode(), "empty source"),
         (json.dumps({"source": BO, "reference": "\n"}).encode(), "empty reference"),
-        (json.dumps({"source": "abc def", "reference": "甲乙"}).encode(), "source not in its language's script"),
-        (json.dumps({"source": BO, "reference": "a b c"}).encode(), "reference not in its language's script"),
+        (json.dumps({"source": "abc def", "reference": "甲乙"}).encode(), "source not in Tibetan script"),
+        (json.dumps({"source": BO, "reference": "a b c"}).encode(), "reference not in Han script"),
         (good, ""),
     ]
     path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
@@ -128,7 +150,7 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
 
 def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n{BO}\n".encode() + b"\xff\t\n" + f"{BO}\t \n".encode())
-    reasons = ["1 columns where 2 are needed", "not UTF-8", "empty reference"]
+    reasons = ["1 column where 2 are needed", "not UTF-8", "empty reference"]
     assert read(corpus(path)).rejected == [(f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)]
     source, reference = write(tmp_path / "s.txt", f"{BO}\n\n{BO}\n"), write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
     assert read(corpus(f"{source},{reference}")).rejected == [(f"{source}:2", "empty source"), (f"{source}:3", "not UTF-8")]
@@ -137,7 +159,7 @@ def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
 def test_a_language_without_a_known_script_is_not_checked_for_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "abc def\t甲乙\n")
     assert read(UserCorpus(str(path), "xx", "zh")).rejected == []
-    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [(f"{path}:1", "reference not in its language's script")]
+    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [(f"{path}:1", "reference not in Tibetan script")]
 
 
 def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> None:
@@ -153,8 +175,10 @@ def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
         read(corpus(tmp_path / "gone.tsv"))
     with pytest.raises(InputError, match="is not a file"):
         read(corpus(tmp_path))
-    with pytest.raises(InputError, match="unknown kind of corpus"):
+    with pytest.raises(InputError, match=r"unknown kind of corpus; save it with tabs as \.tsv$"):
         read(corpus(path))
+    with pytest.raises(InputError, match=r"unknown kind of corpus; save it as \.jsonl, one object a line$"):
+        read(corpus(write(tmp_path / "a.json", "[]")))
     with pytest.raises(InputError, match="unknown kind of corpus"):
         read(corpus(f"{path},{path},{path}"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from data.examples import Example
 from data.sources.user_file import Reading, UserCorpus, read
-from data.user_checks import quotes_remark
+from data.user_checks import quotes_remark, wrapping_remark
 
 BO, MORE = "\u0f40\u0f0b\u0f41\u0f0b\u0f42", "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
 ROWS = [(BO, "甲乙"), (MORE, '甲"丙"丁'), (f"{BO}\u0f0b{MORE}", "己庚\n辛壬"), (MORE, '"乙"\t丙')]
@@ -76,7 +76,7 @@ def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: P
     content = f'"{BO}"\t"甲\n乙"\n"{MORE}"\n"{BO}"\t"'.encode() + b'\xff"\n' + f'"{MORE}"\t"丙\n丁"\n'.encode()
     reading = reading_of(tmp_path, content)
     assert [example.reference for example in reading.examples] == ["甲 乙", "丙 丁"]
-    assert reading.rejected == [(f"{tmp_path}/a.tsv:3", "1 columns where 2 are needed"), (f"{tmp_path}/a.tsv:4", "not UTF-8")]
+    assert reading.rejected == [(f"{tmp_path}/a.tsv:3", "1 column where 2 are needed"), (f"{tmp_path}/a.tsv:4", "not UTF-8")]
 
 
 def test_old_line_ends_between_quotes_are_told(tmp_path: Path) -> None:
@@ -94,3 +94,12 @@ def test_many_quoted_texts_or_doubled_quotes_that_stay_are_remarked_on() -> None
     assert remark.startswith(f"6 of 100 pairs have a text in quotes, which stay part of it, e.g. a.tsv:95: {BO} | \"丙\"; ")
     assert quotes_remark(examples(["甲乙"] * 99 + ['"丙""丁"'])).startswith("1 of 100 pairs")
     assert quotes_remark(examples(['"甲" 乙'] * 50)) == ""
+
+
+@pytest.mark.parametrize("quotes", ["\u201c\u201d", "\u2018\u2019", "''", "\u00ab\u00bb", "\u300c\u300d"])
+def test_other_quotes_round_nearly_every_text_are_remarked_on(quotes: str) -> None:
+    quoted = f"{quotes[0]}甲{quotes[1]}"
+    remark = wrapping_remark(examples(["乙"] * 9 + [quoted] * 91))
+    assert remark.startswith("91 of 100 pairs have a text in curly, single or angle quotes, which stay part of it, ")
+    assert f"e.g. a.tsv:10: {BO} | {quoted}; " in remark
+    assert wrapping_remark(examples(["乙"] * 10 + [quoted] * 90)) == ""
