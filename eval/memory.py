@@ -108,11 +108,11 @@ class TranslationMemory:
 
     def cosines(self, source: str) -> Array:
         """(number of pairs,) rounded cosines of a source and every training source."""
-        asked = vector(source)
-        weights = self.weights[asked.buckets]
-        values = asked.factors * weights
+        query = vector(source)
+        weights = self.weights[query.buckets]
+        values = query.factors * weights
         values /= np.linalg.norm(values)
-        products = np.concatenate([block.products(asked.buckets, values * weights) for block in self.blocks])
+        products = np.concatenate([block.products(query.buckets, values * weights) for block in self.blocks])
         return np.round(products / self.norms, DIGITS)
 
 

@@ -49,11 +49,11 @@ class Anchor:
     def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
         batch = self.texts.at(update)
         num_tokens, total = sum(map(len, batch)), 0.0
-        mine = batch[self.world.rank :: self.world.size]
-        for chosen in by_budget([len(self.start) + len(ids) for ids in mine], self.max_tokens):
-            packed = pack([self.start] * len(chosen), [mine[i] for i in chosen], group_size=1).to(self.compute.device)
+        share = batch[self.world.rank :: self.world.size]
+        for chosen in by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens):
+            packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(self.compute.device)
             with self.compute.autocast():
                 divergence = kl_to_base(policy, self.base, packed)
             (self.coef / num_tokens * divergence).backward()
             total += float(divergence.detach())
-        return {"anchor_kl": (total, float(sum(map(len, mine))))}
+        return {"anchor_kl": (total, float(sum(map(len, share))))}

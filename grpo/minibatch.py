@@ -82,8 +82,8 @@ class Minibatch:
     def split(self, max_tokens: int, share_prefix: bool = True, world: World = ALONE) -> Iterator[MicroBatch]:
         """This process's share, cut into forward passes."""
         rollout, old_logps = self.experience.rollout, self.experience.old_logps
-        mask, mine = rollout.completion_mask, self.prompts[world.share(len(self.prompts))]
-        for rows, packed in micro_batches(rollout, mine, max_tokens, share_prefix):
+        mask, own_prompts = rollout.completion_mask, self.prompts[world.share(len(self.prompts))]
+        for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix):
             yield MicroBatch(
                 packed,
                 mask[rows],

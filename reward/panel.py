@@ -45,8 +45,8 @@ def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
     changes = {key: change([row[key] for row in rows], window) for key in (REWARD, *WATCHED)}
     if changes[REWARD][1] < CLEAR or any(score > -CLEAR for _, score in (changes[key] for key in WATCHED)):
         return ""
-    told = ", ".join(f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items())
-    return f"the reward rises while what is not rewarded falls ({told}): it is probably being gamed"
+    differences = ", ".join(f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items())
+    return f"the reward rises while what is not rewarded falls ({differences}): it is probably being gamed"
 
 
 def change(values: Sequence[float], window: int) -> tuple[float, float]:

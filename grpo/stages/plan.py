@@ -152,18 +152,18 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     prompt, completion = typical_lengths(config)
     pair = 6 * (body * (prompt + completion) + embedding * completion)
     anchor = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts  # an update: both models forward, one back
-    held = anchor if train.anchor else 0
+    anchored_flops = anchor if train.anchor else 0
     warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if sft.anchor else 0))
     if train.method == "sft":
-        return warm_start, train.num_steps * (rollout.num_prompts * pair + held)
+        return warm_start, train.num_steps * (rollout.num_prompts * pair + anchored_flops)
     sampled = rollout.num_prompts * rollout.group_size * completion
     decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
     if train.method == "best_of_group":
-        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + held)
+        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
     prompts = rollout.num_prompts if train.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
     update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
-    return warm_start, train.num_steps * (decode + update + config.updates_per_step * held)
+    return warm_start, train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
 
 
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
