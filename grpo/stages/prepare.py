@@ -137,11 +137,11 @@ def model_stage(run: Run) -> None:
 
     Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be trained.
     """
-    config, facts, folder = run.config, corpus_facts(run), start_folder(run)
-    check_encoder_fit(run, corpus_of(run).train)
+    config, facts, folder, corpus = run.config, corpus_facts(run), start_folder(run), corpus_of(run)
+    check_encoder_fit(run, corpus.train)
     if "tokens" in facts:
         return
-    corpus, tokenizer = corpus_of(run), load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
     facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
     run.say(token_lines(facts["tokens"]))
