@@ -85,6 +85,7 @@ coverage: $(DONE)  ## the test suite, and which lines of grpo/ and reward/ it ru
 
 lint: $(DONE)  ## ruff and mypy
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 clean:  ## remove the environments and tool caches; keeps .cache (downloads, models) and runs

@@ -1,6 +1,8 @@
-"""What this machine can do at most, measured: square matrix products, copying, reading in sequence, reading random rows.
+"""What this machine can do at most, measured: square matrix products, copying, reading in sequence, reading
+random rows.
 
-Best of several, because noise only ever slows; the product again and again through a run, because a shared machine changes.
+Best of several, because noise only ever slows; the product again and again through a run, because a shared
+machine changes.
 """
 
 import time
@@ -16,7 +18,9 @@ ROW = 512  # numbers of a gathered row: the width of the default sentence encode
 
 @dataclass(frozen=True)
 class Ceilings:
-    """`product_samples`: operations/s, one for each time it was measured; `bandwidths`: bytes/s, copied ones counted twice."""
+    """`product_samples`: operations/s, one for each time it was measured; `bandwidths`: bytes/s, copied ones
+    counted twice.
+    """
 
     side: int
     product_samples: tuple[float, ...]
@@ -52,5 +56,7 @@ def bandwidths(compute: Compute, size: int, repeats: int = 6) -> dict[str, float
     return {
         "copy": 2 * source.nbytes / best_seconds(lambda: target.copy_(source), compute, repeats),
         "read": source.nbytes / best_seconds(source.sum, compute, repeats),
-        "gather": 2 * source.nbytes / best_seconds(lambda: torch.index_select(source, 0, rows, out=target), compute, repeats),
+        "gather": 2
+        * source.nbytes
+        / best_seconds(lambda: torch.index_select(source, 0, rows, out=target), compute, repeats),
     }

@@ -1,7 +1,9 @@
-"""Work that a GRPO step cannot avoid, counted from sizes alone: floating-point operations and bytes. docs/performance.md says why so.
+"""Work that a GRPO step cannot avoid, counted from sizes alone: floating-point operations and bytes.
+docs/performance.md says why so.
 
-A multiplication and an addition are two operations. Norms, activations, softmaxes and sampling are not counted, nor is anything that is
-done twice: a share of the machine's rate made of these counts can only be too small.
+A multiplication and an addition are two operations. Norms, activations, softmaxes and sampling are not
+counted, nor is anything that is done twice: a share of the machine's rate made of these counts can only be
+too small.
 """
 
 from collections.abc import Sequence
@@ -11,13 +13,17 @@ from torch import nn
 from transformers import PreTrainedModel
 
 NUMBER = 4  # bytes of an fp32 number
-ADAMW_PASSES = 8  # over the parameters: gradient for its norm; parameter, gradient and two moments read; three of them written
-TRAINING = 3  # forward passes that a forward and a backward pass are worth: two more products of the same size for each
+# over the parameters: gradient for its norm; parameter, gradient and two moments read; three of them written
+ADAMW_PASSES = 8
+# forward passes that a forward and a backward pass are worth: two more products of the same size for each
+TRAINING = 3
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """`body`: numbers in the matrices that every token passes; `head`: in the output matrix; `windows`: of each layer, None = all keys."""
+    """`body`: numbers in the matrices that every token passes; `head`: in the output matrix; `windows`: of
+    each layer, None = all keys.
+    """
 
     body: int
     head: int
@@ -38,7 +44,11 @@ class Lengths:
     @property
     def tails(self) -> list[tuple[int, int]]:
         """(place, count) of the completion tokens that are fed: the last one of each is only predicted."""
-        return [(prompt, count - 1) for prompt, group in zip(self.prompts, self.completions, strict=True) for count in group]
+        return [
+            (prompt, count - 1)
+            for prompt, group in zip(self.prompts, self.completions, strict=True)
+            for count in group
+        ]
 
     @property
     def unique(self) -> int:
@@ -57,13 +67,21 @@ def uniform(prompts: int, prompt: int, group: int, new: int) -> Lengths:
 
 
 def shape_of(model: PreTrainedModel) -> ModelShape:
-    """Matrices are parameters of two dimensions that are no table of embeddings; a tied output matrix counts as the head."""
+    """Matrices are parameters of two dimensions that are no table of embeddings; a tied output matrix counts
+    as the head.
+    """
     config = model.config.get_text_config()
     head = model.get_output_embeddings().weight
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)} | {id(head)}
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)} | {
+        id(head)
+    }
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     return ModelShape(
-        body=sum(parameter.numel() for parameter in model.parameters() if parameter.dim() >= 2 and id(parameter) not in tables),
+        body=sum(
+            parameter.numel()
+            for parameter in model.parameters()
+            if parameter.dim() >= 2 and id(parameter) not in tables
+        ),
         head=head.numel(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         windows=tuple(config.sliding_window if kind == "sliding_attention" else None for kind in kinds),
@@ -84,13 +102,22 @@ def visible_keys(first: int, count: int, window: int | None) -> int:
 
 def attention_flops(shape: ModelShape, runs: Sequence[tuple[int, int]]) -> int:
     """Scores and weighted sums of values, for stretches of tokens (place, count)."""
-    return 4 * shape.heads * shape.head_dim * sum(visible_keys(*run, window) for window in shape.windows for run in runs)
+    return (
+        4
+        * shape.heads
+        * shape.head_dim
+        * sum(visible_keys(*run, window) for window in shape.windows for run in runs)
+    )
 
 
 def forward_flops(shape: ModelShape, lengths: Lengths) -> int:
-    """One pass over the unique tokens, the head where a completion's token is predicted. A rollout is the same work, a token at a time."""
+    """One pass over the unique tokens, the head where a completion's token is predicted. A rollout is the
+    same work, a token at a time.
+    """
     runs = [*((0, prompt) for prompt in lengths.prompts), *lengths.tails]
-    return 2 * shape.body * lengths.unique + 2 * shape.head * lengths.predicting + attention_flops(shape, runs)
+    return (
+        2 * shape.body * lengths.unique + 2 * shape.head * lengths.predicting + attention_flops(shape, runs)
+    )
 
 
 def step_flops(shape: ModelShape, lengths: Lengths) -> dict[str, int]:
@@ -107,7 +134,9 @@ def prefill_flops(shape: ModelShape, lengths: Lengths) -> int:
 def decode_flops(shape: ModelShape, prompts: Sequence[int], group: int, place: int) -> int:
     """One token for each row, `place` tokens after its prompt."""
     rows = len(prompts) * group
-    return 2 * (shape.body + shape.head) * rows + group * attention_flops(shape, [(prompt + place, 1) for prompt in prompts])
+    return 2 * (shape.body + shape.head) * rows + group * attention_flops(
+        shape, [(prompt + place, 1) for prompt in prompts]
+    )
 
 
 def weight_bytes(shape: ModelShape) -> int:
@@ -118,7 +147,9 @@ def weight_bytes(shape: ModelShape) -> int:
 def decode_bytes(shape: ModelShape, prompts: Sequence[int], group: int, place: int) -> int:
     """The matrices, the keys and values of each prompt once, and those of each row's own tokens."""
     number = 2 * NUMBER * shape.kv_heads * shape.head_dim
-    keys = sum(min(prompt, window or prompt) + group * place for window in shape.windows for prompt in prompts)
+    keys = sum(
+        min(prompt, window or prompt) + group * place for window in shape.windows for prompt in prompts
+    )
     return weight_bytes(shape) + number * keys
 
 

@@ -1,9 +1,12 @@
-"""`python -m benchmarks.encoder`: texts/s of our sentence encoder and of the package's own numpy code, on distinct real texts.
+"""`python -m benchmarks.encoder`: texts/s of our sentence encoder and of the package's own numpy code, on
+distinct real texts.
 
-Every text is encoded once by each, ours and theirs in turn batch by batch in one process, one process for each number of threads (numpy's
-matrix library reads its number at start). Ours keeps what it computed for single pieces, so its first batch is slower than the later ones:
-both ratios are shown. `cpu` compares processor time, which a busy machine disturbs less than the clock on the wall. The last column is the
-rate of the package's matrix products beside that of a large one: near each other, only doing less of them makes us faster. Asserts nothing.
+Every text is encoded once by each, ours and theirs in turn batch by batch in one process, one process for
+each number of threads (numpy's matrix library reads its number at start). Ours keeps what it computed for
+single pieces, so its first batch is slower than the later ones: both ratios are shown. `cpu` compares
+processor time, which a busy machine disturbs less than the clock on the wall. The last column is the rate of
+the package's matrix products beside that of a large one: near each other, only doing less of them makes us
+faster. Asserts nothing.
 """
 
 import json
@@ -25,7 +28,9 @@ from grpo.runtime.device import choose
 from grpo.stages.plan import matmul_rate
 from reward.encoders.use import load_use
 
-PIECE_FLOPS = 2 * (512 * 768 + 2 * 10 * 256 * 256)  # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
+PIECE_FLOPS = 2 * (
+    512 * 768 + 2 * 10 * 256 * 256
+)  # the package's, in matrix products: projection, two convolutions of 2 + 3 + 5 slots
 TEXT_FLOPS = 2 * (1280 * 512 + 2 * 512 * 320 + 320 * 320 + 2 * 320 * 512 + 512 * 512)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -36,7 +41,9 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One workload at one number of threads; ratios are ours / the package's, medians over batches, `first` that of the first batch."""
+    """One workload at one number of threads; ratios are ours / the package's, medians over batches, `first`
+    that of the first batch.
+    """
 
     workload: str
     threads: int
@@ -52,7 +59,9 @@ class Row:
 
 
 def references() -> list[str]:
-    """The distinct Chinese reference texts of the prepared corpora, shuffled; FileNotFoundError where none is prepared."""
+    """The distinct Chinese reference texts of the prepared corpora, shuffled; FileNotFoundError where none is
+    prepared.
+    """
     files = sorted(cache_dir().glob("corpus/*/train.jsonl"))
     if not files:
         raise FileNotFoundError(f"no corpus in {cache_dir()}; type: make data")
@@ -68,7 +77,8 @@ def variants(text: str, count: int, texts: Sequence[str], draw: random.Random) -
     while len(found) < count:
         characters = list(text)
         for _ in range(draw.choice([1, 2])):
-            place, other = draw.randrange(len(characters)), draw.choice(draw.choice(texts))
+            place = draw.randrange(len(characters))
+            other = draw.choice(draw.choice(texts))
             characters[place : place + draw.choice([0, 1])] = draw.choice([[other], [other], []])
         found.add("".join(characters) or text)
     return sorted(found)
@@ -82,12 +92,16 @@ def workloads(texts: Sequence[str]) -> Iterator[tuple[str, list[list[str]]]]:
     draw = random.Random(1)
     sources = draw.sample([text for text in texts if 5 <= len(text) <= 25], 16 * 24)
     groups = [variants(text, 8, texts, draw) for text in sources]
-    yield "rollouts of 16 x 8", [list(chain.from_iterable(groups[i : i + 16])) for i in range(0, len(groups), 16)]
+    yield (
+        "rollouts of 16 x 8",
+        [list(chain.from_iterable(groups[i : i + 16])) for i in range(0, len(groups), 16)],
+    )
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
     """On the wall and of the processor."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
@@ -106,7 +120,10 @@ def measure(threads: int) -> list[Row]:
 def _row(name: str, batches: Sequence[list[str]], package: Encoder, threads: int, rate: float) -> Row:
     ours = load_use(torch.device("cpu"))
     ours.encode(["warm"])
-    timed = [(seconds(lambda batch=batch: ours.encode(batch)), seconds(lambda batch=batch: package.encode(batch))) for batch in batches]
+    timed = [
+        (seconds(lambda batch=batch: ours.encode(batch)), seconds(lambda batch=batch: package.encode(batch)))
+        for batch in batches
+    ]
     texts = sum(map(len, batches))
     pieces = sum(len(row) for batch in batches for row in ours.piece_ids(batch)) / texts
     ratios = [theirs[0] / mine[0] for mine, theirs in timed]
@@ -124,7 +141,9 @@ def rows() -> list[Row]:
     for threads in sorted({1, os.cpu_count() or 1}):
         environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
         command = [sys.executable, "-m", "benchmarks.encoder", str(threads)]
-        printed = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+        printed = subprocess.run(
+            command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
         found += [Row(**record) for record in json.loads(printed)]
     return found
 
@@ -133,7 +152,9 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(json.dumps([asdict(row) for row in measure(int(sys.argv[1]))]))
         return
-    print(f"{'workload':20} {'threads':>7} {'pieces':>6} {'ours/s':>7} {'package/s':>9} {'ratio':>6} {'cpu':>6} {'first':>6}  GFLOP/s")
+    print(
+        f"{'workload':20} {'threads':>7} {'pieces':>6} {'ours/s':>7} {'package/s':>9} {'ratio':>6} {'cpu':>6} {'first':>6}  GFLOP/s"
+    )
     for row in rows():
         done = row.package_flops * row.package_per_second / 1e9
         print(f"{row.workload:20} {row.threads:7} {row.pieces_per_text:6.1f} {row.ours_per_second:7.0f} {row.package_per_second:9.0f} "

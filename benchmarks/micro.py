@@ -1,4 +1,6 @@
-"""Pieces of a step that run the model: its matrix products, prefill, a decode step, log-probabilities, optimiser, warm start."""
+"""Pieces of a step that run the model: its matrix products, prefill, a decode step, log-probabilities,
+optimiser, warm start.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -25,19 +27,29 @@ from grpo.training import Training
 
 DECODED = 8  # steps between the two rollouts whose difference gives one
 GROUPS = (1, 2, 4, 8)  # completions a prompt of the decode steps
-SFT_PAIRS, SFT_PROMPT, SFT_COMPLETION = 16, 24, 16  # configs/mt.toml
+SFT_PAIRS = 16  # configs/mt.toml
+SFT_PROMPT = 24
+SFT_COMPLETION = 16
 
 Timed = Callable[[Work], Row]
 
 
 def products(subject: Subject, size: StepSize) -> Iterator[Work]:
-    """The model's matrix products and nothing else, layer after layer: what its shapes leave of the rate of a square product."""
-    shape, head = shape_of(subject.policy), subject.policy.get_output_embeddings().weight
-    linears = [m.weight for m in subject.policy.modules() if isinstance(m, nn.Linear) and m.weight is not head]
+    """The model's matrix products and nothing else, layer after layer: what its shapes leave of the rate of a
+    square product.
+    """
+    shape = shape_of(subject.policy)
+    head = subject.policy.get_output_embeddings().weight
+    linears = [
+        m.weight for m in subject.policy.modules() if isinstance(m, nn.Linear) and m.weight is not head
+    ]
     numbers = sum(weight.numel() for weight in linears)
 
     def multiply(weights: Sequence[Tensor], rows: int) -> Callable[[], None]:
-        inputs = {width: torch.randn(rows, width, device=head.device) for width in {weight.shape[1] for weight in weights}}
+        inputs = {
+            width: torch.randn(rows, width, device=head.device)
+            for width in {weight.shape[1] for weight in weights}
+        }
 
         @torch.no_grad()
         def call() -> None:
@@ -49,12 +61,15 @@ def products(subject: Subject, size: StepSize) -> Iterator[Work]:
     for rows in sorted({*(size.prompts * group for group in GROUPS), size.max_tokens}):
         yield Work(f"body products, {rows} rows", multiply(linears, rows), 2 * numbers * rows, 4 * numbers)
     for rows in sorted({size.prompts * GROUPS[-1], CHUNK}):
-        yield Work(f"head product, {rows} rows", multiply([head], rows), 2 * shape.head * rows, 4 * shape.head)
+        yield Work(
+            f"head product, {rows} rows", multiply([head], rows), 2 * shape.head * rows, 4 * shape.head
+        )
 
 
 def decode_rows(subject: Subject, size: StepSize, timed: Timed) -> list[Row]:
     """A rollout of one token is the prefill; one of DECODED more, less the first, is so many decode steps."""
-    shape, batch = shape_of(subject.policy), prompts(subject, size.prompts, size.prompt)
+    shape = shape_of(subject.policy)
+    batch = prompts(subject, size.prompts, size.prompt)
     lengths = [len(prompt) for prompt in batch]
     rows = []
 
@@ -62,11 +77,16 @@ def decode_rows(subject: Subject, size: StepSize, timed: Timed) -> list[Row]:
         sampling = Sampling(group, new, temperature=1.0, stop_ids=())
         flops = counts.prefill_flops(shape, uniform(size.prompts, size.prompt, group, new))
         name = f"prefill, {size.prompts} x {size.prompt} tokens"
-        return Work(name, lambda: generate(subject.policy, batch, sampling, seed=(0,)), flops, weight_bytes(shape))
+        return Work(
+            name, lambda: generate(subject.policy, batch, sampling, seed=(0,)), flops, weight_bytes(shape)
+        )
 
     for group in GROUPS:
-        prefill, more = timed(rollout(group, 1)), timed(rollout(group, 1 + DECODED))
-        work = [count(shape, lengths, group, DECODED // 2) for count in (counts.decode_flops, counts.decode_bytes)]
+        prefill = timed(rollout(group, 1))
+        more = timed(rollout(group, 1 + DECODED))
+        work = [
+            count(shape, lengths, group, DECODED // 2) for count in (counts.decode_flops, counts.decode_bytes)
+        ]
         rows.append(difference(f"decode step, {size.prompts * group} rows", more, prefill, DECODED, *work))
     return [prefill, *rows]
 
@@ -74,7 +94,8 @@ def decode_rows(subject: Subject, size: StepSize, timed: Timed) -> list[Row]:
 def sampled(subject: Subject, size: StepSize) -> Rollout:
     """A rollout of this size with random completions, not decoded: for what comes after the sampler."""
     generator = torch.Generator().manual_seed(1)
-    rows, device = size.prompts * size.group, subject.compute.device
+    rows = size.prompts * size.group
+    device = subject.compute.device
     ids = torch.randint(4, subject.vocabulary, (rows, size.new), generator=generator).to(device)
     facts = torch.full((rows,), size.new, device=device), torch.zeros(rows, dtype=torch.bool, device=device)
     batch = tuple(map(tuple, prompts(subject, size.prompts, size.prompt)))
@@ -82,8 +103,11 @@ def sampled(subject: Subject, size: StepSize) -> Rollout:
 
 
 def passes(subject: Subject, size: StepSize) -> Iterator[Work]:
-    """Packing of a whole rollout; one packed pass of it without and with the way back. Gradients add up and are dropped at the end."""
-    shape, rollout = shape_of(subject.policy), sampled(subject, size)
+    """Packing of a whole rollout; one packed pass of it without and with the way back. Gradients add up and
+    are dropped at the end.
+    """
+    shape = shape_of(subject.policy)
+    rollout = sampled(subject, size)
     everything = torch.arange(size.prompts, device=subject.compute.device)
 
     def packed() -> list:
@@ -98,16 +122,24 @@ def passes(subject: Subject, size: StepSize) -> Iterator[Work]:
     def forward() -> None:
         completion_logps(subject.policy, pack)
 
-    yield Work("packing", packed, 0, 8 * (4 * size.lengths.unique + 3 * size.prompts * size.group * size.new), "copy")
+    yield Work(
+        "packing", packed, 0, 8 * (4 * size.lengths.unique + 3 * size.prompts * size.group * size.new), "copy"
+    )
     yield Work(f"log-probs forward, {tokens} tokens", forward, flops, weight_bytes(shape))
     name = f"log-probs forward, backward, {tokens} tokens"
-    yield Work(name, lambda: completion_logps(subject.policy, pack).logps.sum().backward(), TRAINING * flops, 3 * weight_bytes(shape))
+    yield Work(
+        name,
+        lambda: completion_logps(subject.policy, pack).logps.sum().backward(),
+        TRAINING * flops,
+        3 * weight_bytes(shape),
+    )
     subject.policy.zero_grad(set_to_none=True)
 
 
 def optimiser(stepper: Stepper) -> Work:
     """Clipping and AdamW on gradients that are there already."""
-    model, shape = stepper.subject.policy, shape_of(stepper.subject.policy)
+    model = stepper.subject.policy
+    shape = shape_of(stepper.subject.policy)
     gradients = [torch.full_like(parameter, 1e-3) for parameter in model.parameters()]
 
     def call() -> None:
@@ -131,9 +163,16 @@ class Pairs:
 
 def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
     """One step of the real warm start, its optimiser included."""
-    subject, shape = stepper.subject, shape_of(stepper.subject.policy)
-    config = SFTConfig(num_steps=1, batch_size=SFT_PAIRS, max_tokens_per_pass=size.max_tokens, optim=OptimConfig(lr=LEARNING_RATE))
-    pairs, lengths = Pairs(subject), uniform(SFT_PAIRS, SFT_PROMPT, 1, SFT_COMPLETION)
+    subject = stepper.subject
+    shape = shape_of(stepper.subject.policy)
+    config = SFTConfig(
+        num_steps=1,
+        batch_size=SFT_PAIRS,
+        max_tokens_per_pass=size.max_tokens,
+        optim=OptimConfig(lr=LEARNING_RATE),
+    )
+    pairs = Pairs(subject)
+    lengths = uniform(SFT_PAIRS, SFT_PROMPT, 1, SFT_COMPLETION)
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, 1, {}, quiet=True) as log:
 
         def call() -> None:
@@ -141,7 +180,14 @@ def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
             train_sft(config, training, pairs, LoopState(), after_update=lambda state: False)
 
         moved = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
-        return timed(Work(f"warm-start step, {lengths.unique} tokens", call, TRAINING * forward_flops(shape, lengths), moved))
+        return timed(
+            Work(
+                f"warm-start step, {lengths.unique} tokens",
+                call,
+                TRAINING * forward_flops(shape, lengths),
+                moved,
+            )
+        )
 
 
 def model_rows(stepper: Stepper, size: StepSize, timed: Timed) -> list[Row]:

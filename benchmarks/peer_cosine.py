@@ -1,10 +1,12 @@
-"""Times the cosine kernel against the plain formula and `sentence_transformers.util.pairwise_cos_sim`, all in one process.
+"""Times the cosine kernel against the plain formula and `sentence_transformers.util.pairwise_cos_sim`, all in
+one process.
 
-Run by benchmarks/reward.py with the Python of .venv-peers, or with the project's own, where the peer is absent and so is its number.
-Every timed call gets rows that no call before it read, and the contenders take turns. A benchmark, not a test.
+Run by benchmarks/reward.py with the Python of .venv-peers, or with the project's own, where the peer is
+absent and so is its number. Every timed call gets rows that no call before it read, and the contenders take
+turns. A benchmark, not a test.
 
-The floor is what reading alone costs: completions in sequence (a sum over a large tensor) and references row by row (`embedding_bag` in
-a few bags, which reads rows in the given order and writes next to nothing).
+The floor is what reading alone costs: completions in sequence (a sum over a large tensor) and references row
+by row (`embedding_bag` in a few bags, which reads rows in the given order and writes next to nothing).
 """
 
 import json
@@ -20,7 +22,14 @@ from torch import Tensor
 
 from reward.kernel import ragged_cosines
 
-SIZES = [(1_000_000, 4096, 1), (1_000_000, 4096, 4), (15_000, 128, 1), (15_000, 128, 4), (15_000, 8, 1), (15_000, 1, 1)]
+SIZES = [
+    (1_000_000, 4096, 1),
+    (1_000_000, 4096, 4),
+    (15_000, 128, 1),
+    (15_000, 128, 4),
+    (15_000, 8, 1),
+    (15_000, 1, 1),
+]
 DIM = 512
 STREAM = 65_536  # rows of the sequential read
 SECONDS = 6.0  # of each size
@@ -28,7 +37,9 @@ SECONDS = 6.0  # of each size
 
 @dataclass(frozen=True)
 class KernelRow:
-    """Medians in milliseconds; `peer` None where sentence_transformers is absent; `gigabytes_per_second` of the bytes to be touched."""
+    """Medians in milliseconds; `peer` None where sentence_transformers is absent; `gigabytes_per_second` of
+    the bytes to be touched.
+    """
 
     cached_rows: int
     completions: int
@@ -102,11 +113,21 @@ def measure(matrix: Tensor, completions: int, references: int, generator: torch.
     def fresh(turn: int) -> Problem:
         counts = torch.randint(1, references + 1, (completions,), generator=generator)
         offsets = F.pad(counts.cumsum(0), (1, 0))
-        return Problem(pools[turn % 4], matrix, torch.randint(len(matrix), (int(offsets[-1]),), generator=generator), offsets)
+        return Problem(
+            pools[turn % 4],
+            matrix,
+            torch.randint(len(matrix), (int(offsets[-1]),), generator=generator),
+            offsets,
+        )
 
-    contenders = {name: work for name, work in (("ours", ours), ("plain", plain), ("peer", peer()), ("rows", read_rows)) if work}
+    contenders = {
+        name: work
+        for name, work in (("ours", ours), ("plain", plain), ("peer", peer()), ("rows", read_rows))
+        if work
+    }
     times: dict[str, list[float]] = {name: [] for name in (*contenders, "stream")}
-    started, turn = time.perf_counter(), 0
+    started = time.perf_counter()
+    turn = 0
     while time.perf_counter() - started < SECONDS:
         for name, work in contenders.items():
             turn += 1
@@ -114,7 +135,9 @@ def measure(matrix: Tensor, completions: int, references: int, generator: torch.
         start = turn * STREAM % max(1, len(matrix) - STREAM)
         stretch = matrix[start : start + STREAM]
         times["stream"].append(seconds_of(torch.sum, stretch) / stretch.numel())
-    return kernel_row(fresh(0), references, {name: statistics.median(each[1:]) for name, each in times.items()})
+    return kernel_row(
+        fresh(0), references, {name: statistics.median(each[1:]) for name, each in times.items()}
+    )
 
 
 def kernel_row(sample: Problem, most_references: int, median: dict[str, float]) -> KernelRow:

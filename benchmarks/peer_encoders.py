@@ -5,7 +5,8 @@ Runs by file name in an environment of its own (`make bench-peers`), imports not
     .venv-peers/bin/python benchmarks/peer_encoders.py REQUEST OUT
 
 REQUEST is a JSON file {"texts": [...], "folders": {name: path}}. OUT/vectors.safetensors gets one
-(n, D) tensor of unit rows for each name, and OUT/NAME the folder as this release of the library would save it.
+(n, D) tensor of unit rows for each name, and OUT/NAME the folder as this release of the library would save
+it.
 """
 
 import json
@@ -25,7 +26,13 @@ def main(request_file: str, out: str) -> None:
     for name, folder in request["folders"].items():
         model = SentenceTransformer(folder, device="cpu", local_files_only=True)
         started = time.perf_counter()
-        rows = model.encode(request["texts"], batch_size=5, normalize_embeddings=True, convert_to_tensor=True, show_progress_bar=False)
+        rows = model.encode(
+            request["texts"],
+            batch_size=5,
+            normalize_embeddings=True,
+            convert_to_tensor=True,
+            show_progress_bar=False,
+        )
         seconds = time.perf_counter() - started
         vectors[name] = rows.to(torch.float32).contiguous().clone()
         model.save(str(Path(out) / name), create_model_card=False)

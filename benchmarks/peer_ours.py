@@ -18,9 +18,12 @@ from grpo.training import Task, Training
 
 
 def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
-    request, config = turns.request, turns.request.settings()
-    tokenizer, policy = load_tokenizer(request.model), load_policy(request.model, compute.device)
-    reference, reward = frozen_copy(policy), semantic_reward(config, request.examples)
+    request = turns.request
+    config = turns.request.settings()
+    tokenizer = load_tokenizer(request.model)
+    policy = load_policy(request.model, compute.device)
+    reference = frozen_copy(policy)
+    reward = semantic_reward(config, request.examples)
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps)
     prompts = InOrder(request.examples, config.rollout.num_prompts)
 
@@ -34,16 +37,21 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
         turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
         turns.wait()
-        training, task = Training(policy, optimizer, log, compute), Task(prompts, tokenizer, reward, reference)
+        training = Training(policy, optimizer, log, compute)
+        task = Task(prompts, tokenizer, reward, reference)
         ends = () if request.exact else stop_ids(tokenizer)
         with mock.patch("grpo.loop.stop_ids", lambda _: ends):
             train_grpo(config, training, task, LoopState(), after_update=report_turn)
 
 
 def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
-    request, config = turns.request, turns.request.settings().sft
-    tokenizer, policy = load_tokenizer(request.model), load_policy(request.model, compute.device)
-    pairs = [(encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples]
+    request = turns.request
+    config = turns.request.settings().sft
+    tokenizer = load_tokenizer(request.model)
+    policy = load_policy(request.model, compute.device)
+    pairs = [
+        (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples
+    ]
     optimizer = Optimizer(policy, config.optim, config.num_steps)
 
     with RunLog(folder, "sft", 0, config.num_steps, {}, quiet=True) as log:
@@ -60,8 +68,10 @@ def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
 
 def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:
-    request, config = turns.request, turns.request.settings().eval
-    tokenizer, policy = load_tokenizer(request.model), load_policy(request.model, compute.device)
+    request = turns.request
+    config = turns.request.settings().eval
+    tokenizer = load_tokenizer(request.model)
+    policy = load_policy(request.model, compute.device)
     settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size)
     turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
     while True:
@@ -71,10 +81,13 @@ def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
 
 def main() -> None:
-    turns, compute = Turns(), device.choose("cpu")
+    turns = Turns()
+    compute = device.choose("cpu")
     device.configure()
     with tempfile.TemporaryDirectory() as folder:
-        {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[turns.request.task](turns, compute, Path(folder))
+        {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[turns.request.task](
+            turns, compute, Path(folder)
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The table of a comparison with a peer: ratios of medians, phases, peaks of memory, and what shows that the work was the same."""
+"""The table of a comparison with a peer: ratios of medians, phases, peaks of memory, and what shows that the
+work was the same.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -54,14 +56,20 @@ def lines_of(result: Result) -> list[str]:
     seconds = [[turn["seconds"] for turn in side] for side in (result.ours, result.theirs)]
     rows = {"whole turn": (seconds[0], seconds[1])}
     if "phases" in result.ours[0]:
-        ours, theirs = phase_seconds(result.ours), phase_seconds(result.theirs)
+        ours = phase_seconds(result.ours)
+        theirs = phase_seconds(result.theirs)
         rows |= {phase: (ours[phase], theirs[phase]) for phase in PHASES}
     lines = [f"{result.name}: ours beside {result.peer}; {result.read}; {len(result.ours)} turns each"]
     lines += [f"{'':14}{'ours s':>10}{result.peer + ' s':>12}   ratio of medians (lowest-highest)"]
     for name, (a, b) in rows.items():
-        lines.append(f"{name:14}{statistics.median(a):>10.3f}{statistics.median(b):>12.3f}   {ratio_of(a, b)}")
-    ours_gb, theirs_gb = result.our_peak / 1e9, result.their_peak / 1e9
-    lines.append(f"{'peak GB':14}{ours_gb:>10.2f}{theirs_gb:>12.2f}   ours / {result.peer} {ours_gb / theirs_gb:.2f}")
+        lines.append(
+            f"{name:14}{statistics.median(a):>10.3f}{statistics.median(b):>12.3f}   {ratio_of(a, b)}"
+        )
+    ours_gb = result.our_peak / 1e9
+    theirs_gb = result.their_peak / 1e9
+    lines.append(
+        f"{'peak GB':14}{ours_gb:>10.2f}{theirs_gb:>12.2f}   ours / {result.peer} {ours_gb / theirs_gb:.2f}"
+    )
     return lines + facts_of(result)
 
 

@@ -1,4 +1,5 @@
-"""The peers of the warm start and of decoding: transformers' `Trainer` and `model.generate`, fp32, on the same texts.
+"""The peers of the warm start and of decoding: transformers' `Trainer` and `model.generate`, fp32, on the
+same texts.
 
 Runs in .venv-peers, a turn at a time; see peers.py.
 """
@@ -9,7 +10,15 @@ from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
 from benchmarks.peer_turns import Turns
 from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
@@ -24,7 +33,9 @@ def load_model(folder: str) -> PreTrainedModel:
 
 
 def trainer_settings(optim: OptimConfig, turns: int) -> dict[str, Any]:
-    """What any Trainer here is told: our optimiser, full precision, no checkpoints, one more step than turns (see `TakeTurns`)."""
+    """What any Trainer here is told: our optimiser, full precision, no checkpoints, one more step than turns
+    (see `TakeTurns`).
+    """
     return {
         "max_steps": turns + 1,
         "learning_rate": optim.lr,
@@ -46,10 +57,13 @@ def trainer_settings(optim: OptimConfig, turns: int) -> dict[str, Any]:
 
 
 class TakeTurns(TrainerCallback):
-    """Holds a Trainer before each step: a turn lasts until the next step is about to begin, its line in the log included."""
+    """Holds a Trainer before each step: a turn lasts until the next step is about to begin, its line in the
+    log included.
+    """
 
     def __init__(self, turns: Turns, facts: Callable[[dict[str, float]], dict[str, object]]):
-        self.turns, self.facts = turns, facts
+        self.turns = turns
+        self.facts = facts
 
     def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         if state.global_step:
@@ -69,10 +83,17 @@ def padded(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, torch.Tenso
 
 
 def warm_start(turns: Turns, folder: str) -> None:
-    request, config = turns.request, turns.request.settings().sft
-    tokenizer, model = AutoTokenizer.from_pretrained(request.model), load_model(request.model)
-    pairs = [(encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples]
-    settings = trainer_settings(config.optim, request.turns) | {"train_sampling_strategy": "sequential", "remove_unused_columns": False}
+    request = turns.request
+    config = turns.request.settings().sft
+    tokenizer = AutoTokenizer.from_pretrained(request.model)
+    model = load_model(request.model)
+    pairs = [
+        (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples
+    ]
+    settings = trainer_settings(config.optim, request.turns) | {
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+    }
     arguments = TrainingArguments(folder, per_device_train_batch_size=config.batch_size, **settings)
     callback = TakeTurns(turns, lambda log: {"loss": log["loss"]})
     trainer = Trainer(model, arguments, data_collator=padded, train_dataset=pairs, callbacks=[callback])
@@ -81,16 +102,25 @@ def warm_start(turns: Turns, folder: str) -> None:
 
 
 def decoding(turns: Turns, folder: str) -> None:
-    request, config = turns.request, turns.request.settings().eval
-    tokenizer, model = AutoTokenizer.from_pretrained(request.model), load_model(request.model).eval()
+    request = turns.request
+    config = turns.request.settings().eval
+    tokenizer = AutoTokenizer.from_pretrained(request.model)
+    model = load_model(request.model).eval()
     prompts = [prompt_text(example) for example in request.examples]
-    settings = {"do_sample": False, "use_cache": True, "max_new_tokens": config.max_new_tokens, "eos_token_id": list(stop_ids(tokenizer))}
+    settings = {
+        "do_sample": False,
+        "use_cache": True,
+        "max_new_tokens": config.max_new_tokens,
+        "eos_token_id": list(stop_ids(tokenizer)),
+    }
     turns.ready(tokenizer(prompts)["input_ids"])
     while True:
         turns.wait()
         outputs = [""] * len(prompts)
         for batch in batches_by_length(tokenizer(prompts)["input_ids"], config.batch_size):
-            inputs = tokenizer([prompts[i] for i in batch], padding=True, padding_side="left", return_tensors="pt")
+            inputs = tokenizer(
+                [prompts[i] for i in batch], padding=True, padding_side="left", return_tensors="pt"
+            )
             with torch.inference_mode():
                 rows = model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :].tolist()
             for i, ids in zip(batch, rows, strict=True):

@@ -1,7 +1,8 @@
-"""The peer of GRPO: TRL's `GRPOTrainer` with transformers' generation, fp32, all weights, a reference model, and our reward.
+"""The peer of GRPO: TRL's `GRPOTrainer` with transformers' generation, fp32, all weights, a reference model,
+and our reward.
 
-Runs in .venv-peers, a turn at a time; see peers.py. One of its steps is one of ours: generation for all prompts, the reference model,
-and one update over all completions in forward passes of `peer_rows` of them.
+Runs in .venv-peers, a turn at a time; see peers.py. One of its steps is one of ours: generation for all
+prompts, the reference model, and one update over all completions in forward passes of `peer_rows` of them.
 """
 
 import tempfile
@@ -21,8 +22,11 @@ from data.template import decode_completion, prompt_text, stop_ids
 
 def arguments(request: Request, folder: str) -> GRPOConfig:
     config = request.settings()
-    rollout, rows = config.rollout, config.rollout.num_prompts * config.rollout.group_size
-    generation: dict[str, Any] = {"use_cache": True} | ({"min_new_tokens": rollout.max_new_tokens} if request.exact else {})
+    rollout = config.rollout
+    rows = config.rollout.num_prompts * config.rollout.group_size
+    generation: dict[str, Any] = {"use_cache": True} | (
+        {"min_new_tokens": rollout.max_new_tokens} if request.exact else {}
+    )
     return GRPOConfig(
         folder,
         **trainer_settings(config.train.optim, request.turns),
@@ -54,19 +58,27 @@ def record_phases() -> dict[str, float]:
 
 
 def phases(seconds: dict[str, float]) -> dict[str, float]:
-    """TRL's names -> ours. What preparing the inputs does besides sampling and rewarding is scoring under the reference model."""
-    prepared, rollout, reward = (seconds[name] for name in ("_prepare_inputs", "transformers.generate", "_calculate_rewards"))
+    """TRL's names -> ours. What preparing the inputs does besides sampling and rewarding is scoring under the
+    reference model.
+    """
+    prepared, rollout, reward = (
+        seconds[name] for name in ("_prepare_inputs", "transformers.generate", "_calculate_rewards")
+    )
     return {"rollout": rollout, "reward": reward, "score": prepared - rollout - reward}
 
 
 def main() -> None:
     turns = Turns()
-    request, config = turns.request, turns.request.settings()
-    tokenizer, model = AutoTokenizer.from_pretrained(request.model), load_model(request.model)
+    request = turns.request
+    config = turns.request.settings()
+    tokenizer = AutoTokenizer.from_pretrained(request.model)
+    model = load_model(request.model)
     model.generation_config.eos_token_id = list(stop_ids(tokenizer))
     judge = semantic_reward(config, request.examples)
 
-    def reward(completion_ids: list[list[int]], source: list[str], references: list[Sequence[str]], **_: Any) -> list[float]:
+    def reward(
+        completion_ids: list[list[int]], source: list[str], references: list[Sequence[str]], **_: Any
+    ) -> list[float]:
         texts = [decode_completion(tokenizer, ids) for ids in completion_ids]
         return judge(source, texts, references, config.rollout.group_size)[0].flatten().tolist()
 
@@ -77,7 +89,10 @@ def main() -> None:
         seconds.clear()
         return {"phases": by_phase, "length": log["completions/mean_length"], "reward": log["reward"]}
 
-    columns = [{"prompt": prompt_text(e), "source": e.source, "references": list(e.references)} for e in request.examples]
+    columns = [
+        {"prompt": prompt_text(e), "source": e.source, "references": list(e.references)}
+        for e in request.examples
+    ]
     with tempfile.TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
             model,

@@ -1,7 +1,7 @@
 """What both sides of a comparison have in common: the request, the turns they take, and the reward.
 
-Each side is a process of its own that benchmarks/peers.py starts once and then commands over a pipe, so that both see the same noise of
-the machine. Nothing here knows which side it serves.
+Each side is a process of its own that benchmarks/peers.py starts once and then commands over a pipe, so that
+both see the same noise of the machine. Nothing here knows which side it serves.
 """
 
 import hashlib
@@ -19,19 +19,21 @@ import torch
 from data.cache import cache_dir
 from data.examples import Example
 from data.script import known_script
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from reward.combine import Reward, make_reward
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 
 Item = TypeVar("Item")
-GO, STOP = "go", "stop"
+GO = "go"
+STOP = "stop"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to do. `task` grpo, warm_start or decoding; `turns` counts the warm-up; `exact` = no token ends a completion early;
-    `peer_rows` = completions in one forward pass of the peer."""
+    """What to do. `task` grpo, warm_start or decoding; `turns` counts the warm-up; `exact` = no token ends a
+    completion early; `peer_rows` = completions in one forward pass of the peer."""
 
     task: str
     config: str
@@ -49,7 +51,9 @@ class Request:
 def read_request(line: str) -> Request:
     """The request that `json.dumps(asdict(request))` wrote."""
     values = json.loads(line)
-    examples = tuple(Example(**{**fields, "others": tuple(fields["others"])}) for fields in values["examples"])
+    examples = tuple(
+        Example(**{**fields, "others": tuple(fields["others"])}) for fields in values["examples"]
+    )
     return Request(**{**values, "overrides": tuple(values["overrides"]), "examples": examples})
 
 
@@ -74,7 +78,9 @@ class Turns:
         self._started = 0.0
 
     def ready(self, token_ids: Sequence[Any]) -> None:
-        """Everything is loaded. `token_ids`: what will be read, so that the driver can tell that both sides read the same."""
+        """Everything is loaded. `token_ids`: what will be read, so that the driver can tell that both sides
+        read the same.
+        """
         self._say({"read": hashlib.sha256(json.dumps(token_ids).encode()).hexdigest()})
 
     def wait(self) -> None:
@@ -95,12 +101,16 @@ class Turns:
 
 def peak_resident_bytes() -> int:
     """VmHWM of this process: everything, the import of torch included."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")
+    )
     return int(line.split()[1]) * 1024
 
 
 def semantic_reward(config: Config, examples: Sequence[Example]) -> Reward:
-    """The reward of `config`, judged by the multilingual encoder, without what is computed for the log only; both sides call it."""
+    """The reward of `config`, judged by the multilingual encoder, without what is computed for the log only;
+    both sides call it.
+    """
     store = EmbeddingStore(load_encoder("use", cache_dir(), torch.device("cpu")), None)
     store.remember([text for example in examples for text in example.references])
     language = config.data.completion_language

@@ -1,8 +1,9 @@
-"""`make bench-peers`: our GRPO step, warm start and decoding beside TRL, transformers' Trainer and `model.generate`.
+"""`make bench-peers`: our GRPO step, warm start and decoding beside TRL, transformers' Trainer and
+`model.generate`.
 
-For each comparison two processes load the same model and texts, then take turns, so that the noise of the machine hits both; the first
-turn of each does not count. Ratios of medians, with the lowest and highest of single turns. A benchmark, not a test: it asserts only
-that both sides read the same tokens.
+For each comparison two processes load the same model and texts, then take turns, so that the noise of the
+machine hits both; the first turn of each does not count. Ratios of medians, with the lowest and highest of
+single turns. A benchmark, not a test: it asserts only that both sides read the same tokens.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from data.errors import InputError, one_line
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.template import encode_prompt
-from grpo.config import load_config
+from grpo.config_file import load_config
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import gemma_folder
 from grpo.runtime import device
@@ -40,7 +41,9 @@ LONG_PROMPT = (280, 330)  # of "headline"
 
 @dataclass(frozen=True)
 class Comparison:
-    """`peer` runs benchmarks/`module`; a step has `prompts` x `group` completions of `new` tokens (GRPO only)."""
+    """`peer` runs benchmarks/`module`; a step has `prompts` x `group` completions of `new` tokens (GRPO
+    only).
+    """
 
     task: str
     peer: str
@@ -65,13 +68,26 @@ class Side:
     def __init__(self, command: Sequence[str]):
         self.command = command
         self._printed = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._printed, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._printed,
+            text=True,
         )
 
     def ask(self, line: str) -> dict[str, Any]:
-        """Send a line and wait for the answer. Raises RuntimeError, with what the process printed last, where there is none."""
+        """Send a line and wait for the answer. Raises RuntimeError, with what the process printed last, where
+        there is none.
+        """
         self.tell(line)
         return self.hear()
 
@@ -86,7 +102,9 @@ class Side:
         if not answer:
             code = self._process.wait()
             self._printed.seek(0)
-            raise RuntimeError(f"{' '.join(self.command)} ended with exit code {code}:\n{self._printed.read()[-2000:]}")
+            raise RuntimeError(
+                f"{' '.join(self.command)} ended with exit code {code}:\n{self._printed.read()[-2000:]}"
+            )
         return json.loads(answer)
 
     def __enter__(self) -> Self:
@@ -99,8 +117,11 @@ class Side:
             file.close()  # type: ignore[union-attr]
 
 
-def take_turns(commands: Mapping[str, Sequence[str]], request: str, turns: int) -> dict[str, list[dict[str, Any]]]:
-    """Both sides, one after the other `turns` times -> all that each answered: what it read, its turns, its peak of memory.
+def take_turns(
+    commands: Mapping[str, Sequence[str]], request: str, turns: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Both sides, one after the other `turns` times -> all that each answered: what it read, its turns, its
+    peak of memory.
 
     Raises RuntimeError where they have not read the same. They load at the same time and work one at a time.
     """
@@ -124,12 +145,25 @@ def compare(name: str, chosen: Comparison, request: Request, read: str) -> Resul
         chosen.peer: [str(PEERS), "-m", f"benchmarks.{chosen.module}"],
     }
     ours, theirs = take_turns(commands, json.dumps(dataclasses.asdict(request)), request.turns).values()
-    first, last = 2, -1  # an answer to the request, and the warm-up; the peak
-    return Result(name, chosen.peer, read, ours[first:last], theirs[first:last], ours[last]["peak_bytes"], theirs[last]["peak_bytes"])
+    first = 2  # an answer to the request, and the warm-up; the peak
+    last = -1
+    return Result(
+        name,
+        chosen.peer,
+        read,
+        ours[first:last],
+        theirs[first:last],
+        ours[last]["peak_bytes"],
+        theirs[last]["peak_bytes"],
+    )
 
 
-def joined(examples: Sequence[Example], tokens: Callable[[Example], int], limits: tuple[int, int]) -> list[Example]:
-    """Examples made of the sources of several in a row, with `limits` tokens (from, to); one that grows beyond starts anew."""
+def joined(
+    examples: Sequence[Example], tokens: Callable[[Example], int], limits: tuple[int, int]
+) -> list[Example]:
+    """Examples made of the sources of several in a row, with `limits` tokens (from, to); one that grows
+    beyond starts anew.
+    """
     made: list[Example] = []
     parts: list[str] = []
     for example in examples:
@@ -156,13 +190,30 @@ def examples_of(name: str, corpus: Corpus, tokens: Callable[[Example], int], nee
     return [found[i % len(found)] for i in range(needed)]
 
 
-def request_for(name: str, chosen: Comparison, options: argparse.Namespace, model: Path) -> tuple[Request, str]:
+def request_for(
+    name: str, chosen: Comparison, options: argparse.Namespace, model: Path
+) -> tuple[Request, str]:
     """What both sides are asked for, and in words what they read."""
-    prompts, group, new = options.prompts or chosen.prompts, options.group or chosen.group, options.new or chosen.new
+    prompts = options.prompts or chosen.prompts
+    group = options.group or chosen.group
+    new = options.new or chosen.new
     turns = options.steps + 1
-    overrides = [f"sft.num_steps={turns + 1}", f"train.num_steps={turns + 1}", "reward.encoder=use", "reward.threshold=0.1"]
-    overrides += [f"{section}.optim.{key}" for section in ("sft", "train") for key in ("schedule=constant", "warmup_steps=0")]
-    overrides += [f"rollout.num_prompts={prompts}", f"rollout.group_size={group}", f"rollout.max_new_tokens={new}"]
+    overrides = [
+        f"sft.num_steps={turns + 1}",
+        f"train.num_steps={turns + 1}",
+        "reward.encoder=use",
+        "reward.threshold=0.1",
+    ]
+    overrides += [
+        f"{section}.optim.{key}"
+        for section in ("sft", "train")
+        for key in ("schedule=constant", "warmup_steps=0")
+    ]
+    overrides += [
+        f"rollout.num_prompts={prompts}",
+        f"rollout.group_size={group}",
+        f"rollout.max_new_tokens={new}",
+    ]
     overrides += ["rollout.temperature=1.0"]
     overrides += [f"eval.max_new_tokens={options.new}"] if options.new else []
     config = load_config(ROOT / chosen.config, overrides)
@@ -182,20 +233,37 @@ def request_for(name: str, chosen: Comparison, options: argparse.Namespace, mode
     }
     read = f"{words[chosen.task]}; prompts of {statistics.mean(sizes):.0f} tokens, the longest {max(sizes)}"
     request = Request(
-        chosen.task, chosen.config, tuple(overrides), str(model), tuple(examples), turns, not options.natural_ends, options.peer_rows
+        chosen.task,
+        chosen.config,
+        tuple(overrides),
+        str(model),
+        tuple(examples),
+        turns,
+        not options.natural_ends,
+        options.peer_rows,
     )
     return request, read
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COMPARISONS)} (default: all)")
-    parser.add_argument("--steps", type=count, default=5, help="turns that count, after one that does not (default 5)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(COMPARISONS)} (default: all)"
+    )
+    parser.add_argument(
+        "--steps", type=count, default=5, help="turns that count, after one that does not (default 5)"
+    )
     for name in ("prompts", "group", "new"):
         parser.add_argument(f"--{name}", type=count, help="instead of the shape's own number")
-    parser.add_argument("--items", type=count, default=128, help="prompts of the comparison decoding (default 128)")
-    parser.add_argument("--peer-rows", type=count, default=8, help="completions in one forward pass of TRL (default 8)")
-    parser.add_argument("--natural-ends", action="store_true", help="GRPO: completions may end before the limit")
+    parser.add_argument(
+        "--items", type=count, default=128, help="prompts of the comparison decoding (default 128)"
+    )
+    parser.add_argument(
+        "--peer-rows", type=count, default=8, help="completions in one forward pass of TRL (default 8)"
+    )
+    parser.add_argument(
+        "--natural-ends", action="store_true", help="GRPO: completions may end before the limit"
+    )
     parser.add_argument("--model", type=Path, help="a model folder (default: the untouched default model)")
     parser.add_argument("--json", type=Path, help="write everything that was measured to this file")
     return parser.parse_args(argv)
@@ -229,7 +297,11 @@ def run(options: argparse.Namespace) -> None:
         print("\n".join(lines_of(results[-1])), flush=True)
     if options.json:
         given = {name: str(value) for name, value in vars(options).items()}
-        written = {"machine": facts, "options": given, "results": [dataclasses.asdict(result) for result in results]}
+        written = {
+            "machine": facts,
+            "options": given,
+            "results": [dataclasses.asdict(result) for result in results],
+        }
         options.json.write_text(json.dumps(written, ensure_ascii=False, indent=1), encoding="utf-8")
 
 

@@ -1,4 +1,6 @@
-"""Pieces of a step without the model: advantages, loss, cosine kernel, embedding cache. Larger tables: reward.py, peer_cosine.py."""
+"""Pieces of a step without the model: advantages, loss, cosine kernel, embedding cache. Larger tables:
+reward.py, peer_cosine.py.
+"""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -21,13 +23,20 @@ NUMBER = 4  # bytes
 def advantages(size: StepSize) -> Work:
     rewards = torch.rand(size.prompts, size.group)
     floor = AdvantageConfig().std_floor
-    return Work(f"advantages, {size.prompts} x {size.group}", lambda: group_advantages(rewards, floor), 0, 2 * rewards.nbytes, "copy")
+    return Work(
+        f"advantages, {size.prompts} x {size.group}",
+        lambda: group_advantages(rewards, floor),
+        0,
+        2 * rewards.nbytes,
+        "copy",
+    )
 
 
 def loss(size: StepSize) -> Work:
     """Forward and backward down to the log-probabilities, statistics included."""
     rows = size.prompts * size.group
-    policy, reference = torch.randn(rows, size.new).requires_grad_(), torch.randn(rows, size.new)
+    policy = torch.randn(rows, size.new).requires_grad_()
+    reference = torch.randn(rows, size.new)
     mask = torch.ones(rows, size.new, dtype=torch.bool)
     given = (None, reference, torch.randn(rows), mask, token_weights(mask, "sequence"))
 
@@ -40,11 +49,18 @@ def loss(size: StepSize) -> Work:
 def cosine_kernel(cached: int, completions: int) -> Work:
     """One reference each, out of a matrix of `cached` rows."""
     matrix = torch.nn.functional.normalize(torch.randn(cached, FakeEncoder.dim), dim=1)
-    own, offsets = matrix[:completions].clone(), torch.arange(completions + 1)
+    own = matrix[:completions].clone()
+    offsets = torch.arange(completions + 1)
     rows = cycle([torch.randint(cached, (completions,)) for _ in range(TURNS)])
     moved = completions * (2 * NUMBER * FakeEncoder.dim + 8 + NUMBER)
     name = f"cosine kernel, {completions:,} of {cached:,}"
-    return Work(name, lambda: ragged_cosines(own, matrix, next(rows), offsets), 2 * FakeEncoder.dim * completions, moved, "gather")
+    return Work(
+        name,
+        lambda: ragged_cosines(own, matrix, next(rows), offsets),
+        2 * FakeEncoder.dim * completions,
+        moved,
+        "gather",
+    )
 
 
 def embedding_cache(cached: int, asked: int) -> Iterator[Work]:
@@ -52,9 +68,17 @@ def embedding_cache(cached: int, asked: int) -> Iterator[Work]:
     texts = [f"{number} 打开文件 {number % 7}" for number in range(cached)]
     store = EmbeddingStore(FakeEncoder(), None)
     store.remember(texts)
-    questions = cycle([[texts[place] for place in torch.randint(cached, (asked,)).tolist()] for _ in range(TURNS)])
+    questions = cycle(
+        [[texts[place] for place in torch.randint(cached, (asked,)).tolist()] for _ in range(TURNS)]
+    )
     size = sum(len(text.encode()) for text in texts) * asked // cached
-    yield Work(f"embedding cache locates {asked:,}", lambda: store.locate(next(questions)), 0, size + 8 * asked, "gather")
+    yield Work(
+        f"embedding cache locates {asked:,}",
+        lambda: store.locate(next(questions)),
+        0,
+        size + 8 * asked,
+        "gather",
+    )
     moved = size + 2 * NUMBER * FakeEncoder.dim * asked
     yield Work(f"embedding cache embeds {asked:,}", lambda: store.embed(next(questions)), 0, moved, "gather")
 

@@ -1,7 +1,8 @@
-"""The reward's own table for `make bench`: the cosine kernel against its peers, and the embedding cache on disk.
+"""The reward's own table for `make bench`: the cosine kernel against its peers, and the embedding cache on
+disk.
 
-The kernel is timed by peer_cosine.py in a process of its own, so that 2 GB of vectors are gone afterwards and so that the peer's
-environment can run it. A benchmark, not a test: it asserts nothing.
+The kernel is timed by peer_cosine.py in a process of its own, so that 2 GB of vectors are gone afterwards and
+so that the peer's environment can run it. A benchmark, not a test: it asserts nothing.
 """
 
 import json
@@ -30,7 +31,9 @@ QUESTIONS = 9
 
 @dataclass(frozen=True)
 class CacheRow:
-    """`add` and `open` are seconds per 1,000 records (written and synced; read and verified), the others texts per second."""
+    """`add` and `open` are seconds per 1,000 records (written and synced; read and verified), the others
+    texts per second.
+    """
 
     records: int
     add: float
@@ -52,7 +55,9 @@ class FakeEncoder:
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         started = time.perf_counter()
-        rows = torch.nn.functional.normalize(torch.randn(len(texts), self.dim, generator=self.generator), dim=1)
+        rows = torch.nn.functional.normalize(
+            torch.randn(len(texts), self.dim, generator=self.generator), dim=1
+        )
         self.seconds += time.perf_counter() - started
         return rows
 
@@ -67,7 +72,9 @@ def measure_kernel(say: Callable[[str], None] = print) -> list[KernelRow]:
         assert process.stdout is not None
         rows = [KernelRow(**json.loads(line)) for line in process.stdout]
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with exit code {process.returncode}; its message is above")
+        raise RuntimeError(
+            f"{' '.join(command)} ended with exit code {process.returncode}; its message is above"
+        )
     return rows
 
 
@@ -90,7 +97,14 @@ def _cache_row(records: int, folder: Path) -> CacheRow:
     locate = statistics.median(_seconds(partial(store.locate, asked)) for asked in questions)
     embed = statistics.median(_seconds(lambda: store.embed(completions)) for _ in questions)
     size = records * (FakeEncoder.dim * 4 + 20)
-    return CacheRow(records, 1000 * adding / records, 1000 * opening / records, size / opening / 1e9, ASKED / locate, ASKED / embed)
+    return CacheRow(
+        records,
+        1000 * adding / records,
+        1000 * opening / records,
+        size / opening / 1e9,
+        ASKED / locate,
+        ASKED / embed,
+    )
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -100,20 +114,27 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def print_kernel(rows: Sequence[KernelRow]) -> None:
-    print(f"{'cached rows':>11}{'completions':>13}{'refs':>6}{'ours ms':>10}{'plain':>8}{'peer':>8}{'floor':>8}{'GB/s':>7}{'error':>9}")
+    print(
+        f"{'cached rows':>11}{'completions':>13}{'refs':>6}{'ours ms':>10}{'plain':>8}{'peer':>8}{'floor':>8}{'GB/s':>7}{'error':>9}"
+    )
     for row in rows:
         references = f"1-{row.most_references}" if row.most_references > 1 else "1"
         peer = f"{row.peer / row.ours:.1f}x" if row.peer else "-"
-        plain, floor = f"{row.plain / row.ours:.1f}x", f"{row.ours / row.floor:.2f}x"
+        plain = f"{row.plain / row.ours:.1f}x"
+        floor = f"{row.ours / row.floor:.2f}x"
         print(
             f"{row.cached_rows:>11,}{row.completions:>13,}{references:>6}{row.ours:>10.3f}{plain:>8}{peer:>8}{floor:>8}"
             f"{row.gigabytes_per_second:>7.1f}{row.largest_difference:>9.0e}"
         )
-    print("plain, peer: their time / ours; floor: ours / reading the same bytes; medians, in turns in one process, on rows not read before")
+    print(
+        "plain, peer: their time / ours; floor: ours / reading the same bytes; medians, in turns in one process, on rows not read before"
+    )
 
 
 def print_cache(rows: Sequence[CacheRow]) -> None:
-    print(f"{'records':>11}{'add ms/1,000':>14}{'open ms/1,000':>15}{'open GB/s':>11}{'located/s':>12}{'embedded again/s':>18}")
+    print(
+        f"{'records':>11}{'add ms/1,000':>14}{'open ms/1,000':>15}{'open GB/s':>11}{'located/s':>12}{'embedded again/s':>18}"
+    )
     for row in rows:
         print(
             f"{row.records:>11,}{1000 * row.add:>14.1f}{1000 * row.open:>15.1f}{row.open_gigabytes_per_second:>11.2f}"

@@ -1,4 +1,6 @@
-"""Operations a second over operations a byte, under the roofs that were measured (Williams, Waterman and Patterson 2009)."""
+"""Operations a second over operations a byte, under the roofs that were measured (Williams, Waterman and
+Patterson 2009).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,8 @@ from matplotlib.figure import Figure
 from benchmarks.ceilings import Ceilings
 from benchmarks.timing import Row
 
-BLUE, GREY = "#2f86d2", "#888888"
+BLUE = "#2f86d2"
+GREY = "#888888"
 
 
 def attainable(intensity: float, bandwidth: float, product_rate: float) -> float:
@@ -23,7 +26,9 @@ def attainable(intensity: float, bandwidth: float, product_rate: float) -> float
 
 def points(rows: Sequence[Row]) -> list[tuple[str, float, float]]:
     """(name, operations a byte, operations a second) of the rows that have both."""
-    return [(row.name, row.flops / row.bytes, row.flops / row.seconds) for row in rows if row.flops and row.bytes]
+    return [
+        (row.name, row.flops / row.bytes, row.flops / row.seconds) for row in rows if row.flops and row.bytes
+    ]
 
 
 def draw(rows: Sequence[Row], ceilings: Ceilings, path: Path) -> None:
@@ -32,14 +37,22 @@ def draw(rows: Sequence[Row], ceilings: Ceilings, path: Path) -> None:
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    low, high = min(x for _, x, _ in found) / 2, max(x for _, x, _ in found) * 2
+    low = min(x for _, x, _ in found) / 2
+    high = max(x for _, x, _ in found) * 2
     for name, bandwidth in ceilings.bandwidths.items():
         corner = min(max(ceilings.product_rate / bandwidth, low), high)
         places = [low, corner, high]
         rates = [attainable(x, bandwidth, ceilings.product_rate) / 1e9 for x in places]
         axes.plot(places, rates, color=GREY, linewidth=1)
         axes.annotate(name, (low, rates[0]), color=GREY, fontsize=8)
-    axes.annotate("square matrix product", (high, ceilings.product_rate / 1e9), color=GREY, fontsize=8, ha="right", va="bottom")
+    axes.annotate(
+        "square matrix product",
+        (high, ceilings.product_rate / 1e9),
+        color=GREY,
+        fontsize=8,
+        ha="right",
+        va="bottom",
+    )
     for number, (name, x, rate) in enumerate(found, start=1):
         axes.plot([x], [rate / 1e9], "o", color=BLUE, markersize=5, label=f"{number}  {name}")
         axes.annotate(str(number), (x, rate / 1e9), xytext=(4, 4), textcoords="offset points", fontsize=8)

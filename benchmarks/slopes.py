@@ -1,4 +1,6 @@
-"""Does the step's time grow faster than its size? Log-log slopes against group size, prompts and completion length: 1 = in proportion."""
+"""Does the step's time grow faster than its size? Log-log slopes against group size, prompts and completion
+length: 1 = in proportion.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -28,20 +30,28 @@ def log_log_slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
     >>> round(log_log_slope([4, 8, 16], [3.0, 6.0, 12.0]), 6)
     1.0
     """
-    x, y = [math.log(size) for size in sizes], [math.log(second) for second in seconds]
+    x = [math.log(size) for size in sizes]
+    y = [math.log(second) for second in seconds]
     centre = sum(x) / len(x)
     return sum((a - centre) * b for a, b in zip(x, y, strict=True)) / sum((a - centre) ** 2 for a in x)
 
 
 def grid(base: StepSize) -> dict[str, list[StepSize]]:
     """Each dimension at FACTORS times its size in `base`, the others as they are."""
-    return {name: [replace(base, **{name: factor * getattr(base, name)}) for factor in FACTORS] for name in DIMENSIONS}
+    return {
+        name: [replace(base, **{name: factor * getattr(base, name)}) for factor in FACTORS]
+        for name in DIMENSIONS
+    }
 
 
-def measure_slopes(stepper: Stepper, base: StepSize, say: Callable[[str], None], rounds: int = ROUNDS) -> list[Slope]:
+def measure_slopes(
+    stepper: Stepper, base: StepSize, say: Callable[[str], None], rounds: int = ROUNDS
+) -> list[Slope]:
     """All sizes once a round, largest first so that memory grows once; the quickest of the rounds counts."""
     sizes = grid(base)
-    distinct = sorted({size for found in sizes.values() for size in found}, key=lambda s: -s.prompts * s.group * s.new)
+    distinct = sorted(
+        {size for found in sizes.values() for size in found}, key=lambda s: -s.prompts * s.group * s.new
+    )
     stepper.run(base, 1)
     times: dict[StepSize, list[dict[str, float]]] = {size: [] for size in distinct}
     for number in range(rounds):
@@ -51,7 +61,9 @@ def measure_slopes(stepper: Stepper, base: StepSize, say: Callable[[str], None],
     return [_slope(name, found, times) for name, found in sizes.items()]
 
 
-def _slope(dimension: str, found: Sequence[StepSize], times: Mapping[StepSize, Sequence[Mapping[str, float]]]) -> Slope:
+def _slope(
+    dimension: str, found: Sequence[StepSize], times: Mapping[StepSize, Sequence[Mapping[str, float]]]
+) -> Slope:
     sizes = [getattr(size, dimension) for size in found]
     seconds = {phase: [min(step[phase] for step in times[size]) for size in found] for phase in PHASES}
     return Slope(dimension, sizes, seconds, {phase: log_log_slope(sizes, seconds[phase]) for phase in PHASES})
@@ -61,4 +73,6 @@ def print_slopes(slopes: Sequence[Slope]) -> None:
     print(f"{'log-log slope against':24}{'sizes':>12}" + "".join(f"{phase:>10}" for phase in PHASES))
     for slope in slopes:
         sizes = ", ".join(map(str, slope.sizes))
-        print(f"{slope.dimension:24}{sizes:>12}" + "".join(f"{slope.slopes[phase]:>10.2f}" for phase in PHASES))
+        print(
+            f"{slope.dimension:24}{sizes:>12}" + "".join(f"{slope.slopes[phase]:>10.2f}" for phase in PHASES)
+        )

@@ -25,7 +25,9 @@ LEARNING_RATE = 1e-9  # the policy stays what it is, by whatever number of steps
 
 @dataclass(frozen=True)
 class StepSize:
-    """Prompts x group x new tokens a step, behind prompts of `prompt` tokens, at most `max_tokens` packed tokens in a pass."""
+    """Prompts x group x new tokens a step, behind prompts of `prompt` tokens, at most `max_tokens` packed
+    tokens in a pass.
+    """
 
     prompts: int
     group: int
@@ -38,7 +40,9 @@ class StepSize:
         return uniform(self.prompts, self.prompt, self.group, self.new)
 
     def __str__(self) -> str:
-        return f"{self.prompts} prompts of {self.prompt} tokens x {self.group} completions x {self.new} tokens"
+        return (
+            f"{self.prompts} prompts of {self.prompt} tokens x {self.group} completions x {self.new} tokens"
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,9 @@ class FaultLog(RunLog):
 def config_of(size: StepSize, num_steps: int) -> Config:
     return Config(
         rollout=RolloutConfig(num_prompts=size.prompts, group_size=size.group, max_new_tokens=size.new),
-        train=TrainConfig(num_steps=num_steps, max_tokens_per_pass=size.max_tokens, optim=OptimConfig(lr=LEARNING_RATE)),
+        train=TrainConfig(
+            num_steps=num_steps, max_tokens_per_pass=size.max_tokens, optim=OptimConfig(lr=LEARNING_RATE)
+        ),
     )
 
 
@@ -92,7 +98,8 @@ class Stepper:
 
     def run(self, size: StepSize, num_steps: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
         """Seconds and page faults by phase ("step" is the whole), one dictionary a step."""
-        subject, config = self.subject, config_of(size, num_steps)
+        subject = self.subject
+        config = config_of(size, num_steps)
         batch = OneBatch([example(ids) for ids in prompts(subject, size.prompts, size.prompt)])
         with tempfile.TemporaryDirectory() as folder:
             log = FaultLog(Path(folder), num_steps)
@@ -112,5 +119,7 @@ def step_rows(stepper: Stepper, size: StepSize, num_steps: int) -> list[Row]:
         times = [step[name] for step in seconds]
         median = statistics.median(times)
         spread = (max(times) - min(times)) / median
-        rows.append(Row(name, median, spread, work, 0.0, "read", statistics.median(step[name] for step in faults)))
+        rows.append(
+            Row(name, median, spread, work, 0.0, "read", statistics.median(step[name] for step in faults))
+        )
     return rows

@@ -1,6 +1,8 @@
-"""What the benchmarks run on: the default policy or a random one, prompts of an exact length, a tokenizer under which nothing ends.
+"""What the benchmarks run on: the default policy or a random one, prompts of an exact length, a tokenizer
+under which nothing ends.
 
-Token ids are random: no time here depends on them, except that of the reward, which gets what the model's own tokenizer makes of them.
+Token ids are random: no time here depends on them, except that of the reward, which gets what the model's own
+tokenizer makes of them.
 """
 
 import re
@@ -25,13 +27,26 @@ from reward.encoder import load_encoder
 
 FIRST_ORDINARY = 4  # below are padding, end, start and unknown
 COMMON: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 1}
-TINY = COMMON | {"vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 8}
-DEFAULT = COMMON | {"vocab_size": 48578, "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18}
+TINY = COMMON | {
+    "vocab_size": 259,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "head_dim": 8,
+}
+DEFAULT = COMMON | {
+    "vocab_size": 48578,
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 18,
+}
 REFERENCE = "打开文件"
 
 
 class Numerals:
-    """Stands in for a tokenizer: a prompt is the ids that its text names in figures; there is no end token, so none can be sampled."""
+    """Stands in for a tokenizer: a prompt is the ids that its text names in figures; there is no end token,
+    so none can be sampled.
+    """
 
     bos_token_id = None
     unk_token_id = eos_token_id = -1
@@ -49,7 +64,11 @@ class Numerals:
         return [int(number) for number in re.findall(r"\d+", text)]
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        return self.words.decode(ids, skip_special_tokens=skip_special_tokens) if self.words else " ".join(map(str, ids))
+        return (
+            self.words.decode(ids, skip_special_tokens=skip_special_tokens)
+            if self.words
+            else " ".join(map(str, ids))
+        )
 
     def convert_tokens_to_ids(self, token: str) -> int:
         return self.unk_token_id
@@ -80,10 +99,18 @@ def random_model(sizes: dict[str, Any], compute: Compute) -> PreTrainedModel:
 
 
 def default_subject(compute: Compute) -> Subject:
-    """The default policy and the default reward; where the policy has not been obtained, random weights of its sizes."""
+    """The default policy and the default reward; where the policy has not been obtained, random weights of
+    its sizes.
+    """
     folder = cache_dir() / "models" / "gemma-3-270m-trimmed"
     if folder.is_dir():
-        return Subject(load_policy(folder, compute.device), Numerals(load_tokenizer(folder)), default_reward(compute), compute, folder.name)
+        return Subject(
+            load_policy(folder, compute.device),
+            Numerals(load_tokenizer(folder)),
+            default_reward(compute),
+            compute,
+            folder.name,
+        )
     what = "random weights of the default policy's sizes (make train obtains the policy)"
     return Subject(random_model(DEFAULT, compute), Numerals(None), default_reward(compute), compute, what)
 
@@ -91,7 +118,12 @@ def default_subject(compute: Compute) -> Subject:
 def tiny_subject(compute: Compute) -> Subject:
     """For a smoke test: everything runs, no number means anything."""
 
-    def reward(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple[Any, Any]:
+    def reward(
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        group_size: int,
+    ) -> tuple[Any, Any]:
         return torch.tensor([len(set(text)) / 10 for text in completions]).view(-1, group_size), {}
 
     return Subject(random_model(TINY, compute), Numerals(None), reward, compute, "a tiny random model")

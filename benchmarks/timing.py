@@ -1,4 +1,6 @@
-"""One piece of work -> its median seconds by torch.utils.benchmark, its minor page faults, and its share of what the machine could do."""
+"""One piece of work -> its median seconds by torch.utils.benchmark, its minor page faults, and its share of
+what the machine could do.
+"""
 
 import resource
 import time
@@ -14,7 +16,9 @@ from grpo.runtime.device import Compute, synchronise
 
 @dataclass(frozen=True)
 class Work:
-    """Something to do again and again, and what it cannot avoid; `traffic`: how it reaches memory, a name in Ceilings.bandwidths."""
+    """Something to do again and again, and what it cannot avoid; `traffic`: how it reaches memory, a name in
+    Ceilings.bandwidths.
+    """
 
     name: str
     call: Callable[[], object]
@@ -25,7 +29,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `seconds` is the median, `spread` its interquartile range / median; faults are of one call."""
+    """One line of the table. `seconds` is the median, `spread` its interquartile range / median; faults are
+    of one call.
+    """
 
     name: str
     seconds: float
@@ -39,7 +45,9 @@ class Row:
         return self.flops / self.seconds / ceilings.product_rate
 
     def of_bound(self, ceilings: Ceilings) -> float:
-        """The least time that the ceilings allow (products or memory, whatever takes longer) / the time it took."""
+        """The least time that the ceilings allow (products or memory, whatever takes longer) / the time it
+        took.
+        """
         least = max(self.flops / ceilings.product_rate, self.bytes / ceilings.bandwidths[self.traffic])
         return least / self.seconds
 
@@ -50,7 +58,9 @@ def minor_faults() -> int:
 
 
 def measure(work: Work, compute: Compute, seconds: float) -> Row:
-    """For `seconds` or two runs, whatever is longer, after two runs that do not count: one here, one with which the timer begins."""
+    """For `seconds` or two runs, whatever is longer, after two runs that do not count: one here, one with
+    which the timer begins.
+    """
     calls = 0
 
     def call() -> None:
@@ -63,14 +73,25 @@ def measure(work: Work, compute: Compute, seconds: float) -> Row:
     call()
     once = time.perf_counter() - started
     timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-    calls, faults = 0, minor_faults()
+    calls = 0
+    faults = minor_faults()
     result = timer.blocked_autorange(min_run_time=max(seconds, 1.5 * once))
     per_call = (minor_faults() - faults) / calls
-    return Row(work.name, result.median, result.iqr / result.median, work.flops, work.bytes, work.traffic, per_call)
+    return Row(
+        work.name, result.median, result.iqr / result.median, work.flops, work.bytes, work.traffic, per_call
+    )
 
 
 def difference(name: str, long: Row, short: Row, parts: int, flops: float, moved: float) -> Row:
     """What each of `parts` equal parts takes that `long` does after `short`."""
     seconds = max((long.seconds - short.seconds) / parts, 1e-9)
     spread = (long.spread * long.seconds + short.spread * short.seconds) / parts / seconds
-    return Row(name, seconds, spread, flops, moved, long.traffic, max(0.0, long.page_faults - short.page_faults) / parts)
+    return Row(
+        name,
+        seconds,
+        spread,
+        flops,
+        moved,
+        long.traffic,
+        max(0.0, long.page_faults - short.page_faults) / parts,
+    )

@@ -1,9 +1,11 @@
-"""Do the reference texts belong to their sources, or to those of some lines before or behind? Told from the texts, without a model.
+"""Do the reference texts belong to their sources, or to those of some lines before or behind? Told from the
+texts, without a model.
 
-Two signs: how long a text is beside its neighbours, and which numbers and Latin words stand on both sides. Each gives a log-likelihood
-ratio of "they belong together" to "any two lines of this corpus". For every shift k of -3 .. 3 the ratios of (source i, reference i)
-are taken from those of (source i, reference i + k) and summed over runs of lines; the run with the largest sum is where a shift begins
-and ends. Where no sign says anything, as where all texts are equally long, every sum is small.
+Two signs: how long a text is beside its neighbours, and which numbers and Latin words stand on both sides.
+Each gives a log-likelihood ratio of "they belong together" to "any two lines of this corpus". For every shift
+k of -3 .. 3 the ratios of (source i, reference i) are taken from those of (source i, reference i + k) and
+summed over runs of lines; the run with the largest sum is where a shift begins and ends. Where no sign says
+anything, as where all texts are equally long, every sum is small.
 """
 
 import re
@@ -17,25 +19,31 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SHIFTS = (-3, -2, -1, 1, 2, 3)
-NEIGHBOURS = 5  # lines on each side that a length is compared with: chapters of long and of short lines say nothing
-MAX_PAIRS, STRETCH = 40_000, 1_000  # that are compared, and how many of them in a row
+NEIGHBOURS = (
+    5  # lines on each side that a length is compared with: chapters of long and of short lines say nothing
+)
+MAX_PAIRS = 40_000  # that are compared, and how many of them in a row
+STRETCH = 1_000
 LINES_OF_PART = 75
 MIN_SPREAD = 0.05  # of log lengths; below it a length says nothing
 MAX_CORRELATION = 0.9
 TOKENS_OF_TEXT = 12  # that are looked at
 CAP = 3.0  # nats that one pair may say, either way
-FAINT = 0.005  # nats a pair that are no evidence: a correlation of 0.1 says as much, and the signs are not as normal as the ratios suppose
+# nats a pair that are no evidence: a correlation of 0.1 says as much, and the signs are not as normal as the
+# ratios suppose
+FAINT = 0.005
 TOKEN = re.compile(r"\d+|[A-Za-z\u00c0-\u024f]{2,}")
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The best run of a shift other than 0: reference text `i + shift` belongs to source `i` for `i` of `first .. last`, where `shift`
-    counts the pairs that were compared.
+    """The best run of a shift other than 0: reference text `i + shift` belongs to source `i` for `i` of
+    `first .. last`, where `shift` counts the pairs that were compared.
 
-    `first` and `last` are indices into the pairs as given, both in the run. `evidence` is in nats: what speaks for the shift or against
-    the pairs as given, whichever is less, and less the log of how many runs were looked at. Below 0 it is nothing; real corpora that
-    are aligned stay below 1. `correlations` are those of the lengths at every shift, 0 included.
+    `first` and `last` are indices into the pairs as given, both in the run. `evidence` is in nats: what
+    speaks for the shift or against the pairs as given, whichever is less, and less the log of how many runs
+    were looked at. Below 0 it is nothing; real corpora that are aligned stay below 1. `correlations` are
+    those of the lengths at every shift, 0 included.
     """
 
     pairs: int  # that were compared
@@ -48,12 +56,18 @@ class Alignment:
 
 
 def alignment(pairs: Sequence[tuple[str, str]]) -> Alignment:
-    """Facts about (source, reference) pairs in the order of their file: a pure function, in time linear in the length of the texts.
+    """Facts about (source, reference) pairs in the order of their file: a pure function, in time linear in
+    the length of the texts.
 
-    Lines that repeat the source or the reference text of the line before are passed over: a source with several reference texts agrees
-    with its neighbours' too. Of more than `MAX_PAIRS` pairs stretches are compared.
+    Lines that repeat the source or the reference text of the line before are passed over: a source with
+    several reference texts agrees with its neighbours' too. Of more than `MAX_PAIRS` pairs stretches are
+    compared.
     """
-    lines = [i for i in _lines_read(len(pairs)) if i == 0 or (pairs[i][0] != pairs[i - 1][0] and pairs[i][1] != pairs[i - 1][1])]
+    lines = [
+        i
+        for i in _lines_read(len(pairs))
+        if i == 0 or (pairs[i][0] != pairs[i - 1][0] and pairs[i][1] != pairs[i - 1][1])
+    ]
     if len(lines) <= 2 * NEIGHBOURS:
         return Alignment(len(lines), {}, 0, 0.0, 0, -1, 0.0)
     sources, references = ([pairs[i][side] for i in lines] for side in (0, 1))
@@ -64,7 +78,9 @@ def alignment(pairs: Sequence[tuple[str, str]]) -> Alignment:
     shift = max(runs, key=lambda key: runs[key][0])
     total, first, last = runs[shift]
     evidence = total - float(np.log(len(lines) * len(SHIFTS)))
-    return Alignment(len(lines), correlations, shift, evidence, lines[first], lines[last], (last - first + 1) / len(lines))
+    return Alignment(
+        len(lines), correlations, shift, evidence, lines[first], lines[last], (last - first + 1) / len(lines)
+    )
 
 
 def _lines_read(count: int) -> list[int]:
@@ -74,21 +90,29 @@ def _lines_read(count: int) -> list[int]:
 
 
 def _best_run(given: Floats, other: Floats) -> tuple[float, int, int]:
-    """The run of lines in which `other` says most beyond `given`, as (what speaks for `other` or against `given`, first, last)."""
+    """The run of lines in which `other` says most beyond `given`, as (what speaks for `other` or against
+    `given`, first, last).
+    """
     gain = np.clip(np.nan_to_num(other - given), -CAP, CAP)
     sums = np.concatenate([[0.0], np.cumsum(gain)])
     lowest = np.minimum.accumulate(sums)
     stop = max(1, int((sums - lowest).argmax()))
     start = int(np.flatnonzero(sums[:stop] == lowest[stop])[-1]) if lowest[stop] < sums[stop] else stop - 1
-    for_shift, for_given = (float(np.clip(np.nan_to_num(side[start:stop]), -CAP, CAP).sum()) for side in (other, given))
+    for_shift, for_given = (
+        float(np.clip(np.nan_to_num(side[start:stop]), -CAP, CAP).sum()) for side in (other, given)
+    )
     return min(for_shift, -for_given) - FAINT * (stop - start), start, stop - 1
 
 
 def _relative_lengths(texts: Sequence[str]) -> Floats:
-    """Log length less the mean of its neighbours', in standard deviations, at most 3: (n,); zeros where lengths hardly differ."""
+    """Log length less the mean of its neighbours', in standard deviations, at most 3: (n,); zeros where
+    lengths hardly differ.
+    """
     lengths = np.log1p([len(text) for text in texts])
-    sums, places = np.concatenate([[0.0], np.cumsum(lengths)]), np.arange(len(lengths))
-    low, high = np.maximum(0, places - NEIGHBOURS), np.minimum(len(lengths), places + NEIGHBOURS + 1)
+    sums = np.concatenate([[0.0], np.cumsum(lengths)])
+    places = np.arange(len(lengths))
+    low = np.maximum(0, places - NEIGHBOURS)
+    high = np.minimum(len(lengths), places + NEIGHBOURS + 1)
     relative = lengths - (sums[high] - sums[low] - lengths) / (high - low - 1)
     if relative.std() < MIN_SPREAD:
         return np.zeros(len(texts))
@@ -112,42 +136,67 @@ def _num_parts(count: int) -> int:
 
 
 def _length_ratios(sources: Floats, references: Floats) -> tuple[dict[int, Floats], dict[int, float]]:
-    """Per shift the log-likelihood ratio of each line, two normal variables with the best shift's correlation; and all correlations."""
+    """Per shift the log-likelihood ratio of each line, two normal variables with the best shift's
+    correlation; and all correlations.
+    """
     moved = {shift: _moved(references, shift) for shift in (0, *SHIFTS)}
     correlations = {shift: float(np.nanmean(sources * other)) for shift, other in moved.items()}
-    parts = [[np.nanmean(part) for part in np.array_split(sources * other, _num_parts(len(sources)))] for other in moved.values()]
-    rho = min(MAX_CORRELATION, max(0.0, float(np.max(parts, axis=0).mean())))  # of the best shift in each part
+    parts = [
+        [np.nanmean(part) for part in np.array_split(sources * other, _num_parts(len(sources)))]
+        for other in moved.values()
+    ]
+    rho = min(
+        MAX_CORRELATION, max(0.0, float(np.max(parts, axis=0).mean()))
+    )  # of the best shift in each part
     rest = 1 - rho**2
     ratios = {
-        shift: -0.5 * np.log(rest) - (rho**2 * (sources**2 + other**2) - 2 * rho * sources * other) / (2 * rest)
+        shift: -0.5 * np.log(rest)
+        - (rho**2 * (sources**2 + other**2) - 2 * rho * sources * other) / (2 * rest)
         for shift, other in moved.items()
     }
     return ratios, correlations
 
 
 def _token_ratios(sources: Sequence[str], references: Sequence[str]) -> dict[int, Floats]:
-    """Per shift the log-likelihood ratio of each line by the source's tokens that the reference text has or lacks."""
-    count, numbers = len(sources), dict[str, int]()
+    """Per shift the log-likelihood ratio of each line by the source's tokens that the reference text has or
+    lacks.
+    """
+    count = len(sources)
+    numbers = dict[str, int]()
     tokens, lines = _occurrences(sources, numbers)
     other_tokens, other_lines = _occurrences(references, numbers)
     frequency = np.bincount(other_tokens, minlength=len(numbers))
     known = frequency[tokens] > 0
-    tokens, lines = tokens[known], lines[known]
+    tokens = tokens[known]
+    lines = lines[known]
     if not len(tokens):
         return {shift: np.zeros(count) for shift in (0, *SHIFTS)}
-    found = {shift: np.isin(tokens * 2 * count + lines + shift, other_tokens * 2 * count + other_lines) for shift in (0, *SHIFTS)}
-    times, by_chance = np.bincount(tokens, minlength=len(numbers)), (frequency + 0.5) / (count + 1)  # to stand in any reference text
-    together = np.max([np.bincount(tokens, weights=places, minlength=len(numbers)) for places in found.values()], axis=0)
+    found = {
+        shift: np.isin(tokens * 2 * count + lines + shift, other_tokens * 2 * count + other_lines)
+        for shift in (0, *SHIFTS)
+    }
+    times = np.bincount(tokens, minlength=len(numbers))  # to stand in any reference text
+    by_chance = (frequency + 0.5) / (count + 1)
+    together = np.max(
+        [np.bincount(tokens, weights=places, minlength=len(numbers)) for places in found.values()], axis=0
+    )
     usual = max(0.0, *(float(np.mean(places - by_chance[tokens])) for places in found.values()))
-    # the chance of a token to come from the source, beyond that: names do, words do not; no shift is preferred in what is counted
+    # the chance of a token to come from the source, beyond that: names do, words do not; no shift is
+    # preferred in what is counted
     carried = np.clip((together - times * by_chance + 2 * usual) / (times + 2), 0, 0.95)
-    hit, miss = np.log((carried + (1 - carried) * by_chance) / by_chance), np.log(1 - carried)
+    hit = np.log((carried + (1 - carried) * by_chance) / by_chance)
+    miss = np.log(1 - carried)
     said = {shift: np.where(places, hit[tokens], miss[tokens]) for shift, places in found.items()}
-    return {shift: np.bincount(lines, weights=values, minlength=count).astype(np.float64) for shift, values in said.items()}
+    return {
+        shift: np.bincount(lines, weights=values, minlength=count).astype(np.float64)
+        for shift, values in said.items()
+    }
 
 
 def _occurrences(texts: Sequence[str], numbers: dict[str, int]) -> tuple[Ints, Ints]:
-    """(token, line) of every token of every text, each once a line; `numbers` gets the tokens that it lacks."""
+    """(token, line) of every token of every text, each once a line; `numbers` gets the tokens that it
+    lacks.
+    """
     found = [
         (numbers.setdefault(token, len(numbers)), line)
         for line, text in enumerate(texts)
@@ -159,4 +208,8 @@ def _occurrences(texts: Sequence[str], numbers: dict[str, int]) -> tuple[Ints, I
 
 def _plain(token: str) -> str:
     """Digits of every script as those of ASCII, letters in one case."""
-    return "".join(str(unicodedata.digit(character)) for character in token) if token.isdecimal() else token.casefold()
+    return (
+        "".join(str(unicodedata.digit(character)) for character in token)
+        if token.isdecimal()
+        else token.casefold()
+    )

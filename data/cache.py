@@ -1,7 +1,8 @@
 """Where everything obtained or derived is kept, and how files get there without ever being half-written.
 
-One folder holds downloads, converted models and embeddings: `SEMANTIC_GRPO_CACHE`, or `.cache` in the checkout, or the user's cache
-folder where the package is installed. It can be deleted at any time; the next run makes it again.
+One folder holds downloads, converted models and embeddings: `SEMANTIC_GRPO_CACHE`, or `.cache` in the
+checkout, or the user's cache folder where the package is installed. It can be deleted at any time; the next
+run makes it again.
 """
 
 import errno
@@ -17,23 +18,37 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 CACHE_VARIABLE = "SEMANTIC_GRPO_CACHE"
-UNFINISHED = ".unfinished-"  # scratch folders: LOCK is held by who writes; NEW becomes what is written; OLD/name is what it replaces
-LOCK, NEW, OLD, GONE = "lock", "new", "old", "gone"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room on the disk, in the user's share of it, for a file of this size
+# scratch folders: LOCK is held by who writes; NEW becomes what is written; OLD/name is what it replaces
+UNFINISHED = ".unfinished-"
+LOCK = "lock"
+NEW = "new"
+OLD = "old"
+GONE = "gone"
+FULL = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+)  # no room on the disk, in the user's share of it, for a file of this size
 
 
 def cache_dir() -> Path:
     """The cache folder, made on first use."""
-    path = Path(os.environ.get(CACHE_VARIABLE) or default_cache(Path(__file__).resolve().parent.parent)).expanduser()
+    path = Path(
+        os.environ.get(CACHE_VARIABLE) or default_cache(Path(__file__).resolve().parent.parent)
+    ).expanduser()
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def default_cache(root: Path) -> Path:
-    """The cache folder of the package that lies in `root`: a checkout, or a folder of installed packages, which is no place for data."""
+    """The cache folder of the package that lies in `root`: a checkout, or a folder of installed packages,
+    which is no place for data.
+    """
     if (root / "pyproject.toml").exists():
         return root / ".cache"
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))  # its specification says to ignore one that is not absolute
+    shared = Path(
+        os.environ.get("XDG_CACHE_HOME", "")
+    )  # its specification says to ignore one that is not absolute
     return (shared if shared.is_absolute() else Path("~/.cache")) / "semantic-grpo"
 
 
@@ -55,7 +70,9 @@ def fsync_tree(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An error of the disk that names no file, as that of a write to a full one, leaves this block as an OSError naming `path`."""
+    """An error of the disk that names no file, as that of a write to a full one, leaves this block as an
+    OSError naming `path`.
+    """
     try:
         yield
     except SafetensorError as error:
@@ -113,7 +130,9 @@ def set_aside(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote into `folder` left behind; what living ones are writing stays."""
+    """Remove what processes that were killed while they wrote into `folder` left behind; what living ones are
+    writing stays.
+    """
     for scratch in folder.glob(f"{UNFINISHED}*"):
         lock = _lock(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is not None:
@@ -123,7 +142,9 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder in `parent`, on the same disk, that is gone afterwards; while this process lives, its lock says that it is in use."""
+    """A folder in `parent`, on the same disk, that is gone afterwards; while this process lives, its lock
+    says that it is in use.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     sweep(parent)
     lock = None
@@ -138,7 +159,9 @@ def _scratch(parent: Path) -> Iterator[Path]:
 
 
 def _lock(scratch: Path, how: int) -> int | None:
-    """The descriptor that holds the lock of a scratch folder; None where another process has it, or has removed the folder."""
+    """The descriptor that holds the lock of a scratch folder; None where another process has it, or has
+    removed the folder.
+    """
     try:
         descriptor = os.open(scratch / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except (FileNotFoundError, PermissionError):  # removed, or another user's

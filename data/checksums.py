@@ -1,4 +1,5 @@
-"""A folder that can tell whether it is still what was written: the size and SHA-256 of each of its files, in checksums.json.
+"""A folder that can tell whether it is still what was written: the size and SHA-256 of each of its files, in
+checksums.json.
 
 This finds a disk's errors, truncation and lost files; it is no protection against anyone who changes both.
 """
@@ -25,7 +26,9 @@ def write_checksums(folder: Path) -> None:
 
 
 def damage(folder: Path, needed: Sequence[str]) -> str:
-    """What is wrong with `folder`, in words; empty = the `needed` files and all others written with them are unchanged."""
+    """What is wrong with `folder`, in words; empty = the `needed` files and all others written with them are
+    unchanged.
+    """
     try:
         listing = json.loads((folder / CHECKSUMS).read_bytes())
     except (FileNotFoundError, NotADirectoryError):

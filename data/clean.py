@@ -1,7 +1,9 @@
-"""From a reader's pair to a clean one, or to the reason why it is dropped. Text rules only: no file, no language model.
+"""From a reader's pair to a clean one, or to the reason why it is dropped. Text rules only: no file, no
+language model.
 
-Every drop has a reason that the manifest counts, with the first text that it met. What holds for one kind of text only, such as the
-placeholders of a catalogue (`data.interface_text`), comes as a rule of its own from whoever reads that kind.
+Every drop has a reason that the manifest counts, with the first text that it met. What holds for one kind of
+text only, such as the placeholders of a catalogue (`data.interface_text`), comes as a rule of its own from
+whoever reads that kind.
 """
 
 import re
@@ -13,12 +15,18 @@ from dataclasses import dataclass, field, replace
 from data.examples import Example
 from data.script import count_units, script_name, script_of, script_share
 
-MIN_SOURCE_SHARE, MIN_TARGET_SHARE = 0.5, 0.3  # the target keeps numbers, names and commands of the original more often
+MIN_SOURCE_SHARE = 0.5  # the target keeps numbers, names and commands of the original more often
+MIN_TARGET_SHARE = 0.3
 
-NON_BREAKING_TSHEG, TSHEG = "\u0f0c", "\u0f0b"
+NON_BREAKING_TSHEG = "\u0f0c"
+TSHEG = "\u0f0b"
 INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-DAMAGED = re.compile("[\ud800-\udfff\ufffd]")  # half a surrogate pair, and what a converter puts for what it could not read
-MAX_MARKS, SHORT = 30, 1000  # combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
+DAMAGED = re.compile(
+    "[\ud800-\udfff\ufffd]"
+)  # half a surrogate pair, and what a converter puts for what it could not read
+# combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
+MAX_MARKS = 30
+SHORT = 1000
 SHOWN = 40  # characters of a text in an example
 
 LENGTH_LIMITS = {  # reason -> the field of `Limits` that makes it
@@ -34,7 +42,9 @@ Rule = Callable[[Example], str]  # why a pair is dropped, or an empty string
 
 @dataclass(frozen=True)
 class Limits:
-    """Shortest and longest texts that are kept, in units of each side's script (see `data.script.count_units`)."""
+    """Shortest and longest texts that are kept, in units of each side's script (see
+    `data.script.count_units`).
+    """
 
     min_source: int
     max_source: int
@@ -54,7 +64,8 @@ class Limits:
 class Tally:
     """What became of every pair that was read: the kept ones in order, and (id, reason) of each dropped one.
 
-    `samples`: the first pair that each reason dropped, as it is shown; `misfits`: (source, target) units of what the limits dropped.
+    `samples`: the first pair that each reason dropped, as it is shown; `misfits`: (source, target) units of
+    what the limits dropped.
     """
 
     kept: list[Example] = field(default_factory=list)
@@ -72,8 +83,12 @@ class Tally:
         if reason in LENGTH_LIMITS:
             self.misfits.append(units(example))
 
-    def add_rejected(self, origin: str, rejected: Iterable[tuple[str, str]], samples: Mapping[str, str]) -> None:
-        """Count lines that never became a pair, as (file:line, reason); `samples` has one line as shown for each reason."""
+    def add_rejected(
+        self, origin: str, rejected: Iterable[tuple[str, str]], samples: Mapping[str, str]
+    ) -> None:
+        """Count lines that never became a pair, as (file:line, reason); `samples` has one line as shown for
+        each reason.
+        """
         for key, reason in rejected:
             self.read[origin] += 1
             self._count(origin, key, reason)
@@ -85,19 +100,25 @@ class Tally:
 
 
 def clean_text(text: str) -> str:
-    """NFC, one kind of tsheg, no control, direction or invisible characters, single spaces, no space at the ends.
+    """NFC, one kind of tsheg, no control, direction or invisible characters, single spaces, no space at the
+    ends.
 
     NFC comes after that: an invisible character may keep a letter and its mark apart.
     """
     visible = INVISIBLE.sub("", " ".join(text.split())).replace(NON_BREAKING_TSHEG, TSHEG)
-    return _without_towers(unicodedata.normalize("NFC", _without_towers(" ".join(visible.split()))))  # NFC makes two of some marks
+    return _without_towers(
+        unicodedata.normalize("NFC", _without_towers(" ".join(visible.split())))
+    )  # NFC makes two of some marks
 
 
 def _without_towers(text: str) -> str:
-    """A long text without the marks that follow `MAX_MARKS` others: putting them in order takes quadratic time."""
+    """A long text without the marks that follow `MAX_MARKS` others: putting them in order takes quadratic
+    time.
+    """
     if len(text) <= SHORT:
         return text
-    kept, marks = list[str](), 0
+    kept = list[str]()
+    marks = 0
     for character in text:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks <= MAX_MARKS:
@@ -154,8 +175,9 @@ def shown(example: Example) -> str:
 
 
 def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> Tally:
-    """Clean every pair and keep one for each source and target language: exact copies are dropped, further reference texts join
-    the first as `others`. Both are counted as no longer pairs of their own, so that read = kept + dropped.
+    """Clean every pair and keep one for each source and target language: exact copies are dropped, further
+    reference texts join the first as `others`. Both are counted as no longer pairs of their own, so that read
+    = kept + dropped.
     """
     tally = Tally()
     places: dict[tuple[str, str, str], int] = {}

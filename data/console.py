@@ -1,4 +1,6 @@
-"""Lines for a person at a terminal. The terminal may go away (a closed window, a broken pipe); that never ends a run."""
+"""Lines for a person at a terminal. The terminal may go away (a closed window, a broken pipe); that never
+ends a run.
+"""
 
 import os
 import sys

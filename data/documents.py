@@ -1,7 +1,9 @@
-"""TOML and JSON that people and other programs write, read strictly: whatever is wrong is one InputError with its place.
+"""TOML and JSON that people and other programs write, read strictly: whatever is wrong is one InputError with
+its place.
 
-Refused beyond what the formats forbid: nesting deeper than LEVELS (a recursion that no reader needs), text that cannot be written as
-UTF-8, and in settings whatever JSON cannot say again. Not here: which keys a document has; its reader knows.
+Refused beyond what the formats forbid: nesting deeper than LEVELS (a recursion that no reader needs), text
+that cannot be written as UTF-8, and in settings whatever JSON cannot say again. Not here: which keys a
+document has; its reader knows.
 """
 
 import json
@@ -36,9 +38,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(TOML_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError(f"{place}: cannot be read ({_cause(error)}); name a configuration such as configs/mt.toml") from error
+        raise InputError(
+            f"{place}: cannot be read ({_cause(error)}); name a configuration such as configs/mt.toml"
+        ) from error
     if len(content) > TOML_BYTES:
-        raise InputError(f"{place}: longer than {TOML_BYTES:,} bytes; name a configuration such as configs/mt.toml")
+        raise InputError(
+            f"{place}: longer than {TOML_BYTES:,} bytes; name a configuration such as configs/mt.toml"
+        )
     try:
         return parse_toml(content.decode("utf-8-sig"), place)
     except UnicodeDecodeError as error:
@@ -54,19 +60,27 @@ def parse_toml(text: str, place: str) -> dict[str, Any]:
     except ValueError as error:  # also an integer of thousands of digits, which is no TOMLDecodeError
         raise InputError(f"{place}: not TOML: {error}") from error
     except RecursionError as error:
-        raise InputError(f"{place}: not TOML that can be read: nested too deeply; at most {LEVELS} levels are") from error
+        raise InputError(
+            f"{place}: not TOML that can be read: nested too deeply; at most {LEVELS} levels are"
+        ) from error
 
 
 def check_settings(value: Any, place: str, key: str = "", level: int = 0) -> None:
-    """InputError, naming the key, unless `value` is made of tables, lists, clean text, true and false, and finite numbers up to LARGEST."""
+    """InputError, naming the key, unless `value` is made of tables, lists, clean text, true and false, and
+    finite numbers up to LARGEST.
+    """
     where = f"{place}: {key[:SHOWN]}"
     if level > LEVELS:
         raise InputError(f"{where}: nested deeper than {LEVELS} levels; write it flatter")
     for name, inner in _children(value):
         check_settings(name, place, f"the name {name[:SHOWN]!r}")
-        check_settings(inner, place, f"{key}.{name}" if key and isinstance(value, dict) else f"{key}{name}", level + 1)
+        check_settings(
+            inner, place, f"{key}.{name}" if key and isinstance(value, dict) else f"{key}{name}", level + 1
+        )
     if isinstance(value, str) and UNFIT.search(value):
-        raise InputError(f"{where} = {value[:SHOWN]!r}: has a character that cannot be written as text; leave it out")
+        raise InputError(
+            f"{where} = {value[:SHOWN]!r}: has a character that cannot be written as text; leave it out"
+        )
     if isinstance(value, int | float) and not abs(value) <= LARGEST:  # neither does NaN
         found = f"a whole number of {value.bit_length()} bits" if isinstance(value, int) else value
         raise InputError(f"{where} = {found}: a finite number, at most {LARGEST:,}, is needed")
@@ -89,7 +103,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({_cause(error)}); restore the file or remove it") from error
+        raise InputError(
+            f"{path}: not a readable JSON file ({_cause(error)}); restore the file or remove it"
+        ) from error
 
 
 def parse_json(content: bytes, place: str) -> Any:
@@ -97,9 +113,13 @@ def parse_json(content: bytes, place: str) -> Any:
     try:
         document = json.loads(content.decode("utf-8-sig"))
     except ValueError as error:
-        raise InputError(f"{place}: not a readable JSON file ({error}); restore the file or remove it") from error
+        raise InputError(
+            f"{place}: not a readable JSON file ({error}); restore the file or remove it"
+        ) from error
     except RecursionError as error:
-        raise InputError(f"{place}: nested deeper than {LEVELS} levels; restore the file or remove it") from error
+        raise InputError(
+            f"{place}: nested deeper than {LEVELS} levels; restore the file or remove it"
+        ) from error
     _check_document(document, place, 0)
     return document
 
@@ -107,7 +127,9 @@ def parse_json(content: bytes, place: str) -> Any:
 def parse_object(place: object, document: Any) -> dict[str, Any]:
     """`document` if it is an object. Raises InputError."""
     if not isinstance(document, dict):
-        raise InputError(f"{place}: must hold a JSON object {{...}}, not {type(document).__name__}; restore the file or remove it")
+        raise InputError(
+            f"{place}: must hold a JSON object {{...}}, not {type(document).__name__}; restore the file or remove it"
+        )
     return document
 
 
@@ -115,7 +137,9 @@ def _check_document(value: Any, place: str, level: int) -> None:
     if level > LEVELS:
         raise InputError(f"{place}: nested deeper than {LEVELS} levels; restore the file or remove it")
     if isinstance(value, str) and HALVES.search(value):
-        raise InputError(f"{place}: the text {value[:SHOWN]!r} cannot be written as UTF-8; restore the file or remove it")
+        raise InputError(
+            f"{place}: the text {value[:SHOWN]!r} cannot be written as UTF-8; restore the file or remove it"
+        )
     for name, inner in _children(value):
         _check_document(name, place, level)
         _check_document(inner, place, level + 1)

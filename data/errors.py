@@ -6,21 +6,28 @@ from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """Says in one sentence what is wrong, where (file, line or key) and what to write instead; ends a command with exit code 2."""
+    """Says in one sentence what is wrong, where (file, line or key) and what to write instead; ends a command
+    with exit code 2.
+    """
 
 
-LONGEST, END = 600, 200  # characters of a sentence on a terminal, and how many of them are its end
+LONGEST = 600  # characters of a sentence on a terminal, and how many of them are its end
+END = 200
 
 
 def one_line(error: BaseException | str) -> str:
-    """What is said to the user: one line without control characters, the middle of a very long one left out."""
+    """What is said to the user: one line without control characters, the middle of a very long one left
+    out.
+    """
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
     return line if len(line) <= LONGEST else f"{line[: LONGEST - END]} ... {line[-END:]}"
 
 
 class Interrupted(Exception):
-    """The user asked to stop; what is done is saved. Carries the signal number and, where one is known, the place of what is saved."""
+    """The user asked to stop; what is done is saved. Carries the signal number and, where one is known, the
+    place of what is saved.
+    """
 
 
 GOES_ON = "goes on from what was last saved"  # what the same command does after a stop, for `run_command`
@@ -34,9 +41,11 @@ def in_words(error: Exception, again: str = "") -> str:
 
 
 def run_command(work: Callable[[], int | None], again: str = "") -> int:
-    """The exit code of a command, whose last words go to standard error; `again`: what the same command does after a stop.
+    """The exit code of a command, whose last words go to standard error; `again`: what the same command does
+    after a stop.
 
-    `work`'s own code, 0 for None; 1 where training diverged, 2 for what the user can put right, 128 + the signal when asked to stop.
+    `work`'s own code, 0 for None; 1 where training diverged, 2 for what the user can put right, 128 + the
+    signal when asked to stop.
     """
     try:
         return work() or 0
@@ -47,7 +56,9 @@ def run_command(work: Callable[[], int | None], again: str = "") -> int:
     except Interrupted as stop:
         number, *places = stop.args
         saved = "".join(f" ({place})" for place in places)
-        return _last_words(f"stopped and saved; the same command goes on from there{saved}", 128 + (number or signal.SIGINT))
+        return _last_words(
+            f"stopped and saved; the same command goes on from there{saved}", 128 + (number or signal.SIGINT)
+        )
     except KeyboardInterrupt:
         return _last_words(f"stopped at once{again and f'; the same command {again}'}", 128 + signal.SIGINT)
 

@@ -17,7 +17,8 @@ from data.errors import InputError
 class Example:
     """One source text with its reference text (the human target), where it comes from and on which terms.
 
-    `others` are further reference texts of the same source: a reward may take any of them, training imitates the first.
+    `others` are further reference texts of the same source: a reward may take any of them, training imitates
+    the first.
     """
 
     id: str
@@ -37,21 +38,34 @@ class Example:
 
 
 def swapped(example: Example) -> Example:
-    """The same pair the other way round. Raises ValueError for a source with several reference texts: swap before they are merged."""
+    """The same pair the other way round. Raises ValueError for a source with several reference texts: swap
+    before they are merged.
+    """
     if example.others:
-        raise ValueError(f"example {example.id} has {len(example.references)} reference texts and cannot be swapped")
-    source_language, target_language = example.target_language, example.source_language
+        raise ValueError(
+            f"example {example.id} has {len(example.references)} reference texts and cannot be swapped"
+        )
+    source_language = example.target_language
+    target_language = example.source_language
     return replace(
-        example, source=example.reference, reference=example.source, source_language=source_language, target_language=target_language
+        example,
+        source=example.reference,
+        reference=example.source,
+        source_language=source_language,
+        target_language=target_language,
     )
 
 
 def read_jsonl(path: Path) -> list[Example]:
-    """Examples of a file written by `write_jsonl`. Raises InputError for a file or line that cannot have been."""
+    """Examples of a file written by `write_jsonl`. Raises InputError for a file or line that cannot have
+    been.
+    """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); delete its folder to have it made again") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); delete its folder to have it made again"
+        ) from error
     return [_example(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
 
@@ -59,12 +73,16 @@ def _example(line: bytes, place: str) -> Example:
     try:
         record: dict[str, Any] = json.loads(line.decode("utf-8"))
         others = record.pop("others", [])
-        if not isinstance(others, list) or not all(isinstance(text, str) for text in (*record.values(), *others)):
+        if not isinstance(others, list) or not all(
+            isinstance(text, str) for text in (*record.values(), *others)
+        ):
             raise TypeError("a field is not text")
         "".join((*record.values(), *others)).encode("utf-8")
         return Example(**record, others=tuple(others))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{place} is not a record of a prepared corpus ({error}); delete its folder to have it made again") from error
+        raise InputError(
+            f"{place} is not a record of a prepared corpus ({error}); delete its folder to have it made again"
+        ) from error
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:

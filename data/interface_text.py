@@ -1,6 +1,7 @@
 """The rules of interface catalogues and help pages: accelerator keys, format placeholders, wiki markup.
 
-For readers of such packages only. In a user's own text `$5`, `50%` and `[[1]]` are prices, shares and footnotes.
+For readers of such packages only. In a user's own text `$5`, `50%` and `[[1]]` are prices, shares and
+footnotes.
 """
 
 import re
@@ -12,7 +13,9 @@ TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 ACCELERATOR_SUFFIX = re.compile(r"(?<!\s)\s*\([~_&]\w\)")
 ACCELERATOR = re.compile(r"(?<![A-Za-z0-9])[~_&](?=\w)|(?<=[A-Za-z0-9])~(?=[A-Za-z])")
 WIKITEXT = re.compile(r"\{\{|\}\}|\[\[|\]\]")
-PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%\d+\$[a-z]|%[A-Z][A-Z_]{2,}|%-?\d*(?:\.\d+)?l*[sdifuxc]\b|%\d+|\$\(?\w+\)?|\{[\w.:]*\}")
+PLACEHOLDER = re.compile(
+    r"%\(\w+\)[a-z]|%\d+\$[a-z]|%[A-Z][A-Z_]{2,}|%-?\d*(?:\.\d+)?l*[sdifuxc]\b|%\d+|\$\(?\w+\)?|\{[\w.:]*\}"
+)
 
 
 def without_accelerators(text: str) -> str:
@@ -26,7 +29,9 @@ def without_accelerators(text: str) -> str:
 
 
 def interface_problem(example: Example) -> str:
-    """Why a cleaned pair of a catalogue or a help page is dropped, or an empty string; a headline need not repeat placeholders."""
+    """Why a cleaned pair of a catalogue or a help page is dropped, or an empty string; a headline need not
+    repeat placeholders.
+    """
     if WIKITEXT.search(example.source) or WIKITEXT.search(example.reference):
         return "wiki markup"
     if example.task == "mt" and placeholders(example.source) != placeholders(example.reference):
@@ -35,5 +40,7 @@ def interface_problem(example: Example) -> str:
 
 
 def placeholders(text: str) -> list[str]:
-    """The format placeholders (`%s`, `$1`, `{name}`, `%PRODUCTNAME` ...) in a text, sorted: a translation may change their order."""
+    """The format placeholders (`%s`, `$1`, `{name}`, `%PRODUCTNAME` ...) in a text, sorted: a translation may
+    change their order.
+    """
     return sorted(PLACEHOLDER.findall(text))

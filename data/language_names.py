@@ -1,4 +1,6 @@
-"""The codes behind what a person may write for a language or a script: its English name, or nearly a name or code."""
+"""The codes behind what a person may write for a language or a script: its English name, or nearly a name or
+code.
+"""
 
 import re
 from difflib import get_close_matches
@@ -16,11 +18,13 @@ LANGUAGE_NAMES = {
     "swahili": "sw", "tamil": "ta", "telugu": "te", "tajik": "tg", "thai": "th", "tigrinya": "ti", "turkish": "tr", "uyghur": "ug",
     "ukrainian": "uk", "urdu": "ur", "uzbek": "uz", "vietnamese": "vi", "yoruba": "yo", "zhuang": "za", "zulu": "zu",
 }  # fmt: skip
-LONGEST_CODE, NEAR = 3, 0.75  # letters of an ISO 639 code; how alike a name and what was written are, of 1
+LONGEST_CODE = 3  # letters of an ISO 639 code; how alike a name and what was written are, of 1
+NEAR = 0.75
 
 
 def language_meant(written: str) -> str:
-    """The code of the language whose English name was written, or nearly so; empty for a code and for what is like no name.
+    """The code of the language whose English name was written, or nearly so; empty for a code and for what is
+    like no name.
 
     >>> [language_meant(text) for text in ("english", "Vietnamse", "en", "qu-Latn", "klingon")]
     ['en', 'vi', '', '', '']
@@ -36,6 +40,8 @@ def script_meant(written: str) -> str:
     >>> [script_meant(text) for text in ("latn", "Latin", "arabc", "canadian aboriginal", "???")]
     ['Latn', 'Latn', 'Arab', 'Cans', '']
     """
-    codes = {code.lower(): code for code in (*HAN_STYLES, *SCRIPT_NAMES)} | {script_name(code).lower(): code for code in SCRIPT_NAMES}
+    codes = {code.lower(): code for code in (*HAN_STYLES, *SCRIPT_NAMES)} | {
+        script_name(code).lower(): code for code in SCRIPT_NAMES
+    }
     near = get_close_matches(written.lower(), codes, 1, NEAR)
     return codes[near[0]] if near else ""

@@ -1,4 +1,6 @@
-"""What cleaning dropped, as a person should hear it: each rule with its count, one example and the setting that changes it."""
+"""What cleaning dropped, as a person should hear it: each rule with its count, one example and the setting
+that changes it.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +9,8 @@ from typing import Any
 
 from data.clean import LENGTH_LIMITS, OTHER_REFERENCE, Limits, Tally
 
-MANY, TO_KEEP = 0.1, 0.99  # a share of the pairs that limits should not drop in silence, and one that would be kept
+MANY = 0.1  # a share of the pairs that limits should not drop in silence, and one that would be kept
+TO_KEEP = 0.99
 
 Loss = Mapping[str, Any]
 
@@ -16,7 +19,12 @@ def losses(tally: Tally, limits: Limits) -> list[dict[str, Any]]:
     """One entry a rule, the commonest first: reason, pairs, setting (where there is one), example."""
     counts = Counter(reason for _, reason in tally.dropped)
     return [
-        {"reason": reason, "pairs": count, "setting": _setting(reason, limits), "example": tally.samples[reason]}
+        {
+            "reason": reason,
+            "pairs": count,
+            "setting": _setting(reason, limits),
+            "example": tally.samples[reason],
+        }
         for reason, count in sorted(counts.items(), key=lambda entry: -entry[1])
     ]
 
@@ -33,7 +41,9 @@ def loss_lines(entries: Sequence[Loss]) -> list[str]:
 
 def _what(entry: Loss) -> str:
     if entry["reason"] == OTHER_REFERENCE:
-        return f"{entry['pairs']:,} further reference text{'s' if entry['pairs'] > 1 else ''} of a source kept"
+        return (
+            f"{entry['pairs']:,} further reference text{'s' if entry['pairs'] > 1 else ''} of a source kept"
+        )
     return f"dropped {entry['pairs']:,} {_rule(entry)}"
 
 
@@ -42,7 +52,8 @@ def _rule(entry: Loss) -> str:
 
 
 def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
-    """A sentence for each length limit that drops many pairs, with the value that would keep nearly all of them.
+    """A sentence for each length limit that drops many pairs, with the value that would keep nearly all of
+    them.
 
     The share is of the pairs that reached the limits: no other rule but that of equal pairs dropped them.
     """
@@ -50,12 +61,18 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
     reached = len(tally.kept) + len(tally.misfits) + dropped["duplicate"] + dropped[OTHER_REFERENCE]
     remarks = []
     for name in LENGTH_LIMITS.values():
-        sign, side = (-1 if name.startswith("min") else 1), int(name.endswith("target"))
+        sign = -1 if name.startswith("min") else 1
+        side = int(name.endswith("target"))
         limit = asdict(limits)[name]
-        outside = sorted((sign * pair[side] for pair in tally.misfits if sign * pair[side] > sign * limit), reverse=True)
+        outside = sorted(
+            (sign * pair[side] for pair in tally.misfits if sign * pair[side] > sign * limit), reverse=True
+        )
         if len(outside) > MANY * reached:
-            share, enough = len(outside) / reached, sign * outside[int((1 - TO_KEEP) * reached)]
+            share = len(outside) / reached
+            enough = sign * outside[int((1 - TO_KEEP) * reached)]
             word = "fewer" if sign < 0 else "more"
             kept = "all" if enough == sign * outside[0] else f"{TO_KEEP:.0%}"
-            remarks.append(f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {kept}")
+            remarks.append(
+                f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {kept}"
+            )
     return remarks

@@ -1,4 +1,6 @@
-"""The figures a corpus is described by: counts at every stage, clusters, parts, hashes. Plain dicts, ready for JSON."""
+"""The figures a corpus is described by: counts at every stage, clusters, parts, hashes. Plain dicts, ready
+for JSON.
+"""
 
 import hashlib
 from collections import Counter
@@ -25,8 +27,16 @@ def counts(tally: Tally) -> dict[str, Any]:
         }
         for origin in tally.read
     }
-    totals = {"read": tally.read.total(), "dropped": Counter(reason for _, reason in tally.dropped), "kept": len(tally.kept)}
-    return {"origins": origins, "totals": totals, "languages": Counter(example.source_language for example in tally.kept)}
+    totals = {
+        "read": tally.read.total(),
+        "dropped": Counter(reason for _, reason in tally.dropped),
+        "kept": len(tally.kept),
+    }
+    return {
+        "origins": origins,
+        "totals": totals,
+        "languages": Counter(example.source_language for example in tally.kept),
+    }
 
 
 def cluster_facts(clusters: Sequence[Cluster]) -> dict[str, int]:
@@ -56,8 +66,12 @@ def split_facts(parts: Mapping[str, Sequence[Example]], hashes: Mapping[str, str
 
 def summary(manifest: Mapping[str, Any]) -> list[str]:
     """What a person should know of a corpus, in a few lines."""
-    totals, clusters = manifest["totals"], manifest["clusters"]
-    parts = ", ".join(f"{name} {facts['pairs']} ({_listed(facts['languages'])})" for name, facts in manifest["splits"].items())
+    totals = manifest["totals"]
+    clusters = manifest["clusters"]
+    parts = ", ".join(
+        f"{name} {facts['pairs']} ({_listed(facts['languages'])})"
+        for name, facts in manifest["splits"].items()
+    )
     return [
         f"data tier: {manifest['tier']} ({manifest['tier_means']})",
         f"data: {totals['read']} pairs read, {totals['kept']} kept ({_listed(manifest['languages'])})",
@@ -71,16 +85,22 @@ def size_lines(manifest: Mapping[str, Any]) -> list[str]:
     """A line for each part that has fewer pairs than its setting wants."""
     found = []
     for name, (share, word) in MAX_SHARES.items():
-        pairs, wanted = manifest["splits"][name]["pairs"], manifest["config"][f"{name}_size"]
+        pairs = manifest["splits"][name]["pairs"]
+        wanted = manifest["config"][f"{name}_size"]
         if pairs < wanted:
             is_small = wanted > int(share * manifest["sampled"])
-            cause = f"at most a {word} of the pairs" if is_small else "no near-duplicate group fits into the rest"
+            cause = (
+                f"at most a {word} of the pairs" if is_small else "no near-duplicate group fits into the rest"
+            )
             found.append(f"data: {name} {pairs} of the {wanted} wanted (data.{name}_size): {cause}")
     return found
 
 
 def _listed(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda entry: -entry[1])) or "none"
+    return (
+        ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda entry: -entry[1]))
+        or "none"
+    )
 
 
 def by_reason(rejected: Sequence[tuple[str, str]]) -> str:

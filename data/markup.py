@@ -1,6 +1,7 @@
 """HTML as packages carry it: elements, tags and entities by pattern, in linear time whatever the page holds.
 
-Not a parser. A plain `<(p)[^>]*>(.*?)</\\1>` does the same on the pages it was written for and takes minutes on a page of unclosed tags.
+Not a parser. A plain `<(p)[^>]*>(.*?)</\\1>` does the same on the pages it was written for and takes minutes
+on a page of unclosed tags.
 """
 
 import html
@@ -12,14 +13,18 @@ LONG_NUMBER = re.compile(r"&#[0-9]{100,};?")  # `html.unescape` raises on thousa
 
 
 def elements(page: str, names: str) -> Iterator[tuple[str, str, str]]:
-    """(name, attributes, body) of every element whose name matches `names`, up to its first end tag; one without an end tag is skipped.
+    """(name, attributes, body) of every element whose name matches `names`, up to its first end tag; one
+    without an end tag is skipped.
 
     >>> list(elements('<p id="1">a <b>b</b></p><p>c<h1>d</h1>', "p|h[1-6]"))
     [('p', ' id="1"', 'a <b>b</b>'), ('h1', '', 'd')]
     """
-    opening, endless, position = re.compile(rf"<({names})\b"), set[str](), 0
+    opening = re.compile(rf"<({names})\b")
+    endless = set[str]()
+    position = 0
     while tag := opening.search(page, position):
-        name, position = tag[1], tag.end()
+        name = tag[1]
+        position = tag.end()
         bracket = -1 if name in endless else page.find(">", position)
         end = -1 if bracket < 0 else page.find(f"</{name}>", bracket)
         if end < 0:
@@ -31,7 +36,9 @@ def elements(page: str, names: str) -> Iterator[tuple[str, str, str]]:
 
 def without_tags(text: str) -> str:
     """`text` without anything between `<` and `>`."""
-    end = text.rfind(">") + 1  # a `<` behind the last `>` opens nothing, and looking for its end each time is quadratic
+    end = (
+        text.rfind(">") + 1
+    )  # a `<` behind the last `>` opens nothing, and looking for its end each time is quadratic
     return TAG.sub("", text[:end]) + text[end:]
 
 

@@ -1,7 +1,9 @@
-"""What is asked of a transformers folder before its weights are read, and the one place where transformers' own errors become ours.
+"""What is asked of a transformers folder before its weights are read, and the one place where transformers'
+own errors become ours.
 
-transformers fills what is missing with random numbers, builds whatever sizes config.json names, and offers to run code from the folder.
-So: weights that are safetensors and no adapter, and a model that these weights can fill. Not here: reading the weights.
+transformers fills what is missing with random numbers, builds whatever sizes config.json names, and offers to
+run code from the folder. So: weights that are safetensors and no adapter, and a model that these weights can
+fill. Not here: reading the weights.
 """
 
 from collections.abc import Iterator
@@ -18,32 +20,52 @@ from data.documents import read_object
 from data.errors import InputError
 
 ADAPTER = "adapter_config.json"
-LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "encoder_layers", "decoder_layers", "num_decoder_layers")
+LAYERS = (
+    "num_hidden_layers",
+    "num_layers",
+    "n_layer",
+    "encoder_layers",
+    "decoder_layers",
+    "num_decoder_layers",
+)
 PANIC = "PanicException"  # of Rust's libraries: no Exception, and importable from nowhere
-MOST_TIMES = 4  # parameters of a model for each number in its weights: tied ones are stored once, a decoder may be absent
+# parameters of a model for each number in its weights: tied ones are stored once, a decoder may be absent
+MOST_TIMES = 4
 
 
 def screen(folder: Path, kind: Any) -> None:
-    """InputError for a folder that must not be read, or whose weights cannot be those of its config.json as a `kind` (AutoModel ...)."""
+    """InputError for a folder that must not be read, or whose weights cannot be those of its config.json as a
+    `kind` (AutoModel ...).
+    """
     if (folder / ADAPTER).exists():
-        raise InputError(f"{folder}: is an adapter ({ADAPTER}); merge it into its base model and save that as safetensors")
+        raise InputError(
+            f"{folder}: is an adapter ({ADAPTER}); merge it into its base model and save that as safetensors"
+        )
     require_weights(folder)
     path = folder / "config.json"
-    shapes = [shape for file in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(file).values()]
+    shapes = [
+        shape for file in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(file).values()
+    ]
     _check_layers(path, read_object(path), len(shapes))
-    stored, wanted = sum(map(prod, shapes)), _parameters(folder, kind)
+    stored = sum(map(prod, shapes))
+    wanted = _parameters(folder, kind)
     if wanted > MOST_TIMES * stored:
-        raise InputError(f"{path}: describes a model of {wanted:,} parameters, but the weights hold {stored:,} numbers; restore the folder")
+        raise InputError(
+            f"{path}: describes a model of {wanted:,} parameters, but the weights hold {stored:,} numbers; restore the folder"
+        )
 
 
 @contextmanager
 def readable(folder: str | Path, what: str) -> Iterator[None]:
-    """Whatever transformers, tokenizers or torch raise at what they find in `folder` leaves the block as an InputError saying `what`."""
+    """Whatever transformers, tokenizers or torch raise at what they find in `folder` leaves the block as an
+    InputError saying `what`.
+    """
     try:
         yield
     except InputError:
         raise
-    except BaseException as error:  # damaged files have raised every kind of Exception there is, and tokenizers' own kind beside them
+    # damaged files have raised every kind of Exception there is, and tokenizers' own kind beside them
+    except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
         raise InputError(f"{folder}: {what} ({first_line(error)})") from error
@@ -56,17 +78,24 @@ def first_line(error: BaseException) -> str:
 
 
 def _check_layers(path: Path, settings: dict[str, Any], tensors: int) -> None:
-    """No more layers than tensors, in these settings and in those of a part: building millions of them never ends."""
+    """No more layers than tensors, in these settings and in those of a part: building millions of them never
+    ends.
+    """
     for key, value in settings.items():
         if isinstance(value, dict):
             _check_layers(path, value, tensors)
         if key in LAYERS and isinstance(value, int | float) and not 0 <= value <= tensors:
-            raise InputError(f"{path}: {key} = {value}, but the weights hold {tensors} tensors; restore the folder")
+            raise InputError(
+                f"{path}: {key} = {value}, but the weights hold {tensors} tensors; restore the folder"
+            )
 
 
 def _parameters(folder: Path, kind: Any) -> int:
     """Parameters of the model that config.json describes, which is built without memory for them."""
-    with readable(folder, "config.json describes no model that transformers can build"), torch.random.fork_rng(devices=[]):
+    with (
+        readable(folder, "config.json describes no model that transformers can build"),
+        torch.random.fork_rng(devices=[]),
+    ):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model = kind.from_config(config, trust_remote_code=False)
@@ -76,16 +105,27 @@ def _parameters(folder: Path, kind: Any) -> int:
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, RuntimeError, AttributeError)  # from a damaged safetensors file; all seen
+UNREADABLE = (
+    OSError,
+    SafetensorError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    AttributeError,
+)  # from a damaged safetensors file; all seen
 
 
 def require_weights(folder: Path) -> None:
-    """InputError unless `folder` holds safetensors; pickled weights can run code when they are opened, so they are never read."""
+    """InputError unless `folder` holds safetensors; pickled weights can run code when they are opened, so
+    they are never read.
+    """
     if any(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickled:
-        raise InputError(f"{folder}: its weights are only a pickle ({pickled[0]}), which can run code when read; save them as safetensors")
+        raise InputError(
+            f"{folder}: its weights are only a pickle ({pickled[0]}), which can run code when read; save them as safetensors"
+        )
     raise InputError(f"{folder}: no weights (*.safetensors)")
 
 

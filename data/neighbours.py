@@ -1,8 +1,10 @@
-"""Exact all-pairs Jaccard join over sets of character n-grams: every pair of texts at least `threshold` alike, and no other.
+"""Exact all-pairs Jaccard join over sets of character n-grams: every pair of texts at least `threshold`
+alike, and no other.
 
-No hashing and no sampling, so a split built on it leaks nothing by construction. Prefix and length filter as in Bayardo, Ma &
-Srikant 2007 (AllPairs), with a bound on the overlap behind the prefixes as in Xiao et al. 2008 (PPJoin): with tokens in order of
-rarity, two sets that are alike enough share a token among the first few of each.
+No hashing and no sampling, so a split built on it leaks nothing by construction. Prefix and length filter as
+in Bayardo, Ma & Srikant 2007 (AllPairs), with a bound on the overlap behind the prefixes as in Xiao et al.
+2008 (PPJoin): with tokens in order of rarity, two sets that are alike enough share a token among the first
+few of each.
 """
 
 import unicodedata
@@ -20,29 +22,36 @@ FINEST = 1_000_000
 
 
 def ngrams(text: str, size: int) -> NgramSet:
-    """Character n-grams of the letters and marks of `text`, everything else folded to single spaces, with a space at each end.
+    """Character n-grams of the letters and marks of `text`, everything else folded to single spaces, with a
+    space at each end.
 
-    A text without any letter keeps its raw characters. Marks stay in: in Tibetan vowels and subjoined letters are marks.
+    A text without any letter keeps its raw characters. Marks stay in: in Tibetan vowels and subjoined letters
+    are marks.
 
     >>> sorted(ngrams("Ab, ab!", 3))
     [' ab', 'ab ', 'b a']
     """
-    letters = "".join(character if unicodedata.category(character)[0] in "LM" else " " for character in text.lower()).split()
+    letters = "".join(
+        character if unicodedata.category(character)[0] in "LM" else " " for character in text.lower()
+    ).split()
     padded = f" {' '.join(letters) or text} "
     return frozenset(padded[start : start + size] for start in range(max(1, len(padded) - size + 1)))
 
 
 def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
-    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|; all in whole numbers, so nothing is rounded
-    but the threshold, to six digits: a finer fraction would leave the range of 64-bit integers. `walk` goes through the numbers of the
-    sets, and may say how far it is.
+    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|; all in whole numbers, so
+    nothing is rounded but the threshold, to six digits: a finer fraction would leave the range of 64-bit
+    integers. `walk` goes through the numbers of the sets, and may say how far it is.
 
     Raises ValueError unless 0 < threshold <= 1 and every set has a member.
     """
     if not 0 < threshold <= 1 or not all(sets):
-        raise ValueError(f"similar_pairs needs 0 < threshold <= 1 (got {threshold}) and sets that are not empty")
+        raise ValueError(
+            f"similar_pairs needs 0 < threshold <= 1 (got {threshold}) and sets that are not empty"
+        )
     ratio = max(Fraction(str(threshold)).limit_denominator(FINEST), Fraction(1, FINEST))
-    high, low = ratio.numerator, ratio.denominator
+    high = ratio.numerator
+    low = ratio.denominator
     order = sorted(range(len(sets)), key=lambda item: len(sets[item]))
     index = _Index([sets[item] for item in order], high, low)
     for place, item in enumerate(walk(order)):
@@ -54,12 +63,18 @@ def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter)
 
 
 class _Index:
-    """Which sets hold which token among their first ones; the sets come by growing size and are known by their place."""
+    """Which sets hold which token among their first ones; the sets come by growing size and are known by
+    their place.
+    """
 
     def __init__(self, sets: Sequence[NgramSet], high: int, low: int) -> None:
-        self.high, self.low, self.count = high, low, len(sets)
+        self.high = high
+        self.low = low
+        self.count = len(sets)
         self.sizes = np.array([len(tokens) for tokens in sets], dtype=np.int64)
-        self.prefixes = self.sizes - self._ceil(high * self.sizes, low) + 1  # so many of the rarest tokens must hold a shared one
+        self.prefixes = (
+            self.sizes - self._ceil(high * self.sizes, low) + 1
+        )  # so many of the rarest tokens must hold a shared one
         self.tokens = [row[:prefix] for row, prefix in zip(_by_rarity(sets), self.prefixes, strict=True)]
         self.last = np.array([row[-1] for row in self.tokens], dtype=np.int64)
         places = np.repeat(np.arange(self.count), self.prefixes)
@@ -68,7 +83,9 @@ class _Index:
 
     def candidates(self, place: int) -> list[int]:
         """Earlier sets that can still be alike enough, given how many tokens the two prefixes share."""
-        first = int(np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low)))  # shorter ones are too short
+        first = int(
+            np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low))
+        )  # shorter ones are too short
         ranges = np.searchsorted(self.keys, self.tokens[place] * self.count + np.array([[first], [place]])).T
         found = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]
         if not found:
@@ -91,5 +108,8 @@ class _Index:
 def _by_rarity(sets: Sequence[NgramSet]) -> list[NDArray[np.int64]]:
     """Each set as sorted token numbers, the rarest token of the collection first."""
     frequency = Counter(token for tokens in sets for token in tokens)
-    rank = {token: number for number, (token, _) in enumerate(sorted(frequency.items(), key=lambda entry: (entry[1], entry[0])))}
+    rank = {
+        token: number
+        for number, (token, _) in enumerate(sorted(frequency.items(), key=lambda entry: (entry[1], entry[0])))
+    }
     return [np.sort(np.array([rank[token] for token in tokens], dtype=np.int64)) for tokens in sets]

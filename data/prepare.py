@@ -1,7 +1,8 @@
 """The data stage: obtain, clean, split, and write down what happened to every pair.
 
-The result is kept under a hash of the settings, of every input file and of this package's rules (their number). A second call only loads
-it, and a changed rule never meets an old corpus. A manifest has the counts at each step, licences and hashes.
+The result is kept under a hash of the settings, of every input file and of this package's rules (their
+number). A second call only loads it, and a changed rule never meets an old corpus. A manifest has the counts
+at each step, licences and hashes.
 """
 
 import hashlib
@@ -32,20 +33,30 @@ from data.split import LARGE_CLUSTER, PARTS, Cluster, SplitSizes, near_duplicate
 
 BUILT_IN = "tibetan"
 SHOWN_LINES = 3  # of each reason
-RULES = 3  # raised when what a corpus contains may change: the corpora are then made again (tests/project/test_code_numbers.py)
+# raised when what a corpus contains may change: the corpora are then made again
+# (tests/project/test_code_numbers.py)
+RULES = 3
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with spaces."""
+    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with
+    spaces.
+    """
 
-    corpus: str = BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
-    reverse: bool = False  # sources and reference texts change sides; the limits below are those of the new sides
+    corpus: str = (
+        BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    )
+    reverse: bool = (
+        False  # sources and reference texts change sides; the limits below are those of the new sides
+    )
     languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
     target_language: str = "zh"
     target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
-    source_column: str | int = "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
+    source_column: str | int = (
+        "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
+    )
     reference_column: str | int = "reference"
     max_bad_share: float = 0.05
     min_source_units: int = 2
@@ -64,11 +75,16 @@ class DataConfig:
         for name in ("near_duplicate", "warm_start_share", "max_bad_share"):
             value = getattr(self, name)
             if not (0 < value <= 1 if name == "near_duplicate" else 0 <= value <= 1):
-                raise InputError(f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to 1 is needed")
+                raise InputError(
+                    f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to 1 is needed"
+                )
         for side in ("source", "target"):
-            low, high = getattr(self, f"min_{side}_units"), getattr(self, f"max_{side}_units")
+            low = getattr(self, f"min_{side}_units")
+            high = getattr(self, f"max_{side}_units")
             if not 1 <= low <= high:
-                raise InputError(f"data.min_{side}_units={low}, data.max_{side}_units={high}: 1 <= min <= max is needed")
+                raise InputError(
+                    f"data.min_{side}_units={low}, data.max_{side}_units={high}: 1 <= min <= max is needed"
+                )
         for name in ("test_size", "test_min_per_language", "dev_size", "max_examples"):
             if getattr(self, name) < 0:
                 raise InputError(f"data.{name}={getattr(self, name)}: a number from 0 is needed")
@@ -77,19 +93,29 @@ class DataConfig:
     def _check_languages(self) -> None:
         for language in self.languages:
             if language not in tibetan.LANGUAGES:
-                raise InputError(f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}")
+                raise InputError(
+                    f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}"
+                )
         for name in ("source_language", "target_language"):
             code = language_meant(getattr(self, name))
             if code:
                 raise InputError(f'data.{name}={getattr(self, name)}: a code is needed; write "{code}"')
-        script, known = self.target_script, (*HAN_STYLES, *SCRIPT_NAMES)
+        script = self.target_script
+        known = (*HAN_STYLES, *SCRIPT_NAMES)
         if script and self.corpus in (BUILT_IN, *HEADLINES):
-            raise InputError(f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out")
+            raise InputError(
+                f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out"
+            )
         if script and script.title() not in known:
             meant = script_meant(script)
-            raise InputError(f"data.target_script={script}: known scripts are {', '.join(known)}" + (f'; write "{meant}"' if meant else ""))
+            raise InputError(
+                f"data.target_script={script}: known scripts are {', '.join(known)}"
+                + (f'; write "{meant}"' if meant else "")
+            )
         if self.reverse and self.corpus in HEADLINES:
-            raise InputError("data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus")
+            raise InputError(
+                "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus"
+            )
         if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
             raise InputError(
                 f"data.reverse=true, data.languages={list(self.languages)}: a test set is scored in one target language; "
@@ -113,13 +139,19 @@ class DataConfig:
     @property
     def column_languages(self) -> tuple[str, str]:
         """The languages of the user's two columns; that of the completions names `target_script`."""
-        source, target, script = self.source_language, self.target_language, self.target_script.title()
-        return (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
+        source = self.source_language
+        target = self.target_language
+        script = self.target_script.title()
+        return (
+            (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
+        )
 
     @property
     def limits(self) -> Limits:
         """The length limits."""
-        return Limits(self.min_source_units, self.max_source_units, self.min_target_units, self.max_target_units)
+        return Limits(
+            self.min_source_units, self.max_source_units, self.min_target_units, self.max_target_units
+        )
 
     @property
     def sizes(self) -> SplitSizes:
@@ -145,15 +177,17 @@ def no_remarks(examples: list[Example]) -> list[str]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a corpus is made of: the hash of every file, facts for the manifest, and for when it is not in the cache the reader, the
-    rule of its kind of text, and what to check.
+    """What a corpus is made of: the hash of every file, facts for the manifest, and for when it is not in the
+    cache the reader, the rule of its kind of text, and what to check.
     """
 
     hashes: dict[str, str]
     facts: dict[str, Any]
     read: Callable[[], user_file.Reading]
     rule: Rule = no_rule
-    check: Callable[[list[Example]], list[str]] = no_remarks  # on the pairs in their order; may raise InputError
+    check: Callable[[list[Example]], list[str]] = (
+        no_remarks  # on the pairs in their order; may raise InputError
+    )
 
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
@@ -185,19 +219,35 @@ def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     if config.corpus == BUILT_IN:
         return built_in_inputs(config, cache, say)
     headlines = HEADLINES.get(config.corpus)
-    return user_inputs(config, say) if headlines is None else headline_inputs(config.corpus, headlines, cache, say)
+    return (
+        user_inputs(config, say)
+        if headlines is None
+        else headline_inputs(config.corpus, headlines, cache, say)
+    )
 
 
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """The packages of the built-in corpus that can be had here."""
     obtained = tibetan.obtain(cache, say)
     for reason in dict.fromkeys(obtained.missing.values()):
-        say(f"left out: {', '.join(name for name, why in obtained.missing.items() if why == reason)} ({reason})")
+        say(
+            f"left out: {', '.join(name for name, why in obtained.missing.items() if why == reason)} ({reason})"
+        )
     hashes = {name: archive.sha256 for name, archive in sorted(obtained.archives.items())}
-    packages = {name: {"file": archive.path.name, "sha256": archive.sha256} for name, archive in sorted(obtained.archives.items())}
-    facts = {"tier": obtained.tier, "tier_means": tibetan.TIERS[obtained.tier], "packages": packages, "not_obtained": obtained.missing}
+    packages = {
+        name: {"file": archive.path.name, "sha256": archive.sha256}
+        for name, archive in sorted(obtained.archives.items())
+    }
+    facts = {
+        "tier": obtained.tier,
+        "tier_means": tibetan.TIERS[obtained.tier],
+        "packages": packages,
+        "not_obtained": obtained.missing,
+    }
     languages = config.languages or tibetan.LANGUAGES
-    read = partial(_read, lambda: (e for e in tibetan.examples(obtained, cache) if e.source_language in languages))
+    read = partial(
+        _read, lambda: (e for e in tibetan.examples(obtained, cache) if e.source_language in languages)
+    )
     return Inputs(hashes, facts, read, interface_problem)
 
 
@@ -220,23 +270,38 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     corpus = user_file.UserCorpus(config.corpus, *config.column_languages, columns)
     for language in config.column_languages:
         if script_of(language) is None:
-            say(f"data: the script of language {language!r} is not known here, so lines are not checked for it")
+            say(
+                f"data: the script of language {language!r} is not known here, so lines are not checked for it"
+            )
     try:
         hashes = {str(path): sha256_of(path) for path in corpus.paths}
     except OSError as error:
-        raise InputError(f"data.corpus: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}") from error
+        raise InputError(
+            f"data.corpus: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}"
+        ) from error
     facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
-    return Inputs(hashes, facts, partial(user_file.read, corpus), check=partial(user_checks.remarks, max_bad_share=config.max_bad_share))
+    return Inputs(
+        hashes,
+        facts,
+        partial(user_file.read, corpus),
+        check=partial(user_checks.remarks, max_bad_share=config.max_bad_share),
+    )
 
 
 def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     """Read, turn round if asked for, clean, split, and write the folder."""
-    reading, limits = inputs.read(), config.limits
+    reading = inputs.read()
+    limits = config.limits
     examples = in_tenths(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
     tally = clean(map(swapped, examples) if config.reverse else examples, limits, inputs.rule)
     tally.add_rejected(user_file.ORIGIN, reading.rejected, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
-    atomic_write_text(listing, "".join(json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped))
+    atomic_write_text(
+        listing,
+        "".join(
+            json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped
+        ),
+    )
     _report_bad_lines(reading, config, listing, say)
     remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, limits)]
     for remark in remarks:
@@ -249,17 +314,26 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
         for name in PARTS:
             write_jsonl(work / f"{name}.jsonl", parts[name])
         hashes = {name: sha256_of(work / f"{name}.jsonl") for name in PARTS}
-        facts = {"config": asdict(config), "corpus": config.corpus, "seed": config.seed, **inputs.facts, "rules": RULES}
+        facts = {
+            "config": asdict(config),
+            "corpus": config.corpus,
+            "seed": config.seed,
+            **inputs.facts,
+            "rules": RULES,
+        }
         facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(kept)}
         facts |= {"remarks": remarks, "losses": losses(tally, limits)}
         facts |= counts(tally) | {"clusters": cluster_facts(clusters), "splits": split_facts(parts, hashes)}
-        atomic_write_text(work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+        atomic_write_text(
+            work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+        )
         write_checksums(work)
 
 
 def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
     """Say which pairs are bad; raises InputError when they are more than `max_bad_share` of those read."""
-    rejected, read = reading.rejected, len(reading.examples) + len(reading.rejected)
+    rejected = reading.rejected
+    read = len(reading.examples) + len(reading.rejected)
     for reason in dict.fromkeys(why for _, why in rejected):
         places = [place for place, why in rejected if why == reason]
         for place in places[:SHOWN_LINES]:
@@ -279,10 +353,15 @@ def _sample(examples: list[Example], wanted: int, seed: int) -> list[Example]:
     """`wanted` of the examples in their order (all of them for 0): a pure function of the arguments."""
     if not 0 < wanted < len(examples):
         return examples
-    return [examples[item] for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), wanted))]
+    return [
+        examples[item]
+        for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), wanted))
+    ]
 
 
-def _check_parts(parts: dict[str, list[Example]], tally: Tally, clusters: list[Cluster], config: DataConfig) -> None:
+def _check_parts(
+    parts: dict[str, list[Example]], tally: Tally, clusters: list[Cluster], config: DataConfig
+) -> None:
     needed = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
     empty = [name for name, is_needed in needed.items() if is_needed and not parts[name]]
     if empty:
@@ -296,7 +375,8 @@ def _check_parts(parts: dict[str, list[Example]], tally: Tally, clusters: list[C
 
 def _cause(clusters: list[Cluster], config: DataConfig) -> str:
     """Why parts are empty, and what to do."""
-    largest, total = max(map(len, clusters), default=0), sum(map(len, clusters))
+    largest = max(map(len, clusters), default=0)
+    total = sum(map(len, clusters))
     setting = f"(data.near_duplicate={config.near_duplicate})"
     if largest <= 1 or largest <= min(total / 2, LARGE_CLUSTER):
         return "give more pairs, or change the limits or shares in [data]"

@@ -1,4 +1,6 @@
-"""A long loop that says how far it is: a line at its beginning and one after each tenth, none for a short one. No clock."""
+"""A long loop that says how far it is: a line at its beginning and one after each tenth, none for a short
+one. No clock.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar

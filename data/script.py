@@ -1,7 +1,9 @@
-"""Unicode facts about the scripts of a corpus: which letters, how many units, which share of a text; and scripts of languages.
+"""Unicode facts about the scripts of a corpus: which letters, how many units, which share of a text; and
+scripts of languages.
 
-Scripts are ISO 15924 codes. A character's script is Unicode's property Script; only Tibetan is told by block, with its
-punctuation. A language is a tag: an ISO 639 code, with or without a script or a region behind it ("bo", "quy_Latn", "zh-CN").
+Scripts are ISO 15924 codes. A character's script is Unicode's property Script; only Tibetan is told by block,
+with its punctuation. A language is a tag: an ISO 639 code, with or without a script or a region behind it
+("bo", "quy_Latn", "zh-CN").
 """
 
 import re
@@ -43,13 +45,25 @@ ALIASES = {  # three-letter and withdrawn codes of the languages above
     "uzb": "uz", "uzn": "uz", "vie": "vi", "yor": "yo", "zha": "za", "zul": "zu",
 }  # fmt: skip
 
-TIBETAN_SYLLABLE = re.compile("[\u0f40-\u0fbc]+")  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
-UNSPACED = {"Hani", "Java", "Khmr", "Lana", "Laoo", "Mymr", "Thai", "Yiii"}  # no spaces between words: counted by the letter
+TIBETAN_SYLLABLE = re.compile(
+    "[\u0f40-\u0fbc]+"
+)  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
+UNSPACED = {
+    "Hani",
+    "Java",
+    "Khmr",
+    "Lana",
+    "Laoo",
+    "Mymr",
+    "Thai",
+    "Yiii",
+}  # no spaces between words: counted by the letter
 SHARED_MARK = regex.compile(r"\p{Inherited}|(?=[\p{M}\p{Lm}])\p{Common}")
 
 
 def primary(language: str) -> str:
-    """The language of a tag without script and region, by its two-letter code where the tables here know that.
+    """The language of a tag without script and region, by its two-letter code where the tables here know
+    that.
 
     >>> [primary(tag) for tag in ("bod_Tibt", "zh-CN", "quy_Latn")]
     ['bo', 'zh', 'quy']
@@ -90,7 +104,9 @@ def script_name(script: str) -> str:
 
 
 def known_script(language: str, setting: str = "data.target_language") -> str:
-    """As `script_of`, for the language of the completions, which `setting` gives. Raises InputError where its script is not known."""
+    """As `script_of`, for the language of the completions, which `setting` gives. Raises InputError where its
+    script is not known.
+    """
     script = script_of(language)
     if script is None:
         raise InputError(
@@ -125,8 +141,8 @@ def is_han(character: str) -> bool:
 def is_shared_mark(character: str) -> bool:
     """True for a mark or modifier letter of no script of its own, which belongs to the letter beside it.
 
-    The accents of Yoruba, the glottal stop of Hawaiian, the Arabic vowel signs and tatweel, the length mark of Katakana:
-    Unicode calls their script Inherited or Common.
+    The accents of Yoruba, the glottal stop of Hawaiian, the Arabic vowel signs and tatweel, the length mark
+    of Katakana: Unicode calls their script Inherited or Common.
     """
     return bool(SHARED_MARK.match(character))
 
@@ -139,7 +155,8 @@ def script_share(text: str, script: str) -> float:
     >>> script_share("e\u0323\u0301 \u4e00", "Latn")
     0.75
     """
-    found, belongs = list[bool](), False
+    found = list[bool]()
+    belongs = False
     for character in "".join(text.split()):
         belongs = belongs if is_shared_mark(character) else is_script(character, script)
         found.append(belongs)
@@ -156,7 +173,9 @@ def tibetan_syllables(text: str) -> int:
 
 
 def count_units(text: str, script: str | None) -> int:
-    """Length of a text: Tibetan syllables, characters of an unspaced script, words between spaces for every other."""
+    """Length of a text: Tibetan syllables, characters of an unspaced script, words between spaces for every
+    other.
+    """
     if script == "Tibt":
         return tibetan_syllables(text)
     if script in UNSPACED:

@@ -1,8 +1,8 @@
 """Four parts of a corpus that share no near-duplicate: warm start, train (the prompts of RL), dev and test.
 
-Two pairs are near-duplicates when their sources or any of their reference texts are (`data.neighbours`); clusters are the connected
-components of that relation and never cross a border. A random split by row would leak: in catalogues of messages a third of the
-test items have a near neighbour elsewhere.
+Two pairs are near-duplicates when their sources or any of their reference texts are (`data.neighbours`);
+clusters are the connected components of that relation and never cross a border. A random split by row would
+leak: in catalogues of messages a third of the test items have a near neighbour elsewhere.
 """
 
 import random
@@ -19,7 +19,8 @@ from data.script import UNSPACED, script_of
 PARTS = ("warm_start", "train", "dev", "test")
 LARGE_CLUSTER = 50  # anything larger is boilerplate: it trains, it does not test
 SMALL_CLUSTER = 3
-MAX_TEST_SHARE, MAX_DEV_SHARE = 0.2, 0.1  # of the corpus, and for the test minimum of each language
+MAX_TEST_SHARE = 0.2  # of the corpus, and for the test minimum of each language
+MAX_DEV_SHARE = 0.1
 MAX_SHARES = {"test": (MAX_TEST_SHARE, "fifth"), "dev": (MAX_DEV_SHARE, "tenth")}
 
 Cluster = tuple[int, ...]
@@ -36,12 +37,16 @@ class SplitSizes:
 
     def fitted(self, num_pairs: int) -> "SplitSizes":
         """The sizes a corpus of `num_pairs` can have."""
-        test, dev = min(self.test, int(MAX_TEST_SHARE * num_pairs)), min(self.dev, int(MAX_DEV_SHARE * num_pairs))
+        test = min(self.test, int(MAX_TEST_SHARE * num_pairs))
+        dev = min(self.dev, int(MAX_DEV_SHARE * num_pairs))
         return SplitSizes(test, self.test_min_per_language, dev, self.warm_start_share)
 
 
-def near_duplicate_clusters(examples: Sequence[Example], threshold: float, say: Say = keep_still) -> list[Cluster]:
-    """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`, each once, in order.
+def near_duplicate_clusters(
+    examples: Sequence[Example], threshold: float, say: Say = keep_still
+) -> list[Cluster]:
+    """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`,
+    each once, in order.
 
     `say` hears how far a long search is.
     """
@@ -54,12 +59,19 @@ def near_duplicate_clusters(examples: Sequence[Example], threshold: float, say: 
         return item
 
     sources = [(item, example.source, example.source_language) for item, example in enumerate(examples)]
-    references = [(item, text, example.target_language) for item, example in enumerate(examples) for text in example.references]
+    references = [
+        (item, text, example.target_language)
+        for item, example in enumerate(examples)
+        for text in example.references
+    ]
     for name, side in (("source", sources), ("reference", references)):
-        first: dict[NgramSet, int] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
+        first: dict[
+            NgramSet, int
+        ] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
         for item, text, language in in_tenths(side, f"taking the n-grams of {len(side):,} {name} texts", say):
             parents[root(item)] = root(first.setdefault(ngrams(text, ngram_size(language)), item))
-        sets, items = list(first), list(first.values())
+        sets = list(first)
+        items = list(first.values())
         work = f"looking for near-duplicates among {len(sets):,} {name} texts"
         for one, other in similar_pairs(sets, threshold, partial(in_tenths, work=work, say=say)):
             parents[root(items[one])] = root(items[other])
@@ -74,7 +86,9 @@ def ngram_size(language: str) -> int:
     return 2 if script_of(language) in UNSPACED else 4
 
 
-def split(examples: Sequence[Example], clusters: Sequence[Cluster], sizes: SplitSizes, seed: int) -> dict[str, list[Example]]:
+def split(
+    examples: Sequence[Example], clusters: Sequence[Cluster], sizes: SplitSizes, seed: int
+) -> dict[str, list[Example]]:
     """Deal whole clusters to the four parts, a pure function of its arguments; each part comes shuffled.
 
     Test prefers small clusters and takes its minimum of every language first.
@@ -93,14 +107,22 @@ def split(examples: Sequence[Example], clusters: Sequence[Cluster], sizes: Split
     return {name: _shuffled(part, examples, seed) for name, part in zip(PARTS, parts, strict=True)}
 
 
-def _take_languages(clusters: Sequence[Cluster], examples: Sequence[Example], sizes: SplitSizes) -> list[Cluster]:
+def _take_languages(
+    clusters: Sequence[Cluster], examples: Sequence[Example], sizes: SplitSizes
+) -> list[Cluster]:
     """Clusters that give the test its minimum of each language, the rarest language first."""
     counts = Counter(example.source_language for example in examples)
     taken: list[Cluster] = []
     for language in sorted(counts, key=lambda name: (counts[name], name)):
-        wanted = min(sizes.test_min_per_language, int(MAX_TEST_SHARE * counts[language]), sizes.test // len(counts))
+        wanted = min(
+            sizes.test_min_per_language, int(MAX_TEST_SHARE * counts[language]), sizes.test // len(counts)
+        )
         have = sum(examples[item].source_language == language for cluster in taken for item in cluster)
-        own = [cluster for cluster in clusters if all(examples[item].source_language == language for item in cluster)]
+        own = [
+            cluster
+            for cluster in clusters
+            if all(examples[item].source_language == language for item in cluster)
+        ]
         taken += _take(_without(own, taken), wanted - have)
     return taken
 

@@ -1,7 +1,7 @@
 """Which examples belong to step s: a pure function of (seed, step), so a resumed run needs no replay.
 
-The examples are read in epochs, each a permutation of its own; within an epoch none comes twice. Not a data loader: no workers, no
-tokens, no state.
+The examples are read in epochs, each a permutation of its own; within an epoch none comes twice. Not a data
+loader: no workers, no tokens, no state.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,24 @@ class PromptStream(Generic[Item]):
 
     def __post_init__(self) -> None:
         if not self.examples or self.num_prompts < 1:
-            raise InputError(f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got {self.num_prompts})")
+            raise InputError(
+                f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got {self.num_prompts})"
+            )
 
     def at(self, step: int) -> tuple[Item, ...]:
-        """The examples of step `step`, counted from 0; a step across the end of an epoch goes on into the next one."""
+        """The examples of step `step`, counted from 0; a step across the end of an epoch goes on into the
+        next one.
+        """
         start = step * self.num_prompts
         positions = range(start, start + self.num_prompts)
-        epochs = {epoch: self._permutation(epoch) for epoch in {position // len(self.examples) for position in positions}}
-        return tuple(self.examples[epochs[position // len(self.examples)][position % len(self.examples)]] for position in positions)
+        epochs = {
+            epoch: self._permutation(epoch)
+            for epoch in {position // len(self.examples) for position in positions}
+        }
+        return tuple(
+            self.examples[epochs[position // len(self.examples)][position % len(self.examples)]]
+            for position in positions
+        )
 
     def _permutation(self, epoch: int) -> list[int]:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.examples)).tolist()

@@ -1,8 +1,8 @@
 """From an example to token ids and back: the one place that knows how a prompt is worded.
 
-Base models are continued, not addressed: the source text behind its language's name, then the name of what is wanted (the target
-language, or a headline in it), and the completion is the text that follows, closed by the end token. Prompt and completion are
-tokenised apart, so a prompt has the same ids whatever comes after it.
+Base models are continued, not addressed: the source text behind its language's name, then the name of what is
+wanted (the target language, or a headline in it), and the completion is the text that follows, closed by the
+end token. Prompt and completion are tokenised apart, so a prompt has the same ids whatever comes after it.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,16 @@ from data.errors import InputError
 from data.examples import Example
 from data.script import primary
 
-LABELS = {"bo": "藏文", "dz": "宗喀文", "zh": "中文", "lzh": "文言文", "en": "英文", "ug": "维吾尔文", "mn": "蒙古文", "kk": "哈萨克文"}
+LABELS = {
+    "bo": "藏文",
+    "dz": "宗喀文",
+    "zh": "中文",
+    "lzh": "文言文",
+    "en": "英文",
+    "ug": "维吾尔文",
+    "mn": "蒙古文",
+    "kk": "哈萨克文",
+}
 TEMPLATES = {
     "mt": "{source_label}：{source}\n{target_label}：",
     "headline": "{source_label}：{source}\n{target_label}标题：",
@@ -22,12 +31,18 @@ TEMPLATES = {
 
 
 def prompt_text(example: Example) -> str:
-    """The wording of a prompt; a language without a name of its own here goes by its code. Raises InputError for an unknown task."""
+    """The wording of a prompt; a language without a name of its own here goes by its code. Raises InputError
+    for an unknown task.
+    """
     if example.task not in TEMPLATES:
-        raise InputError(f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(TEMPLATES)}")
+        raise InputError(
+            f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(TEMPLATES)}"
+        )
     codes = map(primary, (example.source_language, example.target_language))
     source_label, target_label = (LABELS.get(code, code) for code in codes)
-    return TEMPLATES[example.task].format(source_label=source_label, source=example.source, target_label=target_label)
+    return TEMPLATES[example.task].format(
+        source_label=source_label, source=example.source, target_label=target_label
+    )
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
@@ -44,14 +59,16 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """The tokens that end a completion: end token, end of a turn, and every token that holds a line end.
 
-    A completion is one line. Without the last, an untuned model would be judged by whatever it goes on to write.
+    A completion is one line. Without the last, an untuned model would be judged by whatever it goes on to
+    write.
     """
     return ends_of(tokenizer).stops
 
 
 def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """The text before the first stop token or line end, without special tokens and space at the ends."""
-    ends, written = ends_of(tokenizer), [int(token) for token in ids]
+    ends = ends_of(tokenizer)
+    written = [int(token) for token in ids]
     stops = frozenset(ends.stops)
     end = next((place for place, token in enumerate(written) if token in stops), len(written))
     last = written[end : end + 1] if ends.with_text.intersection(written[end : end + 1]) else []

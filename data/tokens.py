@@ -22,12 +22,15 @@ REPLACED = "\ufffd"  # what a part of a character decodes to
 
 
 def token_report(
-    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_prompt_tokens: int, max_completion_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    max_prompt_tokens: int,
+    max_completion_tokens: int,
 ) -> dict[str, Any]:
-    """Tokens per source unit (Tibetan syllable) and per reference unit (Han character), percentiles of the lengths of prompts and
-    completions with their start and end tokens, and the share of each that is longer than its limit. Of the
-    reference texts: the share of tokens that are only a part of a character, the share of texts that do not
-    come back from their tokens, and one of these.
+    """Tokens per source unit (Tibetan syllable) and per reference unit (Han character), percentiles of the
+    lengths of prompts and completions with their start and end tokens, and the share of each that is longer
+    than its limit. Of the reference texts: the share of tokens that are only a part of a character, the share
+    of texts that do not come back from their tokens, and one of these.
     """
     prompts = [len(encode_prompt(tokenizer, example)) for example in examples]
     written = [encode_completion(tokenizer, example.reference) for example in examples]
@@ -62,7 +65,8 @@ def letters(text: str) -> str:
 def check_writable(report: dict[str, Any]) -> None:
     """InputError where too many of the reference texts are beyond what the model can ever write."""
     if report["references_lost"] > MOST_LOST:
-        share, example = report["references_lost"], report["lost_example"]
+        share = report["references_lost"]
+        example = report["lost_example"]
         raise InputError(
             f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as {example!r}, "
             "so the model never will; take one whose vocabulary has this script or falls back to bytes"
@@ -74,7 +78,8 @@ def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> li
     times = pieces["tokens_trimmed"] / max(1, pieces["tokens_full"]) if pieces else 1
     found = []
     if report["references_lost"]:
-        share, example = report["references_lost"], report["lost_example"]
+        share = report["references_lost"]
+        example = report["lost_example"]
         found.append(f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}")
     if times > MANY_MORE:
         cure = 'write model.vocabulary="full"'

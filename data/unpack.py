@@ -1,7 +1,8 @@
 """Files out of wheels, sdists, npm and Debian archives, without running or installing anything.
 
-Only plain files are taken (no link, no device), only those whose path matches a pattern, and never to a place outside the folder.
-An archive that says it is larger than any package read here is refused before it can fill the memory or the disk.
+Only plain files are taken (no link, no device), only those whose path matches a pattern, and never to a place
+outside the folder. An archive that says it is larger than any package read here is refused before it can fill
+the memory or the disk.
 """
 
 import hashlib
@@ -23,11 +24,19 @@ from data.cache import FULL, atomic_folder
 from data.errors import InputError
 
 MAX_MEMBERS = 200_000  # the packages read here have up to 25,000
-MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 512 << 20, 2 << 30  # ... and up to 13 MB and 220 MB
+MAX_MEMBER_BYTES = 512 << 20  # ... and up to 13 MB and 220 MB
+MAX_TOTAL_BYTES = 2 << 30
 MAX_HEADER_BYTES = 1 << 20  # of a name or another header of a tarball, which are read at once
 CHUNK_BYTES = 1 << 20
-HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-BROKEN = (  # what the readers of the standard library raise for bytes that are no whole archive, or one they cannot read
+HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+# what the readers of the standard library raise for bytes that are no whole archive, or one they cannot read
+BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, subprocess.CalledProcessError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     ValueError, TypeError, LookupError, RuntimeError, OverflowError,
 )  # fmt: skip
@@ -58,9 +67,11 @@ class BoundedTarInfo(tarfile.TarInfo):
 
 
 def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ("*",)) -> Path:
-    """The folder, under `folder`, with the files of `archive` that match one of `members`; made on the first call.
+    """The folder, under `folder`, with the files of `archive` that match one of `members`; made on the first
+    call.
 
-    A pattern's `*` also spans `/`. Raises InputError for a broken archive, one beyond the limits and a member that points outside.
+    A pattern's `*` also spans `/`. Raises InputError for a broken archive, one beyond the limits and a member
+    that points outside.
     """
     key = hashlib.sha256("\n".join(members).encode()).hexdigest()[:8]
     target = folder / f"{archive.name}-{key}"
@@ -76,12 +87,16 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ("*",)) -> Pa
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise  # the disk's fault, not the archive's
-        raise InputError(f"{archive} cannot be unpacked ({error}); delete its folder to have it downloaded again") from error
+        raise InputError(
+            f"{archive} cannot be unpacked ({error}); delete its folder to have it downloaded again"
+        ) from error
     return target
 
 
 def _plain_files(entries: Iterable[Member]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and open file of every plain file. Counts all members: the others of a tarball have to be read past."""
+    """Name and open file of every plain file. Counts all members: the others of a tarball have to be read
+    past.
+    """
     total = 0
     for number, (name, size, file) in enumerate(entries, start=1):
         total += size
@@ -133,7 +148,9 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 
 def _tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
     for member in tar:
-        yield Member(member.name.removeprefix("./"), member.size, tar.extractfile(member) if member.isreg() else None)
+        yield Member(
+            member.name.removeprefix("./"), member.size, tar.extractfile(member) if member.isreg() else None
+        )
 
 
 @contextmanager

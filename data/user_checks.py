@@ -1,5 +1,5 @@
-"""What the user should hear of his own corpus before it trains anything: a format mistaken for text, languages or lines that are out of
-place. Each check looks at texts alone and gives a sentence, or none.
+"""What the user should hear of his own corpus before it trains anything: a format mistaken for text,
+languages or lines that are out of place. Each check looks at texts alone and gives a sentence, or none.
 """
 
 from collections import Counter
@@ -13,22 +13,51 @@ from data.sources.table import is_quoted
 from data.sources.user_file import Reading
 
 MANY_QUOTED = 0.05  # of the texts, from which quotes may be a format and not speech
-DOUBTFUL, CERTAIN = 10.0, 20.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
-HALF, MOST = 0.5, 0.9  # of the bad lines that have one cause; of the pairs, from which the languages or the format are the fault
-WRAPPERS = ("\u201c\u201d", "\u2018\u2019", "\u201e\u201c", "\u00ab\u00bb", "\u300c\u300d", "\u300e\u300f", "''", "``")
+DOUBTFUL = 10.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
+CERTAIN = 20.0
+# of the bad lines that have one cause; of the pairs, from which the languages or the format are the fault
+HALF = 0.5
+MOST = 0.9
+WRAPPERS = (
+    "\u201c\u201d",
+    "\u2018\u2019",
+    "\u201e\u201c",
+    "\u00ab\u00bb",
+    "\u300c\u300d",
+    "\u300e\u300f",
+    "''",
+    "``",
+)
 DIVIDERS = {",": "commas", ";": "semicolons", "|": "bars"}
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
 def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
-    """All that there is to say of the pairs in the order of their file. Raises InputError where they are certain to be out of line."""
-    return [remark for remark in (quotes_remark(examples), wrapping_remark(examples), alignment_remark(examples, max_bad_share)) if remark]
+    """All that there is to say of the pairs in the order of their file. Raises InputError where they are
+    certain to be out of line.
+    """
+    return [
+        remark
+        for remark in (
+            quotes_remark(examples),
+            wrapping_remark(examples),
+            alignment_remark(examples, max_bad_share),
+        )
+        if remark
+    ]
 
 
 def quotes_remark(examples: Sequence[Example]) -> str:
-    """Says so where many texts stand in quotes, or some in those of CSV, although the file was not read as an export."""
+    """Says so where many texts stand in quotes, or some in those of CSV, although the file was not read as an
+    export.
+    """
     quoted = [example for example in examples if is_quoted(example.source) or is_quoted(example.reference)]
-    is_csv = any('""' in text[1:-1] for example in quoted for text in (example.source, example.reference) if is_quoted(text))
+    is_csv = any(
+        '""' in text[1:-1]
+        for example in quoted
+        for text in (example.source, example.reference)
+        if is_quoted(text)
+    )
     if not quoted or (len(quoted) <= MANY_QUOTED * len(examples) and not is_csv):
         return ""
     return (
@@ -38,8 +67,12 @@ def quotes_remark(examples: Sequence[Example]) -> str:
 
 
 def wrapping_remark(examples: Sequence[Example]) -> str:
-    """Says so where nearly all pairs have a text in curly, single or angle quotes, which are never taken off."""
-    wrapped = [example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)]
+    """Says so where nearly all pairs have a text in curly, single or angle quotes, which are never taken
+    off.
+    """
+    wrapped = [
+        example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)
+    ]
     if len(wrapped) <= MOST * len(examples):
         return ""
     return (
@@ -53,13 +86,17 @@ def _is_wrapped(text: str) -> bool:
 
 
 def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
-    """Says so where reference texts belong to other lines. Raises InputError where that is certain and more than `max_bad_share` of all."""
+    """Says so where reference texts belong to other lines. Raises InputError where that is certain and more
+    than `max_bad_share` of all.
+    """
     facts = alignment([(example.source, example.reference) for example in examples])
     if facts.evidence < DOUBTFUL:
         return ""
     sentence = _shift_sentence(facts, examples)
     if facts.evidence >= CERTAIN and facts.share > max_bad_share:
-        raise InputError(f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many there: align them again")
+        raise InputError(
+            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many there: align them again"
+        )
     return f"{sentence}; see whether a line is missing or too many there"
 
 
@@ -67,18 +104,25 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
     """Where the run begins and ends, and which way it is shifted."""
     lines = "1 line" if abs(facts.shift) == 1 else f"{abs(facts.shift)} lines"
     way = "below" if facts.shift > 0 else "above"
-    first, last = examples[facts.first].id, examples[facts.last].id
+    first = examples[facts.first].id
+    last = examples[facts.last].id
     signs = f"lengths, numbers and names; {facts.share:.0%} of the pairs"
     return f"{first}: from about here to {last} the reference text of a source stands {lines} {way} it (by {signs})"
 
 
 def advice(reading: Reading, languages: tuple[str, str]) -> str:
-    """What to do about the bad lines where most of them have one cause that is known, else empty; `languages` are the two sides'."""
-    reason, count = Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
+    """What to do about the bad lines where most of them have one cause that is known, else empty; `languages`
+    are the two sides'.
+    """
+    reason, count = (
+        Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
+    )
     if reading.turned > HALF * len(reading.rejected):
         all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
         what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
-        return f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
+        return (
+            f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
+        )
     return _cure(reason, reading, languages) if count > HALF * len(reading.rejected) else ""
 
 
@@ -87,7 +131,9 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
     side, is_script, script = reason.partition(NOT_IN)
     if is_script:
         language = dict(zip(SIDES, languages, strict=True))[side]
-        return "; ".join(part for part in (f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})", reading.layout) if part)
+        return "; ".join(
+            part for part in (f"{side} is{NOT_IN}{script} ({SIDES[side]}={language})", reading.layout) if part
+        )
     if reason in ("not JSON", "not a JSON object") or reason.startswith("longer than"):
         return 'a line is one pair, and in JSONL one object a line: {"source": ..., "reference": ...}'
     if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:
@@ -96,8 +142,12 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
     if reason == "not UTF-8":
         return "save the file as UTF-8: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE, where ENCODING is for example GB18030, BIG5 or CP1252"
     if reason.endswith("are needed"):
-        dividers = [word for mark, word in DIVIDERS.items() if len(reading.names) == 1 and mark in reading.names[0]]
+        dividers = [
+            word for mark, word in DIVIDERS.items() if len(reading.names) == 1 and mark in reading.names[0]
+        ]
         if dividers:
             return f"is the file divided by {dividers[0]}? save it with tabs"
-        return "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
+        return (
+            "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
+        )
     return ""

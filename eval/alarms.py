@@ -1,8 +1,8 @@
 """What goes wrong in training without ending it, as rules over the logged rows of a stage, one sentence each.
 
-A rule is a function of the rows so far (docs/metrics.md says what they hold). It is silent where they lack its metric, so
-one table serves every stage. It judges the last ALARM_WINDOW rows, or all there are. Nothing is stopped. The run folder
-keeps no alarms: they follow from metrics.jsonl.
+A rule is a function of the rows so far (docs/metrics.md says what they hold). It is silent where they lack
+its metric, so one table serves every stage. It judges the last ALARM_WINDOW rows, or all there are. Nothing
+is stopped. The run folder keeps no alarms: they follow from metrics.jsonl.
 """
 
 import math
@@ -35,7 +35,9 @@ GENTLER = "lower train.optim.lr or raise loss.kl_coef"
 
 @dataclass(frozen=True)
 class Alarm:
-    """A rule that rang, the first and the last step of it, and its last sentence; `over`: it is silent at the end."""
+    """A rule that rang, the first and the last step of it, and its last sentence; `over`: it is silent at the
+    end.
+    """
 
     rule: str
     first: int
@@ -75,11 +77,13 @@ def rung(rows: Rows) -> list[Alarm]:
 
 
 def of_reward(rows: Rows, reward: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows without the terms of CAUSES that do not count: those with neither a weight nor a gate in `reward`, section [reward].
+    """The rows without the terms of CAUSES that do not count: those with neither a weight nor a gate in
+    `reward`, section [reward].
 
     A term that is only shown may be 0 and is no cause of anything.
     """
-    weights, gates = reward.get("weights", {}), reward.get("gates", ())
+    weights = reward.get("weights", {})
+    gates = reward.get("gates", ())
     idle = {f"{name}_mean" for name in CAUSES if not weights.get(name) and name not in gates}
     return [{key: value for key, value in row.items() if key not in idle} for row in rows]
 
@@ -112,7 +116,8 @@ def average(rows: Rows, name: str) -> float:
 
 def steps(rows: Rows) -> str:
     """'step 3', or 'steps 3 to 12'."""
-    first, last = rows[0]["step"], rows[-1]["step"]
+    first = rows[0]["step"]
+    last = rows[-1]["step"]
     return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
@@ -179,7 +184,9 @@ def far(rows: Rows) -> str:
 
 def certain(rows: Rows) -> str:
     """The policy has stopped to choose, and the reward is not better for it."""
-    first, last, entropy = rows[:ALARM_WINDOW], recent(rows), average(recent(rows), "entropy_mean")
+    first = rows[:ALARM_WINDOW]
+    last = recent(rows)
+    entropy = average(recent(rows), "entropy_mean")
     low = len(rows) >= 2 * ALARM_WINDOW and entropy < CERTAIN
     if not low or average(last, "reward_mean") > average(first, "reward_mean"):
         return ""
@@ -188,7 +195,8 @@ def certain(rows: Rows) -> str:
 
 def fallen(rows: Rows) -> str:
     """The reward is a small part of what it was."""
-    start, end = average(rows[:ALARM_WINDOW], "reward_mean"), average(recent(rows), "reward_mean")
+    start = average(rows[:ALARM_WINDOW], "reward_mean")
+    end = average(recent(rows), "reward_mean")
     if len(rows) < 2 * ALARM_WINDOW or not start > LOW / 5 or not end < FALLEN * start:
         return ""
     return f"the reward fell from {start:.3f} to {end:.3f}: {GENTLER}"
@@ -230,7 +238,9 @@ def loss_stays(rows: Rows) -> str:
 
 
 def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the first and of the last window, and their difference in standard errors; zeros before there are two."""
+    """Mean of the first and of the last window, and their difference in standard errors; zeros before there
+    are two.
+    """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if len(finite) < 2 * ALARM_WINDOW:
         return 0.0, 0.0, 0.0

@@ -1,9 +1,11 @@
-"""`python -m eval.attacks --config configs/mt.toml`: how a reward stands up to cheap attacks on real reference texts, as a table.
+"""`python -m eval.attacks --config configs/mt.toml`: how a reward stands up to cheap attacks on real
+reference texts, as a table.
 
-Every attack of `reward.attacks` writes something instead of the reference text of each held-out example (test, then dev). The margin
-is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as much as the reference text, below 0 = the reward is
-broken. It is given for the cosine alone, the paper's sum, the cosine behind each guard and behind all of them, and for the reward of the
-configuration where that is another one. No model is needed.
+Every attack of `reward.attacks` writes something instead of the reference text of each held-out example
+(test, then dev). The margin is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as
+much as the reference text, below 0 = the reward is broken. It is given for the cosine alone, the paper's sum,
+the cosine behind each guard and behind all of them, and for the reward of the configuration where that is
+another one. No model is needed.
 """
 
 import argparse
@@ -24,7 +26,8 @@ from data.prepare import prepare
 from data.script import known_script
 from eval.report.blocks import Table, plain_text
 from eval.report.markdown import table_markdown
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.runtime import device
 from reward.attacks import ATTACKS, Item, attacked
 from reward.combine import Reward, RewardConfig, combine, make_reward
@@ -35,7 +38,8 @@ from reward.hubness import build_bank
 from reward.units import units
 
 GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
-PAPER, MEANING = {"cosine": 1.5, "script": 1.0}, {"cosine": 1.0}
+PAPER = {"cosine": 1.5, "script": 1.0}
+MEANING = {"cosine": 1.0}
 Columns = Mapping[str, tuple[Mapping[str, float], tuple[str, ...]]]  # name -> weights and gates
 COLUMNS: Columns = {
     "cosine alone": ({"cosine_raw": 1.0}, ()),
@@ -51,7 +55,9 @@ UNRELATED_SHARE = 0.2  # of units that an unrelated text may share
 
 @dataclass(frozen=True)
 class Row:
-    """One way of writing: number of items, mean cosine, and by column mean margin, least margin, items not below the reference."""
+    """One way of writing: number of items, mean cosine, and by column mean margin, least margin, items not
+    below the reference.
+    """
 
     name: str
     n: int
@@ -62,11 +68,18 @@ class Row:
 
 
 def unrelated_text(example: Example, pool: Sequence[str], draw: random.Random) -> str:
-    """A text of the pool that shares few units with every reference text of the example; any other one if there is none such."""
+    """A text of the pool that shares few units with every reference text of the example; any other one if
+    there is none such.
+    """
     own = [set(units(text)) for text in example.references]
     texts = [text for text in draw.sample(pool, min(50, len(pool))) if text not in example.references]
-    shares = {text: max(len(seen & set(units(text))) / max(1, len(seen | set(units(text)))) for seen in own) for text in texts}
-    return next((text for text in texts if shares[text] < UNRELATED_SHARE), min(shares, key=lambda text: shares[text]))
+    shares = {
+        text: max(len(seen & set(units(text))) / max(1, len(seen | set(units(text)))) for seen in own)
+        for text in texts
+    }
+    return next(
+        (text for text in texts if shares[text] < UNRELATED_SHARE), min(shares, key=lambda text: shares[text])
+    )
 
 
 def rows_of(texts: Sequence[str], vectors: Vectors) -> Tensor:
@@ -86,13 +99,23 @@ def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: i
     pool = sorted({example.reference for example in examples})
     hub = hub_text(vectors, pool)
     return [
-        Item(example.source, (example.reference,), unrelated_text(example, pool, random.Random(f"{seed} {example.id}")), hub, script)
+        Item(
+            example.source,
+            (example.reference,),
+            unrelated_text(example, pool, random.Random(f"{seed} {example.id}")),
+            hub,
+            script,
+        )
         for example in examples
     ]
 
 
-def ways(examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int) -> dict[str, list[tuple[int, str]]]:
-    """What is written instead of the reference text, as (item, text): the honest ways first, then every attack."""
+def ways(
+    examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int
+) -> dict[str, list[tuple[int, str]]]:
+    """What is written instead of the reference text, as (item, text): the honest ways first, then every
+    attack.
+    """
     texts = [item.reference for item in items]
     rows = rows_of(texts, vectors)
     cosines = rows @ rows.T
@@ -100,24 +123,37 @@ def ways(examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, s
         cosines[place, [other for other, candidate in enumerate(texts) if candidate == text]] = -2.0
     honest = {
         "the reference text": list(enumerate(texts)),
-        "another valid reference": [(place, example.others[0]) for place, example in enumerate(examples) if example.others],
+        "another valid reference": [
+            (place, example.others[0]) for place, example in enumerate(examples) if example.others
+        ],
         "nearest other text": [(place, texts[int(cosines[place].argmax())]) for place in range(len(texts))],
     }
-    written = {name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS}
-    return honest | {name: [(place, text) for place, text in row if text is not None] for name, row in written.items()}
+    written = {
+        name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
+    }
+    return honest | {
+        name: [(place, text) for place, text in row if text is not None] for name, row in written.items()
+    }
 
 
 def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str]) -> Tensor:
     """R of N completions whose terms are known: name -> (N,) -> (N,)."""
     count = len(next(iter(values.values())))
-    terms = {name: (lambda sources, completions, references, value=value: value) for name, value in values.items()}
+    terms = {
+        name: (lambda sources, completions, references, value=value: value) for name, value in values.items()
+    }
     return combine(terms, weights, gates)([""] * count, [""] * count, [[""]] * count, 1)[0].flatten()
 
 
 def measure(written: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
     """Every term of one way of writing: name -> (n,)."""
     chosen = [items[place] for place, _ in written]
-    _, terms = reward([item.source for item in chosen], [text for _, text in written], [item.references for item in chosen], 1)
+    _, terms = reward(
+        [item.source for item in chosen],
+        [text for _, text in written],
+        [item.references for item in chosen],
+        1,
+    )
     return {key: value.flatten() for key, value in terms.items()}
 
 
@@ -127,7 +163,13 @@ def columns_of(config: RewardConfig) -> Columns:
     return COLUMNS if own in COLUMNS.values() else {**COLUMNS, "configuration": own}
 
 
-def row_of(name: str, places: Sequence[int], terms: Mapping[str, Tensor], best: Mapping[str, Tensor], columns: Columns) -> Row:
+def row_of(
+    name: str,
+    places: Sequence[int],
+    terms: Mapping[str, Tensor],
+    best: Mapping[str, Tensor],
+    columns: Columns,
+) -> Row:
     """Margins of one way of writing; `best`: column -> R of every item's reference text."""
     margins: dict[str, Tensor] = {}
     for column, (weights, gates) in columns.items():
@@ -142,7 +184,9 @@ def row_of(name: str, places: Sequence[int], terms: Mapping[str, Tensor], best: 
     )
 
 
-def attack_rows(examples: Sequence[Example], config: RewardConfig, language: str, vectors: Vectors, seed: int) -> list[Row]:
+def attack_rows(
+    examples: Sequence[Example], config: RewardConfig, language: str, vectors: Vectors, seed: int
+) -> list[Row]:
     """A row for the reference text, for other valid ones, and for each attack that applies to any example."""
     script = known_script(language)
     bank_texts = sorted({text for example in examples for text in example.references})
@@ -151,25 +195,44 @@ def attack_rows(examples: Sequence[Example], config: RewardConfig, language: str
         "vectors": lambda: vectors, "bank": lambda: bank, "target_script": lambda: script, "target_language": lambda: language,
         "threshold": lambda: config.threshold, "min_share": lambda: config.min_share,
     }  # fmt: skip
-    columns, shown = columns_of(config), tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
+    columns = columns_of(config)
+    shown = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
     settings = {name: value for name, value in config.settings.items() if name in shown}
     reward = make_reward(RewardConfig(weights={}, gates=(), shown=shown, settings=settings), resources)
     items = items_of(examples, vectors, script, seed)
     written = {name: pairs for name, pairs in ways(examples, items, vectors, seed).items() if pairs}
     terms = {name: measure(pairs, items, reward) for name, pairs in written.items()}
-    best = {column: rewarded(terms["the reference text"], weights, gates) for column, (weights, gates) in columns.items()}
+    best = {
+        column: rewarded(terms["the reference text"], weights, gates)
+        for column, (weights, gates) in columns.items()
+    }
     for column, paid in best.items():
         if not (paid > 0).all():
-            raise InputError(f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured")
-    return [row_of(name, [place for place, _ in written[name]], terms[name], best, columns) for name in written]
+            raise InputError(
+                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
+            )
+    return [
+        row_of(name, [place for place, _ in written[name]], terms[name], best, columns) for name in written
+    ]
 
 
 def tables(rows: Sequence[Row], what: str) -> list[Table]:
     """Mean margins, and where an attack is not below the reference text of its item."""
     columns = rows[0].margin
     header = ("Written instead", "n", "cosine", *columns)
-    margins = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.margin[c]:+.3f}" for c in columns)) for row in rows]
-    least = [(row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.least[c]:+.3f} ({row.not_below[c]})" for c in columns)) for row in rows]
+    margins = [
+        (row.name, str(row.n), f"{row.cosine:.3f}", *(f"{row.margin[c]:+.3f}" for c in columns))
+        for row in rows
+    ]
+    least = [
+        (
+            row.name,
+            str(row.n),
+            f"{row.cosine:.3f}",
+            *(f"{row.least[c]:+.3f} ({row.not_below[c]})" for c in columns),
+        )
+        for row in rows
+    ]
     return [
         Table(f"{what}: mean margin 1 - R / R(reference text)", header, tuple(margins)),
         Table(f"{what}: least margin (items whose margin is not above 0)", header, tuple(least)),
@@ -187,26 +250,48 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--items {options.items}: a number from 1 is needed, or 0 for all")
     config = load_config(options.config, options.overrides)
     if isinstance(config.reward.threshold, str):
-        raise InputError(f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3")
+        raise InputError(
+            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3"
+        )
     compute = device.choose(config.device)
     device.configure(config.threads)
     examples = examples_of(config, options.items)
-    store = EmbeddingStore(load_encoder(config.reward.encoder, cache_dir(), compute.device), cache_dir() / "embeddings")
+    store = EmbeddingStore(
+        load_encoder(config.reward.encoder, cache_dir(), compute.device), cache_dir() / "embeddings"
+    )
     store.remember([text for example in examples for text in example.references])
     language = config.data.completion_language
     rows = attack_rows(examples, config.reward, language, store, config.seed)
-    made = tables(rows, f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}")
+    made = tables(
+        rows,
+        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}",
+    )
     print("\n\n".join(map(plain_text, made)))
     if options.out:
-        figures = {"config": options.config, "encoder": store.fingerprint, "n": len(examples), "rows": [asdict(row) for row in rows]}
-        atomic_write_text(Path(f"{options.out}.json"), json.dumps(figures, ensure_ascii=False, indent=1) + "\n")
+        figures = {
+            "config": options.config,
+            "encoder": store.fingerprint,
+            "n": len(examples),
+            "rows": [asdict(row) for row in rows],
+        }
+        atomic_write_text(
+            Path(f"{options.out}.json"), json.dumps(figures, ensure_ascii=False, indent=1) + "\n"
+        )
         atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, made)) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.attacks", description="How a reward stands up to cheap attacks.")
-    parser.add_argument("--config", required=True, help="the configuration of a run: its corpus, encoder and reward settings are used")
-    parser.add_argument("--items", type=int, default=0, help="at most so many held-out examples (default: all)")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.attacks", description="How a reward stands up to cheap attacks."
+    )
+    parser.add_argument(
+        "--config",
+        required=True,
+        help="the configuration of a run: its corpus, encoder and reward settings are used",
+    )
+    parser.add_argument(
+        "--items", type=int, default=0, help="at most so many held-out examples (default: all)"
+    )
     parser.add_argument("--out", help="also write OUT.json and OUT.md")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     options = parser.parse_args(argv)

@@ -1,7 +1,8 @@
-"""`python -m eval.blind_sheet make | score`: a sheet on which native readers choose between two systems' outputs without knowing whose.
+"""`python -m eval.blind_sheet make | score`: a sheet on which native readers choose between two systems'
+outputs without knowing whose.
 
-`make` writes sheet.html and sheet.csv, of which a reader gets one, and key.json, which no reader gets. `score` reads filled sheets of
-one or more readers with the key (docs/preference.md).
+`make` writes sheet.html and sheet.csv, of which a reader gets one, and key.json, which no reader gets.
+`score` reads filled sheets of one or more readers with the key (docs/preference.md).
 """
 
 import argparse
@@ -31,8 +32,13 @@ Signs = Mapping[str, str]  # row name -> "1", "2" or "="
 def write_sheet(key: Key, folder: Path) -> None:
     """sheet.html, sheet.csv and key.json in a folder that must not exist. Raises InputError."""
     if folder.exists():
-        raise InputError(f"{folder}: exists, and may hold a sheet that somebody is filling; give another --out")
-    shown = [(name, pair, pair.outputs(first)) for name, (pair, first) in zip(key.row_names(), key.rows, strict=True)]
+        raise InputError(
+            f"{folder}: exists, and may hold a sheet that somebody is filling; give another --out"
+        )
+    shown = [
+        (name, pair, pair.outputs(first))
+        for name, (pair, first) in zip(key.row_names(), key.rows, strict=True)
+    ]
     cells = [(name, pair.source, pair.reference, *outputs, "", "") for name, pair, outputs in shown]
     rows = [
         {"id": name, "source": pair.source, "reference": pair.reference, "one": outputs[0], "two": outputs[1],
@@ -42,7 +48,9 @@ def write_sheet(key: Key, folder: Path) -> None:
     ]  # fmt: skip
     with atomic_folder(folder) as work:
         page = blind_page(key.sha256, COLUMNS, rows, task_word(shown[0][1]))
-        document = json.dumps({"sheet_sha256": key.sha256, **key.document()}, ensure_ascii=False, indent=1) + "\n"
+        document = (
+            json.dumps({"sheet_sha256": key.sha256, **key.document()}, ensure_ascii=False, indent=1) + "\n"
+        )
         for name, text in (("sheet.html", page), ("sheet.csv", sheet_csv(cells)), ("key.json", document)):
             (work / name).write_text(text, encoding="utf-8", newline="")
 
@@ -53,7 +61,9 @@ def answers_of(key: Key, signs: Signs) -> list[Answer | None]:
     return [Answer(first, signs[name]) if name in signs else None for name, (_, first) in rows]
 
 
-def scored(key: Key, reader: str, answers: Sequence[Sequence[Answer]], outcomes: Sequence[int]) -> dict[str, Any]:
+def scored(
+    key: Key, reader: str, answers: Sequence[Sequence[Answer]], outcomes: Sequence[int]
+) -> dict[str, Any]:
     """The result over the rows that have an answer, and the identical outputs as ties.
 
     `answers`, `outcomes`: one for each row of the sheet.
@@ -65,7 +75,9 @@ def scored(key: Key, reader: str, answers: Sequence[Sequence[Answer]], outcomes:
 
 
 def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
-    """The readers' results and their agreement; over all readers an item goes to the side with more votes, else it is a tie."""
+    """The readers' results and their agreement; over all readers an item goes to the side with more votes,
+    else it is a tie.
+    """
     columns = {name: answers_of(key, signs) for name, signs in sheets.items()}
     votes = [[answer for answer in row if answer is not None] for row in zip(*columns.values(), strict=True)]
     sums = [sum(answer.side for answer in row) for row in votes]
@@ -75,20 +87,31 @@ def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
     for name, column in columns.items():
         alone = [[answer] if answer is not None else [] for answer in column]
         readers.append(scored(key, name, alone, list(map(agreed, alone))))
-    pairs = [{"readers": names, **agreement(*(columns[name] for name in names))} for names in combinations(columns, 2)]
-    return {**scored(key, title, votes, majority), "sheet_sha256": key.sha256, "readers": readers, "agreement": pairs}
+    pairs = [
+        {"readers": names, **agreement(*(columns[name] for name in names))}
+        for names in combinations(columns, 2)
+    ]
+    return {
+        **scored(key, title, votes, majority),
+        "sheet_sha256": key.sha256,
+        "readers": readers,
+        "agreement": pairs,
+    }
 
 
 def agreement(first: Sequence[Answer | None], second: Sequence[Answer | None]) -> dict[str, Any]:
-    """Share of rows that both answered alike, and Cohen's kappa: (observed - chance) / (1 - chance); null where chance is 1.
+    """Share of rows that both answered alike, and Cohen's kappa: (observed - chance) / (1 - chance); null
+    where chance is 1.
 
-    Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20 (1960).
+    Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20
+    (1960).
     """
     both = [(a.side, b.side) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if not both:
         return {"n": 0, "raw": None, "kappa": None}
     n = len(both)
-    one, other = Counter(a for a, _ in both), Counter(b for _, b in both)
+    one = Counter(a for a, _ in both)
+    other = Counter(b for _, b in both)
     observed = sum(a == b for a, b in both) / n
     chance = sum(one[side] * other[side] for side in one) / n**2
     return {"n": n, "raw": observed, "kappa": (observed - chance) / (1 - chance) if chance < 1 else None}
@@ -99,7 +122,9 @@ def run_make(options: argparse.Namespace) -> None:
     key = make_key(names(*files), drawn(paired(*files), options.n, options.seed), options.seed)
     folder = destination(options.out)
     write_sheet(key, folder)
-    print(f"{folder}: {len(key.rows)} items to read; {len(key.identical)} more have identical outputs, are not shown and count as ties")
+    print(
+        f"{folder}: {len(key.rows)} items to read; {len(key.identical)} more have identical outputs, are not shown and count as ties"
+    )
     print("give a reader sheet.html (or sheet.csv) alone; keep key.json")
 
 
@@ -119,10 +144,14 @@ def run_score(options: argparse.Namespace) -> None:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m eval.blind_sheet", description="A blind comparison for native readers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.blind_sheet", description="A blind comparison for native readers."
+    )
     commands = parser.add_subparsers(required=True)
     make = commands.add_parser("make", help="write the sheet and its key")
-    make.add_argument("--before", required=True, help="eval/SYSTEM.json of a run folder, or a point of a study")
+    make.add_argument(
+        "--before", required=True, help="eval/SYSTEM.json of a run folder, or a point of a study"
+    )
     make.add_argument("--after", required=True, help="likewise; a win is a win of this one")
     make.add_argument("--n", type=int, default=60, help="at most so many random items (default: 60)")
     make.add_argument("--seed", type=int, default=0, help="of the choice of items, their order and sides")

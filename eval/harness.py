@@ -1,11 +1,14 @@
-"""Benchmarks of lm-evaluation-harness (EleutherAI, MIT) on a model folder of a run: MMLU, C-Eval, CMRC and what else it knows.
+"""Benchmarks of lm-evaluation-harness (EleutherAI, MIT) on a model folder of a run: MMLU, C-Eval, CMRC and
+what else it knows.
 
     python -m eval.harness --model runs/mt/policy --tasks my_task.yaml,hellaswag --out results.json
 
-An extra: `pip install -e ".[harness]"`. The harness's own class for transformers models does the scoring; the model and the tokenizer it
-gets are loaded by our rules (weights checked, no code out of the folder, fp32). A task is a name it knows, whose data it then fetches, or a
-YAML file; with local data no network is needed. Every context begins with the beginning-of-text token where the tokenizer puts one in front
-of a text, as Gemma needs; the harness leaves it out otherwise. The items are kept, so that two checkpoints can be compared one by one.
+An extra: `pip install -e ".[harness]"`. The harness's own class for transformers models does the scoring; the
+model and the tokenizer it gets are loaded by our rules (weights checked, no code out of the folder, fp32). A
+task is a name it knows, whose data it then fetches, or a YAML file; with local data no network is needed.
+Every context begins with the beginning-of-text token where the tokenizer puts one in front of a text, as
+Gemma needs; the harness leaves it out otherwise. The items are kept, so that two checkpoints can be compared
+one by one.
 """
 
 import argparse
@@ -32,14 +35,20 @@ def harness() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "lm_eval":
             raise
-        raise InputError("lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e '.[harness]'") from error
+        raise InputError(
+            "lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e '.[harness]'"
+        ) from error
     import lm_eval.tasks
 
     return lm_eval
 
 
-def scored(folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str = "auto") -> dict[str, Any]:
-    """What the harness says about a model folder on `tasks`: figures, versions, and each item's answers. Raises InputError."""
+def scored(
+    folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str = "auto"
+) -> dict[str, Any]:
+    """What the harness says about a model folder on `tasks`: figures, versions, and each item's answers.
+    Raises InputError.
+    """
     lm_eval = harness()
     manager = lm_eval.tasks.TaskManager()
     for task in tasks:
@@ -52,22 +61,35 @@ def scored(folder: Path, tasks: list[str], limit: int | None, batch_size: int, d
         batch_size=batch_size,
         add_bos_token=tokenizer.bos_token_id is not None,
     )
-    found = lm_eval.simple_evaluate(model=model, tasks=tasks, limit=limit, task_manager=manager, bootstrap_iters=1000)
+    found = lm_eval.simple_evaluate(
+        model=model, tasks=tasks, limit=limit, task_manager=manager, bootstrap_iters=1000
+    )
     items = {name: [item_record(row) for row in rows] for name, rows in found["samples"].items()}
-    return {"model": str(folder), "lm_eval": version("lm_eval"), **{key: found.get(key) for key in KEPT}, "items": items}
+    return {
+        "model": str(folder),
+        "lm_eval": version("lm_eval"),
+        **{key: found.get(key) for key in KEPT},
+        "items": items,
+    }
 
 
 def check_task(task: str, known: list[str]) -> None:
     """InputError for a task that is neither a file nor known to the harness."""
     if task.endswith((".yaml", ".yml")):
         if not Path(task).is_file():
-            raise InputError(f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one of its tasks")
+            raise InputError(
+                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one of its tasks"
+            )
     elif task not in known:
-        raise InputError(f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a YAML file")
+        raise InputError(
+            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a YAML file"
+        )
 
 
 def item_record(row: dict[str, Any]) -> dict[str, Any]:
-    """An item without its text: number, right answer, what the model gave for each choice, and the item's metrics."""
+    """An item without its text: number, right answer, what the model gave for each choice, and the item's
+    metrics.
+    """
     keys = ("doc_id", "target", "filtered_resps", *row["metrics"])
     return {key: row[key] for key in keys if key in row}
 
@@ -80,14 +102,20 @@ def run(options: argparse.Namespace) -> None:
         result = scored(Path(options.model), tasks, options.limit, options.batch_size, options.device)
     atomic_write_text(Path(options.out), json.dumps(result, ensure_ascii=False, indent=1, default=str) + "\n")
     for name, figures in result["results"].items():
-        shown = ", ".join(f"{key.split(',')[0]} {value:.4f}" for key, value in figures.items() if isinstance(value, float))
+        shown = ", ".join(
+            f"{key.split(',')[0]} {value:.4f}" for key, value in figures.items() if isinstance(value, float)
+        )
         print(f"{name}: {shown}")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.harness", description="Benchmarks of lm-evaluation-harness on a model folder.")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.harness", description="Benchmarks of lm-evaluation-harness on a model folder."
+    )
     parser.add_argument("--model", required=True, help="a transformers model folder, such as runs/mt/policy")
-    parser.add_argument("--tasks", required=True, help="names of tasks or YAML files, with commas between them")
+    parser.add_argument(
+        "--tasks", required=True, help="names of tasks or YAML files, with commas between them"
+    )
     parser.add_argument("--out", required=True, help="the JSON file to write")
     parser.add_argument("--limit", type=int, help="at most so many items of each task (default: all)")
     parser.add_argument("--batch-size", type=int, default=8, help="items in one forward pass (default: 8)")

@@ -1,8 +1,8 @@
 """A translation memory as baseline: answer with the reference text of the most similar training source.
 
-A model that does not beat this look-up has learned less than a table. Similarity is the cosine of tf-idf weighted character
-n-gram counts, hashed into a fixed number of buckets (the hashing trick: Weinberger et al., 2009) and searched exactly.
-The index keeps 6 bytes for each different n-gram of a text.
+A model that does not beat this look-up has learned less than a table. Similarity is the cosine of tf-idf
+weighted character n-gram counts, hashed into a fixed number of buckets (the hashing trick: Weinberger et al.,
+2009) and searched exactly. The index keeps 6 bytes for each different n-gram of a text.
 """
 
 import math
@@ -24,7 +24,8 @@ Array = NDArray[np.float64]
 
 
 def bucket_counts(text: str) -> Counter[int]:
-    """How often each bucket is hit by the character n-grams of a text between two spaces (so no text is without an n-gram).
+    """How often each bucket is hit by the character n-grams of a text between two spaces (so no text is
+    without an n-gram).
 
     crc32 gives the same buckets on every machine.
     """
@@ -49,13 +50,17 @@ def vector(text: str) -> Vector:
 
 
 def inverse_frequencies(seen: NDArray[np.int64], count: int) -> Array:
-    """Inverse document frequency (smoothed) ln((1 + count) / (1 + seen)) + 1: `seen` of `count` texts hit a bucket."""
+    """Inverse document frequency (smoothed) ln((1 + count) / (1 + seen)) + 1: `seen` of `count` texts hit a
+    bucket.
+    """
     return np.asarray([math.log((1 + count) / (1 + number)) + 1 for number in seen.tolist()])
 
 
 @dataclass(frozen=True)
 class Block:
-    """An inverted index of n texts: the rows starts[b] to starts[b + 1] hit bucket b, each with its factor."""
+    """An inverted index of n texts: the rows starts[b] to starts[b + 1] hit bucket b, each with its
+    factor.
+    """
 
     starts: NDArray[np.int64]
     rows: NDArray[np.uint16]

@@ -1,6 +1,8 @@
-"""`python -m eval.readme_table docs/results/study.json README.md`: the README's first table, made from a committed summary of a study.
+"""`python -m eval.readme_table docs/results/study.json README.md`: the README's first table, made from a
+committed summary of a study.
 
-The text between the two markers is replaced; `--check` changes nothing and exits with 1 where it is not what the summary says.
+The text between the two markers is replaced; `--check` changes nothing and exits with 1 where it is not what
+the summary says.
 """
 
 import argparse
@@ -19,10 +21,18 @@ from eval.study.roles import as_keys
 from eval.study.sentences import METRIC, TAX, named
 from eval.study.tables import with_interval
 
-OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
+OPEN = "<!-- results -->"
+CLOSE = "<!-- /results -->"
 SHOWN = ("main", "start", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
-SCORES = ("cosine_held_out", "chrf")  # what no reward was made of; the report has the other scores and the probes
-METHODS = {"grpo": "GRPO", "sft": "SFT on the reference texts", "best_of_group": "SFT on the best of its own samples"}
+SCORES = (
+    "cosine_held_out",
+    "chrf",
+)  # what no reward was made of; the report has the other scores and the probes
+METHODS = {
+    "grpo": "GRPO",
+    "sft": "SFT on the reference texts",
+    "best_of_group": "SFT on the best of its own samples",
+}
 WORDS = {  # a setting that tells arms apart -> how the table says it; any other is shown as key=value
     "train.optim.lr": "lr {}",
     "tax.budget": "tax budget {}",
@@ -33,11 +43,17 @@ WIDTH = 100  # characters of a line of the note
 
 
 def table(summary: Json) -> str:
-    """The Markdown between the markers: each arm's last checkpoint, two scores, its tax and what it is, and how they were measured."""
+    """The Markdown between the markers: each arm's last checkpoint, two scores, its tax and what it is, and
+    how they were measured.
+    """
     rows = shown(summary)
     common = next((as_keys(row["settings"]) for row in rows if row["kind"] == WARM_START), {})
     header = ("system", *(METRIC[key].label for key in SCORES), "tax, nats per token", "what it is")
-    lines = [line(header), "|" + "---|" * len(header), *(line((*cells(row), what(row, common))) for row in rows)]
+    lines = [
+        line(header),
+        "|" + "---|" * len(header),
+        *(line((*cells(row), what(row, common))) for row in rows),
+    ]
     return "\n".join([*lines, "", note(summary)])
 
 
@@ -55,23 +71,44 @@ def line(texts: tuple[str, ...]) -> str:
 def cells(row: Json) -> tuple[str, ...]:
     """Name, scores, tax: scores of the warm start, gains over it of the others."""
     warm = row["kind"] == WARM_START
-    scores = (METRIC[key].value(row["metrics"][key]["value"]) if warm else with_interval(METRIC[key], row["gains"][key]) for key in SCORES)
+    scores = (
+        METRIC[key].value(row["metrics"][key]["value"])
+        if warm
+        else with_interval(METRIC[key], row["gains"][key])
+        for key in SCORES
+    )
     name = SYSTEM_LABELS[WARM_START] if warm else f"{row['arm']}, {row['step']} steps"
     return name, *scores, with_interval(TAX, row["tax"])
 
 
 def what(row: Json, common: Mapping[str, str]) -> str:
-    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not `common` to all arms."""
+    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not `common` to all
+    arms.
+    """
     if row["kind"] == WARM_START:
         return "a short SFT, where the others begin"
     start = [] if row["start"] == WARM_START else [f"from {row['start']}"]
-    own = {key: value for key, value in as_keys(row["settings"]).items() if key != "train.method" and common.get(key) != value}
-    return ", ".join([METHODS[row["kind"]], *start, *(WORDS.get(key, f"{key}={{}}").format(value) for key, value in own.items())])
+    own = {
+        key: value
+        for key, value in as_keys(row["settings"]).items()
+        if key != "train.method" and common.get(key) != value
+    }
+    return ", ".join(
+        [
+            METHODS[row["kind"]],
+            *start,
+            *(WORDS.get(key, f"{key}={{}}").format(value) for key, value in own.items()),
+        ]
+    )
 
 
 def note(summary: Json) -> str:
     """n, seeds, intervals, signatures, in lines of WIDTH characters."""
-    signatures = "; ".join(f"{METRIC[key].label} `{summary['signatures'][key]}`" for key in SCORES if key in summary["signatures"])
+    signatures = "; ".join(
+        f"{METRIC[key].label} `{summary['signatures'][key]}`"
+        for key in SCORES
+        if key in summary["signatures"]
+    )
     text = (
         f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other rows: gains over it. "
         f"Tax: against the untouched model. Checkpoints chosen by {named(METRIC[summary['target']])}. "
@@ -81,10 +118,15 @@ def note(summary: Json) -> str:
 
 
 def replaced(readme: str, text: str, place: Path) -> str:
-    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in order."""
-    start, end = readme.find(OPEN), readme.find(CLOSE)
+    """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in
+    order.
+    """
+    start = readme.find(OPEN)
+    end = readme.find(CLOSE)
     if readme.count(OPEN) != 1 or readme.count(CLOSE) != 1 or end < start:
-        raise InputError(f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them around the table")
+        raise InputError(
+            f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them around the table"
+        )
     return f"{readme[: start + len(OPEN)]}\n{text}\n{readme[end:]}"
 
 
@@ -95,7 +137,9 @@ def summary_table(path: Path) -> str:
         return table(summary)
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote") from error
+        raise InputError(
+            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote"
+        ) from error
 
 
 def run(summary: Path, readme: Path, check: bool) -> int:
@@ -103,10 +147,15 @@ def run(summary: Path, readme: Path, check: bool) -> int:
     try:
         old = readme.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{readme}: cannot be read ({error}); name a README with the lines {OPEN} and {CLOSE}") from error
+        raise InputError(
+            f"{readme}: cannot be read ({error}); name a README with the lines {OPEN} and {CLOSE}"
+        ) from error
     new = replaced(old, summary_table(summary), readme)
     if check and new != old:
-        print(f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} {readme}", file=sys.stderr)
+        print(
+            f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} {readme}",
+            file=sys.stderr,
+        )
         return 1
     if new != old:
         atomic_write_text(readme, new)
@@ -114,10 +163,14 @@ def run(summary: Path, readme: Path, check: bool) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.readme_table", description="Rewrite the results table of a README.")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.readme_table", description="Rewrite the results table of a README."
+    )
     parser.add_argument("summary", type=Path, help="summary.json of a study")
     parser.add_argument("readme", type=Path, help=f"a file with the lines {OPEN} and {CLOSE}")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 where the table is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 where the table is stale"
+    )
     options = parser.parse_args(argv)
     return run_command(lambda: run(options.summary, options.readme, options.check))
 

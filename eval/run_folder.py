@@ -1,7 +1,7 @@
 """Reads a run folder for the report: plain JSON in, no model, no tensors.
 
-A part that was never written (no GRPO stage, no evaluation) is simply absent; a part that is there but damaged is a mistake
-somebody must know about, and raises `InputError` with file and line.
+A part that was never written (no GRPO stage, no evaluation) is simply absent; a part that is there but
+damaged is a mistake somebody must know about, and raises `InputError` with file and line.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,19 @@ from data.errors import InputError
 SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo_best", "grpo")
 OPTIONAL = ("grpo_best",)  # only where an earlier step did better on the dev set than the last
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
-STAGES = {"grpo": "grpo", "sft": "strong_sft", "best_of_group": "best_of_group"}  # train.method -> its stage in the log
-DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError)  # what a value of the wrong kind has raised
+STAGES = {
+    "grpo": "grpo",
+    "sft": "strong_sft",
+    "best_of_group": "best_of_group",
+}  # train.method -> its stage in the log
+DAMAGE = (
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    ValueError,
+    ArithmeticError,
+)  # what a value of the wrong kind has raised
 Json = dict[str, Any]
 
 
@@ -47,13 +58,19 @@ class RunFolder:
         return STAGES[method_of(self.config)]
 
     def label(self, system: str) -> str:
-        """The name of a system of this run; what GRPO's files hold is the work of another method where that one ran."""
+        """The name of a system of this run; what GRPO's files hold is the work of another method where that
+        one ran.
+        """
         return SYSTEM_LABELS[system].replace(METHOD_LABELS["grpo"], self.trained)
 
     def pair(self, before: str, after: str) -> Json | None:
         """The comparison after - before, if it was made."""
         return next(
-            (pair for pair in self.comparison.get("pairs", ()) if (pair["before"], pair["after"]) == (before, after)),
+            (
+                pair
+                for pair in self.comparison.get("pairs", ())
+                if (pair["before"], pair["after"]) == (before, after)
+            ),
             None,
         )
 
@@ -61,9 +78,13 @@ class RunFolder:
 def read_run(path: Path) -> RunFolder:
     """Read every part of a run folder; InputError if it is no run folder or a part of it is damaged."""
     if not path.is_dir():
-        raise InputError(f"{path}: no such run folder; give the folder that a run has written (it holds config.json)")
+        raise InputError(
+            f"{path}: no such run folder; give the folder that a run has written (it holds config.json)"
+        )
     if not (path / "config.json").exists():
-        raise InputError(f"{path}: not a run folder, it has no config.json; give the folder that a run has written")
+        raise InputError(
+            f"{path}: not a run folder, it has no config.json; give the folder that a run has written"
+        )
     metrics = read_metrics(path / "metrics.jsonl")
     config = read_part(path / "config.json")
     stage = STAGES[method_of(config)]
@@ -115,7 +136,9 @@ def questions_of(probes: Json) -> list[str]:
 
 
 def read_metrics(path: Path) -> list[Json]:
-    """The rows of metrics.jsonl in order of step; of a step that a resumed run wrote again the last row counts."""
+    """The rows of metrics.jsonl in order of step; of a step that a resumed run wrote again the last row
+    counts.
+    """
     if not path.exists():
         return []
     rows: dict[tuple[str, int], Json] = {}
@@ -124,7 +147,9 @@ def read_metrics(path: Path) -> list[Json]:
             where = f"{path}:{number}"
             row = parse_object(where, parse_json(line, where))
             if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
-                raise InputError(f"{where}: a row needs a text 'stage' and a whole number 'step'; remove this line")
+                raise InputError(
+                    f"{where}: a row needs a text 'stage' and a whole number 'step'; remove this line"
+                )
             rows[row["stage"], row["step"]] = row
     return [rows[key] for key in sorted(rows)]
 
@@ -138,4 +163,8 @@ SYSTEM_LABELS = {
 }
 
 
-METHOD_LABELS = {"grpo": "GRPO", "sft": "Strong SFT", "best_of_group": "Self-SFT (best of group)"}  # train.method
+METHOD_LABELS = {
+    "grpo": "GRPO",
+    "sft": "Strong SFT",
+    "best_of_group": "Self-SFT (best of group)",
+}  # train.method

@@ -1,7 +1,9 @@
-"""One system's outputs on the test set -> its figures; two systems' figures -> their difference with intervals.
+"""One system's outputs on the test set -> its figures; two systems' figures -> their difference with
+intervals.
 
-Results are plain dictionaries, written as JSON to `eval/<system>.json` and `eval/comparison.json` of a run folder and read back
-by the report. Items are sorted by id before anything is computed, so the order of a test set changes no number.
+Results are plain dictionaries, written as JSON to `eval/<system>.json` and `eval/comparison.json` of a run
+folder and read back by the report. Items are sorted by id before anything is computed, so the order of a test
+set changes no number.
 """
 
 import json
@@ -17,7 +19,15 @@ from data.errors import InputError
 from data.examples import Example
 from eval.forgetting.probes import compare_probes
 from eval.metrics import overlap, rouge
-from eval.metrics.significance import RESAMPLES, Array, Score, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
+from eval.metrics.significance import (
+    RESAMPLES,
+    Array,
+    Score,
+    mean_statistics,
+    paired_bootstrap,
+    ratio_of_sums,
+    resample_counts,
+)
 from eval.metrics.similarity import Embed, cosines
 from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of
 
@@ -55,21 +65,25 @@ def evaluate_system(
 ) -> dict[str, Any]:
     """Score the outputs of one system; every reference text of an example counts.
 
-    `is_consistent`: (output, reference texts) -> whether the output is in the target script, by the rule of the reward.
-    `encoder` describes the encoder behind `embed`, for the signature of the cosine; `held_out` is a second one that gave no reward.
+    `is_consistent`: (output, reference texts) -> whether the output is in the target script, by the rule of
+    the reward. `encoder` describes the encoder behind `embed`, for the signature of the cosine; `held_out` is
+    a second one that gave no reward.
 
     Raises ValueError for a wrong number of outputs or several target languages, InputError for no examples.
     """
     language = only_language(name, examples, outputs)
     ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
-    examples, outputs = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+    examples = [pair[0] for pair in ordered]
+    outputs = [pair[1] for pair in ordered]
     references = [example.references for example in examples]
     scores: dict[str, Sequence[float | bool]] = {
         "cosine": cosines(outputs, references, embed),
         "cosine_held_out": cosines(outputs, references, held_out),
         "chrf": sentence_chrf(outputs, references),
         "rouge_l": rouge.rouge_l(outputs, references),
-        "consistent": [is_consistent(o, " ".join(texts)) for o, texts in zip(outputs, references, strict=True)],
+        "consistent": [
+            is_consistent(o, " ".join(texts)) for o, texts in zip(outputs, references, strict=True)
+        ],
         "copied": rouge.copies([example.source for example in examples], outputs, references, language),
     }
     items = [
@@ -115,7 +129,9 @@ def sentence_chrf(outputs: Sequence[str], references: overlap.References) -> lis
 
 
 def item_record(example: Example, output: str, scores: dict[str, float | bool]) -> dict[str, Any]:
-    """What is kept of one item; `length_ratio` is null for a reference text without a unit of its language."""
+    """What is kept of one item; `length_ratio` is null for a reference text without a unit of its
+    language.
+    """
     lengths = overlap.length_statistics([output], [example.references], example.target_language)
     [[length, units]] = lengths.tolist()
     ratio = length / units if units else None
@@ -136,7 +152,8 @@ def slices(items: Items) -> dict[str, list[int]]:
 def statistics(items: Items, language: str) -> dict[str, Array]:
     """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`.
 
-    What follows from the texts is made of them, so that the items of an earlier version, which say less of themselves, will do.
+    What follows from the texts is made of them, so that the items of an earlier version, which say less of
+    themselves, will do.
     """
     sources, outputs = ([item[key] for item in items] for key in ("source", "output"))
     references = [references_of(item) for item in items]
@@ -154,7 +171,9 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
 
 
 def metrics(items: Items, language: str) -> dict[str, float]:
-    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the rest."""
+    """n and every metric over all items together: corpus chrF and BLEU, ratio of total lengths, mean of the
+    rest.
+    """
     rows = statistics(items, language)
     return {"n": len(items), **{name: float(score(rows[name].sum(axis=0))) for name, score in SCORES.items()}}
 
@@ -162,7 +181,9 @@ def metrics(items: Items, language: str) -> dict[str, float]:
 def compare_systems(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """after - before of every metric, overall, per language and per origin, and of the probes where both have them."""
+    """after - before of every metric, overall, per language and per origin, and of the probes where both have
+    them.
+    """
     same = [[(item["id"], references_of(item)) for item in system["items"]] for system in (before, after)]
     if same[0] != same[1]:
         raise ValueError(
@@ -187,7 +208,9 @@ def compare_found(run: Path, before: Json, after: Json, seed: int, resamples: in
         return compare_systems(before, after, seed, resamples)
     except DAMAGE as error:
         files = " or ".join(f"{system['system']}.json" for system in (before, after))
-        raise InputError(f"{run / 'eval'}: {files} is damaged ({error}); remove it and run the evaluation again") from error
+        raise InputError(
+            f"{run / 'eval'}: {files} is damaged ({error}); remove it and run the evaluation again"
+        ) from error
 
 
 def write_system(run: Path, system: dict[str, Any]) -> None:
@@ -197,7 +220,9 @@ def write_system(run: Path, system: dict[str, Any]) -> None:
 
 def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Compare the systems found in a run folder pair by pair and write `eval/comparison.json`."""
-    found = {name: system for name in SYSTEMS if (system := read_part(run / "eval" / f"{name}.json", SYSTEM_KEYS))}
+    found = {
+        name: system for name in SYSTEMS if (system := read_part(run / "eval" / f"{name}.json", SYSTEM_KEYS))
+    }
     pairs = [
         compare_found(run, found[before], found[after], seed, resamples)
         for before, after in PAIRS

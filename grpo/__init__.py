@@ -1,8 +1,9 @@
 """GRPO with semantic rewards, in pure PyTorch (arXiv 2605.14366).
 
-Importing the package settles two things before anything else is loaded. OpenMP threads wait passively: by spinning
-they slow each other down up to tenfold as soon as anything else uses a core. And the sibling packages, whose names
-are everyday words, must be ours: a stray `eval.py` or another distribution's `data/` would shadow them without a word.
+Importing the package settles two things before anything else is loaded. OpenMP threads wait passively: by
+spinning they slow each other down up to tenfold as soon as anything else uses a core. And the sibling
+packages, whose names are everyday words, must be ours: a stray `eval.py` or another distribution's `data/`
+would shadow them without a word.
 """
 
 import os
@@ -16,18 +17,25 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-COMMAND_NAMES = ("-m", "semantic-grpo")  # sys.argv[0] of `python -m` while it looks for the module, and of the console script
+COMMAND_NAMES = (
+    "-m",
+    "semantic-grpo",
+)  # sys.argv[0] of `python -m` while it looks for the module, and of the console script
 
 
 def intruders(root: Path, names: tuple[str, ...] = ("reward", "data", "eval")) -> list[str]:
     """Files that Python would import instead of the packages `names` in `root`."""
     specs = {name: find_spec(name) for name in names}
     places = {name: Path(spec.origin) if spec and spec.origin else None for name, spec in specs.items()}
-    return [str(place or f"no {name}") for name, place in places.items() if place != root / name / "__init__.py"]
+    return [
+        str(place or f"no {name}") for name, place in places.items() if place != root / name / "__init__.py"
+    ]
 
 
 def refuse(sentence: str) -> NoReturn:
-    """End a command with one line and exit code 2; raise ImportError where another program imports the package."""
+    """End a command with one line and exit code 2; raise ImportError where another program imports the
+    package.
+    """
     if Path((sys.argv or [""])[0]).name in COMMAND_NAMES:
         print(f"error: {sentence}", file=sys.stderr)
         raise SystemExit(2)

@@ -1,4 +1,5 @@
-"""Rewards of groups -> advantages. Pure; fp64 inside, because the fp32 mean of equal rewards is not exactly their value.
+"""Rewards of groups -> advantages. Pure; fp64 inside, because the fp32 mean of equal rewards is not exactly
+their value.
 
 A reward that is missing (NaN) takes no part in any statistic, and its completion gets the advantage 0.
 """
@@ -10,7 +11,8 @@ SCALES = ("std", "batch_std", "none")
 
 
 def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", scale: str = "std") -> Tensor:
-    """A = (r - baseline) / max(scale, std_floor) for each completion of each group: (P, G) -> (P, G) fp64. Equal rewards give exactly 0.
+    """A = (r - baseline) / max(scale, std_floor) for each completion of each group: (P, G) -> (P, G) fp64.
+    Equal rewards give exactly 0.
 
     baseline  mean           of the group (DeepSeekMath, arXiv 2402.03300 section 4.1.2)
               leave_one_out  mean of the others, = n/(n-1) (r - mean) (RLOO, arXiv 2402.14740): unbiased policy gradient
@@ -18,7 +20,8 @@ def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", 
               batch_std      of all rewards of the step (arXiv 2508.08221)
               none           (Dr. GRPO, arXiv 2503.20783): with `mean`, (n-1)/n of the unbiased policy gradient
 
-    Several rewards each standardised inside the group before their sum (GDPO, arXiv 2601.05242) are `reward.normalise = true`.
+    Several rewards each standardised inside the group before their sum (GDPO, arXiv 2601.05242) are
+    `reward.normalise = true`.
 
     >>> group_advantages(torch.tensor([[0.0, 1.0], [0.7, 0.7]]), std_floor=1e-4)
     tensor([[-0.7071,  0.7071],
@@ -37,13 +40,17 @@ def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", 
 
 
 def group_spread(rewards: Tensor) -> Tensor:
-    """(P, G) -> (P,) standard deviation (over n) of each group's rewards; a group that spreads no more than the floor teaches nothing."""
+    """(P, G) -> (P,) standard deviation (over n) of each group's rewards; a group that spreads no more than
+    the floor teaches nothing.
+    """
     centred, count = _centred(rewards)
     return (centred.square().sum(dim=1) / count[:, 0].clamp_min(1)).sqrt()
 
 
 def _centred(rewards: Tensor) -> tuple[Tensor, Tensor]:
-    """Rewards minus the mean of those present in the row, 0 where missing, and (P, 1) how many are present."""
+    """Rewards minus the mean of those present in the row, 0 where missing, and (P, 1) how many are
+    present.
+    """
     grouped = rewards.double()
     missing = grouped.isnan()
     count = (~missing).sum(dim=1, keepdim=True).double()

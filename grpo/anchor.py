@@ -1,9 +1,11 @@
-"""Holds training to what the untouched model knows: every update also goes down KL(untouched || policy) on general text.
+"""Holds training to what the untouched model knows: every update also goes down KL(untouched || policy) on
+general text.
 
-What a model unlearns on a small corpus shows on text that training never visits, so that is where it is held. PPO-ptx (arXiv 2203.02155,
-section 3.5) mixes the pre-training loss into every update in this way; here the target is the untouched model's own distribution at every
-token and not the next token, so nothing is learnt of the texts themselves and a few hundred will do. The KL term of GRPO is another: it is
-counted on the task's own prompts, from the warm start.
+What a model unlearns on a small corpus shows on text that training never visits, so that is where it is held.
+PPO-ptx (arXiv 2203.02155, section 3.5) mixes the pre-training loss into every update in this way; here the
+target is the untouched model's own distribution at every token and not the next token, so nothing is learnt
+of the texts themselves and a few hundred will do. The KL term of GRPO is another: it is counted on the task's
+own prompts, from the warm start.
 """
 
 from collections.abc import Callable
@@ -26,16 +28,13 @@ def unanchored(_policy: PreTrainedModel, _update: int) -> Sums:
     return {}
 
 
-
-
-
-
 @dataclass(frozen=True)
 class Anchor:
-    """Called before each update with the policy and the update's number: adds coef x mean KL(base || policy) to the gradients.
+    """Called before each update with the policy and the update's number: adds coef x mean KL(base || policy)
+    to the gradients.
 
-    Gives back {"anchor_kl": (sum over the tokens of this process, their number)}. Which texts an update sees is a function of (seed,
-    update); processes share them.
+    Gives back {"anchor_kl": (sum over the tokens of this process, their number)}. Which texts an update sees
+    is a function of (seed, update); processes share them.
     """
 
     base: PreTrainedModel
@@ -48,10 +47,13 @@ class Anchor:
 
     def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
         batch = self.texts.at(update)
-        num_tokens, total = sum(map(len, batch)), 0.0
+        num_tokens = sum(map(len, batch))
+        total = 0.0
         share = batch[self.world.rank :: self.world.size]
         for chosen in by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens):
-            packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(self.compute.device)
+            packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(
+                self.compute.device
+            )
             with self.compute.autocast():
                 divergence = kl_to_base(policy, self.base, packed)
             (self.coef / num_tokens * divergence).backward()

@@ -1,7 +1,9 @@
-"""`semantic-grpo COMMAND ...`: every command of this project under one name; each is the same as `python -m MODULE ...`.
+"""`semantic-grpo COMMAND ...`: every command of this project under one name; each is the same as `python -m
+MODULE ...`.
 
-Only the module of the chosen command is imported, when it runs. Python finds it wherever this package is installed: unlike
-`python -m`, a console script does not look for modules in the working folder, which may have a `data` or an `eval.py` of its own.
+Only the module of the chosen command is imported, when it runs. Python finds it wherever this package is
+installed: unlike `python -m`, a console script does not look for modules in the working folder, which may
+have a `data` or an `eval.py` of its own.
 """
 
 import runpy
@@ -11,13 +13,22 @@ from grpo import __version__
 
 COMMANDS = {  # name -> module, and what it does
     "run": ("grpo.run", "train and evaluate one model: corpus, warm start, GRPO, evaluation, report"),
-    "study": ("grpo.study", "train and compare many arms from one warm start: gain on the task against loss elsewhere"),
+    "study": (
+        "grpo.study",
+        "train and compare many arms from one warm start: gain on the task against loss elsewhere",
+    ),
     "judge": ("eval.judge", "ask a judge model which of two systems' outputs it prefers"),
-    "blind-sheet": ("eval.blind_sheet", "make and score a sheet on which readers choose between two systems' outputs"),
+    "blind-sheet": (
+        "eval.blind_sheet",
+        "make and score a sheet on which readers choose between two systems' outputs",
+    ),
     "attacks": ("eval.attacks", "measure what a reward pays for cheap attacks on real reference texts"),
     "harness": ("eval.harness", "run benchmarks of lm-evaluation-harness on a model folder"),
     "distil": ("reward.distil", "make a sentence encoder for a language that no installed one reads"),
-    "readme-table": ("eval.readme_table", "rewrite the results table of a README from the summary of a study"),
+    "readme-table": (
+        "eval.readme_table",
+        "rewrite the results table of a README from the summary of a study",
+    ),
 }
 
 
@@ -25,7 +36,9 @@ def help_text() -> str:
     width = max(map(len, COMMANDS))
     rows = [f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
     usage = "usage: semantic-grpo COMMAND ...\n       semantic-grpo --help | --version"
-    return "\n".join([usage, "", "commands:", *rows, "", "semantic-grpo COMMAND --help lists the options of a command."])
+    return "\n".join(
+        [usage, "", "commands:", *rows, "", "semantic-grpo COMMAND --help lists the options of a command."]
+    )
 
 
 def main() -> int:
@@ -39,7 +52,10 @@ def main() -> int:
         return 0
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
-        print(f"error: {name or 'no command'}: write semantic-grpo COMMAND, where COMMAND is one of {known}", file=sys.stderr)
+        print(
+            f"error: {name or 'no command'}: write semantic-grpo COMMAND, where COMMAND is one of {known}",
+            file=sys.stderr,
+        )
         return 2
     module, _ = COMMANDS[name]
     sys.argv = [module, *arguments]

@@ -1,8 +1,8 @@
 """The policy-gradient loss of GRPO and its relatives: pure functions on (N, T) log-probabilities.
 
-A method is a row of OBJECTIVES: which surrogate, which ratio, which average. Every average is a sum over `token_weights`,
-which are made once for a whole optimiser update and add up to 1 over it, so the gradient does not depend on how the update
-is cut into micro-batches or spread over processes.
+A method is a row of OBJECTIVES: which surrogate, which ratio, which average. Every average is a sum over
+`token_weights`, which are made once for a whole optimiser update and add up to 1 over it, so the gradient
+does not depend on how the update is cut into micro-batches or spread over processes.
 
 Masks are applied to log-ratios before the exponential: an infinity under a mask times zero is NaN.
 """
@@ -19,7 +19,9 @@ SAPO_TEMPERATURES = (1.0, 1.05)  # for advantages above 0, and the others (arXiv
 
 
 class Bounds(NamedTuple):
-    """The ratio counts in [1 - low, 1 + high]; `dual` > 0 also bounds it from above where the advantage is negative."""
+    """The ratio counts in [1 - low, 1 + high]; `dual` > 0 also bounds it from above where the advantage is
+    negative.
+    """
 
     low: float
     high: float
@@ -46,11 +48,14 @@ def token_weights(mask: Tensor, aggregation: str) -> Tensor:
 
 
 def clipped(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
-    """PPO's pessimistic min(r A, clip(r) A) (arXiv 1707.06347 eq. 7); for A < 0 not below `dual` A (dual clip, arXiv 1912.09729 eq. 5).
+    """PPO's pessimistic min(r A, clip(r) A) (arXiv 1707.06347 eq. 7); for A < 0 not below `dual` A (dual
+    clip, arXiv 1912.09729 eq. 5).
 
-    Estimates the policy gradient, without the tokens whose ratio has left the range in the direction that A asks for.
+    Estimates the policy gradient, without the tokens whose ratio has left the range in the direction that A
+    asks for.
     """
-    plain, inside = ratio * advantages, ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantages
+    plain = ratio * advantages
+    inside = ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantages
     objective = torch.minimum(plain, inside)
     stopped = inside < plain
     if bounds.dual:
@@ -69,17 +74,22 @@ def cispo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> t
 
 
 def sapo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
-    """4/t sigmoid(t (r - 1)) A with t by the sign of A (arXiv 2511.20347 eq. 5): a soft gate instead of a clip; `bounds` are not used.
+    """4/t sigmoid(t (r - 1)) A with t by the sign of A (arXiv 2511.20347 eq. 5): a soft gate instead of a
+    clip; `bounds` are not used.
 
     At r = 1 its gradient is the policy gradient; away from it the gradient fades and never stops.
     """
     positive, negative = SAPO_TEMPERATURES
     temperature = torch.where(advantages > 0, positive, negative)
-    return torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages, torch.zeros_like(ratio, dtype=torch.bool)
+    return torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages, torch.zeros_like(
+        ratio, dtype=torch.bool
+    )
 
 
 class Objective(NamedTuple):
-    """`surrogate` (logps, ratio, advantages (N, 1), bounds) -> objective and where it has no gradient, both (N, T)."""
+    """`surrogate` (logps, ratio, advantages (N, 1), bounds) -> objective and where it has no gradient, both
+    (N, T).
+    """
 
     surrogate: Callable[[Tensor, Tensor, Tensor, Bounds], tuple[Tensor, Tensor]]
     aggregation: str
@@ -88,18 +98,26 @@ class Objective(NamedTuple):
 
 OBJECTIVES: dict[str, Objective] = {
     "grpo": Objective(clipped, "sequence"),  # arXiv 2402.03300
-    "bnpo": Objective(clipped, "token"),  # token mean over a batch, which here is always the whole update: the same as dapo
+    "bnpo": Objective(
+        clipped, "token"
+    ),  # token mean over a batch, which here is always the whole update: the same as dapo
     "dapo": Objective(clipped, "token"),  # arXiv 2503.14476; its clip-higher is clip_high = 0.28
     "dr_grpo": Objective(clipped, "constant"),  # arXiv 2503.20783; with advantage.scale = "none"
-    "gspo": Objective(clipped, "sequence", ratio_of="sequence"),  # arXiv 2507.18071; clip_low = 3e-4, clip_high = 4e-4
+    "gspo": Objective(
+        clipped, "sequence", ratio_of="sequence"
+    ),  # arXiv 2507.18071; clip_low = 3e-4, clip_high = 4e-4
     "cispo": Objective(cispo, "token"),  # arXiv 2506.13585; clip_high = 4 bounds the weight by 5
     "sapo": Objective(sapo, "sequence"),  # arXiv 2511.20347
 }
 
 
 def sequence_log_ratio(log_ratio: Tensor, mask: Tensor) -> Tensor:
-    """(N, T), 0 outside the mask -> its mean over a completion's tokens, at each of them: log of GSPO's length-normalised ratio (eq. 7)."""
-    return (log_ratio.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp_min(1)).expand_as(log_ratio)
+    """(N, T), 0 outside the mask -> its mean over a completion's tokens, at each of them: log of GSPO's
+    length-normalised ratio (eq. 7).
+    """
+    return (log_ratio.sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp_min(1)).expand_as(
+        log_ratio
+    )
 
 
 def grpo_loss(
@@ -115,10 +133,12 @@ def grpo_loss(
     kl_coef: float,
     kl_estimator: str = "k3",
 ) -> tuple[Tensor, dict[str, tuple[float, float]]]:
-    """Loss of one micro-batch of whole completions: -sum w (surrogate - kl_coef * KL), and (sum, count) statistics for the log.
+    """Loss of one micro-batch of whole completions: -sum w (surrogate - kl_coef * KL), and (sum, count)
+    statistics for the log.
 
-    policy_logps (N, T) with gradient; old_logps (N, T), or None when the policy itself made the rollout and has not
-    moved since (old = detach(policy), ratio exactly 1); ref_logps (N, T); advantages (N,); mask, weights (N, T).
+    policy_logps (N, T) with gradient; old_logps (N, T), or None when the policy itself made the rollout and
+    has not moved since (old = detach(policy), ratio exactly 1); ref_logps (N, T); advantages (N,); mask,
+    weights (N, T).
     """
     method = OBJECTIVES[objective]
     behaviour = policy_logps.detach() if old_logps is None else old_logps
@@ -126,7 +146,11 @@ def grpo_loss(
     log_ratio = torch.where(mask, policy_logps - behaviour, 0.0)
     ref_log_ratio = torch.where(mask, policy_logps - ref_logps, 0.0)
     ratio = log_ratio.clamp(max=MAX_LOG_RATIO).exp()
-    used = ratio if method.ratio_of == "token" else sequence_log_ratio(log_ratio, mask).clamp(max=MAX_LOG_RATIO).exp()
+    used = (
+        ratio
+        if method.ratio_of == "token"
+        else sequence_log_ratio(log_ratio, mask).clamp(max=MAX_LOG_RATIO).exp()
+    )
     surrogate, stopped = method.surrogate(logps, used, advantages[:, None], bounds)
     loss = -(weights * surrogate).sum()
     if kl_coef:

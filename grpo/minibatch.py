@@ -1,4 +1,6 @@
-"""A rollout -> minibatches (one optimiser update each) -> micro-batches (one forward pass each), by whole groups."""
+"""A rollout -> minibatches (one optimiser update each) -> micro-batches (one forward pass each), by whole
+groups.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from grpo.runtime.parallel import ALONE, World
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One forward pass: packed rows, and everything of their N completions that the loss needs, (N, T) or (N,)."""
+    """One forward pass: packed rows, and everything of their N completions that the loss needs, (N, T) or
+    (N,).
+    """
 
     packed: Packed
     mask: Tensor
@@ -28,16 +32,23 @@ class MicroBatch:
     old_logps: Tensor | None
 
 
-def micro_batches(rollout: Rollout, prompts: Tensor, max_tokens: int, share_prefix: bool = True) -> Iterator[tuple[Tensor, Packed]]:
-    """Cut whole groups into packed forward passes of at most `max_tokens` -> (rows of the rollout, packed rows).
+def micro_batches(
+    rollout: Rollout, prompts: Tensor, max_tokens: int, share_prefix: bool = True
+) -> Iterator[tuple[Tensor, Packed]]:
+    """Cut whole groups into packed forward passes of at most `max_tokens` -> (rows of the rollout, packed
+    rows).
 
-    Without `share_prefix` each completion gets a row and a copy of its prompt of its own: more tokens, same numbers.
+    Without `share_prefix` each completion gets a row and a copy of its prompt of its own: more tokens, same
+    numbers.
     """
     completions = rollout.completions()
     size = rollout.group_size if share_prefix else 1
     units = rollout.rows_of(prompts).view(-1, size).tolist()
     prefixes = [rollout.prompt_ids[rows[0] // rollout.group_size] for rows in units]
-    lengths = [row_tokens(prefix, [completions[row] for row in rows]) for prefix, rows in zip(prefixes, units, strict=True)]
+    lengths = [
+        row_tokens(prefix, [completions[row] for row in rows])
+        for prefix, rows in zip(prefixes, units, strict=True)
+    ]
     width = rollout.completion_ids.shape[1]
     for chosen in by_budget(lengths, max_tokens):
         rows = [row for unit in chosen for row in units[unit]]
@@ -46,10 +57,12 @@ def micro_batches(rollout: Rollout, prompts: Tensor, max_tokens: int, share_pref
 
 
 def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, ...]) -> list[Tensor]:
-    """The prompts of each update, (K,) indices: `prompts_per_update` of them (0 = all, in their order) in an order made from `seed`.
+    """The prompts of each update, (K,) indices: `prompts_per_update` of them (0 = all, in their order) in an
+    order made from `seed`.
 
-    One partition a step, by which the rollout is scored too: packed alike, a policy that has not moved has a KL of exactly 0 and
-    a ratio of exactly 1. A rounding error there would be all the gradient of a step without rewards, and Adam makes steps of it.
+    One partition a step, by which the rollout is scored too: packed alike, a policy that has not moved has a
+    KL of exactly 0 and a ratio of exactly 1. A rounding error there would be all the gradient of a step
+    without rewards, and Adam makes steps of it.
     """
     size = prompts_per_update or num_prompts
     shuffled = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))).permutation(num_prompts)
@@ -62,7 +75,9 @@ def score(
     model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
     windows: Sequence[Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
-    """(N, T) log-probabilities of a rollout under a model, without gradient; `windows`: the prompts that are packed together."""
+    """(N, T) log-probabilities of a rollout under a model, without gradient; `windows`: the prompts that are
+    packed together.
+    """
     logps = torch.zeros_like(rollout.sampling_logps)
     for prompts in windows or [torch.arange(len(rollout.prompt_ids))]:
         for rows, packed in micro_batches(rollout, prompts.to(logps.device), max_tokens, share_prefix):
@@ -81,8 +96,10 @@ class Minibatch:
 
     def split(self, max_tokens: int, share_prefix: bool = True, world: World = ALONE) -> Iterator[MicroBatch]:
         """This process's share, cut into forward passes."""
-        rollout, old_logps = self.experience.rollout, self.experience.old_logps
-        mask, own_prompts = rollout.completion_mask, self.prompts[world.share(len(self.prompts))]
+        rollout = self.experience.rollout
+        old_logps = self.experience.old_logps
+        mask = rollout.completion_mask
+        own_prompts = self.prompts[world.share(len(self.prompts))]
         for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix):
             yield MicroBatch(
                 packed,
@@ -96,9 +113,16 @@ class Minibatch:
 
 
 def iter_minibatches(
-    experience: Experience, advantages: Tensor, *, passes: int, prompts_per_update: int, aggregation: str, seed: tuple[int, ...]
+    experience: Experience,
+    advantages: Tensor,
+    *,
+    passes: int,
+    prompts_per_update: int,
+    aggregation: str,
+    seed: tuple[int, ...],
 ) -> Iterator[Minibatch]:
-    """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes them in another order.
+    """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes
+    them in another order.
 
     advantages (P, G) become one per row here and nowhere else.
     """
@@ -106,7 +130,9 @@ def iter_minibatches(
     mask = rollout.completion_mask
     windows = update_windows(len(rollout.prompt_ids), prompts_per_update, seed)
     for number in range(passes):
-        order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number))).permutation(len(windows))
+        order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, number))).permutation(
+            len(windows)
+        )
         for window in order.tolist():
             prompts = windows[window].to(mask.device)
             rows = rollout.rows_of(prompts)

@@ -32,9 +32,11 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 
 
 class Optimizer:
-    """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and those skipped running.
+    """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and
+    those skipped running.
 
-    `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down (grpo/stages/tax_controller.py).
+    `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down
+    (grpo/stages/tax_controller.py).
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int):
@@ -45,14 +47,17 @@ class Optimizer:
             {"params": [p for p in self.parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in self.parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
-        self.adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2), fused=True)
+        self.adamw = torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2), fused=True
+        )
         self.pace = 1.0
         self.update = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
 
     def step(self) -> dict[str, float]:
-        """One update from the accumulated gradients -> {grad_norm, lr, skipped_updates}. A non-finite gradient is skipped and counted.
+        """One update from the accumulated gradients -> {grad_norm, lr, skipped_updates}. A non-finite
+        gradient is skipped and counted.
 
         Raises FloatingPointError after MAX_SKIPPED_IN_A_ROW such updates running.
         """

@@ -10,6 +10,7 @@ from torch import Tensor
 ROLLOUT_TENSORS = ("completion_ids", "lengths", "finished", "sampling_logps")
 TERM = "term:"
 
+
 @dataclass(frozen=True)
 class Rollout:
     """One step's N = P x G completions and everything the sampler knew about them.
@@ -49,18 +50,25 @@ class Rollout:
 
     def completions(self) -> list[list[int]]:
         """The N completions as lists of token ids."""
-        return [ids[:length] for ids, length in zip(self.completion_ids.tolist(), self.lengths.tolist(), strict=True)]
+        return [
+            ids[:length]
+            for ids, length in zip(self.completion_ids.tolist(), self.lengths.tolist(), strict=True)
+        ]
 
     def rows_of(self, prompts: Tensor) -> Tensor:
         """(K,) prompt indices -> (K * G,) row indices."""
-        return (prompts[:, None] * self.group_size + torch.arange(self.group_size, device=prompts.device)).flatten()
+        return (
+            prompts[:, None] * self.group_size + torch.arange(self.group_size, device=prompts.device)
+        ).flatten()
 
 
 @dataclass(frozen=True)
 class Experience:
-    """A rollout and all that is computed of it before the first update; what follows in the step is a function of this.
+    """A rollout and all that is computed of it before the first update; what follows in the step is a
+    function of this.
 
-    rewards (P, G), NaN where one is missing; terms name -> (P, G); ref_logps, old_logps (N, T), old_logps None when one update follows.
+    rewards (P, G), NaN where one is missing; terms name -> (P, G); ref_logps, old_logps (N, T), old_logps
+    None when one update follows.
     """
 
     rollout: Rollout
@@ -77,20 +85,35 @@ class Experience:
         return named | {f"{TERM}{name}": values for name, values in self.terms.items()}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], prompt_ids: Sequence[Sequence[int]], group_size: int) -> "Experience":
+    def of(
+        cls, tensors: Mapping[str, Tensor], prompt_ids: Sequence[Sequence[int]], group_size: int
+    ) -> "Experience":
         """What `tensors` was made from; the prompts are a function of (seed, step) and are given."""
-        rollout = Rollout(tuple(map(tuple, prompt_ids)), **{name: tensors[name] for name in ROLLOUT_TENSORS}, group_size=group_size)
-        terms = {name.removeprefix(TERM): tensors[name] for name in sorted(tensors) if name.startswith(TERM)}  # files keep no order
+        rollout = Rollout(
+            tuple(map(tuple, prompt_ids)),
+            **{name: tensors[name] for name in ROLLOUT_TENSORS},
+            group_size=group_size,
+        )
+        terms = {
+            name.removeprefix(TERM): tensors[name] for name in sorted(tensors) if name.startswith(TERM)
+        }  # files keep no order
         return cls(rollout, tensors["rewards"], terms, tensors["ref_logps"], tensors.get("old_logps"))
 
     def mapped(self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]) -> "Experience":
-        """The same with `change` done to every tensor: to move it, or to gather the shares of several processes."""
-        return Experience.of({name: change(values) for name, values in self.tensors().items()}, prompt_ids, self.rollout.group_size)
+        """The same with `change` done to every tensor: to move it, or to gather the shares of several
+        processes.
+        """
+        return Experience.of(
+            {name: change(values) for name, values in self.tensors().items()},
+            prompt_ids,
+            self.rollout.group_size,
+        )
 
 
 @dataclass(frozen=True)
 class LoopState:
-    """What a training loop must remember besides parameters and moments; everything else is a function of (seed, step).
+    """What a training loop must remember besides parameters and moments; everything else is a function of
+    (seed, step).
 
     step     the step to run, or to go on with
     update   optimiser updates of that step already done; 0 = between two steps

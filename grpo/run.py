@@ -1,7 +1,7 @@
 """`python -m grpo.run --config configs/mt.toml [section.key=value ...]`: configuration -> stages, in order.
 
-It knows every part and decides nothing else. Exit codes: 0 done, 1 training diverged, 2 something the user can put right (one
-sentence each), 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / SIGHUP with everything saved.
+It knows every part and decides nothing else. Exit codes: 0 done, 1 training diverged, 2 something the user
+can put right (one sentence each), 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / SIGHUP with everything saved.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
 from data.errors import GOES_ON, InputError, Interrupted, run_command
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import join, leave
@@ -32,11 +33,19 @@ TOGETHER = ("sft", "grpo")  # by all processes; the other stages by the first
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m grpo.run", description="Warm start, GRPO with a semantic reward, evaluation, report.")
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.run", description="Warm start, GRPO with a semantic reward, evaluation, report."
+    )
     parser.add_argument("--config", required=True, help="a TOML file such as configs/mt.toml")
-    parser.add_argument("--check", action="store_true", help="print the resolved configuration and the plan, then stop")
-    parser.add_argument("--stages", default=",".join(STAGES), help=f"comma-separated, of {','.join(STAGES)} (default: all)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that differ from the file")
+    parser.add_argument(
+        "--check", action="store_true", help="print the resolved configuration and the plan, then stop"
+    )
+    parser.add_argument(
+        "--stages", default=",".join(STAGES), help=f"comma-separated, of {','.join(STAGES)} (default: all)"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="settings that differ from the file"
+    )
     return parser.parse_args(argv)
 
 
@@ -44,7 +53,9 @@ def chosen_stages(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in STAGES]
     if unknown or not names:
-        raise InputError(f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}")
+        raise InputError(
+            f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}"
+        )
     return [name for name in STAGES if name in names]
 
 
@@ -78,7 +89,14 @@ def run_stages(config: Config, stages: list[str]) -> None:
     world = join(on_accelerator=compute.device.type != "cpu")
     folder = Path(config.run_dir)
     facts = device.describe(compute)
-    table = {"data": data_stage, "model": model_stage, "sft": sft_stage, "grpo": grpo_stage, "eval": eval_stage, "report": report_stage}
+    table = {
+        "data": data_stage,
+        "model": model_stage,
+        "sft": sft_stage,
+        "grpo": grpo_stage,
+        "eval": eval_stage,
+        "report": report_stage,
+    }
     speak = say if world.is_first else keep_still
     with StopRequest() as stop, sole_process(folder, speak) if world.is_first else nullcontext():
         run = Run(config, folder, cache_dir(), compute, stop, speak, world)
@@ -88,7 +106,9 @@ def run_stages(config: Config, stages: list[str]) -> None:
             claim_folder(config, folder)
             check_inputs(run)
             atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
-        run.say(f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores")
+        run.say(
+            f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores"
+        )
         for stage in stages:
             run.say(f"== {stage}")
             if world.is_first or stage in TOGETHER:

@@ -1,7 +1,8 @@
-"""Supervised fine-tuning: the warm start before GRPO, and the SFT baseline, are this one function with two configs.
+"""Supervised fine-tuning: the warm start before GRPO, and the SFT baseline, are this one function with two
+configs.
 
-Loss is the mean negative log-likelihood of the completion's tokens, its end token included, over the whole update;
-prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
+Loss is the mean negative log-likelihood of the completion's tokens, its end token included, over the whole
+update; prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
 """
 
 from collections.abc import Sequence
@@ -26,23 +27,34 @@ def train_sft(
     config: SFTConfig, training: Training, pairs: PairStream, state: LoopState, *, after_update: AfterUpdate,
     after_step: AfterStep = no_change,
 ) -> LoopState:  # fmt: skip
-    """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from; `after_update` and `after_step` as of GRPO."""
-    policy, log, world = training.policy, training.log, training.world
+    """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from; `after_update` and
+    `after_step` as of GRPO.
+    """
+    policy = training.policy
+    log = training.log
+    world = training.world
     while state.step < config.num_steps:
         step = state.step
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
-        share, total = batch[world.rank :: world.size], 0.0
+        share = batch[world.rank :: world.size]
+        total = 0.0
         with log.phase("update"):
-            for chosen in by_budget([row_tokens(prompt, [completion]) for prompt, completion in share], config.max_tokens_per_pass):
-                packed = pack([share[i][0] for i in chosen], [share[i][1] for i in chosen], group_size=1).to(training.compute.device)
+            for chosen in by_budget(
+                [row_tokens(prompt, [completion]) for prompt, completion in share], config.max_tokens_per_pass
+            ):
+                packed = pack([share[i][0] for i in chosen], [share[i][1] for i in chosen], group_size=1).to(
+                    training.compute.device
+                )
                 with training.compute.autocast():
                     nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
             anchor_sums = training.anchor(policy, training.optimizer.update)
             world.sum_gradients(policy.parameters())
-            log.add(world.total({"loss": (total, sum(len(completion) for _, completion in share))} | anchor_sums))
+            log.add(
+                world.total({"loss": (total, sum(len(completion) for _, completion in share))} | anchor_sums)
+            )
             log.put(training.optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
         log.write(step)

@@ -1,4 +1,6 @@
-"""What one GRPO step shows of itself: numbers for the log and a few completions. Formulas: docs/metrics.md."""
+"""What one GRPO step shows of itself: numbers for the log and a few completions. Formulas:
+docs/metrics.md.
+"""
 
 import math
 from collections import Counter
@@ -21,9 +23,14 @@ UNREWARDED = ("cosine_held_out", "chrf")
 
 
 def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> dict[str, tuple[float, float]]:
-    """(sum, count) of the entropy and of the gap between what the sampler recorded and teacher forcing says now."""
+    """(sum, count) of the entropy and of the gap between what the sampler recorded and teacher forcing says
+    now.
+    """
     count = float(micro.mask.sum())
-    return {"entropy_mean": (float(policy.entropy.sum()), count), "ratio_gap_mean": (float(_gap(policy, micro).sum()), count)}
+    return {
+        "entropy_mean": (float(policy.entropy.sum()), count),
+        "ratio_gap_mean": (float(_gap(policy, micro).sum()), count),
+    }
 
 
 def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, float]:
@@ -39,7 +46,10 @@ def _gap(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
 
 def added(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
     """(sum, count) pairs of several micro-batches -> of all."""
-    return {name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts)) for name in parts[0]}
+    return {
+        name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts))
+        for name in parts[0]
+    }
 
 
 def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -51,7 +61,9 @@ class SamplerGap(FloatingPointError):
 
 
 def refuse_gap(gap: float, limit: float) -> None:
-    """Raise SamplerGap when sampler and trainer disagree on a token's log-probability by more than `limit` nats."""
+    """Raise SamplerGap when sampler and trainer disagree on a token's log-probability by more than `limit`
+    nats.
+    """
     if gap > limit:
         raise SamplerGap(
             f"the sampler's log-probabilities and the trainer's differ by up to {gap:.2g} nats (limit rollout.max_gap = {limit:g}), so the "
@@ -61,8 +73,12 @@ def refuse_gap(gap: float, limit: float) -> None:
 
 
 def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float]:
-    """Averages over the N completions of a step, the share of groups that teach nothing, and agreement with what is not rewarded."""
-    rollout, rewards, terms = experience.rollout, experience.rewards.cpu(), {name: v.cpu() for name, v in experience.terms.items()}
+    """Averages over the N completions of a step, the share of groups that teach nothing, and agreement with
+    what is not rewarded.
+    """
+    rollout = experience.rollout
+    rewards = experience.rewards.cpu()
+    terms = {name: v.cpu() for name, v in experience.terms.items()}
     groups = _groups(rollout)
     distinct = [len(set(group)) for group in groups]
     commonest = max(Counter(row for group in groups for row in group).values())
@@ -78,7 +94,9 @@ def rollout_metrics(experience: Experience, std_floor: float) -> dict[str, float
         "distinct_share": sum(distinct) / rollout.completion_ids.shape[0],
         "commonest_share": commonest / rollout.completion_ids.shape[0],
         "tokens": float(rollout.lengths.sum()),
-        "trained_tokens": float(sum(row_tokens(prompt, group) for prompt, group in zip(rollout.prompt_ids, groups, strict=True))),
+        "trained_tokens": float(
+            sum(row_tokens(prompt, group) for prompt, group in zip(rollout.prompt_ids, groups, strict=True))
+        ),
     }
 
 
@@ -87,13 +105,23 @@ def _groups(rollout: Rollout) -> list[list[tuple[int, ...]]]:
     return [rows[start : start + rollout.group_size] for start in range(0, len(rows), rollout.group_size)]
 
 
-def rollout_samples(batch: Sequence[Example], experience: Experience, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+def rollout_samples(
+    batch: Sequence[Example], experience: Experience, tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, Any]]:
     """The first prompt's group, best completion first, for rollouts.jsonl."""
     example = batch[0]
     group: list[dict[str, Any]] = []
     for g, ids in enumerate(experience.rollout.completions()[: experience.rollout.group_size]):
-        numbers = {"reward": float(experience.rewards[0, g]), **{name: float(values[0, g]) for name, values in experience.terms.items()}}
-        group.append({"completion": decode_completion(tokenizer, ids), **{name: round(number, 4) for name, number in numbers.items()}})
+        numbers = {
+            "reward": float(experience.rewards[0, g]),
+            **{name: float(values[0, g]) for name, values in experience.terms.items()},
+        }
+        group.append(
+            {
+                "completion": decode_completion(tokenizer, ids),
+                **{name: round(number, 4) for name, number in numbers.items()},
+            }
+        )
     group.sort(key=lambda row: (math.isnan(row["reward"]), -row["reward"]))
     about = {key: getattr(example, key) for key in ("id", "source", "reference", "references")}
     return [{**about, "group": group}]

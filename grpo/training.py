@@ -1,4 +1,6 @@
-"""What a training loop works on from its first step to its last: the model and its optimiser, the log, the machine; and GRPO's task."""
+"""What a training loop works on from its first step to its last: the model and its optimiser, the log, the
+machine; and GRPO's task.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ from grpo.runtime.parallel import ALONE, World
 from grpo.runtime.run_log import RunLog
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
-RewardFunction = Callable[[Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]]
+RewardFunction = Callable[
+    [Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]
+]
 AfterUpdate = Callable[[LoopState], bool]  # saves, evaluates; True ends the loop
 AfterStep = Callable[[LoopState], LoopState]  # from the state to go on from to that state, or to another one
 
@@ -29,7 +33,9 @@ class PromptSource(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """The model that is trained, and what every update of it needs. `anchor` adds a gradient of its own to each update (grpo/anchor.py)."""
+    """The model that is trained, and what every update of it needs. `anchor` adds a gradient of its own to
+    each update (grpo/anchor.py).
+    """
 
     policy: PreTrainedModel
     optimizer: Optimizer
@@ -41,7 +47,9 @@ class Training:
 
 @dataclass(frozen=True)
 class Task:
-    """What GRPO teaches: prompts, the reward of what is written behind them, and the reference policy that the KL term holds on to."""
+    """What GRPO teaches: prompts, the reward of what is written behind them, and the reference policy that
+    the KL term holds on to.
+    """
 
     prompts: PromptSource
     tokenizer: PreTrainedTokenizerBase

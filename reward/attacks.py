@@ -1,8 +1,9 @@
-"""Cheap ways to be paid by a reward without doing the task: what each would write instead of the reference text.
+"""Cheap ways to be paid by a reward without doing the task: what each would write instead of the reference
+text.
 
-An attack is a pure function of an `Item` and a random generator; None where it does not apply (no number to swap). Rules over
-strings only, for Han and Tibetan script, roughly right for others: they need not be good language, they need to be what a policy
-under pressure finds. How a reward stands up to them: `eval.attacks`.
+An attack is a pure function of an `Item` and a random generator; None where it does not apply (no number to
+swap). Rules over strings only, for Han and Tibetan script, roughly right for others: they need not be good
+language, they need to be what a policy under pressure finds. How a reward stands up to them: `eval.attacks`.
 """
 
 import random
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from data.script import UNSPACED
 from reward.units import units
 
-TSHEG, SHAD = "\u0f0b", "\u0f0d"
+TSHEG = "\u0f0b"
+SHAD = "\u0f0d"
 NUMERALS = "一二三四五六七八九"
 TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", "ལྔ", "དྲུག", "བདུན", "བརྒྱད", "དགུ", "བཅུ")
 DIGITS = re.compile(r"[0-9\u0f20-\u0f29]")
@@ -21,15 +23,33 @@ SHUFFLES = 20  # attempts at another order
 SENTENCE_END = re.compile(f"[{SHAD}。！？]|[.!?](?=\\s)")
 # what is taken out, or else what is changed: first the longest
 HAN_NEGATIONS = ("没有", "无法", "不", "未", "无", "没", "非")
-HAN_VERBS = ("可以", "允许", "能", "会", "是", "有", "要", "请", "将", "使用", "打开", "关闭", "显示", "选择", "设置", "插入", "添加")
+HAN_VERBS = (
+    "可以",
+    "允许",
+    "能",
+    "会",
+    "是",
+    "有",
+    "要",
+    "请",
+    "将",
+    "使用",
+    "打开",
+    "关闭",
+    "显示",
+    "选择",
+    "设置",
+    "插入",
+    "添加",
+)
 TIBETAN_OPPOSITES = (("མེད", "ཡོད"), ("ཡོད", "མེད"), ("མིན", "ཡིན"), ("ཡིན", "མིན"))
 TIBETAN_NEGATIONS = ("མི", "མ")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One real example and what an attacker may take from elsewhere: an unrelated text of the target language, and the hub text
-    that lies nearest to all reference texts on average."""
+    """One real example and what an attacker may take from elsewhere: an unrelated text of the target
+    language, and the hub text that lies nearest to all reference texts on average."""
 
     source: str
     references: tuple[str, ...]
@@ -46,7 +66,9 @@ Attack = Callable[[Item, random.Random], str | None]
 
 
 def pieces(text: str, script: str) -> list[str]:
-    """A text cut where it can be put together again by `joined`: characters, Tibetan syllables without their tsheg, words."""
+    """A text cut where it can be put together again by `joined`: characters, Tibetan syllables without their
+    tsheg, words.
+    """
     if script == "Tibt":
         return [piece for piece in re.split(f"[{TSHEG}{SHAD}\\s]+", text) if piece]
     return list(text) if script in UNSPACED else text.split()
@@ -69,9 +91,16 @@ def lead_copied(item: Item, draw: random.Random) -> str | None:
 
 
 def half_source(item: Item, draw: random.Random) -> str | None:
-    """The first half of the source, then the second half of the reference text; None where one of them cannot be halved."""
-    given, own = item.source[: len(item.source) // 2], pieces(item.reference, item.script)
-    return given + joined(own[len(own) // 2 :], item.script) if len(own) > 1 and any(map(str.isalpha, given)) else None
+    """The first half of the source, then the second half of the reference text; None where one of them cannot
+    be halved.
+    """
+    given = item.source[: len(item.source) // 2]
+    own = pieces(item.reference, item.script)
+    return (
+        given + joined(own[len(own) // 2 :], item.script)
+        if len(own) > 1 and any(map(str.isalpha, given))
+        else None
+    )
 
 
 def repeated(times: int) -> Attack:
@@ -85,7 +114,9 @@ def long_tail(item: Item, draw: random.Random) -> str:
 
 
 def shuffled(item: Item, draw: random.Random) -> str | None:
-    """The pieces in another order, which is one of the words too and not of punctuation alone; None where there is none."""
+    """The pieces in another order, which is one of the words too and not of punctuation alone; None where
+    there is none.
+    """
     parts = pieces(item.reference, item.script)
     if len(set(units(item.reference))) < 2:
         return None
@@ -103,7 +134,9 @@ def first_half(item: Item, draw: random.Random) -> str | None:
 
 
 def keyword_list(item: Item, draw: random.Random) -> str | None:
-    """Every distinct unit once, in the order of its last occurrence from the end: the words without the sentence."""
+    """Every distinct unit once, in the order of its last occurrence from the end: the words without the
+    sentence.
+    """
     words = list(dict.fromkeys(reversed(units(item.reference))))
     return joined(words, item.script) if len(words) > 2 else None
 
@@ -129,7 +162,13 @@ def number_swapped(item: Item, draw: random.Random) -> str | None:
 
 def negated(item: Item, draw: random.Random) -> str | None:
     """A negation taken out or put in; None where no rule fits."""
-    return _negated_tibetan(item.reference) if item.script == "Tibt" else _negated_han(item.reference) if item.script == "Hani" else None
+    return (
+        _negated_tibetan(item.reference)
+        if item.script == "Tibt"
+        else _negated_han(item.reference)
+        if item.script == "Hani"
+        else None
+    )
 
 
 def _negated_han(text: str) -> str | None:
@@ -147,7 +186,9 @@ def _negated_tibetan(text: str) -> str | None:
     for place in reversed(range(len(parts))):
         for word, opposite in TIBETAN_OPPOSITES:
             if parts[place].startswith(word):
-                return joined([*parts[:place], opposite + parts[place][len(word) :], *parts[place + 1 :]], "Tibt")
+                return joined(
+                    [*parts[:place], opposite + parts[place][len(word) :], *parts[place + 1 :]], "Tibt"
+                )
         if parts[place] in TIBETAN_NEGATIONS and place < len(parts) - 1:
             return joined(parts[:place] + parts[place + 1 :], "Tibt")
     return joined([*parts[:-1], "མ", parts[-1]], "Tibt") if len(parts) > 2 else None
@@ -173,6 +214,8 @@ ATTACKS: dict[str, Attack] = {
 
 
 def attacked(name: str, item: Item, seed: int) -> str | None:
-    """What attack `name` writes for `item`; None where it does not apply or would write a reference text itself."""
+    """What attack `name` writes for `item`; None where it does not apply or would write a reference text
+    itself.
+    """
     text = ATTACKS[name](item, random.Random(f"{name} {seed} {item.source} {item.reference}"))
     return None if text is not None and text in item.references else text

@@ -2,11 +2,12 @@
 
     R = prod_g g  x  sum_k w_k t_k          by default  script x length_fit x unrepeated x uncopied x R_sim,  in [0, 1]
 
-The paper's reward is a sum, 1.5 R_sim + 1.0 R_lang (arXiv 2605.14366): `weights = {cosine = 1.5, script = 1.0}`, `gates = []`. A sum
-has loopholes: script without sense earns 1.0 of 2.5, and what one term costs can be bought back with another. In the product nothing
-is paid but meaning, and a guard takes from it in proportion. Terms are plain functions
-(sources, completions, references, *, settings) -> (N,) numbers; nobody subclasses anything. A number that is missing (NaN, None) and
-would count makes that completion's reward NaN, and nobody else's. Not here: advantages, or anything that knows what made the completions.
+The paper's reward is a sum, 1.5 R_sim + 1.0 R_lang (arXiv 2605.14366): `weights = {cosine = 1.5, script =
+1.0}`, `gates = []`. A sum has loopholes: script without sense earns 1.0 of 2.5, and what one term costs can
+be bought back with another. In the product nothing is paid but meaning, and a guard takes from it in
+proportion. Terms are plain functions (sources, completions, references, *, settings) -> (N,) numbers; nobody
+subclasses anything. A number that is missing (NaN, None) and would count makes that completion's reward NaN,
+and nobody else's. Not here: advantages, or anything that knows what made the completions.
 """
 
 import functools
@@ -25,22 +26,32 @@ from reward.faults import Term, check_any, check_gate, judged
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
 
-RESOURCES = ("vectors", "held_out", "bank", "target_script", "target_language", "threshold", "min_share")  # what a run lends to terms
+RESOURCES = (
+    "vectors",
+    "held_out",
+    "bank",
+    "target_script",
+    "target_language",
+    "threshold",
+    "min_share",
+)  # what a run lends to terms
 CALIBRATIONS = ("mean", "q10", "q25", "q50")
 GROUP_STD_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """Section [reward]. Names in `weights`, `gates` and `shown` are rows of `reward.terms`, or "FILE.py:function".
+    """Section [reward]. Names in `weights`, `gates` and `shown` are rows of `reward.terms`, or
+    "FILE.py:function".
 
-    `threshold` is tau, or how to find it from the warm start's outputs on dev: mean, q10, q25, q50 (quantiles). The default is the
-    mean of unrelated pairs, both of Chinese sentences under "use" and of Dzongkha ones under "bo". `min_share`: of the letters, in the
-    target script.
-    `normalise` standardises each gated term inside its group before the sum, so that weights compare what terms say and not their
-    scales. `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only. `held_out` is the
-    encoder that is watched and never rewarded; "static" is made of the untouched model's token embeddings. `control` other than "none"
-    puts a reward without sense in its place, to see what that alone does (reward/control.py).
+    `threshold` is tau, or how to find it from the warm start's outputs on dev: mean, q10, q25, q50
+    (quantiles). The default is the mean of unrelated pairs, both of Chinese sentences under "use" and of
+    Dzongkha ones under "bo". `min_share`: of the letters, in the target script. `normalise` standardises each
+    gated term inside its group before the sum, so that weights compare what terms say and not their scales.
+    `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only.
+    `held_out` is the encoder that is watched and never rewarded; "static" is made of the untouched model's
+    token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
+    alone does (reward/control.py).
     """
 
     encoder: str = "use"
@@ -66,14 +77,21 @@ class Reward(Protocol):
     """What the training loop calls; `group_size` completions in a row belong to one prompt."""
 
     def __call__(
-        self, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+        self,
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        group_size: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G); NaN = missing. Raises RewardFailure."""
+        """N = P * G rows -> rewards (P, G) fp32 and every term, unweighted, name -> (P, G); NaN = missing.
+        Raises RewardFailure.
+        """
         ...
 
 
 def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]) -> Reward:
-    """The reward of a run. `resources`: name of RESOURCES -> what makes it; only what a used term asks for is made.
+    """The reward of a run. `resources`: name of RESOURCES -> what makes it; only what a used term asks for is
+    made.
 
     Raises InputError for settings that cannot work.
     """
@@ -86,19 +104,28 @@ def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]
 
 
 def check(config: RewardConfig, target_language: str, setting: str = "data.target_language") -> None:
-    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises InputError.
+    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises
+    InputError.
 
     `setting` is where the language of the completions stands.
     """
-    threshold, settings = config.threshold, [name for name in config.settings if name not in config.names]
+    threshold = config.threshold
+    settings = [name for name in config.settings if name not in config.names]
     bad_gates = [name for name in config.gates if name in NO_GATES]
-    bad_weights = [f"reward.weights.{name} = {value}" for name, value in config.weights.items() if not 0 <= value < float("inf")]
+    bad_weights = [
+        f"reward.weights.{name} = {value}"
+        for name, value in config.weights.items()
+        if not 0 <= value < float("inf")
+    ]
     outside = not isinstance(threshold, str) and not -1 <= threshold < 1
     problems = {
         f"reward.threshold = {threshold}: must lie in [-1, 1)": outside,
-        f"reward.threshold = {threshold!r}: a number, or one of {', '.join(CALIBRATIONS)}": isinstance(threshold, str)
+        f"reward.threshold = {threshold!r}: a number, or one of {', '.join(CALIBRATIONS)}": isinstance(
+            threshold, str
+        )
         and threshold not in CALIBRATIONS,
-        f"reward.control = {config.control!r}: known values are {', '.join(CONTROLS)}": config.control not in CONTROLS,
+        f"reward.control = {config.control!r}: known values are {', '.join(CONTROLS)}": config.control
+        not in CONTROLS,
         f"reward.min_share = {config.min_share}: must lie in (0, 1]": not 0 < config.min_share <= 1,
         f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
         "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),
@@ -124,47 +151,73 @@ def find_term(name: str) -> Callable[..., Tensor]:
     if is_own_term(name):
         return load_own_term(name)
     if name not in TERMS:
-        raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one of your own")
+        raise InputError(
+            f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one of your own"
+        )
     return TERMS[name]
 
 
 def rewards_by(config: RewardConfig, resources: Iterable[str]) -> bool:
-    """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of RESOURCES)."""
+    """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of
+    RESOURCES).
+    """
     counted = [*(name for name, weight in config.weights.items() if weight), *config.gates]
     return any(keywords(find_term(name)).keys() & set(resources) for name in counted)
 
 
 def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a term: its settings."""
-    return {key: p for key, p in inspect.signature(function).parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {
+        key: p
+        for key, p in inspect.signature(function).parameters.items()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]) -> Term:
-    """A term with its settings filled in; InputError for a setting it does not name or one it needs and did not get."""
+    """A term with its settings filled in; InputError for a setting it does not name or one it needs and did
+    not get.
+    """
     known = keywords(function)
     for setting in settings:
         if setting not in known:
-            raise InputError(f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(known) or 'none'}")
+            raise InputError(
+                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(known) or 'none'}"
+            )
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:
-            raise InputError(f"reward term {name!r}: needs the setting {key!r}; write it as reward.settings.{name}.{key}")
+            raise InputError(
+                f"reward term {name!r}: needs the setting {key!r}; write it as reward.settings.{name}.{key}"
+            )
     return functools.partial(function, **settings)
 
 
-def combine(terms: Mapping[str, Term], weights: Mapping[str, float], gates: Iterable[str] = (), *, normalise: bool = False) -> Reward:
+def combine(
+    terms: Mapping[str, Term],
+    weights: Mapping[str, float],
+    gates: Iterable[str] = (),
+    *,
+    normalise: bool = False,
+) -> Reward:
     """R = prod of `gates` x sum of weight x term; a term with neither is only reported.
 
-    `normalise`: each gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum; gating comes first, so a
-    gated-out completion is the worst of its group and not an average one. A group of one is left at 0.
+    `normalise`: each gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum; gating
+    comes first, so a gated-out completion is the worst of its group and not an average one. A group of one is
+    left at 0.
     """
     gates = tuple(gates)
     for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
-    counted = {name: weight for name, weight in weights.items() if weight}  # 0 times a missing value would be missing
+    counted = {
+        name: weight for name, weight in weights.items() if weight
+    }  # 0 times a missing value would be missing
 
     def reward(
-        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        group_size: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
@@ -184,7 +237,8 @@ def combine(terms: Mapping[str, Term], weights: Mapping[str, float], gates: Iter
 
 
 def standardised(grouped: Tensor) -> Tensor:
-    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least GROUP_STD_FLOOR; what is NaN stays so.
+    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least
+    GROUP_STD_FLOOR; what is NaN stays so.
 
     >>> standardised(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]

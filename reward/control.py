@@ -1,4 +1,5 @@
-"""Rewards without sense, as controls: whatever a model gains under them, it does not owe to the meaning of the reward.
+"""Rewards without sense, as controls: whatever a model gains under them, it does not owe to the meaning of
+the reward.
 
 shuffled  completions are judged by the references of another example, always the same one: a target, but a wrong one
 random    a number in [0, 1) that is a function of (seed, source, completion) and of nothing that either says
@@ -22,13 +23,16 @@ References = tuple[str, ...]
 
 
 def deranged(count: int, seed: int) -> list[int]:
-    """A permutation of `count` places, one cycle through all, so that none stays where it is; a pure function of its arguments.
+    """A permutation of `count` places, one cycle through all, so that none stays where it is; a pure function
+    of its arguments.
 
     >>> deranged(2, seed=5)
     [1, 0]
     """
     if count < 2:
-        raise InputError(f'reward.control = "shuffled" needs 2 different reference texts, and there are {count}; write "random" or "none"')
+        raise InputError(
+            f'reward.control = "shuffled" needs 2 different reference texts, and there are {count}; write "random" or "none"'
+        )
     cycle = np.random.default_rng(seed).permutation(count)
     following = np.empty(count, dtype=np.int64)
     following[cycle] = np.roll(cycle, -1)
@@ -36,13 +40,19 @@ def deranged(count: int, seed: int) -> list[int]:
 
 
 def shuffled_references(references: Sequence[Sequence[str]], seed: int) -> dict[References, References]:
-    """The references of each example -> those that it is judged by instead; equal ones go to equal ones, none to itself."""
+    """The references of each example -> those that it is judged by instead; equal ones go to equal ones, none
+    to itself.
+    """
     different = list(dict.fromkeys(map(tuple, references)))
     return {different[place]: different[other] for place, other in enumerate(deranged(len(different), seed))}
 
 
 def random_rewards(sources: Sequence[str], completions: Sequence[str], seed: int) -> Tensor:
     """(N,) fp32 in [0, 1): equal for the same completion of the same source, otherwise unrelated."""
-    keys = (f"{seed}\0{source}\0{completion}" for source, completion in zip(sources, completions, strict=True))
-    numbers = [int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> (64 - BITS) for key in keys]
+    keys = (
+        f"{seed}\0{source}\0{completion}" for source, completion in zip(sources, completions, strict=True)
+    )
+    numbers = [
+        int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> (64 - BITS) for key in keys
+    ]
     return torch.tensor(numbers, dtype=torch.float32) / 2**BITS

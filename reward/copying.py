@@ -1,11 +1,13 @@
-"""A guard against copying the source: what of a completion lies in long runs out of the source text, beyond what the reference copies.
+"""A guard against copying the source: what of a completion lies in long runs out of the source text, beyond
+what the reference copies.
 
     uncopied = 1 - max(0, copied(completion) - copied(reference text)) / length of the completion
 
-`copied` counts the units that lie in a run of at least n units which also stands in the source text: single words, names and numbers
-are free, sentences are not. The allowance is a number of units, not a share: a headline that is one phrase of the body has a share
-of 1, and as a share that would excuse copying the whole body. It matters most in headline generation, where source and target have one
-script and nothing else blocks a copied lead sentence; a copied source in another script is caught as well.
+`copied` counts the units that lie in a run of at least n units which also stands in the source text: single
+words, names and numbers are free, sentences are not. The allowance is a number of units, not a share: a
+headline that is one phrase of the body has a share of 1, and as a share that would excuse copying the whole
+body. It matters most in headline generation, where source and target have one script and nothing else blocks
+a copied lead sentence; a copied source in another script is caught as well.
 """
 
 from collections.abc import Sequence
@@ -17,14 +19,16 @@ from reward.units import ngrams, units
 
 
 def copied_units(text: tuple[str, ...], source: tuple[str, ...], run: int) -> int:
-    """How many units of `text` lie in runs of >= `run` units of `source`; of a shorter source text, in copies of it as a whole.
+    """How many units of `text` lie in runs of >= `run` units of `source`; of a shorter source text, in copies
+    of it as a whole.
 
     >>> copied_units(("x", "a", "b", "c", "y", "a"), ("a", "b", "c", "d"), 3)
     3
     """
     run = max(1, min(run, len(source)))
     known = set(ngrams(source, run))
-    covered, end = 0, 0
+    covered = 0
+    end = 0
     for start, gram in enumerate(ngrams(text, run)):
         if gram in known:
             covered += start + run - max(start, end)
@@ -32,15 +36,20 @@ def copied_units(text: tuple[str, ...], source: tuple[str, ...], run: int) -> in
     return covered
 
 
-def uncopied(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, run: int = 6) -> Tensor:
-    """Guard: 1 where no more units than in the reference text are copied in runs of >= `run` units: N rows -> (N,) fp32.
+def uncopied(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, run: int = 6
+) -> Tensor:
+    """Guard: 1 where no more units than in the reference text are copied in runs of >= `run` units: N rows ->
+    (N,) fp32.
 
-    Of 3,626 real Dzongkha section headings 6 % hold a run of 6 out of their section, 22 % one of 4: a smaller `run` takes from those.
+    Of 3,626 real Dzongkha section headings 6 % hold a run of 6 out of their section, 22 % one of 4: a smaller
+    `run` takes from those.
     """
     check_setting("uncopied.run", run, 1)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        said, given = units(completion), units(source)
+        said = units(completion)
+        given = units(source)
         allowed = max(copied_units(units(text), given, run) for text in texts)
         return 1 - max(0, copied_units(said, given, run) - allowed) / max(1, len(said))
 

@@ -1,10 +1,12 @@
-"""The semantic terms: cosine of completion and reference texts in an encoder's space, cut below a threshold and rescaled.
+"""The semantic terms: cosine of completion and reference texts in an encoder's space, cut below a threshold
+and rescaled.
 
     R_sim = 0                    where s <= tau
           = (s - tau)/(1 - tau)  where s > tau                                        (arXiv 2605.14366, section on rewards)
 
-Several reference texts of one row: s is the largest of their cosines, or their soft-max weighted mean. Not an encoder and not the
-product of vectors (`reward.kernel`): vectors come from `Vectors`, which embeds a reference text once, ever.
+Several reference texts of one row: s is the largest of their cosines, or their soft-max weighted mean. Not an
+encoder and not the product of vectors (`reward.kernel`): vectors come from `Vectors`, which embeds a
+reference text once, ever.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,9 @@ class Vectors(Protocol):
         ...
 
     def locate(self, texts: Sequence[str]) -> Tensor:
-        """n reference texts -> (n,) int64 rows of `matrix`; what was not met before is embedded and remembered."""
+        """n reference texts -> (n,) int64 rows of `matrix`; what was not met before is embedded and
+        remembered.
+        """
         ...
 
     @property
@@ -36,28 +40,38 @@ class Vectors(Protocol):
 
 
 def rescaled(cosines: Tensor, threshold: float) -> Tensor:
-    """0 up to the threshold tau, from there linearly up to 1: (n,) -> (n,) fp32. Raises ValueError unless -1 <= tau < 1.
+    """0 up to the threshold tau, from there linearly up to 1: (n,) -> (n,) fp32. Raises ValueError unless -1
+    <= tau < 1.
 
     >>> rescaled(torch.tensor([-0.5, 0.5, 0.75, 1.0]), 0.5).tolist()
     [0.0, 0.0, 0.5, 1.0]
     """
     if not -1 <= threshold < 1:
-        raise ValueError(f"reward.threshold={threshold} must lie in [-1, 1): it is a cosine, and 1 would leave no reward")
+        raise ValueError(
+            f"reward.threshold={threshold} must lie in [-1, 1): it is a cosine, and 1 would leave no reward"
+        )
     cosines = cosines.double()
     return ((cosines - threshold) / (1 - threshold)).clamp_min(0).float()
 
 
 def cosine_raw(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, vectors: Vectors, softness: float = 0.0
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    vectors: Vectors,
+    softness: float = 0.0,
 ) -> Tensor:
     """Term: plain cosine of every completion and its reference texts: N rows -> (N,) fp32.
 
-    Exactly 1 for a reference text itself, which rounding would miss by 1e-7. 0 for a completion without any letter or digit: it
-    says nothing, yet an encoder may place it near a short reference text.
+    Exactly 1 for a reference text itself, which rounding would miss by 1e-7. 0 for a completion without any
+    letter or digit: it says nothing, yet an encoder may place it near a short reference text.
     """
     check_rows(sources, completions, references)
     cosines = nearest(completions, references, vectors, softness)
-    says_something = torch.tensor([any(map(str.isalnum, completion)) for completion in completions], dtype=torch.bool)
+    says_something = torch.tensor(
+        [any(map(str.isalnum, completion)) for completion in completions], dtype=torch.bool
+    )
     return torch.where(says_something, cosines, 0.0)
 
 
@@ -66,29 +80,51 @@ def cosine(
     *, vectors: Vectors, threshold: float, softness: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Term: the cut and rescaled cosine, in [0, 1]: N rows -> (N,) fp32."""
-    return rescaled(cosine_raw(sources, completions, references, vectors=vectors, softness=softness), threshold)
+    return rescaled(
+        cosine_raw(sources, completions, references, vectors=vectors, softness=softness), threshold
+    )
 
 
 def cosine_held_out(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, held_out: Vectors
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    held_out: Vectors,
 ) -> Tensor:
-    """Term, to be watched and not rewarded: the plain cosine by an encoder that gives no reward: N rows -> (N,) fp32."""
+    """Term, to be watched and not rewarded: the plain cosine by an encoder that gives no reward: N rows ->
+    (N,) fp32.
+    """
     return cosine_raw(sources, completions, references, vectors=held_out)
 
 
 def cosine_empty(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, vectors: Vectors
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    vectors: Vectors,
 ) -> Tensor:
-    """Term, to be watched and not rewarded: what the encoder alone would give for writing nothing: N rows -> (N,) fp32."""
+    """Term, to be watched and not rewarded: what the encoder alone would give for writing nothing: N rows ->
+    (N,) fp32.
+    """
     return nearest([""] * len(completions), references, vectors, 0.0)
 
 
-def nearest(completions: Sequence[str], references: Sequence[Sequence[str]], vectors: Vectors, softness: float) -> Tensor:
-    """Cosine of each text and its reference texts, over which `softness` takes the largest or a weighted mean: -> (N,) fp32."""
+def nearest(
+    completions: Sequence[str], references: Sequence[Sequence[str]], vectors: Vectors, softness: float
+) -> Tensor:
+    """Cosine of each text and its reference texts, over which `softness` takes the largest or a weighted
+    mean: -> (N,) fp32.
+    """
     texts = list(chain.from_iterable(references))
     offsets = torch.tensor([0, *accumulate(map(len, references))])
     rows = vectors.locate(texts)
     cosines = ragged_cosines(vectors.embed(completions), vectors.matrix, rows, offsets).cpu()
-    repeated = chain.from_iterable([text] * len(own) for text, own in zip(completions, references, strict=True))
-    same = torch.tensor([text == reference for text, reference in zip(repeated, texts, strict=True)], dtype=torch.bool)
+    repeated = chain.from_iterable(
+        [text] * len(own) for text, own in zip(completions, references, strict=True)
+    )
+    same = torch.tensor(
+        [text == reference for text, reference in zip(repeated, texts, strict=True)], dtype=torch.bool
+    )
     return over_references(torch.where(same, 1.0, cosines), offsets, softness)

@@ -1,8 +1,10 @@
-"""Text -> unit vector with a memory, so that no text is encoded twice: each distinct text of a call once, a reference text once ever.
+"""Text -> unit vector with a memory, so that no text is encoded twice: each distinct text of a call once, a
+reference text once ever.
 
-Reference texts (`remember`, `locate`) get a row of one matrix, which lies on disk in a folder named after the encoder's fingerprint
-(`vector_file.py`) and is memory-mapped. Completions (`embed`) are new all the time: only the latest `capacity` of them stay, in
-memory. Where the disk refuses, the matrix goes on in memory, which is said once. Not an index for search.
+Reference texts (`remember`, `locate`) get a row of one matrix, which lies on disk in a folder named after the
+encoder's fingerprint (`vector_file.py`) and is memory-mapped. Completions (`embed`) are new all the time:
+only the latest `capacity` of them stay, in memory. Where the disk refuses, the matrix goes on in memory,
+which is said once. Not an index for search.
 """
 
 import hashlib
@@ -20,9 +22,18 @@ BATCH = 4096  # texts given to the encoder at once, and then written
 
 
 class EmbeddingStore:
-    """Embeds texts with `encoder`; `folder` None keeps nothing on disk. `requested` and `encoded` count texts, for the log."""
+    """Embeds texts with `encoder`; `folder` None keeps nothing on disk. `requested` and `encoded` count
+    texts, for the log.
+    """
 
-    def __init__(self, encoder: Encoder, folder: Path | None, *, capacity: int = 8192, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        folder: Path | None,
+        *,
+        capacity: int = 8192,
+        say: Callable[[str], None] = print,
+    ) -> None:
         self.encoder = encoder
         self.fingerprint = encoder.fingerprint
         self.folder = folder / encoder.fingerprint[:16] if folder else None
@@ -45,32 +56,46 @@ class EmbeddingStore:
 
     @property
     def matrix(self) -> Tensor:
-        """The remembered texts' vectors (R, dim), fp32, contiguous; valid until the next `locate` or `remember` that adds texts."""
+        """The remembered texts' vectors (R, dim), fp32, contiguous; valid until the next `locate` or
+        `remember` that adds texts.
+        """
         return self._kept.matrix
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, remembered or not."""
         keys = [_key(text) for text in texts]
-        index, matrix = self._kept.index, self._kept.matrix
-        fresh = self._encode({k: text for k, text in zip(keys, texts, strict=True) if k not in index and k not in self._recent})
+        index = self._kept.index
+        matrix = self._kept.matrix
+        fresh = self._encode(
+            {k: text for k, text in zip(keys, texts, strict=True) if k not in index and k not in self._recent}
+        )
         self.requested += len(texts)
-        rows = [matrix[index[k]] if k in index else self._recent[k] if k in self._recent else fresh[k] for k in keys]
+        rows = [
+            matrix[index[k]] if k in index else self._recent[k] if k in self._recent else fresh[k]
+            for k in keys
+        ]
         self._recent |= fresh
         for key in list(islice(self._recent, max(0, len(self._recent) - self.capacity))):
             del self._recent[key]
         return torch.stack(rows) if rows else torch.empty(0, self.encoder.dim)
 
     def locate(self, texts: Sequence[str]) -> Tensor:
-        """Rows (n,) int64 of `matrix` for reference texts; those not met before are embedded and remembered."""
+        """Rows (n,) int64 of `matrix` for reference texts; those not met before are embedded and
+        remembered.
+        """
         keys = self._keep(texts)
         return torch.tensor([self._kept.index[key] for key in keys], dtype=torch.int64)
 
     def remember(self, texts: Sequence[str]) -> None:
-        """Embed texts that will come back (the reference texts) and keep them, on disk too, a few thousand at a time."""
+        """Embed texts that will come back (the reference texts) and keep them, on disk too, a few thousand at
+        a time.
+        """
         self._keep(texts)
 
     def summary(self) -> str:
-        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0 encoded`."""
+        """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0
+        encoded`.
+        """
         share = self.hits / self.requested if self.requested else 0.0
         return f"embeddings: {self.requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.encoded:,} encoded"
 
@@ -79,7 +104,9 @@ class EmbeddingStore:
         keys = [_key(text) for text in texts]
         self.requested += len(texts)
         named = dict(zip(keys, texts, strict=True))
-        while missing := [key for key in named if key not in self._kept.index]:  # again if another process set files aside meanwhile
+        while missing := [
+            key for key in named if key not in self._kept.index
+        ]:  # again if another process set files aside meanwhile
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rows = {key: self._recent.pop(key) for key in batch if key in self._recent}
@@ -103,15 +130,21 @@ class EmbeddingStore:
         for start in range(0, len(pending), BATCH):
             batch = pending[start : start + BATCH]
             rows = checked_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
-            vectors += (row.clone() for row in rows)  # a view would keep the whole batch for its last recent row
+            vectors += (
+                row.clone() for row in rows
+            )  # a view would keep the whole batch for its last recent row
         return dict(zip(texts, vectors, strict=True))
 
     def _say_only_memory(self, error: OSError) -> None:
-        self._say(f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run")
+        self._say(
+            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run"
+        )
 
 
 class _Rows:
-    """The part of `VectorFile` that a store needs, in memory: room is doubled, so that adding copies a row once or twice in all."""
+    """The part of `VectorFile` that a store needs, in memory: room is doubled, so that adding copies a row
+    once or twice in all.
+    """
 
     def __init__(self, index: Mapping[bytes, int], matrix: Tensor) -> None:
         self.index = dict(index)

@@ -1,4 +1,5 @@
-"""The frozen sentence encoders behind one signature: what `reward.encoder` may say, and the check of what comes out.
+"""The frozen sentence encoders behind one signature: what `reward.encoder` may say, and the check of what
+comes out.
 
     use              multilingual Universal Sentence Encoder, from its package                       reward/encoders/use.py
     bo               the distilled Tibetan encoder, newest in the cache                              reward/encoders/student.py
@@ -6,7 +7,8 @@
                      config.json (a transformers encoder, pooled as encoder.json says)               reward/encoders/pooled.py
     static:FOLDER    mean of a matrix's rows: static embeddings, or a causal LM's input embedding    reward/encoders/static.py
 
-A new kind is a class with the three members of `Encoder`, its own file, and a line in one of the tables. Not here: a cache of vectors.
+A new kind is a class with the three members of `Encoder`, its own file, and a line in one of the tables. Not
+here: a cache of vectors.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +56,9 @@ def _student(folder: Path, device: torch.device) -> Encoder:
 
 NAMED: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
-BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {  # the first of these files that a folder has says what it is
+BY_FILE: dict[
+    str, Callable[[Path, torch.device], Encoder]
+] = {  # the first of these files that a folder has says what it is
     FACTS_FILE: _student,
     MODULES_FILE: load_modules,
     "config.json": load_pooled,
@@ -62,14 +66,18 @@ BY_FILE: dict[str, Callable[[Path, torch.device], Encoder]] = {  # the first of 
 
 
 def check_encoder(name: str, cache: Path) -> None:
-    """InputError for an unknown name, one that was not built yet, a folder that is missing or without its files; nothing is loaded."""
+    """InputError for an unknown name, one that was not built yet, a folder that is missing or without its
+    files; nothing is loaded.
+    """
     if name == "bo":
         find_student(cache)
     if name in NAMED:
         return
     folder = user_path(name.removeprefix(STATIC))
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
-        raise InputError(f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(NAMED)}, a folder, {STATIC}FOLDER")
+        raise InputError(
+            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(NAMED)}, a folder, {STATIC}FOLDER"
+        )
     if not folder.is_dir():
         raise InputError(f"reward.encoder: {name!r}: there is no folder {folder}")
     if name.startswith(STATIC):
@@ -78,7 +86,9 @@ def check_encoder(name: str, cache: Path) -> None:
     else:
         needed = list(BY_FILE)
     if not any((folder / file).exists() for file in needed):
-        raise InputError(f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(needed)}")
+        raise InputError(
+            f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(needed)}"
+        )
 
 
 def encoder_folder(name: str, cache: Path) -> Path | None:
@@ -90,7 +100,9 @@ def encoder_folder(name: str, cache: Path) -> Path | None:
 
 
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
-    """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be read."""
+    """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be
+    read.
+    """
     check_encoder(name, cache)
     if name in NAMED:
         return NAMED[name](cache, device)
@@ -102,13 +114,17 @@ def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
 
 
 def checked_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
-    """The encoder's answer for `texts`: unit rows (n, dim) as fp32 on the CPU. InputError for any other shape, or naming the text whose
-    row is not finite or not of unit length; `name` says which encoder.
+    """The encoder's answer for `texts`: unit rows (n, dim) as fp32 on the CPU. InputError for any other
+    shape, or naming the text whose row is not finite or not of unit length; `name` says which encoder.
     """
     if rows.shape != (len(texts), dim):
-        raise InputError(f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} numbers each")
+        raise InputError(
+            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} numbers each"
+        )
     rows = rows.float().cpu()
     lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
     for row in (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()[:1]:
-        raise InputError(f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1")
+        raise InputError(
+            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1"
+        )
     return rows

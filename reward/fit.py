@@ -1,14 +1,17 @@
-"""Does the reward's encoder know the language of the reference texts? Measured on a run's own pairs, before anything is trained.
+"""Does the reward's encoder know the language of the reference texts? Measured on a run's own pairs, before
+anything is trained.
 
-An encoder that lacks the pieces of a script gives its texts nearly one vector. Every completion is then paid alike, and training goes on
-in silence. Three figures show it; a distractor always has the length of the right text, so that length alone finds nothing:
+An encoder that lacks the pieces of a script gives its texts nearly one vector. Every completion is then paid
+alike, and training goes on in silence. Three figures show it; a distractor always has the length of the right
+text, so that length alone finds nothing:
 
     unrelated   mean cosine of two different texts
     cut_auc     a text that lacks a quarter of its characters, searched among texts of equal length: AUC, .5 = chance
     pair_auc    a source text, searched so among the reference texts: AUC. High only where the encoder knows both languages
 
-On the Universal Declaration in 40 languages, "use" has for those it knows: unrelated .22 to .33, cut_auc from .98, pair_auc from .99; for
-others in scripts it can spell: .37 to .85, from .97, .45 to .85; for scripts it cannot spell: .90 to .99, .57 to .95, about .5.
+On the Universal Declaration in 40 languages, "use" has for those it knows: unrelated .22 to .33, cut_auc from
+.98, pair_auc from .99; for others in scripts it can spell: .37 to .85, from .97, .45 to .85; for scripts it
+cannot spell: .90 to .99, .57 to .95, about .5.
 """
 
 import random
@@ -20,11 +23,13 @@ from torch import Tensor
 
 Encode = Callable[[Sequence[str]], Tensor]
 
-MOST_PAIRS, LEAST_PAIRS = 300, 20  # measured on; with fewer nothing is said
+MOST_PAIRS = 300  # measured on; with fewer nothing is said
+LEAST_PAIRS = 20
 DISTRACTORS = 10  # texts of nearly equal length that a text is searched among
 CUT = 0.25  # of a text's characters
 BLIND_CUT_AUC = 0.9  # below, texts cannot be told apart: the reward would be noise
-KNOWN_UNRELATED, KNOWN_CUT_AUC = 0.4, 0.95  # of a language that the encoder knows
+KNOWN_UNRELATED = 0.4  # of a language that the encoder knows
+KNOWN_CUT_AUC = 0.95
 FAITHFUL_PAIR_AUC = 0.9  # below, source and reference texts are not seen as translations
 STRANGE_PAIR_AUC = 0.6  # below, with both languages known, the pairs are no translations
 PAID_UNRELATED = 0.4  # reward of an unrelated text from which a higher threshold is advised
@@ -32,7 +37,9 @@ PAID_UNRELATED = 0.4  # reward of an unrelated text from which a higher threshol
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two of its texts, and `cut_auc`."""
+    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two of its
+    texts, and `cut_auc`.
+    """
 
     unrelated: float
     spread: float
@@ -40,7 +47,9 @@ class Side:
 
     @property
     def is_known(self) -> bool:
-        """Whether the encoder seems to know the language; spaces in which all texts lie close together never look so."""
+        """Whether the encoder seems to know the language; spaces in which all texts lie close together never
+        look so.
+        """
         return self.unrelated < KNOWN_UNRELATED and self.cut_auc >= KNOWN_CUT_AUC
 
 
@@ -62,11 +71,17 @@ class Fit:
 
 
 def measure(encode: Encode, sources: Sequence[str], references: Sequence[str], seed: int = 0) -> Fit | None:
-    """The fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS different ones.
+    """The fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS different
+    ones.
 
     Of more than MOST_PAIRS a sample is taken, a function of `seed`.
     """
-    pairs = list({pair[1]: pair for pair in {pair[0]: pair for pair in zip(sources, references, strict=True)}.values()}.values())
+    pairs = list(
+        {
+            pair[1]: pair
+            for pair in {pair[0]: pair for pair in zip(sources, references, strict=True)}.values()
+        }.values()
+    )
     draw = random.Random(f"fit {seed}")
     pairs = draw.sample(pairs, min(MOST_PAIRS, len(pairs)))
     if len(pairs) < LEAST_PAIRS:
@@ -81,7 +96,9 @@ def _side(encode: Encode, texts: Sequence[str], draw: random.Random) -> tuple[Te
     rows = encode(texts).double()
     cosines = (rows @ rows.T)[~torch.eye(len(texts), dtype=torch.bool)]
     cut = encode([without_a_part(text, draw) for text in texts]).double()
-    return rows, Side(cosines.mean().item(), cosines.std().item(), auc_among_equals(cut, rows, [*map(len, texts)]))
+    return rows, Side(
+        cosines.mean().item(), cosines.std().item(), auc_among_equals(cut, rows, [*map(len, texts)])
+    )
 
 
 def without_a_part(text: str, draw: random.Random) -> str:
@@ -91,8 +108,11 @@ def without_a_part(text: str, draw: random.Random) -> str:
     return text[:start] + text[start + size :]
 
 
-def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int], distractors: int = DISTRACTORS) -> float:
-    """Share of distractors that lie further from query i than answer i, ties half: (n, D), (n, D) unit rows, n > distractors -> [0, 1].
+def auc_among_equals(
+    queries: Tensor, answers: Tensor, lengths: Sequence[int], distractors: int = DISTRACTORS
+) -> float:
+    """Share of distractors that lie further from query i than answer i, ties half: (n, D), (n, D) unit rows,
+    n > distractors -> [0, 1].
 
     The distractors of answer i are the others nearest to it in the order of `lengths`.
     """
@@ -107,7 +127,9 @@ def auc_among_equals(queries: Tensor, answers: Tensor, lengths: Sequence[int], d
 
 
 def refusal(fit: Fit) -> str:
-    """Why nothing can be learnt by this encoder's cosine from these pairs, and what to do; empty where something can."""
+    """Why nothing can be learnt by this encoder's cosine from these pairs, and what to do; empty where
+    something can.
+    """
     known = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < BLIND_CUT_AUC:
         return (
@@ -135,7 +157,9 @@ def paid_for_nothing(fit: Fit, threshold: float) -> str:
 
 
 def warnings(fit: Fit, threshold: float) -> list[str]:
-    """What to know of this encoder and these pairs before training, one sentence each. `threshold` is tau of the reward."""
+    """What to know of this encoder and these pairs before training, one sentence each. `threshold` is tau of
+    the reward.
+    """
     found = [sentence] if (sentence := paid_for_nothing(fit, threshold)) else []
     if fit.sources.is_known and fit.pair_auc < FAITHFUL_PAIR_AUC:
         found.append(

@@ -1,8 +1,9 @@
 """Two guards on how much a completion says: `nonempty` and `length_fit`.
 
-A guard lies in [0, 1], 1 where nothing is wrong; the reference text itself always gets 1, and the best of several counts. They
-multiply a reward and add nothing to it: a good guard is 1 nearly everywhere. Not a judgement of meaning, and no cap on length:
-past the free band `length_fit` falls smoothly, so that of two overlong completions the shorter one still earns more.
+A guard lies in [0, 1], 1 where nothing is wrong; the reference text itself always gets 1, and the best of
+several counts. They multiply a reward and add nothing to it: a good guard is 1 nearly everywhere. Not a
+judgement of meaning, and no cap on length: past the free band `length_fit` falls smoothly, so that of two
+overlong completions the shorter one still earns more.
 """
 
 import math
@@ -23,8 +24,15 @@ def letters_and_digits(text: str) -> int:
     return sum(map(str.isalnum, text))
 
 
-def nonempty(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, min_letters: int = 1) -> Tensor:
-    """Guard: 0 for a completion with fewer than `min_letters` letters and digits, else 1: N rows -> (N,) fp32.
+def nonempty(
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    min_letters: int = 1,
+) -> Tensor:
+    """Guard: 0 for a completion with fewer than `min_letters` letters and digits, else 1: N rows -> (N,)
+    fp32.
 
     Where a reference text has fewer, its number is enough; one letter or digit is always needed.
     """
@@ -37,8 +45,9 @@ def nonempty(sources: Sequence[str], completions: Sequence[str], references: Seq
 
 
 def length_ratio_penalty(first: int, second: int, slack: float, alpha: float) -> float:
-    """exp(alpha * (1 - max(1, ratio / slack))), ratio = (longer + 1) / (shorter + 1), in (0, 1] (SimiLe: Wieting et al. 2019,
-    arXiv 1909.06694, which has alpha = 0.25, no free band and no added one). The added one spares short texts: one word for two.
+    """exp(alpha * (1 - max(1, ratio / slack))), ratio = (longer + 1) / (shorter + 1), in (0, 1] (SimiLe:
+    Wieting et al. 2019, arXiv 1909.06694, which has alpha = 0.25, no free band and no added one). The added
+    one spares short texts: one word for two.
 
     >>> length_ratio_penalty(9, 11, slack=1.25, alpha=0.5), round(length_ratio_penalty(9, 24, slack=1.25, alpha=0.5), 4)
     (1.0, 0.6065)
@@ -48,11 +57,18 @@ def length_ratio_penalty(first: int, second: int, slack: float, alpha: float) ->
 
 
 def length_fit(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, slack: float = 1.25, alpha: float = 0.5
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    slack: float = 1.25,
+    alpha: float = 0.5,
 ) -> Tensor:
-    """Guard: length in `reward.units`, too short as bad as too long, against the reference text it fits best: N rows -> (N,) fp32.
+    """Guard: length in `reward.units`, too short as bad as too long, against the reference text it fits best:
+    N rows -> (N,) fp32.
 
-    Up to a ratio of `slack` nothing is lost; `alpha` is how fast the rest goes. Raises InputError for a setting out of range.
+    Up to a ratio of `slack` nothing is lost; `alpha` is how fast the rest goes. Raises InputError for a
+    setting out of range.
     """
     check_setting("length_fit.slack", slack, 1)
     check_setting("length_fit.alpha", alpha, 0)
@@ -65,7 +81,8 @@ def length_fit(
 
 
 def closest(length: int, lengths: Sequence[int]) -> int:
-    """The length that a text is held to: of its reference texts' the closest, the shorter of two as close, as in BLEU.
+    """The length that a text is held to: of its reference texts' the closest, the shorter of two as close, as
+    in BLEU.
 
     >>> closest(5, [2, 6, 4])
     4
@@ -73,8 +90,12 @@ def closest(length: int, lengths: Sequence[int]) -> int:
     return min(lengths, key=lambda other: (abs(other - length), other))
 
 
-def length_ratio(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
-    """Term for the log, no guard: units of the completion over those of the `closest` reference text: N rows -> (N,) fp32."""
+def length_ratio(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
+) -> Tensor:
+    """Term for the log, no guard: units of the completion over those of the `closest` reference text: N rows
+    -> (N,) fp32.
+    """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
         said = len(units(completion))

@@ -1,14 +1,17 @@
-"""Is a completion nearer to its own reference text than to the crowd of all others? Terms `rank` and `margin`.
+"""Is a completion nearer to its own reference text than to the crowd of all others? Terms `rank` and
+`margin`.
 
-In high dimensions some points are near neighbours of very many others (hubs: Radovanovic et al. 2010). A policy can earn a cosine by
-writing such a text for every prompt. Both terms search a `Bank` of reference texts (faiss, exact) for what else is near:
+In high dimensions some points are near neighbours of very many others (hubs: Radovanovic et al. 2010). A
+policy can earn a cosine by writing such a text for every prompt. Both terms search a `Bank` of reference
+texts (faiss, exact) for what else is near:
 
     rank   = 1 / (1 + number of unrelated reference texts at least as near as the own one)
     margin = (s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]          (CSLS, Conneau et al. 2018, arXiv 1710.04087, rescaled)
 
-s: cosine of the completion and its reference text; m_c, m_r: mean cosine of each to its nearest unrelated reference texts. The margin is
-1 for the reference text itself and 0 for a text no nearer to it than to the crowd. Unrelated is what lies below a cosine of
-`related` to the own reference texts, so near-duplicates do not count. Not the semantic term itself: these multiply or replace it.
+s: cosine of the completion and its reference text; m_c, m_r: mean cosine of each to its nearest unrelated
+reference texts. The margin is 1 for the reference text itself and 0 for a text no nearer to it than to the
+crowd. Unrelated is what lies below a cosine of `related` to the own reference texts, so near-duplicates do
+not count. Not the semantic term itself: these multiply or replace it.
 """
 
 from collections.abc import Sequence
@@ -29,7 +32,9 @@ CROWD = 10  # of them, unrelated ones in the mean of `margin` (k of CSLS)
 
 @dataclass(frozen=True)
 class Bank:
-    """Reference texts to search: row i of `index` is row `rows[i]` of `Vectors.matrix` and belongs to `texts[i]`."""
+    """Reference texts to search: row i of `index` is row `rows[i]` of `Vectors.matrix` and belongs to
+    `texts[i]`.
+    """
 
     index: faiss.IndexFlatIP
     rows: Tensor
@@ -53,10 +58,13 @@ def rank(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
     *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = SEARCHED,
 ) -> Tensor:  # fmt: skip
-    """Term: in [1 / (1 + neighbours), 1], 1 where no unrelated reference text is as near as the own one: N rows -> (N,) fp32."""
+    """Term: in [1 / (1 + neighbours), 1], 1 where no unrelated reference text is as near as the own one: N
+    rows -> (N,) fp32.
+    """
     check_rows(sources, completions, references)
     check_setting("rank.neighbours", neighbours, 1)
-    rows, points = located(references, vectors), vectors.embed(completions)
+    rows = located(references, vectors)
+    points = vectors.embed(completions)
     matrix = vectors.matrix  # after `located`, which may add to it
     own = matrix[rows]
     crowd = unrelated_cosines(bank, matrix, points, own, related, neighbours)
@@ -74,35 +82,50 @@ def margin(
     check_rows(sources, completions, references)
     check_setting("margin.neighbours", neighbours, 1)
     searched = max(SEARCHED, neighbours)
-    rows, points = located(references, vectors), vectors.embed(completions)
+    rows = located(references, vectors)
+    points = vectors.embed(completions)
     matrix = vectors.matrix  # after `located`, which may add to it
     own = matrix[rows]
     around_points = crowding(unrelated_cosines(bank, matrix, points, own, related, searched), neighbours)
     distinct, place = rows.unique(return_inverse=True)  # a group shares its reference texts
     texts = matrix[distinct]
-    around_texts = crowding(unrelated_cosines(bank, matrix, texts, texts[:, None], related, searched), neighbours)
+    around_texts = crowding(
+        unrelated_cosines(bank, matrix, texts, texts[:, None], related, searched), neighbours
+    )
     values = csls_margin(cosines(points[:, None], own), around_points[:, None], around_texts[place])
-    same = torch.tensor([text in own_texts for text, own_texts in zip(completions, references, strict=True)], dtype=torch.bool)
+    same = torch.tensor(
+        [text in own_texts for text, own_texts in zip(completions, references, strict=True)], dtype=torch.bool
+    )
     return torch.where(same, 1.0, values.amax(dim=1))
 
 
 def located(references: Sequence[Sequence[str]], vectors: Vectors) -> Tensor:
-    """Rows of `matrix` of N lists of reference texts, a shorter list filled up with its first text, which changes no maximum: (N, M)."""
+    """Rows of `matrix` of N lists of reference texts, a shorter list filled up with its first text, which
+    changes no maximum: (N, M).
+    """
     rows = iter(vectors.locate(list(chain.from_iterable(references))).tolist())
     lists = [[next(rows) for _ in texts] for texts in references]
     longest = max(map(len, lists), default=1)
-    return torch.tensor([own + own[:1] * (longest - len(own)) for own in lists], dtype=torch.int64).view(-1, longest)
+    return torch.tensor([own + own[:1] * (longest - len(own)) for own in lists], dtype=torch.int64).view(
+        -1, longest
+    )
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """Cosines of unit vectors (..., D), (..., D) -> (...); a sum of its own for each pair, so no other pair changes a bit of it."""
+    """Cosines of unit vectors (..., D), (..., D) -> (...); a sum of its own for each pair, so no other pair
+    changes a bit of it.
+    """
     return (a * b).sum(dim=-1)
 
 
-def unrelated_cosines(bank: Bank, matrix: Tensor, points: Tensor, own: Tensor, related: float, neighbours: int) -> Tensor:
-    """Cosines of Q points to their nearest bank texts, -inf for those related to the point's own: (Q, D), (Q, M, D) -> (Q, k).
+def unrelated_cosines(
+    bank: Bank, matrix: Tensor, points: Tensor, own: Tensor, related: float, neighbours: int
+) -> Tensor:
+    """Cosines of Q points to their nearest bank texts, -inf for those related to the point's own: (Q, D), (Q,
+    M, D) -> (Q, k).
 
-    k is `neighbours`, or all the bank has. faiss only finds the neighbours: its cosines depend on what is searched together.
+    k is `neighbours`, or all the bank has. faiss only finds the neighbours: its cosines depend on what is
+    searched together.
     """
     _, found = bank.index.search(points.numpy(), min(neighbours, bank.index.ntotal))
     near = matrix[bank.rows[torch.from_numpy(found)]]  # (Q, k, D)
@@ -120,7 +143,8 @@ def rank_in_crowd(own: Tensor, crowd: Tensor) -> Tensor:
 
 
 def crowding(crowd: Tensor, neighbours: int) -> Tensor:
-    """Mean of the `neighbours` largest finite cosines, of all where there are fewer, 0 where there is none: (Q, k) -> (Q,) fp64.
+    """Mean of the `neighbours` largest finite cosines, of all where there are fewer, 0 where there is none:
+    (Q, k) -> (Q,) fp64.
 
     >>> crowding(torch.tensor([[0.75, 0.25, 0.0], [0.5, -torch.inf, -torch.inf]]), 2).tolist()
     [0.5, 0.5]
@@ -131,7 +155,8 @@ def crowding(crowd: Tensor, neighbours: int) -> Tensor:
 
 
 def csls_margin(own: Tensor, around_point: Tensor, around_own: Tensor) -> Tensor:
-    """(s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]; m_r < 1, else 0: tensors of one shape -> fp32 of that shape.
+    """(s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]; m_r < 1, else 0: tensors of one shape -> fp32 of that
+    shape.
 
     >>> csls_margin(torch.tensor([1.0, 0.75, 0.25]), torch.full((3,), 0.5), torch.full((3,), 0.5)).tolist()
     [1.0, 0.5, 0.0]

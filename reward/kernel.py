@@ -1,11 +1,13 @@
-"""Cosines of unit vectors, completions x references: a ragged number of references per completion, named by row of one big matrix.
+"""Cosines of unit vectors, completions x references: a ragged number of references per completion, named by
+row of one big matrix.
 
     cosine_j = <completion_i, matrix[rows_j]>        offsets_i <= j < offsets_(i + 1)
 
-On the CPU one pass over memory: the pairs are the pattern of a sparse matrix of which `torch.sparse.sampled_addmm` computes those
-elements alone, so no row is copied. Elsewhere rows are gathered, a block of fixed shape at a time. Either way a pair is summed in an
-order that depends on D alone: its cosine is the same bit for bit in any batch, in any place, with any number of threads.
-Not a search (every pair is named), not differentiable, and it does not normalise: unit rows are the caller's promise.
+On the CPU one pass over memory: the pairs are the pattern of a sparse matrix of which
+`torch.sparse.sampled_addmm` computes those elements alone, so no row is copied. Elsewhere rows are gathered,
+a block of fixed shape at a time. Either way a pair is summed in an order that depends on D alone: its cosine
+is the same bit for bit in any batch, in any place, with any number of threads. Not a search (every pair is
+named), not differentiable, and it does not normalise: unit rows are the caller's promise.
 """
 
 import math
@@ -21,9 +23,11 @@ ALIGNED = 4  # numbers of 4 bytes in one vector load of an accelerator
 
 
 def ragged_cosines(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """Cosine of each completion and each of its references: (N, D), (R, D), (K,), (N + 1,) -> (K,) fp32 in [-1, 1].
+    """Cosine of each completion and each of its references: (N, D), (R, D), (K,), (N + 1,) -> (K,) fp32 in
+    [-1, 1].
 
-    Vectors are fp32 unit rows; `rows` may repeat and come in any order. Raises ValueError for shapes, offsets or rows that do not fit.
+    Vectors are fp32 unit rows; `rows` may repeat and come in any order. Raises ValueError for shapes, offsets
+    or rows that do not fit.
 
     >>> east, north = torch.eye(2)
     >>> ragged_cosines(torch.stack([east, north]), torch.stack([east, -north]), torch.tensor([1, 0, 1]), torch.tensor([0, 2, 3])).tolist()
@@ -39,14 +43,17 @@ def ragged_cosines(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
 def over_references(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
     """One number for each segment `offsets_i <= j < offsets_(i + 1)`: (K,), (N + 1,) -> (N,) fp32.
 
-    The largest for softness 0, else sum_j softmax(s / softness)_j s_j: with growing softness it goes from the largest to the mean, and
-    never leaves [min, max]. Costs N x the longest segment. Raises ValueError for an empty segment or a negative softness.
+    The largest for softness 0, else sum_j softmax(s / softness)_j s_j: with growing softness it goes from the
+    largest to the mean, and never leaves [min, max]. Costs N x the longest segment. Raises ValueError for an
+    empty segment or a negative softness.
 
     >>> over_references(torch.tensor([0.25, 0.75, 0.5]), torch.tensor([0, 2, 3]), 0.0).tolist()
     [0.75, 0.5]
     """
     if not 0 <= softness < math.inf:
-        raise ValueError(f"reward.softness={softness} must be 0 (the largest cosine counts) or a finite positive number")
+        raise ValueError(
+            f"reward.softness={softness} must be 0 (the largest cosine counts) or a finite positive number"
+        )
     counts = _check_segments(offsets, len(cosines))
     if not len(counts):
         return cosines.new_empty(0, dtype=torch.float32)
@@ -62,44 +69,64 @@ def over_references(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor
 
 
 def _added_in_order(grid: Tensor) -> Tensor:
-    """Sum of each row, left to right: `Tensor.sum` picks an order by the width, which another row's references decide."""
+    """Sum of each row, left to right: `Tensor.sum` picks an order by the width, which another row's
+    references decide.
+    """
     return reduce(torch.add, grid.unbind(dim=1))
 
 
 def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products. Row i of the pattern is completion i, its columns are rows of `matrix`; it need be neither sorted nor unique."""
+    """(K,) dot products. Row i of the pattern is completion i, its columns are rows of `matrix`; it need be
+    neither sorted nor unique.
+    """
     _take_beta_notice()
     values = completions.new_zeros(len(rows))
-    pattern = torch.sparse_csr_tensor(offsets, rows, values, size=(len(completions), len(matrix)), check_invariants=False)
+    pattern = torch.sparse_csr_tensor(
+        offsets, rows, values, size=(len(completions), len(matrix)), check_invariants=False
+    )
     torch.sparse.sampled_addmm(pattern, completions.contiguous(), matrix.t(), beta=0.0, out=pattern)
     return values  # the pattern's own storage
 
 
 @cache
 def _take_beta_notice() -> None:
-    """PyTorch says once a process that sparse CSR is in beta. The tests pin what is used of it, so the notice is taken in silence."""
+    """PyTorch says once a process that sparse CSR is in beta. The tests pin what is used of it, so the notice
+    is taken in silence.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor([0, 1], [0], [0.0], size=(1, 1), check_invariants=False)
 
 
 def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products from blocks that all have one shape, the last one filled up: a sum's order may depend on the shape."""
+    """(K,) dot products from blocks that all have one shape, the last one filled up: a sum's order may depend
+    on the shape.
+    """
     owners = torch.repeat_interleave(offsets.diff(), output_size=len(rows))
     missing = -len(rows) % BLOCK
-    blocks = zip(F.pad(owners, (0, missing)).split(BLOCK), F.pad(rows, (0, missing)).split(BLOCK), strict=True)
-    ragged = -completions.shape[1] % ALIGNED  # a row that starts off a vector's boundary would be summed in another order
+    blocks = zip(
+        F.pad(owners, (0, missing)).split(BLOCK), F.pad(rows, (0, missing)).split(BLOCK), strict=True
+    )
+    ragged = (
+        -completions.shape[1] % ALIGNED
+    )  # a row that starts off a vector's boundary would be summed in another order
     products = (completions.index_select(0, own) * matrix.index_select(0, row) for own, row in blocks)
     return torch.cat([F.pad(product, (0, ragged)).sum(dim=1) for product in products])[: len(rows)]
 
 
 def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> None:
     if completions.dim() != 2 or matrix.dim() != 2 or completions.shape[1] != matrix.shape[1]:
-        raise ValueError(f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and {tuple(matrix.shape)}")
+        raise ValueError(
+            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and {tuple(matrix.shape)}"
+        )
     if completions.dtype != torch.float32 or matrix.dtype != torch.float32 or not matrix.is_contiguous():
-        raise ValueError(f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} {matrix.stride()}")
+        raise ValueError(
+            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} {matrix.stride()}"
+        )
     if rows.dim() != 1 or len(offsets) != len(completions) + 1:
-        raise ValueError(f"rows (K,) and offsets (N + 1,) are needed, got {tuple(rows.shape)} and {tuple(offsets.shape)}")
+        raise ValueError(
+            f"rows (K,) and offsets (N + 1,) are needed, got {tuple(rows.shape)} and {tuple(offsets.shape)}"
+        )
     _check_segments(offsets, len(rows))
     if len(rows):
         low, high = (int(end) for end in rows.aminmax())
@@ -108,8 +135,12 @@ def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
 
 
 def _check_segments(offsets: Tensor, total: int) -> Tensor:
-    """(N + 1,) -> members of each segment (N,). Raises ValueError unless the offsets rise from 0 to `total`."""
+    """(N + 1,) -> members of each segment (N,). Raises ValueError unless the offsets rise from 0 to
+    `total`.
+    """
     counts = offsets.diff()
     if int(offsets[0]) != 0 or int(offsets[-1]) != total or (len(counts) and int(counts.min()) < 1):
-        raise ValueError(f"offsets must rise from 0 to {total}, each segment with at least one member, got {offsets.tolist()}")
+        raise ValueError(
+            f"offsets must rise from 0 to {total}, each segment with at least one member, got {offsets.tolist()}"
+        )
     return counts

@@ -1,10 +1,12 @@
-"""Overlap with the reference texts as a reward: sentence chrF and sentence BLEU by sacreBLEU, for the ablation and for mixing.
+"""Overlap with the reference texts as a reward: sentence chrF and sentence BLEU by sacreBLEU, for the
+ablation and for mixing.
 
-Numbers are sacreBLEU's (Post, 2018) divided by 100; several reference texts are used as sacreBLEU uses them (chrF: the best one,
-BLEU: n-grams of all, the closest length). Here too is the choice of units by target language, which `eval.overlap` shares.
-Chinese: sacreBLEU's `zh` tokeniser (each Han character a token). Tibetan script: sacreBLEU has no tokeniser, and a Tibetan sentence
-has no spaces, so text is first split into syllables at the tsheg, and at shad and other Tibetan marks, then tokenised by 13a.
-Other scripts without spaces: characters. All else: 13a.
+Numbers are sacreBLEU's (Post, 2018) divided by 100; several reference texts are used as sacreBLEU uses them
+(chrF: the best one, BLEU: n-grams of all, the closest length). Here too is the choice of units by target
+language, which `eval.overlap` shares. Chinese: sacreBLEU's `zh` tokeniser (each Han character a token).
+Tibetan script: sacreBLEU has no tokeniser, and a Tibetan sentence has no spaces, so text is first split into
+syllables at the tsheg, and at shad and other Tibetan marks, then tokenised by 13a. Other scripts without
+spaces: characters. All else: 13a.
 """
 
 import re
@@ -22,7 +24,9 @@ TIBETAN_MARKS = re.compile("([\u0f01-\u0f0a\u0f0d-\u0f14]+)")
 
 
 def split_syllables(text: str) -> str:
-    """Tibetan text with a space for every tsheg and around every shad: two syllables and a shad -> 'a b །'."""
+    """Tibetan text with a space for every tsheg and around every shad: two syllables and a shad -> 'a b
+    །'.
+    """
     return " ".join(TIBETAN_MARKS.sub(r" \1 ", TSHEG.sub(" ", text)).split())
 
 
@@ -37,7 +41,9 @@ def prepared(texts: Sequence[str], language: str) -> list[str]:
 
 
 def bleu_metric(language: str, *, effective_order: bool = False) -> BLEU:
-    """sacreBLEU's BLEU with the tokeniser of a target language; `effective_order` is for sentences, which may have no 4-gram."""
+    """sacreBLEU's BLEU with the tokeniser of a target language; `effective_order` is for sentences, which may
+    have no 4-gram.
+    """
     script = script_of(language)
     tokenizer = "zh" if script == "Hani" else "char" if script in UNSPACED else "13a"
     return BLEU(tokenize=tokenizer, effective_order=effective_order)
@@ -53,7 +59,13 @@ def chrf(sources: Sequence[str], completions: Sequence[str], references: Sequenc
     return per_row(score, sources, completions, references)
 
 
-def bleu(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, target_language: str) -> Tensor:
+def bleu(
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    target_language: str,
+) -> Tensor:
     """Term: sentence BLEU of up to 4-grams, in [0, 1]: N rows -> (N,) fp32."""
     metric = bleu_metric(target_language, effective_order=True)
 

@@ -1,7 +1,7 @@
 """How much an encoder's cosines depend on what else is in the batch: the part of a reward that is no signal.
 
-Inside a group of near-equal completions such noise, divided by the group's standard deviation, would become the advantage. So it is
-measured once a run, and groups that spread less than a multiple of it count as equal.
+Inside a group of near-equal completions such noise, divided by the group's standard deviation, would become
+the advantage. So it is measured once a run, and groups that spread less than a multiple of it count as equal.
 """
 
 import random
@@ -14,7 +14,8 @@ TIMES = 10.0  # a spread of so many times the noise counts as signal
 
 
 def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float:
-    """Largest change of the cosine of neighbouring `texts` when they are encoded in other orders and other batches; 0 for fewer than 2.
+    """Largest change of the cosine of neighbouring `texts` when they are encoded in other orders and other
+    batches; 0 for fewer than 2.
 
     Encodes the texts ORDERS times more, each time shuffled and cut into two calls at another place.
     """
@@ -36,7 +37,8 @@ def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float
 
 
 def std_floor(noise: float, scale: float, least: float) -> float:
-    """The group standard deviation below which rewards count as equal: TIMES the noise in units of the reward, at least `least`.
+    """The group standard deviation below which rewards count as equal: TIMES the noise in units of the
+    reward, at least `least`.
 
     `scale`: how much the reward moves when the cosine moves by 1, e.g. weight / (1 - tau).
     """

@@ -1,6 +1,8 @@
-"""A user's own reward term: one function in one Python file, named in the configuration as "FILE.py:function".
+"""A user's own reward term: one function in one Python file, named in the configuration as
+"FILE.py:function".
 
-The file is run, as the user asks for by naming it; nothing is searched for and nothing is imported by a dotted name.
+The file is run, as the user asks for by naming it; nothing is searched for and nothing is imported by a
+dotted name.
 """
 
 import inspect
@@ -21,22 +23,34 @@ def is_own_term(name: str) -> bool:
 
 
 def load_own_term(name: str) -> Callable[..., Any]:
-    """The function of "FILE.py:function"; InputError for a missing file, an error in it, a missing or unfit function."""
+    """The function of "FILE.py:function"; InputError for a missing file, an error in it, a missing or unfit
+    function.
+    """
     path, _, attribute = name.partition(":")
     file = user_path(path)
     if not file.is_file():
-        raise InputError(f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the working folder")
+        raise InputError(
+            f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the working folder"
+        )
     spec = spec_from_file_location(f"own_term_{file.stem}", file)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"reward term {name!r}: {path} cannot be run: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"reward term {name!r}: {path} cannot be run: {type(error).__name__}: {error}"
+        ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        named = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
-        raise InputError(f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(named) or 'none'}")
+        named = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isfunction(value) and not key.startswith("_")
+        ]
+        raise InputError(
+            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(named) or 'none'}"
+        )
     if _lists_taken(function) != 3:
         raise InputError(f"reward term {name!r}: it must take three lists: {SHAPE}")
     return function

@@ -1,4 +1,5 @@
-"""Signs that a reward is being gamed, from what a step logs anyway: agreement with measures that were not rewarded, and their fall.
+"""Signs that a reward is being gamed, from what a step logs anyway: agreement with measures that were not
+rewarded, and their fall.
 
 A reward that rises while a second encoder and chrF fall is a reward that has found a hole. Pure; no printing.
 """
@@ -9,16 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
-REWARD, WATCHED = "reward_mean", ("cosine_held_out_mean", "chrf_mean")
+REWARD = "reward_mean"
+WATCHED = ("cosine_held_out_mean", "chrf_mean")
 ALARM_WINDOW = 10  # steps at the start and at the end of a run that an alarm compares (eval/alarms.py)
 CLEAR = 2.0  # standard errors that make a difference of two windows count
 
 
 def agreement(rewards: Tensor, other: Tensor) -> float:
-    """Correlation of two measures inside groups: (P, G), (P, G) -> [-1, 1]; 0 where one of them does not vary within any group.
+    """Correlation of two measures inside groups: (P, G), (P, G) -> [-1, 1]; 0 where one of them does not vary
+    within any group.
 
-    Pooled over groups after centring each, so that easy and hard prompts do not make two measures look alike. A completion that
-    either measure lacks (NaN) is left out of both.
+    Pooled over groups after centring each, so that easy and hard prompts do not make two measures look alike.
+    A completion that either measure lacks (NaN) is left out of both.
 
     >>> import torch
     >>> agreement(torch.tensor([[0.0, 1.0], [5.0, 6.0]]), torch.tensor([[0.2, 0.4], [0.1, 0.3]]))
@@ -36,23 +39,37 @@ def _centred(values: Tensor) -> Tensor:
 
 
 def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
-    """One sentence if the reward rose clearly since the start of the run while every watched measure fell clearly; else "".
+    """One sentence if the reward rose clearly since the start of the run while every watched measure fell
+    clearly; else "".
 
-    Compares the first and the last `window` of `rows` (one a step, as logged); too few rows, or an unwatched run, give "".
+    Compares the first and the last `window` of `rows` (one a step, as logged); too few rows, or an unwatched
+    run, give "".
     """
-    if len(rows) < 2 * window or window < 2 or not all(key in rows[0] and key in rows[-1] for key in (REWARD, *WATCHED)):
+    if (
+        len(rows) < 2 * window
+        or window < 2
+        or not all(key in rows[0] and key in rows[-1] for key in (REWARD, *WATCHED))
+    ):
         return ""
     changes = {key: change([row[key] for row in rows], window) for key in (REWARD, *WATCHED)}
     if changes[REWARD][1] < CLEAR or any(score > -CLEAR for _, score in (changes[key] for key in WATCHED)):
         return ""
-    differences = ", ".join(f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items())
+    differences = ", ".join(
+        f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items()
+    )
     return f"the reward rises while what is not rewarded falls ({differences}): it is probably being gamed"
 
 
 def change(values: Sequence[float], window: int) -> tuple[float, float]:
     """Last window minus first window: the difference of means, and that in standard errors."""
-    first, last = values[:window], values[-window:]
+    first = values[:window]
+    last = values[-window:]
     means = [sum(part) / window for part in (first, last)]
-    variances = [sum((v - m) ** 2 for v in part) / (window - 1) for part, m in zip((first, last), means, strict=True)]
-    difference, error = means[1] - means[0], math.sqrt(sum(variances) / window)
-    return difference, difference / error if error else math.copysign(math.inf, difference) if difference else 0.0
+    variances = [
+        sum((v - m) ** 2 for v in part) / (window - 1) for part, m in zip((first, last), means, strict=True)
+    ]
+    difference = means[1] - means[0]
+    error = math.sqrt(sum(variances) / window)
+    return difference, difference / error if error else math.copysign(
+        math.inf, difference
+    ) if difference else 0.0

@@ -15,7 +15,9 @@ from data.errors import InputError
 Score = Callable[[str, str, Sequence[str]], float]  # source, completion, reference texts of one row
 
 
-def per_row(score: Score, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
+def per_row(
+    score: Score, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
+) -> Tensor:
     """`score` of every row: N strings, N strings, N lists of one or more reference texts -> (N,) fp32.
 
     Raises ValueError for lists of different lengths and for a row without any reference text.
@@ -25,7 +27,9 @@ def per_row(score: Score, sources: Sequence[str], completions: Sequence[str], re
     """
     check_rows(sources, completions, references)
     rows = zip(sources, completions, references, strict=True)
-    return torch.tensor([score(source, completion, texts) for source, completion, texts in rows], dtype=torch.float32)
+    return torch.tensor(
+        [score(source, completion, texts) for source, completion, texts in rows], dtype=torch.float32
+    )
 
 
 def check_setting(name: str, value: float, lowest: float) -> None:
@@ -34,10 +38,14 @@ def check_setting(name: str, value: float, lowest: float) -> None:
         raise InputError(f"reward.settings.{name} = {value}: must be at least {lowest}")
 
 
-def check_rows(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_rows(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
+) -> None:
     """Raises ValueError for lists of different lengths and for a row without any reference text."""
     if not len(sources) == len(completions) == len(references):
-        raise ValueError(f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}")
+        raise ValueError(
+            f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}"
+        )
     for row, texts in enumerate(references):
         if isinstance(texts, str) or not texts:
             raise ValueError(f"row {row}: reference texts are a list of at least one text, got {texts!r}")

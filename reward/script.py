@@ -1,15 +1,18 @@
-"""The language-consistency term: 1 for a completion in the target script, 0 for a mixed one (arXiv 2605.14366).
+"""The language-consistency term: 1 for a completion in the target script, 0 for a mixed one (arXiv
+2605.14366).
 
 The paper does not print its rule. Ours, over Unicode characters; a text is consistent when all of this holds:
 1. letters are the characters of category L or M (a Tibetan subjoined letter is a mark) and all Han characters;
    digits, punctuation, symbols and spaces are neutral: they count neither for nor against;
-   so are marks and modifier letters that scripts share (accents, the glottal stop): they belong to a letter beside them;
+   so are marks and modifier letters that scripts share (accents, the glottal stop): they belong to a letter
+   beside them;
 2. at least `min_letters` letters of the target script: an empty or letterless completion is inconsistent;
 3. no letter of a forbidden script: Tibetan in Chinese, Han in Tibetan;
 4. at least `min_share` of the letters in the target script, where a Latin word that also stands in a reference text is neutral
    (product names, "URL"); where Latin is the target script it counts for it, as every Latin word does.
    Words of the source get no such allowance: copying an English source would pass.
-Not language identification: it cannot tell Tibetan from Dzongkha, English from Swahili, or sense from nonsense.
+Not language identification: it cannot tell Tibetan from Dzongkha, English from Swahili, or sense from
+nonsense.
 """
 
 from collections.abc import Sequence
@@ -33,8 +36,11 @@ def is_letter(character: str) -> bool:
     return bool(LETTER.match(character)) and not is_shared_mark(character)
 
 
-def is_consistent(text: str, script: str, *, reference: str = "", min_share: float = 0.95, min_letters: int = 1) -> bool:
-    """True when `text` is written in `script` (ISO 15924) by the rule above, where `reference` lends its Latin words.
+def is_consistent(
+    text: str, script: str, *, reference: str = "", min_share: float = 0.95, min_letters: int = 1
+) -> bool:
+    """True when `text` is written in `script` (ISO 15924) by the rule above, where `reference` lends its
+    Latin words.
 
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
     (True, False)
@@ -53,10 +59,16 @@ def script(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
     *, target_script: str, min_share: float = 0.95, min_letters: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Term: 1 where the completion is consistent, every reference text lending its Latin words, else 0: N rows -> (N,) fp32."""
+    """Term: 1 where the completion is consistent, every reference text lending its Latin words, else 0: N
+    rows -> (N,) fp32.
+    """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
         lent = " ".join(texts)
-        return float(is_consistent(completion, target_script, reference=lent, min_share=min_share, min_letters=min_letters))
+        return float(
+            is_consistent(
+                completion, target_script, reference=lent, min_share=min_share, min_letters=min_letters
+            )
+        )
 
     return per_row(score, sources, completions, references)

@@ -1,7 +1,7 @@
 """Every reward term by name. A new one is a function in a file here with its test, and a line in this table.
 
-A term: (sources, completions, references, *, settings) -> fp32 (N,), where references[i] holds one or more texts. Terms that can be
-gates lie in [0, 1]; 1 = nothing wrong.
+A term: (sources, completions, references, *, settings) -> fp32 (N,), where references[i] holds one or more
+texts. Terms that can be gates lie in [0, 1]; 1 = nothing wrong.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,12 @@ from reward.lexical import bleu, chrf
 from reward.repetition import unrepeated
 from reward.script import script
 
-NO_GATES = ("cosine_raw", "cosine_held_out", "cosine_empty", "length_ratio")  # not in [0, 1], or for the log only
+NO_GATES = (
+    "cosine_raw",
+    "cosine_held_out",
+    "cosine_empty",
+    "length_ratio",
+)  # not in [0, 1], or for the log only
 
 TERMS: dict[str, Callable[..., Tensor]] = {
     # meaning

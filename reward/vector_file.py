@@ -1,14 +1,16 @@
-"""Vectors on disk that are only ever added to, by any number of processes; `embedding.py` keeps the reference texts' in one.
+"""Vectors on disk that are only ever added to, by any number of processes; `embedding.py` keeps the reference
+texts' in one.
 
     header.json     the encoder's fingerprint and D: what the rows mean
     vectors.f32     fp32 rows of D numbers, memory-mapped: its size is no matter of memory
     keys.bin        a record for each row: 16 bytes of key, 4 of CRC-32 over key and row
     lock            held (flock) by the process that adds or sets aside
 
-A row counts once its record is whole, and rows reach the disk before their records, so a process killed at any moment leaves at worst
-a tail that nobody counts and the next one cuts. Every record is checked when it is first read. Files that are damaged or another
-encoder's are renamed to *.damaged, which is said, and begun anew. Not a database: nothing is deleted, changed or compacted, and the
-lock is worth nothing on file systems that do not share flock between machines.
+A row counts once its record is whole, and rows reach the disk before their records, so a process killed at
+any moment leaves at worst a tail that nobody counts and the next one cuts. Every record is checked when it is
+first read. Files that are damaged or another encoder's are renamed to *.damaged, which is said, and begun
+anew. Not a database: nothing is deleted, changed or compacted, and the lock is worth nothing on file systems
+that do not share flock between machines.
 """
 
 import fcntl
@@ -25,7 +27,10 @@ from torch import Tensor
 
 from data.cache import atomic_write_text, fsync_path
 
-HEADER, VECTORS, KEYS, LOCK = "header.json", "vectors.f32", "keys.bin", "lock"
+HEADER = "header.json"
+VECTORS = "vectors.f32"
+KEYS = "keys.bin"
+LOCK = "lock"
 FORMAT = 1
 KEY_BYTES = 16
 RECORD = struct.Struct(f"<{KEY_BYTES}sI")
@@ -38,8 +43,8 @@ class _Damaged(Exception):
 class VectorFile:
     """The vectors of one encoder in `folder`: row `index[key]` of `matrix` (R, dim) fp32 belongs to `key`.
 
-    Opening reads and never writes, unless there is damage to set aside. Rows keep their numbers for as long as nobody sets the files
-    aside; then `index` starts anew. Raises OSError where the folder cannot be used.
+    Opening reads and never writes, unless there is damage to set aside. Rows keep their numbers for as long
+    as nobody sets the files aside; then `index` starts anew. Raises OSError where the folder cannot be used.
     """
 
     def __init__(self, folder: Path, fingerprint: str, dim: int, say: Callable[[str], None] = print) -> None:
@@ -51,17 +56,28 @@ class VectorFile:
         self._mapped: tuple[int, int] | None = None  # device and number of the vectors' file behind `matrix`
         try:
             self._read()
-        except (_Damaged, FileNotFoundError):  # or caught while another process renames: look again when that is over
+        except (
+            _Damaged,
+            FileNotFoundError,
+        ):  # or caught while another process renames: look again when that is over
             with _locked(folder):
                 self._read_or_set_aside()
 
     def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Add the rows (n, dim) whose keys no process has added yet; when this returns they are on disk and in `index` and `matrix`.
+        """Add the rows (n, dim) whose keys no process has added yet; when this returns they are on disk and
+        in `index` and `matrix`.
 
-        Raises OSError where they cannot be written (disk full, no permission), and ValueError for what is not keys and fp32 rows.
+        Raises OSError where they cannot be written (disk full, no permission), and ValueError for what is not
+        keys and fp32 rows.
         """
-        if rows.shape != (len(keys), self.matrix.shape[1]) or rows.dtype != torch.float32 or {*map(len, keys)} - {KEY_BYTES}:
-            raise ValueError(f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} numbers are needed")
+        if (
+            rows.shape != (len(keys), self.matrix.shape[1])
+            or rows.dtype != torch.float32
+            or {*map(len, keys)} - {KEY_BYTES}
+        ):
+            raise ValueError(
+                f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} numbers are needed"
+            )
         with _locked(self.folder):
             self._read_or_set_aside()
             new = {key: place for place, key in enumerate(keys) if key not in self.index}
@@ -77,7 +93,9 @@ class VectorFile:
         """Rows first, and on disk before the records that make them count."""
         size = self.matrix.shape[1] * 4
         content = _bytes(rows.contiguous())
-        records = [RECORD.pack(key, _checksum(key, content[i * size : (i + 1) * size])) for i, key in enumerate(keys)]
+        records = [
+            RECORD.pack(key, _checksum(key, content[i * size : (i + 1) * size])) for i, key in enumerate(keys)
+        ]
         count = len(self.matrix)
         if not count:
             atomic_write_text(self.folder / HEADER, json.dumps(self._header))
@@ -87,8 +105,11 @@ class VectorFile:
             fsync_path(self.folder)
 
     def _read(self) -> None:
-        """Take in the records not seen before, this process's own or another's. Raises _Damaged, and then has taken in nothing."""
-        keys, vectors = self.folder / KEYS, self.folder / VECTORS
+        """Take in the records not seen before, this process's own or another's. Raises _Damaged, and then has
+        taken in nothing.
+        """
+        keys = self.folder / KEYS
+        vectors = self.folder / VECTORS
         if not keys.exists() or not keys.stat().st_size:
             self._forget()
             return
@@ -103,9 +124,12 @@ class VectorFile:
         count = known + len(records) // RECORD.size
         if not vectors.exists() or vectors.stat().st_size < count * dim * 4:
             raise _Damaged(f"{VECTORS} is shorter than the {count} rows of {KEYS}")
-        matrix = torch.from_file(str(vectors), shared=False, size=count * dim, dtype=torch.float32).view(count, dim)
+        matrix = torch.from_file(str(vectors), shared=False, size=count * dim, dtype=torch.float32).view(
+            count, dim
+        )
         _check(records, matrix, known)
-        self.matrix, self._mapped = matrix, identity
+        self.matrix = matrix
+        self._mapped = identity
         for row, (key, _) in enumerate(RECORD.iter_unpack(records), known):
             self.index.setdefault(key, row)
 
@@ -118,7 +142,9 @@ class VectorFile:
                 if (self.folder / name).exists():
                     os.replace(self.folder / name, self.folder / f"{name}.damaged")
             self._forget()
-            self._say(f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will be embedded again")
+            self._say(
+                f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will be embedded again"
+            )
 
     def _check_header(self) -> None:
         try:
@@ -129,12 +155,16 @@ class VectorFile:
             raise _Damaged(f"{HEADER} says {found}, which is not this encoder's {self._header}")
 
     def _forget(self) -> None:
-        self.index, self.matrix, self._mapped = {}, torch.empty(0, self.matrix.shape[1]), None
+        self.index = {}
+        self.matrix = torch.empty(0, self.matrix.shape[1])
+        self._mapped = None
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Alone with `folder`, which is made on first use; the lock goes with the process that held it, however that ends."""
+    """Alone with `folder`, which is made on first use; the lock goes with the process that held it, however
+    that ends.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -173,7 +203,9 @@ def _records_after(path: Path, known: int) -> bytes:
 
 
 def _check(records: bytes, matrix: Tensor, known: int) -> None:
-    """Raises _Damaged at the first row of `matrix` that is not what its record says; `records` begin with row `known`."""
+    """Raises _Damaged at the first row of `matrix` that is not what its record says; `records` begin with row
+    `known`.
+    """
     size = matrix.shape[1] * 4
     content = _bytes(matrix)
     for row, (key, checksum) in enumerate(RECORD.iter_unpack(records), known):

@@ -1,7 +1,7 @@
 """gettext catalogues, compiled (.mo) and not (.po), joined on the English message.
 
-Not a full gettext: of plural forms the first is taken, fuzzy entries are left out (as msgfmt leaves them out), and the header
-entry is dropped. All catalogues read here are UTF-8.
+Not a full gettext: of plural forms the first is taken, fuzzy entries are left out (as msgfmt leaves them
+out), and the header entry is dropped. All catalogues read here are UTF-8.
 """
 
 import re
@@ -17,10 +17,13 @@ LIBREOFFICE = "usr/lib/libreoffice/program/resource"
 
 
 def read_libreoffice(folders: Folders) -> Iterator[Pair]:
-    """Dzongkha and Chinese of LibreOffice's user interface; its accelerator mark is `~`, and `_` in dialogues."""
+    """Dzongkha and Chinese of LibreOffice's user interface; its accelerator mark is `~`, and `_` in
+    dialogues.
+    """
     if len(folders) < 2:
         return  # one language alone aligns with nothing
-    source, target = folders["libreoffice-l10n-dz"], folders["libreoffice-l10n-zh-cn"]
+    source = folders["libreoffice-l10n-dz"]
+    target = folders["libreoffice-l10n-zh-cn"]
     yield from _joined(source / LIBREOFFICE / "dz", target / LIBREOFFICE / "zh_CN", "dz")
 
 
@@ -62,12 +65,20 @@ def catalogue(path: Path) -> dict[str, str]:
 
 
 def compiled(content: bytes) -> dict[str, str]:
-    """The messages of a .mo file: two tables of (length, offset), one of originals and one of translations. Raises FormatError."""
+    """The messages of a .mo file: two tables of (length, offset), one of originals and one of translations.
+    Raises FormatError.
+    """
     order = BYTE_ORDERS.get(content[:4])
     if order is None or len(content) < 20:
         raise FormatError("is not a .mo file")
     count, originals, translations = struct.unpack_from(order + "3I", content, 8)
-    return dict(zip(_column(content, order, originals, count), _column(content, order, translations, count), strict=True))
+    return dict(
+        zip(
+            _column(content, order, originals, count),
+            _column(content, order, translations, count),
+            strict=True,
+        )
+    )
 
 
 def _column(content: bytes, order: str, table: int, count: int) -> list[str]:
@@ -79,15 +90,31 @@ def _column(content: bytes, order: str, table: int, count: int) -> list[str]:
         raise FormatError("has a text that is cut off")
     if sum(length for length, _ in places) > len(content):
         raise FormatError("has texts that lie in one another")
-    return [content[offset : offset + length].decode("utf-8", "replace").split("\0")[0] for length, offset in places]
+    return [
+        content[offset : offset + length].decode("utf-8", "replace").split("\0")[0]
+        for length, offset in places
+    ]
 
 
 BYTE_ORDERS = {b"\xde\x12\x04\x95": "<", b"\x95\x04\x12\xde": ">"}
 ENTRY = re.compile(r"\n\s*\n")
-FIELD = re.compile(r'^(msgctxt|msgid_plural|msgid|msgstr(?:\[0\])?)\s+((?:"(?:[^"\\]|\\.)*"\s*)+)', re.MULTILINE)
+FIELD = re.compile(
+    r'^(msgctxt|msgid_plural|msgid|msgstr(?:\[0\])?)\s+((?:"(?:[^"\\]|\\.)*"\s*)+)', re.MULTILINE
+)
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 ESCAPE = re.compile(r"\\([0-7]{1,3}|x[0-9A-Fa-f]{2}|.)")
-ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\\": "\\", '"': '"', "'": "'"}
+ESCAPED = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "v": "\v",
+    "\\": "\\",
+    '"': '"',
+    "'": "'",
+}
 
 
 def plain(content: str) -> dict[str, str]:
@@ -97,7 +124,10 @@ def plain(content: str) -> dict[str, str]:
         lines = [line for line in entry.split("\n") if not line.startswith("#")]
         if re.search(r"^#,.*\bfuzzy\b", entry, re.MULTILINE):
             continue
-        fields = {name: "".join(map(unquoted, QUOTED.findall(body))) for name, body in FIELD.findall("\n".join(lines))}
+        fields = {
+            name: "".join(map(unquoted, QUOTED.findall(body)))
+            for name, body in FIELD.findall("\n".join(lines))
+        }
         if "msgid" in fields:
             context = fields["msgctxt"] + "\x04" if "msgctxt" in fields else ""
             messages[context + fields["msgid"]] = fields.get("msgstr", fields.get("msgstr[0]", ""))
@@ -105,7 +135,8 @@ def plain(content: str) -> dict[str, str]:
 
 
 def unquoted(text: str) -> str:
-    r"""What a quoted text of a .po file stands for, with C's escapes; any other escape stays as it is written.
+    r"""What a quoted text of a .po file stands for, with C's escapes; any other escape stays as it is
+    written.
 
     >>> unquoted(r"\x41\102 \" \_")
     'AB " \\_'

@@ -1,7 +1,7 @@
 """Names of languages, countries, scripts, currencies, months ... from the CLDR tables that babel carries.
 
-babel is not imported. Its tables are pickles made by its own build; `plain_pickle` reads the dictionaries in them, and nothing of the
-package runs.
+babel is not imported. Its tables are pickles made by its own build; `plain_pickle` reads the dictionaries in
+them, and nothing of the package runs.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,8 @@ SECTIONS = (
 CLASSES = {  # babel's own patterns, plural rules and aliases: no text of theirs is wanted
     ("babel.dates", "DateTimePattern"), ("babel.numbers", "NumberPattern"), ("babel.plural", "PluralRule"), ("babel.localedata", "Alias"),
 }  # fmt: skip
-MAX_DEPTH, MAX_NODES = 16, 1_000_000  # a table that holds itself, or one other many times over, has no end
+MAX_DEPTH = 16  # a table that holds itself, or one other many times over, has no end
+MAX_NODES = 1_000_000
 
 
 def read(folders: Folders) -> Iterator[Pair]:

@@ -1,7 +1,9 @@
-"""Tibetan and Dzongkha with English, and more of it with Chinese: pairs for a sentence encoder, not for the prompts of RL.
+"""Tibetan and Dzongkha with English, and more of it with Chinese: pairs for a sentence encoder, not for the
+prompts of RL.
 
-The catalogues of `data.sources.tibetan` are keyed by the English message, so the same packages align with English too, and the desktop's
-catalogues add some 15,000 Dzongkha messages about other programs. Nothing here changes the built-in corpus.
+The catalogues of `data.sources.tibetan` are keyed by the English message, so the same packages align with
+English too, and the desktop's catalogues add some 15,000 Dzongkha messages about other programs. Nothing here
+changes the built-in corpus.
 """
 
 import re
@@ -22,7 +24,8 @@ LANGUAGES = ("dz", "bo")
 CONTEXT_END = "\x04"
 INNER_ACCELERATOR = re.compile(r"(?<=[A-Za-z])_(?=[a-z])")  # "Cu_t"
 
-DESKTOP = {  # licence: packages whose catalogues have it; left out for their size: inkscape, gimp, libgtk2.0-common
+# licence: packages whose catalogues have it; left out for their size: inkscape, gimp, libgtk2.0-common
+DESKTOP = {
     "GPL-2.0-or-later": (
         "apt", "aptitude-common", "dpkg", "evince-common", "gedit-common", "gnome-control-center-data", "gnome-system-monitor",
         "pidgin-data", "totem-common", "yelp",
@@ -65,7 +68,10 @@ def read_chinese_messages(folders: Folders) -> Iterator[Pair]:
     for path, language in _catalogues(folders):
         other = path.parents[2] / "zh_CN" / path.relative_to(path.parents[1])
         if other.exists():
-            ours, theirs = ({short_key(key): without_accelerators(text) for key, text in catalogue(file).items()} for file in (path, other))
+            ours, theirs = (
+                {short_key(key): without_accelerators(text) for key, text in catalogue(file).items()}
+                for file in (path, other)
+            )
             yield from join(ours, theirs, language, prefix=f"{path.stem}#")
 
 
@@ -90,15 +96,21 @@ def read_cldr(folders: Folders) -> Iterator[Pair]:
 
 
 def read_udhr(folders: Folders) -> Iterator[Pair]:
-    """Paragraphs of the Universal Declaration of Human Rights, where a section has equally many in both languages."""
+    """Paragraphs of the Universal Declaration of Human Rights, where a section has equally many in both
+    languages.
+    """
     for folder in folders.values():
         declarations = folder / "package" / "declaration"
         english = udhr.sections(declarations / "eng.html")
         for language, name in udhr.LANGUAGES.items():
-            for section, texts in enumerate(zip(udhr.sections(declarations / f"{name}.html"), english, strict=False)):
+            for section, texts in enumerate(
+                zip(udhr.sections(declarations / f"{name}.html"), english, strict=False)
+            ):
                 if len(texts[0]) == len(texts[1]):
                     pairs = zip(*texts, strict=True)
-                    yield from (Pair(f"{language}#{section}.{row}", language, *pair) for row, pair in enumerate(pairs))
+                    yield from (
+                        Pair(f"{language}#{section}.{row}", language, *pair) for row, pair in enumerate(pairs)
+                    )
 
 
 def english_message(key: str) -> str:
@@ -108,12 +120,16 @@ def english_message(key: str) -> str:
     ('Save', 'Cut', 'max_size or min_size')
     """
     text = key.rpartition(CONTEXT_END)[2]
-    return without_accelerators(INNER_ACCELERATOR.sub("", text) if text.count("_") == 1 and not ACCELERATOR.search(text) else text)
+    return without_accelerators(
+        INNER_ACCELERATOR.sub("", text) if text.count("_") == 1 and not ACCELERATOR.search(text) else text
+    )
 
 
 def _with_keys(path: Path, language: str) -> Iterator[Pair]:
     for key, text in catalogue(path).items():
-        yield Pair(f"{path.stem}#{short_key(key)}", language, without_accelerators(text), english_message(key))
+        yield Pair(
+            f"{path.stem}#{short_key(key)}", language, without_accelerators(text), english_message(key)
+        )
 
 
 def _catalogues(folders: Folders) -> Iterator[tuple[Path, str]]:
@@ -145,13 +161,19 @@ ENGLISH = (
 )  # fmt: skip
 
 MORE_CHINESE = tuple(
-    Origin(name, licence, _debian(name), LOCALES, read_chinese_messages) for licence, names in DESKTOP.items() for name in names
+    Origin(name, licence, _debian(name), LOCALES, read_chinese_messages)
+    for licence, names in DESKTOP.items()
+    for name in names
 )
 
 
 def obtain(built_in: Obtained, cache: Path, say: Callable[[str], None] = print) -> dict[str, Archive]:
-    """The archives of the built-in corpus and those that only these pairs need; one that cannot be had is said and left out."""
-    names = [package.name for origin in ENGLISH for package in origin.packages if package.registry == "debian"]
+    """The archives of the built-in corpus and those that only these pairs need; one that cannot be had is
+    said and left out.
+    """
+    names = [
+        package.name for origin in ENGLISH for package in origin.packages if package.registry == "debian"
+    ]
     found, missing = debian_archives([name for name in names if name not in built_in.archives], cache, say)
     for reason in dict.fromkeys(missing.values()):
         say(f"left out: {', '.join(name for name, why in missing.items() if why == reason)} ({reason})")
@@ -163,5 +185,9 @@ def examples(archives: Mapping[str, Archive], cache: Path) -> Iterator[Example]:
     for origins, target_language in ((ENGLISH, "en"), (MORE_CHINESE, "zh")):
         for origin in origins:
             found = (package.name for package in origin.packages if package.name in archives)
-            folders = {name: unpack(archives[name].path, cache / "unpacked", origin.members) for name in found}
-            yield from (replace(example, target_language=target_language) for example in origin.examples(folders))
+            folders = {
+                name: unpack(archives[name].path, cache / "unpacked", origin.members) for name in found
+            }
+            yield from (
+                replace(example, target_language=target_language) for example in origin.examples(folders)
+            )

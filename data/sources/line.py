@@ -1,4 +1,6 @@
-"""One line of a user's file: from bytes to text, or to the reason why it is no pair. Not here: what a format makes of the text."""
+"""One line of a user's file: from bytes to text, or to the reason why it is no pair. Not here: what a format
+makes of the text.
+"""
 
 MAX_LINE_BYTES = 1 << 20
 

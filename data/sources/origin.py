@@ -1,7 +1,7 @@
 """What every reader of parallel text gives, and how an origin names the packages it reads.
 
-A reader is a plain function: folders of unpacked packages in, an iterator of `Pair` out, untouched by cleaning and filters except
-for the marks of its own format (tags, accelerator keys).
+A reader is a plain function: folders of unpacked packages in, an iterator of `Pair` out, untouched by
+cleaning and filters except for the marks of its own format (tags, accelerator keys).
 """
 
 import hashlib
@@ -51,11 +51,17 @@ class Origin:
     def examples(self, folders: Folders) -> Iterator[Example]:
         """The reader's pairs as records that carry their origin and licence."""
         for pair in self.read(folders):
-            key = pair.key.encode("utf-8", "backslashreplace").decode()  # a key may hold half a surrogate pair
-            yield Example(f"{self.name}:{key}", pair.source, pair.target, self.name, self.licence, pair.language, "zh")
+            key = pair.key.encode(
+                "utf-8", "backslashreplace"
+            ).decode()  # a key may hold half a surrogate pair
+            yield Example(
+                f"{self.name}:{key}", pair.source, pair.target, self.name, self.licence, pair.language, "zh"
+            )
 
 
-def join(source: Mapping[str, str], target: Mapping[str, str], language: str, prefix: str = "") -> Iterator[Pair]:
+def join(
+    source: Mapping[str, str], target: Mapping[str, str], language: str, prefix: str = ""
+) -> Iterator[Pair]:
     """Pairs of the texts under equal keys, in the order of `source`."""
     for key, text in source.items():
         if key in target:

@@ -1,6 +1,8 @@
-"""Files out of packages, which may be cut off, damaged or made to do harm: either what the format says, or one sentence with the path.
+"""Files out of packages, which may be cut off, damaged or made to do harm: either what the format says, or
+one sentence with the path.
 
-A parser of such a format takes bytes and raises `FormatError` with the reason; only here is it known which file it was.
+A parser of such a format takes bytes and raises `FormatError` with the reason; only here is it known which
+file it was.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,9 @@ class FormatError(ValueError):
 
 
 def parsed(path: Path, parse: Callable[[bytes], Result]) -> Result:
-    """What `parse` makes of a file's bytes; raises InputError for a file that is missing, too large or not in its format."""
+    """What `parse` makes of a file's bytes; raises InputError for a file that is missing, too large or not in
+    its format.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -27,7 +31,9 @@ def parsed(path: Path, parse: Callable[[bytes], Result]) -> Result:
             raise FormatError(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
         return parse(content)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); delete its package's folder to have it unpacked again") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); delete its package's folder to have it unpacked again"
+        ) from error
     except FormatError as error:
         raise InputError(f"{path} {error}; delete its package's folder to have it unpacked again") from error
 

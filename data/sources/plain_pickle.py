@@ -1,6 +1,8 @@
-"""The dictionaries of text in a pickle, read opcode by opcode: no class is looked up, nothing is called, nothing is shared that could grow.
+"""The dictionaries of text in a pickle, read opcode by opcode: no class is looked up, nothing is called,
+nothing is shared that could grow.
 
-Not an unpickler: lists, tuples and the objects of known classes become `OPAQUE`, and an opcode that plain tables do not need is refused.
+Not an unpickler: lists, tuples and the objects of known classes become `OPAQUE`, and an opcode that plain
+tables do not need is refused.
 """
 
 import io
@@ -14,13 +16,24 @@ OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 OPAQUE = object()  # stands for whatever holds no text that is wanted
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_LIST": OPAQUE, "EMPTY_TUPLE": OPAQUE}
 VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"}
-INTO_OPAQUE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "NEWOBJ": 2, "REDUCE": 2, "APPEND": 2, "BUILD": 2}  # name: values it takes
+INTO_OPAQUE = {
+    "TUPLE1": 1,
+    "TUPLE2": 2,
+    "TUPLE3": 3,
+    "NEWOBJ": 2,
+    "REDUCE": 2,
+    "APPEND": 2,
+    "BUILD": 2,
+}  # name: values it takes
 IGNORED = {"PROTO", "FRAME"}
 
 
 def load(content: bytes, classes: Collection[tuple[str, str]]) -> object:
-    """The pickled value; raises FormatError for broken bytes, for a class that is not in `classes` and for an unknown opcode."""
-    machine, file = _Machine(classes), io.BytesIO(content)
+    """The pickled value; raises FormatError for broken bytes, for a class that is not in `classes` and for an
+    unknown opcode.
+    """
+    machine = _Machine(classes)
+    file = io.BytesIO(content)
     try:
         while (code := file.read(1)) != b".":
             opcode = OPCODES[code.decode("latin-1")]
@@ -36,7 +49,10 @@ class _Machine:
     """The stack, the marks in it and the memo while one pickle is read."""
 
     def __init__(self, classes: Collection[tuple[str, str]]) -> None:
-        self.classes, self.stack, self.marks, self.memo = classes, list[Any](), list[int](), dict[int, Any]()
+        self.classes = classes
+        self.stack = list[Any]()
+        self.marks = list[int]()
+        self.memo = dict[int, Any]()
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one opcode."""
@@ -68,15 +84,23 @@ class _Machine:
         self.stack[len(self.stack) - taken :] = [OPAQUE]
 
     def _set_items(self, start: int) -> None:
-        """Put the pairs behind `start` into the dictionary before it; a key that is neither text nor a number is left out."""
+        """Put the pairs behind `start` into the dictionary before it; a key that is neither text nor a number
+        is left out.
+        """
         items = self.stack[start:]
         del self.stack[start:]
         table = self.stack[-1]
         if not isinstance(table, dict) or len(items) % 2:
             raise ValueError("items of no dictionary")
-        table.update((key, value) for key, value in zip(items[::2], items[1::2], strict=True) if isinstance(key, str | int | float))
+        table.update(
+            (key, value)
+            for key, value in zip(items[::2], items[1::2], strict=True)
+            if isinstance(key, str | int | float)
+        )
 
     def _class(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names) or tuple(names) not in self.classes:
-            raise FormatError(f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain table needs")
+            raise FormatError(
+                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain table needs"
+            )
         self.stack.append(OPAQUE)

@@ -1,7 +1,8 @@
 """Qt's compiled message files (.qm) of the deepin applications.
 
-A file is a list of sections; section 0x42 holds pairs (hash of the English message, offset), section 0x69 the messages as tagged
-fields. The English text itself may be stripped, so two languages of one program are joined on the hash.
+A file is a list of sections; section 0x42 holds pairs (hash of the English message, offset), section 0x69 the
+messages as tagged fields. The English text itself may be stripped, so two languages of one program are joined
+on the hash.
 """
 
 import re
@@ -14,8 +15,11 @@ from data.sources.origin import Folders, Pair, join
 from data.sources.package_file import FormatError, parsed
 
 MAGIC = bytes.fromhex("3cb86418caef9c95cd211cbf60a1bddd")
-HASHES, MESSAGES = 0x42, 0x69
-TRANSLATION, OBSOLETE, LENGTH_PREFIXED = 3, 5, {3, 6, 7, 8}  # 6 source, 7 context, 8 comment
+HASHES = 0x42
+MESSAGES = 0x69
+TRANSLATION = 3  # 6 source, 7 context, 8 comment
+OBSOLETE = 5
+LENGTH_PREFIXED = {3, 6, 7, 8}
 NO_TEXT = 0xFFFFFFFF  # as a length
 
 
@@ -34,14 +38,18 @@ def _messages_of(path: Path) -> dict[str, str]:
 
 
 def messages(content: bytes) -> dict[int, str]:
-    """Translation by message hash; of plural forms the first. Raises FormatError when the bytes are not a whole .qm file."""
+    """Translation by message hash; of plural forms the first. Raises FormatError when the bytes are not a
+    whole .qm file.
+    """
     if not content.startswith(MAGIC):
         raise FormatError("is not a .qm file")
     sections = dict(_sections(content))
-    texts, table = sections.get(MESSAGES, b""), sections.get(HASHES, b"")
+    texts = sections.get(MESSAGES, b"")
+    table = sections.get(HASHES, b"")
     if len(table) % 8:
         raise FormatError("has a table of hashes that is cut off")
-    found, passed = dict[int, str](), 0
+    found = dict[int, str]()
+    passed = 0
     for key, start in struct.iter_unpack(">II", table):
         found[key], end = _translation(texts, start)
         passed += end - start
@@ -61,7 +69,9 @@ def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _translation(texts: bytes, position: int) -> tuple[str, int]:
-    """The first translation field of the message that starts at `position` (empty if it has none), and where the reading ended."""
+    """The first translation field of the message that starts at `position` (empty if it has none), and where
+    the reading ended.
+    """
     while position + 5 <= len(texts):
         tag, length = struct.unpack_from(">BI", texts, position)
         if tag != OBSOLETE and tag not in LENGTH_PREFIXED:

@@ -1,8 +1,9 @@
 """A user's TSV: two cells of each line, the quotes of an export taken off.
 
-Spreadsheets and CSV writers put texts in quotes and double the quotes inside; such a text may hold tabs and line ends. A plain TSV has
-no such rule, and a quote in it is part of the text. So quotes are taken off where the file shows them to be an export's: all texts have
-them, or those that need them have, among them one with doubled quotes or a line end, and no other text has a quote in it.
+Spreadsheets and CSV writers put texts in quotes and double the quotes inside; such a text may hold tabs and
+line ends. A plain TSV has no such rule, and a quote in it is part of the text. So quotes are taken off where
+the file shows them to be an export's: all texts have them, or those that need them have, among them one with
+doubled quotes or a line end, and no other text has a quote in it.
 """
 
 import csv
@@ -14,7 +15,8 @@ from typing import NamedTuple, TypeVar
 from data.errors import InputError
 from data.sources.line import BadLineError, Columns, Line, decoded, one_line
 
-QUOTE, NEED_QUOTES = '"', '",\t\n'
+QUOTE = '"'
+NEED_QUOTES = '",\t\n'
 SHOWN_COLUMNS = 8
 
 Row = list[str]
@@ -30,7 +32,9 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Places:
-    """Which cells of a row are the source and the reference text, from 0, their names, and the lines of the header and above it."""
+    """Which cells of a row are the source and the reference text, from 0, their names, and the lines of the
+    header and above it.
+    """
 
     source: int
     reference: int
@@ -52,9 +56,11 @@ class Places:
 
 @dataclass(frozen=True)
 class Table:
-    """(line number, the pair or why there is none) of every row below the header, its columns, and whether quotes were taken off.
+    """(line number, the pair or why there is none) of every row below the header, its columns, and whether
+    quotes were taken off.
 
-    `read` says which columns are read, by name or by number; `first` are the cells of the first line with text.
+    `read` says which columns are read, by name or by number; `first` are the cells of the first line with
+    text.
     """
 
     rows: list[tuple[int, Line | BadLineError]]
@@ -65,21 +71,31 @@ class Table:
 
 
 def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Path) -> Table:
-    """The pairs of a table whose columns are those of the first candidate that the header has. Raises InputError."""
+    """The pairs of a table whose columns are those of the first candidate that the header has. Raises
+    InputError.
+    """
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
     first = [_bare(cell) for cell in lines[top].decode("utf-8", "replace").split("\t")] if lines else []
     places = _places(first, top + 1, candidates, place)
     exported = _exported(lines, places)
-    rows: Iterable[tuple[int, Row | bytes]] = enumerate(lines[places.header :], start=places.header + 1) if exported is None else exported
+    rows: Iterable[tuple[int, Row | bytes]] = (
+        enumerate(lines[places.header :], start=places.header + 1) if exported is None else exported
+    )
     pairs = [(number, _pair(row, places)) for number, row in rows]
-    read = "{!r} and {!r}".format(*places.names) if places.header else f"columns {places.source + 1} and {places.reference + 1}"
+    read = (
+        "{!r} and {!r}".format(*places.names)
+        if places.header
+        else f"columns {places.source + 1} and {places.reference + 1}"
+    )
     return Table(pairs, places.names, exported is not None, read, first)
 
 
 def _pair(row: Row | bytes, places: Places) -> Line | BadLineError:
     """The two texts of a row of an export, or of a plain line."""
     try:
-        source, reference = places.texts(_plain_cells(row) if isinstance(row, bytes) else list(map(_whole, row)))
+        source, reference = places.texts(
+            _plain_cells(row) if isinstance(row, bytes) else list(map(_whole, row))
+        )
     except BadLineError as error:
         return error
     return source, (reference,)
@@ -95,7 +111,9 @@ def _whole(cell: str) -> str:
 
 
 def _places(header: Row, line: int, candidates: Sequence[Columns], place: Path) -> Places:
-    """Names are looked up in the first line with text, `line`; numbers count from 1; without a header the default names mean 1 and 2."""
+    """Names are looked up in the first line with text, `line`; numbers count from 1; without a header the
+    default names mean 1 and 2.
+    """
     for names in candidates:
         if all(name in header for name in names):
             source, reference = (header.index(name) for name in names)
@@ -117,34 +135,52 @@ def is_quoted(text: str) -> bool:
 
 
 def _exported(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]] | None:
-    """(line number, row) of everything below the header where the file is an export in quotes; otherwise None."""
+    """(line number, row) of everything below the header where the file is an export in quotes; otherwise
+    None.
+    """
     if not any(line.startswith(b'"') or b'\t"' in line for line in lines[places.header :]):
         return None
     plain = [_text(line).split("\t") for line in lines[places.header :]]
     texts = places.cells(plain)
-    if any(texts) and all(is_quoted(text) or not text for text in texts):  # then quotes inside need not be doubled
-        return [(number, [_bare(cell) for cell in row]) for number, row in enumerate(plain, start=places.header + 1)]
+    if any(texts) and all(
+        is_quoted(text) or not text for text in texts
+    ):  # then quotes inside need not be doubled
+        return [
+            (number, [_bare(cell) for cell in row])
+            for number, row in enumerate(plain, start=places.header + 1)
+        ]
     try:
         rows = list(_csv_rows(lines))[places.header :]
     except csv.Error:
         return None
     cells = places.cells([row for _, row in rows])
-    loses_rows = len(rows) - len(cells) / 2 > len(plain) - len(texts) / 2  # a quote that opens a text took the next lines in
-    return None if loses_rows or not _is_export(cells) else [(number, [cell.text for cell in row]) for number, row in rows]
+    loses_rows = (
+        len(rows) - len(cells) / 2 > len(plain) - len(texts) / 2
+    )  # a quote that opens a text took the next lines in
+    return (
+        None
+        if loses_rows or not _is_export(cells)
+        else [(number, [cell.text for cell in row]) for number, row in rows]
+    )
 
 
 def _is_export(cells: Sequence[Cell]) -> bool:
     """Whether a CSV writer put the quotes: on every text, or on those that need them and no others."""
-    quoted, bare = [cell.text for cell in cells if cell.is_quoted], [cell.text for cell in cells if not cell.is_quoted]
+    quoted = [cell.text for cell in cells if cell.is_quoted]
+    bare = [cell.text for cell in cells if not cell.is_quoted]
     if not any(bare):
         return bool(quoted)
     needed = all(any(mark in text for mark in NEED_QUOTES) for text in quoted)
-    shown = any(QUOTE in text or "\n" in text for text in quoted) and not any("\t" in text and "\n" in text for text in quoted)
+    shown = any(QUOTE in text or "\n" in text for text in quoted) and not any(
+        "\t" in text and "\n" in text for text in quoted
+    )
     return needed and shown and not any(QUOTE in text for text in bare)
 
 
 def _csv_rows(lines: Sequence[bytes]) -> Iterator[tuple[int, list[Cell]]]:
-    """(number of its first line, cells) of each row. Raises csv.Error where the quotes are not those of CSV."""
+    """(number of its first line, cells) of each row. Raises csv.Error where the quotes are not those of
+    CSV.
+    """
     taken: list[str] = []
 
     def feed() -> Iterator[str]:
@@ -152,7 +188,8 @@ def _csv_rows(lines: Sequence[bytes]) -> Iterator[tuple[int, list[Cell]]]:
             taken.append(_text(line) + "\n")
             yield taken[-1]
 
-    reader, number = csv.reader(feed(), delimiter="\t", strict=True), 1
+    reader = csv.reader(feed(), delimiter="\t", strict=True)
+    number = 1
     for row in reader:
         yield number, list(_cells(row, "".join(taken)))
         number = reader.line_num + 1

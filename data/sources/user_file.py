@@ -1,8 +1,8 @@
 """The user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
 
-In JSONL a reference may be a list of texts: each makes a pair of its own with the source, and `data.clean` joins them again.
-A bad line is told by file, line and reason and does not stop the reader: the caller decides how many are too many. What cannot be
-read as a corpus at all raises InputError.
+In JSONL a reference may be a list of texts: each makes a pair of its own with the source, and `data.clean`
+joins them again. A bad line is told by file, line and reason and does not stop the reader: the caller decides
+how many are too many. What cannot be read as a corpus at all raises InputError.
 """
 
 import gzip
@@ -19,22 +19,33 @@ from data.sources.json_lines import fitting_columns, json_pair, names_of
 from data.sources.line import BadLineError, Columns, Line, decoded, one_line
 from data.sources.table import SHOWN_COLUMNS, read_table
 
-ORIGIN, LICENCE = "user", "the user's own"
+ORIGIN = "user"
+LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
 MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
-UTF16_MARKS, UTF32_MARKS = (b"\xff\xfe", b"\xfe\xff"), (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
-SAMPLE, MANY_ZEROS = 1 << 16, 0.001  # bytes at the beginning, and the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
-INSTEAD = {".csv": "save it with tabs as .tsv", ".json": "save it as .jsonl, one object a line"}  # by what a file is named
-SHOWN_LINE, SHOWN_CELL = 80, 20  # characters of a line that is no pair, and of a cell of the first line
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+SAMPLE = (
+    1 << 16
+)  # bytes at the beginning, and the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
+MANY_ZEROS = 0.001
+INSTEAD = {
+    ".csv": "save it with tabs as .tsv",
+    ".json": "save it as .jsonl, one object a line",
+}  # by what a file is named
+SHOWN_LINE = 80  # characters of a line that is no pair, and of a cell of the first line
+SHOWN_CELL = 20
 
 Rejected = tuple[str, str]  # (file:line, reason)
 
 
 @dataclass(frozen=True)
 class UserCorpus:
-    """Where the corpus lies, its languages and the names (or, for TSV, 1-based numbers) of its two columns."""
+    """Where the corpus lies, its languages and the names (or, for TSV, 1-based numbers) of its two
+    columns.
+    """
 
     location: str
     source_language: str
@@ -50,7 +61,9 @@ class UserCorpus:
             if not _is_file(path):
                 raise InputError(f"data.corpus: {path} is not a file; give {KINDS}")
             if not str(path).isprintable():
-                raise InputError(f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file")
+                raise InputError(
+                    f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file"
+                )
         if len(paths) > 2 or (len(paths) == 1 and _kind(paths[0]) not in {".jsonl", ".tsv"}):
             advice = INSTEAD.get(_kind(paths[0]), f"give {KINDS}")
             raise InputError(f"data.corpus={self.location}: unknown kind of corpus; {advice}")
@@ -58,7 +71,9 @@ class UserCorpus:
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
-        """The columns to look for: those that were named, or else the default names, then the languages' codes."""
+        """The columns to look for: those that were named, or else the default names, then the languages'
+        codes.
+        """
         languages = (self.source_language, self.target_language)
         if self.columns != DEFAULT_COLUMNS:
             return (self.columns,)
@@ -67,10 +82,12 @@ class UserCorpus:
 
 @dataclass
 class Reading:
-    """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and remarks on the file.
+    """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and
+    remarks on the file.
 
-    `turned` counts the pairs that are right the other way round; `names` are the fields of the first object of JSONL, or the cells of
-    the first line of TSV; `layout` says in words which columns are read and which there are.
+    `turned` counts the pairs that are right the other way round; `names` are the fields of the first object
+    of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are read and which
+    there are.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -92,7 +109,9 @@ def read(corpus: UserCorpus) -> Reading:
     reading = Reading()
     for place, written, line in _lines_read(corpus, reading):
         if isinstance(line, BadLineError):
-            reading.reject(place, str(line), f"{place}: {shortened(written.decode('utf-8', 'replace'), SHOWN_LINE)}")
+            reading.reject(
+                place, str(line), f"{place}: {shortened(written.decode('utf-8', 'replace'), SHOWN_LINE)}"
+            )
             continue
         for example in _examples(place, line, corpus):
             reason = _problem(example) or script_problem(example)
@@ -105,11 +124,13 @@ def read(corpus: UserCorpus) -> Reading:
 
 
 def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
-    """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and so on.
+    """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and
+    so on.
 
     Empty texts of a list are passed over where it has another text.
     """
-    source, references = clean_text(line[0]), [clean_text(text) for text in line[1]]
+    source = clean_text(line[0])
+    references = [clean_text(text) for text in line[1]]
     texts = {number: text for number, text in enumerate(references, start=1) if text} or {1: ""}
     for number, reference in texts.items():
         key = place if number == 1 else f"{place}#{number}"
@@ -128,22 +149,29 @@ def _problem(example: Example) -> str:
 
 
 def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
-    """(file:line, the line as written, its texts or what is wrong with them) for every line with text; remarks go to `reading`.
+    """(file:line, the line as written, its texts or what is wrong with them) for every line with text;
+    remarks go to `reading`.
 
     An empty line is passed over in one file, and half a pair in aligned ones.
     """
     path, *other = corpus.paths
-    lines, columns = _lines(path), corpus.columns
+    lines = _lines(path)
+    columns = corpus.columns
     pairs: Iterable[tuple[int, Line | BadLineError]]
     if other:
         pairs = enumerate(_aligned(path, lines, other[0]), start=1)
     elif _kind(path) == ".jsonl":
-        columns, reading.names = fitting_columns(lines, corpus.candidates), names_of(lines)
-        reading.layout = f"{_listed(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
+        columns = fitting_columns(lines, corpus.candidates)
+        reading.names = names_of(lines)
+        reading.layout = (
+            f"{_listed(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
+        )
         pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
     else:
         table = read_table(lines, corpus.candidates, path)
-        pairs, columns, reading.names = table.rows, table.columns, table.first
+        pairs = table.rows
+        columns = table.columns
+        reading.names = table.first
         cells = ", ".join(repr(shortened(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
         reading.layout = f"{table.read} are read; the first line has {cells}" if cells else ""
         if table.is_export:
@@ -163,7 +191,9 @@ def _listed(columns: Columns) -> str:
 def _aligned(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
     others = _lines(reference)
     if len(lines) != len(others):
-        raise InputError(f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally many")
+        raise InputError(
+            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally many"
+        )
     for line, other in zip(lines, others, strict=True):
         try:
             yield one_line(decoded(line)), (one_line(decoded(other)),)

@@ -1,8 +1,10 @@
-"""Further sets of questions out of BIG-bench (PyPI `bigbench`, Apache-2.0, 358 MB), fetched only when asked for.
+"""Further sets of questions out of BIG-bench (PyPI `bigbench`, Apache-2.0, 358 MB), fetched only when asked
+for.
 
-Only tasks on which a model of 135 to 270 million parameters is well above chance and below the ceiling. Files are read as data, the
-package is never imported. They carry a canary and ask never to be in a training corpus: nothing here may be trained on or copied.
-Choices are put as plain text behind a beginning; as letters to choose from they are at chance for models of this size.
+Only tasks on which a model of 135 to 270 million parameters is well above chance and below the ceiling. Files
+are read as data, the package is never imported. They carry a canary and ask never to be in a training corpus:
+nothing here may be trained on or copied. Choices are put as plain text behind a beginning; as letters to
+choose from they are at chance for models of this size.
 """
 
 import random
@@ -28,8 +30,12 @@ Read = Callable[[Sequence[Example]], list[ChoiceItem]]
 def examples_of(path: Path) -> list[Example]:
     """The examples of a task file. Raises InputError."""
     examples = read_object(path).get("examples")
-    if not isinstance(examples, list) or not all(isinstance(row, dict) and isinstance(row.get("input"), str) for row in examples):
-        raise InputError(f"{path} has no list of examples with an input; delete its package's folder to have it unpacked again")
+    if not isinstance(examples, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("input"), str) for row in examples
+    ):
+        raise InputError(
+            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked again"
+        )
     return examples
 
 
@@ -47,7 +53,9 @@ def agreement(examples: Sequence[Example]) -> list[ChoiceItem]:
     generator = random.Random(SEED)
     pairs = ((number, row["input"].strip(), right_of_two(row)) for number, row in enumerate(examples))
     return [
-        choice_item(f"{number}", context, f" {pair[0]}", [f" {pair[1]}"], generator) for number, context, pair in pairs if context and pair
+        choice_item(f"{number}", context, f" {pair[0]}", [f" {pair[1]}"], generator)
+        for number, context, pair in pairs
+        if context and pair
     ]
 
 
@@ -56,7 +64,8 @@ def adjectives(examples: Sequence[Example]) -> list[ChoiceItem]:
     generator = random.Random(SEED)
     items = []
     for number, row in enumerate(examples):
-        phrases, letters = ADJECTIVES.search(row["input"]), right_of_two(row)
+        phrases = ADJECTIVES.search(row["input"])
+        letters = right_of_two(row)
         if phrases and letters and set(letters) == {"a", "b"}:
             right, wrong = phrases.groups() if letters[0] == "a" else phrases.groups()[::-1]
             items.append(choice_item(f"{number}", "She bought a", f" {right}", [f" {wrong}"], generator))
@@ -68,20 +77,31 @@ def past_tense(examples: Sequence[Example]) -> list[ChoiceItem]:
     generator = random.Random(SEED)
     items = []
     for number, row in enumerate(examples):
-        verb, right = row["input"], row.get("target")
+        verb = row["input"]
+        right = row.get("target")
         if isinstance(right, str) and right and verb and right not in (verb, f"{verb}ing"):
             wrong = [f" {verb}", f" {verb}ing"]
-            items.append(choice_item(f"{number}", f"Today I {verb}. Yesterday I", f" {right}", wrong, generator))
+            items.append(
+                choice_item(f"{number}", f"Today I {verb}. Yesterday I", f" {right}", wrong, generator)
+            )
     return items
 
 
 def facts(examples: Sequence[Example]) -> list[ChoiceItem]:
-    """ "The language of X is": one right answer among four of the same relation; none of the wrong ones is right as well."""
+    """ "The language of X is": one right answer among four of the same relation; none of the wrong ones is
+    right as well.
+    """
     relations: dict[str, list[tuple[int, str, list[str]]]] = {}
     for number, row in enumerate(examples):
-        found, target = RELATION.match(row["input"]), row.get("target")
+        found = RELATION.match(row["input"])
+        target = row.get("target")
         answers = [target] if isinstance(target, str) else target
-        if found and isinstance(answers, list) and answers and all(isinstance(answer, str) and answer for answer in answers):
+        if (
+            found
+            and isinstance(answers, list)
+            and answers
+            and all(isinstance(answer, str) and answer for answer in answers)
+        ):
             relations.setdefault(found[1], []).append((number, row["input"], answers))
     generator = random.Random(SEED)
     items = []
@@ -107,15 +127,22 @@ SETS: dict[str, tuple[str, Read]] = {  # name of the set -> its file, its reader
 def chosen(name: str, items: Sequence[ChoiceItem]) -> tuple[ChoiceItem, ...]:
     """A fixed choice of `ITEMS` items in their order, named after their set."""
     places = sorted(random.Random(SEED).sample(range(len(items)), min(ITEMS, len(items))))
-    return tuple(ChoiceItem(f"{name}:{items[i].id}", items[i].context, items[i].choices, items[i].answer) for i in places)
+    return tuple(
+        ChoiceItem(f"{name}:{items[i].id}", items[i].context, items[i].choices, items[i].answer)
+        for i in places
+    )
 
 
 def read_sets(folder: Path) -> dict[str, tuple[ChoiceItem, ...]]:
     """Every set out of the unpacked package. Raises InputError for a file that is missing or damaged."""
-    return {name: chosen(name, read(examples_of(find_file(folder, file)))) for name, (file, read) in SETS.items()}
+    return {
+        name: chosen(name, read(examples_of(find_file(folder, file)))) for name, (file, read) in SETS.items()
+    }
 
 
 def extended_items(cache: Path) -> dict[str, tuple[ChoiceItem, ...]]:
-    """Obtain the package (once, into `cache`) and read the sets; raises UnobtainableError where it cannot be had."""
+    """Obtain the package (once, into `cache`) and read the sets; raises UnobtainableError where it cannot be
+    had.
+    """
     members = tuple(f"*/{file}" for file, _ in SETS.values())
     return read_sets(pip_package("bigbench", "1.0.0", cache, sdist=True, members=members))

@@ -1,12 +1,14 @@
-"""How far a checkpoint has moved from the untouched model on given texts: token by token, by its own loss and by exact KL divergence.
+"""How far a checkpoint has moved from the untouched model on given texts: token by token, by its own loss and
+by exact KL divergence.
 
 nll   -log p(token | tokens before) under the checkpoint; its change is that minus the same under the untouched model
 kl    sum_v base(v) (log base(v) - log policy(v)) at every position, over the whole vocabulary: KL(base || policy)
 
-Both in nats. The paper (arXiv 2605.14366) reports mean and P90 over tokens and says neither the direction of its KL nor from which model;
-here it is counted from the untouched model, whose expectation it is, so that what that one would have said counts. The change of P90 is the
-difference of two percentiles. Logits of both models exist for one chunk of tokens at a time. Computed in the weights' own precision,
-whatever the caller's: logits rounded to bf16 are a divergence of their own, as large as those looked for.
+Both in nats. The paper (arXiv 2605.14366) reports mean and P90 over tokens and says neither the direction of
+its KL nor from which model; here it is counted from the untouched model, whose expectation it is, so that
+what that one would have said counts. The change of P90 is the difference of two percentiles. Logits of both
+models exist for one chunk of tokens at a time. Computed in the weights' own precision, whatever the caller's:
+logits rounded to bf16 are a divergence of their own, as large as those looked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,9 @@ from grpo.engine.packing import Packed, by_budget, pack
 from grpo.kl import full_kl
 
 BATCH_TOKENS = 2048
-CHUNK = 128  # tokens; two models' log-probabilities and what is made of them over 262,144 pieces take some 700 MB
+CHUNK = (
+    128  # tokens; two models' log-probabilities and what is made of them over 262,144 pieces take some 700 MB
+)
 PERCENTILE = 90
 
 
@@ -51,7 +55,9 @@ def log_softmax_chunks(model: Any, packed: Packed) -> Iterator[Tensor]:
 
 
 def chunk_pairs(model: Any, base: Any, packed: Packed) -> Iterator[tuple[Tensor, Tensor]]:
-    """The chunks of both models side by side; where they are one object it runs once, and every difference is exactly 0."""
+    """The chunks of both models side by side; where they are one object it runs once, and every difference is
+    exactly 0.
+    """
     if model is base:
         return ((chunk, chunk) for chunk in log_softmax_chunks(model, packed))
     return zip(log_softmax_chunks(model, packed), log_softmax_chunks(base, packed), strict=True)
@@ -68,7 +74,9 @@ def token_scores(model: Any, base: Any, packed: Packed) -> Tensor:
 
 
 def measure_drift(model: Any, base: Any, texts: Sequence[TokenText]) -> dict[str, Any]:
-    """Means and P90 over all tokens of all texts, and each text's sums, in nats. Raises ValueError where no text has a token."""
+    """Means and P90 over all tokens of all texts, and each text's sums, in nats. Raises ValueError where no
+    text has a token.
+    """
     texts = [text for text in texts if text.ids]
     if not texts:
         raise ValueError("drift needs at least one text with a token")
@@ -78,7 +86,9 @@ def measure_drift(model: Any, base: Any, texts: Sequence[TokenText]) -> dict[str
     parts: list[np.ndarray] = []
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for batch in by_budget(lengths, BATCH_TOKENS if plain else CHUNK):
-            packed = pack([texts[i].start for i in batch], [texts[i].ids for i in batch], group_size=1).to(device)
+            packed = pack([texts[i].start for i in batch], [texts[i].ids for i in batch], group_size=1).to(
+                device
+            )
             scores = token_scores(model, base, packed).cpu().numpy()
             parts += np.split(scores, np.cumsum([len(texts[i].ids) for i in batch])[:-1], axis=1)
     return drift_record(texts, parts)

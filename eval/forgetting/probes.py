@@ -1,10 +1,11 @@
 """General-competence probes: what the model could do before training that training was not about.
 
-Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters, lower is better; it moves long
-before any accuracy does. Questions (capital cities, word analogies, Chinese idioms, and further sets on request): the most likely of
-the choices, by the summed log-probability and by that per character, which is the one to read where choices differ in length.
-Items and their order are fixed (`eval.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the
-exact McNemar test over questions.
+Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters, lower is
+better; it moves long before any accuracy does. Questions (capital cities, word analogies, Chinese idioms, and
+further sets on request): the most likely of the choices, by the summed log-probability and by that per
+character, which is the one to read where choices differ in length. Items and their order are fixed
+(`eval.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the exact
+McNemar test over questions.
 """
 
 import math
@@ -18,30 +19,43 @@ import numpy as np
 from data.ends import text_ids as text_ids
 from data.sources.news import TextItem
 from eval.forgetting.probe_items import ChoiceItem, Panel
-from eval.metrics.significance import RESAMPLES, mcnemar, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
+from eval.metrics.significance import (
+    RESAMPLES,
+    mcnemar,
+    paired_bootstrap,
+    ratio_of_sums,
+    resample_counts,
+    wilson_interval,
+)
 from eval.run_folder import questions_of
 from grpo.engine.likelihood import first_ids, log_likelihoods
 
 TEXT_PROBES = ("english", "chinese")
 
 
-
-
-
-
 def bits_per_character(model: Any, tokenizer: Any, items: Sequence[TextItem]) -> dict[str, Any]:
     """Bits of each text and over all of them: -sum log p / ln 2 / characters."""
     start = first_ids(tokenizer)
-    scores = log_likelihoods(model, [start] * len(items), [[text_ids(tokenizer, item.text)] for item in items])
+    scores = log_likelihoods(
+        model, [start] * len(items), [[text_ids(tokenizer, item.text)] for item in items]
+    )
     return text_result(items, [-score[0] for score in scores])
 
 
 def text_result(items: Sequence[TextItem], nats: Sequence[float]) -> dict[str, Any]:
     """The result of a text probe from -sum log p of each text."""
     bits = [value / math.log(2) for value in nats]
-    rows = [{"id": item.id, "bits": value, "characters": len(item.text)} for item, value in zip(items, bits, strict=True)]
+    rows = [
+        {"id": item.id, "bits": value, "characters": len(item.text)}
+        for item, value in zip(items, bits, strict=True)
+    ]
     characters = sum(len(item.text) for item in items)
-    return {"n": len(items), "characters": characters, "bits_per_character": sum(bits) / characters, "items": rows}
+    return {
+        "n": len(items),
+        "characters": characters,
+        "bits_per_character": sum(bits) / characters,
+        "items": rows,
+    }
 
 
 def choice_accuracy(model: Any, tokenizer: Any, items: Sequence[ChoiceItem]) -> dict[str, Any]:
@@ -86,7 +100,9 @@ def run_questions(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
     return {name: choice_accuracy(model, tokenizer, items) for name, items in panel.questions().items()}
 
 
-def paired(before: dict[str, Any], after: dict[str, Any], *keys: str) -> Iterator[tuple[list[Any], list[Any]]]:
+def paired(
+    before: dict[str, Any], after: dict[str, Any], *keys: str
+) -> Iterator[tuple[list[Any], list[Any]]]:
     """For each key the values of both runs item by item; raises ValueError if the items differ."""
     if [row["id"] for row in before["items"]] != [row["id"] for row in after["items"]]:
         raise ValueError("the two probe results are of different items; run both panels again")
@@ -97,11 +113,15 @@ def paired(before: dict[str, Any], after: dict[str, Any], *keys: str) -> Iterato
 def compare_probes(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with McNemar's exact test."""
+    """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with
+    McNemar's exact test.
+    """
     changes: dict[str, Any] = {}
     for name in TEXT_PROBES:
         columns = list(paired(before[name], after[name], "bits", "characters"))
-        first, second = (np.asarray([column[side] for column in columns], dtype=np.float64).T for side in (0, 1))
+        first, second = (
+            np.asarray([column[side] for column in columns], dtype=np.float64).T for side in (0, 1)
+        )
         counts = resample_counts(len(first), np.random.default_rng(seed), resamples)
         changes[name] = asdict(paired_bootstrap(first, second, ratio_of_sums, counts))
     for name in questions_of(before):
@@ -110,5 +130,8 @@ def compare_probes(
         for key, metric in (("right", "accuracy"), ("right_per_character", "accuracy_per_character")):
             ((first_right, second_right),) = paired(before[name], after[name], key)
             difference = after[name][metric] - before[name][metric]
-            changes[f"{name}_{metric}"] = {"difference": difference, **asdict(mcnemar(first_right, second_right))}
+            changes[f"{name}_{metric}"] = {
+                "difference": difference,
+                **asdict(mcnemar(first_right, second_right)),
+            }
     return changes

@@ -1,7 +1,9 @@
-"""Whether a checkpoint still goes on in the language it is addressed in: greedy continuations of plain beginnings, Chinese and English.
+"""Whether a checkpoint still goes on in the language it is addressed in: greedy continuations of plain
+beginnings, Chinese and English.
 
-A model trained to answer in one script may answer everything in it, stop at once, or repeat itself; probabilities of given texts show none
-of these. The beginnings were written for this project; the outputs are kept, so that a reader can judge for himself.
+A model trained to answer in one script may answer everything in it, stop at once, or repeat itself;
+probabilities of given texts show none of these. The beginnings were written for this project; the outputs are
+kept, so that a reader can judge for himself.
 """
 
 from typing import Any
@@ -61,7 +63,9 @@ def repeated_share(text: str) -> float:
 
 
 def continuations(model: Any, tokenizer: Any, beginnings: tuple[str, ...]) -> list[str]:
-    """What the model goes on to say: the likeliest token at every place, up to the end token or `NEW_TOKENS`."""
+    """What the model goes on to say: the likeliest token at every place, up to the end token or
+    `NEW_TOKENS`.
+    """
     prompts = [first_ids(tokenizer) + text_ids(tokenizer, beginning) for beginning in beginnings]
     sampling = Sampling(1, NEW_TOKENS, temperature=0.0, stop_ids=(tokenizer.eos_token_id,))
     with torch.inference_mode():
@@ -70,7 +74,9 @@ def continuations(model: Any, tokenizer: Any, beginnings: tuple[str, ...]) -> li
 
 
 def sanity_of(language: str, beginnings: tuple[str, ...], outputs: list[str]) -> dict[str, Any]:
-    """Shares of outputs in the expected script and of empty ones, the mean share of repetition, and every output."""
+    """Shares of outputs in the expected script and of empty ones, the mean share of repetition, and every
+    output.
+    """
     rows: list[dict[str, Any]] = [
         {
             "id": f"{language}:{number}",
@@ -82,10 +88,16 @@ def sanity_of(language: str, beginnings: tuple[str, ...], outputs: list[str]) ->
         }
         for number, (beginning, output) in enumerate(zip(beginnings, outputs, strict=True), 1)
     ]
-    shares = {f"{key}_share": sum(row[key] for row in rows) / len(rows) for key in ("in_script", "empty", "repeated")}
+    shares = {
+        f"{key}_share": sum(row[key] for row in rows) / len(rows)
+        for key in ("in_script", "empty", "repeated")
+    }
     return {"n": len(rows), "script": SCRIPTS[language], **shares, "items": rows}
 
 
 def generation_sanity(model: Any, tokenizer: Any) -> dict[str, Any]:
     """language -> its shares and outputs."""
-    return {language: sanity_of(language, texts, continuations(model, tokenizer, texts)) for language, texts in BEGINNINGS.items()}
+    return {
+        language: sanity_of(language, texts, continuations(model, tokenizer, texts))
+        for language, texts in BEGINNINGS.items()
+    }

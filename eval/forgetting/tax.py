@@ -1,8 +1,10 @@
-"""The alignment tax of one checkpoint: what it lost of what the untouched model could do, measured on things that training is not about.
+"""The alignment tax of one checkpoint: what it lost of what the untouched model could do, measured on things
+that training is not about.
 
-Probes (`eval.probes`), drift from the untouched model (`eval.drift`) on the panel's English and Chinese texts ("general") and on prompts
-with their reference texts ("task"), generation sanity (`eval.sanity`); item by item, so that checkpoints can be compared with intervals.
-The one number, `tax_scalar`, is the rise of the loss on general text in nats per token: it moves long before any accuracy does.
+Probes (`eval.probes`), drift from the untouched model (`eval.drift`) on the panel's English and Chinese texts
+("general") and on prompts with their reference texts ("task"), generation sanity (`eval.sanity`); item by
+item, so that checkpoints can be compared with intervals. The one number, `tax_scalar`, is the rise of the
+loss on general text in nats per token: it moves long before any accuracy does.
 """
 
 import random
@@ -27,7 +29,9 @@ Tax = dict[str, Any]
 
 
 def load_tax_panel(cache: Path, extended: bool = False) -> Panel:
-    """The panel of general competence, obtained once into `cache`; `extended`: with the sets of questions of BIG-bench (358 MB)."""
+    """The panel of general competence, obtained once into `cache`; `extended`: with the sets of questions of
+    BIG-bench (358 MB).
+    """
     panel = load_panel(cache)
     return replace(panel, extended=extended_items(cache)) if extended else panel
 
@@ -35,21 +39,34 @@ def load_tax_panel(cache: Path, extended: bool = False) -> Panel:
 def general_texts(tokenizer: Any, panel: Panel) -> list[TokenText]:
     """The panel's English texts, then its Chinese ones."""
     start = first_ids(tokenizer)
-    return [TokenText(item.id, start, text_ids(tokenizer, item.text)) for item in (*panel.english, *panel.chinese)]
+    return [
+        TokenText(item.id, start, text_ids(tokenizer, item.text)) for item in (*panel.english, *panel.chinese)
+    ]
 
 
 def task_texts(tokenizer: Any, examples: Sequence[Example]) -> list[TokenText]:
-    """A fixed choice of `TASK_TEXTS` examples, in their order: the prompt, then the reference text, tokenised apart as in training."""
+    """A fixed choice of `TASK_TEXTS` examples, in their order: the prompt, then the reference text, tokenised
+    apart as in training.
+    """
     start = first_ids(tokenizer)
     chosen = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
-    texts = ((examples[i].id, text_ids(tokenizer, prompt_text(examples[i])), text_ids(tokenizer, examples[i].reference)) for i in chosen)
+    texts = (
+        (
+            examples[i].id,
+            text_ids(tokenizer, prompt_text(examples[i])),
+            text_ids(tokenizer, examples[i].reference),
+        )
+        for i in chosen
+    )
     return [TokenText(name, start, prompt + reference) for name, prompt, reference in texts]
 
 
 def measure_tax(model: Any, base: Any, tokenizer: Any, panel: Panel, task: Sequence[Example]) -> Tax:
-    """Everything about one checkpoint; `base` is the untouched model, `task` the examples among which the texts of the task are chosen.
+    """Everything about one checkpoint; `base` is the untouched model, `task` the examples among which the
+    texts of the task are chosen.
 
-    The general texts run once, for drift and for bits per character. With `base` the same object as `model` every drift is exactly 0.
+    The general texts run once, for drift and for bits per character. With `base` the same object as `model`
+    every drift is exactly 0.
     """
     began = time.perf_counter()
     drift = {
@@ -65,5 +82,7 @@ def measure_tax(model: Any, base: Any, tokenizer: Any, panel: Panel, task: Seque
 
 
 def tax_scalar(tax: Tax) -> float:
-    """The tax of a checkpoint in nats per token: mean rise of the loss on general text over the untouched model's."""
+    """The tax of a checkpoint in nats per token: mean rise of the loss on general text over the untouched
+    model's.
+    """
     return float(tax["drift"]["general"]["nll_change_mean"])

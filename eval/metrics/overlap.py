@@ -1,11 +1,13 @@
 """Overlap with the reference texts: corpus BLEU, corpus and sentence chrF by sacreBLEU, and the length ratio.
 
-Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts count as they
-do there: BLEU takes n-grams of all and the closest length, chrF the text that scores best. The sufficient statistics of
-each item are exposed as arrays, so that `eval.significance` can recompute a corpus metric for thousands of resamples at
-once; a test holds `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own scores.
+Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts
+count as they do there: BLEU takes n-grams of all and the closest length, chrF the text that scores best. The
+sufficient statistics of each item are exposed as arrays, so that `eval.significance` can recompute a corpus
+metric for thousands of resamples at once; a test holds `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own
+scores.
 
-Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the signature says `tok:tsheg-13a`.
+Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the
+signature says `tok:tsheg-13a`.
 """
 
 from collections.abc import Sequence
@@ -46,7 +48,8 @@ def number_of(references: References) -> str:
 def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
     texts = streams([prepared(own, language) for own in references])
-    metric, written = bleu_metric(language), prepared(outputs, language)
+    metric = bleu_metric(language)
+    written = prepared(outputs, language)
     statistics = metric._extract_corpus_statistics(written, texts) if outputs else []
     return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
 
@@ -63,10 +66,13 @@ def chrf_statistics(outputs: Sequence[str], references: References) -> Array:
 def bleu_of_sums(sums: Array) -> Array:
     """(..., 10) summed statistics -> (...) BLEU in 0..100, with sacreBLEU's `exp` smoothing of empty orders.
 
-    An order without matches counts as 1 / (2**k * total), k counting such orders; an order without n-grams makes BLEU 0.
+    An order without matches counts as 1 / (2**k * total), k counting such orders; an order without n-grams
+    makes BLEU 0.
     """
-    lengths, reference_lengths = sums[..., 0], sums[..., 1]
-    matched, total = sums[..., 2 : 2 + BLEU_ORDER], sums[..., 2 + BLEU_ORDER :]
+    lengths = sums[..., 0]
+    reference_lengths = sums[..., 1]
+    matched = sums[..., 2 : 2 + BLEU_ORDER]
+    total = sums[..., 2 + BLEU_ORDER :]
     smoothed = np.where(matched > 0, matched, 0.5 ** np.cumsum(matched == 0, axis=-1))
     defined = (total > 0).all(axis=-1) & (matched > 0).any(axis=-1)
     log_precision = np.log(smoothed / np.maximum(total, 1)).mean(axis=-1)
@@ -75,7 +81,9 @@ def bleu_of_sums(sums: Array) -> Array:
 
 
 def chrf_of_sums(sums: Array) -> Array:
-    """(..., 18) summed statistics -> (...) chrF2 in 0..100: precision and recall averaged over the orders both sides have."""
+    """(..., 18) summed statistics -> (...) chrF2 in 0..100: precision and recall averaged over the orders
+    both sides have.
+    """
     outputs, references, matched = (sums[..., offset::3] for offset in range(3))
     used = (outputs > 0) & (references > 0)
     orders = np.maximum(used.sum(axis=-1), 1)
@@ -87,8 +95,11 @@ def chrf_of_sums(sums: Array) -> Array:
 
 
 def signatures(outputs: Sequence[str], references: References, language: str) -> dict[str, str]:
-    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of references)."""
-    bleu, chrf = bleu_metric(language), CHRF()
+    """sacreBLEU's description of how each number was made (it needs one scoring to know the number of
+    references).
+    """
+    bleu = bleu_metric(language)
+    chrf = CHRF()
     bleu.corpus_score(prepared(outputs, language), streams([prepared(own, language) for own in references]))
     chrf.corpus_score(list(outputs), streams(references))
     text = str(bleu.get_signature())
@@ -105,7 +116,8 @@ def length_units(text: str, language: str) -> int:
 def length_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 2) per item: units of the output, units of the reference text closest to it in length.
 
-    The length ratio is the ratio of their sums; of two reference texts as close the shorter one counts, as in BLEU.
+    The length ratio is the ratio of their sums; of two reference texts as close the shorter one counts, as in
+    BLEU.
     """
     pairs = []
     for output, texts in zip(outputs, references, strict=True):

@@ -1,9 +1,11 @@
-"""How much of a reference text an output says in the same order: ROUGE-L, the usual figure of headline generation, and lead copies.
+"""How much of a reference text an output says in the same order: ROUGE-L, the usual figure of headline
+generation, and lead copies.
 
-ROUGE-L (Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004) of one output against its best reference text, as F1:
-2 * LCS / (units of the output + units of the reference text), LCS the length of their longest common subsequence. Units are those of
-the guards, `reward.units`: Tibetan syllables, Han characters, words of other scripts; case and punctuation do not count, and there is
-no stemming, so for English the figure is a little below that of packages which stem.
+ROUGE-L (Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004) of one output against its best
+reference text, as F1: 2 * LCS / (units of the output + units of the reference text), LCS the length of their
+longest common subsequence. Units are those of the guards, `reward.units`: Tibetan syllables, Han characters,
+words of other scripts; case and punctuation do not count, and there is no stemming, so for English the figure
+is a little below that of packages which stem.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ from reward.copying import uncopied
 from reward.units import units
 
 COPIED_FROM = 0.5  # share of an output's units from which it counts as a copy of its source
-RUN, CHARACTER_RUN = 6, 10  # units in a row; 6 % of real Dzongkha headlines, 3 % of English and 8 % of Chinese ones hold so many
+RUN = 6  # units in a row; 6 % of real Dzongkha headlines, 3 % of English and 8 % of Chinese ones hold so many
+CHARACTER_RUN = 10
 
 
 def rouge_l(outputs: Sequence[str], references: References) -> list[float]:
@@ -25,7 +28,10 @@ def rouge_l(outputs: Sequence[str], references: References) -> list[float]:
     >>> rouge_l(["the dog bit a man"], [["A man bit the dog."]])
     [0.4]
     """
-    return [max(f1(units(output), units(text)) for text in texts) for output, texts in zip(outputs, references, strict=True)]
+    return [
+        max(f1(units(output), units(text)) for text in texts)
+        for output, texts in zip(outputs, references, strict=True)
+    ]
 
 
 def f1(first: Sequence[str], second: Sequence[str]) -> float:
@@ -39,19 +45,24 @@ def signature(references: References) -> str:
 
 
 def common_length(first: Sequence[str], second: Sequence[str]) -> int:
-    """Length of the longest common subsequence. Row by row: either a unit is left out, or it ends a longer one; the running maximum
-    carries the best along the row.
+    """Length of the longest common subsequence. Row by row: either a unit is left out, or it ends a longer
+    one; the running maximum carries the best along the row.
     """
-    lengths, texts = np.zeros(len(second) + 1, dtype=np.int64), np.array([*second], dtype=object)
+    lengths = np.zeros(len(second) + 1, dtype=np.int64)
+    texts = np.array([*second], dtype=object)
     for unit in first:
         lengths[1:] = np.maximum.accumulate(np.maximum(lengths[1:], lengths[:-1] + (texts == unit)))
     return int(lengths[-1])
 
 
-def copies(sources: Sequence[str], outputs: Sequence[str], references: References, language: str) -> list[bool]:
-    """Whether at least half of an output lies in long runs out of its source, not counting as much as a reference text has.
+def copies(
+    sources: Sequence[str], outputs: Sequence[str], references: References, language: str
+) -> list[bool]:
+    """Whether at least half of an output lies in long runs out of its source, not counting as much as a
+    reference text has.
 
-    It is the measure of the guard `uncopied` (`reward.copying`); what it finds in headlines is nearly always the source's first words.
+    It is the measure of the guard `uncopied` (`reward.copying`); what it finds in headlines is nearly always
+    the source's first words.
     """
     kept = uncopied(sources, outputs, references, run=copied_run(language))
     return [share <= 1 - COPIED_FROM for share in kept.tolist()]

@@ -1,11 +1,12 @@
 """How sure a difference is: paired bootstrap, exact McNemar test, Wilson interval.
 
-Not here: what is compared (`eval.systems`, `eval.probes`). Ideas: paired bootstrap resampling of test items as in Koehn,
-"Statistical Significance Tests for Machine Translation Evaluation" (EMNLP 2004); McNemar, Psychometrika 12 (1947), in its exact
-binomial form; Wilson, JASA 22 (1927).
+Not here: what is compared (`eval.systems`, `eval.probes`). Ideas: paired bootstrap resampling of test items
+as in Koehn, "Statistical Significance Tests for Machine Translation Evaluation" (EMNLP 2004); McNemar,
+Psychometrika 12 (1947), in its exact binomial form; Wilson, JASA 22 (1927).
 
-One routine serves means and corpus metrics alike: every item brings a row of sufficient statistics, a resample is a weighted
-sum of rows, and a `score` function turns sums into the metric. A mean is the special case with statistics (value, 1).
+One routine serves means and corpus metrics alike: every item brings a row of sufficient statistics, a
+resample is a weighted sum of rows, and a `score` function turns sums into the metric. A mean is the special
+case with statistics (value, 1).
 """
 
 import math
@@ -24,7 +25,9 @@ Z_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Difference:
-    """after - before with its percentile interval; `p_not_greater` is the share of resamples with a difference <= 0."""
+    """after - before with its percentile interval; `p_not_greater` is the share of resamples with a
+    difference <= 0.
+    """
 
     before: float
     after: float
@@ -37,7 +40,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Items only the second (`gained`) or only the first (`lost`) got right, and the exact two-sided p-value."""
+    """Items only the second (`gained`) or only the first (`lost`) got right, and the exact two-sided
+    p-value.
+    """
 
     gained: int
     lost: int
@@ -66,25 +71,30 @@ def resample_counts(n: int, generator: np.random.Generator, resamples: int = RES
 def paired_bootstrap(before: Array, after: Array, score: Score, counts: Array) -> Difference:
     """Difference of a metric between two systems on the same items.
 
-    `before`, `after`: (n, k) sufficient statistics, row i of both from item i. `score`: (..., k) sums -> (...) metric.
-    `counts`: (resamples, n) from `resample_counts`; passing it in lets several metrics share one set of resamples.
+    `before`, `after`: (n, k) sufficient statistics, row i of both from item i. `score`: (..., k) sums ->
+    (...) metric. `counts`: (resamples, n) from `resample_counts`; passing it in lets several metrics share
+    one set of resamples.
     """
     if before.shape != after.shape or counts.shape[1] != len(before):
         raise ValueError(
             f"statistics {before.shape} and {after.shape} and counts {counts.shape} do not belong to the same items"
         )
-    start, end = float(score(before.sum(axis=0))), float(score(after.sum(axis=0)))
+    start = float(score(before.sum(axis=0)))
+    end = float(score(after.sum(axis=0)))
     resampled = score(counts @ after) - score(counts @ before)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Difference(start, end, end - start, float(low), float(high), float(np.mean(resampled <= 0)), len(before))
+    return Difference(
+        start, end, end - start, float(low), float(high), float(np.mean(resampled <= 0)), len(before)
+    )
 
 
 def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
     """Interval of a share: 8 of 10 -> (0.490, 0.943). No items -> (0, 1)."""
     if n == 0:
         return 0.0, 1.0
-    share, spread = successes / n, z * z / n
+    share = successes / n
+    spread = z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
     return max(0.0, centre - half), min(1.0, centre + half)

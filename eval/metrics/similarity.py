@@ -1,7 +1,7 @@
 """Cosine between outputs and their reference texts.
 
-The encoder is passed in. Where it is the encoder that also gave the reward, the number is partly the training objective, and the
-report says so; chrF and BLEU were never rewarded.
+The encoder is passed in. Where it is the encoder that also gave the reward, the number is partly the training
+objective, and the report says so; chrF and BLEU were never rewarded.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,8 @@ Embed = Callable[[Sequence[str]], Tensor]
 def cosines(outputs: Sequence[str], references: Sequence[Sequence[str]], embed: Embed) -> list[float]:
     """Cosine of each output with the nearest of its reference texts; an empty output scores 0.
 
-    `embed`: n texts -> (n, D) rows of unit length, called once. `references`: one or more texts of each output.
+    `embed`: n texts -> (n, D) rows of unit length, called once. `references`: one or more texts of each
+    output.
     """
     if len(outputs) != len(references):
         raise ValueError(f"{len(outputs)} outputs for the reference texts of {len(references)}")

@@ -1,7 +1,8 @@
-"""Every answer a judge has given, one JSON line each, kept as it comes: a run that was stopped asks only what is missing.
+"""Every answer a judge has given, one JSON line each, kept as it comes: a run that was stopped asks only what
+is missing.
 
-A line goes by the hash of all that the answer depends on (judge, settings, question), so one file serves any number of comparisons,
-and a changed wording or setting is asked anew.
+A line goes by the hash of all that the answer depends on (judge, settings, question), so one file serves any
+number of comparisons, and a changed wording or setting is asked anew.
 """
 
 import fcntl
@@ -65,18 +66,25 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 @contextmanager
 def open_answers(path: Path) -> Iterator[Answers]:
-    """The answers kept in `path`, which is made on first use and held by one process at a time. Raises InputError for a damaged line."""
+    """The answers kept in `path`, which is made on first use and held by one process at a time. Raises
+    InputError for a damaged line.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"{path}: another process is writing answers into it; wait for it or give another --out") from error
+            raise InputError(
+                f"{path}: another process is writing answers into it; wait for it or give another --out"
+            ) from error
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]  # a process that was killed may have left half a line
         os.ftruncate(descriptor, len(whole))
-        yield Answers(descriptor, dict(read_line(line, f"{path}:{number}") for number, line in enumerate(whole.splitlines(), 1)))
+        yield Answers(
+            descriptor,
+            dict(read_line(line, f"{path}:{number}") for number, line in enumerate(whole.splitlines(), 1)),
+        )
     finally:
         os.close(descriptor)
 

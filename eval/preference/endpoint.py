@@ -1,8 +1,9 @@
-"""A judge behind an OpenAI-compatible HTTP endpoint: one question a request, temperature 0, patience with a busy server.
+"""A judge behind an OpenAI-compatible HTTP endpoint: one question a request, temperature 0, patience with a
+busy server.
 
-Tried again, each time after twice the pause (or what Retry-After says): too many requests, server errors, broken connections, time-outs
-and answers that are no chat completion. Everything else is the user's to put right. Redirections are not followed, so the key goes
-nowhere else; it appears in no file and no sentence.
+Tried again, each time after twice the pause (or what Retry-After says): too many requests, server errors,
+broken connections, time-outs and answers that are no chat completion. Everything else is the user's to put
+right. Redirections are not followed, so the key goes nowhere else; it appears in no file and no sentence.
 """
 
 import json
@@ -41,7 +42,9 @@ class StayHere(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`url` ends before /chat/completions; `timeout` in seconds for each read; `pause` in seconds before the second try."""
+    """`url` ends before /chat/completions; `timeout` in seconds for each read; `pause` in seconds before the
+    second try.
+    """
 
     url: str
     model: str
@@ -56,7 +59,12 @@ class Endpoint:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"kind": "chat completion", "prompt": TEMPLATE, "temperature": 0, "max_tokens": self.max_tokens}
+        return {
+            "kind": "chat completion",
+            "prompt": TEMPLATE,
+            "temperature": 0,
+            "max_tokens": self.max_tokens,
+        }
 
     def ask(self, question: str) -> dict[str, Any]:
         """The model's reply. Raises InputError after `TRIES` tries, or at once for what no patience mends."""
@@ -64,7 +72,8 @@ class Endpoint:
             try:
                 return {"reply": content_of(self._post(question))}
             except Transient as trouble:
-                cause, wait = str(trouble), trouble.wait
+                cause = str(trouble)
+                wait = trouble.wait
             if number < TRIES - 1:
                 time.sleep(min(LONGEST_WAIT, self.pause * 2**number if wait is None else wait))
         raise InputError(
@@ -76,7 +85,9 @@ class Endpoint:
         messages = [{"role": "user", "content": question}]
         body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": self.max_tokens}
         request = urllib.request.Request(
-            f"{self.url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json", "User-Agent": "semantic-grpo"}
+            f"{self.url}/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "User-Agent": "semantic-grpo"},
         )
         if self.key:
             request.add_unredirected_header("Authorization", f"Bearer {self.key}")
@@ -87,9 +98,13 @@ class Endpoint:
             with error:
                 raise self._refusal(error) from error
         except UnicodeError as error:  # from the name of the host
-            raise InputError(f"{self.name}: no such address can be ({one_line(error)}); correct the name of the host") from error
+            raise InputError(
+                f"{self.name}: no such address can be ({one_line(error)}); correct the name of the host"
+            ) from error
         except (OSError, HTTPException) as error:
-            raise Transient(one_line(getattr(error, "reason", None) or error) or type(error).__name__) from error
+            raise Transient(
+                one_line(getattr(error, "reason", None) or error) or type(error).__name__
+            ) from error
 
     def _refusal(self, error: HTTPError) -> Exception:
         """What an HTTP status means here."""
@@ -101,11 +116,15 @@ class Endpoint:
         except (OSError, HTTPException):
             said = ""
         said = said.replace(self.key, "[key]") if self.key else said
-        return InputError(f"{self.name}: HTTP {error.code} ({said[:SHOWN]}); check the address, the model's name and the key")
+        return InputError(
+            f"{self.name}: HTTP {error.code} ({said[:SHOWN]}); check the address, the model's name and the key"
+        )
 
 
 def content_of(body: bytes) -> str:
-    """The text of a chat completion; null, as of a refusal, is an empty one. Raises Transient where there is none."""
+    """The text of a chat completion; null, as of a refusal, is an empty one. Raises Transient where there is
+    none.
+    """
     try:
         content = parse_json(body, "the answer")["choices"][0]["message"]["content"]
     except InputError as error:

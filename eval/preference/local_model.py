@@ -1,7 +1,9 @@
-"""A judge that is a causal language model in a local folder: the likeliest of the three signs behind the question. Nothing is sampled.
+"""A judge that is a causal language model in a local folder: the likeliest of the three signs behind the
+question. Nothing is sampled.
 
-The question is continued as plain text. A model's liking for one sign is not corrected for; asking in both orders does that. Beside
-the decision, which a weak model may make by position alone, the scores are kept, for `eval.judge.margin`.
+The question is continued as plain text. A model's liking for one sign is not corrected for; asking in both
+orders does that. Beside the decision, which a weak model may make by position alone, the scores are kept, for
+`eval.judge.margin`.
 """
 
 from pathlib import Path
@@ -30,15 +32,25 @@ class LocalModel:
         check_packing(self._model, fast=False)
         self._choices = [text_ids(self._tokenizer, f" {sign}") for sign in SIGNS]
         if len({tuple(ids) for ids in self._choices}) < len(SIGNS) or not all(self._choices):
-            raise InputError(f"{folder}: the tokenizer does not tell the signs {', '.join(SIGNS)} apart; take another model as judge")
-        self.settings = {"kind": "log-likelihood of a sign", "prompt": TEMPLATE, "model_sha256": parameter_hash(self._model)}
+            raise InputError(
+                f"{folder}: the tokenizer does not tell the signs {', '.join(SIGNS)} apart; take another model as judge"
+            )
+        self.settings = {
+            "kind": "log-likelihood of a sign",
+            "prompt": TEMPLATE,
+            "model_sha256": parameter_hash(self._model),
+        }
 
     def ask(self, question: str) -> dict[str, Any]:
-        """The likeliest sign, and the log-probabilities of all. Raises InputError for a question beyond the model's context."""
+        """The likeliest sign, and the log-probabilities of all. Raises InputError for a question beyond the
+        model's context.
+        """
         context = first_ids(self._tokenizer) + text_ids(self._tokenizer, question)
         room = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if room is not None and len(context) + max(map(len, self._choices)) > room:
-            raise InputError(f"{self.name}: a question has {len(context)} tokens, its context only {room}; take a judge with a longer one")
+            raise InputError(
+                f"{self.name}: a question has {len(context)} tokens, its context only {room}; take a judge with a longer one"
+            )
         (scores,) = log_likelihoods(self._model, [context], [self._choices])
         best = max(range(len(SIGNS)), key=scores.__getitem__)
         return {"reply": SIGNS[best], "scores": scores}

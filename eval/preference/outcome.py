@@ -1,8 +1,10 @@
-"""Which of two systems is preferred: from signs on single items to shares with intervals, and how far to trust who gave them.
+"""Which of two systems is preferred: from signs on single items to shares with intervals, and how far to
+trust who gave them.
 
-An item is a win of `after`, a loss or a tie. A judge that is asked in both orders wins an item only where both answers point to the
-same output; so one that always takes the first, or is a constant, gives nothing but ties. Identical outputs are ties that nobody is
-asked about. Two habits are measured: taking the first text whatever it is (position), and taking the longer one (length).
+An item is a win of `after`, a loss or a tie. A judge that is asked in both orders wins an item only where
+both answers point to the same output; so one that always takes the first, or is a constant, gives nothing but
+ties. Identical outputs are ties that nobody is asked about. Two habits are measured: taking the first text
+whatever it is (position), and taking the longer one (length).
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.significance import mcnemar, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
+from eval.metrics.significance import (
+    mcnemar,
+    mean_statistics,
+    paired_bootstrap,
+    ratio_of_sums,
+    resample_counts,
+    wilson_interval,
+)
 from eval.preference.pairs import Pair
 from eval.report.blocks import Table
 from eval.report.wording import signed
@@ -42,11 +51,18 @@ def agreed(answers: Sequence[Answer]) -> int:
 
 
 def preference(
-    names: tuple[str, str], judge: str, pairs: Sequence[Pair], outcomes: Sequence[int], answers: Sequence[Sequence[Answer]], seed: int
+    names: tuple[str, str],
+    judge: str,
+    pairs: Sequence[Pair],
+    outcomes: Sequence[int],
+    answers: Sequence[Sequence[Answer]],
+    seed: int,
 ) -> dict[str, Any]:
-    """The result as JSON: shares of win, tie and loss of `after` with Wilson intervals, win - loss with a bootstrap interval, habits.
+    """The result as JSON: shares of win, tie and loss of `after` with Wilson intervals, win - loss with a
+    bootstrap interval, habits.
 
-    Row i of `pairs`, `outcomes` (1, 0, -1) and `answers` (none for what was not asked) belong together. Raises ValueError without pairs.
+    Row i of `pairs`, `outcomes` (1, 0, -1) and `answers` (none for what was not asked) belong together.
+    Raises ValueError without pairs.
     """
     n = len(pairs)
     counts = {name: sum(outcome == value for outcome in outcomes) for value, name in OUTCOMES.items()}
@@ -70,14 +86,24 @@ def preference(
         "unparsable": sum(answer.sign is None for answer in given),
         "first_chosen": share([answer.sign == "1" for answer in given if answer.sign in ("1", "2")]),
         "longer_preferred": share(longer_preferred(pairs, outcomes)),
-        "after_longer": share([length(pair.after) > length(pair.before) for pair in pairs if length(pair.after) != length(pair.before)]),
+        "after_longer": share(
+            [
+                length(pair.after) > length(pair.before)
+                for pair in pairs
+                if length(pair.after) != length(pair.before)
+            ]
+        ),
         "items": [item(*row) for row in zip(pairs, outcomes, answers, strict=True)],
     }
 
 
 def share(flags: Sequence[bool]) -> dict[str, Any]:
     """How many of how many, with the Wilson interval; a share of nothing is null."""
-    return {"share": sum(flags) / len(flags) if flags else None, "interval": wilson_interval(sum(flags), len(flags)), "n": len(flags)}
+    return {
+        "share": sum(flags) / len(flags) if flags else None,
+        "interval": wilson_interval(sum(flags), len(flags)),
+        "n": len(flags),
+    }
 
 
 def length(text: str) -> int:
@@ -86,8 +112,13 @@ def length(text: str) -> int:
 
 
 def longer_preferred(pairs: Sequence[Pair], outcomes: Sequence[int]) -> list[bool]:
-    """Of every item that was decided between outputs of different lengths: whether the longer one was preferred."""
-    differences = [(length(pair.after) - length(pair.before)) * outcome for pair, outcome in zip(pairs, outcomes, strict=True)]
+    """Of every item that was decided between outputs of different lengths: whether the longer one was
+    preferred.
+    """
+    differences = [
+        (length(pair.after) - length(pair.before)) * outcome
+        for pair, outcome in zip(pairs, outcomes, strict=True)
+    ]
     return [difference > 0 for difference in differences if difference]
 
 

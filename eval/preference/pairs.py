@@ -1,4 +1,6 @@
-"""Two systems' outputs on the same test items, as pairs to choose from: for a model (`eval.judge`) or a reader (`eval.blind_sheet`)."""
+"""Two systems' outputs on the same test items, as pairs to choose from: for a model (`eval.judge`) or a
+reader (`eval.blind_sheet`).
+"""
 
 import hashlib
 import random
@@ -44,7 +46,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one file holds: the system's name, the language it writes, its items by id, the hash of the file."""
+    """What one file holds: the system's name, the language it writes, its items by id, the hash of the
+    file.
+    """
 
     path: Path
     name: str
@@ -54,15 +58,24 @@ class Outputs:
 
 
 def read_outputs(path: Path) -> Outputs:
-    """`eval/<system>.json` of a run, or a study's point, whose "target" is such a document. Raises InputError."""
+    """`eval/<system>.json` of a run, or a study's point, whose "target" is such a document. Raises
+    InputError.
+    """
     content = read_bytes(path)
     document = parse_object(path, parse_json(content, str(path)))
-    name, place = document.get("system"), str(path)
+    name = document.get("system")
+    place = str(path)
     if "target" in document:
-        document, name = parse_object(f"{path}: target", document["target"]), point_name(document)
+        name = point_name(document)
+        document = parse_object(f"{path}: target", document["target"])
         place = f"{path}: target"
     items = document.get("items")
-    if not isinstance(items, list) or not items or not isinstance(document.get("target_language"), str) or not isinstance(name, str):
+    if (
+        not isinstance(items, list)
+        or not items
+        or not isinstance(document.get("target_language"), str)
+        or not isinstance(name, str)
+    ):
         raise InputError(
             f"{place}: needs a name, a target_language and items; give eval/SYSTEM.json of a run folder, or a point of a study"
         )
@@ -97,10 +110,20 @@ def paired(before: Outputs, after: Outputs) -> list[Pair]:
         raise InputError(f"{where} are of different test items; evaluate both systems on the same test set")
     pairs = []
     for key in sorted(before.items):
-        first, second = before.items[key], after.items[key]
+        first = before.items[key]
+        second = after.items[key]
         if any(first[name] != second[name] for name in ITEM_KEYS[:-1]):
-            raise InputError(f"{where}: item {key} is not the same in both; evaluate both systems on the same test set")
-        texts = (first["source_language"], before.language, first["source"], first["reference"], first["output"], second["output"])
+            raise InputError(
+                f"{where}: item {key} is not the same in both; evaluate both systems on the same test set"
+            )
+        texts = (
+            first["source_language"],
+            before.language,
+            first["source"],
+            first["reference"],
+            first["output"],
+            second["output"],
+        )
         pairs.append(Pair(key, *texts))
     return pairs
 
@@ -111,7 +134,9 @@ def names(before: Outputs, after: Outputs) -> tuple[str, str]:
 
 
 def drawn(pairs: Sequence[Pair], n: int, seed: int) -> list[Pair]:
-    """At most `n` random pairs; a larger `n` keeps those of a smaller one and adds to them. Raises InputError for n < 1."""
+    """At most `n` random pairs; a larger `n` keeps those of a smaller one and adds to them. Raises InputError
+    for n < 1.
+    """
     if n < 1:
         raise InputError(f"--n {n}: a number from 1 is needed")
     ordered = list(pairs)

@@ -1,7 +1,8 @@
-"""The sheet as CSV, and back as people's programs save it: commas, semicolons or tabs, UTF-8 with or without a mark, or UTF-16.
+"""The sheet as CSV, and back as people's programs save it: commas, semicolons or tabs, UTF-8 with or without
+a mark, or UTF-16.
 
-A cell that a spreadsheet would take for a formula is written behind an apostrophe. Of a filled sheet only the columns id and better are
-read, so nothing else that a program does to the texts matters.
+A cell that a spreadsheet would take for a formula is written behind an apostrophe. Of a filled sheet only the
+columns id and better are read, so nothing else that a program does to the texts matters.
 """
 
 import codecs
@@ -16,7 +17,9 @@ from data.documents import read_bytes
 from data.errors import InputError
 
 COLUMNS = ("id", "source", "reference", "output 1", "output 2", "better", "comment")
-FORMULA = re.compile("[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]")  # what a cell must not begin with; the last four are full-width = + - @
+FORMULA = re.compile(
+    "[=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20]"
+)  # what a cell must not begin with; the last four are full-width = + - @
 SIGNS = {"1": "1", "2": "2", "=": "=", "==": "=", "0": "=", "tie": "="}
 DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
 
@@ -27,7 +30,9 @@ def harmless(cell: str) -> str:
 
 
 def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
-    """The sheet, with the mark in front by which Excel knows UTF-8. `rows`: cells in the order of `COLUMNS`."""
+    """The sheet, with the mark in front by which Excel knows UTF-8. `rows`: cells in the order of
+    `COLUMNS`.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
@@ -36,14 +41,19 @@ def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Row name -> "1", "2" or "=" of a filled sheet; rows that are empty or missing are left out. Raises InputError with the line."""
+    """Row name -> "1", "2" or "=" of a filled sheet; rows that are empty or missing are left out. Raises
+    InputError with the line.
+    """
     signs: dict[str, str] = {}
     lines: dict[str, int] = {}
     known = set(names)
     for line, row in table(path):
-        place, name = f"{path}:{line}", row["id"].strip()
+        place = f"{path}:{line}"
+        name = row["id"].strip()
         if name not in known:
-            raise InputError(f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it")
+            raise InputError(
+                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it"
+            )
         if name in lines:
             raise InputError(f"{place}: the row {name} stands in line {lines[name]} too; keep one of them")
         lines[name] = line
@@ -56,10 +66,14 @@ def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def sign_in(cell: str, place: str) -> str | None:
-    """The sign in a cell as people type it, full-width and as a number too; None for an empty one. Raises InputError."""
+    """The sign in a cell as people type it, full-width and as a number too; None for an empty one. Raises
+    InputError.
+    """
     text = DECIMALS.sub("", unicodedata.normalize("NFKC", cell).strip("'\"\u2019 \t\r\n").lower())
     if text and text not in SIGNS:
-        raise InputError(f"{place}: better = {cell!r}; write 1 or 2 for the better output, or = where neither is")
+        raise InputError(
+            f"{place}: better = {cell!r}; write 1 or 2 for the better output, or = where neither is"
+        )
     return SIGNS.get(text)
 
 
@@ -91,7 +105,9 @@ def check_columns(columns: Sequence[str], place: str) -> None:
     """Raises InputError where a column that is needed is missing."""
     for name in ("id", "better"):
         if name not in columns:
-            raise InputError(f"{place}: no column {name!r} in the first row; keep the header of the sheet: {', '.join(COLUMNS)}")
+            raise InputError(
+                f"{place}: no column {name!r} in the first row; keep the header of the sheet: {', '.join(COLUMNS)}"
+            )
 
 
 def decoded(path: Path) -> str:

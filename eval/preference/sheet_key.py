@@ -1,7 +1,9 @@
-"""What a blind sheet shows and what it hides: the rows in their random order, and the key that says which output is whose.
+"""What a blind sheet shows and what it hides: the rows in their random order, and the key that says which
+output is whose.
 
-A row is named after the hash of the whole sheet, so a filled row belongs to one key only, and neither the name nor the order of an
-item says anything. Sides are balanced: `after` stands first in half of the rows, so that a liking for a side favours nobody.
+A row is named after the hash of the whole sheet, so a filled row belongs to one key only, and neither the
+name nor the order of an item says anything. Sides are balanced: `after` stands first in half of the rows, so
+that a liking for a side favours nobody.
 """
 
 import hashlib
@@ -20,7 +22,9 @@ from eval.run_folder import DAMAGE
 
 @dataclass(frozen=True)
 class Key:
-    """`rows` are (pair, whether `after` is shown first) in the order of the sheet; `identical` are the pairs that are not shown."""
+    """`rows` are (pair, whether `after` is shown first) in the order of the sheet; `identical` are the pairs
+    that are not shown.
+    """
 
     before: str
     after: str
@@ -31,11 +35,19 @@ class Key:
     def document(self) -> dict[str, Any]:
         """The key as JSON, without its hash."""
         rows = [{"after_first": first, **asdict(pair)} for pair, first in self.rows]
-        return {"before": self.before, "after": self.after, "seed": self.seed, "rows": rows, "identical": list(map(asdict, self.identical))}
+        return {
+            "before": self.before,
+            "after": self.after,
+            "seed": self.seed,
+            "rows": rows,
+            "identical": list(map(asdict, self.identical)),
+        }
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(json.dumps(self.document(), ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(self.document(), ensure_ascii=False, sort_keys=True).encode()
+        ).hexdigest()
 
     def row_names(self) -> list[str]:
         """'s3fa9c1d2-001', ...: a letter in front, lest a spreadsheet takes one for a number or a date."""
@@ -47,10 +59,17 @@ def make_key(names: tuple[str, str], pairs: Sequence[Pair], seed: int) -> Key:
     """Rows and sides for pairs in random order. Raises InputError where there is nothing to choose."""
     shown = [pair for pair in pairs if not pair.is_identical]
     if not shown:
-        raise InputError(f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is nothing to read")
+        raise InputError(
+            f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is nothing to read"
+        )
     sides = [number % 2 == 0 for number in range(len(shown))]
     random.Random(f"sides {seed}").shuffle(sides)
-    return Key(*names, seed, tuple(zip(shown, sides, strict=True)), tuple(pair for pair in pairs if pair.is_identical))
+    return Key(
+        *names,
+        seed,
+        tuple(zip(shown, sides, strict=True)),
+        tuple(pair for pair in pairs if pair.is_identical),
+    )
 
 
 def read_key(path: Path) -> Key:
@@ -63,7 +82,11 @@ def read_key(path: Path) -> Key:
         key = Key(document["before"], document["after"], document["seed"], rows, identical)
         whole = document["sheet_sha256"] == key.sha256
     except DAMAGE as error:
-        raise InputError(f"{path}: not the key of a blind sheet ({type(error).__name__}: {error}); restore it") from error
+        raise InputError(
+            f"{path}: not the key of a blind sheet ({type(error).__name__}: {error}); restore it"
+        ) from error
     if not whole:
-        raise InputError(f"{path}: does not have the hash it names, so it was edited; restore it, or make a new sheet")
+        raise InputError(
+            f"{path}: does not have the hash it names, so it was edited; restore it, or make a new sheet"
+        )
     return key

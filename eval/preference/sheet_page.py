@@ -1,4 +1,5 @@
-"""The blind sheet as one HTML page: one item at a time, three keys, nothing fetched, answers kept by the browser until they are saved.
+"""The blind sheet as one HTML page: one item at a time, three keys, nothing fetched, answers kept by the
+browser until they are saved.
 
 Texts reach the page as data and are set as text, never as HTML.
 """
@@ -110,7 +111,9 @@ show();
 
 
 def blind_page(sha256: str, columns: Sequence[str], rows: Sequence[Mapping[str, str]], thing: str) -> str:
-    """The page. `rows` have id, source, reference, one, two, source_language and target_language; `thing` is what was asked for."""
+    """The page. `rows` have id, source, reference, one, two, source_language and target_language; `thing` is
+    what was asked for.
+    """
     sheet: dict[str, Any] = {"sha256": sha256, "columns": list(columns), "rows": list(rows)}
     data = json.dumps(sheet, ensure_ascii=False).replace("<", "\\u003c")
     return f"""<!DOCTYPE html>

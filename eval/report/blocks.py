@@ -1,4 +1,6 @@
-"""What a report is made of, before it is HTML, Markdown or console text: every figure is worded once, here nothing is computed."""
+"""What a report is made of, before it is HTML, Markdown or console text: every figure is worded once, here
+nothing is computed.
+"""
 
 import textwrap
 from dataclasses import dataclass
@@ -56,7 +58,8 @@ class Section:
 class Document:
     """The whole report.
 
-    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what is missing from this run.
+    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what is missing from
+    this run.
     """
 
     title: str

@@ -1,8 +1,9 @@
-"""The corpus part of the report: parts, origins and licences as tables; everything else of the manifest and the token report
-as it stands.
+"""The corpus part of the report: parts, origins and licences as tables; everything else of the manifest and
+the token report as it stands.
 
-In that rest a set of entries that are alike (a dictionary or a list of flat dictionaries) becomes a table with one row each, and
-what remains becomes rows of one table of keys and values, so a new figure in a manifest needs no change here.
+In that rest a set of entries that are alike (a dictionary or a list of flat dictionaries) becomes a table
+with one row each, and what remains becomes rows of one table of keys and values, so a new figure in a
+manifest needs no change here.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ PARTS = ("warm_start", "train", "dev", "test")
 
 
 def corpus_tables(corpus: Json) -> list[Table]:
-    """What a reader of the results should know of the corpus: tier, parts, origins with licences, tokens, what was dropped."""
-    manifest, tokens = corpus.get("manifest", {}), corpus.get("tokens", {})
+    """What a reader of the results should know of the corpus: tier, parts, origins with licences, tokens,
+    what was dropped.
+    """
+    manifest = corpus.get("manifest", {})
+    tokens = corpus.get("tokens", {})
     facts = [
         (key, value)
         for key, value in flattened(manifest)
@@ -36,11 +40,17 @@ def corpus_tables(corpus: Json) -> list[Table]:
 
 
 def dropped_table(manifest: Json) -> Table:
-    """Each rule that dropped pairs: how many, the setting that changes it and one example, where the manifest has them."""
+    """Each rule that dropped pairs: how many, the setting that changes it and one example, where the manifest
+    has them.
+    """
     if "losses" not in manifest:
         dropped = manifest.get("totals", {}).get("dropped", {})
         counts = sorted(dropped.items(), key=lambda entry: -entry[1])
-        return Table("Pairs dropped", ("Reason", "Pairs"), tuple((reason, plain_number(count)) for reason, count in counts))
+        return Table(
+            "Pairs dropped",
+            ("Reason", "Pairs"),
+            tuple((reason, plain_number(count)) for reason, count in counts),
+        )
     rows = tuple(
         (loss["reason"], plain_number(loss["pairs"]), loss["setting"] or ABSENT, loss["example"])
         for loss in manifest["losses"]
@@ -87,7 +97,9 @@ def manifest_tables(corpus: Json) -> list[Table]:
             tables.append(entry_table(path, value))
         else:
             single.extend(flattened(value, path))
-    return [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
+    return (
+        [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
+    )
 
 
 def walk(document: Json, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -119,7 +131,9 @@ def is_entry_set(value: Any) -> bool:
 
 def is_flat(entry: Any) -> bool:
     """A dictionary with something in it and no further dictionary."""
-    return isinstance(entry, dict) and bool(entry) and not any(isinstance(cell, dict) for cell in entry.values())
+    return (
+        isinstance(entry, dict) and bool(entry) and not any(isinstance(cell, dict) for cell in entry.values())
+    )
 
 
 def entry_table(path: str, value: Any) -> Table:
@@ -127,6 +141,7 @@ def entry_table(path: str, value: Any) -> Table:
     rows = entries(value)
     columns = list(dict.fromkeys(key for _, entry in rows for key in entry))
     cells = tuple(
-        (name, *(plain_number(entry[key]) if key in entry else ABSENT for key in columns)) for name, entry in rows
+        (name, *(plain_number(entry[key]) if key in entry else ABSENT for key in columns))
+        for name, entry in rows
     )
     return Table(path, ("Entry", *map(str, columns)), cells)

@@ -1,4 +1,5 @@
-"""A report document as one self-contained HTML page: inline CSS and SVG, no script, nothing fetched; light and dark, phone and desktop.
+"""A report document as one self-contained HTML page: inline CSS and SVG, no script, nothing fetched; light
+and dark, phone and desktop.
 
 All text passes `escape`; only the pictures, which hold no user text, are inserted as they are.
 """

@@ -14,7 +14,11 @@ def escaped(text: str) -> str:
 
 def markdown(document: Document) -> str:
     """The whole report."""
-    lists = ["\n".join(f"- {escaped(text)}" for text in texts) for texts in (document.alarms, document.gaps) if texts]
+    lists = [
+        "\n".join(f"- {escaped(text)}" for text in texts)
+        for texts in (document.alarms, document.gaps)
+        if texts
+    ]
     parts = [
         f"# {escaped(document.title)}",
         escaped(document.verdict),
@@ -46,7 +50,14 @@ def table_markdown(table: Table) -> str:
     rule = "| " + " | ".join(["---", *["---:"] * (len(table.header) - 1)]) + " |"
     lines = ["| " + " | ".join(map(escaped, row)) + " |" for row in (table.header, *table.rows)]
     return "\n".join(
-        [f"### {escaped(table.title)}", "", lines[0], rule, *lines[1:], *(f"\n{escaped(note)}" for note in table.notes)]
+        [
+            f"### {escaped(table.title)}",
+            "",
+            lines[0],
+            rule,
+            *lines[1:],
+            *(f"\n{escaped(note)}" for note in table.notes),
+        ]
     )
 
 

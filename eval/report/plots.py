@@ -1,6 +1,7 @@
 """Training curves as inline SVG: one small picture a metric, drawn by matplotlib without a display.
 
-Text and axes use `currentColor` on a transparent ground, so a picture follows the page into dark mode. No user text is drawn.
+Text and axes use `currentColor` on a transparent ground, so a picture follows the page into dark mode. No
+user text is drawn.
 """
 
 import io
@@ -32,7 +33,10 @@ GRPO_CURVES = (
     ("cut_share", "Share of completions cut by the limit"),
     ("zero_std_share", "Share of groups without variance"),
 )
-TAX_CURVES = (("tax", "Tax on general text as measured (nats a token)"), ("tax_kept", "Tax of the state gone on with (nats a token)"))
+TAX_CURVES = (
+    ("tax", "Tax on general text as measured (nats a token)"),
+    ("tax_kept", "Tax of the state gone on with (nats a token)"),
+)
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -70,23 +74,35 @@ def curve(steps: Sequence[int], values: Sequence[float], title: str) -> Figure:
 
 
 def svg_text(canvas: Canvas) -> str:
-    """The picture as an <svg> element that scales with the page and brings no ids that another picture also has."""
+    """The picture as an <svg> element that scales with the page and brings no ids that another picture also
+    has.
+    """
     file = io.StringIO()
     canvas.savefig(
-        file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        file,
+        format="svg",
+        transparent=True,
+        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
     )
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1), count=1
+        r'(<svg[^>]*?) width="[^"]*"',
+        r"\1",
+        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1),
+        count=1,
     ).strip()
 
 
 def curves(run: RunFolder) -> list[Figure]:
     """A picture for every metric of the two training stages, and of the tax beside them, that was logged."""
-    return [*stage_curves(run.sft, SFT_CURVES), *stage_curves(run.grpo, GRPO_CURVES), *stage_curves(run.tax, TAX_CURVES)]
+    return [
+        *stage_curves(run.sft, SFT_CURVES),
+        *stage_curves(run.grpo, GRPO_CURVES),
+        *stage_curves(run.tax, TAX_CURVES),
+    ]
 
 
 def stage_curves(rows: Sequence[Json], wanted: Sequence[tuple[str, str]]) -> list[Figure]:

@@ -16,7 +16,9 @@ GROUPS = ("Largest gains in cosine", "Largest losses in cosine", "Random items")
 
 
 def choose(changes: dict[str, float]) -> tuple[list[str], list[str], list[str]]:
-    """Ids of up to 10 best changes, 10 worst and 10 random others; no id twice. A gain is above 0, a loss below."""
+    """Ids of up to 10 best changes, 10 worst and 10 random others; no id twice. A gain is above 0, a loss
+    below.
+    """
     ordered = sorted(changes, key=lambda key: (-changes[key], key))
     best = [key for key in ordered[:EACH] if changes[key] > 0]
     worst = [key for key in reversed(ordered[-EACH:]) if changes[key] < 0]
@@ -33,7 +35,8 @@ def samples(run: RunFolder) -> list[tuple[str, list[Sample]]]:
     }
     if not by_system:
         return []
-    first, last = next(iter(by_system.values())), list(by_system.values())[-1]
+    first = next(iter(by_system.values()))
+    last = list(by_system.values())[-1]
     chosen = choose({key: last[key]["cosine"] - first[key]["cosine"] for key in last if key in first})
     language = next(iter(run.systems.values()))["target_language"]
     return [

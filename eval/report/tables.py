@@ -34,7 +34,10 @@ COSINE_NOTE = (
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """n and every metric, worded."""
-    values = [metric.value(None if metric.added and metric.key not in metrics else metrics[metric.key]) for metric in METRICS]
+    values = [
+        metric.value(None if metric.added and metric.key not in metrics else metrics[metric.key])
+        for metric in METRICS
+    ]
     return (plain_number(metrics["n"]), *values)
 
 
@@ -53,7 +56,9 @@ def signature_notes(run: RunFolder) -> tuple[str, ...]:
 
 def overall_table(run: RunFolder) -> Table:
     """One row for each evaluated system over the whole test set."""
-    rows = tuple((run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items())
+    rows = tuple(
+        (run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items()
+    )
     return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *signature_notes(run)))
 
 
@@ -80,7 +85,9 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
 
 
 def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
-    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin; none if not computed."""
+    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin; none
+    if not computed.
+    """
     pair = run.pair(before, after)
     if pair is None:
         return []
@@ -93,7 +100,9 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
     main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
     return [
         difference_table(title, pair["slices"], ["all"], METRICS, (note,)),
-        difference_table("By source language", pair["slices"], [name for name in parts if not is_origin(name)], main),
+        difference_table(
+            "By source language", pair["slices"], [name for name in parts if not is_origin(name)], main
+        ),
         difference_table("By origin", pair["slices"], [name for name in parts if is_origin(name)], main),
     ]
 
@@ -142,7 +151,11 @@ def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
     """The figure and n of each row of the probe table; an older result has fewer."""
     texts = {name: (probes[name]["bits_per_character"], probes[name]["n"]) for name in ("english", "chinese")}
     keys = ("accuracy", "accuracy_per_character")
-    return texts | {f"{name}_{key}": (probes[name][key], probes[name]["n"]) for name in questions_of(probes) for key in keys}
+    return texts | {
+        f"{name}_{key}": (probes[name][key], probes[name]["n"])
+        for name in questions_of(probes)
+        for key in keys
+    }
 
 
 def probe_pairs(run: RunFolder) -> list[Json]:
@@ -153,10 +166,17 @@ def probe_pairs(run: RunFolder) -> list[Json]:
 
 def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     """General competence of every probed system, and the changes in `pairs`; None if no system was probed."""
-    probed = {name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system}
+    probed = {
+        name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system
+    }
     if not probed:
         return None
-    short = {"untouched": "untouched", "warm_start": "warm start", "grpo_best": "best on dev", "grpo": run.trained}
+    short = {
+        "untouched": "untouched",
+        "warm_start": "warm start",
+        "grpo_best": "best on dev",
+        "grpo": run.trained,
+    }
     changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
     header = ("Probe", "n", *(run.label(name) for name in probed), *changed)
     rows = []
@@ -165,8 +185,14 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         count = next((value[1] for value in found if value), None)
         if count is not None:
             changes = (probe_change(pair["probes"].get(key), metric) for pair in pairs)
-            rows.append((label, plain_number(count), *(metric.value(value and value[0]) for value in found), *changes))
-    chances = {name: result["chance"] for system in run.systems.values() for name, result in questions(system).items()}
+            rows.append(
+                (label, plain_number(count), *(metric.value(value and value[0]) for value in found), *changes)
+            )
+    chances = {
+        name: result["chance"]
+        for system in run.systems.values()
+        for name, result in questions(system).items()
+    }
     note = (
         "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts). "
         f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
@@ -181,7 +207,9 @@ def questions(system: Json) -> Json:
 
 
 def probe_change(change: Json | None, metric: Metric) -> str:
-    """The change of one probe with what says whether to believe it; nothing where one side has not been asked."""
+    """The change of one probe with what says whether to believe it; nothing where one side has not been
+    asked.
+    """
     if change is None:
         return ABSENT
     if "p_value" in change:
@@ -191,7 +219,9 @@ def probe_change(change: Json | None, metric: Metric) -> str:
 
 def finite_series(rows: Sequence[Json], key: str) -> tuple[list[int], list[float]]:
     """(steps, values) of a metric where it is a finite number."""
-    pairs = [(row["step"], float(row[key])) for row in rows if is_number(row.get(key)) and math.isfinite(row[key])]
+    pairs = [
+        (row["step"], float(row[key])) for row in rows if is_number(row.get(key)) and math.isfinite(row[key])
+    ]
     return [step for step, _ in pairs], [value for _, value in pairs]
 
 
@@ -201,8 +231,14 @@ def is_number(value: Any) -> bool:
 
 
 def training_table(title: str, rows: Sequence[Json]) -> Table:
-    """Each logged metric at the start and at the end of a stage: means over the first and the last tenth of its steps."""
-    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("stage", "step", "seconds")]
+    """Each logged metric at the start and at the end of a stage: means over the first and the last tenth of
+    its steps.
+    """
+    keys = [
+        key
+        for key in dict.fromkeys(key for row in rows for key in row)
+        if key not in ("stage", "step", "seconds")
+    ]
     cells = []
     for key in keys:
         _, values = finite_series(rows, key)

@@ -1,4 +1,6 @@
-"""The report's first paragraph, worded from the figures and their intervals; it knows no result in advance."""
+"""The report's first paragraph, worded from the figures and their intervals; it knows no result in
+advance.
+"""
 
 from typing import Any
 
@@ -8,11 +10,16 @@ from eval.run_folder import Json, RunFolder
 
 
 def verdict(run: RunFolder) -> str:
-    """One paragraph: GRPO against the warm start, against the translation memory, and what it cost elsewhere."""
+    """One paragraph: GRPO against the warm start, against the translation memory, and what it cost
+    elsewhere.
+    """
     main = run.pair("warm_start", "grpo")
     if main is None:
         return " ".join([no_comparison(run), *tax_sentences(run, "warm_start"), *budget_sentences(run)])
-    sentences = [headline(run.trained, main["slices"]["all"]["cosine"]), *change_sentences(main["slices"]["all"])]
+    sentences = [
+        headline(run.trained, main["slices"]["all"]["cosine"]),
+        *change_sentences(main["slices"]["all"]),
+    ]
     memory = run.pair("translation_memory", "grpo")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
@@ -37,7 +44,9 @@ def headline(trained: str, cosine: Json) -> str:
 
 def change_sentences(differences: Json) -> list[str]:
     """One sentence for each of the main metrics."""
-    return [change_sentence(metric, differences[metric.key]) for metric in METRICS if metric.key in MAIN_METRICS]
+    return [
+        change_sentence(metric, differences[metric.key]) for metric in METRICS if metric.key in MAIN_METRICS
+    ]
 
 
 def change_sentence(metric: Metric, difference: Json) -> str:
@@ -77,18 +86,25 @@ def tax_sentences(run: RunFolder, system: str) -> list[str]:
 
 
 def budget_sentences(run: RunFolder) -> list[str]:
-    """Whether training stayed within its tax budget, from the log's measurements; the last is of the model that was handed over."""
+    """Whether training stayed within its tax budget, from the log's measurements; the last is of the model
+    that was handed over.
+    """
     if not run.tax:
         return []
-    last, gone_back = run.tax[-1], sum(row["rolled_back"] for row in run.tax)
+    last = run.tax[-1]
+    gone_back = sum(row["rolled_back"] for row in run.tax)
     kept = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
     times = f", after going back {gone_back} of {len(run.tax)} times it was measured" if gone_back else ""
     ended = f" and ending early, after step {last['step'] + 1}" if last["ended"] else ""
-    return [f"The tax budget of {last['budget']:g} nats a token on general text {kept}: {last['tax_kept']:.4f} at the end{times}{ended}."]
+    return [
+        f"The tax budget of {last['budget']:g} nats a token on general text {kept}: {last['tax_kept']:.4f} at the end{times}{ended}."
+    ]
 
 
 def probe_clause(label: str, metric: Metric, change: dict[str, Any]) -> str:
-    """'English news text, bits per character +0.012, 95 % interval ...' or '... -0.8 pp (3 gained, 5 lost, McNemar p = 0.73)'."""
+    """'English news text, bits per character +0.012, 95 % interval ...' or '... -0.8 pp (3 gained, 5 lost,
+    McNemar p = 0.73)'.
+    """
     if "p_value" in change:
         clear = "" if change["p_value"] < 0.05 else ", no clear change"
         counts = f"{change['gained']} gained, {change['lost']} lost, McNemar p = {change['p_value']:.2g}"

@@ -1,4 +1,6 @@
-"""How figures are written and when a change counts as one: the single place for digits, signs and words of the report."""
+"""How figures are written and when a change counts as one: the single place for digits, signs and words of
+the report.
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +24,9 @@ MINUS = "\u2212"
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure's name and form; `percent` figures are shares shown times 100; an `added` one is not in results of earlier versions."""
+    """A figure's name and form; `percent` figures are shares shown times 100; an `added` one is not in
+    results of earlier versions.
+    """
 
     key: str
     label: str
@@ -32,7 +36,11 @@ class Metric:
 
     def value(self, number: float | None) -> str:
         """0.6543 -> '0.654', a share 0.98 -> '98.0 %', nothing -> '-'."""
-        return ABSENT if number is None else f"{self._scaled(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
+        return (
+            ABSENT
+            if number is None
+            else f"{self._scaled(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
+        )
 
     def change(self, number: float) -> str:
         """0.0312 -> '+0.031'; a change of a share is in percentage points."""
@@ -75,10 +83,20 @@ PROBES = (
     ("bigbench_agreement_accuracy", "BIG-bench, verb after an intervening noun, accuracy", ACCURACY),
     ("bigbench_agreement_linzen_accuracy", "BIG-bench, verb in sentences as written, accuracy", ACCURACY),
     ("bigbench_adjectives_accuracy", "BIG-bench, order of adjectives, accuracy", ACCURACY),
-    ("bigbench_past_tense_accuracy_per_character", "BIG-bench, past tense, accuracy (score per character)", ACCURACY),
+    (
+        "bigbench_past_tense_accuracy_per_character",
+        "BIG-bench, past tense, accuracy (score per character)",
+        ACCURACY,
+    ),
     ("bigbench_facts_accuracy", "BIG-bench, facts of Wikidata, accuracy", ACCURACY),
 )
-MAIN_PROBES = ("english", "chinese", "capitals_accuracy", "analogies_accuracy", "idioms_accuracy_per_character")
+MAIN_PROBES = (
+    "english",
+    "chinese",
+    "capitals_accuracy",
+    "analogies_accuracy",
+    "idioms_accuracy_per_character",
+)
 
 
 def signed(number: float, digits: int) -> str:

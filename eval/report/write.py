@@ -1,4 +1,5 @@
-"""The report of a run: report.html, report.md and summary.json, made from the run folder alone, without a model or an accelerator.
+"""The report of a run: report.html, report.md and summary.json, made from the run folder alone, without a
+model or an accelerator.
 
 What a run does not have (no GRPO stage, no evaluation) is said at the top and left out below.
 """
@@ -37,7 +38,9 @@ Made = TypeVar("Made")
 
 
 def write_report(run: Path) -> tuple[Path, Path, Path]:
-    """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run folder."""
+    """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run
+    folder.
+    """
     texts = of_every_part(read_run(run), pages)
     paths = run / "report.html", run / "report.md", run / "summary.json"
     for path, text in zip(paths, texts, strict=True):
@@ -60,7 +63,11 @@ def result_table(run: Path) -> str:
 def console(contents: RunFolder) -> str:
     """The text of `result_table`."""
     last_system = ["", *contents.systems][-1]
-    changes = [pair for pair in probe_pairs(contents) if (pair["before"], pair["after"]) == ("untouched", last_system)]
+    changes = [
+        pair
+        for pair in probe_pairs(contents)
+        if (pair["before"], pair["after"]) == ("untouched", last_system)
+    ]
     overall = difference_tables(contents, "warm_start", "grpo")[:1]
     tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
     words = [wrapped(text) for text in (verdict(contents), *alarms(contents))]
@@ -68,7 +75,8 @@ def console(contents: RunFolder) -> str:
 
 
 def of_every_part(contents: RunFolder, make: Callable[[RunFolder], Made]) -> Made:
-    """`make(contents)`; whatever is missing or of the wrong kind inside a part is damage to it, and the part is named.
+    """`make(contents)`; whatever is missing or of the wrong kind inside a part is damage to it, and the part
+    is named.
 
     It is the one without which the report can be made.
     """
@@ -78,7 +86,9 @@ def of_every_part(contents: RunFolder, make: Callable[[RunFolder], Made]) -> Mad
         what = f"{type(error).__name__}: {error}"
         names = [name for name, less in without_a_part(contents) if works(make, less)]
         place = contents.path / names[0] if names else f"more than one part of {contents.path}"
-        raise InputError(f"{place} is damaged ({what}); restore it, or remove it and run the evaluation again") from error
+        raise InputError(
+            f"{place} is damaged ({what}); restore it, or remove it and run the evaluation again"
+        ) from error
 
 
 def works(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
@@ -127,7 +137,9 @@ def build(run: RunFolder) -> Document:
         Section("Time and memory", present([time_table(run)])),
         Section("Corpus manifest", present(manifest_tables(run.corpus)), folded=True),
         Section("Configuration", present([key_value_table("Settings of this run", run.config)]), folded=True),
-        Section("Environment", present([key_value_table("Machine and versions", run.environment)]), folded=True),
+        Section(
+            "Environment", present([key_value_table("Machine and versions", run.environment)]), folded=True
+        ),
     )
     return Document(
         f"Run {run.path.resolve().name}",
@@ -145,7 +157,11 @@ def present(tables: Sequence[Table | None]) -> tuple[Block, ...]:
 
 def training_tables(run: RunFolder) -> tuple[Block, ...]:
     """Start and end of every logged metric."""
-    stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo), (f"Dev set during {run.trained}", run.grpo_dev))
+    stages = (
+        ("Warm start (SFT)", run.sft),
+        (run.trained, run.grpo),
+        (f"Dev set during {run.trained}", run.grpo_dev),
+    )
     return present([training_table(title, rows) for title, rows in stages if rows])
 
 
@@ -161,14 +177,18 @@ def alarms(run: RunFolder) -> tuple[str, ...]:
     """What went wrong in training, one sentence for each rule that rang."""
     stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo))
     reward = run.config.get("reward", {})
-    return tuple(f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward)))
+    return tuple(
+        f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
+    )
 
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
     """What this run does not have, one sentence each."""
     stages = (("warm start (SFT)", run.sft), (run.trained, run.grpo))
     said = [
-        f"No {name} metrics: this stage did not run, or its metrics are missing." for name, rows in stages if not rows
+        f"No {name} metrics: this stage did not run, or its metrics are missing."
+        for name, rows in stages
+        if not rows
     ]
     missing = [run.label(name) for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
     if missing:
@@ -177,7 +197,11 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
         said.append(f"{run.trained} was not compared with the warm start.")
     if not any("probes" in system for system in run.systems.values()):
         reasons = sorted(
-            {system["probes_unavailable"] for system in run.systems.values() if "probes_unavailable" in system}
+            {
+                system["probes_unavailable"]
+                for system in run.systems.values()
+                if "probes_unavailable" in system
+            }
         )
         said.append(f"No general-competence probes{': ' + '; '.join(reasons) if reasons else ''}.")
     for name in ("corpus", "environment", "timings"):
@@ -188,7 +212,9 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
 
 def summary(run: RunFolder) -> dict[str, Any]:
     """The figures of the report for a program: full precision, no items."""
-    probes = {name: without_items(system["probes"]) for name, system in run.systems.items() if "probes" in system}
+    probes = {
+        name: without_items(system["probes"]) for name, system in run.systems.items() if "probes" in system
+    }
     return {
         "verdict": verdict(run),
         "alarms": alarms(run),
@@ -211,7 +237,9 @@ def summary(run: RunFolder) -> dict[str, Any]:
 def without_items(probes: dict[str, Any]) -> dict[str, Any]:
     """Probe results without their item lists."""
     return {
-        name: {key: value for key, value in result.items() if key != "items"} if isinstance(result, dict) else result
+        name: {key: value for key, value in result.items() if key != "items"}
+        if isinstance(result, dict)
+        else result
         for name, result in probes.items()
     }
 
@@ -219,4 +247,7 @@ def without_items(probes: dict[str, Any]) -> dict[str, Any]:
 def last(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The last logged row of a stage; null where a value is no finite number."""
     row = rows[-1] if rows else {}
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }

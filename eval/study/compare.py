@@ -1,8 +1,10 @@
-"""The verdicts of a study: areas under the fronts, the tax at an equal target score, which checkpoint to ship, which budgets held.
+"""The verdicts of a study: areas under the fronts, the tax at an equal target score, which checkpoint to
+ship, which budgets held.
 
-An arm's curve begins where its training did, at the warm start (gain 0), the untouched model (tax 0) or another arm's last checkpoint,
-and goes through its evaluated checkpoints; gains are counted from the warm start of its seed, and curves are compared seed by seed.
-What is best among many (an SFT arm, a checkpoint to ship) is chosen on the items it is reported on, so its figure flatters it.
+An arm's curve begins where its training did, at the warm start (gain 0), the untouched model (tax 0) or
+another arm's last checkpoint, and goes through its evaluated checkpoints; gains are counted from the warm
+start of its seed, and curves are compared seed by seed. What is best among many (an SFT arm, a checkpoint to
+ship) is chosen on the items it is reported on, so its figure flatters it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +26,9 @@ AGAINST = WARM_START  # what a tax budget is measured against where an arm does 
 
 @dataclass(frozen=True)
 class Curve:
-    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first; column 0 holds the figures, the others draws."""
+    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first; column 0 holds the
+    figures, the others draws.
+    """
 
     gains: Array
     taxes: Array
@@ -62,13 +66,21 @@ def curves(found: Sequence[Checkpoint], metric: str) -> dict[str, dict[int, Curv
     for checkpoint in found:
         seed = checkpoint.point.seed
         if checkpoint.point.trained and seed in warm:
-            grouped.setdefault(checkpoint.point.arm, {}).setdefault(seed, began(checkpoint, found)).append(checkpoint)
-    return {arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()} for arm, seeds in grouped.items()}
+            grouped.setdefault(checkpoint.point.arm, {}).setdefault(seed, began(checkpoint, found)).append(
+                checkpoint
+            )
+    return {
+        arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()}
+        for arm, seeds in grouped.items()
+    }
 
 
 def began(checkpoint: Checkpoint, found: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """The checkpoint that training began from: the last of that name and seed; none where it was not evaluated."""
-    start, seed = checkpoint.point.start, checkpoint.point.seed
+    """The checkpoint that training began from: the last of that name and seed; none where it was not
+    evaluated.
+    """
+    start = checkpoint.point.start
+    seed = checkpoint.point.seed
     own = [one for one in found if one.point.arm == start and (one.point.seed == seed or start == UNTOUCHED)]
     return sorted(own, key=lambda one: one.point.step)[-1:]
 
@@ -81,19 +93,29 @@ def curve(steps: Sequence[Checkpoint], warm: Checkpoint, metric: str) -> Curve:
 
 def joined(several: Sequence[Curve]) -> Curve:
     """All checkpoints of several arms as one set of points, for the area they cover together."""
-    return Curve(np.concatenate([one.gains for one in several]), np.concatenate([one.taxes for one in several]))
+    return Curve(
+        np.concatenate([one.gains for one in several]), np.concatenate([one.taxes for one in several])
+    )
 
 
-def areas(found: Sequence[Checkpoint], groups: dict[str, list[str]], metric: str, first: str, budget: float) -> list[Json]:
-    """Area under the front of each group of arms over the seeds it has, and its difference from that of the group `first`.
+def areas(
+    found: Sequence[Checkpoint], groups: dict[str, list[str]], metric: str, first: str, budget: float
+) -> list[Json]:
+    """Area under the front of each group of arms over the seeds it has, and its difference from that of the
+    group `first`.
 
-    Against two corners with gain 0: the largest tax of any trained checkpoint or warm start of the study (`area`), which one ruinous
-    arm can set, and the budget (`area_in_budget`), above which nothing counts.
+    Against two corners with gain 0: the largest tax of any trained checkpoint or warm start of the study
+    (`area`), which one ruinous arm can set, and the budget (`area_in_budget`), above which nothing counts.
     """
     by_arm = curves(found, metric)
-    cap = max((float(one.taxes[:, 0].max()) for seeds in by_arm.values() for one in seeds.values()), default=0.0)
+    cap = max(
+        (float(one.taxes[:, 0].max()) for seeds in by_arm.values() for one in seeds.values()), default=0.0
+    )
     caps = {"area": cap, "area_in_budget": budget}
-    covered = {name: {key: covered_area(by_arm, arms, corner) for key, corner in caps.items()} for name, arms in groups.items()}
+    covered = {
+        name: {key: covered_area(by_arm, arms, corner) for key, corner in caps.items()}
+        for name, arms in groups.items()
+    }
     rows = []
     for name, kinds in covered.items():
         row: Json = {"name": name, "cap": cap}
@@ -101,7 +123,9 @@ def areas(found: Sequence[Checkpoint], groups: dict[str, list[str]], metric: str
             base = covered.get(first, {}).get(key, {})
             both = [seed for seed in seeds if seed in base and name != first]
             row[key] = interval([*seeds.values()]) if seeds else None
-            row[f"{key}_minus_first"] = interval([seeds[seed] - base[seed] for seed in both]) if both else None
+            row[f"{key}_minus_first"] = (
+                interval([seeds[seed] - base[seed] for seed in both]) if both else None
+            )
         rows.append(row)
     return [row for row in rows if row["area"] is not None]
 
@@ -109,15 +133,18 @@ def areas(found: Sequence[Checkpoint], groups: dict[str, list[str]], metric: str
 def covered_area(by_arm: dict[str, dict[int, Curve]], arms: Sequence[str], cap: float) -> dict[int, Estimate]:
     """seed -> hypervolume of all checkpoints of these arms together."""
     seeds = sorted({seed for arm in arms for seed in by_arm.get(arm, {})})
-    sets = {seed: joined([by_arm[arm][seed] for arm in arms if seed in by_arm.get(arm, {})]) for seed in seeds}
+    sets = {
+        seed: joined([by_arm[arm][seed] for arm in arms if seed in by_arm.get(arm, {})]) for seed in seeds
+    }
     return {seed: estimate(hypervolume(one.gains, one.taxes, cap)) for seed, one in sets.items()}
 
 
 def equal_target(found: Sequence[Checkpoint], main: str, others: Sequence[str], metric: str) -> Json | None:
-    """The tax of `main` and of the best of `others` at the largest target score both reach, seed by seed; None without a common seed.
+    """The tax of `main` and of the best of `others` at the largest target score both reach, seed by seed;
+    None without a common seed.
 
-    Best is the arm with the lowest tax there, chosen for each seed after the fact. A seed in which one side never rose above the
-    warm start has no such score; it is listed in `no_common_score`.
+    Best is the arm with the lowest tax there, chosen for each seed after the fact. A seed in which one side
+    never rose above the warm start has no such score; it is listed in `no_common_score`.
     """
     by_arm = curves(found, metric)
     rows: list[tuple[int, str, Array, Array, Array]] = []
@@ -136,7 +163,12 @@ def equal_target(found: Sequence[Checkpoint], main: str, others: Sequence[str], 
         rows.append((seed, best, scores, own.tax_at(scores), rivals[best].tax_at(scores)))
     if not rows and not without:
         return None
-    result: Json = {"metric": metric, "main": main, "seeds": [row[0] for row in rows], "no_common_score": without}
+    result: Json = {
+        "metric": metric,
+        "main": main,
+        "seeds": [row[0] for row in rows],
+        "no_common_score": without,
+    }
     if rows:
         result |= {
             "others": [row[1] for row in rows],
@@ -149,16 +181,19 @@ def equal_target(found: Sequence[Checkpoint], main: str, others: Sequence[str], 
 
 
 def ship(found: Sequence[Checkpoint], metric: str, budget: float, study: Path) -> Json | None:
-    """The checkpoint with the highest target whose tax stays within the budget up to the upper end of its interval; None if none does.
+    """The checkpoint with the highest target whose tax stays within the budget up to the upper end of its
+    interval; None if none does.
 
-    Of equal targets the cheaper. Every evaluated checkpoint is a candidate, the warm start and the untouched model among them.
+    Of equal targets the cheaper. Every evaluated checkpoint is a candidate, the warm start and the untouched
+    model among them.
     """
     taxes = [(checkpoint, interval([checkpoint.tax])) for checkpoint in found]
     within = [(checkpoint, tax) for checkpoint, tax in taxes if tax["high"] <= budget]
     if not within:
         return None
     chosen, tax = max(within, key=lambda pair: (pair[0].metrics[metric].value, -pair[1]["value"]))
-    point, warm = chosen.point, warm_starts(found).get(chosen.point.seed)
+    point = chosen.point
+    warm = warm_starts(found).get(chosen.point.seed)
     place = weights(chosen)
     return {
         "arm": point.arm, "kind": point.kind, "seed": point.seed, "step": point.step, "sha256": point.sha256,
@@ -169,7 +204,9 @@ def ship(found: Sequence[Checkpoint], metric: str, budget: float, study: Path) -
 
 
 def weights(checkpoint: Checkpoint) -> str | None:
-    """Where in a study's folder the weights of a checkpoint are, if kept; None where it has none of its own (untouched, interpolated)."""
+    """Where in a study's folder the weights of a checkpoint are, if kept; None where it has none of its own
+    (untouched, interpolated).
+    """
     point = checkpoint.point
     if point.kind in (UNTOUCHED, INTERPOLATED):
         return None
@@ -180,11 +217,16 @@ def weights(checkpoint: Checkpoint) -> str | None:
 
 
 def budgets(found: Sequence[Checkpoint]) -> list[Json]:
-    """Of every arm with tax.budget > 0, seed by seed: its final and its largest tax against that budget, on texts it was not steered by."""
+    """Of every arm with tax.budget > 0, seed by seed: its final and its largest tax against that budget, on
+    texts it was not steered by.
+    """
     references = {WARM_START: warm_starts(found)}
     grouped: dict[tuple[str, int], list[Checkpoint]] = {}
     for checkpoint in found:
-        if checkpoint.point.kind in TRAINED and float(as_keys(checkpoint.point.settings).get("tax.budget", "0")) > 0:
+        if (
+            checkpoint.point.kind in TRAINED
+            and float(as_keys(checkpoint.point.settings).get("tax.budget", "0")) > 0
+        ):
             grouped.setdefault((checkpoint.point.arm, checkpoint.point.seed), []).append(checkpoint)
     rows = []
     for (arm, seed), steps in grouped.items():
@@ -193,8 +235,12 @@ def budgets(found: Sequence[Checkpoint]) -> list[Json]:
         base = references.get(against, {}).get(seed)
         if against == WARM_START and base is None:
             continue
-        taxes = [interval([step.tax - base.tax if base else step.tax]) for step in sorted(steps, key=lambda step: step.point.step)]
-        limit, largest = float(keys["tax.budget"]), max(taxes, key=lambda tax: tax["value"])
+        taxes = [
+            interval([step.tax - base.tax if base else step.tax])
+            for step in sorted(steps, key=lambda step: step.point.step)
+        ]
+        limit = float(keys["tax.budget"])
+        largest = max(taxes, key=lambda tax: tax["value"])
         rows.append({
             "arm": arm, "seed": seed, "budget": limit, "against": against, "final": taxes[-1], "largest": largest,
             "kept": kept(taxes[-1], limit),
@@ -203,7 +249,9 @@ def budgets(found: Sequence[Checkpoint]) -> list[Json]:
 
 
 def kept(tax: Json, budget: float) -> str:
-    """'yes' or 'no' where the whole interval is on that side of the budget, else which side the figure is on."""
+    """'yes' or 'no' where the whole interval is on that side of the budget, else which side the figure is
+    on.
+    """
     if tax["high"] <= budget:
         return "yes"
     if tax["low"] > budget:

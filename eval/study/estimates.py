@@ -1,9 +1,11 @@
-"""Figures of a study with their uncertainty: each is a value and its values in resamples of the items it was computed from.
+"""Figures of a study with their uncertainty: each is a value and its values in resamples of the items it was
+computed from.
 
-All checkpoints share the resamples (the same test items are drawn for all arms, the same texts for all taxes), so the difference
-of two figures is the difference of their draws, and so is anything made from many: a front, an area, a tax at an equal score.
-Over seeds: up to two seeds are averaged and the interval speaks of items only; from three on it is Student's t interval over the
-seeds' values, which speaks of training anew and takes the test items as given.
+All checkpoints share the resamples (the same test items are drawn for all arms, the same texts for all
+taxes), so the difference of two figures is the difference of their draws, and so is anything made from many:
+a front, an area, a tax at an equal score. Over seeds: up to two seeds are averaged and the interval speaks of
+items only; from three on it is Student's t interval over the seeds' values, which speaks of training anew and
+takes the test items as given.
 """
 
 import math
@@ -35,7 +37,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A point with its target metrics and its scalar tax (change of NLL per token on general text) as estimates."""
+    """A point with its target metrics and its scalar tax (change of NLL per token on general text) as
+    estimates.
+    """
 
     point: Point
     metrics: dict[str, Estimate]
@@ -44,28 +48,36 @@ class Checkpoint:
 
 
 def student_t(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t; from 10 degrees of freedom on by the Cornish-Fisher expansion, right to 4 digits.
+    """The 97.5 % quantile of Student's t; from 10 degrees of freedom on by the Cornish-Fisher expansion,
+    right to 4 digits.
 
     >>> round(student_t(2), 3), round(student_t(10), 3), round(student_t(30), 3)
     (4.303, 2.228, 2.042)
     """
     if freedom in T_975:
         return T_975[freedom]
-    z, v = Z_95, freedom
-    first, second = (z**3 + z) / (4 * v), (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+    z = Z_95
+    v = freedom
+    first = (z**3 + z) / (4 * v)
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
 
 
 def interval(seeds: Sequence[Estimate]) -> Json:
-    """One figure of several seeds -> {value, low, high, seeds, per_seed}: t interval from three seeds on, else over items alone."""
+    """One figure of several seeds -> {value, low, high, seeds, per_seed}: t interval from three seeds on,
+    else over items alone.
+    """
     values = [estimate.value for estimate in seeds]
     mean = math.fsum(values) / len(values)
     if len(seeds) >= SEEDS_FOR_T:
         half = student_t(len(seeds) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(seeds))
-        low, high = mean - half, mean + half
+        low = mean - half
+        high = mean + half
     else:
         tail = (1 - CONFIDENCE) / 2
-        low, high = map(float, np.quantile(np.mean([estimate.draws for estimate in seeds], axis=0), [tail, 1 - tail]))
+        low, high = map(
+            float, np.quantile(np.mean([estimate.draws for estimate in seeds], axis=0), [tail, 1 - tail])
+        )
     return {"value": mean, "low": low, "high": high, "seeds": len(seeds), "per_seed": values}
 
 
@@ -85,7 +97,10 @@ def checkpoints(points: Sequence[Point], resamples: int, seed: int) -> list[Chec
             counts[kind, n] = resample_counts(n, np.random.default_rng([seed, kind == "text"]), resamples)
         return counts[kind, n]
 
-    return [checkpoint(point, drawn("item", len(point.target["items"])), drawn("text", len(general(point)))) for point in points]
+    return [
+        checkpoint(point, drawn("item", len(point.target["items"])), drawn("text", len(general(point))))
+        for point in points
+    ]
 
 
 def general(point: Point) -> list[Json]:
@@ -95,14 +110,27 @@ def general(point: Point) -> list[Json]:
 
 
 def checkpoint(point: Point, items: Array, texts: Array) -> Checkpoint:
-    """One point with its estimates; `items` (resamples, test items) and `texts` (resamples, general texts) are counts."""
+    """One point with its estimates; `items` (resamples, test items) and `texts` (resamples, general texts)
+    are counts.
+    """
     rows = statistics(point.target["items"], point.target["target_language"])
-    metrics = {key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(items @ rows[key]))) for key, score in SCORES.items()}
+    metrics = {
+        key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(items @ rows[key])))
+        for key, score in SCORES.items()
+    }
     change = ratios([item["nll"] - item["nll_base"] for item in general(point)], general(point), texts)
-    return Checkpoint(point, metrics, change, ratios([item["kl"] for item in general(point)], general(point), texts))
+    return Checkpoint(
+        point, metrics, change, ratios([item["kl"] for item in general(point)], general(point), texts)
+    )
 
 
 def ratios(sums: Sequence[float], texts: Sequence[Json], counts: Array) -> Estimate:
     """Nats per token: `sums` of nats of each text over its tokens."""
-    rows = np.stack([np.asarray(sums, dtype=np.float64), np.asarray([text["tokens"] for text in texts], dtype=np.float64)], axis=1)
+    rows = np.stack(
+        [
+            np.asarray(sums, dtype=np.float64),
+            np.asarray([text["tokens"] for text in texts], dtype=np.float64),
+        ],
+        axis=1,
+    )
     return Estimate(float(ratio_of_sums(rows.sum(axis=0))), np.asarray(ratio_of_sums(counts @ rows)))

@@ -1,7 +1,9 @@
-"""All figures of a study as one JSON object without items: what summary.json holds and what the report, its words and README's table say.
+"""All figures of a study as one JSON object without items: what summary.json holds and what the report, its
+words and README's table say.
 
-One entry of `checkpoints` is one step of one arm over its seeds. Gains are over the warm start of the same seed; taxes, drift and
-probes are against the untouched model, `tax_added` against the warm start. Intervals and how they are made: `eval.study_estimates`.
+One entry of `checkpoints` is one step of one arm over its seeds. Gains are over the warm start of the same
+seed; taxes, drift and probes are against the untouched model, `tax_added` against the warm start. Intervals
+and how they are made: `eval.study_estimates`.
 """
 
 import math
@@ -27,7 +29,9 @@ DRIFT = ("n_tokens", "nll_mean", "nll_change_mean", "nll_change_p90", "kl_mean",
 
 
 def figures(study: StudyFolder, target: str, budget: float, resamples: int = RESAMPLES) -> Json:
-    """Every figure of the report. Raises InputError for a `target` that no checkpoint has or a point that cannot be compared."""
+    """Every figure of the report. Raises InputError for a `target` that no checkpoint has or a point that
+    cannot be compared.
+    """
     if target not in SCORES:
         raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
     main = main_arm(study.points)
@@ -40,8 +44,16 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     rivals = {kind: arms_of(found, kind) for kind in RIVALS if arms_of(found, kind)}
     arms = list(dict.fromkeys(one.point.arm for one in found if one.point.trained))
     scores = dict.fromkeys((target, *TARGETS))
-    groups = {**{arm: [arm] for arm in arms}, **{f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1}}
-    compared = [(kind, equal_target(found, main, names, metric)) for metric in scores for kind, names in rivals.items() if main]
+    groups = {
+        **{arm: [arm] for arm in arms},
+        **{f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1},
+    }
+    compared = [
+        (kind, equal_target(found, main, names, metric))
+        for metric in scores
+        for kind, names in rivals.items()
+        if main
+    ]
     return {
         "target": target, "budget": budget, "main": main, "seeds": seeds, "n": len(first.target["items"]),
         "texts": len(texts), "tokens": sum(text["tokens"] for text in texts), "language": first.target["target_language"],
@@ -70,10 +82,14 @@ def by_step(found: Sequence[Checkpoint]) -> list[list[Checkpoint]]:
 
 def step_figures(steps: Sequence[Checkpoint], found: Sequence[Checkpoint], main: str | None) -> Json:
     """One arm at one step over its seeds."""
-    point, warm = steps[0].point, warm_starts(found)
+    point = steps[0].point
+    warm = warm_starts(found)
     based = [one for one in steps if one.point.seed in warm]
     gains = {
-        key: interval([one.metrics[key] - warm[one.point.seed].metrics[key] for one in based]) if based else None for key in SCORES
+        key: interval([one.metrics[key] - warm[one.point.seed].metrics[key] for one in based])
+        if based
+        else None
+        for key in SCORES
     }
     reference = next((one.point for one in found if one.point.arm == main), None)
     untouched = next((one.point for one in found if one.point.kind == UNTOUCHED), None)
@@ -93,13 +109,17 @@ def step_figures(steps: Sequence[Checkpoint], found: Sequence[Checkpoint], main:
 
 
 def minus_main(steps: Sequence[Checkpoint], found: Sequence[Checkpoint], main: str | None) -> Json | None:
-    """Every score and the tax minus those of the main arm at the same step of the same seed; None where there is no such pair."""
+    """Every score and the tax minus those of the main arm at the same step of the same seed; None where there
+    is no such pair.
+    """
     point = steps[0].point
     same = {one.point.seed: one for one in found if (one.point.arm, one.point.step) == (main, point.step)}
     pairs = [(one, same[one.point.seed]) for one in steps if one.point.seed in same]
     if not pairs or point.arm == main:
         return None
-    scores = {key: interval([one.metrics[key] - other.metrics[key] for one, other in pairs]) for key in SCORES}
+    scores = {
+        key: interval([one.metrics[key] - other.metrics[key] for one, other in pairs]) for key in SCORES
+    }
     return {**scores, "tax": interval([one.tax - other.tax for one, other in pairs])}
 
 
@@ -108,16 +128,22 @@ def mean(values: Sequence[float]) -> float:
 
 
 def mark_front(rows: Sequence[Json], target: str) -> None:
-    """`on_front` of every checkpoint: no other has at least its target score for at most its tax (means over seeds)."""
+    """`on_front` of every checkpoint: no other has at least its target score for at most its tax (means over
+    seeds).
+    """
     best = front([row["metrics"][target]["value"] for row in rows], [row["tax"]["value"] for row in rows])
     for position, row in enumerate(rows):
         row["on_front"] = position in best
 
 
 def drift(points: Sequence[Point]) -> Json:
-    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, on general and on task text; means over seeds."""
+    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, on general and on task text;
+    means over seeds.
+    """
     kinds = [kind for kind in ("general", "task") if all(kind in point.tax["drift"] for point in points)]
-    return {kind: {key: mean([drifted(point, kind)[key] for point in points]) for key in DRIFT} for kind in kinds}
+    return {
+        kind: {key: mean([drifted(point, kind)[key] for point in points]) for key in DRIFT} for kind in kinds
+    }
 
 
 def drifted(point: Point, kind: str) -> Json:
@@ -125,16 +151,24 @@ def drifted(point: Point, kind: str) -> Json:
     value: Json = point.tax["drift"][kind]
     for key in DRIFT:
         if not isinstance(value, dict) or not is_number(value.get(key)):
-            raise InputError(f"{point.path}: tax.drift.{kind} has no number {key!r}, so the file is damaged; {AGAIN}")
+            raise InputError(
+                f"{point.path}: tax.drift.{kind} has no number {key!r}, so the file is damaged; {AGAIN}"
+            )
     return value
 
 
 def probes(points: Sequence[Point], untouched: Point | None) -> Json:
-    """Change of every probe from the untouched model, a list over seeds: with an interval for texts, with McNemar's test for choices."""
+    """Change of every probe from the untouched model, a list over seeds: with an interval for texts, with
+    McNemar's test for choices.
+    """
     if untouched is None or not all(point.tax.get("probes") for point in [untouched, *points]):
         return {}
     changes = [probe_changes(untouched, point) for point in points]
-    return {key: [change[key] for change in changes] for key in changes[0] if all(key in change for change in changes)}
+    return {
+        key: [change[key] for change in changes]
+        for key in changes[0]
+        if all(key in change for change in changes)
+    }
 
 
 def probe_changes(before: Point, after: Point) -> Json:
@@ -152,7 +186,11 @@ def sanity(points: Sequence[Point]) -> Json:
     """The shares of the generation check by language, means over seeds."""
     found = [point.tax.get("sanity", {}) for point in points]
     return {
-        name: {key: mean([one[name][key] for one in found]) for key in shares if all(is_number(one[name].get(key)) for one in found)}
+        name: {
+            key: mean([one[name][key] for one in found])
+            for key in shares
+            if all(is_number(one[name].get(key)) for one in found)
+        }
         for name, shares in found[0].items()
         if all(isinstance(one.get(name), dict) for one in found)
     }
@@ -160,7 +198,11 @@ def sanity(points: Sequence[Point]) -> Json:
 
 def scalars(document: Json) -> Json:
     """A judgement without its answers."""
-    return {key: value for key, value in document.items() if not isinstance(value, list) or key.endswith("interval")}
+    return {
+        key: value
+        for key, value in document.items()
+        if not isinstance(value, list) or key.endswith("interval")
+    }
 
 
 def gaps(study: StudyFolder, main: str | None) -> list[str]:
@@ -168,7 +210,9 @@ def gaps(study: StudyFolder, main: str | None) -> list[str]:
     kinds = {point.kind for point in study.points}
     seeds = sorted({point.seed for point in study.points})
     warm = {point.seed for point in study.points if point.kind == WARM_START}
-    said = [f"No warm start of seed {seed}: its checkpoints have no gain." for seed in seeds if seed not in warm]
+    said = [
+        f"No warm start of seed {seed}: its checkpoints have no gain." for seed in seeds if seed not in warm
+    ]
     if UNTOUCHED not in kinds:
         said.append("The untouched model was not evaluated: no change of the probes.")
     if main is None:
@@ -177,7 +221,11 @@ def gaps(study: StudyFolder, main: str | None) -> list[str]:
     if len(seeds) == 1:
         said.append(f"One seed ({seeds[0]}): no interval here covers training again.")
     for arm in dict.fromkeys(point.arm for point in study.points if point.trained):
-        absent = [str(seed) for seed in seeds if not any(point.arm == arm and point.seed == seed for point in study.points)]
+        absent = [
+            str(seed)
+            for seed in seeds
+            if not any(point.arm == arm and point.seed == seed for point in study.points)
+        ]
         if absent:
             said.append(f"{arm}: not run with seed {', '.join(absent)}.")
     return said

@@ -1,10 +1,10 @@
 """Gain against tax: the non-dominated front, the area it covers, and what a given gain costs on it.
 
-Pure numpy; a checkpoint is a pair (gain, tax) with gain to be large and tax to be small. Not here: where the numbers come from
-(`eval.study_estimates`) and which arms are compared (`eval.study_compare`).
+Pure numpy; a checkpoint is a pair (gain, tax) with gain to be large and tax to be small. Not here: where the
+numbers come from (`eval.study_estimates`) and which arms are compared (`eval.study_compare`).
 
-The covered area is the hypervolume of Zitzler and Thiele (IEEE Trans. Evol. Comp. 3, 1999) in two dimensions, against the
-reference point (gain 0, tax `cap`).
+The covered area is the hypervolume of Zitzler and Thiele (IEEE Trans. Evol. Comp. 3, 1999) in two dimensions,
+against the reference point (gain 0, tax `cap`).
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ Array = NDArray[np.float64]
 
 
 def front(gains: Sequence[float] | Array, taxes: Sequence[float] | Array) -> list[int]:
-    """Positions of the pairs that no other pair dominates, by rising gain (and so by rising tax); of equal pairs the first.
+    """Positions of the pairs that no other pair dominates, by rising gain (and so by rising tax); of equal
+    pairs the first.
 
     >>> front([0.0, 0.1, 0.2, 0.2], [0.00, 0.05, 0.04, 0.06])
     [0, 2]
@@ -38,7 +39,9 @@ def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
     """
     order = np.argsort(-gains, axis=0, kind="stable")
     falling = np.maximum(np.take_along_axis(gains, order, axis=0), 0.0)
-    cheapest = np.minimum.accumulate(np.take_along_axis(taxes, order, axis=0), axis=0)  # of all with at least this gain
+    cheapest = np.minimum.accumulate(
+        np.take_along_axis(taxes, order, axis=0), axis=0
+    )  # of all with at least this gain
     widths = falling - np.concatenate([falling[1:], np.zeros_like(falling[:1])])
     return np.asarray((widths * np.maximum(cap - cheapest, 0.0)).sum(axis=0))
 
@@ -46,8 +49,8 @@ def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
 def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, wanted: float) -> float | None:
     """The tax at which a gain of at least `wanted` is had: straight lines between neighbours on the front.
 
-    None above the front's largest gain: nothing is extrapolated. Below its smallest gain that checkpoint's own tax: it gains more
-    than is asked and nothing cheaper is known.
+    None above the front's largest gain: nothing is extrapolated. Below its smallest gain that checkpoint's
+    own tax: it gains more than is asked and nothing cheaper is known.
 
     >>> tax_at([0.0, 2.0], [1.0, 2.0], 0.5)
     1.25

@@ -1,7 +1,8 @@
-"""The Pareto picture of a study: gain over the warm start against tax, one point a checkpoint, one line an arm.
+"""The Pareto picture of a study: gain over the warm start against tax, one point a checkpoint, one line an
+arm.
 
-Drawn like the training curves (`eval.plots`): without a display, in the page's own ink. Names of arms are made of letters that need no
-escaping; no other user text is drawn.
+Drawn like the training curves (`eval.plots`): without a display, in the page's own ink. Names of arms are
+made of letters that need no escaping; no other user text is drawn.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,13 @@ from eval.run_folder import Json
 from eval.study.roles import INTERPOLATED
 from eval.study.sentences import METRIC
 
-COLOURS = {"main": "#2f86d2", "sft": "#d9772b", "best_of_group": "#3aa657", "budget": "#8d6fd1", "control": "#98a0ab"}
+COLOURS = {
+    "main": "#2f86d2",
+    "sft": "#d9772b",
+    "best_of_group": "#3aa657",
+    "budget": "#8d6fd1",
+    "control": "#98a0ab",
+}
 OTHER = "#c2588f"
 MARKERS = "osD^vP*X<>"
 FAR = 5  # budgets beyond which one ruinous arm would hide the others
@@ -24,34 +31,61 @@ LINES = ("-", "--", ":", "-.")
 
 
 def pareto_figures(figures: Json) -> list[Figure]:
-    """The picture of arms and warm start, and the same with the untouched model, which usually lies far off; none without gains."""
+    """The picture of arms and warm start, and the same with the untouched model, which usually lies far off;
+    none without gains.
+    """
     metric = figures["target"]
     rows = [row for row in figures["checkpoints"] if row["gains"][metric] is not None]
     trained = [row for row in rows if row["kind"] != "untouched"]
     if not any(row["kind"] not in ("untouched", "warm_start") for row in rows):
         return []
     name = METRIC[metric].label
-    drawn = [pareto_figure(f"Gain in {name} over the warm start against tax", trained, metric, figures["budget"])]
+    drawn = [
+        pareto_figure(f"Gain in {name} over the warm start against tax", trained, metric, figures["budget"])
+    ]
     if len(trained) < len(rows):
-        drawn.append(pareto_figure(f"The same with the untouched model: gain in {name} against tax", rows, metric, figures["budget"]))
+        drawn.append(
+            pareto_figure(
+                f"The same with the untouched model: gain in {name} against tax",
+                rows,
+                metric,
+                figures["budget"],
+            )
+        )
     return drawn
 
 
 def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) -> Figure:
-    """One picture; crosses are 95 % intervals of the last checkpoint of each arm, the vertical line is the budget."""
+    """One picture; crosses are 95 % intervals of the last checkpoint of each arm, the vertical line is the
+    budget.
+    """
     style: Any = {**STYLE, "svg.hashsalt": title}
     with matplotlib.rc_context(style):
         canvas = Canvas(figsize=(7.4, 4.6), layout="constrained")
         axes = canvas.subplots()
-        arms = list(dict.fromkeys(row["arm"] for row in rows if row["kind"] not in ("untouched", "warm_start")))
+        arms = list(
+            dict.fromkeys(row["arm"] for row in rows if row["kind"] not in ("untouched", "warm_start"))
+        )
         starts = {row["arm"]: [row] for row in rows}  # of each arm the last
         for number, arm in enumerate(arms):
             own = [row for row in rows if row["arm"] == arm]
-            draw_arm(axes, number, own if own[0]["kind"] == INTERPOLATED else starts.get(own[0]["start"], []) + own, metric)
+            draw_arm(
+                axes,
+                number,
+                own if own[0]["kind"] == INTERPOLATED else starts.get(own[0]["start"], []) + own,
+                metric,
+            )
         for row in rows:
             if row["kind"] in ("untouched", "warm_start"):
                 marker = "s" if row["kind"] == "warm_start" else "X"
-                axes.plot(*place(row, metric), marker, color=INK, markersize=8, label=row["kind"].replace("_", " "), zorder=4)
+                axes.plot(
+                    *place(row, metric),
+                    marker,
+                    color=INK,
+                    markersize=8,
+                    label=row["kind"].replace("_", " "),
+                    zorder=4,
+                )
         axes.axvline(budget, color=INK, linestyle=":", linewidth=1, label=f"budget {budget:g}")
         axes.set_xlabel("tax: rise of the loss on general text, nats per token")
         axes.set_ylabel("gain over the warm start")
@@ -67,7 +101,11 @@ def stretch(axes: Any, taxes: Sequence[float], budget: float) -> None:
     if budget <= 0 or max(taxes) <= FAR * budget:
         return
     axes.set_xscale("symlog", linthresh=budget, linscale=2)
-    ticks = [budget * step for step in (0, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100) if step * budget <= 1.2 * max(taxes)]
+    ticks = [
+        budget * step
+        for step in (0, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100)
+        if step * budget <= 1.2 * max(taxes)
+    ]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
     axes.set_xticks([], minor=True)
     axes.set_xlim(min(0, *taxes) - 0.1 * budget, 1.2 * max(taxes))
@@ -79,12 +117,15 @@ def place(row: Json, metric: str) -> tuple[float, float]:
 
 
 def draw_arm(axes: Any, number: int, rows: Sequence[Json], metric: str) -> None:
-    """The line from where an arm began, if that is in the picture, through its checkpoints, and the cross at its last."""
+    """The line from where an arm began, if that is in the picture, through its checkpoints, and the cross at
+    its last.
+    """
     last = rows[-1]
     colour = COLOURS.get(last["role"], OTHER)
     x, y = zip(*(place(row, metric) for row in rows), strict=True)
     shape = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
     axes.plot(x, y, color=colour, markersize=4, linewidth=1.2, label=last["arm"], **shape)
-    tax, gain = last["tax"], last["gains"][metric]
+    tax = last["tax"]
+    gain = last["gains"][metric]
     axes.plot([tax["low"], tax["high"]], [gain["value"]] * 2, color=colour, linewidth=0.7, alpha=0.6)
     axes.plot([tax["value"]] * 2, [gain["low"], gain["high"]], color=colour, linewidth=0.7, alpha=0.6)

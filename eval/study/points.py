@@ -1,7 +1,9 @@
-"""Reads a study's folder for its report: every evaluated checkpoint (points/), transfer results and judgements; JSON only.
+"""Reads a study's folder for its report: every evaluated checkpoint (points/), transfer results and
+judgements; JSON only.
 
-What was not run is absent; what is there but damaged raises `InputError` in one sentence with the file. Checkpoints are compared
-item by item, so all of one seed must hold the same test items and the same texts of the tax panel.
+What was not run is absent; what is there but damaged raises `InputError` in one sentence with the file.
+Checkpoints are compared item by item, so all of one seed must hold the same test items and the same texts of
+the tax panel.
 """
 
 import math
@@ -14,7 +16,8 @@ from data.documents import read_object
 from data.errors import InputError
 from eval.run_folder import Json, references_of
 
-UNTOUCHED, WARM_START = "untouched", "warm_start"  # kinds of point that no arm trained
+UNTOUCHED = "untouched"  # kinds of point that no arm trained
+WARM_START = "warm_start"
 AGAIN = "remove it and run the study again"
 SHAPE: dict[str, type | tuple[type, ...]] = {
     "arm": str, "kind": str, "seed": int, "step": int, "num_steps": int, "sha256": str, "settings": list,
@@ -24,7 +27,12 @@ SHAPE: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 DRIFT_ITEM = {"id": str, **dict.fromkeys(("tokens", "nll", "nll_base", "kl"), (int, float))}
 TEXTS = ("id", "source", "source_language", "reference", "output")
-TARGET_ITEM = {**dict.fromkeys(TEXTS, str), "cosine": (int, float), "cosine_held_out": (int, float), "consistent": bool}
+TARGET_ITEM = {
+    **dict.fromkeys(TEXTS, str),
+    "cosine": (int, float),
+    "cosine_held_out": (int, float),
+    "consistent": bool,
+}
 TRANSFER_KEYS = {
     "start": str, "examples": int, "seed": int, "target": dict, "target.target_language": str, "target.items": list,
 }  # fmt: skip
@@ -36,7 +44,9 @@ JUDGE_KEYS = {
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluated checkpoint; `target` as `eval.systems.evaluate_system` returns it, `tax` as `eval.tax.measure_tax` does."""
+    """One evaluated checkpoint; `target` as `eval.systems.evaluate_system` returns it, `tax` as
+    `eval.tax.measure_tax` does.
+    """
 
     path: Path
     arm: str
@@ -71,7 +81,9 @@ def read_study(path: Path) -> StudyFolder:
     """Every part of a study's folder. Raises InputError where nothing was evaluated or a file is damaged."""
     points = [read_point(file, path) for file in sorted((path / "points").glob("*/seed*/step-*.json"))]
     if not points:
-        raise InputError(f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has evaluated something")
+        raise InputError(
+            f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has evaluated something"
+        )
     for seed in {point.seed for point in points}:
         check_same_items([point for point in points if point.seed == seed])
     settings = path / "study.json"
@@ -87,16 +99,26 @@ def read_study(path: Path) -> StudyFolder:
 def read_point(file: Path, study: Path) -> Point:
     """One point file, checked as deep as the figures look into it."""
     document = read_with(file, SHAPE)
-    place = study / "points" / document["arm"] / f"seed{document['seed']}" / f"step-{document['step']:06d}.json"
+    place = (
+        study / "points" / document["arm"] / f"seed{document['seed']}" / f"step-{document['step']:06d}.json"
+    )
     if place != file:
-        raise InputError(f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it belongs at {place}")
+        raise InputError(
+            f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it belongs at {place}"
+        )
     check_items(file, "target.items", document["target"]["items"], TARGET_ITEM)
     check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
     if sum(item["tokens"] for item in document["tax"]["drift"]["general"]["items"]) < 1:
         raise InputError(f"{file}: tax.drift.general.items hold no token; {AGAIN}")
     if not isinstance(document.get("start", WARM_START), str):
-        raise InputError(f"{file}: start = {document['start']!r}: not the name of a model to begin from; {AGAIN}")
-    fields = {key: document[key] for key in Point.__dataclass_fields__ if key not in ("path", "settings") and key in document}
+        raise InputError(
+            f"{file}: start = {document['start']!r}: not the name of a model to begin from; {AGAIN}"
+        )
+    fields = {
+        key: document[key]
+        for key in Point.__dataclass_fields__
+        if key not in ("path", "settings") and key in document
+    }
     return Point(path=file, settings=tuple(map(str, document["settings"])), **fields)
 
 
@@ -108,7 +130,9 @@ def read_with(file: Path, shape: dict[str, Any]) -> Json:
         for part in key.split("."):
             value = value.get(part)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(f"{file}: {key} is {'missing' if value is None else f'no {kind_name(kind)}'}, so the file is damaged; {AGAIN}")
+            raise InputError(
+                f"{file}: {key} is {'missing' if value is None else f'no {kind_name(kind)}'}, so the file is damaged; {AGAIN}"
+            )
     return document
 
 
@@ -122,7 +146,9 @@ def read_finite(file: Path) -> Json:
     document = read_object(file)
     for key, value in numbers(document):
         if not math.isfinite(value):
-            raise InputError(f"{file}: {key} = {value}: not a finite number, so nothing can be computed from it; {AGAIN}")
+            raise InputError(
+                f"{file}: {key} = {value}: not a finite number, so nothing can be computed from it; {AGAIN}"
+            )
     return document
 
 
@@ -145,11 +171,15 @@ def check_items(file: Path, place: str, items: list[Any], shape: dict[str, Any])
     for position, item in enumerate(items):
         for key, kind in shape.items():
             if not isinstance(item, dict) or not isinstance(item.get(key), kind):
-                raise InputError(f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; {AGAIN}")
+                raise InputError(
+                    f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; {AGAIN}"
+                )
 
 
 def check_same_items(points: list[Point]) -> None:
-    """InputError naming the first file whose test items or tax texts are not those of the other points of its seed."""
+    """InputError naming the first file whose test items or tax texts are not those of the other points of its
+    seed.
+    """
     parts: dict[str, Callable[[Point], list[Any]]] = {
         "test items": lambda point: [(item["id"], references_of(item)) for item in point.target["items"]],
         "tax texts": lambda point: [item["id"] for item in point.tax["drift"]["general"]["items"]],
@@ -158,4 +188,6 @@ def check_same_items(points: list[Point]) -> None:
         expected = part(points[0])
         for point in points[1:]:
             if part(point) != expected:
-                raise InputError(f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run the study again")
+                raise InputError(
+                    f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run the study again"
+                )

@@ -1,6 +1,8 @@
-"""The report of a study: report.html, report.md and summary.json, made from its points alone, without a model or an accelerator.
+"""The report of a study: report.html, report.md and summary.json, made from its points alone, without a model
+or an accelerator.
 
-summary.json holds every figure and the conclusions but no test item; it is what a project commits (`eval.readme_table`).
+summary.json holds every figure and the conclusions but no test item; it is what a project commits
+(`eval.readme_table`).
 """
 
 import json
@@ -23,7 +25,8 @@ from eval.study.roles import rank
 from eval.study.sentences import METRIC, conclusions
 from eval.study.tables import all_tables, label
 
-SAMPLES, SAMPLE_SEED = 6, 7
+SAMPLES = 6
+SAMPLE_SEED = 7
 DIGITS = 6
 
 
@@ -32,7 +35,8 @@ def write_study_report(
 ) -> tuple[Path, Path, Path]:
     """Write the three files into a study's folder; InputError if it holds no points or a file is damaged.
 
-    `target` is the score by which checkpoints are chosen, `budget` the tax (nats per token) under which one is shipped.
+    `target` is the score by which checkpoints are chosen, `budget` the tax (nats per token) under which one
+    is shipped.
     """
     found = read_study(study)
     summary = rounded(figures(found, target, budget, resamples))
@@ -46,7 +50,9 @@ def write_study_report(
 
 
 def rounded(value: Any) -> Any:
-    """A JSON value with its numbers to DIGITS significant digits, which keeps their signs: a summary is committed, nobody reads 17."""
+    """A JSON value with its numbers to DIGITS significant digits, which keeps their signs: a summary is
+    committed, nobody reads 17.
+    """
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -55,7 +61,9 @@ def rounded(value: Any) -> Any:
 
 
 def summary_text(summary: Json) -> str:
-    """JSON with one line for each key, and for each row of a list of rows, so that two summaries can be compared line by line."""
+    """JSON with one line for each key, and for each row of a list of rows, so that two summaries can be
+    compared line by line.
+    """
     parts = []
     for key, value in summary.items():
         rows = value if isinstance(value, list) else None
@@ -88,14 +96,20 @@ def build(study: StudyFolder, summary: Json) -> Document:
 
 def front_words(summary: Json) -> str:
     """The front in words, for Markdown has no pictures."""
-    best = sorted((row["tax"]["value"], label(row).removesuffix(" *")) for row in summary["checkpoints"] if row["on_front"])
+    best = sorted(
+        (row["tax"]["value"], label(row).removesuffix(" *"))
+        for row in summary["checkpoints"]
+        if row["on_front"]
+    )
     name = METRIC[summary["target"]].label
     found = "; ".join(row for _, row in best)
     return f"On the front, by rising {name} and tax: {found}. No other checkpoint has as much {name} for as little tax."
 
 
 def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
-    """The same few test items, chosen by chance, with the output of every arm's last checkpoint of the first seed."""
+    """The same few test items, chosen by chance, with the output of every arm's last checkpoint of the first
+    seed.
+    """
     last: dict[str, Point] = {}
     for point in sorted(study.points, key=lambda point: rank(point, summary["main"])):
         if point.seed == min(summary["seeds"]):
@@ -108,8 +122,12 @@ def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
 
 def sample(points: Sequence[Point], position: int) -> Sample:
     """One test item with the outputs of all arms."""
-    item, language = points[0].target["items"][position], points[0].target["target_language"]
-    outputs = ((SYSTEM_LABELS[point.kind] if not point.trained else point.arm, point.target["items"][position]) for point in points)
+    item = points[0].target["items"][position]
+    language = points[0].target["target_language"]
+    outputs = (
+        (SYSTEM_LABELS[point.kind] if not point.trained else point.arm, point.target["items"][position])
+        for point in points
+    )
     named = [*outputs]
     parts = (
         ("Source", item["source_language"], item["source"]),

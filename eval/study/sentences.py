@@ -1,6 +1,8 @@
-"""A study's conclusions in plain sentences, each worded from a figure and its interval; they know no result in advance.
+"""A study's conclusions in plain sentences, each worded from a figure and its interval; they know no result
+in advance.
 
-"Clear" means that the whole 95 % interval is on one side of 0; otherwise a sentence says that there is no clear difference.
+"Clear" means that the whole 95 % interval is on one side of 0; otherwise a sentence says that there is no
+clear difference.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,12 @@ from eval.run_folder import Json
 METRIC = {metric.key: metric for metric in METRICS}
 TAX = Metric("tax", "Tax", 4)
 AREA = Metric("area", "Area", 5)
-KIND_LABELS = {"grpo": "GRPO", "sft": "SFT", "best_of_group": "best-of-group SFT", "interpolated": "interpolated"}
+KIND_LABELS = {
+    "grpo": "GRPO",
+    "sft": "SFT",
+    "best_of_group": "best-of-group SFT",
+    "interpolated": "interpolated",
+}
 CLEAR_P = 0.05
 
 
@@ -35,7 +42,11 @@ def setting(figures: Json) -> str:
     """What every number rests on."""
     seeds = figures["seeds"]
     names = ", ".join(map(str, seeds))
-    many = f"{len(seeds)} seeds ({names})" if len(seeds) > 1 else f"one seed ({names}), so no interval covers training again"
+    many = (
+        f"{len(seeds)} seeds ({names})"
+        if len(seeds) > 1
+        else f"one seed ({names}), so no interval covers training again"
+    )
     return (
         f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), {many}. "
         "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats per token."
@@ -63,17 +74,24 @@ def main_sentences(figures: Json) -> list[str]:
     row = last_step(figures, figures["main"])
     if row is None:
         return ["No verdict on GRPO: no GRPO arm was evaluated."]
-    metric, words = METRIC[figures["target"]], {1: "raised", 0: "made no clear difference to", -1: "lowered"}
+    metric = METRIC[figures["target"]]
+    words = {1: "raised", 0: "made no clear difference to", -1: "lowered"}
     said = []
     if row["gains"][figures["target"]] is not None:
         gain = row["gains"][figures["target"]]
         verdict = f"{words[direction(gain)]} the warm start's {named(metric)} ({spread(metric, gain)})"
         said.append(f"GRPO (arm {row['arm']}, step {row['step']}) {verdict}.")
-    costs = {1: "cost general competence", 0: "cost no clear amount of general competence", -1: "lowered the loss on general text"}
+    costs = {
+        1: "cost general competence",
+        0: "cost no clear amount of general competence",
+        -1: "lowered the loss on general text",
+    }
     said.append(f"With its warm start it {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])}).")
     if row["tax_added"] is not None:
         shares = {1: "added", 0: "added no clear amount", -1: "took some of it back"}
-        said.append(f"To the tax of the warm start GRPO itself {shares[direction(row['tax_added'])]} ({spread(TAX, row['tax_added'])}).")
+        said.append(
+            f"To the tax of the warm start GRPO itself {shares[direction(row['tax_added'])]} ({spread(TAX, row['tax_added'])})."
+        )
     return [*said, *probe_sentence(row)]
 
 
@@ -88,11 +106,15 @@ def probe_sentence(row: Json) -> list[str]:
         if is_clear(changes)
     ]
     found = "; ".join(clear) if clear else "none"
-    return [f"Of {len(known)} probes of the untouched model's abilities these changed clearly (in every seed): {found}."]
+    return [
+        f"Of {len(known)} probes of the untouched model's abilities these changed clearly (in every seed): {found}."
+    ]
 
 
 def is_clear(changes: Sequence[Json]) -> bool:
-    """Whether a probe moved the same way beyond chance in every seed: its interval excludes 0, or McNemar's p is below 0.05."""
+    """Whether a probe moved the same way beyond chance in every seed: its interval excludes 0, or McNemar's p
+    is below 0.05.
+    """
     ways = {sign(change["difference"]) if clear_change(change) else 0 for change in changes}
     return len(ways) == 1 and 0 not in ways
 
@@ -106,8 +128,11 @@ def sign(number: float) -> int:
 
 
 def equal_sentence(result: Json, figures: Json) -> str:
-    """'At an equal held-out cosine (+0.021 over the warm start) GRPO loses X +- Y, the best SFT Z +- W: ...'"""
-    metric, rival = METRIC[result["metric"]], KIND_LABELS.get(result["kind"], result["kind"])
+    """'At an equal held-out cosine (+0.021 over the warm start) GRPO loses X +- Y, the best SFT Z +- W:
+    ...'
+    """
+    metric = METRIC[result["metric"]]
+    rival = KIND_LABELS.get(result["kind"], result["kind"])
     missing = ", ".join(map(str, result["no_common_score"]))
     if not result["seeds"]:
         reason = f"one of them never rose above the warm start (seed {missing})"
@@ -133,15 +158,22 @@ def seeds_of(count: int) -> str:
 
 
 def area_sentences(figures: Json) -> list[str]:
-    """Gain against tax over all checkpoints: the main arm's area beside that of each other kind as a whole."""
+    """Gain against tax over all checkpoints: the main arm's area beside that of each other kind as a
+    whole.
+    """
     rows = {row["name"]: row for row in figures["areas"]}
     said = []
     for kind in ("sft", "best_of_group"):
         names = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["kind"] == kind))
         row = rows.get(f"all {kind} arms") or (rows.get(names[0]) if names else None)
         if row is not None and row["area_minus_first"] is not None:
-            arms = f"{len(names)} {KIND_LABELS[kind]} arms together" if len(names) > 1 else f"the one {KIND_LABELS[kind]} arm"
-            inside, whole = compared(row["area_in_budget_minus_first"]), compared(row["area_minus_first"])
+            arms = (
+                f"{len(names)} {KIND_LABELS[kind]} arms together"
+                if len(names) > 1
+                else f"the one {KIND_LABELS[kind]} arm"
+            )
+            inside = compared(row["area_in_budget_minus_first"])
+            whole = compared(row["area_minus_first"])
             said.append(
                 f"The area under the front of {arms} is, up to the budget of {figures['budget']:g}, {inside}, and, up to "
                 f"the largest tax of the study ({row['cap']:.4f}), {whole} that of GRPO's one arm."
@@ -156,8 +188,11 @@ def compared(change: Json) -> str:
 
 
 def role_sentences(figures: Json, role: str, heading: str) -> list[str]:
-    """Each arm of a role at its last step, by the target score, against the main arm where it has that step, else the warm start."""
-    metric, words = METRIC[figures["target"]], {1: "higher", 0: "no clear difference", -1: "lower"}
+    """Each arm of a role at its last step, by the target score, against the main arm where it has that step,
+    else the warm start.
+    """
+    metric = METRIC[figures["target"]]
+    words = {1: "higher", 0: "no clear difference", -1: "lower"}
     parts = []
     for arm in dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["role"] == role):
         row = last_step(figures, arm)
@@ -177,7 +212,9 @@ def budget_sentences(figures: Json) -> list[str]:
     said = []
     for arm in dict.fromkeys(row["arm"] for row in figures["budgets"]):
         rows = [row for row in figures["budgets"] if row["arm"] == arm]
-        seeds = "; ".join(f"{verdicts[row['kept']]} in seed {row['seed']} ({spread(TAX, row['final'])})" for row in rows)
+        seeds = "; ".join(
+            f"{verdicts[row['kept']]} in seed {row['seed']} ({spread(TAX, row['final'])})" for row in rows
+        )
         base = rows[0]["against"].replace("_", " ")
         said.append(f"Budget of {rows[0]['budget']} nats per token over the {base}, arm {arm}: {seeds}.")
     return said
@@ -185,24 +222,37 @@ def budget_sentences(figures: Json) -> list[str]:
 
 def transfer_sentences(figures: Json) -> list[str]:
     """Another task learned from the main arm's model, against every other start, by the target score."""
-    metric, words = METRIC[figures["target"]], {1: "better than", 0: "not clearly different from", -1: "worse than"}
+    metric = METRIC[figures["target"]]
+    words = {1: "better than", 0: "not clearly different from", -1: "worse than"}
     said = []
     for row in figures["transfer"]["pairs"]:
         if figures["main"] in (row["first"], row["second"]):
             own_second = row["second"] == figures["main"]
             way = direction(row["changes"][metric.key]) * (1 if own_second else -1)
-            other, order = row["first"] if own_second else row["second"], "" if own_second else ", the latter minus GRPO"
-            said.append(f"{row['examples']} examples: {words[way]} {other} ({spread(metric, row['changes'][metric.key])}{order})")
-    return [f"Learning another task, {named(metric)}, a start from GRPO is, with {'; '.join(said)}."] if said else []
+            other = row["first"] if own_second else row["second"]
+            order = "" if own_second else ", the latter minus GRPO"
+            said.append(
+                f"{row['examples']} examples: {words[way]} {other} ({spread(metric, row['changes'][metric.key])}{order})"
+            )
+    return (
+        [f"Learning another task, {named(metric)}, a start from GRPO is, with {'; '.join(said)}."]
+        if said
+        else []
+    )
 
 
 def ship_sentence(figures: Json) -> str:
     """The checkpoint to ship."""
-    chosen, metric = figures["ship"], METRIC[figures["target"]]
+    chosen = figures["ship"]
+    metric = METRIC[figures["target"]]
     limit = f"Under a tax of at most {figures['budget']} nats per token (upper end of the interval)"
     if chosen is None:
         return f"{limit} no evaluated checkpoint can be shipped."
-    gain = f", {spread(metric, chosen['gain'])} against the warm start" if chosen["gain"] and chosen["kind"] != "warm_start" else ""
+    gain = (
+        f", {spread(metric, chosen['gain'])} against the warm start"
+        if chosen["gain"] and chosen["kind"] != "warm_start"
+        else ""
+    )
     words = {1: "", 0: "; that gain is not clear", -1: "; it is worse than the warm start"}
     remark = words[direction(chosen["gain"])] if gain else ""
     place = f"; weights in {chosen['path']}" if chosen["kept"] else ""

@@ -1,4 +1,6 @@
-"""The tables of a study's report, each a function of its figures (`eval.study_figures`); a table without rows is left out."""
+"""The tables of a study's report, each a function of its figures (`eval.study_figures`); a table without rows
+is left out.
+"""
 
 from collections.abc import Sequence
 
@@ -20,31 +22,51 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
         "Target scores": [score_table(figures), gain_table(figures)],
         "Alignment tax": [tax_table(figures), drift_table(figures), sanity_table(figures)],
         "At an equal target score": [equal_table(figures), area_table(figures)],
-        "Other starts": [role_table(figures, "start", "GRPO from another model than the warm start, at its last step")],
-        "Ablations": [role_table(figures, "ablation", "Variants of the reward and the loss at their last step")],
+        "Other starts": [
+            role_table(figures, "start", "GRPO from another model than the warm start, at its last step")
+        ],
+        "Ablations": [
+            role_table(figures, "ablation", "Variants of the reward and the loss at their last step")
+        ],
         "Controls": [role_table(figures, "control", "Arms whose reward means nothing, at their last step")],
         "Tax budget": [budget_table(figures)],
         "Few-shot transfer": [transfer_table(figures), transfer_pairs_table(figures)],
         "Preference": [judge_table(figures)],
         "Cost": [cost_table(figures)],
     }
-    return {title: [table for table in tables if table.rows] for title, tables in sections.items() if any(table.rows for table in tables)}
+    return {
+        title: [table for table in tables if table.rows]
+        for title, tables in sections.items()
+        if any(table.rows for table in tables)
+    }
 
 
 def label(row: Json) -> str:
     """'grpo, step 20 of 40', with an asterisk on the front."""
-    name = SYSTEM_LABELS[row["kind"]] if row["kind"] in (UNTOUCHED, WARM_START) else f"{row['arm']}, {step_words(row)}"
+    name = (
+        SYSTEM_LABELS[row["kind"]]
+        if row["kind"] in (UNTOUCHED, WARM_START)
+        else f"{row['arm']}, {step_words(row)}"
+    )
     return f"{name} *" if row["on_front"] else name
 
 
 def step_words(row: Json) -> str:
     """'step 20 of 40', or how far an interpolated model lies on the way from the untouched one."""
-    return f"{row['step']} % of the way" if row["kind"] == INTERPOLATED else f"step {row['step']} of {row['num_steps']}"
+    return (
+        f"{row['step']} % of the way"
+        if row["kind"] == INTERPOLATED
+        else f"step {row['step']} of {row['num_steps']}"
+    )
 
 
 def with_interval(metric: Metric, change: Json | None) -> str:
     """'+0.021 (+0.010 to +0.032)', nothing -> '-'."""
-    return ABSENT if change is None else f"{metric.change(change['value'])} ({metric.interval(change['low'], change['high'])})"
+    return (
+        ABSENT
+        if change is None
+        else f"{metric.change(change['value'])} ({metric.interval(change['low'], change['high'])})"
+    )
 
 
 def interval_note(figures: Json) -> str:
@@ -55,7 +77,11 @@ def interval_note(figures: Json) -> str:
 def score_table(figures: Json) -> Table:
     """Every score of every checkpoint."""
     rows = tuple(
-        (label(row), plain_number(row["seeds"]), *(metric.value(row["metrics"][metric.key]["value"]) for metric in METRICS))
+        (
+            label(row),
+            plain_number(row["seeds"]),
+            *(metric.value(row["metrics"][metric.key]["value"]) for metric in METRICS),
+        )
         for row in figures["checkpoints"]
     )
     signatures = tuple(f"{key}: {value}" for key, value in figures["signatures"].items())
@@ -67,9 +93,14 @@ def score_table(figures: Json) -> Table:
 def gain_table(figures: Json) -> Table:
     """Every checkpoint against the warm start of its seed."""
     metrics = [METRIC[key] for key in GAIN_KEYS]
-    words, target = {1: "higher", 0: "no clear difference", -1: "lower"}, figures["target"]
+    words = {1: "higher", 0: "no clear difference", -1: "lower"}
+    target = figures["target"]
     rows = tuple(
-        (label(row), *(with_interval(metric, row["gains"][metric.key]) for metric in metrics), words[direction(row["gains"][target])])
+        (
+            label(row),
+            *(with_interval(metric, row["gains"][metric.key]) for metric in metrics),
+            words[direction(row["gains"][target])],
+        )
         for row in figures["checkpoints"]
         if row["kind"] != "warm_start" and row["gains"][target] is not None
     )
@@ -92,7 +123,13 @@ def tax_table(figures: Json) -> Table:
         f"({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in brackets "
         "the interval (texts, one seed) or the p-value of McNemar's exact test of each seed (choices)."
     )
-    header = ("Checkpoint", "Tax, nats per token", "Tax over the warm start", "KL", *(name for _, name, _ in known))
+    header = (
+        "Checkpoint",
+        "Tax, nats per token",
+        "Tax over the warm start",
+        "KL",
+        *(name for _, name, _ in known),
+    )
     return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
 
 
@@ -108,13 +145,26 @@ def probe_cell(metric: Metric, changes: Sequence[Json] | None) -> str:
 
 def drift_table(figures: Json) -> Table:
     """The paper's drift figures on general and on task text."""
-    kinds = [kind for kind in ("general", "task") if any(kind in row["drift"] for row in figures["checkpoints"])]
-    keys = {"nll_change_mean": "change of mean NLL", "nll_change_p90": "change of P90 NLL", "kl_mean": "mean KL", "kl_p90": "P90 KL"}
+    kinds = [
+        kind for kind in ("general", "task") if any(kind in row["drift"] for row in figures["checkpoints"])
+    ]
+    keys = {
+        "nll_change_mean": "change of mean NLL",
+        "nll_change_p90": "change of P90 NLL",
+        "kl_mean": "mean KL",
+        "kl_p90": "P90 KL",
+    }
     rows = tuple(
-        (label(row), *(TAX.value(row["drift"].get(kind, {}).get(key)) for kind in kinds for key in keys)) for row in figures["checkpoints"]
+        (label(row), *(TAX.value(row["drift"].get(kind, {}).get(key)) for kind in kinds for key in keys))
+        for row in figures["checkpoints"]
     )
     note = "Nats per token over tokens; KL(untouched || checkpoint) over the whole vocabulary; task: prompts with their reference texts."
-    return Table("Drift", ("Checkpoint", *(f"{kind}: {name}" for kind in kinds for name in keys.values())), rows if kinds else (), (note,))
+    return Table(
+        "Drift",
+        ("Checkpoint", *(f"{kind}: {name}" for kind in kinds for name in keys.values())),
+        rows if kinds else (),
+        (note,),
+    )
 
 
 def sanity_table(figures: Json) -> Table:
@@ -123,9 +173,13 @@ def sanity_table(figures: Json) -> Table:
         (name, key) for row in figures["checkpoints"] for name, shares in row["sanity"].items() for key in shares if key.endswith("share")
     ))  # fmt: skip
     rows = tuple(
-        (label(row), *(SHARE.value(row["sanity"].get(name, {}).get(key)) for name, key in keys)) for row in figures["checkpoints"]
+        (label(row), *(SHARE.value(row["sanity"].get(name, {}).get(key)) for name, key in keys))
+        for row in figures["checkpoints"]
     )
-    header = ("Checkpoint", *(f"{name}: {key.removesuffix('_share').replace('_', ' ')}" for name, key in keys))
+    header = (
+        "Checkpoint",
+        *(f"{name}: {key.removesuffix('_share').replace('_', ' ')}" for name, key in keys),
+    )
     note = "Shares of greedy continuations of plain English and Chinese prompts."
     return Table("Generation sanity", header, rows if keys else (), (note,))
 
@@ -147,7 +201,16 @@ def equal_table(figures: Json) -> Table:
         "nothing is extrapolated. Best rival of each seed: the arm with the lowest tax there, chosen on these items, which is in its "
         "favour. \u00b1: half the 95 % interval."
     )
-    header = ("Target", "Rival", "Best arm (per seed)", "Gain", "GRPO's tax", "Rival's tax", "GRPO minus rival", "Reading")
+    header = (
+        "Target",
+        "Rival",
+        "Best arm (per seed)",
+        "Gain",
+        "GRPO's tax",
+        "Rival's tax",
+        "GRPO minus rival",
+        "Reading",
+    )
     return Table("Tax at an equal target score, nats per token", header, rows, (note, interval_note(figures)))
 
 
@@ -159,14 +222,26 @@ def area_table(figures: Json) -> Table:
     unit = f"{METRIC[figures['target']].label} times nats per token"
     note = f"Gain over the warm start in {unit}; corners: gain 0 at the largest tax of the study ({cap:.4f}), and gain 0 at the budget."
     main = figures["main"] or ABSENT
-    header = ("Arms", f"Up to tax {cap:.4f}", f"Minus {main}", f"Up to the budget {figures['budget']:g}", f"Minus {main}")
+    header = (
+        "Arms",
+        f"Up to tax {cap:.4f}",
+        f"Minus {main}",
+        f"Up to the budget {figures['budget']:g}",
+        f"Minus {main}",
+    )
     return Table("Area under the front (hypervolume)", header, rows, (note,))
 
 
 def role_table(figures: Json, role: str, title: str) -> Table:
-    """The main arm and the arms of a role at their last step: what they change, their scores, and the difference from the main arm."""
+    """The main arm and the arms of a role at their last step: what they change, their scores, and the
+    difference from the main arm.
+    """
     arms = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["role"] == role))
-    found = [row for arm in ([figures["main"], *arms] if arms else []) if (row := last_step(figures, arm)) is not None]
+    found = [
+        row
+        for arm in ([figures["main"], *arms] if arms else [])
+        if (row := last_step(figures, arm)) is not None
+    ]
     keys = ("cosine", "cosine_held_out", "chrf", "consistent_share")
     rows = tuple(
         (
@@ -177,7 +252,14 @@ def role_table(figures: Json, role: str, title: str) -> Table:
         for row in found
     )  # fmt: skip
     changed = f"{METRIC[figures['target']].label} minus {figures['main']}"
-    header = ("Arm", "Setting", *(METRIC[key].label for key in keys), changed, "Tax", f"Tax minus {figures['main']}")
+    header = (
+        "Arm",
+        "Setting",
+        *(METRIC[key].label for key in keys),
+        changed,
+        "Tax",
+        f"Tax minus {figures['main']}",
+    )
     return Table(title, header, rows, (interval_note(figures),))
 
 
@@ -192,7 +274,12 @@ def budget_table(figures: Json) -> Table:
         "Measured on the evaluation's general texts, which did not steer the training. Kept: yes and no where the whole interval says so. "
         "What the budget costs in target score: the gains above."
     )
-    return Table("Tax budgets", ("Arm", "Seed", "Budget", "Against", "Tax at the end", "Largest tax", "Kept"), rows, (note, BY_TEXTS))
+    return Table(
+        "Tax budgets",
+        ("Arm", "Seed", "Budget", "Against", "Tax at the end", "Largest tax", "Kept"),
+        rows,
+        (note, BY_TEXTS),
+    )
 
 
 TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
@@ -205,7 +292,11 @@ def transfer_table(figures: Json) -> Table:
          *(METRIC[key].value(row["metrics"][key]["value"]) for key in TRANSFER_KEYS))
         for row in figures["transfer"]["rows"]
     )  # fmt: skip
-    return Table("Fine-tuned on few examples of another task", ("Start", "Seeds", "n", *(METRIC[key].label for key in TRANSFER_KEYS)), rows)
+    return Table(
+        "Fine-tuned on few examples of another task",
+        ("Start", "Seeds", "n", *(METRIC[key].label for key in TRANSFER_KEYS)),
+        rows,
+    )
 
 
 def transfer_pairs_table(figures: Json) -> Table:
@@ -228,14 +319,24 @@ def judge_table(figures: Json) -> Table:
         for row in figures["judgements"]
     )  # fmt: skip
     header = ("Comparison", "Judge", "n", "Win", "Tie", "Loss", "Win, 95 %", "Loss, 95 %")
-    return Table("Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",))
+    return Table(
+        "Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",)
+    )
 
 
 def cost_table(figures: Json) -> Table:
     """What every trained checkpoint saw, so that one can see which are matched in what."""
     rows = tuple(
-        (label(row), row["kind"], *(plain_number(round(row["cost"][key])) for key in ("prompts", "tokens", "updates", "seconds")))
+        (
+            label(row),
+            row["kind"],
+            *(plain_number(round(row["cost"][key])) for key in ("prompts", "tokens", "updates", "seconds")),
+        )
         for row in figures["checkpoints"]
         if row["kind"] != "untouched"
     )
-    return Table("Prompts, tokens and updates", ("Checkpoint", "Kind", "Prompts", "Tokens trained on", "Updates", "Seconds"), rows)
+    return Table(
+        "Prompts, tokens and updates",
+        ("Checkpoint", "Kind", "Prompts", "Tokens trained on", "Updates", "Seconds"),
+        rows,
+    )

@@ -1,7 +1,8 @@
-"""Few-shot transfer: what a start is worth when another task is learned from few examples, every start against every other.
+"""Few-shot transfer: what a start is worth when another task is learned from few examples, every start
+against every other.
 
-One document is one run: {"start", "examples", "seed", "target"}, `target` as `eval.systems.evaluate_system` returns it. All runs of a
-seed are judged on the same test items, with the same resamples.
+One document is one run: {"start", "examples", "seed", "target"}, `target` as `eval.systems.evaluate_system`
+returns it. All runs of a seed are judged on the same test items, with the same resamples.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> 
 
 
 def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Json:
-    """`rows`: every score of each start and number of examples over its seeds; `pairs`: second start minus first, of the seeds of both."""
+    """`rows`: every score of each start and number of examples over its seeds; `pairs`: second start minus
+    first, of the seeds of both.
+    """
     check_same_items(documents)
     runs: Runs = {}
     for one in documents:
@@ -44,7 +47,10 @@ def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | 
     seeds = sorted(set(runs[first]) & set(runs[second]))
     if not seeds:
         return None
-    changes = {name: interval([runs[second][seed][name] - runs[first][seed][name] for seed in seeds]) for name in SCORES}
+    changes = {
+        name: interval([runs[second][seed][name] - runs[first][seed][name] for seed in seeds])
+        for name in SCORES
+    }
     return {"examples": first[0], "first": first[1], "second": second[1], "seeds": seeds, "changes": changes}
 
 
@@ -59,7 +65,9 @@ def check_same_items(documents: Sequence[Json]) -> None:
     for one in documents:
         first = firsts.setdefault(one["seed"], one)
         if identities(one) != identities(first):
-            raise InputError(f"{name_of(one)}: other test items than {name_of(first)}; remove the older of the two and run the study again")
+            raise InputError(
+                f"{name_of(one)}: other test items than {name_of(first)}; remove the older of the two and run the study again"
+            )
 
 
 def identities(document: Json) -> list[Json]:
@@ -75,7 +83,12 @@ def scores(document: Json, resamples: int, seed: int) -> Scores:
     try:
         rows = statistics(target["items"], target["target_language"])
         counts = resample_counts(len(target["items"]), np.random.default_rng(seed), resamples)
-        return {key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(counts @ rows[key]))) for key, score in SCORES.items()}
+        return {
+            key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(counts @ rows[key])))
+            for key, score in SCORES.items()
+        }
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
-        raise InputError(f"{name_of(document)} is damaged ({problem}); remove it and run the study again") from error
+        raise InputError(
+            f"{name_of(document)} is damaged ({problem}); remove it and run the study again"
+        ) from error

@@ -1,7 +1,8 @@
 """An example of a reward term of one's own: the numbers of a completion must be those of the reference text.
 
-A term is a function (sources, completions, references, *, settings) -> one number per completion. Row i belongs to one
-completion; references[i] holds one or more texts. Copy this file, change the function, name it in a configuration.
+A term is a function (sources, completions, references, *, settings) -> one number per completion. Row i
+belongs to one completion; references[i] holds one or more texts. Copy this file, change the function, name it
+in a configuration.
 """
 
 import re
@@ -10,11 +11,17 @@ from collections.abc import Sequence
 
 
 def same_numbers(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, least: float = 0.0
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    least: float = 0.0,
 ) -> list[float]:
-    """F1 of the numbers in completion and reference text, the best of several references; 1 where neither has any.
+    """F1 of the numbers in completion and reference text, the best of several references; 1 where neither has
+    any.
 
-    N rows -> N numbers in [0, 1], so that it can be a gate; a value under `least` is raised to it. Digits of any script count.
+    N rows -> N numbers in [0, 1], so that it can be a gate; a value under `least` is raised to it. Digits of
+    any script count.
 
     >>> same_numbers(["", ""], ["3 天 10 人", "3 天"], [["༣ 天 10 人"], ["天"]])
     [1.0, 0.0]

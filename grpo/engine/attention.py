@@ -1,8 +1,9 @@
 """Attention over a packed row without the pairs that see nothing of each other.
 
-A dense mask costs S^2 pairs for a row of S tokens. Here tokens move to two padded blocks: the prompts, each attending to itself, and the
-completions, each attending to its prompt and itself; then back. That is P L^2 + N R (L + R) pairs. A group of one is a prompt as a whole.
-Same numbers as the dense mask up to rounding. transformers calls `packed_attention` by name; without blocks it is torch's own attention.
+A dense mask costs S^2 pairs for a row of S tokens. Here tokens move to two padded blocks: the prompts, each
+attending to itself, and the completions, each attending to its prompt and itself; then back. That is P L^2 +
+N R (L + R) pairs. A group of one is a prompt as a whole. Same numbers as the dense mask up to rounding.
+transformers calls `packed_attention` by name; without blocks it is torch's own attention.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from transformers.masking_utils import sdpa_mask
 from grpo.engine.packing import Packed
 
 NAME = "packed"
-PLAIN, EAGER = "sdpa", "eager"  # transformers' names of torch's own attention, and of what every model has
+PLAIN = "sdpa"  # transformers' names of torch's own attention, and of what every model has
+EAGER = "eager"
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where the S tokens of a row lie in P L + P G R padded places: first the prompts (P, L), then the completions (P, G, R).
+    """Where the S tokens of a row lie in P L + P G R padded places: first the prompts (P, L), then the
+    completions (P, G, R).
 
     slots    (S,) the place of each token
     tokens   (P L + P G R,) the token at each place; padding repeats token 0
@@ -48,7 +51,9 @@ class Blocks:
         _, prompt, _, completion = self.shape
         query = torch.arange(completion, device=self.lengths.device)[:, None]
         key = torch.arange(prompt, device=self.lengths.device)
-        ahead = self.lengths[:, None, None] + query - key       # (P, R, L) positions from the prompt's token to the query
+        ahead = (
+            self.lengths[:, None, None] + query - key
+        )  # (P, R, L) positions from the prompt's token to the query
         own = (query - query.T).expand(len(self.lengths), -1, -1)
         beyond_prompt = (key >= self.lengths[:, None]).unsqueeze(1).expand_as(ahead)
         hidden = torch.cat([beyond_prompt, own < 0], dim=-1)
@@ -58,13 +63,18 @@ class Blocks:
 
 
 def blocks_of(packed: Packed) -> Blocks | None:
-    """The blocks of a row; None where lengths differ so much that padding would cost more than the dense mask."""
-    group, segment, position = packed.group_ids[0], packed.segment_ids[0], packed.position_ids[0]
+    """The blocks of a row; None where lengths differ so much that padding would cost more than the dense
+    mask.
+    """
+    group = packed.group_ids[0]
+    segment = packed.segment_ids[0]
+    position = packed.position_ids[0]
     group_size = int(segment.max())
     leading = (segment == 0) | (group_size <= 1)
     lengths = group[leading].bincount()
     behind = position - lengths[group]
-    prompt, completion = int(lengths.max()), int(behind.max().clamp_min(-1)) + 1
+    prompt = int(lengths.max())
+    completion = int(behind.max().clamp_min(-1)) + 1
     prompts = len(lengths)
     place = prompts * prompt + (group * group_size + segment - 1) * completion + behind
     slots = torch.where(leading, group * prompt + position, place)
@@ -74,7 +84,9 @@ def blocks_of(packed: Packed) -> Blocks | None:
     return blocks if blocks.pairs <= len(slots) ** 2 else None
 
 
-def attend_prompts(query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:
+def attend_prompts(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+) -> Tensor:
     """(P, heads, L, D) each -> (P, heads, L, D); padding lies behind a prompt, so that causality hides it."""
     length = query.shape[2]
     if window is None or window >= length:
@@ -83,30 +95,46 @@ def attend_prompts(query: Tensor, key: Tensor, value: Tensor, scale: float | Non
     return scaled_dot_product_attention(query, key, value, (back >= 0) & (back < window), scale=scale)
 
 
-def attend_completions(query: Tensor, keys: list[Tensor], values: list[Tensor], hidden: Tensor, scale: float) -> Tensor:
-    """Queries (P, heads, G, Q, D), Q = R or several heads of R -> the same; keys and values (P, heads, L, D), (P, heads, G, R, D)."""
+def attend_completions(
+    query: Tensor, keys: list[Tensor], values: list[Tensor], hidden: Tensor, scale: float
+) -> Tensor:
+    """Queries (P, heads, G, Q, D), Q = R or several heads of R -> the same; keys and values (P, heads, L, D),
+    (P, heads, G, R, D).
+    """
     over_prompt = query.flatten(2, 3) @ keys[0].mT
     scores = torch.cat([over_prompt.unflatten(2, query.shape[2:4]), query @ keys[1].mT], dim=-1) * scale
     by_row = scores.unflatten(3, (-1, hidden.shape[-2])).masked_fill(hidden[:, :, None, None], float("-inf"))
-    at_prompt, at_own = by_row.softmax(dim=-1).flatten(3, 4).split([keys[0].shape[-2], keys[1].shape[-2]], dim=-1)
+    at_prompt, at_own = (
+        by_row.softmax(dim=-1).flatten(3, 4).split([keys[0].shape[-2], keys[1].shape[-2]], dim=-1)
+    )
     return (at_prompt.flatten(2, 3) @ values[0]).unflatten(2, query.shape[2:4]) + at_own @ values[1]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: float, window: int | None) -> Tensor:
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: float, window: int | None
+) -> Tensor:
     """(heads, S, D), keys and values perhaps of fewer heads -> (heads, S, D)."""
     prompts, prompt, group, completion = blocks.shape
-    repeats, border = query.shape[0] // key.shape[0], prompts * prompt
-    parts = [part.index_select(1, blocks.tokens).split([border, len(blocks.tokens) - border], dim=1) for part in (query, key, value)]
+    repeats = query.shape[0] // key.shape[0]
+    border = prompts * prompt
+    parts = [
+        part.index_select(1, blocks.tokens).split([border, len(blocks.tokens) - border], dim=1)
+        for part in (query, key, value)
+    ]
     queries, *shared = (leading.unflatten(1, (prompts, prompt)).transpose(0, 1) for leading, _ in parts)
     key, value = (part[:, :, None].expand(-1, -1, repeats, -1, -1).flatten(1, 2) for part in shared)
     result = attend_prompts(queries, key, value, scale, window).transpose(0, 1).flatten(1, 2)
     if completion:
         queries, *own = (rest.unflatten(1, (prompts, group, completion)) for _, rest in parts)
         folded = queries.unflatten(0, (-1, repeats)).permute(2, 0, 3, 1, 4, 5).flatten(3, 4)
-        keys, values = ([at_prompt, rest.transpose(0, 1)] for at_prompt, rest in zip(shared, own, strict=True))
+        keys, values = (
+            [at_prompt, rest.transpose(0, 1)] for at_prompt, rest in zip(shared, own, strict=True)
+        )
         arguments = folded, keys, values, blocks.hidden(window), scale
         behind = checkpoint(attend_completions, *arguments, use_reentrant=False, preserve_rng_state=False)
-        behind = behind.unflatten(3, (repeats, completion)).permute(1, 3, 0, 2, 4, 5).flatten(0, 1).flatten(1, 3)
+        behind = (
+            behind.unflatten(3, (repeats, completion)).permute(1, 3, 0, 2, 4, 5).flatten(0, 1).flatten(1, 3)
+        )
         result = torch.cat([result, behind], dim=1)
     return result.index_select(1, blocks.slots)
 
@@ -120,7 +148,8 @@ def packed_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
     if attention_mask is None:
         raise ValueError("a packed row came without its mask")
-    scale, window = query.shape[-1] ** -0.5 if scaling is None else scaling, attention_mask.shape[-1] or None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window = attention_mask.shape[-1] or None
     return attend(query[0], key[0], value[0], blocks, scale, window).transpose(0, 1)[None], None
 
 

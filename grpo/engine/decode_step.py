@@ -1,8 +1,9 @@
 """The forward pass of the sampler, written out for the Gemma 3, Llama, Mistral and Qwen families.
 
-Weights stand still during a rollout, so they are laid out once for the CPU's matrix kernels, and a prompt's keys and values are kept
-once, whatever the size of its group. No module of the model runs but its embedding, rotary angles and activation. Any other
-model goes through its own forward (`grpo.sampler.ModelDecoder`); both are the same function, and a test holds them together.
+Weights stand still during a rollout, so they are laid out once for the CPU's matrix kernels, and a prompt's
+keys and values are kept once, whatever the size of its group. No module of the model runs but its embedding,
+rotary angles and activation. Any other model goes through its own forward (`grpo.sampler.ModelDecoder`); both
+are the same function, and a test holds them together.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,9 @@ from grpo.engine.model import output_weight, per_layer_kind
 
 
 class Family(NamedTuple):
-    """`norm_offset` is added to the weight of a norm; `norms` stand before and after attention, before and after the MLP."""
+    """`norm_offset` is added to the weight of a norm; `norms` stand before and after attention, before and
+    after the MLP.
+    """
 
     norm_offset: float
     norms: tuple[str | None, str | None, str | None, str | None]
@@ -29,7 +32,14 @@ class Family(NamedTuple):
 
 LLAMA = Family(0.0, ("input_layernorm", None, "post_attention_layernorm", None))
 GEMMA3 = Family(
-    1.0, ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"), angles_by_kind=True
+    1.0,
+    (
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    ),
+    angles_by_kind=True,
 )
 FAMILIES = {"gemma3_text": GEMMA3, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "qwen3": LLAMA}
 
@@ -39,14 +49,22 @@ Function = Callable[[Tensor], Tensor]
 def is_known(model: PreTrainedModel) -> bool:
     """Is this a model that `FastDecoder` computes exactly?"""
     config = model.config
-    plain = getattr(config, "attn_logit_softcapping", None) is None and not getattr(config, "use_bidirectional_attention", False)
+    plain = getattr(config, "attn_logit_softcapping", None) is None and not getattr(
+        config, "use_bidirectional_attention", False
+    )
     return config.model_type in FAMILIES and plain and output_weight(model) is not None
 
 
 def product(module: nn.Linear | Tensor, rows: int) -> Function:
-    """x (B, in) -> x @ weight.T + bias, the weight laid out for `rows` rows where oneDNN multiplies (fp32 on a CPU)."""
+    """x (B, in) -> x @ weight.T + bias, the weight laid out for `rows` rows where oneDNN multiplies (fp32 on
+    a CPU).
+    """
     weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
-    on_cpu = weight.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu")
+    on_cpu = (
+        weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+    )
     if on_cpu and weight.dtype == torch.float32:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
         return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
@@ -70,7 +88,9 @@ def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """The functions of one layer: norms around attention and MLP, products, activation; `kind` picks its mask and angles."""
+    """The functions of one layer: norms around attention and MLP, products, activation; `kind` picks its mask
+    and angles.
+    """
 
     norms: list[Function]
     query: Function
@@ -89,23 +109,44 @@ class Layer:
 
     @classmethod
     def of(cls, layer: Any, family: Family, kind: str, rows: int) -> "Layer":
-        attention, mlp, offset = layer.self_attn, layer.mlp, family.norm_offset
+        attention = layer.self_attn
+        mlp = layer.mlp
+        offset = family.norm_offset
         norms = [norm(getattr(layer, name) if name else None, offset) for name in family.norms]
         query, key, value, out = (product(getattr(attention, f"{name}_proj"), rows) for name in "qkvo")
         gate, up, down = (product(getattr(mlp, f"{name}_proj"), rows) for name in ("gate", "up", "down"))
         query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
-        size, scaling = attention.head_dim, attention.scaling
-        return cls(norms, query, key, value, query_norm, key_norm, out, gate, up, down, mlp.act_fn, size, scaling, kind)
+        size = attention.head_dim
+        scaling = attention.scaling
+        return cls(
+            norms,
+            query,
+            key,
+            value,
+            query_norm,
+            key_norm,
+            out,
+            gate,
+            up,
+            down,
+            mlp.act_fn,
+            size,
+            scaling,
+            kind,
+        )
 
     def heads(self, x: Tensor) -> Tensor:
         return x.view(len(x), -1, self.head_size)
 
 
-Attend = Callable[[int, Layer, Tensor, Tensor, Tensor], Tensor]  # (number, layer, queries, keys, values): mixes tokens, remembers them
+Attend = Callable[
+    [int, Layer, Tensor, Tensor, Tensor], Tensor
+]  # (number, layer, queries, keys, values): mixes tokens, remembers them
 
 
 class FastDecoder:
-    """Decodes N = P * group_size rows behind P prompts: `prefill` once, then a `step` for each token; more prompts may `join`.
+    """Decodes N = P * group_size rows behind P prompts: `prefill` once, then a `step` for each token; more
+    prompts may `join`.
 
     A row may take `tail` tokens; `rows` is how many there will be, for the layout of the weights.
     """
@@ -116,19 +157,26 @@ class FastDecoder:
         kinds = getattr(model.config, "layer_types", None) or [""] * len(base.layers)
         weight = output_weight(model)
         assert weight is not None
-        self.model, self.tail = model, tail
-        self.layers = [Layer.of(layer, family, kind, rows) for layer, kind in zip(base.layers, kinds, strict=True)]
+        self.model = model
+        self.tail = tail
+        self.layers = [
+            Layer.of(layer, family, kind, rows) for layer, kind in zip(base.layers, kinds, strict=True)
+        ]
         self.head = product(weight, rows)
         self.last_norm = norm(base.norm, family.norm_offset)
-        self.rotary, self.angle_kinds = base.rotary_emb, sorted(set(kinds)) if family.angles_by_kind else [""]
+        self.rotary = base.rotary_emb
+        self.angle_kinds = sorted(set(kinds)) if family.angles_by_kind else [""]
 
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
-        """Run every prompt once, all in one row without padding or repeated beginnings -> (N, V) logits of the first tokens."""
+        """Run every prompt once, all in one row without padding or repeated beginnings -> (N, V) logits of
+        the first tokens.
+        """
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         distinct = distinct_beginnings(prompts, device)
         self.cache = cache = PrefixCache(lengths, group_size, self.tail)
-        width, place = cache.real.shape[1], torch.arange(cache.real.shape[1], device=device)
+        width = cache.real.shape[1]
+        place = torch.arange(cache.real.shape[1], device=device)
         distance = place[:, None] - place
 
         def causal(window: int | None) -> Tensor | None:
@@ -142,14 +190,20 @@ class FastDecoder:
             mask = masks[layer.kind] if isinstance(masks, dict) else masks
             repeats = query.shape[1] // key.shape[1]
             keys, values = (x.repeat_interleave(repeats, dim=1) if repeats > 1 else x for x in grids[1:])
-            mixed = scaled_dot_product_attention(grids[0], keys, values, mask, is_causal=mask is None, scale=layer.scaling)
+            mixed = scaled_dot_product_attention(
+                grids[0], keys, values, mask, is_causal=mask is None, scale=layer.scaling
+            )
             return mixed.transpose(1, 2)[cache.real][distinct.first].flatten(1)
 
         ends = distinct.of_token[lengths.cumsum(0) - 1]
-        return self.logits(self.body(distinct.ids, distinct.positions, attend, ends)).repeat_interleave(group_size, dim=0)
+        return self.logits(self.body(distinct.ids, distinct.positions, attend, ends)).repeat_interleave(
+            group_size, dim=0
+        )
 
     def join(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Run more prompts while others decode -> (P, V) logits of their first tokens; their rows come behind those held."""
+        """Run more prompts while others decode -> (P, V) logits of their first tokens; their rows come behind
+        those held.
+        """
         held = self.cache
         logits = self.prefill(prompts, group_size=1)
         held.join(self.cache)
@@ -183,7 +237,9 @@ class FastDecoder:
         return found
 
     def body(self, ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None) -> Tensor:
-        """(B,) ids at `positions` -> (B, H) hidden states, or (W, H) of those `wanted`: all that runs behind the last attention."""
+        """(B,) ids at `positions` -> (B, H) hidden states, or (W, H) of those `wanted`: all that runs behind
+        the last attention.
+        """
         hidden = self.model.get_input_embeddings()(ids)
         angles = self.angles(hidden, positions)
         for number, layer in enumerate(self.layers):
@@ -194,7 +250,8 @@ class FastDecoder:
             key = rotate(layer.key_norm(layer.heads(layer.key(x))), turn)
             mixed = attend(number, layer, query, key, layer.heads(layer.value(x)))
             if wanted is not None and number == len(self.layers) - 1:
-                hidden, mixed = hidden[wanted], mixed[wanted]
+                hidden = hidden[wanted]
+                mixed = mixed[wanted]
             hidden = hidden + after_attention(layer.out(mixed))
             x = before_mlp(hidden)
             hidden = hidden + after_mlp(layer.down(layer.activation(layer.gate(x)) * layer.up(x)))
@@ -208,7 +265,8 @@ class FastDecoder:
 class Beginnings:
     """S tokens of all prompts in a row, K of them distinct by everything up to and with them.
 
-    `ids` and `positions` (K,) are the distinct ones; `of_token` (S,) says which of them a token is, `first` (K,) where it stands first.
+    `ids` and `positions` (K,) are the distinct ones; `of_token` (S,) says which of them a token is, `first`
+    (K,) where it stands first.
     """
 
     ids: Tensor
@@ -218,7 +276,9 @@ class Beginnings:
 
 
 def distinct_beginnings(prompts: Sequence[Sequence[int]], device: torch.device) -> Beginnings:
-    """For example [[2, 7], [2, 7, 9], [2, 5]]: ids 2 7 9 5 at positions 0 1 2 1, of_token 0 1 0 1 2 0 3, first 0 1 4 6."""
+    """For example [[2, 7], [2, 7, 9], [2, 5]]: ids 2 7 9 5 at positions 0 1 2 1, of_token 0 1 0 1 2 0 3,
+    first 0 1 4 6.
+    """
     numbers: dict[tuple[int, int], int] = {}  # (number of what stands before, token) -> number
     positions: list[int] = []
     of_token: list[int] = []

@@ -1,7 +1,9 @@
-"""Gradient checkpointing (arXiv 1604.06174): a layer's activations are computed again in the backward pass instead of being kept.
+"""Gradient checkpointing (arXiv 1604.06174): a layer's activations are computed again in the backward pass
+instead of being kept.
 
-Not transformers' own switch, which works only in training mode and so would turn dropout on, and which drops the key-value cache.
-Here the layers are wrapped, whatever the mode, and only calls that record a gradient are affected: the sampler keeps its cache.
+Not transformers' own switch, which works only in training mode and so would turn dropout on, and which drops
+the key-value cache. Here the layers are wrapped, whatever the mode, and only calls that record a gradient are
+affected: the sampler keeps its cache.
 """
 
 import functools
@@ -17,11 +19,15 @@ from data.errors import InputError
 
 
 def recompute_layers(model: PreTrainedModel) -> int:
-    """From now on keep only what goes into each layer of `model`: same numbers, less memory, more time. Returns how many layers it has."""
+    """From now on keep only what goes into each layer of `model`: same numbers, less memory, more time.
+    Returns how many layers it has.
+    """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
         kind = model.config.model_type
-        raise InputError(f"train.gradient_checkpointing = true: {kind} has no layers that can be computed again; write false")
+        raise InputError(
+            f"train.gradient_checkpointing = true: {kind} has no layers that can be computed again; write false"
+        )
     for layer in layers:
         layer.forward = functools.partial(_forward, layer.forward)
     return len(layers)

@@ -1,6 +1,8 @@
-"""Greedy outputs of a test set: fixed settings of its own, no randomness, so evaluating never disturbs training.
+"""Greedy outputs of a test set: fixed settings of its own, no randomness, so evaluating never disturbs
+training.
 
-Prompts start in the order of their lengths, the longest first; the outputs come back in the order of the examples.
+Prompts start in the order of their lengths, the longest first; the outputs come back in the order of the
+examples.
 """
 
 import sys
@@ -41,35 +43,49 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
         yield order[start : start + batch_size]
 
 
-def greedy_refilled(model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings) -> Iterator[tuple[int, list[int]]]:
+def greedy_refilled(
+    model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+) -> Iterator[tuple[int, list[int]]]:
     """Index and completion of every prompt, as they end; the batch is kept full."""
     order = longest_first(prompts)
-    ended = greedy(model, [prompts[i] for i in order], settings.max_new_tokens, settings.stop_ids, settings.batch_size)
+    ended = greedy(
+        model, [prompts[i] for i in order], settings.max_new_tokens, settings.stop_ids, settings.batch_size
+    )
     for number, ids in ended:
         yield order[number], ids
 
 
-def greedy_in_batches(model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings) -> Iterator[tuple[int, list[int]]]:
+def greedy_in_batches(
+    model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+) -> Iterator[tuple[int, list[int]]]:
     """The same, each batch to its end before the next, which any model can do."""
-    sampling = Sampling(1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids, fast=settings.fast)
+    sampling = Sampling(
+        1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids, fast=settings.fast
+    )
     for batch in batches_by_length(prompts, settings.batch_size):
         rollout = generate(model, [prompts[i] for i in batch], sampling, seed=(0,))
         yield from zip(batch, rollout.completions(), strict=True)
 
 
-def greedy_outputs(model: Any, tokenizer: Any, examples: Sequence[Example], settings: DecodeSettings) -> list[str]:
+def greedy_outputs(
+    model: Any, tokenizer: Any, examples: Sequence[Example], settings: DecodeSettings
+) -> list[str]:
     """One text per example: the most likely token at every place."""
     prompts = [encode_prompt(tokenizer, example) for example in examples]
     decode = greedy_refilled if settings.fast and is_known(model) else greedy_in_batches
     outputs = [""] * len(prompts)
     with torch.inference_mode():
         ended = decode(model, prompts, settings)
-        for i, ids in tqdm(ended, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()):
+        for i, ids in tqdm(
+            ended, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()
+        ):
             outputs[i] = decode_completion(tokenizer, ids)
     return outputs
 
 
-REFILL_BELOW = 0.75  # drop ended rows, and let waiting prompts join, when fewer than this share of the rows go on
+REFILL_BELOW = (
+    0.75  # drop ended rows, and let waiting prompts join, when fewer than this share of the rows go on
+)
 
 
 @dataclass
@@ -87,21 +103,28 @@ class Row:
 
 @torch.inference_mode()
 def greedy(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: Sequence[int], batch_size: int
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    batch_size: int,
 ) -> Iterator[tuple[int, list[int]]]:
     """Number and output of every prompt, in the order in which they end; prompts start in the order given.
 
     At most `batch_size` rows are held at any time, each with room for `max_new_tokens` behind its prompt.
     """
     decoder = FastDecoder(model, max_new_tokens, min(batch_size, len(prompts)))
-    stops, waiting, rows = frozenset(stop_ids), deque(range(len(prompts))), list[Row]()
+    stops = frozenset(stop_ids)
+    waiting = deque(range(len(prompts)))
+    rows = list[Row]()
     tokens = torch.zeros(0, dtype=torch.int64, device=model.device)  # the newest of each row
     while waiting or rows:
         if waiting and len(rows) < REFILL_BELOW * batch_size:
             new = [Row(waiting.popleft()) for _ in range(min(len(waiting), batch_size - len(rows)))]
             texts = [prompts[row.prompt] for row in new]
             logits = decoder.join(texts) if rows else decoder.prefill(texts, group_size=1)
-            tokens, rows = torch.cat([tokens, logits.argmax(dim=1)]), rows + new
+            tokens = torch.cat([tokens, logits.argmax(dim=1)])
+            rows = rows + new
         for row, token in zip(rows, tokens.tolist(), strict=True):
             if not row.ended:
                 row.add(token, max_new_tokens, stops)
@@ -109,10 +132,12 @@ def greedy(
                     yield row.prompt, row.ids
         alive = [number for number, row in enumerate(rows) if not row.ended]
         if not alive:
-            rows, tokens = [], tokens[:0]
+            rows = []
+            tokens = tokens[:0]
             continue
         if len(alive) < REFILL_BELOW * (batch_size if waiting else len(rows)):
             kept = torch.tensor(alive, device=tokens.device)
-            rows, tokens = [rows[number] for number in alive], tokens[kept]
+            rows = [rows[number] for number in alive]
+            tokens = tokens[kept]
             decoder.keep(kept)
         tokens = decoder.step(tokens).argmax(dim=1)

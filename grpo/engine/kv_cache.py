@@ -1,7 +1,8 @@
-"""Keys and values of a rollout: each prompt is run once for its group, each row has a tail. Memory for all steps is taken once.
+"""Keys and values of a rollout: each prompt is run once for its group, each row has a tail. Memory for all
+steps is taken once.
 
-`PrefixCache` keeps a prompt once and attends itself. `GroupCache` copies it to every row, because it speaks the interface that
-transformers' attention layers expect of a cache, and nothing more of it.
+`PrefixCache` keeps a prompt once and attends itself. `GroupCache` copies it to every row, because it speaks
+the interface that transformers' attention layers expect of a cache, and nothing more of it.
 """
 
 from typing import Any
@@ -12,7 +13,9 @@ from transformers import Cache, DynamicCache
 
 
 class GroupCache(Cache):
-    """Keys and values per layer: (P, heads, L, D) while the prompts run, (N, heads, L + tail, D) afterwards."""
+    """Keys and values per layer: (P, heads, L, D) while the prompts run, (N, heads, L + tail, D)
+    afterwards.
+    """
 
     def __init__(self, tail: int):
         super().__init__(layers=list(DynamicCache().layers))
@@ -21,7 +24,9 @@ class GroupCache(Cache):
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         """Store this step's keys and values of one layer and return all of that layer's."""
         if layer_idx == len(self.keys):
             self.keys.append(key_states)
@@ -63,18 +68,23 @@ class GroupCache(Cache):
 class PrefixCache:
     """Keys and values of P prompts, kept once and read by their groups, and of each row's own tail.
 
-    Per layer: (P, kv, L, D) for the prompts, padded behind; (B, kv, T, D) for the tails of the B rows still held. Row b belongs to
-    prompt `prompt[b]`, is number `slot[b]` of its group and began when `used` was `start[b]`. Tails are rings: token number n of the
-    clock `used` stands in column n modulo T, so rows that join later take no more memory, as long as none goes on for more than T.
+    Per layer: (P, kv, L, D) for the prompts, padded behind; (B, kv, T, D) for the tails of the B rows still
+    held. Row b belongs to prompt `prompt[b]`, is number `slot[b]` of its group and began when `used` was
+    `start[b]`. Tails are rings: token number n of the clock `used` stands in column n modulo T, so rows that
+    join later take no more memory, as long as none goes on for more than T.
     """
 
     def __init__(self, lengths: Tensor, group_size: int, tail: int):
-        width, device = int(lengths.max()), lengths.device
+        width = int(lengths.max())
+        device = lengths.device
         self.real = torch.arange(width, device=device) < lengths[:, None]
         self.prompt = torch.arange(len(lengths), device=device).repeat_interleave(group_size)
         self.slot = torch.arange(group_size, device=device).repeat(len(lengths))
-        self.lengths, self.start = lengths[self.prompt], torch.zeros_like(self.prompt)
-        self.tail, self.used, self.group_size = tail, 0, group_size
+        self.lengths = lengths[self.prompt]
+        self.start = torch.zeros_like(self.prompt)
+        self.tail = tail
+        self.used = 0
+        self.group_size = group_size
         self.prefixes: list[tuple[Tensor, Tensor]] = []
         self.tails: list[tuple[Tensor, Tensor]] = []
 
@@ -103,23 +113,33 @@ class PrefixCache:
         return min(self.used, self.tail)
 
     def hidden_from_last(self, window: int | None) -> Tensor | None:
-        """(B, 1, 1, L + filled) bool: keys that the newest token may not look at; None when it may look at all."""
-        prefix, column = (torch.arange(size, device=self.lengths.device) for size in (self.real.shape[1], self.filled()))
+        """(B, 1, 1, L + filled) bool: keys that the newest token may not look at; None when it may look at
+        all.
+        """
+        prefix, column = (
+            torch.arange(size, device=self.lengths.device) for size in (self.real.shape[1], self.filled())
+        )
         age = (self.used - 1 - column) % self.tail
-        of_prompt, of_tail = prefix >= self.lengths[:, None], age >= (self.used - self.start)[:, None]
+        of_prompt = prefix >= self.lengths[:, None]
+        of_tail = age >= (self.used - self.start)[:, None]
         if window is not None:
-            of_prompt, of_tail = of_prompt | (self.newest()[:, None] - prefix >= window), of_tail | (age >= window)
+            of_prompt = of_prompt | (self.newest()[:, None] - prefix >= window)
+            of_tail = of_tail | (age >= window)
         hidden = torch.cat([of_prompt, of_tail], dim=1)
         return hidden[:, None, None] if hidden.any() else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None) -> Tensor:
         """Scaled queries (B, heads, D), new keys and values (B, kv, D) -> (B, heads * D).
 
-        The queries of a group meet their prompt in one product, so that its keys are read once; one softmax covers prompt and tail.
+        The queries of a group meet their prompt in one product, so that its keys are read once; one softmax
+        covers prompt and tail.
         """
-        (prompt_keys, prompt_values), (tail_keys, tail_values) = self.prefixes[layer], self.tails[layer]
-        newest, filled = (self.used - 1) % self.tail, self.filled()
-        tail_keys[:, :, newest], tail_values[:, :, newest] = key, value
+        (prompt_keys, prompt_values) = self.prefixes[layer]
+        (tail_keys, tail_values) = self.tails[layer]
+        newest = (self.used - 1) % self.tail
+        filled = self.filled()
+        tail_keys[:, :, newest] = key
+        tail_values[:, :, newest] = value
         query = query.view(len(query), key.shape[1], -1, key.shape[2])
         with_prompt = self.ungrouped(self.grouped(query) @ prompt_keys.mT, query.shape[2])
         scores = torch.cat([with_prompt, query @ tail_keys[:, :, :filled].mT], dim=-1)
@@ -131,7 +151,9 @@ class PrefixCache:
         return (mixed + of_tail @ tail_values[:, :, :filled]).flatten(1)
 
     def grouped(self, x: Tensor) -> Tensor:
-        """(B, kv, repeats, D) of the rows -> (P, kv, G * repeats, D) of the prompts; zeros for rows that have been dropped."""
+        """(B, kv, repeats, D) of the rows -> (P, kv, G * repeats, D) of the prompts; zeros for rows that have
+        been dropped.
+        """
         if len(self.prompt) == len(self.real) * self.group_size:
             grid = x.view(len(self.real), self.group_size, *x.shape[1:])
         else:
@@ -142,26 +164,38 @@ class PrefixCache:
     def ungrouped(self, x: Tensor, repeats: int) -> Tensor:
         """The way back: (P, kv, G * repeats, D) -> (B, kv, repeats, D)."""
         grid = x.unflatten(2, (self.group_size, repeats)).transpose(1, 2)
-        return grid[self.prompt, self.slot] if len(self.prompt) < len(self.real) * self.group_size else grid.flatten(0, 1)
+        return (
+            grid[self.prompt, self.slot]
+            if len(self.prompt) < len(self.real) * self.group_size
+            else grid.flatten(0, 1)
+        )
 
     def keep(self, rows: Tensor) -> None:
-        """Drop every row that is not in `rows`, the prompts that no row follows any more, and the slots that none is in."""
-        self.lengths, self.start, prompt = self.lengths[rows], self.start[rows], self.prompt[rows]
+        """Drop every row that is not in `rows`, the prompts that no row follows any more, and the slots that
+        none is in.
+        """
+        self.lengths = self.lengths[rows]
+        self.start = self.start[rows]
+        prompt = self.prompt[rows]
         left, self.prompt, counts = prompt.unique(return_inverse=True, return_counts=True)
         starts = counts.cumsum(0) - counts
         self.slot = torch.arange(len(rows), device=rows.device) - starts[self.prompt]
         width = int(self.lengths.max())
         if len(left) < len(self.real) or width < self.real.shape[1]:
             self.real = self.real[left, :width]
-            self.prefixes = [(keys[left, :, :width], values[left, :, :width]) for keys, values in self.prefixes]
+            self.prefixes = [
+                (keys[left, :, :width], values[left, :, :width]) for keys, values in self.prefixes
+            ]
         self.group_size = int(counts.max())
         self.tails = [(keys[rows], values[rows]) for keys, values in self.tails]
 
     def join(self, other: "PrefixCache") -> None:
         """Take in the prompts and rows of `other`, which have no tokens yet, behind what is held."""
-        self.prompt, self.slot = torch.cat([self.prompt, other.prompt + len(self.real)]), torch.cat([self.slot, other.slot])
+        self.prompt = torch.cat([self.prompt, other.prompt + len(self.real)])
+        self.slot = torch.cat([self.slot, other.slot])
         self.start = torch.cat([self.start, torch.full_like(other.start, self.used)])
-        self.lengths, self.group_size = torch.cat([self.lengths, other.lengths]), max(self.group_size, other.group_size)
+        self.lengths = torch.cat([self.lengths, other.lengths])
+        self.group_size = max(self.group_size, other.group_size)
         for mine, new in ((self.prefixes, other.prefixes), (self.tails, other.tails)):
             for layer, ((keys, values), (new_keys, new_values)) in enumerate(zip(mine, new, strict=True)):
                 mine[layer] = stacked(keys, new_keys), stacked(values, new_values)
@@ -170,8 +204,12 @@ class PrefixCache:
 
 
 def stacked(upper: Tensor, lower: Tensor) -> Tensor:
-    """(P, heads, L, D) on top of (Q, heads, M, D) -> (P + Q, heads, max(L, M), D), zeros behind the shorter ones."""
-    both = upper.new_zeros(len(upper) + len(lower), upper.shape[1], max(upper.shape[2], lower.shape[2]), upper.shape[3])
+    """(P, heads, L, D) on top of (Q, heads, M, D) -> (P + Q, heads, max(L, M), D), zeros behind the shorter
+    ones.
+    """
+    both = upper.new_zeros(
+        len(upper) + len(lower), upper.shape[1], max(upper.shape[2], lower.shape[2]), upper.shape[3]
+    )
     both[: len(upper), :, : upper.shape[2]] = upper
     both[len(upper) :, :, : lower.shape[2]] = lower
     return both

@@ -1,8 +1,8 @@
 """Log-probabilities of completion tokens: the only division by temperature on the training side.
 
-Logits exist for one chunk of tokens at a time, in the forward and again in the backward pass, so memory never holds
-(tokens x vocabulary). log-softmax in fp32, in fp64 for a model in fp64. The idea of recomputing the head is that of cut cross-entropy
-(arXiv 2411.09009) and Liger Kernel (arXiv 2410.10989).
+Logits exist for one chunk of tokens at a time, in the forward and again in the backward pass, so memory never
+holds (tokens x vocabulary). log-softmax in fp32, in fp64 for a model in fp64. The idea of recomputing the
+head is that of cut cross-entropy (arXiv 2411.09009) and Liger Kernel (arXiv 2410.10989).
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,12 @@ from grpo.engine.packing import Packed
 
 @dataclass(frozen=True)
 class CompletionLogps:
-    """(N, T) each, fp32 or better, 0 beyond a completion's length; `entropy` (nats, at the same temperature) has no gradient."""
+    """(N, T) each, fp32 or better, 0 beyond a completion's length; `entropy` (nats, at the same temperature)
+    has no gradient.
+    """
 
     logps: Tensor
     entropy: Tensor
-
-
-
-
-
-
-
-
 
 
 def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float = 1.0) -> CompletionLogps:
@@ -37,7 +31,9 @@ def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float 
     weight = output_weight(model)
     if weight is not None:
         hidden = packed_hidden(model, packed)
-        values, entropies = _HeadLogps.apply(hidden.to(product_dtype(hidden)), weight, packed.targets, temperature)
+        values, entropies = _HeadLogps.apply(
+            hidden.to(product_dtype(hidden)), weight, packed.targets, temperature
+        )
     else:
         logits = packed_logits(model, packed)
         log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)

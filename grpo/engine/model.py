@@ -1,7 +1,7 @@
 """Load a causal language model for training, and the few questions the rest asks of one.
 
-Parameters are fp32 masters; dropout is off everywhere; the reference policy is a frozen deep copy of the in-memory
-weights, never a second load from disk.
+Parameters are fp32 masters; dropout is off everywhere; the reference policy is a frozen deep copy of the
+in-memory weights, never a second load from disk.
 """
 
 import copy
@@ -26,7 +26,8 @@ def load_policy(folder: str | Path, device: torch.device, packed_attention: bool
     """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
 
     Its attention is torch's own ("sdpa") where transformers has that for it, else "eager". On a CPU packed
-    rows of the first run through grpo/engine/attention.py unless `packed_attention` is off; nothing else is touched.
+    rows of the first run through grpo/engine/attention.py unless `packed_attention` is off; nothing else is
+    touched.
     """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
@@ -63,12 +64,18 @@ def reads_blocks(model: PreTrainedModel) -> bool:
 
 
 def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]) -> None:
-    """InputError for tensors that are `missing`, which transformers has filled with random numbers, or hold what is not finite."""
+    """InputError for tensors that are `missing`, which transformers has filled with random numbers, or hold
+    what is not finite.
+    """
     if missing:
-        raise InputError(f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}")
+        raise InputError(
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
+        )
     broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
     if broken:
-        raise InputError(f"{folder}: not finite in {broken[0]} and {len(broken) - 1} more tensors; restore the weights")
+        raise InputError(
+            f"{folder}: not finite in {broken[0]} and {len(broken) - 1} more tensors; restore the weights"
+        )
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -77,19 +84,25 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer.decode(tokenizer("a")["input_ids"])
     if tokenizer.eos_token_id is None:
-        raise InputError(f"{folder}: the tokenizer has no end-of-text token; set eos_token in tokenizer_config.json")
+        raise InputError(
+            f"{folder}: the tokenizer has no end-of-text token; set eos_token in tokenizer_config.json"
+        )
     check_vocabulary(Path(folder) / "config.json", tokenizer)
     return tokenizer
 
 
 def check_vocabulary(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """InputError where a token has no row in the model beside it; those added to the vocabulary may have none, as Gemma's for images."""
+    """InputError where a token has no row in the model beside it; those added to the vocabulary may have
+    none, as Gemma's for images.
+    """
     settings = read_object(path) if path.is_file() else {}
     part = settings.get("text_config")
     rows = (part if isinstance(part, dict) else settings).get("vocab_size")
     highest = max(tokenizer.vocab_size - 1, tokenizer.eos_token_id)
     if isinstance(rows, int) and highest >= rows:
-        raise InputError(f"{path}: vocab_size = {rows}, but the tokenizer beside it gives the token {highest}; take both of one model")
+        raise InputError(
+            f"{path}: vocab_size = {rows}, but the tokenizer beside it gives the token {highest}; take both of one model"
+        )
 
 
 def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
@@ -107,11 +120,23 @@ def parameter_hash(model: nn.Module) -> str:
 
 
 def output_weight(model: PreTrainedModel) -> Tensor | None:
-    """(V, H) weight when logits are exactly `hidden @ weight.T`; None for heads with a bias, a cap or a scale."""
+    """(V, H) weight when logits are exactly `hidden @ weight.T`; None for heads with a bias, a cap or a
+    scale.
+    """
     head = model.get_output_embeddings()
     config = model.config.get_text_config()
-    altered = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
-    plain = isinstance(head, nn.Linear) and head.bias is None and all(getattr(config, name, None) in (None, 1, 1.0) for name in altered)
+    altered = (
+        "final_logit_softcapping",
+        "logit_scale",
+        "logits_scaling",
+        "lm_head_multiplier",
+        "output_multiplier_scale",
+    )
+    plain = (
+        isinstance(head, nn.Linear)
+        and head.bias is None
+        and all(getattr(config, name, None) in (None, 1, 1.0) for name in altered)
+    )
     return head.weight if plain else None
 
 
@@ -121,14 +146,19 @@ def masks_for(model: PreTrainedModel, may_look: Callable[[int | None], Tensor]) 
         return per_layer_kind(model, may_look)
 
     def added(window: int | None) -> Tensor:
-        barred, lowest = ~may_look(window), torch.finfo(torch.float32).min
+        barred = ~may_look(window)
+        lowest = torch.finfo(torch.float32).min
         return torch.zeros_like(barred, dtype=torch.float32).masked_fill(barred, lowest)
 
     return per_layer_kind(model, added)
 
 
-def per_layer_kind(model: PreTrainedModel, mask: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """`mask(window)` in the form this model takes: a dictionary with one mask per kind of layer, or one mask for all."""
+def per_layer_kind(
+    model: PreTrainedModel, mask: Callable[[int | None], Tensor]
+) -> Tensor | dict[str, Tensor]:
+    """`mask(window)` in the form this model takes: a dictionary with one mask per kind of layer, or one mask
+    for all.
+    """
     config = model.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -150,7 +180,9 @@ def packed_inputs(model: PreTrainedModel, packed: Packed) -> dict[str, Any]:
 
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     """(K, H) final hidden states at the positions that predict the K completion tokens."""
-    return model.base_model(**packed_inputs(model, packed)).last_hidden_state[0].index_select(0, packed.source)
+    return (
+        model.base_model(**packed_inputs(model, packed)).last_hidden_state[0].index_select(0, packed.source)
+    )
 
 
 def packed_logits(model: PreTrainedModel, packed: Packed) -> Tensor:

@@ -1,9 +1,11 @@
-"""Prompts and completions -> one row of tokens for a forward pass, each prompt stored once in front of its whole group.
+"""Prompts and completions -> one row of tokens for a forward pass, each prompt stored once in front of its
+whole group.
 
-The row is `prompt, completion 1, completion 2, ..., next prompt, ...` without any padding. Every completion sees its own
-prompt and itself, nothing else, and takes positions as if it followed the prompt directly. For G completions of R tokens
-behind P prompt tokens that is P + G R tokens instead of G (P + R). With a group of one, the same code packs SFT examples,
-evaluation choices and plain text. Layout and masks come from lengths, never from token values.
+The row is `prompt, completion 1, completion 2, ..., next prompt, ...` without any padding. Every completion
+sees its own prompt and itself, nothing else, and takes positions as if it followed the prompt directly. For G
+completions of R tokens behind P prompt tokens that is P + G R tokens instead of G (P + R). With a group of
+one, the same code packs SFT examples, evaluation choices and plain text. Layout and masks come from lengths,
+never from token values.
 """
 
 from collections.abc import Sequence
@@ -45,11 +47,16 @@ def row_tokens(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> i
     return len(prompt) + sum(max(len(completion) - 1, 0) for completion in completions)
 
 
-def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], group_size: int, width: int | None = None) -> Packed:
+def pack(
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    group_size: int,
+    width: int | None = None,
+) -> Packed:
     """P prompts and their P * G completions (completion g of prompt p is number p * G + g) -> one packed row.
 
-    `width` is T of the result, by default the longest completion. Raises ValueError for an empty prompt or a count
-    of completions that is not P * G.
+    `width` is T of the result, by default the longest completion. Raises ValueError for an empty prompt or a
+    count of completions that is not P * G.
     """
     if len(completions) != len(prompts) * group_size:
         raise ValueError(f"{len(completions)} completions for {len(prompts)} prompts x {group_size} a group")
@@ -85,13 +92,16 @@ def pack(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]],
 def visible(packed: Packed, window: int | None = None) -> Tensor:
     """(1, 1, S, S) bool: may query q look at key k?
 
-    Only inside its group; there at the prompt and at its own completion, backwards and at most `window` positions.
+    Only inside its group; there at the prompt and at its own completion, backwards and at most `window`
+    positions.
     """
 
     def pairs(ids: Tensor) -> tuple[Tensor, Tensor]:
         return ids[:, :, None], ids[:, None, :]
 
-    (query_group, key_group), (query, key), (here, there) = map(pairs, (packed.group_ids, packed.segment_ids, packed.position_ids))
+    (query_group, key_group), (query, key), (here, there) = map(
+        pairs, (packed.group_ids, packed.segment_ids, packed.position_ids)
+    )
     allowed = (query_group == key_group) & ((key == 0) | (key == query)) & (here >= there)
     if window is not None:
         allowed &= here - there < window
@@ -99,7 +109,8 @@ def visible(packed: Packed, window: int | None = None) -> Tensor:
 
 
 def by_budget(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Cut items, in their order, into micro-batches of at most `max_tokens` tokens; a longer one gets a batch of its own.
+    """Cut items, in their order, into micro-batches of at most `max_tokens` tokens; a longer one gets a batch
+    of its own.
 
     >>> by_budget([5, 2, 5, 3, 20], max_tokens=10)
     [[0, 1], [2, 3], [4]]

@@ -1,8 +1,10 @@
-"""The default policy, Gemma 3 270M (base), as a plain transformers folder made once from the weights inside its pip package.
+"""The default policy, Gemma 3 270M (base), as a plain transformers folder made once from the weights inside
+its pip package.
 
-Parts joined -> SHA-256 checked -> de-quantised to fp32 -> saved ("full") -> vocabulary cut to Tibetan, Han and common Latin
-("trimmed": 131M instead of 268M parameters, because 63 % of Gemma is its embedding). About two minutes once, nothing afterwards.
-Not a downloader: nothing here opens a connection. The folder carries the notices the Gemma terms ask for.
+Parts joined -> SHA-256 checked -> de-quantised to fp32 -> saved ("full") -> vocabulary cut to Tibetan, Han
+and common Latin ("trimmed": 131M instead of 268M parameters, because 63 % of Gemma is its embedding). About
+two minutes once, nothing afterwards. Not a downloader: nothing here opens a connection. The folder carries
+the notices the Gemma terms ask for.
 """
 
 import contextlib
@@ -41,7 +43,8 @@ The files in this folder were modified: {changes}
 
 
 def gemma_folder(cache: Path, vocabulary: str = "trimmed", say: Callable[[str], None] = print) -> Path:
-    """Folder with config.json, model.safetensors (fp32) and tokenizer files of Gemma 3 270M; made on the first call.
+    """Folder with config.json, model.safetensors (fp32) and tokenizer files of Gemma 3 270M; made on the
+    first call.
 
     Raises InputError where the package is missing, damaged, or `vocabulary` is unknown.
     """
@@ -62,32 +65,48 @@ def gemma_folder(cache: Path, vocabulary: str = "trimmed", say: Callable[[str], 
 
 
 def check_pieces(texts: Iterable[str], cache: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Compare the trimmed with the full tokenizer on `texts`: counts, `equal_share`, and a few differing texts with their pieces."""
+    """Compare the trimmed with the full tokenizer on `texts`: counts, `equal_share`, and a few differing
+    texts with their pieces.
+    """
     full, trimmed = (_pieces(gemma_folder(cache, vocabulary, say)) for vocabulary in ("full", "trimmed"))
     return compare_pieces(texts, full, trimmed)
 
 
 def _pieces(folder: Path) -> Callable[[list[str]], list[list[str]]]:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return lambda texts: [encoding.tokens for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    return lambda texts: [
+        encoding.tokens for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
+    ]
 
 
 def convert(folder: Path) -> None:
     """Write the full model: GGUF parts -> fp32 safetensors and tokenizer files."""
     package = _package()
-    with atomic_folder(folder) as work, tempfile.TemporaryDirectory(dir=work.parent, prefix=".gguf.") as scratch, _quiet():
+    with (
+        atomic_folder(folder) as work,
+        tempfile.TemporaryDirectory(dir=work.parent, prefix=".gguf.") as scratch,
+        _quiet(),
+    ):
         gguf = Path(scratch) / "model.gguf"
         _assemble(package, gguf)
         tokenizer = transformers.AutoTokenizer.from_pretrained(scratch, gguf_file=gguf.name)
-        model = transformers.AutoModelForCausalLM.from_pretrained(scratch, gguf_file=gguf.name, dtype=torch.float32)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            scratch, gguf_file=gguf.name, dtype=torch.float32
+        )
         _forget_quantisation(model)
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        _write_notices(package, work, "4-bit GGUF weights (a third party's conversion) were de-quantised to 32-bit floating point.")
+        _write_notices(
+            package,
+            work,
+            "4-bit GGUF weights (a third party's conversion) were de-quantised to 32-bit floating point.",
+        )
 
 
 def trim(full: Path, folder: Path) -> None:
-    """Write the trimmed model: the kept rows of the (tied) embedding, the cut tokenizer, everything else unchanged."""
+    """Write the trimmed model: the kept rows of the (tied) embedding, the cut tokenizer, everything else
+    unchanged.
+    """
     tokenizer = json.loads((full / "tokenizer.json").read_text(encoding="utf-8"))
     keep = kept_ids(tokenizer)
     weights = load_file(full / "model.safetensors")
@@ -97,29 +116,41 @@ def trim(full: Path, folder: Path) -> None:
             if file.name not in ("tokenizer.json", "model.safetensors"):
                 shutil.copyfile(file, work / file.name)
         _edit_json(work / "config.json", vocab_size=len(keep))
-        (work / "tokenizer.json").write_text(json.dumps(trim_tokenizer(tokenizer, keep), ensure_ascii=False), encoding="utf-8")
+        (work / "tokenizer.json").write_text(
+            json.dumps(trim_tokenizer(tokenizer, keep), ensure_ascii=False), encoding="utf-8"
+        )
         save_file(weights, work / "model.safetensors", metadata={"format": "pt"})
         with open(work / NOTICE_FILE, "a", encoding="utf-8") as notice:
-            notice.write(f"The vocabulary was cut to {len(keep):,} pieces (Tibetan, Chinese, common Latin).\n")
+            notice.write(
+                f"The vocabulary was cut to {len(keep):,} pieces (Tibetan, Chinese, common Latin).\n"
+            )
 
 
 def _package() -> Any:
     try:
         return import_module(PACKAGE)
     except ImportError as error:
-        raise InputError(f"the default model's package is not installed ({error}); type: {PIP_COMMAND}") from error
+        raise InputError(
+            f"the default model's package is not installed ({error}); type: {PIP_COMMAND}"
+        ) from error
 
 
 def _assemble(package: Any, gguf: Path) -> None:
-    """Join the package's parts and check them against our own record of the hash, not only against the package's."""
+    """Join the package's parts and check them against our own record of the hash, not only against the
+    package's.
+    """
     try:
         package.assemble(gguf)
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"the default model's package is damaged ({error}); type: {PIP_COMMAND} --force-reinstall") from error
+        raise InputError(
+            f"the default model's package is damaged ({error}); type: {PIP_COMMAND} --force-reinstall"
+        ) from error
     with open(gguf, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != GGUF_SHA256:
-        raise InputError(f"the default model's file has SHA-256 {digest}, expected {GGUF_SHA256}; type: {PIP_COMMAND} --force-reinstall")
+        raise InputError(
+            f"the default model's file has SHA-256 {digest}, expected {GGUF_SHA256}; type: {PIP_COMMAND} --force-reinstall"
+        )
 
 
 def _forget_quantisation(model: Any) -> None:
@@ -141,7 +172,10 @@ def _write_notices(package: Any, folder: Path, changes: str) -> None:
 
 
 def _edit_json(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}, indent=2) + "\n",
+        encoding="utf-8",
+    )
 
 
 @contextlib.contextmanager
@@ -149,7 +183,8 @@ def _quiet() -> Iterator[None]:
     """No progress bars and no advice from transformers inside the block; its settings come back after it."""
     # standard error too: the bar of the GGUF reader obeys no setting
     logs = transformers.utils.logging
-    verbosity, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
+    verbosity = logs.get_verbosity()
+    bars = logs.is_progress_bar_enabled()
     logs.set_verbosity_error()
     logs.disable_progress_bar()
     try:

@@ -1,8 +1,9 @@
 """G completions a prompt from the policy: each prompt runs once, its group decodes together.
 
-Pure temperature sampling, no truncation: the loss uses the full softmax at the same temperature, so what is sampled
-is exactly what is trained. Randomness is addressed: the draw of row r at token t is a function of (seed, r, t) alone,
-whatever else is in the batch. Lengths and reasons to stop are recorded here and never inferred later.
+Pure temperature sampling, no truncation: the loss uses the full softmax at the same temperature, so what is
+sampled is exactly what is trained. Randomness is addressed: the draw of row r at token t is a function of
+(seed, r, t) alone, whatever else is in the batch. Lengths and reasons to stop are recorded here and never
+inferred later.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,8 @@ COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the row
 class Sampling:
     """How to decode. temperature 0 is greedy, and log-probabilities are then those of temperature 1.
 
-    `fast`: by the forward pass of `grpo.decode_step` where it knows the model, else always by the model's own.
+    `fast`: by the forward pass of `grpo.decode_step` where it knows the model, else always by the model's
+    own.
     """
 
     group_size: int
@@ -37,10 +39,11 @@ class Sampling:
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF sampling, (B, V) logits and (B,) uniforms in [0, 1) -> (B,) token ids and their log-probabilities.
+    """Inverse-CDF sampling, (B, V) logits and (B,) uniforms in [0, 1) -> (B,) token ids and their
+    log-probabilities.
 
-    Probabilities are added up in blocks, then the cumulative sum runs in fp64 over blocks and inside the block hit: no
-    sort, and no long fp32 cumulative sum whose rounding would favour some tokens.
+    Probabilities are added up in blocks, then the cumulative sum runs in fp64 over blocks and inside the
+    block hit: no sort, and no long fp32 cumulative sum whose rounding would favour some tokens.
     """
     rows, vocabulary = logits.shape
     peak = logits.amax(dim=1, keepdim=True)
@@ -65,19 +68,36 @@ def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
 
 
 def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int, first_row: int = 0) -> Tensor:
-    """(rows, tokens) fp64 uniforms; row r, counted from `first_row`, comes from a generator of its own, seeded by (*seed, r)."""
-    return torch.from_numpy(np.stack([np.random.default_rng((*seed, first_row + row)).random(tokens) for row in range(rows)]))
+    """(rows, tokens) fp64 uniforms; row r, counted from `first_row`, comes from a generator of its own,
+    seeded by (*seed, r).
+    """
+    return torch.from_numpy(
+        np.stack([np.random.default_rng((*seed, first_row + row)).random(tokens) for row in range(rows)])
+    )
 
 
 class ModelDecoder:
-    """Decodes through the model's own forward, whatever it is; the same interface as `grpo.decode_step.FastDecoder`."""
+    """Decodes through the model's own forward, whatever it is; the same interface as
+    `grpo.decode_step.FastDecoder`.
+    """
 
     def __init__(self, model: PreTrainedModel, tail: int):
-        self.model, self.cache = model, GroupCache(tail)
+        self.model = model
+        self.cache = GroupCache(tail)
 
-    def next_logits(self, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor], at: Tensor) -> Tensor:
-        """(B, S) ids -> (B, V) fp32 logits after position `at` (B,) of each row; the cache takes the new keys and values."""
-        inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask, "past_key_values": self.cache, "use_cache": True}
+    def next_logits(
+        self, ids: Tensor, positions: Tensor, mask: Tensor | dict[str, Tensor], at: Tensor
+    ) -> Tensor:
+        """(B, S) ids -> (B, V) fp32 logits after position `at` (B,) of each row; the cache takes the new keys
+        and values.
+        """
+        inputs = {
+            "input_ids": ids,
+            "position_ids": positions,
+            "attention_mask": mask,
+            "past_key_values": self.cache,
+            "use_cache": True,
+        }
         rows = torch.arange(len(ids), device=ids.device)
         weight = output_weight(self.model)
         if weight is None:
@@ -88,7 +108,8 @@ class ModelDecoder:
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
         """Run every prompt once, right-padded -> (N, V) logits of the first tokens of its group.
 
-        What stands in the padding comes after every real token, so a causal mask hides it here; later `real` does.
+        What stands in the padding comes after every real token, so a causal mask hides it here; later `real`
+        does.
         """
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -98,7 +119,9 @@ class ModelDecoder:
 
         def causal(window: int | None) -> Tensor:
             distance = positions[:1, :, None] - positions[:1, None, :]
-            return ((distance >= 0) & (distance < (window or width)))[:, None].expand(len(prompts), -1, -1, -1)
+            return ((distance >= 0) & (distance < (window or width)))[:, None].expand(
+                len(prompts), -1, -1, -1
+            )
 
         logits = self.next_logits(ids, positions, masks_for(self.model, causal), lengths - 1)
         self.cache.expand(group_size)
@@ -128,32 +151,46 @@ class ModelDecoder:
     def keep(self, rows: Tensor) -> None:
         """Drop every row that is not in `rows`."""
         self.cache.keep(rows)
-        self.real, self.positions, self.next_position = self.real[rows], self.positions[rows], self.next_position[rows]
+        self.real = self.real[rows]
+        self.positions = self.positions[rows]
+        self.next_position = self.next_position[rows]
 
 
 @torch.no_grad()
 def generate(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, seed: tuple[int, ...], first_row: int = 0
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    settings: Sampling,
+    seed: tuple[int, ...],
+    first_row: int = 0,
 ) -> Rollout:
     """Decode `settings.group_size` completions of each of P prompts; see `Rollout` for what comes back.
 
     `first_row` is the number of the first completion where these prompts are a share of several processes.
     """
     written_out = settings.fast and is_known(model)
-    tail, num_rows = settings.max_new_tokens, len(prompts) * settings.group_size
+    tail = settings.max_new_tokens
+    num_rows = len(prompts) * settings.group_size
     decoder = FastDecoder(model, tail, num_rows) if written_out else ModelDecoder(model, tail)
     logits = decoder.prefill(prompts, settings.group_size)
-    shape, device = (num_rows, tail), model.device
-    uniforms = (uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)).to(device)
-    ids, logps = torch.zeros(shape, dtype=torch.int64, device=device), torch.zeros(shape, device=device)
+    shape = (num_rows, tail)
+    device = model.device
+    uniforms = (uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)).to(
+        device
+    )
+    ids = torch.zeros(shape, dtype=torch.int64, device=device)
+    logps = torch.zeros(shape, device=device)
     lengths = torch.zeros(num_rows, dtype=torch.int64, device=device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=device)
     stop_ids = torch.tensor(settings.stop_ids, device=device)
-    index, alive = torch.arange(num_rows, device=device), torch.ones_like(finished)  # rows held, and which of them go on
+    index = torch.arange(num_rows, device=device)  # rows held, and which of them go on
+    alive = torch.ones_like(finished)
     for t in range(tail):
         tokens, token_logps = pick(logits, uniforms[index, t], settings.temperature)
         live = index[alive]
-        ids[live, t], logps[live, t], lengths[live] = tokens[alive], token_logps[alive], t + 1
+        ids[live, t] = tokens[alive]
+        logps[live, t] = token_logps[alive]
+        lengths[live] = t + 1
         stopped = torch.isin(tokens, stop_ids)
         finished[live] = stopped[alive]
         alive &= ~stopped
@@ -162,7 +199,9 @@ def generate(
             break
         if num_alive < COMPACT_BELOW * len(index):
             kept = alive.nonzero()[:, 0]
-            index, alive, tokens = index[kept], alive[kept], tokens[kept]
+            index = index[kept]
+            alive = alive[kept]
+            tokens = tokens[kept]
             decoder.keep(kept)
         logits = decoder.step(tokens)
     return Rollout(tuple(map(tuple, prompts)), ids, lengths, finished, logps, settings.group_size)

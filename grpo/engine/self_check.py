@@ -1,7 +1,7 @@
 """Before training: does a model compute the same on packed rows as on plain ones? Has it positions enough?
 
-Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed causal
-kernel would silently mix completions of a group; so we look, once, on a few random tokens.
+Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed
+causal kernel would silently mix completions of a group; so we look, once, on a few random tokens.
 """
 
 from collections.abc import Sequence
@@ -99,14 +99,16 @@ def refusal(model: PreTrainedModel, cause: str, switch: str = "") -> InputError:
 
 def name_of(model: PreTrainedModel) -> str:
     """The folder of a model, where it has one, and its architecture."""
-    kind, folder = model.config.model_type, model.name_or_path
+    kind = model.config.model_type
+    folder = model.name_or_path
     return f"{folder}: {kind}" if folder else str(kind)
 
 
 def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
     """The same for a model that failed: its cause where that is known, else what was found."""
     if not reads_positions(model):
-        found, switch = "it takes a token's place in the row for its position, as ALiBi does", ""
+        found = "it takes a token's place in the row for its position, as ALiBi does"
+        switch = ""
     return refusal(model, found, switch)
 
 
@@ -137,7 +139,8 @@ def check_positions(model: PreTrainedModel, needs: Sequence[Need]) -> str:
 
     Raises InputError where it has no more. The model may have moved to the CPU.
     """
-    limit, most = positions_of(model), max(needs)
+    limit = positions_of(model)
+    most = max(needs)
     if not 0 < limit < most.tokens:
         return ""
     if not has_position(nn.Module.to(model, "cpu"), limit):

@@ -1,10 +1,12 @@
 """Cut a byte-fallback BPE vocabulary down to some scripts, on the plain dictionary of a `tokenizer.json`.
 
-Not a tokenizer and not tied to a model: dictionaries and lists go in and out, `grpo.pretrained` does the files.
+Not a tokenizer and not tied to a model: dictionaries and lists go in and out, `grpo.pretrained` does the
+files.
 
-Why it is exact: the two halves of a BPE piece are made of the piece's own characters and were learnt before it, so keeping every
-piece of some characters keeps all merges a text of these characters can use, in the same order. Where a script is cut by rank
-instead (Latin here), rare long pieces are lost and such words split into shorter ones; bytes still spell everything.
+Why it is exact: the two halves of a BPE piece are made of the piece's own characters and were learnt before
+it, so keeping every piece of some characters keeps all merges a text of these characters can use, in the same
+order. Where a script is cut by rank instead (Latin here), rare long pieces are lost and such words split into
+shorter ones; bytes still spell everything.
 """
 
 import json
@@ -20,7 +22,12 @@ BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 _TIBETAN = range(0x0F00, 0x1000)
 _HAN = (range(0x3400, 0xA000), range(0x20000, 0x31350))
-_NEUTRAL = (range(0x80), range(0x2000, 0x2070), range(0x3000, 0x3040), range(0xFF00, 0xFF66))  # ASCII, punctuation, full width
+_NEUTRAL = (
+    range(0x80),
+    range(0x2000, 0x2070),
+    range(0x3000, 0x3040),
+    range(0xFF00, 0xFF66),
+)  # ASCII, punctuation, full width
 _NEUTRAL_SINGLES = frozenset("▁\xa0°·×")
 
 
@@ -41,7 +48,9 @@ def character_class(character: str) -> str:
 
 
 def kept_ids(tokenizer: Mapping[str, Any], latin_ranks: int = LATIN_RANKS) -> list[int]:
-    """Ids of the pieces to keep, ascending: control, byte and turn tokens, Tibetan, Han, single characters, frequent Latin."""
+    """Ids of the pieces to keep, ascending: control, byte and turn tokens, Tibetan, Han, single characters,
+    frequent Latin.
+    """
     added = {token["id"] for token in tokenizer["added_tokens"]}
 
     def keep(piece: str, rank: int) -> bool:
@@ -58,9 +67,11 @@ def kept_ids(tokenizer: Mapping[str, Any], latin_ranks: int = LATIN_RANKS) -> li
 
 
 def trim_tokenizer(tokenizer: Mapping[str, Any], keep: Sequence[int]) -> dict[str, Any]:
-    """The `tokenizer.json` dictionary with only the pieces `keep`, renumbered 0.. in that order; the argument is left alone.
+    """The `tokenizer.json` dictionary with only the pieces `keep`, renumbered 0.. in that order; the argument
+    is left alone.
 
-    Raises ValueError for an id that is no piece, or when `keep` is not strictly ascending (merge order and special ids rely on it).
+    Raises ValueError for an id that is no piece, or when `keep` is not strictly ascending (merge order and
+    special ids rely on it).
     """
     piece_of = {rank: piece for piece, rank in tokenizer["model"]["vocab"].items()}
     if any(a >= b for a, b in pairwise(keep)) or not all(i in piece_of for i in keep):
@@ -72,13 +83,19 @@ def trim_tokenizer(tokenizer: Mapping[str, Any], keep: Sequence[int]) -> dict[st
     return {
         **tokenizer,
         "model": model,
-        "added_tokens": [{**token, "id": new_id[token["content"]]} for token in tokenizer["added_tokens"] if token["content"] in new_id],
+        "added_tokens": [
+            {**token, "id": new_id[token["content"]]}
+            for token in tokenizer["added_tokens"]
+            if token["content"] in new_id
+        ],
         "post_processor": _renumbered(tokenizer.get("post_processor"), new_id),
     }
 
 
 def _merge_survives(merge: str | Sequence[str], new_id: Mapping[str, int]) -> bool:
-    """A merge needs both halves and the whole. Written "a b" or ["a", "b"], depending on the age of the file."""
+    """A merge needs both halves and the whole. Written "a b" or ["a", "b"], depending on the age of the
+    file.
+    """
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left in new_id and right in new_id and left + right in new_id
 
@@ -102,8 +119,16 @@ def compare_pieces(
     batch_size: int = 1000,
     num_examples: int = 5,
 ) -> dict[str, Any]:
-    """How often two tokenizers cut the same text into the same pieces; `full` and `trimmed` map texts to their lists of pieces."""
-    report: dict[str, Any] = {"texts": 0, "tokens_full": 0, "tokens_trimmed": 0, "differing": 0, "examples": []}
+    """How often two tokenizers cut the same text into the same pieces; `full` and `trimmed` map texts to
+    their lists of pieces.
+    """
+    report: dict[str, Any] = {
+        "texts": 0,
+        "tokens_full": 0,
+        "tokens_trimmed": 0,
+        "differing": 0,
+        "examples": [],
+    }
     batch: list[str] = []
 
     def count() -> None:

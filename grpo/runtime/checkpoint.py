@@ -1,8 +1,10 @@
-"""Save and restore exactly what a loop needs to go on: parameters, optimiser moments, counters, and the step it is in the middle of.
+"""Save and restore exactly what a loop needs to go on: parameters, optimiser moments, counters, and the step
+it is in the middle of.
 
-All other state is a function of (seed, step): batches, sampling and the learning rate need no saving. A checkpoint is a folder of
-safetensors and JSON, written beside its place and renamed, so a crash leaves the one before it; its checksums, written last, tell
-later whether it is still what was written. One that is not is set aside, and the one before it is used.
+All other state is a function of (seed, step): batches, sampling and the learning rate need no saving. A
+checkpoint is a folder of safetensors and JSON, written beside its place and renamed, so a crash leaves the
+one before it; its checksums, written last, tell later whether it is still what was written. One that is not
+is set aside, and the one before it is used.
 """
 
 import json
@@ -21,7 +23,10 @@ from data.errors import InputError
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 
-PARAMETERS, MOMENTS, STEP, STATE = "parameters.safetensors", "moments.safetensors", "step.safetensors", "state.json"
+PARAMETERS = "parameters.safetensors"
+MOMENTS = "moments.safetensors"
+STEP = "step.safetensors"
+STATE = "state.json"
 NEEDED = (PARAMETERS, MOMENTS, STATE)  # STEP is there in the middle of a step
 BEST = "best.json"
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
@@ -44,21 +49,45 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (int(found[path][1]), int(found[path][2] or 0)))
 
 
-def save(folder: Path, model: nn.Module, optimizer: Optimizer, state: LoopState, *, keep: int, best: float | None = None) -> Path:
+def save(
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    state: LoopState,
+    *,
+    keep: int,
+    best: float | None = None,
+) -> Path:
     """Write a checkpoint atomically, then delete all but the newest `keep` and the best; returns its path.
 
-    `best` is the score of these weights where they are the best so far. Raises InputError where there is no room for the checkpoint.
+    `best` is the score of these weights where they are the best so far. Raises InputError where there is no
+    room for the checkpoint.
     """
-    path, parameters = path_of(folder, state), named_parameters(model)
-    moments = {f"{key}:{name}": value for name, p in parameters.items() for key, value in optimizer.adamw.state.get(p, {}).items()}
+    path = path_of(folder, state)
+    parameters = named_parameters(model)
+    moments = {
+        f"{key}:{name}": value
+        for name, p in parameters.items()
+        for key, value in optimizer.adamw.state.get(p, {}).items()
+    }
     tensors: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
     if state.tensors:
-        tensors[STEP] = {name: value.clone() for name, value in state.tensors.items()}  # safetensors refuses views of one memory
-    scalars = {"step": state.step, "update": state.update, "kl_coef": state.kl_coef, "partial": dict(state.partial), "tax": dict(state.tax)}
+        tensors[STEP] = {
+            name: value.clone() for name, value in state.tensors.items()
+        }  # safetensors refuses views of one memory
+    scalars = {
+        "step": state.step,
+        "update": state.update,
+        "kl_coef": state.kl_coef,
+        "partial": dict(state.partial),
+        "tax": dict(state.tax),
+    }
     facts = {"state": scalars, "optimizer": {name: getattr(optimizer, name) for name in COUNTERS}}
     try:
         if best is not None:
-            mark_best(folder, path, best)  # before the checkpoint itself: a run that is killed in between makes it again
+            mark_best(
+                folder, path, best
+            )  # before the checkpoint itself: a run that is killed in between makes it again
         with atomic_folder(path) as work:
             for name, content in tensors.items():
                 save_file({key: value.detach().contiguous() for key, value in content.items()}, work / name)
@@ -77,7 +106,10 @@ def save(folder: Path, model: nn.Module, optimizer: Optimizer, state: LoopState,
 
 def _no_room(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], error: OSError) -> str:
     needed = sum(value.nbytes for content in tensors.values() for value in content.values())
-    earlier = next((f"{old.name} is intact" for old in reversed(checkpoints(path.parent)) if not damage(old, NEEDED)), "none is before it")
+    earlier = next(
+        (f"{old.name} is intact" for old in reversed(checkpoints(path.parent)) if not damage(old, NEEDED)),
+        "none is before it",
+    )
     return (
         f"{path}: this checkpoint could not be written ({error.strerror}; it needs {needed / 1e6:,.1f} MB, "
         f"{shutil.disk_usage(path.parent).free / 1e6:,.1f} MB are free); {earlier}; free space and run the same command"
@@ -96,13 +128,18 @@ def _marked(folder: Path) -> dict | None:
 def best(folder: Path) -> tuple[Path, float] | None:
     """The best checkpoint and its score; None before there is one."""
     marked = _marked(folder)
-    return (folder / marked["name"], marked["score"]) if marked and (folder / marked["name"]).is_dir() else None
+    return (
+        (folder / marked["name"], marked["score"]) if marked and (folder / marked["name"]).is_dir() else None
+    )
 
 
 def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest whole checkpoint; damaged ones are set aside as `damaged-...` and spoken of. None = there is nothing to go on from."""
+    """The newest whole checkpoint; damaged ones are set aside as `damaged-...` and spoken of. None = there is
+    nothing to go on from.
+    """
     sweep(folder)
-    damaged, intact = {}, None
+    damaged = {}
+    intact = None
     for path in reversed(checkpoints(folder)):
         cause = damage(path, NEEDED)
         if not cause:
@@ -110,7 +147,9 @@ def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
             break
         damaged[path] = cause
     for path, cause in damaged.items():
-        instead = f"going on from {intact.name}" if intact else "nothing else is saved, so this stage starts anew"
+        instead = (
+            f"going on from {intact.name}" if intact else "nothing else is saved, so this stage starts anew"
+        )
         say(f"{path}: {cause}; it is set aside as {set_aside(path).name}, {instead}")
     _check_best(folder, say)
     return intact
@@ -122,19 +161,26 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
         found = best(folder)
         path, cause = (found[0], damage(found[0], NEEDED)) if found else (folder / BEST, "")
     except (ValueError, TypeError, KeyError):
-        path, cause = folder / BEST, "cannot be read"
+        path = folder / BEST
+        cause = "cannot be read"
     if cause:
-        say(f"{path}: {cause}; it is set aside as {set_aside(path).name}, the best checkpoint is chosen anew from here on")
+        say(
+            f"{path}: {cause}; it is set aside as {set_aside(path).name}, the best checkpoint is chosen anew from here on"
+        )
 
 
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
-    """Load a checkpoint into a model and its fresh optimiser, bit for bit. Raises InputError for the checkpoint of another model."""
+    """Load a checkpoint into a model and its fresh optimiser, bit for bit. Raises InputError for the
+    checkpoint of another model.
+    """
     load_parameters(path, model)
     parameters = named_parameters(model)
     for key, value in load_file(path / MOMENTS).items():
         kind, name = key.split(":", 1)
         parameter = parameters[name]
-        optimizer.adamw.state[parameter][kind] = value.clone() if kind == "step" else value.to(parameter.device).clone()
+        optimizer.adamw.state[parameter][kind] = (
+            value.clone() if kind == "step" else value.to(parameter.device).clone()
+        )
     facts = json.loads((path / STATE).read_text(encoding="utf-8"))
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
@@ -142,8 +188,11 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
 
 
 def load_parameters(path: Path, model: nn.Module) -> None:
-    """Only the parameters of a checkpoint, bit for bit. Raises InputError for the checkpoint of another model."""
-    saved, parameters = load_file(path / PARAMETERS), dict(model.named_parameters())
+    """Only the parameters of a checkpoint, bit for bit. Raises InputError for the checkpoint of another
+    model.
+    """
+    saved = load_file(path / PARAMETERS)
+    parameters = dict(model.named_parameters())
     _check_fit(path, saved, parameters)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -152,10 +201,15 @@ def load_parameters(path: Path, model: nn.Module) -> None:
 
 def _check_fit(path: Path, saved: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
     for name in dict.fromkeys([*parameters, *saved]):
-        there, here = (f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent" for t in (saved.get(name), parameters.get(name)))
+        there, here = (
+            f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"
+            for t in (saved.get(name), parameters.get(name))
+        )
         if there != here:
             remedy = f"write run_dir=runs/another, or delete {path.parent} to start this stage anew"
-            raise InputError(f"{path}: {name} is {there} in this checkpoint and {here} in the model; {remedy}")
+            raise InputError(
+                f"{path}: {name} is {there} in this checkpoint and {here} in the model; {remedy}"
+            )
 
 
 def clear(folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""The one place that picks device and number formats, threads and memory behaviour, and says what it chose and why."""
+"""The one place that picks device and number formats, threads and memory behaviour, and says what it chose
+and why.
+"""
 
 import contextlib
 import ctypes
@@ -21,7 +23,9 @@ class Compute:
 
     @property
     def max_gap(self) -> float:
-        """Nats by which two orders of the same arithmetic may differ in a log-probability; more is a defect."""
+        """Nats by which two orders of the same arithmetic may differ in a log-probability; more is a
+        defect.
+        """
         return 1e-3 if self.dtype == torch.float32 else 1.0
 
     def autocast(self) -> contextlib.AbstractContextManager:
@@ -40,15 +44,17 @@ def choose(device: str = "auto") -> Compute:
         raise InputError("device='cuda': torch sees no such device here; write device='cpu' or 'auto'")
     if device == "cpu" or not available:
         return Compute(torch.device("cpu"), torch.float32)
-    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's number of this process on this machine
+    torch.cuda.set_device(
+        int(os.environ.get("LOCAL_RANK", "0"))
+    )  # torchrun's number of this process on this machine
     return Compute(torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
 
 
 def configure(threads: int = 0) -> None:
     """Threads, determinism and the allocator, once at the start of a process.
 
-    glibc hands large blocks back to the kernel at every free, and each step then faults them in again page by page;
-    keeping them is worth some 200,000 page faults a step with a 130M-parameter model.
+    glibc hands large blocks back to the kernel at every free, and each step then faults them in again page by
+    page; keeping them is worth some 200,000 page faults a step with a 130M-parameter model.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -57,7 +63,9 @@ def configure(threads: int = 0) -> None:
     torch.set_float32_matmul_precision("highest")
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        trim_threshold, top_pad, mmap_max = -1, -2, -4
+        trim_threshold = -1
+        top_pad = -2
+        mmap_max = -4
         for option, value in ((trim_threshold, 2**31 - 1), (top_pad, 64 << 20), (mmap_max, 0)):
             libc.mallopt(option, value)
 
@@ -65,7 +73,9 @@ def configure(threads: int = 0) -> None:
 def describe(compute: Compute) -> dict[str, object]:
     """Facts about the machine for the log and the report."""
     return {
-        "device": torch.cuda.get_device_name() if compute.device.type == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name()
+        if compute.device.type == "cuda"
+        else platform.processor() or platform.machine(),
         "device_type": compute.device.type,
         "compute_dtype": str(compute.dtype).removeprefix("torch."),
         "parameter_dtype": "float32",

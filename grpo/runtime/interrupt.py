@@ -1,6 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a question the loops ask between two updates, so that a run stops where it can go on.
+"""Ctrl-C, SIGTERM and SIGHUP as a question the loops ask between two updates, so that a run stops where it
+can go on.
 
-SIGHUP comes when a terminal is closed or a connection is lost; under `nohup`, which ignores it, a run goes on.
+SIGHUP comes when a terminal is closed or a connection is lost; under `nohup`, which ignores it, a run goes
+on.
 """
 
 import os
@@ -23,7 +25,9 @@ class StopRequest:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        with suppress(OSError):  # nobody may be listening; and print is not to be entered twice, as a signal may
+        with suppress(
+            OSError
+        ):  # nobody may be listening; and print is not to be entered twice, as a signal may
             os.write(2, b"\nstopping after this update, then saving; once more to stop at once\n")
         self._restore()
 
@@ -33,9 +37,13 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` has it ignored
+            if (
+                number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+            ):  # `nohup` has it ignored
                 self._before[number] = signal.signal(number, self._remember)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._restore()

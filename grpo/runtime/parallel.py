@@ -1,8 +1,10 @@
-"""Several processes that train one model: each samples and differentiates its share of the prompts, and the gradients are added up.
+"""Several processes that train one model: each samples and differentiates its share of the prompts, and the
+gradients are added up.
 
-Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same gradient. What
-decides anything - rewards, lengths, a request to stop - is first gathered, so all processes decide alike. Every process
-holds the whole model; started by `torchrun --nproc-per-node N -m grpo.run ...`, else there is one process and nothing to do.
+Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same
+gradient. What decides anything - rewards, lengths, a request to stop - is first gathered, so all processes
+decide alike. Every process holds the whole model; started by `torchrun --nproc-per-node N -m grpo.run ...`,
+else there is one process and nothing to do.
 """
 
 import os
@@ -16,7 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=6)  # a rank may have a model to convert or a test set to decode while the others wait
+PATIENCE = timedelta(
+    hours=6
+)  # a rank may have a model to convert or a test set to decode while the others wait
 
 
 class FailedElsewhere(Exception):
@@ -75,7 +79,9 @@ class World:
         return make()
 
     def together(self, make: Callable[[], T]) -> T:
-        """`make` in every process at once; where one fails, all do: the others raise FailedElsewhere instead of waiting for it."""
+        """`make` in every process at once; where one fails, all do: the others raise FailedElsewhere instead
+        of waiting for it.
+        """
         error: Exception | None = None
         try:
             made = make()
@@ -101,7 +107,11 @@ ALONE = World()
 
 
 def _device() -> torch.device:
-    return torch.device("cpu") if dist.get_backend() == "gloo" else torch.device(torch.accelerator.current_accelerator() or "cpu")
+    return (
+        torch.device("cpu")
+        if dist.get_backend() == "gloo"
+        else torch.device(torch.accelerator.current_accelerator() or "cpu")
+    )
 
 
 def join(on_accelerator: bool) -> World:

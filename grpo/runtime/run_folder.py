@@ -1,7 +1,9 @@
-"""A run folder and who may work in it: its lock, the configuration and the inputs it was made from, and the time each stage took.
+"""A run folder and who may work in it: its lock, the configuration and the inputs it was made from, and the
+time each stage took.
 
-A folder that holds work belongs to one configuration and to one set of inputs. A start that differs is refused, because it would mix two
-runs in silence: a changed corpus has another split, so that what was trained on becomes a test item.
+A folder that holds work belongs to one configuration and to one set of inputs. A start that differs is
+refused, because it would mix two runs in silence: a changed corpus has another split, so that what was
+trained on becomes a test item.
 """
 
 import fcntl
@@ -23,10 +25,18 @@ from data.errors import InputError
 from data.manifest import sha256_of
 from grpo.config import Config
 
-WORK = ("checkpoints", "warm_start", "policy_best", "policy", "snapshots", "eval")  # what must not be mixed from two runs
+WORK = (
+    "checkpoints",
+    "warm_start",
+    "policy_best",
+    "policy",
+    "snapshots",
+    "eval",
+)  # what must not be mixed from two runs
 INPUTS = "inputs.json"
 LOCK = "run.lock"
-PLACE = "run_dir"  # where a run lies says nothing of what it is: a folder may be moved and its path spelled in many ways
+# where a run lies says nothing of what it is: a folder may be moved and its path spelled in many ways
+PLACE = "run_dir"
 REMEDY = "restore it to go on with this run, or write run_dir=runs/another for a new one"
 
 
@@ -43,7 +53,9 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if not isinstance(error, BlockingIOError):
-                say(f"{folder}: this file system has no locks ({error.strerror}); start no second process here")
+                say(
+                    f"{folder}: this file system has no locks ({error.strerror}); start no second process here"
+                )
                 yield
                 return
             owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
@@ -57,7 +69,9 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold a run folder for a study, after waiting for whoever has it; yields the descriptor that a child may keep."""
+    """Hold a run folder for a study, after waiting for whoever has it; yields the descriptor that a child may
+    keep.
+    """
     with open_lock(folder / "lock") as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,7 +83,9 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[int]:
-    """A descriptor of a lock file, which is made where it is missing; whoever closes it last gives the lock back."""
+    """A descriptor of a lock file, which is made where it is missing; whoever closes it last gives the lock
+    back.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -84,7 +100,9 @@ def holds_work(folder: Path) -> bool:
 
 
 def claim_folder(config: Config, folder: Path) -> None:
-    """Write config.json; or, when the folder already holds work, check that it is the work of this very configuration."""
+    """Write config.json; or, when the folder already holds work, check that it is the work of this very
+    configuration.
+    """
     path = folder / "config.json"
     wanted = json.loads(json.dumps(asdict(config)))
     found = read_object(path) if path.exists() else wanted
@@ -104,8 +122,11 @@ def claim_folder(config: Config, folder: Path) -> None:
 def first_difference(
     old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()
 ) -> tuple[str, object, object] | None:
-    """("section.key", its old value, its new one) of the first setting in which two configurations differ; None where none does."""
-    before, after = flat(old), flat(new)
+    """("section.key", its old value, its new one) of the first setting in which two configurations differ;
+    None where none does.
+    """
+    before = flat(old)
+    after = flat(new)
     for key in {**after, **before}:
         if key not in ignored and before.get(key) != after.get(key):
             return key, before.get(key), after.get(key)
@@ -120,10 +141,14 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
     return result
 
 
-def check_files(folder: Path, setting: str, files: Mapping[str, Path], warn: Callable[[str], None] | None = None) -> None:
-    """Record in inputs.json the hashes of the files that `setting` names. One is read again only where its size or time differs.
+def check_files(
+    folder: Path, setting: str, files: Mapping[str, Path], warn: Callable[[str], None] | None = None
+) -> None:
+    """Record in inputs.json the hashes of the files that `setting` names. One is read again only where its
+    size or time differs.
 
-    Where the folder holds work and one of them has changed since, come or gone: calls `warn`, or raises InputError.
+    Where the folder holds work and one of them has changed since, come or gone: calls `warn`, or raises
+    InputError.
     """
     path = folder / INPUTS
     facts = read_object(path) if path.exists() else {}
@@ -166,9 +191,14 @@ def timings_of(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {"stages": {}, "peak_memory_bytes": 0}
     timings = read_object(path)
-    stages, peak = timings.get("stages"), timings.get("peak_memory_bytes")
-    if not isinstance(stages, dict) or not all(isinstance(number, int | float) for number in (peak, *stages.values())):
-        raise InputError(f"{path}: must hold 'stages', a number of seconds each, and 'peak_memory_bytes'; remove the file")
+    stages = timings.get("stages")
+    peak = timings.get("peak_memory_bytes")
+    if not isinstance(stages, dict) or not all(
+        isinstance(number, int | float) for number in (peak, *stages.values())
+    ):
+        raise InputError(
+            f"{path}: must hold 'stages', a number of seconds each, and 'peak_memory_bytes'; remove the file"
+        )
     return timings
 
 
@@ -176,16 +206,27 @@ PACKAGES = ("torch", "transformers", "numpy", "sentencepiece", "faiss-cpu", "sac
 
 
 def commit() -> str:
-    """The commit of the checkout this runs from, marked when files differ from it; empty for an installed package."""
+    """The commit of the checkout this runs from, marked when files differ from it; empty for an installed
+    package.
+    """
     root = Path(__file__).resolve().parent.parent.parent
     if not (root / ".git").exists():  # an environment may lie in somebody else's repository
         return ""
     answer = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True, check=False
+        ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return answer.stdout.strip()
 
 
 def environment(facts: dict[str, object]) -> dict[str, object]:
     packages = {name: version(name) for name in PACKAGES}
-    return {"commit": commit(), "python": platform.python_version(), "system": platform.platform(terse=True), **facts, "packages": packages}
+    return {
+        "commit": commit(),
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        **facts,
+        "packages": packages,
+    }

@@ -1,7 +1,8 @@
-"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, TensorBoard events and one progress bar.
+"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, TensorBoard events and one progress
+bar.
 
-What a metric means is written down in docs/metrics.md. A resumed run cuts the log back to the step it resumes from,
-so the file reads as if there had been no interruption.
+What a metric means is written down in docs/metrics.md. A resumed run cuts the log back to the step it resumes
+from, so the file reads as if there had been no interruption.
 """
 
 import json
@@ -27,10 +28,13 @@ PLAIN_EVERY = 10  # without a terminal: one line every so many steps
 
 
 def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
-    """Drop the lines of `stage` at or after `step`, and a last line that a crash left unfinished; the stage's remaining records."""
+    """Drop the lines of `stage` at or after `step`, and a last line that a crash left unfinished; the stage's
+    remaining records.
+    """
     if not path.exists():
         return []
-    kept, records = [], []
+    kept = []
+    records = []
     whole = read_bytes(path).split(b"\n")[:-1]  # what follows the last line's end was left unfinished
     for number, line in enumerate(whole, 1):
         record = parse_record(line, f"{path}:{number}")
@@ -56,14 +60,26 @@ def _append(file: TextIO, lines: Sequence[str]) -> None:
 
 
 class RunLog:
-    """Collects what one step reports and writes it when the step ends. Use as a context manager around a stage.
+    """Collects what one step reports and writes it when the step ends. Use as a context manager around a
+    stage.
 
     `rows` are the records of all steps of the stage so far, those before a resume included.
     """
 
-    def __init__(self, run_dir: Path, stage: str, first_step: int, num_steps: int, shown: Mapping[str, str], *, quiet: bool = False):
+    def __init__(
+        self,
+        run_dir: Path,
+        stage: str,
+        first_step: int,
+        num_steps: int,
+        shown: Mapping[str, str],
+        *,
+        quiet: bool = False,
+    ):
         """`shown`: metric name -> label in the progress bar. `quiet`: write, show nothing."""
-        self.stage, self.shown, self.num_steps = stage, shown, num_steps
+        self.stage = stage
+        self.shown = shown
+        self.num_steps = num_steps
         run_dir.mkdir(parents=True, exist_ok=True)
         cut_back(run_dir / "rollouts.jsonl", stage, first_step)
         self.rows: list[dict[str, Any]] = cut_back(run_dir / "metrics.jsonl", stage, first_step)
@@ -72,7 +88,9 @@ class RunLog:
         self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
         self._plain = not quiet and not sys.stderr.isatty()
         disable = quiet or self._plain
-        self._bar = tqdm(total=num_steps, initial=first_step, desc=stage, unit="step", disable=disable, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=num_steps, initial=first_step, desc=stage, unit="step", disable=disable, dynamic_ncols=True
+        )
         self._clear()
 
     def _clear(self) -> None:

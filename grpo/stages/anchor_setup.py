@@ -1,4 +1,6 @@
-"""The anchor that a run's configuration asks for: its texts, and the untouched model behind it (grpo/anchor.py)."""
+"""The anchor that a run's configuration asks for: its texts, and the untouched model behind it
+(grpo/anchor.py).
+"""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,14 +18,20 @@ POOL = 256  # texts, other ones than those a tax budget is measured on
 
 
 def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
-    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a forward pass."""
+    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a
+    forward pass.
+    """
     if not coef:
         return unanchored
     count = run.config.tax.anchor_texts
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
-    base = load_policy(start_folder(run), run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    base = load_policy(
+        start_folder(run), run.compute.device, run.config.train.packed_attention
+    ).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
-    run.say(f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL")
+    run.say(
+        f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
+    )
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
 

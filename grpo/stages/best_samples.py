@@ -1,8 +1,10 @@
-"""The best of each prompt's own samples (rejection sampling), and the file that keeps them: best_of_group.jsonl.
+"""The best of each prompt's own samples (rejection sampling), and the file that keeps them:
+best_of_group.jsonl.
 
-Its first line says what the samples depend on; every further one is a whole step, so that a kill leaves nothing half done:
-{"step", "seconds", "chosen": [{"id", "completion_ids", "reward", "group_mean"}, ...]}. Runs that sample alike can share the file; one made
-otherwise is refused. Not here: who samples and who learns (grpo/stages/imitation.py).
+Its first line says what the samples depend on; every further one is a whole step, so that a kill leaves
+nothing half done: {"step", "seconds", "chosen": [{"id", "completion_ids", "reward", "group_mean"}, ...]}.
+Runs that sample alike can share the file; one made otherwise is refused. Not here: who samples and who learns
+(grpo/stages/imitation.py).
 """
 
 import hashlib
@@ -40,22 +42,29 @@ class Chosen:
 
 @dataclass(frozen=True)
 class SampledStep:
-    """What is left of one step's samples: at most one for each prompt. `seconds`: what sampling and judging took."""
+    """What is left of one step's samples: at most one for each prompt. `seconds`: what sampling and judging
+    took.
+    """
 
     step: int
     seconds: float
     chosen: tuple[Chosen, ...]
 
 
-def best_of_groups(ids: Sequence[str], rollout: Rollout, texts: Sequence[str], rewards: Tensor, floor: float) -> tuple[Chosen, ...]:
+def best_of_groups(
+    ids: Sequence[str], rollout: Rollout, texts: Sequence[str], rewards: Tensor, floor: float
+) -> tuple[Chosen, ...]:
     """The best completion of each of P groups, the first of equals; rewards (P, G), N texts.
 
-    A group that spreads no more than `floor` has no best. A completion that is empty, was cut off or has no reward is never it.
+    A group that spreads no more than `floor` has no best. A completion that is empty, was cut off or has no
+    reward is never it.
     """
     rewards = rewards.double().cpu()
     usable = rollout.finished.cpu() & torch.tensor([bool(text) for text in texts])
     scores = rewards.masked_fill(rewards.isnan() | ~usable.view_as(rewards), -torch.inf)
-    spread, best, means = group_spread(rewards) > floor, scores.argmax(dim=1), rewards.nanmean(dim=1)
+    spread = group_spread(rewards) > floor
+    best = scores.argmax(dim=1)
+    means = rewards.nanmean(dim=1)
     completions = rollout.completions()
     return tuple(
         Chosen(ids[p], tuple(completions[p * rollout.group_size + g]), float(scores[p, g]), float(means[p]))
@@ -69,7 +78,12 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
     prompts = hashlib.sha256()
     for example in examples:
         prompts.update(json.dumps([example.id, example.source, example.references, example.task]).encode())
-    facts = {"model": model_hash, "prompts": prompts.hexdigest(), "language": config.data.completion_language, "seed": config.seed}
+    facts = {
+        "model": model_hash,
+        "prompts": prompts.hexdigest(),
+        "language": config.data.completion_language,
+        "seed": config.seed,
+    }
     facts |= {f"rollout.{name}": value for name, value in asdict(config.rollout).items()}
     facts |= {f"reward.{name}": value for name, value in asdict(config.reward).items()}
     facts["advantage.std_floor"] = config.advantage.std_floor
@@ -90,7 +104,8 @@ def append(path: Path, step: SampledStep) -> None:
 
 
 def steps_in(path: Path, header: Header) -> list[SampledStep]:
-    """The whole steps of a file; a last line that a kill left unfinished is cut off. A file without a first line is begun anew.
+    """The whole steps of a file; a last line that a kill left unfinished is cut off. A file without a first
+    line is begun anew.
 
     What is also linked into another run's folder becomes this one's own, so that it can grow.
     Raises InputError for the samples of another run, and for a line that no run has written.
@@ -121,12 +136,21 @@ def _step(line: bytes, number: int, place: str) -> SampledStep:
     row = parse_object(place, parse_json(line, place))
     try:
         chosen = tuple(
-            Chosen(str(one["id"]), tuple(map(int, one["completion_ids"])), float(one["reward"]), float(one["group_mean"]))
+            Chosen(
+                str(one["id"]),
+                tuple(map(int, one["completion_ids"])),
+                float(one["reward"]),
+                float(one["group_mean"]),
+            )
             for one in row["chosen"]
         )
         step = SampledStep(int(row["step"]), float(row["seconds"]), chosen)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{place}: not a step of samples ({error}); remove the file to sample anew") from error
+        raise InputError(
+            f"{place}: not a step of samples ({error}); remove the file to sample anew"
+        ) from error
     if step.step != number or not all(one.completion_ids for one in chosen):
-        raise InputError(f"{place}: step {number} with its completions belongs here; remove the file to sample anew")
+        raise InputError(
+            f"{place}: step {number} with its completions belongs here; remove the file to sample anew"
+        )
     return step

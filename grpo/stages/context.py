@@ -26,7 +26,9 @@ DEFAULT_POLICY = "gemma-3-270m"
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop, a voice, its world."""
+    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop,
+    a voice, its world.
+    """
 
     config: Config
     folder: Path
@@ -67,7 +69,8 @@ class Run:
 
 
 def corpus_of(run: Run, say: Callable[[str], None] = lambda _: None) -> Corpus:
-    """The prepared corpus; from the cache when it has been made before. The data stage says what there is to say.
+    """The prepared corpus; from the cache when it has been made before. The data stage says what there is to
+    say.
 
     Raises InputError where it is not the corpus that the work in the run folder was made from.
     """
@@ -86,7 +89,11 @@ def part_hashes(manifest: Any) -> dict[str, str]:
     """The SHA-256 of each part that a manifest names; empty for what is no manifest."""
     splits = manifest.get("splits") if isinstance(manifest, dict) else None
     parts = splits.items() if isinstance(splits, dict) else ()
-    return {name: facts["sha256"] for name, facts in parts if isinstance(facts, dict) and isinstance(facts.get("sha256"), str)}
+    return {
+        name: facts["sha256"]
+        for name, facts in parts
+        if isinstance(facts, dict) and isinstance(facts.get("sha256"), str)
+    }
 
 
 def corpus_facts(run: Run) -> dict[str, Any]:
@@ -112,10 +119,14 @@ def trainable(run: Run, folder: Path) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
     policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
     if run.config.train.gradient_checkpointing:
-        run.say(f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass")
+        run.say(
+            f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"
+        )
     return policy
 
 
-def within_limit(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[Example]:
+def within_limit(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int
+) -> list[Example]:
     """Examples whose prompt is short enough; nothing is ever cut. InputError where none of them is."""
     return fit("prompts", examples, tokenizer, {PROMPT: max_prompt_tokens}).check().examples

@@ -1,6 +1,8 @@
-"""Before training: does the reward's encoder fit the run's own pairs (reward/fit.py)? Said once a run; refused where it is blind.
+"""Before training: does the reward's encoder fit the run's own pairs (reward/fit.py)? Said once a run;
+refused where it is blind.
 
-The figures lie in `encoder_fit.json` of the run folder, with the encoder's name. A later start says them again without measuring.
+The figures lie in `encoder_fit.json` of the run folder, with the encoder's name. A later start says them
+again without measuring.
 """
 
 import json
@@ -21,7 +23,9 @@ FILE = "encoder_fit.json"
 
 
 def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
-    """Say how the encoder fits these pairs. Raises InputError where it is blind to them and the reward is made of its cosines."""
+    """Say how the encoder fits these pairs. Raises InputError where it is blind to them and the reward is
+    made of its cosines.
+    """
     reward = run.config.reward
     fit = known_fit(run) or measured_fit(run, examples)
     if fit is None:
@@ -57,10 +61,14 @@ def known_fit(run: Run) -> Fit | None:
         sources, references = (Side(**facts.pop(name)) for name in ("sources", "references"))
         return Fit(sources=sources, references=references, **facts)
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the figures of an encoder ({error}); remove the file to have them measured again") from error
+        raise InputError(
+            f"{path}: not the figures of an encoder ({error}); remove the file to have them measured again"
+        ) from error
 
 
 def measured_fit(run: Run, examples: Sequence[Example]) -> Fit | None:
     """The fit of the run's encoder to these pairs."""
     encoder = store_of(run).encoder
-    return measure(encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed)
+    return measure(
+        encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed
+    )

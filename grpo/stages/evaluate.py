@@ -36,7 +36,9 @@ def test_examples(run: Run) -> list[Example]:
 def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Example]) -> list[str]:
     tokenizer = load_tokenizer(folder)
     config = run.config.eval
-    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
+    settings = DecodeSettings(
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
+    )
     with run.compute.autocast():
         return greedy_outputs(model, tokenizer, examples, settings)
 
@@ -44,7 +46,9 @@ def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Ex
 Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
 
 
-def measure(run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales) -> dict[str, Any]:
+def measure(
+    run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales
+) -> dict[str, Any]:
     script = known_script(run.config.data.completion_language)
 
     def consistent(text: str, reference: str) -> bool:
@@ -84,17 +88,27 @@ def eval_stage(run: Run) -> None:
     if not examples:
         run.say("no test items, so there is no evaluation (data.test_size = 0)")
         return
-    scales, corpus = (store_of(run), held_out_store(run)), corpus_of(run)
-    folders = {"untouched": start_folder(run), "warm_start": run.warm_start, "grpo_best": run.best_policy, "grpo": run.policy}
+    scales = (store_of(run), held_out_store(run))
+    corpus = corpus_of(run)
+    folders = {
+        "untouched": start_folder(run),
+        "warm_start": run.warm_start,
+        "grpo_best": run.best_policy,
+        "grpo": run.policy,
+    }
     if not (run.folder / "eval" / "translation_memory.json").exists():
-        outputs = build_memory([*corpus.warm_start, *corpus.train]).translate([example.source for example in examples])
+        outputs = build_memory([*corpus.warm_start, *corpus.train]).translate(
+            [example.source for example in examples]
+        )
         write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
     for name, folder in folders.items():
         trained = name != "untouched"
         if (run.folder / "eval" / f"{name}.json").exists() or (trained and not folder.exists()):
             continue
         if name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
-            write_system(run.folder, read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS) | {"system": name})
+            write_system(
+                run.folder, read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS) | {"system": name}
+            )
             continue
         run.say(f"evaluating {name} on {len(examples)} test items")
         evaluate_model(run, name, folder, examples, scales)
@@ -104,7 +118,9 @@ def eval_stage(run: Run) -> None:
 
 
 def report_stage(run: Run) -> None:
-    """report.html, report.md and summary.json from the run folder alone, and the result table on the console."""
+    """report.html, report.md and summary.json from the run folder alone, and the result table on the
+    console.
+    """
     html, markdown, _ = write_report(run.folder)
     run.say(result_table(run.folder))
     run.say(f"report: {html} and {markdown}")

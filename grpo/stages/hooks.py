@@ -1,4 +1,6 @@
-"""What happens around the steps of a training stage: go on from a checkpoint, save, look at the dev set, stop, hand over the result."""
+"""What happens around the steps of a training stage: go on from a checkpoint, save, look at the dev set,
+stop, hand over the result.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,24 +27,35 @@ Scores = dict[str, float]
 
 
 def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
-    """State of the newest whole checkpoint of a stage, loaded into model and optimiser; a fresh one when there is none."""
+    """State of the newest whole checkpoint of a stage, loaded into model and optimiser; a fresh one when
+    there is none.
+    """
     saved = run.world.first_then_all(lambda: checkpoint.newest(run.checkpoints(stage), run.say))
     if saved is None:
         log = run.log_folder / "metrics.jsonl"
-        if log.exists() and f'"stage": "{stage}", "step": 0,' in log.read_text(encoding="utf-8", errors="replace"):
-            run.say(f"{stage} was begun before and nothing of it was saved (checkpoint.every), so it begins anew")
+        if log.exists() and f'"stage": "{stage}", "step": 0,' in log.read_text(
+            encoding="utf-8", errors="replace"
+        ):
+            run.say(
+                f"{stage} was begun before and nothing of it was saved (checkpoint.every), so it begins anew"
+            )
         return LoopState()
     state = checkpoint.restore(saved, model, optimizer)
-    run.say(f"resuming {stage} at step {state.step}" + (f", after {state.update} of its updates" if state.update else ""))
+    run.say(
+        f"resuming {stage} at step {state.step}"
+        + (f", after {state.update} of its updates" if state.update else "")
+    )
     return state
 
 
 @dataclass
 class UpdateHook:
-    """What the loops call after every update: it raises alarms, scores and saves when due or asked to stop; True ends the loop.
+    """What the loops call after every update: it raises alarms, scores and saves when due or asked to stop;
+    True ends the loop.
 
-    `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is in it.
-    `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is kept; `snapshots` is told each step.
+    `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is
+    in it. `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is
+    kept; `snapshots` is told each step.
     """
 
     run: Run
@@ -55,7 +68,9 @@ class UpdateHook:
     score: Callable[[], Scores] | None = None
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
-    said: set[tuple[str, bool]] = field(default_factory=set)  # alarms of this start; whether a full window was judged
+    said: set[tuple[str, bool]] = field(
+        default_factory=set
+    )  # alarms of this start; whether a full window was judged
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -67,16 +82,23 @@ class UpdateHook:
         return stopping
 
     def _after_step(self) -> None:
-        step, every = self.state.step, self.run.config.checkpoint.every
+        step = self.state.step
+        every = self.run.config.checkpoint.every
         self._raise_alarms(step)
         if self.snapshots:  # before the checkpoint: what is resumed from has left its snapshots
             self.snapshots(step)
-        best = self._scored() if self.score and (step == self.num_steps or step % self.run.config.eval.every == 0) else None
+        best = (
+            self._scored()
+            if self.score and (step == self.num_steps or step % self.run.config.eval.every == 0)
+            else None
+        )
         if step < self.num_steps and (best is not None or (every > 0 and step % every == 0)):
             self.save(best)
 
     def _raise_alarms(self, step: int) -> None:
-        """Say each alarm once a start, and once more where a full window bears out an early one; at the end all."""
+        """Say each alarm once a start, and once more where a full window bears out an early one; at the end
+        all.
+        """
         if not is_look(step, self.num_steps):
             return
         rows = of_reward(self.log.rows, asdict(self.run.config.reward))
@@ -94,7 +116,10 @@ class UpdateHook:
         scores = self.score()
         self.last_score = scores["reward_mean"]
         self.log.note(f"{self.log.stage}_dev", self.state.step - 1, scores)
-        self.run.say(f"  dev after step {self.state.step}: " + "  ".join(f"{name} {scores[name]:.3f}" for name in list(scores)[:3]))
+        self.run.say(
+            f"  dev after step {self.state.step}: "
+            + "  ".join(f"{name} {scores[name]:.3f}" for name in list(scores)[:3])
+        )
         before = checkpoint.best(self.run.checkpoints(self.stage))
         return self.last_score if before is None or self.last_score > before[1] else None
 
@@ -103,33 +128,59 @@ class UpdateHook:
         folder = self.run.checkpoints(self.stage)
         self.log.sync()  # what a checkpoint covers must not be lost from the log
         if self.run.world.is_first and not checkpoint.path_of(folder, self.state).exists():
-            checkpoint.save(folder, self.model, self.optimizer, self.state, keep=self.run.config.checkpoint.keep, best=best)
+            checkpoint.save(
+                folder,
+                self.model,
+                self.optimizer,
+                self.state,
+                keep=self.run.config.checkpoint.keep,
+                best=best,
+            )
         self.run.world.wait()
 
 
-def dev_score(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reward: RewardFunction) -> Callable[[], Scores] | None:
-    """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when `eval.every` is 0."""
+def dev_score(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reward: RewardFunction
+) -> Callable[[], Scores] | None:
+    """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when
+    `eval.every` is 0.
+    """
     config = run.config.eval
     if not config.every:
         return None
-    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[: config.dev_items]
+    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[
+        : config.dev_items
+    ]
     if not examples:
         return None
-    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
+    settings = DecodeSettings(
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
+    )
 
     def score() -> Scores:
         with run.compute.autocast():
             outputs = greedy_outputs(policy, tokenizer, examples, settings)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
-        return {"reward_mean": float(rewards.nanmean()), **{f"{name}_mean": float(values.nanmean()) for name, values in terms.items()}}
+        return {
+            "reward_mean": float(rewards.nanmean()),
+            **{f"{name}_mean": float(values.nanmean()) for name, values in terms.items()},
+        }
 
     return score
 
 
 def finish(
-    run: Run, stage: str, state: LoopState, num_steps: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
+    run: Run,
+    stage: str,
+    state: LoopState,
+    num_steps: int,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    target: Path,
 ) -> None:
-    """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an early stop."""
+    """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an
+    early stop.
+    """
     if state.step < num_steps:
         raise Interrupted(run.stop.signal)
     if run.world.is_first:
@@ -177,9 +228,14 @@ def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Non
         settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
 
 
-def export_best(hook: UpdateHook, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """Where an earlier checkpoint did better on the dev set than the last step, save it too; its weights go through `spare`."""
-    run, found = hook.run, checkpoint.best(hook.run.checkpoints(hook.stage))
+def export_best(
+    hook: UpdateHook, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
+) -> None:
+    """Where an earlier checkpoint did better on the dev set than the last step, save it too; its weights go
+    through `spare`.
+    """
+    run = hook.run
+    found = checkpoint.best(hook.run.checkpoints(hook.stage))
     if not run.world.is_first or hook.last_score is None or found is None or found[1] <= hook.last_score:
         return
     path, score = found
@@ -188,4 +244,6 @@ def export_best(hook: UpdateHook, spare: PreTrainedModel, tokenizer: PreTrainedT
         return
     checkpoint.load_parameters(path, spare)
     export(run, spare, tokenizer, target)
-    run.say(f"{path.name} did better on the dev set ({score:.3f}, the end {hook.last_score:.3f}); it is saved as {target.name}/")
+    run.say(
+        f"{path.name} did better on the dev set ({score:.3f}, the end {hook.last_score:.3f}); it is saved as {target.name}/"
+    )

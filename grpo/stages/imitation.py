@@ -1,4 +1,5 @@
-"""What GRPO is compared with: imitation from the same warm start, at the same prompts in the same order, with as many updates.
+"""What GRPO is compared with: imitation from the same warm start, at the same prompts in the same order, with
+as many updates.
 
 sft            of the reference texts (`strong SFT`)
 best_of_group  of the best of G samples of the warm start by the run's own reward (`self-SFT`: RAFT, arXiv 2304.06767)
@@ -45,27 +46,46 @@ class ChosenPairs:
         prompts = {example.id: encode_prompt(self.tokenizer, example) for example in self.prompts.at(step)}
         chosen = self.steps[step].chosen
         if strange := [one.id for one in chosen if one.id not in prompts]:
-            raise InputError(f"{FILE}:{step + 2}: {strange[0]!r} is no prompt of this step; remove the file to sample anew")
+            raise InputError(
+                f"{FILE}:{step + 2}: {strange[0]!r} is no prompt of this step; remove the file to sample anew"
+            )
         return [(prompts[one.id], one.completion_ids) for one in chosen]
 
 
 def strong_sft(run: Run) -> None:
     """SFT on the reference texts: run/warm_start -> run/policy."""
-    tokenizer, policy = load_tokenizer(run.warm_start), trainable(run, run.warm_start)
-    examples, limit = prompts_of(run, tokenizer), run.config.rollout.max_new_tokens
-    pairs: list[Pair] = [(encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference)) for example in examples]
+    tokenizer = load_tokenizer(run.warm_start)
+    policy = trainable(run, run.warm_start)
+    examples = prompts_of(run, tokenizer)
+    limit = run.config.rollout.max_new_tokens
+    pairs: list[Pair] = [
+        (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
+        for example in examples
+    ]
     longer = sum(len(completion) > limit for _, completion in pairs)
-    run.say(f"strong SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens")
-    imitate(run, "strong_sft", policy, tokenizer, examples, PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed))
+    run.say(
+        f"strong SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
+    )
+    imitate(
+        run,
+        "strong_sft",
+        policy,
+        tokenizer,
+        examples,
+        PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed),
+    )
 
 
 def best_of_group(run: Run) -> None:
     """SFT on the best of the warm start's own samples: run/warm_start -> run/policy."""
-    tokenizer, policy = load_tokenizer(run.warm_start), trainable(run, run.warm_start)
+    tokenizer = load_tokenizer(run.warm_start)
+    policy = trainable(run, run.warm_start)
     examples = prompts_of(run, tokenizer)
     steps = sampled(run, policy, tokenizer, examples)
     run.say(told(run, [one for step in steps for one in step.chosen]))
-    pairs = ChosenPairs(steps, PromptStream(examples, run.config.rollout.num_prompts, run.config.seed), tokenizer)
+    pairs = ChosenPairs(
+        steps, PromptStream(examples, run.config.rollout.num_prompts, run.config.seed), tokenizer
+    )
     imitate(run, "best_of_group", policy, tokenizer, examples, pairs, [step.seconds for step in steps])
 
 
@@ -78,7 +98,10 @@ def told(run: Run, chosen: Sequence[Chosen]) -> str:
             f"{run.config.rollout.max_new_tokens}, or the reward gives all of a group the same; raise rollout.max_new_tokens, or train the "
             "warm start for longer, under a new run_dir"
         )
-    best, mean = (sum(values) / max(1, len(chosen)) for values in ([c.reward for c in chosen], [c.group_mean for c in chosen]))
+    best, mean = (
+        sum(values) / max(1, len(chosen))
+        for values in ([c.reward for c in chosen], [c.group_mean for c in chosen])
+    )
     return f"self-SFT on the best samples of {len(chosen):,} of {count:,} prompts: reward {best:.3f}, their groups {mean:.3f}"
 
 
@@ -96,7 +119,9 @@ def imitate(
     pairs: PairStream,
     sampling_seconds: Sequence[float] = (),
 ) -> None:
-    """Train the warm start on `pairs`, logged as stage `name`; `policy` still is the warm start, which a reward may be measured by."""
+    """Train the warm start on `pairs`, logged as stage `name`; `policy` still is the warm start, which a
+    reward may be measured by.
+    """
     train = run.config.train
     config = SFTConfig(num_steps=train.num_steps, max_tokens_per_pass=train.max_tokens_per_pass)
     optimizer = Optimizer(policy, train.optim, train.num_steps)
@@ -117,9 +142,14 @@ def imitate(
     finish(run, "grpo", state, train.num_steps, policy, tokenizer, run.policy)
 
 
-def sampled(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]) -> list[SampledStep]:
-    """The best samples of every step, from the file as far as it goes; the others are drawn from `policy`, the warm start."""
-    path, num_steps = run.folder / FILE, run.config.train.num_steps
+def sampled(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> list[SampledStep]:
+    """The best samples of every step, from the file as far as it goes; the others are drawn from `policy`,
+    the warm start.
+    """
+    path = run.folder / FILE
+    num_steps = run.config.train.num_steps
     steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))
     run.say(f"samples of {min(len(steps), num_steps)} of {num_steps} steps are in {path}")
     if len(steps) < num_steps:
@@ -146,11 +176,19 @@ def sample_step(
     step: int,
 ) -> SampledStep:
     """Draw and judge a group for each prompt of a step, as GRPO does in it."""
-    started, rollout = time.perf_counter(), run.config.rollout
+    started = time.perf_counter()
+    rollout = run.config.rollout
     size = rollout.group_size
-    settings = Sampling(size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer), rollout.fast_decode)
+    settings = Sampling(
+        size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer), rollout.fast_decode
+    )
     with run.compute.autocast():
-        drawn = generate(policy, [encode_prompt(tokenizer, example) for example in batch], settings, seed=(run.config.seed, step))
+        drawn = generate(
+            policy,
+            [encode_prompt(tokenizer, example) for example in batch],
+            settings,
+            seed=(run.config.seed, step),
+        )
     texts = [decode_completion(tokenizer, ids) for ids in drawn.completions()]
     repeated = [example for example in batch for _ in range(size)]
     try:

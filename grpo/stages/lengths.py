@@ -19,13 +19,15 @@ from data.template import encode_completion, encode_prompt, prompt_text
 from grpo.config import Config
 from grpo.engine.self_check import Need
 
-PROMPT, COMPLETION = "model.max_prompt_tokens", "sft.max_completion_tokens"
+PROMPT = "model.max_prompt_tokens"
+COMPLETION = "sft.max_completion_tokens"
 TOKENS: dict[str, Callable[[PreTrainedTokenizerBase, Example], int]] = {  # what each setting limits
     PROMPT: lambda tokenizer, example: len(encode_prompt(tokenizer, example)),
     COMPLETION: lambda tokenizer, example: len(encode_completion(tokenizer, example.reference)),
 }
 ENOUGH = 99  # per cent of the examples that the value advised would keep
-GENERAL_TOKENS = 97  # of a general text, with the token in front of it (grpo/stages/tax_guard.py, grpo/stages/anchor_setup.py)
+# of a general text, with the token in front of it (grpo/stages/tax_guard.py, grpo/stages/anchor_setup.py)
+GENERAL_TOKENS = 97
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,16 @@ def pair_limits(config: Config) -> dict[str, int]:
 
 
 def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> dict[str, Fit]:
-    """What a run can use of every part that it reads, by the part's name. InputError for a dev set that is needed and empty."""
+    """What a run can use of every part that it reads, by the part's name. InputError for a dev set that is
+    needed and empty.
+    """
     parts = {"train": corpus.train, "test": corpus.test}
     if config.eval.every or isinstance(config.reward.threshold, str):
         parts["dev"] = corpus.dev
         if not corpus.dev:
-            raise InputError("the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs")
+            raise InputError(
+                "the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs"
+            )
     found = {name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()}
     if config.sft.num_steps:
         found["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))

@@ -1,4 +1,6 @@
-"""What a run will cost, before it starts: optimiser steps, tokens, floating-point operations, memory, time."""
+"""What a run will cost, before it starts: optimiser steps, tokens, floating-point operations, memory,
+time.
+"""
 
 import gzip
 import math
@@ -18,21 +20,30 @@ from eval.memory import BUCKETS
 from grpo.config import Config
 from grpo.runtime.device import Compute, synchronise
 
-DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}  # all, embedding
-LENGTH_SHARE = 0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
+DEFAULT_PARAMETERS = {
+    "trimmed": (131_000_000, 31_000_000),
+    "full": (268_000_000, 168_000_000),
+}  # all, embedding
+LENGTH_SHARE = (
+    0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
+)
 STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of group"}
 RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 OWN_BYTES = 1e9  # of a process with its libraries
-PAIR_BYTES, TOKEN_BYTES = 800, 45  # of a pair of the corpus and of each token of it: texts and token ids, measured
-NGRAM_BYTES, NGRAMS_A_TOKEN = 6, 5  # of the translation memory (eval/memory.py); 3 to 8 n-grams by language
+PAIR_BYTES = 800  # of a pair of the corpus and of each token of it: texts and token ids, measured
+TOKEN_BYTES = 45
+NGRAM_BYTES = 6  # of the translation memory (eval/memory.py); 3 to 8 n-grams by language
+NGRAMS_A_TOKEN = 5
 RESAMPLED_BYTES = 16  # of a test item in a resample of the bootstrap, while it is drawn
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Counts of a run. `flops` counts 2 per parameter and token forward, 4 more backward, the head on completion tokens only."""
+    """Counts of a run. `flops` counts 2 per parameter and token forward, 4 more backward, the head on
+    completion tokens only.
+    """
 
     parameters: int
     sft_tokens: int
@@ -50,9 +61,13 @@ class Plan:
         return max(self.training_bytes, self.evaluation_bytes)
 
     def lines(self, config: Config) -> list[str]:
-        train, rollout = config.train, config.rollout
+        train = config.train
+        rollout = config.rollout
         updates = train.num_steps * config.updates_per_step
-        peaks = [f"training {self.training_bytes / 1e9:.1f} GB", f"evaluation {self.evaluation_bytes / 1e9:.1f} GB"]
+        peaks = [
+            f"training {self.training_bytes / 1e9:.1f} GB",
+            f"evaluation {self.evaluation_bytes / 1e9:.1f} GB",
+        ]
         peaks[-1] += f" of {self.pairs:,} pairs" if self.pairs else ""
         each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
@@ -74,12 +89,16 @@ def known_model(config: Config) -> Path | None:
 
 
 def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
-    """(all, output embedding) parameters from the headers of a model folder, or the known sizes of the default model."""
+    """(all, output embedding) parameters from the headers of a model folder, or the known sizes of the
+    default model.
+    """
     files = sorted(folder.glob("*.safetensors")) if folder else []
     if not files:
         return DEFAULT_PARAMETERS[config.model.vocabulary]
     sizes = {name: math.prod(shape) for file in files for name, shape in tensor_shapes(file).items()}
-    return sum(sizes.values()), max((size for name, size in sizes.items() if "embed" in name or "lm_head" in name), default=0)
+    return sum(sizes.values()), max(
+        (size for name, size in sizes.items() if "embed" in name or "lm_head" in name), default=0
+    )
 
 
 def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
@@ -87,7 +106,8 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.dtype) for _ in range(2))
     a @ b
     synchronise(compute)
-    count, started = 0, time.perf_counter()
+    count = 0
+    started = time.perf_counter()
     while time.perf_counter() - started < seconds:
         a @ b
         synchronise(compute)
@@ -96,7 +116,9 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
 
 
 def typical_lengths(config: Config) -> tuple[float, float]:
-    """Tokens of a typical prompt and completion: medians of the token report if the run folder has one, else from the limits."""
+    """Tokens of a typical prompt and completion: medians of the token report if the run folder has one, else
+    from the limits.
+    """
     path = Path(config.run_dir) / "corpus.json"
     tokens = read_object(path).get("tokens") if path.exists() else None
     if tokens:
@@ -108,7 +130,9 @@ def median_of(tokens: Any, name: str, path: Path) -> float:
     percentiles = tokens.get(name) if isinstance(tokens, dict) else None
     median = percentiles.get("p50") if isinstance(percentiles, dict) else None
     if not isinstance(median, int | float) or not 0 <= median < 1e9:
-        raise InputError(f"{path}: tokens.{name}.p50 = {median}: a number of tokens is needed; remove the file and run the stage model")
+        raise InputError(
+            f"{path}: tokens.{name}.p50 = {median}: a number of tokens is needed; remove the file and run the stage model"
+        )
     return median
 
 
@@ -138,17 +162,23 @@ def lines_of(corpus: str) -> int:
 
 
 def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
-    """Peak of the evaluation: the model in fp32, the translation memory of all pairs, resamples of the test set."""
+    """Peak of the evaluation: the model in fp32, the translation memory of all pairs, resamples of the test
+    set.
+    """
     prompt, _ = typical_lengths(config)
     index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
     return 4 * total + index + RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
 
 
 def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
-    """Floating-point operations of the warm start, and of the stage after it, whose train.method may be one that samples nothing."""
+    """Floating-point operations of the warm start, and of the stage after it, whose train.method may be one
+    that samples nothing.
+    """
     total, embedding = count_parameters(config, folder)
     body = total - embedding
-    rollout, train, sft = config.rollout, config.train, config.sft
+    rollout = config.rollout
+    train = config.train
+    sft = config.sft
     prompt, completion = typical_lengths(config)
     pair = 6 * (body * (prompt + completion) + embedding * completion)
     anchor = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts  # an update: both models forward, one back
@@ -169,18 +199,29 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     """The bill of a configuration; `folder` is the model's, None when it has not been made yet."""
     total, embedding = count_parameters(config, folder)
-    rollout, train, sft = config.rollout, config.train, config.sft
+    rollout = config.rollout
+    train = config.train
+    sft = config.sft
     prompt, completion = typical_lengths(config)
     rows = rollout.num_prompts * rollout.group_size
     prompts = rows if not train.share_prefix else rollout.num_prompts
-    sampled, packed = rows * completion, prompts * prompt + rows * completion
+    sampled = rows * completion
+    packed = prompts * prompt + rows * completion
     if train.method != "grpo":
-        sampled, packed = sampled * (train.method != "sft"), rollout.num_prompts * (prompt + completion)
+        sampled = sampled * (train.method != "sft")
+        packed = rollout.num_prompts * (prompt + completion)
     flops = sum(stage_flops(config, folder))
     kept = RECOMPUTED if train.gradient_checkpointing else 1.0
     pairs = corpus_pairs(config)
     corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
-    activations = kept * 34 * 4 * max(train.max_tokens_per_pass, sft.max_tokens_per_pass) * ((total - embedding) / 12) ** 0.5 * 6
+    activations = (
+        kept
+        * 34
+        * 4
+        * max(train.max_tokens_per_pass, sft.max_tokens_per_pass)
+        * ((total - embedding) / 12) ** 0.5
+        * 6
+    )
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),

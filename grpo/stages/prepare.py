@@ -40,8 +40,11 @@ PROBE_TOKENS = 4096  # no text of the probes has so many
 
 
 def preflight(run: Run, stages: Collection[str]) -> None:
-    """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises InputError."""
-    language, name = run.config.data.completion_language, run.config.model.policy
+    """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises
+    InputError.
+    """
+    language = run.config.data.completion_language
+    name = run.config.model.policy
     if "grpo" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
@@ -56,7 +59,8 @@ def preflight(run: Run, stages: Collection[str]) -> None:
 
 
 def check_inputs(run: Run) -> None:
-    """Record the files of model, encoders and general texts; raises InputError for one that has changed since the run began.
+    """Record the files of model, encoders and general texts; raises InputError for one that has changed since
+    the run began.
 
     A changed file of an own reward term is only said: it may have been repaired.
     """
@@ -90,13 +94,22 @@ def check_texts(run: Run) -> None:
 
 def check_world(run: Run) -> None:
     """Every process must get as many prompts of every update as every other."""
-    size, prompts = run.world.size, run.config.train.prompts_per_update or run.config.rollout.num_prompts
+    size = run.world.size
+    prompts = run.config.train.prompts_per_update or run.config.rollout.num_prompts
     if prompts % size:
-        raise InputError(f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}")
+        raise InputError(
+            f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}"
+        )
     if size > 1 and run.config.train.method == "best_of_group":
-        raise InputError(f"train.method = 'best_of_group' runs in 1 process, not in {size}; start it without torchrun")
-    if run.config.sft.batch_size < size:  # a process without a pair would wait for gradients that it never gets
-        raise InputError(f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more")
+        raise InputError(
+            f"train.method = 'best_of_group' runs in 1 process, not in {size}; start it without torchrun"
+        )
+    if (
+        run.config.sft.batch_size < size
+    ):  # a process without a pair would wait for gradients that it never gets
+        raise InputError(
+            f"{size} processes cannot share sft.batch_size = {run.config.sft.batch_size}; make it {size} or more"
+        )
 
 
 def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
@@ -135,15 +148,21 @@ def panel_of(run: Run) -> Panel | str:
 def model_stage(run: Run) -> None:
     """Obtain the model; check its tokenizer on the corpus and itself on packed rows; report token counts.
 
-    Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be trained.
+    Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be
+    trained.
     """
-    config, facts, folder, corpus = run.config, corpus_facts(run), start_folder(run), corpus_of(run)
+    config = run.config
+    facts = corpus_facts(run)
+    folder = start_folder(run)
+    corpus = corpus_of(run)
     check_encoder_fit(run, corpus.train)
     if "tokens" in facts:
         return
     tokenizer = load_tokenizer(folder)
     everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
-    facts["tokens"] = token_report(tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens)
+    facts["tokens"] = token_report(
+        tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
+    )
     run.say(token_lines(facts["tokens"]))
     check_writable(facts["tokens"])
     found = fits(corpus, tokenizer, config)
@@ -151,7 +170,9 @@ def model_stage(run: Run) -> None:
         if len(part.check().kept) < len(part.given):
             run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
-        pieces = check_pieces((text for example in everything for text in (example.source, example.reference)), run.cache)
+        pieces = check_pieces(
+            (text for example in everything for text in (example.source, example.reference)), run.cache
+        )
         run.say(
             f"trimmed vocabulary: {pieces['equal_share']:.1%} of {pieces['texts']:,} texts keep the full vocabulary's pieces; "
             f"{pieces['tokens_trimmed']:,} tokens against {pieces['tokens_full']:,}"
@@ -192,9 +213,12 @@ def probe_needs(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Need]:
 
 def token_lines(tokens: dict[str, Any]) -> str:
     """The tokenizer report in two lines."""
-    source, reference = tokens["tokens_per_source_unit"], tokens["tokens_per_reference_unit"]
+    source = tokens["tokens_per_source_unit"]
+    reference = tokens["tokens_per_reference_unit"]
     lines = [f"tokenizer: {source:.2f} tokens a source unit, {reference:.2f} a reference unit"]
     for name in ("prompt", "completion"):
         percentiles = ", ".join(f"{key} {value}" for key, value in tokens[f"{name}_tokens"].items())
-        lines.append(f"{name} tokens: {percentiles}; over the limit of {tokens[f'max_{name}_tokens']}: {tokens[f'{name}s_cut']:.2%}")
+        lines.append(
+            f"{name} tokens: {percentiles}; over the limit of {tokens[f'max_{name}_tokens']}: {tokens[f'{name}s_cut']:.2%}"
+        )
     return "\n".join(lines)

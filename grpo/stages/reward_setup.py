@@ -1,6 +1,8 @@
-"""From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor under a group's spread.
+"""From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor
+under a group's spread.
 
-What was measured (tau, noise) is kept in `reward.json` of the run folder, so that a resumed run is rewarded exactly as before.
+What was measured (tau, noise) is kept in `reward.json` of the run folder, so that a resumed run is rewarded
+exactly as before.
 """
 
 import functools
@@ -51,7 +53,8 @@ def store_of(run: Run) -> EmbeddingStore:
 
 
 def held_out_store(run: Run) -> EmbeddingStore:
-    """The vectors of the encoder that is watched only; "static" is fitted to both sides of the corpus's train part.
+    """The vectors of the encoder that is watched only; "static" is fitted to both sides of the corpus's train
+    part.
 
     With fewer of them than a fit needs it goes without.
     """
@@ -66,14 +69,19 @@ def held_out_store(run: Run) -> EmbeddingStore:
 
 
 def model_files(run: Run) -> Path:
-    """The folder with the untouched model's files; a hub model's is where transformers has put them, without asking the network."""
+    """The folder with the untouched model's files; a hub model's is where transformers has put them, without
+    asking the network.
+    """
     folder = start_folder(run)
     return folder if folder.is_dir() else Path(snapshot_download(str(folder), local_files_only=True))
 
 
-def reward_of(run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float) -> RewardFunction:
+def reward_of(
+    run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float
+) -> RewardFunction:
     """The reward of a run over `examples`, whose reference texts are embedded here, once ever."""
-    config, language = run.config.reward, run.config.data.completion_language
+    config = run.config.reward
+    language = run.config.data.completion_language
     texts = reference_texts(examples)
     encoded = store.encoded
     store.remember(texts)
@@ -106,18 +114,29 @@ def rewarded(
 
 
 def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
-    """What training on `examples` goes by: the run's reward, or the control in its place, beside the terms of the true one.
+    """What training on `examples` goes by: the run's reward, or the control in its place, beside the terms of
+    the true one.
 
     The true one costs a control next to nothing: the completions are embedded once.
     """
-    control, seed = run.config.reward.control, run.config.seed
+    control = run.config.reward.control
+    seed = run.config.seed
     if control == "none":
         return reward
-    other = shuffled_references([example.references for example in examples], seed) if control == "shuffled" else {}
-    run.say(f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward')
+    other = (
+        shuffled_references([example.references for example in examples], seed)
+        if control == "shuffled"
+        else {}
+    )
+    run.say(
+        f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward'
+    )
 
     def senseless(
-        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        group_size: int,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         true, terms = reward(sources, completions, references, group_size)
         if control == "random":
@@ -129,14 +148,22 @@ def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> Re
     return senseless
 
 
-def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]) -> RewardFunction:
-    """The same reward, which also logs the share of texts that each call found in the store, and says when a term first gave no number."""
+def logged(
+    reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]
+) -> RewardFunction:
+    """The same reward, which also logs the share of texts that each call found in the store, and says when a
+    term first gave no number.
+    """
     told: set[str] = set()
 
     def watched(
-        sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        group_size: int,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        requested, hits = store.requested, store.hits
+        requested = store.requested
+        hits = store.hits
         result = reward(sources, completions, references, group_size)
         log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
         for name, values in result[1].items():
@@ -148,8 +175,12 @@ def logged(reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Call
     return watched
 
 
-def measured(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore) -> dict[str, Any]:
-    """tau and the floor of this run, measured on the first start and read back on every later one; said each time."""
+def measured(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore
+) -> dict[str, Any]:
+    """tau and the floor of this run, measured on the first start and read back on every later one; said each
+    time.
+    """
     path = run.folder / FILE
     if not path.exists():
         facts = threshold_facts(run, policy, tokenizer, store)
@@ -169,22 +200,35 @@ def read_facts(path: Path) -> dict[str, Any]:
     for name, low, high in (("threshold", -1, 1 - 2**-53), ("noise", 0, 2), ("std_floor", 0, 2**53)):
         value = facts.get(name)
         if not isinstance(value, int | float) or not low <= value <= high:
-            raise InputError(f"{path}: {name} = {value!r} was never measured; remove the file, and the next start measures anew")
+            raise InputError(
+                f"{path}: {name} = {value!r} was never measured; remove the file, and the next start measures anew"
+            )
     return facts
 
 
-def threshold_facts(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore) -> dict[str, Any]:
-    """tau as given; or the mean or a quantile of the cosines that the warm start's greedy outputs reach on dev (arXiv 2605.14366)."""
+def threshold_facts(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore
+) -> dict[str, Any]:
+    """tau as given; or the mean or a quantile of the cosines that the warm start's greedy outputs reach on
+    dev (arXiv 2605.14366).
+    """
     rule = run.config.reward.threshold
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
     config = run.config.eval
-    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode)
+    settings = DecodeSettings(
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
+    )
     with run.compute.autocast():
         outputs = greedy_outputs(policy, tokenizer, examples, settings)
-    cosines = cosine_raw([e.source for e in examples], outputs, [e.references for e in examples], vectors=store).double()
-    return {"rule": f"{rule} of {len(examples)} dev outputs of the warm start", "threshold": calibrated(cosines, rule)}
+    cosines = cosine_raw(
+        [e.source for e in examples], outputs, [e.references for e in examples], vectors=store
+    ).double()
+    return {
+        "rule": f"{rule} of {len(examples)} dev outputs of the warm start",
+        "threshold": calibrated(cosines, rule),
+    }
 
 
 def calibrated(cosines: torch.Tensor, rule: str) -> float:
@@ -194,9 +238,18 @@ def calibrated(cosines: torch.Tensor, rule: str) -> float:
 
 
 def floor_facts(run: Run, store: EmbeddingStore, threshold: float) -> dict[str, Any]:
-    """The noise of the encoder on reference texts of dev, and the floor under the standard deviation of a group that it asks for."""
+    """The noise of the encoder on reference texts of dev, and the floor under the standard deviation of a
+    group that it asks for.
+    """
     config = run.config
     texts = reference_texts(corpus_of(run).dev)[:NOISE_TEXTS]
-    scale = sum(config.reward.weights.get(name, 0.0) * slope for name, slope in (("cosine", 1 / (1 - threshold)), ("cosine_raw", 1.0)))
+    scale = sum(
+        config.reward.weights.get(name, 0.0) * slope
+        for name, slope in (("cosine", 1 / (1 - threshold)), ("cosine_raw", 1.0))
+    )
     noise = cosine_noise(store.encoder, texts, config.seed)
-    return {"noise": noise, "noise_texts": len(texts), "std_floor": std_floor(noise, scale, config.advantage.std_floor)}
+    return {
+        "noise": noise,
+        "noise_texts": len(texts),
+        "std_floor": std_floor(noise, scale, config.advantage.std_floor),
+    }

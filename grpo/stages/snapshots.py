@@ -1,6 +1,8 @@
-"""The model on its way: run/snapshots/step-000010/, a plain transformers folder with cost.json, for whoever evaluates it later.
+"""The model on its way: run/snapshots/step-000010/, a plain transformers folder with cost.json, for whoever
+evaluates it later.
 
-A snapshot is a function of its step like everything else, so one that exists is not written again by a resumed run.
+A snapshot is a function of its step like everything else, so one that exists is not written again by a
+resumed run.
 """
 
 import json
@@ -21,7 +23,9 @@ COST = "cost.json"
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Called after every step of the stage grpo with the number of steps done. `sampling_seconds`: per step, spent before the training."""
+    """Called after every step of the stage grpo with the number of steps done. `sampling_seconds`: per step,
+    spent before the training.
+    """
 
     run: Run
     model: PreTrainedModel
@@ -42,8 +46,12 @@ class Snapshots:
             (work / COST).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def cost(config: Config, rows: Sequence[dict[str, Any]], sampling_seconds: Sequence[float] = ()) -> dict[str, float]:
-    """What the logged steps took: prompts seen, tokens trained on (a prompt once for its group, in every pass), updates, seconds."""
+def cost(
+    config: Config, rows: Sequence[dict[str, Any]], sampling_seconds: Sequence[float] = ()
+) -> dict[str, float]:
+    """What the logged steps took: prompts seen, tokens trained on (a prompt once for its group, in every
+    pass), updates, seconds.
+    """
     steps = len(rows)
     tokens = sum(row.get("trained_tokens", row["tokens"]) for row in rows)
     return {

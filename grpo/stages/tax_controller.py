@@ -1,25 +1,33 @@
-"""The tax budget's controller: which KL coefficient follows a measurement of the tax, and which state training goes on from. Pure.
+"""The tax budget's controller: which KL coefficient follows a measurement of the tax, and which state
+training goes on from. Pure.
 
-The tax is what training has cost on general text, in nats a token; a budget is its limit. Within it the coefficient moves in log space,
-up where the tax that the next measurement would find on the present slope passes SET_POINT of the budget, down to the configured
-coefficient where it does not: that one is the trade the user has chosen, and a budget is a limit, not a goal. So a run that stays below
-the set point is, bit for bit, the run without a budget. Beyond the budget the last state within it is taken up again, under a
-coefficient GO_BACK times as large, up to HIGHEST, and at half the learning rate from then on: near the reference the KL term has no
-gradient, and Adam's steps are as long under any coefficient, so the length is what can be counted on.
+The tax is what training has cost on general text, in nats a token; a budget is its limit. Within it the
+coefficient moves in log space, up where the tax that the next measurement would find on the present slope
+passes SET_POINT of the budget, down to the configured coefficient where it does not: that one is the trade
+the user has chosen, and a budget is a limit, not a goal. So a run that stays below the set point is, bit for
+bit, the run without a budget. Beyond the budget the last state within it is taken up again, under a
+coefficient GO_BACK times as large, up to HIGHEST, and at half the learning rate from then on: near the
+reference the KL term has no gradient, and Adam's steps are as long under any coefficient, so the length is
+what can be counted on.
 """
 
 from dataclasses import dataclass, replace
 
 SET_POINT = 0.7  # share of the budget that is aimed at: the rest is for what a measurement finds too late
-TIGHTEN, RELAX = 3.0, 1.25  # largest factors up and down after one measurement; careful to relax, as going back costs steps
-GO_BACK, HIGHEST = 4.0, 10.0
+TIGHTEN = (
+    3.0  # largest factors up and down after one measurement; careful to relax, as going back costs steps
+)
+RELAX = 1.25
+GO_BACK = 4.0
+HIGHEST = 10.0
 SLOWER = 0.5
 STRIKES = 3  # times gone back running after which training ends
 
 
 @dataclass(frozen=True)
 class Kept:
-    """The last state within the budget: the step it was measured after, its tax, and how often running it was gone back to.
+    """The last state within the budget: the step it was measured after, its tax, and how often running it was
+    gone back to.
 
     `pace` is the factor on the learning rate.
     """
@@ -35,7 +43,8 @@ class Kept:
 
 
 def after(kept: Kept, step: int, tax: float, budget: float) -> Kept:
-    """What is kept once `tax` has been measured after `step`; a tax that is not a number is beyond every budget.
+    """What is kept once `tax` has been measured after `step`; a tax that is not a number is beyond every
+    budget.
 
     >>> after(Kept(5, 0.01, strikes=2), 10, 0.02, budget=0.02)
     Kept(step=10, tax=0.02, strikes=0, pace=1.0)
@@ -48,9 +57,11 @@ def after(kept: Kept, step: int, tax: float, budget: float) -> Kept:
 
 
 def next_coefficient(kl_coef: float, tax: float, before: float, budget: float, lowest: float) -> float:
-    """The KL coefficient until the next measurement; `before` is the tax of the state that the steps just measured began from.
+    """The KL coefficient until the next measurement; `before` is the tax of the state that the steps just
+    measured began from.
 
-    On the slope of (0.004, 0.009) the next tax would be 0.014 = SET_POINT x 0.02, and the coefficient stays; 0.013 would become 0.022.
+    On the slope of (0.004, 0.009) the next tax would be 0.014 = SET_POINT x 0.02, and the coefficient stays;
+    0.013 would become 0.022.
 
     >>> [round(next_coefficient(0.1, tax, 0.004, budget=0.02, lowest=0.05), 4) for tax in (0.009, 0.013, 0.02, 0.021, 0.0)]
     [0.1, 0.1873, 0.3, 0.4, 0.08]

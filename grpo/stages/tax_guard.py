@@ -1,8 +1,10 @@
-"""Keeps training within its tax budget: measures the tax on general text, moves the KL coefficient, goes back where it must.
+"""Keeps training within its tax budget: measures the tax on general text, moves the KL coefficient, goes back
+where it must.
 
-The tax is the mean negative log-likelihood a token of the texts under the policy, less that under the model it is counted from. The last
-state within the budget lies on disk as a checkpoint of its own, and of each earlier one that a training checkpoint goes on from: so a
-run that was killed anywhere goes back to the same bits as one that was not. What a probe decides is in grpo/stages/tax_controller.py.
+The tax is the mean negative log-likelihood a token of the texts under the policy, less that under the model
+it is counted from. The last state within the budget lies on disk as a checkpoint of its own, and of each
+earlier one that a training checkpoint goes on from: so a run that was killed anywhere goes back to the same
+bits as one that was not. What a probe decides is in grpo/stages/tax_controller.py.
 """
 
 import hashlib
@@ -38,10 +40,17 @@ Ids = list[list[int]]  # of each text
 
 
 def guarded(
-    run: Run, stage: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, optimizer: Optimizer, num_steps: int, log: RunLog,
+    run: Run,
+    stage: str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    optimizer: Optimizer,
+    num_steps: int,
+    log: RunLog,
     state: LoopState,
 ) -> tuple[Callable[[LoopState], LoopState], LoopState]:
-    """The control that keeps a training stage within `tax.budget`, and the state to begin from; without a budget, nothing changes.
+    """The control that keeps a training stage within `tax.budget`, and the state to begin from; without a
+    budget, nothing changes.
 
     Raises InputError where the model is beyond the budget before the first step.
     """  # fmt: skip
@@ -50,7 +59,9 @@ def guarded(
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
     zero = run.world.first_then_all(lambda: zero_nll(run, start, texts))
-    guard = TaxGuard(run, run.checkpoints(stage) / "within_budget", model, optimizer, num_steps, log, start, texts, zero)
+    guard = TaxGuard(
+        run, run.checkpoints(stage) / "within_budget", model, optimizer, num_steps, log, start, texts, zero
+    )
     return guard, guard.begin(state)
 
 
@@ -60,19 +71,28 @@ def texts_of(run: Run) -> list[str]:
 
 
 def mean_nll(model: PreTrainedModel, start: list[int], texts: Ids) -> float:
-    """Nats a token over all texts. In fp32, whatever training computes in: a budget is smaller than the noise of bf16."""
+    """Nats a token over all texts. In fp32, whatever training computes in: a budget is smaller than the noise
+    of bf16.
+    """
     scores = log_likelihoods(model, [start] * len(texts), [[ids] for ids in texts])
     return -math.fsum(score for (score,) in scores) / sum(map(len, texts))
 
 
 def zero_nll(run: Run, start: list[int], texts: Ids) -> float:
-    """`mean_nll` of the model that the tax is counted from; computed once, kept in run/tax.json with what it depends on."""
-    path, against = run.folder / FACTS, run.config.tax.against
+    """`mean_nll` of the model that the tax is counted from; computed once, kept in run/tax.json with what it
+    depends on.
+    """
+    path = run.folder / FACTS
+    against = run.config.tax.against
     digest = hashlib.sha256(json.dumps([start, texts]).encode()).hexdigest()
     if path.exists():
         facts = read_object(path)
-        if (facts.get("against"), facts.get("texts_sha256")) != (against, digest) or not isinstance(facts.get("nll"), float):
-            raise InputError(f"{path}: this run's tax was counted on other texts; restore tax.text, or write run_dir=runs/another")
+        if (facts.get("against"), facts.get("texts_sha256")) != (against, digest) or not isinstance(
+            facts.get("nll"), float
+        ):
+            raise InputError(
+                f"{path}: this run's tax was counted on other texts; restore tax.text, or write run_dir=runs/another"
+            )
         return facts["nll"]
     folder = start_folder(run) if against == "untouched" else run.warm_start
     model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
@@ -86,10 +106,11 @@ def zero_nll(run: Run, start: list[int], texts: Ids) -> float:
 
 @dataclass
 class TaxGuard:
-    """The control of a training loop: called after each step with its state, it gives back the one to go on from.
+    """The control of a training loop: called after each step with its state, it gives back the one to go on
+    from.
 
-    `folder` holds the last state within the budget, `texts` the token ids behind `start` that the tax is measured on, `zero` the mean
-    NLL that it is counted from.
+    `folder` holds the last state within the budget, `texts` the token ids behind `start` that the tax is
+    measured on, `zero` the mean NLL that it is counted from.
     """
 
     run: Run
@@ -103,24 +124,31 @@ class TaxGuard:
     zero: float
 
     def measure(self) -> float:
-        """Nats a token that training has cost; the same in every process. What is no number counts as infinite."""
+        """Nats a token that training has cost; the same in every process. What is no number counts as
+        infinite.
+        """
         with self.log.phase("tax"):
             tax = mean_nll(self.model, self.start, self.texts) - self.zero
             return self.run.world.largest({"tax": tax if math.isfinite(tax) else math.inf})["tax"]
 
     def begin(self, state: LoopState) -> LoopState:
-        """The state with what the guard goes by; a resumed one has it, and what a session that was killed kept later is removed."""
+        """The state with what the guard goes by; a resumed one has it, and what a session that was killed
+        kept later is removed.
+        """
         if state.tax:
             self.optimizer.pace = Kept(**state.tax).pace
             self._remove(lambda step: step > Kept(**state.tax).step)
             return state
-        tax, config = self.measure(), self.run.config.tax
+        tax = self.measure()
+        config = self.run.config.tax
         if not tax <= config.budget:
             raise InputError(
                 f"tax.budget = {config.budget:g}: the warm start alone costs {tax:.3g} nats a token against the untouched model; lower "
                 'sft.optim.lr or sft.num_steps under a new run_dir, raise the budget, or write tax.against="warm_start"'
             )
-        self.run.say(f"tax before the first step: {tax:.4f} nats a token against {self.words()}, of a budget of {config.budget:g}")
+        self.run.say(
+            f"tax before the first step: {tax:.4f} nats a token against {self.words()}, of a budget of {config.budget:g}"
+        )
         return self._keep(replace(state, tax=asdict(Kept(state.step, tax))))
 
     def words(self) -> str:
@@ -130,19 +158,24 @@ class TaxGuard:
     def __call__(self, state: LoopState) -> LoopState:
         if state.step % self.run.config.tax.every and state.step < self.num_steps:
             return state
-        config, before = self.run.config, Kept(**state.tax)
+        config = self.run.config
+        before = Kept(**state.tax)
         tax = self.measure()
         kept = after(before, state.step, tax, config.tax.budget)
         self.optimizer.pace = kept.pace
         kl_coef = state.kl_coef
         if kl_coef is not None:
             kl_coef = next_coefficient(kl_coef, tax, before.tax, config.tax.budget, config.loss.kl_coef)
-        following = LoopState(self.num_steps if kept.is_final else state.step, kl_coef=kl_coef, tax=asdict(kept))
+        following = LoopState(
+            self.num_steps if kept.is_final else state.step, kl_coef=kl_coef, tax=asdict(kept)
+        )
         self._tell(state, following, kept, tax)
         return self._keep(following) if kept.step == state.step else self._go_back(following, kept)
 
     def _keep(self, state: LoopState) -> LoopState:
-        """Write the state, which is within the budget, and remove those that nothing goes back to any more."""
+        """Write the state, which is within the budget, and remove those that nothing goes back to any
+        more.
+        """
         if state.step < self.num_steps:  # after the last step the stage hands the model over
             if self.run.world.is_first:
                 checkpoint.save(self.folder, self.model, self.optimizer, state, keep=sys.maxsize)
@@ -158,10 +191,14 @@ class TaxGuard:
         self.run.world.wait()
 
     def _go_back(self, state: LoopState, kept: Kept) -> LoopState:
-        """Parameters and moments of the last state within the budget; counters, and with them the learning rate, go on."""
+        """Parameters and moments of the last state within the budget; counters, and with them the learning
+        rate, go on.
+        """
         path = checkpoint.path_of(self.folder, LoopState(kept.step))
         if cause := damage(path, checkpoint.NEEDED):
-            raise InputError(f"{path}: {cause}, and the tax is beyond its budget; delete {self.folder.parent} to start this stage anew")
+            raise InputError(
+                f"{path}: {cause}, and the tax is beyond its budget; delete {self.folder.parent} to start this stage anew"
+            )
         counters = {name: getattr(self.optimizer, name) for name in checkpoint.COUNTERS}
         self.optimizer.adamw.state.clear()
         checkpoint.restore(path, self.model, self.optimizer)
@@ -171,15 +208,29 @@ class TaxGuard:
 
     def _tell(self, state: LoopState, following: LoopState, kept: Kept, tax: float) -> None:
         """A row of the log and a line for the console."""
-        budget, gone_back = self.run.config.tax.budget, kept.step != state.step
-        row = {"tax": tax, "tax_kept": kept.tax, "budget": budget, "rolled_back": int(gone_back), "ended": int(kept.is_final)}
+        budget = self.run.config.tax.budget
+        gone_back = kept.step != state.step
+        row = {
+            "tax": tax,
+            "tax_kept": kept.tax,
+            "budget": budget,
+            "rolled_back": int(gone_back),
+            "ended": int(kept.is_final),
+        }
         row["pace"] = kept.pace
         coefficients = {} if following.kl_coef is None else {"kl_coef": following.kl_coef}
         self.log.note(f"{self.log.stage}_tax", state.step - 1, row | coefficients)
         line = f"  tax after step {state.step}: {tax:.4f} nats a token of {budget:g}"
-        line += f"; back to the state after step {kept.step}, {kept.tax:.4f}; learning rate x {kept.pace:g}" if gone_back else ""
+        line += (
+            f"; back to the state after step {kept.step}, {kept.tax:.4f}; learning rate x {kept.pace:g}"
+            if gone_back
+            else ""
+        )
         line += f"; next KL coefficient {following.kl_coef:.3g}" if following.kl_coef is not None else ""
-        self.run.say(line + (f"; gone back {kept.strikes} times running, so training ends here" if kept.is_final else ""))
+        self.run.say(
+            line
+            + (f"; gone back {kept.strikes} times running, so training ends here" if kept.is_final else "")
+        )
 
 
 def step_of(path: Path) -> int:
@@ -192,7 +243,8 @@ def steps_in(folder: Path) -> set[int]:
 
 
 def needed_steps(within: Iterable[int], resumable: Iterable[int], now: int) -> set[int]:
-    """Which of the states `within` the budget are still gone back to: that of `now`, and the newest before each `resumable` step.
+    """Which of the states `within` the budget are still gone back to: that of `now`, and the newest before
+    each `resumable` step.
 
     States after `now` are of a session that was killed, and are made again.
 

@@ -1,4 +1,5 @@
-"""The stages of a run - data, model, sft, grpo, eval, report - each finished work that the next session skips.
+"""The stages of a run - data, model, sft, grpo, eval, report - each finished work that the next session
+skips.
 
 A stage is done when its last output exists; outputs appear whole or not at all.
 """
@@ -33,41 +34,21 @@ SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length",
               "tokens_per_second": "tok/s"}  # fmt: skip
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def sft_stage(run: Run) -> None:
     """The warm start: base model -> run/warm_start."""
     if run.warm_start.exists():
         checkpoint.clear(run.checkpoints("sft"))  # where a kill came between finishing and this
         return
-    config, folder = run.config.sft, start_folder(run)
-    tokenizer, policy = load_tokenizer(folder), trainable(run, folder)
+    config = run.config.sft
+    folder = start_folder(run)
+    tokenizer = load_tokenizer(folder)
+    policy = trainable(run, folder)
     if config.num_steps == 0:
         run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
         if unused := len(corpus_of(run).warm_start):
-            run.say(f"{unused:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training")
+            run.say(
+                f"{unused:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training"
+            )
         finish(run, "sft", LoopState(), 0, policy, tokenizer, run.warm_start)
         return
     available = corpus_of(run).warm_start
@@ -102,36 +83,52 @@ def grpo_stage(run: Run) -> None:
 
 
 def reinforce(run: Run) -> None:
-    """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference policy."""
+    """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference
+    policy.
+    """
     config = run.config
-    tokenizer, policy = load_tokenizer(run.warm_start), trainable(run, run.warm_start)
+    tokenizer = load_tokenizer(run.warm_start)
+    policy = trainable(run, run.warm_start)
     reference = frozen_copy(policy)
     reference_hash = parameter_hash(reference)
     available = corpus_of(run).train
     examples = within_limit(available, tokenizer, config.model.max_prompt_tokens)
-    run.say(f"GRPO on {len(examples):,} prompts ({len(available) - len(examples):,} are over the length limit)")
+    run.say(
+        f"GRPO on {len(examples):,} prompts ({len(available) - len(examples):,} are over the length limit)"
+    )
     store, reward, std_floor = run.world.first_then_all(lambda: rewarded(run, policy, tokenizer, examples))
     check_measured_threshold(run)
     config = replace(config, advantage=replace(config.advantage, std_floor=std_floor))
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * config.updates_per_step)
     state = resume(run, "grpo", policy, optimizer)
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
-    with RunLog(run.log_folder, "grpo", state.step, config.train.num_steps, SHOWN_GRPO, quiet=run.is_silent) as log:
+    with RunLog(
+        run.log_folder, "grpo", state.step, config.train.num_steps, SHOWN_GRPO, quiet=run.is_silent
+    ) as log:
         guard, state = guarded(run, "grpo", policy, tokenizer, optimizer, config.train.num_steps, log, state)
         score = dev_score(run, policy, tokenizer, reward)
         snapshots = Snapshots(run, policy, tokenizer, log)
-        hook = UpdateHook(run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots)
+        hook = UpdateHook(
+            run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots
+        )
         anchor = anchored(run, tokenizer, config.train.anchor, config.train.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
-        task = Task(prompts, tokenizer, logged(steered(run, reward, examples), store, log, run.say), reference)
+        task = Task(
+            prompts, tokenizer, logged(steered(run, reward, examples), store, log, run.say), reference
+        )
         try:
             state = train_grpo(config, training, task, state, after_update=hook, after_step=guard)
-        except (RewardFailure, FailedElsewhere) as failure:  # before the step's first update: the model still is in the last state
+        except (
+            RewardFailure,
+            FailedElsewhere,
+        ) as failure:  # before the step's first update: the model still is in the last state
             hook.save()
             raise InputError(f"{failure}; everything up to step {hook.state.step} is saved") from failure
     run.say(store.summary())
     if parameter_hash(reference) != reference_hash:
-        raise RuntimeError("the reference policy changed during training; its KL term meant nothing - please report this")
+        raise RuntimeError(
+            "the reference policy changed during training; its KL term meant nothing - please report this"
+        )
     export_best(hook, reference, tokenizer, run.best_policy)
     finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)
 

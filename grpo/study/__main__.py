@@ -1,7 +1,9 @@
-"""`python -m grpo.study --config configs/study_cpu.toml [key=value ...]`: every arm of a study, its points, transfer, and the report.
+"""`python -m grpo.study --config configs/study_cpu.toml [key=value ...]`: every arm of a study, its points,
+transfer, and the report.
 
-What is finished is skipped, so the same command goes on after any stop; arms and seeds may be split over several commands. Exit codes: 0
-done, 1 an arm failed (the others went on), 2 something the user can put right, 130 / 143 stopped with everything saved.
+What is finished is skipped, so the same command goes on after any stop; arms and seeds may be split over
+several commands. Exit codes: 0 done, 1 an arm failed (the others went on), 2 something the user can put
+right, 130 / 143 stopped with everything saved.
 """
 
 import argparse
@@ -27,7 +29,9 @@ PARTS = ("train", "evaluate", "transfer", "report")
 
 @dataclass
 class Work:
-    """One command: which study, what of it, by which arguments a child reads it; and whatever failed on the way, in words."""
+    """One command: which study, what of it, by which arguments a child reads it; and whatever failed on the
+    way, in words.
+    """
 
     study: Study
     arms: Sequence[ArmConfig]
@@ -45,13 +49,24 @@ class Work:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m grpo.study", description="Arms from one warm start, their points, and the report.")
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.study", description="Arms from one warm start, their points, and the report."
+    )
     parser.add_argument("--config", required=True, help="a TOML file such as configs/study_cpu.toml")
-    parser.add_argument("--check", action="store_true", help="print the resolved arms and the bill, then stop")
+    parser.add_argument(
+        "--check", action="store_true", help="print the resolved arms and the bill, then stop"
+    )
     parser.add_argument("--arms", default="", help="comma-separated names of arms (default: all)")
     parser.add_argument("--seeds", default="", help="comma-separated seeds (default: all)")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)} (default: all)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help='settings that differ from the file, e.g. study_dir="runs/mine"')
+    parser.add_argument(
+        "--only", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)} (default: all)"
+    )
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help='settings that differ from the file, e.g. study_dir="runs/mine"',
+    )
     return parser.parse_args(argv)
 
 
@@ -59,7 +74,9 @@ def chosen_parts(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in PARTS]
     if unknown or not names:
-        raise InputError(f"--only {text}: unknown part {(unknown or [''])[0]!r}; known parts: {', '.join(PARTS)}")
+        raise InputError(
+            f"--only {text}: unknown part {(unknown or [''])[0]!r}; known parts: {', '.join(PARTS)}"
+        )
     return [name for name in PARTS if name in names]
 
 
@@ -82,23 +99,33 @@ def carry_out(work: Work) -> None:
 
 
 def obtain_panel(study: Study) -> None:
-    """What the tax is measured on comes into the cache now, or the study ends now, not after hours of training."""
+    """What the tax is measured on comes into the cache now, or the study ends now, not after hours of
+    training.
+    """
     from eval.forgetting.tax import load_tax_panel
 
     load_tax_panel(cache_dir(), study.warm_start_config(study.seeds[0]).eval.extended_probes)
 
 
 def train_and_evaluate(work: Work, seed: int) -> None:
-    """Arm by arm, so that weights of no use go before the next ones come; without training, all points in one process."""
+    """Arm by arm, so that weights of no use go before the next ones come; without training, all points in one
+    process.
+    """
     study = work.study
     if "train" not in work.parts:
         evaluate(work, work.arms, seed)
         return
-    if not work.note(f"the warm start of seed {seed}", train_warm_start(study, seed, say), study.warm_start_folder(seed)):
+    if not work.note(
+        f"the warm start of seed {seed}", train_warm_start(study, seed, say), study.warm_start_folder(seed)
+    ):
         return
     for arm in work.arms:
         try:
-            trained = work.note(f"{arm.name}, seed {seed},", train_arm(study, arm, seed, say), study.arm_folder(arm.name, seed))
+            trained = work.note(
+                f"{arm.name}, seed {seed},",
+                train_arm(study, arm, seed, say),
+                study.arm_folder(arm.name, seed),
+            )
         except InputError as error:  # what it holds was made with other settings; the other arms can go on
             work.failures.append(f"{arm.name}, seed {seed}: {one_line(error)}")
             say(work.failures[-1])
@@ -109,12 +136,15 @@ def train_and_evaluate(work: Work, seed: int) -> None:
 
 def evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     """The points of some arms, and of what they are compared with, in a process of their own."""
-    study, names = work.study, ",".join(arm.name for arm in arms)
+    study = work.study
+    names = ",".join(arm.name for arm in arms)
     if "evaluate" not in work.parts or has_all_points(study, arms, [seed]):
         return
     command = ["grpo.study.points", *work.source, "--arms", names, "--seeds", str(seed)]
     folder = study.folder / "points"
-    work.note(f"the evaluation of {names}, seed {seed},", run_child(command, f"points seed{seed}", folder), folder)
+    work.note(
+        f"the evaluation of {names}, seed {seed},", run_child(command, f"points seed{seed}", folder), folder
+    )
 
 
 def transfer(work: Work) -> None:
@@ -143,11 +173,17 @@ def main(argv: list[str] | None = None) -> int:
 def command(options: argparse.Namespace) -> int:
     study = load_study(options.config, options.overrides)
     check_base(study)
-    work = Work(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), chosen_parts(options.only))
+    work = Work(
+        study,
+        chosen_arms(study, options.arms),
+        chosen_seeds(study, options.seeds),
+        chosen_parts(options.only),
+    )
     go_offline(study.warm_start_config(study.seeds[0]))
     bill = bill_of(work)
     if options.check:
-        seeds, changes = ", ".join(map(str, work.seeds)), " ".join(study.settings) or "nothing changed"
+        seeds = ", ".join(map(str, work.seeds))
+        changes = " ".join(study.settings) or "nothing changed"
         print(f"study {study.folder}: {study.config} with {changes}; seeds {seeds}")
         print("\n".join(bill.lines()))
         return 0

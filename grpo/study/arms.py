@@ -1,7 +1,8 @@
-"""Arms of a study as ordinary runs, each a process of its own: memory is given back, and a kill costs one arm its last steps.
+"""Arms of a study as ordinary runs, each a process of its own: memory is given back, and a kill costs one arm
+its last steps.
 
-What is finished is skipped, what was begun goes on. A lock in each run folder lets several commands work on one study; a process that
-outlives a killed command still holds its own.
+What is finished is skipped, what was begun goes on. A lock in each run folder lets several commands work on
+one study; a process that outlives a killed command still holds its own.
 """
 
 import filecmp
@@ -32,10 +33,11 @@ SAMPLES = "best_of_group.jsonl"
 def run_child(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
     """`python -m *command`: its exit code, or minus the signal that ended it.
 
-    The child looks for modules where this process does, so -P leaves out the working folder, which may have a `data` of its own. What it
-    prints goes to the console behind `name`, and to log.txt in `folder`; file descriptors in `keep` stay open in it. Raises Interrupted
-    when this process was asked to stop: it asks the child, which saves and ends first. Ctrl-C reaches only this process, as the child has
-    a group of its own; a second one is passed on too.
+    The child looks for modules where this process does, so -P leaves out the working folder, which may have a
+    `data` of its own. What it prints goes to the console behind `name`, and to log.txt in `folder`; file
+    descriptors in `keep` stay open in it. Raises Interrupted when this process was asked to stop: it asks the
+    child, which saves and ends first. Ctrl-C reaches only this process, as the child has a group of its own;
+    a second one is passed on too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with StopRequest() as stop, open(folder / "log.txt", "a", encoding="utf-8") as log:
@@ -82,25 +84,41 @@ def copy_lines(lines: TextIO, name: str, log: TextIO) -> None:
 
 def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int:
     """The stages data, model and sft, which all arms of a seed share; exit code."""
-    folder, config = study.warm_start_folder(seed), study.warm_start_config(seed)
+    folder = study.warm_start_folder(seed)
+    config = study.warm_start_config(seed)
     with locked(folder, say) as lock:
         if (folder / "warm_start").exists():
             claim_folder(config, folder)
             return 0
-        command = ["grpo.run", "--config", study.config, "--stages", "data,model,sft", *study.warm_start_overrides(seed)]
+        command = [
+            "grpo.run",
+            "--config",
+            study.config,
+            "--stages",
+            "data,model,sft",
+            *study.warm_start_overrides(seed),
+        ]
         return run_child(command, f"warm_start seed{seed}", folder, [lock])
 
 
 def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None]) -> int:
     """One arm from the seed's warm start to policy/ and snapshots/; exit code."""
-    folder, config = study.arm_folder(arm.name, seed), study.arm_config(arm, seed)
+    folder = study.arm_folder(arm.name, seed)
+    config = study.arm_config(arm, seed)
     with locked(folder, say) as lock:
         if (folder / "policy").exists():
             claim_folder(config, folder)
             return 0
         share_start(study, arm, seed)
         share_samples(study, arm, seed)
-        command = ["grpo.run", "--config", study.config, "--stages", "data,model,grpo", *study.arm_overrides(arm, seed)]
+        command = [
+            "grpo.run",
+            "--config",
+            study.config,
+            "--stages",
+            "data,model,grpo",
+            *study.arm_overrides(arm, seed),
+        ]
         code = run_child(command, f"{arm.name} seed{seed}", folder, [lock])
         link_last_snapshot(folder)
         return code
@@ -111,18 +129,26 @@ def start_model(study: Study, arm: ArmConfig, seed: int) -> Path:
     if arm.start == "untouched":
         untouched = known_model(study.arm_config(arm, seed))
         if untouched is None:
-            raise InputError(f'arms.{arm.name}: start = "untouched" needs model.policy to be the default one or a folder')
+            raise InputError(
+                f'arms.{arm.name}: start = "untouched" needs model.policy to be the default one or a folder'
+            )
         return untouched
     warm = study.warm_start_folder(seed) / "warm_start"
     model = warm if arm.start == "warm_start" else study.arm_folder(arm.start, seed) / "policy"
     if not model.exists():
-        raise InputError(f"{model}: arms.{arm.name} begins from this model, which is not there yet; run the study with --only train first")
+        raise InputError(
+            f"{model}: arms.{arm.name} begins from this model, which is not there yet; run the study with --only train first"
+        )
     return model
 
 
 def share_start(study: Study, arm: ArmConfig, seed: int) -> None:
-    """What the arm begins from as warm_start/ of its run, files linked: it is on disk once, and the same in every arm that begins there."""
-    source, folder, model = study.warm_start_folder(seed), study.arm_folder(arm.name, seed), start_model(study, arm, seed)
+    """What the arm begins from as warm_start/ of its run, files linked: it is on disk once, and the same in
+    every arm that begins there.
+    """
+    source = study.warm_start_folder(seed)
+    folder = study.arm_folder(arm.name, seed)
+    model = start_model(study, arm, seed)
     if not (folder / "warm_start").exists():
         with atomic_folder(folder / "warm_start") as work:
             shutil.copytree(model, work, copy_function=link_or_copy, dirs_exist_ok=True)
@@ -143,7 +169,8 @@ def link_last_snapshot(folder: Path) -> None:
     """The last snapshot's weights, where policy/ has the same, are on disk once."""
     last = sorted((folder / "snapshots").glob("step-*"))[-1:]
     for file in (file for snapshot in last for file in snapshot.glob("*.safetensors")):
-        same, link = folder / "policy" / file.name, file.with_name(f"{file.name}.link")
+        same = folder / "policy" / file.name
+        link = file.with_name(f"{file.name}.link")
         if same.exists() and not same.samefile(file) and filecmp.cmp(same, file, shallow=False):
             link.unlink(missing_ok=True)
             link_or_copy(str(same), str(link))
@@ -151,14 +178,20 @@ def link_last_snapshot(folder: Path) -> None:
 
 
 def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
-    """What another arm of the seed has drawn from the warm start and chosen, where this arm would draw and choose the very same."""
+    """What another arm of the seed has drawn from the warm start and chosen, where this arm would draw and
+    choose the very same.
+    """
     target = study.arm_folder(arm.name, seed) / SAMPLES
     wanted = drawn_from(study.arm_config(arm, seed))
     if arm.kind != "best_of_group" or target.exists():
         return
     for other in study.arms:
         folder = study.arm_folder(other.name, seed)
-        finished = (other.kind, other.start) == (arm.kind, arm.start) and (folder / "policy").exists() and (folder / SAMPLES).exists()
+        finished = (
+            (other.kind, other.start) == (arm.kind, arm.start)
+            and (folder / "policy").exists()
+            and (folder / SAMPLES).exists()
+        )
         if finished and drawn_from(study.arm_config(other, seed)) == wanted:
             atomic_write_text(target, (folder / SAMPLES).read_text(encoding="utf-8"))
             return
@@ -166,4 +199,12 @@ def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
 
 def drawn_from(config: Config) -> tuple[object, ...]:
     """All that the samples of "best_of_group" depend on, but for the model they are drawn from."""
-    return (config.seed, config.data, config.model, config.rollout, config.reward, config.advantage, config.train.num_steps)
+    return (
+        config.seed,
+        config.data,
+        config.model,
+        config.rollout,
+        config.reward,
+        config.advantage,
+        config.train.num_steps,
+    )

@@ -1,6 +1,8 @@
-"""A study's file: one base configuration, a warm start a seed, and arms that differ from it by a few settings.
+"""A study's file: one base configuration, a warm start a seed, and arms that differ from it by a few
+settings.
 
-Read as strictly as a run's configuration: every arm is resolved here, for every seed, so that a typo fails before anything runs.
+Read as strictly as a run's configuration: every arm is resolved here, for every seed, so that a typo fails
+before anything runs.
 """
 
 import re
@@ -11,7 +13,8 @@ from typing import Any
 
 from data.documents import check_settings, read_toml
 from data.errors import InputError
-from grpo.config import Config, apply_override, build, load_config
+from grpo.config import Config
+from grpo.config_file import apply_override, build, load_config
 from reward.combine import check as check_reward
 
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
@@ -26,8 +29,8 @@ SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of
 class ArmConfig:
     """One way to go on from `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
 
-    `start` is "warm_start", "untouched", or an arm above this one, whose last policy it is. `snapshots` 0: a point as often as the
-    study says.
+    `start` is "warm_start", "untouched", or an arm above this one, whose last policy it is. `snapshots` 0: a
+    point as often as the study says.
     """
 
     name: str
@@ -39,7 +42,9 @@ class ArmConfig:
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Another task learned from `examples` pairs, beginning from each of `starts`: "untouched", "warm_start" or the name of an arm."""
+    """Another task learned from `examples` pairs, beginning from each of `starts`: "untouched", "warm_start"
+    or the name of an arm.
+    """
 
     config: str = "configs/headline.toml"
     examples: tuple[int, ...] = (50, 200, 1000)
@@ -49,10 +54,12 @@ class TransferConfig:
 
 @dataclass(frozen=True)
 class Study:
-    """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm gives one point.
+    """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm
+    gives one point.
 
-    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats a token). `keep_snapshots` says whose
-    weights stay on disk once evaluated; final policies always do. `interpolate`: shares of an arm's way from the untouched model.
+    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats a token).
+    `keep_snapshots` says whose weights stay on disk once evaluated; final policies always do. `interpolate`:
+    shares of an arm's way from the untouched model.
     """
 
     study_dir: str = "runs/study"
@@ -84,7 +91,12 @@ class Study:
         return self.folder / "points" / name / f"seed{seed}" / f"step-{step:06d}.json"
 
     def warm_start_overrides(self, seed: int) -> list[str]:
-        return [*self.settings, "eval.probes=false", f"seed={seed}", override("run_dir", self.warm_start_folder(seed))]
+        return [
+            *self.settings,
+            "eval.probes=false",
+            f"seed={seed}",
+            override("run_dir", self.warm_start_folder(seed)),
+        ]
 
     def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
         managed = ["eval.probes=false", f"seed={seed}", override("run_dir", self.arm_folder(arm.name, seed))]
@@ -106,7 +118,9 @@ class Study:
         for arm in self.arms:
             if arm.name == name:
                 return arm
-        raise InputError(f"{name}: no arm of this study; its arms are {', '.join(arm.name for arm in self.arms)}")
+        raise InputError(
+            f"{name}: no arm of this study; its arms are {', '.join(arm.name for arm in self.arms)}"
+        )
 
 
 def override(key: str, value: object) -> str:
@@ -116,14 +130,21 @@ def override(key: str, value: object) -> str:
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """TOML file and `key=value` overrides -> a checked Study whose arms are known to be valid runs. Raises InputError."""
+    """TOML file and `key=value` overrides -> a checked Study whose arms are known to be valid runs. Raises
+    InputError.
+    """
     values = read_toml(Path(path))
     for text in overrides:
         apply_override(values, text)
     check_settings(values, str(path))
-    arms, transfer = values.pop("arms", {}), values.pop("transfer", None)
+    arms = values.pop("arms", {})
+    transfer = values.pop("transfer", None)
     study: Study = build(Study, values, str(path), "")
-    study = replace(study, arms=read_arms(arms, str(path)), transfer=None if transfer is None else read_transfer(transfer, str(path)))
+    study = replace(
+        study,
+        arms=read_arms(arms, str(path)),
+        transfer=None if transfer is None else read_transfer(transfer, str(path)),
+    )
     check(study, str(path))
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
@@ -132,13 +153,19 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
 
 def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
     if not isinstance(values, dict) or not values:
-        raise InputError(f'{path}: a study needs arms; write [arms.grpo] with settings = [] or e.g. settings = ["loss.kl_coef=0.0"]')
+        raise InputError(
+            f'{path}: a study needs arms; write [arms.grpo] with settings = [] or e.g. settings = ["loss.kl_coef=0.0"]'
+        )
     arms = []
     for name, value in values.items():
         if not ARM_NAME.fullmatch(name) or name in RESERVED:
-            raise InputError(f"{path}: arms.{name}: no name for an arm; use a-z, 0-9, _ and -, and neither {' nor '.join(RESERVED)}")
+            raise InputError(
+                f"{path}: arms.{name}: no name for an arm; use a-z, 0-9, _ and -, and neither {' nor '.join(RESERVED)}"
+            )
         if not isinstance(value, dict) or set(value) - {"settings", "start", "snapshots"}:
-            raise InputError(f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, and nothing else')
+            raise InputError(
+                f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, and nothing else'
+            )
         arms.append(build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name)))
     return tuple(arms)
 
@@ -157,45 +184,75 @@ def check(study: Study, path: str) -> None:
         (not study.study_dir.strip(), "study_dir is empty; write a folder such as runs/study"),
         (not study.seeds or min(study.seeds) < 0, "seeds: at least one, none negative, e.g. [0, 1, 2]"),
         (len(set(study.seeds)) != len(study.seeds), f"seeds = {list(study.seeds)}: each seed once"),
-        (study.snapshots < 1, f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more"),
+        (
+            study.snapshots < 1,
+            f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more",
+        ),
         (study.target not in TARGETS, f"target = {study.target!r}: known values are {', '.join(TARGETS)}"),
         (study.budget < 0, f"budget = {study.budget}: nats a token, not negative, e.g. 0.05"),
-        (study.keep_snapshots not in KEPT, f"keep_snapshots = {study.keep_snapshots!r}: known values are {', '.join(KEPT)}"),
         (
-            len({round(100 * share) for share in study.interpolate} & set(range(1, 100))) < len(study.interpolate),
+            study.keep_snapshots not in KEPT,
+            f"keep_snapshots = {study.keep_snapshots!r}: known values are {', '.join(KEPT)}",
+        ),
+        (
+            len({round(100 * share) for share in study.interpolate} & set(range(1, 100)))
+            < len(study.interpolate),
             "interpolate: shares between 0 and 1, a whole per cent each and none twice, e.g. [0.25, 0.5, 0.75]",
         ),
     ]
     for number, arm in enumerate(study.arms):
         starts = (*RESERVED, *names[:number])
         broken_rules += [
-            (arm.start not in starts, f"arms.{arm.name}.start = {arm.start!r}: known here are {', '.join(starts)}"),
-            (arm.snapshots < 0, f"arms.{arm.name}.snapshots = {arm.snapshots}: every so many steps, or 0 for those of the study"),
+            (
+                arm.start not in starts,
+                f"arms.{arm.name}.start = {arm.start!r}: known here are {', '.join(starts)}",
+            ),
+            (
+                arm.snapshots < 0,
+                f"arms.{arm.name}.snapshots = {arm.snapshots}: every so many steps, or 0 for those of the study",
+            ),
         ]
     if study.transfer is not None:
         unknown = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
         broken_rules += [
-            (bool(unknown), f"transfer.starts: {', '.join(unknown)}: neither {', '.join(RESERVED)} nor an arm of this study"),
-            (not all(count > 0 for count in study.transfer.examples), "transfer.examples: at least 1 each, e.g. [50, 200, 1000]"),
+            (
+                bool(unknown),
+                f"transfer.starts: {', '.join(unknown)}: neither {', '.join(RESERVED)} nor an arm of this study",
+            ),
+            (
+                not all(count > 0 for count in study.transfer.examples),
+                "transfer.examples: at least 1 each, e.g. [50, 200, 1000]",
+            ),
         ]
     for broken, message in broken_rules:
         if broken:
             raise InputError(f"{path}: {message}")
-    for place, settings in [("settings", study.settings), *((f"arms.{arm.name}.settings", arm.settings) for arm in study.arms)]:
+    for place, settings in [
+        ("settings", study.settings),
+        *((f"arms.{arm.name}.settings", arm.settings) for arm in study.arms),
+    ]:
         check_scope(settings, f"{path}: {place}", MANAGED if place == "settings" else (*MANAGED, *SHARED))
 
 
 def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:
-    """Settings that are not this list's to make: the study's own, and for an arm those of the shared warm start and evaluation."""
+    """Settings that are not this list's to make: the study's own, and for an arm those of the shared warm
+    start and evaluation.
+    """
     for setting in settings:
         key = setting.partition("=")[0].strip()
         if key in taken or key.split(".")[0] in taken:
-            whose = "the study itself sets it" if key in MANAGED else "all arms share it; write it into the settings of the study"
+            whose = (
+                "the study itself sets it"
+                if key in MANAGED
+                else "all arms share it; write it into the settings of the study"
+            )
             raise InputError(f"{place}: {key}: {whose}")
 
 
 def resolved(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
-    """The arm with its kind, once its settings have made a valid configuration with a reward that can be computed."""
+    """The arm with its kind, once its settings have made a valid configuration with a reward that can be
+    computed.
+    """
     study.warm_start_config(study.seeds[0])
     try:
         config = study.arm_config(arm, study.seeds[0])

@@ -1,16 +1,21 @@
-"""What a study will cost, before it starts: hours of training and of evaluation, disk, points. Estimates, as in `grpo.plan`."""
+"""What a study will cost, before it starts: hours of training and of evaluation, disk, points. Estimates, as
+in `grpo.plan`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.runtime.device import Compute
 from grpo.stages.plan import EFFICIENCY, count_parameters, matmul_rate, stage_flops, typical_lengths
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
 
-TAX_TOKENS = 22_000  # through a checkpoint for its tax: 5,000 of general texts, 2,000 of the task, 15,000 of questions
+TAX_TOKENS = (
+    22_000  # through a checkpoint for its tax: 5,000 of general texts, 2,000 of the task, 15,000 of questions
+)
 BASE_SHARE = 0.3  # of them go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
 CHECKPOINT_MODELS = 3  # sizes of a model in a checkpoint: parameters and two moments
@@ -30,7 +35,9 @@ class ArmBill:
 
 @dataclass(frozen=True)
 class Bill:
-    """What is left to do of the chosen arms and seeds; `peak_bytes` on disk, all arms counted, while the last one is being trained."""
+    """What is left to do of the chosen arms and seeds; `peak_bytes` on disk, all arms counted, while the last
+    one is being trained.
+    """
 
     arms: tuple[ArmBill, ...]
     seeds: int
@@ -60,27 +67,41 @@ class Bill:
             f"  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
             for bill in self.arms
         ]
-        return [f"arms: {len(self.arms)}, seeds: {self.seeds}; minutes of training for one of each:", *rows, self.summary()]
+        return [
+            f"arms: {len(self.arms)}, seeds: {self.seeds}; minutes of training for one of each:",
+            *rows,
+            self.summary(),
+        ]
 
     def summary(self) -> str:
         """The bill in one line."""
         transfer = f" + transfer {self.transfer_seconds / 3600:.1f}" if self.transfer_seconds else ""
-        about = "at least" if self.on_accelerator else "about"  # there short sequences wait for each other, not for arithmetic
-        training, points = self.training_seconds / 3600, self.points * self.point_seconds / 3600
+        about = (
+            "at least" if self.on_accelerator else "about"
+        )  # there short sequences wait for each other, not for arithmetic
+        training = self.training_seconds / 3600
+        points = self.points * self.point_seconds / 3600
         return (
             f"bill: {about} {self.seconds / 3600:.1f} hours on this machine (training {training:.1f} + {self.points} points "
             f"{points:.1f}{transfer}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
         )
 
 
-def make_bill(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], folder: Path | None, compute: Compute) -> Bill:
-    """The bill of these arms and seeds; `folder` is the model's, None when it has not been made. An arm half done counts as a whole one."""
+def make_bill(
+    study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], folder: Path | None, compute: Compute
+) -> Bill:
+    """The bill of these arms and seeds; `folder` is the model's, None when it has not been made. An arm half
+    done counts as a whole one.
+    """
     rate = EFFICIENCY * matmul_rate(compute)
     base = study.warm_start_config(seeds[0])
     bills = tuple(arm_bill(study, arm, seeds, folder, rate) for arm in arms)
     size = 4.0 * count_parameters(base, folder)[0]
     begun = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
-    measured = [study.point_path("untouched", min(study.seeds), 0), *(study.point_path("warm_start", seed, 0) for seed in seeds)]
+    measured = [
+        study.point_path("untouched", min(study.seeds), 0),
+        *(study.point_path("warm_start", seed, 0) for seed in seeds),
+    ]
     return Bill(
         arms=bills,
         seeds=len(seeds),
@@ -94,17 +115,23 @@ def make_bill(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], fol
 
 
 def arm_bill(study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, rate: float) -> ArmBill:
-    config = replace(study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0])))  # whose corpus.json knows lengths
+    config = replace(
+        study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0]))
+    )  # whose corpus.json knows lengths
     steps = config.train.num_steps
     every = study.snapshots_of(arm)
     points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)
     trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
     done = trained and has_all_points(study, [arm], seeds)
-    return ArmBill(arm, stage_flops(config, folder)[1] / rate, points, steps, config.rollout.num_prompts, done)
+    return ArmBill(
+        arm, stage_flops(config, folder)[1] / rate, points, steps, config.rollout.num_prompts, done
+    )
 
 
 def point_flops(config: Config, folder: Path | None) -> float:
-    """Operations to evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it the untouched model reads."""
+    """Operations to evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it
+    the untouched model reads.
+    """
     parameters, embedding = count_parameters(config, folder)
     prompt, completion = typical_lengths(config)
     outputs = 2 * config.data.test_size * (parameters * completion + (parameters - embedding) * prompt)
@@ -112,16 +139,27 @@ def point_flops(config: Config, folder: Path | None) -> float:
 
 
 def transfer_flops(study: Study, seeds: int, folder: Path | None) -> float:
-    """Operations of the fine-tuning runs of the other task, their test outputs included; 0 without [transfer]."""
+    """Operations of the fine-tuning runs of the other task, their test outputs included; 0 without
+    [transfer].
+    """
     if study.transfer is None:
         return 0.0
     config = load_config(study.transfer.config, study.transfer.settings)
-    outputs = point_flops(config, folder) - 2 * count_parameters(config, folder)[0] * TAX_TOKENS * (1 + BASE_SHARE)
-    return seeds * len(study.transfer.starts) * len(study.transfer.examples) * (stage_flops(config, folder)[0] + outputs)
+    outputs = point_flops(config, folder) - 2 * count_parameters(config, folder)[0] * TAX_TOKENS * (
+        1 + BASE_SHARE
+    )
+    return (
+        seeds
+        * len(study.transfer.starts)
+        * len(study.transfer.examples)
+        * (stage_flops(config, folder)[0] + outputs)
+    )
 
 
 def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Config) -> float:
-    """Sizes of a model that lie on disk at the peak: warm starts, last snapshots, kept ones, and one arm's own checkpoints in training."""
+    """Sizes of a model that lie on disk at the peak: warm starts, last snapshots, kept ones, and one arm's
+    own checkpoints in training.
+    """
     share = {"all": 1.0, "none": 0.0, "front": FRONT_SHARE}[study.keep_snapshots]
     earlier = [bill.points - len(study.interpolate) - 1 for bill in bills]
     kept = seeds * (1 + len(bills) + share * sum(earlier))

@@ -1,7 +1,9 @@
-"""The files a study is made from, copied beside its results: what it works from stays as it was, whatever happens to the originals.
+"""The files a study is made from, copied beside its results: what it works from stays as it was, whatever
+happens to the originals.
 
-Children read the copies, so an edit during a study changes no later arm. A later command on the same study compares: another base
-configuration is refused, as its arms would compare with nothing. Arms and seeds may be added, so each study file has a copy of its own.
+Children read the copies, so an edit during a study changes no later arm. A later command on the same study
+compares: another base configuration is refused, as its arms would compare with nothing. Arms and seeds may be
+added, so each study file has a copy of its own.
 """
 
 import json
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from data.cache import atomic_write_text
 from data.errors import InputError
-from grpo.config import load_config
+from grpo.config_file import load_config
 from grpo.runtime.run_folder import first_difference
 from grpo.study.config import MANAGED, Study, override
 
@@ -26,7 +28,9 @@ def base_files(study: Study) -> list[tuple[str, str, str, tuple[str, ...]]]:
 
 
 def check_base(study: Study) -> None:
-    """Raises InputError where a base configuration is not the one that the study began with; names the first key that differs."""
+    """Raises InputError where a base configuration is not the one that the study began with; names the first
+    key that differs.
+    """
     for name, _, source, settings in base_files(study):
         copy = study.folder / name
         if not copy.exists():
@@ -41,7 +45,8 @@ def check_base(study: Study) -> None:
 
 
 def keep_files(study: Study, file: str, overrides: Sequence[str]) -> list[str]:
-    """Copy `file`, which gave the study, and its base configurations into the study's folder, and write study.json.
+    """Copy `file`, which gave the study, and its base configurations into the study's folder, and write
+    study.json.
 
     Returns the arguments by which `grpo.study` and its children read the copies.
     """

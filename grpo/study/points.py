@@ -1,7 +1,9 @@
-"""Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the same instruments.
+"""Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the
+same instruments.
 
-`python -m grpo.study.points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each arm. Every arm of every seed is
-judged by the study's own configuration, never by the arm's reward. Not here: training, or what the points mean (`eval.study_report`).
+`python -m grpo.study.points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each
+arm. Every arm of every seed is judged by the study's own configuration, never by the arm's reward. Not here:
+training, or what the points mean (`eval.study_report`).
 """
 
 import argparse
@@ -42,7 +44,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Instruments:
-    """What every checkpoint is measured with, loaded once: test set, encoders, tax panel, the untouched model."""
+    """What every checkpoint is measured with, loaded once: test set, encoders, tax panel, the untouched
+    model.
+    """
 
     study: Study
     run: Run
@@ -65,10 +69,17 @@ def load_instruments(study: Study, run: Run) -> Instruments:
 
 
 def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = None) -> None:
-    """Write the point of one checkpoint; with `share`, of the model that far on the way to it from the untouched one."""
-    run, about = tools.run, checkpoint.about
-    run.say(f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel")
-    model = load_policy(checkpoint.weights, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    """Write the point of one checkpoint; with `share`, of the model that far on the way to it from the
+    untouched one.
+    """
+    run = tools.run
+    about = checkpoint.about
+    run.say(
+        f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
+    )
+    model = load_policy(
+        checkpoint.weights, run.compute.device, run.config.train.packed_attention
+    ).requires_grad_(False)
     if share is not None:
         model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))
     outputs = outputs_of(run, model, checkpoint.weights, tools.examples)
@@ -76,11 +87,14 @@ def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = N
     base = model if about["kind"] == "untouched" else tools.base
     tax = measure_tax(model, base, tools.tokenizer, tools.panel, tools.task)
     point = about | {"sha256": parameter_hash(model), "target": target, "tax": tax}
-    atomic_write_text(checkpoint.path, json.dumps(point, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    atomic_write_text(
+        checkpoint.path, json.dumps(point, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    )
 
 
 def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for bit.
+    """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for
+    bit.
 
     Raises ValueError where the two are not the same tensors by name and shape.
 
@@ -89,13 +103,19 @@ def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: 
     """
     shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
     if shapes[0] != shapes[1]:
-        differing = sorted(name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
-        raise ValueError(f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them")
+        differing = sorted(
+            name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)
+        )
+        raise ValueError(
+            f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them"
+        )
     return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}
 
 
 def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
-    """Remove the weights of evaluated snapshots that the study does not keep; an arm's last one stays always."""
+    """Remove the weights of evaluated snapshots that the study does not keep; an arm's last one stays
+    always.
+    """
     if study.keep_snapshots == "all":
         return
     evaluated = [
@@ -120,8 +140,12 @@ def on_the_front(study: Study, seed: int) -> set[Path]:
     return {paths[position] for position in front(gains, [tax_scalar(point["tax"]) for point in points])}
 
 
-def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], say: Callable[[str], None]) -> None:
-    """Every checkpoint of these arms and seeds that has no point yet, one after the other, by one set of instruments."""
+def evaluate_all(
+    study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], say: Callable[[str], None]
+) -> None:
+    """Every checkpoint of these arms and seeds that has no point yet, one after the other, by one set of
+    instruments.
+    """
     check_warm_starts(study, seeds)
     config = study.warm_start_config(min(study.seeds))
     compute = device.choose(config.device)
@@ -143,7 +167,9 @@ def evaluate_all(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], 
 
 
 def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
-    """Raises InputError where a warm start was made by another configuration than the one that its seed is now evaluated by."""
+    """Raises InputError where a warm start was made by another configuration than the one that its seed is
+    now evaluated by.
+    """
     for seed in seeds:
         folder = study.warm_start_folder(seed)
         if (folder / "warm_start").exists():
@@ -151,11 +177,15 @@ def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m grpo.study.points", description="Evaluate the checkpoints of a study.")
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.study.points", description="Evaluate the checkpoints of a study."
+    )
     parser.add_argument("--config", required=True, help="the study's TOML file")
     parser.add_argument("--arms", default="", help="comma-separated names (default: all)")
     parser.add_argument("--seeds", default="", help="comma-separated (default: all)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="settings that differ from the file"
+    )
     options = parser.parse_args(argv)
 
     def work() -> None:

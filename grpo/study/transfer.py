@@ -1,8 +1,10 @@
-"""Few-shot transfer: another task learned from a few examples, beginning from the untouched model and from what a study made of it.
+"""Few-shot transfer: another task learned from a few examples, beginning from the untouched model and from
+what a study made of it.
 
-Each start and number of examples is an ordinary run (stages data, model, sft) in transfer/START/N/seedK of the study's folder. What it can
-then do on the other task's test set is transfer/START-N-seedK.json: {"start", "examples", "seed", "config", "target"}. All are judged by
-one set of instruments, that of a run of the untouched model; the held-out scale of a run of its own would be made of each start's weights.
+Each start and number of examples is an ordinary run (stages data, model, sft) in transfer/START/N/seedK of
+the study's folder. What it can then do on the other task's test set is transfer/START-N-seedK.json: {"start",
+"examples", "seed", "config", "target"}. All are judged by one set of instruments, that of a run of the
+untouched model; the held-out scale of a run of its own would be made of each start's weights.
 """
 
 import gc
@@ -15,7 +17,8 @@ from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.documents import read_object
 from data.errors import InputError, Interrupted
 from data.examples import Example
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
@@ -28,7 +31,9 @@ from grpo.study.arms import run_child
 from grpo.study.config import Study, TransferConfig, override
 
 Say = Callable[[str], None]
-WARM_START_SHARE = 0.9  # of the pairs that are neither test nor dev: nearly all may be learnt from, as no prompts are left for GRPO to see
+# of the pairs that are neither test nor dev: nearly all may be learnt from, as no prompts are left for GRPO
+# to see
+WARM_START_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,21 @@ class Course:
         if self.start == "untouched":
             return self.study.warm_start_config(self.seed).model.policy
         warm_start = self.study.warm_start_folder(self.seed) / "warm_start"
-        return str(warm_start if self.start == "warm_start" else self.study.arm_folder(self.start, self.seed) / "policy")
+        return str(
+            warm_start
+            if self.start == "warm_start"
+            else self.study.arm_folder(self.start, self.seed) / "policy"
+        )
 
     def overrides(self) -> list[str]:
         vocabulary = self.study.warm_start_config(self.seed).model.vocabulary
         model = [override("model.policy", self.model), override("model.vocabulary", vocabulary)]
-        managed = [f"sft.max_pairs={self.examples}", "eval.probes=false", f"seed={self.seed}", override("run_dir", self.folder)]
+        managed = [
+            f"sft.max_pairs={self.examples}",
+            "eval.probes=false",
+            f"seed={self.seed}",
+            override("run_dir", self.folder),
+        ]
         return [f"data.warm_start_share={WARM_START_SHARE}", *self.transfer.settings, *model, *managed]
 
     def config(self) -> Config:
@@ -81,10 +95,16 @@ class Instruments:
 
 
 def run_transfer(study: Study, seed: int, say: Say) -> None:
-    """Every course of one seed that has no result yet. Raises InputError, after the others were run, where one could not be."""
+    """Every course of one seed that has no result yet. Raises InputError, after the others were run, where
+    one could not be.
+    """
     if study.transfer is None:
         return
-    courses = [Course(study, study.transfer, start, count, seed) for start in study.transfer.starts for count in study.transfer.examples]
+    courses = [
+        Course(study, study.transfer, start, count, seed)
+        for start in study.transfer.starts
+        for count in study.transfer.examples
+    ]
     waiting = [course for course in courses if not is_finished(course)]
     if not waiting:
         return
@@ -103,7 +123,9 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
             if stop():
                 raise Interrupted(stop.signal)
     if failed:
-        raise InputError(f"transfer: {', '.join(failed)} failed; put right what the log says and run the same command again")
+        raise InputError(
+            f"transfer: {', '.join(failed)} failed; put right what the log says and run the same command again"
+        )
 
 
 def is_finished(course: Course) -> bool:
@@ -112,7 +134,9 @@ def is_finished(course: Course) -> bool:
         return False
     if difference := first_difference(read_object(course.result).get("config", {}), plain(course.config())):
         key, old, new = difference
-        raise InputError(f"{course.result}: was made with {key} = {old!r}, not {new!r}; remove it to have it made again")
+        raise InputError(
+            f"{course.result}: was made with {key} = {old!r}, not {new!r}; remove it to have it made again"
+        )
     return True
 
 
@@ -123,7 +147,9 @@ def plain(config: Config) -> dict[str, object]:
 
 
 def untouched_run(course: Course, say: Say) -> Run:
-    """A run of the other task by the untouched model, in nobody's folder: for its corpus, its test set and its encoders."""
+    """A run of the other task by the untouched model, in nobody's folder: for its corpus, its test set and
+    its encoders.
+    """
     untouched = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
     config = untouched.config()
     compute = device.choose(config.device)
@@ -132,34 +158,59 @@ def untouched_run(course: Course, say: Say) -> Run:
 
 
 def check_enough(courses: list[Course], run: Run) -> None:
-    """Before anything is trained: are there as many pairs as the largest course is called after, and all the models to begin from?"""
+    """Before anything is trained: are there as many pairs as the largest course is called after, and all the
+    models to begin from?
+    """
     for course in courses:
         if course.start != "untouched" and not (Path(course.model) / "config.json").exists():
-            raise InputError(f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first")
-    config, tokenizer = run.config, load_tokenizer(start_folder(run))
+            raise InputError(
+                f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first"
+            )
+    config = run.config
+    tokenizer = load_tokenizer(start_folder(run))
     enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
     wanted = max(course.examples for course in courses)
     if enough < wanted:
         corpus = run.config.data.corpus
-        raise InputError(f"transfer.examples: {wanted} pairs are wanted, and {corpus} has {enough} to learn from; write fewer")
+        raise InputError(
+            f"transfer.examples: {wanted} pairs are wanted, and {corpus} has {enough} to learn from; write fewer"
+        )
 
 
 def train(course: Course, lock: int) -> int:
     """The stages data, model and sft in a process of their own; exit code."""
     if (course.folder / "warm_start").exists():
         return 0
-    command = ["grpo.run", "--config", course.transfer.config, "--stages", "data,model,sft", *course.overrides()]
+    command = [
+        "grpo.run",
+        "--config",
+        course.transfer.config,
+        "--stages",
+        "data,model,sft",
+        *course.overrides(),
+    ]
     return run_child(command, f"transfer {course.name}", course.folder, [lock])
 
 
 def evaluate(course: Course, tools: Instruments) -> None:
     """Write a course's result; its weights go unless the study keeps all."""
-    run, folder = tools.run, course.folder / "warm_start"
+    run = tools.run
+    folder = course.folder / "warm_start"
     run.say(f"evaluating transfer {course.name} on {len(tools.examples)} test items")
     model = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
-    target = measure(run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales)
-    about = {"start": course.start, "examples": course.examples, "seed": course.seed, "config": plain(course.config())}
-    atomic_write_text(course.result, json.dumps(about | {"target": target}, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    target = measure(
+        run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales
+    )
+    about = {
+        "start": course.start,
+        "examples": course.examples,
+        "seed": course.seed,
+        "config": plain(course.config()),
+    }
+    atomic_write_text(
+        course.result,
+        json.dumps(about | {"target": target}, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
+    )
     del model
     gc.collect()
     if course.study.keep_snapshots != "all":

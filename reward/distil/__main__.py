@@ -1,8 +1,10 @@
-"""Make a sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`, or `--run CONFIG` (own_pairs.py).
+"""Make a sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`, or `--run CONFIG`
+(own_pairs.py).
 
-Here is the Tibetan-script one. Obtain the pairs, keep them apart from the RL data, have the teacher embed their Chinese and English
-sides, train the student on these vectors, measure it on held-out clusters, and keep it in the cache under a hash of everything it
-depends on: a second start only prints the figures. Nothing in RL imports this; a run loads the result as the encoder "bo".
+Here is the Tibetan-script one. Obtain the pairs, keep them apart from the RL data, have the teacher embed
+their Chinese and English sides, train the student on these vectors, measure it on held-out clusters, and keep
+it in the cache under a hash of everything it depends on: a second start only prints the figures. Nothing in
+RL imports this; a run loads the result as the encoder "bo".
 """
 
 import argparse
@@ -65,7 +67,9 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
 
 
 def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
-    """The corpora of the RL configurations `keep_out`, prepared as a run would prepare them. Raises InputError."""
+    """The corpora of the RL configurations `keep_out`, prepared as a run would prepare them. Raises
+    InputError.
+    """
     examples: list[Example] = []
     measured: list[Example] = []
     hashes: dict[str, str] = {}
@@ -74,7 +78,9 @@ def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
         measured += [*corpus.dev, *corpus.test]
         examples += [*corpus.train, *corpus.dev, *corpus.test]
         hashes |= {f"{name}: {part}": facts["sha256"] for part, facts in corpus.manifest["splits"].items()}
-        say(f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with their reference texts")
+        say(
+            f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with their reference texts"
+        )
     return RLData(tuple(examples), tuple(measured), hashes)
 
 
@@ -88,79 +94,119 @@ def _make(
     train, held = hold_out(separation.clusters, config.pairs.held_out, config.seed)
     num_held = sum(map(len, held))
     say(f"pairs: {len(candidates)} Tibetan-script texts with a Chinese or English side")
-    say(f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or reference text")
+    say(
+        f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or reference text"
+    )
     say(f"pairs: {len(train)} to learn from, {num_held} in {len(held)} clusters held out for the figures")
     if not train or not held:
-        raise InputError(f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are left to learn from")
+        raise InputError(
+            f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are left to learn from"
+        )
     say(f"teacher: {len(train)} vectors to learn, each the mean of a text's Chinese and English renderings")
     targets = target_vectors(train, teacher, say)
     student = Student(config.student.width, config.student.hidden, torch.Generator().manual_seed(config.seed))
-    say(f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, {config.training.epochs} epochs")
+    say(
+        f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, {config.training.epochs} epochs"
+    )
     fit(student, [item.text for item in train], targets, config.training, config.seed, say)
-    counts = {"read": len(candidates), "dropped": separation.num_dropped, "train": len(train), "held_out": num_held}
+    counts = {
+        "read": len(candidates),
+        "dropped": separation.num_dropped,
+        "train": len(train),
+        "held_out": num_held,
+    }
     facts = identity | {"pairs": counts | _origins(train)}
     with atomic_folder(folder) as work:
         save_student(student, teacher, facts | measured(student, teacher, held, rl_data.measured), work)
 
 
 def target_vectors(items: Sequence[Item], teacher: UniversalSentenceEncoder, say: Say) -> Tensor:
-    """Teacher rows (n, 512): the mean of an item's Chinese and English sides, each the mean of its texts, at unit length."""
+    """Teacher rows (n, 512): the mean of an item's Chinese and English sides, each the mean of its texts, at
+    unit length.
+    """
     texts = list(dict.fromkeys(text for item in items for text in (*item.chinese, *item.english)))
     rows = []
     for start in range(0, len(texts), TEACHER_BATCH):
         rows.append(teacher.encode(texts[start : start + TEACHER_BATCH]))
         say(f"teacher: {min(start + TEACHER_BATCH, len(texts))} of {len(texts)} texts embedded")
-    place, vectors = {text: row for row, text in enumerate(texts)}, torch.cat(rows)
+    place = {text: row for row, text in enumerate(texts)}
+    vectors = torch.cat(rows)
 
     def target(item: Item) -> Tensor:
-        sides = [vectors[[place[text] for text in side]].mean(dim=0) for side in (item.chinese, item.english) if side]
+        sides = [
+            vectors[[place[text] for text in side]].mean(dim=0)
+            for side in (item.chinese, item.english)
+            if side
+        ]
         return torch.stack(sides).mean(dim=0)
 
     return F.normalize(torch.stack([target(item) for item in items]), dim=1)
 
 
 def measured(
-    student: Student, teacher: UniversalSentenceEncoder, held: Sequence[tuple[Item, ...]], judged: Sequence[Example]
+    student: Student,
+    teacher: UniversalSentenceEncoder,
+    held: Sequence[tuple[Item, ...]],
+    judged: Sequence[Example],
 ) -> dict[str, Any]:
     """Figures of the student and, as baseline, of its teacher on the same texts; ready for JSON."""
     attacked = [item.text for cluster in held for item in cluster[:1]]
     found: dict[str, Any] = {"figures": {}, "attacks": {}}
     for name, encode in (("student", student.rows), ("teacher", teacher.encode)):
-        found["figures"][name] = {task: score.as_dict() for task, score in figures(encode, teacher.encode, held, judged).items()}
+        found["figures"][name] = {
+            task: score.as_dict() for task, score in figures(encode, teacher.encode, held, judged).items()
+        }
         found["attacks"][name] = attack_cosines(encode, attacked)
     return found
 
 
 def report(encoder: StudentEncoder) -> list[str]:
     """What is known of a finished student, in plain lines."""
-    pairs, lines = encoder.facts["pairs"], []
-    lines.append(f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)")
+    pairs = encoder.facts["pairs"]
+    lines = []
+    lines.append(
+        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
+    )
     for name in ("student", "teacher"):
         for task, score in encoder.facts["figures"][name].items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
-            lines.append(f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}")
-    cosines = ", ".join(f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items())
+            lines.append(
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
+            )
+    cosines = ", ".join(
+        f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items()
+    )
     return [*lines, f"cosine of a text and itself changed: {cosines}"]
 
 
 def _origins(items: Sequence[Item]) -> dict[str, Any]:
     licences = {item.origin: item.licence for item in items}
     counted = Counter(item.origin for item in items)
-    return {"origins": {name: {"texts": count, "licence": licences[name]} for name, count in counted.most_common()}}
+    return {
+        "origins": {
+            name: {"texts": count, "licence": licences[name]} for name, count in counted.most_common()
+        }
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; 2 for what the user can put right."""
-    parser = argparse.ArgumentParser(prog="python -m reward.distil", description="Make a sentence encoder for a script no other one reads.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reward.distil", description="Make a sentence encoder for a script no other one reads."
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, help="such as configs/encoder_bo.toml")
-    source.add_argument("--run", help="a run's configuration: an encoder of its own pairs, with the default settings")
+    source.add_argument(
+        "--run", help="a run's configuration: an encoder of its own pairs, with the default settings"
+    )
     options = parser.parse_args(arguments)
     return run_command(lambda: command(options))
 
 
 def command(options: argparse.Namespace) -> None:
-    config = read_config(options.config) if options.config else DistilConfig(pairs=PairsConfig(run=options.run))
+    config = (
+        read_config(options.config) if options.config else DistilConfig(pairs=PairsConfig(run=options.run))
+    )
     own = bool(config.pairs.run)
     folder = (distil_own_pairs if own else distil)(config, cache_dir())
     encoder = load_encoder(str(folder), cache_dir(), torch.device("cpu")) if own else load_student(folder)

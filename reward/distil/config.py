@@ -1,6 +1,7 @@
 """The settings of `reward.distil` as frozen dataclasses, and their strict reading from TOML.
 
-An unknown key is refused with the list of known ones, a value of another kind than its default with the kind that is needed.
+An unknown key is refused with the list of known ones, a value of another kind than its default with the kind
+that is needed.
 """
 
 import dataclasses
@@ -20,9 +21,9 @@ Section = TypeVar("Section")
 class PairsConfig:
     """Section [pairs]: what to learn from, and what to keep out of it.
 
-    `run`: a run's configuration, whose own pairs are learnt from; "" = the Tibetan texts of packages, to which the last two settings
-    belong. `keep_out` lists other runs' configurations; `held_out` texts are for the figures; `max_units` bounds a text's length in its
-    script's units.
+    `run`: a run's configuration, whose own pairs are learnt from; "" = the Tibetan texts of packages, to
+    which the last two settings belong. `keep_out` lists other runs' configurations; `held_out` texts are for
+    the figures; `max_units` bounds a text's length in its script's units.
     """
 
     run: str = ""
@@ -64,7 +65,9 @@ class DistilConfig:
 
     def __post_init__(self) -> None:
         if self.teacher != "use" and not self.pairs.run:
-            raise InputError(f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run")
+            raise InputError(
+                f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run"
+            )
 
 
 def read_config(path: Path) -> DistilConfig:
@@ -73,7 +76,9 @@ def read_config(path: Path) -> DistilConfig:
 
 
 def read_data_section(path: Path) -> DataConfig:
-    """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises InputError."""
+    """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises
+    InputError.
+    """
     return _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
 
 
@@ -84,7 +89,9 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _built(kind: type[Section], values: Any, place: str) -> Section:
-    """An instance of the dataclass `kind` from a TOML table; sections inside it become the dataclasses of its defaults."""
+    """An instance of the dataclass `kind` from a TOML table; sections inside it become the dataclasses of its
+    defaults.
+    """
     if not isinstance(values, dict):
         raise InputError(f"{place} = {values!r}: a table is needed")
     defaults = kind()
@@ -92,14 +99,20 @@ def _built(kind: type[Section], values: Any, place: str) -> Section:
     for key in values:
         if key not in known:
             raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(known)}")
-    return kind(**{key: _fitting(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()})
+    return kind(
+        **{key: _fitting(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()}
+    )
 
 
 def _fitting(default: Any, value: Any, place: str) -> Any:
     """`value` as the kind of thing its default is; InputError for another kind."""
     if dataclasses.is_dataclass(default):
         return _built(type(default), value, place)
-    if isinstance(default, tuple) and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+    if (
+        isinstance(default, tuple)
+        and isinstance(value, list)
+        and all(isinstance(entry, str) for entry in value)
+    ):
         return tuple(value)
     if isinstance(default, float) and type(value) is int:
         return float(value)

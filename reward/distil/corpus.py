@@ -1,9 +1,10 @@
 """What the Tibetan encoder is distilled from, kept apart from what it will judge.
 
-An item is one Tibetan-script text with its Chinese and English renderings, out of packages (`data.sources.tibetan`, `.english`). Near
-neighbours are joined across both sides and all scripts, together with every train, dev and test text of the RL configurations to keep
-out: a cluster with such a text is dropped whole, so no encoder has memorised an answer that it scores. A warm start trains no reward, so
-its examples may be learnt from. Whole clusters of the rest are held out for the figures.
+An item is one Tibetan-script text with its Chinese and English renderings, out of packages
+(`data.sources.tibetan`, `.english`). Near neighbours are joined across both sides and all scripts, together
+with every train, dev and test text of the RL configurations to keep out: a cluster with such a text is
+dropped whole, so no encoder has memorised an answer that it scores. A warm start trains no reward, so its
+examples may be learnt from. Whole clusters of the rest are held out for the figures.
 """
 
 import random
@@ -21,7 +22,8 @@ from data.script import script_of
 from data.sources import english, tibetan
 from data.split import ngram_size
 
-CHINESE, ENGLISH = "zh", "en"
+CHINESE = "zh"
+ENGLISH = "en"
 LARGEST_HELD_OUT = 6  # items of a cluster; anything larger is boilerplate: it trains, it does not test
 
 Text = tuple[str, str]  # (language, text)
@@ -29,7 +31,9 @@ Text = tuple[str, str]  # (language, text)
 
 @dataclass(frozen=True)
 class Item:
-    """A Tibetan-script text, where it comes from, and what it means in Chinese and in English (either may be empty)."""
+    """A Tibetan-script text, where it comes from, and what it means in Chinese and in English (either may be
+    empty).
+    """
 
     text: str
     language: str
@@ -41,23 +45,34 @@ class Item:
     @property
     def texts(self) -> tuple[Text, ...]:
         """All texts of the item with their languages."""
-        renderings = ((language, text) for language, texts in ((CHINESE, self.chinese), (ENGLISH, self.english)) for text in texts)
+        renderings = (
+            (language, text)
+            for language, texts in ((CHINESE, self.chinese), (ENGLISH, self.english))
+            for text in texts
+        )
         return ((self.language, self.text), *renderings)
 
 
 @dataclass(frozen=True)
 class Separation:
-    """Clusters of items that share none with an RL text, and how many items were dropped because theirs do."""
+    """Clusters of items that share none with an RL text, and how many items were dropped because theirs
+    do.
+    """
 
     clusters: tuple[tuple[Item, ...], ...]
     num_dropped: int
 
 
 def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> list[Item]:
-    """Every usable item of the packages, each text once; `max_units` bounds both sides, in units of their scripts."""
+    """Every usable item of the packages, each text once; `max_units` bounds both sides, in units of their
+    scripts.
+    """
     limits = Limits(1, max_units, 1, max_units)
     examples = [*tibetan.examples(tibetan.Obtained(archives, {}), cache), *english.examples(archives, cache)]
-    sides = ([example for example in examples if example.target_language == language] for language in (CHINESE, ENGLISH))
+    sides = (
+        [example for example in examples if example.target_language == language]
+        for language in (CHINESE, ENGLISH)
+    )
     return items(chain.from_iterable(clean(side, limits, interface_problem).kept for side in sides))
 
 
@@ -70,18 +85,30 @@ def items(examples: Iterable[Example]) -> list[Item]:
         first.setdefault(key, example)
         found.setdefault(key, {CHINESE: [], ENGLISH: []})[example.target_language] += example.references
     return [
-        Item(text, language, tuple(dict.fromkeys(sides[CHINESE])), tuple(dict.fromkeys(sides[ENGLISH])), origin.origin, origin.licence)
+        Item(
+            text,
+            language,
+            tuple(dict.fromkeys(sides[CHINESE])),
+            tuple(dict.fromkeys(sides[ENGLISH])),
+            origin.origin,
+            origin.licence,
+        )
         for ((language, text), sides), origin in zip(found.items(), first.values(), strict=True)
     ]
 
 
 def texts_of(example: Example) -> tuple[Text, ...]:
     """Both sides of an example with their languages: the prompt's source and every reference text."""
-    return ((example.source_language, example.source), *((example.target_language, text) for text in example.references))
+    return (
+        (example.source_language, example.source),
+        *((example.target_language, text) for text in example.references),
+    )
 
 
 def separate(candidates: Sequence[Item], kept_out: Sequence[Example], threshold: float) -> Separation:
-    """Drop every item in one near-duplicate cluster with an example of `kept_out`; the rest by cluster, a pure function."""
+    """Drop every item in one near-duplicate cluster with an example of `kept_out`; the rest by cluster, a
+    pure function.
+    """
     labels = cluster_labels([*(item.texts for item in candidates), *map(texts_of, kept_out)], threshold)
     barred = set(labels[len(candidates) :])
     clusters: dict[int, list[Item]] = {}
@@ -93,10 +120,11 @@ def separate(candidates: Sequence[Item], kept_out: Sequence[Example], threshold:
 
 
 def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[int]:
-    """One label an entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two entries.
+    """One label an entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two
+    entries.
 
-    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on whichever side it stands: a Chinese
-    reference text of one task may be the source of another.
+    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on whichever
+    side it stands: a Chinese reference text of one task may be the source of another.
     """
     parents = list(range(len(entries)))
 
@@ -106,7 +134,9 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
             entry = parents[entry]
         return entry
 
-    owners: dict[str, dict[str, tuple[int, int]]] = {}  # script -> text -> (an entry that has it, size of its n-grams)
+    owners: dict[
+        str, dict[str, tuple[int, int]]
+    ] = {}  # script -> text -> (an entry that has it, size of its n-grams)
     for entry, texts in enumerate(entries):
         for language, text in texts:
             known = owners.setdefault(script_of(language) or language, {})
@@ -119,8 +149,12 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
     return [root(entry) for entry in range(len(entries))]
 
 
-def hold_out(clusters: Sequence[Sequence[Item]], wanted: int, seed: int) -> tuple[list[Item], list[tuple[Item, ...]]]:
-    """Items to train on, and clusters of `wanted` other items (a fifth of all at most) for the figures: a pure function."""
+def hold_out(
+    clusters: Sequence[Sequence[Item]], wanted: int, seed: int
+) -> tuple[list[Item], list[tuple[Item, ...]]]:
+    """Items to train on, and clusters of `wanted` other items (a fifth of all at most) for the figures: a
+    pure function.
+    """
     shuffled = list(clusters)
     random.Random(f"held out {seed}").shuffle(shuffled)
     left = min(wanted, sum(map(len, clusters)) // 5)

@@ -1,6 +1,8 @@
-"""What a Tibetan-script encoder is worth: retrieval on held-out texts and its answer to wrong variants. Reads nothing, prints nothing.
+"""What a Tibetan-script encoder is worth: retrieval on held-out texts and its answer to wrong variants. Reads
+nothing, prints nothing.
 
-The same figures are made for the student and for its teacher, which knows no Tibetan: that one is the baseline.
+The same figures are made for the student and for its teacher, which knows no Tibetan: that one is the
+baseline.
 """
 
 import random
@@ -20,13 +22,17 @@ from reward.encoders.student import reads
 Encode = Callable[[Sequence[str]], Tensor]
 Cluster = tuple[Item, ...]
 
-NEIGHBOUR, SAME = 0.8, 0.99  # teacher cosine of two Chinese texts that mean nearly the same, but are not the same
+NEIGHBOUR = 0.8  # teacher cosine of two Chinese texts that mean nearly the same, but are not the same
+SAME = 0.99
 MIN_UNITS = 6  # of a text whose variants are measured: order and halves of a word or two mean little
 NUM_ATTACKED = 500
 
 
-def figures(encode: Encode, teach: Encode, held: Sequence[Cluster], judged: Sequence[Example]) -> dict[str, Retrieval]:
-    """Retrieval by `encode` in each direction; `teach` embeds Chinese and English; `judged` are RL examples, never trained on.
+def figures(
+    encode: Encode, teach: Encode, held: Sequence[Cluster], judged: Sequence[Example]
+) -> dict[str, Retrieval]:
+    """Retrieval by `encode` in each direction; `teach` embeds Chinese and English; `judged` are RL examples,
+    never trained on.
 
     One item a cluster, so that no distractor is a near-duplicate of the right answer.
     """
@@ -38,7 +44,11 @@ def figures(encode: Encode, teach: Encode, held: Sequence[Cluster], judged: Sequ
         "to English": ([i.text for i in english], [i.english[0] for i in english]),
         "RL dev and test, to Chinese": ([tibetan for tibetan, _ in own], [text for _, text in own]),
     }
-    found = {name: retrieval(encode(queries), teach(answers)) for name, (queries, answers) in pairs.items() if len(queries) > 1}
+    found = {
+        name: retrieval(encode(queries), teach(answers))
+        for name, (queries, answers) in pairs.items()
+        if len(queries) > 1
+    }
     known = [(item.text, item.chinese[0]) for item in chinese] + own
     neighbours = nearest_pairs([text for text, _ in known], teach([meaning for _, meaning in known]))
     renderings = {"two renderings of one text": two_renderings(held), "nearest in meaning": neighbours}
@@ -50,16 +60,23 @@ def figures(encode: Encode, teach: Encode, held: Sequence[Cluster], judged: Sequ
 
 
 def two_renderings(held: Sequence[Cluster]) -> list[tuple[str, str]]:
-    """Two different Tibetan-script texts with one Chinese or English text in common, at most one such pair a cluster."""
+    """Two different Tibetan-script texts with one Chinese or English text in common, at most one such pair a
+    cluster.
+    """
     found = []
     for cluster in held:
-        pairs = ((a, b) for a, b in combinations(cluster, 2) if a.text != b.text and ({*a.chinese, *a.english} & {*b.chinese, *b.english}))
+        pairs = (
+            (a, b)
+            for a, b in combinations(cluster, 2)
+            if a.text != b.text and ({*a.chinese, *a.english} & {*b.chinese, *b.english})
+        )
         found += [(one.text, other.text) for one, other in list(pairs)[:1]]
     return found
 
 
 def nearest_pairs(texts: Sequence[str], meanings: Tensor) -> list[tuple[str, str]]:
-    """Pairs of texts whose Chinese the teacher puts at a cosine from .8 to .99, nearest first, each text in one pair at most.
+    """Pairs of texts whose Chinese the teacher puts at a cosine from .8 to .99, nearest first, each text in
+    one pair at most.
 
     `meanings` (n, D) are the teacher's unit rows of the Chinese texts.
     """
@@ -88,7 +105,9 @@ def _tibetan_chinese(examples: Sequence[Example]) -> list[tuple[str, str]]:
 
 
 def attack_cosines(encode: Encode, texts: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """Mean cosine of a text and what was made of it, over the first 500 texts of at least six units; and of two unrelated texts."""
+    """Mean cosine of a text and what was made of it, over the first 500 texts of at least six units; and of
+    two unrelated texts.
+    """
     draw = random.Random(f"attacks {seed}")
     words = [found for found in map(units, texts) if len(found) >= MIN_UNITS][:NUM_ATTACKED]
     if len(words) < 2:

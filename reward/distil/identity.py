@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-CODE = 2  # raised when what a student becomes may change: students are then made again (tests/project/test_code_numbers.py)
+# raised when what a student becomes may change: students are then made again
+# (tests/project/test_code_numbers.py)
+CODE = 2
 Say = Callable[[str], None]
 
 

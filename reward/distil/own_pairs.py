@@ -1,7 +1,9 @@
-"""An encoder of one's own: distilled from the pairs of a run's corpus, for the language that its model is to write.
+"""An encoder of one's own: distilled from the pairs of a run's corpus, for the language that its model is to
+write.
 
-The teacher knows the language of the sources; the student learns to give a reference text the vector of its source. It learns from the
-parts warm start and train. Those that evaluate, dev and test, are kept out with all that lies near them, and give the figures.
+The teacher knows the language of the sources; the student learns to give a reference text the vector of its
+source. It learns from the parts warm start and train. Those that evaluate, dev and test, are kept out with
+all that lies near them, and give the figures.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,9 @@ LEAST_PAIRS = 200
 
 @dataclass(frozen=True)
 class OwnPairs:
-    """Pairs to learn from, pairs to measure on, and what is written: its language and script, the hashes of the parts."""
+    """Pairs to learn from, pairs to measure on, and what is written: its language and script, the hashes of
+    the parts.
+    """
 
     learn: tuple[Example, ...]
     judged: tuple[Example, ...]
@@ -44,8 +48,11 @@ class OwnPairs:
 
 
 def distil_own_pairs(config: DistilConfig, cache: Path, say: Say = print) -> Path:
-    """The folder of the student of the run `pairs.run`, made on the first call; `reward.encoder` takes it. Raises InputError."""
-    pairs, teacher = read_pairs(config, cache, say), load_encoder(config.teacher, cache, torch.device("cpu"))
+    """The folder of the student of the run `pairs.run`, made on the first call; `reward.encoder` takes it.
+    Raises InputError.
+    """
+    pairs = read_pairs(config, cache, say)
+    teacher = load_encoder(config.teacher, cache, torch.device("cpu"))
     identity = {"config": asdict(config), "parts": pairs.hashes, "code": CODE, "teacher": teacher.fingerprint}
     folder = folder_of(cache, pairs.language, identity)
     if (folder / FACTS_FILE).exists():
@@ -54,7 +61,12 @@ def distil_own_pairs(config: DistilConfig, cache: Path, say: Say = print) -> Pat
     check_teacher(config.teacher, teacher, pairs, say)
     student, facts = make_student(config, teacher, pairs, say)
     with atomic_folder(folder) as work:
-        save_student(student, teacher, identity | facts | {"language": pairs.language, "teacher_name": full_name(config.teacher)}, work)
+        save_student(
+            student,
+            teacher,
+            identity | facts | {"language": pairs.language, "teacher_name": full_name(config.teacher)},
+            work,
+        )
     return folder
 
 
@@ -64,30 +76,42 @@ def full_name(encoder: str) -> str:
 
 
 def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
-    """The pairs of the run `pairs.run`, without what lies near to dev and test of it or of the runs to keep out. Raises InputError."""
+    """The pairs of the run `pairs.run`, without what lies near to dev and test of it or of the runs to keep
+    out. Raises InputError.
+    """
     data = read_data_section(Path(config.pairs.run))
     corpus = prepare(data, cache, say)
-    judged, barred = [*corpus.dev, *corpus.test], list[Example]()
+    judged = [*corpus.dev, *corpus.test]
+    barred = list[Example]()
     hashes = {part: facts["sha256"] for part, facts in corpus.manifest["splits"].items()}
     for name in config.pairs.keep_out:
         other = prepare(read_data_section(Path(name)), cache, lambda _: None)
         barred += [*other.dev, *other.test]
         hashes |= {f"{name}: {part}": other.manifest["splits"][part]["sha256"] for part in ("dev", "test")}
-    candidates, kept_out = [*corpus.warm_start, *corpus.train], [*judged, *barred]
-    labels = cluster_labels([*map(texts_of, candidates), *map(texts_of, kept_out)], config.pairs.near_duplicate)
+    candidates = [*corpus.warm_start, *corpus.train]
+    kept_out = [*judged, *barred]
+    labels = cluster_labels(
+        [*map(texts_of, candidates), *map(texts_of, kept_out)], config.pairs.near_duplicate
+    )
     near = set(labels[len(candidates) :])
     learn = tuple(example for example, label in zip(candidates, labels, strict=False) if label not in near)
-    say(f"pairs: {len(learn)} to learn from ({len(candidates) - len(learn)} are near to what is kept out), {len(judged)} for the figures")
+    say(
+        f"pairs: {len(learn)} to learn from ({len(candidates) - len(learn)} are near to what is kept out), {len(judged)} for the figures"
+    )
     if len(learn) < LEAST_PAIRS or len(judged) < 2:
         raise InputError(
             f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, here are {len(learn)} and "
             f"{len(judged)}"
         )
-    return OwnPairs(learn, tuple(judged), data.completion_language, known_script(data.completion_language), hashes)
+    return OwnPairs(
+        learn, tuple(judged), data.completion_language, known_script(data.completion_language), hashes
+    )
 
 
 def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> None:
-    """Say how the teacher reads the sources. Raises InputError where it cannot tell them apart, and so has nothing to teach."""
+    """Say how the teacher reads the sources. Raises InputError where it cannot tell them apart, and so has
+    nothing to teach.
+    """
     found = measure(teacher.encode, [e.source for e in pairs.learn], [e.reference for e in pairs.learn])
     if found is None:
         return
@@ -97,20 +121,31 @@ def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> Non
             "it has nothing to teach; name an encoder that knows their language"
         )
     if not found.sources.is_known:
-        say(f"WARNING: teacher = {name!r} may not know the source language: unrelated texts have a cosine of {found.sources.unrelated:.2f}")
+        say(
+            f"WARNING: teacher = {name!r} may not know the source language: unrelated texts have a cosine of {found.sources.unrelated:.2f}"
+        )
 
 
-def make_student(config: DistilConfig, teacher: Encoder, pairs: OwnPairs, say: Say) -> tuple[Student, dict[str, Any]]:
+def make_student(
+    config: DistilConfig, teacher: Encoder, pairs: OwnPairs, say: Say
+) -> tuple[Student, dict[str, Any]]:
     """A student of these pairs, and its figures: a pure function of the arguments."""
     texts, targets = lessons(pairs.learn, teacher)
     student = Student(
-        config.student.width, config.student.hidden, torch.Generator().manual_seed(config.seed), script=pairs.script, dim=teacher.dim
+        config.student.width,
+        config.student.hidden,
+        torch.Generator().manual_seed(config.seed),
+        script=pairs.script,
+        dim=teacher.dim,
     )
     updates = -(-len(texts) // config.training.batch_size)
     training = replace(config.training, epochs=max(config.training.epochs, -(-LEAST_UPDATES // updates)))
     say(f"student: {len(texts)} texts, {training.epochs} epochs of {updates} updates")
     fit(student, texts, targets, training, config.seed, say)
-    return student, {"figures": figures(student, teacher, pairs.judged), "pairs": {"train": len(texts), "judged": len(pairs.judged)}}
+    return student, {
+        "figures": figures(student, teacher, pairs.judged),
+        "pairs": {"train": len(texts), "judged": len(pairs.judged)},
+    }
 
 
 def lessons(examples: Sequence[Example], teacher: Encoder) -> tuple[list[str], Tensor]:
@@ -120,16 +155,27 @@ def lessons(examples: Sequence[Example], teacher: Encoder) -> tuple[list[str], T
         for text in example.references:
             sources.setdefault(text, []).append(example.source)
     different = list(dict.fromkeys(source for some in sources.values() for source in some))
-    place, vectors = {source: row for row, source in enumerate(different)}, teacher.encode(different)
-    targets = torch.stack([vectors[[place[source] for source in some]].mean(dim=0) for some in sources.values()])
+    place = {source: row for row, source in enumerate(different)}
+    vectors = teacher.encode(different)
+    targets = torch.stack(
+        [vectors[[place[source] for source in some]].mean(dim=0) for some in sources.values()]
+    )
     return list(sources), F.normalize(targets, dim=1)
 
 
-def figures(student: Student, teacher: Encoder, judged: Sequence[Example]) -> dict[str, dict[str, dict[str, float]]]:
-    """Reference texts that look for their source, by the student and, as baseline, by the teacher: ready for JSON."""
-    answers, texts = teacher.encode([example.source for example in judged]), [example.reference for example in judged]
+def figures(
+    student: Student, teacher: Encoder, judged: Sequence[Example]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Reference texts that look for their source, by the student and, as baseline, by the teacher: ready for
+    JSON.
+    """
+    answers = teacher.encode([example.source for example in judged])
+    texts = [example.reference for example in judged]
     rows = {"student": student.rows(texts), "teacher": teacher.encode(texts)}
-    return {name: {"dev and test, to their source": retrieval(found, answers).as_dict()} for name, found in rows.items()}
+    return {
+        name: {"dev and test, to their source": retrieval(found, answers).as_dict()}
+        for name, found in rows.items()
+    }
 
 
 def describe(encoder: StudentEncoder) -> list[str]:
@@ -138,5 +184,7 @@ def describe(encoder: StudentEncoder) -> list[str]:
     for name, found in encoder.facts["figures"].items():
         for task, score in found.items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
-            lines.append(f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}")
+            lines.append(
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
+            )
     return lines

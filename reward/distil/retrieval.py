@@ -1,7 +1,9 @@
-"""How well paired vectors find each other: top-1, AUC and its bootstrap interval. Pure functions; no text, no encoder.
+"""How well paired vectors find each other: top-1, AUC and its bootstrap interval. Pure functions; no text, no
+encoder.
 
-For query i the right answer is row i and every other row is a distractor. AUC is the probability that the right answer scores above a
-distractor, averaged over queries (.5 = chance); unlike top-1 it does not fall because more distractors were collected.
+For query i the right answer is row i and every other row is a distractor. AUC is the probability that the
+right answer scores above a distractor, averaged over queries (.5 = chance); unlike top-1 it does not fall
+because more distractors were collected.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +19,9 @@ ROWS = 1024  # queries scored at once: bounds memory
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Shares in [0, 1] over `n` queries; `auc_low` and `auc_high` bound the 95 % percentile bootstrap over queries."""
+    """Shares in [0, 1] over `n` queries; `auc_low` and `auc_high` bound the 95 % percentile bootstrap over
+    queries.
+    """
 
     n: int
     top1: float
@@ -34,14 +38,17 @@ class Retrieval:
 
 
 def retrieval(queries: Tensor, answers: Tensor, seed: int = 0) -> Retrieval:
-    """Row i of `queries` looks for row i among all `answers`: two (n, D) tensors of unit rows, n >= 2. Raises ValueError."""
+    """Row i of `queries` looks for row i among all `answers`: two (n, D) tensors of unit rows, n >= 2. Raises
+    ValueError.
+    """
     shares = ranks_below(queries, answers)
     low, high = bootstrap_mean(shares, seed)
     return Retrieval(len(shares), (shares == 1).double().mean().item(), shares.mean().item(), low, high)
 
 
 def ranks_below(queries: Tensor, answers: Tensor) -> Tensor:
-    """Per query, the share of other answers that score below the right one, ties half: (n, D), (n, D) -> (n,) fp64.
+    """Per query, the share of other answers that score below the right one, ties half: (n, D), (n, D) -> (n,)
+    fp64.
 
     >>> ranks_below(torch.eye(3), torch.eye(3)[[0, 2, 1]]).tolist()
     [1.0, 0.25, 0.25]
@@ -54,7 +61,9 @@ def ranks_below(queries: Tensor, answers: Tensor) -> Tensor:
 
 
 def _below(queries: Tensor, answers: Tensor, start: int) -> Tensor:
-    """How many distractors lie below the right answer, a tie counting half: (m,) fp64. The right answer ties with itself."""
+    """How many distractors lie below the right answer, a tie counting half: (m,) fp64. The right answer ties
+    with itself.
+    """
     scores = queries @ answers.T
     right = scores.gather(1, torch.arange(start, start + len(queries), device=scores.device)[:, None])
     return (scores < right).double().sum(dim=1) + 0.5 * ((scores == right).double().sum(dim=1) - 1)
@@ -62,7 +71,8 @@ def _below(queries: Tensor, answers: Tensor, start: int) -> Tensor:
 
 def bootstrap_mean(values: Tensor, seed: int = 0) -> tuple[float, float]:
     """Ends of the percentile interval of the mean of (n,) values under resampling with replacement."""
-    numbers, generator = values.double().numpy(), np.random.default_rng(seed)
+    numbers = values.double().numpy()
+    generator = np.random.default_rng(seed)
     means = [numbers[generator.integers(0, len(numbers), len(numbers))].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -3,10 +3,11 @@
     loss = (1 - cos(z, y)) + w ( CE(z Y' / t) + CE(y [Z, v]' / t) )
          + u ( max(0, cos(v, y) - cos(z, y) + m) + max(0, cos(v, z) - 1 + 2 m) )
 
-z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made wrong (`variants`).
-The cross-entropies let each find its partner in the batch (InfoNCE, van den Oord et al. 2018); rows that mean the same are no
-distractors. The last part keeps a wrong text away from the translation and from the right text itself. Only strings, tensors and a
-seed: what the texts are and where the student goes is `reward.distil`'s business.
+z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made
+wrong (`variants`). The cross-entropies let each find its partner in the batch (InfoNCE, van den Oord et al.
+2018); rows that mean the same are no distractors. The last part keeps a wrong text away from the translation
+and from the right text itself. Only strings, tensors and a seed: what the texts are and where the student
+goes is `reward.distil`'s business.
 """
 
 import random
@@ -52,8 +53,12 @@ class TrainingConfig:
             raise InputError(f"training.feature_dropout = {self.feature_dropout}: must lie in [0, 1)")
 
 
-def distillation_loss(vectors: Tensor, targets: Tensor, wrong: Tensor | None, config: TrainingConfig) -> Tensor:
-    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None -> scalar."""
+def distillation_loss(
+    vectors: Tensor, targets: Tensor, wrong: Tensor | None, config: TrainingConfig
+) -> Tensor:
+    """The loss above: student rows (n, D), teacher rows (n, D), rows of wrong variants (n, D) or None ->
+    scalar.
+    """
     scores = vectors @ targets.T
     right = scores.diagonal()
     same = (targets @ targets.T > SAME_MEANING).fill_diagonal_(False)
@@ -64,9 +69,14 @@ def distillation_loss(vectors: Tensor, targets: Tensor, wrong: Tensor | None, co
         wrong_scores = (wrong * targets).sum(dim=1)
         candidates = torch.cat([candidates, wrong_scores[:, None] / config.temperature], dim=1)
         beside = F.relu((wrong * vectors).sum(dim=1) - 1 + 2 * config.variant_margin)
-        loss = loss + config.variant_weight * (F.relu(wrong_scores - right + config.variant_margin) + beside).mean()
+        loss = (
+            loss
+            + config.variant_weight * (F.relu(wrong_scores - right + config.variant_margin) + beside).mean()
+        )
     partners = torch.arange(len(vectors))
-    return loss + config.contrast_weight * (F.cross_entropy(logits, partners) + F.cross_entropy(candidates, partners))
+    return loss + config.contrast_weight * (
+        F.cross_entropy(logits, partners) + F.cross_entropy(candidates, partners)
+    )
 
 
 def without_some(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -79,26 +89,48 @@ def without_some(batch: Bags, share: float, generator: torch.Generator) -> tuple
 
 
 def fit(
-    student: Student, texts: Sequence[str], targets: Tensor, config: TrainingConfig, seed: int, say: Callable[[str], None] = print
+    student: Student,
+    texts: Sequence[str],
+    targets: Tensor,
+    config: TrainingConfig,
+    seed: int,
+    say: Callable[[str], None] = print,
 ) -> None:
-    """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same machine."""
-    draw, generator = random.Random(f"distil {seed}"), torch.Generator().manual_seed(seed)
+    """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same
+    machine.
+    """
+    draw = random.Random(f"distil {seed}")
+    generator = torch.Generator().manual_seed(seed)
     words = [student.units(text) for text in texts]
     right = bags(words)
     optimizers = [
         torch.optim.SparseAdam([student.table], lr=config.table_lr),
-        torch.optim.AdamW([p for name, p in student.named_parameters() if name != "table"], lr=config.head_lr, weight_decay=1e-2),
+        torch.optim.AdamW(
+            [p for name, p in student.named_parameters() if name != "table"],
+            lr=config.head_lr,
+            weight_decay=1e-2,
+        ),
     ]
     num_steps = config.epochs * -(-len(texts) // config.batch_size)
-    schedules = [torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, FINAL_LR_SHARE, num_steps) for optimizer in optimizers]
+    schedules = [
+        torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, FINAL_LR_SHARE, num_steps)
+        for optimizer in optimizers
+    ]
     student.train()
     for epoch in range(config.epochs):
-        started, total = time.perf_counter(), 0.0
-        wrong = bags([wrong_variant(text, words, draw, student.script) for text in words]) if config.variant_weight else None
+        started = time.perf_counter()
+        total = 0.0
+        wrong = (
+            bags([wrong_variant(text, words, draw, student.script) for text in words])
+            if config.variant_weight
+            else None
+        )
         for items in _batches(len(texts), config.batch_size, generator):
             batch = right.take(items) if wrong is None else right.take(items).joined(wrong.take(items))
             rows = student(*without_some(batch, config.feature_dropout, generator))
-            loss = distillation_loss(rows[: len(items)], targets[items], rows[len(items) :] if wrong is not None else None, config)
+            loss = distillation_loss(
+                rows[: len(items)], targets[items], rows[len(items) :] if wrong is not None else None, config
+            )
             for optimizer in optimizers:
                 optimizer.zero_grad()
             loss.backward()
@@ -106,7 +138,9 @@ def fit(
                 optimizer.step()
                 schedule.step()
             total += loss.item() * len(items)
-        say(f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s")
+        say(
+            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s"
+        )
     student.eval()
 
 

@@ -1,7 +1,9 @@
-"""Texts made wrong on purpose: what a sentence encoder must learn to keep away from the right one. Units in, units out, pure.
+"""Texts made wrong on purpose: what a sentence encoder must learn to keep away from the right one. Units in,
+units out, pure.
 
-Shuffled, repeated, cut, a negation put in or taken out, a number changed, a stranger's tail added: outputs that a policy finds when an
-encoder only counts words. Made for training; the probes that measure a finished reward are others (`reward.attacks`).
+Shuffled, repeated, cut, a negation put in or taken out, a number changed, a stranger's tail added: outputs
+that a policy finds when an encoder only counts words. Made for training; the probes that measure a finished
+reward are others (`reward.attacks`).
 """
 
 import random
@@ -10,7 +12,10 @@ from collections.abc import Callable, Sequence
 from reward.encoders.features import NUMBER_WORDS, is_number
 
 NEGATIONS = ("\u0f58\u0f72", "\u0f58")  # mi, ma: before a verb
-EXIST, LACK, BE, BE_NOT = "\u0f61\u0f7c\u0f51", "\u0f58\u0f7a\u0f51", "\u0f61\u0f72\u0f53", "\u0f58\u0f72\u0f53"  # yod, med, yin, min
+EXIST = "\u0f61\u0f7c\u0f51"  # yod, med, yin, min
+LACK = "\u0f58\u0f7a\u0f51"
+BE = "\u0f61\u0f72\u0f53"
+BE_NOT = "\u0f58\u0f72\u0f53"
 OPPOSITES = {EXIST: LACK, LACK: EXIST, BE: BE_NOT, BE_NOT: BE}
 
 Words = list[str]
@@ -35,7 +40,9 @@ def halved(words: Sequence[str], draw: random.Random) -> Words:
 
 
 def negated(words: Sequence[str], draw: random.Random) -> Words:
-    """A negation taken out or a verb turned into its opposite; without either, one put in before a late unit, where the verb stands."""
+    """A negation taken out or a verb turned into its opposite; without either, one put in before a late unit,
+    where the verb stands.
+    """
     places = [place for place, word in enumerate(words) if word in NEGATIONS or word in OPPOSITES]
     if places:
         place = draw.choice(places)
@@ -52,22 +59,38 @@ def renumbered(words: Sequence[str], draw: random.Random) -> Words:
         return [*words]
     place = draw.choice(places)
     word = words[place]
-    other = str(int(word) + draw.randint(1, 9)) if word.isdecimal() else draw.choice([w for w in NUMBER_WORDS if w != word])
+    other = (
+        str(int(word) + draw.randint(1, 9))
+        if word.isdecimal()
+        else draw.choice([w for w in NUMBER_WORDS if w != word])
+    )
     return [*words[:place], other, *words[place + 1 :]]
 
 
 def substituted(words: Sequence[str], strangers: Sequence[Words], draw: random.Random) -> Words:
-    """One unit replaced by one of a stranger's: what stands for a negation in scripts whose negations are not known here."""
+    """One unit replaced by one of a stranger's: what stands for a negation in scripts whose negations are not
+    known here.
+    """
     if not words:
         return []
     place = draw.randrange(len(words))
     return [*words[:place], draw.choice(draw.choice(strangers) or words), *words[place + 1 :]]
 
 
-def wrong_variant(words: Sequence[str], strangers: Sequence[Words], draw: random.Random, script: str = "Tibt") -> Words:
-    """One of the above, or with the beginning of one of `strangers` as a tail; for a text with a unit never empty and never itself."""
+def wrong_variant(
+    words: Sequence[str], strangers: Sequence[Words], draw: random.Random, script: str = "Tibt"
+) -> Words:
+    """One of the above, or with the beginning of one of `strangers` as a tail; for a text with a unit never
+    empty and never itself.
+    """
     opposite = negated if script == "Tibt" else lambda words, draw: substituted(words, strangers, draw)
-    changes: list[Callable[[Sequence[str], random.Random], Words]] = [shuffled, repeated, halved, opposite, opposite]
+    changes: list[Callable[[Sequence[str], random.Random], Words]] = [
+        shuffled,
+        repeated,
+        halved,
+        opposite,
+        opposite,
+    ]
     changes += [renumbered, renumbered] if any(map(is_number, words)) else []
     choice = draw.randrange(len(changes) + 1)
     longer = [*words, *draw.choice(strangers)[: max(2, len(words))]]

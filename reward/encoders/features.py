@@ -1,11 +1,14 @@
-"""A text -> hashed features, in two bags: what a text says, and how long and how varied it is. Strings and numbers only.
+"""A text -> hashed features, in two bags: what a text says, and how long and how varied it is. Strings and
+numbers only.
 
-The first bag has every unit (a syllable, a number, a Latin word), its character n-grams with `<` and `>` at the unit's ends, and the
-pairs and triples of neighbouring units, the text's two ends included. Units of Tibetan script are syllables, of other scripts those of
-`reward.units`: words, or letters where no spaces are written. Tibetan syllables are stacks with prefixes and suffixes, so a
-syllable never met still shares most of its pieces with known ones. The neighbours tell the order and count several times, as there are
-many more pieces; so do numbers, which decide what a text says. Hashed n-grams as in Bojanowski et al., TACL 2017 (fastText). The second
-bag is what a mean forgets: the length, and the share of distinct units, which a repeated text gives away.
+The first bag has every unit (a syllable, a number, a Latin word), its character n-grams with `<` and `>` at
+the unit's ends, and the pairs and triples of neighbouring units, the text's two ends included. Units of
+Tibetan script are syllables, of other scripts those of `reward.units`: words, or letters where no spaces are
+written. Tibetan syllables are stacks with prefixes and suffixes, so a syllable never met still shares most of
+its pieces with known ones. The neighbours tell the order and count several times, as there are many more
+pieces; so do numbers, which decide what a text says. Hashed n-grams as in Bojanowski et al., TACL 2017
+(fastText). The second bag is what a mean forgets: the length, and the share of distinct units, which a
+repeated text gives away.
 """
 
 import math
@@ -26,9 +29,11 @@ from reward import units as any_script
 
 BUCKETS = 1 << 17  # features share rows of one table; row 0 is the text without any unit
 BAGS = 2
-SHORTEST_PIECE, LONGEST_PIECE = 2, 5  # characters, the ends counted
+SHORTEST_PIECE = 2  # characters, the ends counted
+LONGEST_PIECE = 5
 MAX_UNITS = 256  # of a text; the rest is not read
-FIRST, LAST = "^", "$"
+FIRST = "^"
+LAST = "$"
 UNIT = re.compile("[\u0f40-\u0fbc]+|[0-9]+|[a-z]+")
 DIGITS = {0x0F20 + digit: str(digit) for digit in range(10)}  # Tibetan digits
 ORDER_COPIES = 3  # how often each pair and triple counts
@@ -45,7 +50,8 @@ SETTINGS = {  # kept with a student: other features need another table
 
 
 def units(text: str) -> list[str]:
-    """Syllables, numbers and Latin words in order; Tibetan digits as 0-9, Latin in lower case, tsheg, shad and all else left out.
+    """Syllables, numbers and Latin words in order; Tibetan digits as 0-9, Latin in lower case, tsheg, shad
+    and all else left out.
 
     >>> units("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42\u0f0b\u0f21\u0f22 PDF\u0f0d")
     ['\u0f56\u0f7c\u0f51', '\u0f61\u0f72\u0f42', '12', 'pdf']
@@ -63,7 +69,9 @@ def units_of(script: str) -> Callable[[str], list[str]]:
 
 
 def _units_of_any_script(text: str) -> list[str]:
-    digits = (str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text)
+    digits = (
+        str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text
+    )
     return list(any_script.units(unicodedata.normalize("NFC", "".join(digits))))[:MAX_UNITS]
 
 
@@ -81,7 +89,10 @@ def order_features(words: Sequence[str]) -> list[int]:
     """Rows of the table for every two and three neighbours of ^ w1 ... wn $."""
     framed = [FIRST, *words, LAST]
     pairs = [_row(f"2 {one} {two}") for one, two in pairwise(framed)]
-    return pairs + [_row(f"3 {one} {two} {three}") for one, two, three in zip(framed, framed[1:], framed[2:], strict=False)]
+    return pairs + [
+        _row(f"3 {one} {two} {three}")
+        for one, two, three in zip(framed, framed[1:], framed[2:], strict=False)
+    ]
 
 
 def size_features(words: Sequence[str]) -> list[int]:
@@ -100,12 +111,17 @@ def _row(feature: str) -> int:
 def _pieces(word: str) -> tuple[int, ...]:
     framed = f"<{word}>"
     sizes = range(SHORTEST_PIECE, LONGEST_PIECE + 1)
-    return (_row(f"1 {word}"), *(_row(f"c {framed[i : i + n]}") for n in sizes for i in range(len(framed) - n + 1)))
+    return (
+        _row(f"1 {word}"),
+        *(_row(f"c {framed[i : i + n]}") for n in sizes for i in range(len(framed) - n + 1)),
+    )
 
 
 @dataclass(frozen=True)
 class Bags:
-    """Features of n texts, flat: `ids` (T,) int64 are text 0's first bag, its second, text 1's first ...; `lengths` (2n,)."""
+    """Features of n texts, flat: `ids` (T,) int64 are text 0's first bag, its second, text 1's first ...;
+    `lengths` (2n,).
+    """
 
     ids: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -118,7 +134,11 @@ class Bags:
         wanted = (BAGS * np.asarray(items, dtype=np.int64)[:, None] + np.arange(BAGS)).ravel()
         lengths = self.lengths[wanted]
         starts = (self.lengths.cumsum() - self.lengths)[wanted]
-        places = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths) + np.repeat(starts, lengths)
+        places = (
+            np.arange(lengths.sum())
+            - np.repeat(lengths.cumsum() - lengths, lengths)
+            + np.repeat(starts, lengths)
+        )
         return Bags(self.ids[places], lengths)
 
     def joined(self, others: "Bags") -> "Bags":
@@ -132,6 +152,12 @@ class Bags:
 
 def bags(texts: Sequence[Sequence[str]]) -> Bags:
     """Features of texts given as units."""
-    rows = [bag for words in texts for bag in (content_features(words) + ORDER_COPIES * order_features(words), size_features(words))]
+    rows = [
+        bag
+        for words in texts
+        for bag in (content_features(words) + ORDER_COPIES * order_features(words), size_features(words))
+    ]
     lengths = np.array([len(bag) for bag in rows], dtype=np.int64)
-    return Bags(np.fromiter((row for bag in rows for row in bag), dtype=np.int64, count=int(lengths.sum())), lengths)
+    return Bags(
+        np.fromiter((row for bag in rows for row in bag), dtype=np.int64, count=int(lengths.sum())), lengths
+    )

@@ -1,4 +1,6 @@
-"""What the readers of encoder folders share: strict JSON, weights that are safetensors, and the hash of everything that shapes a vector."""
+"""What the readers of encoder folders share: strict JSON, weights that are safetensors, and the hash of
+everything that shapes a vector.
+"""
 
 import hashlib
 import json
@@ -20,7 +22,9 @@ Kind = type | UnionType
 
 
 def read_settings(path: Path, known: Mapping[str, Kind], needed: Collection[str] = ()) -> dict[str, Any]:
-    """A JSON object of `known` keys and types, the `needed` ones among them; InputError naming file and key, and what may stand there."""
+    """A JSON object of `known` keys and types, the `needed` ones among them; InputError naming file and key,
+    and what may stand there.
+    """
     settings = read_object(path)
     for key, value in settings.items():
         if key not in known:
@@ -34,10 +38,10 @@ def read_settings(path: Path, known: Mapping[str, Kind], needed: Collection[str]
     return settings
 
 
-
-
 def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of one safetensors file in fp32; InputError when it is damaged or one that is `needed` is absent or has another shape."""
+    """The tensors of one safetensors file in fp32; InputError when it is damaged or one that is `needed` is
+    absent or has another shape.
+    """
     require_weights(path.parent)
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
@@ -50,17 +54,21 @@ def read_weights(path: Path, needed: Mapping[str, tuple[int, ...]]) -> dict[str,
     return {name: tensors[name] for name in needed}
 
 
-
-
 def folder_hash(folder: Path, *facts: object) -> str:
-    """SHA-256 over names and bytes of the files that can shape a vector, and over `facts` (settings, arithmetic)."""
+    """SHA-256 over names and bytes of the files that can shape a vector, and over `facts` (settings,
+    arithmetic).
+    """
     digest = hashlib.sha256(repr(facts).encode())
     for path in shaping_files(folder):
         with path.open("rb") as file:
-            digest.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            digest.update(
+                f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
+            )
     return digest.hexdigest()
 
 
 def shaping_files(folder: Path) -> list[Path]:
-    """The files below `folder` that can shape a model or a vector: weights, settings, vocabularies; sorted."""
+    """The files below `folder` that can shape a model or a vector: weights, settings, vocabularies;
+    sorted.
+    """
     return sorted(path for path in folder.rglob("*") if path.suffix in SHAPING and path.is_file())

@@ -1,9 +1,11 @@
-"""A sentence-transformers folder without sentence-transformers: modules.json says what follows what, and the usual modules are here.
+"""A sentence-transformers folder without sentence-transformers: modules.json says what follows what, and the
+usual modules are here.
 
-First Transformer and Pooling, or StaticEmbedding; then any number of Dense and Normalize. Folders of every release are read: the old
-flags `pooling_mode_*` and the new `pooling_mode`. In front of every text stands the prompt called `default_prompt_name`, as in that
-library's `encode`. The vectors equal its own within 1e-5 (a test runs it beside ours in an environment of its own) and are unit rows
-whether or not the folder ends in Normalize. Not here: other modules, other kinds of input, code from the folder.
+First Transformer and Pooling, or StaticEmbedding; then any number of Dense and Normalize. Folders of every
+release are read: the old flags `pooling_mode_*` and the new `pooling_mode`. In front of every text stands the
+prompt called `default_prompt_name`, as in that library's `encode`. The vectors equal its own within 1e-5 (a
+test runs it beside ours in an environment of its own) and are unit rows whether or not the folder ends in
+Normalize. Not here: other modules, other kinds of input, code from the folder.
 """
 
 import hashlib
@@ -27,7 +29,8 @@ MODULES_FILE = "modules.json"
 PROMPTS_FILE = "config_sentence_transformers.json"
 FIRST = ("Transformer", "StaticEmbedding")
 HEADS = ("Dense", "Normalize")
-BLOCK_ROWS = 64  # rows of every product in a head: a fixed shape, so that a row's bits do not depend on the number of texts
+# rows of every product in a head: a fixed shape, so that a row's bits do not depend on the number of texts
+BLOCK_ROWS = 64
 FLAGS = {  # of older folders, in the order in which their poolings are put side by side
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -58,7 +61,9 @@ class Module:
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(x W^T + b), and x itself or its projection added where the folder says so: (n, in) -> (n, out)."""
+    """activation(x W^T + b), and x itself or its projection added where the folder says so: (n, in) -> (n,
+    out).
+    """
 
     weight: Tensor
     bias: Tensor | None
@@ -71,9 +76,18 @@ class Dense:
 
 
 class ModulesEncoder:
-    """`body`, then `heads`, then unit length. `prompt` stands in front of every text unless the body puts it there."""
+    """`body`, then `heads`, then unit length. `prompt` stands in front of every text unless the body puts it
+    there.
+    """
 
-    def __init__(self, body: PooledEncoder | StaticEncoder, heads: Sequence[Head], dim: int, prompt: str, fingerprint: str) -> None:
+    def __init__(
+        self,
+        body: PooledEncoder | StaticEncoder,
+        heads: Sequence[Head],
+        dim: int,
+        prompt: str,
+        fingerprint: str,
+    ) -> None:
         self.body = body
         self.heads = heads
         self.dim = dim
@@ -91,7 +105,9 @@ class ModulesEncoder:
 
 
 def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
-    """The encoder in a sentence-transformers folder; InputError naming file, key or module for what is not known here."""
+    """The encoder in a sentence-transformers folder; InputError naming file, key or module for what is not
+    known here.
+    """
     first, *rest = read_modules(folder)
     prompt = read_prompt(folder / PROMPTS_FILE)
     body: PooledEncoder | StaticEncoder
@@ -99,21 +115,33 @@ def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
         body = load_static(first.folder)
     else:
         pooling, *rest = rest
-        body, prompt = _transformer(first.folder, pooling.folder / "config.json", prompt, device), ""
+        body = _transformer(first.folder, pooling.folder / "config.json", prompt, device)
+        prompt = ""
     heads: list[Head] = []
     dim = body.dim
     for module in rest:
-        head, dim = read_dense(module.folder, dim) if module.kind == "Dense" else (read_normalize(module.folder), dim)
+        head, dim = (
+            read_dense(module.folder, dim) if module.kind == "Dense" else (read_normalize(module.folder), dim)
+        )
         heads.append(head)
-    parts = [body.fingerprint, prompt, f"blocks of {BLOCK_ROWS} rows", *(f"{m.kind} {folder_hash(m.folder)}" for m in rest)]
+    parts = [
+        body.fingerprint,
+        prompt,
+        f"blocks of {BLOCK_ROWS} rows",
+        *(f"{m.kind} {folder_hash(m.folder)}" for m in rest),
+    ]
     return ModulesEncoder(body, heads, dim, prompt, hashlib.sha256("\n".join(parts).encode()).hexdigest())
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """modules.json as a chain that can be run; InputError for a module that is not known here or stands in the wrong place."""
+    """modules.json as a chain that can be run; InputError for a module that is not known here or stands in
+    the wrong place.
+    """
     path = folder / MODULES_FILE
     entries = read_json(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) and {"type", "path"} <= entry.keys() for entry in entries):
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and {"type", "path"} <= entry.keys() for entry in entries
+    ):
         raise InputError(f"{path}: must hold a list of modules with 'type' and 'path'")
     modules = [_module(path, str(entry["type"]), str(entry["path"])) for entry in entries]
     kinds = [module.kind for module in modules]
@@ -121,7 +149,9 @@ def read_modules(folder: Path) -> list[Module]:
     starts_well = kinds[:1] == ["StaticEmbedding"] or heads_from == 2
     if not starts_well or not set(kinds[heads_from:]) <= set(HEADS):
         found = ", ".join(kinds) or "none"
-        raise InputError(f"{path}: modules {found}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}")
+        raise InputError(
+            f"{path}: modules {found}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}"
+        )
     return modules
 
 
@@ -129,7 +159,9 @@ def _module(path: Path, kind: str, inner: str) -> Module:
     name = kind.rsplit(".", 1)[-1]
     known = (*FIRST, "Pooling", *HEADS)
     if name not in known or not kind.startswith("sentence_transformers."):
-        raise InputError(f"{path}: unknown module type {kind!r}; known types: {', '.join(known)} of sentence_transformers")
+        raise InputError(
+            f"{path}: unknown module type {kind!r}; known types: {', '.join(known)} of sentence_transformers"
+        )
     if PurePosixPath(inner).is_absolute() or ".." in PurePosixPath(inner).parts:
         raise InputError(f"{path}: path {inner!r} leads out of the folder")
     return Module(name, path.parent / inner)
@@ -140,29 +172,46 @@ def read_prompt(path: Path) -> str:
     if not path.exists():
         return ""
     settings = read_object(path)
-    name, prompts = settings.get("default_prompt_name"), settings.get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
+    name = settings.get("default_prompt_name")
+    prompts = settings.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(
+        isinstance(prompt, str | None) for prompt in prompts.values()
+    ):
         raise InputError(f"{path}: prompts must be an object of texts by name")
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
-        raise InputError(f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a SentenceTransformer folder")
+        raise InputError(
+            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a SentenceTransformer folder"
+        )
     if name is not None and (not isinstance(name, str) or name not in prompts):
-        raise InputError(f"{path}: default_prompt_name {name!r} is none of its prompts: {', '.join(prompts) or 'none'}")
+        raise InputError(
+            f"{path}: default_prompt_name {name!r} is none of its prompts: {', '.join(prompts) or 'none'}"
+        )
     return "" if name is None else prompts[name] or ""
 
 
 def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
-    """config.json of a Pooling: the poolings put side by side, whether the prompt's tokens count, the width of a token vector."""
+    """config.json of a Pooling: the poolings put side by side, whether the prompt's tokens count, the width
+    of a token vector.
+    """
     widths: dict[str, Kind] = {"embedding_dimension": int, "word_embedding_dimension": int}
-    settings = read_settings(path, {**widths, **dict.fromkeys(FLAGS, bool), "pooling_mode": str | list, "include_prompt": bool})
+    settings = read_settings(
+        path, {**widths, **dict.fromkeys(FLAGS, bool), "pooling_mode": str | list, "include_prompt": bool}
+    )
     width = next((settings[key] for key in widths if key in settings), None)
     if width is None:
         raise InputError(f"{path}: needs the key 'embedding_dimension'")
     flagged = [name for flag, name in FLAGS.items() if settings.get(flag)]
-    return pooling_names(path, settings.get("pooling_mode", flagged or "mean")), settings.get("include_prompt", True), width
+    return (
+        pooling_names(path, settings.get("pooling_mode", flagged or "mean")),
+        settings.get("include_prompt", True),
+        width,
+    )
 
 
 def read_transformer(folder: Path) -> tuple[int | None, bool]:
-    """sentence_bert_config.json of a Transformer: the most tokens of a text (None = what the model can take), whether it is lower-cased."""
+    """sentence_bert_config.json of a Transformer: the most tokens of a text (None = what the model can take),
+    whether it is lower-cased.
+    """
     fixed = {
         "transformer_task": "feature-extraction",
         "module_output_name": "token_embeddings",
@@ -175,28 +224,42 @@ def read_transformer(folder: Path) -> tuple[int | None, bool]:
         if settings.get(key, value) != value:
             raise InputError(f"{path}: {key} = {settings[key]!r}: only {value!r} is known here")
     if settings.get("max_seq_length") is not None and settings["max_seq_length"] < 1:
-        raise InputError(f"{path}: max_seq_length = {settings['max_seq_length']}: must be at least 1, or null")
+        raise InputError(
+            f"{path}: max_seq_length = {settings['max_seq_length']}: must be at least 1, or null"
+        )
     return settings.get("max_seq_length"), settings.get("do_lower_case", False)
 
 
 def read_dense(folder: Path, width: int) -> tuple[Dense, int]:
-    """The head in a Dense folder and the width of what it gives; InputError when it does not take rows of `width` numbers."""
+    """The head in a Dense folder and the width of what it gives; InputError when it does not take rows of
+    `width` numbers.
+    """
     path = folder / "config.json"
     sizes: dict[str, Kind] = {"in_features": int, "out_features": int}
-    names: dict[str, Kind] = {"activation_function": str, "module_input_name": str, "module_output_name": str | None}
+    names: dict[str, Kind] = {
+        "activation_function": str,
+        "module_input_name": str,
+        "module_output_name": str | None,
+    }
     settings = read_settings(path, {**sizes, **names, "bias": bool, "use_residual": bool}, needed=sizes)
-    takes, gives = settings["in_features"], settings["out_features"]
+    takes = settings["in_features"]
+    gives = settings["out_features"]
     if takes != width:
         raise InputError(f"{path}: in_features = {takes}, but the module before it gives {width} numbers")
     check_ends(path, settings)
-    adds, projects = settings.get("use_residual", False), takes != gives
+    adds = settings.get("use_residual", False)
+    projects = takes != gives
     shapes: dict[str, tuple[int, ...]] = {"linear.weight": (gives, takes)}
     shapes |= {"linear.bias": (gives,)} if settings.get("bias", True) else {}
     shapes |= {"residual.weight": (gives, takes)} if adds and projects else {}
     tensors = read_weights(folder / "model.safetensors", shapes)
-    residual: Head = partial(F.linear, weight=tensors["residual.weight"]) if adds and projects else ACTIVATIONS["Identity"]
+    residual: Head = (
+        partial(F.linear, weight=tensors["residual.weight"]) if adds and projects else ACTIVATIONS["Identity"]
+    )
     activation = read_activation(path, settings.get("activation_function", "torch.nn.Tanh"))
-    return Dense(tensors["linear.weight"], tensors.get("linear.bias"), activation, residual if adds else None), gives
+    return Dense(
+        tensors["linear.weight"], tensors.get("linear.bias"), activation, residual if adds else None
+    ), gives
 
 
 def read_normalize(folder: Path) -> Head:
@@ -210,7 +273,9 @@ def read_activation(path: Path, named: str) -> Head:
     """The function behind the class name in the file `path`; InputError for one that is not in the table."""
     name = named.rsplit(".", 1)[-1]
     if name not in ACTIVATIONS or not named.startswith("torch.nn."):
-        raise InputError(f"{path}: unknown activation_function {named!r}; known: {', '.join(ACTIVATIONS)} of torch.nn")
+        raise InputError(
+            f"{path}: unknown activation_function {named!r}; known: {', '.join(ACTIVATIONS)} of torch.nn"
+        )
     return ACTIVATIONS[name]
 
 
@@ -226,7 +291,9 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
     max_length, lower_case = read_transformer(folder)
     body = pooled_encoder(folder, PoolSettings(names, prompt, max_length, include_prompt, lower_case), device)
     if width * len(names) != body.dim:
-        raise InputError(f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}")
+        raise InputError(
+            f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}"
+        )
     return body
 
 

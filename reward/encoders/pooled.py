@@ -1,12 +1,14 @@
 """A transformers encoder with a pooling on top, from a plain transformers folder.
 
-An optional `encoder.json` beside the weights says how: {"pooling": "mean", "prompt": "", "max_length": 128, "include_prompt": true}
-are the defaults; `pooling` is a name of pooling.py or a list of them. Frozen, fp32, weights from safetensors only, no code from
-the folder, no network. Not here: heads on top of the pooling (modules.py), training.
+An optional `encoder.json` beside the weights says how: {"pooling": "mean", "prompt": "", "max_length": 128,
+"include_prompt": true} are the defaults; `pooling` is a name of pooling.py or a list of them. Frozen, fp32,
+weights from safetensors only, no code from the folder, no network. Not here: heads on top of the pooling
+(modules.py), training.
 
-A reward must not depend on what else is in the batch, so the shape of a forward pass follows from a text's own length: its width is the
-next multiple of WIDTH_STEP above it, its rows make up a fixed number of tokens, and the last batch is filled up. A text then meets the same
-arithmetic in every call: bit-equal vectors on the CPU (measured, and a test).
+A reward must not depend on what else is in the batch, so the shape of a forward pass follows from a text's
+own length: its width is the next multiple of WIDTH_STEP above it, its rows make up a fixed number of tokens,
+and the last batch is filled up. A text then meets the same arithmetic in every call: bit-equal vectors on the
+CPU (measured, and a test).
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,15 +29,21 @@ from reward.encoders.pooling import POOLINGS, blank_row, pool
 
 SETTINGS_FILE = "encoder.json"
 DEFAULT_LENGTH = 128
-BATCH_TOKENS, ACCELERATOR_TOKENS = 128, 8192  # of a forward pass; a small call pays for a whole one
+BATCH_TOKENS = 128  # of a forward pass; a small call pays for a whole one
+ACCELERATOR_TOKENS = 8192
 WIDTH_STEP = 8
 TOKENIZE_AT_ONCE = 1024
-UNUSED = {"pooler", "decoder"}  # parts of a model that no hidden state passes through: may be missing from the weights
+UNUSED = {
+    "pooler",
+    "decoder",
+}  # parts of a model that no hidden state passes through: may be missing from the weights
 
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """How token vectors become a text's. `max_length` counts special tokens too, at most what the model takes; None = that."""
+    """How token vectors become a text's. `max_length` counts special tokens too, at most what the model
+    takes; None = that.
+    """
 
     pooling: tuple[str, ...] = ("mean",)
     prompt: str = ""
@@ -47,7 +55,13 @@ class PoolSettings:
 class PooledEncoder:
     """Text -> pooled hidden state. `vectors` are as the model gives them; `encode` makes them unit rows."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: PoolSettings, fingerprint: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: PoolSettings,
+        fingerprint: str,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.settings = settings
@@ -63,20 +77,30 @@ class PooledEncoder:
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:
-        """Pooled vectors (n, dim), fp32 also under autocast, on the CPU. A text without any token gets `blank_row`."""
+        """Pooled vectors (n, dim), fp32 also under autocast, on the CPU. A text without any token gets
+        `blank_row`.
+        """
         device = self.model.device
         rows = blank_row(self.dim).repeat(len(texts), 1)
-        ids = [row for i in range(0, len(texts), TOKENIZE_AT_ONCE) for row in self._ids(texts[i : i + TOKENIZE_AT_ONCE])]
+        ids = [
+            row
+            for i in range(0, len(texts), TOKENIZE_AT_ONCE)
+            for row in self._ids(texts[i : i + TOKENIZE_AT_ONCE])
+        ]
         with torch.autocast(device.type, enabled=False):
             for members, shape in _batches([len(row) for row in ids], self.positions, batch_tokens(device)):
                 lengths = torch.tensor([len(ids[i]) for i in members] + [1] * (shape[0] - len(members)))
                 hidden = self._hidden([ids[i] for i in members], lengths, shape)
-                rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[: len(members)].cpu()
+                rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[
+                    : len(members)
+                ].cpu()
         return rows
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         prompted = [self.settings.prompt + text for text in texts]
-        encoded: list[list[int]] = self.tokenizer(prompted, truncation=True, max_length=self.max_length, padding=False)["input_ids"]
+        encoded: list[list[int]] = self.tokenizer(
+            prompted, truncation=True, max_length=self.max_length, padding=False
+        )["input_ids"]
         return encoded
 
     def _hidden(self, ids: Sequence[Sequence[int]], lengths: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -86,7 +110,9 @@ class PooledEncoder:
             filled[row, : len(text_ids)] = torch.tensor(text_ids)
         mask = torch.arange(shape[1]) < lengths[:, None]
         device = self.model.device
-        hidden: Tensor = self.model(input_ids=filled.to(device), attention_mask=mask.long().to(device)).last_hidden_state
+        hidden: Tensor = self.model(
+            input_ids=filled.to(device), attention_mask=mask.long().to(device)
+        ).last_hidden_state
         return hidden
 
     def _prompt_length(self) -> int:
@@ -96,7 +122,9 @@ class PooledEncoder:
 
 
 def load_pooled(folder: Path, device: torch.device) -> PooledEncoder:
-    """The encoder in a transformers folder, pooled as its encoder.json says; InputError for what cannot be read."""
+    """The encoder in a transformers folder, pooled as its encoder.json says; InputError for what cannot be
+    read.
+    """
     return pooled_encoder(folder, read_pool_settings(folder / SETTINGS_FILE), device)
 
 
@@ -105,15 +133,21 @@ def pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -
     screen(folder, AutoModel)
     tokenizer = _read_tokenizer(folder, settings.lower_case)
     model = _read_model(folder).to(device)  # type: ignore[arg-type]
-    fingerprint = folder_hash(folder, settings, f"{batch_tokens(device)} tokens, steps of {WIDTH_STEP}", device.type, "fp32")
+    fingerprint = folder_hash(
+        folder, settings, f"{batch_tokens(device)} tokens, steps of {WIDTH_STEP}", device.type, "fp32"
+    )
     return PooledEncoder(model, tokenizer, settings, fingerprint)
 
 
 def read_pool_settings(path: Path) -> PoolSettings:
-    """encoder.json, or the defaults where there is none; InputError for an unknown key or a value that cannot be."""
+    """encoder.json, or the defaults where there is none; InputError for an unknown key or a value that cannot
+    be.
+    """
     if not path.exists():
         return PoolSettings()
-    settings = read_settings(path, {"pooling": str | list, "prompt": str, "max_length": int, "include_prompt": bool})
+    settings = read_settings(
+        path, {"pooling": str | list, "prompt": str, "max_length": int, "include_prompt": bool}
+    )
     if "pooling" in settings:
         settings["pooling"] = pooling_names(path, settings["pooling"])
     if settings.get("max_length", 1) < 1:
@@ -135,11 +169,14 @@ def batch_tokens(device: torch.device) -> int:
     return BATCH_TOKENS if device.type == "cpu" else ACCELERATOR_TOKENS
 
 
-def _batches(lengths: Sequence[int], positions: int, tokens: int) -> Iterator[tuple[list[int], tuple[int, int]]]:
+def _batches(
+    lengths: Sequence[int], positions: int, tokens: int
+) -> Iterator[tuple[list[int], tuple[int, int]]]:
     """Texts of one width together: (their indices, (rows, width)); texts without tokens are left out.
 
-    The width exceeds the length, so no batch is free of padding: transformers drops a mask that hides nothing and takes another path, whose
-    bits agreed on the CPU but need not. Where the model's last position forbids a wider batch, one row is left to the filling.
+    The width exceeds the length, so no batch is free of padding: transformers drops a mask that hides nothing
+    and takes another path, whose bits agreed on the CPU but need not. Where the model's last position forbids
+    a wider batch, one row is left to the filling.
     """
     by_width: dict[int, list[int]] = {}
     for i, length in enumerate(lengths):
@@ -157,30 +194,45 @@ def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
         tokenizer("a")
         if lower_case:
             backend = tokenizer.backend_tokenizer
-            backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])])
+            backend.normalizer = normalizers.Sequence(
+                [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+            )
     return tokenizer
 
 
 def _read_model(folder: Path) -> PreTrainedModel:
-    """The model in fp32 and eval mode without gradients, of an encoder-decoder the encoder; InputError for missing tensors.
+    """The model in fp32 and eval mode without gradients, of an encoder-decoder the encoder; InputError for
+    missing tensors.
 
     transformers fills what is missing with random numbers and goes on: a reward from it would be noise.
     """
     transformers_logging.disable_progress_bar()
-    with readable(folder, "not a transformers encoder folder with safetensors weights"), torch.random.fork_rng(devices=[]):
+    with (
+        readable(folder, "not a transformers encoder folder with safetensors weights"),
+        torch.random.fork_rng(devices=[]),
+    ):
         model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED)
     if missing:
-        raise InputError(f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}")
+        raise InputError(
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
+        )
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
     return model.requires_grad_(False).eval()
 
 
 def _positions(model: nn.Module) -> int:
-    """The longest input in tokens. RoBERTa's kin count positions from padding_idx + 1 and have that many fewer."""
+    """The longest input in tokens. RoBERTa's kin count positions from padding_idx + 1 and have that many
+    fewer.
+    """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)

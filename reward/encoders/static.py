@@ -1,12 +1,15 @@
 """Static embeddings: a text's vector is the mean of its tokens' rows of one matrix; no network runs.
 
-Two kinds of folder: (a) a matrix made for it (sentence-transformers StaticEmbedding, model2vec) with its tokenizer.json; (b) any
-transformers causal LM, of which only the *input embedding* is read. Raw rows of (b) all point the same way, so the encoder can be fitted
-on texts (Arora, Liang & Ma 2017, "A simple but tough-to-beat baseline for sentence embeddings"): tokens count with weight
-a / (a + p(token)), and the mean and the strongest common directions of those texts are taken away. Measured on this project's corpus,
-the mean weighted by the sum of weights and eight directions told related from unrelated texts better than the paper's 1/length and one.
+Two kinds of folder: (a) a matrix made for it (sentence-transformers StaticEmbedding, model2vec) with its
+tokenizer.json; (b) any transformers causal LM, of which only the *input embedding* is read. Raw rows of (b)
+all point the same way, so the encoder can be fitted on texts (Arora, Liang & Ma 2017, "A simple but
+tough-to-beat baseline for sentence embeddings"): tokens count with weight a / (a + p(token)), and the mean
+and the strongest common directions of those texts are taken away. Measured on this project's corpus, the mean
+weighted by the sum of weights and eight directions told related from unrelated texts better than the paper's
+1/length and one.
 
-It sees words, not sentences: no order, no negation. A second opinion independent of the reward's encoder, not a reward.
+It sees words, not sentences: no order, no negation. A second opinion independent of the reward's encoder, not
+a reward.
 """
 
 import hashlib
@@ -27,7 +30,10 @@ from data.errors import InputError
 from data.model_folder import readable, require_weights, tensor_shapes
 from reward.encoders.pooling import blank_row
 
-MATRICES = ("embedding.weight", "embeddings")  # the names in a folder of kind (a), and the endings in a causal LM's:
+MATRICES = (
+    "embedding.weight",
+    "embeddings",
+)  # the names in a folder of kind (a), and the endings in a causal LM's:
 INPUT_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 SMOOTHING = 1e-3  # a
 DIRECTIONS = 8
@@ -38,7 +44,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fit:
-    """What texts teach: the weight of every token (V,), the mean (D,) of their vectors and their common directions (k, D)."""
+    """What texts teach: the weight of every token (V,), the mean (D,) of their vectors and their common
+    directions (k, D).
+    """
 
     weights: Tensor
     mean: Tensor
@@ -46,7 +54,9 @@ class Fit:
 
 
 class StaticEncoder:
-    """Text -> (weighted) mean of rows of `matrix` (V, D), on the CPU. `vectors` are as they come, `encode` makes them unit rows."""
+    """Text -> (weighted) mean of rows of `matrix` (V, D), on the CPU. `vectors` are as they come, `encode`
+    makes them unit rows.
+    """
 
     def __init__(self, matrix: Tensor, tokenizer: Tokenizer, fit: Fit | None = None) -> None:
         self.matrix = matrix
@@ -75,7 +85,9 @@ class StaticEncoder:
 
 
 def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticEncoder:
-    """Static embeddings of `folder`, fitted on `fit_texts` if any; InputError when it has no such matrix, or the texts are too few."""
+    """Static embeddings of `folder`, fitted on `fit_texts` if any; InputError when it has no such matrix, or
+    the texts are too few.
+    """
     require_weights(folder)
     with readable(folder / "tokenizer.json", "no tokenizer"):
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -84,12 +96,16 @@ def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticE
     matrix = _read_matrix(folder)
     tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
     if tokens > len(matrix):
-        raise InputError(f"{folder}: the tokenizer knows {tokens} tokens, the matrix has rows for {len(matrix)}")
+        raise InputError(
+            f"{folder}: the tokenizer knows {tokens} tokens, the matrix has rows for {len(matrix)}"
+        )
     return StaticEncoder(matrix, tokenizer, None if fit_texts is None else fit(matrix, tokenizer, fit_texts))
 
 
 def fit(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> Fit:
-    """Token weights a / (a + p) and what the texts' vectors have in common; InputError for fewer than LEAST_TEXTS texts."""
+    """Token weights a / (a + p) and what the texts' vectors have in common; InputError for fewer than
+    LEAST_TEXTS texts.
+    """
     if len(texts) < LEAST_TEXTS:
         raise InputError(f"static embeddings: fitting needs at least {LEAST_TEXTS} texts, got {len(texts)}")
     ids = [row for chunk in chunks(texts) for row in token_ids(tokenizer, chunk)]
@@ -116,7 +132,8 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
 
 
 def weighted_means(matrix: Tensor, weights: Tensor, ids: Sequence[Sequence[int]]) -> Tensor:
-    """Sum of weight * row over a text's tokens / sum of weights: (V, D), (V,), n lists -> (n, D); 0 for an empty list.
+    """Sum of weight * row over a text's tokens / sum of weights: (V, D), (V,), n lists -> (n, D); 0 for an
+    empty list.
 
     >>> weighted_means(torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.tensor([1.0, 3.0]), [[0, 1], [1]]).tolist()
     [[1.0, 3.0], [0.0, 4.0]]
@@ -131,7 +148,8 @@ def weighted_means(matrix: Tensor, weights: Tensor, ids: Sequence[Sequence[int]]
 
 
 def common(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of fp64 vectors.
+    """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of fp64
+    vectors.
 
     `vectors` gives them twice, (n, D) at a time, so that they need not all be in memory.
     """
@@ -155,16 +173,23 @@ def without_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
 
 
 def _read_matrix(folder: Path) -> Tensor:
-    """(V, D) in fp32; only this tensor is read. model2vec's rows are picked by its mapping and scaled by its weights, as it does itself."""
+    """(V, D) in fp32; only this tensor is read. model2vec's rows are picked by its mapping and scaled by its
+    weights, as it does itself.
+    """
     path, name = _find_matrix(folder)
-    with readable(path, f"{name} is no embedding matrix that can be read"), safe_open(path, framework="pt") as file:
+    with (
+        readable(path, f"{name} is no embedding matrix that can be read"),
+        safe_open(path, framework="pt") as file,
+    ):
         matrix: Tensor = file.get_tensor(name).float()
         if name == "embeddings" and "mapping" in file.keys():  # noqa: SIM118
             matrix = _mapped(matrix, file.get_tensor("mapping").long())
         if name == "embeddings" and "weights" in file.keys():  # noqa: SIM118
             matrix = matrix * file.get_tensor("weights").float()[:, None]
     if matrix.dim() != 2 or not matrix.numel():
-        raise InputError(f"{path}: {name} has shape {tuple(matrix.shape)}: an embedding matrix has a row for each token")
+        raise InputError(
+            f"{path}: {name} has shape {tuple(matrix.shape)}: an embedding matrix has a row for each token"
+        )
     return matrix.contiguous()
 
 
@@ -181,7 +206,9 @@ def _find_matrix(folder: Path) -> tuple[Path, str]:
         for name in tensor_shapes(path):
             if name in MATRICES or name.endswith(INPUT_EMBEDDINGS):
                 return path, name
-    raise InputError(f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its safetensors")
+    raise InputError(
+        f"{folder}: no embedding matrix; looked for {', '.join((*MATRICES, *INPUT_EMBEDDINGS))} in its safetensors"
+    )
 
 
 def _fingerprint(matrix: Tensor, tokenizer: Tokenizer, fit: Fit | None) -> str:

@@ -1,10 +1,13 @@
-"""A distilled encoder for one script: hashed features -> table -> small dense head -> unit vector in the teacher's space.
+"""A distilled encoder for one script: hashed features -> table -> small dense head -> unit vector in the
+teacher's space.
 
-The teacher (the multilingual USE unless another is named) knows other languages; `reward.distil` trains this student to give a text the
-vector of its translation (multilingual knowledge distillation, Reimers & Gurevych, EMNLP 2020). Both live in one space, so `encode` sends
-every text to the one that reads its script, and cosines across languages come free.
+The teacher (the multilingual USE unless another is named) knows other languages; `reward.distil` trains this
+student to give a text the vector of its translation (multilingual knowledge distillation, Reimers & Gurevych,
+EMNLP 2020). Both live in one space, so `encode` sends every text to the one that reads its script, and
+cosines across languages come free.
 
-As in `reward.encoders.use`, a text's vector must not depend on its batch: sums run inside one text and every matrix product has one shape.
+As in `reward.encoders.use`, a text's vector must not depend on its batch: sums run inside one text and every
+matrix product has one shape.
 """
 
 import hashlib
@@ -28,16 +31,23 @@ from reward.encoders.folder import read_weights
 from reward.encoders.use import load_use
 
 FORMAT = 1
-WEIGHTS_FILE, FACTS_FILE = "student.safetensors", "student.json"
+WEIGHTS_FILE = "student.safetensors"
+FACTS_FILE = "student.json"
 COMMAND = "python -m reward.distil --config configs/encoder_bo.toml"
 AGAIN = "type: python -m reward.distil, with the arguments that made it"
-TIBETAN, USE = "Tibt", "use"  # script and teacher of a student whose facts name none
+TIBETAN = "Tibt"  # script and teacher of a student whose facts name none
+USE = "use"
 DIM = 512  # of USE
 MIN_SHARE = 0.3  # of a text's characters, from which the student may read it; product names may take the rest
 BLOCK_ROWS = 64  # rows of every matrix product
 CHUNK_TEXTS = 1024  # worked on at once: bounds memory
 ARITHMETIC = f"student, blocks of {BLOCK_ROWS} rows"
-COMPASS = ("保存文件", "Save the file", "窗口未打开。", "Three new messages")  # by its vectors of these a teacher is known again
+COMPASS = (
+    "保存文件",
+    "Save the file",
+    "窗口未打开。",
+    "Three new messages",
+)  # by its vectors of these a teacher is known again
 COMPASS_TOLERANCE = 1e-3
 
 
@@ -54,13 +64,24 @@ class Student(nn.Module):
     """Features of n texts (`reward.encoders.features.Bags`) in `script` -> unit rows (n, dim)."""
 
     def __init__(
-        self, width: int, hidden: int, generator: torch.Generator | None = None, *, script: str = TIBETAN, dim: int = DIM
+        self,
+        width: int,
+        hidden: int,
+        generator: torch.Generator | None = None,
+        *,
+        script: str = TIBETAN,
+        dim: int = DIM,
     ) -> None:
         super().__init__()
-        self.width, self.hidden, self.script, self.dim, self.units = width, hidden, script, dim, units_of(script)
+        self.width = width
+        self.hidden = hidden
+        self.script = script
+        self.dim = dim
+        self.units = units_of(script)
         self.table = nn.Parameter(0.1 * torch.randn(BUCKETS, width, generator=generator))
         self.norm = nn.LayerNorm(BAGS * width)
-        self.inner, self.outer = nn.Linear(BAGS * width, hidden), nn.Linear(hidden, dim)
+        self.inner = nn.Linear(BAGS * width, hidden)
+        self.outer = nn.Linear(hidden, dim)
         for layer in (self.inner, self.outer):
             nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
             nn.init.zeros_(layer.bias)
@@ -71,7 +92,9 @@ class Student(nn.Module):
 
     def pooled(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Mean of each bag, the bags of a text side by side: (T,), (2n,) -> (n, 2 * width)."""
-        means = F.embedding_bag(ids, self.table, lengths.cumsum(0) - lengths, mode="mean", sparse=self.training)
+        means = F.embedding_bag(
+            ids, self.table, lengths.cumsum(0) - lengths, mode="mean", sparse=self.training
+        )
         return means.view(-1, BAGS * self.width)
 
     def head(self, pooled: Tensor) -> Tensor:
@@ -91,7 +114,8 @@ class Student(nn.Module):
 
 
 def reads(text: str, script: str = TIBETAN) -> bool:
-    """True for a text that a student of `script` reads: enough of it in that script; in Tibetan no more Han characters than syllables.
+    """True for a text that a student of `script` reads: enough of it in that script; in Tibetan no more Han
+    characters than syllables.
 
     >>> reads("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF"), reads("\u6253\u5f00"), reads("open"), reads("open", "Latn")
     (True, False, False, True)
@@ -104,8 +128,18 @@ class StudentEncoder:
     """The student for its script and its teacher for everything else; an `Encoder`."""
 
     def __init__(self, student: Student, teacher: Teacher, facts: dict[str, Any]) -> None:
-        self.student, self.teacher, self.facts, self.dim = student.eval(), teacher, facts, student.dim
-        identity = [ARITHMETIC, facts["weights_sha256"], facts["features"], student.script, MIN_SHARE, teacher.fingerprint]
+        self.student = student.eval()
+        self.teacher = teacher
+        self.facts = facts
+        self.dim = student.dim
+        identity = [
+            ARITHMETIC,
+            facts["weights_sha256"],
+            facts["features"],
+            student.script,
+            MIN_SHARE,
+            teacher.fingerprint,
+        ]
         self.fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     @torch.inference_mode()
@@ -114,8 +148,12 @@ class StudentEncoder:
         ours = torch.tensor([reads(text, self.student.script) for text in texts], dtype=torch.bool)
         rows = torch.empty(len(texts), self.dim)
         with torch.autocast("cpu", enabled=False):
-            rows[ours] = self.student.rows([text for text, is_ours in zip(texts, ours.tolist(), strict=True) if is_ours])
-        rows[~ours] = self.teacher.encode([text for text, is_ours in zip(texts, ours.tolist(), strict=True) if not is_ours])
+            rows[ours] = self.student.rows(
+                [text for text, is_ours in zip(texts, ours.tolist(), strict=True) if is_ours]
+            )
+        rows[~ours] = self.teacher.encode(
+            [text for text, is_ours in zip(texts, ours.tolist(), strict=True) if not is_ours]
+        )
         return rows
 
 
@@ -123,8 +161,22 @@ def save_student(student: Student, teacher: Teacher, facts: dict[str, Any], fold
     """Write weights and facts into an existing folder; `facts` say how the student came to be."""
     weights = {name: tensor.detach().contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights | {"compass": teacher.encode(COMPASS)}, folder / WEIGHTS_FILE)
-    shape = {"format": FORMAT, "width": student.width, "hidden": student.hidden, "dim": student.dim, "script": student.script}
-    facts = shape | {"features": SETTINGS, "weights_sha256": sha256_of(folder / WEIGHTS_FILE), "teacher": teacher.fingerprint} | facts
+    shape = {
+        "format": FORMAT,
+        "width": student.width,
+        "hidden": student.hidden,
+        "dim": student.dim,
+        "script": student.script,
+    }
+    facts = (
+        shape
+        | {
+            "features": SETTINGS,
+            "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
+            "teacher": teacher.fingerprint,
+        }
+        | facts
+    )
     (folder / FACTS_FILE).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -132,17 +184,24 @@ def teacher_of(folder: Path) -> str:
     """The name of the encoder that the student in a folder was distilled from. Raises InputError."""
     name = _facts(folder).get("teacher_name", USE)
     if not isinstance(name, str):
-        raise InputError(f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the file")
+        raise InputError(
+            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the file"
+        )
     return name
 
 
 def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder:
-    """The encoder in a folder of `save_student`, beside its teacher (None: USE on the CPU). InputError for files that cannot be used."""
+    """The encoder in a folder of `save_student`, beside its teacher (None: USE on the CPU). InputError for
+    files that cannot be used.
+    """
     facts, weights = _read(folder)
     teacher = teacher or load_use(torch.device("cpu"))
-    compass, found = weights.pop("compass"), teacher.encode(COMPASS)
+    compass = weights.pop("compass")
+    found = teacher.encode(COMPASS)
     if found.shape != compass.shape or (found - compass).abs().max() > COMPASS_TOLERANCE:
-        raise InputError(f"{folder}: this student was distilled from another version of its teacher; delete it and {AGAIN}")
+        raise InputError(
+            f"{folder}: this student was distilled from another version of its teacher; delete it and {AGAIN}"
+        )
     student = Student(facts["width"], facts["hidden"], script=facts["script"], dim=facts["dim"])
     student.load_state_dict(weights)
     return StudentEncoder(student, teacher, facts)
@@ -150,7 +209,9 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
 
 def find_student(cache: Path) -> Path:
     """The folder of the newest finished student in the cache; InputError with the command that makes one."""
-    finished = sorted(cache.glob(f"encoders/bo-*/{FACTS_FILE}"), key=lambda path: (path.stat().st_mtime, path))
+    finished = sorted(
+        cache.glob(f"encoders/bo-*/{FACTS_FILE}"), key=lambda path: (path.stat().st_mtime, path)
+    )
     if not finished:
         raise InputError(f"reward.encoder: no Tibetan encoder yet; type: {COMMAND}")
     return finished[-1].parent
@@ -167,15 +228,23 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Facts and weights of a student's folder, checked against each other."""
     facts = {"script": TIBETAN, **_facts(folder)}
     if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
-        raise InputError(f"{folder} holds a student of another version (format {facts.get('format')}); delete it and {AGAIN}")
+        raise InputError(
+            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and {AGAIN}"
+        )
     if facts["script"] not in tuple(SCRIPT_NAMES):
-        raise InputError(f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are {', '.join(SCRIPT_NAMES)}")
+        raise InputError(
+            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are {', '.join(SCRIPT_NAMES)}"
+        )
     try:
         digest = sha256_of(folder / WEIGHTS_FILE)
     except OSError as error:
-        raise InputError(f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror}); delete {folder} and {AGAIN}") from error
+        raise InputError(
+            f"{folder / WEIGHTS_FILE} cannot be read ({error.strerror}); delete {folder} and {AGAIN}"
+        ) from error
     if digest != facts.get("weights_sha256"):
-        raise InputError(f"{folder / WEIGHTS_FILE} was changed or damaged after it was made; delete {folder} and {AGAIN}")
+        raise InputError(
+            f"{folder / WEIGHTS_FILE} was changed or damaged after it was made; delete {folder} and {AGAIN}"
+        )
     width, hidden, dim = sizes = [facts.get(name, 0) for name in ("width", "hidden", "dim")]
     shapes = tensor_shapes(folder / WEIGHTS_FILE)
     whole = all(type(size) is int for size in sizes)
@@ -184,10 +253,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise InputError(
             f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its weights; restore the file"
         )
-    return facts, read_weights(folder / WEIGHTS_FILE, {"compass": (len(COMPASS), dim), **_shapes(width, hidden, dim)})
+    return facts, read_weights(
+        folder / WEIGHTS_FILE, {"compass": (len(COMPASS), dim), **_shapes(width, hidden, dim)}
+    )
 
 
 def _shapes(width: int, hidden: int, dim: int) -> dict[str, tuple[int, ...]]:
     """The tensors of a student, by name."""
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in Student(width, hidden, dim=dim).state_dict().items()}
+        return {
+            name: tuple(tensor.shape) for name, tensor in Student(width, hidden, dim=dim).state_dict().items()
+        }

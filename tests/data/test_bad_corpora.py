@@ -1,4 +1,6 @@
-"""The user's own corpus under any bytes: each line is valid examples or told by place and reason, or one sentence refuses the file."""
+"""The user's own corpus under any bytes: each line is valid examples or told by place and reason, or one
+sentence refuses the file.
+"""
 
 import gzip
 import json
@@ -8,7 +10,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
-from invented_bytes import EDITS, assert_one_sentence, assert_valid, damaged, edited, for_all, outcome, texts, times
+from invented_bytes import (
+    EDITS,
+    assert_one_sentence,
+    assert_valid,
+    damaged,
+    edited,
+    for_all,
+    outcome,
+    texts,
+    times,
+)
 from invented_corpus import line
 
 from data import prepare as prepare_module
@@ -22,13 +34,21 @@ from data.sources import user_file
 from data.sources.user_file import UserCorpus, read
 from data.split import near_duplicate_clusters
 
-BO, MORE = "\u0f40\u0f0b\u0f41\u0f0b\u0f42", "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
+BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
+MORE = "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
 ROWS = [(BO, "甲乙"), (MORE, "丙丁戊"), (f"{BO}\u0f0b{MORE}", "己庚 100%"), (MORE, "辛壬")]
-JSONL = "".join(json.dumps({"source": bo, "reference": [zh, zh * 2], "n": 1.5}, ensure_ascii=False) + "\n" for bo, zh in ROWS).encode()
-JSONL_ESCAPED = "".join(json.dumps({"id": [{"x": None}], "source": bo, "reference": zh}) + "\r\n" for bo, zh in ROWS).encode()
+JSONL = "".join(
+    json.dumps({"source": bo, "reference": [zh, zh * 2], "n": 1.5}, ensure_ascii=False) + "\n"
+    for bo, zh in ROWS
+).encode()
+JSONL_ESCAPED = "".join(
+    json.dumps({"id": [{"x": None}], "source": bo, "reference": zh}) + "\r\n" for bo, zh in ROWS
+).encode()
 TSV = "".join(f"{bo}\t{zh}\tmore\n" for bo, zh in ROWS).encode()
 TSV_HEADER = b"\xef\xbb\xbfreference\tsource\r\n" + "".join(f"{zh}\t{bo}\r\n" for bo, zh in ROWS).encode()
-ENCODED = [TSV.decode().encode(name) for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")] + ["甲乙\tabc\n".encode("gb18030")]
+ENCODED = [TSV.decode().encode(name) for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")] + [
+    "甲乙\tabc\n".encode("gb18030")
+]
 
 
 def corpus(location: object, columns: tuple[str, str] = user_file.DEFAULT_COLUMNS) -> UserCorpus:
@@ -36,7 +56,9 @@ def corpus(location: object, columns: tuple[str, str] = user_file.DEFAULT_COLUMN
 
 
 def check(location: UserCorpus, least: int, *paths: Path) -> None:
-    """At least `least` lines are accounted for, each as valid examples or with a place and a reason of one line."""
+    """At least `least` lines are accounted for, each as valid examples or with a place and a reason of one
+    line.
+    """
     found: list[tuple[str, str]] = []
 
     def examples() -> list[Example]:
@@ -65,7 +87,11 @@ def test_any_bytes_are_valid_examples_or_told_line_by_line(tmp_path: Path, name:
         path.write_bytes(content)
         check(corpus(path), lines_of(content) - 1, path)
 
-    for_all(count, holds, damaged(JSONL, JSONL_ESCAPED) if name == "a.jsonl" else damaged(*[TSV, TSV_HEADER] * 5, *ENCODED))
+    for_all(
+        count,
+        holds,
+        damaged(JSONL, JSONL_ESCAPED) if name == "a.jsonl" else damaged(*[TSV, TSV_HEADER] * 5, *ENCODED),
+    )
 
 
 @times(300)
@@ -82,7 +108,8 @@ def test_any_bytes_behind_or_inside_gzip(tmp_path: Path, count: int) -> None:
 
 @times(300)
 def test_any_two_aligned_files(tmp_path: Path, count: int) -> None:
-    source, reference = tmp_path / "s.txt", tmp_path / "r.txt"
+    source = tmp_path / "s.txt"
+    reference = tmp_path / "r.txt"
 
     def holds(first: bytes, second: bytes) -> None:
         source.write_bytes(first)
@@ -98,16 +125,24 @@ def test_any_location_and_any_names_of_columns(tmp_path: Path, count: int) -> No
     (tmp_path / "a.tsv").write_bytes(TSV_HEADER)
 
     def holds(location: str, first: str, second: str) -> None:
-        outcome(lambda: read(corpus(location, (first, second))).examples, "data.corpus", "a.tsv", location, "~")
+        outcome(
+            lambda: read(corpus(location, (first, second))).examples, "data.corpus", "a.tsv", location, "~"
+        )
 
     names = st.one_of(texts(), st.sampled_from(["1", "2", "0", "9" * 5000, "٣", "source", "reference"]))
-    places = st.one_of(texts(), st.sampled_from([str(tmp_path / "a.tsv"), str(tmp_path), "", ",", "~nobody/x.tsv", "x" * 300, "/dev/null"]))
+    places = st.one_of(
+        texts(),
+        st.sampled_from(
+            [str(tmp_path / "a.tsv"), str(tmp_path), "", ",", "~nobody/x.tsv", "x" * 300, "/dev/null"]
+        ),
+    )
     for_all(count, holds, places, names, names)
 
 
 @times(60)
 def test_the_whole_stage_makes_a_corpus_or_one_sentence(tmp_path: Path, count: int) -> None:
-    path, number = tmp_path / "a.tsv", iter(range(10**6))
+    path = tmp_path / "a.tsv"
+    number = iter(range(10**6))
     rows = [line(random.Random(item)) for item in range(60)]
     whole = "".join(f"{row['source']}\t{row['reference']}\n" for row in rows)
 
@@ -134,7 +169,10 @@ def test_cleaning_any_text_twice_changes_nothing_more(count: int) -> None:
 @times(150)
 def test_any_texts_can_be_clustered_and_equal_ones_come_together(count: int) -> None:
     def holds(sides: list[tuple[str, str]]) -> None:
-        pairs = [Example(str(item), *map(clean_text, side), "o", "l", "bo", "zh") for item, side in enumerate(sides)]
+        pairs = [
+            Example(str(item), *map(clean_text, side), "o", "l", "bo", "zh")
+            for item, side in enumerate(sides)
+        ]
         clusters = near_duplicate_clusters(pairs, 0.7)
         assert sorted(item for cluster in clusters for item in cluster) == list(range(len(pairs)))
         home = {item: cluster for cluster in clusters for item in cluster}
@@ -145,8 +183,12 @@ def test_any_texts_can_be_clustered_and_equal_ones_come_together(count: int) -> 
 
 @times(250)
 def test_any_change_to_a_prepared_corpus_is_noticed(tmp_path: Path, count: int) -> None:
-    good, path = tmp_path / "good.jsonl", tmp_path / "a.jsonl"
-    write_jsonl(good, [Example(str(item), *row, "o", "l", "bo", "zh", others=("癸癸",)) for item, row in enumerate(ROWS)])
+    good = tmp_path / "good.jsonl"
+    path = tmp_path / "a.jsonl"
+    write_jsonl(
+        good,
+        [Example(str(item), *row, "o", "l", "bo", "zh", others=("癸癸",)) for item, row in enumerate(ROWS)],
+    )
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
@@ -170,7 +212,9 @@ def test_a_key_that_comes_twice_is_told(tmp_path: Path) -> None:
     """The last one silently won."""
     twice = f'{{"source": "{BO}", "reference": "甲乙", "source": "{MORE}"}}'
     elsewhere = f'{{"source": "{BO}", "reference": "甲乙", "n": {{"a": 1, "a": 2}}}}'
-    assert rejected_lines(tmp_path / "a.jsonl", f"{twice}\n{elsewhere}\n") == [("1", "field 'source' comes twice")]
+    assert rejected_lines(tmp_path / "a.jsonl", f"{twice}\n{elsewhere}\n") == [
+        ("1", "field 'source' comes twice")
+    ]
 
 
 def test_a_carriage_return_inside_a_line_of_cells_is_told(tmp_path: Path) -> None:
@@ -180,12 +224,17 @@ def test_a_carriage_return_inside_a_line_of_cells_is_told(tmp_path: Path) -> Non
     (tmp_path / "s.txt").write_bytes(f"{BO}\r{MORE}\n{BO}\n".encode())
     (tmp_path / "r.txt").write_bytes("甲乙\n丙丁\n".encode())
     found = read(corpus(f"{tmp_path}/s.txt,{tmp_path}/r.txt"))
-    assert [reason for _, reason in found.rejected] == ["a carriage return inside the line"] and len(found.examples) == 1
+    assert [reason for _, reason in found.rejected] == ["a carriage return inside the line"] and len(
+        found.examples
+    ) == 1
 
 
 def test_damaged_characters_and_overlong_lines_are_told(tmp_path: Path) -> None:
     content = f"{BO}\t甲\ufffd乙\n{BO}\t{'甲' * 400_000}\n{BO}\t甲乙\n"
-    assert rejected_lines(tmp_path / "a.tsv", content) == [("1", "damaged characters"), ("2", "longer than 1,048,576 bytes")]
+    assert rejected_lines(tmp_path / "a.tsv", content) == [
+        ("1", "damaged characters"),
+        ("2", "longer than 1,048,576 bytes"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
@@ -195,7 +244,9 @@ def test_utf16_is_told_as_such(tmp_path: Path, name: str) -> None:
         read(corpus(tmp_path / "a.tsv"))
 
 
-def test_gzip_that_grows_beyond_the_limit_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gzip_that_grows_beyond_the_limit_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """10 MB of gzip became 10 GB of memory."""
     monkeypatch.setattr(user_file, "MAX_BYTES", 1000)
     for name, content in (("a.tsv.gz", gzip.compress(bytes(10**6))), ("a.tsv", bytes(1001))):
@@ -205,7 +256,9 @@ def test_gzip_that_grows_beyond_the_limit_is_refused_unread(tmp_path: Path, monk
 
 
 def test_names_that_no_file_can_have_are_one_sentence(tmp_path: Path) -> None:
-    """OSError (a name that is too long) and RuntimeError (`~` of nobody) came out; a name that is not UTF-8 stopped the writing."""
+    """OSError (a name that is too long) and RuntimeError (`~` of nobody) came out; a name that is not UTF-8
+    stopped the writing.
+    """
     with pytest.raises(InputError, match=r"x\.tsv cannot be read \(File name too long\); give 'tibetan'"):
         read(corpus("x" * 300 + "x.tsv"))
     for name in ("~nobody-here/a.tsv", "~\0"):
@@ -235,7 +288,9 @@ def test_cleaning_composes_what_an_invisible_character_kept_apart() -> None:
 
 
 def test_towers_of_marks_and_long_runs_of_space_take_no_time() -> None:
-    """NFC sorts n marks in n * n steps, and `\\s*\\(` looks ahead from each space: minutes for a line of a megabyte."""
+    """NFC sorts n marks in n * n steps, and `\\s*\\(` looks ahead from each space: minutes for a line of a
+    megabyte.
+    """
     twice = clean_text("\u0344" * 40 + "x" * 1000)  # each of them becomes two marks
     assert clean_text(twice) == twice
     tower = clean_text("a" + "\u0316\u0301" * 300_000)
@@ -246,16 +301,25 @@ def test_towers_of_marks_and_long_runs_of_space_take_no_time() -> None:
 
 def test_a_text_that_comes_a_hundred_thousand_times_is_clustered_at_once() -> None:
     """Each pair of equal texts was compared: five billion of them."""
-    pairs = [Example(str(item), f"{BO} {item % 7}", "甲乙丙", "o", "l", "bo", "zh") for item in range(100_000)]
+    pairs = [
+        Example(str(item), f"{BO} {item % 7}", "甲乙丙", "o", "l", "bo", "zh") for item in range(100_000)
+    ]
     assert near_duplicate_clusters(pairs, 0.7) == [tuple(range(100_000))]
 
 
 @pytest.mark.parametrize("threshold", [1e-300, 1e-9, 0.7000000000000001, 0.123456789123456789, 1.0])
 def test_any_threshold_finds_the_pairs_of_its_first_six_digits(threshold: float) -> None:
-    """1e-20 ended in OverflowError; on long texts 0.7000000000000001 left the 64 bits of the index and ended in ValueError."""
+    """1e-20 ended in OverflowError; on long texts 0.7000000000000001 left the 64 bits of the index and ended
+    in ValueError.
+    """
     draw = random.Random(0)
     base = "".join(chr(0xF40 + draw.randrange(40)) for _ in range(2500))
     sets = [*(ngrams(base + base[: item * 300][::-1], 4) for item in range(6)), ngrams(base, 4)]
-    expected = {(j, i) for i in range(7) for j in range(i) if len(sets[i] & sets[j]) >= round(threshold, 6) * len(sets[i] | sets[j])}
+    expected = {
+        (j, i)
+        for i in range(7)
+        for j in range(i)
+        if len(sets[i] & sets[j]) >= round(threshold, 6) * len(sets[i] | sets[j])
+    }
     assert {(min(pair), max(pair)) for pair in similar_pairs(sets, threshold)} == expected
     assert len(expected) == {0.7000000000000001: 16, 1.0: 1}.get(threshold, 21)

@@ -16,7 +16,11 @@ from data.cache import atomic_folder, atomic_write_text, naming, remove_folder, 
 
 def content(folder: Path) -> dict[str, str]:
     """Everything in `folder`, hidden or not: path -> text."""
-    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def put(path: Path, text: str) -> None:
@@ -35,7 +39,8 @@ def killed(action: Callable[[], object]) -> None:
 
 def kill_at_replace(number: int, after: bool) -> None:
     """From now on this process dies before or after the `number`-th rename of data.cache."""
-    replace, done = os.replace, 0
+    replace = os.replace
+    done = 0
 
     def deadly(source: Path, target: Path) -> None:
         nonlocal done
@@ -52,7 +57,9 @@ def kill_at_replace(number: int, after: bool) -> None:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_kill_at_any_rename_leaves_the_old_or_the_new(number: int, after: bool, tmp_path: Path) -> None:
-    """Obituary: between the two renames there was nothing under the name, and what had been there stayed in a hidden folder for good."""
+    """Obituary: between the two renames there was nothing under the name, and what had been there stayed in a
+    hidden folder for good.
+    """
     put(tmp_path / "x", "old")
 
     def die() -> None:
@@ -78,7 +85,9 @@ def test_a_kill_while_a_file_is_written_or_a_folder_removed_leaves_no_half_of_it
 
     killed(die_writing)
     killed(die_removing)
-    assert not (tmp_path / "x").exists() and len(list(tmp_path.glob(".unfinished-*"))) == 1  # the second start swept the first's away
+    assert (
+        not (tmp_path / "x").exists() and len(list(tmp_path.glob(".unfinished-*"))) == 1
+    )  # the second start swept the first's away
     atomic_write_text(tmp_path / "other", "")
     assert content(tmp_path) == {"file": "old", "other": ""}
 
@@ -98,14 +107,18 @@ def test_an_error_in_the_block_puts_everything_back(tmp_path: Path, monkeypatch:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "x") as work:
         (work / "half").write_text("", encoding="utf-8")
         raise RuntimeError
-    monkeypatch.setattr(cache, "fsync_path", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    monkeypatch.setattr(
+        cache, "fsync_path", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+    )
     with pytest.raises(OSError, match="Input/output error") as error:
         put(tmp_path / "x", "new")
     assert error.value.filename == str(tmp_path / "x")
     assert content(tmp_path) == {"x/inner/a.txt": "old"}
 
 
-def test_files_then_their_folders_then_the_name_reach_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_then_their_folders_then_the_name_reach_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flushed: list[str] = []
     monkeypatch.setattr(cache, "fsync_path", lambda path: flushed.append(str(path.relative_to(tmp_path))))
     put(tmp_path / "x", "new")
@@ -124,7 +137,10 @@ def test_a_made_folder_has_the_modes_that_the_user_asks_of_new_ones(tmp_path: Pa
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "file")] == [0o750, 0o640]
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full", "its name"), OSError("no number")])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full", "its name"), OSError("no number")],
+)
 def test_only_an_error_of_the_disk_without_a_name_is_given_one(error: OSError, tmp_path: Path) -> None:
     with pytest.raises(OSError) as seen, naming(tmp_path):
         raise error

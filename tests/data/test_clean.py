@@ -23,7 +23,10 @@ def pair(source: str = BO, reference: str = "甲乙", key: str = "1", language: 
         ("  甲\u00a0\t乙\n丙 ", "甲 乙 丙"),
         ("甲\u200b\ufeff\x00乙", "甲乙"),
         ("e\u0301", "\u00e9"),
-        ("\u0f43", "\u0f42\u0fb7"),  # NFC takes this letter apart: the composed form is excluded from composition
+        (
+            "\u0f43",
+            "\u0f42\u0fb7",
+        ),  # NFC takes this letter apart: the composed form is excluded from composition
         (" \u200b ", ""),
     ],
 )
@@ -78,7 +81,12 @@ def test_placeholders_of_the_formats_read_here() -> None:
 
 
 def test_further_references_join_the_first_and_are_counted() -> None:
-    further = [pair(key="2"), pair(reference="丙丁", key="3"), pair(language="dz", key="4"), pair(reference="甲", key="5")]
+    further = [
+        pair(key="2"),
+        pair(reference="丙丁", key="3"),
+        pair(language="dz", key="4"),
+        pair(reference="甲", key="5"),
+    ]
     tally = clean([pair(), *further], LIMITS)
     assert [example.id for example in tally.kept] == ["1", "4"]
     assert [example.others for example in tally.kept] == [("丙丁",), ()]
@@ -97,7 +105,10 @@ def test_one_source_keeps_its_target_languages_apart() -> None:
     one, other = (swapped(pair(key=language, language=language)) for language in ("dz", "bo"))
     further = swapped(pair(source=f"{BO}\u0f0b\u0f44", key="2", language="bo"))
     tally = clean([one, other, further], LIMITS)
-    assert [(example.source, example.target_language) for example in tally.kept] == [("甲乙", "dz"), ("甲乙", "bo")]
+    assert [(example.source, example.target_language) for example in tally.kept] == [
+        ("甲乙", "dz"),
+        ("甲乙", "bo"),
+    ]
     assert [example.others for example in tally.kept] == [(), (further.reference,)]
 
 

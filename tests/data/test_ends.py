@@ -51,7 +51,9 @@ def test_a_line_end_ends_a_completion(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_spelling_of_a_special_token_is_text(kind: str, tmp_path: Path) -> None:
-    """Obituary: `</s>` in a reference taught an end in the middle of it, and the tag `<s>` of a source became a start token."""
+    """Obituary: `</s>` in a reference taught an end in the middle of it, and the tag `<s>` of a source became
+    a start token.
+    """
     tokenizer = tokenizer_of(kind, tmp_path)
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     for spelling in {str(tokenizer.eos_token), *tokenizer.all_special_tokens, "</s>", "<s>"} - {
@@ -98,7 +100,9 @@ def test_a_token_that_only_holds_a_line_end_ends_too_and_what_stands_before_it_i
 
 
 def test_a_half_character_before_a_line_end_stays_one_mark(tmp_path: Path) -> None:
-    """Byte fallback decodes bytes together: with the line end behind it, the half character would become two marks."""
+    """Byte fallback decodes bytes together: with the line end behind it, the half character would become two
+    marks.
+    """
     tokenizer = tiny_tokenizers.llama(tmp_path)
     half, line = tokenizer.convert_tokens_to_ids(["<0xE5>", "<0x0A>"])
     assert decode_completion(tokenizer, [*text_ids(tokenizer, "天"), half, line]) == "天\ufffd"
@@ -137,12 +141,14 @@ def test_spellings_that_no_text_can_hold_are_named(tmp_path: Path) -> None:
 
 def test_special_tokens_that_a_policy_samples_are_no_text() -> None:
     tokenizer = tiny_tokenizers.byte_level()
-    go, (pad, bos) = text_ids(tokenizer, "go"), (tokenizer.pad_token_id, tokenizer.bos_token_id)
+    go = text_ids(tokenizer, "go")
+    (pad, bos) = (tokenizer.pad_token_id, tokenizer.bos_token_id)
     assert decode_completion(tokenizer, [bos, *go, pad, *go, tokenizer.eos_token_id, *go]) == "gogo"
 
 
 def test_a_vocabulary_is_read_once_and_forgotten_with_its_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer, calls = tiny_tokenizers.byte_level(), []
+    tokenizer = tiny_tokenizers.byte_level()
+    calls = []
     monkeypatch.setattr(ends, "line_ends", lambda tokenizer: calls.append(1) or {})
     for _ in range(3):
         decode_completion(tokenizer, encode_completion(tokenizer, "go"))

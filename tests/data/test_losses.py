@@ -1,4 +1,6 @@
-"""What was dropped is said with rule, count, example and setting; limits that drop much say what would keep nearly all."""
+"""What was dropped is said with rule, count, example and setting; limits that drop much say what would keep
+nearly all.
+"""
 
 import json
 import random
@@ -22,19 +24,31 @@ LIMITS = Limits(2, 10, 2, 100)
 
 def pair(number: int, syllables: int = 4, reference: str = "甲乙丙") -> Example:
     draw = random.Random(number)
-    source = TSHEG.join(chr(draw.randint(0x0F40, 0x0F47)) + chr(draw.randint(0x0F58, 0x0F67)) for _ in range(syllables))
+    source = TSHEG.join(
+        chr(draw.randint(0x0F40, 0x0F47)) + chr(draw.randint(0x0F58, 0x0F67)) for _ in range(syllables)
+    )
     return Example(f"a.tsv:{number}", source, reference, "user", "none", "bo", "zh")
 
 
 @pytest.mark.parametrize(
     ("source", "reference"),
-    [("$5", "5美元"), ("$26,750", "26,750美元"), ("50%", "%50"), ("%40", "百分之四十"), ("[[1]]", "注一"), ("{x}", "甲"), ("%s", "甲")],
+    [
+        ("$5", "5美元"),
+        ("$26,750", "26,750美元"),
+        ("50%", "%50"),
+        ("%40", "百分之四十"),
+        ("[[1]]", "注一"),
+        ("{x}", "甲"),
+        ("%s", "甲"),
+    ],
 )
 def test_a_users_prices_shares_and_brackets_are_no_placeholders(source: str, reference: str) -> None:
     base = pair(1)
     example = Example("1", f"{base.source} {source}", f"甲乙丙丁 {reference}", "user", "none", "bo", "zh")
     assert [kept.id for kept in clean([example], LIMITS).kept] == ["1"]
-    assert set(clean([example], LIMITS, interface_problem).reasons["user"]) == {"wiki markup" if "[[" in source else "placeholders differ"}
+    assert set(clean([example], LIMITS, interface_problem).reasons["user"]) == {
+        "wiki markup" if "[[" in source else "placeholders differ"
+    }
 
 
 def test_the_data_stage_keeps_a_users_prices(tmp_path: Path) -> None:
@@ -55,22 +69,35 @@ def test_each_rule_comes_with_count_setting_and_its_first_pair() -> None:
         ("reference too short", 1, "data.min_target_units=2"),
     ]
     assert entries[0]["example"] == f"a.tsv:2: {pair(2, 11).source} | 甲乙丙"
-    assert loss_lines(entries)[0] == f"data: dropped 3 source too long (data.max_source_units=10), e.g. {entries[0]['example']}"
+    assert (
+        loss_lines(entries)[0]
+        == f"data: dropped 3 source too long (data.max_source_units=10), e.g. {entries[0]['example']}"
+    )
     assert loss_lines(entries)[1] == f"data: dropped 1 duplicate, e.g. {entries[1]['example']}"
 
 
 def test_a_long_example_is_shortened_and_cannot_break_the_line() -> None:
     example = Example("a.tsv:1", "\u0f40" * 200, "甲\u2028\ud800" * 30, "user", "none", "bo", "zh")
     (entry,) = losses(clean([example], LIMITS), LIMITS)
-    assert entry["reason"] == "damaged characters" and len(entry["example"]) < 100 and entry["example"].isprintable()
+    assert (
+        entry["reason"] == "damaged characters"
+        and len(entry["example"]) < 100
+        and entry["example"].isprintable()
+    )
 
 
 def test_the_value_that_keeps_nearly_all_is_the_length_of_the_hundredth_longest() -> None:
-    """200 pairs of 4 syllables, 100 of 11 .. 110: a third is too long; 1 % of 300 is 3 pairs, so 107 syllables keep the rest."""
-    pairs = [pair(number) for number in range(200)] + [pair(1000 + number, number) for number in range(11, 111)]
+    """200 pairs of 4 syllables, 100 of 11 .. 110: a third is too long; 1 % of 300 is 3 pairs, so 107
+    syllables keep the rest.
+    """
+    pairs = [pair(number) for number in range(200)] + [
+        pair(1000 + number, number) for number in range(11, 111)
+    ]
     tally = clean(pairs, LIMITS)
     assert len(tally.kept) == 200
-    assert limit_remarks(tally, LIMITS) == ["data.max_source_units=10: 33% of the pairs have more units; 107 would keep 99%"]
+    assert limit_remarks(tally, LIMITS) == [
+        "data.max_source_units=10: 33% of the pairs have more units; 107 would keep 99%"
+    ]
     kept = clean(pairs, Limits(2, 107, 2, 100))
     assert len(kept.kept) == 297 and limit_remarks(kept, Limits(2, 107, 2, 100)) == []
 
@@ -82,7 +109,9 @@ def test_limits_that_drop_a_tenth_or_less_are_not_remarked_on() -> None:
 
 
 def test_texts_that_are_too_short_and_pairs_dropped_for_the_other_side_count_too() -> None:
-    pairs = [pair(number, 1 if number < 30 else 4, "甲乙" if number % 2 else "甲" * 200) for number in range(100)]
+    pairs = [
+        pair(number, 1 if number < 30 else 4, "甲乙" if number % 2 else "甲" * 200) for number in range(100)
+    ]
     limits = Limits(2, 10, 2, 100)
     assert limit_remarks(clean(pairs, limits), limits) == [
         "data.min_source_units=2: 30% of the pairs have fewer units; 1 would keep all",
@@ -91,14 +120,22 @@ def test_texts_that_are_too_short_and_pairs_dropped_for_the_other_side_count_too
 
 
 def test_remarks_and_losses_are_said_each_time_and_stand_in_manifest_and_report(tmp_path: Path) -> None:
-    path = corpus_file(tmp_path, count=80, extra=(*(json.dumps(line(random.Random(n), 40)) for n in range(20)), "{"))
+    path = corpus_file(
+        tmp_path, count=80, extra=(*(json.dumps(line(random.Random(n), 40)) for n in range(20)), "{")
+    )
     config = DataConfig(corpus=str(path))
     remark = "data.max_source_units=24: 20% of the pairs have more units; 40 would keep all"
     corpus, said = run(config, tmp_path / "cache")
     again = run(config, tmp_path / "cache")[1]
     for lines in (said, again):
         assert lines.count(f"data: {remark}") == 1
-        assert sum(text.startswith("data: dropped 20 source too long (data.max_source_units=24), e.g. ") for text in lines) == 1
+        assert (
+            sum(
+                text.startswith("data: dropped 20 source too long (data.max_source_units=24), e.g. ")
+                for text in lines
+            )
+            == 1
+        )
         assert f"data: dropped 1 not JSON, e.g. {path}:101: {{" in lines
     assert corpus.manifest["remarks"] == [remark]
     tables = {table.title: table for table in corpus_tables({"manifest": corpus.manifest})}
@@ -112,8 +149,13 @@ def test_sides_in_each_others_script_are_told(tmp_path: Path) -> None:
     turned = [f"{row['reference']}\t{row['source']}\n" for row in rows]
     (tmp_path / "a.tsv").write_text("".join(lines), encoding="utf-8")
     known = "each side is in the script of the other language: exchange "
-    with pytest.raises(InputError, match=f"in 100 of them {known}data.source_language and data.target_language"):
-        run(DataConfig(corpus=str(tmp_path / "a.tsv"), source_language="zh", target_language="bo"), tmp_path / "cache")
+    with pytest.raises(
+        InputError, match=f"in 100 of them {known}data.source_language and data.target_language"
+    ):
+        run(
+            DataConfig(corpus=str(tmp_path / "a.tsv"), source_language="zh", target_language="bo"),
+            tmp_path / "cache",
+        )
     (tmp_path / "b.tsv").write_text("".join(lines[:60] + turned[60:]), encoding="utf-8")
     with pytest.raises(InputError, match=f"in 40 of them {known}the sides of these lines"):
         run(DataConfig(corpus=str(tmp_path / "b.tsv")), tmp_path / "cache")
@@ -132,9 +174,13 @@ def test_sides_in_each_others_script_are_told(tmp_path: Path) -> None:
         ("utf-32", r"a\.tsv is UTF-32; save it as UTF-8: iconv -f UTF-32 -t UTF-8"),
     ],
 )
-def test_another_encoding_is_refused_with_the_command_that_mends_it(tmp_path: Path, encoding: str, message: str) -> None:
+def test_another_encoding_is_refused_with_the_command_that_mends_it(
+    tmp_path: Path, encoding: str, message: str
+) -> None:
     rows = [line(random.Random(number), 40) for number in range(30)]
-    (tmp_path / "a.tsv").write_bytes("".join(f"{row['source']}\t{row['reference']}\n" for row in rows).encode(encoding))
+    (tmp_path / "a.tsv").write_bytes(
+        "".join(f"{row['source']}\t{row['reference']}\n" for row in rows).encode(encoding)
+    )
     with pytest.raises(InputError, match=message):
         prepare(DataConfig(corpus=str(tmp_path / "a.tsv")), tmp_path / "cache", lambda text: None)
 

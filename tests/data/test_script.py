@@ -1,6 +1,5 @@
 """Unicode facts of the corpora."""
 
-
 import pytest
 
 from data.errors import InputError
@@ -19,7 +18,8 @@ from data.script import (
     tibetan_syllables,
 )
 
-TIBETAN = "\u0f56\u0f7c\u0f51\u0f0b\u0f66\u0f90\u0f51\u0f0d"  # two syllables, a vowel, a subjoined letter, tsheg and shad
+# two syllables, a vowel, a subjoined letter, tsheg and shad
+TIBETAN = "\u0f56\u0f7c\u0f51\u0f0b\u0f66\u0f90\u0f51\u0f0d"
 
 
 def test_syllables_are_runs_of_letters_between_marks() -> None:
@@ -36,7 +36,15 @@ def test_share_counts_visible_characters_only() -> None:
 
 @pytest.mark.parametrize(
     ("character", "expected"),
-    [("\u4e00", True), ("\u3400", True), ("\U00020000", True), ("々", True), ("〇", True), ("\u3042", False), ("。", False)],
+    [
+        ("\u4e00", True),
+        ("\u3400", True),
+        ("\U00020000", True),
+        ("々", True),
+        ("〇", True),
+        ("\u3042", False),
+        ("。", False),
+    ],
 )
 def test_han_covers_the_extensions_and_not_kana_or_punctuation(character: str, expected: bool) -> None:
     assert is_han(character) is expected
@@ -54,9 +62,16 @@ def test_other_scripts_are_told_by_unicode(character: str, script: str | None) -
 
 
 def test_marks_that_scripts_share_are_told_from_letters_and_from_marks_with_a_script() -> None:
-    accent, okina, glottal_stop, tatweel, length, selector = "\u0301", "\u02bb", "\u02bc", "\u0640", "ー", "\ufe0f"
+    accent = "\u0301"
+    okina = "\u02bb"
+    glottal_stop = "\u02bc"
+    tatweel = "\u0640"
+    length = "ー"
+    selector = "\ufe0f"
     assert all(map(is_shared_mark, (accent, okina, glottal_stop, tatweel, length, selector)))
-    assert not any(map(is_shared_mark, ("e", "\u0f72", "\u093f", "々", "ʰ", "\u00b5", "\U0001d400", "1", "'", " ")))
+    assert not any(
+        map(is_shared_mark, ("e", "\u0f72", "\u093f", "々", "ʰ", "\u00b5", "\U0001d400", "1", "'", " "))
+    )
 
 
 def test_a_shared_mark_counts_with_the_character_before_it() -> None:
@@ -92,7 +107,10 @@ def test_the_primary_part_is_the_code_of_the_table() -> None:
 
 
 def test_an_unknown_script_is_refused_with_the_setting_that_gives_it() -> None:
-    with pytest.raises(InputError, match=r"data.target_language = 'qu': its script is not known; .*give data.target_script, one of Adlm"):
+    with pytest.raises(
+        InputError,
+        match=r"data.target_language = 'qu': its script is not known; .*give data.target_script, one of Adlm",
+    ):
         known_script("qu")
     with pytest.raises(InputError, match=r"^data.source_language = 'qu': its script"):
         known_script("qu", "data.source_language")

@@ -17,17 +17,25 @@ SIZES = SplitSizes(test=40, test_min_per_language=15, dev=20, warm_start_share=0
 
 
 def made_up(count: int, seed: int = 0, variants: float = 0.3) -> list[Example]:
-    """Strings of Tibetan letters with strings of Han characters; a share of them are small changes of an earlier pair."""
+    """Strings of Tibetan letters with strings of Han characters; a share of them are small changes of an
+    earlier pair.
+    """
     generator = random.Random(seed)
     examples: list[Example] = []
     for number in range(count):
-        source = "\u0f0b".join(chr(generator.randint(0x0F40, 0x0F47)) + chr(generator.randint(0x0F58, 0x0F67)) for _ in range(9))
+        source = "\u0f0b".join(
+            chr(generator.randint(0x0F40, 0x0F47)) + chr(generator.randint(0x0F58, 0x0F67)) for _ in range(9)
+        )
         reference = "".join(chr(generator.randint(0x4E00, 0x4F00)) for _ in range(9))
         if examples and generator.random() < variants:
             source = generator.choice(examples).source + "\u0f0b\u0f40"
         if examples and generator.random() < variants / 3:
             reference = generator.choice(examples).reference + "\u4e86"
-        examples.append(Example(str(number), source, reference, "made up", "none", "bo" if number % 9 == 0 else "dz", "zh"))
+        examples.append(
+            Example(
+                str(number), source, reference, "made up", "none", "bo" if number % 9 == 0 else "dz", "zh"
+            )
+        )
     return examples
 
 
@@ -84,17 +92,46 @@ def test_same_seed_same_split_and_another_seed_another() -> None:
     """In every process, whatever order its sets have: ids written down."""
     examples = made_up(300)
     ids = {name: [int(example.id) for example in part] for name, part in parts_of(examples, 3).items()}
-    assert ids["dev"] == [127, 199, 211, 279, 273, 241, 93, 63, 267, 119, 286, 213, 80, 24, 124, 51, 295, 159, 169, 74]
+    assert ids["dev"] == [
+        127,
+        199,
+        211,
+        279,
+        273,
+        241,
+        93,
+        63,
+        267,
+        119,
+        286,
+        213,
+        80,
+        24,
+        124,
+        51,
+        295,
+        159,
+        169,
+        74,
+    ]
     assert ids["test"][:10] == [61, 178, 141, 223, 195, 250, 121, 114, 163, 173]
     assert ids["warm_start"][:10] == [236, 264, 7, 47, 150, 160, 118, 130, 134, 296]
     assert ids["train"][:10] == [143, 32, 8, 68, 185, 247, 9, 102, 167, 14]
-    assert {name: len(part) for name, part in ids.items()} == {"warm_start": 84, "train": 156, "dev": 20, "test": 40}
+    assert {name: len(part) for name, part in ids.items()} == {
+        "warm_start": 84,
+        "train": 156,
+        "dev": 20,
+        "test": 40,
+    }
     assert parts_of(examples, 3)["test"] != parts_of(examples, 4)["test"]
 
 
 def test_large_cluster_trains_and_never_tests() -> None:
     examples = made_up(200, variants=0)
-    copies = [Example(f"copy {n}", examples[0].source, chr(0x5000 + n) * 5, "made up", "none", "dz", "zh") for n in range(60)]
+    copies = [
+        Example(f"copy {n}", examples[0].source, chr(0x5000 + n) * 5, "made up", "none", "dz", "zh")
+        for n in range(60)
+    ]
     parts = parts_of(examples + copies)
     held_out = {example.id for name in ("test", "dev") for example in parts[name]}
     assert not any(example.id in held_out for example in copies)
@@ -102,30 +139,46 @@ def test_large_cluster_trains_and_never_tests() -> None:
 
 def test_test_prefers_small_clusters() -> None:
     examples = made_up(200, variants=0)
-    groups = [Example(f"group {n}", examples[n // 6].source, chr(0x5000 + n) * 5, "made up", "none", "dz", "zh") for n in range(120)]
+    groups = [
+        Example(f"group {n}", examples[n // 6].source, chr(0x5000 + n) * 5, "made up", "none", "dz", "zh")
+        for n in range(120)
+    ]
     test = parts_of(examples + groups, sizes=SplitSizes(60, 10, 0, 0.0))["test"]
     assert not any(example.id.startswith("group") for example in test)
 
 
 def test_small_corpus_gives_a_fifth_to_test_and_a_tenth_to_dev() -> None:
     parts = parts_of(made_up(50, variants=0), sizes=SplitSizes(500, 100, 200, 0.35))
-    assert {name: len(part) for name, part in parts.items()} == {"test": 10, "dev": 5, "warm_start": 12, "train": 23}
+    assert {name: len(part) for name, part in parts.items()} == {
+        "test": 10,
+        "dev": 5,
+        "warm_start": 12,
+        "train": 23,
+    }
 
 
 def prepared() -> Corpus:
     """The newest built-in corpus in the cache."""
-    folders = sorted((cache_dir() / "corpus").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    folders = sorted(
+        (cache_dir() / "corpus").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True
+    )
     for corpus in (load(path.parent) for path in folders):
         config = corpus.manifest["config"]
         is_part = config.get("reverse") or config.get("languages")
-        if (config["corpus"], corpus.manifest["tier"], config["test_size"]) == ("tibetan", "full", 500) and not is_part:
+        if (config["corpus"], corpus.manifest["tier"], config["test_size"]) == (
+            "tibetan",
+            "full",
+            500,
+        ) and not is_part:
             return corpus
     pytest.skip("no built-in corpus in the cache; `make data` prepares it")
 
 
 @pytest.mark.real
 def test_real_corpus_has_no_near_neighbour_between_test_and_the_rest() -> None:
-    """Exact overlaps of each test pair with all others by counting tokens: no filter, no index of `data.neighbours`."""
+    """Exact overlaps of each test pair with all others by counting tokens: no filter, no index of
+    `data.neighbours`.
+    """
     corpus = prepared()
     threshold = corpus.manifest["near_duplicate_threshold"]
     others = [*corpus.warm_start, *corpus.train, *corpus.dev]
@@ -139,7 +192,10 @@ def test_real_corpus_has_no_near_neighbour_between_test_and_the_rest() -> None:
         sizes = np.array([len(tokens) for tokens in grams])
         for example in corpus.test:
             tokens = ngrams(getattr(example, side), ngram_size(getattr(example, language)))
-            shared = np.bincount(np.array([p for t in tokens for p in holders.get(t, [])], dtype=np.int64), minlength=len(others))
+            shared = np.bincount(
+                np.array([p for t in tokens for p in holders.get(t, [])], dtype=np.int64),
+                minlength=len(others),
+            )
             assert (shared / (sizes + len(tokens) - shared)).max() < threshold, example.id
 
 

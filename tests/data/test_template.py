@@ -19,14 +19,24 @@ def test_prompt_names_both_languages_and_ends_where_the_completion_starts() -> N
 
 @pytest.mark.parametrize(
     ("language", "label"),
-    [("zh-CN", "中文"), ("zho_Hans", "中文"), ("bod_Tibt", "藏文"), ("eng", "英文"), ("qu-Latn", "qu"), ("quy_Latn", "quy")],
+    [
+        ("zh-CN", "中文"),
+        ("zho_Hans", "中文"),
+        ("bod_Tibt", "藏文"),
+        ("eng", "英文"),
+        ("qu-Latn", "qu"),
+        ("quy_Latn", "quy"),
+    ],
 )
 def test_prompt_says_the_language_without_script_and_region(language: str, label: str) -> None:
     assert prompt_text(replace(EXAMPLE, target_language=language)).endswith(f"\n{label}：")
 
 
 def test_prompt_of_a_headline_asks_for_one() -> None:
-    assert prompt_text(replace(EXAMPLE, task="headline", target_language="dz")) == "宗喀文：\u0f40\u0f0b\u0f41\n宗喀文标题："
+    assert (
+        prompt_text(replace(EXAMPLE, task="headline", target_language="dz"))
+        == "宗喀文：\u0f40\u0f0b\u0f41\n宗喀文标题："
+    )
 
 
 def test_prompt_from_chinese_says_which_language_is_wanted() -> None:
@@ -56,7 +66,9 @@ def test_completion_comes_back_and_stops_at_the_end_token(tiny_tokenizer: PreTra
 
 
 def test_completion_is_one_line_and_loses_space_at_its_ends(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Obituary: an untuned model that never ends was judged by all it wrote after the line that was asked for."""
+    """Obituary: an untuned model that never ends was judged by all it wrote after the line that was asked
+    for.
+    """
     assert decode_completion(tiny_tokenizer, encode_completion(tiny_tokenizer, " 甲 \n乙 ")) == "甲"
     (line_end,) = tiny_tokenizer.encode("\n", add_special_tokens=False)
     assert line_end in stop_ids(tiny_tokenizer)
@@ -66,8 +78,16 @@ def test_end_of_turn_stops_where_the_vocabulary_has_it(tiny_tokenizer: PreTraine
     (line_end,) = tiny_tokenizer.encode("\n", add_special_tokens=False)
     assert stop_ids(tiny_tokenizer) == (tiny_tokenizer.eos_token_id, line_end)
     other = PreTrainedTokenizerFast(
-        tokenizer_object=tiny_tokenizer.backend_tokenizer, eos_token="<eos>", bos_token="<bos>", additional_special_tokens=["<end_of_turn>"]
+        tokenizer_object=tiny_tokenizer.backend_tokenizer,
+        eos_token="<eos>",
+        bos_token="<bos>",
+        additional_special_tokens=["<end_of_turn>"],
     )
     turn_end = other.convert_tokens_to_ids("<end_of_turn>")
     assert stop_ids(other) == (other.eos_token_id, turn_end, line_end)
-    assert decode_completion(other, [*encode_completion(other, "甲")[:-1], turn_end, *encode_completion(other, "乙")]) == "甲"
+    assert (
+        decode_completion(
+            other, [*encode_completion(other, "甲")[:-1], turn_end, *encode_completion(other, "乙")]
+        )
+        == "甲"
+    )

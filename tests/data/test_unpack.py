@@ -50,9 +50,17 @@ def test_broken_archive_says_what_to_do(tmp_path: Path, name: str) -> None:
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is not installed here")
 def test_debian_package_is_read_without_installing_it(tmp_path: Path) -> None:
     def member(name: str, content: bytes) -> bytes:
-        return f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
+        return (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+            + content
+            + b"\n" * (len(content) % 2)
+        )
 
-    parts = {"debian-binary": b"2.0\n", "control.tar.gz": tar_bytes({"./control": b""}), "data.tar.gz": tar_bytes({"./usr/share/x": b"1"})}
+    parts = {
+        "debian-binary": b"2.0\n",
+        "control.tar.gz": tar_bytes({"./control": b""}),
+        "data.tar.gz": tar_bytes({"./usr/share/x": b"1"}),
+    }
     archive = tmp_path / "a_1_all.deb"
     archive.write_bytes(b"!<arch>\n" + b"".join(member(name, content) for name, content in parts.items()))
     assert files(unpack(archive, tmp_path / "out", ("usr/*",))) == {"usr/share/x": b"1"}

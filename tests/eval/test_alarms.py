@@ -142,7 +142,9 @@ def test_each_rule_rings_for_what_it_is_made_for(rule: str, made: list[dict[str,
 
 
 def test_noise_and_single_steps_ring_nothing() -> None:
-    """One token's k3 of 200 nats, one step all cut, one without a reward; an entropy near 0 with a better reward is success."""
+    """One token's k3 of 200 nats, one step all cut, one without a reward; an entropy near 0 with a better
+    reward is success.
+    """
     odd = rows(40)
     odd[35] |= {
         "kl_mean": 200.0,
@@ -241,7 +243,14 @@ def test_a_new_start_says_again_what_still_is_wrong(
 
 def test_a_term_that_is_only_shown_is_no_cause() -> None:
     """Obituary: with a reward of chrF alone the alarm blamed the script, which was no gate."""
-    row = {"step": 0, "reward_mean": 0.0, "script_mean": 0.0, "cosine_mean": 0.0, "zero_std_share": 1.0, "length_mean": 5.0}
+    row = {
+        "step": 0,
+        "reward_mean": 0.0,
+        "script_mean": 0.0,
+        "cosine_mean": 0.0,
+        "zero_std_share": 1.0,
+        "length_mean": 5.0,
+    }
     (kept,) = of_reward([row], {"weights": {"chrf": 1.0, "cosine": 0.0}, "gates": []})
     assert kept == {"step": 0, "reward_mean": 0.0, "zero_std_share": 1.0, "length_mean": 5.0}
     assert of_reward([row], {"weights": {"cosine": 1.0}, "gates": ["script"]}) == [row]

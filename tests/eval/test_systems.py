@@ -30,7 +30,10 @@ def character_embed(texts: Sequence[str]) -> Tensor:
 
 def first_character(texts: Sequence[str]) -> Tensor:
     """A second stand-in: which of HAN a text begins with."""
-    rows = [[float(text.startswith(character)) for character in HAN] + [float(text[:1] not in HAN)] for text in texts]
+    rows = [
+        [float(text.startswith(character)) for character in HAN] + [float(text[:1] not in HAN)]
+        for text in texts
+    ]
     return torch.tensor(rows)
 
 
@@ -53,7 +56,10 @@ def invented(count: int = 60) -> list[Example]:
 def noisy(examples: Sequence[Example], rate: float, seed: int) -> list[str]:
     generator = random.Random(seed)
     return [
-        "".join(generator.choice(HAN) if generator.random() < rate else character for character in example.reference)
+        "".join(
+            generator.choice(HAN) if generator.random() < rate else character
+            for character in example.reference
+        )
         for example in examples
     ]
 
@@ -92,7 +98,11 @@ def test_figures_by_hand() -> None:
 
 
 def test_an_empty_output_has_cosine_zero_whatever_the_encoder_says() -> None:
-    assert cosines(["", " ", "天"], [["天"], ["天"], ["天"]], lambda texts: torch.ones(len(texts), 1)) == [0.0, 0.0, 1.0]
+    assert cosines(["", " ", "天"], [["天"], ["天"], ["天"]], lambda texts: torch.ones(len(texts), 1)) == [
+        0.0,
+        0.0,
+        1.0,
+    ]
 
 
 def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None:
@@ -116,7 +126,10 @@ def test_slices_partition_the_items_by_language_and_by_origin() -> None:
     groups = slices(evaluated("grpo", invented(), noisy(invented(), 0.5, 2))["items"])
     assert sorted(groups) == ["all", "bo", "dz", "origin:origin0", "origin:origin1", "origin:origin2"]
     assert sorted(groups["bo"] + groups["dz"]) == groups["all"]
-    assert sorted(groups["origin:origin0"] + groups["origin:origin1"] + groups["origin:origin2"]) == groups["all"]
+    assert (
+        sorted(groups["origin:origin0"] + groups["origin:origin1"] + groups["origin:origin2"])
+        == groups["all"]
+    )
 
 
 def test_a_better_system_is_found_better_in_every_slice() -> None:
@@ -137,22 +150,20 @@ def test_a_better_system_is_found_better_in_every_slice() -> None:
 
 def test_differences_are_those_of_the_reported_metrics() -> None:
     examples = invented()
-    before, after = (
-        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
-        evaluated("grpo", examples, noisy(examples, 0.7, 4)),
-    )
+    before = evaluated("warm_start", examples, noisy(examples, 0.8, 3))
+    after = evaluated("grpo", examples, noisy(examples, 0.7, 4))
     for name, differences in compare_systems(before, after, seed=0, resamples=50)["slices"].items():
         for metric, row in differences.items():
-            assert row["difference"] == pytest.approx(after["metrics"][name][metric] - before["metrics"][name][metric])
+            assert row["difference"] == pytest.approx(
+                after["metrics"][name][metric] - before["metrics"][name][metric]
+            )
             assert row["low"] <= row["high"]
 
 
 def test_comparison_depends_on_the_seed_only() -> None:
     examples = invented(20)
-    before, after = (
-        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
-        evaluated("grpo", examples, noisy(examples, 0.7, 4)),
-    )
+    before = evaluated("warm_start", examples, noisy(examples, 0.8, 3))
+    after = evaluated("grpo", examples, noisy(examples, 0.7, 4))
     assert compare_systems(before, after, seed=1, resamples=200) == compare_systems(
         before, after, seed=1, resamples=200
     )
@@ -206,18 +217,21 @@ def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
         "rouge_l": "lcs:f1|case:lower|units:syllables+characters+words|stem:no|nrefs:1",
         "copied_share": "run:10|share:0.5|beyond the reference text",
     }
-    assert before["metrics"]["all"] == pytest.approx({
-        "n": 24,
-        "cosine": 0.6814978570620388,
-        "cosine_held_out": 0.3333333333333333,
-        "chrf": 17.107308201058203,
-        "bleu": 15.44650838809799,
-        "rouge_l": 0.5,
-        "consistent_share": 1.0,
-        "length_ratio": 1.0,
-        "empty_share": 0.0,
-        "copied_share": 0.0,
-    }, abs=1e-12)
+    assert before["metrics"]["all"] == pytest.approx(
+        {
+            "n": 24,
+            "cosine": 0.6814978570620388,
+            "cosine_held_out": 0.3333333333333333,
+            "chrf": 17.107308201058203,
+            "bleu": 15.44650838809799,
+            "rouge_l": 0.5,
+            "consistent_share": 1.0,
+            "length_ratio": 1.0,
+            "empty_share": 0.0,
+            "copied_share": 0.0,
+        },
+        abs=1e-12,
+    )
     differences = compare_systems(before, after, seed=0, resamples=50)["slices"]["all"]
     intervals = {name: (row["low"], row["high"]) for name, row in differences.items()}
     expected = {
@@ -237,10 +251,13 @@ def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
 
 def two_referenced(count: int = 30) -> tuple[list[Example], list[str]]:
     """Items of which two of three have a second reference text, which a third of the outputs repeat."""
-    examples, generator = invented(count), random.Random(9)
+    examples = invented(count)
+    generator = random.Random(9)
     seconds = ["".join(generator.choices(HAN, k=generator.randint(3, 12))) for _ in examples]
     outputs = [seconds[row] if row % 3 == 1 else text for row, text in enumerate(noisy(examples, 0.4, 5))]
-    return [replace(one, others=(seconds[row],)) if row % 3 else one for row, one in enumerate(examples)], outputs
+    return [
+        replace(one, others=(seconds[row],)) if row % 3 else one for row, one in enumerate(examples)
+    ], outputs
 
 
 def test_every_score_takes_every_reference_text() -> None:
@@ -249,21 +266,38 @@ def test_every_score_takes_every_reference_text() -> None:
     for example, output, item in zip(examples, outputs, result["items"], strict=True):
         assert (item["reference"], item["references"]) == (example.reference, list(example.references))
         if output in example.others:
-            exact = (item["cosine"], item["cosine_held_out"], item["chrf"], item["rouge_l"], item["length_ratio"])
+            exact = (
+                item["cosine"],
+                item["cosine_held_out"],
+                item["chrf"],
+                item["rouge_l"],
+                item["length_ratio"],
+            )
             assert exact == pytest.approx((1.0, 1.0, 100.0, 1.0, 1.0))
     streams = list(zip_longest(*(example.references for example in examples)))
-    bleu, chrf = BLEU(tokenize="zh"), CHRF()
-    assert result["metrics"]["all"]["bleu"] == pytest.approx(bleu.corpus_score(outputs, streams).score, abs=1e-9)
-    assert result["metrics"]["all"]["chrf"] == pytest.approx(chrf.corpus_score(outputs, streams).score, abs=1e-9)
-    assert (result["signatures"]["bleu"], result["signatures"]["chrf"]) == (str(bleu.get_signature()), str(chrf.get_signature()))
-    assert "nrefs:var|" in result["signatures"]["bleu"] and result["signatures"]["rouge_l"].endswith("nrefs:var")
+    bleu = BLEU(tokenize="zh")
+    chrf = CHRF()
+    assert result["metrics"]["all"]["bleu"] == pytest.approx(
+        bleu.corpus_score(outputs, streams).score, abs=1e-9
+    )
+    assert result["metrics"]["all"]["chrf"] == pytest.approx(
+        chrf.corpus_score(outputs, streams).score, abs=1e-9
+    )
+    assert (result["signatures"]["bleu"], result["signatures"]["chrf"]) == (
+        str(bleu.get_signature()),
+        str(chrf.get_signature()),
+    )
+    assert "nrefs:var|" in result["signatures"]["bleu"] and result["signatures"]["rouge_l"].endswith(
+        "nrefs:var"
+    )
 
 
 def test_a_resample_is_the_corpus_score_of_the_items_drawn() -> None:
     examples, outputs = two_referenced()
     rows = statistics(evaluated("grpo", examples, outputs)["items"], "zh")
     counts = resample_counts(len(outputs), np.random.default_rng(0), 5)
-    bleus, chrfs = bleu_of_sums(counts @ rows["bleu"]), chrf_of_sums(counts @ rows["chrf"])
+    bleus = bleu_of_sums(counts @ rows["bleu"])
+    chrfs = chrf_of_sums(counts @ rows["chrf"])
     for drawn, bleu, chrf in zip(counts, bleus, chrfs, strict=True):
         chosen = np.repeat(np.arange(len(outputs)), drawn.astype(int))
         texts = [outputs[row] for row in chosen]
@@ -273,9 +307,14 @@ def test_a_resample_is_the_corpus_score_of_the_items_drawn() -> None:
 
 
 def test_items_from_before_all_reference_texts_were_kept() -> None:
-    """With one each they compare as ever. With several the old figures are of the first alone: they are not compared."""
+    """With one each they compare as ever. With several the old figures are of the first alone: they are not
+    compared.
+    """
     examples = invented(12)
-    single = [evaluated(name, examples, noisy(examples, 0.5, seed)) for seed, name in enumerate(("warm_start", "grpo"))]
+    single = [
+        evaluated(name, examples, noisy(examples, 0.5, seed))
+        for seed, name in enumerate(("warm_start", "grpo"))
+    ]
     expected = compare_systems(*single, seed=0, resamples=30)
     several, outputs = two_referenced()
     old, new = (evaluated(name, several, outputs) for name in ("warm_start", "grpo"))

@@ -21,22 +21,32 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @every_scale
 @pytest.mark.parametrize("size", range(2, 65))
 def test_constant_group_has_exactly_zero_advantage(size: int, scale: str, baseline: str) -> None:
-    """Obituary: the fp32 mean of equal rewards is inexact, and a tiny eps then blows round-off up to advantages near 1."""
+    """Obituary: the fp32 mean of equal rewards is inexact, and a tiny eps then blows round-off up to
+    advantages near 1.
+    """
     values = random(50, 1, seed=size).float().expand(50, size)
-    assert torch.equal(group_advantages(values, 1e-8, baseline, scale), torch.zeros(50, size, dtype=torch.float64))
+    assert torch.equal(
+        group_advantages(values, 1e-8, baseline, scale), torch.zeros(50, size, dtype=torch.float64)
+    )
 
 
 def test_hand_computed_group() -> None:
     """(.9 .2 .6 .1): mean .45, Bessel std sqrt(.41/3); the fixture of TRL's own loss."""
     advantages = group_advantages(torch.tensor([[0.9, 0.2, 0.6, 0.1]], dtype=torch.float64), std_floor=1e-4)
     std = math.sqrt((0.45**2 + 0.25**2 + 0.15**2 + 0.35**2) / 3)
-    assert (advantages - torch.tensor([[0.45, -0.25, 0.15, -0.35]], dtype=torch.float64) / std).abs().max() < 1e-12
+    assert (
+        advantages - torch.tensor([[0.45, -0.25, 0.15, -0.35]], dtype=torch.float64) / std
+    ).abs().max() < 1e-12
 
 
 def test_batch_std_by_hand() -> None:
-    """Two groups (0, 1) and (0, 3): means .5 and 1.5, and one divisor, the Bessel std of (0, 1, 0, 3) = sqrt(6/3)."""
+    """Two groups (0, 1) and (0, 3): means .5 and 1.5, and one divisor, the Bessel std of (0, 1, 0, 3) =
+    sqrt(6/3).
+    """
     advantages = group_advantages(torch.tensor([[0.0, 1.0], [0.0, 3.0]]), 1e-3, scale="batch_std")
-    assert (advantages - torch.tensor([[-0.5, 0.5], [-1.5, 1.5]], dtype=torch.float64) / math.sqrt(2)).abs().max() < 1e-12
+    assert (
+        advantages - torch.tensor([[-0.5, 0.5], [-1.5, 1.5]], dtype=torch.float64) / math.sqrt(2)
+    ).abs().max() < 1e-12
 
 
 @every_baseline
@@ -58,7 +68,9 @@ def test_spread_below_the_floor_stays_small() -> None:
 @pytest.mark.parametrize("size", [2, 8, 64])
 @every_baseline
 def test_outlier_is_bounded_by_the_group_size(size: int, baseline: str) -> None:
-    """(n-1)/sqrt(n) with Bessel's std, times n/(n-1) when its own reward is left out of the baseline; and the bound is reached."""
+    """(n-1)/sqrt(n) with Bessel's std, times n/(n-1) when its own reward is left out of the baseline; and the
+    bound is reached.
+    """
     bound = (size - 1) / math.sqrt(size) * (1 if baseline == "mean" else size / (size - 1))
     advantages = group_advantages(torch.tensor([[0.95] * (size - 1) + [0.0]]), 1e-3, baseline)
     assert advantages.abs().max().item() == pytest.approx(bound, abs=1e-12)
@@ -79,7 +91,8 @@ def test_shift_and_scale_of_rewards_change_nothing() -> None:
 @every_scale
 def test_groups_and_members_can_be_permuted(scale: str, baseline: str) -> None:
     rewards = random(6, 8, seed=1)
-    rows, columns = random(6, seed=2).argsort(), random(8, seed=3).argsort()
+    rows = random(6, seed=2).argsort()
+    columns = random(8, seed=3).argsort()
     permuted = group_advantages(rewards[rows][:, columns], 1e-3, baseline, scale)
     assert (permuted - group_advantages(rewards, 1e-3, baseline, scale)[rows][:, columns]).abs().max() < 1e-12
 
@@ -89,15 +102,21 @@ def test_leave_one_out_is_the_mean_of_the_others(size: int) -> None:
     """And equals n/(n-1) (r - mean)."""
     rewards = random(4, size)
     advantages = group_advantages(rewards, 1e-3, "leave_one_out", "none")
-    others = torch.stack([rewards[:, [j for j in range(size) if j != i]].mean(dim=1) for i in range(size)], dim=1)
+    others = torch.stack(
+        [rewards[:, [j for j in range(size) if j != i]].mean(dim=1) for i in range(size)], dim=1
+    )
     assert (advantages - (rewards - others)).abs().max() < 1e-12
-    assert (advantages - size / (size - 1) * (rewards - rewards.mean(dim=1, keepdim=True))).abs().max() < 1e-12
+    assert (
+        advantages - size / (size - 1) * (rewards - rewards.mean(dim=1, keepdim=True))
+    ).abs().max() < 1e-12
 
 
 @every_baseline
 @every_scale
 def test_missing_rewards_take_no_part(scale: str, baseline: str) -> None:
-    """The rest of the group gets what it would get alone; the missing one gets 0. Groups with one or no reward left get 0."""
+    """The rest of the group gets what it would get alone; the missing one gets 0. Groups with one or no
+    reward left get 0.
+    """
     rewards = random(3, 6)
     whole = rewards[:, [0, 2, 3, 5]]
     with_gaps = rewards.clone()
@@ -127,8 +146,12 @@ def test_per_term_normalisation_ignores_the_scale_of_a_term(factor: float) -> No
     advantages = {}
     for normalise in (True, False):
         for times in (1.0, factor):
-            reward = combine({"a": term(1, times), "b": term(2, 1.0)}, {"a": 1.0, "b": 1.0}, normalise=normalise)
-            advantages[normalise, times] = group_advantages(reward(texts, texts, [["x"]] * 24, 8)[0], 1e-6, scale="batch_std")
+            reward = combine(
+                {"a": term(1, times), "b": term(2, 1.0)}, {"a": 1.0, "b": 1.0}, normalise=normalise
+            )
+            advantages[normalise, times] = group_advantages(
+                reward(texts, texts, [["x"]] * 24, 8)[0], 1e-6, scale="batch_std"
+            )
     assert (advantages[True, factor] - advantages[True, 1.0]).abs().max() < 1e-5  # rewards are fp32
     assert factor == 1.0 or (advantages[False, factor] - advantages[False, 1.0]).abs().max() > 0.1
 

@@ -1,4 +1,6 @@
-"""The anchor: its value and gradient against a dense softmax, its share of an update, and what it keeps in real runs of the tiny model."""
+"""The anchor: its value and gradient against a dense softmax, its share of an update, and what it keeps in
+real runs of the tiny model.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,9 +42,13 @@ def dense_kl(policy: Any, base: Any, ids: list[int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, tiny_gpt2, capped_gemma])
-def test_value_and_gradient_are_those_of_a_dense_softmax(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_and_gradient_are_those_of_a_dense_softmax(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(chunked_head, "KL_CHUNK", 4)  # the longest text spans three chunks
-    policy, same, base = make(seed=0).double(), make(seed=0).double(), make(seed=1).double().requires_grad_(False)
+    policy = make(seed=0).double()
+    same = make(seed=0).double()
+    base = make(seed=1).double().requires_grad_(False)
     value = kl_to_base(policy, base, pack([START] * 3, IDS, group_size=1))
     expected = torch.stack([dense_kl(same, base, ids) for ids in IDS]).sum()
     assert value.item() == pytest.approx(expected.item(), rel=1e-6) and value.item() > 1
@@ -54,7 +60,8 @@ def test_value_and_gradient_are_those_of_a_dense_softmax(make: Callable[..., Any
 
 
 def test_at_the_untouched_model_nothing_pulls() -> None:
-    policy, base = tiny_gemma(0), tiny_gemma(0)
+    policy = tiny_gemma(0)
+    base = tiny_gemma(0)
     value = kl_to_base(policy, base, pack([START] * 3, IDS, group_size=1))
     value.backward()
     assert abs(value.item()) < 1e-6
@@ -63,7 +70,15 @@ def test_at_the_untouched_model_nothing_pulls() -> None:
 
 def held(world: World = ALONE, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
     texts = PromptStream(IDS, num_prompts=3, seed=0)
-    return Anchor(tiny_gpt2(1).double().requires_grad_(False), texts, START, coef, max_tokens, device.choose("cpu"), world)
+    return Anchor(
+        tiny_gpt2(1).double().requires_grad_(False),
+        texts,
+        START,
+        coef,
+        max_tokens,
+        device.choose("cpu"),
+        world,
+    )
 
 
 def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float]]]:
@@ -75,19 +90,29 @@ def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float
 
 def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
     gradient, [(total, count)] = gradient_of(held())
-    policy, base = tiny_gpt2(0).double(), held().base
+    policy = tiny_gpt2(0).double()
+    base = held().base
     mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
     (0.5 * mean).backward()
     assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
-    assert torch.allclose(gradient, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), rtol=1e-5, atol=1e-8)
+    assert torch.allclose(
+        gradient,
+        torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]),
+        rtol=1e-5,
+        atol=1e-8,
+    )
 
 
 def test_neither_passes_nor_processes_change_the_gradient() -> None:
     whole, [(total, count)] = gradient_of(held())
     by_passes, sums = gradient_of(held(max_tokens=10))
     shared, parts = gradient_of(held(World(0, 2)), held(World(1, 2)))
-    assert torch.allclose(by_passes, whole, rtol=1e-6, atol=1e-10) and torch.allclose(shared, whole, rtol=1e-6, atol=1e-10)
-    assert sums[0] == pytest.approx((total, count)) and [sum(pair) for pair in zip(*parts, strict=True)] == pytest.approx([total, count])
+    assert torch.allclose(by_passes, whole, rtol=1e-6, atol=1e-10) and torch.allclose(
+        shared, whole, rtol=1e-6, atol=1e-10
+    )
+    assert sums[0] == pytest.approx((total, count)) and [
+        sum(pair) for pair in zip(*parts, strict=True)
+    ] == pytest.approx([total, count])
     assert all(part[1] > 0 for part in parts)
 
 
@@ -95,10 +120,15 @@ def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
     """fp32 masters, bf16 products: value and direction stay."""
     results = []
     for dtype in (torch.float32, torch.bfloat16):
-        policy, base = tiny_gemma(0), tiny_gemma(1).requires_grad_(False)
+        policy = tiny_gemma(0)
+        base = tiny_gemma(1).requires_grad_(False)
         texts = PromptStream(IDS, num_prompts=3, seed=0)
-        total, count = Anchor(base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), ALONE)(policy, 0)["anchor_kl"]
-        results.append((total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None])))
+        total, count = Anchor(base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), ALONE)(
+            policy, 0
+        )["anchor_kl"]
+        results.append(
+            (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+        )
     (value, gradient), (rounded, other) = results
     assert other.dtype == torch.float32 and rounded == pytest.approx(value, rel=0.05) and rounded != value
     assert float(torch.cosine_similarity(gradient, other, dim=0)) > 0.98
@@ -108,9 +138,22 @@ def test_without_an_anchor_nothing_happens() -> None:
     assert unanchored(tiny_gpt2(), 3) == {}
 
 
-# Real runs. The first text is what a tax budget would be measured on (tax.texts=1); the anchor has the others.
-TEXTS = ["The river rose in the night.", "The bridge was closed and the road too.", "今天早上下了一场大雨。", "The river rose again."]
-LARGE_STEPS = ["sft.optim.lr=1e-2", "sft.num_steps=10", "train.optim.lr=1e-2", "train.num_steps=6", "checkpoint.every=3", "tax.texts=1"]
+# Real runs. The first text is what a tax budget would be measured on (tax.texts=1); the anchor has the
+# others.
+TEXTS = [
+    "The river rose in the night.",
+    "The bridge was closed and the road too.",
+    "今天早上下了一场大雨。",
+    "The river rose again.",
+]
+LARGE_STEPS = [
+    "sft.optim.lr=1e-2",
+    "sft.num_steps=10",
+    "train.optim.lr=1e-2",
+    "train.num_steps=6",
+    "checkpoint.every=3",
+    "tax.texts=1",
+]
 
 Runner = Callable[..., int]
 
@@ -122,7 +165,14 @@ def go(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Runn
 
     def run(name: str, *settings: str) -> int:
         text = f"tax.text={tmp_path / 'own.txt'}"
-        return main([*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), text, *LARGE_STEPS, *settings])
+        return main(
+            [
+                *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
+                text,
+                *LARGE_STEPS,
+                *settings,
+            ]
+        )
 
     return run
 
@@ -142,7 +192,9 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
     held = ["sft.anchor=1.0", "train.anchor=1.0", "tax.anchor_texts=4"]
     assert go("free", f"train.method={method}") == go("held", f"train.method={method}", *held) == 0
     for part in ("warm_start", "policy"):
-        free, kept = (distance(tmp_path / name / "run" / part, tiny_folder, tiny_tokenizer) for name in ("free", "held"))
+        free, kept = (
+            distance(tmp_path / name / "run" / part, tiny_folder, tiny_tokenizer) for name in ("free", "held")
+        )
         assert 0 < kept < free / 2
     rows = metrics(tmp_path / "held" / "run")
     assert all(("anchor_kl" in row) == (not row["stage"].endswith("_dev")) for row in rows)
@@ -163,7 +215,9 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(UpdateHook, "__call__", stopped)
     assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
-    monkeypatch.setattr(UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s))
+    monkeypatch.setattr(
+        UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s)
+    )
     assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
     monkeypatch.setattr(UpdateHook, "__call__", real)
     assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") == 0
@@ -171,7 +225,9 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
     assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
 
 
-def test_a_file_without_texts_for_it_is_refused(go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_texts_for_it_is_refused(
+    go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert go("run", "train.anchor=1.0", "tax.texts=4") == 2
     error = capsys.readouterr().err
     assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1

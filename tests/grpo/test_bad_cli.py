@@ -1,4 +1,6 @@
-"""Command lines of every kind of badness: exit code 0, or 2 with one line that begins with `error:`; never a traceback."""
+"""Command lines of every kind of badness: exit code 0, or 2 with one line that begins with `error:`; never a
+traceback.
+"""
 
 import argparse
 import json
@@ -39,7 +41,21 @@ def check_outcome(command, argv: list[str]) -> None:
         assert not said, (argv, said)
 
 
-options = ["--check", "--stages", "--config", "--config=", "--", "-", "--stages=", "data", "fly,data", "--chec", "@x", "-c", "--help"]
+options = [
+    "--check",
+    "--stages",
+    "--config",
+    "--config=",
+    "--",
+    "-",
+    "--stages=",
+    "data",
+    "fly,data",
+    "--chec",
+    "@x",
+    "-c",
+    "--help",
+]
 words = st.text(max_size=10) | st.sampled_from(options)
 overrides = st.tuples(st.sampled_from(KEYS), toml_values).map("=".join)
 shipped = [str(CONFIGS / "mt.toml"), str(CONFIGS / "headline.toml")]
@@ -80,14 +96,30 @@ def test_any_arguments_of_the_other_commands(times: int) -> None:
     ],
 )
 def test_what_used_to_end_in_a_traceback(more: list[str], message: str) -> None:
-    """Obituary: names that are too long, a home folder of nobody, half a character, control characters on the terminal."""
+    """Obituary: names that are too long, a home folder of nobody, half a character, control characters on the
+    terminal.
+    """
     code, said = outcome(main, ["--config", str(CONFIGS / "mt.toml"), "--check", *more])
-    assert code == 2 and said.startswith("error: ") and said.count("\n") == 1 and message in said and "\x1b" not in said, said
+    assert (
+        code == 2
+        and said.startswith("error: ")
+        and said.count("\n") == 1
+        and message in said
+        and "\x1b" not in said
+    ), said
 
 
 TOKENS = [
     json.dumps({"tokens": {"prompt_tokens": prompts, "completion_tokens": {"p50": 3}}})
-    for prompts in (3, {"p50": "x"}, {"p50": float("inf")}, {"p50": float("nan")}, {"p50": 10**400}, {"p50": -1}, {})
+    for prompts in (
+        3,
+        {"p50": "x"},
+        {"p50": float("inf")},
+        {"p50": float("nan")},
+        {"p50": 10**400},
+        {"p50": -1},
+        {},
+    )
 ]
 
 
@@ -99,9 +131,14 @@ def test_a_damaged_run_folder_is_named_by_check(content: str, tmp_path: Path) ->
     assert code == 2 and str(tmp_path / "corpus.json") in said
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 8 + b"{}", (1 << 40).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"{}"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 8 + b"{}", (1 << 40).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"{}"],
+)
 def test_a_damaged_model_is_named_by_check(content: bytes, tmp_path: Path) -> None:
-    """Obituary: --check read the headers of the weights and ended in a traceback; and weights without any embedding in another."""
+    """Obituary: --check read the headers of the weights and ended in a traceback; and weights without any
+    embedding in another.
+    """
     (tmp_path / "model.safetensors").write_bytes(content)
     code, said = outcome(main, ["--config", str(CONFIGS / "mt.toml"), "--check", f"model.policy={tmp_path}"])
     empty = content.endswith(b"{}") and content[0] == 2

@@ -1,4 +1,6 @@
-"""Configurations of every kind of badness: each is refused in one sentence that names file or key, or it is one a run can be made of."""
+"""Configurations of every kind of badness: each is refused in one sentence that names file or key, or it is
+one a run can be made of.
+"""
 
 import dataclasses
 import json
@@ -13,8 +15,9 @@ from repository import CONFIGS
 
 from data.documents import LEVELS, TOML_BYTES
 from data.errors import InputError
-from grpo.config import Config, check, load_config
-from grpo.limits import LIMITS, check_limits
+from grpo.config import Config
+from grpo.config_check import LIMITS, check, check_limits
+from grpo.config_file import load_config
 from grpo.runtime.device import choose
 from grpo.stages import plan
 from reward.distil.config import read_config
@@ -33,12 +36,19 @@ def check_usable(config: Config) -> None:
     json.dumps(dataclasses.asdict(config), ensure_ascii=False, allow_nan=False).encode()
     check_limits(config)
     bill = plan.make_plan(dataclasses.replace(config, run_dir="nowhere"), None, choose("cpu"))
-    assert math.isfinite(bill.flops) and bill.memory_bytes > 0 and bill.seconds >= 0 and len(bill.lines(config)) == 6
+    assert (
+        math.isfinite(bill.flops)
+        and bill.memory_bytes > 0
+        and bill.seconds >= 0
+        and len(bill.lines(config)) == 6
+    )
 
 
 def check_file(path: Path, content: bytes, *overrides: str) -> None:
     path.write_bytes(content)
-    config = accepted(lambda: load_config(path, overrides), str(path), *KEYS, *LAST_WORDS, "override", "data.")
+    config = accepted(
+        lambda: load_config(path, overrides), str(path), *KEYS, *LAST_WORDS, "override", "data."
+    )
     if config is not None:
         check_usable(config)
 
@@ -52,7 +62,11 @@ def test_any_bytes_in_the_file(times: int, tmp_path: Path) -> None:
 @times
 @pytest.mark.parametrize("name", ["mt.toml", "headline.toml"])
 def test_a_shipped_file_damaged(times: int, name: str, tmp_path: Path) -> None:
-    explore(500 * times, lambda content: check_file(tmp_path / "c.toml", content), damaged((CONFIGS / name).read_bytes()))
+    explore(
+        500 * times,
+        lambda content: check_file(tmp_path / "c.toml", content),
+        damaged((CONFIGS / name).read_bytes()),
+    )
 
 
 @times
@@ -60,7 +74,11 @@ def test_any_value_of_any_setting(times: int, tmp_path: Path) -> None:
     def holds(key: str, value: str, in_file: bool) -> None:
         *sections, name = key.split(".")
         text = (f"[{'.'.join(sections)}]\n" if sections else "") + f"{name} = {value}\n"
-        check_file(tmp_path / "c.toml", text.encode(errors="surrogatepass") if in_file else b"", *([] if in_file else [f"{key}={value}"]))
+        check_file(
+            tmp_path / "c.toml",
+            text.encode(errors="surrogatepass") if in_file else b"",
+            *([] if in_file else [f"{key}={value}"]),
+        )
 
     explore(2000 * times, holds, st.sampled_from(KEYS), toml_values, st.booleans())
 
@@ -69,7 +87,11 @@ def test_any_value_of_any_setting(times: int, tmp_path: Path) -> None:
 def test_any_overrides(times: int, tmp_path: Path) -> None:
     keys = st.text(max_size=12) | st.sampled_from([*KEYS, *ODD_KEYS])
     override = st.tuples(keys, toml_values).map("=".join) | st.text(max_size=20)
-    explore(800 * times, lambda overrides: check_file(tmp_path / "c.toml", b"", *overrides), st.lists(override, max_size=3))
+    explore(
+        800 * times,
+        lambda overrides: check_file(tmp_path / "c.toml", b"", *overrides),
+        st.lists(override, max_size=3),
+    )
 
 
 @times
@@ -86,14 +108,20 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
     [
         ("rollout.num_prompts = 0\n", r"rollout\.num_prompts = 0: must be at least 1"),
         ("train.prompts_per_update = -8\n", r"train\.prompts_per_update = -8 does not divide"),
-        ("train.optim.lr = nan\n", r"c\.toml: train\.optim\.lr = nan: a finite number, at most 9,007,199,254,740,992, is needed"),
+        (
+            "train.optim.lr = nan\n",
+            r"c\.toml: train\.optim\.lr = nan: a finite number, at most 9,007,199,254,740,992, is needed",
+        ),
         ("rollout.temperature = inf\n", r"rollout\.temperature = inf: a finite number"),
         (f"seed = {'9' * 5000}\n", r"c\.toml: not TOML: Exceeds the limit"),
         (f"seed = 0x{'f' * 9000}\n", r"seed = a whole number of 36000 bits"),
         (f"loss.kl_coef = 0x{'f' * 900}\n", r"loss\.kl_coef = a whole number of 3600 bits"),
         (f"reward.gates = {'[' * 5000}", r"c\.toml: .*nested too deeply"),
         (f"reward.settings{'.a' * 5000} = 1\n", rf"nested deeper than {LEVELS} levels"),
-        ("reward.settings.chrf.since = 1979-05-27\n", r"reward\.settings\.chrf\.since = 1979-05-27: no setting is a date"),
+        (
+            "reward.settings.chrf.since = 1979-05-27\n",
+            r"reward\.settings\.chrf\.since = 1979-05-27: no setting is a date",
+        ),
         ('run_dir = "a\\u0000b"\n', r"run_dir = 'a\\x00b': has a character that cannot be written"),
         ('run_dir = ""\n', r"run_dir is empty"),
         ("threads = 5000\n", r"threads = 5000: must lie between 0 and 1024"),
@@ -104,7 +132,9 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
     ],
 )
 def test_what_used_to_pass_or_to_end_in_a_traceback(text: str, message: str, tmp_path: Path) -> None:
-    """Obituary: ZeroDivisionError, ValueError, OverflowError and RecursionError for a line of TOML; NaN and negative numbers accepted."""
+    """Obituary: ZeroDivisionError, ValueError, OverflowError and RecursionError for a line of TOML; NaN and
+    negative numbers accepted.
+    """
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         load_config(tmp_path / "c.toml")
@@ -141,6 +171,6 @@ def test_every_number_has_a_rule() -> None:
         for name in key.split("."):
             value = getattr(value, name)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            assert key in ruled, f"{key} has no line in grpo/limits.py"
+            assert key in ruled, f"{key} has no line in grpo/config_check.py"
     check(Config())
     check_limits(Config())

@@ -1,4 +1,6 @@
-"""The commands of an installed package: one console script for all, and folders that have a `data` or an `eval.py` of their own."""
+"""The commands of an installed package: one console script for all, and folders that have a `data` or an
+`eval.py` of their own.
+"""
 
 import ast
 import configparser
@@ -25,9 +27,13 @@ SCRIPT = "import sys; from grpo.command import main; sys.argv[0] = 'semantic-grp
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Python in `folder`, with this package where an installation would have it: behind the working folder, if that is searched."""
+    """Python in `folder`, with this package where an installation would have it: behind the working folder,
+    if that is searched.
+    """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +51,9 @@ def foreign(tmp_path: Path) -> Path:
 
 
 def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
-    code = SCRIPT.replace("sys.exit(main())", "main(); print(sorted({name.split('.')[0] for name in sys.modules}))")
+    code = SCRIPT.replace(
+        "sys.exit(main())", "main(); print(sorted({name.split('.')[0] for name in sys.modules}))"
+    )
     done = python(tmp_path, "-P", "-c", code, "--help")
     *shown, modules = done.stdout.splitlines()
     assert done.returncode == 0 and done.stderr == ""
@@ -84,10 +92,13 @@ def test_every_command_is_a_module_that_runs() -> None:
         ("readme-table", ["nowhere.json", "README.md"]),
     ],
 )
-def test_the_script_does_what_python_m_does_also_beside_foreign_files(name: str, arguments: list[str], foreign: Path) -> None:
+def test_the_script_does_what_python_m_does_also_beside_foreign_files(
+    name: str, arguments: list[str], foreign: Path
+) -> None:
     (expected := foreign / "empty").mkdir()
     module, _ = COMMANDS[name]
-    done, wanted = script(foreign, name, *arguments), python(expected, "-m", module, *arguments)
+    done = script(foreign, name, *arguments)
+    wanted = python(expected, "-m", module, *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (wanted.returncode, wanted.stdout, wanted.stderr)
     assert done.stdout + done.stderr and "Traceback" not in done.stderr
 
@@ -103,15 +114,25 @@ def test_python_m_beside_a_foreign_data_says_one_sentence(module: str, foreign: 
 
 
 def test_another_program_gets_an_import_error(foreign: Path) -> None:
-    (foreign / "app.py").write_text("try:\n    import grpo\nexcept ImportError as error:\n    print(error)\n", encoding="utf-8")
+    (foreign / "app.py").write_text(
+        "try:\n    import grpo\nexcept ImportError as error:\n    print(error)\n", encoding="utf-8"
+    )
     done = python(foreign, "app.py")
-    assert done.returncode == 0 and done.stdout.startswith(f"{foreign}/reward.py hides a package of this project; ")
+    assert done.returncode == 0 and done.stdout.startswith(
+        f"{foreign}/reward.py hides a package of this project; "
+    )
 
 
-def test_a_child_of_a_study_does_not_look_into_the_working_folder(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_of_a_study_does_not_look_into_the_working_folder(
+    foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(foreign)
     assert run_child(["grpo.run", "--config", "nowhere.toml"], "arm", foreign / "log") == 2
-    assert (foreign / "log" / "log.txt").read_text(encoding="utf-8").startswith("error: nowhere.toml: cannot be read")
+    assert (
+        (foreign / "log" / "log.txt")
+        .read_text(encoding="utf-8")
+        .startswith("error: nowhere.toml: cannot be read")
+    )
 
 
 def test_the_wheel_has_every_package_and_the_script() -> None:
@@ -129,18 +150,26 @@ def test_the_wheel_has_every_package_and_the_script() -> None:
 
 
 def test_a_module_that_runs_has_all_its_definitions_before_it_runs() -> None:
-    """Obituary: grpo.study.points ran before its last function was defined, so a child could not interpolate."""
+    """Obituary: grpo.study.points ran before its last function was defined, so a child could not
+    interpolate.
+    """
     seen = 0
     for top in ("grpo", "eval", "reward", "data", "benchmarks"):
         for path in (ROOT / top).rglob("*.py"):
             body = ast.parse(path.read_text(encoding="utf-8")).body
-            guards = [place for place, node in enumerate(body) if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)]
+            guards = [
+                place
+                for place, node in enumerate(body)
+                if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+            ]
             seen += len(guards)
             assert guards in ([], [len(body) - 1]), path
     assert seen >= 10
 
 
-def test_cache_of_a_checkout_and_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_of_a_checkout_and_of_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert default_cache(ROOT) == ROOT / ".cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert default_cache(tmp_path) == tmp_path / "xdg" / "semantic-grpo"
@@ -150,7 +179,9 @@ def test_cache_of_a_checkout_and_of_an_installed_package(tmp_path: Path, monkeyp
         assert default_cache(tmp_path).expanduser() == tmp_path / ".cache" / "semantic-grpo"
 
 
-def test_an_installed_package_does_not_record_the_commit_it_happens_to_lie_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_does_not_record_the_commit_it_happens_to_lie_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Obituary: an environment inside a user's repository gave that repository's commit as ours."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.com"]
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
@@ -162,7 +193,9 @@ def test_an_installed_package_does_not_record_the_commit_it_happens_to_lie_in(tm
     (tmp_path / "site-packages").rename(tmp_path / "inner")
     monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "grpo" / "runtime" / "run_folder.py"))
     (tmp_path / "inner" / "grpo").rename(tmp_path / "grpo")
-    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert run_folder.commit().startswith(head)
 
 

@@ -6,7 +6,7 @@ import pytest
 from repository import CONFIGS
 
 from data.errors import InputError
-from grpo.config import load_config
+from grpo.config_file import load_config
 
 
 @pytest.fixture
@@ -41,20 +41,33 @@ def test_override_wins_over_file_and_file_over_default(written) -> None:
 def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
     """Obituary: a section given in part must not fall back to another class's defaults."""
     config = load_config(written("[sft.optim]\nwarmup_steps = 3\n"))
-    assert (config.sft.optim.lr, config.sft.optim.schedule, config.sft.optim.warmup_steps) == (1e-4, "linear", 3)
+    assert (config.sft.optim.lr, config.sft.optim.schedule, config.sft.optim.warmup_steps) == (
+        1e-4,
+        "linear",
+        3,
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[loss]\nkl = 0.1\n", r"unknown key 'loss\.kl'; known keys here: objective, clip_low, clip_high, dual_clip, kl_coef"),
+        (
+            "[loss]\nkl = 0.1\n",
+            r"unknown key 'loss\.kl'; known keys here: objective, clip_low, clip_high, dual_clip, kl_coef",
+        ),
         ("[trian]\nnum_steps = 1\n", r"unknown key 'trian'; known keys here: seed"),
-        ('[train]\nnum_steps = "many"\n', r"train\.num_steps = 'many' is of type str; write a value of type int"),
+        (
+            '[train]\nnum_steps = "many"\n',
+            r"train\.num_steps = 'many' is of type str; write a value of type int",
+        ),
         ("[train]\nnum_steps = true\n", r"train\.num_steps = True is of type bool"),
         ("train = 3\n", r"train is a section; write its settings under \[train\]"),
         ("[rollout]\ngroup_size = 1\n", r"rollout\.group_size = 1: .* use 2 or more"),
         ("[rollout]\ntemperature = 0\n", r"rollout\.temperature = 0\.0: GRPO samples"),
-        ("[train]\nprompts_per_update = 3\n", r"train\.prompts_per_update = 3 does not divide rollout\.num_prompts = 8"),
+        (
+            "[train]\nprompts_per_update = 3\n",
+            r"train\.prompts_per_update = 3 does not divide rollout\.num_prompts = 8",
+        ),
         ('[loss]\nkl_estimator = "k9"\n', r"loss\.kl_estimator = 'k9': known values are k1, k2, k3"),
         ("[train]\nnum_steps = -1\n", r"train\.num_steps = -1: must not be negative"),
         ("[train.optim]\nlr = 0.0\n", r"train\.optim\.lr = 0\.0"),

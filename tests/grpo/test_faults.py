@@ -1,4 +1,6 @@
-"""Faults on real small runs: after each, what was saved is whole, one sentence says what happened, and the next start ends bit-equal."""
+"""Faults on real small runs: after each, what was saved is whole, one sentence says what happened, and the
+next start ends bit-equal.
+"""
 
 import shutil
 import signal
@@ -13,20 +15,27 @@ from tiny_run import arguments, ended, metrics, nothing, quick, start, weights, 
 TWO_UPDATES = ["train.passes=2"]  # SFT: updates 1 to 3, one a step; GRPO: 4 to 11, two a step
 EVERY_STEP = ["checkpoint.every=1", "checkpoint.keep=1"]
 STEP = "grpo.optim:Optimizer.step"
-TINY_FILE = 20_000  # bytes: less than the tiny model's parameters, more than anything else that these runs write
+TINY_FILE = (
+    20_000  # bytes: less than the tiny model's parameters, more than anything else that these runs write
+)
 
 
 class Runs:
-    """Runs of one corpus and model, each in a folder of its own, and the uninterrupted ones that they must equal."""
+    """Runs of one corpus and model, each in a folder of its own, and the uninterrupted ones that they must
+    equal.
+    """
 
     def __init__(self, root: Path, model: Path):
-        self.root, self.model = root, model
+        self.root = root
+        self.model = model
         self.corpus = write_corpus(root / "pairs.tsv")
         self.whole: dict[tuple[str, ...], Path] = {}
 
     def start(self, folder: Path, *more: str, fault: Fault = nothing) -> tuple[int | None, str]:
         """Exit code and output of a run in `folder`/run."""
-        return ended(*start(arguments(self.corpus, self.model, folder / "run", *quick(self.model), *more), fault))
+        return ended(
+            *start(arguments(self.corpus, self.model, folder / "run", *quick(self.model), *more), fault)
+        )
 
     def uninterrupted(self, *more: str, fault: Fault = nothing, name: str = "") -> Path:
         """A run that nothing disturbs, made once for each setting."""
@@ -82,8 +91,14 @@ def test_the_runs_of_these_tests_learn(runs: Runs) -> None:
 def test_a_signal_saves_after_the_update_and_the_next_start_goes_on(
     number: int, code: int, update: int, stage: str, name: str, runs: Runs, tmp_path: Path
 ) -> None:
-    stopped, output = runs.start(tmp_path, *TWO_UPDATES, fault=partial(at_call, STEP, update, partial(send, number)))
-    assert stopped == code and "stopped and saved; the same command goes on" in output and "Traceback" not in output
+    stopped, output = runs.start(
+        tmp_path, *TWO_UPDATES, fault=partial(at_call, STEP, update, partial(send, number))
+    )
+    assert (
+        stopped == code
+        and "stopped and saved; the same command goes on" in output
+        and "Traceback" not in output
+    )
     assert saved(tmp_path, stage)[-1] == name
     again, output = runs.start(tmp_path, *TWO_UPDATES)
     assert again == 0 and f"resuming {stage} at step {int(name[5:11])}" in output
@@ -92,7 +107,9 @@ def test_a_signal_saves_after_the_update_and_the_next_start_goes_on(
 
 @pytest.mark.parametrize("phase", save_phases(1))
 def test_a_kill_inside_a_checkpoint_write_costs_nothing(phase: str, runs: Runs, tmp_path: Path) -> None:
-    """The third checkpoint of GRPO, after two of SFT; the kill in the middle of pruning comes at the first deletion, in SFT."""
+    """The third checkpoint of GRPO, after two of SFT; the kill in the middle of pruning comes at the first
+    deletion, in SFT.
+    """
     code, output = runs.start(tmp_path, *EVERY_STEP, fault=save_phases(5)[phase])
     assert code == -signal.SIGKILL and "Traceback" not in output
     assert list((tmp_path / "run").rglob(".unfinished-*"))
@@ -129,13 +146,19 @@ def spoil(file: Path, how: str) -> None:
         ("checksums.json", "cut"),
     ],
 )
-def test_a_checkpoint_damaged_at_rest_is_stepped_over(name: str, how: str, half_done: Path, runs: Runs) -> None:
+def test_a_checkpoint_damaged_at_rest_is_stepped_over(
+    name: str, how: str, half_done: Path, runs: Runs
+) -> None:
     shutil.rmtree(half_done)
     shutil.copytree(runs.root / "half kept", half_done)
     spoil(half_done / "run" / "checkpoints" / "grpo" / "step-000002.1" / name, how)
     code, output = runs.start(half_done, *TWO_UPDATES)
     assert code == 0 and output.count("set aside") == 1
-    assert f"step-000002.1: {name} " in output and "going on from step-000002" in output and "resuming grpo at step 2\n" in output
+    assert (
+        f"step-000002.1: {name} " in output
+        and "going on from step-000002" in output
+        and "resuming grpo at step 2\n" in output
+    )
     assert_equal(half_done / "run", runs.uninterrupted(*TWO_UPDATES))
 
 
@@ -150,11 +173,16 @@ def test_with_every_checkpoint_damaged_the_stage_starts_anew(half_done: Path, ru
 
 
 def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -> None:
-    fault = partial(at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE))  # the second checkpoint of GRPO
+    fault = partial(
+        at_call, "grpo.runtime.checkpoint:save_file", 7, partial(full_disk, TINY_FILE)
+    )  # the second checkpoint of GRPO
     code, output = runs.start(tmp_path, *EVERY_STEP, fault=fault)
     assert code == 2
     said = sentence(output)
-    assert f"{tmp_path}/run/checkpoints/grpo/step-000002: this checkpoint could not be written (File too large" in said
+    assert (
+        f"{tmp_path}/run/checkpoints/grpo/step-000002: this checkpoint could not be written (File too large"
+        in said
+    )
     assert "it needs 0.4 MB" in said and "step-000001 is intact; free space and run the same command" in said
     assert saved(tmp_path, "grpo") == ["step-000001"] and not list((tmp_path / "run").rglob(".unfinished-*"))
     assert runs.start(tmp_path, *EVERY_STEP)[0] == 0
@@ -170,10 +198,16 @@ def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -
         ("grpo.run:add_timing", 2, 1, "timings.json"),
     ],
 )
-def test_a_full_disk_anywhere_else(target: str, number: int, size: int, file: str, runs: Runs, tmp_path: Path) -> None:
-    code, output = runs.start(tmp_path, *EVERY_STEP, fault=partial(at_call, target, number, partial(full_disk, size)))
+def test_a_full_disk_anywhere_else(
+    target: str, number: int, size: int, file: str, runs: Runs, tmp_path: Path
+) -> None:
+    code, output = runs.start(
+        tmp_path, *EVERY_STEP, fault=partial(at_call, target, number, partial(full_disk, size))
+    )
     assert code == 2
-    assert sentence(output).startswith(f"error: {tmp_path}/run/{file}: File too large; put that right and run the same command")
+    assert sentence(output).startswith(
+        f"error: {tmp_path}/run/{file}: File too large; put that right and run the same command"
+    )
     assert not list((tmp_path / "run").rglob(".unfinished-*"))
     assert runs.start(tmp_path, *EVERY_STEP)[0] == 0
     assert_equal(tmp_path / "run", runs.uninterrupted(*EVERY_STEP))
@@ -195,8 +229,12 @@ def test_an_update_with_a_loss_that_is_nan_is_skipped_and_counted(runs: Runs, tm
     assert [row["skipped_updates"] for row in rows] == [0, 0, 1, 2, 3, 4, 4, 4, 4]
 
 
-def test_five_such_updates_running_end_the_run_with_the_last_good_parameters(runs: Runs, tmp_path: Path) -> None:
-    """Updates 3 to 7 fail. The checkpoint of step 6, with four of them behind it, has the parameters of step 2, and its count of four."""
+def test_five_such_updates_running_end_the_run_with_the_last_good_parameters(
+    runs: Runs, tmp_path: Path
+) -> None:
+    """Updates 3 to 7 fail. The checkpoint of step 6, with four of them behind it, has the parameters of step
+    2, and its count of four.
+    """
     code, output = runs.start(tmp_path, *LONGER, fault=partial(poison, 3, 5))
     assert code == 1 and "5 updates running" in sentence(output)
     assert saved(tmp_path, "grpo") == ["step-000004", "step-000006"]
@@ -205,6 +243,10 @@ def test_five_such_updates_running_end_the_run_with_the_last_good_parameters(run
     names = (tmp_path / "run/checkpoints/grpo/step-000006", good / "run/checkpoints/grpo/step-000002")
     after, before = ((path / "parameters.safetensors").read_bytes() for path in names)
     assert after == before
-    assert runs.start(tmp_path, *LONGER, fault=partial(poison, 1, 1))[0] == 1  # the fifth running, counted over the stop
+    assert (
+        runs.start(tmp_path, *LONGER, fault=partial(poison, 1, 1))[0] == 1
+    )  # the fifth running, counted over the stop
     assert runs.start(tmp_path, *LONGER)[0] == 0
-    assert_equal(tmp_path / "run", runs.uninterrupted(*LONGER, fault=partial(poison, 3, 4), name="four skipped"))
+    assert_equal(
+        tmp_path / "run", runs.uninterrupted(*LONGER, fault=partial(poison, 3, 4), name="four skipped")
+    )

@@ -1,4 +1,6 @@
-"""No maths call changes what it is given, and nothing about training ever moves the reference or turns dropout on."""
+"""No maths call changes what it is given, and nothing about training ever moves the reference or turns
+dropout on.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -25,7 +27,17 @@ from grpo.loss import Bounds
 from grpo.records import Experience
 from reward import combine, cosine, kernel, panel
 
-MATHS = (advantage, kl, loss, packing, logprob, minibatch, sampler, observe, kernel)  # every public function of these is called below
+MATHS = (
+    advantage,
+    kl,
+    loss,
+    packing,
+    logprob,
+    minibatch,
+    sampler,
+    observe,
+    kernel,
+)  # every public function of these is called below
 PROMPTS = [[2, 40, 41, 42], [2, 90]]
 MODEL = tiny_gemma()
 DRAW = torch.Generator().manual_seed(0)
@@ -44,21 +56,35 @@ PACKED = packing.pack(PROMPTS, ROLLOUT.completions(), 3, 6)
 (MINIBATCH, *_) = minibatch.iter_minibatches(EXPERIENCE, ADVANTAGES, **UPDATE)
 (MICRO, *_) = MINIBATCH.split(1000)
 MICRO_LOGPS = logprob.completion_logps(MODEL, MICRO.packed)
-LOGITS, UNIFORMS = torch.randn(4, 300, generator=DRAW), torch.rand(4, generator=DRAW, dtype=torch.float64)
+LOGITS = torch.randn(4, 300, generator=DRAW)
+UNIFORMS = torch.rand(4, generator=DRAW, dtype=torch.float64)
 VECTORS = F.normalize(torch.randn(5, 8, generator=DRAW), dim=1)
-ROWS, OFFSETS = torch.tensor([4, 0, 1, 1]), torch.tensor([0, 1, 3, 4])
+ROWS = torch.tensor([4, 0, 1, 1])
+OFFSETS = torch.tensor([0, 1, 3, 4])
 WEIGHTS = loss.token_weights(MASK, "sequence")
 
 CALLS: list[tuple[Callable, tuple, dict]] = [
-    *[(advantage.group_advantages, (REWARDS, 1e-3, baseline, scale), {}) for baseline in advantage.BASELINES for scale in advantage.SCALES],
+    *[
+        (advantage.group_advantages, (REWARDS, 1e-3, baseline, scale), {})
+        for baseline in advantage.BASELINES
+        for scale in advantage.SCALES
+    ],
     (advantage.group_spread, (REWARDS,), {}),
     *[(loss.token_weights, (MASK, name), {}) for name in ("sequence", "token", "constant")],
-    *[(function, (LOGPS, RATIO, ADVANTAGES.view(6, 1), BOUNDS), {}) for function in (loss.clipped, loss.cispo, loss.sapo)],
+    *[
+        (function, (LOGPS, RATIO, ADVANTAGES.view(6, 1), BOUNDS), {})
+        for function in (loss.clipped, loss.cispo, loss.sapo)
+    ],
     (loss.sequence_log_ratio, (LOGPS - OLD, MASK), {}),
     *[
-        (loss.grpo_loss, (LOGPS, old, REF, ADVANTAGES.flatten(), MASK, WEIGHTS), {"bounds": BOUNDS, "kl_coef": 0.1, **choice})
+        (
+            loss.grpo_loss,
+            (LOGPS, old, REF, ADVANTAGES.flatten(), MASK, WEIGHTS),
+            {"bounds": BOUNDS, "kl_coef": 0.1, **choice},
+        )
         for old in (OLD, None)
-        for choice in [{"objective": name} for name in loss.OBJECTIVES] + [{"kl_estimator": name} for name in kl.KL_ESTIMATORS]
+        for choice in [{"objective": name} for name in loss.OBJECTIVES]
+        + [{"kl_estimator": name} for name in kl.KL_ESTIMATORS]
     ],
     *[(function, (LOGPS - REF,), {}) for function in (kl.kl_k1, kl.kl_k2, kl.kl_k3)],
     *[(kl.kl_term, (LOGPS - REF, RATIO, name), {}) for name in kl.KL_ESTIMATORS],
@@ -86,12 +112,21 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (observe.refuse_gap, (0.1, 0.2), {}),
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
-    *[(kernel.over_references, (torch.rand(4, generator=DRAW), OFFSETS, softness), {}) for softness in (0.0, 0.1)],
+    *[
+        (kernel.over_references, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
+        for softness in (0.0, 0.1)
+    ],
     (combine.standardised, (REWARDS.double(),), {}),
     (cosine.rescaled, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
-ELSEWHERE = {"add_product", "next_logits", "prefill", "product_dtype", "rollout_samples"}  # inside `generate` and `completion_logps`; text
+ELSEWHERE = {
+    "add_product",
+    "next_logits",
+    "prefill",
+    "product_dtype",
+    "rollout_samples",
+}  # inside `generate` and `completion_logps`; text
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -102,7 +137,9 @@ def tensors_in(value: Any) -> list[Tensor]:
         return list(value.parameters())
     if is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in fields(value)]
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    )
     return list(chain.from_iterable(map(tensors_in, children)))
 
 
@@ -110,8 +147,12 @@ def bits(tensor: Tensor) -> bytes:
     return tensor.detach().contiguous().numpy().tobytes()
 
 
-@pytest.mark.parametrize(("function", "arguments", "settings"), CALLS, ids=lambda value: getattr(value, "__name__", ""))
-def test_inputs_of_a_maths_call_stay_as_they_were(function: Callable, arguments: tuple, settings: dict) -> None:
+@pytest.mark.parametrize(
+    ("function", "arguments", "settings"), CALLS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_inputs_of_a_maths_call_stay_as_they_were(
+    function: Callable, arguments: tuple, settings: dict
+) -> None:
     given = tensors_in((arguments, settings))
     before = [(tensor._version, bits(tensor)) for tensor in given]
     lists = repr([argument for argument in arguments if isinstance(argument, list)])
@@ -124,8 +165,16 @@ def test_inputs_of_a_maths_call_stay_as_they_were(function: Callable, arguments:
 
 @pytest.mark.parametrize("module", MATHS, ids=lambda module: module.__name__)
 def test_every_public_function_of_the_maths_is_in_the_table(module: ModuleType) -> None:
-    named = {name for name, value in inspect.getmembers(module, inspect.isfunction) if value.__module__ == module.__name__}
-    missing = {name for name in named if not name.startswith("_")} - ELSEWHERE - {function.__name__ for function, _, _ in CALLS}
+    named = {
+        name
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if value.__module__ == module.__name__
+    }
+    missing = (
+        {name for name in named if not name.startswith("_")}
+        - ELSEWHERE
+        - {function.__name__ for function, _, _ in CALLS}
+    )
     assert not missing, f"add to CALLS: {missing}"
 
 
@@ -133,7 +182,8 @@ def test_every_public_function_of_the_maths_is_in_the_table(module: ModuleType) 
 def test_no_dropout_anywhere_even_if_the_model_asks_for_it(
     make: Callable, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model saved with dropout 0.5 trains for two steps: nothing drops, the first step has no KL and no gap.
+    """A model saved with dropout 0.5 trains for two steps: nothing drops, the first step has no KL and no
+    gap.
 
     Through the model's own code: the fast paths have no dropout to turn off.
     """
@@ -143,13 +193,17 @@ def test_no_dropout_anywhere_even_if_the_model_asks_for_it(
     policy = load_policy(tmp_path / "model", torch.device("cpu"), packed_attention=False)
     config = replace(CONFIG, rollout=replace(CONFIG.rollout, fast_decode=False))
     assert policy.config.attention_dropout == 0.5
-    dropped, attention, dropout = [], F.scaled_dot_product_attention, F.dropout
+    dropped = []
+    attention = F.scaled_dot_product_attention
+    dropout = F.dropout
 
     def watched_attention(*inputs: Any, **settings: Any) -> Tensor:
         dropped.append(settings.get("dropout_p", 0.0))
         return attention(*inputs, **settings)
 
-    def watched_dropout(values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    def watched_dropout(
+        values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
         dropped.append(p if training else 0.0)
         return dropout(values, p, training, inplace)
 
@@ -164,13 +218,21 @@ def test_no_dropout_anywhere_even_if_the_model_asks_for_it(
     assert row["kl_mean"] == pytest.approx(0.0, abs=1e-9) and row["ratio_gap_max"] < 1e-5
 
 
-def test_reference_is_bit_equal_after_training_and_takes_no_gradient(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    session = Session(replace(TWO_PASSES, loss=LossConfig(kl_coef=0.5)), tmp_path, tiny_tokenizer, examples=EXAMPLES)
+def test_reference_is_bit_equal_after_training_and_takes_no_gradient(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    session = Session(
+        replace(TWO_PASSES, loss=LossConfig(kl_coef=0.5)), tmp_path, tiny_tokenizer, examples=EXAMPLES
+    )
     before = parameter_hash(session.reference)
     assert before == parameter_hash(session.policy)
     versions = [parameter._version for parameter in session.reference.parameters()]
     session.run(stop_at=3)
     assert parameter_hash(session.reference) == before != parameter_hash(session.policy)
     assert [parameter._version for parameter in session.reference.parameters()] == versions
-    assert all(parameter.grad is None and not parameter.requires_grad for parameter in session.reference.parameters())
-    assert not any(mine is theirs for mine in session.policy.parameters() for theirs in session.reference.parameters())
+    assert all(
+        parameter.grad is None and not parameter.requires_grad for parameter in session.reference.parameters()
+    )
+    assert not any(
+        mine is theirs for mine in session.policy.parameters() for theirs in session.reference.parameters()
+    )

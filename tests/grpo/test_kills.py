@@ -1,4 +1,6 @@
-"""kill -9 at random moments of a real small run, again and again: no traceback, and the run ends bit-equal to one that nobody killed."""
+"""kill -9 at random moments of a real small run, again and again: no traceback, and the run ends bit-equal to
+one that nobody killed.
+"""
 
 import random
 import shutil
@@ -33,12 +35,22 @@ def writes_killed(kills: int, further: int, tiny_folder: Path, tmp_path: Path) -
 
     A run that ends before it could be killed so often is compared, and another is begun.
     """
-    steps = [f"sft.num_steps={kills}", f"train.num_steps={kills * further // 4}", "train.passes=2", "checkpoint.every=1"]
-    corpus, whole, run = write_corpus(tmp_path / "pairs.tsv"), tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    steps = [
+        f"sft.num_steps={kills}",
+        f"train.num_steps={kills * further // 4}",
+        "train.passes=2",
+        "checkpoint.every=1",
+    ]
+    corpus = write_corpus(tmp_path / "pairs.tsv")
+    whole = tmp_path / "whole" / "run"
+    run = tmp_path / "killed" / "run"
     settings = [*quick(tiny_folder), *steps]
     latest = latest_moment(arguments(corpus, tiny_folder, whole, *settings), whole, further)
 
-    moment, inside, done, ends = random.Random(kills), set(), 0, 0
+    moment = random.Random(kills)
+    inside = set()
+    done = 0
+    ends = 0
     while done < kills or not ends:
         process, printed = start(arguments(corpus, tiny_folder, run, *settings))
         if done < kills:

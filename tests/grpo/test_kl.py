@@ -26,7 +26,9 @@ def logits() -> Tensor:
 
 
 def test_values_by_enumeration() -> None:
-    """Over all five outcomes E[k1] = E[k3] = KL(pi || ref) to 1e-12; times the ratio, the same under samples of another policy."""
+    """Over all five outcomes E[k1] = E[k3] = KL(pi || ref) to 1e-12; times the ratio, the same under samples
+    of another policy.
+    """
     policy = logits().detach().log_softmax(0)
     exact = (policy.exp() * (policy - REFERENCE)).sum()
     for name, (_, weighted) in KL_ESTIMATORS.items():
@@ -36,10 +38,13 @@ def test_values_by_enumeration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("k1", "none"), ("k2", "reverse"), ("k3", "forward"), ("k1_ratio", "reverse"), ("k3_ratio", "reverse")]
+    ("name", "kind"),
+    [("k1", "none"), ("k2", "reverse"), ("k3", "forward"), ("k1_ratio", "reverse"), ("k3_ratio", "reverse")],
 )
 def test_expected_gradients_by_enumeration(name: str, kind: str) -> None:
-    """Under samples of the policy itself; the closed forms are of no divergence, the reverse and the forward KL."""
+    """Under samples of the policy itself; the closed forms are of no divergence, the reverse and the forward
+    KL.
+    """
     start = logits()
     policy = start.log_softmax(0)
     term = kl_term(policy - REFERENCE, (policy - policy.detach()).exp(), name)
@@ -55,7 +60,9 @@ def test_expected_gradients_by_enumeration(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["k1_ratio", "k3_ratio"])
 def test_times_the_ratio_it_is_the_reverse_kl_after_the_policy_has_moved(name: str) -> None:
-    """Samples of an older policy: the exact gradient of KL(pi || ref) all the same. Without the ratio it is another one."""
+    """Samples of an older policy: the exact gradient of KL(pi || ref) all the same. Without the ratio it is
+    another one.
+    """
     start = logits()
     policy = start.log_softmax(0)
     exact = torch.autograd.grad((policy.exp() * (policy - REFERENCE)).sum(), start)[0]
@@ -81,11 +88,15 @@ def test_k2_and_k3_are_never_negative_in_fp32() -> None:
 @pytest.mark.parametrize("name", KL_ESTIMATORS)
 @pytest.mark.parametrize("log_ratio", [-80.0, -15.0, 15.0, 80.0])
 def test_gradient_neither_vanishes_nor_overflows(name: str, log_ratio: float) -> None:
-    """Obituary: continuing k3's exponential by adding a line to it lost the gradient's -1 beside 4.9e8 in fp32."""
+    """Obituary: continuing k3's exponential by adding a line to it lost the gradient's -1 beside 4.9e8 in
+    fp32.
+    """
     policy = torch.tensor([[log_ratio]], requires_grad=True)
     mask = torch.ones(1, 1, dtype=torch.bool)
     settings = {"bounds": Bounds(0.2, 0.2), "kl_coef": 1.0, "kl_estimator": name}
-    grpo_loss(policy, None, torch.zeros(1, 1), torch.zeros(1), mask, token_weights(mask, "token"), **settings)[0].backward()
+    grpo_loss(
+        policy, None, torch.zeros(1, 1), torch.zeros(1), mask, token_weights(mask, "token"), **settings
+    )[0].backward()
     assert math.isfinite(policy.grad.item())
     assert abs(policy.grad.item()) > 0.5
 
@@ -107,7 +118,8 @@ def test_kl_of_the_default_model_is_exactly_zero_at_the_reference(dtype: torch.d
 
 
 def assert_zero_at_reference(policy: PreTrainedModel, dtype: torch.dtype) -> None:
-    reference, prompts = frozen_copy(policy), [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48], [2, 90], [2, 60, 61]]
+    reference = frozen_copy(policy)
+    prompts = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48], [2, 90], [2, 60, 61]]
     rollout = generate(policy, prompts, Sampling(4, 12, 1.0, (1, *range(10, 60))), seed=(0,))
     with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
         ours = completion_logps(policy, pack(prompts, rollout.completions(), 4, width=12)).logps

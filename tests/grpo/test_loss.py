@@ -1,4 +1,6 @@
-"""The loss against TRL's own numbers, a truth table, closed forms and finite differences, for every objective."""
+"""The loss against TRL's own numbers, a truth table, closed forms and finite differences, for every
+objective.
+"""
 
 import math
 
@@ -15,12 +17,19 @@ from grpo.kl import KL_ESTIMATORS
 from grpo.loss import OBJECTIVES, Bounds, clipped, grpo_loss, token_weights
 
 CLIP = Bounds(0.2, 0.28)
-EVERY_OBJECTIVE = [(name, Bounds(0.2, 4.0) if name == "cispo" else CLIP) for name in OBJECTIVES] + [("dapo", Bounds(0.2, 0.28, 1.4))]
+EVERY_OBJECTIVE = [(name, Bounds(0.2, 4.0) if name == "cispo" else CLIP) for name in OBJECTIVES] + [
+    ("dapo", Bounds(0.2, 0.28, 1.4))
+]
 every_objective = pytest.mark.parametrize(("objective", "bounds"), EVERY_OBJECTIVE)
 
 
 def loss_of(
-    logps: Tensor, objective: str = "grpo", bounds: Bounds = CLIP, kl_coef: float = 0.04, kl_estimator: str = "k3", columns: int = 0
+    logps: Tensor,
+    objective: str = "grpo",
+    bounds: Bounds = CLIP,
+    kl_coef: float = 0.04,
+    kl_estimator: str = "k3",
+    columns: int = 0,
 ) -> Tensor:
     """Loss of the golden inputs at other policy log-probs, with `columns` more columns of padding."""
     _, old, ref, advantages = golden_inputs()
@@ -68,8 +77,15 @@ def test_golden_values_of_trl(
     ],
 )
 def test_clip_truth_table(ratio: float, good: float, bad: float, bad_with_dual_clip: float) -> None:
-    """d objective / d log-prob for clip ranges .2 and .28, and c = 3; the log says exactly where the gradient is gone."""
-    for advantage, dual, expected in ((1.0, 0.0, good), (-1.0, 0.0, bad), (1.0, 3.0, good), (-1.0, 3.0, bad_with_dual_clip)):
+    """d objective / d log-prob for clip ranges .2 and .28, and c = 3; the log says exactly where the gradient
+    is gone.
+    """
+    for advantage, dual, expected in (
+        (1.0, 0.0, good),
+        (-1.0, 0.0, bad),
+        (1.0, 3.0, good),
+        (-1.0, 3.0, bad_with_dual_clip),
+    ):
         log_ratio = torch.tensor([[math.log(ratio)]], dtype=torch.float64, requires_grad=True)
         weight = torch.tensor([[advantage]], dtype=torch.float64)
         objective, stopped = clipped(log_ratio, log_ratio.exp(), weight, Bounds(0.2, 0.28, dual))
@@ -78,23 +94,33 @@ def test_clip_truth_table(ratio: float, good: float, bad: float, bad_with_dual_c
         assert stopped.item() == (expected == 0.0)
 
 
-@pytest.mark.parametrize(("ratio", "dual", "good", "bad"), [(0.8, 0, 1, 1), (1.28, 0, 1, 1), (3.0, 3.0, 0, 1)])
+@pytest.mark.parametrize(
+    ("ratio", "dual", "good", "bad"), [(0.8, 0, 1, 1), (1.28, 0, 1, 1), (3.0, 3.0, 0, 1)]
+)
 def test_boundaries_belong_to_the_clip_range(ratio: float, dual: float, good: int, bad: int) -> None:
-    """On 1 - low, 1 + high and c themselves the objective is still ratio x A for both signs where the range allows it."""
+    """On 1 - low, 1 + high and c themselves the objective is still ratio x A for both signs where the range
+    allows it.
+    """
     for advantage, kept in ((1.0, good), (-1.0, bad)):
         weight = torch.tensor([[advantage]], dtype=torch.float64)
-        objective, stopped = clipped(torch.zeros(1, 1), torch.tensor([[ratio]], dtype=torch.float64), weight, Bounds(0.2, 0.28, dual))
+        objective, stopped = clipped(
+            torch.zeros(1, 1), torch.tensor([[ratio]], dtype=torch.float64), weight, Bounds(0.2, 0.28, dual)
+        )
         assert objective.item() == pytest.approx(ratio * advantage if kept else 1.28, abs=1e-15)
         assert stopped.item() == (not kept)
 
 
 @every_objective
 def test_first_update_has_a_ratio_of_exactly_one_and_is_reinforce(objective: str, bounds: Bounds) -> None:
-    """old = None: nothing is clipped and the gradient is -w A, also where the clip, the gate or the truncation is another."""
+    """old = None: nothing is clipped and the gradient is -w A, also where the clip, the gate or the
+    truncation is another.
+    """
     logps, _, ref, advantages = golden_inputs()
     logps.requires_grad_()
     weights = token_weights(MASK, OBJECTIVES[objective].aggregation)
-    loss, stats = grpo_loss(logps, None, ref, advantages, MASK, weights, objective=objective, bounds=bounds, kl_coef=0.0)
+    loss, stats = grpo_loss(
+        logps, None, ref, advantages, MASK, weights, objective=objective, bounds=bounds, kl_coef=0.0
+    )
     loss.backward()
     expected = -weights * advantages[:, None]
     assert (logps.grad - expected).norm() / expected.norm() < 1e-12
@@ -103,10 +129,14 @@ def test_first_update_has_a_ratio_of_exactly_one_and_is_reinforce(objective: str
 
 
 def test_first_update_of_a_model_is_reinforce() -> None:
-    """Through packing, chunked head and loss: the gradient of -mean(A log pi) through the model's plain forward pass, to 1e-5."""
-    prompts, completions = [[2, 40, 41, 42], [2, 60]], [[5, 6, 7, 1], [8, 1], [9, 9, 9], [33]]
+    """Through packing, chunked head and loss: the gradient of -mean(A log pi) through the model's plain
+    forward pass, to 1e-5.
+    """
+    prompts = [[2, 40, 41, 42], [2, 60]]
+    completions = [[5, 6, 7, 1], [8, 1], [9, 9, 9], [33]]
     advantages = torch.tensor([1.0, -1.0, 0.5, -0.5])
-    model, other = tiny_gemma(), tiny_gemma()
+    model = tiny_gemma()
+    other = tiny_gemma()
     logps = completion_logps(model, pack(prompts, completions, 2)).logps
     mask = torch.arange(4) < torch.tensor([4, 2, 3, 1])[:, None]
     weights = token_weights(mask, "token")
@@ -128,10 +158,13 @@ def test_micro_batches_add_up_to_the_whole(objective: str, bounds: Bounds, parts
     logps, old, ref, advantages = golden_inputs()
     weights = token_weights(MASK, OBJECTIVES[objective].aggregation)
     settings = {"objective": objective, "bounds": bounds, "kl_coef": 0.04}
-    whole, split = logps.clone().requires_grad_(), logps.clone().requires_grad_()
+    whole = logps.clone().requires_grad_()
+    split = logps.clone().requires_grad_()
     grpo_loss(whole, old, ref, advantages, MASK, weights, **settings)[0].backward()
     for part in parts:
-        grpo_loss(split[part], old[part], ref[part], advantages[part], MASK[part], weights[part], **settings)[0].backward()
+        grpo_loss(split[part], old[part], ref[part], advantages[part], MASK[part], weights[part], **settings)[
+            0
+        ].backward()
     assert (whole.grad - split.grad).abs().max() < 1e-12
 
 
@@ -144,7 +177,17 @@ def test_padding_amount_changes_nothing(objective: str, bounds: Bounds) -> None:
     for columns in (0, 1, 17):
         wide, *others = (pad(values, (0, columns)) for values in (logps, old, ref, MASK, weights))
         wide.requires_grad_()
-        loss = grpo_loss(wide, others[0], others[1], advantages, others[2], others[3], objective=objective, bounds=bounds, kl_coef=0.04)[0]
+        loss = grpo_loss(
+            wide,
+            others[0],
+            others[1],
+            advantages,
+            others[2],
+            others[3],
+            objective=objective,
+            bounds=bounds,
+            kl_coef=0.04,
+        )[0]
         loss.backward()
         results.append((loss.item(), wide.grad[:, :6]))
         if OBJECTIVES[objective].aggregation != "constant":
@@ -187,9 +230,13 @@ def test_order_of_completions_changes_nothing(objective: str, bounds: Bounds) ->
 @pytest.mark.parametrize(("objective", "bounds"), [pair for pair in EVERY_OBJECTIVE if pair[0] != "cispo"])
 @pytest.mark.parametrize("kl_estimator", KL_ESTIMATORS)
 def test_finite_differences(objective: str, bounds: Bounds, kl_estimator: str) -> None:
-    """Of the loss as a function of the log-probs; cispo's weight is a constant by definition, and has the next test."""
+    """Of the loss as a function of the log-probs; cispo's weight is a constant by definition, and has the
+    next test.
+    """
     logps = golden_inputs()[0].requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: loss_of(x, objective, bounds, 0.3, kl_estimator), (logps,), eps=1e-6, atol=1e-9)
+    assert torch.autograd.gradcheck(
+        lambda x: loss_of(x, objective, bounds, 0.3, kl_estimator), (logps,), eps=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("high", [4.0, 0.1])
@@ -205,22 +252,31 @@ def test_cispo_is_reinforce_with_a_truncated_weight(high: float) -> None:
 
 @every_objective
 def test_finite_differences_end_to_end(objective: str, bounds: Bounds) -> None:
-    """Toy model in fp64 throughout, from parameters through packing and chunked head to the loss, along 3 directions: rel. < 1e-6."""
+    """Toy model in fp64 throughout, from parameters through packing and chunked head to the loss, along 3
+    directions: rel. < 1e-6.
+    """
     model = tiny_gpt2().double()
-    prompts, completions = [[2, 40, 41, 42], [2, 60]], [[5, 6, 7, 1], [8, 1], [9, 9, 9], [33]]
+    prompts = [[2, 40, 41, 42], [2, 60]]
+    completions = [[5, 6, 7, 1], [8, 1], [9, 9, 9], [33]]
     mask = torch.arange(4) < torch.tensor([4, 2, 3, 1])[:, None]
-    weights, advantages = token_weights(mask, OBJECTIVES[objective].aggregation), torch.tensor([1.0, -1.0, 0.5, -0.5]).double()
+    weights = token_weights(mask, OBJECTIVES[objective].aggregation)
+    advantages = torch.tensor([1.0, -1.0, 0.5, -0.5]).double()
     packed = pack(prompts, completions, 2)
     start = completion_logps(model, packed).logps.detach()
-    noise = 0.1 * torch.randn(2, *start.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = 0.1 * torch.randn(
+        2, *start.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     frozen_ratio = noise[0].neg().exp() if objective == "cispo" else None
 
     def loss() -> Tensor:
         logps = completion_logps(model, packed).logps
         if frozen_ratio is not None:  # the function whose true gradient cispo's is
             return -(weights * frozen_ratio * advantages[:, None] * logps).sum()
-        old, ref = start + noise[0], start + noise[1]
-        return grpo_loss(logps, old, ref, advantages, mask, weights, objective=objective, bounds=bounds, kl_coef=0.1)[0]
+        old = start + noise[0]
+        ref = start + noise[1]
+        return grpo_loss(
+            logps, old, ref, advantages, mask, weights, objective=objective, bounds=bounds, kl_coef=0.1
+        )[0]
 
     logps = completion_logps(model, packed).logps
     kl_coef = 0.0 if objective == "cispo" else 0.1

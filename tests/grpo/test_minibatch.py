@@ -15,23 +15,40 @@ STOPS = (1, *range(10, 60))
 
 
 def experience(seed: int = 0) -> Experience:
-    """5 groups of 3 with lengths from 1 to 9, and old and reference log-probs that differ from the policy's."""
+    """5 groups of 3 with lengths from 1 to 9, and old and reference log-probs that differ from the
+    policy's.
+    """
     rollout = generate(tiny_gemma(), PROMPTS, Sampling(3, 9, 1.0, STOPS), seed=(seed,))
     noise = 0.3 * torch.randn(2, 15, 9, generator=torch.Generator().manual_seed(seed))
     logps = rollout.sampling_logps
-    return Experience(rollout, torch.rand(5, 3, generator=torch.Generator().manual_seed(seed)), {}, logps + noise[0], logps + noise[1])
+    return Experience(
+        rollout,
+        torch.rand(5, 3, generator=torch.Generator().manual_seed(seed)),
+        {},
+        logps + noise[0],
+        logps + noise[1],
+    )
 
 
 @pytest.mark.parametrize("aggregation", ["sequence", "token", "constant"])
 @pytest.mark.parametrize("max_tokens", [1, 30, 10_000])
 def test_every_window_of_an_epoch_is_exact(aggregation: str, max_tokens: int) -> None:
-    """mu = 2, windows of 2, 2 and 1 groups of unequal lengths: each has its own denominator, and every cut the gradient of no cut."""
-    exp, model = experience(), tiny_gemma().double()
+    """mu = 2, windows of 2, 2 and 1 groups of unequal lengths: each has its own denominator, and every cut
+    the gradient of no cut.
+    """
+    exp = experience()
+    model = tiny_gemma().double()
     advantages = exp.rewards.double() - 0.5
-    windows = list(iter_minibatches(exp, advantages, passes=2, prompts_per_update=2, aggregation=aggregation, seed=(0, 0)))
+    windows = list(
+        iter_minibatches(
+            exp, advantages, passes=2, prompts_per_update=2, aggregation=aggregation, seed=(0, 0)
+        )
+    )
     passes = [[window.prompts.tolist() for window in windows[start : start + 3]] for start in (0, 3)]
     assert [sorted(map(len, windows)) for windows in passes] == [[1, 2, 2], [1, 2, 2]]
-    assert sorted(passes[0]) == sorted(passes[1]) and sorted(prompt for window in passes[0] for prompt in window) == [0, 1, 2, 3, 4]
+    assert sorted(passes[0]) == sorted(passes[1]) and sorted(
+        prompt for window in passes[0] for prompt in window
+    ) == [0, 1, 2, 3, 4]
     for window in windows:
         rows = exp.rollout.rows_of(window.prompts)
         mask = exp.rollout.completion_mask[rows]
@@ -41,7 +58,14 @@ def test_every_window_of_an_epoch_is_exact(aggregation: str, max_tokens: int) ->
             model.zero_grad()
             for micro in window.split(tokens):
                 logps = completion_logps(model, micro.packed).logps
-                inputs = (logps, micro.old_logps, micro.ref_logps, micro.advantages, micro.mask, micro.weights)
+                inputs = (
+                    logps,
+                    micro.old_logps,
+                    micro.ref_logps,
+                    micro.advantages,
+                    micro.mask,
+                    micro.weights,
+                )
                 grpo_loss(*inputs, bounds=Bounds(0.2, 0.2), kl_coef=0.1)[0].backward()
             gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
         assert (gradients[0] - gradients[1]).norm() < 1e-6 * gradients[1].norm()  # the model's norms are fp32
@@ -50,7 +74,9 @@ def test_every_window_of_an_epoch_is_exact(aggregation: str, max_tokens: int) ->
 def test_advantages_and_old_logps_follow_their_rows() -> None:
     exp = experience()
     advantages = torch.arange(15.0, dtype=torch.float64).view(5, 3)
-    for window in iter_minibatches(exp, advantages, passes=1, prompts_per_update=2, aggregation="token", seed=(3, 1)):
+    for window in iter_minibatches(
+        exp, advantages, passes=1, prompts_per_update=2, aggregation="token", seed=(3, 1)
+    ):
         for micro in window.split(12):
             for row, advantage in enumerate(micro.advantages.tolist()):
                 assert exp.old_logps is not None and micro.old_logps is not None
@@ -61,9 +87,17 @@ def test_advantages_and_old_logps_follow_their_rows() -> None:
 
 def test_an_experience_survives_as_tensors() -> None:
     exp = experience()
-    exp = Experience(exp.rollout, exp.rewards, {"cosine": exp.rewards, "term: odd": exp.rewards + 1}, exp.ref_logps, exp.old_logps)
+    exp = Experience(
+        exp.rollout,
+        exp.rewards,
+        {"cosine": exp.rewards, "term: odd": exp.rewards + 1},
+        exp.ref_logps,
+        exp.old_logps,
+    )
     again = Experience.of(exp.tensors(), exp.rollout.prompt_ids, 3)
-    assert again.tensors().keys() == exp.tensors().keys() and again.rollout.prompt_ids == exp.rollout.prompt_ids
+    assert (
+        again.tensors().keys() == exp.tensors().keys() and again.rollout.prompt_ids == exp.rollout.prompt_ids
+    )
     assert all(torch.equal(values, exp.tensors()[name]) for name, values in again.tensors().items())
     assert again.terms.keys() == {"cosine", "term: odd"}
     fewer = Experience(exp.rollout, exp.rewards, {}, exp.ref_logps, None)

@@ -1,4 +1,6 @@
-"""The default model on the default corpus, two steps of each stage: the real code path, minutes on a small machine."""
+"""The default model on the default corpus, two steps of each stage: the real code path, minutes on a small
+machine.
+"""
 
 import json
 from pathlib import Path
@@ -23,7 +25,10 @@ SHORT = [
 @pytest.mark.slow
 @pytest.mark.real
 def test_default_model_on_default_corpus(tmp_path: Path) -> None:
-    if not (cache_dir() / "models" / "gemma-3-270m-trimmed").is_dir() or not (cache_dir() / "packages" / "pip").is_dir():
+    if (
+        not (cache_dir() / "models" / "gemma-3-270m-trimmed").is_dir()
+        or not (cache_dir() / "packages" / "pip").is_dir()
+    ):
         pytest.skip("the default model or corpus is not in the cache; run `make data` and `make sft` first")
     run = tmp_path / "run"
     assert main(["--config", str(CONFIG), f"run_dir={run}", *SHORT]) == 0

@@ -1,5 +1,5 @@
-"""A run that is stopped anywhere and resumed by fresh objects is bit-equal to one that was not: between two steps, between two
-updates of a step, and in the warm start."""
+"""A run that is stopped anywhere and resumed by fresh objects is bit-equal to one that was not: between two
+steps, between two updates of a step, and in the warm start."""
 
 import hashlib
 import json
@@ -23,7 +23,11 @@ from grpo.training import Training
 
 CONFIG = replace(
     TWO_PASSES,
-    train=replace(TWO_PASSES.train, num_steps=4, optim=OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=3, weight_decay=0.01)),
+    train=replace(
+        TWO_PASSES.train,
+        num_steps=4,
+        optim=OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=3, weight_decay=0.01),
+    ),
     loss=LossConfig(kl_coef=0.02, kl_estimator="k3_ratio", kl_target=0.001),
 )
 PLACES = [(step, update) for step in range(4) for update in range(4) if (step, update) > (0, 0)]
@@ -47,7 +51,9 @@ def moments(optimizer: Optimizer) -> list[list[float]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTokenizerFast) -> dict[str, object]:
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTokenizerFast
+) -> dict[str, object]:
     session = Session(CONFIG, tmp_path_factory.mktemp("whole"), tiny_tokenizer, reward=variety)
     session.run()
     return everything(session)
@@ -57,11 +63,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTo
 def test_grpo_resumes_bit_equal_after_every_update(
     step: int, update: int, whole: dict[str, object], tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """mu = 2, four updates a step, a schedule, an adaptive KL coefficient: each is in the checkpoint or a function of (seed, step)."""
+    """mu = 2, four updates a step, a schedule, an adaptive KL coefficient: each is in the checkpoint or a
+    function of (seed, step).
+    """
     first = Session(CONFIG, tmp_path, tiny_tokenizer, reward=variety)
     stopped = first.run(step, update)
     assert (stopped.step, stopped.update, bool(stopped.tensors)) == (step, update, update > 0)
-    second = Session(CONFIG, tmp_path, tiny_tokenizer, reward=variety, seed=5)  # another model, to be overwritten
+    second = Session(
+        CONFIG, tmp_path, tiny_tokenizer, reward=variety, seed=5
+    )  # another model, to be overwritten
     second.reference = first.reference
     second.resume()
     assert second.state.kl_coef == stopped.kl_coef != CONFIG.loss.kl_coef or step == 0
@@ -84,8 +94,11 @@ def test_stopped_again_and_again_it_is_still_bit_equal(
 def sft(folder: Path, stop_at: int | None) -> tuple[str, list, list[dict]]:
     """SFT of 6 steps, resumed where a checkpoint is."""
     policy = tiny_gemma()
-    config = SFTConfig(num_steps=6, batch_size=3, max_tokens_per_pass=12, optim=OptimConfig(lr=1e-3, schedule="linear"))
-    optimizer, state = Optimizer(policy, config.optim, config.num_steps), LoopState()
+    config = SFTConfig(
+        num_steps=6, batch_size=3, max_tokens_per_pass=12, optim=OptimConfig(lr=1e-3, schedule="linear")
+    )
+    optimizer = Optimizer(policy, config.optim, config.num_steps)
+    state = LoopState()
     for path in checkpoint.checkpoints(folder / "checkpoints"):
         state = checkpoint.restore(path, policy, optimizer)
     pairs = PromptStream([([2, 40 + i], [50 + i, 60, 1][i % 2 :]) for i in range(10)], config.batch_size, 0)
@@ -96,7 +109,9 @@ def sft(folder: Path, stop_at: int | None) -> tuple[str, list, list[dict]]:
         return state.step == stop_at
 
     with RunLog(folder, "sft", state.step, config.num_steps, {}, quiet=True) as log:
-        train_sft(config, Training(policy, optimizer, log, device.choose("cpu")), pairs, state, after_update=save)
+        train_sft(
+            config, Training(policy, optimizer, log, device.choose("cpu")), pairs, state, after_update=save
+        )
         rows = [{key: row[key] for key in ("step", "loss", "grad_norm", "lr", "tokens")} for row in log.rows]
     return parameter_hash(policy), moments(optimizer), rows
 

@@ -1,4 +1,6 @@
-"""Whole small runs whose reward fails on the way: what is said, what is saved, and that the next start ends bit-equal to a run unharmed."""
+"""Whole small runs whose reward fails on the way: what is said, what is saved, and that the next start ends
+bit-equal to a run unharmed.
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,7 +17,9 @@ from reward.encoders.static import StaticEncoder
 SYLLABLES = "ཀཁགངཅཆཇཉཏཐདནཔཕབམ"
 HAN = "天地人山水火木金土日月星风雨云石"
 GOOD = "return [len(text) % 5 / 4 for text in completions]"
-STEPS, PROMPTS, GROUP = 4, 2, 3
+STEPS = 4
+PROMPTS = 2
+GROUP = 3
 Start = Callable[..., int]
 
 
@@ -25,7 +29,15 @@ def term(tmp_path: Path) -> Callable[[str], Path]:
 
     def write(body: str) -> Path:
         path = tmp_path / "mine.py"
-        lines = ["calls = 0", "", "def judge(sources, completions, references):", "    global calls", "    calls += 1", f"    {body}", ""]
+        lines = [
+            "calls = 0",
+            "",
+            "def judge(sources, completions, references):",
+            "    global calls",
+            "    calls += 1",
+            f"    {body}",
+            "",
+        ]
         path.write_text("\n".join(lines), encoding="utf-8")
         return path
 
@@ -33,8 +45,12 @@ def term(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, tiny_folder: Path, term: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Starts the run of that name, rewarded by the own term, and gives the exit code; the same call goes on with it."""
+def start(
+    tmp_path: Path, tiny_folder: Path, term: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Start:
+    """Starts the run of that name, rewarded by the own term, and gives the exit code; the same call goes on
+    with it.
+    """
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     numbers = torch.randint(0, 16, (96, 4), generator=torch.Generator().manual_seed(0)).tolist()
     pairs = ["་".join(SYLLABLES[n] for n in row) + "\t" + "".join(HAN[n] for n in row) for row in numbers]
@@ -65,14 +81,20 @@ def rows(run: Path) -> list[dict[str, Any]]:
     """The log of the GRPO steps without what time and memory of texts make of it."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     unsteady = ("seconds", "tokens_per_second", "embedding_hit_share")
-    return [{key: value for key, value in row.items() if key not in unsteady} for row in records if row["stage"] == "grpo"]
+    return [
+        {key: value for key, value in row.items() if key not in unsteady}
+        for row in records
+        if row["stage"] == "grpo"
+    ]
 
 
 def assert_same(run: Path, other: Path) -> None:
     """The same policy and the same log, of a run in which every step taught something."""
     assert [row["grad_norm"] > 0 for row in rows(other)] == [True] * STEPS
     assert rows(run) == rows(other)
-    assert (run / "policy" / "model.safetensors").read_bytes() == (other / "policy" / "model.safetensors").read_bytes()
+    assert (run / "policy" / "model.safetensors").read_bytes() == (
+        other / "policy" / "model.safetensors"
+    ).read_bytes()
 
 
 def one_sentence(capsys: pytest.CaptureFixture[str]) -> str:
@@ -85,7 +107,9 @@ def test_completions_without_a_number_cost_only_themselves(
     start: Start, term: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second of each three is None, in one step NaN: the run ends well and the log has the share."""
-    term("return [(None if calls != 2 else float('nan')) if row % 3 == 1 else row * 1.0 for row in range(len(completions))]")
+    term(
+        "return [(None if calls != 2 else float('nan')) if row % 3 == 1 else row * 1.0 for row in range(len(completions))]"
+    )
     assert start("run") == 0
     said = capsys.readouterr().out
     assert said.count("gave no number for 2 of 6 completions, the first ") == 1
@@ -113,7 +137,9 @@ def test_a_step_without_any_number_stops_and_goes_on_from_there(
 def test_a_term_that_raises_stops_each_start_until_it_is_corrected(
     start: Start, term: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At its third call, and once more at the first call of the next start; with two updates a step, and a KL coefficient that moves."""
+    """At its third call, and once more at the first call of the next start; with two updates a step, and a KL
+    coefficient that moves.
+    """
     more = ("train.passes=2", "loss.kl_target=0.01")
     term(GOOD)
     assert start("whole", *more) == 0
@@ -141,12 +167,15 @@ def test_a_term_that_fails_at_once_loses_no_warm_start(
     made = (tmp_path / "run" / "warm_start" / "model.safetensors").stat().st_mtime_ns
     term(GOOD)
     assert start("run") == 0
-    assert (tmp_path / "run" / "warm_start" / "model.safetensors").stat().st_mtime_ns == made and len(rows(tmp_path / "run")) == STEPS
+    assert (tmp_path / "run" / "warm_start" / "model.safetensors").stat().st_mtime_ns == made and len(
+        rows(tmp_path / "run")
+    ) == STEPS
 
 
 def dying_at(call: int) -> Callable[[StaticEncoder, Sequence[str]], Tensor]:
     """The static encoder's `encode`, which raises when it is called for the `call`-th time."""
-    whole, calls = StaticEncoder.encode, iter(range(1, call + 1))
+    whole = StaticEncoder.encode
+    calls = iter(range(1, call + 1))
 
     def encode(self: StaticEncoder, texts: Sequence[str]) -> Tensor:
         if next(calls) == call:
@@ -157,7 +186,11 @@ def dying_at(call: int) -> Callable[[StaticEncoder, Sequence[str]], Tensor]:
 
 
 def test_an_encoder_that_dies_is_named_and_the_next_start_goes_on(
-    start: Start, term: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    start: Start,
+    term: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While its noise is measured (9 calls), while reference texts are embedded, and in the third step."""
     term(GOOD)
@@ -170,7 +203,11 @@ def test_an_encoder_that_dies_is_named_and_the_next_start_goes_on(
             patched.setattr(StaticEncoder, "encode", dying_at(call))
             assert start("parts", *settings) == 2
         error = one_sentence(capsys)
-        assert "encoder 'static:" in error and "raised RuntimeError: the device is gone (" in error and "reward term" not in error
+        assert (
+            "encoder 'static:" in error
+            and "raised RuntimeError: the device is gone (" in error
+            and "reward term" not in error
+        )
         assert error.endswith(f"; correct it and run the same command{saved}\n")
     assert start("parts", *settings) == 0 and "resuming grpo at step 2" in capsys.readouterr().out
     assert_same(tmp_path / "parts", tmp_path / "whole")

@@ -1,4 +1,6 @@
-"""The whole command on a tiny model and a user's corpus: stages, refusals, exit codes. Stopping and going on: test_faults.py."""
+"""The whole command on a tiny model and a user's corpus: stages, refusals, exit codes. Stopping and going on:
+test_faults.py.
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +14,9 @@ from grpo.run import main
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def test_whole_command_then_nothing_to_do(corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whole_command_then_nothing_to_do(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "run"
     assert main(arguments(corpus, tiny_folder, run)) == 0
     printed = capsys.readouterr().out
@@ -22,12 +26,20 @@ def test_whole_command_then_nothing_to_do(corpus: Path, tiny_folder: Path, tmp_p
     assert metrics["n"] == 12
     assert f"{metrics['cosine']:.3f}" in printed
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [(row["stage"], row["step"]) for row in rows] == [("sft", s) for s in range(3)] + [("grpo", s) for s in range(4)]
-    assert {"report.html", "report.md", "summary.json", "config.json", "environment.json", "timings.json"} <= {
-        p.name for p in run.iterdir()
-    }
+    assert [(row["stage"], row["step"]) for row in rows] == [("sft", s) for s in range(3)] + [
+        ("grpo", s) for s in range(4)
+    ]
+    assert {
+        "report.html",
+        "report.md",
+        "summary.json",
+        "config.json",
+        "environment.json",
+        "timings.json",
+    } <= {p.name for p in run.iterdir()}
     assert not (run / "checkpoints" / "grpo").exists()
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(run / "policy"), AutoTokenizer.from_pretrained(run / "policy")
+    model = AutoModelForCausalLM.from_pretrained(run / "policy")
+    tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert model.config.use_cache and tokenizer.eos_token_id == 1
     before = (run / "policy" / "model.safetensors").stat().st_mtime_ns
     assert main(arguments(corpus, tiny_folder, run)) == 0
@@ -37,17 +49,36 @@ def test_whole_command_then_nothing_to_do(corpus: Path, tiny_folder: Path, tmp_p
 def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Signs of gaming beside the reward; tau from the warm start's own outputs; reference texts embedded once, ever."""
+    """Signs of gaming beside the reward; tau from the warm start's own outputs; reference texts embedded
+    once, ever.
+    """
     stages = ["--stages", "data,sft,grpo", "reward.threshold=mean"]
     (tmp_path / "other").mkdir()
     assert main(arguments(corpus, tiny_folder, tmp_path / "first", *stages)) == 0
     printed = capsys.readouterr().out
     facts = json.loads((tmp_path / "first" / "reward.json").read_text())
     assert facts["rule"] == "mean of 4 dev outputs of the warm start" and -1 <= facts["threshold"] < 1
-    assert f"tau = {facts['threshold']:.4f} (mean of 4 dev outputs of the warm start); encoder noise 0.0e+00" in printed
+    assert (
+        f"tau = {facts['threshold']:.4f} (mean of 4 dev outputs of the warm start); encoder noise 0.0e+00"
+        in printed
+    )
     rows = [json.loads(line) for line in (tmp_path / "first" / "metrics.jsonl").read_text().splitlines()]
-    panel = {"cosine_held_out_mean", "chrf_mean", "agreement_chrf", "agreement_cosine_held_out", "cosine_empty_mean", "length_ratio_mean"}
-    panel |= {"unrepeated_mean", "uncopied_mean", "script_mean", "distinct_share", "zero_std_share", "embedding_hit_share"}
+    panel = {
+        "cosine_held_out_mean",
+        "chrf_mean",
+        "agreement_chrf",
+        "agreement_cosine_held_out",
+        "cosine_empty_mean",
+        "length_ratio_mean",
+    }
+    panel |= {
+        "unrepeated_mean",
+        "uncopied_mean",
+        "script_mean",
+        "distinct_share",
+        "zero_std_share",
+        "embedding_hit_share",
+    }
     assert panel <= rows[-1].keys() and 0 <= rows[-1]["embedding_hit_share"] <= 1
     assert main(arguments(corpus, tiny_folder, tmp_path / "other" / "second", *stages)) == 0
     assert "94 reference texts, 0 of them embedded now" in capsys.readouterr().out
@@ -56,9 +87,18 @@ def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
 def test_a_reward_changed_on_the_way_is_refused(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Obituary: a weight taken out of the table was not noticed, for only what the new configuration has was compared."""
+    """Obituary: a weight taken out of the table was not noticed, for only what the new configuration has was
+    compared.
+    """
     run = tmp_path / "run"
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft", "reward.weights={cosine=1.5,script=1.0}")) == 0
+    assert (
+        main(
+            arguments(
+                corpus, tiny_folder, run, "--stages", "data,sft", "reward.weights={cosine=1.5,script=1.0}"
+            )
+        )
+        == 0
+    )
     assert main(arguments(corpus, tiny_folder, run, "--stages", "grpo", "reward.weights={cosine=1.5}")) == 2
     assert "reward.weights.script = 1.0, not None" in capsys.readouterr().err
 
@@ -68,7 +108,9 @@ def test_work_of_another_configuration_is_not_mixed(
 ) -> None:
     run = tmp_path / "run"
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 0
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0  # nothing was trained yet: a new value may be tried
+    assert (
+        main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0
+    )  # nothing was trained yet: a new value may be tried
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "grpo"), "train.optim.lr=0.5"]) == 2
     assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
     assert (run / "warm_start").exists()
@@ -97,7 +139,12 @@ def test_work_of_another_configuration_is_not_mixed(
     ],
 )
 def test_mistakes_end_with_one_sentence_and_exit_code_2(
-    more: list[str], message: str, corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str],
+    message: str,
+    corpus: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", *more)) == 2
     error = capsys.readouterr().err

@@ -33,7 +33,8 @@ def test_one_wrong_log_probability_stops_the_run_before_the_update_it_is_in(
 ) -> None:
     monkeypatch.setattr(grpo.loop, "generate", wrong)
     session = Session(config, tmp_path / "a", tiny_tokenizer, reward=variety)
-    before, updates = parameter_hash(session.policy), 0
+    before = parameter_hash(session.policy)
+    updates = 0
     with pytest.raises(SamplerGap, match=r"differ by up to 0\.02 nats \(limit rollout\.max_gap = 0\.001\)"):
         session.run()
     updates = session.optimizer.update
@@ -43,7 +44,11 @@ def test_one_wrong_log_probability_stops_the_run_before_the_update_it_is_in(
 
 @pytest.mark.parametrize(("limit", "stops"), [(0.019, True), (0.021, False)])
 def test_the_limit_is_the_users(
-    limit: float, stops: bool, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+    limit: float,
+    stops: bool,
+    tmp_path: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(grpo.loop, "generate", wrong)
     config = replace(CONFIG, rollout=replace(CONFIG.rollout, max_gap=limit))
@@ -62,7 +67,10 @@ def test_the_command_prints_the_gap_each_step_and_ends_with_one_sentence(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
-    command = [*arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, tmp_path / "run", *quick(tiny_folder)), "checkpoint.every=1"]
+    command = [
+        *arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, tmp_path / "run", *quick(tiny_folder)),
+        "checkpoint.every=1",
+    ]
     count = iter(range(100))
     late: Callable = lambda *inputs, **settings: (generate if next(count) < 2 else wrong)(*inputs, **settings)  # noqa: E731
     with monkeypatch.context() as patched:
@@ -71,6 +79,9 @@ def test_the_command_prints_the_gap_each_step_and_ends_with_one_sentence(
     printed = capsys.readouterr()
     assert "  gap " in printed.out and "  mean gap " in printed.out
     assert printed.err.count("\n") == 1 and printed.err.startswith("error: the sampler's log-probabilities")
-    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints" / "grpo").glob("step-*")) == ["step-000001", "step-000002"]
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints" / "grpo").glob("step-*")) == [
+        "step-000001",
+        "step-000002",
+    ]
     assert main(command) == 0  # the next start goes on from step 2
     assert len([row for row in metrics(tmp_path / "run") if row["stage"] == "grpo"]) == 4

@@ -1,7 +1,9 @@
-"""A task with a known optimum: it is learned with the true reward and not with a meaningless one, by the same loop.
+"""A task with a known optimum: it is learned with the true reward and not with a meaningless one, by the same
+loop.
 
-The prompt holds one of four letters; right is that letter, three times. A short warm start on letters paired at random leaves a policy
-that writes any of the four whatever the prompt says: reward 0.25, as is the most that can be had without reading the prompt.
+The prompt holds one of four letters; right is that letter, three times. A short warm start on letters paired
+at random leaves a policy that writes any of the four whatever the prompt says: reward 0.25, as is the most
+that can be had without reading the prompt.
 """
 
 import copy
@@ -28,10 +30,15 @@ from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 from grpo.training import Training
 
-LETTERS, LENGTH, STEPS, WINDOW = "abcd", 3, 60, 5
+LETTERS = "abcd"
+LENGTH = 3
+STEPS = 60
+WINDOW = 5
 CHANCE = 1 / len(LETTERS)
 # every letter with every reference: whatever one writes, a quarter of the references agree
-SHUFFLED = [Example(f"{a}{b}", a, b * LENGTH, "invented", "none", "bo", "zh") for a in LETTERS for b in LETTERS]
+SHUFFLED = [
+    Example(f"{a}{b}", a, b * LENGTH, "invented", "none", "bo", "zh") for a in LETTERS for b in LETTERS
+]
 TRUE = [replace(example, reference=example.source * LENGTH) for example in SHUFFLED]
 TASK = replace(
     CONFIG,
@@ -45,9 +52,15 @@ def share(completion: str, letter: str) -> float:
     return completion[:LENGTH].count(letter) / LENGTH
 
 
-def matching(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
-    """Share of letters as in the reference; `true` is measured against the prompt itself, whatever is rewarded."""
-    rewards = torch.tensor([share(text, own[0][0]) for text, own in zip(completions, references, strict=True)])
+def matching(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+) -> tuple:
+    """Share of letters as in the reference; `true` is measured against the prompt itself, whatever is
+    rewarded.
+    """
+    rewards = torch.tensor(
+        [share(text, own[0][0]) for text, own in zip(completions, references, strict=True)]
+    )
     true = torch.tensor([share(text, source) for text, source in zip(completions, sources, strict=True)])
     return rewards.view(-1, group_size), {"true": true.view(-1, group_size)}
 
@@ -72,18 +85,32 @@ def random_numbers(generator: torch.Generator) -> Callable:
 
 @cache
 def _warm_start(tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-    policy, config = tiny_gemma(seed), SFTConfig(num_steps=60, optim=OptimConfig(lr=3e-3))
-    pairs = [(encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)[:LENGTH]) for e in SHUFFLED]
-    optimizer, stream = Optimizer(policy, config.optim, config.num_steps), PromptStream(pairs, len(pairs), seed)
+    policy = tiny_gemma(seed)
+    config = SFTConfig(num_steps=60, optim=OptimConfig(lr=3e-3))
+    pairs = [
+        (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)[:LENGTH]) for e in SHUFFLED
+    ]
+    optimizer = Optimizer(policy, config.optim, config.num_steps)
+    stream = PromptStream(pairs, len(pairs), seed)
     with TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, config.num_steps, {}) as log:
-        train_sft(config, Training(policy, optimizer, log, device.choose("cpu")), stream, LoopState(), after_update=lambda state: False)
+        train_sft(
+            config,
+            Training(policy, optimizer, log, device.choose("cpu")),
+            stream,
+            LoopState(),
+            after_update=lambda state: False,
+        )
     return policy
 
 
-def true_rewards(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int, examples: Sequence[Example], reward: Callable) -> list[float]:
+def true_rewards(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int, examples: Sequence[Example], reward: Callable
+) -> list[float]:
     """What the completions of each step were worth by the true measure."""
     policy = copy.deepcopy(_warm_start(tokenizer, seed))
-    session = Session(replace(TASK, seed=seed), folder, tokenizer, policy=policy, examples=examples, reward=reward)
+    session = Session(
+        replace(TASK, seed=seed), folder, tokenizer, policy=policy, examples=examples, reward=reward
+    )
     session.run()
     return [row["true_mean"] for row in session.metrics()]
 
@@ -100,15 +127,27 @@ def test_known_optimum_is_reached(seed: int, tmp_path: Path, tiny_tokenizer: Pre
     assert mean(values[-WINDOW:]) >= 0.95
 
 
-CONTROLS = {"references shuffled": (SHUFFLED, lambda _: matching), "rewards dealt out": (TRUE, permuted), "random": (TRUE, random_numbers)}
+CONTROLS = {
+    "references shuffled": (SHUFFLED, lambda _: matching),
+    "rewards dealt out": (TRUE, permuted),
+    "random": (TRUE, random_numbers),
+}
 
 
 @pytest.mark.parametrize(
     ("control", "seed"),
-    [pytest.param(name, seed, marks=[pytest.mark.slow] * (seed > 0 or name == "random")) for name in CONTROLS for seed in (0, 1, 2)],
+    [
+        pytest.param(name, seed, marks=[pytest.mark.slow] * (seed > 0 or name == "random"))
+        for name in CONTROLS
+        for seed in (0, 1, 2)
+    ],
 )
-def test_meaningless_reward_teaches_nothing(control: str, seed: int, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """The true measure stays at chance, the most that is left without a meaning; nine such runs ended within 0.018 of it."""
+def test_meaningless_reward_teaches_nothing(
+    control: str, seed: int, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """The true measure stays at chance, the most that is left without a meaning; nine such runs ended within
+    0.018 of it.
+    """
     examples, make = CONTROLS[control]
     values = true_rewards(tmp_path, tiny_tokenizer, seed, examples, make(torch.Generator().manual_seed(seed)))
     assert abs(mean(values[-WINDOW:]) - CHANCE) < 0.05

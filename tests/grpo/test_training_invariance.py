@@ -1,4 +1,6 @@
-"""What must not change a run: how it is cut into passes, a fresh start, threads, an evaluation in between. And that every master moves."""
+"""What must not change a run: how it is cut into passes, a fresh start, threads, an evaluation in between.
+And that every master moves.
+"""
 
 import random
 from collections.abc import Sequence
@@ -26,33 +28,54 @@ from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.records import LoopState
 
-UNEQUAL_OVER_THREADS = ("ratio_gap_mean", "ratio_gap_max")  # 1e-6 nats: the sampler's sums over the vocabulary are split among threads
+UNEQUAL_OVER_THREADS = (
+    "ratio_gap_mean",
+    "ratio_gap_max",
+)  # 1e-6 nats: the sampler's sums over the vocabulary are split among threads
 
 
-def even_letters(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+def even_letters(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+) -> tuple:
     """Varies within every group from the first step on."""
-    values = torch.tensor([sum(ord(letter) % 2 == 0 for letter in text) / 6 for text in completions]).view(-1, group_size)
+    values = torch.tensor([sum(ord(letter) % 2 == 0 for letter in text) / 6 for text in completions]).view(
+        -1, group_size
+    )
     return values, {"even": values}
 
 
 def fixed_logps(session: Session) -> Tensor:
     """The policy's log-probabilities of a text that no run has sampled."""
     with torch.no_grad():
-        return completion_logps(session.policy, pack([[2, 40, 41, 42, 43], [2, 90]], [[5, 6, 7, 1], [70, 1], [33, 34, 1], [9, 9]], 2)).logps
+        return completion_logps(
+            session.policy,
+            pack([[2, 40, 41, 42, 43], [2, 90]], [[5, 6, 7, 1], [70, 1], [33, 34, 1], [9, 9]], 2),
+        ).logps
 
 
 @pytest.mark.parametrize("config", [CONFIG, TWO_PASSES], ids=["one update", "four updates"])
-def test_size_of_a_forward_pass_does_not_change_a_run(config: Config, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Eight steps with one group a pass, a few, all at once, and without a shared prefix: metrics and policy within 1e-5."""
+def test_size_of_a_forward_pass_does_not_change_a_run(
+    config: Config, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Eight steps with one group a pass, a few, all at once, and without a shared prefix: metrics and policy
+    within 1e-5.
+    """
     train = replace(config.train, num_steps=8)
-    cuts = [replace(train, max_tokens_per_pass=tokens) for tokens in (100_000, 40, 120)] + [replace(train, share_prefix=False)]
+    cuts = [replace(train, max_tokens_per_pass=tokens) for tokens in (100_000, 40, 120)] + [
+        replace(train, share_prefix=False)
+    ]
     sessions = []
     for number, cut in enumerate(cuts):
-        session = Session(replace(config, train=cut), tmp_path / str(number), tiny_tokenizer, reward=even_letters)
+        session = Session(
+            replace(config, train=cut), tmp_path / str(number), tiny_tokenizer, reward=even_letters
+        )
         session.run()
         sessions.append(session)
     whole, *others = sessions
-    assert max(row["kl_mean"] for row in whole.metrics()) > 1e-3 and min(row["reward_std"] for row in whole.metrics()) > 0.05
+    assert (
+        max(row["kl_mean"] for row in whole.metrics()) > 1e-3
+        and min(row["reward_std"] for row in whole.metrics()) > 0.05
+    )
     for session in others:
         assert (fixed_logps(session) - fixed_logps(whole)).abs().max() < 1e-5
         for row, expected in zip(session.metrics(), whole.metrics(), strict=True):
@@ -72,7 +95,9 @@ def test_same_seed_is_the_same_run_whatever_the_global_generators_say(
         session.run()
         sessions.append(session)
     first, second = sessions
-    assert parameter_hash(first.policy) == parameter_hash(second.policy) and first.metrics() == second.metrics()
+    assert (
+        parameter_hash(first.policy) == parameter_hash(second.policy) and first.metrics() == second.metrics()
+    )
     assert (first.folder / "rollouts.jsonl").read_bytes() == (second.folder / "rollouts.jsonl").read_bytes()
     other = Session(replace(config, seed=1), tmp_path / "other", tiny_tokenizer, reward=even_letters)
     other.run()
@@ -86,15 +111,22 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_number_of_threads_does_not_change_a_tiny_run(threads, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Not promised for a model of any size (docs/correctness.md): true here because no sum is long enough to be split."""
+def test_number_of_threads_does_not_change_a_tiny_run(
+    threads, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Not promised for a model of any size (docs/correctness.md): true here because no sum is long enough to
+    be split.
+    """
     sessions = []
     for count in (1, 2):
         threads(count)
         session = Session(CONFIG, tmp_path / str(count), tiny_tokenizer, reward=even_letters)
         session.run()
         sessions.append(session)
-    one, two = ([{k: v for k, v in row.items() if k not in UNEQUAL_OVER_THREADS} for row in session.metrics()] for session in sessions)
+    one, two = (
+        [{k: v for k, v in row.items() if k not in UNEQUAL_OVER_THREADS} for row in session.metrics()]
+        for session in sessions
+    )
     assert one == two and parameter_hash(sessions[0].policy) == parameter_hash(sessions[1].policy)
 
 
@@ -106,12 +138,20 @@ PANEL = Panel(
 
 
 def random_states() -> tuple:
-    return torch.get_rng_state().tolist(), random.getstate(), [np.asarray(part).tolist() for part in np.random.get_state()]
+    return (
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        [np.asarray(part).tolist() for part in np.random.get_state()],
+    )
 
 
 @pytest.mark.parametrize("config", [CONFIG, TWO_PASSES], ids=["one update", "four updates"])
-def test_evaluation_between_updates_changes_nothing(config: Config, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """Greedy outputs and all probes after every update: parameters, moments, log, sampled texts and random states as without."""
+def test_evaluation_between_updates_changes_nothing(
+    config: Config, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Greedy outputs and all probes after every update: parameters, moments, log, sampled texts and random
+    states as without.
+    """
     asked: list[int] = []
     watched = Session(config, tmp_path / "watched", tiny_tokenizer, reward=even_letters)
 
@@ -127,17 +167,28 @@ def test_evaluation_between_updates_changes_nothing(config: Config, tmp_path: Pa
     plain.run()
     watched.run()
     assert len(asked) >= config.train.num_steps
-    assert parameter_hash(watched.policy) == parameter_hash(plain.policy) and watched.metrics() == plain.metrics()
+    assert (
+        parameter_hash(watched.policy) == parameter_hash(plain.policy)
+        and watched.metrics() == plain.metrics()
+    )
     assert (watched.folder / "rollouts.jsonl").read_bytes() == (plain.folder / "rollouts.jsonl").read_bytes()
     moments = [
-        [session.optimizer.adamw.state[parameter][name] for parameter in session.policy.parameters() for name in ("exp_avg", "exp_avg_sq")]
+        [
+            session.optimizer.adamw.state[parameter][name]
+            for parameter in session.policy.parameters()
+            for name in ("exp_avg", "exp_avg_sq")
+        ]
         for session in (watched, plain)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True))
 
 
-def test_one_step_at_a_tiny_learning_rate_moves_every_master(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    """lr 5e-7: fp32 masters take the step; the same step on bf16 parameters is lost for nearly all of them."""
+def test_one_step_at_a_tiny_learning_rate_moves_every_master(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """lr 5e-7: fp32 masters take the step; the same step on bf16 parameters is lost for nearly all of
+    them.
+    """
     config = replace(CONFIG, train=replace(CONFIG.train, num_steps=1, optim=OptimConfig(lr=5e-7)))
     session = Session(config, tmp_path, tiny_tokenizer, reward=even_letters)
     before = [parameter.detach().clone() for parameter in session.policy.parameters()]
@@ -160,7 +211,9 @@ def test_one_step_at_a_tiny_learning_rate_moves_every_master(tmp_path: Path, tin
 @pytest.mark.real
 @pytest.mark.slow
 def test_real_model_over_threads_and_twice(threads) -> None:
-    """One update's log-probabilities and gradient of the default model: bit-equal when repeated, within rounding over threads."""
+    """One update's log-probabilities and gradient of the default model: bit-equal when repeated, within
+    rounding over threads.
+    """
     folder = cache_dir() / "models" / "gemma-3-270m-trimmed"
     if not folder.is_dir():
         pytest.skip("the default model is not in the cache; run `make sft` first")
@@ -171,13 +224,27 @@ def test_real_model_over_threads_and_twice(threads) -> None:
         threads(count)
         rollout = generate(model, prompts, Sampling(4, 12, 1.0, (EOS,)), seed=(0,))
         logps = completion_logps(model, pack(prompts, rollout.completions(), 4, 12)).logps
-        advantages, weights = torch.linspace(-1, 1, 8).double(), token_weights(rollout.completion_mask, "sequence")
+        advantages = torch.linspace(-1, 1, 8).double()
+        weights = token_weights(rollout.completion_mask, "sequence")
         value, _ = grpo_loss(
-            logps, None, logps.detach(), advantages, rollout.completion_mask, weights, bounds=Bounds(0.2, 0.2), kl_coef=0.02
+            logps,
+            None,
+            logps.detach(),
+            advantages,
+            rollout.completion_mask,
+            weights,
+            bounds=Bounds(0.2, 0.2),
+            kl_coef=0.02,
         )
         model.zero_grad()
         value.backward()
-        results.append((rollout.completion_ids, logps.detach(), [parameter.grad.clone() for parameter in model.parameters()]))
+        results.append(
+            (
+                rollout.completion_ids,
+                logps.detach(),
+                [parameter.grad.clone() for parameter in model.parameters()],
+            )
+        )
     first, again, single = results
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert all(torch.equal(a, b) for a, b in zip(first[2], again[2], strict=True))

@@ -8,7 +8,8 @@ from eval.readme_table import main
 
 
 def test_first_table_is_that_of_the_committed_study(tmp_path: Path) -> None:
-    summary, readme = ROOT / "docs" / "results" / "study_cpu.json", ROOT / "README.md"
+    summary = ROOT / "docs" / "results" / "study_cpu.json"
+    readme = ROOT / "README.md"
     assert main([str(summary), str(readme), "--check"]) == 0
     stale = tmp_path / "README.md"
     stale.write_text(readme.read_text(encoding="utf-8").replace(" steps | ", " steps | +"), encoding="utf-8")

@@ -7,7 +7,9 @@ from repository import ROOT
 
 PAGE = (ROOT / "docs" / "correctness.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (\d*) ?\| (.+?) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
-TESTS = {number or name: re.findall(r"`((?:\w+/)*test_\w+\.py)::(\w+)`", tests) for number, name, _, tests in ROWS}
+TESTS = {
+    number or name: re.findall(r"`((?:\w+/)*test_\w+\.py)::(\w+)`", tests) for number, name, _, tests in ROWS
+}
 
 
 def functions(file: str) -> set[str]:

@@ -1,4 +1,6 @@
-"""examples/my_reward: its configuration runs as it is written, and the adapter keeps to TRL's convention both ways."""
+"""examples/my_reward: its configuration runs as it is written, and the adapter keeps to TRL's convention both
+ways.
+"""
 
 import json
 from pathlib import Path
@@ -15,7 +17,8 @@ from reward.script import script
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists())
 FOLDER = "examples/my_reward"
-NUMBERS, SHORT = f"{FOLDER}/my_reward.py:same_numbers", f"{FOLDER}/trl_adapter.py:short_answer_term"
+NUMBERS = f"{FOLDER}/my_reward.py:same_numbers"
+SHORT = f"{FOLDER}/trl_adapter.py:short_answer_term"
 
 
 def write_numbered_corpus(path: Path) -> Path:
@@ -27,7 +30,9 @@ def write_numbered_corpus(path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_the_example_runs_and_its_terms_count(tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_runs_and_its_terms_count(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     small = [
         f"data.corpus={write_numbered_corpus(tmp_path / 'pairs.tsv')}", "data.test_size=8", "data.test_min_per_language=0",
@@ -38,12 +43,18 @@ def test_the_example_runs_and_its_terms_count(tmp_path: Path, tiny_folder: Path,
     ]  # fmt: skip
     command = ["--config", f"{FOLDER}/config.toml", f"run_dir={tmp_path / 'run'}", "device=cpu", *small]
     assert main([*command, "--stages", "data,sft,grpo"]) == 0
-    samples = [json.loads(line) for line in (tmp_path / "run" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()]
+    samples = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert len(samples) == 2
     for sample in samples:
         for row in sample["group"]:
-            text, references = row["completion"], sample["references"]
-            assert [row[NUMBERS]] == same_numbers([""], [text], [references], least=0.1)  # the setting of config.toml
+            text = row["completion"]
+            references = sample["references"]
+            assert [row[NUMBERS]] == same_numbers(
+                [""], [text], [references], least=0.1
+            )  # the setting of config.toml
             assert [row[SHORT]] == short_answer([text], references[:1])
             assert row["reward"] == pytest.approx(row[SHORT] * (row["cosine"] + 0.2 * row[NUMBERS]), abs=2e-4)
     assert {row[SHORT] for sample in samples for row in sample["group"]} == {0.0, 1.0}
@@ -57,7 +68,9 @@ def test_numbers_are_compared_by_value_in_any_script() -> None:
 
 
 def test_a_trl_reward_is_a_term() -> None:
-    def by_solution(prompts: list[str], completions: list[str], solution: list[str], **columns: Any) -> list[float | None]:
+    def by_solution(
+        prompts: list[str], completions: list[str], solution: list[str], **columns: Any
+    ) -> list[float | None]:
         assert not columns
         rows = zip(prompts, completions, solution, strict=True)
         return [float(prompt + text == answer) if answer else None for prompt, text, answer in rows]
@@ -65,17 +78,26 @@ def test_a_trl_reward_is_a_term() -> None:
     term = as_term(by_solution, column="solution")
     assert term(("a", "a", "a"), ("b", "c", "b"), (("ab", "x"), ["ab"], [""])) == [1.0, 0.0, None]
     assert short_answer_term(["s"] * 2, ["abcd", "abcde"], [["ab"], ["ab"]]) == [1.0, 0.0]
-    assert short_answer(prompts=["s"], completions=["abcd"], completion_ids=[[1]], reference=["ab"], trainer_state=None) == [1.0]
+    assert short_answer(
+        prompts=["s"], completions=["abcd"], completion_ids=[[1]], reference=["ab"], trainer_state=None
+    ) == [1.0]
 
 
 def test_a_term_of_ours_is_a_trl_reward() -> None:
     """Called as TRL calls it, with texts and with messages; a NaN is None, and the name is what TRL logs."""
     reward = as_trl_reward(script, target_script="Hani")
-    called: dict[str, Any] = {"prompts": ["p"] * 2, "completion_ids": [[1], [2]], "trainer_state": None, "source": ["s"] * 2}
+    called: dict[str, Any] = {
+        "prompts": ["p"] * 2,
+        "completion_ids": [[1], [2]],
+        "trainer_state": None,
+        "source": ["s"] * 2,
+    }
     assert reward(completions=["天地", "abc"], reference=["天", "地"], **called) == [1.0, 0.0]
     messages = [[{"role": "assistant", "content": "天地"}], [{"role": "assistant", "content": "abc"}]]
     assert reward(completions=messages, reference=[["天", "人"], ["地"]], **called) == [1.0, 0.0]
     assert reward.__name__ == "script"
-    assert as_trl_reward(chrf, reference="answer")(completions=["天地"], source=["s"], answer=["天地"]) == [pytest.approx(1.0)]
+    assert as_trl_reward(chrf, reference="answer")(completions=["天地"], source=["s"], answer=["天地"]) == [
+        pytest.approx(1.0)
+    ]
     missing = as_trl_reward(lambda sources, completions, references: [None, float("nan")])
     assert missing(completions=["a", "b"], reference=["a", "b"], **called) == [None, None]

@@ -17,4 +17,6 @@ def test_folders_of_tests_are_folders_of_the_packages() -> None:
 def test_the_page_names_every_helper_and_no_other() -> None:
     page = (TESTS / "README.md").read_text(encoding="utf-8")
     cells = re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
-    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == {path.stem for path in SUPPORT.glob("*.py")}
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == {
+        path.stem for path in SUPPORT.glob("*.py")
+    }

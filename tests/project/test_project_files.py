@@ -1,4 +1,6 @@
-"""What the project says of itself is so: pages, links, the drawing of layers, versions, licence, the first screen of README."""
+"""What the project says of itself is so: pages, links, the drawing of layers, versions, licence, the first
+screen of README.
+"""
 
 import ast
 import configparser
@@ -12,7 +14,8 @@ import grpo
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists())
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of the text that apache.org publishes
+# of the text that apache.org publishes
+APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
 
 def setup() -> configparser.ConfigParser:
@@ -50,7 +53,11 @@ def test_the_index_names_every_page() -> None:
 def test_the_table_of_layers_is_the_rule_that_is_tested() -> None:
     (rule,) = (ROOT / "tests").rglob("test_architecture.py")
     tree = ast.parse(rule.read_text(encoding="utf-8"))
-    values = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS"]
+    values = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS"
+    ]
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text_of("docs/architecture.md"), re.MULTILINE)
     table = {int(row): tuple(re.findall(r"`([^`]+)`", modules)) for row, modules in rows}
     assert table == dict(enumerate(ast.literal_eval(values[0])))
@@ -66,7 +73,9 @@ def test_the_licence_is_one_and_whole() -> None:
 def test_versions_agree() -> None:
     version = grpo.__version__
     assert setup()["metadata"]["version"] == "attr: grpo.__version__"
-    assert f"\nversion: {version}\n" in text_of("CITATION.cff") and f"\n## [{version}]" in text_of("CHANGELOG.md")
+    assert f"\nversion: {version}\n" in text_of("CITATION.cff") and f"\n## [{version}]" in text_of(
+        "CHANGELOG.md"
+    )
 
 
 def test_installed_packages_say_that_they_are_typed() -> None:

@@ -1,4 +1,6 @@
-"""The attacks do what their names say, in Han and in Tibetan script; the table computes what its columns say."""
+"""The attacks do what their names say, in Han and in Tibetan script; the table computes what its columns
+say.
+"""
 
 import random
 import re
@@ -24,7 +26,10 @@ def write(name: str, item: Item, seed: int = 0) -> str | None:
 
 def test_pieces_and_joined_are_inverse_up_to_punctuation() -> None:
     assert pieces("ཡིག་ཆ་གཉིས་ཁ།", "Tibt") == ["ཡིག", "ཆ", "གཉིས", "ཁ"] and joined(["ཡིག", "ཆ"], "Tibt") == "ཡིག་ཆ"
-    assert joined(pieces("打开。", "Hani"), "Hani") == "打开。" and joined(pieces("two words", "Latn"), "Latn") == "two words"
+    assert (
+        joined(pieces("打开。", "Hani"), "Hani") == "打开。"
+        and joined(pieces("two words", "Latn"), "Latn") == "two words"
+    )
 
 
 def test_empty_punctuation_and_copies() -> None:
@@ -41,7 +46,11 @@ def test_lead_is_the_first_of_several_sentences() -> None:
 
 def test_half_and_half_has_both_halves() -> None:
     text = write("half source, half reference", TIBETAN)
-    assert text is not None and text.startswith("打开") and text.endswith(joined(pieces(TIBETAN.reference, "Tibt")[3:], "Tibt"))
+    assert (
+        text is not None
+        and text.startswith("打开")
+        and text.endswith(joined(pieces(TIBETAN.reference, "Tibt")[3:], "Tibt"))
+    )
 
 
 @pytest.mark.parametrize("times", [3, 5])
@@ -73,7 +82,12 @@ def test_number_swapped_changes_one_number_and_nothing_else() -> None:
         text = write("number swapped", HAN, seed)
         assert text is not None and re.fullmatch(r"请打开第[0-24-9]个文件。", text)
     changed = write("number swapped", TIBETAN)
-    assert changed is not None and changed != TIBETAN.reference and changed.startswith("ཡིག་ཆ་") and changed.endswith("་ཁ་ཕྱེ་ཡོད")
+    assert (
+        changed is not None
+        and changed != TIBETAN.reference
+        and changed.startswith("ཡིག་ཆ་")
+        and changed.endswith("་ཁ་ཕྱེ་ཡོད")
+    )
     assert write("number swapped", Item("s", ("༣ ཡིག",), "", "", "Tibt")) not in (None, "༣ ཡིག")
     assert write("number swapped", Item("s", ("打开文件",), "", "", "Hani")) is None
 
@@ -111,13 +125,23 @@ def test_same_seed_same_attack() -> None:
 
 def examples() -> list[Example]:
     texts = ["甲甲乙丙", "乙乙乙丁", "甲乙戊己庚", "乙丙丁戊", "甲甲甲辛壬"]
-    return [Example(str(n), "བོད་ཡིག་གི་ཚིག", text, "made up", "none", "bo", "zh", others=("甲乙",) * (n == 0)) for n, text in enumerate(texts)]
+    return [
+        Example(str(n), "བོད་ཡིག་གི་ཚིག", text, "made up", "none", "bo", "zh", others=("甲乙",) * (n == 0))
+        for n, text in enumerate(texts)
+    ]
 
 
 def test_rows_of_the_table() -> None:
-    rows = {row.name: row for row in attack_rows(examples(), RewardConfig(threshold=0.3), "zh", PlainVectors(counts), seed=0)}
-    reference, empty, copied = rows["the reference text"], rows["empty"], rows["source copied"]
-    assert reference.n == 5 and set(reference.margin) == set(COLUMNS) and set(reference.margin.values()) == {0.0}
+    rows = {
+        row.name: row
+        for row in attack_rows(examples(), RewardConfig(threshold=0.3), "zh", PlainVectors(counts), seed=0)
+    }
+    reference = rows["the reference text"]
+    empty = rows["empty"]
+    copied = rows["source copied"]
+    assert (
+        reference.n == 5 and set(reference.margin) == set(COLUMNS) and set(reference.margin.values()) == {0.0}
+    )
     assert rows["another valid reference"].n == 1
     assert set(empty.margin.values()) == {1.0} and empty.not_below["all guards"] == 0
     assert copied.margin["cosine x script"] == 1.0
@@ -130,21 +154,37 @@ def test_rows_of_the_table() -> None:
 def test_a_configuration_of_ones_own_gets_a_column() -> None:
     config = RewardConfig(weights={"bleu": 1.0}, gates=("script",), threshold=0.3)
     rows = attack_rows(examples(), config, "zh", PlainVectors(counts), seed=0)
-    assert set(rows[0].margin) == {*COLUMNS, "configuration"} and tables(rows, "made up")[0].header[-1] == "configuration"
+    assert (
+        set(rows[0].margin) == {*COLUMNS, "configuration"}
+        and tables(rows, "made up")[0].header[-1] == "configuration"
+    )
     shuffled = next(row for row in rows if row.name == "shuffled")
     assert shuffled.margin["configuration"] > shuffled.margin["all guards"]
 
 
 def test_a_reward_that_pays_the_reference_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="reward of column 'configuration' pays nothing for a reference text itself"):
-        attack_rows(examples(), RewardConfig(weights={"cosine": 0.0, "chrf": 0.0}, threshold=0.3), "zh", PlainVectors(counts), seed=0)
+    with pytest.raises(
+        InputError, match="reward of column 'configuration' pays nothing for a reference text itself"
+    ):
+        attack_rows(
+            examples(),
+            RewardConfig(weights={"cosine": 0.0, "chrf": 0.0}, threshold=0.3),
+            "zh",
+            PlainVectors(counts),
+            seed=0,
+        )
 
 
 def test_tables_name_every_row_and_column() -> None:
     rows = attack_rows(examples(), RewardConfig(threshold=0.3), "zh", PlainVectors(counts), seed=0)
     margins, least = tables(rows, "made up")
-    assert margins.header[3:] == tuple(COLUMNS) and [row[0] for row in margins.rows] == [row.name for row in rows]
-    assert "repeated 3x" in plain_text(least) and "(5)" in dict(zip(least.header, least.rows[0], strict=True))["all guards"]
+    assert margins.header[3:] == tuple(COLUMNS) and [row[0] for row in margins.rows] == [
+        row.name for row in rows
+    ]
+    assert (
+        "repeated 3x" in plain_text(least)
+        and "(5)" in dict(zip(least.header, least.rows[0], strict=True))["all guards"]
+    )
 
 
 def test_unrelated_text_shares_little() -> None:

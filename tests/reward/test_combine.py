@@ -1,4 +1,6 @@
-"""The reward: the sum and the gates by hand, standardising, missing values, and every refusal. Failures: test_reward_faults.py."""
+"""The reward: the sum and the gates by hand, standardising, missing values, and every refusal. Failures:
+test_reward_faults.py.
+"""
 
 import math
 from dataclasses import replace
@@ -46,8 +48,15 @@ def test_the_papers_sum_by_hand() -> None:
 
 
 def test_gates_multiply_the_sum_by_hand() -> None:
-    terms = {"meaning": values(1.0, 0.5), "script": values(1.0, 1.0), "gate": values(0.5, 1.0), "other": values(0.5, 0.0)}
-    rewards, _ = combine(terms, {"meaning": 1.5, "script": 1.0}, ("gate", "other"))(["s"] * 2, ["x"] * 2, [["y"]] * 2, 2)
+    terms = {
+        "meaning": values(1.0, 0.5),
+        "script": values(1.0, 1.0),
+        "gate": values(0.5, 1.0),
+        "other": values(0.5, 0.0),
+    }
+    rewards, _ = combine(terms, {"meaning": 1.5, "script": 1.0}, ("gate", "other"))(
+        ["s"] * 2, ["x"] * 2, [["y"]] * 2, 2
+    )
     assert rewards.tolist() == [[0.25 * 2.5, 0.0]]
 
 
@@ -71,13 +80,17 @@ def test_standardised_terms_do_not_depend_on_their_scale() -> None:
 def test_standardising_gates_first() -> None:
     """A completion that is gated out must be the worst of its group, not average."""
     terms = {"meaning": values(0.9, 0.5, 0.4), "gate": values(0.0, 1.0, 1.0)}
-    rewards, _ = combine(terms, {"meaning": 1.0}, ("gate",), normalise=True)(["s"] * 3, ["x"] * 3, [["y"]] * 3, 3)
+    rewards, _ = combine(terms, {"meaning": 1.0}, ("gate",), normalise=True)(
+        ["s"] * 3, ["x"] * 3, [["y"]] * 3, 3
+    )
     assert rewards[0].argmin() == 0 and rewards[0].mean().abs() < 1e-6
 
 
 def test_standardised_by_hand_and_constant_groups_stay_at_zero() -> None:
     grouped = torch.tensor([[0.0, 2.0], [0.7, 0.7]], dtype=torch.float64)
-    torch.testing.assert_close(standardised(grouped), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64))
+    torch.testing.assert_close(
+        standardised(grouped), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64)
+    )
     assert standardised(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
 
 
@@ -102,11 +115,20 @@ def test_several_references_are_alternatives() -> None:
         ({"weights": {"cosine": 1.0, "script": math.nan}}, "reward.weights.script = nan"),
         ({"weights": {"cosine": 0.0, "script": 0.0}}, "reward.weights are all 0"),
         ({"weights": {}}, "reward.weights are all 0"),
-        ({"weights": {"cosin": 1.0}}, "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function"),
+        (
+            {"weights": {"cosin": 1.0}},
+            "reward: unknown term 'cosin'; known terms: cosine, cosine_raw.*FILE.py:function",
+        ),
         ({"gates": ("lenght_fit",)}, "reward: unknown term 'lenght_fit'"),
-        ({"settings": {"bleu": {}}}, "reward.settings.bleu: no such term is used; used terms: cosine, script"),
+        (
+            {"settings": {"bleu": {}}},
+            "reward.settings.bleu: no such term is used; used terms: cosine, script",
+        ),
         ({"settings": {"length_fit": {"slack": 0.5}}}, "length_fit.slack"),
-        ({"settings": {"length_fit": {"slak": 2}}}, "reward term 'length_fit': unknown setting 'slak'; known settings: slack, alpha"),
+        (
+            {"settings": {"length_fit": {"slak": 2}}},
+            "reward term 'length_fit': unknown setting 'slak'; known settings: slack, alpha",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes: dict, message: str) -> None:
@@ -120,20 +142,30 @@ def test_default_settings_pass() -> None:
 
 
 def test_unknown_target_language_lists_the_known_and_the_way_out() -> None:
-    with pytest.raises(InputError, match=r"data.target_language = 'tlh': its script is not known; known: bo, dz, zh.*data.target_script"):
+    with pytest.raises(
+        InputError,
+        match=r"data.target_language = 'tlh': its script is not known; known: bo, dz, zh.*data.target_script",
+    ):
         check(RewardConfig(), "tlh")
     check(RewardConfig(), "tlh-Latn")
 
 
 def test_bind_refuses_unknown_and_missing_settings() -> None:
-    with pytest.raises(InputError, match=r"reward term 'cosine': unknown setting 'treshold'; known settings: vectors, threshold"):
+    with pytest.raises(
+        InputError,
+        match=r"reward term 'cosine': unknown setting 'treshold'; known settings: vectors, threshold",
+    ):
         bind("cosine", TERMS["cosine"], {"treshold": 0.5})
-    with pytest.raises(InputError, match=r"needs the setting 'threshold'; write it as reward.settings.cosine.threshold"):
+    with pytest.raises(
+        InputError, match=r"needs the setting 'threshold'; write it as reward.settings.cosine.threshold"
+    ):
         bind("cosine", TERMS["cosine"], {"vectors": PlainVectors(counts)})
 
 
 def test_combine_takes_any_function_and_refuses_unknown_names() -> None:
-    rewards, terms = combine({"a": constant(2.0), "b": constant(3.0)}, {"a": 0.5})(["s"] * 2, ["x"] * 2, [["y"]] * 2, 1)
+    rewards, terms = combine({"a": constant(2.0), "b": constant(3.0)}, {"a": 0.5})(
+        ["s"] * 2, ["x"] * 2, [["y"]] * 2, 1
+    )
     assert rewards.tolist() == [[1.0], [1.0]] and terms["b"].tolist() == [[3.0], [3.0]]
     with pytest.raises(InputError, match=r"unknown term 'c'; known terms: a"):
         combine({"a": constant(1.0)}, {"c": 1.0})
@@ -145,32 +177,46 @@ def test_a_missing_value_that_counts_costs_that_completion_its_reward_and_no_oth
     terms = {"meaning": values(1.0, math.nan, 0.5, 1.0), "gate": values(0.5, 0.0, math.inf, 0.0)}
     rewards, shown = combine(terms, {"meaning": 2.0}, ("gate",))(["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
     assert rewards[0, 0] == 1.0 and rewards[1, 1] == 0.0
-    assert rewards.isnan().tolist() == [[False, True], [True, False]]  # a gate of 0 does not turn "not known" into 0
-    assert shown["gate"].isnan().tolist() == [[False, False], [True, False]] and shown["gate"].dtype == torch.float32
+    assert rewards.isnan().tolist() == [
+        [False, True],
+        [True, False],
+    ]  # a gate of 0 does not turn "not known" into 0
+    assert (
+        shown["gate"].isnan().tolist() == [[False, False], [True, False]]
+        and shown["gate"].dtype == torch.float32
+    )
 
 
 def test_a_missing_value_that_is_only_shown_or_weighs_nothing_costs_nothing() -> None:
     terms = {"meaning": values(1.0, 0.5), "idle": values(math.nan, 1.0), "shown": values(1.0, -math.inf)}
     rewards, shown = combine(terms, {"meaning": 1.0, "idle": 0.0})(["s"] * 2, ["x"] * 2, [["y"]] * 2, 2)
     assert rewards.tolist() == [[1.0, 0.5]]
-    assert shown["idle"].isnan().tolist() == [[True, False]] and shown["shown"].isnan().tolist() == [[False, True]]
+    assert shown["idle"].isnan().tolist() == [[True, False]] and shown["shown"].isnan().tolist() == [
+        [False, True]
+    ]
 
 
 def test_standardising_leaves_out_what_is_missing() -> None:
     """A group with a missing value is standardised as if it were smaller; one value alone stays at 0."""
-    lone = torch.tensor([[0.7, math.nan, math.nan], [0.0, 2.0, math.nan], [0.2, 0.2, math.nan]], dtype=torch.float64)
+    lone = torch.tensor(
+        [[0.7, math.nan, math.nan], [0.0, 2.0, math.nan], [0.2, 0.2, math.nan]], dtype=torch.float64
+    )
     found = standardised(lone)
     torch.testing.assert_close(found[1, :2], standardised(lone[1:2, :2])[0])
     assert found[0, 0] == 0.0 and found[2, :2].tolist() == [0.0, 0.0]
     assert torch.equal(found.isnan(), lone.isnan())
-    rewards, _ = combine({"a": values(0.0, 2.0, math.nan)}, {"a": 1.0}, normalise=True)(["s"] * 3, ["x"] * 3, [["y"]] * 3, 3)
+    rewards, _ = combine({"a": values(0.0, 2.0, math.nan)}, {"a": 1.0}, normalise=True)(
+        ["s"] * 3, ["x"] * 3, [["y"]] * 3, 3
+    )
     torch.testing.assert_close(rewards, torch.tensor([[-HALF, HALF, math.nan]]), equal_nan=True)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_a_gate_outside_its_range_names_its_row(value: float) -> None:
     """A negative gate would turn a good reward into a bad one."""
-    with pytest.raises(ValueError, match=rf"gate 'g' is {value:.1f}.* in row 1, completion '二'; a gate lies in \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=rf"gate 'g' is {value:.1f}.* in row 1, completion '二'; a gate lies in \[0, 1\]"
+    ):
         combine({"g": values(1.0, value)}, {"g": 1.0}, ("g",))(["s"] * 2, ["一", "二"], [["r"]] * 2, 2)
 
 

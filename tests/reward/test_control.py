@@ -1,4 +1,6 @@
-"""Controls of the reward: shuffled has no fixed point, random knows nothing of the text, and the log keeps showing the true reward."""
+"""Controls of the reward: shuffled has no fixed point, random knows nothing of the text, and the log keeps
+showing the true reward.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +12,8 @@ from tiny_run import arguments, metrics, quick
 from tiny_session import EXAMPLES
 
 from data.errors import InputError
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
@@ -30,7 +33,9 @@ def test_a_derangement_moves_every_place_and_is_a_function_of_the_seed(count: in
 
 
 def test_fewer_than_two_reference_texts_cannot_be_shuffled() -> None:
-    with pytest.raises(InputError, match='needs 2 different reference texts, and there are 1; write "random"'):
+    with pytest.raises(
+        InputError, match='needs 2 different reference texts, and there are 1; write "random"'
+    ):
         shuffled_references([("a",), ("a",)], 0)
 
 
@@ -46,37 +51,57 @@ def test_a_random_reward_is_uniform_reproducible_and_unrelated_to_the_text() -> 
     rewards = random_rewards(["s"] * 4000, texts, 0)
     assert torch.equal(rewards, random_rewards(["s"] * 4000, texts, 0))
     assert float(rewards.min()) >= 0 and float(rewards.max()) < 1
-    assert float(rewards.mean()) == pytest.approx(0.5, abs=0.02) and float(rewards.std()) == pytest.approx(12**-0.5, abs=0.01)
+    assert float(rewards.mean()) == pytest.approx(0.5, abs=0.02) and float(rewards.std()) == pytest.approx(
+        12**-0.5, abs=0.01
+    )
     true = torch.tensor([text.count("a") / 13 for text in texts])
     for other in (random_rewards(["s"] * 4000, texts, 1), random_rewards(["t"] * 4000, texts, 0), true):
         assert abs(float(torch.corrcoef(torch.stack([rewards, other]))[0, 1])) < 0.06  # 4 standard errors
 
 
 def test_known_random_rewards() -> None:
-    """They are part of what a study reports, so they must not change with a version of Python or of this code."""
+    """They are part of what a study reports, so they must not change with a version of Python or of this
+    code.
+    """
     assert random_rewards(["s", "s"], ["甲", ""], 7).tolist() == [0.22989946603775024, 0.21898221969604492]
 
 
-def exact(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+def exact(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+) -> tuple:
     """1 for a reference text, else 0."""
-    values = torch.tensor([float(text in given) for text, given in zip(completions, references, strict=True)]).view(-1, group_size)
+    values = torch.tensor(
+        [float(text in given) for text, given in zip(completions, references, strict=True)]
+    ).view(-1, group_size)
     return values, {"exact": values}
 
 
 def run_with(control: str, said: list[str]) -> Run:
-    return Run(replace(Config(), reward=RewardConfig(control=control)), Path(), Path(), choose("cpu"), StopRequest(), said.append)
+    return Run(
+        replace(Config(), reward=RewardConfig(control=control)),
+        Path(),
+        Path(),
+        choose("cpu"),
+        StopRequest(),
+        said.append,
+    )
 
 
 def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_terms() -> None:
     said: list[str] = []
     examples = [replace(example, reference=f"r{number}") for number, example in enumerate(EXAMPLES)]
     reward = steered(run_with("shuffled", said), exact, examples)
-    assert len(said) == 1 and said[0].startswith('CONTROL: with reward.control = "shuffled" training goes by a reward without sense')
+    assert len(said) == 1 and said[0].startswith(
+        'CONTROL: with reward.control = "shuffled" training goes by a reward without sense'
+    )
     for example in examples:
         references = [one.reference for one in examples]
         given, terms = reward([example.source] * 12, references, [example.references] * 12, 12)
         assert float(given.sum()) == 1 and float((given * terms["exact"]).sum()) == 0
-        assert torch.equal(terms["true_reward"], terms["exact"]) and references[int(terms["exact"].argmax())] == example.reference
+        assert (
+            torch.equal(terms["true_reward"], terms["exact"])
+            and references[int(terms["exact"].argmax())] == example.reference
+        )
 
 
 def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
@@ -89,14 +114,20 @@ def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
 def test_a_run_under_a_control(
     control: str, corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first step samples what a run without control samples, so its true figures are the same; the dev set is judged truly."""
+    """The first step samples what a run without control samples, so its true figures are the same; the dev
+    set is judged truly.
+    """
     rows = {}
     for name in ("none", control):
         command = arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder))
         assert main([*command, f"reward.control={name}", "eval.every=4"]) == 0
         rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "grpo"]
     assert capsys.readouterr().out.count("CONTROL") == 1
-    assert rows[control][0]["true_reward_mean"] == rows["none"][0]["reward_mean"] != rows[control][0]["reward_mean"]
+    assert (
+        rows[control][0]["true_reward_mean"]
+        == rows["none"][0]["reward_mean"]
+        != rows[control][0]["reward_mean"]
+    )
     assert rows[control][0]["cosine_mean"] == rows["none"][0]["cosine_mean"]
     dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "grpo_dev")
     assert "true_reward_mean" not in dev and dev["reward_mean"] == pytest.approx(dev["cosine_mean"], abs=1e-6)
@@ -109,6 +140,8 @@ def test_controls_that_mean_nothing_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_an_unknown_control_is_refused(corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_control_is_refused(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", "reward.control=noise")) == 2
     assert "reward.control = 'noise': known values are none, shuffled, random" in capsys.readouterr().err

@@ -41,7 +41,12 @@ def test_term_pairs_rows_and_embeds_completions_once() -> None:
 
 
 def test_the_nearest_of_several_references_counts() -> None:
-    values = cosine_raw(["s"] * 3, ["甲", "甲", "甲乙"], [["乙", "甲甲"], ["乙"], ["甲", "乙", "甲乙"]], vectors=PlainVectors(counts))
+    values = cosine_raw(
+        ["s"] * 3,
+        ["甲", "甲", "甲乙"],
+        [["乙", "甲甲"], ["乙"], ["甲", "乙", "甲乙"]],
+        vectors=PlainVectors(counts),
+    )
     torch.testing.assert_close(values, torch.tensor([1.0, 0.0, 1.0]))
 
 
@@ -53,9 +58,13 @@ def test_softness_mixes_the_references() -> None:
 
 def test_a_reference_text_itself_has_exactly_one() -> None:
     """A fp32 unit vector times itself is 1 only to 1e-7, and 2.4999998 is not the full reward."""
-    vectors = PlainVectors(lambda texts: torch.randn(len(texts), 512, generator=torch.Generator().manual_seed(len(texts))))
+    vectors = PlainVectors(
+        lambda texts: torch.randn(len(texts), 512, generator=torch.Generator().manual_seed(len(texts)))
+    )
     texts = [f"文{number}" for number in range(50)]
-    assert cosine_raw(texts, texts, [[text, "别的"] for text in texts], vectors=vectors).tolist() == [1.0] * 50
+    assert (
+        cosine_raw(texts, texts, [[text, "别的"] for text in texts], vectors=vectors).tolist() == [1.0] * 50
+    )
 
 
 @pytest.mark.parametrize("nothing", ["", "  ", "\n", "。", "，！", "...", "——"])
@@ -67,7 +76,10 @@ def test_completion_without_letter_or_digit_earns_nothing(nothing: str) -> None:
 
 def test_held_out_is_the_plain_cosine_of_another_encoder() -> None:
     arguments = (["s"], ["甲乙"], [["甲"]])
-    assert torch.equal(cosine_held_out(*arguments, held_out=PlainVectors(counts)), cosine_raw(*arguments, vectors=PlainVectors(counts)))
+    assert torch.equal(
+        cosine_held_out(*arguments, held_out=PlainVectors(counts)),
+        cosine_raw(*arguments, vectors=PlainVectors(counts)),
+    )
 
 
 def test_ragged_lists_are_refused() -> None:

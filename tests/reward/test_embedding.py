@@ -1,4 +1,6 @@
-"""The store of embeddings: every distinct text once, reference texts once ever, nothing believed that is damaged."""
+"""The store of embeddings: every distinct text once, reference texts once ever, nothing believed that is
+damaged.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,7 +30,9 @@ class CountingEncoder:
         self.asked += texts
         self.calls += 1
         rows = [list(hashlib.sha256(text.encode()).digest()[: self.dim]) for text in texts]
-        return torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float32).view(-1, self.dim), dim=1)
+        return torch.nn.functional.normalize(
+            torch.tensor(rows, dtype=torch.float32).view(-1, self.dim), dim=1
+        )
 
 
 def vectors(*texts: str) -> Tensor:
@@ -49,15 +53,21 @@ def test_each_distinct_text_is_encoded_once(encoder: CountingEncoder) -> None:
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_located_rows_of_the_matrix_are_the_texts_vectors(on_disk: bool, encoder: CountingEncoder, tmp_path: Path) -> None:
+def test_located_rows_of_the_matrix_are_the_texts_vectors(
+    on_disk: bool, encoder: CountingEncoder, tmp_path: Path
+) -> None:
     store = EmbeddingStore(encoder, tmp_path if on_disk else None)
     assert store.matrix.shape == (0, 8)
     rows = store.locate(["甲", "乙", "甲"])
     assert rows.dtype == torch.int64 and rows[0] == rows[2]
-    assert store.matrix.shape == (2, 8) and store.matrix.is_contiguous() and store.matrix.dtype == torch.float32
+    assert (
+        store.matrix.shape == (2, 8) and store.matrix.is_contiguous() and store.matrix.dtype == torch.float32
+    )
     assert torch.equal(store.matrix[rows], vectors("甲", "乙", "甲"))
     more = store.locate(["丙", "乙"])
-    assert torch.equal(store.matrix[more], vectors("丙", "乙")) and torch.equal(store.matrix[rows], vectors("甲", "乙", "甲"))
+    assert torch.equal(store.matrix[more], vectors("丙", "乙")) and torch.equal(
+        store.matrix[rows], vectors("甲", "乙", "甲")
+    )
     assert encoder.asked == ["甲", "乙", "丙"] and store.locate([]).shape == (0,)
 
 
@@ -133,13 +143,17 @@ def test_another_encoder_reads_nothing_of_ours(encoder: CountingEncoder, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0" * 16, "f" * 16]
 
 
-def test_another_encoder_in_a_folder_of_the_same_name_is_set_aside(encoder: CountingEncoder, tmp_path: Path) -> None:
+def test_another_encoder_in_a_folder_of_the_same_name_is_set_aside(
+    encoder: CountingEncoder, tmp_path: Path
+) -> None:
     """Two fingerprints that begin alike, or a folder somebody copied."""
     EmbeddingStore(encoder, tmp_path).remember(["甲"])
     said: list[str] = []
     other = CountingEncoder("f" * 16 + "0" * 48)
     store = EmbeddingStore(other, tmp_path, say=said.append)
-    assert len(said) == 1 and "which is not this encoder's" in said[0] and str(tmp_path / ("f" * 16)) in said[0]
+    assert (
+        len(said) == 1 and "which is not this encoder's" in said[0] and str(tmp_path / ("f" * 16)) in said[0]
+    )
     store.remember(["甲"])
     assert other.asked == ["甲"] and len(said) == 1
 
@@ -161,7 +175,9 @@ def test_damaged_file_is_set_aside_said_and_rebuilt(encoder: CountingEncoder, tm
 
 
 def test_files_set_aside_by_another_process_are_made_good(encoder: CountingEncoder, tmp_path: Path) -> None:
-    """Texts this process had located are not in the new files: they are embedded again, and every row is the text's own."""
+    """Texts this process had located are not in the new files: they are embedded again, and every row is the
+    text's own.
+    """
     store = EmbeddingStore(encoder, tmp_path)
     store.locate(["甲", "乙"])
     assert store.folder is not None
@@ -172,7 +188,9 @@ def test_files_set_aside_by_another_process_are_made_good(encoder: CountingEncod
 
 
 @pytest.mark.parametrize("place", ["at the start", "in the middle"])
-def test_disk_that_refuses_is_said_once_and_stops_nothing(place: str, encoder: CountingEncoder, tmp_path: Path) -> None:
+def test_disk_that_refuses_is_said_once_and_stops_nothing(
+    place: str, encoder: CountingEncoder, tmp_path: Path
+) -> None:
     said: list[str] = []
     folder = tmp_path / "embeddings"
     store = EmbeddingStore(encoder, folder, say=said.append)
@@ -182,7 +200,10 @@ def test_disk_that_refuses_is_said_once_and_stops_nothing(place: str, encoder: C
     folder.write_text("a file where the folder should be")
     rows = store.locate(["甲", "乙"])
     rows = torch.cat([rows, store.locate(["丙", "丁"]), store.locate(["戊"])])
-    assert torch.equal(store.matrix[rows], vectors("甲", "乙", "丙", "丁", "戊")) and store.matrix.is_contiguous()
+    assert (
+        torch.equal(store.matrix[rows], vectors("甲", "乙", "丙", "丁", "戊"))
+        and store.matrix.is_contiguous()
+    )
     assert encoder.asked == ["甲", "乙", "丙", "丁", "戊"] and len(said) == 1
     assert said[0].startswith(f"embeddings: {store.folder} cannot be used (")
     assert said[0].endswith("); vectors stay in memory and go with this run")
@@ -201,7 +222,9 @@ def test_full_disk_names_the_folder_and_keeps_the_old_rows(
     with monkeypatch.context() as patch:
         patch.setattr("reward.vector_file._write_behind", no_space)
         store.remember(["乙"])
-    assert said == [f"embeddings: {store.folder} cannot be used (No space left on device); vectors stay in memory and go with this run"]
+    assert said == [
+        f"embeddings: {store.folder} cannot be used (No space left on device); vectors stay in memory and go with this run"
+    ]
     assert torch.equal(store.matrix[store.locate(["乙", "甲"])], vectors("乙", "甲"))
     again = CountingEncoder()
     EmbeddingStore(again, tmp_path).embed(["甲", "乙"])
@@ -221,8 +244,13 @@ def test_no_texts_give_no_rows(encoder: CountingEncoder) -> None:
     assert EmbeddingStore(encoder, None).embed([]).shape == (0, 8)
 
 
-@pytest.mark.parametrize("wrong", [torch.full((1, 8), torch.nan), torch.zeros(1, 8), torch.ones(1, 8), torch.ones(2, 8), torch.ones(1, 7)])
-def test_what_is_not_a_unit_vector_is_not_kept(wrong: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.full((1, 8), torch.nan), torch.zeros(1, 8), torch.ones(1, 8), torch.ones(2, 8), torch.ones(1, 7)],
+)
+def test_what_is_not_a_unit_vector_is_not_kept(
+    wrong: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(CountingEncoder, "encode", lambda self, texts: wrong)
     store = EmbeddingStore(CountingEncoder(), tmp_path)
     for ask in (store.remember, store.locate, store.embed):

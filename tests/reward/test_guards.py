@@ -1,4 +1,6 @@
-"""Guards: 1 for the reference text and for what is as good, falling with what is wrong, each for Han and for Tibetan script."""
+"""Guards: 1 for the reference text and for what is as good, falling with what is wrong, each for Han and for
+Tibetan script.
+"""
 
 import math
 from itertools import pairwise
@@ -44,7 +46,9 @@ def test_units_are_syllables_single_han_letters_and_words() -> None:
 
 
 def test_a_text_has_the_same_units_whatever_the_target() -> None:
-    """A copied Chinese source must fall into its letters in a Dzongkha reward as well: as one word it would be no run."""
+    """A copied Chinese source must fall into its letters in a Dzongkha reward as well: as one word it would
+    be no run.
+    """
     assert len(units("打开文件")) == 4
 
 
@@ -53,7 +57,9 @@ def test_a_text_has_the_same_units_whatever_the_target() -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.text(alphabet="的一是ཀ་ཁ།ab 1", min_size=1), st.text(alphabet="的一是ཀ་ཁab"))
-def test_guards_lie_in_0_1_and_give_the_reference_text_1(completion: str, reference: str, source: str) -> None:
+def test_guards_lie_in_0_1_and_give_the_reference_text_1(
+    completion: str, reference: str, source: str
+) -> None:
     for guard in GUARDS:
         assert 0 <= value(guard, completion, reference, source=source) <= 1
         if any(map(str.isalnum, reference)):
@@ -86,7 +92,9 @@ def test_ragged_rows_and_rows_without_reference_text_are_refused(guard) -> None:
 
 
 def test_a_lone_string_is_no_list_of_reference_texts() -> None:
-    with pytest.raises(ValueError, match="row 0: reference texts are a list of at least one text, got '好的'"):
+    with pytest.raises(
+        ValueError, match="row 0: reference texts are a list of at least one text, got '好的'"
+    ):
         per_row(lambda *_: 1.0, ["s"], ["a"], ["好的"])
 
 
@@ -115,7 +123,9 @@ def test_what_says_nothing_is_empty(completion: str) -> None:
 def test_min_letters_never_asks_for_more_than_a_reference_text_has() -> None:
     assert value(nonempty, "好", HAN, min_letters=2) == 0
     assert value(nonempty, "好", "是", min_letters=2) == 1
-    assert value(nonempty, "。", "。", min_letters=2) == 0  # a reference text without any letter excuses nobody
+    assert (
+        value(nonempty, "。", "。", min_letters=2) == 0
+    )  # a reference text without any letter excuses nobody
 
 
 # --- length ---
@@ -123,7 +133,8 @@ def test_min_letters_never_asks_for_more_than_a_reference_text_has() -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_length_falls_both_ways_and_without_a_cliff(text: str) -> None:
-    tokens, mark = units(text), TSHEG if text == TIBETAN else ""
+    tokens = units(text)
+    mark = TSHEG if text == TIBETAN else ""
     values = [value(length_fit, mark.join((tokens * 4)[:count]), text) for count in range(73)]
     assert values[18] == 1 and values[15] == 1 and values[22] == 1
     assert all(a <= b for a, b in pairwise(values[:19]))
@@ -132,7 +143,9 @@ def test_length_falls_both_ways_and_without_a_cliff(text: str) -> None:
 
 
 def test_length_by_hand() -> None:
-    """18 units against 36: ratio 37 / 19, over the slack of 1.25 that is 1.5579, exp(0.5 * -0.5579) = 0.7566."""
+    """18 units against 36: ratio 37 / 19, over the slack of 1.25 that is 1.5579, exp(0.5 * -0.5579) =
+    0.7566.
+    """
     assert value(length_fit, HAN * 2, HAN) == pytest.approx(0.75659, abs=1e-4)
     assert value(length_fit, "", HAN) == pytest.approx(math.exp(0.5 * (1 - 19 / 1.25)))
 
@@ -150,7 +163,9 @@ def test_length_penalty_is_symmetric(first: int, second: int) -> None:
 def test_length_ratio_is_of_the_reference_text_closest_in_length() -> None:
     assert length_ratio(["s"] * 2, [HAN * 2, ""], [[HAN, "x"], [HAN]]).tolist() == [2.0, 0.0]
     texts = [HAN * 8, HAN * 6, HAN * 2]
-    assert length_ratio(["s"] * 3, [HAN * 7, HAN * 4, HAN * 5], [texts] * 3).tolist() == pytest.approx([7 / 6, 2.0, 5 / 6])
+    assert length_ratio(["s"] * 3, [HAN * 7, HAN * 4, HAN * 5], [texts] * 3).tolist() == pytest.approx(
+        [7 / 6, 2.0, 5 / 6]
+    )
 
 
 # --- repetition ---
@@ -165,14 +180,16 @@ def test_repeated_reference_text_keeps_its_share(text: str, times: int, low: flo
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_one_word_repeated_is_caught(text: str) -> None:
-    tokens, mark = units(text), TSHEG if text == TIBETAN else ""
+    tokens = units(text)
+    mark = TSHEG if text == TIBETAN else ""
     assert value(unrepeated, mark.join(tokens[:1] * 18), text) < 0.1
     assert value(unrepeated, mark.join(tokens[:2] * 9), text) < 0.2
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_repeated_tail_is_caught_and_worse_when_longer(text: str) -> None:
-    tokens, mark = units(text), TSHEG if text == TIBETAN else ""
+    tokens = units(text)
+    mark = TSHEG if text == TIBETAN else ""
     tails = [value(unrepeated, mark.join(tokens + tokens[-3:] * times), text) for times in range(6)]
     assert tails[0] == 1 and tails[5] < 0.65 and all(a > b for a, b in pairwise(tails))
 
@@ -208,7 +225,8 @@ def test_whole_short_source_is_a_copy_too() -> None:
 
 def test_headline_out_of_the_words_of_its_body_is_free_and_its_lead_sentence_is_not() -> None:
     body = TSHEG.join(SYLLABLES) + "།" + TSHEG.join(reversed(SYLLABLES)) + "།"
-    lead, headline = TSHEG.join(SYLLABLES), TSHEG.join([*SYLLABLES[3:6], *SYLLABLES[10:13]])
+    lead = TSHEG.join(SYLLABLES)
+    headline = TSHEG.join([*SYLLABLES[3:6], *SYLLABLES[10:13]])
     assert value(uncopied, headline, headline, source=body) == 1
     assert value(uncopied, TSHEG.join([*SYLLABLES[7:10], *SYLLABLES[14:17]]), headline, source=body) == 1
     assert value(uncopied, lead, headline, source=body) == 0
@@ -217,7 +235,8 @@ def test_headline_out_of_the_words_of_its_body_is_free_and_its_lead_sentence_is_
 
 def test_copying_reference_text_does_not_excuse_copying_more() -> None:
     """As a share its allowance would be 1 and would excuse the whole body."""
-    body, headline = TIBETAN, TSHEG.join(SYLLABLES[:6])
+    body = TIBETAN
+    headline = TSHEG.join(SYLLABLES[:6])
     assert value(uncopied, headline, headline, source=body) == 1
     assert value(uncopied, TIBETAN, headline, source=body) == pytest.approx(6 / 18)
 
@@ -226,7 +245,9 @@ def test_copied_units_are_counted_once_each() -> None:
     assert copied_units(tuple("abcdeabcd"), tuple("abcdef"), 3) == 9
     assert copied_units(tuple("xabcxbcdx"), tuple("abcdef"), 3) == 6
     assert copied_units(tuple("ab"), tuple("abcdef"), 3) == 0
-    assert copied_units((), (), 3) == copied_units((), tuple("ab"), 3) == copied_units(tuple("ab"), (), 3) == 0
+    assert (
+        copied_units((), (), 3) == copied_units((), tuple("ab"), 3) == copied_units(tuple("ab"), (), 3) == 0
+    )
 
 
 # --- real data ---
@@ -234,8 +255,15 @@ def test_copied_units_are_counted_once_each() -> None:
 
 def real_examples() -> list[Example]:
     folders = [*cache_dir().glob("corpus/*/test.jsonl")]
-    examples = [example for path in folders for part in ("test", "train") for example in read_jsonl(path.with_name(f"{part}.jsonl"))]
-    translations = [example for example in examples if example.task == "mt" and example.target_language == "zh"]
+    examples = [
+        example
+        for path in folders
+        for part in ("test", "train")
+        for example in read_jsonl(path.with_name(f"{part}.jsonl"))
+    ]
+    translations = [
+        example for example in examples if example.task == "mt" and example.target_language == "zh"
+    ]
     if len(translations) < 1000:
         pytest.skip("no built-in corpus in the cache; `make data` prepares it")
     return translations
@@ -245,18 +273,22 @@ def real_examples() -> list[Example]:
 @pytest.mark.parametrize("guard", GUARDS)
 def test_real_reference_texts_get_1_and_other_valid_ones_nearly(guard) -> None:  # type: ignore[no-untyped-def]
     examples = real_examples()
-    sources, references = [e.source for e in examples], [e.reference for e in examples]
+    sources = [e.source for e in examples]
+    references = [e.reference for e in examples]
     for shown, wanted in ((sources, references), (references, sources)):
         assert guard(shown, wanted, [[text] for text in wanted]).min() == 1
     several = [example for example in examples if example.others]
-    others = guard([e.source for e in several], [e.others[0] for e in several], [[e.reference] for e in several])
+    others = guard(
+        [e.source for e in several], [e.others[0] for e in several], [[e.reference] for e in several]
+    )
     assert len(several) > 200 and others.mean() > 0.95
 
 
 @pytest.mark.real
 def test_real_attacks_lose_most_of_the_gates() -> None:
     examples = real_examples()[:500]
-    sources, references = [e.source for e in examples], [e.reference for e in examples]
+    sources = [e.source for e in examples]
+    references = [e.reference for e in examples]
     for shown, wanted in ((sources, references), (references, sources)):
         texts = [[text] for text in wanted]
         assert uncopied(shown, shown, texts).max() == 0

@@ -1,6 +1,5 @@
 """Rank and margin against brute force and by hand; hubs counted by hand."""
 
-
 import pytest
 import torch
 from plain_vectors import PlainVectors
@@ -11,7 +10,9 @@ from reward.hubness import Bank, build_bank, crowding, csls_margin, located, mar
 
 
 def points(count: int, seed: int, dim: int = 16) -> Tensor:
-    return torch.nn.functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)) + 0.3, dim=1)
+    return torch.nn.functional.normalize(
+        torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)) + 0.3, dim=1
+    )
 
 
 def world(
@@ -20,7 +21,9 @@ def world(
     """A bank of `count` invented texts r0, r1, ... and the vectors of these and of `extra`."""
     names = [f"r{n}" for n in range(count)]
     table = dict(zip(names, points(count, seed), strict=True)) | (extra or {})
-    vectors = PlainVectors(lambda texts: torch.stack([table[text] for text in texts]) if texts else torch.empty(0, 16))
+    vectors = PlainVectors(
+        lambda texts: torch.stack([table[text] for text in texts]) if texts else torch.empty(0, 16)
+    )
     return vectors, build_bank(vectors, names), names, table
 
 
@@ -28,7 +31,9 @@ def between(a: Tensor, b: Tensor, share: float) -> Tensor:
     return torch.nn.functional.normalize((1 - share) * a + share * b, dim=0)
 
 
-def brute_force(table: dict[str, Tensor], bank: list[str], completion: str, own: list[str], related: float) -> tuple[float, float]:
+def brute_force(
+    table: dict[str, Tensor], bank: list[str], completion: str, own: list[str], related: float
+) -> tuple[float, float]:
     """Rank without a bound on neighbours, and margin with 10, one pair at a time in fp64."""
     vector = {name: row.double() for name, row in table.items()}
 
@@ -36,14 +41,18 @@ def brute_force(table: dict[str, Tensor], bank: list[str], completion: str, own:
         return float(vector[a] @ vector[b])
 
     def crowd(point: str, own: list[str]) -> list[float]:
-        return sorted((cosine(point, t) for t in bank if all(cosine(t, r) < related for r in own)), reverse=True)
+        return sorted(
+            (cosine(point, t) for t in bank if all(cosine(t, r) < related for r in own)), reverse=True
+        )
 
     def mean(values: list[float]) -> float:
         return sum(values[:10]) / len(values[:10])
 
     near = max(cosine(completion, text) for text in own)
     m_c = mean(crowd(completion, own))
-    margins = [(cosine(completion, r) - (m_c + mean(crowd(r, [r]))) / 2) / (1 - mean(crowd(r, [r]))) for r in own]
+    margins = [
+        (cosine(completion, r) - (m_c + mean(crowd(r, [r]))) / 2) / (1 - mean(crowd(r, [r]))) for r in own
+    ]
     return 1 / (1 + sum(value >= near for value in crowd(completion, own))), min(1.0, max(0.0, max(margins)))
 
 
@@ -72,12 +81,16 @@ def test_reference_text_itself_gets_1_exactly() -> None:
 def test_unrelated_text_gets_the_lowest_rank_and_no_margin() -> None:
     vectors, bank, names, table = world()
     row = min(range(60), key=lambda n: float(table["r0"] @ table[names[n]]))
-    assert rank(["s"], [names[row]], [["r0"]], vectors=vectors, bank=bank, neighbours=8).item() == pytest.approx(1 / 9)
+    assert rank(
+        ["s"], [names[row]], [["r0"]], vectors=vectors, bank=bank, neighbours=8
+    ).item() == pytest.approx(1 / 9)
     assert margin(["s"], [names[row]], [["r0"]], vectors=vectors, bank=bank).item() == 0
 
 
 def test_near_duplicates_of_the_own_text_are_no_crowd() -> None:
-    """Three texts within a cosine of 0.99 of the right one are as near to the completion; only with a higher bar do they count."""
+    """Three texts within a cosine of 0.99 of the right one are as near to the completion; only with a higher
+    bar do they count.
+    """
     base = points(60, 0)
     twins = {f"twin{n}": between(base[0], base[n + 1], 0.05) for n in range(3)}
     completion = {"c": between(base[0], base[1], 0.3)}
@@ -93,11 +106,15 @@ def test_margin_falls_from_the_own_text_to_the_crowd() -> None:
     steps = {f"c{n}": between(base[0], base[5], n / 10) for n in range(11)}
     vectors, bank, _, _ = world(60, 3, steps)
     values = margin(["s"] * 11, list(steps), [["r0"]] * 11, vectors=vectors, bank=bank).tolist()
-    assert values == sorted(values, reverse=True) and values[0] == pytest.approx(1, abs=1e-6) and values[-1] == 0
+    assert (
+        values == sorted(values, reverse=True) and values[0] == pytest.approx(1, abs=1e-6) and values[-1] == 0
+    )
 
 
 def test_reference_texts_that_the_bank_has_not_are_located() -> None:
-    """They grow the matrix: it must be read after `locate` (a bug's obituary: rows of the old matrix were out of bounds)."""
+    """They grow the matrix: it must be read after `locate` (a bug's obituary: rows of the old matrix were out
+    of bounds).
+    """
     fresh = points(1, 9)[0]
     vectors, bank, _, _ = world(extra={"new": fresh, "c": fresh})
     for term in (rank, margin):
@@ -111,7 +128,12 @@ def test_values_are_bit_equal_in_any_batch() -> None:
     own = [[f"r{n}"] for n in range(20)]
     for term in (rank, margin):
         together = term(["s"] * 20, list(texts), own, vectors=vectors, bank=bank)
-        alone = torch.cat([term(["s"], [text], [row], vectors=vectors, bank=bank) for text, row in zip(texts, own, strict=True)])
+        alone = torch.cat(
+            [
+                term(["s"], [text], [row], vectors=vectors, bank=bank)
+                for text, row in zip(texts, own, strict=True)
+            ]
+        )
         assert torch.equal(together, alone)
 
 
@@ -127,14 +149,20 @@ def test_small_banks_and_empty_batches_work(term) -> None:  # type: ignore[no-un
 @pytest.mark.parametrize("term", [rank, margin])
 def test_impossible_neighbours_are_named(term) -> None:  # type: ignore[no-untyped-def]
     vectors, bank, _, _ = world(2)
-    with pytest.raises(InputError, match=rf"reward\.settings\.{term.__name__}\.neighbours = 0: must be at least 1"):
+    with pytest.raises(
+        InputError, match=rf"reward\.settings\.{term.__name__}\.neighbours = 0: must be at least 1"
+    ):
         term(["s"], ["r0"], [["r0"]], vectors=vectors, bank=bank, neighbours=0)
 
 
 def test_bank_has_each_text_once_and_at_least_one() -> None:
     vectors, _, _, _ = world(4)
     bank = build_bank(vectors, ["r2", "r1", "r2"])
-    assert bank.texts == ("r2", "r1") and bank.index.ntotal == 2 and bank.rows.tolist() == vectors.locate(["r2", "r1"]).tolist()
+    assert (
+        bank.texts == ("r2", "r1")
+        and bank.index.ntotal == 2
+        and bank.rows.tolist() == vectors.locate(["r2", "r1"]).tolist()
+    )
     with pytest.raises(ValueError, match="at least one reference text"):
         build_bank(vectors, [])
 

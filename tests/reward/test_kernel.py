@@ -1,4 +1,6 @@
-"""The cosine kernel: right to fp32, the same bit for bit in whatever company a pair is computed, nothing read outside the matrix."""
+"""The cosine kernel: right to fp32, the same bit for bit in whatever company a pair is computed, nothing read
+outside the matrix.
+"""
 
 import math
 import subprocess
@@ -21,7 +23,9 @@ def unit(count: int, dim: int, generator: torch.Generator) -> Tensor:
     return torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1)
 
 
-def problem(count: int, dim: int, *, most: int = 9, size: int = 50, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def problem(
+    count: int, dim: int, *, most: int = 9, size: int = 50, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Completions, matrix, rows and offsets with 1 to `most` references each, unsorted and with repeats."""
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(1, most + 1, (count,), generator=generator)
@@ -36,11 +40,19 @@ def in_fp64(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) 
     return (completions.double()[own] * matrix.double()[rows]).sum(dim=1)
 
 
-def regrouped(order: list[int], completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> tuple[Tensor, ...]:
+def regrouped(
+    order: list[int], completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor
+) -> tuple[Tensor, ...]:
     """The problem of the completions `order` alone, and the places of its pairs in the whole one."""
     places = torch.cat([torch.arange(int(offsets[i]), int(offsets[i + 1])) for i in order])
     ends = torch.stack([offsets[i + 1] - offsets[i] for i in order]).cumsum(0)
-    return completions[order], matrix, rows[places], torch.cat([torch.zeros(1, dtype=torch.int64), ends]), places
+    return (
+        completions[order],
+        matrix,
+        rows[places],
+        torch.cat([torch.zeros(1, dtype=torch.int64), ends]),
+        places,
+    )
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -64,7 +76,12 @@ def test_bits_do_not_depend_on_the_batch(dim: int) -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(NUMBERS, st.sampled_from(DIMS), st.integers(1, 40), st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
+@given(
+    NUMBERS,
+    st.sampled_from(DIMS),
+    st.integers(1, 40),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=60),
+)
 def test_bits_do_not_depend_on_any_regrouping(seed: int, dim: int, count: int, picks: list[int]) -> None:
     parts = problem(count, dim, seed=seed)
     *part, places = regrouped([pick % count for pick in picks], *parts)
@@ -75,8 +92,10 @@ def test_bits_do_not_depend_on_the_place_in_the_matrix_or_on_threads() -> None:
     """Nor on where a vector begins in memory: 7 numbers a row start at every alignment."""
     generator = torch.Generator().manual_seed(0)
     for dim in (7, 512):
-        vector, other = unit(1, dim, generator), unit(1, dim, generator)
-        matrix, rows = other.repeat(64, 1), torch.arange(64)
+        vector = unit(1, dim, generator)
+        other = unit(1, dim, generator)
+        matrix = other.repeat(64, 1)
+        rows = torch.arange(64)
         assert len(ragged_cosines(vector.repeat(64, 1), matrix, rows, torch.arange(65)).unique()) == 1
     parts = problem(2000, 64, size=500)
     threads = torch.get_num_threads()
@@ -123,11 +142,16 @@ def test_order_within_a_segment_and_repeats_do_not_matter() -> None:
 
 def test_int32_rows_and_offsets_are_taken() -> None:
     completions, matrix, rows, offsets = problem(9, 16)
-    assert torch.equal(ragged_cosines(completions, matrix, rows.int(), offsets.int()), ragged_cosines(completions, matrix, rows, offsets))
+    assert torch.equal(
+        ragged_cosines(completions, matrix, rows.int(), offsets.int()),
+        ragged_cosines(completions, matrix, rows, offsets),
+    )
 
 
 def test_nothing_in_nothing_out() -> None:
-    assert ragged_cosines(torch.empty(0, 4), torch.empty(0, 4), torch.empty(0, dtype=torch.int64), torch.tensor([0])).shape == (0,)
+    assert ragged_cosines(
+        torch.empty(0, 4), torch.empty(0, 4), torch.empty(0, dtype=torch.int64), torch.tensor([0])
+    ).shape == (0,)
     for softness in (0.0, 1.0):
         assert over_references(torch.empty(0), torch.tensor([0]), softness).shape == (0,)
 
@@ -151,14 +175,26 @@ def test_vectors_that_carry_a_gradient_are_taken_without() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"completions": torch.ones(2, 3)}, r"completions \(N, D\) and matrix \(R, D\) are needed, got \(2, 3\) and \(5, 4\)"),
+        (
+            {"completions": torch.ones(2, 3)},
+            r"completions \(N, D\) and matrix \(R, D\) are needed, got \(2, 3\) and \(5, 4\)",
+        ),
         ({"completions": torch.ones(4)}, r"are needed, got \(4,\) and \(5, 4\)"),
-        ({"completions": torch.ones(2, 4).double()}, "fp32 vectors and a contiguous matrix are needed, got torch.float64"),
+        (
+            {"completions": torch.ones(2, 4).double()},
+            "fp32 vectors and a contiguous matrix are needed, got torch.float64",
+        ),
         ({"matrix": torch.ones(5, 4).half()}, "got torch.float32 and torch.float16"),
         ({"matrix": torch.ones(4, 5).t()}, r"contiguous matrix are needed, got .* \(1, 5\)"),
-        ({"rows": torch.ones(3, 1).long()}, r"rows \(K,\) and offsets \(N \+ 1,\) are needed, got \(3, 1\) and \(3,\)"),
+        (
+            {"rows": torch.ones(3, 1).long()},
+            r"rows \(K,\) and offsets \(N \+ 1,\) are needed, got \(3, 1\) and \(3,\)",
+        ),
         ({"offsets": torch.tensor([0, 3])}, r"are needed, got \(3,\) and \(2,\)"),
-        ({"offsets": torch.tensor([0, 3, 3])}, r"rise from 0 to 3, each segment with at least one member, got \[0, 3, 3\]"),
+        (
+            {"offsets": torch.tensor([0, 3, 3])},
+            r"rise from 0 to 3, each segment with at least one member, got \[0, 3, 3\]",
+        ),
         ({"offsets": torch.tensor([1, 2, 3])}, r"got \[1, 2, 3\]"),
         ({"offsets": torch.tensor([0, 2, 4])}, r"rise from 0 to 3.*got \[0, 2, 4\]"),
         ({"offsets": torch.tensor([0, 4, 3])}, r"got \[0, 4, 3\]"),
@@ -175,7 +211,9 @@ def test_what_does_not_fit_is_refused(changes: dict[str, Tensor], message: str) 
 def test_beta_notice_of_sparse_tensors_is_not_passed_on() -> None:
     code = "import torch; from reward.kernel import ragged_cosines; one = torch.ones(1, 1)\n"
     code += "print(ragged_cosines(one, one, torch.tensor([0]), torch.tensor([0, 1])))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.returncode) == ("tensor([1.])\n", 0), done.stderr
 
 
@@ -219,24 +257,34 @@ def test_segment_does_not_depend_on_its_neighbours(segments: list[list[float]], 
 
 
 def test_soft_maximum_goes_from_the_largest_to_the_mean() -> None:
-    cosines, offsets = torch.tensor([0.2, 0.6, 0.7]), torch.tensor([0, 3])
-    values = [over_references(cosines, offsets, softness).item() for softness in (0.0, 1e-6, 0.01, 0.1, 1.0, 1e9)]
+    cosines = torch.tensor([0.2, 0.6, 0.7])
+    offsets = torch.tensor([0, 3])
+    values = [
+        over_references(cosines, offsets, softness).item() for softness in (0.0, 1e-6, 0.01, 0.1, 1.0, 1e9)
+    ]
     assert values[0] == values[1] and values == sorted(values, reverse=True)
     assert values[-1] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("softness", [0.0, 0.1])
 def test_what_is_not_a_number_stays_in_its_own_segment(softness: float) -> None:
-    values = over_references(torch.tensor([math.nan, 0.5, 0.5, 0.25, 0.25, 0.25]), torch.tensor([0, 1, 3, 6]), softness)
+    values = over_references(
+        torch.tensor([math.nan, 0.5, 0.5, 0.25, 0.25, 0.25]), torch.tensor([0, 1, 3, 6]), softness
+    )
     assert values[0].isnan() and values[1:].tolist() == [0.5, 0.25]
 
 
 @pytest.mark.parametrize("softness", [-0.1, math.nan, math.inf])
 def test_softness_out_of_range_is_refused(softness: float) -> None:
-    with pytest.raises(ValueError, match=r"reward.softness=.* must be 0 \(the largest cosine counts\) or a finite positive number"):
+    with pytest.raises(
+        ValueError,
+        match=r"reward.softness=.* must be 0 \(the largest cosine counts\) or a finite positive number",
+    ):
         over_references(torch.ones(1), torch.tensor([0, 1]), softness)
 
 
 def test_empty_segment_has_no_largest() -> None:
-    with pytest.raises(ValueError, match=r"rise from 0 to 2, each segment with at least one member, got \[0, 0, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"rise from 0 to 2, each segment with at least one member, got \[0, 0, 2\]"
+    ):
         over_references(torch.ones(2), torch.tensor([0, 0, 2]), 0.0)

@@ -16,7 +16,9 @@ LONG = TSHEG.join(["ཀ"] * 12)
 @pytest.fixture
 def invented(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts with a kha are Tibetan, with a ga undecided, all others Dzongkha."""
-    monkeypatch.setattr(module, "detector", lambda: lambda text: "bo" if "ཁ" in text else "un" if "ག" in text else "dz")
+    monkeypatch.setattr(
+        module, "detector", lambda: lambda text: "bo" if "ཁ" in text else "un" if "ག" in text else "dz"
+    )
 
 
 def judged(completion: str, *references: str, target: str = "dz") -> float:
@@ -42,7 +44,10 @@ def test_a_misread_reference_text_still_gets_1(invented: None) -> None:
 
 
 def test_a_tag_is_compared_by_its_language(invented: None) -> None:
-    assert judged(LONG, target="dzo_Tibt") == judged(LONG, target="dz-BT") == 1 and judged(LONG, "ཁ", target="bod") == 0
+    assert (
+        judged(LONG, target="dzo_Tibt") == judged(LONG, target="dz-BT") == 1
+        and judged(LONG, "ཁ", target="bod") == 0
+    )
 
 
 def test_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +56,9 @@ def test_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(importlib, "import_module", missing)
     module.detector.cache_clear()
-    with pytest.raises(InputError, match=r"reward term 'language' needs a package .* type: pip install pycld2==0\.42"):
+    with pytest.raises(
+        InputError, match=r"reward term 'language' needs a package .* type: pip install pycld2==0\.42"
+    ):
         language([], [], [], target_language="dz")
 
 
@@ -60,7 +67,8 @@ def test_real_detector_tells_languages_and_survives_odd_characters() -> None:
     pytest.importorskip("pycld2", reason="pycld2 is not installed; `pip install pycld2==0.42`")
     module.detector.cache_clear()
     identify = module.detector()
-    english, chinese = "The file could not be opened because it is in use by another program.", "无法打开该文件，因为它正被另一个程序使用。"
+    english = "The file could not be opened because it is in use by another program."
+    chinese = "无法打开该文件，因为它正被另一个程序使用。"
     assert (identify(english), identify(chinese), identify("")) == ("en", "zh", "un")
     assert identify("כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם") == "he"  # the package says iw
     assert identify(english + "\x00\ud800\u200b") == "en"

@@ -9,8 +9,12 @@ from eval.metrics import overlap
 from reward import lexical
 from reward.lexical import bleu, bleu_metric, chrf, split_syllables
 
-TSHEG, SHAD = "\u0f0b", "\u0f0d"
-KA, KHA, GA, NGA = "\u0f40", "\u0f41", "\u0f42", "\u0f44"
+TSHEG = "\u0f0b"
+SHAD = "\u0f0d"
+KA = "\u0f40"
+KHA = "\u0f41"
+GA = "\u0f42"
+NGA = "\u0f44"
 TIBETAN = TSHEG.join([KA, KHA, GA, NGA]) + SHAD
 
 
@@ -19,7 +23,8 @@ def bleu_of(completion: str, *references: str, language: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("text", "language"), [("打开上次的文件", "zh"), ("是", "zh"), (TIBETAN, "dz"), ("open it", "en"), ("เปิดไฟล์", "th")]
+    ("text", "language"),
+    [("打开上次的文件", "zh"), ("是", "zh"), (TIBETAN, "dz"), ("open it", "en"), ("เปิดไฟล์", "th")],
 )
 def test_reference_text_itself_gets_1_and_silence_0(text: str, language: str) -> None:
     assert bleu_of(text, text, language=language) == bleu_of(text, "x", text, language=language) == 1
@@ -28,20 +33,27 @@ def test_reference_text_itself_gets_1_and_silence_0(text: str, language: str) ->
 
 
 def test_scores_are_sacrebleu_sentence_scores() -> None:
-    completion, references = "打开上次保存的文件", ["打开上一次的文件", "把上次的文件打开"]
+    completion = "打开上次保存的文件"
+    references = ["打开上一次的文件", "把上次的文件打开"]
     expected = BLEU(tokenize="zh", effective_order=True).sentence_score(completion, references).score / 100
     assert bleu_of(completion, *references, language="zh") == pytest.approx(expected)
-    assert chrf(["s"], [completion], [references]).item() == pytest.approx(CHRF().sentence_score(completion, references).score / 100)
+    assert chrf(["s"], [completion], [references]).item() == pytest.approx(
+        CHRF().sentence_score(completion, references).score / 100
+    )
 
 
 def test_chrf_is_of_the_nearest_reference_text_and_bleu_of_all() -> None:
     alone = [chrf(["s"], ["天地人山"], [[text]]).item() for text in ("天地人火", "水")]
     assert chrf(["s"], ["天地人山"], [["天地人火", "水"]]).item() == max(alone)
-    assert bleu_of("天地人山", "天地", "人山", language="zh") > max(bleu_of("天地人山", text, language="zh") for text in ("天地", "人山"))
+    assert bleu_of("天地人山", "天地", "人山", language="zh") > max(
+        bleu_of("天地人山", text, language="zh") for text in ("天地", "人山")
+    )
 
 
 def test_tibetan_is_scored_by_syllables() -> None:
-    """5 of 5 tokens (4 syllables and a shad), 1 of 4 pairs; orders without a match count as 1 / (2 * 3) and 1 / (4 * 2)."""
+    """5 of 5 tokens (4 syllables and a shad), 1 of 4 pairs; orders without a match count as 1 / (2 * 3) and 1
+    / (4 * 2).
+    """
     other = TSHEG.join([KA, KHA, NGA, GA]) + SHAD
     expected = (5 / 5 * 1 / 4 * 1 / (2 * 3) * 1 / (4 * 2)) ** 0.25
     assert bleu_of(other, TIBETAN, language="bo") == pytest.approx(expected)
@@ -50,7 +62,15 @@ def test_tibetan_is_scored_by_syllables() -> None:
 
 @pytest.mark.parametrize(
     ("language", "tokens"),
-    [("zh", "zh"), ("dz", "13a"), ("th", "char"), ("en", "13a"), ("xx", "13a"), ("zho_Hant", "zh"), ("tha", "char")],
+    [
+        ("zh", "zh"),
+        ("dz", "13a"),
+        ("th", "char"),
+        ("en", "13a"),
+        ("xx", "13a"),
+        ("zho_Hant", "zh"),
+        ("tha", "char"),
+    ],
 )
 def test_tokeniser_follows_the_target_language(language: str, tokens: str) -> None:
     metric = bleu_metric(language)

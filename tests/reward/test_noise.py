@@ -1,4 +1,6 @@
-"""The floor under a group's spread is a measurement: zero for an encoder without noise, the noise for one with it."""
+"""The floor under a group's spread is a measurement: zero for an encoder without noise, the noise for one
+with it.
+"""
 
 from collections.abc import Sequence
 
@@ -12,7 +14,8 @@ from reward.noise import ORDERS, TIMES, cosine_noise, std_floor
 class Exact:
     """Rows depend on their text alone."""
 
-    dim, fingerprint = 8, "exact"
+    dim = 8
+    fingerprint = "exact"
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         rows = [torch.randn(8, generator=torch.Generator().manual_seed(sum(text.encode()))) for text in texts]
@@ -20,7 +23,9 @@ class Exact:
 
 
 class Noisy(Exact):
-    """Rows also depend on how many texts are encoded together: the first number of each grows by `size` for each of them."""
+    """Rows also depend on how many texts are encoded together: the first number of each grows by `size` for
+    each of them.
+    """
 
     def __init__(self, size: float) -> None:
         self.size = size
@@ -39,7 +44,8 @@ def test_an_exact_encoder_has_no_noise() -> None:
 
 
 def test_noise_grows_with_the_disturbance() -> None:
-    small, large = cosine_noise(Noisy(1e-6), TEXTS), cosine_noise(Noisy(1e-4), TEXTS)
+    small = cosine_noise(Noisy(1e-6), TEXTS)
+    large = cosine_noise(Noisy(1e-4), TEXTS)
     assert 1e-6 < small < 1e-3 and large == pytest.approx(100 * small, rel=0.2)
 
 

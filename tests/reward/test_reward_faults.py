@@ -1,4 +1,6 @@
-"""What a term may answer, and the sentence that is said when it or its encoder fails. In whole runs: grpo/test_reward_fault_runs.py."""
+"""What a term may answer, and the sentence that is said when it or its encoder fails. In whole runs:
+grpo/test_reward_fault_runs.py.
+"""
 
 import math
 import re
@@ -47,14 +49,20 @@ def test_a_term_may_answer_with_a_tensor_an_array_or_a_list_with_gaps(answer: An
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (torch.zeros(1), r"reward term 't' returned shape \(1,\); return one number, or None, for each of the 3 completions; correct"),
+        (
+            torch.zeros(1),
+            r"reward term 't' returned shape \(1,\); return one number, or None, for each of the 3 completions; correct",
+        ),
         ([0.0, 1.0], r"returned shape \(2,\); return"),
         (torch.zeros(3, 1), r"returned shape \(3, 1\); return"),
         (None, "returned a NoneType; return"),
         ("abc", "returned a str; return"),
         ({0: 1.0}, "returned a dict; return"),
         (torch.zeros(3, dtype=torch.complex64), "returned a torch.complex64; return"),
-        ([0.0, "high", 1.0], "reward term 't' is str 'high' in row 1, completion '二'; return a number, or None"),
+        (
+            [0.0, "high", 1.0],
+            "reward term 't' is str 'high' in row 1, completion '二'; return a number, or None",
+        ),
         (np.zeros((3, 2)), r"is list '\[0.0, 0.0\]' in row 0, completion '一'"),
         ([0.0, 10**400, 0.0], r"raised OverflowError: int too large to convert to float \("),
     ],
@@ -73,11 +81,18 @@ def test_a_term_that_changes_its_lists_or_its_answer_changes_nothing_for_others(
             texts.clear()
         return kept
 
-    terms = {"careless": careless, "length": lambda sources, completions, references: [len(text) for text in completions]}
+    terms = {
+        "careless": careless,
+        "length": lambda sources, completions, references: [len(text) for text in completions],
+    }
     texts = list(TEXTS)
     rewards, values = combine(terms, {"careless": 1.0, "length": 1.0})(["s"] * 3, texts, [["r"]] * 3, 3)
     kept.zero_()
-    assert rewards.tolist() == [[2.0, 3.0, 4.0]] and values["careless"].tolist() == [[1.0, 2.0, 3.0]] and texts == TEXTS
+    assert (
+        rewards.tolist() == [[2.0, 3.0, 4.0]]
+        and values["careless"].tolist() == [[1.0, 2.0, 3.0]]
+        and texts == TEXTS
+    )
 
 
 def test_a_batch_without_any_reward_names_each_term_that_has_a_part_in_it() -> None:
@@ -88,13 +103,21 @@ def test_a_batch_without_any_reward_names_each_term_that_has_a_part_in_it() -> N
         "no completion has a reward: reward term 'a' gave no number for 2 of 3 completions, the first '一' and "
         "reward term 'b' gave no number for 2 of 3 completions, the first '二'; correct it and run the same command"
     )
-    rewards = combine({**terms, "d": lambda *_: [None] * 3}, {"c": 1.0, "d": 0.0})(["s"] * 3, TEXTS, [["r"]] * 3, 3)[0]
+    rewards = combine({**terms, "d": lambda *_: [None] * 3}, {"c": 1.0, "d": 0.0})(
+        ["s"] * 3, TEXTS, [["r"]] * 3, 3
+    )[0]
     assert rewards.tolist() == [[1.0, 1.0, 1.0]]
 
 
-def test_an_own_term_that_raises_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The innermost line of the user's file, not of the library it called; one sentence, whatever the exception says."""
-    (tmp_path / "mine.py").write_text("import json\ndef f(a, b, c):\n    return g(b)\ndef g(b):\n    return json.loads('\\n' + b[0])\n")
+def test_an_own_term_that_raises_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The innermost line of the user's file, not of the library it called; one sentence, whatever the
+    exception says.
+    """
+    (tmp_path / "mine.py").write_text(
+        "import json\ndef f(a, b, c):\n    return g(b)\ndef g(b):\n    return json.loads('\\n' + b[0])\n"
+    )
     monkeypatch.chdir(tmp_path)
     reward = make_reward(RewardConfig(weights={"mine.py:f": 1.0}, gates=(), shown=()), {})
     with pytest.raises(RewardFailure) as caught:
@@ -135,7 +158,10 @@ class Dying:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (RuntimeError("out of\n memory"), r"^encoder 'use' raised RuntimeError: out of memory \(\S+:\d+\), on a batch of 1, the first"),
+        (
+            RuntimeError("out of\n memory"),
+            r"^encoder 'use' raised RuntimeError: out of memory \(\S+:\d+\), on a batch of 1, the first",
+        ),
         (None, "^encoder ffffffffffffffff: the vector of '甲' has length nan instead of 1"),
     ],
 )

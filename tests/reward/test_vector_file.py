@@ -1,4 +1,6 @@
-"""Vectors on disk: what was committed is right after any death, among any number of processes, and nothing damaged is believed."""
+"""Vectors on disk: what was committed is right after any death, among any number of processes, and nothing
+damaged is believed.
+"""
 
 import json
 import struct
@@ -31,15 +33,24 @@ def test_what_was_added_is_there_and_again_at_the_next_opening(tmp_path: Path) -
     before = again.matrix
     again.append(keys_of([7, 6]), rows_of(keys_of([7, 6])))
     assert is_right(again, [0, 1, 2, 3, 4, 7, 6]) and is_right(opened(tmp_path / "a"), [0, 1, 2, 3, 4, 7, 6])
-    assert again.matrix.is_contiguous() and again.matrix.shape == (7, DIM) and torch.equal(before, file.matrix)
+    assert (
+        again.matrix.is_contiguous() and again.matrix.shape == (7, DIM) and torch.equal(before, file.matrix)
+    )
 
 
 def test_layout_by_hand(tmp_path: Path) -> None:
     row = torch.arange(2.0)[None]
     VectorFile(tmp_path, OURS, 2).append([key(9)], row)
-    assert json.loads((tmp_path / HEADER).read_text()) == {"format": 1, "encoder": OURS, "dim": 2, "dtype": "float32"}
+    assert json.loads((tmp_path / HEADER).read_text()) == {
+        "format": 1,
+        "encoder": OURS,
+        "dim": 2,
+        "dtype": "float32",
+    }
     assert (tmp_path / VECTORS).read_bytes() == struct.pack("<2f", 0.0, 1.0)
-    assert (tmp_path / KEYS).read_bytes() == key(9) + struct.pack("<I", crc32(key(9) + struct.pack("<2f", 0.0, 1.0)))
+    assert (tmp_path / KEYS).read_bytes() == key(9) + struct.pack(
+        "<I", crc32(key(9) + struct.pack("<2f", 0.0, 1.0))
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([HEADER, KEYS, LOCK, VECTORS])
 
 
@@ -50,20 +61,28 @@ def test_opening_makes_nothing(tmp_path: Path) -> None:
 def test_the_first_row_of_a_key_stays(tmp_path: Path) -> None:
     file = filled(tmp_path, [1])
     file.append(keys_of([1, 2, 2]), torch.zeros(3, DIM))
-    assert torch.equal(file.matrix[file.index[key(1)]], rows_of([key(1)])[0]) and file.matrix.shape == (2, DIM)
+    assert torch.equal(file.matrix[file.index[key(1)]], rows_of([key(1)])[0]) and file.matrix.shape == (
+        2,
+        DIM,
+    )
 
 
 def test_rows_are_mapped_and_not_read_into_memory(tmp_path: Path) -> None:
     """The address of the matrix lies in a mapping of the file."""
     file = filled(tmp_path, range(3))
     address = file.matrix.data_ptr()
-    mappings = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(tmp_path / VECTORS))]
+    mappings = [
+        line.split()
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(str(tmp_path / VECTORS))
+    ]
     spans = [[int(end, 16) for end in span.split("-")] for span, *_ in mappings]
     assert any(start <= address < end for start, end in spans)
 
 
 def test_records_of_another_process_are_seen_and_not_doubled(tmp_path: Path) -> None:
-    first, second = opened(tmp_path), opened(tmp_path)
+    first = opened(tmp_path)
+    second = opened(tmp_path)
     first.append(keys_of([1, 2]), rows_of(keys_of([1, 2])))
     second.append(keys_of([2, 3]), rows_of(keys_of([2, 3])))
     assert is_right(second, [1, 2, 3]) and second.matrix.shape == (3, DIM)
@@ -77,7 +96,9 @@ def test_records_of_another_process_are_seen_and_not_doubled(tmp_path: Path) -> 
 def test_death_while_writing_costs_only_what_was_not_committed(
     name: str, part: float, old: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dead after any share of either write: the old rows are right, of the new ones only those whose record is whole."""
+    """Dead after any share of either write: the old rows are right, of the new ones only those whose record
+    is whole.
+    """
 
     class Killed(BaseException):
         pass
@@ -97,7 +118,9 @@ def test_death_while_writing_costs_only_what_was_not_committed(
     assert is_right(after, [*range(old), *range(10, 10 + whole)])
     after.append(keys_of(range(30, 33)), rows_of(keys_of(range(30, 33))))
     file.append(keys_of(range(10, 20)), rows_of(keys_of(range(10, 20))))
-    assert is_right(file, [*range(old), *range(10, 20), *range(30, 33)]) and is_right(opened(tmp_path), list(map(by_number, file.index)))
+    assert is_right(file, [*range(old), *range(10, 20), *range(30, 33)]) and is_right(
+        opened(tmp_path), list(map(by_number, file.index))
+    )
     assert (tmp_path / VECTORS).stat().st_size == len(file.index) * DIM * 4
 
 
@@ -116,15 +139,39 @@ def header(folder: Path, **changes: object) -> None:
 
 
 DAMAGE = {
-    "a byte of a row": (lambda folder: flip(folder / VECTORS, 2 * DIM * 4 + 5), "row 2 of vectors.f32 does not match its checksum"),
-    "a byte of a key": (lambda folder: flip(folder / KEYS, 20), "row 1 of vectors.f32 does not match its checksum"),
-    "a byte of a checksum": (lambda folder: flip(folder / KEYS, -1), "row 3 of vectors.f32 does not match its checksum"),
-    "rows cut": (lambda folder: (folder / VECTORS).write_bytes(b"\0" * (DIM * 4)), "vectors.f32 is shorter than the 4 rows of keys.bin"),
-    "rows gone": (lambda folder: (folder / VECTORS).unlink(), "vectors.f32 is shorter than the 4 rows of keys.bin"),
-    "rows of garbage": (lambda folder: (folder / VECTORS).write_bytes(b"?!" * 4000), "row 0 of vectors.f32 does not match"),
-    "keys of garbage": (lambda folder: (folder / KEYS).write_bytes(b"?!" * 40), "row 0 of vectors.f32 does not match"),
+    "a byte of a row": (
+        lambda folder: flip(folder / VECTORS, 2 * DIM * 4 + 5),
+        "row 2 of vectors.f32 does not match its checksum",
+    ),
+    "a byte of a key": (
+        lambda folder: flip(folder / KEYS, 20),
+        "row 1 of vectors.f32 does not match its checksum",
+    ),
+    "a byte of a checksum": (
+        lambda folder: flip(folder / KEYS, -1),
+        "row 3 of vectors.f32 does not match its checksum",
+    ),
+    "rows cut": (
+        lambda folder: (folder / VECTORS).write_bytes(b"\0" * (DIM * 4)),
+        "vectors.f32 is shorter than the 4 rows of keys.bin",
+    ),
+    "rows gone": (
+        lambda folder: (folder / VECTORS).unlink(),
+        "vectors.f32 is shorter than the 4 rows of keys.bin",
+    ),
+    "rows of garbage": (
+        lambda folder: (folder / VECTORS).write_bytes(b"?!" * 4000),
+        "row 0 of vectors.f32 does not match",
+    ),
+    "keys of garbage": (
+        lambda folder: (folder / KEYS).write_bytes(b"?!" * 40),
+        "row 0 of vectors.f32 does not match",
+    ),
     "header gone": (lambda folder: (folder / HEADER).unlink(), "header.json is missing or cannot be read"),
-    "header of garbage": (lambda folder: (folder / HEADER).write_bytes(b"\xff{"), "header.json is missing or cannot be read"),
+    "header of garbage": (
+        lambda folder: (folder / HEADER).write_bytes(b"\xff{"),
+        "header.json is missing or cannot be read",
+    ),
     "another encoder": (lambda folder: header(folder, encoder="0" * 64), "'encoder': '0000"),
     "another dimension": (lambda folder: header(folder, dim=2 * DIM), "'dim': 64"),
     "another format": (lambda folder: header(folder, format=2), "which is not this encoder's {'format': 1"),
@@ -157,7 +204,9 @@ def test_damage_behind_the_back_of_an_open_file_is_found_by_the_next_append(tmp_
     second = opened(tmp_path, said)
     first._say = said.append
     first.append(keys_of([9]), rows_of(keys_of([9])))
-    assert len(said) == 1 and said[0].startswith(f"embeddings: {tmp_path}: keys.bin has become shorter; its files are set aside")
+    assert len(said) == 1 and said[0].startswith(
+        f"embeddings: {tmp_path}: keys.bin has become shorter; its files are set aside"
+    )
     assert is_right(first, [9])
     second.append(keys_of([5]), rows_of(keys_of([5])))
     assert is_right(second, [9, 5]) and len(said) == 1
@@ -172,7 +221,9 @@ def test_deleted_folder_is_begun_anew(tmp_path: Path) -> None:
     assert is_right(file, [9]) and is_right(opened(tmp_path / "a"), [9])
 
 
-def test_failed_write_raises_and_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_raises_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = filled(tmp_path, [1])
 
     def no_space(descriptor: int) -> None:
@@ -184,17 +235,22 @@ def test_failed_write_raises_and_keeps_what_was_there(tmp_path: Path, monkeypatc
     assert is_right(file, [1]) and is_right(opened(tmp_path), [1])
 
 
-def test_disk_that_alters_what_it_is_given_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_alters_what_it_is_given_is_an_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = opened(tmp_path)
     write = module._write_behind
-    monkeypatch.setattr(module, "_write_behind", lambda path, size, content: write(path, size, bytes(len(content))))
+    monkeypatch.setattr(
+        module, "_write_behind", lambda path, size, content: write(path, size, bytes(len(content)))
+    )
     with pytest.raises(OSError, match="what was written does not read back: row 0 of "):
         file.append([key(2)], rows_of([key(2)]))
     assert file.index == {}
 
 
 @pytest.mark.parametrize(
-    ("keys", "rows"), [([b"short"], torch.ones(1, DIM)), ([key(1)], torch.ones(1, 3)), ([key(1)], torch.ones(1, DIM).double())]
+    ("keys", "rows"),
+    [([b"short"], torch.ones(1, DIM)), ([key(1)], torch.ones(1, 3)), ([key(1)], torch.ones(1, DIM).double())],
 )
 def test_what_is_not_keys_and_rows_is_refused(keys: list[bytes], rows: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 keys of 16 bytes and as many fp32 rows of 32 numbers are needed"):
@@ -214,7 +270,9 @@ def add(file, numbers):
     file.append(keys, rows(keys))
 """
 
-KILLED = FORKS + """
+KILLED = (
+    FORKS
+    + """
 chance = random.Random(0)
 told = os.open(folder / "told", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 for life in range(20):
@@ -229,8 +287,11 @@ for life in range(20):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
+)
 
-TOGETHER = FORKS + """
+TOGETHER = (
+    FORKS
+    + """
 children = []
 for process in range(4):
     children.append(os.fork())
@@ -244,11 +305,16 @@ for process in range(4):
         os._exit(0)
 assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
 """
+)
 
 
 def run_script(script: str, folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", script, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr  # a line printed would be damage
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), (
+        done.stdout + done.stderr
+    )  # a line printed would be damage
 
 
 def test_twenty_kills_lose_nothing_that_was_committed(tmp_path: Path) -> None:
@@ -266,5 +332,10 @@ def test_twenty_kills_lose_nothing_that_was_committed(tmp_path: Path) -> None:
 def test_four_processes_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     run_script(TOGETHER, tmp_path)
     file = VectorFile(tmp_path, OURS, 256, lambda line: pytest.fail(line))
-    assert {*map(by_number, file.index)} == {*range(300), *range(1000, 1100), *range(2000, 2100), *range(3000, 3100)}
+    assert {*map(by_number, file.index)} == {
+        *range(300),
+        *range(1000, 1100),
+        *range(2000, 2100),
+        *range(3000, 3100),
+    }
     assert torch.equal(file.matrix, rows_of(list(file.index), 256)) and len(file.matrix) == 600

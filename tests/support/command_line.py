@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 def outcome(command: Callable[[list[str]], int], argv: list[str]) -> tuple[int, str]:
     """Exit code and standard error; argparse's SystemExit counts as its code."""
-    said, ignored = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    said = io.StringIO()
+    ignored = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(ignored):
         try:
             code = command(argv)

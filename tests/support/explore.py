@@ -1,4 +1,6 @@
-"""Generated bad input: how many examples, which damage, and what a refusal must look like. Reproducible: no database, no random seed."""
+"""Generated bad input: how many examples, which damage, and what a refusal must look like. Reproducible: no
+database, no random seed.
+"""
 
 import json
 from collections.abc import Callable
@@ -12,8 +14,12 @@ from data.errors import LONGEST, InputError, one_line
 
 Value = TypeVar("Value")
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
-QUIET = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=PHASES)
-times = pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])  # the same properties, ten times as many examples
+QUIET = settings(
+    derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=PHASES
+)
+times = pytest.mark.parametrize(
+    "times", [1, pytest.param(10, marks=pytest.mark.slow)]
+)  # the same properties, ten times as many examples
 
 
 def explore(examples: int, holds: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
@@ -22,7 +28,9 @@ def explore(examples: int, holds: Callable[..., None], *strategies: st.SearchStr
 
 
 def accepted(read: Callable[[], Value], *named: str) -> Value | None:
-    """What `read` gives, or None where it refuses in one sentence naming one of `named`, if any; anything else it raises is a failure."""
+    """What `read` gives, or None where it refuses in one sentence naming one of `named`, if any; anything
+    else it raises is a failure.
+    """
     try:
         return read()
     except InputError as error:
@@ -47,14 +55,20 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
         end = min(len(content), start + draw(st.integers(0, 40)))
         middle = draw(st.sampled_from(SPLINTERS) | st.binary(max_size=6))
         cut = draw(st.booleans()) and draw(st.booleans())
-        content = content[:start] + (b"" if cut else middle + draw(st.sampled_from([content[start:end], b""])) + content[end:])
+        content = content[:start] + (
+            b"" if cut else middle + draw(st.sampled_from([content[start:end], b""])) + content[end:]
+        )
     return content
 
 
-numbers = st.booleans() | st.integers(-3, 70) | st.integers(-(10**20), 10**20) | st.floats() | st.just(10**400)
+numbers = (
+    st.booleans() | st.integers(-3, 70) | st.integers(-(10**20), 10**20) | st.floats() | st.just(10**400)
+)
 leaves = st.none() | numbers | st.text(max_size=8) | st.sampled_from(["\ud800", "\0", "../..", ""])
 json_values = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=5
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
 )
 
 
@@ -62,7 +76,8 @@ json_values = st.recursive(
 def altered(draw: st.DrawFn, document: Any) -> bytes:
     """A JSON document with one value somewhere inside it replaced, or taken out."""
     document = json.loads(json.dumps(document))
-    place, steps = document, draw(st.integers(0, 6))
+    place = document
+    steps = draw(st.integers(0, 6))
     while isinstance(place, dict | list) and place:
         keys = list(place) if isinstance(place, dict) else list(range(len(place)))
         key = draw(st.sampled_from(keys))
@@ -72,7 +87,8 @@ def altered(draw: st.DrawFn, document: Any) -> bytes:
             else:
                 del place[key]
             break
-        place, steps = place[key], steps - 1
+        place = place[key]
+        steps = steps - 1
     return json.dumps(document).encode()
 
 

@@ -1,6 +1,8 @@
-"""What a file may hold by accident or on purpose: strategies for damaged files, and what may come of reading them. Nobody's text.
+"""What a file may hold by accident or on purpose: strategies for damaged files, and what may come of reading
+them. Nobody's text.
 
-Every check is run `count` times in CI, always with the same examples, and ten times as often by `make test-slow`.
+Every check is run `count` times in CI, always with the same examples, and ten times as often by `make
+test-slow`.
 """
 
 import re
@@ -33,31 +35,46 @@ EDITS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9999), st.inte
 
 
 def edited(content: bytes, edits: Iterable[tuple[str, int, int]]) -> bytes:
-    """`content` after some accidents; places are taken modulo its length, so that one strategy suits every file."""
+    """`content` after some accidents; places are taken modulo its length, so that one strategy suits every
+    file.
+    """
     for kind, place, number in edits:
         place %= len(content) + 1
-        piece, rest = PIECES[number % len(PIECES)], content[place:]
+        piece = PIECES[number % len(PIECES)]
+        rest = content[place:]
         length = 1 + number % (16 if number % 4 else len(rest) + 1)  # mostly a few bytes
-        content = content[:place] + {
-            "insert": piece + rest,
-            "overwrite": piece + rest[len(piece) :],
-            "flip": bytes([rest[0] ^ (1 << number % 8)]) + rest[1:] if rest else rest,
-            "cut": rest[length:],
-            "repeat": rest[:length] * 2 + rest[length:],
-            "end": b"",
-        }[kind]
+        content = (
+            content[:place]
+            + {
+                "insert": piece + rest,
+                "overwrite": piece + rest[len(piece) :],
+                "flip": bytes([rest[0] ^ (1 << number % 8)]) + rest[1:] if rest else rest,
+                "cut": rest[length:],
+                "repeat": rest[:length] * 2 + rest[length:],
+                "end": b"",
+            }[kind]
+        )
     return content
 
 
 def damaged(*originals: bytes) -> st.SearchStrategy[bytes]:
     """One of the originals with a few accidents, and now and then any bytes at all."""
     anything = st.one_of(st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join), st.binary(max_size=40))
-    return st.integers(0, 9).flatmap(lambda kind: st.builds(edited, st.sampled_from(originals), EDITS) if kind else anything)
+    return st.integers(0, 9).flatmap(
+        lambda kind: st.builds(edited, st.sampled_from(originals), EDITS) if kind else anything
+    )
 
 
 def texts() -> st.SearchStrategy[str]:
     """Short texts of the worst characters, halves of surrogate pairs included."""
-    pieces = [*(piece.decode("utf-8", "surrogatepass") for piece in PIECES if is_text(piece)), "\ud800", " ", "ཨོཾ", "a", "é"]
+    pieces = [
+        *(piece.decode("utf-8", "surrogatepass") for piece in PIECES if is_text(piece)),
+        "\ud800",
+        " ",
+        "ཨོཾ",
+        "a",
+        "é",
+    ]
     return st.lists(st.one_of(st.sampled_from(pieces), st.text(max_size=3)), max_size=8).map("".join)
 
 
@@ -78,18 +95,32 @@ def times(count: int) -> pytest.MarkDecorator:
 def for_all(count: int, check: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
     """Run `check` on `count` invented inputs, the same ones every time."""
     always = settings(
-        max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
     )
     given_names = dict(zip(check.__code__.co_varnames, strategies, strict=False))
     always(given(**given_names)(check))()
 
 
 def assert_valid(example: Example) -> None:
-    """A record that every later stage can take: clean texts that are not empty, everything writable as UTF-8."""
+    """A record that every later stage can take: clean texts that are not empty, everything writable as
+    UTF-8.
+    """
     for text in (*example.references, example.source):
         assert text and text == clean_text(text) and unicodedata.is_normalized("NFC", text)
         assert not re.search("[\x00-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ufffd]", text)
-    for value in (example.id, example.origin, example.licence, example.source_language, example.target_language, *example.references):
+    for value in (
+        example.id,
+        example.origin,
+        example.licence,
+        example.source_language,
+        example.target_language,
+        *example.references,
+    ):
         assert isinstance(value, str) and value
         value.encode("utf-8")
 

@@ -8,8 +8,14 @@ from data.prepare import Corpus, DataConfig, prepare
 
 
 def line(generator: random.Random, syllables: int = 6, characters: int = 6) -> dict[str, str]:
-    source = "\u0f0b".join(chr(generator.randint(0x0F40, 0x0F47)) + chr(generator.randint(0x0F58, 0x0F67)) for _ in range(syllables))
-    return {"source": source, "reference": "".join(chr(generator.randint(0x4E00, 0x5000)) for _ in range(characters))}
+    source = "\u0f0b".join(
+        chr(generator.randint(0x0F40, 0x0F47)) + chr(generator.randint(0x0F58, 0x0F67))
+        for _ in range(syllables)
+    )
+    return {
+        "source": source,
+        "reference": "".join(chr(generator.randint(0x4E00, 0x5000)) for _ in range(characters)),
+    }
 
 
 def corpus_file(folder: Path, count: int = 100, extra: tuple[str, ...] = (), seed: int = 0) -> Path:

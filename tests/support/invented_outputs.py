@@ -8,7 +8,13 @@ from typing import Any
 def outputs(name: str, texts: list[str], target: str = "zh") -> dict[str, Any]:
     """A document as of `eval.systems.evaluate_system`, as far as a comparison reads it."""
     items = [
-        {"id": f"item-{number:03d}", "source_language": "bo", "source": f"ཀ་{number}", "reference": f"天{number}", "output": text}
+        {
+            "id": f"item-{number:03d}",
+            "source_language": "bo",
+            "source": f"ཀ་{number}",
+            "reference": f"天{number}",
+            "output": text,
+        }
         for number, text in enumerate(texts)
     ]
     return {"system": name, "target_language": target, "items": items}

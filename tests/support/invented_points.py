@@ -1,4 +1,6 @@
-"""Invented points of a study: every score and every tax is given by the test, so that the right answers can be computed by hand."""
+"""Invented points of a study: every score and every tax is given by the test, so that the right answers can
+be computed by hand.
+"""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +14,9 @@ Json = dict[str, Any]
 
 
 def target_items(scores: Sequence[float]) -> list[Json]:
-    """One item a score: the held-out cosine is the score, the cosine 0.1 more, the output as much of the reference."""
+    """One item a score: the held-out cosine is the score, the cosine 0.1 more, the output as much of the
+    reference.
+    """
     return [
         {
             "id": f"item-{number}", "origin": "o", "source_language": "bo", "source": f"source {number}", "reference": HAN,
@@ -26,7 +30,13 @@ def target_items(scores: Sequence[float]) -> list[Json]:
 def drift(taxes: Sequence[float]) -> Json:
     """One text of ten tokens a tax (nats per token); KL is half of it."""
     items = [
-        {"id": f"text-{number}", "tokens": TOKENS, "nll": 30 + TOKENS * tax, "nll_base": 30.0, "kl": abs(TOKENS * tax / 2)}
+        {
+            "id": f"text-{number}",
+            "tokens": TOKENS,
+            "nll": 30 + TOKENS * tax,
+            "nll_base": 30.0,
+            "kl": abs(TOKENS * tax / 2),
+        }
         for number, tax in enumerate(taxes)
     ]
     mean = sum(taxes) / len(taxes)
@@ -36,13 +46,25 @@ def drift(taxes: Sequence[float]) -> Json:
 
 
 def probes(right: int, taxes: Sequence[float]) -> Json:
-    """Texts whose bits grow with the taxes, and QUESTIONS questions of which the first `right` are answered rightly."""
-    rows: list[Json] = [{"id": f"t{number}", "bits": 100 + 100 * tax, "characters": 50} for number, tax in enumerate(taxes)]
+    """Texts whose bits grow with the taxes, and QUESTIONS questions of which the first `right` are answered
+    rightly.
+    """
+    rows: list[Json] = [
+        {"id": f"t{number}", "bits": 100 + 100 * tax, "characters": 50} for number, tax in enumerate(taxes)
+    ]
     bits = sum(row["bits"] for row in rows) / 50 / len(rows)
     text = {"n": len(rows), "characters": 50 * len(rows), "bits_per_character": bits, "items": rows}
-    answers = [{"id": f"q{number}", "right": number < right, "right_per_character": number < right} for number in range(QUESTIONS)]
+    answers = [
+        {"id": f"q{number}", "right": number < right, "right_per_character": number < right}
+        for number in range(QUESTIONS)
+    ]
     shares = dict.fromkeys(("accuracy", "accuracy_per_character"), right / QUESTIONS)
-    return {"english": text, "chinese": text, "capitals": {"n": QUESTIONS, "chance": 0.25, **shares, "items": answers}, "seconds": 1.0}
+    return {
+        "english": text,
+        "chinese": text,
+        "capitals": {"n": QUESTIONS, "chance": 0.25, **shares, "items": answers},
+        "seconds": 1.0,
+    }
 
 
 def invented_point(
@@ -50,8 +72,20 @@ def invented_point(
     settings: Sequence[str] = (), right: int = 16,
 ) -> Json:  # fmt: skip
     """One point file's content, in the shape that a study writes."""
-    sanity = {"n": 12, "script": "Latn", "in_script_share": 1.0, "empty_share": 0.0, "repeated_share": 0.25, "items": []}
-    signatures = {"cosine": "encoder:invented", "cosine_held_out": "encoder:other", "chrf": "nc:6", "bleu": "tok:zh"}
+    sanity = {
+        "n": 12,
+        "script": "Latn",
+        "in_script_share": 1.0,
+        "empty_share": 0.0,
+        "repeated_share": 0.25,
+        "items": [],
+    }
+    signatures = {
+        "cosine": "encoder:invented",
+        "cosine_held_out": "encoder:other",
+        "chrf": "nc:6",
+        "bleu": "tok:zh",
+    }
     target = {
         "system": arm, "target_language": "zh", "signatures": signatures, "metrics": {"all": {"n": len(scores)}},
         "items": target_items(scores),
@@ -85,16 +119,31 @@ def spread_out(value: float, width: float, count: int = 12) -> list[float]:
 
 
 def invented_study(seeds: Sequence[int] = (0,), grpo_tax: float = 0.02, sft_tax: float = 0.06) -> list[Json]:
-    """Untouched model, warm starts, GRPO (gain 0.1 then 0.2), two SFT arms (0.15 and 0.3), self-SFT, an ablation, a control, a budget.
+    """Untouched model, warm starts, GRPO (gain 0.1 then 0.2), two SFT arms (0.15 and 0.3), self-SFT, an
+    ablation, a control, a budget.
 
-    Taxes of GRPO are `grpo_tax` at its last step, of the better SFT arm `sft_tax`; seeds differ by 0.001 in tax.
+    Taxes of GRPO are `grpo_tax` at its last step, of the better SFT arm `sft_tax`; seeds differ by 0.001 in
+    tax.
     """
     points = [invented_point("untouched", "untouched", even(0.0), even(0.0), seed=min(seeds), right=18)]
     for seed in seeds:
         more = 0.001 * seed
 
-        def add(arm: str, kind: str, step: int, score: float, tax: float, *settings: str, seed: int = seed, more: float = more) -> None:
-            points.append(invented_point(arm, kind, even(score), even(tax + more), seed=seed, step=step, settings=settings))
+        def add(
+            arm: str,
+            kind: str,
+            step: int,
+            score: float,
+            tax: float,
+            *settings: str,
+            seed: int = seed,
+            more: float = more,
+        ) -> None:
+            points.append(
+                invented_point(
+                    arm, kind, even(score), even(tax + more), seed=seed, step=step, settings=settings
+                )
+            )
 
         add("warm_start", "warm_start", 0, 0.3, 0.01)
         add("grpo", "grpo", 10, 0.4, (0.01 + grpo_tax) / 2)

@@ -49,18 +49,31 @@ def character_embed(texts: Sequence[str]) -> torch.Tensor:
 
 def length_embed(texts: Sequence[str]) -> torch.Tensor:
     """A second invented encoder: first character and length."""
-    rows = torch.tensor([[float(ord(text[0]) % 7) + 1 if text else 0.0, len(text) / 4 + 0.01] for text in texts])
+    rows = torch.tensor(
+        [[float(ord(text[0]) % 7) + 1 if text else 0.0, len(text) / 4 + 0.01] for text in texts]
+    )
     return torch.nn.functional.normalize(rows, dim=1)
 
 
 def invented_probes(seed: int) -> dict[str, Any]:
     generator = random.Random(seed)
-    texts: list[dict[str, Any]] = [{"id": f"t{number}", "bits": 200 + 30 * generator.random(), "characters": 250} for number in range(24)]
+    texts: list[dict[str, Any]] = [
+        {"id": f"t{number}", "bits": 200 + 30 * generator.random(), "characters": 250} for number in range(24)
+    ]
     questions: list[dict[str, Any]] = [
-        {"id": f"q{number}", "right": generator.random() < 0.8, "right_per_character": generator.random() < 0.7}
+        {
+            "id": f"q{number}",
+            "right": generator.random() < 0.8,
+            "right_per_character": generator.random() < 0.7,
+        }
         for number in range(100)
     ]
-    text = {"n": 24, "characters": 6000, "bits_per_character": sum(row["bits"] for row in texts) / 6000, "items": texts}
+    text = {
+        "n": 24,
+        "characters": 6000,
+        "bits_per_character": sum(row["bits"] for row in texts) / 6000,
+        "items": texts,
+    }
     shares = {
         key: sum(row[row_key] for row in questions) / 100
         for key, row_key in (("accuracy", "right"), ("accuracy_per_character", "right_per_character"))
@@ -68,7 +81,10 @@ def invented_probes(seed: int) -> dict[str, Any]:
     return {
         "english": text,
         "chinese": text,
-        **{name: {"n": 100, "chance": 0.25, **shares, "items": questions} for name in ("capitals", "analogies", "idioms")},
+        **{
+            name: {"n": 100, "chance": 0.25, **shares, "items": questions}
+            for name in ("capitals", "analogies", "idioms")
+        },
         "seconds": 12.5,
     }
 
@@ -105,7 +121,9 @@ def metric_rows(stage: str, steps: int) -> list[dict[str, Any]]:
     ]
 
 
-def write_run(folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATES), resamples: int = 100) -> Path:
+def write_run(
+    folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATES), resamples: int = 100
+) -> Path:
     """A complete run folder with invented contents."""
     examples = invented_examples(count)
     for seed, name in enumerate(systems):
@@ -120,7 +138,9 @@ def write_run(folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATE
             held_out=length_embed,
             held_out_encoder="invented too",
         )
-        write_system(folder, result if name == "translation_memory" else {**result, "probes": invented_probes(seed)})
+        write_system(
+            folder, result if name == "translation_memory" else {**result, "probes": invented_probes(seed)}
+        )
     write_comparison(folder, seed=0, resamples=resamples)
     rows = [*metric_rows("sft", 40), *metric_rows("grpo", 60 if "grpo" in systems else 0)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -131,12 +151,25 @@ def write_run(folder: Path, count: int = 60, systems: Sequence[str] = tuple(RATE
         "origin1": {"read": 6, "dropped": {}, "kept": 6, "licence": HOSTILE},
     }
     splits = {
-        "train": {"pairs": 1234, "languages": {"bo": 1000, "dz": 234}, "origins": {"origin0": 611}, "sha256": "00"},
+        "train": {
+            "pairs": 1234,
+            "languages": {"bo": 1000, "dz": 234},
+            "origins": {"origin0": 611},
+            "sha256": "00",
+        },
         "warm_start": {"pairs": 321, "languages": {"bo": 321}, "origins": {"origin1": 6}, "sha256": "11"},
     }
     totals = {"read": 806, "dropped": {"duplicate": 20, "empty": 3}, "kept": 783}
     packages = {"some-package": {"file": "some.whl", "sha256": "ab12"}}
-    manifest = {"tier": "invented", "splits": splits, "origins": origins, "totals": totals, "packages": packages}
+    manifest = {
+        "tier": "invented",
+        "splits": splits,
+        "origins": origins,
+        "totals": totals,
+        "packages": packages,
+    }
     write_json(folder / "corpus.json", {"manifest": manifest, "tokens": {"per_syllable": 2.9}})
-    write_json(folder / "timings.json", {"stages": {"data": 75.0, "grpo": 3700.0}, "peak_memory_bytes": 3 * 2**30})
+    write_json(
+        folder / "timings.json", {"stages": {"data": 75.0, "grpo": 3700.0}, "peak_memory_bytes": 3 * 2**30}
+    )
     return folder

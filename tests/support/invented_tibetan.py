@@ -1,4 +1,6 @@
-"""Made-up Tibetan-script texts with made-up Chinese and English ones, and a teacher that needs no weights. Nobody's text."""
+"""Made-up Tibetan-script texts with made-up Chinese and English ones, and a teacher that needs no weights.
+Nobody's text.
+"""
 
 import hashlib
 import random
@@ -14,9 +16,14 @@ HAN = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏�
 
 
 def invented_items(count: int, seed: int = 0, *, kinds: str = "zh en") -> list[Item]:
-    """Items whose three sides are word-by-word codes of the same random numbers, so that there is something to learn."""
+    """Items whose three sides are word-by-word codes of the same random numbers, so that there is something
+    to learn.
+    """
     draw = random.Random(seed)
-    return [invented_item([draw.randrange(len(SYLLABLES)) for _ in range(draw.randint(4, 9))], kinds) for _ in range(count)]
+    return [
+        invented_item([draw.randrange(len(SYLLABLES)) for _ in range(draw.randint(4, 9))], kinds)
+        for _ in range(count)
+    ]
 
 
 def invented_item(meaning: Sequence[int], kinds: str = "zh en") -> Item:
@@ -24,12 +31,23 @@ def invented_item(meaning: Sequence[int], kinds: str = "zh en") -> Item:
     tibetan = "་".join(SYLLABLES[number] for number in meaning) + "།"
     chinese = "".join(HAN[number % 50] + HAN[50 + number // 50] for number in meaning)
     letters = str.maketrans("0123456789", "ghijklmnop")
-    english = " ".join(hashlib.sha256(bytes([number])).hexdigest()[:6].translate(letters) for number in meaning)
-    return Item(tibetan, "dz", (chinese,) if "zh" in kinds else (), (english,) if "en" in kinds else (), "invented", "nobody's")
+    english = " ".join(
+        hashlib.sha256(bytes([number])).hexdigest()[:6].translate(letters) for number in meaning
+    )
+    return Item(
+        tibetan,
+        "dz",
+        (chinese,) if "zh" in kinds else (),
+        (english,) if "en" in kinds else (),
+        "invented",
+        "nobody's",
+    )
 
 
 class LetterTeacher:
-    """Stands in for the real teacher: the sum of one fixed random vector a word (or pair of Han characters), at unit length."""
+    """Stands in for the real teacher: the sum of one fixed random vector a word (or pair of Han characters),
+    at unit length.
+    """
 
     dim = 512
     fingerprint = "letters"
@@ -45,8 +63,14 @@ class LetterTeacher:
 
 
 def _words(text: str) -> list[str]:
-    """The Chinese code of a number and its English one are different words here: only what is learnt can join them."""
-    return text.split() if " " in text else [text[start : start + 2] for start in range(0, len(text), 2)] or ["nothing"]
+    """The Chinese code of a number and its English one are different words here: only what is learnt can join
+    them.
+    """
+    return (
+        text.split()
+        if " " in text
+        else [text[start : start + 2] for start in range(0, len(text), 2)] or ["nothing"]
+    )
 
 
 def _vector(word: str) -> Tensor:

@@ -1,6 +1,8 @@
-"""A real server process that answers as an OpenAI-compatible endpoint does, well or badly: `judge_server.py TASTE LOG TROUBLE,TROUBLE,...`.
+"""A real server process that answers as an OpenAI-compatible endpoint does, well or badly: `judge_server.py
+TASTE LOG TROUBLE,TROUBLE,...`.
 
-It prints its port, deals out one trouble a request, then follows its taste; every request becomes a line of LOG.
+It prints its port, deals out one trouble a request, then follows its taste; every request becomes a line of
+LOG.
 """
 
 import json
@@ -9,8 +11,14 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TASTE, LOG, TROUBLES = sys.argv[1], sys.argv[2], [name for name in sys.argv[3].split(",") if name]
-RAW = {"malformed": b'{"choices": [{"mess', "hollow": b'{"choices": []}', "number": b'{"choices": [{"message": {"content": 1}}]}'}
+TASTE = sys.argv[1]
+LOG = sys.argv[2]
+TROUBLES = [name for name in sys.argv[3].split(",") if name]
+RAW = {
+    "malformed": b'{"choices": [{"mess',
+    "hollow": b'{"choices": []}',
+    "number": b'{"choices": [{"message": {"content": 1}}]}',
+}
 TASTES = {
     "first": lambda one, two: "1",
     "tie": lambda one, two: "=",
@@ -26,7 +34,17 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         trouble = TROUBLES.pop(0) if TROUBLES else ""
         with open(LOG, "a") as log:
-            log.write(json.dumps({"path": self.path, "key": self.headers.get("Authorization"), "body": body, "trouble": trouble}) + "\n")
+            log.write(
+                json.dumps(
+                    {
+                        "path": self.path,
+                        "key": self.headers.get("Authorization"),
+                        "body": body,
+                        "trouble": trouble,
+                    }
+                )
+                + "\n"
+            )
         if trouble == "drop":
             return self.connection.close()
         if trouble == "slow":

@@ -11,7 +11,8 @@ from tiny_session import CONFIG, Session
 
 from grpo.runtime.device import configure
 
-STEPS, WARM = 300, 60
+STEPS = 300
+WARM = 60
 
 
 def resident_bytes() -> int:
@@ -25,7 +26,9 @@ def watch(folder: Path) -> dict[int, int]:
     config = replace(CONFIG, rollout=replace(CONFIG.rollout, num_prompts=2, group_size=2, max_new_tokens=2))
     session = Session(replace(config, train=replace(config.train, num_steps=STEPS)), folder, byte_tokenizer())
     sizes: dict[int, int] = {}
-    session.between = lambda state: sizes.update({state.step: resident_bytes()} if state.step % WARM == 0 else {})
+    session.between = lambda state: sizes.update(
+        {state.step: resident_bytes()} if state.step % WARM == 0 else {}
+    )
     session.run()
     return sizes
 

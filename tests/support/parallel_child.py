@@ -1,4 +1,6 @@
-"""One of several processes of test_parallel.py, or all the work in one: `python parallel_child.py FOLDER` under torchrun's variables."""
+"""One of several processes of test_parallel.py, or all the work in one: `python parallel_child.py FOLDER`
+under torchrun's variables.
+"""
 
 import sys
 from dataclasses import replace
@@ -34,12 +36,16 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
     noise = 0.2 * torch.randn(2, 12, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rewards = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
     logps = (rollout.sampling_logps.double() * 64).round() / 64  # the same on any number of threads
-    old, ref = logps + noise[0], logps + noise[1]
+    old = logps + noise[0]
+    ref = logps + noise[1]
     experience = Experience(rollout, rewards, {}, ref, old)
     result: dict[str, Tensor] = {}
     for objective in OBJECTIVES:
-        config = replace(TWO_PASSES, loss=LossConfig(objective=objective), rollout=replace(TWO_PASSES.rollout, max_gap=9.0))
-        advantages, aggregation = group_advantages(rewards, 1e-3), OBJECTIVES[objective].aggregation
+        config = replace(
+            TWO_PASSES, loss=LossConfig(objective=objective), rollout=replace(TWO_PASSES.rollout, max_gap=9.0)
+        )
+        advantages = group_advantages(rewards, 1e-3)
+        aggregation = OBJECTIVES[objective].aggregation
         minibatches = iter_minibatches(
             experience, advantages, passes=1, prompts_per_update=0, aggregation=aggregation, seed=(0, 0)
         )
@@ -47,7 +53,12 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
             policy.zero_grad()
             with RunLog(folder / f"{objective}-{world.rank}", "grpo", 0, 1, {}, quiet=True) as log:
                 optimizer = Optimizer(policy, config.train.optim, 1)
-                accumulate(config, Training(policy, optimizer, log, device.choose("cpu"), world=world), minibatch, 0.1)
+                accumulate(
+                    config,
+                    Training(policy, optimizer, log, device.choose("cpu"), world=world),
+                    minibatch,
+                    0.1,
+                )
         for name, parameter in policy.named_parameters():
             assert parameter.grad is not None, name
             result[f"{objective}:{name}"] = parameter.grad.clone()
@@ -66,7 +77,10 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     world = join(on_accelerator=False)
     for name, made in (("gradients", gradients(world, folder)), ("trained", trained(world, folder))):
-        save_file({key: value.clone().contiguous() for key, value in made.items()}, folder / f"{name}-{world.rank}.safetensors")
+        save_file(
+            {key: value.clone().contiguous() for key, value in made.items()},
+            folder / f"{name}-{world.rank}.safetensors",
+        )
     leave(world)
 
 

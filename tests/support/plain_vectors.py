@@ -1,4 +1,6 @@
-"""The simplest thing that is `reward.cosine.Vectors`: a function that embeds, and a list of the reference texts met so far."""
+"""The simplest thing that is `reward.cosine.Vectors`: a function that embeds, and a list of the reference
+texts met so far.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +9,9 @@ from torch import Tensor
 
 
 class PlainVectors:
-    """`function`: n texts -> (n, D) numbers; rows are made unit. `calls` has the texts of every call of `embed`."""
+    """`function`: n texts -> (n, D) numbers; rows are made unit. `calls` has the texts of every call of
+    `embed`.
+    """
 
     def __init__(self, function: Callable[[Sequence[str]], Tensor]) -> None:
         self.function = function
@@ -32,4 +36,6 @@ class PlainVectors:
 
 def counts(texts: Sequence[str]) -> Tensor:
     """Invented embedding: number of '甲' and of '乙'."""
-    return torch.tensor([[text.count("甲"), text.count("乙")] for text in texts], dtype=torch.float32).view(-1, 2)
+    return torch.tensor([[text.count("甲"), text.count("乙")] for text in texts], dtype=torch.float32).view(
+        -1, 2
+    )

@@ -1,4 +1,6 @@
-"""Three prompts and three completions of each, of lengths that differ, past the tiny model's sliding window of 8; some are cut."""
+"""Three prompts and three completions of each, of lengths that differ, past the tiny model's sliding window
+of 8; some are cut.
+"""
 
 PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]
 GROUPS = [

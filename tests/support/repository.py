@@ -1,4 +1,6 @@
-"""Where the repository lies, its Python files, and where a child process finds our modules and these helpers."""
+"""Where the repository lies, its Python files, and where a child process finds our modules and these
+helpers.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""A child of `grpo.study.arms.run_child` that asks its parent to stop, and ends only when the parent has asked it in turn."""
+"""A child of `grpo.study.arms.run_child` that asks its parent to stop, and ends only when the parent has
+asked it in turn.
+"""
 
 import os
 import signal

@@ -1,4 +1,6 @@
-"""Tiny randomly initialised models of three families and their tokenizer, for tests that must run the real code path in milliseconds."""
+"""Tiny randomly initialised models of three families and their tokenizer, for tests that must run the real
+code path in milliseconds.
+"""
 
 from collections.abc import Callable
 
@@ -15,7 +17,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-PAD, EOS, BOS = 0, 1, 2
+PAD = 0
+EOS = 1
+BOS = 2
 Make = Callable[[], PreTrainedModel]  # as a test is given one of these functions
 
 
@@ -26,12 +30,18 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", BOS)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", BOS)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
+    )
 
 
 def tiny_gemma(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
-    """Three layers with a sliding window of 8, so that short tests cross it; weights large enough to give peaked choices."""
+    """Three layers with a sliding window of 8, so that short tests cross it; weights large enough to give
+    peaked choices.
+    """
     config = Gemma3TextConfig(
         vocab_size=vocabulary,
         hidden_size=32,
@@ -70,7 +80,9 @@ def tiny_llama(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
 
 
 def tiny_gpt2(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
-    """Two layers that, unlike the others' norms, compute in fp64 throughout when converted to it; learned positions."""
+    """Two layers that, unlike the others' norms, compute in fp64 throughout when converted to it; learned
+    positions.
+    """
     config = GPT2Config(
         vocab_size=vocabulary, n_positions=256, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         pad_token_id=PAD, eos_token_id=EOS, bos_token_id=BOS,

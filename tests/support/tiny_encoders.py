@@ -1,4 +1,6 @@
-"""Tiny random encoders as folders on disk, laid out as transformers and sentence-transformers lay them out."""
+"""Tiny random encoders as folders on disk, laid out as transformers and sentence-transformers lay them
+out.
+"""
 
 import json
 from pathlib import Path
@@ -46,13 +48,21 @@ TEXTS = [
 def tokenizer(family: str, **settings: Any) -> PreTrainedTokenizerFast:
     """One token a letter, the family's special tokens around the text."""
     tokens = [*SPECIAL[family], *LETTERS]
-    pad, unknown = (next(token for token in SPECIAL[family] if name in token.lower()) for name in ("pad", "unk"))
+    pad, unknown = (
+        next(token for token in SPECIAL[family] if name in token.lower()) for name in ("pad", "unk")
+    )
     made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=unknown))
-    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Split("", "isolated")])
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Split("", "isolated")]
+    )
     begin, end = ENDS[family]
     ends = [(token, tokens.index(token)) for token in (begin, end) if token]
-    made.post_processor = processors.TemplateProcessing(single=f"{begin or ''} $A {end}".strip(), special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token=pad, unk_token=unknown, eos_token=end, **settings)
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{begin or ''} $A {end}".strip(), special_tokens=ends
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token=pad, unk_token=unknown, eos_token=end, **settings
+    )
 
 
 def model(family: str) -> PreTrainedModel:
@@ -61,13 +71,18 @@ def model(family: str) -> PreTrainedModel:
     sizes: dict[str, Any] = {
         "vocab_size": vocabulary, "hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
     }  # fmt: skip
-    sizes |= {"initializer_range": 0.4, "pad_token_id": SPECIAL[family].index("<pad>" if family != "bert" else "[PAD]")}
+    sizes |= {
+        "initializer_range": 0.4,
+        "pad_token_id": SPECIAL[family].index("<pad>" if family != "bert" else "[PAD]"),
+    }
     with torch.random.fork_rng():
         torch.manual_seed(1)
         if family == "bert":
             return BertModel(BertConfig(**sizes, max_position_embeddings=POSITIONS))
         if family == "xlmr":
-            return XLMRobertaModel(XLMRobertaConfig(**sizes, max_position_embeddings=POSITIONS + 2, type_vocab_size=1))
+            return XLMRobertaModel(
+                XLMRobertaConfig(**sizes, max_position_embeddings=POSITIONS + 2, type_vocab_size=1)
+            )
         return LlamaModel(LlamaConfig(**sizes, max_position_embeddings=POSITIONS))
 
 
@@ -84,7 +99,9 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_modules(folder: Path, *kinds: str) -> list[Path]:
-    """modules.json as older releases wrote it; the folder of every module but the first, which lies at the top."""
+    """modules.json as older releases wrote it; the folder of every module but the first, which lies at the
+    top.
+    """
     paths = ["", *(f"{i}_{kind}" for i, kind in enumerate(kinds[1:], start=1))]
     entries = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -95,7 +112,11 @@ def write_modules(folder: Path, *kinds: str) -> list[Path]:
 
 
 def pooled_folder(
-    folder: Path, family: str = "bert", pooling: dict[str, Any] | None = None, heads: tuple[str, ...] = (), **settings: Any
+    folder: Path,
+    family: str = "bert",
+    pooling: dict[str, Any] | None = None,
+    heads: tuple[str, ...] = (),
+    **settings: Any,
 ) -> Path:
     """A sentence-transformers folder: transformer, pooling, and `heads` (Dense halves the width)."""
     body_folder(folder, family, **settings)
@@ -111,12 +132,27 @@ def pooled_folder(
     return folder
 
 
-def write_dense(folder: Path, takes: int, gives: int, activation: str = "torch.nn.modules.activation.Tanh", **settings: Any) -> None:
+def write_dense(
+    folder: Path,
+    takes: int,
+    gives: int,
+    activation: str = "torch.nn.modules.activation.Tanh",
+    **settings: Any,
+) -> None:
     """A Dense module with random weights."""
-    config = {"in_features": takes, "out_features": gives, "bias": True, "activation_function": activation, **settings}
+    config = {
+        "in_features": takes,
+        "out_features": gives,
+        "bias": True,
+        "activation_function": activation,
+        **settings,
+    }
     write_json(folder / "config.json", config)
     draw = torch.Generator().manual_seed(takes)
-    tensors = {"linear.weight": torch.randn(gives, takes, generator=draw) / 4, "linear.bias": torch.randn(gives, generator=draw)}
+    tensors = {
+        "linear.weight": torch.randn(gives, takes, generator=draw) / 4,
+        "linear.bias": torch.randn(gives, generator=draw),
+    }
     if settings.get("use_residual") and takes != gives:
         tensors["residual.weight"] = torch.randn(gives, takes, generator=draw)
     save_file(tensors, folder / "model.safetensors")

@@ -1,4 +1,6 @@
-"""Faults for a run in a process of its own: each is a function that is called before the run begins, and can be pickled."""
+"""Faults for a run in a process of its own: each is a function that is called before the run begins, and can
+be pickled.
+"""
 
 import importlib
 import os
@@ -18,7 +20,8 @@ def at_call(target: str, number: int, action: Fault, after: bool = False) -> Non
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    real, calls = getattr(owner, name), 0
+    real = getattr(owner, name)
+    calls = 0
 
     def faulty(*arguments: Any, **settings: Any) -> Any:
         nonlocal calls
@@ -48,7 +51,8 @@ def poison(first: int, count: int) -> None:
     """The GRPO loss of `count` updates of this process is NaN, the `first`-th (from 1) being the first."""
     from grpo import loop
 
-    real, calls = loop.grpo_loss, 0
+    real = loop.grpo_loss
+    calls = 0
 
     def poisoned(*arguments: Any, **settings: Any) -> Any:
         nonlocal calls
@@ -64,13 +68,21 @@ RENAME = "data.cache:os.replace"
 
 
 def save_phases(number: int) -> dict[str, Fault]:
-    """kill -9 at each phase of the `number`-th checkpoint that a process writes; in phase "pruning" it must have one to delete."""
+    """kill -9 at each phase of the `number`-th checkpoint that a process writes; in phase "pruning" it must
+    have one to delete.
+    """
     written = partial(at_call, "grpo.runtime.checkpoint:write_checksums", number)
     return {
-        "after the parameters": partial(at_call, "grpo.runtime.checkpoint:save_file", 2 * number - 1, KILL, after=True),
-        "after the moments": partial(at_call, "grpo.runtime.checkpoint:save_file", 2 * number, KILL, after=True),
+        "after the parameters": partial(
+            at_call, "grpo.runtime.checkpoint:save_file", 2 * number - 1, KILL, after=True
+        ),
+        "after the moments": partial(
+            at_call, "grpo.runtime.checkpoint:save_file", 2 * number, KILL, after=True
+        ),
         "before the checksums": partial(written, KILL),
         "before the rename": partial(written, partial(at_call, RENAME, 1, KILL), after=True),
         "after the rename": partial(written, partial(at_call, RENAME, 1, KILL, after=True), after=True),
-        "pruning": partial(at_call, "grpo.runtime.checkpoint:remove_folder", 1, partial(at_call, RENAME, 1, KILL, after=True)),
+        "pruning": partial(
+            at_call, "grpo.runtime.checkpoint:remove_folder", 1, partial(at_call, RENAME, 1, KILL, after=True)
+        ),
     }

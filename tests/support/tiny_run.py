@@ -1,4 +1,6 @@
-"""The whole command on the tiny model and a made-up corpus: its arguments, and runs of it as processes that can be killed."""
+"""The whole command on the tiny model and a made-up corpus: its arguments, and runs of it as processes that
+can be killed.
+"""
 
 import json
 import os
@@ -14,7 +16,9 @@ import torch
 
 HAN = "天地人山水火木金土日月星风雨云石"
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན", "པ", "ཕ", "བ", "མ"]
-PROCESSES = get_context("forkserver")  # a process that has imported everything and done nothing forks in milliseconds
+PROCESSES = get_context(
+    "forkserver"
+)  # a process that has imported everything and done nothing forks in milliseconds
 PROCESSES.set_forkserver_preload(["grpo.stages.train", "grpo.stages.evaluate", "grpo.run"])
 CONFIG = """
 run_dir = "{run}"
@@ -62,7 +66,9 @@ def arguments(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
 
 
 def quick(model: Path) -> list[str]:
-    """Settings that make a run of data, sft and grpo last a second and let the policy learn from each step of it."""
+    """Settings that make a run of data, sft and grpo last a second and let the policy learn from each step of
+    it.
+    """
     reward = [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
     return ["--stages", "data,sft,grpo", "threads=1", "train.optim.lr=1e-3", *reward]
 
@@ -72,9 +78,13 @@ def nothing() -> None:
 
 
 def start(argv: list[str], fault: Callable[[], object] = nothing) -> tuple[BaseProcess, Connection]:
-    """A started process that runs the command with this cache, after calling `fault`; what it prints can be read from the connection."""
+    """A started process that runs the command with this cache, after calling `fault`; what it prints can be
+    read from the connection.
+    """
     reader, writer = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=_command, args=(argv, os.environ["SEMANTIC_GRPO_CACHE"], writer, fault))
+    process = PROCESSES.Process(
+        target=_command, args=(argv, os.environ["SEMANTIC_GRPO_CACHE"], writer, fault)
+    )
     process.start()
     writer.close()
     return process, reader
@@ -98,7 +108,11 @@ def _command(argv: list[str], cache: str, writer: Connection, fault: Callable[[]
     sys.exit(main(argv))
 
 
-VARYING = ("seconds", "tokens_per_second", "embedding_hit_share")  # with the clock, and with what this process has embedded before
+VARYING = (
+    "seconds",
+    "tokens_per_second",
+    "embedding_hit_share",
+)  # with the clock, and with what this process has embedded before
 
 
 def metrics(run: Path, everything: bool = False) -> list[dict[str, Any]]:

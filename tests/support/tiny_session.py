@@ -41,13 +41,20 @@ def count_of_a(sources: Texts, completions: Texts, references: Sequence[Texts], 
 
 
 def variety(sources: Texts, completions: Texts, references: Sequence[Texts], group_size: int) -> Rewards:
-    """A reward that differs in every group: with equal rewards the gradient is round-off, which Adam makes steps of."""
+    """A reward that differs in every group: with equal rewards the gradient is round-off, which Adam makes
+    steps of.
+    """
     values = torch.tensor([sum(map(ord, text)) % 97 / 97 for text in completions]).view(-1, group_size)
-    return values, {"variety": values, "length": values.new_tensor([len(text) for text in completions]).view_as(values)}
+    return values, {
+        "variety": values,
+        "length": values.new_tensor([len(text) for text in completions]).view_as(values),
+    }
 
 
 class Session:
-    """One training process: fresh objects, as after a restart. `between` is called after every update, for what a test does there."""
+    """One training process: fresh objects, as after a restart. `between` is called after every update, for
+    what a test does there.
+    """
 
     def __init__(
         self,
@@ -61,15 +68,24 @@ class Session:
         between: Callable[[LoopState], None] = lambda _: None,
         world: World = ALONE,
     ):
-        self.config, self.folder, self.tokenizer, self.reward = config, folder, tokenizer, reward
-        self.examples, self.between, self.world = examples, between, world
+        self.config = config
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self.reward = reward
+        self.examples = examples
+        self.between = between
+        self.world = world
         self.policy: PreTrainedModel = tiny_gemma(seed) if policy is None else policy
         self.reference = frozen_copy(self.policy)
-        self.optimizer = Optimizer(self.policy, config.train.optim, config.train.num_steps * config.updates_per_step)
+        self.optimizer = Optimizer(
+            self.policy, config.train.optim, config.train.num_steps * config.updates_per_step
+        )
         self.state = LoopState()
 
     def run(self, stop_at: int | None = None, update: int = 0) -> LoopState:
-        """Until the end, or until step `stop_at`, after `update` of its updates, where a checkpoint is written."""
+        """Until the end, or until step `stop_at`, after `update` of its updates, where a checkpoint is
+        written.
+        """
 
         def after(state: LoopState) -> bool:
             self.between(state)
@@ -78,16 +94,24 @@ class Session:
                 checkpoint.save(self.folder / "checkpoints", self.policy, self.optimizer, state, keep=1)
             return stopping
 
-        with RunLog(self.folder, "grpo", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}) as log:
-            prompts, compute = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed), device.choose("cpu")
+        with RunLog(
+            self.folder, "grpo", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}
+        ) as log:
+            prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
+            compute = device.choose("cpu")
             training = Training(self.policy, self.optimizer, log, compute, world=self.world)
             task = Task(prompts, self.tokenizer, self.reward, self.reference)
             self.state = train_grpo(self.config, training, task, self.state, after_update=after)
         return self.state
 
     def resume(self) -> None:
-        self.state = checkpoint.restore(checkpoint.checkpoints(self.folder / "checkpoints")[-1], self.policy, self.optimizer)
+        self.state = checkpoint.restore(
+            checkpoint.checkpoints(self.folder / "checkpoints")[-1], self.policy, self.optimizer
+        )
 
     def metrics(self) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
-        return [{key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")} for row in rows]
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")}
+            for row in rows
+        ]

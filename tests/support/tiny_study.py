@@ -1,4 +1,6 @@
-"""Studies of the tiny model on the made-up corpus, their children called in this process, with a tax panel that needs no package."""
+"""Studies of the tiny model on the made-up corpus, their children called in this process, with a tax panel
+that needs no package.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,10 @@ from grpo import run
 from grpo.study import points as study_points
 
 PANEL = Panel(
-    english=(TextItem("e1", "The rain came late this year."), TextItem("e2", "A ship left the harbour at noon.")),
+    english=(
+        TextItem("e1", "The rain came late this year."),
+        TextItem("e2", "A ship left the harbour at noon."),
+    ),
     chinese=(TextItem("c1", "今天天气很好。"), TextItem("c2", "山上有一座庙。")),
     capitals=(ChoiceItem("k1", "The capital of France is", (" Paris", " Rome"), 0),),
 )
@@ -33,7 +38,9 @@ PARTS = ("--only", "train,evaluate")
 
 
 class Children:
-    """In place of processes: the same commands, called; `commands` says which. `broken`: name -> exit code or exception instead."""
+    """In place of processes: the same commands, called; `commands` says which. `broken`: name -> exit code or
+    exception instead.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.commands: list[list[str]] = []
@@ -63,7 +70,10 @@ def write_study(folder: Path, corpus: Path, model: Path, more: str = "") -> list
     """Arguments of `grpo.study.__main__.main` for a study in `folder`/study."""
     arguments(corpus, model, folder / "unused")
     file = folder / "study.toml"
-    file.write_text(STUDY.format(folder=folder / "study", config=folder / "tiny.toml", model=model) + more, encoding="utf-8")
+    file.write_text(
+        STUDY.format(folder=folder / "study", config=folder / "tiny.toml", model=model) + more,
+        encoding="utf-8",
+    )
     return ["--config", str(file)]
 
 

@@ -17,7 +17,9 @@ TEXT = "天地人山水火木金土日月星 the dog and the cat sleep. <b>x</b>
 
 
 def byte_level(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE as of GPT-2, Llama 3 and Qwen; a line end is the letter of Maltese \u010a in its vocabulary."""
+    """Byte-level BPE as of GPT-2, Llama 3 and Qwen; a line end is the letter of Maltese \u010a in its
+    vocabulary.
+    """
     pieces = [
         "<pad>",
         "<eos>",
@@ -36,7 +38,9 @@ def byte_level(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
 
 
 def characters(pieces: str, *added: str) -> PreTrainedTokenizerFast:
-    """A character each, and an added token, not a special one, for each of `added`; anything else is <unk>."""
+    """A character each, and an added token, not a special one, for each of `added`; anything else is
+    <unk>.
+    """
     names = ["<pad>", "<eos>", "<unk>", *pieces]
     tokenizer = Tokenizer(
         models.BPE(vocab={piece: number for number, piece in enumerate(names)}, merges=[], unk_token="<unk>")
@@ -74,6 +78,8 @@ def gemma(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def t5(folder: Path) -> PreTrainedTokenizerBase:
-    """A unigram vocabulary whose normaliser makes a line end a space, and that lists its special tokens as pieces."""
+    """A unigram vocabulary whose normaliser makes a line end a space, and that lists its special tokens as
+    pieces.
+    """
     shutil.copy(sentencepiece_model(folder, "unigram", False, "nmt_nfkc"), folder / "spiece.model")
     return T5Tokenizer.from_pretrained(folder, extra_ids=0)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from reward.vector_file import VectorFile
 
-OURS, DIM = "f" * 64, 32
+OURS = "f" * 64
+DIM = 32
 
 
 def key(number: int) -> bytes:
@@ -18,7 +19,9 @@ def key(number: int) -> bytes:
 
 def rows_of(keys: Sequence[bytes], dim: int = DIM) -> Tensor:
     """A row that can be told from its key."""
-    return torch.tensor([list(key) for key in keys], dtype=torch.float32).view(-1, 16).repeat(1, dim // 16) + 0.5
+    return (
+        torch.tensor([list(key) for key in keys], dtype=torch.float32).view(-1, 16).repeat(1, dim // 16) + 0.5
+    )
 
 
 def keys_of(numbers: Sequence[int]) -> list[bytes]:

@@ -28,7 +28,9 @@ def texts(location: UserCorpus) -> list[tuple[str, str]]:
 
 
 def test_jsonl_with_default_and_with_named_fields(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", json.dumps({"source": f" {BO} ", "reference": "甲乙", "more": 1}) + "\n")
+    path = write(
+        tmp_path / "a.jsonl", json.dumps({"source": f" {BO} ", "reference": "甲乙", "more": 1}) + "\n"
+    )
     assert texts(corpus(path)) == [(BO, "甲乙")]
     path = write(tmp_path / "b.jsonl", json.dumps({"bo": BO, "zh": "甲乙"}))
     assert texts(corpus(path, columns=("bo", "zh"))) == [(BO, "甲乙")]
@@ -43,13 +45,18 @@ def test_jsonl_with_default_and_with_named_fields(tmp_path: Path) -> None:
         (f"1\t甲乙\t{BO}\n", ("3", "2")),
     ],
 )
-def test_tsv_by_position_by_header_and_by_number(tmp_path: Path, content: str, columns: tuple[str, str]) -> None:
+def test_tsv_by_position_by_header_and_by_number(
+    tmp_path: Path, content: str, columns: tuple[str, str]
+) -> None:
     assert texts(corpus(write(tmp_path / "a.tsv", content), columns=columns)) == [(BO, "甲乙")]
-    assert texts(corpus(write(tmp_path / "a.tsv.gz", gzip.compress(content.encode())), columns=columns)) == [(BO, "甲乙")]
+    assert texts(corpus(write(tmp_path / "a.tsv.gz", gzip.compress(content.encode())), columns=columns)) == [
+        (BO, "甲乙")
+    ]
 
 
 def test_aligned_files_pair_line_by_line(tmp_path: Path) -> None:
-    source, reference = write(tmp_path / "a.txt", f"{BO}\n{BO}\u0f0b\u0f40\n"), write(tmp_path / "b.txt", "甲乙\n丙丁")
+    source = write(tmp_path / "a.txt", f"{BO}\n{BO}\u0f0b\u0f40\n")
+    reference = write(tmp_path / "b.txt", "甲乙\n丙丁")
     assert texts(corpus(f"{source}, {reference}")) == [(BO, "甲乙"), (f"{BO}\u0f0b\u0f40", "丙丁")]
 
 
@@ -57,16 +64,20 @@ def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
     lines = [{"source": BO, "reference": ["甲乙", " 丙丁 "]}, {"source": BO, "reference": ["戊己"]}]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
     reading = read(corpus(path))
-    examples, rejected = reading.examples, reading.rejected
+    examples = reading.examples
+    rejected = reading.rejected
     expected = {f"{path}:1": "甲乙", f"{path}:1#2": "丙丁", f"{path}:2": "戊己"}
     assert {example.id: example.reference for example in examples} == expected and len(examples) == 3
     assert {example.source for example in examples} == {BO} and rejected == []
 
 
 def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": ["甲乙", " ", "abc def", "丙丁"]}))
+    path = write(
+        tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": ["甲乙", " ", "abc def", "丙丁"]})
+    )
     reading = read(corpus(path))
-    examples, rejected = reading.examples, reading.rejected
+    examples = reading.examples
+    rejected = reading.rejected
     assert [example.reference for example in examples] == ["甲乙", "丙丁"]
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:1#4"]
     assert rejected == [(f"{path}:1#3", "reference not in Han script")]
@@ -74,9 +85,14 @@ def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_
 
 def test_null_and_empty_texts_of_a_list_are_passed_over_beside_another(tmp_path: Path) -> None:
     lists = [["甲乙", "", None], [None, "丙丁"], ["", None], [None]]
-    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps({"source": BO, "reference": texts}) for texts in lists))
+    path = write(
+        tmp_path / "a.jsonl", "\n".join(json.dumps({"source": BO, "reference": texts}) for texts in lists)
+    )
     reading = read(corpus(path))
-    assert [(example.id, example.reference) for example in reading.examples] == [(f"{path}:1", "甲乙"), (f"{path}:2#2", "丙丁")]
+    assert [(example.id, example.reference) for example in reading.examples] == [
+        (f"{path}:1", "甲乙"),
+        (f"{path}:2#2", "丙丁"),
+    ]
     assert reading.rejected == [(f"{path}:3", "empty reference"), (f"{path}:4", "empty reference")]
 
 
@@ -86,7 +102,10 @@ def test_lines_without_text_are_no_pairs_and_keep_their_numbers(tmp_path: Path, 
     records = [json.dumps({"source": source, "reference": reference}) for source, reference in pairs]
     lines = ["\t".join(pair) for pair in pairs] if name == "a.tsv" else records
     reading = read(corpus(write(tmp_path / name, f"{lines[0]}\n\n \t\r\n{lines[1]}\n\n")))
-    assert [example.id for example in reading.examples] == [f"{tmp_path / name}:1", f"{tmp_path / name}:4"] and reading.rejected == []
+    assert [example.id for example in reading.examples] == [
+        f"{tmp_path / name}:1",
+        f"{tmp_path / name}:4",
+    ] and reading.rejected == []
 
 
 def test_the_first_line_with_text_is_the_header(tmp_path: Path) -> None:
@@ -105,7 +124,9 @@ def test_the_first_line_with_text_is_the_header(tmp_path: Path) -> None:
         (["甲乙", "\ud800"], "field 'reference' has half a surrogate pair"),
     ],
 )
-def test_each_bad_reference_field_is_told_by_place_and_reason(tmp_path: Path, reference: object, reason: str) -> None:
+def test_each_bad_reference_field_is_told_by_place_and_reason(
+    tmp_path: Path, reference: object, reason: str
+) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": reference}))
     reading = read(corpus(path))
     assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", reason)])
@@ -120,7 +141,12 @@ def test_a_list_as_source_is_not_text(tmp_path: Path) -> None:
 def test_ids_name_file_and_line_and_the_record_its_languages(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"source\treference\n{BO}\t甲乙\n")
     (example,) = read(corpus(path)).examples
-    assert (example.id, example.origin, example.source_language, example.target_language) == (f"{path}:2", "user", "bo", "zh")
+    assert (example.id, example.origin, example.source_language, example.target_language) == (
+        f"{path}:2",
+        "user",
+        "bo",
+        "zh",
+    )
 
 
 def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> None:
@@ -143,27 +169,39 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
     ]
     path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
     reading = read(corpus(path))
-    examples, rejected = reading.examples, reading.rejected
+    examples = reading.examples
+    rejected = reading.rejected
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:14"]
-    assert rejected == [(f"{path}:{number}", reason) for number, (_, reason) in enumerate(lines, start=1) if reason]
+    assert rejected == [
+        (f"{path}:{number}", reason) for number, (_, reason) in enumerate(lines, start=1) if reason
+    ]
 
 
 def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n{BO}\n".encode() + b"\xff\t\n" + f"{BO}\t \n".encode())
     reasons = ["1 column where 2 are needed", "not UTF-8", "empty reference"]
-    assert read(corpus(path)).rejected == [(f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)]
-    source, reference = write(tmp_path / "s.txt", f"{BO}\n\n{BO}\n"), write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
-    assert read(corpus(f"{source},{reference}")).rejected == [(f"{source}:2", "empty source"), (f"{source}:3", "not UTF-8")]
+    assert read(corpus(path)).rejected == [
+        (f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)
+    ]
+    source = write(tmp_path / "s.txt", f"{BO}\n\n{BO}\n")
+    reference = write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
+    assert read(corpus(f"{source},{reference}")).rejected == [
+        (f"{source}:2", "empty source"),
+        (f"{source}:3", "not UTF-8"),
+    ]
 
 
 def test_a_language_without_a_known_script_is_not_checked_for_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "abc def\t甲乙\n")
     assert read(UserCorpus(str(path), "xx", "zh")).rejected == []
-    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [(f"{path}:1", "reference not in Tibetan script")]
+    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [
+        (f"{path}:1", "reference not in Tibetan script")
+    ]
 
 
 def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> None:
-    source, reference = write(tmp_path / "a.txt", f"{BO}\n" * 3), write(tmp_path / "b.txt", "甲乙\n" * 2)
+    source = write(tmp_path / "a.txt", f"{BO}\n" * 3)
+    reference = write(tmp_path / "b.txt", "甲乙\n" * 2)
     with pytest.raises(InputError, match=r"a\.txt has 3 lines and .*b\.txt has 2"):
         read(corpus(f"{source},{reference}"))
 
@@ -189,7 +227,9 @@ def test_column_that_is_not_in_the_header_lists_the_header(tmp_path: Path) -> No
         read(corpus(path, columns=("tib", "zh")))
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"x" * 1000, mtime=0)[:-12], b"\x1f\x8b\x08\x00" + b"\xff" * 30])
+@pytest.mark.parametrize(
+    "content", [b"not gzip", gzip.compress(b"x" * 1000, mtime=0)[:-12], b"\x1f\x8b\x08\x00" + b"\xff" * 30]
+)
 def test_broken_gzip_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(InputError, match=r"a\.tsv\.gz cannot be read"):
         read(corpus(write(tmp_path / "a.tsv.gz", content)))

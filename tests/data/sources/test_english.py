@@ -10,7 +10,9 @@ from data.obtain import Archive
 from data.sources import english
 from data.sources.origin import Pair, short_key
 
-KA, KHA, GA = "ཀ་ཀ", "ཁ་ཁ", "ག་ག"
+KA = "ཀ་ཀ"
+KHA = "ཁ་ཁ"
+GA = "ག་ག"
 
 
 def write(path: Path, text: str) -> Path:
@@ -24,7 +26,8 @@ def po(**messages: str) -> str:
 
 
 def test_help_joins_on_page_and_paragraph(tmp_path: Path) -> None:
-    dz, en = tmp_path / "dz", tmp_path / "en"
+    dz = tmp_path / "dz"
+    en = tmp_path / "en"
     write(dz / "usr/share/libreoffice/help/dz/text/a.html", f'<p id="1">{KA}</p><p id="2">{KHA}</p>')
     write(en / "usr/share/libreoffice/help/en-US/text/a.html", '<p id="2">two</p><p id="3">three</p>')
     found = list(english.read_help({"libreoffice-help-dz": dz, "libreoffice-help-en-us": en}))
@@ -36,14 +39,19 @@ def test_messages_pair_with_their_keys_in_both_languages(tmp_path: Path) -> None
     write(tmp_path / "usr/share/locale/dz/LC_MESSAGES/n.po", po(_Open=f"{KA}(_O)"))
     write(tmp_path / "usr/share/locale/bo/LC_MESSAGES/n.po", po(Close=KHA))
     found = list(english.read_messages({"n": tmp_path}))
-    assert found == [Pair(f"n#{short_key('_Open')}", "dz", KA, "Open"), Pair(f"n#{short_key('Close')}", "bo", KHA, "Close")]
+    assert found == [
+        Pair(f"n#{short_key('_Open')}", "dz", KA, "Open"),
+        Pair(f"n#{short_key('Close')}", "bo", KHA, "Close"),
+    ]
 
 
 def test_messages_pair_with_chinese_where_the_program_has_it(tmp_path: Path) -> None:
     write(tmp_path / "usr/share/locale/dz/LC_MESSAGES/n.po", po(Open=KA, Close=KHA))
     write(tmp_path / "usr/share/locale/bo/LC_MESSAGES/other.po", po(Open=GA))
     write(tmp_path / "usr/share/locale/zh_CN/LC_MESSAGES/n.po", po(Open="打开(_O)"))
-    assert list(english.read_chinese_messages({"n": tmp_path})) == [Pair(f"n#{short_key('Open')}", "dz", KA, "打开")]
+    assert list(english.read_chinese_messages({"n": tmp_path})) == [
+        Pair(f"n#{short_key('Open')}", "dz", KA, "打开")
+    ]
 
 
 def test_mediawiki_and_declaration_in_english(tmp_path: Path) -> None:
@@ -60,7 +68,12 @@ def test_mediawiki_and_declaration_in_english(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [("menu\x04_File", "File"), ("Cu_t", "Cut"), ("max_size of min_size", "max_size of min_size"), ("<b>A</b> &amp; B", "A & B")],
+    [
+        ("menu\x04_File", "File"),
+        ("Cu_t", "Cut"),
+        ("max_size of min_size", "max_size of min_size"),
+        ("<b>A</b> &amp; B", "A & B"),
+    ],
 )
 def test_english_keys_lose_context_and_marks(key: str, text: str) -> None:
     assert english.english_message(key) == text

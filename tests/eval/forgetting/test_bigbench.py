@@ -9,19 +9,39 @@ from invented_bytes import assert_one_sentence, damaged, for_all, times
 
 from data.cache import cache_dir
 from data.errors import InputError
-from eval.forgetting.bigbench import ITEMS, SETS, adjectives, agreement, chosen, examples_of, extended_items, facts, past_tense, read_sets
+from eval.forgetting.bigbench import (
+    ITEMS,
+    SETS,
+    adjectives,
+    agreement,
+    chosen,
+    examples_of,
+    extended_items,
+    facts,
+    past_tense,
+    read_sets,
+)
 from eval.forgetting.probe_items import ChoiceItem
 
 
 def write_sets(folder: Path, count: int = 150) -> None:
     """Every file with `count` invented examples."""
-    two = [{"input": f"thing {number} ", "target_scores": {"is": number % 2, "are": 1 - number % 2}} for number in range(count)]
+    two = [
+        {"input": f"thing {number} ", "target_scores": {"is": number % 2, "are": 1 - number % 2}}
+        for number in range(count)
+    ]
     order = [
-        {"input": f'Which: a " old red cup{number} " b " red old cup{number} " ?', "target_scores": {"a": number % 2, "b": 1 - number % 2}}
+        {
+            "input": f'Which: a " old red cup{number} " b " red old cup{number} " ?',
+            "target_scores": {"a": number % 2, "b": 1 - number % 2},
+        }
         for number in range(count)
     ]
     verbs = [{"input": f"verb{number}", "target": f"verb{number}ed"} for number in range(count)]
-    known = [{"input": f"The sound of animal{number} is", "target": f"sound{number % 12}"} for number in range(count)]
+    known = [
+        {"input": f"The sound of animal{number} is", "target": f"sound{number % 12}"}
+        for number in range(count)
+    ]
     for file, rows in zip((file for file, _ in SETS.values()), (two, two, order, verbs, known), strict=True):
         path = folder / "benchmark_tasks" / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,8 +54,12 @@ def test_every_set_has_its_fixed_number_of_named_items(tmp_path: Path) -> None:
     assert {name: len(items) for name, items in sets.items()} == dict.fromkeys(SETS, ITEMS)
     assert sets == read_sets(tmp_path)
     for name, items in sets.items():
-        assert len({item.id for item in items}) == ITEMS and all(item.id.startswith(f"{name}:") for item in items)
-        assert all(len(set(item.choices)) == len(item.choices) and item.choices[item.answer] for item in items)
+        assert len({item.id for item in items}) == ITEMS and all(
+            item.id.startswith(f"{name}:") for item in items
+        )
+        assert all(
+            len(set(item.choices)) == len(item.choices) and item.choices[item.answer] for item in items
+        )
         assert len({item.answer for item in items}) > 1
 
 
@@ -55,22 +79,38 @@ def test_agreement_takes_the_choice_that_scores_one() -> None:
 
 def test_adjectives_are_scored_as_phrases_not_as_letters() -> None:
     scores = {"cup": {"a": 1, "b": 0}, "hat": {"a": 0, "b": 1}}
-    rows = [{"input": f'a " old red {noun} " b " red old {noun} " ?', "target_scores": score} for noun, score in scores.items()]
-    assert [right(item) for item in adjectives(rows)] == [("She bought a", " old red cup"), ("She bought a", " red old hat")]
+    rows = [
+        {"input": f'a " old red {noun} " b " red old {noun} " ?', "target_scores": score}
+        for noun, score in scores.items()
+    ]
+    assert [right(item) for item in adjectives(rows)] == [
+        ("She bought a", " old red cup"),
+        ("She bought a", " red old hat"),
+    ]
     assert set(adjectives(rows)[0].choices) == {" old red cup", " red old cup"}
 
 
 def test_past_tense_against_bare_form_and_ing() -> None:
-    rows: list[dict[str, Any]] = [{"input": "walk", "target": "walked"}, {"input": "put", "target": "put"}, {"input": "go", "target": None}]
+    rows: list[dict[str, Any]] = [
+        {"input": "walk", "target": "walked"},
+        {"input": "put", "target": "put"},
+        {"input": "go", "target": None},
+    ]
     (item,) = past_tense(rows)
     assert right(item) == ("Today I walk. Yesterday I", " walked")
     assert set(item.choices) == {" walk", " walked", " walking"}
 
 
 def test_wrong_answers_of_a_fact_are_of_its_relation_and_not_right_as_well() -> None:
-    rows: list[dict[str, Any]] = [{"input": f"The sound of animal{number} is", "target": f"sound{number}"} for number in range(9)]
-    rows += [{"input": f"The colour of thing{number} is", "target": f"colour{number}"} for number in range(3)]  # too few answers
-    rows.append({"input": "The sound of many is", "target": ["sound0", *(f"sound{number}" for number in range(1, 6))]})
+    rows: list[dict[str, Any]] = [
+        {"input": f"The sound of animal{number} is", "target": f"sound{number}"} for number in range(9)
+    ]
+    rows += [
+        {"input": f"The colour of thing{number} is", "target": f"colour{number}"} for number in range(3)
+    ]  # too few answers
+    rows.append(
+        {"input": "The sound of many is", "target": ["sound0", *(f"sound{number}" for number in range(1, 6))]}
+    )
     items = facts(rows)
     assert len(items) == 10 and not any("colour" in choice for item in items for choice in item.choices)
     assert right(items[-1]) == ("The sound of many is", " sound0")
@@ -102,7 +142,9 @@ def test_a_damaged_file_is_items_or_one_sentence(count: int, tmp_path: Path) -> 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no file subject_verb_agreement/nounpp_english\.json in this package"):
+    with pytest.raises(
+        InputError, match=r"no file subject_verb_agreement/nounpp_english\.json in this package"
+    ):
         read_sets(tmp_path)
 
 

@@ -12,7 +12,11 @@ from eval.forgetting import drift
 from eval.forgetting.drift import TokenText, drift_record, log_softmax_chunks, measure_drift
 from grpo.engine.packing import pack
 
-TEXTS = [TokenText("a", [2], [40, 41, 42, 43, 44, 40, 41, 42, 43]), TokenText("b", [2], [100]), TokenText("c", [2], [7, 9, 11, 200, 13])]
+TEXTS = [
+    TokenText("a", [2], [40, 41, 42, 43, 44, 40, 41, 42, 43]),
+    TokenText("b", [2], [100]),
+    TokenText("c", [2], [7, 9, 11, 200, 13]),
+]
 
 
 def capped_gemma(seed: int) -> Any:
@@ -25,16 +29,24 @@ def capped_gemma(seed: int) -> Any:
 def dense(model: Any, base: Any, text: TokenText) -> np.ndarray:
     """(3, tokens): nll, nll of the base, KL(base || model), by the definition."""
     with torch.inference_mode():
-        policy, anchor = (m(input_ids=torch.tensor([text.start + text.ids])).logits[0, :-1].double().log_softmax(-1) for m in (model, base))
+        policy, anchor = (
+            m(input_ids=torch.tensor([text.start + text.ids])).logits[0, :-1].double().log_softmax(-1)
+            for m in (model, base)
+        )
     rows = torch.arange(len(text.ids))
     targets = torch.tensor(text.ids)
-    return torch.stack([-policy[rows, targets], -anchor[rows, targets], (anchor.exp() * (anchor - policy)).sum(-1)]).numpy()
+    return torch.stack(
+        [-policy[rows, targets], -anchor[rows, targets], (anchor.exp() * (anchor - policy)).sum(-1)]
+    ).numpy()
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, tiny_gpt2, capped_gemma])
-def test_scores_are_those_of_a_dense_softmax(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_a_dense_softmax(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drift, "CHUNK", 4)  # the longest text spans three chunks
-    model, base = make(seed=0), make(seed=1)
+    model = make(seed=0)
+    base = make(seed=1)
     result = measure_drift(model, base, TEXTS)
     expected = [dense(model, base, text) for text in TEXTS]
     for row, sums in zip(result["items"], (scores.sum(axis=1) for scores in expected), strict=True):
@@ -45,17 +57,22 @@ def test_scores_are_those_of_a_dense_softmax(make: Callable[..., Any], monkeypat
         [nll.mean(), np.percentile(nll, 90), kl.mean(), np.percentile(kl, 90)], rel=1e-5
     )
     assert result["nll_change_mean"] == pytest.approx(nll.mean() - nll_base.mean(), abs=1e-5)
-    assert result["nll_change_p90"] == pytest.approx(np.percentile(nll, 90) - np.percentile(nll_base, 90), abs=1e-5)
+    assert result["nll_change_p90"] == pytest.approx(
+        np.percentile(nll, 90) - np.percentile(nll_base, 90), abs=1e-5
+    )
 
 
 def test_the_direction_is_base_to_policy() -> None:
     """From a sharp base to a flat policy and back are far apart."""
-    model, base = tiny_llama(0), tiny_llama(1)
+    model = tiny_llama(0)
+    base = tiny_llama(1)
     with torch.no_grad():
         base.lm_head.weight.mul_(6)
     forward, backward = (measure_drift(*pair, TEXTS)["kl_mean"] for pair in ((model, base), (base, model)))
     assert abs(forward - backward) > 0.1 * forward
-    assert forward == pytest.approx(np.concatenate([dense(model, base, text)[2] for text in TEXTS]).mean(), rel=1e-5)
+    assert forward == pytest.approx(
+        np.concatenate([dense(model, base, text)[2] for text in TEXTS]).mean(), rel=1e-5
+    )
 
 
 def test_a_model_against_itself_has_not_moved(tiny_model: Any) -> None:
@@ -70,7 +87,8 @@ def test_an_equal_copy_has_not_moved_either() -> None:
 
 
 def test_batches_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, base = tiny_llama(0), tiny_llama(1)
+    model = tiny_llama(0)
+    base = tiny_llama(1)
     together = measure_drift(model, base, TEXTS)
     monkeypatch.setattr(drift, "BATCH_TOKENS", 1)
     alone = measure_drift(model, base, TEXTS)
@@ -84,16 +102,24 @@ def test_never_more_than_a_chunk_of_logits(make: Callable[..., Any], monkeypatch
     monkeypatch.setattr(drift, "CHUNK", 4)
     packed = pack([[2]], [list(range(40, 50))], 1)
     with torch.inference_mode():
-        assert [tuple(chunk.shape) for chunk in log_softmax_chunks(make(0), packed)] == [(4, 259), (4, 259), (2, 259)]
+        assert [tuple(chunk.shape) for chunk in log_softmax_chunks(make(0), packed)] == [
+            (4, 259),
+            (4, 259),
+            (2, 259),
+        ]
 
 
 def test_a_tiny_step_is_seen_exactly() -> None:
-    """KL of a small move is second order; rounding in fp32 is first order and must not drown it: against fp64, below 1e-6 nats a token."""
-    model, base = tiny_gpt2(0), tiny_gpt2(0)
+    """KL of a small move is second order; rounding in fp32 is first order and must not drown it: against
+    fp64, below 1e-6 nats a token.
+    """
+    model = tiny_gpt2(0)
+    base = tiny_gpt2(0)
     with torch.no_grad():
         model.lm_head.weight.mul_(1.002)
     result = measure_drift(model, base, TEXTS)
-    model, base = model.double(), base.double()
+    model = model.double()
+    base = base.double()
     expected = np.concatenate([dense(model, base, text)[2] for text in TEXTS]).mean()
     assert 1e-7 < expected < 1e-6
     assert result["kl_mean"] == pytest.approx(expected, rel=0.02)
@@ -110,13 +136,18 @@ def test_percentiles_are_over_tokens_not_texts() -> None:
 
 def test_texts_without_tokens_are_left_out_and_none_is_refused(tiny_model: Any) -> None:
     empty = TokenText("empty", [2], [])
-    assert [row["id"] for row in measure_drift(tiny_model, tiny_model, [empty, *TEXTS])["items"]] == ["a", "b", "c"]
+    assert [row["id"] for row in measure_drift(tiny_model, tiny_model, [empty, *TEXTS])["items"]] == [
+        "a",
+        "b",
+        "c",
+    ]
     with pytest.raises(ValueError, match="at least one text"):
         measure_drift(tiny_model, tiny_model, [empty])
 
 
 def test_the_callers_half_precision_changes_no_bit() -> None:
-    model, base = tiny_gemma(0), tiny_gemma(1)
+    model = tiny_gemma(0)
+    base = tiny_gemma(1)
     plain = measure_drift(model, base, TEXTS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert measure_drift(model, base, TEXTS) == plain

@@ -1,4 +1,6 @@
-"""Word analogies and idioms: which are asked, with which wrong answers; results with and without them side by side."""
+"""Word analogies and idioms: which are asked, with which wrong answers; results with and without them side by
+side.
+"""
 
 import csv
 import dataclasses
@@ -12,7 +14,14 @@ from invented_run import invented_probes
 from data.cache import cache_dir
 from data.errors import InputError
 from data.sources.news import TextItem
-from eval.forgetting.probe_items import ANALOGIES_PER_KIND, IDIOMS, Panel, analogy_items, idiom_items, load_panel
+from eval.forgetting.probe_items import (
+    ANALOGIES_PER_KIND,
+    IDIOMS,
+    Panel,
+    analogy_items,
+    idiom_items,
+    load_panel,
+)
 from eval.forgetting.probes import compare_probes, run_probes
 from eval.report.blocks import Table
 from eval.report.tables import probe_pairs, probe_table
@@ -50,7 +59,10 @@ def write_idioms(folder: Path, rows: dict[str, str]) -> Path:
 def test_as_many_analogies_of_each_kind_and_none_that_the_capitals_ask(tmp_path: Path) -> None:
     write_analogies(tmp_path)
     items = analogy_items(tmp_path)
-    assert Counter(item.id.split(":")[1] for item in items) == {"family": ANALOGIES_PER_KIND, "gram8-plural": ANALOGIES_PER_KIND}
+    assert Counter(item.id.split(":")[1] for item in items) == {
+        "family": ANALOGIES_PER_KIND,
+        "gram8-plural": ANALOGIES_PER_KIND,
+    }
     for item in items:
         kind, line = item.id.split(":")[1:]
         number = int(line) - 2 - 31 * KINDS.index(kind)
@@ -63,7 +75,9 @@ def test_as_many_analogies_of_each_kind_and_none_that_the_capitals_ask(tmp_path:
 
 def test_no_word_of_the_question_is_a_wrong_answer(tmp_path: Path) -> None:
     path = tmp_path / "questions-words.txt"
-    path.write_text(": family\n" + "".join(f"w{n} w{n + 1} w{n + 2} w{n + 3}\n" for n in range(12)), encoding="utf-8")
+    path.write_text(
+        ": family\n" + "".join(f"w{n} w{n + 1} w{n + 2} w{n + 3}\n" for n in range(12)), encoding="utf-8"
+    )
     for item in analogy_items(tmp_path):
         assert not {choice.strip() for choice in item.choices} & set(item.context.split())
 
@@ -104,7 +118,9 @@ def test_a_line_that_is_no_analogy_is_named(tmp_path: Path) -> None:
         analogy_items(tmp_path)
 
 
-def test_every_set_of_questions_is_asked_and_compared(tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_every_set_of_questions_is_asked_and_compared(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
     write_analogies(tmp_path / "a")
     write_idioms(tmp_path / "b", MEANINGS)
     asked = {"analogies": analogy_items(tmp_path / "a")[:4], "idioms": idiom_items(tmp_path / "b")[:3]}
@@ -116,7 +132,9 @@ def test_every_set_of_questions_is_asked_and_compared(tiny_model: Any, tiny_toke
     }  # fmt: skip
     changes = compare_probes(result, result, seed=0)
     assert {name for name in changes if "accuracy" in name} == {
-        f"{name}_{metric}" for name in ("analogies", "idioms", "bigbench_facts") for metric in ("accuracy", "accuracy_per_character")
+        f"{name}_{metric}"
+        for name in ("analogies", "idioms", "bigbench_facts")
+        for metric in ("accuracy", "accuracy_per_character")
     }
 
 
@@ -142,12 +160,20 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     assert isinstance(table, Table)
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["Chinese idioms, accuracy"] == ("100", "-", f"{100 * now['idioms']['accuracy']:.1f} %", "-")
-    assert rows["Capital cities, accuracy"][-1].endswith(")") and "BIG-bench, facts of Wikidata, accuracy" in rows
+    assert (
+        rows["Capital cities, accuracy"][-1].endswith(")")
+        and "BIG-bench, facts of Wikidata, accuracy" in rows
+    )
     assert "BIG-bench, past tense, accuracy (score per character)" not in rows
     assert "25 % (capitals), 25 % (analogies), 25 % (idioms), 25 % (bigbench_facts)" in table.notes[0]
     assert "Capital cities" in tax_sentences(run, "grpo")[0] and "idioms" not in tax_sentences(run, "grpo")[0]
-    both = dataclasses.replace(run, comparison={"pairs": [{**pair, "probes": compare_probes(now, now, seed=0)}]})
-    assert "Word analogies, accuracy" in tax_sentences(both, "grpo")[0] and "Chinese idioms" in tax_sentences(both, "grpo")[0]
+    both = dataclasses.replace(
+        run, comparison={"pairs": [{**pair, "probes": compare_probes(now, now, seed=0)}]}
+    )
+    assert (
+        "Word analogies, accuracy" in tax_sentences(both, "grpo")[0]
+        and "Chinese idioms" in tax_sentences(both, "grpo")[0]
+    )
 
 
 @pytest.mark.real

@@ -10,7 +10,14 @@ from data.cache import cache_dir
 from data.errors import InputError
 from data.sources.news import TextItem, chinese_texts, choose_texts, cut_between_words, english_texts
 from eval.forgetting.probe_items import ChoiceItem, Panel, capital_items, load_panel
-from eval.forgetting.probes import answered, bits_per_character, choice_accuracy, compare_probes, run_probes, text_ids
+from eval.forgetting.probes import (
+    answered,
+    bits_per_character,
+    choice_accuracy,
+    compare_probes,
+    run_probes,
+    text_ids,
+)
 from grpo.engine.likelihood import first_ids, log_likelihoods
 
 REGIONS = {"North": "abcdef", "South": "uvwxyz"}
@@ -41,10 +48,12 @@ def naive_log_likelihood(model: Any, context: list[int], choice: list[int]) -> f
 
 def test_choices_behind_a_shared_context_score_as_each_alone(tiny_model: Any, tiny_tokenizer: Any) -> None:
     contexts = [
-        first_ids(tiny_tokenizer) + text_ids(tiny_tokenizer, text) for text in ("The capital city of X is", "It")
+        first_ids(tiny_tokenizer) + text_ids(tiny_tokenizer, text)
+        for text in ("The capital city of X is", "It")
     ]
     choices = [
-        [text_ids(tiny_tokenizer, choice) for choice in group] for group in ((" one", " three hundred"), (" a", " bb"))
+        [text_ids(tiny_tokenizer, choice) for choice in group]
+        for group in ((" one", " three hundred"), (" a", " bb"))
     ]
     expected = [
         [naive_log_likelihood(tiny_model, context, choice) for choice in group]
@@ -61,7 +70,9 @@ def test_bits_per_character_is_the_naive_sum(tiny_model: Any, tiny_tokenizer: An
         naive_log_likelihood(tiny_model, first_ids(tiny_tokenizer), text_ids(tiny_tokenizer, item.text))
         for item in items
     ]
-    assert [row["bits"] for row in result["items"]] == pytest.approx([-value / math.log(2) for value in nats], rel=1e-5)
+    assert [row["bits"] for row in result["items"]] == pytest.approx(
+        [-value / math.log(2) for value in nats], rel=1e-5
+    )
     assert result["bits_per_character"] == pytest.approx(-sum(nats) / math.log(2) / 13, rel=1e-5)
     assert (result["n"], result["characters"]) == (2, 13)
 
@@ -71,7 +82,9 @@ def test_order_of_items_changes_no_score(tiny_model: Any, tiny_tokenizer: Any) -
     forward, backward = (
         bits_per_character(tiny_model, tiny_tokenizer, order)["items"] for order in (items, items[::-1])
     )
-    assert [row["bits"] for row in forward] == pytest.approx([row["bits"] for row in backward[::-1]], rel=1e-5)
+    assert [row["bits"] for row in forward] == pytest.approx(
+        [row["bits"] for row in backward[::-1]], rel=1e-5
+    )
 
 
 def test_the_likeliest_choice_counts_summed_and_per_character() -> None:
@@ -89,7 +102,9 @@ def test_accuracy_by_hand(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) 
     assert result["accuracy_interval"] == pytest.approx((0.30064, 0.95441), abs=1e-5)
 
 
-def test_panel_of_a_model_against_itself_shows_no_change(tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_panel_of_a_model_against_itself_shows_no_change(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
     write_countries(tmp_path)
     panel = Panel(
         (TextItem("e1", "some words"), TextItem("e2", "more words")),
@@ -143,7 +158,9 @@ def test_capital_distractors_are_capitals_of_the_same_region(tmp_path: Path) -> 
 
 
 def test_the_panel_is_the_same_every_time(tmp_path: Path) -> None:
-    """In every process, whatever order its sets have: the initials of each question's choices, and the chosen texts, written down."""
+    """In every process, whatever order its sets have: the initials of each question's choices, and the chosen
+    texts, written down.
+    """
     write_countries(tmp_path)
     items = capital_items(tmp_path)
     initials = " ".join("".join(choice[1] for choice in item.choices) for item in items)

@@ -3,12 +3,22 @@ from typing import Any
 import pytest
 
 from data.script import script_share
-from eval.forgetting.sanity import BEGINNINGS, NEW_TOKENS, continuations, generation_sanity, repeated_share, sanity_of
+from eval.forgetting.sanity import (
+    BEGINNINGS,
+    NEW_TOKENS,
+    continuations,
+    generation_sanity,
+    repeated_share,
+    sanity_of,
+)
 from grpo.engine.sampler import Sampling, generate
 
 
 def test_beginnings_are_a_dozen_of_each_in_their_script_and_end_in_the_middle() -> None:
-    assert {language: len(set(texts)) for language, texts in BEGINNINGS.items()} == {"english": 12, "chinese": 12}
+    assert {language: len(set(texts)) for language, texts in BEGINNINGS.items()} == {
+        "english": 12,
+        "chinese": 12,
+    }
     assert all(script_share(text, "Latn") > 0.9 for text in BEGINNINGS["english"])
     assert all(script_share(text, "Hani") > 0.8 for text in BEGINNINGS["chinese"])
     assert not any(text.endswith((".", "\u3002")) for texts in BEGINNINGS.values() for text in texts)
@@ -39,7 +49,12 @@ def test_repetition_counts_pairs_of_units() -> None:
 def test_continuations_are_greedy_and_end_at_the_end_token(tiny_model: Any, tiny_tokenizer: Any) -> None:
     (text,) = continuations(tiny_model, tiny_tokenizer, ("In the",))
     prompt = [tiny_tokenizer.bos_token_id, *tiny_tokenizer.encode("In the", add_special_tokens=False)]
-    rollout = generate(tiny_model, [prompt], Sampling(1, NEW_TOKENS, 0.0, (tiny_tokenizer.eos_token_id,), fast=False), seed=(0,))
+    rollout = generate(
+        tiny_model,
+        [prompt],
+        Sampling(1, NEW_TOKENS, 0.0, (tiny_tokenizer.eos_token_id,), fast=False),
+        seed=(0,),
+    )
     (ids,) = rollout.completions()
     assert len(ids) <= NEW_TOKENS
     assert text == tiny_tokenizer.decode(ids, skip_special_tokens=True).strip()

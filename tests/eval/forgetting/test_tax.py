@@ -18,7 +18,10 @@ from eval.forgetting.probes import run_probes, text_ids
 from eval.forgetting.tax import TASK_TEXTS, load_tax_panel, measure_tax, task_texts, tax_scalar
 from grpo.engine.likelihood import first_ids
 
-QUESTIONS = tuple(ChoiceItem(f"q{number}", "One is to two as", (" a", " bb", " ccc", " d"), number % 4) for number in range(8))
+QUESTIONS = tuple(
+    ChoiceItem(f"q{number}", "One is to two as", (" a", " bb", " ccc", " d"), number % 4)
+    for number in range(8)
+)
 PANEL = Panel(
     english=tuple(TextItem(f"e{number}", f"some words {number} and more") for number in range(4)),
     chinese=tuple(TextItem(f"c{number}", "\u5929\u5730\u4eba" * (1 + number)) for number in range(3)),
@@ -50,8 +53,19 @@ def unmoved(tiny_tokenizer: Any) -> dict[str, Any]:
 def test_shape_of_the_record(moved: dict[str, Any]) -> None:
     assert set(moved) == {"probes", "drift", "sanity", "seconds"}
     assert set(moved["probes"]) == {"english", "chinese", "capitals", "analogies", "idioms", "bigbench_facts"}
-    keys = {"n_tokens", "nll_mean", "nll_p90", "nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90", "items"}
-    assert set(moved["drift"]) == {"general", "task"} and all(set(part) == keys for part in moved["drift"].values())
+    keys = {
+        "n_tokens",
+        "nll_mean",
+        "nll_p90",
+        "nll_change_mean",
+        "nll_change_p90",
+        "kl_mean",
+        "kl_p90",
+        "items",
+    }
+    assert set(moved["drift"]) == {"general", "task"} and all(
+        set(part) == keys for part in moved["drift"].values()
+    )
     assert len(moved["drift"]["general"]["items"]) == 7 and len(moved["drift"]["task"]["items"]) == TASK_TEXTS
     assert set(moved["sanity"]) == {"english", "chinese"}
     json.dumps(moved, allow_nan=False)
@@ -66,8 +80,12 @@ def test_probes_are_those_of_the_panel_alone(moved: dict[str, Any], tiny_tokeniz
     """The texts' bits come out of the drift's pass; they must be what `run_probes` says."""
     alone = run_probes(tiny_gemma(0), tiny_tokenizer, PANEL)
     for name in ("english", "chinese"):
-        assert moved["probes"][name]["bits_per_character"] == pytest.approx(alone[name]["bits_per_character"], rel=1e-6)
-        assert [row["id"] for row in moved["probes"][name]["items"]] == [row["id"] for row in alone[name]["items"]]
+        assert moved["probes"][name]["bits_per_character"] == pytest.approx(
+            alone[name]["bits_per_character"], rel=1e-6
+        )
+        assert [row["id"] for row in moved["probes"][name]["items"]] == [
+            row["id"] for row in alone[name]["items"]
+        ]
     for name in ("capitals", "analogies", "idioms", "bigbench_facts"):
         assert moved["probes"][name] == alone[name]
 
@@ -81,7 +99,9 @@ def test_the_scalar_is_the_rise_of_the_loss(moved: dict[str, Any]) -> None:
 def test_task_texts_are_prompt_and_reference_of_the_same_examples_every_time(tiny_tokenizer: Any) -> None:
     texts = task_texts(tiny_tokenizer, TASK)
     assert texts == task_texts(tiny_tokenizer, TASK)
-    assert len(texts) == TASK_TEXTS and [text.id for text in texts] == sorted((text.id for text in texts), key=lambda name: int(name[1:]))
+    assert len(texts) == TASK_TEXTS and [text.id for text in texts] == sorted(
+        (text.id for text in texts), key=lambda name: int(name[1:])
+    )
     (only,) = task_texts(tiny_tokenizer, TASK[:1])
     assert only.ids == text_ids(tiny_tokenizer, prompt_text(TASK[0]) + TASK[0].reference)
     assert only.start == first_ids(tiny_tokenizer)
@@ -92,17 +112,33 @@ def test_a_worse_model_pays_more(tiny_tokenizer: Any) -> None:
     base = tiny_gemma(1)
     drifts = []
     for size in (0.05, 0.1):
-        model, generator = tiny_gemma(1), torch.Generator().manual_seed(0)
+        model = tiny_gemma(1)
+        generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(size * parameter.std() * torch.randn(parameter.shape, generator=generator))
-        drifts.append(measure_tax(model, base, tiny_tokenizer, Panel(PANEL.english, PANEL.chinese, ()), TASK[:4])["drift"])
+        drifts.append(
+            measure_tax(model, base, tiny_tokenizer, Panel(PANEL.english, PANEL.chinese, ()), TASK[:4])[
+                "drift"
+            ]
+        )
     kl = np.asarray([[part["kl_mean"] for part in drift.values()] for drift in drifts])
     assert (kl[1] > 2 * kl[0]).all() and (kl[0] > 0).all()
 
 
-def test_the_extended_panel_has_the_sets_of_bigbench_besides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("eval.forgetting.tax.load_panel", lambda cache: dataclasses.replace(PANEL, extended={}))
-    monkeypatch.setattr("eval.forgetting.tax.extended_items", lambda cache: {"bigbench_past_tense": QUESTIONS[:2]})
+def test_the_extended_panel_has_the_sets_of_bigbench_besides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(
+        "eval.forgetting.tax.load_panel", lambda cache: dataclasses.replace(PANEL, extended={})
+    )
+    monkeypatch.setattr(
+        "eval.forgetting.tax.extended_items", lambda cache: {"bigbench_past_tense": QUESTIONS[:2]}
+    )
     assert set(load_tax_panel(tmp_path).questions()) == {"capitals", "analogies", "idioms"}
-    assert set(load_tax_panel(tmp_path, extended=True).questions()) == {"capitals", "analogies", "idioms", "bigbench_past_tense"}
+    assert set(load_tax_panel(tmp_path, extended=True).questions()) == {
+        "capitals",
+        "analogies",
+        "idioms",
+        "bigbench_past_tense",
+    }

@@ -4,18 +4,32 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.chrf import CHRF
 
-from eval.metrics.overlap import bleu_of_sums, bleu_statistics, chrf_of_sums, chrf_statistics, length_statistics, length_units, signatures
+from eval.metrics.overlap import (
+    bleu_of_sums,
+    bleu_statistics,
+    chrf_of_sums,
+    chrf_statistics,
+    length_statistics,
+    length_units,
+    signatures,
+)
 from reward.lexical import bleu_metric, prepared, split_syllables
 
-TSHEG, SHAD = "\u0f0b", "\u0f0d"
-KA, KHA, GA = "\u0f40", "\u0f41", "\u0f42"
+TSHEG = "\u0f0b"
+SHAD = "\u0f0d"
+KA = "\u0f40"
+KHA = "\u0f41"
+GA = "\u0f42"
 
 
 def invented(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[str]]:
     """Random references and outputs that share some of their characters."""
     generator = random.Random(seed)
     references = ["".join(generator.choices(letters, k=generator.randint(1, 14))) for _ in range(count)]
-    outputs = ["".join(c for c in text if generator.random() < 0.7) + generator.choice(letters) for text in references]
+    outputs = [
+        "".join(c for c in text if generator.random() < 0.7) + generator.choice(letters)
+        for text in references
+    ]
     return outputs, references
 
 
@@ -27,7 +41,11 @@ def invented(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[
 def test_scores_of_sums_equal_sacrebleu(language: str, letters: str, seed: int) -> None:
     outputs, references = invented(seed, letters)
     alone = [[text] for text in references]
-    bleu = bleu_metric(language).corpus_score(prepared(outputs, language), [prepared(references, language)]).score
+    bleu = (
+        bleu_metric(language)
+        .corpus_score(prepared(outputs, language), [prepared(references, language)])
+        .score
+    )
     assert float(bleu_of_sums(bleu_statistics(outputs, alone, language).sum(axis=0))) == pytest.approx(
         bleu, abs=1e-9
     )
@@ -40,7 +58,8 @@ def test_sentence_chrf_equals_sacrebleu_row_by_row() -> None:
     outputs[3] = ""
     ours = chrf_of_sums(chrf_statistics(outputs, [[text] for text in references]))
     theirs = [
-        CHRF().sentence_score(output, [reference]).score for output, reference in zip(outputs, references, strict=True)
+        CHRF().sentence_score(output, [reference]).score
+        for output, reference in zip(outputs, references, strict=True)
     ]
     assert ours == pytest.approx(theirs, abs=1e-9)
 
@@ -49,7 +68,9 @@ def test_sums_are_scored_in_batches_of_any_shape() -> None:
     outputs, references = invented(6, "天地人山水")
     rows = bleu_statistics(outputs, [[text] for text in references], "zh")
     batch = np.stack([rows[:10].sum(axis=0), rows[10:].sum(axis=0)])
-    assert bleu_of_sums(batch) == pytest.approx([float(bleu_of_sums(batch[0])), float(bleu_of_sums(batch[1]))])
+    assert bleu_of_sums(batch) == pytest.approx(
+        [float(bleu_of_sums(batch[0])), float(bleu_of_sums(batch[1]))]
+    )
 
 
 def test_identical_texts_score_100_and_disjoint_texts_0() -> None:
@@ -107,7 +128,9 @@ def test_order_of_items_changes_no_corpus_score() -> None:
     ):
         forward = float(score(statistics(outputs, references).sum(axis=0)))
         assert (
-            float(score(statistics([outputs[i] for i in swapped], [references[i] for i in swapped]).sum(axis=0)))
+            float(
+                score(statistics([outputs[i] for i in swapped], [references[i] for i in swapped]).sum(axis=0))
+            )
             == forward
         )
 
@@ -118,33 +141,51 @@ def several(seed: int, letters: str, most: int) -> tuple[list[str], list[list[st
     outputs, first = invented(seed, letters)
     others = invented(seed + 100, letters, len(first) * most)[1]
     numbers = [2 if most == 2 else generator.randint(1, most) for _ in first]
-    return outputs, [[text, *others[most * row : most * row + numbers[row] - 1]] for row, text in enumerate(first)]
+    return outputs, [
+        [text, *others[most * row : most * row + numbers[row] - 1]] for row, text in enumerate(first)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("language", "letters"), [("zh", "天地人山水火土木"), ("en", "ab cd e."), ("bo", KA + KHA + GA + TSHEG + SHAD), ("th", "กขคง")]
+    ("language", "letters"),
+    [("zh", "天地人山水火土木"), ("en", "ab cd e."), ("bo", KA + KHA + GA + TSHEG + SHAD), ("th", "กขคง")],
 )
 @pytest.mark.parametrize(("most", "count"), [(2, "2"), (4, "var")])
-def test_several_reference_texts_count_as_in_sacrebleu(language: str, letters: str, most: int, count: str) -> None:
+def test_several_reference_texts_count_as_in_sacrebleu(
+    language: str, letters: str, most: int, count: str
+) -> None:
     outputs, references = several(3, letters, most)
     padded = [[texts[rank] if rank < len(texts) else None for texts in references] for rank in range(most)]
     split = [[text and prepared([text], language)[0] for text in stream] for stream in padded]
-    bleu, chrf = bleu_metric(language), CHRF()
-    expected = bleu.corpus_score(prepared(outputs, language), split).score, chrf.corpus_score(outputs, padded).score
+    bleu = bleu_metric(language)
+    chrf = CHRF()
+    expected = (
+        bleu.corpus_score(prepared(outputs, language), split).score,
+        chrf.corpus_score(outputs, padded).score,
+    )
     rows = bleu_statistics(outputs, references, language), chrf_statistics(outputs, references)
     assert float(bleu_of_sums(rows[0].sum(axis=0))) == pytest.approx(expected[0], abs=1e-9)
     assert float(chrf_of_sums(rows[1].sum(axis=0))) == pytest.approx(expected[1], abs=1e-9)
     alone = bleu_of_sums(bleu_statistics(outputs, [texts[:1] for texts in references], language).sum(axis=0))
     assert abs(float(alone) - expected[0]) > 1
     said = signatures(outputs, references, language)
-    assert said["chrf"] == str(chrf.get_signature()) and all(f"nrefs:{count}|" in text for text in said.values())
+    assert said["chrf"] == str(chrf.get_signature()) and all(
+        f"nrefs:{count}|" in text for text in said.values()
+    )
 
 
 def test_length_is_held_to_the_closest_reference_text() -> None:
     """2 against 1, 3 and 7: the shorter of the two as close; 6 against 1, 3 and 7: the longest."""
     texts = ["天", "天地人", "天地人山水火土"]
-    assert length_statistics(["天地", "天地人山水火"], [texts, texts], "zh").tolist() == [[2.0, 1.0], [6.0, 7.0]]
+    assert length_statistics(["天地", "天地人山水火"], [texts, texts], "zh").tolist() == [
+        [2.0, 1.0],
+        [6.0, 7.0],
+    ]
 
 
 def test_no_outputs_have_no_rows() -> None:
-    assert [len(bleu_statistics([], [], "zh")), len(chrf_statistics([], [])), len(length_statistics([], [], "zh"))] == [0, 0, 0]
+    assert [
+        len(bleu_statistics([], [], "zh")),
+        len(chrf_statistics([], [])),
+        len(length_statistics([], [], "zh")),
+    ] == [0, 0, 0]

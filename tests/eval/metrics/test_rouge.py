@@ -14,7 +14,8 @@ from eval.report.write import result_table, write_report
 from eval.systems import write_comparison, write_json
 
 SYLLABLES = ["ཀ", "ཁ", "ག", "ང", "ཅ", "ཆ", "ཇ", "ཉ", "ཏ", "ཐ", "ད", "ན"]
-TSHEG, SHAD = "\u0f0b", "\u0f0d"
+TSHEG = "\u0f0b"
+SHAD = "\u0f0d"
 
 
 def by_table(first: Sequence[str], second: Sequence[str]) -> int:
@@ -30,7 +31,11 @@ def by_table(first: Sequence[str], second: Sequence[str]) -> int:
     ("output", "reference", "expected"),
     [
         (TSHEG.join(SYLLABLES[:4]) + SHAD, TSHEG.join(SYLLABLES[:4]), 1.0),  # the shad is no unit
-        (TSHEG.join(SYLLABLES[:3]), TSHEG.join([SYLLABLES[0], SYLLABLES[4], SYLLABLES[2], SYLLABLES[5]]), 2 * 2 / 7),
+        (
+            TSHEG.join(SYLLABLES[:3]),
+            TSHEG.join([SYLLABLES[0], SYLLABLES[4], SYLLABLES[2], SYLLABLES[5]]),
+            2 * 2 / 7,
+        ),
         ("打开文件", "打开一个文件", 2 * 4 / 10),
         ("Police kill the gunman", "police killed the gunman!", 2 * 3 / 8),  # no stemming
         ("the gunman kill police", "police killed the gunman", 2 * 2 / 8),  # in order
@@ -39,7 +44,9 @@ def by_table(first: Sequence[str], second: Sequence[str]) -> int:
         ("?!", "", 0.0),
     ],
 )
-def test_rouge_l_by_hand_in_syllables_characters_and_words(output: str, reference: str, expected: float) -> None:
+def test_rouge_l_by_hand_in_syllables_characters_and_words(
+    output: str, reference: str, expected: float
+) -> None:
     assert rouge_l([output], [[reference]]) == [pytest.approx(expected)]
 
 
@@ -51,7 +58,9 @@ def test_common_length_is_that_of_the_textbook() -> None:
 
 
 def test_a_copied_lead_is_a_copy_and_a_headline_out_of_the_same_words_is_none() -> None:
-    body, lead, heading = (TSHEG.join(part) for part in (SYLLABLES, SYLLABLES[:7], [*SYLLABLES[8:11], *SYLLABLES[1:4]]))
+    body, lead, heading = (
+        TSHEG.join(part) for part in (SYLLABLES, SYLLABLES[:7], [*SYLLABLES[8:11], *SYLLABLES[1:4]])
+    )
     half, third = (TSHEG.join([*SYLLABLES[:6], *["བ"] * more]) for more in (6, 7))
     outputs = [lead, body, heading, half, third, "", lead]
     references = [[heading]] * 6 + [[lead]]  # the last one's reference text has the very same run
@@ -68,7 +77,11 @@ def test_results_made_before_these_figures_are_still_reported_and_compared(tmp_p
     new = json.loads((run / "eval" / "comparison.json").read_text(encoding="utf-8"))
     for path in (run / "eval").glob("*.json"):
         document = json.loads(path.read_text(encoding="utf-8"))
-        old = [*document.get("metrics", {}).values(), *document.get("items", ()), document.get("signatures", {})]
+        old = [
+            *document.get("metrics", {}).values(),
+            *document.get("items", ()),
+            document.get("signatures", {}),
+        ]
         old += [figures for pair in document.get("pairs", ()) for figures in pair["slices"].values()]
         for figures in old:
             for key in ("rouge_l", "copied", "copied_share"):
@@ -76,11 +89,23 @@ def test_results_made_before_these_figures_are_still_reported_and_compared(tmp_p
         write_json(path, document)
     write_report(run)
     assert "ROUGE-L" in result_table(run)
-    assert write_comparison(run, seed=0, resamples=20) == new  # old items have the texts, of which these figures are made
+    assert (
+        write_comparison(run, seed=0, resamples=20) == new
+    )  # old items have the texts, of which these figures are made
 
 
 def test_the_best_of_several_reference_texts_counts_and_each_excuses_its_copy() -> None:
-    assert rouge_l(["打开文件"] * 2, [["关", "打开文件"], ["打开一个文件", "关"]]) == [1.0, pytest.approx(2 * 4 / 10)]
-    assert [rouge.signature(texts)[-8:] for texts in ([["a"]], [["a", "b"]], [["a"], ["a", "b"]])] == ["|nrefs:1", "|nrefs:2", "refs:var"]
+    assert rouge_l(["打开文件"] * 2, [["关", "打开文件"], ["打开一个文件", "关"]]) == [
+        1.0,
+        pytest.approx(2 * 4 / 10),
+    ]
+    assert [rouge.signature(texts)[-8:] for texts in ([["a"]], [["a", "b"]], [["a"], ["a", "b"]])] == [
+        "|nrefs:1",
+        "|nrefs:2",
+        "refs:var",
+    ]
     lead = TSHEG.join(SYLLABLES[:7])
-    assert copies([TSHEG.join(SYLLABLES)] * 2, [lead] * 2, [[SYLLABLES[8]], [SYLLABLES[8], lead]], "dz") == [True, False]
+    assert copies([TSHEG.join(SYLLABLES)] * 2, [lead] * 2, [[SYLLABLES[8]], [SYLLABLES[8], lead]], "dz") == [
+        True,
+        False,
+    ]

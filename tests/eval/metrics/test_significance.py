@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from eval.metrics.significance import mcnemar, mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts, wilson_interval
+from eval.metrics.significance import (
+    mcnemar,
+    mean_statistics,
+    paired_bootstrap,
+    ratio_of_sums,
+    resample_counts,
+    wilson_interval,
+)
 
 
 def test_wilson_interval_has_the_published_values() -> None:
@@ -41,9 +48,13 @@ def test_mcnemar_refuses_different_items() -> None:
 
 def test_bootstrap_interval_of_a_mean_agrees_with_the_normal_approximation() -> None:
     generator = np.random.default_rng(3)
-    before, gain = generator.normal(0.5, 0.2, 400), generator.normal(0.03, 0.1, 400)
+    before = generator.normal(0.5, 0.2, 400)
+    gain = generator.normal(0.03, 0.1, 400)
     result = paired_bootstrap(
-        mean_statistics(before), mean_statistics(before + gain), ratio_of_sums, resample_counts(400, generator, 20_000)
+        mean_statistics(before),
+        mean_statistics(before + gain),
+        ratio_of_sums,
+        resample_counts(400, generator, 20_000),
     )
     error = gain.std(ddof=1) / math.sqrt(400)
     assert result.difference == pytest.approx(gain.mean())
@@ -67,7 +78,9 @@ def test_bootstrap_is_paired_so_a_constant_gain_has_no_spread() -> None:
 
 def test_bootstrap_of_a_system_with_itself_is_zero_everywhere() -> None:
     values = mean_statistics([0.1, 0.9, 0.4])
-    result = paired_bootstrap(values, values, ratio_of_sums, resample_counts(3, np.random.default_rng(1), 100))
+    result = paired_bootstrap(
+        values, values, ratio_of_sums, resample_counts(3, np.random.default_rng(1), 100)
+    )
     assert (result.difference, result.low, result.high, result.p_not_greater) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -79,7 +92,9 @@ def test_each_resample_draws_as_many_items_as_there_are() -> None:
 
 
 def test_same_seed_same_resamples() -> None:
-    assert np.array_equal(resample_counts(9, np.random.default_rng(5)), resample_counts(9, np.random.default_rng(5)))
+    assert np.array_equal(
+        resample_counts(9, np.random.default_rng(5)), resample_counts(9, np.random.default_rng(5))
+    )
 
 
 def test_bootstrap_refuses_statistics_of_other_items() -> None:

@@ -22,22 +22,30 @@ from eval.preference.sheet_page import SCRIPT
 
 COUNT = 12
 BEFORE = [f"=FIRST({number})</script>" for number in range(COUNT)]
-AFTER = [f"second {number}, \"quoted\"; 'x'" for number in range(COUNT - 2)] + [f" {text} " for text in BEFORE[-2:]]
+AFTER = [f"second {number}, \"quoted\"; 'x'" for number in range(COUNT - 2)] + [
+    f" {text} " for text in BEFORE[-2:]
+]
 
 
 @pytest.fixture
 def sheet(tmp_path: Path) -> Path:
     """A folder with a sheet of 10 rows; 2 more items are identical."""
     before, after = two_files(tmp_path, BEFORE, AFTER)
-    assert main(["make", "--before", str(before), "--after", str(after), "--out", str(tmp_path / "blind")]) == 0
+    assert (
+        main(["make", "--before", str(before), "--after", str(after), "--out", str(tmp_path / "blind")]) == 0
+    )
     return tmp_path / "blind"
 
 
 def rows_of(sheet: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO((sheet / "sheet.csv").read_text(encoding="utf-8-sig"), newline="")))
+    return list(
+        csv.DictReader(io.StringIO((sheet / "sheet.csv").read_text(encoding="utf-8-sig"), newline=""))
+    )
 
 
-def filled(sheet: Path, signs: list[str], name: str = "filled.csv", delimiter: str = ",", encoding: str = "utf-8-sig") -> Path:
+def filled(
+    sheet: Path, signs: list[str], name: str = "filled.csv", delimiter: str = ",", encoding: str = "utf-8-sig"
+) -> Path:
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, delimiter=delimiter)
     writer.writeheader()
@@ -51,12 +59,16 @@ def for_after(key: Key) -> list[str]:
 
 
 def test_sheet_shows_every_differing_item_once_in_balanced_sides_and_names_nobody(sheet: Path) -> None:
-    key, rows = read_key(sheet / "key.json"), rows_of(sheet)
+    key = read_key(sheet / "key.json")
+    rows = rows_of(sheet)
     assert len(rows) == 10 and len(key.identical) == 2 and tuple(rows[0]) == COLUMNS
     assert sum(first for _, first in key.rows) == 5 and len({row["id"] for row in rows}) == 10
     for row, (pair, first) in zip(rows, key.rows, strict=True):
         shown = row["output 1"], row["output 2"]
-        assert shown == tuple(harmless(text) for text in (pair.outputs(first))) and row["better"] == row["comment"] == ""
+        assert (
+            shown == tuple(harmless(text) for text in (pair.outputs(first)))
+            and row["better"] == row["comment"] == ""
+        )
     assert [pair.id for pair, _ in key.rows] != sorted(pair.id for pair, _ in key.rows)
     shown_to_reader = (sheet / "sheet.html").read_text() + (sheet / "sheet.csv").read_text()
     assert not re.search("warm_start|grpo|item-0", shown_to_reader)
@@ -67,16 +79,25 @@ def test_page_is_one_file_that_fetches_nothing_and_runs_no_text(sheet: Path) -> 
     assert not re.search(r"https?:|src=|@import|url\(|innerHTML", page) and "default-src 'none'" in page
     assert page.count("</script>") == 2  # those of the texts are written as \u003c/script>
     data = json.loads(re.search('id="sheet">(.*?)</script>', page, re.DOTALL)[1])
-    assert {row["one"] for row in data["rows"]} & set(BEFORE) and data["rows"][0]["target_language"] == "zh-Hans"
+    assert {row["one"] for row in data["rows"]} & set(BEFORE) and data["rows"][0][
+        "target_language"
+    ] == "zh-Hans"
     assert "Noto Serif Tibetan" in page and "localStorage" in page
 
 
-def test_same_seed_same_sheet_and_a_sheet_is_never_overwritten(sheet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_same_seed_same_sheet_and_a_sheet_is_never_overwritten(
+    sheet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = ["--before", str(sheet.parent / "warm_start.json"), "--after", str(sheet.parent / "grpo.json")]
-    assert main(["make", *files, "--out", str(sheet)]) == 2 and "give another --out" in capsys.readouterr().err
+    assert (
+        main(["make", *files, "--out", str(sheet)]) == 2 and "give another --out" in capsys.readouterr().err
+    )
     for seed in ("0", "1"):
         assert main(["make", *files, "--seed", seed, "--out", str(sheet.parent / f"again{seed}")]) == 0
-    names = [read_key(folder / "key.json").row_names()[0] for folder in (sheet, sheet.parent / "again0", sheet.parent / "again1")]
+    names = [
+        read_key(folder / "key.json").row_names()[0]
+        for folder in (sheet, sheet.parent / "again0", sheet.parent / "again1")
+    ]
     assert names[0] == names[1] != names[2]
 
 
@@ -85,10 +106,20 @@ def test_score_by_hand_and_the_identical_are_ties(sheet: Path, capsys: pytest.Ca
     right = for_after(read_key(sheet / "key.json"))
     wrong = [{"1": "2", "2": "1"}[sign] for sign in right]
     path = filled(sheet, [*right[:6], *wrong[6:8], "=", ""])
-    assert main(["score", str(path), "--key", str(sheet / "key.json"), "--out", str(sheet / "result.json")]) == 0
+    assert (
+        main(["score", str(path), "--key", str(sheet / "key.json"), "--out", str(sheet / "result.json")]) == 0
+    )
     result = json.loads((sheet / "result.json").read_text())
-    assert result["counts"] == {"win": 6, "tie": 3, "loss": 2} and result["n"] == 11 and result["unanswered"] == 1
-    assert (result["before"], result["after"], result["judge"]) == ("warm_start", "grpo", "blind sheet, 1 reader")
+    assert (
+        result["counts"] == {"win": 6, "tie": 3, "loss": 2}
+        and result["n"] == 11
+        and result["unanswered"] == 1
+    )
+    assert (result["before"], result["after"], result["judge"]) == (
+        "warm_start",
+        "grpo",
+        "blind sheet, 1 reader",
+    )
     assert result["sign_test_p"] == pytest.approx(2 * (1 + 8 + 28) / 2**8)
     assert result["win_interval"][0] < 6 / 11 < result["win_interval"][1]
     assert "2 of 11 outputs are identical and count as ties" in capsys.readouterr().out
@@ -102,19 +133,26 @@ def test_reader_who_always_takes_the_first_text_is_seen_and_favours_nobody(sheet
 
 def test_several_readers_vote_and_their_agreement_is_that_of_cohen(sheet: Path) -> None:
     key = read_key(sheet / "key.json")
-    names, right = key.row_names(), for_after(key)
-    eager, torn = dict(zip(names, right, strict=True)), dict.fromkeys(names, "=")
+    names = key.row_names()
+    right = for_after(key)
+    eager = dict(zip(names, right, strict=True))
+    torn = dict.fromkeys(names, "=")
     against = {name: {"1": "2", "2": "1"}[sign] for name, sign in eager.items()}
     assert score(key, {"a": eager, "b": torn})["counts"] == {"win": 10, "tie": 2, "loss": 0}
     divided = score(key, {"a": eager, "b": against})
     assert divided["counts"] == {"win": 0, "tie": 12, "loss": 0} and divided["agreement"][0]["raw"] == 0.0
     assert score(key, {"a": eager, "b": against, "c": against})["counts"]["loss"] == 10
-    assert [reader["judge"] for reader in divided["readers"]] == ["a", "b"] and divided["readers"][1]["counts"]["loss"] == 10
+    assert [reader["judge"] for reader in divided["readers"]] == ["a", "b"] and divided["readers"][1][
+        "counts"
+    ]["loss"] == 10
 
 
 def test_kappa_of_a_table_by_hand() -> None:
-    """20 + 15 of 50 alike: (0.7 - 0.5) / (1 - 0.5) = 0.4, the example of the textbooks; an answer that one lacks counts for nobody."""
-    yes, no = Answer(True, "1"), Answer(True, "2")
+    """20 + 15 of 50 alike: (0.7 - 0.5) / (1 - 0.5) = 0.4, the example of the textbooks; an answer that one
+    lacks counts for nobody.
+    """
+    yes = Answer(True, "1")
+    no = Answer(True, "2")
     first = [yes] * 25 + [no] * 25 + [None]
     second = [yes] * 20 + [no] * 5 + [yes] * 10 + [no] * 15 + [yes]
     found = agreement(first, second)
@@ -131,7 +169,8 @@ def test_every_way_in_which_programs_save_a_sheet_is_read(delimiter: str, encodi
     expected = dict(zip(names, "12=1211===", strict=True))
     assert read_signs(path, names) == expected
     text = path.read_bytes().decode(encoding)
-    renamed, padded = text.replace("better", "Better "), text + f"{delimiter * 6}\r\n\r\n"
+    renamed = text.replace("better", "Better ")
+    padded = text + f"{delimiter * 6}\r\n\r\n"
     for changed in (text.replace("\r\n", "\n"), f"sep={delimiter}\r\n{text}", renamed, padded):
         path.write_bytes(changed.encode(encoding))
         assert read_signs(path, names) == expected
@@ -145,7 +184,10 @@ def test_no_cell_is_a_formula(cell: str) -> None:
 
 def test_bad_cells_are_named_by_line(sheet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = read_key(sheet / "key.json").row_names()
-    for signs, message in ((["1"] * 4 + ["3"] + ["1"] * 5, "filled.csv:6: better = '3'; write 1 or 2"), ([""] * 10, "no row is answered")):
+    for signs, message in (
+        (["1"] * 4 + ["3"] + ["1"] * 5, "filled.csv:6: better = '3'; write 1 or 2"),
+        ([""] * 10, "no row is answered"),
+    ):
         with pytest.raises(InputError, match=re.escape(message)):
             read_signs(filled(sheet, signs), names)
     content = filled(sheet, ["1"] * 10).read_text(encoding="utf-8-sig")
@@ -172,7 +214,11 @@ def test_sign_that_is_none_says_where() -> None:
 
 def test_key_that_was_edited_is_refused(sheet: Path) -> None:
     content = (sheet / "key.json").read_text()
-    for changed in (content.replace('"after_first": true', '"after_first": false', 1), "{}", content.replace('"rows"', '"lines"')):
+    for changed in (
+        content.replace('"after_first": true', '"after_first": false', 1),
+        "{}",
+        content.replace('"rows"', '"lines"'),
+    ):
         (sheet / "key.json").write_text(changed)
         with pytest.raises(InputError, match=r"key\.json: (not the key|does not have the hash)"):
             read_key(sheet / "key.json")
@@ -180,8 +226,13 @@ def test_key_that_was_edited_is_refused(sheet: Path) -> None:
 
 def test_nothing_to_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before, after = two_files(tmp_path, ["a", "b"], ["a ", "b"])
-    assert main(["make", "--before", str(before), "--after", str(after), "--out", str(tmp_path / "blind")]) == 2
-    assert "all 2 outputs that were drawn are identical" in capsys.readouterr().err and not (tmp_path / "blind").exists()
+    assert (
+        main(["make", "--before", str(before), "--after", str(after), "--out", str(tmp_path / "blind")]) == 2
+    )
+    assert (
+        "all 2 outputs that were drawn are identical" in capsys.readouterr().err
+        and not (tmp_path / "blind").exists()
+    )
 
 
 @times
@@ -209,11 +260,17 @@ const press = (key, id) => keys.keydown({key, target: {id: id || ""}});
 """
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="the script of the page is run by node, which is not here")
+@pytest.mark.skipif(
+    shutil.which("node") is None, reason="the script of the page is run by node, which is not here"
+)
 def test_what_the_page_saves_is_what_was_pressed(sheet: Path) -> None:
-    """Keys 1, =, 2, then back and 1 instead of the 2; a digit typed into a comment chooses nothing; a new visit finds all again."""
+    """Keys 1, =, 2, then back and 1 instead of the 2; a digit typed into a comment chooses nothing; a new
+    visit finds all again.
+    """
     page = (sheet / "sheet.html").read_text(encoding="utf-8")
-    (sheet / "data.json").write_text(re.search('id="sheet">(.*?)</script>', page, re.DOTALL)[1], encoding="utf-8")
+    (sheet / "data.json").write_text(
+        re.search('id="sheet">(.*?)</script>', page, re.DOTALL)[1], encoding="utf-8"
+    )
     acted = """
 press("1"); press("="); press("2"); press("ArrowLeft"); press("1");
 made.comment.value = "=evil\\n\\"x\\""; made.comment.handlers.input(); press("2", "comment");
@@ -222,11 +279,13 @@ if (first !== filled() || made.place.textContent !== "Item 4 of 10, 3 answered")
 process.stdout.write(first);
 """
     (sheet / "run.cjs").write_text(BROWSER + SCRIPT.replace('"use strict";', "") + acted, encoding="utf-8")
-    done = subprocess.run(["node", str(sheet / "run.cjs"), str(sheet / "data.json")], capture_output=True, check=False)
+    done = subprocess.run(
+        ["node", str(sheet / "run.cjs"), str(sheet / "data.json")], capture_output=True, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     (sheet / "saved.csv").write_bytes(done.stdout)
     names = read_key(sheet / "key.json").row_names()
     assert read_signs(sheet / "saved.csv", names) == dict(zip(names, "1=1", strict=False))
     saved = list(csv.DictReader(io.StringIO(done.stdout.decode("utf-8-sig"), newline="")))
-    assert saved[3]["comment"] == "'=evil\n\"x\""
+    assert saved[3]["comment"] == '\'=evil\n"x"'
     assert [{**row, "better": "", "comment": ""} for row in saved] == rows_of(sheet)

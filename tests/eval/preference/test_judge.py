@@ -1,4 +1,6 @@
-"""The judge against a real server process, and against a small model: habits, patience, secrets, going on after a stop."""
+"""The judge against a real server process, and against a small model: habits, patience, secrets, going on
+after a stop.
+"""
 
 import json
 import os
@@ -20,7 +22,8 @@ from eval.preference.endpoint import TRIES, Endpoint
 from eval.preference.local_model import LocalModel
 
 SERVER = SUPPORT / "judge_server.py"
-BAD, GOOD = ["bad text number five"] * 6, ["good"] * 5 + ["bad text number five"]
+BAD = ["bad text number five"] * 6
+GOOD = ["good"] * 5 + ["bad text number five"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     def start(taste: str, troubles: str = "") -> Server:
         log = tmp_path / f"log-{len(children)}"
-        child = subprocess.Popen([sys.executable, str(SERVER), taste, str(log), troubles], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, str(SERVER), taste, str(log), troubles], stdout=subprocess.PIPE, text=True
+        )
         children.append(child)
         return Server(f"http://127.0.0.1:{int(child.stdout.readline())}/v1", log)
 
@@ -51,7 +56,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 def command(folder: Path, judge: str, *more: str) -> list[str]:
     before, after = two_files(folder, BAD, GOOD)
-    return ["--before", str(before), "--after", str(after), "--judge", judge, "--out", str(folder / "judge.json"), *more]
+    return [
+        "--before",
+        str(before),
+        "--after",
+        str(after),
+        "--judge",
+        judge,
+        "--out",
+        str(folder / "judge.json"),
+        *more,
+    ]
 
 
 def result_of(folder: Path) -> dict:
@@ -59,7 +74,9 @@ def result_of(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize("taste", ["first", "tie", "chatter", "refusal"])
-def test_a_constant_judge_gives_nothing_but_ties(taste: str, serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_constant_judge_gives_nothing_but_ties(
+    taste: str, serve: Callable[..., Server], tmp_path: Path
+) -> None:
     server = serve(taste)
     assert main(command(tmp_path, f"openai:{server.url}#m")) == 0
     result = result_of(tmp_path)
@@ -68,26 +85,43 @@ def test_a_constant_judge_gives_nothing_but_ties(taste: str, serve: Callable[...
     assert (result["answers"], result["unparsable"]) == (10, 10 if taste in ("chatter", "refusal") else 0)
 
 
-def test_judge_with_an_opinion_is_followed_and_one_that_counts_letters_is_found(serve: Callable[..., Server], tmp_path: Path) -> None:
+def test_judge_with_an_opinion_is_followed_and_one_that_counts_letters_is_found(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
     for taste, win, loss, longer in (("good", 5 / 6, 0.0, 0.0), ("longer", 0.0, 5 / 6, 1.0)):
         server = serve(taste)
         assert main(command(tmp_path, f"openai:{server.url}#m")) == 0
         result = result_of(tmp_path)
         assert (result["win"], result["loss"], result["tie"]) == (win, loss, pytest.approx(1 / 6))
         assert result["longer_preferred"]["share"] == longer and result["first_chosen"]["share"] == 0.5
-        assert (result["before"], result["after"], result["judge"]) == ("warm_start", "grpo", f"openai:{server.url}#m")
-        assert result["identical"] == 1 and "<text1>{first}</text1>" in result["judge_settings"]["prompt"] and result["orders"] == 2
+        assert (result["before"], result["after"], result["judge"]) == (
+            "warm_start",
+            "grpo",
+            f"openai:{server.url}#m",
+        )
+        assert (
+            result["identical"] == 1
+            and "<text1>{first}</text1>" in result["judge_settings"]["prompt"]
+            and result["orders"] == 2
+        )
 
 
 def test_request_is_a_chat_completion_at_temperature_0_with_the_key_and_the_key_is_nowhere_else(
-    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    serve: Callable[..., Server],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MY_JUDGE_KEY", "sk-very-secret")
     server = serve("good")
     assert main(command(tmp_path, f"openai:{server.url}/#m", "--key-variable", "MY_JUDGE_KEY")) == 0
     first = server.requests()[0]
     assert first["path"] == "/v1/chat/completions" and first["key"] == "Bearer sk-very-secret"
-    assert first["body"]["temperature"] == 0 and first["body"]["model"] == "m" and len(first["body"]["messages"]) == 1
+    assert (
+        first["body"]["temperature"] == 0
+        and first["body"]["model"] == "m"
+        and len(first["body"]["messages"]) == 1
+    )
     refusing = serve("good", "401")
     assert main(command(tmp_path, f"openai:{refusing.url}#m", "--key-variable", "MY_JUDGE_KEY")) == 2
     said = capsys.readouterr()
@@ -111,7 +145,10 @@ def test_trouble_that_lasts_ends_in_one_sentence_and_what_was_answered_is_kept(
     server = serve("good", ",".join(["ok"] * 3 + [trouble] * TRIES))
     endpoint = Endpoint(server.url, "m", pause=0.001)
     files = two_files(tmp_path, BAD, GOOD)
-    with pytest.raises(InputError, match=f"no answer in {TRIES} tries .*same command"), open_answers(tmp_path / "a.jsonl") as answers:
+    with (
+        pytest.raises(InputError, match=f"no answer in {TRIES} tries .*same command"),
+        open_answers(tmp_path / "a.jsonl") as answers,
+    ):
         compare(*files, endpoint, answers, 100, 0, print)
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
     with open_answers(tmp_path / "a.jsonl") as answers:
@@ -153,8 +190,14 @@ def test_half_a_line_of_a_killed_process_is_dropped_and_a_damaged_one_is_named(t
 
 
 def test_answers_go_by_judge_settings_and_question() -> None:
-    keys = {request_key(judge, text) for judge in (fixed(), fixed("other"), Endpoint("http://judge", "m", max_tokens=3)) for text in "qr"}
-    assert len(keys) == 6 and request_key(Endpoint("http://judge", "m", key="k", timeout=9), "q") == request_key(fixed(), "q")
+    keys = {
+        request_key(judge, text)
+        for judge in (fixed(), fixed("other"), Endpoint("http://judge", "m", max_tokens=3))
+        for text in "qr"
+    }
+    assert len(keys) == 6 and request_key(
+        Endpoint("http://judge", "m", key="k", timeout=9), "q"
+    ) == request_key(fixed(), "q")
 
 
 @pytest.mark.parametrize(
@@ -190,13 +233,17 @@ def test_address_loses_its_last_slash() -> None:
     assert checked_url("http://[::1]:8000/v1/") == "http://[::1]:8000/v1"
 
 
-def test_key_that_is_no_header_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_that_is_no_header_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MY_JUDGE_KEY", "top\nsecret")
     assert main(command(tmp_path, "openai:http://127.0.0.1:9/v1#m", "--key-variable", "MY_JUDGE_KEY")) == 2
     assert "secret" not in capsys.readouterr().err and os.environ["MY_JUDGE_KEY"]
 
 
-def test_local_model_answers_with_its_likeliest_sign(tiny_folder: Path, tmp_path: Path, tiny_model, tiny_tokenizer) -> None:
+def test_local_model_answers_with_its_likeliest_sign(
+    tiny_folder: Path, tmp_path: Path, tiny_model, tiny_tokenizer
+) -> None:
     """The scores are those of a plain forward pass over question and sign."""
     judge = LocalModel(tiny_folder, torch.device("cpu"))
     reply = judge.ask("which?")
@@ -205,7 +252,9 @@ def test_local_model_answers_with_its_likeliest_sign(tiny_folder: Path, tmp_path
         ids = [*context, *tiny_tokenizer.encode(f" {sign}", add_special_tokens=False)]
         with torch.no_grad():
             logps = tiny_model(torch.tensor([ids])).logits[0].log_softmax(-1)
-        assert score == pytest.approx(sum(logps[place - 1, ids[place]].item() for place in range(len(context), len(ids))), abs=1e-4)
+        assert score == pytest.approx(
+            sum(logps[place - 1, ids[place]].item() for place in range(len(context), len(ids))), abs=1e-4
+        )
     assert reply["reply"] == "12="[reply["scores"].index(max(reply["scores"]))]
     with pytest.raises(InputError, match="its context only 1024"):
         judge.ask("x" * 1100)
@@ -220,19 +269,28 @@ def test_margin_is_free_of_a_liking_for_a_position() -> None:
     assert margin([], seed=0) is None
 
 
-def test_local_judge_goes_on_from_its_answers(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_judge_goes_on_from_its_answers(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("grpo.runtime.device.configure", lambda threads: None)
     argv = command(tmp_path, f"local:{tiny_folder}", "--n", "3")
     assert main(argv) == 0
     first = result_of(tmp_path)
-    assert first["n"] == 3 and first["margin"]["n"] == first["answers"] / 2 and len(first["judge_settings"]["model_sha256"]) == 64
+    assert (
+        first["n"] == 3
+        and first["margin"]["n"] == first["answers"] / 2
+        and len(first["judge_settings"]["model_sha256"]) == 64
+    )
     monkeypatch.setattr(LocalModel, "ask", None)
     assert main(argv) == 0 and result_of(tmp_path) == first
 
 
 def test_answers_of_a_comparison_serve_its_inverse(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """Both orders are asked anyway, so A against B costs nothing after B against A, and comes out as its mirror: 2 x 5 answers in all."""
-    endpoint, files = Endpoint(serve("good").url, "m"), two_files(tmp_path, BAD, GOOD)
+    """Both orders are asked anyway, so A against B costs nothing after B against A, and comes out as its
+    mirror: 2 x 5 answers in all.
+    """
+    endpoint = Endpoint(serve("good").url, "m")
+    files = two_files(tmp_path, BAD, GOOD)
     with open_answers(tmp_path / "a.jsonl") as answers:
         forward, backward = (compare(*pair, endpoint, answers, 9, 0, print) for pair in (files, files[::-1]))
         assert answers.asked == 10

@@ -20,27 +20,48 @@ PAIR = Pair("a", "bo", "zh", "source text", "reference text", "written before", 
 
 
 def pairs_of(before: list[str], after: list[str]) -> list[Pair]:
-    return [Pair(str(i), "bo", "zh", "s", "r", *texts) for i, texts in enumerate(zip(before, after, strict=True))]
+    return [
+        Pair(str(i), "bo", "zh", "s", "r", *texts) for i, texts in enumerate(zip(before, after, strict=True))
+    ]
 
 
 @pytest.mark.parametrize(
     ("before_first", "after_first", "outcome"),
-    [("2", "1", 1), ("1", "2", -1), ("1", "1", 0), ("2", "2", 0), ("=", "=", 0), ("2", "=", 0), (None, "1", 0), (None, None, 0)],
+    [
+        ("2", "1", 1),
+        ("1", "2", -1),
+        ("1", "1", 0),
+        ("2", "2", 0),
+        ("=", "=", 0),
+        ("2", "=", 0),
+        (None, "1", 0),
+        (None, None, 0),
+    ],
 )
 def test_a_win_needs_both_orders(before_first: str | None, after_first: str | None, outcome: int) -> None:
     assert agreed([Answer(False, before_first), Answer(True, after_first)]) == outcome
 
 
 def test_shares_intervals_and_habits_of_a_small_case_by_hand() -> None:
-    """10 items: 5 wins, 2 losses, 2 ties, 1 identical. Of 7 decided ones the longer text is preferred in 5."""
+    """10 items: 5 wins, 2 losses, 2 ties, 1 identical. Of 7 decided ones the longer text is preferred in
+    5.
+    """
     pairs = pairs_of(["bb"] * 9 + ["same"], ["aaa"] * 4 + ["a", "a", "aaaa", "cc", "cccc", " same "])
     signs = [("2", "1")] * 5 + [("1", "2")] * 2 + [("1", "1"), (None, "=")]
     answers = [[Answer(False, first), Answer(True, second)] for first, second in signs] + [[]]
     result = preference(("old", "new"), "judge", pairs, [agreed(group) for group in answers], answers, seed=0)
-    assert result["counts"] == {"win": 5, "tie": 3, "loss": 2} and (result["win"], result["tie"], result["loss"]) == (0.5, 0.3, 0.2)
-    assert result["win_interval"] == wilson_interval(5, 10) and result["loss_interval"] == wilson_interval(2, 10)
+    assert result["counts"] == {"win": 5, "tie": 3, "loss": 2} and (
+        result["win"],
+        result["tie"],
+        result["loss"],
+    ) == (0.5, 0.3, 0.2)
+    assert result["win_interval"] == wilson_interval(5, 10) and result["loss_interval"] == wilson_interval(
+        2, 10
+    )
     assert result["sign_test_p"] == pytest.approx(2 * (1 + 7 + 21) / 2**7)
-    assert result["net"]["difference"] == pytest.approx(0.3) and result["net"]["low"] < 0 < result["net"]["high"]
+    assert (
+        result["net"]["difference"] == pytest.approx(0.3) and result["net"]["low"] < 0 < result["net"]["high"]
+    )
     assert (result["n"], result["identical"], result["answers"], result["unparsable"]) == (10, 1, 18, 1)
     assert result["first_chosen"]["share"] == pytest.approx(9 / 16) and result["first_chosen"]["n"] == 16
     assert result["longer_preferred"]["share"] == pytest.approx(5 / 7)
@@ -51,7 +72,8 @@ def test_shares_intervals_and_habits_of_a_small_case_by_hand() -> None:
 
 def test_interval_of_win_minus_loss_covers_the_truth_at_its_rate() -> None:
     """40 % wins, 20 % losses, 60 items: over 200 draws the 95 % interval holds +0.2 in 90 to 99 % of them."""
-    draw, covered = random.Random(0), 0
+    draw = random.Random(0)
+    covered = 0
     pairs = pairs_of(["b"] * 60, ["a"] * 60)
     for _ in range(200):
         outcomes = draw.choices([1, 0, -1], [4, 4, 2], k=60)
@@ -61,28 +83,42 @@ def test_interval_of_win_minus_loss_covers_the_truth_at_its_rate() -> None:
 
 
 def test_question_shows_each_output_once_and_no_name() -> None:
-    forward, backward = question(PAIR, False), question(PAIR, True)
+    forward = question(PAIR, False)
+    backward = question(PAIR, True)
     assert "<text1>written before</text1>\n<text2>written after</text2>" in forward
     assert "<text1>written after</text1>\n<text2>written before</text2>" in backward
     assert "translate from Tibetan into Chinese" in forward and "<source>source text</source>" in forward
     same = question(Pair("a", "bo", "bo", "{source}", "r", " ", "x"), False)
-    assert "headlines of a text in Tibetan" in same and "{source}" in same and "<text1>(empty)</text1>" in same
+    assert (
+        "headlines of a text in Tibetan" in same and "{source}" in same and "<text1>(empty)</text1>" in same
+    )
 
 
-@pytest.mark.parametrize("reply", ["1", " 1\n", "**1**", "Answer: 1", "text 1.", "<think>2 is =\n2</think>\n1", "<1>"])
+@pytest.mark.parametrize(
+    "reply", ["1", " 1\n", "**1**", "Answer: 1", "text 1.", "<think>2 is =\n2</think>\n1", "<1>"]
+)
 def test_sign_is_found_in_what_models_wrap_around_it(reply: str) -> None:
     assert sign_of(reply) == "1"
 
 
-@pytest.mark.parametrize("reply", ["", "12", "1 2", "1 = 2", "neither", "11", "<think>1", "1, because 2 is worse", "3", "-"])
+@pytest.mark.parametrize(
+    "reply", ["", "12", "1 2", "1 = 2", "neither", "11", "<think>1", "1, because 2 is worse", "3", "-"]
+)
 def test_what_names_no_side_is_no_answer(reply: str) -> None:
     assert sign_of(reply) is None
 
 
-def test_a_larger_draw_keeps_the_smaller_one_and_the_order_of_the_file_changes_nothing(tmp_path: Path) -> None:
-    before, after = (read_outputs(path) for path in two_files(tmp_path, list("abcdefghij"), list("klmnopqrst")))
+def test_a_larger_draw_keeps_the_smaller_one_and_the_order_of_the_file_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    before, after = (
+        read_outputs(path) for path in two_files(tmp_path, list("abcdefghij"), list("klmnopqrst"))
+    )
     pairs = paired(before, after)
-    assert drawn(pairs, 8, seed=1)[:5] == drawn(pairs, 5, seed=1) != drawn(pairs, 5, seed=2) and len(drawn(pairs, 99, 0)) == 10
+    assert (
+        drawn(pairs, 8, seed=1)[:5] == drawn(pairs, 5, seed=1) != drawn(pairs, 5, seed=2)
+        and len(drawn(pairs, 99, 0)) == 10
+    )
     turned = outputs("grpo", list("klmnopqrst"))
     turned["items"].reverse()
     (tmp_path / "grpo.json").write_text(json.dumps(turned))
@@ -121,7 +157,8 @@ def test_files_that_cannot_be_compared_are_refused(change: dict, message: str, t
 @times
 def test_any_damage_to_a_file_is_one_sentence(times: int, tmp_path: Path) -> None:
     content = json.dumps(outputs("grpo", ["a", "b"])).encode()
-    before, path = read_outputs(written(tmp_path, "good", ["a", "b"])), tmp_path / "bad.json"
+    before = read_outputs(written(tmp_path, "good", ["a", "b"]))
+    path = tmp_path / "bad.json"
 
     def holds(damaged: bytes) -> None:
         path.write_bytes(damaged)
@@ -139,5 +176,7 @@ def test_every_reference_text_of_an_item_is_shown(tmp_path: Path) -> None:
     assert [pair.reference for pair in paired(*both)] == ["天0", "天1\n/\nanother"]
     document["items"][1]["references"] = "天1"
     (tmp_path / "after").write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(InputError, match=r"after: items\[1\]: references must be a list of texts; run the evaluation again"):
+    with pytest.raises(
+        InputError, match=r"after: items\[1\]: references must be a list of texts; run the evaluation again"
+    ):
         read_outputs(tmp_path / "after")

@@ -39,18 +39,18 @@ def system_json(run: Path, name: str) -> dict[str, Any]:
 
 
 def test_page_markdown_and_console_hold_every_figure_of_every_system(complete: Path) -> None:
-    page, plain, console = (
-        (complete / "report.html").read_text(encoding="utf-8"),
-        (complete / "report.md").read_text(encoding="utf-8"),
-        result_table(complete),
-    )
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    plain = (complete / "report.md").read_text(encoding="utf-8")
+    console = result_table(complete)
     for name in RATES:
         for place, figures in system_json(complete, name)["metrics"].items():
             cells = [metric.value(figures[metric.key]) for metric in METRICS]
             assert "".join(f"<td>{cell}</td>" for cell in cells) in page, (name, place)
             assert " | ".join(cells) in plain, (name, place)
         overall = system_json(complete, name)["metrics"]["all"]
-        assert re.search(r"\s+".join(re.escape(metric.value(overall[metric.key])) for metric in METRICS), console)
+        assert re.search(
+            r"\s+".join(re.escape(metric.value(overall[metric.key])) for metric in METRICS), console
+        )
 
 
 def test_differences_and_intervals_are_in_the_report(complete: Path) -> None:
@@ -156,10 +156,8 @@ def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_nothing(com
 
 
 def test_user_text_is_escaped(complete: Path) -> None:
-    page, plain = (
-        (complete / "report.html").read_text(encoding="utf-8"),
-        (complete / "report.md").read_text(encoding="utf-8"),
-    )
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    plain = (complete / "report.md").read_text(encoding="utf-8")
     assert "<script" not in page and "&lt;script&gt;alert(&quot;x&quot;)" in page
     assert "<script" not in plain.replace("\\<script", "") and "\\|\\[a\\]" in plain
 
@@ -197,7 +195,9 @@ def test_samples_show_every_reference_text(run_copy: Path) -> None:
         path.write_text(json.dumps(document), encoding="utf-8")
     shown = [sample for _, group in samples(read_run(run_copy)) for sample in group]
     texts = [[text for label, _, text in sample.parts if label == "Reference text"] for sample in shown]
-    assert len(shown) == 30 and [two[1] for two in texts] == [f"other of {sample.title[:8]}" for sample in shown]
+    assert len(shown) == 30 and [two[1] for two in texts] == [
+        f"other of {sample.title[:8]}" for sample in shown
+    ]
 
 
 def test_samples_are_ten_gains_ten_losses_ten_others() -> None:
@@ -224,13 +224,17 @@ def with_cosine(run: Path, low: float, difference: float, high: float) -> str:
 
 
 def test_verdict_follows_the_interval(run_copy: Path) -> None:
-    assert with_cosine(run_copy, 0.01, 0.02, 0.03).startswith("By embedding cosine, GRPO brought the outputs closer")
+    assert with_cosine(run_copy, 0.01, 0.02, 0.03).startswith(
+        "By embedding cosine, GRPO brought the outputs closer"
+    )
     unclear = with_cosine(run_copy, -0.01, 0.005, 0.02)
     assert (
         unclear.startswith("By embedding cosine, GRPO made no clear difference")
         and "+0.005, 95 % interval \u22120.010 to +0.020, which includes 0" in unclear
     )
-    assert with_cosine(run_copy, -0.03, -0.02, -0.01).startswith("By embedding cosine, GRPO took the outputs further")
+    assert with_cosine(run_copy, -0.03, -0.02, -0.01).startswith(
+        "By embedding cosine, GRPO took the outputs further"
+    )
 
 
 def test_verdict_names_the_translation_memory_and_the_probes(complete: Path) -> None:
@@ -246,7 +250,10 @@ def test_verdict_says_when_the_reward_was_gamed(run_copy: Path) -> None:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row in rows:
         if row["stage"] == "grpo":
-            row |= {"chrf_mean": 0.5 - row["chrf_mean"], "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"]}
+            row |= {
+                "chrf_mean": 0.5 - row["chrf_mean"],
+                "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],
+            }
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert "ALARM step 59: the reward rises while what is not rewarded falls" in verdict(read_run(run_copy))
 
@@ -286,7 +293,10 @@ def remove_key(run: Path) -> None:
         (lambda run: shutil.rmtree(run), "no such run folder"),
         (lambda run: (run / "config.json").unlink(), "not a run folder, it has no config.json"),
         (lambda run: (run / "config.json").write_text("{"), "config.json: not a readable JSON file"),
-        (lambda run: (run / "timings.json").write_text("[]"), "timings.json: must hold a JSON object {...}, not list"),
+        (
+            lambda run: (run / "timings.json").write_text("[]"),
+            "timings.json: must hold a JSON object {...}, not list",
+        ),
         (
             lambda run: (run / "metrics.jsonl").write_text('{"stage": "sft", "step": 0}\n{"sta'),
             r"metrics.jsonl:2: not a readable JSON file",
@@ -296,7 +306,10 @@ def remove_key(run: Path) -> None:
             lambda run: (run / "eval" / "grpo.json").write_text('{"system": "grpo"}'),
             "grpo.json: key 'target_language' is missing",
         ),
-        (lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"), "corpus.json: not a readable JSON file"),
+        (
+            lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"),
+            "corpus.json: not a readable JSON file",
+        ),
         (remove_key, r"run/eval/grpo.json is damaged \(KeyError: 'cosine'\)"),
     ],
 )
@@ -318,20 +331,35 @@ def test_not_a_number_metrics_are_left_out_of_curves(run_copy: Path) -> None:
     write_report(run_copy)
     assert "<figcaption>Reward</figcaption><svg" in (run_copy / "report.html").read_text(encoding="utf-8")
     assert (
-        json.loads((run_copy / "summary.json").read_text(encoding="utf-8"))["training"]["last_grpo"]["reward_mean"]
+        json.loads((run_copy / "summary.json").read_text(encoding="utf-8"))["training"]["last_grpo"][
+            "reward_mean"
+        ]
         is None
     )
 
 
 def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
-    rows = [{"stage": "grpo", "step": 0, "reward_mean": 1.0}, {"stage": "grpo", "step": 0, "reward_mean": 2.0}]
+    rows = [
+        {"stage": "grpo", "step": 0, "reward_mean": 1.0},
+        {"stage": "grpo", "step": 0, "reward_mean": 2.0},
+    ]
     (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert [row["reward_mean"] for row in read_run(run_copy).grpo] == [2.0]
 
 
 def test_wording_of_figures() -> None:
-    assert [signed(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == ["0.00", "0.00", "+0.50", "\u22120.50"]
-    assert [duration(value) for value in (8.25, 59.96, 75, 7500)] == ["8.2 s", "1 min 0 s", "1 min 15 s", "2 h 5 min"]
+    assert [signed(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
+        "0.00",
+        "0.00",
+        "+0.50",
+        "\u22120.50",
+    ]
+    assert [duration(value) for value in (8.25, 59.96, 75, 7500)] == [
+        "8.2 s",
+        "1 min 0 s",
+        "1 min 15 s",
+        "2 h 5 min",
+    ]
     assert [plain_number(value) for value in (True, None, 12345, 1e-5, [1, 2], "x")] == [
         "yes",
         "-",
@@ -341,7 +369,8 @@ def test_wording_of_figures() -> None:
         "x",
     ]
     assert [
-        direction({"low": low, "high": high}) for low, high in ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1), (0.0, 0.1))
+        direction({"low": low, "high": high})
+        for low, high in ((0.1, 0.2), (-0.1, 0.2), (-0.2, -0.1), (0.0, 0.1))
     ] == [1, 0, -1, 0]
     assert moving_average([1, 3, 5], 1) == [2, 3, 4]
 
@@ -351,10 +380,13 @@ def test_wording_of_figures() -> None:
     [("sft", "strong_sft", "Strong SFT"), ("best_of_group", "best_of_group", "Self-SFT (best of group)")],
 )
 def test_a_run_of_imitation_is_not_called_grpo(run_copy: Path, method: str, stage: str, name: str) -> None:
-    config, log = run_copy / "config.json", run_copy / "metrics.jsonl"
+    config = run_copy / "config.json"
+    log = run_copy / "metrics.jsonl"
     values = json.loads(config.read_text(encoding="utf-8"))
     write_json(config, values | {"train": values.get("train", {}) | {"method": method}})
-    log.write_text(log.read_text(encoding="utf-8").replace('"stage": "grpo', f'"stage": "{stage}'), encoding="utf-8")
+    log.write_text(
+        log.read_text(encoding="utf-8").replace('"stage": "grpo', f'"stage": "{stage}'), encoding="utf-8"
+    )
     write_report(run_copy)
     plain = (run_copy / "report.md").read_text(encoding="utf-8")
     assert "GRPO" not in plain

@@ -1,4 +1,6 @@
-"""A study's conclusions turn with its numbers: every sentence is read for two studies that differ in what it is about."""
+"""A study's conclusions turn with its numbers: every sentence is read for two studies that differ in what it
+is about.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ Json = dict[str, Any]
 
 
 def said(study: Path, points: list[Json], budget: float = 0.05) -> str:
-    return " ".join(conclusions(figures(read_study(write_points(study, points)), "cosine_held_out", budget, 100)))
+    return " ".join(
+        conclusions(figures(read_study(write_points(study, points)), "cosine_held_out", budget, 100))
+    )
 
 
 def changed(points: list[Json], arm: str, score: list[float], tax: list[float]) -> list[Json]:
@@ -34,7 +38,9 @@ def test_who_pays_less_follows_the_taxes(tmp_path: Path) -> None:
 
 
 def test_an_interval_that_includes_0_is_no_clear_difference(tmp_path: Path) -> None:
-    noisy = changed(invented_study(), "sft_high", even(0.5), spread_out(0.03, 0.4))  # 0.01 more than GRPO, half of the texts far less
+    noisy = changed(
+        invented_study(), "sft_high", even(0.5), spread_out(0.03, 0.4)
+    )  # 0.01 more than GRPO, half of the texts far less
     assert "(sft_high) 0.0300 ± " in said(tmp_path, noisy)
     assert ": no clear difference (difference −0.0100" in said(tmp_path / "again", noisy)
 
@@ -45,10 +51,18 @@ def test_gain_and_cost_of_the_main_arm_are_read_from_their_intervals(tmp_path: P
     assert "it cost general competence (tax +0.0200" in up and "GRPO itself added (+0.0100" in up
     down = said(tmp_path / "down", changed(invented_study(), "grpo", even(0.2), even(-0.01)))
     assert "lowered the warm start's held-out cosine (−0.100" in down
-    assert "it lowered the loss on general text (tax −0.0100" in down and "GRPO itself took some of it back (−0.0200" in down
-    unclear = said(tmp_path / "unclear", changed(invented_study(), "grpo", spread_out(0.31, 0.3), spread_out(0.001, 0.1)))
+    assert (
+        "it lowered the loss on general text (tax −0.0100" in down
+        and "GRPO itself took some of it back (−0.0200" in down
+    )
+    unclear = said(
+        tmp_path / "unclear", changed(invented_study(), "grpo", spread_out(0.31, 0.3), spread_out(0.001, 0.1))
+    )
     assert "made no clear difference to the warm start's" in unclear
-    assert "it cost no clear amount of general competence" in unclear and "GRPO itself added no clear amount" in unclear
+    assert (
+        "it cost no clear amount of general competence" in unclear
+        and "GRPO itself added no clear amount" in unclear
+    )
 
 
 def test_a_control_that_gains_as_much_is_not_hidden(tmp_path: Path) -> None:
@@ -58,15 +72,21 @@ def test_a_control_that_gains_as_much_is_not_hidden(tmp_path: Path) -> None:
 
 
 def test_a_broken_budget_is_said_to_be_broken(tmp_path: Path) -> None:
-    assert "Budget of 0.02 nats per token over the warm start, arm held: kept in seed 0 (+0.0050" in said(tmp_path / "a", invented_study())
+    assert "Budget of 0.02 nats per token over the warm start, arm held: kept in seed 0 (+0.0050" in said(
+        tmp_path / "a", invented_study()
+    )
     broken = changed(invented_study(), "held", even(0.4), even(0.05))
     assert "arm held: exceeded in seed 0 (+0.0400" in said(tmp_path / "b", broken)
 
 
 def test_the_checkpoint_to_ship_follows_the_budget(tmp_path: Path) -> None:
     assert "ship grpo, seed 0, step 20: held-out cosine 0.500" in said(tmp_path / "a", invented_study(), 0.05)
-    assert "ship sft_high, seed 0, step 20: held-out cosine 0.600" in said(tmp_path / "b", invented_study(), 0.061)
-    assert "ship warm_start, seed 0, step 0: held-out cosine 0.300, tax" in said(tmp_path / "c", invented_study(), 0.0101)
+    assert "ship sft_high, seed 0, step 20: held-out cosine 0.600" in said(
+        tmp_path / "b", invented_study(), 0.061
+    )
+    assert "ship warm_start, seed 0, step 0: held-out cosine 0.300, tax" in said(
+        tmp_path / "c", invented_study(), 0.0101
+    )
     costly = [point for point in invented_study() if point["kind"] != "untouched"]
     assert "no evaluated checkpoint can be shipped" in said(tmp_path / "d", costly, 0.005)
 
@@ -74,11 +94,16 @@ def test_the_checkpoint_to_ship_follows_the_budget(tmp_path: Path) -> None:
 def test_one_seed_is_said_to_be_one_seed(tmp_path: Path) -> None:
     assert "one seed (0), so no interval covers training again" in said(tmp_path / "a", invented_study((0,)))
     three = said(tmp_path / "b", invented_study((0, 1, 2)))
-    assert "12 test items, 12 general texts (120 tokens), 3 seeds (0, 1, 2)" in three and "one seed" not in three
-    assert "GRPO loses 0.0210 ± 0.0025 nats" in three  # 0.020, 0.021, 0.022: sd 0.001, 4.30265 * 0.001 / sqrt(3)
+    assert (
+        "12 test items, 12 general texts (120 tokens), 3 seeds (0, 1, 2)" in three and "one seed" not in three
+    )
+    assert (
+        "GRPO loses 0.0210 ± 0.0025 nats" in three
+    )  # 0.020, 0.021, 0.022: sd 0.001, 4.30265 * 0.001 / sqrt(3)
 
 
-COMPARED, MAIN = "At an equal", "(arm grpo, step 20) raised the warm start's"
+COMPARED = "At an equal"
+MAIN = "(arm grpo, step 20) raised the warm start's"
 
 
 @pytest.mark.parametrize(
@@ -90,13 +115,24 @@ COMPARED, MAIN = "At an equal", "(arm grpo, step 20) raised the warm start's"
         (("warm_start",), False, False),
     ],
 )
-def test_what_is_missing_is_left_out_and_nothing_is_invented(tmp_path: Path, without: tuple[str, ...], compared: bool, main: bool) -> None:
+def test_what_is_missing_is_left_out_and_nothing_is_invented(
+    tmp_path: Path, without: tuple[str, ...], compared: bool, main: bool
+) -> None:
     text = said(tmp_path, [point for point in invented_study() if point["arm"] not in without])
     assert (COMPARED in text, MAIN in text) == (compared, main)
     assert ("No verdict on GRPO: no GRPO arm was evaluated." in text) == ("grpo" in without)
 
 
 def test_a_probe_is_clear_only_where_every_seed_says_the_same() -> None:
-    down, up, unclear = ({"difference": value, "p_value": p} for value, p in ((-0.1, 0.01), (0.1, 0.01), (-0.1, 0.2)))
-    assert is_clear([down, down]) and not is_clear([down, up]) and not is_clear([down, unclear]) and not is_clear([unclear])
-    assert is_clear([{"difference": 0.1, "low": 0.05, "high": 0.2}]) and not is_clear([{"difference": 0.1, "low": -0.05, "high": 0.2}])
+    down, up, unclear = (
+        {"difference": value, "p_value": p} for value, p in ((-0.1, 0.01), (0.1, 0.01), (-0.1, 0.2))
+    )
+    assert (
+        is_clear([down, down])
+        and not is_clear([down, up])
+        and not is_clear([down, unclear])
+        and not is_clear([unclear])
+    )
+    assert is_clear([{"difference": 0.1, "low": 0.05, "high": 0.2}]) and not is_clear(
+        [{"difference": 0.1, "low": -0.05, "high": 0.2}]
+    )

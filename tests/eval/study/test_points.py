@@ -1,4 +1,6 @@
-"""The files of a study as its report reads them: whatever is damaged is named in one sentence, with its file."""
+"""The files of a study as its report reads them: whatever is damaged is named in one sentence, with its
+file.
+"""
 
 import json
 import math
@@ -40,17 +42,31 @@ def test_every_point_is_read_with_what_it_says(tmp_path: Path) -> None:
         (lambda point: point.update(seed=True), "seed is no int"),
         (lambda point: point["cost"].update(tokens=None), "cost.tokens is missing"),
         (lambda point: point["target"].update(items=[]), "target.items is empty"),
-        (lambda point: point["target"]["items"][3].update(cosine="high"), "target.items[3] has no number 'cosine'"),
+        (
+            lambda point: point["target"]["items"][3].update(cosine="high"),
+            "target.items[3] has no number 'cosine'",
+        ),
         (lambda point: point["target"]["items"][3].update(cosine=math.nan), "target.items[3].cosine = nan"),
-        (lambda point: point["tax"]["drift"]["general"]["items"][0].update(nll=math.inf), "tax.drift.general.items[0].nll = inf"),
-        (lambda point: point["tax"]["drift"]["general"]["items"][1].pop("kl"), "tax.drift.general.items[1] has no number 'kl'"),
-        (lambda point: [item.update(tokens=0) for item in point["tax"]["drift"]["general"]["items"]], "hold no token"),
+        (
+            lambda point: point["tax"]["drift"]["general"]["items"][0].update(nll=math.inf),
+            "tax.drift.general.items[0].nll = inf",
+        ),
+        (
+            lambda point: point["tax"]["drift"]["general"]["items"][1].pop("kl"),
+            "tax.drift.general.items[1] has no number 'kl'",
+        ),
+        (
+            lambda point: [item.update(tokens=0) for item in point["tax"]["drift"]["general"]["items"]],
+            "hold no token",
+        ),
         (lambda point: point.update(arm="other"), "it belongs at"),
         (lambda point: point["target"]["items"].pop(), "other test items than"),
         (lambda point: point["tax"]["drift"]["general"]["items"].reverse(), "other tax texts than"),
     ],
 )
-def test_a_damaged_point_is_one_sentence_with_its_file(tmp_path: Path, change: Callable[[Json], Any], said: str) -> None:
+def test_a_damaged_point_is_one_sentence_with_its_file(
+    tmp_path: Path, change: Callable[[Json], Any], said: str
+) -> None:
     path = damaged(tmp_path, change)
     with pytest.raises(InputError) as caught:
         read_study(tmp_path)
@@ -59,8 +75,14 @@ def test_a_damaged_point_is_one_sentence_with_its_file(tmp_path: Path, change: C
 
 
 def test_seeds_may_have_different_test_items(tmp_path: Path) -> None:
-    points = [invented_point("warm_start", "warm_start", even(0.3, 8 + seed), even(0.0), seed=seed) for seed in (0, 1)]
-    assert [len(point.target["items"]) for point in read_study(write_points(tmp_path, points)).points] == [8, 9]
+    points = [
+        invented_point("warm_start", "warm_start", even(0.3, 8 + seed), even(0.0), seed=seed)
+        for seed in (0, 1)
+    ]
+    assert [len(point.target["items"]) for point in read_study(write_points(tmp_path, points)).points] == [
+        8,
+        9,
+    ]
 
 
 def test_a_folder_without_points_is_refused(tmp_path: Path) -> None:
@@ -71,6 +93,8 @@ def test_a_folder_without_points_is_refused(tmp_path: Path) -> None:
 def test_transfer_and_judgements_are_checked_like_points(tmp_path: Path) -> None:
     write_points(tmp_path, invented_study())
     (tmp_path / "judge").mkdir()
-    (tmp_path / "judge" / "a.json").write_text('{"before": "a", "after": "b", "judge": "c", "n": 3, "win": 0.5, "tie": 0.1}')
+    (tmp_path / "judge" / "a.json").write_text(
+        '{"before": "a", "after": "b", "judge": "c", "n": 3, "win": 0.5, "tie": 0.1}'
+    )
     with pytest.raises(InputError, match=r"judge/a\.json: loss is missing"):
         read_study(tmp_path)

@@ -1,4 +1,6 @@
-"""report.html, report.md and summary.json of invented studies: every figure in them is generated here, none is a result."""
+"""report.html, report.md and summary.json of invented studies: every figure in them is generated here, none
+is a result.
+"""
 
 import json
 import re
@@ -20,7 +22,11 @@ Json = dict[str, Any]
 
 def reported(study: Path, points: list[Json]) -> tuple[str, str, Json]:
     html, plain, summary = write_study_report(write_points(study, points), resamples=50)
-    return html.read_text(encoding="utf-8"), plain.read_text(encoding="utf-8"), json.loads(summary.read_text(encoding="utf-8"))
+    return (
+        html.read_text(encoding="utf-8"),
+        plain.read_text(encoding="utf-8"),
+        json.loads(summary.read_text(encoding="utf-8")),
+    )
 
 
 class Balanced(HTMLParser):
@@ -45,10 +51,24 @@ def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds
     checker.feed(page)
     assert checker.open == []
     assert page.count("<figure>") == 2 and "http-equiv" in page and "<script" not in page
-    for title in ("Target scores", "Alignment tax", "At an equal target score", "Ablations", "Controls", "Tax budget", "Cost", "Samples"):
+    for title in (
+        "Target scores",
+        "Alignment tax",
+        "At an equal target score",
+        "Ablations",
+        "Controls",
+        "Tax budget",
+        "Cost",
+        "Samples",
+    ):
         assert f"<h2>{title}</h2>" in page and f"## {title}" in plain
     assert " ".join(summary["conclusions"])[:80] in page
-    front = ["Untouched model", "Warm start (SFT)", *(f"grpo, step {step} of 20" for step in (10, 20)), "sft_high, step 20 of 20"]
+    front = [
+        "Untouched model",
+        "Warm start (SFT)",
+        *(f"grpo, step {step} of 20" for step in (10, 20)),
+        "sft_high, step 20 of 20",
+    ]
     assert f"by rising Held-out cosine and tax: {'; '.join(front)}." in page
     assert summary["seeds"] == list(seeds) and len(summary["checkpoints"]) == 10
 
@@ -60,7 +80,9 @@ def test_the_summary_holds_no_test_item(tmp_path: Path) -> None:
     assert target_items([0.5])[0]["reference"] not in text and "item-0" not in text and "text-0" not in text
     assert len(text) < 60_000
     lines = (tmp_path / "summary.json").read_text(encoding="utf-8").splitlines()
-    assert sum('"step": ' in line and '"num_steps": 20' in line for line in lines) == len(summary["checkpoints"])  # one line each
+    assert sum('"step": ' in line and '"num_steps": 20' in line for line in lines) == len(
+        summary["checkpoints"]
+    )  # one line each
     assert max(len(number) for number in re.findall(r"\.(\d+)", text)) < 10
 
 
@@ -70,15 +92,25 @@ def test_every_sample_shows_the_last_output_of_every_arm(tmp_path: Path) -> None
     assert len(samples) == 6
     arms = ["grpo", "held", "no_kl", "noise", "sft_high", "sft_low", "self"]
     for sample in samples:
-        assert re.findall(r"- (.+): 天地人", sample.replace("\\", "")) == ["Reference text", "Warm start (SFT)", *arms]
+        assert re.findall(r"- (.+): 天地人", sample.replace("\\", "")) == [
+            "Reference text",
+            "Warm start (SFT)",
+            *arms,
+        ]
         assert "grpo: 天地人山水\n" in sample  # half of the reference text: step 20, not step 10
 
 
-@pytest.mark.parametrize("missing", ["untouched", "warm_start", "grpo", "sft_low", "self", "noise", "held", "no_kl"])
+@pytest.mark.parametrize(
+    "missing", ["untouched", "warm_start", "grpo", "sft_low", "self", "noise", "held", "no_kl"]
+)
 def test_a_study_without_one_arm_is_reported_without_it(tmp_path: Path, missing: str) -> None:
     page, _, summary = reported(tmp_path, [point for point in invented_study() if point["arm"] != missing])
     assert f"<td>{missing}, step" not in page and f"<td>{missing}</td><td>0</td>" not in page
-    said = {"untouched": "no change of the probes", "warm_start": "No warm start of seed 0", "self": "No best_of_group arm"}
+    said = {
+        "untouched": "no change of the probes",
+        "warm_start": "No warm start of seed 0",
+        "self": "No best_of_group arm",
+    }
     assert missing not in said or any(said[missing] in gap for gap in summary["gaps"])
 
 
@@ -96,17 +128,42 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
         (study / folder).mkdir()
     target = invented_study()[0]["target"]
     for start, score in (("untouched", 0.2), ("grpo", 0.5)):
-        one = {"start": start, "examples": 50, "seed": 0, "target": {**target, "items": target_items([score] * 4)}}
+        one = {
+            "start": start,
+            "examples": 50,
+            "seed": 0,
+            "target": {**target, "items": target_items([score] * 4)},
+        }
         (study / "transfer" / f"{start}-50-seed0.json").write_text(json.dumps(one), encoding="utf-8")
-    shares = {"win": 0.5, "tie": 0.25, "loss": 0.25, "win_interval": [0.4, 0.6], "loss_interval": [0.15, 0.35]}
-    judgement = {"before": "sft_high", "after": "grpo", "judge": "local:x", "n": 40, **shares, "items": [{"id": "secret"}]}
+    shares = {
+        "win": 0.5,
+        "tie": 0.25,
+        "loss": 0.25,
+        "win_interval": [0.4, 0.6],
+        "loss_interval": [0.15, 0.35],
+    }
+    judgement = {
+        "before": "sft_high",
+        "after": "grpo",
+        "judge": "local:x",
+        "n": 40,
+        **shares,
+        "items": [{"id": "secret"}],
+    }
     (study / "judge" / "a.json").write_text(json.dumps(judgement), encoding="utf-8")
     _, plain, summary = reported(tmp_path, invented_study())
     assert "| 50 examples from grpo | 0 | 4 | 0.600 | 0.500 |" in plain
     (pair,) = summary["transfer"]["pairs"]
-    assert (pair["second"], pair["first"], pair["changes"]["cosine_held_out"]["value"]) == ("grpo", "untouched", pytest.approx(0.3))
+    assert (pair["second"], pair["first"], pair["changes"]["cosine_held_out"]["value"]) == (
+        "grpo",
+        "untouched",
+        pytest.approx(0.3),
+    )
     assert "with 50 examples: better than untouched (+0.300" in summary["conclusions"][-2]
-    assert "| grpo against sft\\_high | local:x | 40 | 50.0 % | 25.0 % | 25.0 % | 40.0 % to 60.0 % | 15.0 % to 35.0 % |" in plain
+    assert (
+        "| grpo against sft\\_high | local:x | 40 | 50.0 % | 25.0 % | 25.0 % | 40.0 % to 60.0 % | 15.0 % to 35.0 % |"
+        in plain
+    )
     assert "secret" not in json.dumps(summary)
 
 
@@ -115,9 +172,17 @@ def test_transfer_runs_on_other_test_items_are_refused(tmp_path: Path) -> None:
     (study / "transfer").mkdir()
     target = invented_study()[0]["target"]
     for start, count in (("untouched", 4), ("grpo", 5)):
-        one = {"start": start, "examples": 50, "seed": 0, "target": {**target, "items": target_items([0.5] * count)}}
+        one = {
+            "start": start,
+            "examples": 50,
+            "seed": 0,
+            "target": {**target, "items": target_items([0.5] * count)},
+        }
         (study / "transfer" / f"{start}-50-seed0.json").write_text(json.dumps(one), encoding="utf-8")
-    with pytest.raises(InputError, match=r"transfer/untouched-50-seed0\.json: other test items than transfer/grpo-50-seed0\.json"):
+    with pytest.raises(
+        InputError,
+        match=r"transfer/untouched-50-seed0\.json: other test items than transfer/grpo-50-seed0\.json",
+    ):
         write_study_report(study, resamples=50)
 
 
@@ -128,18 +193,28 @@ def test_matched_cost_is_visible(tmp_path: Path) -> None:
     assert rows["sft_low, step 20 of 20"] == ("sft", "160", "18,000", "20", "50")
 
 
-def test_the_readme_table_is_rewritten_and_its_staleness_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_table_is_rewritten_and_its_staleness_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reported(tmp_path, invented_study((0, 1, 2)))
-    readme, summary = tmp_path / "README.md", tmp_path / "summary.json"
+    readme = tmp_path / "README.md"
+    summary = tmp_path / "summary.json"
     readme.write_text(f"# x\n\n{OPEN}\nold\n{CLOSE}\nafter\n", encoding="utf-8")
     command = [str(summary), str(readme)]
     assert readme_table([*command, "--check"]) == 1
     assert "old" in readme.read_text(encoding="utf-8")
     assert readme_table(command) == 0 and readme_table([*command, "--check"]) == 0
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"# x\n\n{OPEN}\n| system | Held-out cosine | chrF |") and text.endswith(f"{CLOSE}\nafter\n")
-    assert "| grpo, 20 steps | +0.200 (+0.200 to +0.200) | +15.10 (+15.10 to +15.10) | +0.0210 (+0.0185 to +0.0235) | GRPO |" in text
-    assert "| Warm start (SFT) | 0.300 | 25.59 |" in text and "| SFT on the reference texts, lr 1e-5 |" in text
+    assert text.startswith(f"# x\n\n{OPEN}\n| system | Held-out cosine | chrF |") and text.endswith(
+        f"{CLOSE}\nafter\n"
+    )
+    assert (
+        "| grpo, 20 steps | +0.200 (+0.200 to +0.200) | +15.10 (+15.10 to +15.10) | +0.0210 (+0.0185 to +0.0235) | GRPO |"
+        in text
+    )
+    assert (
+        "| Warm start (SFT) | 0.300 | 25.59 |" in text and "| SFT on the reference texts, lr 1e-5 |" in text
+    )
     assert "| GRPO, tax budget 0.02 |" in text and "| SFT on the best of its own samples |" in text
     assert "12 test items, seeds 0, 1, 2" in text and "nc:6" in text
     assert "no_kl" not in text and "noise" not in text and "old" not in text
@@ -149,9 +224,12 @@ def test_the_readme_table_is_rewritten_and_its_staleness_noticed(tmp_path: Path,
     capsys.readouterr()
 
 
-def test_a_readme_without_markers_and_what_is_no_summary_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_readme_without_markers_and_what_is_no_summary_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reported(tmp_path, invented_study())
-    readme, other = tmp_path / "README.md", tmp_path / "other.json"
+    readme = tmp_path / "README.md"
+    other = tmp_path / "other.json"
     readme.write_text(f"{CLOSE} {OPEN}", encoding="utf-8")
     other.write_text("{}", encoding="utf-8")
     assert readme_table([str(tmp_path / "summary.json"), str(readme)]) == 2

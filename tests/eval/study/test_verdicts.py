@@ -33,37 +33,57 @@ def arm(name: str, kind: str, *steps: tuple[float, float], seed: int = 0, **more
     """An arm with these (score, tax) at steps 10, 20, ..."""
     last = 10 * len(steps)
     return [
-        invented_point(name, kind, even(score), even(tax), seed=seed, step=10 * number, num_steps=last, **more)
+        invented_point(
+            name, kind, even(score), even(tax), seed=seed, step=10 * number, num_steps=last, **more
+        )
         for number, (score, tax) in enumerate(steps, 1)
     ]
 
 
-def test_a_curve_begins_where_the_arm_did_and_its_gains_are_counted_from_the_warm_start(tmp_path: Path) -> None:
+def test_a_curve_begins_where_the_arm_did_and_its_gains_are_counted_from_the_warm_start(
+    tmp_path: Path,
+) -> None:
     untouched = invented_point("untouched", "untouched", even(0.1), even(0.0))
     only = [point | {"start": "untouched"} for point in arm("only", "sft", (0.3, 0.04), (0.5, 0.08))]
     then = [point | {"start": "only"} for point in arm("then", "grpo", (0.6, 0.09))]
-    found = measured(tmp_path, [untouched, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only, *then], resamples=20)
+    found = measured(
+        tmp_path, [untouched, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only, *then], resamples=20
+    )
     lines = {name: seeds[0] for name, seeds in curves(found, HELD_OUT).items()}
     assert lines["only"].gains[:, 0] == pytest.approx([-0.2, 0.0, 0.2])
     assert lines["only"].taxes[:, 0] == pytest.approx([0.0, 0.04, 0.08])
-    assert lines["then"].gains[:, 0] == pytest.approx([0.2, 0.3]) and lines["then"].taxes[:, 0] == pytest.approx([0.08, 0.09])
-    assert lines["sft"].gains[:, 0] == pytest.approx([0.0, 0.2]) and lines["sft"].taxes[:, 0] == pytest.approx([0.01, 0.05])
+    assert lines["then"].gains[:, 0] == pytest.approx([0.2, 0.3]) and lines["then"].taxes[
+        :, 0
+    ] == pytest.approx([0.08, 0.09])
+    assert lines["sft"].gains[:, 0] == pytest.approx([0.0, 0.2]) and lines["sft"].taxes[
+        :, 0
+    ] == pytest.approx([0.01, 0.05])
 
 
 def test_tax_is_nats_per_token_over_all_texts(tmp_path: Path) -> None:
     point = invented_point("a", "grpo", even(0.5), [0.0, 0.3], step=1)
-    point["tax"]["drift"]["general"]["items"][1]["tokens"] = 30  # 0.3 nats a token of ten tokens = 3 nats, over 40 tokens
+    point["tax"]["drift"]["general"]["items"][1]["tokens"] = (
+        30  # 0.3 nats a token of ten tokens = 3 nats, over 40 tokens
+    )
     (checkpoint,) = measured(tmp_path, [point])
     assert checkpoint.tax.value == pytest.approx(3 / 40)
-    assert set(np.round(checkpoint.tax.draws, 6)) == {0.0, round(3 / 40, 6), 0.1}  # both, the first twice, the second twice
+    assert set(np.round(checkpoint.tax.draws, 6)) == {
+        0.0,
+        round(3 / 40, 6),
+        0.1,
+    }  # both, the first twice, the second twice
 
 
 def test_resamples_are_shared_so_that_a_constant_change_has_no_width(tmp_path: Path) -> None:
     points = [
-        invented_point("a", "grpo", spread_out(0.4 + 0.1 * (step > 1), 0.2), spread_out(0.1 * step, 0.05), step=step) for step in (1, 2)
+        invented_point(
+            "a", "grpo", spread_out(0.4 + 0.1 * (step > 1), 0.2), spread_out(0.1 * step, 0.05), step=step
+        )
+        for step in (1, 2)
     ]
     before, after = measured(tmp_path, points)
-    alone, change = interval([after.metrics[HELD_OUT]]), interval([after.metrics[HELD_OUT] - before.metrics[HELD_OUT]])
+    alone = interval([after.metrics[HELD_OUT]])
+    change = interval([after.metrics[HELD_OUT] - before.metrics[HELD_OUT]])
     assert alone["high"] - alone["low"] > 0.1
     assert (change["low"], change["high"]) == pytest.approx((0.1, 0.1))
     assert interval([after.tax - before.tax])["low"] == pytest.approx(0.1)
@@ -71,7 +91,8 @@ def test_resamples_are_shared_so_that_a_constant_change_has_no_width(tmp_path: P
 
 def test_interval_is_over_items_up_to_two_seeds_and_students_t_from_three() -> None:
     draws = np.linspace(0, 1, 1001)
-    one, two = Estimate(0.5, draws), Estimate(0.7, draws + 0.2)
+    one = Estimate(0.5, draws)
+    two = Estimate(0.7, draws + 0.2)
     assert interval([one, two])["low"] == pytest.approx(0.125)  # the mean of both draws at 2.5 %
     three = interval([one, two, Estimate(0.9, draws)])
     assert three["value"] == pytest.approx(0.7)
@@ -79,7 +100,9 @@ def test_interval_is_over_items_up_to_two_seeds_and_students_t_from_three() -> N
     assert student_t(120) == pytest.approx(1.97993, abs=1e-4)
 
 
-def test_tax_at_an_equal_score_is_interpolated_from_the_warm_start_and_the_best_rival_is_taken(tmp_path: Path) -> None:
+def test_tax_at_an_equal_score_is_interpolated_from_the_warm_start_and_the_best_rival_is_taken(
+    tmp_path: Path,
+) -> None:
     grpo = arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04))  # gains 0.1, 0.2
     low = arm("low", "sft", (0.6, 0.10))  # gain 0.3; at 0.2: 0.01 + 2/3 * 0.09 = 0.07
     high = arm("high", "sft", (0.55, 0.06))  # gain 0.25; at 0.2: 0.01 + 0.8 * 0.05 = 0.05
@@ -100,18 +123,40 @@ def test_the_common_score_is_the_smaller_reach_whichever_side_has_it(tmp_path: P
 
 def test_an_arm_that_never_rose_has_no_common_score(tmp_path: Path) -> None:
     found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.25, 0.05)), *arm("sft", "sft", (0.4, 0.02))])
-    assert equal_target(found, "grpo", ["sft"], HELD_OUT) == {"metric": HELD_OUT, "main": "grpo", "seeds": [], "no_common_score": [0]}
+    assert equal_target(found, "grpo", ["sft"], HELD_OUT) == {
+        "metric": HELD_OUT,
+        "main": "grpo",
+        "seeds": [],
+        "no_common_score": [0],
+    }
     assert equal_target(found, "grpo", ["absent"], HELD_OUT) is None
 
 
 def test_ship_takes_the_highest_target_whose_upper_tax_is_exactly_within_the_budget(tmp_path: Path) -> None:
-    risky = invented_point("risky", "sft", even(0.9), spread_out(0.03, 0.06), step=20)  # mean below the budget, upper end above
+    risky = invented_point(
+        "risky", "sft", even(0.9), spread_out(0.03, 0.06), step=20
+    )  # mean below the budget, upper end above
     found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04)), risky])
-    limit = interval([next(one for one in found if one.point.step == 20 and one.point.arm == "grpo").tax])["high"]
-    assert interval([found[-1].tax])["value"] < limit < interval([next(one for one in found if one.point.arm == "risky").tax])["high"]
-    at_edge, below = ship(found, HELD_OUT, limit, tmp_path), ship(found, HELD_OUT, math.nextafter(limit, 0), tmp_path)
-    assert at_edge is not None and (at_edge["arm"], at_edge["step"], at_edge["path"]) == ("grpo", 20, "arms/grpo/seed0/policy")
-    assert below is not None and (below["arm"], below["step"], below["path"]) == ("grpo", 10, "arms/grpo/seed0/snapshots/step-000010")
+    limit = interval([next(one for one in found if one.point.step == 20 and one.point.arm == "grpo").tax])[
+        "high"
+    ]
+    assert (
+        interval([found[-1].tax])["value"]
+        < limit
+        < interval([next(one for one in found if one.point.arm == "risky").tax])["high"]
+    )
+    at_edge = ship(found, HELD_OUT, limit, tmp_path)
+    below = ship(found, HELD_OUT, math.nextafter(limit, 0), tmp_path)
+    assert at_edge is not None and (at_edge["arm"], at_edge["step"], at_edge["path"]) == (
+        "grpo",
+        20,
+        "arms/grpo/seed0/policy",
+    )
+    assert below is not None and (below["arm"], below["step"], below["path"]) == (
+        "grpo",
+        10,
+        "arms/grpo/seed0/snapshots/step-000010",
+    )
     assert ship(found, HELD_OUT, 0.001, tmp_path) is None
     (tmp_path / "arms/grpo/seed0/policy").mkdir(parents=True)
     again = ship(found, HELD_OUT, limit, tmp_path)
@@ -119,7 +164,12 @@ def test_ship_takes_the_highest_target_whose_upper_tax_is_exactly_within_the_bud
 
 
 def test_a_budget_is_kept_where_the_whole_interval_says_so() -> None:
-    cases = {(0.01, 0.02): "yes", (0.021, 0.03): "no", (0.01, 0.025): "probably", (0.015, 0.035): "probably not"}
+    cases = {
+        (0.01, 0.02): "yes",
+        (0.021, 0.03): "no",
+        (0.01, 0.025): "probably",
+        (0.015, 0.035): "probably not",
+    }
     for (low, high), said in cases.items():
         assert kept({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == said
 
@@ -138,7 +188,8 @@ def point_of(name: str, *settings: str, kind: str = "grpo") -> Point:
 
 
 def test_roles_follow_from_settings_not_from_names() -> None:
-    main, common = point_of("grpo", "model.x=1"), "model.x=1"
+    main = point_of("grpo", "model.x=1")
+    common = "model.x=1"
     arms = {
         "ablation": point_of("random", common, "loss.kl_coef=0.0", "seed=3"),
         "control": point_of("a", common, 'reward.control="shuffled"'),
@@ -147,7 +198,9 @@ def test_roles_follow_from_settings_not_from_names() -> None:
         "start": replace(point_of("e", common), start="c"),
         "sft": point_of("c", common, kind="sft"),
     }
-    assert {wanted: role(point, main) for wanted, point in arms.items()} == {wanted: wanted for wanted in arms}
+    assert {wanted: role(point, main) for wanted, point in arms.items()} == {
+        wanted: wanted for wanted in arms
+    }
     assert differs(arms["ablation"], main) == ("loss.kl_coef=0.0",)
     assert differs(point_of("d"), main) == ("model.x=(default)",)
     assert differs(arms["start"], main) == ("start=c",)
@@ -169,9 +222,14 @@ def test_mcnemar_compares_each_checkpoint_with_the_untouched_model(tmp_path: Pat
 
 
 def test_areas_are_staircases_up_to_the_largest_tax_and_up_to_the_budget(tmp_path: Path) -> None:
-    rows = {row["name"]: row for row in figures(read_study(write_points(tmp_path, invented_study())), HELD_OUT, 0.05, 50)["areas"]}
+    rows = {
+        row["name"]: row
+        for row in figures(read_study(write_points(tmp_path, invented_study())), HELD_OUT, 0.05, 50)["areas"]
+    }
     assert rows["grpo"]["area"]["value"] == pytest.approx(0.1 * (0.9 - 0.015) + 0.1 * (0.9 - 0.02))
-    assert rows["grpo"]["area_in_budget"]["value"] == pytest.approx(0.1 * (0.05 - 0.015) + 0.1 * (0.05 - 0.02))
+    assert rows["grpo"]["area_in_budget"]["value"] == pytest.approx(
+        0.1 * (0.05 - 0.015) + 0.1 * (0.05 - 0.02)
+    )
     assert rows["all sft arms"]["area"]["value"] == pytest.approx(0.3 * (0.9 - 0.06))
     assert rows["all sft arms"]["area_in_budget"]["value"] == 0.0
     assert rows["all sft arms"]["area_in_budget_minus_first"]["value"] == pytest.approx(-0.0065)
@@ -186,13 +244,29 @@ def test_an_ablation_of_a_seed_without_the_main_arm_is_still_an_ablation(tmp_pat
     other = arm("no_kl", "grpo", (0.5, 0.02), seed=1, settings=["loss.kl_coef=0"])
     points = [warm(), *arm("grpo", "grpo", (0.5, 0.02)), warm(seed=1), *other]
     rows = figures(read_study(write_points(tmp_path, points)), HELD_OUT, 0.05, 50)["checkpoints"]
-    assert {row["arm"]: row["role"] for row in rows} == {"warm_start": "warm_start", "grpo": "main", "no_kl": "ablation"}
+    assert {row["arm"]: row["role"] for row in rows} == {
+        "warm_start": "warm_start",
+        "grpo": "main",
+        "no_kl": "ablation",
+    }
     assert next(row for row in rows if row["arm"] == "no_kl")["minus_main"] is None
 
 
 def test_an_interpolated_model_has_no_weights_of_its_own_and_no_budget(tmp_path: Path) -> None:
-    between = invented_point("own+interp", "interpolated", even(0.6), even(0.02), step=50, num_steps=100, settings=["tax.budget=0.02"])
+    between = invented_point(
+        "own+interp",
+        "interpolated",
+        even(0.6),
+        even(0.02),
+        step=50,
+        num_steps=100,
+        settings=["tax.budget=0.02"],
+    )
     found = measured(tmp_path, [warm(), between])
     chosen = ship(found, HELD_OUT, 0.05, tmp_path)
-    assert chosen is not None and (chosen["arm"], chosen["path"], chosen["kept"]) == ("own+interp", None, False)
+    assert chosen is not None and (chosen["arm"], chosen["path"], chosen["kept"]) == (
+        "own+interp",
+        None,
+        False,
+    )
     assert budgets(found) == []

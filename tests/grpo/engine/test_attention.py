@@ -1,4 +1,6 @@
-"""Packed attention by blocks: the numbers of the dense mask, fewer pairs, and nothing else of the model touched."""
+"""Packed attention by blocks: the numbers of the dense mask, fewer pairs, and nothing else of the model
+touched.
+"""
 
 import copy
 import json
@@ -54,8 +56,11 @@ def logps_and_gradients(model: PreTrainedModel, packed: Packed) -> Iterator[Tens
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, tiny_gpt2])
-def test_blocks_give_the_logps_and_gradients_of_the_dense_mask(make: Callable, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed, calls = packed_of(*LAYOUTS[name]), []
+def test_blocks_give_the_logps_and_gradients_of_the_dense_mask(
+    make: Callable, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = packed_of(*LAYOUTS[name])
+    calls = []
     attend = attention.attend
     monkeypatch.setattr(attention, "attend", lambda *inputs: calls.append(1) or attend(*inputs))
     dense, blocked = (model.double() for model in both(make))
@@ -67,11 +72,16 @@ def test_blocks_give_the_logps_and_gradients_of_the_dense_mask(make: Callable, n
 @pytest.mark.parametrize("window", [None, 1, 4, 8])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_token_weighs_exactly_the_tokens_that_the_mask_shows(name: str, window: int | None) -> None:
-    """Equal scores, so that each weight is 1 / (visible tokens); values are one-hot, so that the result is the weights."""
+    """Equal scores, so that each weight is 1 / (visible tokens); values are one-hot, so that the result is
+    the weights.
+    """
     packed = packed_of(*LAYOUTS[name])
-    size, blocks = packed.input_ids.shape[1], blocks_of(packed)
+    size = packed.input_ids.shape[1]
+    blocks = blocks_of(packed)
     assert blocks is not None
-    result = attention.attend(torch.zeros(2, size, size), torch.randn(1, size, size), torch.eye(size)[None], blocks, 1.0, window)
+    result = attention.attend(
+        torch.zeros(2, size, size), torch.randn(1, size, size), torch.eye(size)[None], blocks, 1.0, window
+    )
     shown = visible(packed, window)[0, 0].float()
     torch.testing.assert_close(result, (shown / shown.sum(dim=1, keepdim=True)).expand(2, -1, -1))
 
@@ -86,19 +96,28 @@ def test_pairs_grow_with_the_group_and_not_with_its_square() -> None:
 def test_sampler_and_plain_forward_pass_are_bit_equal_with_blocks_in_use() -> None:
     dense, blocked = both(tiny_gemma)
     prompts = tokens((5, 12), 3)
-    rollouts = [generate(model, prompts, Sampling(3, 9, 1.0, (EOS,)), seed=(1,)) for model in (dense, blocked)]
+    rollouts = [
+        generate(model, prompts, Sampling(3, 9, 1.0, (EOS,)), seed=(1,)) for model in (dense, blocked)
+    ]
     assert torch.equal(rollouts[0].sampling_logps, rollouts[1].sampling_logps)
-    ids, mask = torch.tensor(tokens((12, 12), 4)), torch.ones(2, 12, dtype=torch.int64)
+    ids = torch.tensor(tokens((12, 12), 4))
+    mask = torch.ones(2, 12, dtype=torch.int64)
     mask[0, :5] = 0
     plain = [model(input_ids=ids, attention_mask=mask).logits for model in (dense, blocked)]
     assert torch.equal(*plain)
 
 
 def test_gradient_checkpointing_with_blocks_is_bit_equal() -> None:
-    packed, (_, kept) = packed_of(*LAYOUTS["long completions"]), both(tiny_gemma)
+    packed = packed_of(*LAYOUTS["long completions"])
+    (_, kept) = both(tiny_gemma)
     recomputed = copy.deepcopy(kept)
     recompute_layers(recomputed)
-    assert all(torch.equal(a, b) for a, b in zip(logps_and_gradients(kept, packed), logps_and_gradients(recomputed, packed), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            logps_and_gradients(kept, packed), logps_and_gradients(recomputed, packed), strict=True
+        )
+    )
 
 
 def test_switch_reference_copy_and_saved_folder(tmp_path: Path) -> None:

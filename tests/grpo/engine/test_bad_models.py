@@ -1,4 +1,6 @@
-"""Model folders of every kind of badness: one sentence that names the folder, or a model that runs; no code from a folder is ever run."""
+"""Model folders of every kind of badness: one sentence that names the folder, or a model that runs; no code
+from a folder is ever run.
+"""
 
 import json
 import os
@@ -58,18 +60,34 @@ def test_any_damage(times: int, name: str, model: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_hidden_layers": 10**12}, r"config\.json: num_hidden_layers = 1000000000000, but the weights hold 41 tensors"),
-        ({"vocab_size": 10**12}, r"config\.json: describes a model of [\d,]+ parameters, but the weights hold [\d,]+ numbers"),
+        (
+            {"num_hidden_layers": 10**12},
+            r"config\.json: num_hidden_layers = 1000000000000, but the weights hold 41 tensors",
+        ),
+        (
+            {"vocab_size": 10**12},
+            r"config\.json: describes a model of [\d,]+ parameters, but the weights hold [\d,]+ numbers",
+        ),
         ({"intermediate_size": 10**9}, r"config\.json: describes a model of [\d,]+ parameters"),
         ({"hidden_size": -1}, r"config\.json describes no model that transformers can build"),
         ({"num_attention_heads": 0}, r"model"),
-        ({"num_hidden_layers": 4, "layer_types": ["full_attention"] * 4}, r"the weights lack model\.layers\.3\."),
-        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}, r"describes no model"),
+        (
+            {"num_hidden_layers": 4, "layer_types": ["full_attention"] * 4},
+            r"the weights lack model\.layers\.3\.",
+        ),
+        (
+            {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}},
+            r"describes no model",
+        ),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, r"model"),
     ],
 )
-def test_settings_that_do_not_fit_the_weights(changes: dict[str, Any], message: str, model: Path, tmp_path: Path) -> None:
-    """Obituary: lacking tensors were filled with random numbers; huge sizes took all memory; TypeErrors; a question about running code."""
+def test_settings_that_do_not_fit_the_weights(
+    changes: dict[str, Any], message: str, model: Path, tmp_path: Path
+) -> None:
+    """Obituary: lacking tensors were filled with random numbers; huge sizes took all memory; TypeErrors; a
+    question about running code.
+    """
     (model / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     change(model / "config.json", **changes)
     with pytest.raises(InputError, match=message):
@@ -79,7 +97,11 @@ def test_settings_that_do_not_fit_the_weights(changes: dict[str, Any], message: 
 
 def test_code_of_a_tokenizer_is_not_run(model: Path, tmp_path: Path) -> None:
     (model / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    change(model / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]})
+    change(
+        model / "tokenizer_config.json",
+        tokenizer_class="OwnTokenizer",
+        auto_map={"AutoTokenizer": ["own.Own", "own.Own"]},
+    )
     accepted(lambda: load_tokenizer(model), str(model))
     assert not (tmp_path / "ran").exists()
 
@@ -98,7 +120,9 @@ class Malice:
 def test_pickled_weights_are_refused_unread(name: str, model: Path, tmp_path: Path) -> None:
     (model / "model.safetensors").unlink()
     (model / name).write_bytes(pickle.dumps(Malice(tmp_path / "ran")))
-    with pytest.raises(InputError, match=rf"only a pickle \({name}\), which can run code when read; save them as safetensors"):
+    with pytest.raises(
+        InputError, match=rf"only a pickle \({name}\), which can run code when read; save them as safetensors"
+    ):
         load_policy(model, CPU)
     assert not (tmp_path / "ran").exists()
 
@@ -111,14 +135,17 @@ def test_a_pickle_beside_the_weights_is_not_opened(model: Path, tmp_path: Path) 
 def test_an_adapter_is_refused(model: Path) -> None:
     """Obituary: the base model was loaded and the adapter left out without a word."""
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "hub/other"}')
-    with pytest.raises(InputError, match=r"is an adapter \(adapter_config\.json\); merge it into its base model"):
+    with pytest.raises(
+        InputError, match=r"is an adapter \(adapter_config\.json\); merge it into its base model"
+    ):
         load_policy(model, CPU)
 
 
 @pytest.mark.parametrize("damage", ["header", "overlap", "dtype", "folder", "loop", "nan", "lost", "empty"])
 def test_damaged_weights(damage: str, model: Path) -> None:
     path = model / "model.safetensors"
-    content, tensors = path.read_bytes(), load_file(path)
+    content = path.read_bytes()
+    tensors = load_file(path)
     name = "model.layers.1.mlp.up_proj.weight"
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     path.unlink()
@@ -128,7 +155,9 @@ def test_damaged_weights(damage: str, model: Path) -> None:
         header[name]["data_offsets"] = [0, header[name]["data_offsets"][1] - header[name]["data_offsets"][0]]
         path.write_bytes(with_header(content, json.dumps(header).encode()))
     elif damage == "dtype":
-        path.write_bytes(with_header(content, json.dumps({**header, name: {**header[name], "dtype": "F4"}}).encode()))
+        path.write_bytes(
+            with_header(content, json.dumps({**header, name: {**header[name], "dtype": "F4"}}).encode())
+        )
     elif damage == "folder":
         path.mkdir()
     elif damage == "loop":
@@ -139,16 +168,26 @@ def test_damaged_weights(damage: str, model: Path) -> None:
         tensors[name][3, 4] = torch.nan
         save_file(tensors, path, metadata={"format": "pt"})
     else:
-        save_file({key: tensor for key, tensor in tensors.items() if key != name}, path, metadata={"format": "pt"})
-    said = {"nan": rf"not finite in {name}", "lost": rf"the weights lack {name}", "empty": "num_hidden_layers = 3, but the weights hold 0"}
-    with pytest.raises(InputError, match=said.get(damage, r"model\.safetensors: not a readable safetensors file")):
+        save_file(
+            {key: tensor for key, tensor in tensors.items() if key != name}, path, metadata={"format": "pt"}
+        )
+    said = {
+        "nan": rf"not finite in {name}",
+        "lost": rf"the weights lack {name}",
+        "empty": "num_hidden_layers = 3, but the weights hold 0",
+    }
+    with pytest.raises(
+        InputError, match=said.get(damage, r"model\.safetensors: not a readable safetensors file")
+    ):
         load_policy(model, CPU)
 
 
 def test_a_tokenizer_of_another_model(model: Path) -> None:
     """Obituary: a token without a row in the model ended in an IndexError in the middle of the first step."""
     change(model / "config.json", vocab_size=200)
-    with pytest.raises(InputError, match=r"config\.json: vocab_size = 200, but the tokenizer beside it gives the token 258"):
+    with pytest.raises(
+        InputError, match=r"config\.json: vocab_size = 200, but the tokenizer beside it gives the token 258"
+    ):
         load_tokenizer(model)
 
 
@@ -162,7 +201,10 @@ def test_a_folder_where_a_file_should_be(name: str, model: Path) -> None:
 def test_a_panic_becomes_a_sentence_and_an_interrupt_does_not() -> None:
     """Obituary: tokenizers' PanicException is no Exception, and passed every `except Exception`."""
     panic = type("PanicException", (BaseException,), {})
-    with pytest.raises(InputError, match=r"x: no tokenizer \(PanicException: no entry"), readable("x", "no tokenizer"):
+    with (
+        pytest.raises(InputError, match=r"x: no tokenizer \(PanicException: no entry"),
+        readable("x", "no tokenizer"),
+    ):
         raise panic("no entry found for key")
     with pytest.raises(KeyboardInterrupt), readable("x", "no tokenizer"):
         raise KeyboardInterrupt

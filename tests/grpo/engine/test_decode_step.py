@@ -1,5 +1,6 @@
-"""The forward pass written out for the sampler is the model's own: families, windows, biases, rows that end, number formats."""
-
+"""The forward pass written out for the sampler is the model's own: families, windows, biases, rows that end,
+number formats.
+"""
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ KNOWN = [tiny_gemma, tiny_llama, mistral, qwen2, qwen3, llama_with_longer_contex
 @torch.no_grad()
 def test_logits_are_those_of_the_models_own_forward_while_rows_end(make: Make, group_size: int) -> None:
     """Rows are dropped within a group, then a whole prompt, the longest, so that padding goes too."""
-    model, rows = make(), len(PROMPTS) * group_size
+    model = make()
+    rows = len(PROMPTS) * group_size
     assert is_known(model)
     decoders = [FastDecoder(model, 12, rows), ModelDecoder(model, 12)]
     logits = [decoder.prefill(PROMPTS, group_size) for decoder in decoders]
@@ -32,7 +34,9 @@ def test_logits_are_those_of_the_models_own_forward_while_rows_end(make: Make, g
         plain = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in held])
         assert torch.allclose(logits[0], plain, atol=1e-5) and torch.allclose(logits[1], plain, atol=1e-5)
         if t in (3, 6):
-            kept = torch.tensor([i for i in range(len(held)) if (i != 1 if t == 3 else len(held[i]) - t < len(PROMPTS[0]))])
+            kept = torch.tensor(
+                [i for i in range(len(held)) if (i != 1 if t == 3 else len(held[i]) - t < len(PROMPTS[0]))]
+            )
             held = [held[int(i)] for i in kept]
             for decoder in decoders:
                 decoder.keep(kept)
@@ -57,7 +61,10 @@ def test_the_switch_and_an_unknown_family_use_the_models_own_forward(monkeypatch
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
 def test_both_ways_draw_the_same_rollout(make: Make) -> None:
     stops = (EOS, *range(10, 40))
-    fast, own = (generate(make(), PROMPTS, Sampling(6, 20, 1.0, stops, fast=choice), seed=(3,)) for choice in (True, False))
+    fast, own = (
+        generate(make(), PROMPTS, Sampling(6, 20, 1.0, stops, fast=choice), seed=(3,))
+        for choice in (True, False)
+    )
     assert torch.equal(fast.completion_ids, own.completion_ids) and torch.equal(fast.lengths, own.lengths)
     assert torch.allclose(fast.sampling_logps, own.sampling_logps, atol=1e-5)
     assert fast.lengths.unique().numel() > 3
@@ -73,18 +80,22 @@ def test_a_head_with_a_cap_or_attention_with_one_is_left_to_the_model() -> None:
 def test_weights_laid_out_for_a_rollout_follow_the_policy_and_leave_it_alone() -> None:
     """The next rollout sees an update; the parameters themselves are not touched."""
     model = tiny_gemma()
-    before, settings = parameter_hash(model), Sampling(2, 6, 1.0, ())
+    before = parameter_hash(model)
+    settings = Sampling(2, 6, 1.0, ())
     first = generate(model, PROMPTS, settings, seed=(1,))
     assert parameter_hash(model) == before
     with torch.no_grad():
         model.base_model.layers[1].mlp.down_proj.weight.copy_(model.base_model.layers[0].mlp.down_proj.weight)
-    second, own = (generate(model, PROMPTS, Sampling(2, 6, 1.0, (), fast=fast), seed=(1,)) for fast in (True, False))
+    second, own = (
+        generate(model, PROMPTS, Sampling(2, 6, 1.0, (), fast=fast), seed=(1,)) for fast in (True, False)
+    )
     assert not torch.allclose(first.sampling_logps, second.sampling_logps, atol=1e-3)
     assert torch.allclose(second.sampling_logps, own.sampling_logps, atol=1e-5)
 
 
 def test_a_prompt_is_kept_once_for_its_group() -> None:
-    model, prompts = tiny_gemma(), [[2, *range(40, 140)], [2, 90]]
+    model = tiny_gemma()
+    prompts = [[2, *range(40, 140)], [2, 90]]
     decoder = FastDecoder(model, 4, 16)
     with torch.no_grad():
         decoder.prefill(prompts, 8)
@@ -102,10 +113,14 @@ def test_distinct_beginnings_are_numbered_as_they_appear() -> None:
 @pytest.mark.parametrize("make", KNOWN)
 @torch.no_grad()
 def test_a_beginning_that_prompts_share_runs_once_and_means_the_same(make: Make) -> None:
-    """A prompt inside another, one twice, a branch behind a window; equal tokens behind different ones are not shared."""
-    model, long = make(), [2, *range(40, 54)]
+    """A prompt inside another, one twice, a branch behind a window; equal tokens behind different ones are
+    not shared.
+    """
+    model = make()
+    long = [2, *range(40, 54)]
     prompts = [long, long[:3], [*long[:12], 90, 91], long, [3, *long[1:]]]
-    decoder, ran = FastDecoder(model, 4, 5), []
+    decoder = FastDecoder(model, 4, 5)
+    ran = []
     body = decoder.body
     decoder.body = lambda ids, *given: ran.append(len(ids)) or body(ids, *given)  # type: ignore[method-assign]
     logits = decoder.prefill(prompts, 1)
@@ -113,4 +128,5 @@ def test_a_beginning_that_prompts_share_runs_once_and_means_the_same(make: Make)
     for tokens in ([50, 60, 70, 80, 90], [50, 50, 50, 50, 50]):
         plain = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in prompts])
         assert torch.allclose(logits, plain, atol=1e-5)
-        logits, prompts = decoder.step(torch.tensor(tokens)), [[*row, token] for row, token in zip(prompts, tokens, strict=True)]
+        logits = decoder.step(torch.tensor(tokens))
+        prompts = [[*row, token] for row, token in zip(prompts, tokens, strict=True)]

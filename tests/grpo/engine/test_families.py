@@ -1,4 +1,6 @@
-"""Model families, tiny and random: each computes the same on packed rows, in the sampler and plainly, or is refused with the cause."""
+"""Model families, tiny and random: each computes the same on packed rows, in the sampler and plainly, or is
+refused with the cause.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,9 @@ EXPERTS = {
 NAMED = IDS | {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 STATE = IDS | {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2}
 
-BLOCKS, DENSE, EAGER = "blocks", "sdpa", "eager"
+BLOCKS = "blocks"
+DENSE = "sdpa"
+EAGER = "eager"
 TRAINED: dict[str, tuple[str, dict[str, Any], str]] = {
     "Gemma": ("Gemma", SIZED, BLOCKS),
     "Gemma 2": (
@@ -78,7 +82,8 @@ TRAINED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "gpt-oss": ("GptOss", SIZED | WINDOW | {"num_local_experts": 2, "num_experts_per_tok": 1}, EAGER),
 }
-PLACE, RECURRENT = "takes a token's place in the row for its position", "has recurrent layers"
+PLACE = "takes a token's place in the row for its position"
+RECURRENT = "has recurrent layers"
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "BLOOM": ("Bloom", IDS | {"hidden_size": 32, "n_layer": 2, "n_head": 4}, PLACE),
     "Falcon with ALiBi": ("Falcon", NAMED | {"alibi": True}, PLACE),

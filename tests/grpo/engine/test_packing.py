@@ -1,6 +1,5 @@
 """Packed rows give the numbers of plain rows: log-probabilities, gradients, masks."""
 
-
 import pytest
 import torch
 from ragged import COMPLETIONS, GROUPS, PROMPTS
@@ -26,7 +25,9 @@ def plain_logps(model: PreTrainedModel, temperature: float = 1.0) -> list[torch.
 @pytest.mark.parametrize("group_size", [3, 1])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.3])
 def test_packed_equals_plain(make: Make, group_size: int, temperature: float) -> None:
-    """Shared prefix (groups of 3) and unshared (groups of 1), past a sliding window of 8, on ragged groups."""
+    """Shared prefix (groups of 3) and unshared (groups of 1), past a sliding window of 8, on ragged
+    groups.
+    """
     model = make()
     prompts = PROMPTS if group_size == 3 else [prompt for prompt in PROMPTS for _ in range(3)]
     packed = completion_logps(model, pack(prompts, COMPLETIONS, group_size), temperature)
@@ -37,7 +38,8 @@ def test_packed_equals_plain(make: Make, group_size: int, temperature: float) ->
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
 def test_packed_gradient_equals_plain(make: Make) -> None:
-    first, second = make(), make()
+    first = make()
+    second = make()
     weights = torch.arange(1.0, 10.0)
     (completion_logps(first, pack(PROMPTS, COMPLETIONS, 3)).logps.sum(dim=1) * weights).sum().backward()
     sum(w * logps.sum() for w, logps in zip(weights, plain_logps(second), strict=True)).backward()
@@ -47,7 +49,9 @@ def test_packed_gradient_equals_plain(make: Make) -> None:
 
 def test_entropy_is_that_of_the_full_distribution(tiny_model: PreTrainedModel) -> None:
     entropy = completion_logps(tiny_model, pack(PROMPTS[:1], [COMPLETIONS[0]], 1), temperature=0.7).entropy
-    logps = (tiny_model(input_ids=torch.tensor([PROMPTS[0] + COMPLETIONS[0]])).logits[0] / 0.7).log_softmax(-1)
+    logps = (tiny_model(input_ids=torch.tensor([PROMPTS[0] + COMPLETIONS[0]])).logits[0] / 0.7).log_softmax(
+        -1
+    )
     expected = -(logps.exp() * logps).sum(-1)[len(PROMPTS[0]) - 1 : -1]
     assert torch.allclose(entropy[0], expected, atol=1e-5)
 
@@ -73,14 +77,28 @@ def test_row_stores_the_prompt_once_and_never_feeds_the_last_token() -> None:
 def test_completions_cannot_see_each_other() -> None:
     packed = pack([[2, 5]], [[7, 8, 1], [9, 9, 1]], 2)
     mask = visible(packed)[0, 0].int().tolist()
-    assert mask == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 1, 0], [1, 1, 0, 0, 1, 1]]
+    assert mask == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
+    ]
 
 
 def test_groups_cannot_see_each_other() -> None:
     """Equal positions and segments in another group stay out of sight."""
     packed = pack([[2, 5], [2, 6]], [[7, 1], [8, 1]], 1)
     mask = visible(packed)[0, 0].int().tolist()
-    assert mask == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]]
+    assert mask == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1, 1],
+    ]
 
 
 def test_budget_holds_and_nothing_is_lost() -> None:

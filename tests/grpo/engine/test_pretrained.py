@@ -25,7 +25,9 @@ def full(tmp_path: Path) -> Path:
     folder = tmp_path / "full"
     tiny_gemma(vocabulary=len(PIECES)).save_pretrained(folder)
     model = {"type": "BPE", "vocab": {piece: i for i, piece in enumerate(PIECES)}, "merges": ["中 ཀ", "é a"]}
-    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": [], "post_processor": None, "model": model}), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(
+        json.dumps({"added_tokens": [], "post_processor": None, "model": model}), encoding="utf-8"
+    )
     (folder / TERMS_FILE).write_text("terms")
     (folder / NOTICE_FILE).write_text("Gemma is provided under ...\n")
     return folder
@@ -68,7 +70,10 @@ def test_folders_are_made_once(tmp_path: Path, full: Path, monkeypatch: pytest.M
     (tmp_path / "models").mkdir()
     folder = gemma_folder(tmp_path, "trimmed", said.append)
     assert folder == tmp_path / "models" / "gemma-3-270m-trimmed" and len(said) == 4
-    assert gemma_folder(tmp_path, "trimmed", said.append) == folder and gemma_folder(tmp_path, "full", said.append).exists()
+    assert (
+        gemma_folder(tmp_path, "trimmed", said.append) == folder
+        and gemma_folder(tmp_path, "full", said.append).exists()
+    )
     assert len(said) == 4
 
 
@@ -94,7 +99,8 @@ def package_that_writes(content: bytes | None) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "damaged .Missing chunk files: part02"), (b"not the model", "has SHA-256 .* expected a5fd3b62")]
+    ("content", "message"),
+    [(None, "damaged .Missing chunk files: part02"), (b"not the model", "has SHA-256 .* expected a5fd3b62")],
 )
 def test_damaged_package_is_refused_before_it_is_read(
     content: bytes | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +126,8 @@ def cache() -> Path:
 
 @pytest.mark.real
 def test_real_trimmed_logits_equal_the_full_ones(cache: Path) -> None:
-    full, trimmed = gemma_folder(cache, "full"), gemma_folder(cache, "trimmed")
+    full = gemma_folder(cache, "full")
+    trimmed = gemma_folder(cache, "trimmed")
     keep = torch.tensor(kept_ids(json.loads((full / "tokenizer.json").read_text(encoding="utf-8"))))
     models = load(full), load(trimmed)
     assert len(keep) == 48_578 and round(sum(p.numel() for p in models[1].parameters()) / 1e6) == 131
@@ -145,6 +152,8 @@ def test_real_pieces_of_chinese_and_tibetan_are_equal(cache: Path) -> None:
 def test_real_folder_carries_the_notices(cache: Path, vocabulary: str) -> None:
     folder = gemma_folder(cache, vocabulary)
     notice = (folder / NOTICE_FILE).read_text(encoding="utf-8")
-    assert notice.startswith("Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms\n")
+    assert notice.startswith(
+        "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms\n"
+    )
     assert "modified" in notice and (folder / TERMS_FILE).stat().st_size > 10_000
     assert EMBEDDING.startswith("model.")

@@ -1,4 +1,6 @@
-"""Decoding with a batch that is kept full gives what decoding each prompt alone gives, and holds no more than a batch."""
+"""Decoding with a batch that is kept full gives what decoding each prompt alone gives, and holds no more than
+a batch.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +23,9 @@ FAMILIES = [tiny_gemma, tiny_llama, mistral, qwen2]
 
 
 def ragged(count: int) -> list[list[int]]:
-    """Prompts of 1 to 14 tokens in no order of length, so that windows of 6 and 8 are crossed in prompts and in outputs."""
+    """Prompts of 1 to 14 tokens in no order of length, so that windows of 6 and 8 are crossed in prompts and
+    in outputs.
+    """
     generator = torch.Generator().manual_seed(count)
     sizes = torch.randint(1, 15, (count,), generator=generator).tolist()
     return [torch.randint(100, 259, (size,), generator=generator).tolist() for size in sizes]
@@ -57,23 +61,32 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("make", FAMILIES)
 @torch.no_grad()
 def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Make) -> None:
-    """Shorter and longer prompts join, rows of every age are dropped, and the tail of 10, wider than windows, goes round three times."""
-    model, tail, texts = make(), 10, iter(ragged(40))
+    """Shorter and longer prompts join, rows of every age are dropped, and the tail of 10, wider than windows,
+    goes round three times.
+    """
+    model = make()
+    tail = 10
+    texts = iter(ragged(40))
     generator = torch.Generator().manual_seed(0)
     decoder = FastDecoder(model, tail, 5)
-    held, ages = [next(texts) for _ in range(3)], [0, 0, 0]
-    logits, widths, oldest = decoder.prefill(held, group_size=1), set(), 0
+    held = [next(texts) for _ in range(3)]
+    ages = [0, 0, 0]
+    logits = decoder.prefill(held, group_size=1)
+    widths = set()
+    oldest = 0
     for t in range(30):
         assert torch.allclose(logits, plain(model, held), atol=1e-5)
         tokens = torch.randint(10, 259, (len(held),), generator=generator)
         kept = [i for i, age in enumerate(ages) if age < tail - 1 and (i + t) % 7]
-        held, ages = [[*held[i], int(tokens[i])] for i in kept], [ages[i] + 1 for i in kept]
+        held = [[*held[i], int(tokens[i])] for i in kept]
+        ages = [ages[i] + 1 for i in kept]
         decoder.keep(torch.tensor(kept))
         logits = decoder.step(tokens[kept])
         new = [next(texts) for _ in range(5 - len(held))] if len(held) < 4 else []
         if new:
             logits = torch.cat([logits, decoder.join(new)])
-        held, ages = held + new, ages + [0] * len(new)
+        held = held + new
+        ages = ages + [0] * len(new)
         oldest = max(oldest, *ages)
         widths.add(decoder.cache.real.shape[1])
         assert decoder.cache.tails[0][0].shape[2] == tail
@@ -81,9 +94,12 @@ def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Make
 
 
 @pytest.mark.parametrize("make", FAMILIES)
-@pytest.mark.parametrize(("count", "batch_size", "limit"), [(13, 4, 7), (13, 4, 1), (13, 1, 5), (1, 4, 7), (3, 8, 7), (13, 13, 7)])
+@pytest.mark.parametrize(
+    ("count", "batch_size", "limit"), [(13, 4, 7), (13, 4, 1), (13, 1, 5), (1, 4, 7), (3, 8, 7), (13, 13, 7)]
+)
 def test_every_prompt_gets_what_it_gets_alone(make: Make, count: int, batch_size: int, limit: int) -> None:
-    model, prompts = make(), ragged(count)
+    model = make()
+    prompts = ragged(count)
     found = dict(greedy(model, prompts, limit, MANY_STOPS, batch_size))
     assert found == {number: alone(model, prompt, limit, MANY_STOPS) for number, prompt in enumerate(prompts)}
 
@@ -98,23 +114,37 @@ def test_outputs_end_at_every_length_the_last_by_the_limit() -> None:
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama, mistral])
 def test_order_and_outputs_are_those_of_batches(make: Make) -> None:
-    model, prompts, settings = make(), ragged(30), DecodeSettings(7, MANY_STOPS, batch_size=5)
-    assert dict(greedy_refilled(model, prompts, settings)) == dict(greedy_in_batches(model, prompts, settings))
+    model = make()
+    prompts = ragged(30)
+    settings = DecodeSettings(7, MANY_STOPS, batch_size=5)
+    assert dict(greedy_refilled(model, prompts, settings)) == dict(
+        greedy_in_batches(model, prompts, settings)
+    )
 
 
 def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """60 prompts, 8 at a time: the weights are laid out once instead of 8 times, and few steps beyond the fewest possible are run."""
-    model, prompts, settings = tiny_gemma(), ragged(60), DecodeSettings(20, MANY_STOPS, batch_size=8)
-    held, layouts, init, join = [], [], FastDecoder.__init__, PrefixCache.join
+    """60 prompts, 8 at a time: the weights are laid out once instead of 8 times, and few steps beyond the
+    fewest possible are run.
+    """
+    model = tiny_gemma()
+    prompts = ragged(60)
+    settings = DecodeSettings(20, MANY_STOPS, batch_size=8)
+    held = []
+    layouts = []
+    init = FastDecoder.__init__
+    join = PrefixCache.join
 
     def joined(self: PrefixCache, other: PrefixCache) -> None:
         join(self, other)
         held.append({len(self.lengths), len(self.real), len(self.prefixes[0][0]), len(self.tails[0][0])})
 
     monkeypatch.setattr(PrefixCache, "join", joined)
-    monkeypatch.setattr(FastDecoder, "__init__", lambda self, *given: layouts.append(given) or init(self, *given))
+    monkeypatch.setattr(
+        FastDecoder, "__init__", lambda self, *given: layouts.append(given) or init(self, *given)
+    )
     outputs = [ids for _, ids in greedy_refilled(model, prompts, settings)]
-    refilled, full = len(calls), sum(len(ids) - 1 for ids in outputs) / 8
+    refilled = len(calls)
+    full = sum(len(ids) - 1 for ids in outputs) / 8
     assert max(calls) == 8 and all(rows == {8} for rows in held[:-1]) and max(held[-1]) <= 8
     assert full <= refilled <= full / REFILL_BELOW + 20
     list(greedy_in_batches(model, prompts, settings))
@@ -122,13 +152,20 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
     assert [len(layouts), len(held) > 5] == [1 + 8, True]
 
 
-def test_only_a_known_model_with_the_switch_on_is_refilled(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:
+def test_only_a_known_model_with_the_switch_on_is_refilled(
+    monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any
+) -> None:
     examples = [Example(str(n), "ab " * n, "reference", "invented", "none", "bo", "zh") for n in (3, 1, 2)]
     used: list[str] = []
     monkeypatch.setattr(module, "greedy", lambda *given: used.append("refill") or greedy(*given))
-    monkeypatch.setattr(module, "generate", lambda *given, **named: used.append("batch") or generate(*given, **named))
-    on, off = DecodeSettings(4, (EOS,)), DecodeSettings(4, (EOS,), fast=False)
-    outputs = [module.greedy_outputs(tiny_gemma(), tiny_tokenizer, examples, settings) for settings in (on, off)]
+    monkeypatch.setattr(
+        module, "generate", lambda *given, **named: used.append("batch") or generate(*given, **named)
+    )
+    on = DecodeSettings(4, (EOS,))
+    off = DecodeSettings(4, (EOS,), fast=False)
+    outputs = [
+        module.greedy_outputs(tiny_gemma(), tiny_tokenizer, examples, settings) for settings in (on, off)
+    ]
     module.greedy_outputs(tiny_gpt2(), tiny_tokenizer, examples, on)
     assert used == ["refill", "batch", "batch"] and outputs[0] == outputs[1]
 
@@ -143,10 +180,12 @@ def test_a_group_may_be_joined_by_another() -> None:
     caches[0].join(caches[1])
     cache = caches[0]
     cache.append()
-    query, key = torch.randn(5, 2, 8), torch.randn(5, 1, 8)
+    query = torch.randn(5, 2, 8)
+    key = torch.randn(5, 1, 8)
     mixed = cache.attend(0, query, key, key, cache.hidden_from_last(None))
     for row in range(5):
-        prompt, length = cache.prefixes[0][0][cache.prompt[row], 0], int(cache.lengths[row])
+        prompt = cache.prefixes[0][0][cache.prompt[row], 0]
+        length = int(cache.lengths[row])
         keys = torch.cat([prompt[:length], key[row]])
         expected = (query[row] @ keys.T).softmax(dim=-1) @ keys
         assert torch.allclose(mixed[row], expected.flatten(), atol=1e-6)

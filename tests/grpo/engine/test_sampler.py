@@ -30,7 +30,12 @@ def test_greedy_equals_transformers_generate(make: Make) -> None:
     for prompt, completion in zip(PROMPTS, rollout.completions(), strict=True):
         ids = torch.tensor([prompt])
         expected = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=EOS, pad_token_id=0
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=EOS,
+            pad_token_id=0,
         )
         assert completion == expected[0, len(prompt) :].tolist()
 
@@ -44,7 +49,8 @@ def test_draw_never_returns_an_impossible_token() -> None:
 
 
 def test_rows_draw_independently_and_are_addressed_by_row() -> None:
-    one, two = uniforms_for((7, 3), 4, 5), uniforms_for((7, 3), 8, 5)
+    one = uniforms_for((7, 3), 4, 5)
+    two = uniforms_for((7, 3), 8, 5)
     assert torch.equal(one, two[:4])
     assert two.unique().numel() == 40
     assert not torch.equal(uniforms_for((7, 4), 4, 5), one)
@@ -54,7 +60,9 @@ def test_same_seed_same_rollout(tiny_model: PreTrainedModel) -> None:
     settings = Sampling(4, 8, 1.0, (EOS,))
     first, second = (generate(tiny_model, PROMPTS, settings, seed=(1, 2)) for _ in range(2))
     assert torch.equal(first.completion_ids, second.completion_ids)
-    assert not torch.equal(first.completion_ids, generate(tiny_model, PROMPTS, settings, seed=(1, 3)).completion_ids)
+    assert not torch.equal(
+        first.completion_ids, generate(tiny_model, PROMPTS, settings, seed=(1, 3)).completion_ids
+    )
 
 
 def test_end_token_counts_and_nothing_after_it(tiny_model: PreTrainedModel) -> None:

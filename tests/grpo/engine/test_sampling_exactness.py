@@ -1,4 +1,6 @@
-"""What is sampled is what is trained: distribution, temperature, support, number format. Criteria: docs/correctness.md."""
+"""What is sampled is what is trained: distribution, temperature, support, number format. Criteria:
+docs/correctness.md.
+"""
 
 import copy
 import json
@@ -12,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.errors import InputError
-from grpo.config import load_config
+from grpo.config_file import load_config
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import load_policy
 from grpo.engine.packing import pack
@@ -26,31 +28,43 @@ LEAST_P = 1e-3
 
 
 def chi_square_p(counts: Tensor, probabilities: Tensor) -> float:
-    """Exact tail of the chi-square distribution for counts (V,) against probabilities (V,); cells expecting less than 5 are pooled."""
+    """Exact tail of the chi-square distribution for counts (V,) against probabilities (V,); cells expecting
+    less than 5 are pooled.
+    """
     expected = probabilities.double() * counts.sum()
     order = expected.argsort(descending=True)
-    counts, expected = counts.double()[order], expected[order]
+    counts = counts.double()[order]
+    expected = expected[order]
     big = int((expected >= 5).sum())
-    cells = [torch.cat([x[:big], x[big:].sum()[None]]) if expected[big:].sum() > 0 else x[:big] for x in (counts, expected)]
+    cells = [
+        torch.cat([x[:big], x[big:].sum()[None]]) if expected[big:].sum() > 0 else x[:big]
+        for x in (counts, expected)
+    ]
     statistic = ((cells[0] - cells[1]) ** 2 / cells[1]).sum()
     degrees = torch.tensor((len(cells[0]) - 1) / 2, dtype=torch.float64)
     return float(torch.special.gammaincc(degrees, statistic / 2))
 
 
 def test_chi_square_tail_is_that_of_the_tables() -> None:
-    """20 and 80 of 100 at a half: statistic 36 on 1 degree, p = 1.97e-9; 60 and 40: statistic 4, p = 0.0455."""
+    """20 and 80 of 100 at a half: statistic 36 on 1 degree, p = 1.97e-9; 60 and 40: statistic 4, p =
+    0.0455.
+    """
     fair = torch.tensor([0.5, 0.5])
     assert chi_square_p(torch.tensor([20, 80]), fair) == pytest.approx(1.9732e-9, rel=1e-3)
     assert chi_square_p(torch.tensor([60, 40]), fair) == pytest.approx(0.04550, rel=1e-3)
 
 
-@pytest.mark.parametrize(("vocabulary", "temperature"), [(5, 1.0), (300, 0.5), (300, 0.8), (300, 1.0), (300, 1.3), (2500, 1.0)])
+@pytest.mark.parametrize(
+    ("vocabulary", "temperature"), [(5, 1.0), (300, 0.5), (300, 0.8), (300, 1.0), (300, 1.3), (2500, 1.0)]
+)
 def test_draws_follow_the_softmax_at_every_temperature(temperature: float, vocabulary: int) -> None:
     """100,000 draws; a vocabulary within one block, one that ends inside its second, one of many blocks."""
     generator = torch.Generator().manual_seed(vocabulary)
     logits = 2 * torch.randn(vocabulary, generator=generator)
     uniforms = torch.rand(100_000, generator=generator, dtype=torch.float64)
-    tokens = torch.cat([draw((logits / temperature).repeat(len(part), 1), part)[0] for part in uniforms.split(5000)])
+    tokens = torch.cat(
+        [draw((logits / temperature).repeat(len(part), 1), part)[0] for part in uniforms.split(5000)]
+    )
     probabilities = (logits.double() / temperature).softmax(0)
     assert chi_square_p(torch.bincount(tokens, minlength=vocabulary), probabilities) > LEAST_P
     wrong = (logits.double() / (temperature * 1.1)).softmax(0)
@@ -60,8 +74,11 @@ def test_draws_follow_the_softmax_at_every_temperature(temperature: float, vocab
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_generate_follows_the_models_softmax(tiny_model: PreTrainedModel, temperature: float) -> None:
     """25,000 completions of each of two prompts of different length, against the plain forward pass."""
-    prompts, size = [PROMPTS[0], PROMPTS[1]], 25_000
-    ids = generate(tiny_model, prompts, Sampling(size, 1, temperature, (EOS,)), seed=(3,)).completion_ids.view(2, size)
+    prompts = [PROMPTS[0], PROMPTS[1]]
+    size = 25_000
+    ids = generate(
+        tiny_model, prompts, Sampling(size, 1, temperature, (EOS,)), seed=(3,)
+    ).completion_ids.view(2, size)
     for prompt, drawn in zip(prompts, ids, strict=True):
         logits = tiny_model(input_ids=torch.tensor([prompt])).logits[0, -1].detach().double()
         assert chi_square_p(torch.bincount(drawn, minlength=259), (logits / temperature).softmax(0)) > LEAST_P
@@ -78,9 +95,14 @@ def test_neighbouring_rows_and_tokens_share_no_randomness() -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
-@pytest.mark.parametrize(("dtype", "largest", "mean"), [(torch.float32, 1e-5, 1e-5), (torch.bfloat16, 0.05, 0.01)])
-def test_recorded_logps_equal_teacher_forcing_in_both_formats(make: Make, dtype: torch.dtype, largest: float, mean: float) -> None:
-    model, compute = make(), Compute(torch.device("cpu"), dtype)
+@pytest.mark.parametrize(
+    ("dtype", "largest", "mean"), [(torch.float32, 1e-5, 1e-5), (torch.bfloat16, 0.05, 0.01)]
+)
+def test_recorded_logps_equal_teacher_forcing_in_both_formats(
+    make: Make, dtype: torch.dtype, largest: float, mean: float
+) -> None:
+    model = make()
+    compute = Compute(torch.device("cpu"), dtype)
     with compute.autocast():
         rollout = generate(model, PROMPTS, Sampling(8, 16, 1.0, MANY_STOPS), seed=(0, 0))
         with torch.no_grad():
@@ -93,7 +115,8 @@ def test_recorded_logps_equal_teacher_forcing_in_both_formats(make: Make, dtype:
 
 def drifted(model: PreTrainedModel) -> PreTrainedModel:
     """The policy a few updates later."""
-    other, generator = copy.deepcopy(model), torch.Generator().manual_seed(9)
+    other = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter += 0.03 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator)
@@ -102,7 +125,9 @@ def drifted(model: PreTrainedModel) -> PreTrainedModel:
 
 @pytest.mark.parametrize("temperature", [0.5, 0.8, 1.0, 1.3])
 def test_expected_importance_ratio_is_one(temperature: float) -> None:
-    """E[pi'(y)/pi(y)] over samples of pi is 1 within 3 standard errors, and is not for log-probabilities of another temperature."""
+    """E[pi'(y)/pi(y)] over samples of pi is 1 within 3 standard errors, and is not for log-probabilities of
+    another temperature.
+    """
     model = tiny_llama()
     with torch.no_grad():
         model.lm_head.weight *= 3  # decided enough for a temperature to matter
@@ -118,12 +143,16 @@ def test_expected_importance_ratio_is_one(temperature: float) -> None:
     assert standard_errors(score(model, rollout, temperature * 1.1, max_tokens=1200)) > 3
 
 
-@pytest.mark.parametrize("setting", ["top_p = 0.9", "top_k = 50", "min_p = 0.1", "repetition_penalty = 1.2", "do_sample = false"])
+@pytest.mark.parametrize(
+    "setting", ["top_p = 0.9", "top_k = 50", "min_p = 0.1", "repetition_penalty = 1.2", "do_sample = false"]
+)
 def test_truncated_or_altered_sampling_cannot_be_asked_for(setting: str, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text(f"[rollout]\n{setting}\n", encoding="utf-8")
     name = setting.split()[0]
-    with pytest.raises(InputError, match=rf"unknown key 'rollout\.{name}'; known keys here: num_prompts, group_size") as caught:
+    with pytest.raises(
+        InputError, match=rf"unknown key 'rollout\.{name}'; known keys here: num_prompts, group_size"
+    ) as caught:
         load_config(path)
     assert "\n" not in str(caught.value)
 
@@ -132,20 +161,32 @@ def test_sampling_settings_of_a_model_folder_are_not_inherited(tiny_folder: Path
     """The reported bug: near-greedy training because generation_config.json came with the weights."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
-    settings = {"do_sample": True, "top_k": 1, "top_p": 0.1, "temperature": 0.01, "repetition_penalty": 9.0, "eos_token_id": [5, 6, 7]}
+    settings = {
+        "do_sample": True,
+        "top_k": 1,
+        "top_p": 0.1,
+        "temperature": 0.01,
+        "repetition_penalty": 9.0,
+        "eos_token_id": [5, 6, 7],
+    }
     (folder / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
     policies = [load_policy(place, torch.device("cpu")) for place in (tiny_folder, folder)]
     assert policies[1].generation_config.top_k == 1
     plain, other = (generate(policy, PROMPTS, Sampling(16, 8, 1.0, (EOS,)), seed=(4,)) for policy in policies)
-    assert torch.equal(plain.completion_ids, other.completion_ids) and torch.equal(plain.sampling_logps, other.sampling_logps)
+    assert torch.equal(plain.completion_ids, other.completion_ids) and torch.equal(
+        plain.sampling_logps, other.sampling_logps
+    )
 
 
 def test_no_token_is_out_of_reach(tiny_model: PreTrainedModel) -> None:
-    """Draws beyond the 50 likeliest come as often as the full softmax says: nothing is cut off and renormalised."""
+    """Draws beyond the 50 likeliest come as often as the full softmax says: nothing is cut off and
+    renormalised.
+    """
     size = 20_000
     drawn = generate(tiny_model, PROMPTS[2:], Sampling(size, 1, 1.3, (EOS,)), seed=(8,))
     logits = tiny_model(input_ids=torch.tensor(PROMPTS[2:])).logits[0, -1].detach().double() / 1.3
     tail = logits.argsort(descending=True)[50:]
-    share, expected = float(torch.isin(drawn.completion_ids, tail).double().mean()), float(logits.softmax(0)[tail].sum())
+    share = float(torch.isin(drawn.completion_ids, tail).double().mean())
+    expected = float(logits.softmax(0)[tail].sum())
     assert expected > 0.02
     assert abs(share - expected) < 4 * (expected * (1 - expected) / size) ** 0.5

@@ -1,4 +1,6 @@
-"""Cutting a vocabulary: on a hand-made BPE, texts of the kept scripts keep their pieces, everything else still spells itself."""
+"""Cutting a vocabulary: on a hand-made BPE, texts of the kept scripts keep their pieces, everything else
+still spells itself.
+"""
 
 import copy
 import json
@@ -49,7 +51,11 @@ def toy(merges_as_lists: bool = False) -> dict[str, Any]:
 def tokenizers(merges_as_lists: bool = False) -> tuple[Tokenizer, Tokenizer, list[int]]:
     full = toy(merges_as_lists)
     keep = kept_ids(full, LATIN_RANKS)
-    return Tokenizer.from_str(json.dumps(full)), Tokenizer.from_str(json.dumps(trim_tokenizer(full, keep))), keep
+    return (
+        Tokenizer.from_str(json.dumps(full)),
+        Tokenizer.from_str(json.dumps(trim_tokenizer(full, keep))),
+        keep,
+    )
 
 
 def test_what_is_kept() -> None:
@@ -57,7 +63,13 @@ def test_what_is_kept() -> None:
     names = {rank: piece for piece, rank in full["model"]["vocab"].items()}
     lost = set(names) - set(kept_ids(full, LATIN_RANKS))
     assert {names[rank] for rank in lost} == {"<unused0>", "<i>", "é", "ж", "éa", "bb", "bbb"}
-    assert {names[rank] for rank in set(names) - set(kept_ids(full, 10**6))} == {"<unused0>", "<i>", "é", "ж", "éa"}
+    assert {names[rank] for rank in set(names) - set(kept_ids(full, 10**6))} == {
+        "<unused0>",
+        "<i>",
+        "é",
+        "ж",
+        "éa",
+    }
 
 
 @given(st.text(alphabet="ab中国ཀཁ་。 "), st.booleans())
@@ -77,7 +89,9 @@ def test_every_text_can_still_be_written(text: str) -> None:
 def test_control_tokens_keep_their_ids_and_the_post_processor_follows() -> None:
     full, trimmed, keep = tokenizers()
     assert [trimmed.token_to_id(p) for p in CONTROL[:4]] == [0, 1, 2, 3]
-    assert trimmed.encode("a").ids[0] == trimmed.token_to_id("<mask>") and full.encode("a").ids[0] == full.token_to_id("<mask>")
+    assert trimmed.encode("a").ids[0] == trimmed.token_to_id("<mask>") and full.encode("a").ids[
+        0
+    ] == full.token_to_id("<mask>")
     assert keep[trimmed.token_to_id("<mask>")] == full.token_to_id("<mask>")
     assert trimmed.get_vocab_size() == len(keep)
 

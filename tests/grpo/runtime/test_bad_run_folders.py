@@ -1,4 +1,6 @@
-"""Run folders of every kind of badness: `--stages report`, and every stage that reads what an earlier one wrote, names the file."""
+"""Run folders of every kind of badness: `--stages report`, and every stage that reads what an earlier one
+wrote, names the file.
+"""
 
 import dataclasses
 import json
@@ -18,14 +20,16 @@ from data.errors import InputError
 from eval.report import write as report
 from eval.report.write import result_table, write_report
 from eval.systems import write_comparison
-from grpo.config import load_config
+from grpo.config_file import load_config
 from grpo.run import main
 from grpo.runtime.run_folder import timings_of
 from grpo.runtime.run_log import cut_back
 from grpo.stages.reward_setup import read_facts
 
 PARTS = ["config.json", "environment.json", "corpus.json", "timings.json", "metrics.jsonl"]
-PARTS += [f"eval/{name}.json" for name in ("untouched", "translation_memory", "warm_start", "grpo", "comparison")]
+PARTS += [
+    f"eval/{name}.json" for name in ("untouched", "translation_memory", "warm_start", "grpo", "comparison")
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +45,23 @@ def run(whole: Path, tmp_path: Path) -> Path:
 def bad_lines(content: bytes) -> st.SearchStrategy[bytes]:
     """A JSONL file with a value altered in one line, or with anything damaged."""
     lines = content.splitlines()
-    line = st.sampled_from([0, 20, 50, len(lines) - 1]).flatmap(lambda at: altered(json.loads(lines[at])).map(lambda row: (at, row)))
-    return line.map(lambda found: b"\n".join([*lines[: found[0]], found[1], *lines[found[0] + 1 :]]) + b"\n") | damaged(content)
+    line = st.sampled_from([0, 20, 50, len(lines) - 1]).flatmap(
+        lambda at: altered(json.loads(lines[at])).map(lambda row: (at, row))
+    )
+    return line.map(
+        lambda found: b"\n".join([*lines[: found[0]], found[1], *lines[found[0] + 1 :]]) + b"\n"
+    ) | damaged(content)
 
 
 @times
 @pytest.mark.parametrize("name", PARTS)
-def test_any_damage_is_named_or_reported_on(times: int, name: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_damage_is_named_or_reported_on(
+    times: int, name: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if name != "metrics.jsonl":
-        monkeypatch.setattr(report, "curves", lambda contents: [])  # pictures of metrics.jsonl alone, and slow
+        monkeypatch.setattr(
+            report, "curves", lambda contents: []
+        )  # pictures of metrics.jsonl alone, and slow
     content = (run / name).read_bytes()
 
     def holds(damage: bytes) -> None:
@@ -58,7 +70,11 @@ def test_any_damage_is_named_or_reported_on(times: int, name: str, run: Path, mo
             result_table(run)
             assert "nan" not in (run / "summary.json").read_text(encoding="utf-8").lower()
 
-    explore((8 if name == "metrics.jsonl" else 20) * times, holds, (bad_lines if name.endswith("l") else bad_json)(content))
+    explore(
+        (8 if name == "metrics.jsonl" else 20) * times,
+        holds,
+        (bad_lines if name.endswith("l") else bad_json)(content),
+    )
 
 
 @times
@@ -74,7 +90,9 @@ def test_any_damage_is_named_by_the_comparison(times: int, run: Path) -> None:
 
 @times
 def test_any_damage_to_the_log_of_a_run_that_goes_on(times: int, run: Path) -> None:
-    """Of a whole log all lines before the step stay; a line that nobody wrote is named; only a last one may be unfinished."""
+    """Of a whole log all lines before the step stay; a line that nobody wrote is named; only a last one may
+    be unfinished.
+    """
     content = (run / "metrics.jsonl").read_bytes()
 
     def holds(damage: bytes) -> None:
@@ -82,7 +100,9 @@ def test_any_damage_to_the_log_of_a_run_that_goes_on(times: int, run: Path) -> N
         records = accepted(lambda: cut_back(run / "metrics.jsonl", "grpo", 30), str(run / "metrics.jsonl"))
         if records is not None:
             assert all(record["stage"] == "grpo" and record["step"] < 30 for record in records)
-            assert cut_back(run / "metrics.jsonl", "grpo", 30) == records or "NaN" in str(records) + damage.decode(errors="replace")
+            assert cut_back(run / "metrics.jsonl", "grpo", 30) == records or "NaN" in str(
+                records
+            ) + damage.decode(errors="replace")
 
     explore(150 * times, holds, bad_lines(content))
 
@@ -95,14 +115,18 @@ def test_any_damage_to_what_the_reward_was_measured_by(times: int, tmp_path: Pat
     def holds(content: bytes) -> None:
         path.write_bytes(content)
         facts = accepted(lambda: read_facts(path), str(path))
-        assert facts is None or (-1 <= facts["threshold"] < 1 and 0 <= facts["noise"] <= 2 and math.isfinite(facts["std_floor"]))
+        assert facts is None or (
+            -1 <= facts["threshold"] < 1 and 0 <= facts["noise"] <= 2 and math.isfinite(facts["std_floor"])
+        )
 
     facts = {"rule": "given", "threshold": 0.1, "noise": 1e-7, "noise_texts": 256, "std_floor": 1e-3}
     explore(150 * times, holds, bad_json(json.dumps(facts).encode()))
 
 
 def test_the_last_line_alone_may_be_unfinished(run: Path) -> None:
-    """Obituary: every unreadable line of the log was dropped without a word, and one that was no object was a traceback."""
+    """Obituary: every unreadable line of the log was dropped without a word, and one that was no object was a
+    traceback.
+    """
     path = run / "metrics.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines) + '\n{"stage": "grpo", "st')
@@ -140,10 +164,14 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["config.json", "corpus.json", "timings.json", "eval/grpo.json", "metrics.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "corpus.json", "timings.json", "eval/grpo.json", "metrics.jsonl"]
+)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_report_names_what_is_damaged(name: str, damage: str, run: Path, tiny_folder: Path) -> None:
-    """Obituary: config.json and timings.json were read unchecked; RecursionError for deep ones, UnicodeEncodeError for half a character."""
+    """Obituary: config.json and timings.json were read unchecked; RecursionError for deep ones,
+    UnicodeEncodeError for half a character.
+    """
     arguments = command(run, tiny_folder)
     DAMAGE[damage](run / name)
     if (name, damage) == ("metrics.jsonl", "empty"):
@@ -153,7 +181,9 @@ def test_report_names_what_is_damaged(name: str, damage: str, run: Path, tiny_fo
     check_sentence(said.removeprefix("error: ").rstrip("\n"))
 
 
-@pytest.mark.parametrize("content", ["{}", '{"stages": []}', '{"stages": {"sft": "1"}, "peak_memory_bytes": 1}', '{"stages": {}}'])
+@pytest.mark.parametrize(
+    "content", ["{}", '{"stages": []}', '{"stages": {"sft": "1"}, "peak_memory_bytes": 1}', '{"stages": {}}']
+)
 def test_timings_are_checked_before_anything_runs(content: str, tmp_path: Path) -> None:
     (tmp_path / "timings.json").write_text(content)
     with pytest.raises(InputError, match=r"timings\.json: must hold 'stages'"):

@@ -1,4 +1,6 @@
-"""Memory does not grow with the number of steps: 300 steps of the tiny model in a process of its own, log and TensorBoard on."""
+"""Memory does not grow with the number of steps: 300 steps of the tiny model in a process of its own, log and
+TensorBoard on.
+"""
 
 import json
 import os
@@ -17,4 +19,7 @@ def test_resident_memory_after_300_steps_is_that_after_60(tmp_path: Path) -> Non
     sizes = {int(step): size for step, size in json.loads(done.stdout.splitlines()[-1]).items()}
     assert sorted(sizes) == list(range(WARM, STEPS + 1, WARM))
     assert sizes[STEPS] < 1.02 * sizes[WARM], sizes
-    assert any((tmp_path / "tensorboard").iterdir()) and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == STEPS
+    assert (
+        any((tmp_path / "tensorboard").iterdir())
+        and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == STEPS
+    )

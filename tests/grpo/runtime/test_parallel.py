@@ -49,7 +49,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_gradient_does_not_depend_on_the_number_of_processes(two: Path, tmp_path: Path) -> None:
-    """fp64, every objective, ragged groups: equal to 1e-10 in every parameter, and bit-equal between the two processes."""
+    """fp64, every objective, ragged groups: equal to 1e-10 in every parameter, and bit-equal between the two
+    processes.
+    """
     alone = gradients(ALONE, tmp_path)
     first, second = (load_file(two / f"gradients-{rank}.safetensors") for rank in range(2))
     for name, expected in alone.items():
@@ -59,7 +61,9 @@ def test_gradient_does_not_depend_on_the_number_of_processes(two: Path, tmp_path
 
 
 def test_training_does_not_depend_on_the_number_of_processes(two: Path, tmp_path: Path) -> None:
-    """Two processes draw what one draws; they end bit-equal, and equal to the one but for rounding, which Adam enlarges."""
+    """Two processes draw what one draws; they end bit-equal, and equal to the one but for rounding, which
+    Adam enlarges.
+    """
     alone = trained(ALONE, tmp_path)
     first, second = (load_file(two / f"trained-{rank}.safetensors") for rank in range(2))
     for name, expected in alone.items():
@@ -84,32 +88,50 @@ def test_a_world_of_one_gives_back_what_it_gets() -> None:
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_shares_cover_everything_once(size: int) -> None:
     shares = [list(range(12))[World(rank, size).share(12)] for rank in range(size)]
-    assert [item for share in shares for item in share] == list(range(12)) and {len(share) for share in shares} == {12 // size}
+    assert [item for share in shares for item in share] == list(range(12)) and {
+        len(share) for share in shares
+    } == {12 // size}
 
 
-def test_the_whole_command_by_two_processes(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Warm start, GRPO with dev set and checkpoints, evaluation: files of one run, the policy of one process, every line said once."""
+def test_the_whole_command_by_two_processes(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warm start, GRPO with dev set and checkpoints, evaluation: files of one run, the policy of one process,
+    every line said once.
+    """
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     corpus = write_corpus(tmp_path / "pairs.tsv")
-    settings = [f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0", "eval.every=2", "checkpoint.every=1"]
+    settings = [
+        f"reward.encoder=static:{tiny_folder}",
+        "reward.gates=[]",
+        "reward.threshold=-1.0",
+        "eval.every=2",
+        "checkpoint.every=1",
+    ]
     settings += ["sft.optim.lr=1e-3", "sft.optim.weight_decay=0.0", "threads=1"]
     commands = {n: [*arguments(corpus, tiny_folder, tmp_path / n / "run"), *settings] for n in ("one", "two")}
     assert main(commands["one"]) == 0
     first, second = run_two([sys.executable, "-m", "grpo.run", *commands["two"]])
     assert first.count("== grpo\n") == 1 and "== grpo" not in second and "reward" not in second
-    one, two = tmp_path / "one" / "run", tmp_path / "two" / "run"
+    one = tmp_path / "one" / "run"
+    two = tmp_path / "two" / "run"
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()} | {"ranks"}
     for ours, theirs in zip(metrics(two), metrics(one), strict=True):
         assert (ours["stage"], ours["step"]) == (theirs["stage"], theirs["step"])
         for name in ours.keys() & {"loss", "reward_mean", "entropy_mean", "grad_norm", "tokens"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
     policies = [load_file(run / "policy" / "model.safetensors") for run in (one, two)]
-    assert all((policies[1][name] - values).norm() < 1e-2 * values.norm() for name, values in policies[0].items())
+    assert all(
+        (policies[1][name] - values).norm() < 1e-2 * values.norm() for name, values in policies[0].items()
+    )
 
 
 def test_prompts_that_cannot_be_shared_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
     run = Run(Config(), tmp_path, tmp_path, device.choose("cpu"), StopRequest(), print, World(0, 3))
-    with pytest.raises(InputError, match=r"3 processes cannot share 8 prompts an update; make train\.prompts_per_update a multiple of 3"):
+    with pytest.raises(
+        InputError,
+        match=r"3 processes cannot share 8 prompts an update; make train\.prompts_per_update a multiple of 3",
+    ):
         check_world(run)
     few = replace(run, config=Config(sft=SFTConfig(batch_size=1)), world=World(0, 2))
     with pytest.raises(InputError, match=r"2 processes cannot share sft\.batch_size = 1; make it 2 or more"):

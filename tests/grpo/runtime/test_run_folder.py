@@ -45,7 +45,9 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("grpo.runtime.run_folder.fcntl.flock", no_locks)
     said: list[str] = []
     with sole_process(tmp_path, said.append):
-        assert said == [f"{tmp_path}: this file system has no locks (No locks available); start no second process here"]
+        assert said == [
+            f"{tmp_path}: this file system has no locks (No locks available); start no second process here"
+        ]
 
 
 def rewrite(path: Path) -> None:
@@ -71,7 +73,10 @@ def test_a_changed_input_of_work_is_refused(change: str, work: Path, tmp_path: P
     check()
     check()
     CHANGES[change](inputs / "weights")
-    with pytest.raises(InputError, match=r"^model\.policy: (weights|other) has changed since this run began .*run_dir=runs/another"):
+    with pytest.raises(
+        InputError,
+        match=r"^model\.policy: (weights|other) has changed since this run began .*run_dir=runs/another",
+    ):
         check()
     said: list[str] = []
     check(warn=said.append)
@@ -97,9 +102,14 @@ def test_without_work_the_inputs_may_change(tmp_path: Path) -> None:
     check_files(tmp_path, "tax.text", {"a": tmp_path / "a"})
 
 
-def test_a_corpus_or_a_model_that_changes_between_two_starts(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    """Obituary: the split of a longer corpus is another one, and the run went on with test items that it had trained on."""
-    pairs, model = tmp_path / "pairs.tsv", tmp_path / "model"
+def test_a_corpus_or_a_model_that_changes_between_two_starts(
+    corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Obituary: the split of a longer corpus is another one, and the run went on with test items that it had
+    trained on.
+    """
+    pairs = tmp_path / "pairs.tsv"
+    model = tmp_path / "model"
     shutil.copy(corpus, pairs)
     shutil.copytree(tiny_folder, model)
     start = arguments(pairs, model, tmp_path / "run", *TO_WARM_START)
@@ -107,16 +117,21 @@ def test_a_corpus_or_a_model_that_changes_between_two_starts(corpus: Path, tiny_
     with pairs.open("a", encoding="utf-8") as file:
         file.writelines(f"ཀ་ཁ་ག་{'ང་' * n}\t天地人{'山' * n}\n" for n in range(1, 20))
     code, said = outcome(main, start)
-    assert code == 2 and said.startswith(f"error: data.corpus = {pairs}: the corpus has changed since this run began (part ")
+    assert code == 2 and said.startswith(
+        f"error: data.corpus = {pairs}: the corpus has changed since this run began (part "
+    )
     shutil.copy(corpus, pairs)
     settings = json.loads((model / "config.json").read_text()) | {"rms_norm_eps": 1e-5}
     (model / "config.json").write_text(json.dumps(settings))
     code, said = outcome(main, start)
-    assert code == 2 and said.startswith(f"error: model.policy: {model / 'config.json'} has changed since this run began")
+    assert code == 2 and said.startswith(
+        f"error: model.policy: {model / 'config.json'} has changed since this run began"
+    )
 
 
 def test_a_moved_folder_is_the_same_run(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    run, other = tmp_path / "run", tmp_path / "moved" / "run"
+    run = tmp_path / "run"
+    other = tmp_path / "moved" / "run"
     assert main(arguments(corpus, tiny_folder, run, *TO_WARM_START)) == 0
     before = (run / "warm_start" / "model.safetensors").read_bytes()
     other.parent.mkdir()
@@ -126,12 +141,19 @@ def test_a_moved_folder_is_the_same_run(corpus: Path, tiny_folder: Path, tmp_pat
     assert (other / "warm_start" / "model.safetensors").read_bytes() == before
 
 
-def test_without_a_warm_start_training_begins_from_the_untouched_model(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_without_a_warm_start_training_begins_from_the_untouched_model(
+    corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
     settings = ["data.warm_start_share=0", "sft.num_steps=0"]
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings)) == 0
-    stages = [json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    stages = [
+        json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert stages == ["grpo"] * 4
-    untouched, warm = (json.loads((tmp_path / "run" / "eval" / f"{name}.json").read_text()) for name in ("untouched", "warm_start"))
+    untouched, warm = (
+        json.loads((tmp_path / "run" / "eval" / f"{name}.json").read_text())
+        for name in ("untouched", "warm_start")
+    )
     assert warm == untouched | {"system": "warm_start"} and warm["metrics"]["all"]["n"] == 12
 
 
@@ -139,7 +161,11 @@ def test_the_same_text_on_both_sides_is_refused(corpus: Path, tiny_folder: Path,
     """Obituary: both columns were one, the pairs fitted perfectly, and copying was the task."""
     column = ["data.source_column=reference", "data.source_language=zh"]
     code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", "--stages", "data", *column))
-    assert code == 2 and "reference texts equal their source, the first is" in said and not (tmp_path / "run" / "corpus.json").exists()
+    assert (
+        code == 2
+        and "reference texts equal their source, the first is" in said
+        and not (tmp_path / "run" / "corpus.json").exists()
+    )
 
 
 def test_a_run_folder_that_is_a_file_is_named(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
@@ -157,7 +183,10 @@ def test_a_stage_that_begins_anew_says_so(
     shutil.rmtree(run / "warm_start")
     capsys.readouterr()
     assert main(arguments(corpus, tiny_folder, run, *TO_WARM_START)) == 0
-    assert "sft was begun before and nothing of it was saved (checkpoint.every), so it begins anew" in capsys.readouterr().out
+    assert (
+        "sft was begun before and nothing of it was saved (checkpoint.every), so it begins anew"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_signal_in_the_last_stage_that_ends_it_is_no_stop(
@@ -183,10 +212,16 @@ def test_a_run_without_test_items_ends_without_an_evaluation(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (['reward.gates=["cosine_raw"]'], "reward.gates: cosine_raw is no gate, for it is not in [0, 1] with 1 for the reference text"),
+        (
+            ['reward.gates=["cosine_raw"]'],
+            "reward.gates: cosine_raw is no gate, for it is not in [0, 1] with 1 for the reference text",
+        ),
         (['reward.gates=["script", "length_ratio"]'], "reward.gates: length_ratio is no gate"),
         (["train.methods=sft"], "error: command line: unknown key 'train.methods'"),
-        (["data.dev_size=0", "reward.threshold=mean"], "reward.threshold = 'mean' is measured on the dev set, and data.dev_size = 0"),
+        (
+            ["data.dev_size=0", "reward.threshold=mean"],
+            "reward.threshold = 'mean' is measured on the dev set, and data.dev_size = 0",
+        ),
         (["data.dev_size=0", "eval.every=2"], "eval.every = 2 looks at the dev set, and data.dev_size = 0"),
         (["data.warm_start_share=0"], "data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = 3"),
         (["--stages", "data,grpo"], "there is no warm start yet; run the stages data,model,sft first"),

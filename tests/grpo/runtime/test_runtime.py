@@ -1,4 +1,6 @@
-"""A file that shadows one of our packages is named before it can do harm; sampling logs can be cut back; signals are remembered."""
+"""A file that shadows one of our packages is named before it can do harm; sampling logs can be cut back;
+signals are remembered.
+"""
 
 import json
 import os
@@ -30,7 +32,9 @@ def test_a_stray_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_log_is_cut_back_to_the_step_and_loses_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     rows = [{"stage": "sft", "step": 9}, *({"stage": "grpo", "step": step} for step in range(4))]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"stage": "grpo", "st', encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in rows) + '{"stage": "grpo", "st', encoding="utf-8"
+    )
     cut_back(path, "grpo", 2)
     assert [json.loads(line) for line in path.read_text().splitlines()] == rows[:3]
 
@@ -48,7 +52,9 @@ def test_means_are_sums_over_counts_and_peaks_are_peaks(tmp_path: Path) -> None:
 
 def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureRequest) -> None:
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job comes with SIGINT ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job comes with SIGINT ignored
     with StopRequest() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
@@ -70,13 +76,17 @@ def test_a_hang_up_is_ignored_under_nohup(request: pytest.FixtureRequest) -> Non
 def test_a_terminal_that_is_gone_ends_nothing() -> None:
     """The reader of the pipe has left before anything is printed."""
     code = "from data.console import say; say('one'); say('two'); import sys; print('still here', file=sys.stderr)"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None and child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == "still here\n" and child.wait() == 0
 
 
 def test_going_offline_comes_before_transformers() -> None:
-    """huggingface_hub reads HF_HUB_OFFLINE when it is imported, so the entry point must not import it on its way in."""
+    """huggingface_hub reads HF_HUB_OFFLINE when it is imported, so the entry point must not import it on its
+    way in.
+    """
     code = "import sys, grpo.run, grpo.study; sys.exit(any(name in sys.modules for name in ('transformers', 'huggingface_hub')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,4 +1,6 @@
-"""Which sample stands for its group, and the file of samples: whole steps, resumed, shared, refused when it is another run's."""
+"""Which sample stands for its group, and the file of samples: whole steps, resumed, shared, refused when it
+is another run's.
+"""
 
 import json
 import os
@@ -16,7 +18,8 @@ from grpo.stages.best_samples import Chosen, SampledStep, append, best_of_groups
 from reward.combine import RewardConfig
 
 NAN = float("nan")
-FIRST, LAST = Chosen("a", (5, 1), 0.9, 0.25), Chosen("甲", (7,), 1.0, 0.5)
+FIRST = Chosen("a", (5, 1), 0.9, 0.25)
+LAST = Chosen("甲", (7,), 1.0, 0.5)
 STEPS = [SampledStep(0, 0.5, (FIRST,)), SampledStep(1, 0.25, ()), SampledStep(2, 2.0, (LAST,))]
 HEADER = {"model": "m", "seed": 0}
 
@@ -26,7 +29,9 @@ def rollout_of(finished: list[bool], group_size: int) -> Rollout:
     rows = len(finished)
     ids = torch.tensor([[10 + row, 1 if finished[row] else 20 + row, 0] for row in range(rows)])
     prompts = tuple((2, p) for p in range(rows // group_size))
-    return Rollout(prompts, ids, torch.full((rows,), 2), torch.tensor(finished), torch.zeros(rows, 3), group_size)
+    return Rollout(
+        prompts, ids, torch.full((rows,), 2), torch.tensor(finished), torch.zeros(rows, 3), group_size
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,9 @@ def rollout_of(finished: list[bool], group_size: int) -> Rollout:
         ([NAN, NAN, NAN], [], [], None),
     ],
 )
-def test_the_best_that_may_be(rewards: list[float], cut: list[int], empty: list[int], best: int | None) -> None:
+def test_the_best_that_may_be(
+    rewards: list[float], cut: list[int], empty: list[int], best: int | None
+) -> None:
     rollout = rollout_of([row not in cut for row in range(3)], 3)
     texts = ["" if row in empty else "x" for row in range(3)]
     chosen = best_of_groups(["p"], rollout, texts, torch.tensor([rewards]), 1e-3)
@@ -74,7 +81,9 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_kill_anywhere_leaves_whole_steps_and_a_file_to_go_on_with(tmp_path: Path) -> None:
-    """Cut after every byte: the whole steps before are there, and the others, appended again, give the same file."""
+    """Cut after every byte: the whole steps before are there, and the others, appended again, give the same
+    file.
+    """
     path = written(tmp_path / "f")
     content = path.read_bytes()
     ends = [place + 1 for place, byte in enumerate(content) if byte == ord("\n")]
@@ -103,18 +112,29 @@ def test_samples_drawn_otherwise_are_refused_with_the_first_difference(tmp_path:
         "model": header_of(Config(), "another", examples),
         "prompts": header_of(Config(), "hash", [replace(examples[0], reference="another")]),
         "seed": header_of(replace(Config(), seed=3), "hash", examples),
-        "rollout.temperature": header_of(replace(Config(), rollout=RolloutConfig(temperature=0.7)), "hash", examples),
-        "reward.weights": header_of(replace(Config(), reward=RewardConfig(weights={"chrf": 1.0})), "hash", examples),
-        "reward.control": header_of(replace(Config(), reward=RewardConfig(control="random")), "hash", examples),
+        "rollout.temperature": header_of(
+            replace(Config(), rollout=RolloutConfig(temperature=0.7)), "hash", examples
+        ),
+        "reward.weights": header_of(
+            replace(Config(), reward=RewardConfig(weights={"chrf": 1.0})), "hash", examples
+        ),
+        "reward.control": header_of(
+            replace(Config(), reward=RewardConfig(control="random")), "hash", examples
+        ),
     }
     for name, other in others.items():
-        with pytest.raises(InputError, match=rf"f: these samples were drawn with {name} = .*restore that value, or remove the file"):
+        with pytest.raises(
+            InputError,
+            match=rf"f: these samples were drawn with {name} = .*restore that value, or remove the file",
+        ):
             steps_in(tmp_path / "f", other)
     assert steps_in(tmp_path / "f", own) == []
 
 
 def step_line(**chosen: object) -> str:
-    return json.dumps({"step": 0, "seconds": 1.0, "chosen": [{"id": "a", "reward": 1, "group_mean": 1, **chosen}]})
+    return json.dumps(
+        {"step": 0, "seconds": 1.0, "chosen": [{"id": "a", "reward": 1, "group_mean": 1, **chosen}]}
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +143,10 @@ def step_line(**chosen: object) -> str:
         ("{}", r"f:2: not a step of samples \('chosen'\)"),
         ("[1]", r"f:2: must hold a JSON object"),
         ("nonsense", r"f:2: not a readable JSON file"),
-        (json.dumps({"step": 1, "seconds": 1.0, "chosen": []}), r"f:2: step 0 with its completions belongs here"),
+        (
+            json.dumps({"step": 1, "seconds": 1.0, "chosen": []}),
+            r"f:2: step 0 with its completions belongs here",
+        ),
         (json.dumps({"step": 0, "seconds": 1.0, "chosen": 3}), r"f:2: not a step"),
         (step_line(completion_ids=["x"]), r"f:2: not a step of samples"),
         (step_line(completion_ids=[]), r"f:2: step 0 with its completions"),

@@ -38,7 +38,9 @@ def change(path: Path, **values: Any) -> None:
 def test_the_end_token_of_the_tokenizer_is_named_with_those_before(
     generation: dict[str, Any], config: Any, ends: Any, model: Path
 ) -> None:
-    """Obituary: generate() never stopped, for generation_config.json named the end tokens of a chat and not the one that was trained."""
+    """Obituary: generate() never stopped, for generation_config.json named the end tokens of a chat and not
+    the one that was trained.
+    """
     (model / "generation_config.json").write_text(
         json.dumps({"do_sample": True, "temperature": 0.6} | generation)
     )
@@ -68,7 +70,8 @@ def test_generate_stops_at_the_end_token_of_an_exported_folder(
     assert main(arguments(corpus, model, tmp_path / "run", "--stages", "data,model,sft", *settings)) == 0
     folder = tmp_path / "run" / "warm_start"
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [1, 5, 7]
-    taught, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    taught = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
         head = taught.get_output_embeddings()
         head.register_forward_hook(

@@ -1,4 +1,6 @@
-"""Imitation as the yardstick of GRPO: the same prompts, the gradient of plain NLL, the warm start's own best samples, any restart."""
+"""Imitation as the yardstick of GRPO: the same prompts, the gradient of plain NLL, the warm start's own best
+samples, any restart.
+"""
 
 import json
 from collections.abc import Callable
@@ -27,25 +29,40 @@ from grpo.stages.context import Run
 from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-SFT, SELF_SFT = "train.method=sft", "train.method=best_of_group"
-SAMPLING = ["rollout.max_new_tokens=64", "rollout.group_size=6", "checkpoint.every=1"]  # of random bytes few end before
+SFT = "train.method=sft"
+SELF_SFT = "train.method=best_of_group"
+SAMPLING = [
+    "rollout.max_new_tokens=64",
+    "rollout.group_size=6",
+    "checkpoint.every=1",
+]  # of random bytes few end before
 Command = Callable[..., list[str]]
 
 
 @pytest.fixture
 def command(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Command:
     """Arguments of a run in tmp_path/NAME/run."""
-    return lambda name, *more: [*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), *SAMPLING, *more]
+    return lambda name, *more: [
+        *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
+        *SAMPLING,
+        *more,
+    ]
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "best_of_group.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (run / "best_of_group.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def stopped_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """As Ctrl-C in that step of the stage grpo."""
     real = UpdateHook.__call__
-    monkeypatch.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == step))
+    monkeypatch.setattr(
+        UpdateHook,
+        "__call__",
+        lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == step),
+    )
 
 
 def test_every_method_has_a_stage() -> None:
@@ -73,13 +90,21 @@ def test_strong_sft_sees_the_prompts_of_grpo_with_their_references(
     steps = len(streams["grpo"].examples) * 3 // 2
     assert steps > 100
     for step in range(steps):
-        pairs = [(encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in streams["grpo"].at(step)]
+        pairs = [
+            (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference))
+            for e in streams["grpo"].at(step)
+        ]
         assert list(streams["sft"].at(step)) == pairs
 
 
-def test_an_update_of_strong_sft_has_the_gradient_of_plain_nll(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against transformers' own forward pass, a sequence at a time: mean over all completion tokens of the step."""
-    batches, gradients = [], []
+def test_an_update_of_strong_sft_has_the_gradient_of_plain_nll(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against transformers' own forward pass, a sequence at a time: mean over all completion tokens of the
+    step.
+    """
+    batches = []
+    gradients = []
 
     def sft(*inputs: Any, **more: Any) -> Any:
         batches.append(inputs[2].at(0))
@@ -108,71 +133,111 @@ def test_an_update_of_strong_sft_has_the_gradient_of_plain_nll(command: Command,
     assert first["tokens"] == sum(len(prompt) + len(completion) - 1 for prompt, completion in batches[0])
 
 
-def test_long_references_are_left_whole_and_counted(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_references_are_left_whole_and_counted(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     """4 Han characters and the end token are 13 tokens of bytes."""
     assert main(command("a", SFT, "rollout.max_new_tokens=12", "train.num_steps=1")) == 0
     said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("strong SFT"))
     count = said.split()[3]
-    assert said == f"strong SFT on {count} references, whole: {count} of them have more than rollout.max_new_tokens = 12 tokens"
+    assert (
+        said
+        == f"strong SFT on {count} references, whole: {count} of them have more than rollout.max_new_tokens = 12 tokens"
+    )
 
 
 def test_what_is_imitated_is_the_best_of_what_grpo_samples_first(command: Command, tmp_path: Path) -> None:
-    """Step 0 of both begins from the warm start with the same draws: the best finished sample of rollouts.jsonl's group is chosen."""
+    """Step 0 of both begins from the warm start with the same draws: the best finished sample of
+    rollouts.jsonl's group is chosen.
+    """
     many = ["rollout.num_prompts=8", "train.num_steps=1", "seed=1"]
     assert main(command("a", *many)) == 0 and main(command("b", SELF_SFT, *many)) == 0
-    group = json.loads((tmp_path / "a" / "run" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    group = json.loads(
+        (tmp_path / "a" / "run" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    )
     header, step = lines(tmp_path / "b" / "run")
-    assert (header["rollout.num_prompts"], header["seed"], step["step"]) == (8, 1, 0) and 0 < len(step["chosen"]) <= 8
+    assert (header["rollout.num_prompts"], header["seed"], step["step"]) == (8, 1, 0) and 0 < len(
+        step["chosen"]
+    ) <= 8
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "b" / "run" / "policy")
     sampled = {row["completion"]: row["reward"] for row in group["group"]}
     own = [one for one in step["chosen"] if one["id"] == group["id"]]
     assert own, "the first prompt has no finished sample; choose another seed"
-    assert sampled[decode_completion(tokenizer, own[0]["completion_ids"])] == pytest.approx(own[0]["reward"], abs=1e-4)
+    assert sampled[decode_completion(tokenizer, own[0]["completion_ids"])] == pytest.approx(
+        own[0]["reward"], abs=1e-4
+    )
     assert own[0]["group_mean"] == pytest.approx(sum(row["reward"] for row in group["group"]) / 6, abs=1e-4)
     row = next(row for row in metrics(tmp_path / "b" / "run") if row["stage"] == "best_of_group")
     assert row["tokens"] > 0 and row["grad_norm"] > 0
 
 
 def test_sampling_goes_on_where_it_stopped_and_ends_the_same(command: Command, tmp_path: Path) -> None:
-    """Two whole steps and half a line survive a kill; they are not drawn again, and file and policy end equal."""
+    """Two whole steps and half a line survive a kill; they are not drawn again, and file and policy end
+    equal.
+    """
     assert main(command("a", SELF_SFT)) == 0
-    whole, part = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    whole = tmp_path / "a" / "run"
+    part = tmp_path / "b" / "run"
     assert main([*command("b", SELF_SFT), "--stages", "data,sft"]) == 0
     kept = (whole / "best_of_group.jsonl").read_bytes().splitlines(keepends=True)
     (part / "best_of_group.jsonl").write_bytes(b"".join(kept[:3]) + kept[3][:30])
     assert main([*command("b", SELF_SFT), "--stages", "grpo"]) == 0
     assert (part / "best_of_group.jsonl").read_bytes().startswith(b"".join(kept[:3]))
-    assert [(row.get("step"), row.get("chosen")) for row in lines(part)] == [(row.get("step"), row.get("chosen")) for row in lines(whole)]
+    assert [(row.get("step"), row.get("chosen")) for row in lines(part)] == [
+        (row.get("step"), row.get("chosen")) for row in lines(whole)
+    ]
     assert weights(part) == weights(whole) and metrics(part) == metrics(whole)
 
 
-def test_a_whole_file_of_another_arm_is_used_as_it_is(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_file_of_another_arm_is_used_as_it_is(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another learning rate, the same samples: nothing is drawn, no encoder is loaded."""
-    assert main(command("a", SELF_SFT)) == 0 and main([*command("b", SELF_SFT, "train.optim.lr=2e-3"), "--stages", "data,sft"]) == 0
-    whole, other = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    assert (
+        main(command("a", SELF_SFT)) == 0
+        and main([*command("b", SELF_SFT, "train.optim.lr=2e-3"), "--stages", "data,sft"]) == 0
+    )
+    whole = tmp_path / "a" / "run"
+    other = tmp_path / "b" / "run"
     (other / "best_of_group.jsonl").hardlink_to(whole / "best_of_group.jsonl")
     monkeypatch.setattr(imitate, "rewarded", lambda *_: pytest.fail("a reward was made"))
     assert main([*command("b", SELF_SFT, "train.optim.lr=2e-3"), "--stages", "grpo"]) == 0
     assert lines(other) == lines(whole) and weights(other) != weights(whole)
 
 
-def test_samples_of_another_run_are_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command("a", SELF_SFT)) == 0 and main([*command("b", SELF_SFT, "rollout.temperature=0.9"), "--stages", "data,sft"]) == 0
+def test_samples_of_another_run_are_refused(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(command("a", SELF_SFT)) == 0
+        and main([*command("b", SELF_SFT, "rollout.temperature=0.9"), "--stages", "data,sft"]) == 0
+    )
     foreign = tmp_path / "b" / "run" / "best_of_group.jsonl"
     foreign.write_bytes((tmp_path / "a" / "run" / "best_of_group.jsonl").read_bytes())
     assert main([*command("b", SELF_SFT, "rollout.temperature=0.9"), "--stages", "grpo"]) == 2
-    assert f"error: {foreign}: these samples were drawn with rollout.temperature = 1.0, not 0.9" in capsys.readouterr().err
+    assert (
+        f"error: {foreign}: these samples were drawn with rollout.temperature = 1.0, not 0.9"
+        in capsys.readouterr().err
+    )
 
 
 def test_nothing_to_imitate_is_said(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     """One token is never a finished text."""
     assert main(command("a", SELF_SFT, "rollout.max_new_tokens=1")) == 2
-    assert "of 8 prompts none has a sample to imitate: either all are cut at rollout.max_new_tokens = " in capsys.readouterr().err
+    assert (
+        "of 8 prompts none has a sample to imitate: either all are cut at rollout.max_new_tokens = "
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("method", "stage"), [(SFT, "strong_sft"), (SELF_SFT, "best_of_group")])
 def test_a_stopped_run_ends_bit_equal(
-    method: str, stage: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    method: str,
+    stage: str,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With the dev set looked at on the way: its rows, too, are those of a run that was not stopped."""
     more = [method, "eval.every=2", "train.optim.schedule=linear"]
@@ -182,10 +247,14 @@ def test_a_stopped_run_ends_bit_equal(
         assert main(command("parts", *more)) != 0
     assert main(command("parts", *more)) == 0
     assert "resuming grpo at step 3" in capsys.readouterr().out
-    whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"
+    whole = tmp_path / "whole" / "run"
+    parts = tmp_path / "parts" / "run"
     assert weights(parts) == weights(whole) != (whole / "warm_start" / "model.safetensors").read_bytes()
     assert metrics(parts) == metrics(whole)
-    steps = {name: [row["step"] for row in metrics(whole) if row["stage"] == name] for name in (stage, f"{stage}_dev")}
+    steps = {
+        name: [row["step"] for row in metrics(whole) if row["stage"] == name]
+        for name in (stage, f"{stage}_dev")
+    }
     assert steps == {stage: [0, 1, 2, 3], f"{stage}_dev": [1, 3]}
     assert not (parts / "checkpoints" / "grpo").exists()
 
@@ -211,12 +280,17 @@ def test_a_warm_start_on_the_first_pairs_only(
     [
         (["train.method=dpo"], "train.method = 'dpo': known values are grpo, sft, best_of_group"),
         ([SFT, "train.passes=2"], "train.method = 'sft' makes one update of each step; write train.passes=1"),
-        ([SELF_SFT, "train.prompts_per_update=1"], "train.method = 'best_of_group' makes one update of each step"),
+        (
+            [SELF_SFT, "train.prompts_per_update=1"],
+            "train.method = 'best_of_group' makes one update of each step",
+        ),
         (["sft.max_pairs=-1"], "sft.max_pairs = -1: must lie between 0 and"),
         (["checkpoint.snapshots=-1"], "checkpoint.snapshots = -1: must lie between 0 and"),
     ],
 )
-def test_what_cannot_work_is_refused(more: list[str], message: str, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_work_is_refused(
+    more: list[str], message: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(command("a", *more)) == 2
     assert message in capsys.readouterr().err
 

@@ -50,7 +50,9 @@ def test_what_fits_is_kept_in_order_and_the_rest_counted_by_its_cause(
 def test_where_nothing_fits_the_setting_and_the_value_that_keeps_99_per_cent_are_named(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    """Obituary: a run on a script spelled in bytes ended with "no examples", and no word of the limit that had kept all of them out."""
+    """Obituary: a run on a script spelled in bytes ended with "no examples", and no word of the limit that
+    had kept all of them out.
+    """
     given = examples(200)
     enough = prompt_tokens(given[197])  # 198 of 200
     with pytest.raises(
@@ -76,7 +78,9 @@ def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out
 def test_a_dev_set_that_is_needed_and_empty_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     given = corpus_of(dev=())
     assert "dev" not in fits(given, tiny_tokenizer, Config())
-    with pytest.raises(InputError, match=r"too small for a dev set, which eval\.every or reward.threshold asks for"):
+    with pytest.raises(
+        InputError, match=r"too small for a dev set, which eval\.every or reward.threshold asks for"
+    ):
         fits(given, tiny_tokenizer, Config(eval=EvalConfig(every=1)))
 
 
@@ -90,7 +94,9 @@ def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedToke
     assert "warm_start" not in fits(given, tiny_tokenizer, replace(config, sft=SFTConfig(num_steps=0)))
     unread = replace(config, eval=EvalConfig(), reward=replace(config.reward, threshold=0.2))
     assert "dev" not in fits(given, tiny_tokenizer, unread)
-    assert "dev" in fits(given, tiny_tokenizer, replace(unread, reward=replace(config.reward, threshold="mean")))
+    assert "dev" in fits(
+        given, tiny_tokenizer, replace(unread, reward=replace(config.reward, threshold="mean"))
+    )
 
 
 def test_positions_are_counted_for_every_kind_of_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -155,7 +161,8 @@ def test_a_model_with_too_few_positions_ends_in_the_model_stage(
     )
     GPT2LMHeadModel(sizes).save_pretrained(tmp_path / "model")
     tiny_tokenizer.save_pretrained(tmp_path / "model")
-    pairs, encoder = write_corpus(tmp_path / "pairs.tsv"), f"reward.encoder=static:{tmp_path / 'model'}"
+    pairs = write_corpus(tmp_path / "pairs.tsv")
+    encoder = f"reward.encoder=static:{tmp_path / 'model'}"
     assert (
         main(arguments(pairs, tmp_path / "model", tmp_path / "run", "--stages", "data,model", encoder)) == 2
     )

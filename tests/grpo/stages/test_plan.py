@@ -37,16 +37,24 @@ def test_counts_follow_from_the_medians_of_the_corpus(tmp_path: Path) -> None:
 def test_sharing_the_prompt_saves_what_it_should(tmp_path: Path) -> None:
     """Limits 100 and 50 at a share of 0.4: 4 prompts x 40 + 32 x 20 tokens a step against 32 x 60."""
     shared = make_plan(replace(CONFIG, run_dir=str(tmp_path)), None, device.choose("cpu"))
-    apart = make_plan(replace(CONFIG, run_dir=str(tmp_path), train=replace(CONFIG.train, share_prefix=False)), None, device.choose("cpu"))
+    apart = make_plan(
+        replace(CONFIG, run_dir=str(tmp_path), train=replace(CONFIG.train, share_prefix=False)),
+        None,
+        device.choose("cpu"),
+    )
     assert (shared.update_tokens, apart.update_tokens) == (5 * 800, 5 * 1920)
 
 
 def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
-    """Bodies of 100M and heads of 31M: 6 x (body x (40 + 20) + head x 20) a pair; sampling 2 x 131M a token and 2 x 100M a prompt token."""
-    plans, flops = {}, {}
+    """Bodies of 100M and heads of 31M: 6 x (body x (40 + 20) + head x 20) a pair; sampling 2 x 131M a token
+    and 2 x 100M a prompt token.
+    """
+    plans = {}
+    flops = {}
     for method in ("grpo", "sft", "best_of_group"):
         config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, method=method))
-        plans[method], flops[method] = make_plan(config, None, device.choose("cpu")), stage_flops(config, None)
+        plans[method] = make_plan(config, None, device.choose("cpu"))
+        flops[method] = stage_flops(config, None)
     pair = 6 * (100e6 * 60 + 31e6 * 20)
     sampling = 2 * 131e6 * 32 * 20 + 2 * 100e6 * 4 * 40
     assert flops["sft"] == (pytest.approx(10 * 4 * pair), pytest.approx(5 * 4 * pair))
@@ -57,9 +65,16 @@ def test_imitation_costs_what_it_does_and_no_more(tmp_path: Path) -> None:
 
 
 def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None:
-    """2 texts of 64 tokens, 8 x 131M operations each: 10 updates of the warm start, 5 steps of 2 updates; a second frozen model."""
+    """2 texts of 64 tokens, 8 x 131M operations each: 10 updates of the warm start, 5 steps of 2 updates; a
+    second frozen model.
+    """
     two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
-    held = replace(two, sft=replace(two.sft, anchor=1.0), train=replace(two.train, anchor=0.5), tax=TaxConfig(anchor_texts=2))
+    held = replace(
+        two,
+        sft=replace(two.sft, anchor=1.0),
+        train=replace(two.train, anchor=0.5),
+        tax=TaxConfig(anchor_texts=2),
+    )
     once = replace(held, train=two.train)
     assert stage_flops(once, None) == (stage_flops(held, None)[0], stage_flops(two, None)[1])
     more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(held, None), strict=True)]
@@ -69,7 +84,9 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
 
 
 def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
-    """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the index."""
+    """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the
+    index.
+    """
     corpus = tmp_path / "pairs.tsv"
     corpus.write_text("source\treference\n" * 1000, encoding="utf-8")
     with gzip.open(tmp_path / "pairs.tsv.gz", "wb") as file:
@@ -79,21 +96,29 @@ def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
         config = replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=name))
         bills[name] = make_plan(config, None, device.choose("cpu"))
     assert [bill.pairs for bill in bills.values()] == [0, 0, 1000, 1000, 3000]
-    none, some = bills["tibetan"], bills[f"{corpus}.gz"]
+    none = bills["tibetan"]
+    some = bills[f"{corpus}.gz"]
     assert some.training_bytes - none.training_bytes == 3000 * (800 + 45 * 60)
     assert some.evaluation_bytes - none.evaluation_bytes == 3000 * (800 + 45 * 60 + 6 * 5 * 40)
-    assert some.memory_bytes == some.training_bytes and "evaluation 1.6 GB of 3,000 pairs" in some.lines(CONFIG)[4]
+    assert (
+        some.memory_bytes == some.training_bytes
+        and "evaluation 1.6 GB of 3,000 pairs" in some.lines(CONFIG)[4]
+    )
     splits = {"warm_start": {"pairs": 4000}, "train": {"pairs": 8000}, "test": {"pairs": 10}}
     (tmp_path / "corpus.json").write_text(json.dumps({"manifest": {"splits": splits}}), encoding="utf-8")
     assert corpus_pairs(replace(CONFIG, run_dir=str(tmp_path), data=DataConfig(corpus=str(corpus)))) == 12_000
 
 
-def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long_texts(tmp_path: Path) -> None:
+def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long_texts(
+    tmp_path: Path,
+) -> None:
     """Sources of 2,000 tokens hit every bucket: 6 x 4096 bytes a pair."""
     tokens = {"prompt_tokens": {"p50": 2000}, "completion_tokens": {"p50": 6}}
     facts = {"tokens": tokens, "manifest": {"splits": {"train": {"pairs": 400_000}}}}
     (tmp_path / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
-    config = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, gradient_checkpointing=True))
+    config = replace(
+        CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, gradient_checkpointing=True)
+    )
     bill = make_plan(config, None, device.choose("cpu"))
     assert bill.memory_bytes == bill.evaluation_bytes > bill.training_bytes
     held = 400_000 * (800 + 45 * 2006 + 6 * 4096)

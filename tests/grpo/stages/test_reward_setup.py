@@ -34,7 +34,11 @@ def test_a_perfect_warm_start_still_leaves_room_for_reward() -> None:
 def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub name is no folder; the held-out encoder reads what transformers has already downloaded."""
     asked = []
-    monkeypatch.setattr(rewarding, "snapshot_download", lambda name, **how: asked.append((name, how["local_files_only"])) or str(tmp_path))
+    monkeypatch.setattr(
+        rewarding,
+        "snapshot_download",
+        lambda name, **how: asked.append((name, how["local_files_only"])) or str(tmp_path),
+    )
     config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
     run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
     assert rewarding.model_files(run) == tmp_path and asked == [("owner/name", True)]
@@ -43,18 +47,29 @@ def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch:
 def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion() -> None:
     calls: list[int] = []
 
-    def reward(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int) -> tuple:
+    def reward(
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        group_size: int,
+    ) -> tuple:
         calls.append(len(completions))
         gap = torch.tensor([[1.0, torch.nan], [torch.nan, 0.0]])
-        return torch.ones(2, 2), {"always": torch.ones(2, 2), "sometimes": gap if len(calls) > 1 else torch.ones(2, 2)}
+        return torch.ones(2, 2), {
+            "always": torch.ones(2, 2),
+            "sometimes": gap if len(calls) > 1 else torch.ones(2, 2),
+        }
 
     said: list[str] = []
     put: dict[str, float] = {}
-    store, log = SimpleNamespace(requested=8, hits=2), SimpleNamespace(put=put.update)
+    store = SimpleNamespace(requested=8, hits=2)
+    log = SimpleNamespace(put=put.update)
     watched = logged(reward, cast(EmbeddingStore, store), cast(RunLog, log), said.append)
     for _ in range(3):
         watched(["s"] * 4, ["甲", "乙", "丙", "丁"], [["r"]] * 4, 2)
-    assert said == ["reward term 'sometimes' gave no number for 2 of 4 completions, the first '乙' (said once a start)"]
+    assert said == [
+        "reward term 'sometimes' gave no number for 2 of 4 completions, the first '乙' (said once a start)"
+    ]
     assert put == {"embedding_hit_share": 0.0} and calls == [4, 4, 4]
 
 

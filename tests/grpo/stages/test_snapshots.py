@@ -1,4 +1,6 @@
-"""Snapshots are the policy after so many steps, bit for bit, whatever the method and however often it was stopped; and say their cost."""
+"""Snapshots are the policy after so many steps, bit for bit, whatever the method and however often it was
+stopped; and say their cost.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +15,13 @@ from grpo.runtime import checkpoint
 from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
-MORE = ["rollout.max_new_tokens=32", "rollout.group_size=6", "train.num_steps=5", "checkpoint.snapshots=2", "train.optim.schedule=constant"]
+MORE = [
+    "rollout.max_new_tokens=32",
+    "rollout.group_size=6",
+    "train.num_steps=5",
+    "checkpoint.snapshots=2",
+    "train.optim.schedule=constant",
+]
 METHODS = ["grpo", "sft", "best_of_group"]
 
 
@@ -22,7 +30,9 @@ def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
 
 
 def snapshots(run: Path) -> dict[str, bytes]:
-    return {path.name: (path / "model.safetensors").read_bytes() for path in sorted((run / "snapshots").iterdir())}
+    return {
+        path.name: (path / "model.safetensors").read_bytes() for path in sorted((run / "snapshots").iterdir())
+    }
 
 
 def cost(run: Path, step: int) -> dict[str, float]:
@@ -33,19 +43,28 @@ def cost(run: Path, step: int) -> dict[str, float]:
 def test_they_are_the_policy_of_their_step_also_after_a_restart(
     method: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped after step 3 and gone on: the snapshot of step 2 is a whole run of two steps, that of 5 is the policy."""
+    """Stopped after step 3 and gone on: the snapshot of step 2 is a whole run of two steps, that of 5 is the
+    policy.
+    """
     whole, short, parts = (tmp_path / name / "run" for name in ("whole", "short", "parts"))
     assert main(command(corpus, tiny_folder, whole, f"train.method={method}")) == 0
     assert main(command(corpus, tiny_folder, short, f"train.method={method}", "train.num_steps=2")) == 0
     with monkeypatch.context() as patched:
         real = UpdateHook.__call__
-        patched.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
+        patched.setattr(
+            UpdateHook,
+            "__call__",
+            lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3),
+        )
         assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) != 0
     written = (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns
     assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) == 0
     made = snapshots(whole)
     assert list(made) == ["step-000002", "step-000004", "step-000005"] and len(set(made.values())) == 3
-    assert made["step-000005"] == weights(whole) and made["step-000002"] == weights(short) == snapshots(short)["step-000002"]
+    assert (
+        made["step-000005"] == weights(whole)
+        and made["step-000002"] == weights(short) == snapshots(short)["step-000002"]
+    )
     assert snapshots(parts) == made
     assert (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns == written
     AutoModelForCausalLM.from_pretrained(whole / "snapshots" / "step-000004")
@@ -63,18 +82,25 @@ def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Pa
     name = "trained_tokens" if method == "grpo" else "tokens"
     sampling = [0.0] * 5
     if method == "best_of_group":
-        sampled = [json.loads(line) for line in (run / "best_of_group.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
+        sampled = [
+            json.loads(line)
+            for line in (run / "best_of_group.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+        ]
         sampling = [step["seconds"] for step in sampled]
         assert all(seconds > 0 for seconds in sampling)
     for step in (2, 4, 5):
         found = cost(run, step)
         assert found["prompts"] == 2 * step and found["updates"] == passes * step
         assert found["tokens"] == passes * sum(row[name] for row in rows[:step]) > 0
-        assert found["seconds"] == pytest.approx(sum(row["seconds"]["step"] for row in rows[:step]) + sum(sampling[:step]))
+        assert found["seconds"] == pytest.approx(
+            sum(row["seconds"]["step"] for row in rows[:step]) + sum(sampling[:step])
+        )
 
 
 def test_grpo_counts_a_prompt_once_for_its_group(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    """A prompt of 4 syllables: its tokens once, and of every completion all but the last token, which is only predicted."""
+    """A prompt of 4 syllables: its tokens once, and of every completion all but the last token, which is only
+    predicted.
+    """
     run = tmp_path / "run"
     assert main(command(corpus, tiny_folder, run, "train.num_steps=1", "rollout.max_new_tokens=1")) == 0
     row = next(row for row in metrics(run) if row["stage"] == "grpo")
@@ -85,14 +111,19 @@ def test_grpo_counts_a_prompt_once_for_its_group(corpus: Path, tiny_folder: Path
 
 
 def test_none_are_kept_unless_asked_for(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    assert main(command(corpus, tiny_folder, tmp_path / "run", "checkpoint.snapshots=0", "train.num_steps=1")) == 0
+    assert (
+        main(command(corpus, tiny_folder, tmp_path / "run", "checkpoint.snapshots=0", "train.num_steps=1"))
+        == 0
+    )
     assert not (tmp_path / "run" / "snapshots").exists()
 
 
 def test_a_kill_right_after_a_checkpoint_loses_no_snapshot(
     corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is resumed from step 2 does not pass step 2 again, so its snapshot must be there before its checkpoint is."""
+    """What is resumed from step 2 does not pass step 2 again, so its snapshot must be there before its
+    checkpoint is.
+    """
     run = tmp_path / "run"
     real = checkpoint.save
 

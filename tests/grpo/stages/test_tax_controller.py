@@ -1,4 +1,6 @@
-"""The tax budget's controller by hand and in closed loop, the settings it refuses, and the texts it is kept on."""
+"""The tax budget's controller by hand and in closed loop, the settings it refuses, and the texts it is kept
+on.
+"""
 
 import math
 from pathlib import Path
@@ -10,7 +12,7 @@ import data.sources.general_texts as control_texts_module
 from data.errors import InputError
 from data.sources.general_texts import control_texts
 from data.sources.news import chinese_texts, english_texts
-from grpo.config import load_config
+from grpo.config_file import load_config
 from grpo.stages.tax_controller import HIGHEST, SET_POINT, Kept, after, next_coefficient
 
 
@@ -35,7 +37,8 @@ def test_beyond_the_budget_it_goes_back_slower_and_under_a_larger_coefficient(ta
 
 
 def test_three_times_back_running_is_the_end_and_progress_starts_the_count_anew() -> None:
-    kept, final = Kept(0, 0.0), []
+    kept = Kept(0, 0.0)
+    final = []
     for step, tax in enumerate((0.03, 0.03, 0.01, 0.03, 0.03, 0.03), 1):
         kept = after(kept, step, tax, 0.02)
         final.append(kept.is_final)
@@ -56,9 +59,13 @@ def test_the_coefficient_stays_between_the_configured_and_the_highest() -> None:
 
 @pytest.mark.parametrize("push", [0.002, 0.01, 0.05])
 def test_in_closed_loop_the_tax_settles_below_the_budget_and_near_it(push: float) -> None:
-    """A made-up policy: each measurement finds `push` x pace more, less a pull of the coefficient. Uncontrolled it settles at 2.5 budgets
-    or further, by 0.05 ten times as far; controlled it ends within, and uses half the budget or more."""
-    kept, coefficient, tax, measured = Kept(0, 0.0), 0.05, 0.0, []
+    """A made-up policy: each measurement finds `push` x pace more, less a pull of the coefficient.
+    Uncontrolled it settles at 2.5 budgets or further, by 0.05 ten times as far; controlled it ends within,
+    and uses half the budget or more."""
+    kept = Kept(0, 0.0)
+    coefficient = 0.05
+    tax = 0.0
+    measured = []
     free = 0.0
     for step in range(1, 80):
         free += push - 0.8 * 0.05 * free
@@ -105,7 +112,9 @@ def test_without_a_coefficient_to_move_imitation_may_have_a_budget() -> None:
         ("bad.jsonl", b'{"text": "good"}\n{"text"\n', r"bad\.jsonl:2: not a readable JSON"),
     ],
 )
-def test_a_users_file_that_is_no_text_is_named_with_its_line(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_a_users_file_that_is_no_text_is_named_with_its_line(
+    name: str, content: bytes | None, message: str, tmp_path: Path
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
@@ -114,7 +123,9 @@ def test_a_users_file_that_is_no_text_is_named_with_its_line(name: str, content:
 
 def test_a_users_texts_are_the_first_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_bytes("\ufeffone \r\n\n two\nthree".encode())
-    (tmp_path / "own.jsonl").write_text('{"text": "one"}\n{"text": " "}\n{"text": "two", "id": 2}\n', encoding="utf-8")
+    (tmp_path / "own.jsonl").write_text(
+        '{"text": "one"}\n{"text": " "}\n{"text": "two", "id": 2}\n', encoding="utf-8"
+    )
     assert control_texts(str(tmp_path / "own.txt"), 2, tmp_path) == ["one", "two"]
     assert control_texts(str(tmp_path / "own.txt"), 9, tmp_path) == ["one", "two", "three"]
     assert control_texts(str(tmp_path / "own.jsonl"), 9, tmp_path) == ["one", "two"]
@@ -122,7 +133,9 @@ def test_a_users_texts_are_the_first_of_the_file(tmp_path: Path) -> None:
 
 def test_the_news_are_none_of_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line stands twice in the files: leaving out by line would let the panel's texts in."""
-    english = [f"Report {number}: " + "the river rose again and the bridge was closed " * 6 for number in range(60)]
+    english = [
+        f"Report {number}: " + "the river rose again and the bridge was closed " * 6 for number in range(60)
+    ]
     chinese = [f"{number}/m " + "天/n 下/v 雨/n " * 45 for number in range(60)]
     (tmp_path / "tag").mkdir()
     (tmp_path / "lee_background.cor").write_text("\n".join(english * 2), encoding="utf-8")

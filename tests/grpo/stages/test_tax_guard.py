@@ -1,4 +1,6 @@
-"""A tax budget in real runs of the tiny model: it is kept, costs nothing while it is far, goes back bit for bit, and survives a kill."""
+"""A tax budget in real runs of the tiny model: it is kept, costs nothing while it is far, goes back bit for
+bit, and survives a kill.
+"""
 
 import json
 from collections.abc import Callable
@@ -22,7 +24,11 @@ from grpo.stages.tax_guard import TaxGuard
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-TEXTS = ["The river rose in the night and the bridge was closed.", "A letter came from the mountains.", "今天早上下了一场大雨。"]
+TEXTS = [
+    "The river rose in the night and the bridge was closed.",
+    "A letter came from the mountains.",
+    "今天早上下了一场大雨。",
+]
 LARGE_STEPS = ["train.optim.lr=1e-2", "train.num_steps=12", "checkpoint.every=3", "tax.every=2"]
 BUDGET = 0.02
 
@@ -36,7 +42,14 @@ def go(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Runner:
 
     def run(name: str, *settings: str) -> int:
         text = f"tax.text={tmp_path / 'own.txt'}"
-        return main([*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), text, *LARGE_STEPS, *settings])
+        return main(
+            [
+                *arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)),
+                text,
+                *LARGE_STEPS,
+                *settings,
+            ]
+        )
 
     return run
 
@@ -46,20 +59,29 @@ def tax_rows(run: Path) -> list[dict[str, Any]]:
 
 
 def cost(run: Path, tokenizer: PreTrainedTokenizerFast, before: str = "warm_start") -> float:
-    """The tax of the finished policy by the model's own forward pass and another implementation of the likelihood."""
-    nats, tokens = [], 0
+    """The tax of the finished policy by the model's own forward pass and another implementation of the
+    likelihood.
+    """
+    nats = []
+    tokens = 0
     for folder in (run / before, run / "policy"):
-        model, total, tokens = AutoModelForCausalLM.from_pretrained(folder), 0.0, 0
+        model = AutoModelForCausalLM.from_pretrained(folder)
+        total = 0.0
+        tokens = 0
         for text in TEXTS:
             ids = torch.tensor([tokenizer.bos_token_id, *tokenizer.encode(text, add_special_tokens=False)])
             with torch.no_grad():
-                total += float(cross_entropy(model(ids[None]).logits[0, :-1].double(), ids[1:], reduction="sum"))
+                total += float(
+                    cross_entropy(model(ids[None]).logits[0, :-1].double(), ids[1:], reduction="sum")
+                )
             tokens += len(ids) - 1
         nats.append(total)
     return (nats[1] - nats[0]) / tokens
 
 
-def test_the_budget_is_kept_where_training_alone_exceeds_it(go: Runner, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_budget_is_kept_where_training_alone_exceeds_it(
+    go: Runner, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
     assert go("free") == go("kept", f"tax.budget={BUDGET}") == 0
     free, kept = (cost(tmp_path / name / "run", tiny_tokenizer) for name in ("free", "kept"))
     rows = tax_rows(tmp_path / "kept" / "run")
@@ -70,10 +92,15 @@ def test_the_budget_is_kept_where_training_alone_exceeds_it(go: Runner, tmp_path
     assert all(bool(row["rolled_back"]) == (row["tax"] > BUDGET) for row in rows)
     steps = {row["step"]: row for row in metrics(tmp_path / "kept" / "run") if row["stage"] == "grpo"}
     for row in rows[:-1]:  # the log of the next step says what was decided
-        assert steps[row["step"] + 1]["kl_coef"] == row["kl_coef"] and steps[row["step"] + 1]["lr"] == 1e-2 * row["pace"]
+        assert (
+            steps[row["step"] + 1]["kl_coef"] == row["kl_coef"]
+            and steps[row["step"] + 1]["lr"] == 1e-2 * row["pace"]
+        )
     assert not (tmp_path / "kept" / "run" / "checkpoints" / "grpo").exists()
     times = f"after going back {sum(row['rolled_back'] for row in rows)} of 6 times it was measured"
-    expected = f"The tax budget of 0.02 nats a token on general text was kept: {kept:.4f} at the end, {times}."
+    expected = (
+        f"The tax budget of 0.02 nats a token on general text was kept: {kept:.4f} at the end, {times}."
+    )
     assert budget_sentences(read_run(tmp_path / "kept" / "run")) == [expected]
     assert budget_sentences(read_run(tmp_path / "free" / "run")) == []
 
@@ -84,24 +111,35 @@ def test_a_run_far_below_its_budget_is_the_run_without_one(go: Runner, tmp_path:
     assert [row["tax"] > 0 for row in tax_rows(tmp_path / "far" / "run")] == [True, True]
 
 
-def test_imitation_has_a_budget_too(go: Runner, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_imitation_has_a_budget_too(
+    go: Runner, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
     """No KL term: going back and smaller steps keep it."""
     assert go("free", "train.method=sft") == go("kept", "train.method=sft", f"tax.budget={BUDGET}") == 0
-    assert cost(tmp_path / "free" / "run", tiny_tokenizer) > BUDGET >= cost(tmp_path / "kept" / "run", tiny_tokenizer)
+    assert (
+        cost(tmp_path / "free" / "run", tiny_tokenizer)
+        > BUDGET
+        >= cost(tmp_path / "kept" / "run", tiny_tokenizer)
+    )
     assert {row["stage"] for row in tax_rows(tmp_path / "kept" / "run")} == {"strong_sft_tax"}
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[int, tuple[Any, Any]]:
-    """Let the measurement after these steps find these taxes; step -> bytes of parameters and moments before and after the guard."""
+    """Let the measurement after these steps find these taxes; step -> bytes of parameters and moments before
+    and after the guard.
+    """
     seen: dict[int, tuple[Any, Any]] = {}
     step = [0]
 
     def bits(guard: TaxGuard) -> tuple[str, list[bytes]]:
         states = [guard.optimizer.adamw.state[parameter] for parameter in guard.optimizer.parameters]
-        return parameter_hash(guard.model), [state[key].numpy().tobytes() for state in states for key in sorted(state)]
+        return parameter_hash(guard.model), [
+            state[key].numpy().tobytes() for state in states for key in sorted(state)
+        ]
 
     def called(guard: TaxGuard, state: LoopState) -> LoopState:
-        step[0], before = state.step, bits(guard)
+        step[0] = state.step
+        before = bits(guard)
         following = real(guard, state)
         seen[state.step] = before, bits(guard)
         return following
@@ -112,7 +150,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[i
     return seen
 
 
-def test_going_back_restores_parameters_and_moments_bit_for_bit(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_going_back_restores_parameters_and_moments_bit_for_bit(
+    go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beyond the budget after steps 2 (back to the very start, without moments), 6 and 8 (both back to 4)."""
     seen = scripted(monkeypatch, {2: 1.0, 4: 0.01, 6: 1.0, 8: 1.0, 10: 0.01, 12: 0.0})
     assert go("run", f"tax.budget={BUDGET}") == 0
@@ -126,7 +166,9 @@ def test_going_back_restores_parameters_and_moments_bit_for_bit(go: Runner, tmp_
 def test_gone_back_too_often_it_ends_with_the_last_state_within(
     go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Good after 2, beyond ever after: the policy is that of two steps, and no step is run after three attempts."""
+    """Good after 2, beyond ever after: the policy is that of two steps, and no step is run after three
+    attempts.
+    """
     assert go("short", "train.num_steps=2") == 0
     scripted(monkeypatch, {4: 1.0, 6: float("inf"), 8: 1.0})
     assert go("run", f"tax.budget={BUDGET}", "eval.every=2") == 0
@@ -144,14 +186,17 @@ class Killed(BaseException):
 def test_resumed_after_every_step_it_goes_back_to_the_same_bits(
     ends: str, go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked to stop, it saves at that step; killed, it goes on from up to two steps earlier, over states kept later than that."""
+    """Asked to stop, it saves at that step; killed, it goes on from up to two steps earlier, over states kept
+    later than that.
+    """
     budget = f"tax.budget={BUDGET}"
     assert go("whole", budget) == 0
     real = UpdateHook.__call__
 
     def interrupted(after: int) -> Callable[[UpdateHook, LoopState], bool]:
         def call(between: UpdateHook, state: LoopState) -> bool:
-            done, here = real(between, state), between.stage == "grpo" and state.step == after
+            done = real(between, state)
+            here = between.stage == "grpo" and state.step == after
             if here and ends == "killed":
                 raise Killed
             if here:
@@ -177,9 +222,14 @@ def test_resumed_after_every_step_it_goes_back_to_the_same_bits(
 def test_a_warm_start_beyond_the_budget_is_refused_before_the_first_step(
     go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert go("run", "tax.budget=0.001", "tax.against=untouched", "sft.optim.lr=1e-2", "sft.num_steps=25") == 2
+    assert (
+        go("run", "tax.budget=0.001", "tax.against=untouched", "sft.optim.lr=1e-2", "sft.num_steps=25") == 2
+    )
     assert "the warm start alone costs" in (error := capsys.readouterr().err) and error.count("\n") == 1
-    assert "lower sft.optim.lr or sft.num_steps under a new run_dir, raise the budget, or write tax.against" in error
+    assert (
+        "lower sft.optim.lr or sft.num_steps under a new run_dir, raise the budget, or write tax.against"
+        in error
+    )
     assert not [row for row in metrics(tmp_path / "run" / "run") if row["stage"].startswith("grpo")]
 
 
@@ -188,10 +238,15 @@ def test_against_the_untouched_model_the_warm_starts_cost_counts(
 ) -> None:
     assert go("run", "tax.budget=100", "tax.against=untouched", "sft.optim.lr=1e-2", "train.num_steps=2") == 0
     run = tmp_path / "run" / "run"
-    whole, since = cost(run, tiny_tokenizer, str(tiny_folder)), cost(run, tiny_tokenizer)
+    whole = cost(run, tiny_tokenizer, str(tiny_folder))
+    since = cost(run, tiny_tokenizer)
     assert tax_rows(run)[-1]["tax"] == pytest.approx(whole, abs=1e-6) and abs(whole - since) > 1e-3
     facts = json.loads((run / "tax.json").read_text())
-    assert facts["against"] == "untouched" and facts["texts"] == 3 and facts["tokens"] == sum(len(text.encode()) for text in TEXTS)
+    assert (
+        facts["against"] == "untouched"
+        and facts["texts"] == 3
+        and facts["tokens"] == sum(len(text.encode()) for text in TEXTS)
+    )
 
 
 def test_other_texts_in_the_middle_of_a_run_are_refused(
@@ -199,7 +254,11 @@ def test_other_texts_in_the_middle_of_a_run_are_refused(
 ) -> None:
     with monkeypatch.context() as patched:
         real = UpdateHook.__call__
-        patched.setattr(UpdateHook, "__call__", lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3))
+        patched.setattr(
+            UpdateHook,
+            "__call__",
+            lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3),
+        )
         assert go("run", f"tax.budget={BUDGET}") != 0
     (tmp_path / "own.txt").write_text("Quite another text.", encoding="utf-8")
     assert go("run", f"tax.budget={BUDGET}") == 2

@@ -18,13 +18,24 @@ def file(corpus: Path, tiny_folder: Path, tmp_path: Path) -> str:
 
 
 def test_an_arm_is_the_base_with_the_study_s_settings_and_its_own(file: str, tmp_path: Path) -> None:
-    study = load_study(file, ["arms.sft.settings=['train.method=sft', 'train.optim.lr=2e-3']", "snapshots=3", "seeds=[4, 7]"])
+    study = load_study(
+        file, ["arms.sft.settings=['train.method=sft', 'train.optim.lr=2e-3']", "snapshots=3", "seeds=[4, 7]"]
+    )
     assert [(arm.name, arm.kind) for arm in study.arms] == [("grpo", "grpo"), ("sft", "sft")]
     config = study.arm_config(study.arm("sft"), 7)
-    assert (config.seed, config.train.optim.lr, config.train.num_steps, config.checkpoint.snapshots) == (7, 2e-3, 4, 3)
+    assert (config.seed, config.train.optim.lr, config.train.num_steps, config.checkpoint.snapshots) == (
+        7,
+        2e-3,
+        4,
+        3,
+    )
     assert config.run_dir == str(tmp_path / "study" / "arms" / "sft" / "seed7") and not config.eval.probes
     warm = study.warm_start_config(7)
-    assert warm.train.optim.lr == 1e-3 and (warm.data, warm.model, warm.sft) == (config.data, config.model, config.sft)
+    assert warm.train.optim.lr == 1e-3 and (warm.data, warm.model, warm.sft) == (
+        config.data,
+        config.model,
+        config.sft,
+    )
 
 
 def test_arms_see_the_same_prompts(file: str) -> None:
@@ -38,9 +49,15 @@ def test_arms_see_the_same_prompts(file: str) -> None:
     [
         ("arms.grpo.start=sft", r"arms\.grpo\.start = 'sft': known here are untouched, warm_start"),
         ('arms.sft.settings=["train.metod=sft"]', r"arms\.sft: .*unknown key 'train\.metod'"),
-        ('arms.sft.settings=["train.method=stf"]', r"arms\.sft: train\.method = 'stf': known values are grpo, sft, best_of_group"),
+        (
+            'arms.sft.settings=["train.method=stf"]',
+            r"arms\.sft: train\.method = 'stf': known values are grpo, sft, best_of_group",
+        ),
         ('arms.sft.settings=["reward.weights={bleuu=1.0}"]', r"arms\.sft: reward: unknown term 'bleuu'"),
-        ('arms.sft.settings=["sft.num_steps=9"]', r"sft\.num_steps: all arms share it; write it into the settings of the study"),
+        (
+            'arms.sft.settings=["sft.num_steps=9"]',
+            r"sft\.num_steps: all arms share it; write it into the settings of the study",
+        ),
         ('arms.sft.settings=["seed=9"]', "seed: the study itself sets it"),
         ('settings=["checkpoint.snapshots=9"]', r"checkpoint\.snapshots: the study itself sets it"),
         ('settings=["train.optm.lr=9"]', r"unknown key 'train\.optm'"),
@@ -59,7 +76,9 @@ def test_arms_see_the_same_prompts(file: str) -> None:
         ("transfer.config=nowhere.toml", "nowhere.toml: cannot be read"),
     ],
 )
-def test_a_mistake_is_named_before_anything_runs(change: str, message: str, file: str, tmp_path: Path) -> None:
+def test_a_mistake_is_named_before_anything_runs(
+    change: str, message: str, file: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=message):
         load_study(file, [change])
     assert not (tmp_path / "study").exists()
@@ -73,7 +92,9 @@ def test_a_mistake_is_named_before_anything_runs(change: str, message: str, file
         (["--only", "train,test"], "--only train,test: unknown part 'test'"),
     ],
 )
-def test_a_choice_of_what_is_not_there(more: list[str], message: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_choice_of_what_is_not_there(
+    more: list[str], message: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--config", file, *more]) == 2
     assert message in capsys.readouterr().err
 
@@ -86,9 +107,13 @@ def test_the_studies_that_ship_are_valid(name: str, tmp_path: Path) -> None:
     assert study.transfer is None or study.transfer != TransferConfig()
     steps = {arm.name: study.arm_config(arm, 0).train.num_steps for arm in study.arms}
     (shared,) = {steps[arm.name] for arm in study.arms if arm.start == "warm_start"}
-    whole = shared + study.warm_start_config(0).sft.num_steps  # an arm that does without a warm start has its updates too
+    whole = (
+        shared + study.warm_start_config(0).sft.num_steps
+    )  # an arm that does without a warm start has its updates too
     alone = [arm for arm in study.arms if arm.start == "untouched"]
-    assert {steps[arm.name] for arm in alone} == {whole} and {bool(study.arm_config(arm, 0).train.anchor) for arm in alone} == {True, False}
+    assert {steps[arm.name] for arm in alone} == {whole} and {
+        bool(study.arm_config(arm, 0).train.anchor) for arm in alone
+    } == {True, False}
 
 
 def test_a_path_with_odd_characters_comes_back_as_it_was(file: str, tmp_path: Path) -> None:

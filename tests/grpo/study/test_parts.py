@@ -1,4 +1,6 @@
-"""What a study is made of: children and their signals, locks, shared samples, what is kept, the bill, weights between two models."""
+"""What a study is made of: children and their signals, locks, shared samples, what is kept, the bill, weights
+between two models.
+"""
 
 import json
 import signal
@@ -37,7 +39,8 @@ def test_a_signal_is_passed_on_and_the_child_may_save(name: str, tmp_path: Path)
 
 
 def test_a_run_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
-    said, came = threading.Event(), threading.Event()
+    said = threading.Event()
+    came = threading.Event()
 
     def second() -> None:
         with locked(tmp_path, lambda _: said.set()):
@@ -59,23 +62,31 @@ def study(corpus: Path, tiny_folder: Path, tmp_path: Path) -> Study:
     return load_study(write_study(tmp_path, corpus, tiny_folder, more)[1])
 
 
-def test_an_arm_begins_from_the_warm_start_or_from_the_untouched_model(study: Study, tiny_folder: Path) -> None:
+def test_an_arm_begins_from_the_warm_start_or_from_the_untouched_model(
+    study: Study, tiny_folder: Path
+) -> None:
     warm = study.warm_start_folder(0) / "warm_start"
     warm.mkdir(parents=True)
     (warm / "model.safetensors").write_text("warm", encoding="utf-8")
     (warm.parent / "corpus.json").write_text("{}", encoding="utf-8")
     share_start(study, ArmConfig("grpo"), 0)
     share_start(study, ArmConfig("best_a", start="untouched"), 0)
-    own = {name: study.arm_folder(name, 0) / "warm_start" / "model.safetensors" for name in ("grpo", "best_a")}
+    own = {
+        name: study.arm_folder(name, 0) / "warm_start" / "model.safetensors" for name in ("grpo", "best_a")
+    }
     assert own["grpo"].samefile(warm / "model.safetensors")
     assert own["best_a"].samefile(tiny_folder / "model.safetensors")
-    with pytest.raises(InputError, match=r"best_a/seed0/policy: arms\.best_b begins from this model, which is not there yet;"):
+    with pytest.raises(
+        InputError, match=r"best_a/seed0/policy: arms\.best_b begins from this model, which is not there yet;"
+    ):
         share_start(study, ArmConfig("best_b", start="best_a"), 0)
     policy = study.arm_folder("best_a", 0) / "policy"
     policy.mkdir()
     (policy / "model.safetensors").write_text("taught", encoding="utf-8")
     share_start(study, ArmConfig("best_b", start="best_a"), 0)
-    assert (study.arm_folder("best_b", 0) / "warm_start" / "model.safetensors").samefile(policy / "model.safetensors")
+    assert (study.arm_folder("best_b", 0) / "warm_start" / "model.safetensors").samefile(
+        policy / "model.safetensors"
+    )
 
 
 def test_samples_are_shared_where_they_would_be_the_same(study: Study) -> None:
@@ -98,31 +109,53 @@ def evaluated(study: Study, name: str, step: int, gain: float, tax: float) -> Pa
     path = study.point_path(name, 0, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     metrics = {"all": {study.target: gain}}
-    path.write_text(json.dumps({"target": {"metrics": metrics}, "tax": {"drift": {"general": {"nll_change_mean": tax}}}}), encoding="utf-8")
+    path.write_text(
+        json.dumps({"target": {"metrics": metrics}, "tax": {"drift": {"general": {"nll_change_mean": tax}}}}),
+        encoding="utf-8",
+    )
     return snapshot
 
 
 def test_weights_stay_while_they_are_on_the_front_and_at_an_arm_s_end(study: Study) -> None:
-    """grpo-2 is the cheapest; sft-2 gains no more than grpo-4 and costs more; sft-4, the worst, is the last of its arm."""
+    """grpo-2 is the cheapest; sft-2 gains no more than grpo-4 and costs more; sft-4, the worst, is the last
+    of its arm.
+    """
     study = replace(study, keep_snapshots="front")
-    given = {("grpo", 2): (0.5, 0.01), ("grpo", 4): (0.6, 0.02), ("grpo", 6): (0.55, 0.03), ("sft", 2): (0.6, 0.03), ("sft", 4): (0.4, 0.5)}
+    given = {
+        ("grpo", 2): (0.5, 0.01),
+        ("grpo", 4): (0.6, 0.02),
+        ("grpo", 6): (0.55, 0.03),
+        ("sft", 2): (0.6, 0.03),
+        ("sft", 4): (0.4, 0.5),
+    }
     folders = {key: evaluated(study, *key, *numbers) for key, numbers in given.items()}
     waiting = study.arm_folder("best_a", 0) / "snapshots" / "step-000002"
     waiting.mkdir(parents=True)  # not evaluated yet
     assert on_the_front(study, 0) == {study.point_path("grpo", 0, 2), study.point_path("grpo", 0, 4)}
     prune(study, 0, lambda text: None)
-    assert {key for key, folder in folders.items() if folder.exists()} == {("grpo", 2), ("grpo", 4), ("grpo", 6), ("sft", 4)}
+    assert {key for key, folder in folders.items() if folder.exists()} == {
+        ("grpo", 2),
+        ("grpo", 4),
+        ("grpo", 6),
+        ("sft", 4),
+    }
     assert waiting.exists()
     prune(replace(study, keep_snapshots="none"), 0, lambda text: None)
     assert {key for key, folder in folders.items() if folder.exists()} == {("grpo", 6), ("sft", 4)}
 
 
-def test_the_bill_comes_first_and_leaves_nothing_behind(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bill_comes_first_and_leaves_nothing_behind(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--config", str(tmp_path / "study.toml"), "--check", "seeds=[0, 1]"]) == 0
     printed = capsys.readouterr().out
     assert "arms: 5, seeds: 2;" in printed
     (row,) = [line for line in printed.splitlines() if line.startswith("  best_b ")]
-    assert "best_of_group     4 steps x    2 prompts" in row and "2 points" in row and row.endswith("train.optim.lr=3e-3")
+    assert (
+        "best_of_group     4 steps x    2 prompts" in row
+        and "2 points" in row
+        and row.endswith("train.optim.lr=3e-3")
+    )
     assert f"+ {1 + 2 + 2 * 5 * 2} points" in printed
     assert not study.folder.exists()
 
@@ -131,13 +164,18 @@ def test_what_is_done_is_not_billed_again(study: Study) -> None:
     arms = [ArmBill(ArmConfig("a"), 100.0, 2, 1, 1, True), ArmBill(ArmConfig("b"), 30.0, 3, 1, 1, False)]
     bill = Bill(tuple(arms), 2, 0.0, 10.0, 5.0, 1, 2e9, False)
     assert bill.points == 1 + 2 * 3 and bill.seconds == 2 * 30 + 7 * 10 + 5
-    assert bill.summary().startswith("bill: about 0.0 hours on this machine (training 0.0 + 7 points 0.0 + transfer 0.0), 2.0 GB")
+    assert bill.summary().startswith(
+        "bill: about 0.0 hours on this machine (training 0.0 + 7 points 0.0 + transfer 0.0), 2.0 GB"
+    )
 
 
-@pytest.mark.parametrize(("keep", "earlier"), [("all", 2 * 5 + 0), ("none", 0 + 2), ("front", 0.15 * 2 * 5 + 0.85 * 2)])
+@pytest.mark.parametrize(
+    ("keep", "earlier"), [("all", 2 * 5 + 0), ("none", 0 + 2), ("front", 0.15 * 2 * 5 + 0.85 * 2)]
+)
 def test_models_on_disk_by_hand(keep: str, earlier: float, study: Study) -> None:
-    """Two seeds: a warm start and five last models each; of earlier snapshots 2 + 1 + 1 + 1 + 0 a seed, at most 2 of them not evaluated
-    yet; and while an arm is trained three checkpoints of parameters and two moments, one more than are kept."""
+    """Two seeds: a warm start and five last models each; of earlier snapshots 2 + 1 + 1 + 1 + 0 a seed, at
+    most 2 of them not evaluated yet; and while an arm is trained three checkpoints of parameters and two
+    moments, one more than are kept."""
     bills = [ArmBill(ArmConfig("any"), 0.0, points, 1, 1, False) for points in (3, 2, 2, 2, 1)]
     models = models_on_disk(replace(study, keep_snapshots=keep), bills, 2, study.warm_start_config(0))
     assert models == pytest.approx(2 * 6 + earlier + 3 * 3)
@@ -145,10 +183,15 @@ def test_models_on_disk_by_hand(keep: str, earlier: float, study: Study) -> None
 
 def test_between_two_models_every_tensor_moves_the_same_share() -> None:
     generator = torch.Generator().manual_seed(0)
-    start, end = ({"a": torch.randn(3, 4, generator=generator), "b": torch.randn(5, generator=generator)} for _ in range(2))
+    start, end = (
+        {"a": torch.randn(3, 4, generator=generator), "b": torch.randn(5, generator=generator)}
+        for _ in range(2)
+    )
     half = interpolated(start, end, 0.25)
     torch.testing.assert_close(half, {name: 0.75 * start[name] + 0.25 * end[name] for name in start})
     for share, whole in ((0.0, start), (1.0, end)):
-        assert all(torch.equal(tensor, whole[name]) for name, tensor in interpolated(start, end, share).items())
+        assert all(
+            torch.equal(tensor, whole[name]) for name, tensor in interpolated(start, end, share).items()
+        )
     with pytest.raises(ValueError, match="b: not the same tensor in both models"):
         interpolated(start, end | {"b": torch.zeros(6)}, 0.5)

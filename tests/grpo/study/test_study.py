@@ -56,14 +56,19 @@ def test_every_checkpoint_has_its_point(whole: Whole) -> None:
     documents = {name: read(path) for name, path in found.items()}
     assert {name: documents[name]["kind"] for name in found} == {name: name.split("-")[0] for name in found}
     assert [documents[name]["cost"]["prompts"] for name in ARMS] == [4, 8, 4, 8]
-    assert documents["warm_start-0"]["cost"]["prompts"] == 3 * 4 and documents["warm_start-0"]["cost"]["updates"] == 3
+    assert (
+        documents["warm_start-0"]["cost"]["prompts"] == 3 * 4
+        and documents["warm_start-0"]["cost"]["updates"] == 3
+    )
     assert {document["target"]["metrics"]["all"]["n"] for document in documents.values()} == {12}
     assert len({document["sha256"] for document in documents.values()}) == 6
     assert documents["untouched-0"]["tax"]["drift"]["general"]["nll_change_mean"] == 0
     assert abs(documents["sft-4"]["tax"]["drift"]["general"]["nll_change_mean"]) > 1e-3
 
 
-def test_what_is_finished_is_skipped_and_a_lost_point_alone_is_made_again(whole: Whole, children: Children) -> None:
+def test_what_is_finished_is_skipped_and_a_lost_point_alone_is_made_again(
+    whole: Whole, children: Children
+) -> None:
     found = points(whole.folder)
     written = {name: path.stat().st_mtime_ns for name, path in found.items()}
     hash_before = read(found["sft-4"])["sha256"]
@@ -72,7 +77,9 @@ def test_what_is_finished_is_skipped_and_a_lost_point_alone_is_made_again(whole:
     found["sft-4"].unlink()
     assert main([*whole.argv, *PARTS]) == 0
     assert children.names == ["points seed0"]
-    assert {name for name, path in points(whole.folder).items() if path.stat().st_mtime_ns != written[name]} == {"sft-4"}
+    assert {
+        name for name, path in points(whole.folder).items() if path.stat().st_mtime_ns != written[name]
+    } == {"sft-4"}
     assert read(found["sft-4"])["sha256"] == hash_before
 
 
@@ -84,12 +91,21 @@ def test_one_warm_start_on_disk_and_only_last_weights_stay(whole: Whole) -> None
     for arm in ("grpo", "sft"):
         run = study / "arms" / arm / "seed0"
         assert [path.name for path in (run / "snapshots").iterdir()] == ["step-000004"]
-        assert (run / "snapshots" / "step-000004" / "model.safetensors").samefile(run / "policy" / "model.safetensors")
-        assert read(points(whole.folder)[f"{arm}-4"])["sha256"] == parameter_hash(load_policy(run / "policy", torch.device("cpu")))
+        assert (run / "snapshots" / "step-000004" / "model.safetensors").samefile(
+            run / "policy" / "model.safetensors"
+        )
+        assert read(points(whole.folder)[f"{arm}-4"])["sha256"] == parameter_hash(
+            load_policy(run / "policy", torch.device("cpu"))
+        )
 
 
 def test_a_study_stopped_between_two_arms_ends_as_one_that_was_not(
-    whole: Whole, children: Children, corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    whole: Whole,
+    children: Children,
+    corpus: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     argv = write_study(tmp_path, corpus, tiny_folder)
     children.broken["sft seed0"] = Interrupted(signal.SIGTERM)
@@ -100,7 +116,10 @@ def test_a_study_stopped_between_two_arms_ends_as_one_that_was_not(
     assert children.names
     assert main([*argv, *PARTS]) == 0
     assert children.names == ["sft seed0", "points seed0"]
-    hashes = [{name: read(path)["sha256"] for name, path in points(folder).items()} for folder in (whole.folder, tmp_path)]
+    hashes = [
+        {name: read(path)["sha256"] for name, path in points(folder).items()}
+        for folder in (whole.folder, tmp_path)
+    ]
     assert hashes[0] == hashes[1] and len(hashes[0]) == 6
 
 
@@ -127,15 +146,28 @@ def test_the_report_says_what_the_points_say(whole: Whole, children: Children) -
     assert main([*whole.argv, "--only", "report", "budget=0.5"]) == 0
     assert children.names == []
     study = whole.folder / "study"
-    assert {"report.html", "report.md", "summary.json", "study.json"} <= {path.name for path in study.iterdir()}
+    assert {"report.html", "report.md", "summary.json", "study.json"} <= {
+        path.name for path in study.iterdir()
+    }
     change = read(points(whole.folder)["sft-4"])["tax"]["drift"]["general"]["nll_change_mean"]
     assert f"{change:.3f}".removeprefix("-") in (study / "report.md").read_text(encoding="utf-8")
     written = read(study / "study.json")["arms"][1]
-    assert written == {"name": "sft", "settings": ["train.method=sft"], "kind": "sft", "start": "warm_start", "snapshots": 0}
+    assert written == {
+        "name": "sft",
+        "settings": ["train.method=sft"],
+        "kind": "sft",
+        "start": "warm_start",
+        "snapshots": 0,
+    }
 
 
 def test_without_a_tax_panel_nothing_is_trained(
-    children: Children, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    children: Children,
+    corpus: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def unobtainable(cache: Path, extended: bool) -> None:
         raise UnobtainableError("package gensim: no index can be reached")
@@ -151,7 +183,10 @@ def test_an_arm_that_fails_is_named_and_the_others_go_on(
     argv = write_study(tmp_path, corpus, tiny_folder)
     children.broken["grpo seed0"] = -9
     assert main([*argv, *PARTS]) == 1
-    assert f"error: grpo, seed 0, failed (exit code -9); see {tmp_path}/study/arms/grpo/seed0/log.txt" in capsys.readouterr().err
+    assert (
+        f"error: grpo, seed 0, failed (exit code -9); see {tmp_path}/study/arms/grpo/seed0/log.txt"
+        in capsys.readouterr().err
+    )
     assert sorted(points(tmp_path)) == ["sft-2", "sft-4", "untouched-0", "warm_start-0"]
 
 
@@ -164,7 +199,9 @@ def test_an_arm_whose_settings_changed_after_training_is_refused(
     assert "this run was made with train.optim.beta2 = 0.99, not 0.9" in capsys.readouterr().err
 
 
-def test_arms_and_parts_may_be_commands_of_their_own(children: Children, corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_arms_and_parts_may_be_commands_of_their_own(
+    children: Children, corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
     argv = write_study(tmp_path, corpus, tiny_folder)
     assert main([*argv, "--only", "train", "--arms", "sft"]) == 0
     assert children.names == ["warm_start seed0", "sft seed0"] and points(tmp_path) == {}

@@ -9,7 +9,8 @@ import pytest
 from tiny_study import PANEL, write_study
 
 from data.errors import InputError
-from grpo.config import Config, load_config
+from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.run import arguments
 from grpo.runtime.run_folder import claim_folder
 from grpo.study.__main__ import main
@@ -23,7 +24,9 @@ CLIP = "loss.clip_low"
 
 @dataclass
 class Reader:
-    """In place of processes: reads what each child would read, then edits the user's files under the running study."""
+    """In place of processes: reads what each child would read, then edits the user's files under the running
+    study.
+    """
 
     base: Path
     file: Path
@@ -41,7 +44,9 @@ class Reader:
             (folder / "warm_start").mkdir(parents=True)
             (folder / "corpus.json").write_text("{}", encoding="utf-8")
         edit(self.base, CLIP, "0.4")
-        self.file.write_text(self.file.read_text(encoding="utf-8").replace("threads=1", "threads=2"), encoding="utf-8")
+        self.file.write_text(
+            self.file.read_text(encoding="utf-8").replace("threads=1", "threads=2"), encoding="utf-8"
+        )
         return 0
 
 
@@ -70,8 +75,12 @@ def reader(argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return reader
 
 
-def test_an_edit_during_a_study_changes_no_later_arm_and_no_point(argv: list[str], reader: Reader, tmp_path: Path) -> None:
-    """Obituary: each arm read the base again, so that one edited on the way gave later arms other settings without a word."""
+def test_an_edit_during_a_study_changes_no_later_arm_and_no_point(
+    argv: list[str], reader: Reader, tmp_path: Path
+) -> None:
+    """Obituary: each arm read the base again, so that one edited on the way gave later arms other settings
+    without a word.
+    """
     assert main([*argv, "--only", "train,evaluate"]) == 0
     assert list(reader.configs) == ["warm_start seed0", "grpo seed0", "sft seed0"]
     assert {config.loss.clip_low for config in reader.configs.values()} == {0.2}
@@ -90,7 +99,9 @@ def test_a_later_command_with_another_base_is_refused(
     for more in ([], ["--check"], ["--only", "evaluate"]):
         assert main([*argv, *more]) == 2
         said = capsys.readouterr().err
-        assert said.startswith(f"error: {tmp_path}/tiny.toml: {CLIP} = 0.4, but this study began with 0.2 ({tmp_path}/study/base.toml); ")
+        assert said.startswith(
+            f"error: {tmp_path}/tiny.toml: {CLIP} = 0.4, but this study began with 0.2 ({tmp_path}/study/base.toml); "
+        )
         assert said.count("\n") == 1
     assert len(reader.configs) == seen
 
@@ -101,7 +112,9 @@ def test_copies_are_the_files_as_they_were_and_not_for_writing(argv: list[str], 
     option, copy, *more = keep_files(study, argv[1], [])
     assert option == "--config" and Path(copy).read_text(encoding="utf-8") == texts["study.toml"]
     base = study.folder / "base.toml"
-    assert base.read_text(encoding="utf-8") == texts["tiny.toml"] and stat.S_IMODE(base.stat().st_mode) == 0o444
+    assert (
+        base.read_text(encoding="utf-8") == texts["tiny.toml"] and stat.S_IMODE(base.stat().st_mode) == 0o444
+    )
     again = load_study(copy, more)
     assert again.config == str(base) and again.arms == study.arms
     assert again.arm_config(again.arm("sft"), 0) == study.arm_config(study.arm("sft"), 0)
@@ -129,7 +142,10 @@ def test_another_base_of_the_transfer_is_refused(argv: list[str], tmp_path: Path
     edit(other, CLIP, "0.3")
     kept = load_study(arguments[1], arguments[2:])
     assert kept.transfer is not None and load_config(kept.transfer.config).loss.clip_low == 0.2
-    with pytest.raises(InputError, match=r"other\.toml: loss\.clip_low = 0\.3, but this study began with 0\.2 \(.*/transfer\.toml\)"):
+    with pytest.raises(
+        InputError,
+        match=r"other\.toml: loss\.clip_low = 0\.3, but this study began with 0\.2 \(.*/transfer\.toml\)",
+    ):
         check_base(load_study(argv[1], overrides))
 
 

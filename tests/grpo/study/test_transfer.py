@@ -1,4 +1,6 @@
-"""Few-shot transfer on the tiny model: from two starts, twice as many examples, judged alike; what is finished is skipped."""
+"""Few-shot transfer on the tiny model: from two starts, twice as many examples, judged alike; what is
+finished is skipped.
+"""
 
 import json
 import shutil
@@ -22,52 +24,93 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 @pytest.fixture
 def study(tmp_path: Path, corpus: Path, tiny_folder: Path) -> Study:
-    """A study that has trained one arm, whose result is the tiny model itself; the other task is the same pairs turned round."""
-    config, other = tmp_path / "tiny.toml", tmp_path / "other.toml"
+    """A study that has trained one arm, whose result is the tiny model itself; the other task is the same
+    pairs turned round.
+    """
+    config = tmp_path / "tiny.toml"
+    other = tmp_path / "other.toml"
     text = CONFIG.format(run=tmp_path / "unused", corpus=corpus, model=tiny_folder)
     config.write_text(text, encoding="utf-8")
     other.write_text(text.replace("[data]", "[data]\nreverse = true"), encoding="utf-8")
-    quick = (f"reward.encoder=static:{tiny_folder}", "threads=1", "sft.num_steps=2", "sft.max_completion_tokens=64")
+    quick = (
+        f"reward.encoder=static:{tiny_folder}",
+        "threads=1",
+        "sft.num_steps=2",
+        "sft.max_completion_tokens=64",
+    )
     other_task = TransferConfig(str(other), examples=(4, 8), starts=("untouched", "grpo"), settings=quick)
-    made = Study(str(tmp_path / "study"), str(config), settings=quick[:2], arms=(ArmConfig("grpo"),), transfer=other_task)
+    made = Study(
+        str(tmp_path / "study"),
+        str(config),
+        settings=quick[:2],
+        arms=(ArmConfig("grpo"),),
+        transfer=other_task,
+    )
     shutil.copytree(tiny_folder, made.arm_folder("grpo", 0) / "policy")
     return made
 
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that start no process of their own: those are test_study's business, and this saves their imports."""
+    """Runs that start no process of their own: those are test_study's business, and this saves their
+    imports.
+    """
 
     def run_here(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
-        with open(folder / "log.txt", "a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        with (
+            open(folder / "log.txt", "a", encoding="utf-8") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
             return main(list(command)[1:])
 
     monkeypatch.setattr(transfer, "run_child", run_here)
 
 
 def results(study: Study) -> dict[str, dict]:
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (study.folder / "transfer").glob("*.json")}
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in (study.folder / "transfer").glob("*.json")
+    }
 
 
 @pytest.mark.usefixtures("in_process")
-def test_every_start_learns_from_every_number_of_examples_and_all_are_judged_alike(study: Study, tiny_folder: Path) -> None:
+def test_every_start_learns_from_every_number_of_examples_and_all_are_judged_alike(
+    study: Study, tiny_folder: Path
+) -> None:
     run_transfer(study, 0, say=print)
     found = results(study)
     assert set(found) == {f"{start}-{count}-seed0" for start in ("untouched", "grpo") for count in (4, 8)}
     first = found["untouched-4-seed0"]
-    assert (first["start"], first["examples"], first["seed"], first["target"]["target_language"]) == ("untouched", 4, 0, "bo")
+    assert (first["start"], first["examples"], first["seed"], first["target"]["target_language"]) == (
+        "untouched",
+        4,
+        0,
+        "bo",
+    )
     for one in found.values():
         assert one["config"]["sft"]["max_pairs"] == one["examples"]
-        assert [item["id"] for item in one["target"]["items"]] == [item["id"] for item in first["target"]["items"]]
+        assert [item["id"] for item in one["target"]["items"]] == [
+            item["id"] for item in first["target"]["items"]
+        ]
         assert one["target"]["signatures"] == first["target"]["signatures"]
-        same = found[f"untouched-{one['examples']}-seed0"]  # both starts are the same weights, so they learn the same
-        assert [item["output"] for item in one["target"]["items"]] == [item["output"] for item in same["target"]["items"]]
+        same = found[
+            f"untouched-{one['examples']}-seed0"
+        ]  # both starts are the same weights, so they learn the same
+        assert [item["output"] for item in one["target"]["items"]] == [
+            item["output"] for item in same["target"]["items"]
+        ]
     assert found["grpo-4-seed0"]["config"]["model"]["policy"] == str(study.arm_folder("grpo", 0) / "policy")
     log = (study.folder / "transfer" / "grpo" / "4" / "seed0" / "log.txt").read_text(encoding="utf-8")
     assert "only the first 4 of them are used" in log
     assert not list((study.folder / "transfer").rglob("*.safetensors"))  # evaluated, and not kept
     figures = transfer_figures(list(found.values()), resamples=50, seed=0)
-    assert [(row["examples"], row["start"]) for row in figures["rows"]] == [(4, "untouched"), (4, "grpo"), (8, "untouched"), (8, "grpo")]
+    assert [(row["examples"], row["start"]) for row in figures["rows"]] == [
+        (4, "untouched"),
+        (4, "grpo"),
+        (8, "untouched"),
+        (8, "grpo"),
+    ]
     starts = [(pair["examples"], pair["first"], pair["second"]) for pair in figures["pairs"]]
     assert starts == [(4, "untouched", "grpo"), (8, "untouched", "grpo")]
     assert figures["pairs"][0]["changes"]["chrf"]["value"] == 0.0
@@ -82,18 +125,28 @@ def test_a_result_of_other_settings_is_named_with_the_key(study: Study) -> None:
     course = Course(study, study.transfer, "untouched", 4, 0)
     course.result.parent.mkdir(parents=True)
     course.result.write_text(json.dumps({"config": {"seed": 1}}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"untouched-4-seed0\.json: was made with seed = 1, not 0; remove it"):
+    with pytest.raises(
+        InputError, match=r"untouched-4-seed0\.json: was made with seed = 1, not 0; remove it"
+    ):
         run_transfer(study, 0, print)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"examples": (4, 500)}, r"transfer\.examples: 500 pairs are wanted, and .*pairs\.tsv has \d+ to learn from; write fewer"),
-        ({"starts": ("warm_start",)}, r"seed0/warm_start: transfer begins from this model, which is not there;"),
+        (
+            {"examples": (4, 500)},
+            r"transfer\.examples: 500 pairs are wanted, and .*pairs\.tsv has \d+ to learn from; write fewer",
+        ),
+        (
+            {"starts": ("warm_start",)},
+            r"seed0/warm_start: transfer begins from this model, which is not there;",
+        ),
     ],
 )
-def test_what_cannot_be_learnt_is_refused_before_anything_is_trained(study: Study, changes: dict, message: str) -> None:
+def test_what_cannot_be_learnt_is_refused_before_anything_is_trained(
+    study: Study, changes: dict, message: str
+) -> None:
     assert study.transfer is not None
     with pytest.raises(InputError, match=message):
         run_transfer(replace(study, transfer=replace(study.transfer, **changes)), 0, print)
@@ -102,6 +155,12 @@ def test_what_cannot_be_learnt_is_refused_before_anything_is_trained(study: Stud
 
 def test_a_course_that_fails_is_named_and_the_others_go_on(study: Study) -> None:
     (study.arm_folder("grpo", 0) / "policy" / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"transfer: grpo-4-seed0 \(see .*log\.txt\) failed; put right what the log says"):
-        run_transfer(replace(study, transfer=replace(study.transfer, examples=(4,), starts=("grpo", "untouched"))), 0, print)
+    with pytest.raises(
+        InputError, match=r"transfer: grpo-4-seed0 \(see .*log\.txt\) failed; put right what the log says"
+    ):
+        run_transfer(
+            replace(study, transfer=replace(study.transfer, examples=(4,), starts=("grpo", "untouched"))),
+            0,
+            print,
+        )
     assert set(results(study)) == {"untouched-4-seed0"}

@@ -1,4 +1,6 @@
-"""From pairs to a finished student: nothing that RL judges is learnt from, the same seed gives the same weights, bad input one sentence."""
+"""From pairs to a finished student: nothing that RL judges is learnt from, the same seed gives the same
+weights, bad input one sentence.
+"""
 
 import json
 import re
@@ -34,7 +36,8 @@ def rl_example(item: Item, *, reverse: bool = False) -> Example:
 
 def alike(one: str, other: str, size: int) -> float:
     """Jaccard similarity, plainly."""
-    a, b = ngrams(one, size), ngrams(other, size)
+    a = ngrams(one, size)
+    b = ngrams(other, size)
     return len(a & b) / len(a | b)
 
 
@@ -43,10 +46,14 @@ def alike(one: str, other: str, size: int) -> float:
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_text_near_an_rl_text_is_learnt_from(reverse: bool) -> None:
-    """Against every pair of texts, plainly compared: no prompt and no reference text has a near twin on either side."""
+    """Against every pair of texts, plainly compared: no prompt and no reference text has a near twin on
+    either side.
+    """
     pool = invented_items(60, seed=4)
     meanings = [[i, i + 1, i + 2, i + 3, i + 40, i + 50, i + 60] for i in range(0, 80, 5)]
-    variants = [invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings]  # one word of seven differs
+    variants = [
+        invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings
+    ]  # one word of seven differs
     kept_out = [rl_example(invented_item(meaning), reverse=reverse) for meaning in meanings]
     found = separate([*pool, *variants], kept_out, 0.7)
     learnt = [item for cluster in found.clusters for item in cluster]
@@ -55,12 +62,18 @@ def test_no_text_near_an_rl_text_is_learnt_from(reverse: bool) -> None:
     for example in kept_out:
         for _, text in texts_of(example):
             for item in learnt:
-                assert all(alike(text, other, 2 if language == "zh" else 4) < 0.7 for language, other in item.texts)
+                assert all(
+                    alike(text, other, 2 if language == "zh" else 4) < 0.7 for language, other in item.texts
+                )
 
 
 def test_separation_follows_chains_and_both_sides() -> None:
-    """RL prompt ~ a (same Chinese), a ~ b (same English): b goes too, though nothing of it resembles the prompt."""
-    prompt, a, b, other = (invented_item([number, number + 1, number + 2, number + 3]) for number in (1, 21, 41, 61))
+    """RL prompt ~ a (same Chinese), a ~ b (same English): b goes too, though nothing of it resembles the
+    prompt.
+    """
+    prompt, a, b, other = (
+        invented_item([number, number + 1, number + 2, number + 3]) for number in (1, 21, 41, 61)
+    )
     a = Item(a.text, "bo", prompt.chinese, a.english, "x", "x")
     b = Item(b.text, "dz", b.chinese, a.english, "x", "x")
     found = separate([a, b, other], [rl_example(prompt)], 0.7)
@@ -86,8 +99,12 @@ def test_held_out_clusters_share_nothing_with_training() -> None:
     train, held = hold_out(found.clusters, 50, seed=0)
     assert sum(map(len, held)) == 50
     assert len(train) == 250
-    labels = dict(zip((item.text for item in pool), cluster_labels([item.texts for item in pool], 0.7), strict=True))
-    assert not {labels[item.text] for item in train} & {labels[item.text] for cluster in held for item in cluster}
+    labels = dict(
+        zip((item.text for item in pool), cluster_labels([item.texts for item in pool], 0.7), strict=True)
+    )
+    assert not {labels[item.text] for item in train} & {
+        labels[item.text] for cluster in held for item in cluster
+    }
     assert hold_out(found.clusters, 50, seed=0) == (train, held)
     assert hold_out(found.clusters, 50, seed=1)[0] != train
 
@@ -102,19 +119,28 @@ def test_examples_of_one_text_become_one_item() -> None:
     again = Example("b:1", "ཀ་ཁ", "sky", "b", "GPL", "dz", "en")
     tibetan = Example("c:1", "ཀ་ཁ", "天", "c", "GPL", "bo", "zh")
     found = items([example, again, tibetan])
-    assert found == [Item("ཀ་ཁ", "dz", ("天", "地"), ("sky",), "a", "MIT"), Item("ཀ་ཁ", "bo", ("天",), (), "c", "GPL")]
+    assert found == [
+        Item("ཀ་ཁ", "dz", ("天", "地"), ("sky",), "a", "MIT"),
+        Item("ཀ་ཁ", "bo", ("天",), (), "c", "GPL"),
+    ]
 
 
 # -- training
 
 
 def test_loss_by_hand() -> None:
-    """Two orthogonal targets, met exactly: only the contrast is left, log(1 + e^(-1/t)) for each row, twice."""
+    """Two orthogonal targets, met exactly: only the contrast is left, log(1 + e^(-1/t)) for each row,
+    twice.
+    """
     config = TrainingConfig(temperature=0.5, contrast_weight=0.25, variant_weight=0)
     contrast = torch.log1p(torch.tensor(-2.0).exp())
     rows = torch.eye(2)
-    assert distillation_loss(rows, rows, None, config).item() == pytest.approx(0.25 * 2 * contrast.item(), rel=1e-5)
-    assert distillation_loss(rows.flip(0), rows, None, config).item() == pytest.approx(1 + 0.25 * 2 * (2 + contrast.item()), rel=1e-5)
+    assert distillation_loss(rows, rows, None, config).item() == pytest.approx(
+        0.25 * 2 * contrast.item(), rel=1e-5
+    )
+    assert distillation_loss(rows.flip(0), rows, None, config).item() == pytest.approx(
+        1 + 0.25 * 2 * (2 + contrast.item()), rel=1e-5
+    )
 
 
 def test_a_wrong_variant_as_near_as_the_text_costs_the_margin() -> None:
@@ -144,7 +170,14 @@ def trained(seed: int, epochs: int = 25) -> Student:
     pool = invented_items(400, seed=7)
     targets = LetterTeacher().encode([item.chinese[0] for item in pool])
     model = Student(24, 48, torch.Generator().manual_seed(seed))
-    fit(model, [item.text for item in pool], targets, TrainingConfig(epochs=epochs, batch_size=64), seed, quiet)
+    fit(
+        model,
+        [item.text for item in pool],
+        targets,
+        TrainingConfig(epochs=epochs, batch_size=64),
+        seed,
+        quiet,
+    )
     return model
 
 
@@ -152,7 +185,8 @@ def test_a_student_learns_what_its_teacher_means() -> None:
     """Texts never seen, of words that were: far from chance."""
     fresh = [(item,) for item in invented_items(100, seed=8)]
     teacher = LetterTeacher()
-    model, blank = trained(0), Student(24, 48, torch.Generator().manual_seed(0)).eval()
+    model = trained(0)
+    blank = Student(24, 48, torch.Generator().manual_seed(0)).eval()
     learnt = figures(model.rows, teacher.encode, fresh, [])
     untrained = figures(blank.rows, teacher.encode, fresh, [])
     assert learnt["to Chinese"].auc > 0.9
@@ -160,7 +194,9 @@ def test_a_student_learns_what_its_teacher_means() -> None:
 
 
 def test_same_seed_same_student() -> None:
-    one, other, third = trained(1, epochs=2), trained(1, epochs=2), trained(2, epochs=2)
+    one = trained(1, epochs=2)
+    other = trained(1, epochs=2)
+    third = trained(2, epochs=2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.outer.weight, third.outer.weight)
 
@@ -169,15 +205,22 @@ def test_same_seed_same_student() -> None:
 
 
 def test_two_renderings_share_a_text_and_are_not_equal() -> None:
-    a, b, c = (Item(text, "dz", (), (english,), "x", "x") for text, english in (("ཀ", "one"), ("ཁ", "one"), ("ག", "two")))
+    a, b, c = (
+        Item(text, "dz", (), (english,), "x", "x")
+        for text, english in (("ཀ", "one"), ("ཁ", "one"), ("ག", "two"))
+    )
     assert two_renderings([(a, b, c), (c,), (a, a)]) == [("ཀ", "ཁ")]
 
 
 def test_nearest_pairs_use_each_text_once_and_skip_equals() -> None:
-    """The bug this prevents: a query that meets itself among the answers, as the neighbour of its neighbour."""
+    """The bug this prevents: a query that meets itself among the answers, as the neighbour of its
+    neighbour.
+    """
     angles = torch.tensor([0.0, 0.3, 0.7, 0.701, 3.0])
     meanings = torch.stack([angles.cos(), angles.sin()], dim=1)
-    assert nearest_pairs(list("abcde"), meanings) == [("a", "b")]  # c and d mean the same; b is taken when c asks for it
+    assert nearest_pairs(list("abcde"), meanings) == [
+        ("a", "b")
+    ]  # c and d mean the same; b is taken when c asks for it
 
 
 def test_figures_of_a_perfect_encoder() -> None:
@@ -185,17 +228,28 @@ def test_figures_of_a_perfect_encoder() -> None:
     teacher = LetterTeacher()
     chinese = {item.text: item.chinese[0] for item in pool}
     judged = [rl_example(item, reverse=number % 2 == 0) for number, item in enumerate(pool)]
-    found = figures(lambda texts: teacher.encode([chinese[text] for text in texts]), teacher.encode, [(item,) for item in pool], judged)
-    assert found["to Chinese"].top1 == found["to Chinese"].auc == found["RL dev and test, to Chinese"].auc == 1.0
+    found = figures(
+        lambda texts: teacher.encode([chinese[text] for text in texts]),
+        teacher.encode,
+        [(item,) for item in pool],
+        judged,
+    )
+    assert (
+        found["to Chinese"].top1 == found["to Chinese"].auc == found["RL dev and test, to Chinese"].auc == 1.0
+    )
     assert found["RL dev and test, to Chinese"].n == found["to English"].n == 40
     assert found["to English"].auc < 0.7  # the letter teacher knows no two languages
 
 
 def test_attacks_see_what_an_encoder_sees() -> None:
-    """An encoder that counts syllables alone: shuffling and repeating are invisible to it, halving and strangers are not."""
+    """An encoder that counts syllables alone: shuffling and repeating are invisible to it, halving and
+    strangers are not.
+    """
     texts = [item.text for item in invented_items(60, seed=10)]
     teacher = LetterTeacher()
-    found = attack_cosines(lambda written: teacher.encode([text.replace("་", " ") for text in written]), texts)
+    found = attack_cosines(
+        lambda written: teacher.encode([text.replace("་", " ") for text in written]), texts
+    )
     assert found["shuffled"] == pytest.approx(1, abs=1e-5)
     assert found["three times"] == pytest.approx(1, abs=1e-5)
     assert 0.4 < found["first half"] < 0.9 < found["negation changed"] < 0.99
@@ -232,7 +286,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_command_makes_a_student_once(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert distil.main(["--config", str(workplace)]) == 0
     first = capsys.readouterr().out
-    assert re.search(r"kept out: 4\d prompts of .*rl\.toml with their reference texts", first)  # 60 less the warm start
+    assert re.search(
+        r"kept out: 4\d prompts of .*rl\.toml with their reference texts", first
+    )  # 60 less the warm start
     assert "epoch 2 of 2: loss" in first
     assert "student, to Chinese: top-1" in first
     assert distil.main(["--config", str(workplace)]) == 0
@@ -248,8 +304,13 @@ def test_the_folder_says_how_its_student_came_to_be(workplace: Path) -> None:
     folder = distil.distil(read_config(workplace), workplace.parent / "cache", quiet)
     facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
     assert facts["pairs"]["read"] == 300
-    assert facts["pairs"]["read"] == facts["pairs"]["dropped"] + facts["pairs"]["train"] + facts["pairs"]["held_out"]
-    assert facts["pairs"]["origins"] == {"invented": {"texts": facts["pairs"]["train"], "licence": "nobody's"}}
+    assert (
+        facts["pairs"]["read"]
+        == facts["pairs"]["dropped"] + facts["pairs"]["train"] + facts["pairs"]["held_out"]
+    )
+    assert facts["pairs"]["origins"] == {
+        "invented": {"texts": facts["pairs"]["train"], "licence": "nobody's"}
+    }
     assert facts["teacher"] == "letters"
     assert {"config", "archives", "rl_data", "code", "weights_sha256", "figures", "attacks"} <= facts.keys()
     assert student.find_student(workplace.parent / "cache") == folder
@@ -267,7 +328,10 @@ def test_nothing_to_learn_from_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(distil, "read_items", lambda archives, cache, max_units: [])
     assert distil.main(["--config", str(workplace)]) == 2
-    assert "error: pairs: 0 texts were read and 0 kept out: too few are left to learn from" in capsys.readouterr().err
+    assert (
+        "error: pairs: 0 texts were read and 0 kept out: too few are left to learn from"
+        in capsys.readouterr().err
+    )
 
 
 # -- configuration
@@ -276,7 +340,9 @@ def test_nothing_to_learn_from_is_one_sentence(
 def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
     """A new RL configuration with this encoder has to be named in it."""
     config = read_config(CONFIGS / "encoder_bo.toml")
-    judged = [path for path in CONFIGS.glob("*.toml") if '\nencoder = "bo"' in path.read_text(encoding="utf-8")]
+    judged = [
+        path for path in CONFIGS.glob("*.toml") if '\nencoder = "bo"' in path.read_text(encoding="utf-8")
+    ]
     assert judged and {f"configs/{path.name}" for path in judged} <= set(config.pairs.keep_out)
     for name in config.pairs.keep_out:
         read_data_section(ROOT / name)
@@ -297,7 +363,10 @@ def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
         ("[pairs]\nheld_out = 0", r"pairs\.held_out = 0: a number from 1 is needed"),
         ("[student]\nwidth = 0", r"student\.width = 0: a number from 1 is needed"),
         ("student = 3", r"c\.toml\.student = 3: a table is needed"),
-        ('teacher = "elsewhere"', r"teacher = 'elsewhere': the texts of packages are taught by 'use'; name a run's pairs"),
+        (
+            'teacher = "elsewhere"',
+            r"teacher = 'elsewhere': the texts of packages are taught by 'use'; name a run's pairs",
+        ),
         ("seed = ", r"c\.toml: not TOML: "),
     ],
 )

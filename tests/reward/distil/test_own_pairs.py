@@ -26,21 +26,33 @@ WORDS = 60
 def invented_pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
     """Two made-up languages in Latin and Ethiopic letters, word for word."""
     draw = random.Random(seed)
-    latin = ["".join(chr(97 + (7 * word + 5 * k) % 26) for k in range(2 + word % 4)) + str(word % 3) for word in range(WORDS)]
-    ethiopic = ["".join(chr(0x1200 + 8 * ((3 * word + 11 * k) % 30)) for k in range(2 + word % 3)) for word in range(WORDS)]
+    latin = [
+        "".join(chr(97 + (7 * word + 5 * k) % 26) for k in range(2 + word % 4)) + str(word % 3)
+        for word in range(WORDS)
+    ]
+    ethiopic = [
+        "".join(chr(0x1200 + 8 * ((3 * word + 11 * k) % 30)) for k in range(2 + word % 3))
+        for word in range(WORDS)
+    ]
     meanings = [[draw.randrange(WORDS) for _ in range(draw.randint(4, 9))] for _ in range(count)]
-    return [(" ".join(latin[n] for n in meaning), " ".join(ethiopic[n] for n in meaning)) for meaning in meanings]
+    return [
+        (" ".join(latin[n] for n in meaning), " ".join(ethiopic[n] for n in meaning)) for meaning in meanings
+    ]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The configuration of a run from made-up Latin to made-up Ethiopic texts; the teacher needs no weights."""
+    """The configuration of a run from made-up Latin to made-up Ethiopic texts; the teacher needs no
+    weights.
+    """
     monkeypatch.setattr(own_pairs, "load_encoder", lambda name, cache, device: LetterTeacher())
     monkeypatch.setattr("reward.encoder._use", lambda cache, device: LetterTeacher())
     monkeypatch.setitem(own_pairs.NAMED, "use", lambda cache, device: LetterTeacher())
     monkeypatch.setattr(student_module, "load_use", lambda device: LetterTeacher())
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in invented_pairs(600)), encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text(
+        "".join(f"{a}\t{b}\n" for a, b in invented_pairs(600)), encoding="utf-8"
+    )
     config = tmp_path / "run.toml"
     config.write_text(
         f'run_dir = "x"\n[data]\ncorpus = "{tmp_path / "pairs.tsv"}"\nsource_language = "en"\ntarget_language = "am"\n'
@@ -65,10 +77,17 @@ def test_a_student_of_own_pairs_finds_the_sources_of_unseen_texts(run: str, tmp_
     assert (facts["script"], facts["language"], facts["teacher_name"]) == ("Ethi", "am", "use")
     figures = facts["figures"]
     assert figures["student"]["dev and test, to their source"]["auc"] > 0.9
-    assert abs(figures["teacher"]["dev and test, to their source"]["auc"] - 0.5) < 0.1  # the letter teacher knows one language
+    assert (
+        abs(figures["teacher"]["dev and test, to their source"]["auc"] - 0.5) < 0.1
+    )  # the letter teacher knows one language
     assert figures["student"]["dev and test, to their source"]["n"] == facts["pairs"]["judged"] == 80
-    assert any(f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in said)  # 150 updates at least
-    assert distil_own_pairs(settings(run), tmp_path / "cache", said.append) == folder and said[-1] == f"done before: {folder}"
+    assert any(
+        f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in said
+    )  # 150 updates at least
+    assert (
+        distil_own_pairs(settings(run), tmp_path / "cache", said.append) == folder
+        and said[-1] == f"done before: {folder}"
+    )
     assert distil_own_pairs(settings(run, seed=1), tmp_path / "cache", quiet) != folder
 
 
@@ -77,7 +96,9 @@ def test_a_run_loads_it_and_each_reads_its_script(run: str, tmp_path: Path) -> N
     encoder = load_encoder(str(folder), tmp_path / "cache", torch.device("cpu"))
     sources, references = zip(*invented_pairs(40, seed=5), strict=True)
     cosines = encoder.encode(sources) @ encoder.encode(references).T
-    assert torch.equal(encoder.encode(sources), LetterTeacher().encode(sources)) and teacher_of(folder) == "use"
+    assert (
+        torch.equal(encoder.encode(sources), LetterTeacher().encode(sources)) and teacher_of(folder) == "use"
+    )
     assert cosines.diagonal().mean() > cosines.mean() + 0.1
 
 
@@ -93,7 +114,10 @@ def test_dev_and_test_and_what_lies_near_them_are_not_learnt(run: str, tmp_path:
 
 
 def test_several_sources_of_one_text_are_one_lesson() -> None:
-    examples = [Example(str(n), source, "ሀለ", "o", "l", "en", "am", others=("መ",) if n == 2 else ()) for n, source in enumerate("aab")]
+    examples = [
+        Example(str(n), source, "ሀለ", "o", "l", "en", "am", others=("መ",) if n == 2 else ())
+        for n, source in enumerate("aab")
+    ]
     texts, targets = lessons(examples, LetterTeacher())
     a, b = LetterTeacher().encode(["a", "b"])
     assert texts == ["ሀለ", "መ"]
@@ -107,7 +131,10 @@ def test_a_teacher_that_is_blind_to_the_sources_is_refused(run: str, tmp_path: P
             return super().encode(["one"] * len(texts))  # type: ignore[arg-type]
 
     pairs = read_pairs(settings(run), tmp_path / "cache", quiet)
-    with pytest.raises(InputError, match=r"teacher = 'mine': it cannot tell the source texts apart \(AUC 0\.50, 0\.9 is needed\)"):
+    with pytest.raises(
+        InputError,
+        match=r"teacher = 'mine': it cannot tell the source texts apart \(AUC 0\.50, 0\.9 is needed\)",
+    ):
         check_teacher("mine", Blind(), pairs, quiet)
 
 
@@ -118,7 +145,9 @@ def test_the_command_says_how_to_use_it(run: str, tmp_path: Path, capsys: pytest
 
 
 def test_too_few_pairs_are_said(run: str, tmp_path: Path) -> None:
-    (tmp_path / "pairs.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in invented_pairs(120)), encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text(
+        "".join(f"{a}\t{b}\n" for a, b in invented_pairs(120)), encoding="utf-8"
+    )
     code, said = outcome(command.main, ["--run", run])
     assert code == 2 and "an encoder needs 200 pairs to learn from and 2 to measure on, here are" in said
 

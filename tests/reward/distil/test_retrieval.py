@@ -1,6 +1,5 @@
 """Top-1, AUC and their interval: chance, hand-computed ranks, ties, no dependence on block size."""
 
-
 import pytest
 import torch
 
@@ -34,14 +33,17 @@ def test_unrelated_vectors_are_at_chance() -> None:
 
 
 def test_a_constant_encoder_is_at_chance_and_never_right() -> None:
-    """The bug this prevents: counting ties as wins would give an encoder that maps everything to one point an AUC of 1."""
+    """The bug this prevents: counting ties as wins would give an encoder that maps everything to one point an
+    AUC of 1.
+    """
     rows = torch.ones(20, 4) / 2
     found = retrieval.retrieval(rows, rows)
     assert (found.auc, found.top1) == (0.5, 0.0)
 
 
 def test_block_size_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, answers = unit(70, 8, seed=3), unit(70, 8, seed=4)
+    queries = unit(70, 8, seed=3)
+    answers = unit(70, 8, seed=4)
     whole = ranks_below(queries, answers)
     monkeypatch.setattr(retrieval, "ROWS", 13)
     assert torch.equal(ranks_below(queries, answers), whole)

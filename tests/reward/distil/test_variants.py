@@ -5,7 +5,16 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward.distil.variants import NEGATIONS, OPPOSITES, halved, negated, renumbered, repeated, shuffled, wrong_variant
+from reward.distil.variants import (
+    NEGATIONS,
+    OPPOSITES,
+    halved,
+    negated,
+    renumbered,
+    repeated,
+    shuffled,
+    wrong_variant,
+)
 from reward.encoders.features import NUMBER_WORDS
 
 WORDS = ["ང", "ཁོང", "ལ", "12", "འགྲོ"]

@@ -1,4 +1,6 @@
-"""Encoder folders, vector files and own terms of every kind of badness: one sentence, or vectors that can be trusted."""
+"""Encoder folders, vector files and own terms of every kind of badness: one sentence, or vectors that can be
+trusted.
+"""
 
 import json
 import shutil
@@ -25,9 +27,29 @@ from reward.vector_file import HEADER, KEYS, VECTORS, VectorFile
 CPU = torch.device("cpu")
 TOKENS = len(SPECIAL["bert"]) + len(LETTERS)
 DAMAGED = [
-    *(("modules", name) for name in ("modules.json", "config.json", "config_sentence_transformers.json", "sentence_bert_config.json")),
-    *(("modules", name) for name in ("1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors")),
-    *(("pooled", name) for name in ("encoder.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")),
+    *(
+        ("modules", name)
+        for name in (
+            "modules.json",
+            "config.json",
+            "config_sentence_transformers.json",
+            "sentence_bert_config.json",
+        )
+    ),
+    *(
+        ("modules", name)
+        for name in ("1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors")
+    ),
+    *(
+        ("pooled", name)
+        for name in (
+            "encoder.json",
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        )
+    ),
     *(("static", name) for name in ("model.safetensors", "tokenizer.json")),
 ]
 
@@ -35,10 +57,16 @@ DAMAGED = [
 def made(kind: str, folder: Path) -> Path:
     if kind == "modules":
         pooled_folder(folder, heads=("Dense", "Normalize"))
-        write_json(folder / "config_sentence_transformers.json", {"prompts": {"q": "abc"}, "default_prompt_name": "q"})
+        write_json(
+            folder / "config_sentence_transformers.json",
+            {"prompts": {"q": "abc"}, "default_prompt_name": "q"},
+        )
     elif kind == "pooled":
         body_folder(folder, "xlmr")
-        write_json(folder / "encoder.json", {"pooling": ["mean", "cls"], "prompt": "a", "max_length": 20, "include_prompt": False})
+        write_json(
+            folder / "encoder.json",
+            {"pooling": ["mean", "cls"], "prompt": "a", "max_length": 20, "include_prompt": False},
+        )
     else:
         static_folder(folder, "embeddings", mapping=torch.arange(TOKENS), weights=torch.ones(TOKENS))
     return folder
@@ -76,15 +104,33 @@ def test_a_module_outside_the_folder_is_refused(path: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config_sentence_transformers.json", {"prompts": ["q"], "default_prompt_name": "q"}, "prompts must be an object of texts"),
-        ("config_sentence_transformers.json", {"prompts": {"q": 3}, "default_prompt_name": "q"}, "prompts must be an object of texts"),
-        ("sentence_bert_config.json", {"max_seq_length": -5}, "max_seq_length = -5: must be at least 1, or null"),
-        ("modules.json", [{"type": "sentence_transformers.models.Transformer", "path": "a\0b"}], "must be Transformer, Pooling"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": ["q"], "default_prompt_name": "q"},
+            "prompts must be an object of texts",
+        ),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"q": 3}, "default_prompt_name": "q"},
+            "prompts must be an object of texts",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"max_seq_length": -5},
+            "max_seq_length = -5: must be at least 1, or null",
+        ),
+        (
+            "modules.json",
+            [{"type": "sentence_transformers.models.Transformer", "path": "a\0b"}],
+            "must be Transformer, Pooling",
+        ),
         ("config.json", {"model_type": "bert", "num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000"),
         ("adapter_config.json", {}, "is an adapter"),
     ],
 )
-def test_settings_that_used_to_end_in_a_traceback(file: str, content: object, message: str, tmp_path: Path) -> None:
+def test_settings_that_used_to_end_in_a_traceback(
+    file: str, content: object, message: str, tmp_path: Path
+) -> None:
     folder = made("modules", tmp_path / "encoder")
     write_json(folder / file, content)
     with pytest.raises(InputError, match=message):
@@ -92,7 +138,9 @@ def test_settings_that_used_to_end_in_a_traceback(file: str, content: object, me
 
 
 def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
-    """Obituary: a folder called x.json inside an encoder's folder was opened, and ended in IsADirectoryError."""
+    """Obituary: a folder called x.json inside an encoder's folder was opened, and ended in
+    IsADirectoryError.
+    """
     folder = made("pooled", tmp_path / "encoder")
     before = load_encoder(str(folder), tmp_path, CPU).fingerprint
     (folder / "x.json").mkdir()
@@ -104,14 +152,30 @@ def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
     ("name", "tensors", "message"),
     [
         ("embeddings", {"mapping": torch.full((TOKENS,), -1)}, "mapping holds the row -1"),
-        ("embeddings", {"mapping": torch.full((TOKENS,), 10**6)}, "embeddings is no embedding matrix that can be read"),
+        (
+            "embeddings",
+            {"mapping": torch.full((TOKENS,), 10**6)},
+            "embeddings is no embedding matrix that can be read",
+        ),
         ("embeddings", {"weights": torch.ones(3)}, "embeddings is no embedding matrix that can be read"),
-        ("other", {"embeddings": torch.ones(7)}, r"embeddings has shape \(7,\): an embedding matrix has a row for each token"),
-        ("other", {"embedding.weight": torch.ones(3, 4)}, "the tokenizer knows 43 tokens, the matrix has rows for 3"),
+        (
+            "other",
+            {"embeddings": torch.ones(7)},
+            r"embeddings has shape \(7,\): an embedding matrix has a row for each token",
+        ),
+        (
+            "other",
+            {"embedding.weight": torch.ones(3, 4)},
+            "the tokenizer knows 43 tokens, the matrix has rows for 3",
+        ),
     ],
 )
-def test_static_matrices_that_cannot_be(name: str, tensors: dict[str, torch.Tensor], message: str, tmp_path: Path) -> None:
-    """Obituary: a negative row of a mapping gave another token's vector; the other ones IndexError and RuntimeError."""
+def test_static_matrices_that_cannot_be(
+    name: str, tensors: dict[str, torch.Tensor], message: str, tmp_path: Path
+) -> None:
+    """Obituary: a negative row of a mapping gave another token's vector; the other ones IndexError and
+    RuntimeError.
+    """
     with pytest.raises(InputError, match=message):
         load_static(static_folder(tmp_path / "encoder", name, **tensors))
 
@@ -119,7 +183,9 @@ def test_static_matrices_that_cannot_be(name: str, tensors: dict[str, torch.Tens
 @times
 @pytest.mark.parametrize("name", [KEYS, VECTORS, HEADER])
 def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str, tmp_path: Path) -> None:
-    """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is there."""
+    """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is
+    there.
+    """
     filled(tmp_path / "whole", range(6))
     content = (tmp_path / "whole" / name).read_bytes()
 
@@ -153,7 +219,9 @@ def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str,
     ],
 )
 def test_an_own_term_that_is_none(text: str, message: str, tmp_path: Path) -> None:
-    """Obituary: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own in a ValueError."""
+    """Obituary: sys.exit() in the file ended the run with exit code 0 and no word; a function of Python's own
+    in a ValueError.
+    """
     (tmp_path / "t.py").write_text(text)
     with pytest.raises(InputError, match=message):
         load_own_term(f"{tmp_path / 't.py'}:f")
@@ -178,7 +246,15 @@ def test_any_facts_of_a_student(times: int, tmp_path: Path, monkeypatch: pytest.
     student.save_student(student.Student(2, 4), LetterTeacher(), {}, tmp_path)  # type: ignore[arg-type]
     path = tmp_path / student.FACTS_FILE
     facts = json.loads(path.read_text())
-    for changes in ({"width": 10**9}, {"hidden": 10**9}, {"hidden": 5}, {"width": -1}, {"hidden": 0}, {"width": "2"}, {"hidden": True}):
+    for changes in (
+        {"width": 10**9},
+        {"hidden": 10**9},
+        {"hidden": 5},
+        {"width": -1},
+        {"hidden": 0},
+        {"width": "2"},
+        {"hidden": True},
+    ):
         path.write_text(json.dumps(facts | changes))
         with pytest.raises(InputError, match=r"are not those of its weights; restore the file"):
             student.load_student(tmp_path)

@@ -1,5 +1,6 @@
-"""Tibetan text to hashed features: what counts as a unit, what an unknown syllable shares, and packing into bags."""
-
+"""Tibetan text to hashed features: what counts as a unit, what an unknown syllable shares, and packing into
+bags.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +22,12 @@ BOD_YIG = "བོད་ཡིག"
 
 
 def test_punctuation_spaces_and_kind_of_tsheg_do_not_matter() -> None:
-    assert units(f"༄༅། །{BOD_YIG}།") == units(BOD_YIG.replace("་", "༌")) == units(f"  {BOD_YIG} ་ ") == ["བོད", "ཡིག"]
+    assert (
+        units(f"༄༅། །{BOD_YIG}།")
+        == units(BOD_YIG.replace("་", "༌"))
+        == units(f"  {BOD_YIG} ་ ")
+        == ["བོད", "ཡིག"]
+    )
 
 
 def test_tibetan_and_western_digits_are_one_number() -> None:
@@ -49,14 +55,16 @@ def test_a_text_without_units_has_the_empty_feature(text: str) -> None:
 
 def test_repetition_shows_in_the_size_alone() -> None:
     """A mean of features cannot tell a text from itself three times over."""
-    once, thrice = ["ཀ", "ཁ", "ག"], ["ཀ", "ཁ", "ག"] * 3
+    once = ["ཀ", "ཁ", "ག"]
+    thrice = ["ཀ", "ཁ", "ག"] * 3
     assert set(content_features(once)) == set(content_features(thrice))
     assert not set(size_features(once)) & set(size_features(thrice))
     assert size_features(once) == size_features(["ང", "ཅ", "ཆ"])
 
 
 def test_order_changes_the_order_features_alone() -> None:
-    words, turned = ["ཀ", "ཁ", "ག"], ["ག", "ཁ", "ཀ"]
+    words = ["ཀ", "ཁ", "ག"]
+    turned = ["ག", "ཁ", "ཀ"]
     assert sorted(content_features(words)) == sorted(content_features(turned))
     assert set(order_features(words)) != set(order_features(turned))
     assert len(order_features(words)) == 4 + 3  # pairs and triples of ^ ཀ ཁ ག $
@@ -108,8 +116,10 @@ def test_taking_texts_gives_what_they_give_alone() -> None:
 
 
 def test_joined_bags_come_one_after_the_other() -> None:
-    one, other = bags([["ཀ"]]), bags([["ཁ"], ["ག"]])
-    joined, whole = one.joined(other), bags([["ཀ"], ["ཁ"], ["ག"]])
+    one = bags([["ཀ"]])
+    other = bags([["ཁ"], ["ག"]])
+    joined = one.joined(other)
+    whole = bags([["ཀ"], ["ཁ"], ["ག"]])
     assert np.array_equal(joined.ids, whole.ids)
     assert np.array_equal(joined.lengths, whole.lengths)
 

@@ -1,4 +1,6 @@
-"""A sentence-transformers folder: the library's own vectors, and one sentence for everything that is not known here."""
+"""A sentence-transformers folder: the library's own vectors, and one sentence for everything that is not
+known here.
+"""
 
 import json
 import os
@@ -34,7 +36,10 @@ ALL = dict.fromkeys(FLAGS, True)
 
 def with_prompt(folder: Path, **pooling: Any) -> Path:
     """A prompt by name, its tokens left out of the pooling where the pooling says so."""
-    write_json(folder / "config_sentence_transformers.json", {"prompts": {"q": "abc ", "p": "no"}, "default_prompt_name": "q"})
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {"q": "abc ", "p": "no"}, "default_prompt_name": "q"},
+    )
     path = folder / "1_Pooling" / "config.json"
     if pooling:
         write_json(path, {**json.loads(path.read_text()), **pooling})
@@ -65,22 +70,36 @@ def model2vec(folder: Path) -> Path:
 
 
 FOLDERS: dict[str, Callable[[Path], Path]] = {
-    **{f"bert-{name}": lambda at, flag=flag: pooled_folder(at, "bert", {flag: True}) for flag, name in FLAGS.items()},
+    **{
+        f"bert-{name}": lambda at, flag=flag: pooled_folder(at, "bert", {flag: True})
+        for flag, name in FLAGS.items()
+    },
     **{
         f"{family}-all": lambda at, family=family: pooled_folder(at, family, ALL, ("Dense", "Normalize"))
         for family in ("bert", "xlmr", "llama")
     },
-    **{f"{family}-left": lambda at, family=family: pooled_folder(at, family, ALL, padding_side="left") for family in ("xlmr", "llama")},
+    **{
+        f"{family}-left": lambda at, family=family: pooled_folder(at, family, ALL, padding_side="left")
+        for family in ("xlmr", "llama")
+    },
     "normalised-before-dense": lambda at: pooled_folder(at, "bert", heads=("Normalize", "Dense", "Dense")),
     "prompt": lambda at: with_prompt(pooled_folder(at, "bert", ALL)),
     "prompt-not-pooled": lambda at: with_prompt(pooled_folder(at, "xlmr", ALL), include_prompt=False),
-    "prompt-not-pooled-left": lambda at: with_prompt(pooled_folder(at, "llama", ALL, padding_side="left"), include_prompt=False),
+    "prompt-not-pooled-left": lambda at: with_prompt(
+        pooled_folder(at, "llama", ALL, padding_side="left"), include_prompt=False
+    ),
     "lower-case": lambda at: lower_cased(pooled_folder(at, "bert")),
-    "dense-residual": lambda at: with_dense(pooled_folder(at, "bert", heads=("Dense",)), HIDDEN, use_residual=True),
-    "dense-projected": lambda at: with_dense(pooled_folder(at, "bert", heads=("Dense",)), 4, use_residual=True, activation="torch.nn.GELU"),
+    "dense-residual": lambda at: with_dense(
+        pooled_folder(at, "bert", heads=("Dense",)), HIDDEN, use_residual=True
+    ),
+    "dense-projected": lambda at: with_dense(
+        pooled_folder(at, "bert", heads=("Dense",)), 4, use_residual=True, activation="torch.nn.GELU"
+    ),
     "static": static_modules,
     "model2vec": model2vec,
-}  # not bert-left: with padding on the left the library itself shifts BERT's positions by what else is in the batch
+    # not bert-left: with padding on the left the library itself shifts BERT's positions by what else is in the
+    # batch
+}
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +114,13 @@ def peer(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     if not PEER.exists():
         pytest.skip("sentence-transformers is not installed beside the project; type: make bench-peers")
     out = tmp_path_factory.mktemp("peer")
-    write_json(out / "request.json", {"texts": TEXTS, "folders": {name: str(path) for name, path in folders.items()}})
+    write_json(
+        out / "request.json", {"texts": TEXTS, "folders": {name: str(path) for name, path in folders.items()}}
+    )
     command = [str(PEER), str(ROOT / "benchmarks" / "peer_encoders.py"), str(out / "request.json"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return out
 
@@ -133,7 +156,10 @@ def test_rows_are_unit_whether_or_not_the_folder_normalises(folders: dict[str, P
 
 def test_plain_folders_agree_with_the_modules_around_them(folders: dict[str, Path]) -> None:
     write_json(folders["bert-mean"] / "encoder.json", {"max_length": 32})
-    assert torch.equal(load_modules(folders["bert-mean"], CPU).encode(TEXTS), load_pooled(folders["bert-mean"], CPU).encode(TEXTS))
+    assert torch.equal(
+        load_modules(folders["bert-mean"], CPU).encode(TEXTS),
+        load_pooled(folders["bert-mean"], CPU).encode(TEXTS),
+    )
     whole = load_modules(folders["static"], CPU)
     assert isinstance(whole.body, type(load_static(folders["static"]))) and whole.prompt == "abc "
 
@@ -155,7 +181,11 @@ def test_fingerprint_names_prompt_and_every_module(tmp_path: Path) -> None:
 def test_dense_equals_the_hand_computed_numbers(tmp_path: Path) -> None:
     write_dense(tmp_path, 2, 3, "torch.nn.modules.activation.ReLU", use_residual=True)
     weight = torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]])
-    tensors = {"linear.weight": weight, "linear.bias": torch.tensor([0.5, 0.0, -9.0]), "residual.weight": 10 * weight}
+    tensors = {
+        "linear.weight": weight,
+        "linear.bias": torch.tensor([0.5, 0.0, -9.0]),
+        "residual.weight": 10 * weight,
+    }
     save_file(tensors, tmp_path / "model.safetensors")
     dense, gives = read_dense(tmp_path, 2)
     assert gives == 3 and dense(torch.tensor([[2.0, 1.0]])).tolist() == [[44.5, -10.0, 60.0]]
@@ -165,10 +195,17 @@ def test_old_and_new_pooling_settings_are_read(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     write_json(
         path,
-        {"word_embedding_dimension": 8, "pooling_mode_lasttoken": True, "pooling_mode_cls_token": True, "pooling_mode_max_tokens": False},
+        {
+            "word_embedding_dimension": 8,
+            "pooling_mode_lasttoken": True,
+            "pooling_mode_cls_token": True,
+            "pooling_mode_max_tokens": False,
+        },
     )
     assert read_pooling(path) == (("cls", "lasttoken"), True, 8)
-    write_json(path, {"embedding_dimension": 8, "pooling_mode": ["lasttoken", "cls"], "include_prompt": False})
+    write_json(
+        path, {"embedding_dimension": 8, "pooling_mode": ["lasttoken", "cls"], "include_prompt": False}
+    )
     assert read_pooling(path) == (("lasttoken", "cls"), False, 8)
     write_json(path, {"embedding_dimension": 8})
     assert read_pooling(path) == (("mean",), True, 8)
@@ -176,7 +213,10 @@ def test_old_and_new_pooling_settings_are_read(tmp_path: Path) -> None:
 
 MODULES = [
     ([], r"modules none: must be Transformer, Pooling or StaticEmbedding"),
-    (["Pooling"], r"modules Pooling: must be Transformer, Pooling or StaticEmbedding, and then only Dense or Normalize"),
+    (
+        ["Pooling"],
+        r"modules Pooling: must be Transformer, Pooling or StaticEmbedding, and then only Dense or Normalize",
+    ),
     (["Transformer", "Dense"], r"modules Transformer, Dense: must be"),
     (["StaticEmbedding", "Pooling"], r"modules StaticEmbedding, Pooling: must be"),
     (
@@ -199,7 +239,10 @@ def test_unknown_modules_are_refused(tmp_path: Path, kinds: list[str], message: 
         ({}, r"modules\.json: must hold a list of modules with 'type' and 'path'"),
         ([{"type": "x"}], r"modules\.json: must hold a list of modules"),
         ([{"type": "own.Dense", "path": ""}], r"unknown module type 'own\.Dense'"),
-        ([{"type": "sentence_transformers.models.Dense", "path": "../x"}], r"path '\.\./x' leads out of the folder"),
+        (
+            [{"type": "sentence_transformers.models.Dense", "path": "../x"}],
+            r"path '\.\./x' leads out of the folder",
+        ),
     ],
 )
 def test_bad_module_lists_are_refused(tmp_path: Path, content: object, message: str) -> None:
@@ -211,27 +254,71 @@ def test_bad_module_lists_are_refused(tmp_path: Path, content: object, message: 
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("1_Pooling/config.json", {"pooling_mode": "median"}, r"unknown pooling 'median'; known poolings: cls"),
-        ("1_Pooling/config.json", {"pooling_mode_mean_tokens": 1}, r"pooling_mode_mean_tokens = 1: must be bool"),
-        ("1_Pooling/config.json", {"word_embedding_dimension": 99}, r"a token vector of 99 numbers, but the transformer gives 16"),
-        ("sentence_bert_config.json", {"max_seq_length": "long"}, r'max_seq_length = "long": must be int \| null'),
-        ("sentence_bert_config.json", {"query_length": 3}, r"sentence_bert_config\.json: unknown key 'query_length'"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode": "median"},
+            r"unknown pooling 'median'; known poolings: cls",
+        ),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_mean_tokens": 1},
+            r"pooling_mode_mean_tokens = 1: must be bool",
+        ),
+        (
+            "1_Pooling/config.json",
+            {"word_embedding_dimension": 99},
+            r"a token vector of 99 numbers, but the transformer gives 16",
+        ),
+        (
+            "sentence_bert_config.json",
+            {"max_seq_length": "long"},
+            r'max_seq_length = "long": must be int \| null',
+        ),
+        (
+            "sentence_bert_config.json",
+            {"query_length": 3},
+            r"sentence_bert_config\.json: unknown key 'query_length'",
+        ),
         (
             "sentence_bert_config.json",
             {"transformer_task": "fill-mask"},
             r"transformer_task = 'fill-mask': only 'feature-extraction' is known",
         ),
-        ("config_sentence_transformers.json", {"default_prompt_name": "q"}, r"default_prompt_name 'q' is none of its prompts: none"),
-        ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}, r"a SparseEncoder folder gives no sentence vectors"),
-        ("2_Dense/config.json", {"in_features": 384}, r"in_features = 384, but the module before it gives 16 numbers"),
-        ("2_Dense/config.json", {"out_features": 5}, r"needs 'linear\.weight' of shape \(5, 16\), has shape \(8, 16\)"),
-        ("2_Dense/config.json", {"activation_function": "own.Tanh"}, r"unknown activation_function 'own\.Tanh'; known: Identity, Tanh"),
+        (
+            "config_sentence_transformers.json",
+            {"default_prompt_name": "q"},
+            r"default_prompt_name 'q' is none of its prompts: none",
+        ),
+        (
+            "config_sentence_transformers.json",
+            {"model_type": "SparseEncoder"},
+            r"a SparseEncoder folder gives no sentence vectors",
+        ),
+        (
+            "2_Dense/config.json",
+            {"in_features": 384},
+            r"in_features = 384, but the module before it gives 16 numbers",
+        ),
+        (
+            "2_Dense/config.json",
+            {"out_features": 5},
+            r"needs 'linear\.weight' of shape \(5, 16\), has shape \(8, 16\)",
+        ),
+        (
+            "2_Dense/config.json",
+            {"activation_function": "own.Tanh"},
+            r"unknown activation_function 'own\.Tanh'; known: Identity, Tanh",
+        ),
         (
             "2_Dense/config.json",
             {"module_input_name": "token_embeddings"},
             r"module_input_name = 'token_embeddings': only 'sentence_embedding'",
         ),
-        ("2_Dense/config.json", {"use_residual": True}, r"needs 'residual\.weight' of shape \(8, 16\), has nothing"),
+        (
+            "2_Dense/config.json",
+            {"use_residual": True},
+            r"needs 'residual\.weight' of shape \(8, 16\), has nothing",
+        ),
     ],
 )
 def test_bad_settings_are_refused(tmp_path: Path, file: str, change: dict[str, Any], message: str) -> None:

@@ -1,4 +1,6 @@
-"""A transformers folder as an encoder: blind to what else is in the batch, strict about what is in the folder."""
+"""A transformers folder as an encoder: blind to what else is in the batch, strict about what is in the
+folder.
+"""
 
 import json
 import random
@@ -40,7 +42,8 @@ def drawn_texts(count: int) -> list[str]:
 
 
 def test_equals_the_model_called_on_one_text_at_a_time(folder: Path) -> None:
-    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = load_pooled(folder, CPU).encode(TEXTS)
     for text, row in zip(TEXTS, rows, strict=True):
         ids = tokenizer(text, truncation=True, max_length=32, return_tensors="pt")["input_ids"]
@@ -51,7 +54,9 @@ def test_equals_the_model_called_on_one_text_at_a_time(folder: Path) -> None:
 
 @pytest.mark.parametrize("max_length", [32, POSITIONS])
 def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> None:
-    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into advantages."""
+    """The bug this prevents: encoder noise between near-equal completions of a group, blown up into
+    advantages.
+    """
     encoder = pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
     texts = drawn_texts(40) + ["z" * 99] * 9
     rows = encoder.encode(texts)
@@ -86,22 +91,34 @@ def test_rows_are_unit_fp32_also_under_autocast(folder: Path) -> None:
     encoder = load_pooled(folder, CPU)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rows = encoder.encode(TEXTS)
-    assert torch.equal(rows, encoder.encode(TEXTS)) and rows.dtype == torch.float32 and rows.shape == (len(TEXTS), HIDDEN)
+    assert (
+        torch.equal(rows, encoder.encode(TEXTS))
+        and rows.dtype == torch.float32
+        and rows.shape == (len(TEXTS), HIDDEN)
+    )
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(TEXTS)), atol=1e-5, rtol=0)
     assert not rows.requires_grad and encoder.encode([]).shape == (0, HIDDEN)
 
 
 def test_text_without_tokens_gets_the_blank_row(bert: Path) -> None:
     encoder = load_pooled(bert, CPU)
-    encoder._ids = lambda texts: [[5] if text else [] for text in texts]  # a tokenizer that adds no special tokens
+    encoder._ids = lambda texts: [
+        [5] if text else [] for text in texts
+    ]  # a tokenizer that adds no special tokens
     rows = encoder.encode(["", "a", ""])
-    assert torch.equal(rows[0], torch.nn.functional.normalize(blank_row(HIDDEN), dim=0)) and torch.equal(rows[0], rows[2])
+    assert torch.equal(rows[0], torch.nn.functional.normalize(blank_row(HIDDEN), dim=0)) and torch.equal(
+        rows[0], rows[2]
+    )
     assert not torch.equal(rows[0], rows[1])
 
 
 def test_loading_leaves_the_global_generator_alone(bert: Path) -> None:
     weights = load_file(bert / "model.safetensors")
-    save_file({k: v for k, v in weights.items() if not k.startswith("pooler.")}, bert / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {k: v for k, v in weights.items() if not k.startswith("pooler.")},
+        bert / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     torch.manual_seed(0)
     state = torch.get_rng_state()
     load_pooled(bert, CPU)  # transformers draws the pooler's weights, which no hidden state passes through
@@ -109,8 +126,15 @@ def test_loading_leaves_the_global_generator_alone(bert: Path) -> None:
 
 
 def test_settings_change_vectors_and_fingerprint(bert: Path) -> None:
-    seen, prints = [], []
-    for settings in ({}, {"pooling": "cls"}, {"pooling": ["cls", "mean"]}, {"prompt": "abc"}, {"prompt": "abc", "include_prompt": False}):
+    seen = []
+    prints = []
+    for settings in (
+        {},
+        {"pooling": "cls"},
+        {"pooling": ["cls", "mean"]},
+        {"prompt": "abc"},
+        {"prompt": "abc", "include_prompt": False},
+    ):
         write_json(bert / "encoder.json", settings)
         encoder = load_pooled(bert, CPU)
         seen.append(tuple(encoder.encode(["hello"])[0].tolist()))
@@ -146,7 +170,15 @@ def test_encoder_of_an_encoder_decoder_is_used(tmp_path: Path) -> None:
     from transformers import T5Config, T5Model
 
     tokenizer: PreTrainedTokenizerBase = tiny_encoders.tokenizer("bert")
-    config = T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
     T5Model(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert load_pooled(tmp_path, CPU).encode(TEXTS).shape == (len(TEXTS), 16)
@@ -155,8 +187,14 @@ def test_encoder_of_an_encoder_decoder_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"poling": "mean"}, r"encoder\.json: unknown key 'poling'; known keys: pooling, prompt, max_length, include_prompt"),
-        ({"pooling": "median"}, r"encoder\.json: unknown pooling 'median'; known poolings: cls, max, mean, mean_sqrt_len_tokens"),
+        (
+            {"poling": "mean"},
+            r"encoder\.json: unknown key 'poling'; known keys: pooling, prompt, max_length, include_prompt",
+        ),
+        (
+            {"pooling": "median"},
+            r"encoder\.json: unknown pooling 'median'; known poolings: cls, max, mean, mean_sqrt_len_tokens",
+        ),
         ({"pooling": []}, r"encoder\.json: unknown pooling ''"),
         ({"pooling": [["cls"]]}, r"encoder\.json: unknown pooling \['cls'\]"),
         ({"max_length": 0}, r"encoder\.json: max_length = 0: must be at least 1"),
@@ -195,7 +233,9 @@ def test_missing_tensor_is_refused(bert: Path) -> None:
 
 def test_pickled_weights_are_refused(bert: Path) -> None:
     (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
-    with pytest.raises(InputError, match=r"weights are only a pickle \(pytorch_model\.bin\), .* save them as safetensors"):
+    with pytest.raises(
+        InputError, match=r"weights are only a pickle \(pytorch_model\.bin\), .* save them as safetensors"
+    ):
         load_pooled(bert, CPU)
     (bert / "pytorch_model.bin").unlink()
     with pytest.raises(InputError, match=r"no weights \(\*\.safetensors\)"):

@@ -1,6 +1,5 @@
 """Pooling: hand-computed numbers, and nothing from under the mask."""
 
-
 import pytest
 import torch
 from hypothesis import given
@@ -22,7 +21,10 @@ AFTER_THE_FIRST = {
     "max": [3.0, 5.0],
     "mean": [2.5, 3.5],
     "mean_sqrt_len_tokens": [5 / 2**0.5, 7 / 2**0.5],
-    "weightedmean": [(6 + 6) / 5, (4 + 15) / 5],  # a token keeps its position when the prompt in front does not count
+    "weightedmean": [
+        (6 + 6) / 5,
+        (4 + 15) / 5,
+    ],  # a token keeps its position when the prompt in front does not count
     "lasttoken": [2.0, 5.0],
 }
 
@@ -30,7 +32,9 @@ AFTER_THE_FIRST = {
 @pytest.mark.parametrize("name", POOLINGS)
 def test_equals_the_hand_computed_numbers(name: str) -> None:
     torch.testing.assert_close(pool(HIDDEN, torch.tensor([3]), [name])[0], torch.tensor(EXPECTED[name]))
-    torch.testing.assert_close(pool(HIDDEN, torch.tensor([3]), [name], skip=1)[0], torch.tensor(AFTER_THE_FIRST[name]))
+    torch.testing.assert_close(
+        pool(HIDDEN, torch.tensor([3]), [name], skip=1)[0], torch.tensor(AFTER_THE_FIRST[name])
+    )
 
 
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf, -torch.inf, 1e30])
@@ -41,11 +45,15 @@ def test_garbage_under_the_mask_cannot_be_seen(name: str, garbage: float) -> Non
     assert torch.equal(pool(spoiled, torch.tensor([3]), [name]), pool(HIDDEN, torch.tensor([3]), [name]))
 
 
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 4), st.sampled_from(sorted(POOLINGS)))
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 4), st.sampled_from(sorted(POOLINGS))
+)
 def test_padding_changes_nothing(lengths: list[int], more: int, name: str) -> None:
     hidden = torch.randn(len(lengths), 6, 3, generator=torch.Generator().manual_seed(len(lengths)))
     wider = torch.cat([hidden, torch.full((len(lengths), more, 3), torch.nan)], dim=1)
-    torch.testing.assert_close(pool(wider, torch.tensor(lengths), [name]), pool(hidden, torch.tensor(lengths), [name]))
+    torch.testing.assert_close(
+        pool(wider, torch.tensor(lengths), [name]), pool(hidden, torch.tensor(lengths), [name])
+    )
 
 
 def test_several_poolings_stand_side_by_side_in_the_order_given() -> None:

@@ -41,13 +41,18 @@ def test_weights_of_frequent_tokens_are_small(folder: Path) -> None:
     """a / (a + p): in 100 texts "ab" and 100 texts "a", p(a) = 2/3, p(b) = 1/3."""
     encoder = load_static(folder, ["ab"] * 100 + ["a"] * 100)
     weights = {letter: encoder.fit.weights[encoder.tokenizer.token_to_id(letter)].item() for letter in "abc"}
-    assert weights == pytest.approx({"a": 1e-3 / (1e-3 + 2 / 3), "b": 1e-3 / (1e-3 + 1 / 3), "c": 1.0}, rel=1e-6)
+    assert weights == pytest.approx(
+        {"a": 1e-3 / (1e-3 + 2 / 3), "b": 1e-3 / (1e-3 + 1 / 3), "c": 1.0}, rel=1e-6
+    )
 
 
 def test_mean_and_strongest_direction_are_taken_away() -> None:
     draw = torch.Generator().manual_seed(0)
-    shared, strong = torch.tensor([5.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 3.0, 4.0])
-    vectors = shared + torch.randn(500, 1, generator=draw) * strong + torch.randn(500, 4, generator=draw) * 0.01
+    shared = torch.tensor([5.0, 1.0, 0.0, 0.0])
+    strong = torch.tensor([0.0, 0.0, 3.0, 4.0])
+    vectors = (
+        shared + torch.randn(500, 1, generator=draw) * strong + torch.randn(500, 4, generator=draw) * 0.01
+    )
     mean, directions = common(lambda: iter([vectors[:300].double(), vectors[300:].double()]))
     whole = vectors.double()
     torch.testing.assert_close(mean, whole.mean(dim=0).float())
@@ -56,12 +61,17 @@ def test_mean_and_strongest_direction_are_taken_away() -> None:
     assert abs(directions[0] @ strong / 5) > 0.9999
     torch.testing.assert_close(directions @ directions.T, torch.eye(3), atol=1e-6, rtol=0)
     left = without_common(vectors, mean, directions[:1])
-    assert left.mean(dim=0).abs().max() < 1e-5 and (left @ strong).abs().max() < 1e-4 < left.norm(dim=1).mean()
+    assert (
+        left.mean(dim=0).abs().max() < 1e-5 and (left @ strong).abs().max() < 1e-4 < left.norm(dim=1).mean()
+    )
 
 
-def test_fit_works_on_so_many_texts_at_once_and_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_works_on_so_many_texts_at_once_and_no_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All vectors of a corpus in fp64, three times over, were 33 KB a pair."""
-    texts, seen = ["", *drawn_texts(300)], []
+    texts = ["", *drawn_texts(300)]
+    seen = []
     means = static.weighted_means
     monkeypatch.setattr(static, "weighted_means", lambda *args: seen.append(len(args[2])) or means(*args))
     whole = load_static(folder, texts)
@@ -94,8 +104,12 @@ def test_rows_are_unit_and_texts_without_tokens_have_the_blank_row(folder: Path)
 def test_model2vec_rows_are_mapped_and_scaled(folder: Path, tmp_path: Path) -> None:
     matrix = load_file(folder / "model.safetensors")["embedding.weight"]
     other = static_folder(tmp_path / "other")
-    mapping, weights = torch.arange(len(matrix)) // 2, torch.arange(len(matrix)) / 10
-    save_file({"embeddings": matrix[: len(matrix) // 2 + 1], "mapping": mapping, "weights": weights}, other / "model.safetensors")
+    mapping = torch.arange(len(matrix)) // 2
+    weights = torch.arange(len(matrix)) / 10
+    save_file(
+        {"embeddings": matrix[: len(matrix) // 2 + 1], "mapping": mapping, "weights": weights},
+        other / "model.safetensors",
+    )
     torch.testing.assert_close(load_static(other).matrix, matrix[mapping] * weights[:, None])
 
 
@@ -104,7 +118,9 @@ def test_input_embedding_of_a_causal_model_is_found(tiny_folder: Path) -> None:
     encoder = load_static(tiny_folder)
     assert torch.equal(encoder.matrix, matrix)
     expected = matrix[encoder.tokenizer.token_to_id("a")]
-    torch.testing.assert_close(encoder.encode(["aa"])[0], expected / expected.norm())  # without the <bos> its tokenizer puts in front
+    torch.testing.assert_close(
+        encoder.encode(["aa"])[0], expected / expected.norm()
+    )  # without the <bos> its tokenizer puts in front
 
 
 def test_fingerprint_names_matrix_tokenizer_and_fit(folder: Path) -> None:
@@ -136,7 +152,10 @@ def test_too_few_texts_are_refused(folder: Path) -> None:
 
 def test_folder_without_a_matrix_is_refused(folder: Path) -> None:
     save_file({"other": torch.ones(2, 2)}, folder / "model.safetensors")
-    with pytest.raises(InputError, match=r"static: no embedding matrix; looked for embedding\.weight, embeddings, embed_tokens\.weight"):
+    with pytest.raises(
+        InputError,
+        match=r"static: no embedding matrix; looked for embedding\.weight, embeddings, embed_tokens\.weight",
+    ):
         load_static(folder)
 
 

@@ -1,4 +1,6 @@
-"""The distilled encoder: one text one vector in any batch, the right reader for each script, and files that are checked."""
+"""The distilled encoder: one text one vector in any batch, the right reader for each script, and files that
+are checked.
+"""
 
 import json
 import os
@@ -11,10 +13,28 @@ from invented_tibetan import LetterTeacher, invented_items
 
 from data.errors import InputError
 from reward.encoders import student as student_module
-from reward.encoders.student import FACTS_FILE, WEIGHTS_FILE, Student, StudentEncoder, find_student, load_student, reads, save_student
+from reward.encoders.student import (
+    FACTS_FILE,
+    WEIGHTS_FILE,
+    Student,
+    StudentEncoder,
+    find_student,
+    load_student,
+    reads,
+    save_student,
+)
 from reward.encoders.use import load_use
 
-TEXTS = [*(item.text for item in invented_items(150, seed=1)), "", "།", "༡༢", "བོད PDF", "ཀ་" * 400, "ཀ", "བོད་" * 60]
+TEXTS = [
+    *(item.text for item in invented_items(150, seed=1)),
+    "",
+    "།",
+    "༡༢",
+    "བོད PDF",
+    "ཀ་" * 400,
+    "ཀ",
+    "བོད་" * 60,
+]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +137,10 @@ def test_changed_weights_are_refused(folder: Path) -> None:
     content = bytearray((folder / WEIGHTS_FILE).read_bytes())
     content[-1] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(content)
-    with pytest.raises(InputError, match=r"student\.safetensors was changed or damaged after it was made; delete .* reward\.distil"):
+    with pytest.raises(
+        InputError,
+        match=r"student\.safetensors was changed or damaged after it was made; delete .* reward\.distil",
+    ):
         load_student(folder)
 
 
@@ -166,7 +189,10 @@ def test_the_newest_finished_student_is_found(folder: Path) -> None:
 
 
 def test_without_a_student_the_command_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no Tibetan encoder yet; type: python -m reward\.distil --config configs/encoder_bo\.toml"):
+    with pytest.raises(
+        InputError,
+        match=r"no Tibetan encoder yet; type: python -m reward\.distil --config configs/encoder_bo\.toml",
+    ):
         find_student(tmp_path)
 
 

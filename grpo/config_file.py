@@ -1,0 +1,119 @@
+"""A configuration from a TOML file and `key=value` overrides.
+
+Unknown keys, wrong types and combinations that cannot work are refused in one sentence, before a model is
+loaded.
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from data.documents import check_settings, read_toml
+from data.errors import InputError
+from grpo.config import Config
+from grpo.config_check import check, check_limits
+
+WRITTEN = {
+    "tuple": 'list, e.g. ["a", "b"]',
+    "dict": "table, e.g. { a = 1.0 }",
+}  # types whose name in TOML is another
+
+
+def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
+    """TOML file and `section.key=value` overrides -> a checked Config. Raises InputError."""
+    values = read_toml(Path(path))
+    for override in overrides:
+        apply_override(values, override)
+    check_settings(values, str(path))
+    config = build_from(values, read_toml(Path(path)), str(path))
+    check(config)
+    check_limits(config)
+    return config
+
+
+def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Config:
+    """The configuration of `values`. An InputError names the file, or the command line where the file
+    `of_file` alone is right.
+    """
+    try:
+        config: Config = build(Config, values, path, "")
+    except InputError as error:
+        try:
+            build(Config, of_file, path, "")
+        except InputError:
+            raise error from None
+        raise InputError(f"command line: {str(error).removeprefix(f'{path}: ')}") from error
+    return config
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Put `a.b=value` into nested `values`; the value is TOML, or else taken as a string."""
+    key, equals, text = override.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or not all([*sections, name]):
+        raise InputError(f"override {override!r}: write section.key=value, e.g. train.num_steps=20")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise InputError(f"override {override!r}: {section} is not a section")
+    values[name] = override_value(text, key)
+
+
+def override_value(text: str, key: str) -> Any:
+    """One TOML value; what is none, or more than one line of TOML, is a string as it stands."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except RecursionError as error:
+        raise InputError(f"override {key.strip()}: nested too deeply; write it flatter") from error
+    except ValueError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any = None) -> Any:
+    """A dataclass from a dictionary: every key known, every value of the declared type. `base` supplies the
+    defaults.
+    """
+    base = kind() if base is None else base
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name not in names:
+            raise InputError(f"{path}: unknown key {key!r}; known keys here: {', '.join(names)}")
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, dict):
+                raise InputError(f"{path}: {key} is a section; write its settings under [{key}]")
+            changes[name] = build(hints[name], value, path, f"{key}.", getattr(base, name))
+        else:
+            changes[name] = typed(hints[name], value, path, key)
+    return dataclasses.replace(base, **changes)
+
+
+def typed(hint: Any, value: Any, path: str, key: str) -> Any:
+    """`value` as the declared type; integers are accepted where a float is asked for, lists become tuples,
+    nothing else is converted.
+    """
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        kind = typing.get_origin(option)
+        inner = typing.get_args(option)
+        if option is Any:
+            return value
+        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if kind is tuple and isinstance(value, list):
+            return tuple(typed(inner[0], item, path, f"{key}[{place}]") for place, item in enumerate(value))
+        if kind is dict and isinstance(value, dict):
+            return {name: typed(inner[1], item, path, f"{key}.{name}") for name, item in value.items()}
+        if option in (int, str, bool) and type(value) is option:
+            return value
+    given = [getattr(option, "__name__", str(option)) for option in options]
+    names = " or ".join(WRITTEN.get(name, name) for name in given)
+    raise InputError(
+        f"{path}: {key} = {value!r} is of type {type(value).__name__}; write a value of type {names}"
+    )
