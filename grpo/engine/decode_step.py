@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.private_apis import has_onednn_product, onednn_product
 
 
 class Family(NamedTuple):
@@ -56,18 +57,13 @@ def is_known(model: PreTrainedModel) -> bool:
 
 
 def product(module: nn.Linear | Tensor, rows: int) -> Function:
-    """x (B, in) -> x @ weight.T + bias, the weight laid out for `rows` rows where oneDNN multiplies (fp32 on
-    a CPU).
+    """x (B, in) -> x @ weight.T + bias; for fp32 on a CPU the weight is re-ordered by oneDNN for a batch of
+    `rows`.
     """
     weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
-    on_cpu = (
-        weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and not torch.is_autocast_enabled("cpu")
-    )
-    if on_cpu and weight.dtype == torch.float32:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+    if is_plain and not torch.is_autocast_enabled("cpu") and has_onednn_product():
+        return onednn_product(weight, bias, rows)
     return partial(linear, weight=weight, bias=bias)
 
 

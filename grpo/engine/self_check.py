@@ -18,6 +18,7 @@ from grpo.engine.attention import uses_blocks
 from grpo.engine.decode_step import is_known
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
+from grpo.engine.private_apis import is_stateful
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
 
@@ -83,7 +84,7 @@ def refuse_architecture(model: PreTrainedModel) -> None:
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
     strange = sorted(set(kinds) - MASKABLE)
-    if model._is_stateful:
+    if is_stateful(model):
         state = "whose state would run from one completion of a packed row into the next"
         raise refusal(model, f"it has recurrent layers, {state}")
     if strange:
