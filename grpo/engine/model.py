@@ -22,7 +22,6 @@ from grpo.engine.attention import PLAIN, blocks_of, no_mask, use_blocks, uses_bl
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name
 
-
 EAGER = "eager"  # transformers' name of the attention that every model has
 
 
