@@ -28,11 +28,11 @@ from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
 from eval.study.pareto import front
-from grpo.engine.model import load_policy, load_tokenizer, parameter_hash
+from grpo.engine.model import load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import claim_folder, locked
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, load_model, start_folder, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
@@ -61,7 +61,7 @@ class Instruments:
 def load_instruments(study: Study, run: Run) -> Instruments:
     folder = start_folder(run)
     tokenizer = load_tokenizer(folder)
-    base = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    base = load_model(run, folder).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
     scales = (store_of(run), held_out_store(run))
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
@@ -77,9 +77,7 @@ def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = N
     run.say(
         f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
     )
-    model = load_policy(
-        checkpoint.weights, run.compute.device, run.config.train.packed_attention
-    ).requires_grad_(False)
+    model = load_model(run, checkpoint.weights).requires_grad_(False)
     if share is not None:
         model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))
     outputs = outputs_of(run, model, checkpoint.weights, tools.examples)
