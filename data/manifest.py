@@ -2,10 +2,8 @@
 for JSON.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from data.clean import Tally
@@ -106,9 +104,3 @@ def _listed(numbers: Mapping[str, int]) -> str:
 def by_reason(rejected: Sequence[tuple[str, str]]) -> str:
     """`12 not UTF-8, 3 empty source`, the commonest first."""
     return _listed(Counter(reason for _, reason in rejected))
-
-
-def sha256_of(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ back end of an sdist to read its name, as it does at every install.) Each archiv
 beside a file with its SHA-256.
 """
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.cache import atomic_folder, atomic_write_text
+from data.checksums import sha256_of
 from data.errors import InputError
 from data.unpack import unpack
 
@@ -199,8 +199,7 @@ def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable
 
 def _keep(file: Path, folder: Path) -> None:
     shutil.copyfile(file, folder / file.name)
-    with file.open("rb") as opened:
-        (folder / HASH_NAME).write_text(hashlib.file_digest(opened, "sha256").hexdigest() + "\n")
+    (folder / HASH_NAME).write_text(sha256_of(file) + "\n")
 
 
 def _archive_in(folder: Path) -> Archive | None:

@@ -23,6 +23,7 @@ from data.errors import InputError
 from data.script import known_script
 from reward.control import CONTROLS
 from reward.faults import Term, check_any, check_gate, judged
+from reward.groups import deviations, standard_deviation
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
 
@@ -243,8 +244,6 @@ def standardised(grouped: Tensor) -> Tensor:
     >>> standardised(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
     """
-    missing = grouped.isnan()
-    present = (~missing).sum(dim=1, keepdim=True)
-    centred = (grouped - grouped.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
-    std = (centred.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
-    return (centred / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)
+    deviation, count = deviations(grouped)
+    std = standard_deviation(deviation, count)
+    return (deviation / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(grouped.isnan(), torch.nan)

