@@ -15,12 +15,14 @@ import numpy as np
 
 from eval.metrics.significance import Array
 from eval.run_folder import Json
+from eval.study import layout
 from eval.study.estimates import Checkpoint, Estimate, interval
 from eval.study.pareto import hypervolume, tax_at
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED, as_keys
 
 TRAINED = ("grpo", "sft", "best_of_group")  # kinds that a budget can steer
+STUDY = Path()  # a study's folder, from which places in the results are counted
 AGAINST = WARM_START  # what a tax budget is measured against where an arm does not say so
 
 
@@ -204,16 +206,17 @@ def ship(found: Sequence[Checkpoint], metric: str, budget: float, study: Path) -
 
 
 def weights(checkpoint: Checkpoint) -> str | None:
-    """Where in a study's folder the weights of a checkpoint are, if kept; None where it has none of its own
-    (untouched, interpolated).
+    """Where the weights of a checkpoint are, if they are still there, from the study's folder; None where it
+    has none of its own (untouched, interpolated).
     """
     point = checkpoint.point
     if point.kind in (UNTOUCHED, INTERPOLATED):
         return None
     if point.kind == WARM_START:
-        return f"warm_start/seed{point.seed}/warm_start"
-    last = "policy" if point.step == point.num_steps else f"snapshots/step-{point.step:06d}"
-    return f"arms/{point.arm}/seed{point.seed}/{last}"
+        return layout.warm_start_model(STUDY, point.seed).as_posix()
+    if point.step == point.num_steps:
+        return layout.arm_model(STUDY, point.arm, point.seed).as_posix()
+    return layout.snapshot_folder(layout.arm_run(STUDY, point.arm, point.seed), point.step).as_posix()
 
 
 def budgets(found: Sequence[Checkpoint]) -> list[Json]:

@@ -12,6 +12,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.template import stop_ids
+from eval.study.layout import snapshot_folder
 from grpo.config import Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
@@ -64,7 +65,7 @@ class Run:
 
     def snapshot(self, step: int) -> Path:
         """The model after `step` steps of the stage grpo, where one is kept."""
-        return self.folder / "snapshots" / f"step-{step:06d}"
+        return snapshot_folder(self.folder, step)
 
     def checkpoints(self, stage: str) -> Path:
         return self.folder / "checkpoints" / stage

@@ -27,6 +27,7 @@ from data.errors import GOES_ON, Interrupted, run_command
 from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
+from eval.study.layout import point_files
 from eval.study.pareto import front
 from grpo.engine.model import load_tokenizer, parameter_hash
 from grpo.runtime import device
@@ -132,7 +133,7 @@ def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
 
 def on_the_front(study: Study, seed: int) -> set[Path]:
     """Points of the seed that no other point so far dominates: more of the target for less tax."""
-    paths = sorted((study.folder / "points").glob(f"*/seed{seed}/step-*.json"))
+    paths = point_files(study.folder, seed)
     points = [read_object(path) for path in paths]
     gains = [point["target"]["metrics"]["all"][study.target] for point in points]
     return {paths[position] for position in front(gains, [tax_scalar(point["tax"]) for point in points])}

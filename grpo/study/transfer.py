@@ -17,6 +17,7 @@ from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.documents import read_object
 from data.errors import InputError, Interrupted
 from data.examples import Example
+from eval.study.layout import transfer_file
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.engine.model import load_tokenizer
@@ -48,7 +49,7 @@ class Course:
 
     @property
     def name(self) -> str:
-        return f"{self.start}-{self.examples}-seed{self.seed}"
+        return self.result.stem
 
     @property
     def folder(self) -> Path:
@@ -56,7 +57,7 @@ class Course:
 
     @property
     def result(self) -> Path:
-        return self.study.folder / "transfer" / f"{self.name}.json"
+        return transfer_file(self.study.folder, self.start, self.examples, self.seed)
 
     @property
     def model(self) -> str:
