@@ -1,5 +1,5 @@
-"""Gradient checkpointing (arXiv 1604.06174): a layer's activations are computed again in the backward pass
-instead of being kept.
+"""Gradient checkpointing (arXiv 1604.06174): a layer's activations are computed again in the backward pass and
+not stored.
 
 Not transformers' own switch, which works only in training mode and so would turn dropout on, and which drops
 the key-value cache. Here each layer gets a `forward` of its own, an ordinary attribute of a module that its
@@ -20,8 +20,8 @@ from grpo.engine.private_apis import layers_of
 
 
 def recompute_layers(model: PreTrainedModel) -> int:
-    """From now on keep only what goes into each layer of `model`: same numbers, less memory, more time.
-    Returns how many layers it has.
+    """From now on store only the input of each layer of `model`: same numbers, less memory, more time. Returns
+    how many layers it has.
     """
     layers = layers_of(model)
     if not layers:

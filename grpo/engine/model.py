@@ -1,4 +1,5 @@
-"""Load a causal language model for training, and the few questions the rest asks of one.
+"""Loads a causal language model for training, and says what the rest needs to know of it: head, masks, hidden
+states.
 
 Parameters are fp32 masters; dropout is off everywhere; the reference policy is a frozen deep copy of the
 in-memory weights, never a second load from disk.

@@ -1,7 +1,7 @@
 """Before training: does a model compute the same on packed rows as on plain ones? Has it positions enough?
 
 Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed
-causal kernel would silently mix completions of a group; so we look, once, on a few random tokens.
+causal kernel would silently mix completions of a group; so it is tried once, on a few random tokens.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
     prompts = [torch.randint(4, vocabulary, (length,), generator=generator).tolist() for length in (9, 5)]
-    rollout = sampled(model, prompts, fast)
+    rollout = trial_rollout(model, prompts, fast)
     try:
         packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
     except Exception as error:
@@ -69,7 +69,7 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     return max(gaps.values())
 
 
-def sampled(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
+def trial_rollout(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
     """Two completions of 6 tokens for each prompt. InputError where the sampler cannot run the model."""
     settings = Sampling(2, max_new_tokens=6, temperature=1.0, stop_ids=(), fast=fast)
     try:

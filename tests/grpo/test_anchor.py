@@ -68,7 +68,7 @@ def test_at_the_untouched_model_nothing_pulls() -> None:
     assert max(float(p.grad.abs().max()) for p in policy.parameters() if p.grad is not None) < 1e-6
 
 
-def held(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
+def small_anchor(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
     texts = PromptStream(IDS, num_prompts=3, seed=0)
     return Anchor(
         tiny_gpt2(1).double().requires_grad_(False),
@@ -89,9 +89,9 @@ def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float
 
 
 def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
-    gradient, [(total, count)] = gradient_of(held())
+    gradient, [(total, count)] = gradient_of(small_anchor())
     policy = tiny_gpt2(0).double()
-    base = held().base
+    base = small_anchor().base
     mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
     (0.5 * mean).backward()
     assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
@@ -104,9 +104,9 @@ def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None
 
 
 def test_neither_passes_nor_processes_change_the_gradient() -> None:
-    whole, [(total, count)] = gradient_of(held())
-    by_passes, sums = gradient_of(held(max_tokens=10))
-    shared, parts = gradient_of(held(World(0, 2)), held(World(1, 2)))
+    whole, [(total, count)] = gradient_of(small_anchor())
+    by_passes, sums = gradient_of(small_anchor(max_tokens=10))
+    shared, parts = gradient_of(small_anchor(World(0, 2)), small_anchor(World(1, 2)))
     assert torch.allclose(by_passes, whole, rtol=1e-6, atol=1e-10) and torch.allclose(
         shared, whole, rtol=1e-6, atol=1e-10
     )

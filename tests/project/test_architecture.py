@@ -86,6 +86,21 @@ def test_only_device_names_a_device() -> None:
     assert naming == ["device.py"]
 
 
+def test_only_one_file_uses_private_names_of_others() -> None:
+    """Every other attribute with an underscore is an object's own."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
+        for module, path in sources()
+        if layer(module) < layer("benchmarks")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and ast.unparse(node.value) not in ("self", "cls", "super()")
+    ]
+    assert len(found) == 2 and all(line.startswith("grpo/engine/private_apis.py:") for line in found), found
+
+
 def test_no_peer_is_used_inside() -> None:
     peers = {"trl", "verl", "peft", "sentence_transformers"}
     used = {
