@@ -1,0 +1,120 @@
+"""Matrix products of a model in a chosen number format: operands are rounded to it, sums and results are fp32.
+
+The sampler and the trainer must give a token the same log-probability. Two kernels add the same numbers in
+different orders; where their sums are rounded to 8 bits (bf16), a difference in the last bit of fp32 becomes a
+whole step of bf16, in every layer. So results stay fp32 (as cuBLAS offers by `torch.mm(out_dtype=)`), and the
+operands of the forward pass may be fp16 (11 bits) or two pieces of bf16 (16 bits). docs/precision.md has the
+measurements.
+
+Gradients have a wider range than fp16; their products take bf16 operands, so no loss is scaled.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import PreTrainedModel
+
+
+class Format(NamedTuple):
+    """`forward` and `backward`: the type of the operands; an activation is the sum of `pieces` of them."""
+
+    name: str
+    forward: torch.dtype
+    backward: torch.dtype
+    pieces: int = 1
+
+    def split(self, x: Tensor) -> list[Tensor]:
+        """The pieces of an activation; what is beyond the range of fp16 takes its largest number."""
+        if self.forward == torch.float16:
+            x = x.clamp(-65504.0, 65504.0)
+        pieces = [x.to(self.forward)]
+        for _ in range(self.pieces - 1):
+            x = x - pieces[-1]
+            pieces.append(x.to(self.forward))
+        return pieces
+
+    def round(self, x: Tensor) -> Tensor:
+        """x as the products see it, in its own type."""
+        return sum(piece.to(x.dtype) for piece in self.split(x))  # type: ignore[return-value]
+
+
+FP32 = Format("fp32", torch.float32, torch.float32)
+FORMATS = {
+    format.name: format
+    for format in (
+        FP32,
+        Format("bf16", torch.bfloat16, torch.bfloat16),
+        Format("fp16", torch.float16, torch.bfloat16),
+        Format("bf16x2", torch.bfloat16, torch.bfloat16, pieces=2),
+    )
+}
+
+
+def multiply(left: Tensor, right: Tensor) -> Tensor:
+    """(..., M, K) @ (..., K, N) of one 16-bit type -> fp32, without rounding on the way out."""
+    if left.dtype == torch.float32:
+        return left @ right
+    with torch.autocast(left.device.type, enabled=False):
+        if left.device.type != "cuda":
+            return left.float() @ right.float()
+        if left.dim() == 2:
+            return torch.mm(left, right, out_dtype=torch.float32)
+        shape = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        flat = (x.expand(*shape, *x.shape[-2:]).flatten(0, -3) for x in (left, right))
+        return torch.bmm(*flat, out_dtype=torch.float32).unflatten(0, shape)
+
+
+class _Linear(torch.autograd.Function):
+    """x (B, in) @ weight (out, in).T in a format; the backward pass keeps the rounded x and no more."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, format: Format) -> Tensor:
+        pieces = format.split(x)
+        ctx.save_for_backward(pieces[0].to(format.backward), weight)
+        ctx.format = format
+        matrix = weight.to(format.forward).T
+        result = multiply(pieces[0], matrix)
+        for piece in pieces[1:]:
+            result += multiply(piece, matrix)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        grad = grad.to(ctx.format.backward)
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        grad_x = multiply(grad, weight.to(grad.dtype)) if needs_x else None
+        return grad_x, multiply(grad.T, x) if needs_weight else None, None
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, format: Format) -> Tensor:
+    """x (..., in), weight (out, in), bias (out,) or None, all fp32 -> (..., out) fp32; differentiable."""
+    if format == FP32:
+        return linear(x, weight, bias)
+    result: Tensor = _Linear.apply(x.flatten(0, -2), weight, format)
+    result = result if bias is None else result + bias
+    return result.unflatten(0, x.shape[:-1])
+
+
+class ProductLinear(nn.Linear):
+    """A linear layer that multiplies in `format`; its parameters and their names are those of nn.Linear."""
+
+    format: Format
+
+    def forward(self, x: Tensor) -> Tensor:
+        return product(x, self.weight, self.bias, self.format)
+
+
+def use_format(model: PreTrainedModel, format: Format) -> None:
+    """From now on every linear layer of `model` and of its copies multiplies in `format`."""
+    for module in model.modules():
+        if type(module) in (nn.Linear, ProductLinear):
+            module.__class__ = ProductLinear
+            module.format = format
+
+
+def format_of(module: nn.Module) -> Format:
+    """The format that a model or a layer multiplies in."""
+    return next((part.format for part in module.modules() if isinstance(part, ProductLinear)), FP32)
