@@ -1,10 +1,9 @@
 """Log-probabilities and KL from hidden states and an output head, a chunk of tokens at a time.
 
-Logits of all tokens by the whole vocabulary never exist together; the gradients are made on the way. Also
-what the head's product needs: its number format, and a product that is added in place.
+Logits of all tokens by the whole vocabulary never exist together; the gradients are made on the way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
+from grpo.engine.products import FP32, Format, format_of, multiply
 from grpo.kl import full_kl
 
 # tokens; 512 x 48,578 fp32 logits are 100 MB; every chunk reads the whole head, so that few are faster
@@ -30,9 +30,12 @@ def row_chunks(count: int, size: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, count, size))
 
 
-def head_logits(hidden: Tensor, weight: Tensor) -> Tensor:
-    """(K, H) hidden states and a (V, H) head of the same number format -> (K, V) logits, fp32 or better."""
-    return (hidden @ weight.T).to(at_least_fp32(hidden.dtype))
+def head_logits(hidden: Sequence[Tensor], matrix: Tensor) -> Tensor:
+    """The pieces of (K, H) hidden states and a (V, H) head of the same type -> (K, V) logits, fp32 or better."""
+    logits = multiply(hidden[0], matrix.T)
+    for piece in hidden[1:]:
+        logits += multiply(piece, matrix.T)
+    return logits
 
 
 class _HeadLogps(torch.autograd.Function):
@@ -40,47 +43,48 @@ class _HeadLogps(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, format: Format
     ) -> tuple[Tensor, Tensor]:
-        precise = at_least_fp32(hidden.dtype)
+        pieces, matrix = operands(hidden, weight, format)
         logps, entropy, normaliser = (
-            torch.empty(len(targets), device=hidden.device, dtype=precise) for _ in range(3)
+            torch.empty(len(targets), device=hidden.device, dtype=hidden.dtype) for _ in range(3)
         )
-        matrix = weight.to(hidden.dtype)
         for part in row_chunks(len(targets), CHUNK):
-            logits = head_logits(hidden[part], matrix).div_(temperature)
+            logits = head_logits([piece[part] for piece in pieces], matrix).div_(temperature)
             normaliser[part] = logits.logsumexp(dim=-1)
             logps[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
             probabilities = torch.softmax(logits, dim=-1)
             entropy[part] = normaliser[part] - probabilities.mul_(logits).sum(dim=-1)
-        ctx.save_for_backward(hidden, weight, targets, normaliser)
+        ctx.save_for_backward(*pieces, weight, targets, normaliser)
         ctx.temperature = temperature
+        ctx.format = format
         ctx.mark_non_differentiable(entropy)
         return logps, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad_logps: Tensor, _grad_entropy: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden, weight, targets, normaliser = ctx.saved_tensors
-        matrix = weight.to(hidden.dtype)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_logps: Tensor, _grad_entropy: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None]:
+        *pieces, weight, targets, normaliser = ctx.saved_tensors
+        matrix = weight.to(pieces[0].dtype)
+        grad = HeadGradient(pieces[0], weight, ctx.format)
         for part in row_chunks(len(targets), CHUNK):
-            logits = head_logits(hidden[part], matrix).div_(ctx.temperature)
+            logits = head_logits([piece[part] for piece in pieces], matrix).div_(ctx.temperature)
             scale = grad_logps[part, None] / ctx.temperature
             grad_logits = logits.sub_(normaliser[part, None]).exp_().mul_(-scale)
             grad_logits.scatter_add_(1, targets[part, None], scale.to(grad_logits.dtype))
-            grad_logits = grad_logits.to(hidden.dtype)
-            grad_hidden[part] = grad_logits @ matrix
-            add_product(grad_weight, grad_logits, hidden[part])
-        return grad_hidden, grad_weight, None, None
+            grad.add(part, grad_logits)
+        return grad.of_hidden, grad.of_weight, None, None, None
 
 
-def head_logps(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def head_logps(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, format: Format
+) -> tuple[Tensor, Tensor]:
     """log softmax(hidden @ weight.T / temperature)[target] and the entropy of the same distribution (nats,
     without gradient), (K,) each.
     """
     values: tuple[Tensor, Tensor] = _HeadLogps.apply(
-        hidden.to(product_dtype(hidden)), weight, targets, temperature
+        hidden.to(at_least_fp32(hidden.dtype)), weight, targets, temperature, format
     )
     return values
 
@@ -91,29 +95,28 @@ class _HeadKL(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
-        matrix = weight.to(hidden.dtype)
-        base_matrix = base_weight.to(hidden.dtype)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, base_hidden: Tensor, base_weight: Tensor, format: Format
+    ) -> Tensor:
+        pieces, matrix = operands(hidden, weight, format)
+        base_pieces, base_matrix = operands(base_hidden, base_weight, format)
+        grad = HeadGradient(pieces[0], weight, format)
         total = torch.zeros((), device=hidden.device, dtype=torch.float64)
         for part in row_chunks(len(hidden), KL_CHUNK):
-            logps = head_logits(hidden[part], matrix).log_softmax(dim=-1)
-            base_logps = head_logits(base_hidden[part], base_matrix).log_softmax(dim=-1)
+            logps = head_logits([piece[part] for piece in pieces], matrix).log_softmax(dim=-1)
+            base_logps = head_logits([piece[part] for piece in base_pieces], base_matrix).log_softmax(dim=-1)
             total += full_kl(base_logps, logps).sum()
-            # d KL / d logits = policy - base
-            grad_logits = logps.exp_().sub_(base_logps.exp_()).to(hidden.dtype)
-            grad_hidden[part] = grad_logits @ matrix
-            add_product(grad_weight, grad_logits, hidden[part])
-        ctx.save_for_backward(grad_hidden, grad_weight)
+            grad.add(part, logps.exp_().sub_(base_logps.exp_()))  # d KL / d logits = policy - base
+        ctx.save_for_backward(grad.of_hidden, grad.of_weight)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             grad_hidden * grad_total.to(grad_hidden.dtype),
             grad_weight.mul_(grad_total.to(grad_weight.dtype)),
+            None,
             None,
             None,
         )
@@ -132,8 +135,7 @@ def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -
     with torch.no_grad():
         base_hidden = packed_hidden(base, packed)
     hidden = packed_hidden(policy, packed)
-    kind = product_dtype(hidden)
-    total: Tensor = _HeadKL.apply(hidden.to(kind), weight, base_hidden.to(kind), base_weight)
+    total: Tensor = _HeadKL.apply(hidden, weight, base_hidden, base_weight, format_of(policy))
     return total
 
 
@@ -142,22 +144,31 @@ def dense_log_softmax(logits: Tensor) -> Tensor:
     return logits.to(at_least_fp32(logits.dtype)).log_softmax(dim=-1)
 
 
-def product_dtype(tensor: Tensor) -> torch.dtype:
-    """The number format in which a product with `tensor` runs here; asked in the forward pass, because the
-    backward pass runs outside of autocast.
-    """
-    kind = tensor.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+def operands(hidden: Tensor, weight: Tensor, format: Format) -> tuple[list[Tensor], Tensor]:
+    """The pieces of the hidden states and the head, as the products of the forward pass take them."""
+    pieces = [hidden] if format == FP32 else format.split(hidden)
+    return pieces, weight.to(pieces[0].dtype)
 
 
-def add_product(grad_weight: Tensor, grad_logits: Tensor, hidden: Tensor) -> None:
-    """grad_weight (V, H) += grad_logits.T @ hidden, without a second tensor of its size where the formats are
-    the same.
-    """
-    if grad_weight.dtype == grad_logits.dtype:
-        grad_weight.addmm_(grad_logits.T, hidden)
-    else:
-        grad_weight += grad_logits.T @ hidden
+class HeadGradient:
+    """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, format: Format):
+        self.type = hidden.dtype if format == FP32 else format.backward
+        self.hidden = hidden.to(self.type)
+        self.matrix = weight.to(self.type)
+        wide = at_least_fp32(hidden.dtype)
+        self.of_hidden = torch.empty(hidden.shape, device=hidden.device, dtype=wide)
+        self.of_weight = torch.zeros_like(weight)
+
+    def add(self, part: slice, grad_logits: Tensor) -> None:
+        """Take in the gradient (k, V) of the logits of the rows `part`."""
+        grad_logits = grad_logits.to(self.type)
+        self.of_hidden[part] = multiply(grad_logits, self.matrix)
+        if self.type == self.of_weight.dtype:  # in place: no second tensor of the head's size
+            self.of_weight.addmm_(grad_logits.T, self.hidden[part])
+        else:
+            self.of_weight += multiply(grad_logits.T, self.hidden[part])
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:

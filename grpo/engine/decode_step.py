@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.products import FP32, Format, format_of, still_product
 from grpo.engine.private_apis import has_onednn_product, onednn_product
 
 
@@ -56,13 +57,15 @@ def is_known(model: PreTrainedModel) -> bool:
     return config.model_type in FAMILIES and plain and output_weight(model) is not None
 
 
-def product(module: nn.Linear | Tensor, rows: int) -> Function:
+def product(module: nn.Linear | Tensor, rows: int, format: Format) -> Function:
     """x (B, in) -> x @ weight.T + bias; for fp32 on a CPU the weight is re-ordered by oneDNN for a batch of
     `rows`.
     """
     weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
+    if format != FP32:
+        return still_product(weight.detach(), bias, format)
     is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-    if is_plain and not torch.is_autocast_enabled("cpu") and has_onednn_product():
+    if is_plain and has_onednn_product():
         return onednn_product(weight, bias, rows)
     return partial(linear, weight=weight, bias=bias)
 
@@ -104,13 +107,13 @@ class Layer:
     kind: str
 
     @classmethod
-    def of(cls, layer: Any, family: Family, kind: str, rows: int) -> "Layer":
+    def of(cls, layer: Any, family: Family, kind: str, rows: int, format: Format) -> "Layer":
         attention = layer.self_attn
         mlp = layer.mlp
         offset = family.norm_offset
         norms = [norm(getattr(layer, name) if name else None, offset) for name in family.norms]
-        query, key, value, out = (product(getattr(attention, f"{name}_proj"), rows) for name in "qkvo")
-        gate, up, down = (product(getattr(mlp, f"{name}_proj"), rows) for name in ("gate", "up", "down"))
+        query, key, value, out = (product(getattr(attention, f"{name}_proj"), rows, format) for name in "qkvo")
+        gate, up, down = (product(getattr(mlp, f"{name}_proj"), rows, format) for name in ("gate", "up", "down"))
         query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
         size = attention.head_dim
         scaling = attention.scaling
@@ -155,10 +158,11 @@ class FastDecoder:
         assert weight is not None
         self.model = model
         self.tail = tail
+        self.format = format_of(model)
         self.layers = [
-            Layer.of(layer, family, kind, rows) for layer, kind in zip(base.layers, kinds, strict=True)
+            Layer.of(layer, family, kind, rows, self.format) for layer, kind in zip(base.layers, kinds, strict=True)
         ]
-        self.head = product(weight, rows)
+        self.head = product(weight, rows, self.format)
         self.last_norm = norm(base.norm, family.norm_offset)
         self.rotary = base.rotary_emb
         self.angle_kinds = sorted(set(kinds)) if family.angles_by_kind else [""]
@@ -170,7 +174,7 @@ class FastDecoder:
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         distinct = distinct_beginnings(prompts, device)
-        self.cache = cache = PrefixCache(lengths, group_size, self.tail)
+        self.cache = cache = PrefixCache(lengths, group_size, self.tail, self.format)
         width = cache.real.shape[1]
         place = torch.arange(cache.real.shape[1], device=device)
         distance = place[:, None] - place
@@ -181,7 +185,8 @@ class FastDecoder:
         masks: Any = per_layer_kind(self.model, causal)  # type: ignore[arg-type]
 
         def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            grids = [cache.grid(x[distinct.of_token]) for x in (query, key, value)]
+            operands = (self.format.round(x) for x in (query, key, value))
+            grids = [cache.grid(x[distinct.of_token]) for x in operands]
             cache.store(grids[1], grids[2])
             mask = masks[layer.kind] if isinstance(masks, dict) else masks
             repeats = query.shape[1] // key.shape[1]
@@ -214,7 +219,7 @@ class FastDecoder:
 
         def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             hidden = hidden_keys[layer.kind] if isinstance(hidden_keys, dict) else hidden_keys
-            return cache.attend(number, query * layer.scaling, key, value, hidden)
+            return cache.attend(number, query, key, value, hidden, layer.scaling)
 
         return self.logits(self.body(tokens, cache.newest_position(), attend))
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
 
+from grpo.engine.products import FP32, Format, multiply
+
 
 class GroupCache(Cache):
     """Keys and values per layer: (P, heads, L, D) while the prompts run, (N, heads, L + tail, D)
@@ -74,7 +76,7 @@ class PrefixCache:
     in column n modulo T, so rows that join later take no more memory, as long as none goes on for more than T.
     """
 
-    def __init__(self, lengths: Tensor, group_size: int, tail: int):
+    def __init__(self, lengths: Tensor, group_size: int, tail: int, format: Format = FP32):
         width = int(lengths.max())
         device = lengths.device
         self.real = torch.arange(width, device=device) < lengths[:, None]
@@ -83,6 +85,7 @@ class PrefixCache:
         self.lengths = lengths[self.prompt]
         self.start = torch.zeros_like(self.prompt)
         self.tail = tail
+        self.format = format
         self.used = 0
         self.group_size = group_size
         self.prefixes: list[tuple[Tensor, Tensor]] = []
@@ -96,6 +99,7 @@ class PrefixCache:
 
     def store(self, keys: Tensor, values: Tensor) -> None:
         """The prompts' keys and values of the next layer, (P, kv, L, D) each."""
+        keys, values = (self.format.store(x) for x in (keys, values))
         self.prefixes.append((keys, values))
         shape = (len(self.prompt), keys.shape[1], self.tail, keys.shape[3])
         self.tails.append((keys.new_zeros(shape), values.new_zeros(shape)))
@@ -129,8 +133,10 @@ class PrefixCache:
         hidden = torch.cat([of_prompt, of_tail], dim=1)
         return hidden[:, None, None] if hidden.any() else None
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None) -> Tensor:
-        """Scaled queries (B, heads, D), new keys and values (B, kv, D) -> (B, heads * D).
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, scale: float
+    ) -> Tensor:
+        """Queries (B, heads, D), new keys and values (B, kv, D) -> (B, heads * D).
 
         The queries of a group meet their prompt in one product, so that its keys are read once; one softmax
         covers prompt and tail.
@@ -139,17 +145,18 @@ class PrefixCache:
         (tail_keys, tail_values) = self.tails[layer]
         column = (self.used - 1) % self.tail
         length = self.tail_length()
+        query, key, value = (self.format.store(x) for x in (query, key, value))
         tail_keys[:, :, column] = key
         tail_values[:, :, column] = value
         query = query.view(len(query), key.shape[1], -1, key.shape[2])
-        with_prompt = self.by_row(self.by_prompt(query) @ prompt_keys.mT, query.shape[2])
-        scores = torch.cat([with_prompt, query @ tail_keys[:, :, :length].mT], dim=-1)
+        with_prompt = self.by_row(multiply(self.by_prompt(query), prompt_keys.mT), query.shape[2])
+        scores = torch.cat([with_prompt, multiply(query, tail_keys[:, :, :length].mT)], dim=-1).mul_(scale)
         if hidden is not None:
             scores.masked_fill_(hidden, -torch.inf)
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
+        weights = self.format.store(scores.softmax(dim=-1))
         prompt_weights, tail_weights = weights.split([self.real.shape[1], length], dim=-1)
-        of_prefix = self.by_row(self.by_prompt(prompt_weights) @ prompt_values, query.shape[2])
-        return (of_prefix + tail_weights @ tail_values[:, :, :length]).flatten(1)
+        of_prefix = self.by_row(multiply(self.by_prompt(prompt_weights), prompt_values), query.shape[2])
+        return (of_prefix + multiply(tail_weights, tail_values[:, :, :length])).flatten(1)
 
     def by_prompt(self, x: Tensor) -> Tensor:
         """(B, kv, repeats, D) of the rows -> (P, kv, G * repeats, D) of the prompts; zeros for rows that have

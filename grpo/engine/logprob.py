@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from grpo.engine.chunked_head import at_least_fp32, head_logps
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
+from grpo.engine.products import format_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float 
     """log pi(token | prompt, tokens before) at `temperature` for every completion token of `packed`."""
     weight = output_weight(model)
     if weight is not None:
-        values, entropies = head_logps(packed_hidden(model, packed), weight, packed.targets, temperature)
+        values, entropies = head_logps(
+            packed_hidden(model, packed), weight, packed.targets, temperature, format_of(model)
+        )
     else:
         logits = packed_logits(model, packed)
         log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)

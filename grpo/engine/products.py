@@ -9,6 +9,7 @@ measurements.
 Gradients have a wider range than fp16; their products take bf16 operands, so no loss is scaled.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -39,6 +40,10 @@ class Format(NamedTuple):
         """x as the products see it, in its own type."""
         return sum(piece.to(x.dtype) for piece in self.split(x))  # type: ignore[return-value]
 
+    def store(self, x: Tensor) -> Tensor:
+        """x as one tensor that holds all its pieces: keys and values of a rollout."""
+        return self.split(x)[0] if self.pieces == 1 else self.round(x)
+
 
 FP32 = Format("fp32", torch.float32, torch.float32)
 FORMATS = {
@@ -53,8 +58,8 @@ FORMATS = {
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:
-    """(..., M, K) @ (..., K, N) of one 16-bit type -> fp32, without rounding on the way out."""
-    if left.dtype == torch.float32:
+    """(..., M, K) @ (..., K, N) of one type -> fp32 for a type of 16 bits, without rounding on the way out."""
+    if left.dtype.itemsize > 2:
         return left @ right
     with torch.autocast(left.device.type, enabled=False):
         if left.device.type != "cuda":
@@ -89,6 +94,21 @@ class _Linear(torch.autograd.Function):
         return grad_x, multiply(grad.T, x) if needs_weight else None, None
 
 
+class _Rounding(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor, format: Format) -> Tensor:
+        return format.round(x)
+
+    @staticmethod
+    def backward(_ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
+def rounded(x: Tensor, format: Format) -> Tensor:
+    """x as an operand in `format`, in its own type; the gradient passes unchanged."""
+    return x if format == FP32 else _Rounding.apply(x, format)
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, format: Format) -> Tensor:
     """x (..., in), weight (out, in), bias (out,) or None, all fp32 -> (..., out) fp32; differentiable."""
     if format == FP32:
@@ -96,6 +116,20 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, format: Format) -> T
     result: Tensor = _Linear.apply(x.flatten(0, -2), weight, format)
     result = result if bias is None else result + bias
     return result.unflatten(0, x.shape[:-1])
+
+
+def still_product(weight: Tensor, bias: Tensor | None, format: Format) -> Callable[[Tensor], Tensor]:
+    """`product` with a weight that does not change: it is rounded once. The pieces of x are rows of one product,
+    so that the weight is read once. x (B, in) -> (B, out) fp32; no gradient.
+    """
+    matrix = weight.to(format.forward).T
+
+    def multiply_by_weight(x: Tensor) -> Tensor:
+        result = multiply(torch.cat(format.split(x)), matrix)
+        result = result.view(format.pieces, len(x), -1).sum(dim=0) if format.pieces > 1 else result
+        return result if bias is None else result + bias
+
+    return multiply_by_weight
 
 
 class ProductLinear(nn.Linear):
