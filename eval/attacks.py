@@ -67,14 +67,17 @@ class Row:
     not_below: dict[str, int]
 
 
-def unrelated_text(example: Example, pool: Sequence[str], draw: random.Random) -> str:
+def unrelated_text(example: Example, pool: Sequence[str], generator: random.Random) -> str:
     """A text of the pool that shares few units with every reference text of the example; any other one if
     there is none such.
     """
-    own = [set(units(text)) for text in example.references]
-    texts = [text for text in draw.sample(pool, min(50, len(pool))) if text not in example.references]
+    reference_units = [set(units(text)) for text in example.references]
+    texts = [text for text in generator.sample(pool, min(50, len(pool))) if text not in example.references]
     shares = {
-        text: max(len(seen & set(units(text))) / max(1, len(seen | set(units(text)))) for seen in own)
+        text: max(
+            len(reference & set(units(text))) / max(1, len(reference | set(units(text))))
+            for reference in reference_units
+        )
         for text in texts
     }
     return next(
@@ -82,7 +85,7 @@ def unrelated_text(example: Example, pool: Sequence[str], draw: random.Random) -
     )
 
 
-def rows_of(texts: Sequence[str], vectors: Vectors) -> Tensor:
+def reference_vectors(texts: Sequence[str], vectors: Vectors) -> Tensor:
     """Vectors of reference texts: n -> (n, D). The matrix is valid only once they are located."""
     places = vectors.locate(texts)
     return vectors.matrix[places]
@@ -90,7 +93,7 @@ def rows_of(texts: Sequence[str], vectors: Vectors) -> Tensor:
 
 def hub_text(vectors: Vectors, texts: Sequence[str]) -> str:
     """The text whose mean cosine to all of `texts` is highest: the best single answer to everything."""
-    rows = rows_of(texts, vectors)
+    rows = reference_vectors(texts, vectors)
     return texts[int((rows @ rows.mean(dim=0)).argmax())]
 
 
@@ -110,33 +113,35 @@ def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: i
     ]
 
 
-def ways(
+def substitute_texts(
     examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int
 ) -> dict[str, list[tuple[int, str]]]:
     """What is written instead of the reference text, as (item, text): the honest ways first, then every
     attack.
     """
     texts = [item.reference for item in items]
-    rows = rows_of(texts, vectors)
+    rows = reference_vectors(texts, vectors)
     cosines = rows @ rows.T
     for place, text in enumerate(texts):
         cosines[place, [other for other, candidate in enumerate(texts) if candidate == text]] = -2.0
-    honest = {
+    baselines = {
         "the reference text": list(enumerate(texts)),
         "another valid reference": [
             (place, example.others[0]) for place, example in enumerate(examples) if example.others
         ],
         "nearest other text": [(place, texts[int(cosines[place].argmax())]) for place in range(len(texts))],
     }
-    written = {
+    attack_texts = {
         name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
     }
-    return honest | {
-        name: [(place, text) for place, text in row if text is not None] for name, row in written.items()
+    return baselines | {
+        name: [(place, text) for place, text in row if text is not None] for name, row in attack_texts.items()
     }
 
 
-def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str]) -> Tensor:
+def reward_of_terms(
+    values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str]
+) -> Tensor:
     """R of N completions whose terms are known: name -> (N,) -> (N,)."""
     count = len(next(iter(values.values())))
     terms = {
@@ -145,13 +150,13 @@ def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: 
     return combine(terms, weights, gates)([""] * count, [""] * count, [[""]] * count, 1)[0].flatten()
 
 
-def measure(written: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
+def measure(pairs: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
     """Every term of one way of writing: name -> (n,)."""
-    chosen = [items[place] for place, _ in written]
+    own_items = [items[place] for place, _ in pairs]
     _, terms = reward(
-        [item.source for item in chosen],
-        [text for _, text in written],
-        [item.references for item in chosen],
+        [item.source for item in own_items],
+        [text for _, text in pairs],
+        [item.references for item in own_items],
         1,
     )
     return {key: value.flatten() for key, value in terms.items()}
@@ -173,7 +178,9 @@ def row_of(
     """Margins of one way of writing; `best`: column -> R of every item's reference text."""
     margins: dict[str, Tensor] = {}
     for column, (weights, gates) in columns.items():
-        margins[column] = 1 - rewarded(terms, weights, gates).double() / best[column][list(places)].double()
+        margins[column] = (
+            1 - reward_of_terms(terms, weights, gates).double() / best[column][list(places)].double()
+        )
     return Row(
         name,
         len(places),
@@ -200,20 +207,18 @@ def attack_rows(
     settings = {name: value for name, value in config.settings.items() if name in shown}
     reward = make_reward(RewardConfig(weights={}, gates=(), shown=shown, settings=settings), resources)
     items = items_of(examples, vectors, script, seed)
-    written = {name: pairs for name, pairs in ways(examples, items, vectors, seed).items() if pairs}
-    terms = {name: measure(pairs, items, reward) for name, pairs in written.items()}
+    texts = {name: pairs for name, pairs in substitute_texts(examples, items, vectors, seed).items() if pairs}
+    terms = {name: measure(pairs, items, reward) for name, pairs in texts.items()}
     best = {
-        column: rewarded(terms["the reference text"], weights, gates)
+        column: reward_of_terms(terms["the reference text"], weights, gates)
         for column, (weights, gates) in columns.items()
     }
-    for column, paid in best.items():
-        if not (paid > 0).all():
+    for column, rewards in best.items():
+        if not (rewards > 0).all():
             raise InputError(
                 f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
             )
-    return [
-        row_of(name, [place for place, _ in written[name]], terms[name], best, columns) for name in written
-    ]
+    return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
 
 
 def tables(rows: Sequence[Row], what: str) -> list[Table]:
@@ -262,11 +267,11 @@ def run(options: argparse.Namespace) -> None:
     store.remember([text for example in examples for text in example.references])
     language = config.data.completion_language
     rows = attack_rows(examples, config.reward, language, store, config.seed)
-    made = tables(
+    parts = tables(
         rows,
         f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}",
     )
-    print("\n\n".join(map(plain_text, made)))
+    print("\n\n".join(map(plain_text, parts)))
     if options.out:
         figures = {
             "config": options.config,
@@ -277,7 +282,7 @@ def run(options: argparse.Namespace) -> None:
         atomic_write_text(
             Path(f"{options.out}.json"), json.dumps(figures, ensure_ascii=False, indent=1) + "\n"
         )
-        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, made)) + "\n")
+        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, parts)) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

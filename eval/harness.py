@@ -25,7 +25,7 @@ from data.errors import InputError, run_command
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 
-KEPT = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
+RESULT_KEYS = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
 
 
 def harness() -> Any:
@@ -43,7 +43,7 @@ def harness() -> Any:
     return lm_eval
 
 
-def scored(
+def evaluate_folder(
     folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str = "auto"
 ) -> dict[str, Any]:
     """What the harness says about a model folder on `tasks`: figures, versions, and each item's answers.
@@ -61,26 +61,26 @@ def scored(
         batch_size=batch_size,
         add_bos_token=tokenizer.bos_token_id is not None,
     )
-    found = lm_eval.simple_evaluate(
+    output = lm_eval.simple_evaluate(
         model=model, tasks=tasks, limit=limit, task_manager=manager, bootstrap_iters=1000
     )
-    items = {name: [item_record(row) for row in rows] for name, rows in found["samples"].items()}
+    items = {name: [item_record(row) for row in rows] for name, rows in output["samples"].items()}
     return {
         "model": str(folder),
         "lm_eval": version("lm_eval"),
-        **{key: found.get(key) for key in KEPT},
+        **{key: output.get(key) for key in RESULT_KEYS},
         "items": items,
     }
 
 
-def check_task(task: str, known: list[str]) -> None:
+def check_task(task: str, task_names: list[str]) -> None:
     """InputError for a task that is neither a file nor known to the harness."""
     if task.endswith((".yaml", ".yml")):
         if not Path(task).is_file():
             raise InputError(
                 f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one of its tasks"
             )
-    elif task not in known:
+    elif task not in task_names:
         raise InputError(
             f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a YAML file"
         )
@@ -99,13 +99,15 @@ def run(options: argparse.Namespace) -> None:
     if not tasks:
         raise InputError("--tasks is empty; give names or YAML files with commas between them")
     with torch.inference_mode():
-        result = scored(Path(options.model), tasks, options.limit, options.batch_size, options.device)
+        result = evaluate_folder(
+            Path(options.model), tasks, options.limit, options.batch_size, options.device
+        )
     atomic_write_text(Path(options.out), json.dumps(result, ensure_ascii=False, indent=1, default=str) + "\n")
     for name, figures in result["results"].items():
-        shown = ", ".join(
+        values = ", ".join(
             f"{key.split(',')[0]} {value:.4f}" for key, value in figures.items() if isinstance(value, float)
         )
-        print(f"{name}: {shown}")
+        print(f"{name}: {values}")
 
 
 def main(argv: list[str] | None = None) -> int:

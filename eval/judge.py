@@ -20,8 +20,8 @@ from data.errors import InputError, run_command
 from eval.metrics.significance import mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
 from eval.preference.answers import Answers, Judge, Reply, open_answers
 from eval.preference.endpoint import Endpoint
-from eval.preference.outcome import Answer, agreed, preference, preference_table
-from eval.preference.pairs import Pair, destination, drawn, names, paired, read_outputs
+from eval.preference.outcome import Answer, common_side, preference, preference_table
+from eval.preference.pairs import Pair, destination, make_pairs, names, random_pairs, read_outputs
 from eval.preference.prompt import question, sign_of
 from eval.report.blocks import plain_text
 from eval.systems import write_json
@@ -30,7 +30,7 @@ ORDERS = (False, True)  # whether `after` is shown first
 EVERY = 20  # items between two lines of progress
 
 
-def judged(
+def ask_judge(
     pairs: Sequence[Pair], judge: Judge, answers: Answers, say: Callable[[str], None]
 ) -> list[list[Reply]]:
     """Per pair the replies in both `ORDERS`; none for identical outputs."""
@@ -42,7 +42,7 @@ def judged(
             else [answers.get(judge, question(pair, after_first)) for after_first in ORDERS]
         )
         if number % EVERY == 0:
-            say(f"judge: {number} of {len(pairs)} items, {answers.asked} new answers")
+            say(f"judge: {number} of {len(pairs)} items, {answers.num_new} new answers")
     return replies
 
 
@@ -51,13 +51,15 @@ def compare(
 ) -> dict[str, Any]:
     """The whole result of one comparison, ready to be written."""
     files = read_outputs(before), read_outputs(after)
-    pairs = drawn(paired(*files), n, seed)
-    replies = judged(pairs, judge, answers, say)
-    given = [
+    pairs = random_pairs(make_pairs(*files), n, seed)
+    replies = ask_judge(pairs, judge, answers, say)
+    answer_rows = [
         [Answer(first, sign_of(reply["reply"])) for first, reply in zip(ORDERS, row, strict=False)]
         for row in replies
     ]
-    result = preference(names(*files), judge.name, pairs, list(map(agreed, given)), given, seed)
+    result = preference(
+        names(*files), judge.name, pairs, list(map(common_side, answer_rows)), answer_rows, seed
+    )
     items = result.pop("items")
     hashes = {"before": files[0].sha256, "after": files[1].sha256}
     margins = margin(
@@ -92,10 +94,10 @@ def margin(scores: Sequence[Sequence[Sequence[float]]], seed: int) -> dict[str, 
         for before_first, after_first in scores
     ]
     counts = resample_counts(len(values), np.random.default_rng(seed))
-    found = paired_bootstrap(
+    net = paired_bootstrap(
         mean_statistics([0.0] * len(values)), mean_statistics(values), ratio_of_sums, counts
     )
-    return {"mean": found.difference, "low": found.low, "high": found.high, "n": found.n, "unit": "nats"}
+    return {"mean": net.difference, "low": net.low, "high": net.high, "n": net.n, "unit": "nats"}
 
 
 def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: float) -> Judge:

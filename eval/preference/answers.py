@@ -39,24 +39,24 @@ def request_key(judge: Judge, question: str) -> str:
 
 
 class Answers:
-    """The answers in a file; `asked` counts those that this process had to ask for."""
+    """The answers in a file; `num_new` counts those that this process had to ask for."""
 
-    def __init__(self, descriptor: int, known: dict[str, Reply]) -> None:
+    def __init__(self, descriptor: int, replies: dict[str, Reply]) -> None:
         self._descriptor = descriptor
-        self._known = known
-        self.asked = 0
+        self._replies = replies
+        self.num_new = 0
 
     def get(self, judge: Judge, question: str) -> Reply:
         """The answer from the file, else from the judge; it is on disk before it is returned."""
         key = request_key(judge, question)
-        if key not in self._known:
+        if key not in self._replies:
             reply = judge.ask(question)
             line = json.dumps({"key": key, **reply}, ensure_ascii=False, allow_nan=False) + "\n"
             write_all(self._descriptor, line.encode())
             os.fsync(self._descriptor)
-            self._known[key] = reply
-            self.asked += 1
-        return self._known[key]
+            self._replies[key] = reply
+            self.num_new += 1
+        return self._replies[key]
 
 
 def write_all(descriptor: int, content: bytes) -> None:

@@ -22,10 +22,10 @@ TRIES = 6
 LONGEST_WAIT = 60.0  # seconds between two tries
 LARGEST_ANSWER = 1 << 20  # bytes
 TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504, 529)
-SHOWN = 200  # characters of an answer in a sentence
+MAX_QUOTE = 200  # characters of an answer in a sentence
 
 
-class Transient(Exception):
+class TransientError(Exception):
     """What may be over at the next try; `wait` is what the server asked for, in seconds."""
 
     def __init__(self, cause: str, wait: float | None = None) -> None:
@@ -33,7 +33,7 @@ class Transient(Exception):
         self.wait = wait
 
 
-class StayHere(urllib.request.HTTPRedirectHandler):
+class NoRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirection: it becomes an HTTPError."""
 
     def redirect_request(self, *_: Any) -> None:
@@ -71,7 +71,7 @@ class Endpoint:
         for number in range(TRIES):
             try:
                 return {"reply": content_of(self._post(question))}
-            except Transient as trouble:
+            except TransientError as trouble:
                 cause = str(trouble)
                 wait = trouble.wait
             if number < TRIES - 1:
@@ -92,7 +92,7 @@ class Endpoint:
         if self.key:
             request.add_unredirected_header("Authorization", f"Bearer {self.key}")
         try:
-            with urllib.request.build_opener(StayHere()).open(request, timeout=self.timeout) as response:
+            with urllib.request.build_opener(NoRedirects()).open(request, timeout=self.timeout) as response:
                 return response.read(LARGEST_ANSWER)
         except HTTPError as error:
             with error:
@@ -102,7 +102,7 @@ class Endpoint:
                 f"{self.name}: no such address can be ({one_line(error)}); correct the name of the host"
             ) from error
         except (OSError, HTTPException) as error:
-            raise Transient(
+            raise TransientError(
                 one_line(getattr(error, "reason", None) or error) or type(error).__name__
             ) from error
 
@@ -110,14 +110,16 @@ class Endpoint:
         """What an HTTP status means here."""
         if error.code in TRANSIENT:
             wait = error.headers.get("Retry-After", "")
-            return Transient(f"HTTP {error.code}", float(wait) if wait.isascii() and wait.isdigit() else None)
+            return TransientError(
+                f"HTTP {error.code}", float(wait) if wait.isascii() and wait.isdigit() else None
+            )
         try:
-            said = one_line(error.read(LARGEST_ANSWER).decode("utf-8", "replace"))
+            text = one_line(error.read(LARGEST_ANSWER).decode("utf-8", "replace"))
         except (OSError, HTTPException):
-            said = ""
-        said = said.replace(self.key, "[key]") if self.key else said
+            text = ""
+        text = text.replace(self.key, "[key]") if self.key else text
         return InputError(
-            f"{self.name}: HTTP {error.code} ({said[:SHOWN]}); check the address, the model's name and the key"
+            f"{self.name}: HTTP {error.code} ({text[:MAX_QUOTE]}); check the address, the model's name and the key"
         )
 
 
@@ -128,11 +130,11 @@ def content_of(body: bytes) -> str:
     try:
         content = parse_json(body, "the answer")["choices"][0]["message"]["content"]
     except InputError as error:
-        raise Transient("the answer is not JSON") from error
+        raise TransientError("the answer is not JSON") from error
     except (KeyError, IndexError, TypeError) as error:
-        raise Transient("the answer has no choices[0].message.content") from error
+        raise TransientError("the answer has no choices[0].message.content") from error
     if content is None:
         return ""
     if not isinstance(content, str):
-        raise Transient("choices[0].message.content is no text")
+        raise TransientError("choices[0].message.content is no text")
     return content

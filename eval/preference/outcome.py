@@ -44,7 +44,7 @@ class Answer:
         return 1 if (self.sign == "1") == self.after_first else -1
 
 
-def agreed(answers: Sequence[Answer]) -> int:
+def common_side(answers: Sequence[Answer]) -> int:
     """1 or -1 where every answer points to the same output, else 0; no answers are a tie."""
     sides = {answer.side for answer in answers}
     return sides.pop() if len(sides) == 1 else 0
@@ -66,10 +66,10 @@ def preference(
     """
     n = len(pairs)
     counts = {name: sum(outcome == value for outcome in outcomes) for value, name in OUTCOMES.items()}
-    won, lost = ([outcome == value for outcome in outcomes] for value in (1, -1))
+    wins, losses = ([outcome == value for outcome in outcomes] for value in (1, -1))
     resamples = resample_counts(n, np.random.default_rng(seed))
-    net = paired_bootstrap(mean_statistics(lost), mean_statistics(won), ratio_of_sums, resamples)
-    given = [answer for group in answers for answer in group]
+    net = paired_bootstrap(mean_statistics(losses), mean_statistics(wins), ratio_of_sums, resamples)
+    all_answers = [answer for group in answers for answer in group]
     return {
         "before": names[0],
         "after": names[1],
@@ -81,11 +81,11 @@ def preference(
         **{f"{name}_interval": wilson_interval(count, n) for name, count in counts.items()},
         "counts": counts,
         "net": {"difference": net.difference, "low": net.low, "high": net.high},
-        "sign_test_p": mcnemar(lost, won).p_value,
-        "answers": len(given),
-        "unparsable": sum(answer.sign is None for answer in given),
-        "first_chosen": share([answer.sign == "1" for answer in given if answer.sign in ("1", "2")]),
-        "longer_preferred": share(longer_preferred(pairs, outcomes)),
+        "sign_test_p": mcnemar(losses, wins).p_value,
+        "answers": len(all_answers),
+        "unparsable": sum(answer.sign is None for answer in all_answers),
+        "first_chosen": share([answer.sign == "1" for answer in all_answers if answer.sign in ("1", "2")]),
+        "longer_preferred": share(longer_wins(pairs, outcomes)),
         "after_longer": share(
             [
                 length(pair.after) > length(pair.before)
@@ -111,7 +111,7 @@ def length(text: str) -> int:
     return len("".join(text.split()))
 
 
-def longer_preferred(pairs: Sequence[Pair], outcomes: Sequence[int]) -> list[bool]:
+def longer_wins(pairs: Sequence[Pair], outcomes: Sequence[int]) -> list[bool]:
     """Of every item that was decided between outputs of different lengths: whether the longer one was
     preferred.
     """
@@ -131,7 +131,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def described(figures: dict[str, Any]) -> str:
+def share_text(figures: dict[str, Any]) -> str:
     """'62.0 % (55.1 % to 68.4 %) of 200', or '-' where there is none."""
     if figures["share"] is None:
         return "-"
@@ -148,9 +148,9 @@ def preference_table(result: dict[str, Any]) -> Table:
         f"Win minus loss {net} points ({low} to {high}); sign test p = {result['sign_test_p']:.3g}.",
         f"{result['identical']} of {result['n']} outputs are identical and count as ties.",
         f"{result['unparsable']} of {result['answers']} answers name no side and count as ties.",
-        f"The first text was chosen in {described(result['first_chosen'])} decided answers.",
-        f"The longer text was preferred in {described(result['longer_preferred'])} decided items of different lengths; "
-        f"the second system's is the longer one in {described(result['after_longer'])}.",
+        f"The first text was chosen in {share_text(result['first_chosen'])} decided answers.",
+        f"The longer text was preferred in {share_text(result['longer_preferred'])} decided items of different lengths; "
+        f"the second system's is the longer one in {share_text(result['after_longer'])}.",
     ]
     title = f"{result['after']} against {result['before']}, judged by {result['judge']}"
     return Table(title, ("outcome", "items", "share", "95 % interval"), rows, tuple(notes))

@@ -103,7 +103,7 @@ def checked_item(item: Any, place: str) -> dict[str, str]:
     return {key: row[key] for key in ITEM_KEYS} | {"reference": "\n/\n".join(texts)}
 
 
-def paired(before: Outputs, after: Outputs) -> list[Pair]:
+def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
     """The pairs in order of id. Raises InputError unless both systems met the same items."""
     where = f"{before.path} and {after.path}"
     if set(before.items) != set(after.items) or before.language != after.language:
@@ -133,15 +133,15 @@ def names(before: Outputs, after: Outputs) -> tuple[str, str]:
     return (before.name, after.name) if before.name != after.name else (str(before.path), str(after.path))
 
 
-def drawn(pairs: Sequence[Pair], n: int, seed: int) -> list[Pair]:
+def random_pairs(pairs: Sequence[Pair], n: int, seed: int) -> list[Pair]:
     """At most `n` random pairs; a larger `n` keeps those of a smaller one and adds to them. Raises InputError
     for n < 1.
     """
     if n < 1:
         raise InputError(f"--n {n}: a number from 1 is needed")
-    ordered = list(pairs)
-    random.Random(seed).shuffle(ordered)
-    return ordered[:n]
+    shuffled_pairs = list(pairs)
+    random.Random(seed).shuffle(shuffled_pairs)
+    return shuffled_pairs[:n]
 
 
 def destination(text: str) -> Path:

@@ -45,5 +45,5 @@ def sign_of(reply: str) -> str | None:
     >>> [sign_of(reply) for reply in ("2", " **1**.", "Answer: =", "<think>1?</think>Tie", "both 1 and 2", "")]
     ['2', '1', '=', '=', None, None]
     """
-    found = VERDICT.fullmatch(THOUGHTS.sub("", reply).strip())
-    return None if found is None else {"tie": "="}.get(found[1].lower(), found[1])
+    match = VERDICT.fullmatch(THOUGHTS.sub("", reply).strip())
+    return None if match is None else {"tie": "="}.get(match[1].lower(), match[1])

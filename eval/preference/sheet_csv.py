@@ -24,7 +24,7 @@ SIGNS = {"1": "1", "2": "2", "=": "=", "==": "=", "0": "=", "tie": "="}
 DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
 
 
-def harmless(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """A cell that no spreadsheet runs."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
@@ -36,7 +36,7 @@ def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    writer.writerows([list(map(harmless, row)) for row in rows])
+    writer.writerows([list(map(escape_formula, row)) for row in rows])
     return "\ufeff" + out.getvalue()
 
 
@@ -46,11 +46,11 @@ def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
     """
     signs: dict[str, str] = {}
     lines: dict[str, int] = {}
-    known = set(names)
-    for line, row in table(path):
+    row_names = set(names)
+    for line, row in read_rows(path):
         place = f"{path}:{line}"
         name = row["id"].strip()
-        if name not in known:
+        if name not in row_names:
             raise InputError(
                 f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it"
             )
@@ -77,9 +77,9 @@ def sign_in(cell: str, place: str) -> str | None:
     return SIGNS.get(text)
 
 
-def table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, cells by column name) of each row that is not empty. Raises InputError."""
-    text = decoded(path)
+    text = sheet_text(path)
     if text.lower().startswith("sep="):  # a line of Excel's own
         text = "\n" + text.partition("\n")[2]
     header = next((line for line in text.splitlines() if line.strip()), "")
@@ -110,7 +110,7 @@ def check_columns(columns: Sequence[str], place: str) -> None:
             )
 
 
-def decoded(path: Path) -> str:
+def sheet_text(path: Path) -> str:
     """The text of a sheet. Raises InputError."""
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

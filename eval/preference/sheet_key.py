@@ -57,17 +57,17 @@ class Key:
 
 def make_key(names: tuple[str, str], pairs: Sequence[Pair], seed: int) -> Key:
     """Rows and sides for pairs in random order. Raises InputError where there is nothing to choose."""
-    shown = [pair for pair in pairs if not pair.is_identical]
-    if not shown:
+    differing = [pair for pair in pairs if not pair.is_identical]
+    if not differing:
         raise InputError(
             f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is nothing to read"
         )
-    sides = [number % 2 == 0 for number in range(len(shown))]
+    sides = [number % 2 == 0 for number in range(len(differing))]
     random.Random(f"sides {seed}").shuffle(sides)
     return Key(
         *names,
         seed,
-        tuple(zip(shown, sides, strict=True)),
+        tuple(zip(differing, sides, strict=True)),
         tuple(pair for pair in pairs if pair.is_identical),
     )
 
@@ -80,12 +80,12 @@ def read_key(path: Path) -> Key:
                      for row in document["rows"])  # fmt: skip
         identical = tuple(Pair(**parse_object(path, row)) for row in document["identical"])
         key = Key(document["before"], document["after"], document["seed"], rows, identical)
-        whole = document["sheet_sha256"] == key.sha256
+        is_intact = document["sheet_sha256"] == key.sha256
     except DAMAGE as error:
         raise InputError(
             f"{path}: not the key of a blind sheet ({type(error).__name__}: {error}); restore it"
         ) from error
-    if not whole:
+    if not is_intact:
         raise InputError(
             f"{path}: does not have the hash it names, so it was edited; restore it, or make a new sheet"
         )

@@ -16,7 +16,7 @@ from invented_outputs import two_files
 from data.errors import InputError
 from eval.blind_sheet import agreement, main, score
 from eval.preference.outcome import Answer
-from eval.preference.sheet_csv import COLUMNS, harmless, read_signs, sheet_csv, sign_in
+from eval.preference.sheet_csv import COLUMNS, escape_formula, read_signs, sheet_csv, sign_in
 from eval.preference.sheet_key import Key, read_key
 from eval.preference.sheet_page import SCRIPT
 
@@ -66,7 +66,7 @@ def test_sheet_shows_every_differing_item_once_in_balanced_sides_and_names_nobod
     for row, (pair, first) in zip(rows, key.rows, strict=True):
         shown = row["output 1"], row["output 2"]
         assert (
-            shown == tuple(harmless(text) for text in (pair.outputs(first)))
+            shown == tuple(escape_formula(text) for text in (pair.outputs(first)))
             and row["better"] == row["comment"] == ""
         )
     assert [pair.id for pair, _ in key.rows] != sorted(pair.id for pair, _ in key.rows)
@@ -178,7 +178,7 @@ def test_every_way_in_which_programs_save_a_sheet_is_read(delimiter: str, encodi
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=x", "\uff1d1"])
 def test_no_cell_is_a_formula(cell: str) -> None:
-    assert harmless(cell) == f"'{cell}" and harmless("x=1") == "x=1"
+    assert escape_formula(cell) == f"'{cell}" and escape_formula("x=1") == "x=1"
     assert list(csv.reader(io.StringIO(sheet_csv([[cell] * 7]), newline="")))[1] == [f"'{cell}"] * 7
 
 

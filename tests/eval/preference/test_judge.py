@@ -153,10 +153,10 @@ def test_trouble_that_lasts_ends_in_one_sentence_and_what_was_answered_is_kept(
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
     with open_answers(tmp_path / "a.jsonl") as answers:
         assert compare(*files, endpoint, answers, 100, 0, print)["counts"]["win"] == 5
-        assert answers.asked == 7
+        assert answers.num_new == 7
     with open_answers(tmp_path / "a.jsonl") as answers:
         compare(*files, endpoint, answers, 100, 0, print)
-        assert answers.asked == 0 and len(server.requests()) == 10 + TRIES
+        assert answers.num_new == 0 and len(server.requests()) == 10 + TRIES
 
 
 @pytest.mark.parametrize("status", ["302", "400", "404"])
@@ -180,7 +180,7 @@ def test_half_a_line_of_a_killed_process_is_dropped_and_a_damaged_one_is_named(t
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"key": request_key(fixed(), "q"), "reply": "1"}) + '\n{"key": "ab')
     with open_answers(path) as answers:
-        assert answers.get(fixed(), "q") == {"reply": "1"} and answers.asked == 0
+        assert answers.get(fixed(), "q") == {"reply": "1"} and answers.num_new == 0
         with pytest.raises(InputError, match="another process is writing"), open_answers(path):
             pass
     assert path.read_text().count("\n") == 1 and path.read_text().endswith("\n")
@@ -293,5 +293,5 @@ def test_answers_of_a_comparison_serve_its_inverse(serve: Callable[..., Server],
     files = two_files(tmp_path, BAD, GOOD)
     with open_answers(tmp_path / "a.jsonl") as answers:
         forward, backward = (compare(*pair, endpoint, answers, 9, 0, print) for pair in (files, files[::-1]))
-        assert answers.asked == 10
+        assert answers.num_new == 10
     assert (forward["win"], forward["loss"]) == (backward["loss"], backward["win"])
