@@ -72,9 +72,9 @@ def evaluate_system(
     Raises ValueError for a wrong number of outputs or several target languages, InputError for no examples.
     """
     language = only_language(name, examples, outputs)
-    ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
-    examples = [pair[0] for pair in ordered]
-    outputs = [pair[1] for pair in ordered]
+    pairs = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
+    examples = [pair[0] for pair in pairs]
+    outputs = [pair[1] for pair in pairs]
     references = [example.references for example in examples]
     scores: dict[str, Sequence[float | bool]] = {
         "cosine": cosines(outputs, references, embed),
@@ -202,7 +202,7 @@ def compare_systems(
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
 
 
-def compare_found(run: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
+def compare_or_name_damage(run: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
     """`compare_systems` of what lies in a run folder. Raises InputError where it is damaged."""
     try:
         return compare_systems(before, after, seed, resamples)
@@ -220,13 +220,13 @@ def write_system(run: Path, system: dict[str, Any]) -> None:
 
 def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Compare the systems found in a run folder pair by pair and write `eval/comparison.json`."""
-    found = {
+    systems = {
         name: system for name in SYSTEMS if (system := read_part(run / "eval" / f"{name}.json", SYSTEM_KEYS))
     }
     pairs = [
-        compare_found(run, found[before], found[after], seed, resamples)
+        compare_or_name_damage(run, systems[before], systems[after], seed, resamples)
         for before, after in PAIRS
-        if before in found and after in found
+        if before in systems and after in systems
     ]
     comparison = {
         "method": "paired bootstrap, 95 % percentile interval",

@@ -27,7 +27,7 @@ from data.sources.package_file import FormatError, parsed, text_of
 
 CHOICES = 4
 ANALOGIES_PER_KIND = 10
-ASKED_ELSEWHERE = (
+SKIPPED_KINDS = (
     "capital-common-countries",
     "capital-world",
 )  # kinds of analogy that the capitals already ask
@@ -138,7 +138,7 @@ def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
     generator = random.Random(SEED)
     items = []
     for kind, rows in kinds.items():
-        if kind in ASKED_ELSEWHERE:
+        if kind in SKIPPED_KINDS:
             continue
         ends = sorted({words[3] for _, words in rows})
         for number, (first, second, third, right) in sorted(

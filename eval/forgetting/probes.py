@@ -64,7 +64,7 @@ def choice_accuracy(model: Any, tokenizer: Any, items: Sequence[ChoiceItem]) -> 
     scores = log_likelihoods(
         model, contexts, [[text_ids(tokenizer, choice) for choice in item.choices] for item in items]
     )
-    rows = [answered(item, values) for item, values in zip(items, scores, strict=True)]
+    rows = [choice_result(item, values) for item, values in zip(items, scores, strict=True)]
     right, right_per_character = (sum(row[key] for row in rows) for key in ("right", "right_per_character"))
     return {
         "n": len(rows),
@@ -77,7 +77,7 @@ def choice_accuracy(model: Any, tokenizer: Any, items: Sequence[ChoiceItem]) -> 
     }
 
 
-def answered(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
+def choice_result(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
     """Whether the likeliest choice is the right one, by both scores; the first of equals counts as chosen."""
     per_character = [score / len(choice.strip()) for score, choice in zip(scores, item.choices, strict=True)]
     return {
@@ -100,7 +100,7 @@ def run_questions(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
     return {name: choice_accuracy(model, tokenizer, items) for name, items in panel.questions().items()}
 
 
-def paired(
+def paired_values(
     before: dict[str, Any], after: dict[str, Any], *keys: str
 ) -> Iterator[tuple[list[Any], list[Any]]]:
     """For each key the values of both runs item by item; raises ValueError if the items differ."""
@@ -118,7 +118,7 @@ def compare_probes(
     """
     changes: dict[str, Any] = {}
     for name in TEXT_PROBES:
-        columns = list(paired(before[name], after[name], "bits", "characters"))
+        columns = list(paired_values(before[name], after[name], "bits", "characters"))
         first, second = (
             np.asarray([column[side] for column in columns], dtype=np.float64).T for side in (0, 1)
         )
@@ -128,7 +128,7 @@ def compare_probes(
         if name not in after:
             continue
         for key, metric in (("right", "accuracy"), ("right_per_character", "accuracy_per_character")):
-            ((first_right, second_right),) = paired(before[name], after[name], key)
+            ((first_right, second_right),) = paired_values(before[name], after[name], key)
             difference = after[name][metric] - before[name][metric]
             changes[f"{name}_{metric}"] = {
                 "difference": difference,

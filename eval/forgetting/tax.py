@@ -49,14 +49,14 @@ def task_texts(tokenizer: Any, examples: Sequence[Example]) -> list[TokenText]:
     apart as in training.
     """
     start = first_ids(tokenizer)
-    chosen = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
+    positions = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
     texts = (
         (
             examples[i].id,
             text_ids(tokenizer, prompt_text(examples[i])),
             text_ids(tokenizer, examples[i].reference),
         )
-        for i in chosen
+        for i in positions
     )
     return [TokenText(name, start, prompt + reference) for name, prompt, reference in texts]
 
@@ -68,7 +68,7 @@ def measure_tax(model: Any, base: Any, tokenizer: Any, panel: Panel, task: Seque
     The general texts run once, for drift and for bits per character. With `base` the same object as `model`
     every drift is exactly 0.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     drift = {
         "general": measure_drift(model, base, general_texts(tokenizer, panel)),
         "task": measure_drift(model, base, task_texts(tokenizer, task)),
@@ -78,7 +78,7 @@ def measure_tax(model: Any, base: Any, tokenizer: Any, panel: Panel, task: Seque
     probes = {name: text_result(items, [nats[item.id] for item in items]) for name, items in texts.items()}
     probes |= run_questions(model, tokenizer, panel)
     sanity = generation_sanity(model, tokenizer)
-    return {"probes": probes, "drift": drift, "sanity": sanity, "seconds": time.perf_counter() - began}
+    return {"probes": probes, "drift": drift, "sanity": sanity, "seconds": time.perf_counter() - start}
 
 
 def tax_scalar(tax: Tax) -> float:

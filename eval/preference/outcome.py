@@ -23,7 +23,7 @@ from eval.metrics.significance import (
 )
 from eval.preference.pairs import Pair
 from eval.report.blocks import Table
-from eval.report.wording import signed
+from eval.report.wording import signed_number
 
 SIGNS = ("1", "2", "=")
 OUTCOMES = {1: "win", 0: "tie", -1: "loss"}
@@ -143,7 +143,7 @@ def preference_table(result: dict[str, Any]) -> Table:
     """The result for the console."""
     rows = tuple((name, str(result["counts"][name]), percent(result[name]), " to ".join(map(percent, result[f"{name}_interval"])))
                  for name in ("win", "tie", "loss"))  # fmt: skip
-    net, low, high = (signed(100 * result["net"][key], 1) for key in ("difference", "low", "high"))
+    net, low, high = (signed_number(100 * result["net"][key], 1) for key in ("difference", "low", "high"))
     notes = [
         f"Win minus loss {net} points ({low} to {high}); sign test p = {result['sign_test_p']:.3g}.",
         f"{result['identical']} of {result['n']} outputs are identical and count as ties.",

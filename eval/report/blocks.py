@@ -73,12 +73,14 @@ def plain_text(table: Table) -> str:
     """A table for the console: columns aligned, figures to the right, notes below."""
     lines = [table.header, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
-    aligned = [aligned_line(line, widths) for line in lines]
-    rule = "-" * max(len(line) for line in aligned)
-    return "\n".join([table.title, rule, aligned[0], rule, *aligned[1:], rule, *map(wrapped, table.notes)])
+    aligned_lines = [aligned_line(line, widths) for line in lines]
+    rule = "-" * max(len(line) for line in aligned_lines)
+    return "\n".join(
+        [table.title, rule, aligned_lines[0], rule, *aligned_lines[1:], rule, *map(wrap, table.notes)]
+    )
 
 
-def wrapped(text: str) -> str:
+def wrap(text: str) -> str:
     """A paragraph for the console; words are never broken, so a signature stays in one piece."""
     return textwrap.fill(text, CONSOLE_WIDTH, break_long_words=False, break_on_hyphens=False)
 

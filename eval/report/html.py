@@ -83,23 +83,23 @@ def list_html(kind: str, sentences: tuple[str, ...]) -> str:
 def section_html(section: Section) -> str:
     """A heading and its blocks; runs of pictures or of samples share a grid."""
     heading = f"<h2>{escape(section.title)}</h2>"
-    body = "\n".join(grouped_html(section.blocks))
+    body = "\n".join(blocks_html(section.blocks))
     if section.folded:
         return f"<details><summary>{heading}</summary>\n{body}\n</details>"
     return f"<section>\n{heading}\n{body}\n</section>"
 
 
-def grouped_html(blocks: tuple[Block, ...]) -> list[str]:
+def blocks_html(blocks: tuple[Block, ...]) -> list[str]:
     """The blocks' HTML, with a grid opened before and closed behind each run of pictures or samples."""
     parts: list[str] = []
-    inside = False
+    is_open = False
     for block in blocks:
-        wanted = isinstance(block, Figure | Sample)
-        if wanted != inside:
-            parts.append('<div class="grid">' if wanted else "</div>")
-            inside = wanted
+        in_grid = isinstance(block, Figure | Sample)
+        if in_grid != is_open:
+            parts.append('<div class="grid">' if in_grid else "</div>")
+            is_open = in_grid
         parts.append(block_html(block))
-    return [*parts, "</div>"] if inside else parts
+    return [*parts, "</div>"] if is_open else parts
 
 
 def block_html(block: Block) -> str:

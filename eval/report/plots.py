@@ -105,7 +105,7 @@ def curves(run: RunFolder) -> list[Figure]:
     ]
 
 
-def stage_curves(rows: Sequence[Json], wanted: Sequence[tuple[str, str]]) -> list[Figure]:
+def stage_curves(rows: Sequence[Json], titles: Sequence[tuple[str, str]]) -> list[Figure]:
     """The pictures of one stage."""
-    series = [(title, finite_series(rows, key)) for key, title in wanted]
+    series = [(title, finite_series(rows, key)) for key, title in titles]
     return [curve(steps, values, title) for title, (steps, values) in series if values]

@@ -19,7 +19,7 @@ from eval.report.wording import (
 )
 from eval.run_folder import Json, RunFolder, questions_of
 
-ADDED = tuple(metric.key for metric in METRICS if metric.added)
+NEWER = tuple(metric.key for metric in METRICS if metric.newer)
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 COSINE_NOTE = (
     "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
@@ -35,7 +35,7 @@ COSINE_NOTE = (
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """n and every metric, worded."""
     values = [
-        metric.value(None if metric.added and metric.key not in metrics else metrics[metric.key])
+        metric.value(None if metric.newer and metric.key not in metrics else metrics[metric.key])
         for metric in METRICS
     ]
     return (plain_number(metrics["n"]), *values)
@@ -44,9 +44,9 @@ def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 def signature_notes(run: RunFolder) -> tuple[str, ...]:
     """How the numbers were made; one line a metric, by system only where systems differ."""
     notes = []
-    for key in ("cosine", "cosine_held_out", "chrf", "bleu", *ADDED):
-        named = {name: system["signatures"] for name, system in run.systems.items()}
-        signatures = {name: found[key] for name, found in named.items() if key in found or key not in ADDED}
+    for key in ("cosine", "cosine_held_out", "chrf", "bleu", *NEWER):
+        by_system = {name: system["signatures"] for name, system in run.systems.items()}
+        signatures = {name: own[key] for name, own in by_system.items() if key in own or key not in NEWER}
         if len(set(signatures.values())) == 1:
             notes.append(f"{key}: {next(iter(signatures.values()))}")
         else:
@@ -126,7 +126,7 @@ def difference_table(
         difference_cells(place, metric, slices[place][metric.key])
         for place in places
         for metric in metrics
-        if metric.key in slices[place] or metric.key not in ADDED
+        if metric.key in slices[place] or metric.key not in NEWER
     )
     return Table(title, header, rows, notes)
 
@@ -166,10 +166,10 @@ def probe_pairs(run: RunFolder) -> list[Json]:
 
 def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     """General competence of every probed system, and the changes in `pairs`; None if no system was probed."""
-    probed = {
+    probe_results = {
         name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system
     }
-    if not probed:
+    if not probe_results:
         return None
     short = {
         "untouched": "untouched",
@@ -177,16 +177,16 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         "grpo_best": "best on dev",
         "grpo": run.trained,
     }
-    changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
-    header = ("Probe", "n", *(run.label(name) for name in probed), *changed)
+    change_headers = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
+    header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
     rows = []
     for key, label, metric in PROBES:
-        found = [values.get(key) for values in probed.values()]
-        count = next((value[1] for value in found if value), None)
+        cells = [result.get(key) for result in probe_results.values()]
+        count = next((cell[1] for cell in cells if cell), None)
         if count is not None:
             changes = (probe_change(pair["probes"].get(key), metric) for pair in pairs)
             rows.append(
-                (label, plain_number(count), *(metric.value(value and value[0]) for value in found), *changes)
+                (label, plain_number(count), *(metric.value(cell and cell[0]) for cell in cells), *changes)
             )
     chances = {
         name: result["chance"]
@@ -276,18 +276,18 @@ def phase_seconds(rows: Sequence[Json]) -> dict[str, float]:
     return totals
 
 
-def flattened(document: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten(document: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested settings as (dotted key, value) rows; lists of plain values stay on one row."""
     if isinstance(document, dict) and document:
         for key, value in document.items():
-            yield from flattened(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(document, list) and any(isinstance(value, dict | list) for value in document):
         for index, value in enumerate(document):
-            yield from flattened(value, f"{prefix}[{index}]")
+            yield from flatten(value, f"{prefix}[{index}]")
     else:
         yield prefix, ABSENT if document in ({}, []) else plain_number(document)
 
 
 def key_value_table(title: str, document: Json) -> Table:
     """Any JSON object as a two-column table."""
-    return Table(title, ("Key", "Value"), tuple(flattened(document)))
+    return Table(title, ("Key", "Value"), tuple(flatten(document)))

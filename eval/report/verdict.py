@@ -28,16 +28,16 @@ def verdict(run: RunFolder) -> str:
 
 def no_comparison(run: RunFolder) -> str:
     """What can be said when GRPO cannot be set against the warm start."""
-    evaluated = ", ".join(run.label(name) for name in run.systems) or "nothing"
-    return f"No verdict on {run.trained}: this run holds no comparison of {run.trained} with the warm start (evaluated: {evaluated})."
+    names = ", ".join(run.label(name) for name in run.systems) or "nothing"
+    return f"No verdict on {run.trained}: this run holds no comparison of {run.trained} with the warm start (evaluated: {names})."
 
 
-def headline(trained: str, cosine: Json) -> str:
+def headline(method: str, cosine: Json) -> str:
     """The answer to the question of the run, by the interval of the cosine's difference."""
     words = {
-        1: f"By embedding cosine, {trained} brought the outputs closer to the reference texts than the warm start",
-        0: f"By embedding cosine, {trained} made no clear difference to the warm start: the 95 % interval of the change includes 0",
-        -1: f"By embedding cosine, {trained} took the outputs further from the reference texts than the warm start",
+        1: f"By embedding cosine, {method} brought the outputs closer to the reference texts than the warm start",
+        0: f"By embedding cosine, {method} made no clear difference to the warm start: the 95 % interval of the change includes 0",
+        -1: f"By embedding cosine, {method} took the outputs further from the reference texts than the warm start",
     }
     return f"{words[direction(cosine)]} (n = {cosine['n']})."
 
@@ -80,8 +80,8 @@ def tax_sentences(run: RunFolder, system: str) -> list[str]:
     pair = run.pair("untouched", system)
     if pair is None or not pair["probes"]:
         return []
-    shown = [row for row in PROBES if row[0] in MAIN_PROBES and row[0] in pair["probes"]]
-    parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in shown]
+    rows = [row for row in PROBES if row[0] in MAIN_PROBES and row[0] in pair["probes"]]
+    parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in rows]
     return [f"General competence, {run.label(system)} against the untouched model: {'; '.join(parts)}."]
 
 
@@ -92,12 +92,12 @@ def budget_sentences(run: RunFolder) -> list[str]:
     if not run.tax:
         return []
     last = run.tax[-1]
-    gone_back = sum(row["rolled_back"] for row in run.tax)
-    kept = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
-    times = f", after going back {gone_back} of {len(run.tax)} times it was measured" if gone_back else ""
-    ended = f" and ending early, after step {last['step'] + 1}" if last["ended"] else ""
+    rollbacks = sum(row["rolled_back"] for row in run.tax)
+    outcome = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
+    times = f", after going back {rollbacks} of {len(run.tax)} times it was measured" if rollbacks else ""
+    early_end = f" and ending early, after step {last['step'] + 1}" if last["ended"] else ""
     return [
-        f"The tax budget of {last['budget']:g} nats a token on general text {kept}: {last['tax_kept']:.4f} at the end{times}{ended}."
+        f"The tax budget of {last['budget']:g} nats a token on general text {outcome}: {last['tax_kept']:.4f} at the end{times}{early_end}."
     ]
 
 

@@ -24,7 +24,7 @@ MINUS = "\u2212"
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure's name and form; `percent` figures are shares shown times 100; an `added` one is not in
+    """A figure's name and form; `percent` figures are shares shown times 100; an `newer` one is not in
     results of earlier versions.
     """
 
@@ -32,25 +32,25 @@ class Metric:
     label: str
     digits: int
     percent: bool = False
-    added: bool = False
+    newer: bool = False
 
     def value(self, number: float | None) -> str:
         """0.6543 -> '0.654', a share 0.98 -> '98.0 %', nothing -> '-'."""
         return (
             ABSENT
             if number is None
-            else f"{self._scaled(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
+            else f"{self._scale(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
         )
 
     def change(self, number: float) -> str:
         """0.0312 -> '+0.031'; a change of a share is in percentage points."""
-        return signed(self._scaled(number), self.digits) + (" pp" if self.percent else "")
+        return signed_number(self._scale(number), self.digits) + (" pp" if self.percent else "")
 
     def interval(self, low: float, high: float) -> str:
         """(0.01, 0.05) -> '+0.010 to +0.050'."""
-        return f"{signed(self._scaled(low), self.digits)} to {signed(self._scaled(high), self.digits)}"
+        return f"{signed_number(self._scale(low), self.digits)} to {signed_number(self._scale(high), self.digits)}"
 
-    def _scaled(self, number: float) -> float:
+    def _scale(self, number: float) -> float:
         return 100 * number if self.percent else number
 
     def _unit(self) -> str:
@@ -62,11 +62,11 @@ METRICS = (
     Metric("cosine_held_out", "Held-out cosine", 3),
     Metric("chrf", "chrF", 2),
     Metric("bleu", "BLEU", 2),
-    Metric("rouge_l", "ROUGE-L", 3, added=True),
+    Metric("rouge_l", "ROUGE-L", 3, newer=True),
     Metric("consistent_share", "Script consistency", 1, percent=True),
     Metric("length_ratio", "Length ratio", 2),
     Metric("empty_share", "Empty outputs", 1, percent=True),
-    Metric("copied_share", "Copies", 1, percent=True, added=True),
+    Metric("copied_share", "Copies", 1, percent=True, newer=True),
 )
 MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3)
@@ -99,7 +99,7 @@ MAIN_PROBES = (
 )
 
 
-def signed(number: float, digits: int) -> str:
+def signed_number(number: float, digits: int) -> str:
     """-0.5 -> '\u22120.50', 0.5 -> '+0.50', anything that rounds to zero -> '0.00'."""
     text = f"{number:+.{digits}f}"
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)

@@ -36,7 +36,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class EvaluatedCheckpoint:
     """A point with its target metrics and its scalar tax (change of NLL per token on general text) as
     estimates.
     """
@@ -88,17 +88,19 @@ def method_words(seeds: int) -> str:
     return "95 % percentile interval of a paired bootstrap over items (the same resamples for all arms); it does not cover training again"
 
 
-def checkpoints(points: Sequence[Point], resamples: int, seed: int) -> list[Checkpoint]:
+def estimate_checkpoints(points: Sequence[Point], resamples: int, seed: int) -> list[EvaluatedCheckpoint]:
     """Every point with its estimates, from one set of resamples of the test items and one of the texts."""
     counts: dict[tuple[str, int], Array] = {}
 
-    def drawn(kind: str, n: int) -> Array:
+    def counts_for(kind: str, n: int) -> Array:
         if (kind, n) not in counts:
             counts[kind, n] = resample_counts(n, np.random.default_rng([seed, kind == "text"]), resamples)
         return counts[kind, n]
 
     return [
-        checkpoint(point, drawn("item", len(point.target["items"])), drawn("text", len(general(point))))
+        estimate_checkpoint(
+            point, counts_for("item", len(point.target["items"])), counts_for("text", len(general(point)))
+        )
         for point in points
     ]
 
@@ -109,7 +111,7 @@ def general(point: Point) -> list[Json]:
     return items
 
 
-def checkpoint(point: Point, items: Array, texts: Array) -> Checkpoint:
+def estimate_checkpoint(point: Point, items: Array, texts: Array) -> EvaluatedCheckpoint:
     """One point with its estimates; `items` (resamples, test items) and `texts` (resamples, general texts)
     are counts.
     """
@@ -119,7 +121,7 @@ def checkpoint(point: Point, items: Array, texts: Array) -> Checkpoint:
         for key, score in SCORES.items()
     }
     change = ratios([item["nll"] - item["nll_base"] for item in general(point)], general(point), texts)
-    return Checkpoint(
+    return EvaluatedCheckpoint(
         point, metrics, change, ratios([item["kl"] for item in general(point)], general(point), texts)
     )
 

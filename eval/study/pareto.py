@@ -22,11 +22,11 @@ def front(gains: Sequence[float] | Array, taxes: Sequence[float] | Array) -> lis
     >>> front([0.0, 0.1, 0.2, 0.2], [0.00, 0.05, 0.04, 0.06])
     [0, 2]
     """
-    kept: list[int] = []
+    positions: list[int] = []
     for position in sorted(range(len(gains)), key=lambda i: (-gains[i], taxes[i], i)):
-        if not kept or taxes[position] < taxes[kept[-1]]:
-            kept.append(position)
-    return kept[::-1]
+        if not positions or taxes[position] < taxes[positions[-1]]:
+            positions.append(position)
+    return positions[::-1]
 
 
 def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
@@ -46,8 +46,8 @@ def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
     return np.asarray((widths * np.maximum(cap - cheapest, 0.0)).sum(axis=0))
 
 
-def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, wanted: float) -> float | None:
-    """The tax at which a gain of at least `wanted` is had: straight lines between neighbours on the front.
+def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, gain: float) -> float | None:
+    """The tax at which a gain of at least `gain` is had: straight lines between neighbours on the front.
 
     None above the front's largest gain: nothing is extrapolated. Below its smallest gain that checkpoint's
     own tax: it gains more than is asked and nothing cheaper is known.
@@ -58,6 +58,6 @@ def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, wante
     True
     """
     best = front(gains, taxes)
-    if not best or wanted > gains[best[-1]]:
+    if not best or gain > gains[best[-1]]:
         return None
-    return float(np.interp(wanted, [gains[i] for i in best], [taxes[i] for i in best]))
+    return float(np.interp(gain, [gains[i] for i in best], [taxes[i] for i in best]))

@@ -62,7 +62,7 @@ class Point:
     start: str = WARM_START
 
     @property
-    def trained(self) -> bool:
+    def is_trained(self) -> bool:
         return self.kind not in (UNTOUCHED, WARM_START)
 
 

@@ -11,12 +11,12 @@ from eval.study.points import UNTOUCHED, WARM_START, Point
 MAIN_KIND = "grpo"
 # a kind whose step is the share, in per cent, of the way from the untouched model to an arm's last
 INTERPOLATED = "interpolated"
-MANAGED = (
+STUDY_SETTINGS = (
     "seed",
     "run_dir",
     "checkpoint.snapshots",
     "eval.probes",
-)  # what the study itself sets for each run
+)  # the study sets them, never an arm
 KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, "sft", "best_of_group", INTERPOLATED)
 ROLES = ("main", "start", "budget", "ablation", "control")
 DEFAULT = "(default)"
@@ -29,23 +29,27 @@ def as_keys(settings: Sequence[str]) -> dict[str, str]:
     {'loss.kl_coef': '0.2'}
     """
     pairs = (setting.partition("=") for setting in settings)
-    return {key.strip(): value.strip().strip("\"'") for key, _, value in pairs if key.strip() not in MANAGED}
+    return {
+        key.strip(): value.strip().strip("\"'")
+        for key, _, value in pairs
+        if key.strip() not in STUDY_SETTINGS
+    }
 
 
 def main_arm(points: Sequence[Point]) -> str | None:
     """The arm called `grpo`, else the first of that kind that neither is a control nor has a budget; None
     without one.
     """
-    found = {point.arm: as_keys(point.settings) for point in points if point.kind == MAIN_KIND}
+    settings = {point.arm: as_keys(point.settings) for point in points if point.kind == MAIN_KIND}
     plain = [
         arm
-        for arm, keys in found.items()
+        for arm, keys in settings.items()
         if not any(key.startswith("tax.") or key == "reward.control" for key in keys)
     ]
-    return MAIN_KIND if MAIN_KIND in found else next(iter([*plain, *found]), None)
+    return MAIN_KIND if MAIN_KIND in settings else next(iter([*plain, *settings]), None)
 
 
-def differs(point: Point, main: Point | None) -> tuple[str, ...]:
+def differing_settings(point: Point, main: Point | None) -> tuple[str, ...]:
     """`key=value` of every setting that is not the main arm's, its start included; `(default)` where only the
     main arm has the key.
     """

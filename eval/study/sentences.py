@@ -53,7 +53,7 @@ def setting(figures: Json) -> str:
     )
 
 
-def named(metric: Metric) -> str:
+def metric_name(metric: Metric) -> str:
     """A metric's name inside a sentence: 'held-out cosine', but 'chrF'."""
     return metric.label if any(letter.isupper() for letter in metric.label[1:]) else metric.label.lower()
 
@@ -76,38 +76,40 @@ def main_sentences(figures: Json) -> list[str]:
         return ["No verdict on GRPO: no GRPO arm was evaluated."]
     metric = METRIC[figures["target"]]
     words = {1: "raised", 0: "made no clear difference to", -1: "lowered"}
-    said = []
+    sentences = []
     if row["gains"][figures["target"]] is not None:
         gain = row["gains"][figures["target"]]
-        verdict = f"{words[direction(gain)]} the warm start's {named(metric)} ({spread(metric, gain)})"
-        said.append(f"GRPO (arm {row['arm']}, step {row['step']}) {verdict}.")
+        verdict = f"{words[direction(gain)]} the warm start's {metric_name(metric)} ({spread(metric, gain)})"
+        sentences.append(f"GRPO (arm {row['arm']}, step {row['step']}) {verdict}.")
     costs = {
         1: "cost general competence",
         0: "cost no clear amount of general competence",
         -1: "lowered the loss on general text",
     }
-    said.append(f"With its warm start it {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])}).")
+    sentences.append(
+        f"With its warm start it {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])})."
+    )
     if row["tax_added"] is not None:
         shares = {1: "added", 0: "added no clear amount", -1: "took some of it back"}
-        said.append(
+        sentences.append(
             f"To the tax of the warm start GRPO itself {shares[direction(row['tax_added'])]} ({spread(TAX, row['tax_added'])})."
         )
-    return [*said, *probe_sentence(row)]
+    return [*sentences, *probe_sentence(row)]
 
 
 def probe_sentence(row: Json) -> list[str]:
     """Which probes changed beyond chance."""
-    known = [(label, metric, row["probes"][key]) for key, label, metric in PROBES if key in row["probes"]]
-    if not known:
+    probes = [(label, metric, row["probes"][key]) for key, label, metric in PROBES if key in row["probes"]]
+    if not probes:
         return []
     clear = [
         f"{label} {metric.change(sum(change['difference'] for change in changes) / len(changes))}"
-        for label, metric, changes in known
+        for label, metric, changes in probes
         if is_clear(changes)
     ]
-    found = "; ".join(clear) if clear else "none"
+    names = "; ".join(clear) if clear else "none"
     return [
-        f"Of {len(known)} probes of the untouched model's abilities these changed clearly (in every seed): {found}."
+        f"Of {len(probes)} probes of the untouched model's abilities these changed clearly (in every seed): {names}."
     ]
 
 
@@ -136,13 +138,13 @@ def equal_sentence(result: Json, figures: Json) -> str:
     missing = ", ".join(map(str, result["no_common_score"]))
     if not result["seeds"]:
         reason = f"one of them never rose above the warm start (seed {missing})"
-        return f"At an equal {named(metric)} GRPO and {rival} cannot be compared: {reason}."
+        return f"At an equal {metric_name(metric)} GRPO and {rival} cannot be compared: {reason}."
     words = {-1: f"GRPO pays less than {rival}", 0: "no clear difference", 1: f"GRPO pays more than {rival}"}
     names = ", ".join(sorted(set(result["others"])))
     without = f" Not in seed {missing}, where one of them never rose above the warm start." if missing else ""
     difference = f" (difference {spread(TAX, result['main_minus_other'])}, {seeds_of(len(result['seeds']))})"
     return (
-        f"At an equal {named(metric)} ({metric.change(result['gain']['value'])} over the warm start) GRPO loses "
+        f"At an equal {metric_name(metric)} ({metric.change(result['gain']['value'])} over the warm start) GRPO loses "
         f"{plus_minus(result['main_tax'])} nats per token, the best {rival} ({names}) {plus_minus(result['other_tax'])}: "
         f"{words[direction(result['main_minus_other'])]}{difference if metric.key == figures['target'] else ''}.{without}"
     )
@@ -162,7 +164,7 @@ def area_sentences(figures: Json) -> list[str]:
     whole.
     """
     rows = {row["name"]: row for row in figures["areas"]}
-    said = []
+    sentences = []
     for kind in ("sft", "best_of_group"):
         names = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["kind"] == kind))
         row = rows.get(f"all {kind} arms") or (rows.get(names[0]) if names else None)
@@ -172,16 +174,16 @@ def area_sentences(figures: Json) -> list[str]:
                 if len(names) > 1
                 else f"the one {KIND_LABELS[kind]} arm"
             )
-            inside = compared(row["area_in_budget_minus_first"])
-            whole = compared(row["area_minus_first"])
-            said.append(
+            inside = area_comparison(row["area_in_budget_minus_first"])
+            whole = area_comparison(row["area_minus_first"])
+            sentences.append(
                 f"The area under the front of {arms} is, up to the budget of {figures['budget']:g}, {inside}, and, up to "
                 f"the largest tax of the study ({row['cap']:.4f}), {whole} that of GRPO's one arm."
             )
-    return said
+    return sentences
 
 
-def compared(change: Json) -> str:
+def area_comparison(change: Json) -> str:
     """'larger than (+0.00120, 95 % interval ...)'"""
     words = {1: "larger than", 0: "not clearly different from", -1: "smaller than"}
     return f"{words[direction(change)]} ({spread(AREA, change)})"
@@ -200,7 +202,7 @@ def role_sentences(figures: Json, role: str, heading: str) -> list[str]:
         if row is not None and change is not None:
             against = "" if row["minus_main"] else " than the warm start"
             parts.append(f"{arm} {words[direction(change)]}{against} ({metric.change(change['value'])})")
-    return [f"{heading}, {named(metric)} against GRPO: {'; '.join(parts)}."] if parts else []
+    return [f"{heading}, {metric_name(metric)} against GRPO: {'; '.join(parts)}."] if parts else []
 
 
 def budget_sentences(figures: Json) -> list[str]:
@@ -209,55 +211,55 @@ def budget_sentences(figures: Json) -> list[str]:
         "yes": "kept", "no": "exceeded",
         "probably": "kept, though the interval reaches above it,", "probably not": "exceeded, though the interval reaches below it,",
     }  # fmt: skip
-    said = []
+    sentences = []
     for arm in dict.fromkeys(row["arm"] for row in figures["budgets"]):
         rows = [row for row in figures["budgets"] if row["arm"] == arm]
         seeds = "; ".join(
             f"{verdicts[row['kept']]} in seed {row['seed']} ({spread(TAX, row['final'])})" for row in rows
         )
         base = rows[0]["against"].replace("_", " ")
-        said.append(f"Budget of {rows[0]['budget']} nats per token over the {base}, arm {arm}: {seeds}.")
-    return said
+        sentences.append(f"Budget of {rows[0]['budget']} nats per token over the {base}, arm {arm}: {seeds}.")
+    return sentences
 
 
 def transfer_sentences(figures: Json) -> list[str]:
     """Another task learned from the main arm's model, against every other start, by the target score."""
     metric = METRIC[figures["target"]]
     words = {1: "better than", 0: "not clearly different from", -1: "worse than"}
-    said = []
+    sentences = []
     for row in figures["transfer"]["pairs"]:
         if figures["main"] in (row["first"], row["second"]):
             own_second = row["second"] == figures["main"]
             way = direction(row["changes"][metric.key]) * (1 if own_second else -1)
             other = row["first"] if own_second else row["second"]
             order = "" if own_second else ", the latter minus GRPO"
-            said.append(
+            sentences.append(
                 f"{row['examples']} examples: {words[way]} {other} ({spread(metric, row['changes'][metric.key])}{order})"
             )
     return (
-        [f"Learning another task, {named(metric)}, a start from GRPO is, with {'; '.join(said)}."]
-        if said
+        [f"Learning another task, {metric_name(metric)}, a start from GRPO is, with {'; '.join(sentences)}."]
+        if sentences
         else []
     )
 
 
 def ship_sentence(figures: Json) -> str:
     """The checkpoint to ship."""
-    chosen = figures["ship"]
+    choice = figures["ship"]
     metric = METRIC[figures["target"]]
     limit = f"Under a tax of at most {figures['budget']} nats per token (upper end of the interval)"
-    if chosen is None:
+    if choice is None:
         return f"{limit} no evaluated checkpoint can be shipped."
     gain = (
-        f", {spread(metric, chosen['gain'])} against the warm start"
-        if chosen["gain"] and chosen["kind"] != "warm_start"
+        f", {spread(metric, choice['gain'])} against the warm start"
+        if choice["gain"] and choice["kind"] != "warm_start"
         else ""
     )
     words = {1: "", 0: "; that gain is not clear", -1: "; it is worse than the warm start"}
-    remark = words[direction(chosen["gain"])] if gain else ""
-    place = f"; weights in {chosen['path']}" if chosen["kept"] else ""
-    name = f"{chosen['arm']}, seed {chosen['seed']}, step {chosen['step']}"
+    remark = words[direction(choice["gain"])] if gain else ""
+    place = f"; weights in {choice['path']}" if choice["kept"] else ""
+    name = f"{choice['arm']}, seed {choice['seed']}, step {choice['step']}"
     return (
-        f"{limit} ship {name}: {named(metric)} {metric.value(chosen['value'])}{gain}, tax {spread(TAX, chosen['tax'])}{remark}{place}. "
-        f"It was chosen among {chosen['candidates']} checkpoints on these very items, which flatters it."
+        f"{limit} ship {name}: {metric_name(metric)} {metric.value(choice['value'])}{gain}, tax {spread(TAX, choice['tax'])}{remark}{place}. "
+        f"It was chosen among {choice['candidates']} checkpoints on these very items, which flatters it."
     )

@@ -110,11 +110,11 @@ def gain_table(figures: Json) -> Table:
 
 def tax_table(figures: Json) -> Table:
     """The scalar tax, KL, and every probe's change from the untouched model."""
-    known = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
+    probes = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
     rows = tuple(
         (
             label(row), with_interval(TAX, row["tax"]), with_interval(TAX, row["tax_added"]), TAX.value(row["kl"]["value"]),
-            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in known),
+            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in probes),
         )
         for row in figures["checkpoints"]
     )  # fmt: skip
@@ -128,7 +128,7 @@ def tax_table(figures: Json) -> Table:
         "Tax, nats per token",
         "Tax over the warm start",
         "KL",
-        *(name for _, name, _ in known),
+        *(name for _, name, _ in probes),
     )
     return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
 
@@ -237,7 +237,7 @@ def role_table(figures: Json, role: str, title: str) -> Table:
     difference from the main arm.
     """
     arms = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["role"] == role))
-    found = [
+    last_rows = [
         row
         for arm in ([figures["main"], *arms] if arms else [])
         if (row := last_step(figures, arm)) is not None
@@ -249,14 +249,14 @@ def role_table(figures: Json, role: str, title: str) -> Table:
             with_interval(METRIC[figures["target"]], row["minus_main"] and row["minus_main"][figures["target"]]),
             with_interval(TAX, row["tax"]), with_interval(TAX, row["minus_main"] and row["minus_main"]["tax"]),
         )
-        for row in found
+        for row in last_rows
     )  # fmt: skip
-    changed = f"{METRIC[figures['target']].label} minus {figures['main']}"
+    difference_header = f"{METRIC[figures['target']].label} minus {figures['main']}"
     header = (
         "Arm",
         "Setting",
         *(METRIC[key].label for key in keys),
-        changed,
+        difference_header,
         "Tax",
         f"Tax minus {figures['main']}",
     )

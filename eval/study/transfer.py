@@ -39,7 +39,7 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
         for key in order
     ]  # fmt: skip
     pairs = [pair(runs, first, second) for first, second in combinations(order, 2) if first[0] == second[0]]
-    return {"rows": rows, "pairs": [found for found in pairs if found is not None]}
+    return {"rows": rows, "pairs": [row for row in pairs if row is not None]}
 
 
 def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | None:

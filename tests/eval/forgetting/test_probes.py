@@ -11,9 +11,9 @@ from data.errors import InputError
 from data.sources.news import TextItem, chinese_texts, choose_texts, cut_between_words, english_texts
 from eval.forgetting.probe_items import ChoiceItem, Panel, capital_items, load_panel
 from eval.forgetting.probes import (
-    answered,
     bits_per_character,
     choice_accuracy,
+    choice_result,
     compare_probes,
     run_probes,
     text_ids,
@@ -89,7 +89,7 @@ def test_order_of_items_changes_no_score(tiny_model: Any, tiny_tokenizer: Any) -
 
 def test_the_likeliest_choice_counts_summed_and_per_character() -> None:
     item = ChoiceItem("x", "It is", (" short", " considerably longer"), 1)
-    assert answered(item, [-5.0, -10.0]) == {"id": "x", "right": False, "right_per_character": True}
+    assert choice_result(item, [-5.0, -10.0]) == {"id": "x", "right": False, "right_per_character": True}
 
 
 def test_accuracy_by_hand(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:

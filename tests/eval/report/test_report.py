@@ -16,7 +16,7 @@ from data.errors import InputError
 from eval.report.plots import moving_average
 from eval.report.samples import choose, samples
 from eval.report.verdict import verdict
-from eval.report.wording import METRICS, direction, duration, plain_number, signed
+from eval.report.wording import METRICS, direction, duration, plain_number, signed_number
 from eval.report.write import result_table, write_report
 from eval.run_folder import read_run
 from eval.systems import write_json
@@ -348,7 +348,7 @@ def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
 
 
 def test_wording_of_figures() -> None:
-    assert [signed(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
+    assert [signed_number(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
         "0.00",
         "0.00",
         "+0.50",

@@ -30,7 +30,12 @@ def test_every_point_is_read_with_what_it_says(tmp_path: Path) -> None:
     study = read_study(write_points(tmp_path, invented_study((0, 2))))
     assert len(study.points) == 1 + 2 * 9
     point = next(point for point in study.points if (point.arm, point.seed) == ("held", 2))
-    assert (point.kind, point.step, point.settings, point.trained) == ("grpo", 20, ("tax.budget=0.02",), True)
+    assert (point.kind, point.step, point.settings, point.is_trained) == (
+        "grpo",
+        20,
+        ("tax.budget=0.02",),
+        True,
+    )
     assert point.tax["drift"]["general"]["nll_change_mean"] == pytest.approx(0.017)
 
 

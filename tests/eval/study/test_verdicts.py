@@ -11,18 +11,18 @@ from invented_points import even, invented_point, invented_study, spread_out, wr
 
 from data.errors import InputError
 from eval.metrics.significance import mcnemar
-from eval.study.compare import budgets, curves, equal_target, kept, ship
-from eval.study.estimates import Checkpoint, Estimate, checkpoints, interval, student_t
+from eval.study.compare import budget_verdict, budgets, curves, equal_target, ship
+from eval.study.estimates import Estimate, EvaluatedCheckpoint, estimate_checkpoints, interval, student_t
 from eval.study.figures import figures
 from eval.study.points import Point, read_study
-from eval.study.roles import differs, main_arm, role
+from eval.study.roles import differing_settings, main_arm, role
 
 Json = dict[str, Any]
 HELD_OUT = "cosine_held_out"
 
 
-def measured(study: Path, points: list[Json], resamples: int = 200) -> list[Checkpoint]:
-    return checkpoints(read_study(write_points(study, points)).points, resamples, 0)
+def measured(study: Path, points: list[Json], resamples: int = 200) -> list[EvaluatedCheckpoint]:
+    return estimate_checkpoints(read_study(write_points(study, points)).points, resamples, 0)
 
 
 def warm(score: float = 0.3, tax: float = 0.01, seed: int = 0) -> Json:
@@ -171,7 +171,7 @@ def test_a_budget_is_kept_where_the_whole_interval_says_so() -> None:
         (0.015, 0.035): "probably not",
     }
     for (low, high), said in cases.items():
-        assert kept({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == said
+        assert budget_verdict({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == said
 
 
 def test_a_budget_is_measured_against_what_it_was_set_against(tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_roles_follow_from_settings_not_from_names() -> None:
     assert {wanted: role(point, main) for wanted, point in arms.items()} == {
         wanted: wanted for wanted in arms
     }
-    assert differs(arms["ablation"], main) == ("loss.kl_coef=0.0",)
-    assert differs(point_of("d"), main) == ("model.x=(default)",)
-    assert differs(arms["start"], main) == ("start=c",)
+    assert differing_settings(arms["ablation"], main) == ("loss.kl_coef=0.0",)
+    assert differing_settings(point_of("d"), main) == ("model.x=(default)",)
+    assert differing_settings(arms["start"], main) == ("start=c",)
     assert main_arm([arms["control"], arms["ablation"]]) == "random"
     assert main_arm([arms["ablation"], main]) == "grpo"
     assert main_arm([arms["sft"]]) is None
