@@ -1,11 +1,10 @@
-"""`python -m eval.attacks --config configs/mt.toml`: how a reward stands up to cheap attacks on real
-reference texts, as a table.
+"""`python -m eval.attacks --config configs/mt.toml`: measures what a reward pays for cheap attacks on real
+reference texts.
 
-Every attack of `reward.attacks` writes something instead of the reference text of each held-out example
-(test, then dev). The margin is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as
-much as the reference text, below 0 = the reward is broken. It is given for the cosine alone, the paper's sum,
-the cosine behind each guard and behind all of them, and for the reward of the configuration where that is
-another one. No model is needed.
+Each attack of `reward.attacks` replaces the reference text of each held-out example (test, then dev). The
+margin is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as much as the reference
+text, below 0 = the reward is broken. Columns: the cosine alone, the paper's sum, the cosine times each guard
+and times all guards, and the reward of the configuration if it is none of these. No model is needed.
 """
 
 import argparse
@@ -55,8 +54,9 @@ UNRELATED_SHARE = 0.2  # of units that an unrelated text may share
 
 @dataclass(frozen=True)
 class Row:
-    """One way of writing: number of items, mean cosine, and by column mean margin, least margin, items not
-    below the reference.
+    """One kind of text, such as an attack: number of items, mean cosine, and margins by column.
+
+    `margin` is the mean, `least` the minimum, `not_below` the number of items whose margin is not above 0.
     """
 
     name: str
@@ -68,8 +68,9 @@ class Row:
 
 
 def unrelated_text(example: Example, pool: Sequence[str], generator: random.Random) -> str:
-    """A text of the pool that shares few units with every reference text of the example; any other one if
-    there is none such.
+    """A random text of the pool that shares few units with every reference text of the example.
+
+    The text with the smallest share if none is below UNRELATED_SHARE.
     """
     reference_units = [set(units(text)) for text in example.references]
     texts = [text for text in generator.sample(pool, min(50, len(pool))) if text not in example.references]
@@ -116,9 +117,7 @@ def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: i
 def substitute_texts(
     examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int
 ) -> dict[str, list[tuple[int, str]]]:
-    """What is written instead of the reference text, as (item, text): the honest ways first, then every
-    attack.
-    """
+    """Name -> (item, text) pairs that replace the reference texts: valid and near texts first, then attacks."""
     texts = [item.reference for item in items]
     rows = reference_vectors(texts, vectors)
     cosines = rows @ rows.T
@@ -151,7 +150,7 @@ def reward_of_terms(
 
 
 def measure(pairs: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
-    """Every term of one way of writing: name -> (n,)."""
+    """Every term of the reward for n (item, text) pairs: name -> (n,)."""
     own_items = [items[place] for place, _ in pairs]
     _, terms = reward(
         [item.source for item in own_items],
@@ -175,7 +174,7 @@ def row_of(
     best: Mapping[str, Tensor],
     columns: Columns,
 ) -> Row:
-    """Margins of one way of writing; `best`: column -> R of every item's reference text."""
+    """The margins of one kind of text; `best`: column -> R of every item's reference text."""
     margins: dict[str, Tensor] = {}
     for column, (weights, gates) in columns.items():
         margins[column] = (
@@ -199,9 +198,13 @@ def attack_rows(
     bank_texts = sorted({text for example in examples for text in example.references})
     bank = build_bank(vectors, bank_texts)
     resources = {
-        "vectors": lambda: vectors, "bank": lambda: bank, "target_script": lambda: script, "target_language": lambda: language,
-        "threshold": lambda: config.threshold, "min_share": lambda: config.min_share,
-    }  # fmt: skip
+        "vectors": lambda: vectors,
+        "bank": lambda: bank,
+        "target_script": lambda: script,
+        "target_language": lambda: language,
+        "threshold": lambda: config.threshold,
+        "min_share": lambda: config.min_share,
+    }
     columns = columns_of(config)
     shown = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
     settings = {name: value for name, value in config.settings.items() if name in shown}
@@ -216,7 +219,8 @@ def attack_rows(
     for column, rewards in best.items():
         if not (rewards > 0).all():
             raise InputError(
-                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
+                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be "
+                "measured"
             )
     return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
 
@@ -256,7 +260,8 @@ def run(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     if isinstance(config.reward.threshold, str):
         raise InputError(
-            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3"
+            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: "
+            "reward.threshold=0.3"
         )
     compute = device.choose(config.device)
     device.configure(config.threads)
@@ -269,7 +274,8 @@ def run(options: argparse.Namespace) -> None:
     rows = attack_rows(examples, config.reward, language, store, config.seed)
     parts = tables(
         rows,
-        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}",
+        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau "
+        f"{config.reward.threshold}",
     )
     print("\n\n".join(map(plain_text, parts)))
     if options.out:

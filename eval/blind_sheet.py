@@ -1,5 +1,5 @@
-"""`python -m eval.blind_sheet make | score`: a sheet on which native readers choose between two systems'
-outputs without knowing whose.
+"""`python -m eval.blind_sheet make | score`: makes and scores a sheet on which native readers choose between two
+systems' outputs without knowing which is whose.
 
 `make` writes sheet.html and sheet.csv, of which a reader gets one, and key.json, which no reader gets.
 `score` reads filled sheets of one or more readers with the key (docs/preference.md).
@@ -41,11 +41,22 @@ def write_sheet(key: Key, folder: Path) -> None:
     ]
     cells = [(name, pair.source, pair.reference, *outputs, "", "") for name, pair, outputs in sheet_rows]
     rows = [
-        {"id": name, "source": pair.source, "reference": pair.reference, "one": outputs[0], "two": outputs[1],
-         **{field: LANGUAGE_TAGS.get(code, code)
-            for field, code in (("source_language", pair.source_language), ("target_language", pair.target_language))}}
+        {
+            "id": name,
+            "source": pair.source,
+            "reference": pair.reference,
+            "one": outputs[0],
+            "two": outputs[1],
+            **{
+                field: LANGUAGE_TAGS.get(code, code)
+                for field, code in (
+                    ("source_language", pair.source_language),
+                    ("target_language", pair.target_language),
+                )
+            },
+        }
         for name, pair, outputs in sheet_rows
-    ]  # fmt: skip
+    ]
     with atomic_folder(folder) as work:
         page = blind_page(key.sha256, COLUMNS, rows, task_word(sheet_rows[0][1]))
         document = (
@@ -77,9 +88,7 @@ def sheet_result(
 
 
 def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
-    """The readers' results and their agreement; over all readers an item goes to the side with more votes,
-    else it is a tie.
-    """
+    """The readers' results and their agreement; over all readers the side with more votes wins an item."""
     columns = {name: answers_of(key, signs) for name, signs in sheets.items()}
     votes = [[answer for answer in row if answer is not None] for row in zip(*columns.values(), strict=True)]
     sums = [sum(answer.side for answer in row) for row in votes]
@@ -102,8 +111,7 @@ def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
 
 
 def agreement(first: Sequence[Answer | None], second: Sequence[Answer | None]) -> dict[str, Any]:
-    """Share of rows that both answered alike, and Cohen's kappa: (observed - chance) / (1 - chance); null
-    where chance is 1.
+    """Share of rows that both answered alike, and Cohen's kappa (observed - chance) / (1 - chance), or null.
 
     Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20
     (1960).
@@ -129,7 +137,8 @@ def run_make(options: argparse.Namespace) -> None:
     folder = destination(options.out)
     write_sheet(key, folder)
     print(
-        f"{folder}: {len(key.rows)} items to read; {len(key.identical)} more have identical outputs, are not shown and count as ties"
+        f"{folder}: {len(key.rows)} items to read; {len(key.identical)} more have identical outputs, are not "
+        "shown and count as ties"
     )
     print("give a reader sheet.html (or sheet.csv) alone; keep key.json")
 

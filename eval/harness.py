@@ -1,5 +1,4 @@
-"""Benchmarks of lm-evaluation-harness (EleutherAI, MIT) on a model folder of a run: MMLU, C-Eval, CMRC and
-what else it knows.
+"""Runs benchmarks of lm-evaluation-harness (EleutherAI, MIT), such as MMLU, C-Eval and CMRC, on a model folder.
 
     python -m eval.harness --model runs/mt/policy --tasks my_task.yaml,hellaswag --out results.json
 
@@ -36,7 +35,8 @@ def harness() -> Any:
         if error.name != "lm_eval":
             raise
         raise InputError(
-            "lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e '.[harness]'"
+            "lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e "
+            "'.[harness]'"
         ) from error
     import lm_eval.tasks
 
@@ -46,9 +46,7 @@ def harness() -> Any:
 def evaluate_folder(
     folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str = "auto"
 ) -> dict[str, Any]:
-    """What the harness says about a model folder on `tasks`: figures, versions, and each item's answers.
-    Raises InputError.
-    """
+    """Evaluate a model folder on `tasks`: figures, versions, and each item's answers. Raises InputError."""
     lm_eval = harness()
     manager = lm_eval.tasks.TaskManager()
     for task in tasks:
@@ -78,18 +76,18 @@ def check_task(task: str, task_names: list[str]) -> None:
     if task.endswith((".yaml", ".yml")):
         if not Path(task).is_file():
             raise InputError(
-                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one of its tasks"
+                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one "
+                "of its tasks"
             )
     elif task not in task_names:
         raise InputError(
-            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a YAML file"
+            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a "
+            "YAML file"
         )
 
 
 def item_record(row: dict[str, Any]) -> dict[str, Any]:
-    """An item without its text: number, right answer, what the model gave for each choice, and the item's
-    metrics.
-    """
+    """An item without its text: number, right answer, the model's response to each choice, metrics."""
     keys = ("doc_id", "target", "filtered_resps", *row["metrics"])
     return {key: row[key] for key in keys if key in row}
 

@@ -1,8 +1,8 @@
-"""`python -m eval.judge --before A.json --after B.json --judge openai:URL#MODEL`: which of two systems'
-outputs does a judge prefer?
+"""`python -m eval.judge --before A.json --after B.json --judge openai:URL#MODEL`: asks a judge which of two
+systems' outputs it prefers.
 
-The judge sees source, reference and both outputs, in both orders (docs/preference.md). Answers are kept
-beside the result, so the same command after a stop, or with a larger --n, asks only what is missing.
+The judge sees source, reference and both outputs, in both orders (docs/preference.md). Answers are stored
+beside the result, so the same command after a stop, or with a larger --n, asks only for the missing ones.
 """
 
 import argparse
@@ -81,11 +81,10 @@ def compare(
 
 
 def margin(scores: Sequence[Sequence[Sequence[float]]], seed: int) -> dict[str, Any] | None:
-    """The mean preference for `after` in nats, with a bootstrap interval, of a judge that tells its scores;
-    else None.
+    """The mean preference for `after` in nats with a bootstrap interval; None for a judge without scores.
 
-    `scores`: per item, per order (before first, after first), log p of the signs 1, 2, =. Half of log
-    p(after) - log p(before) summed over both orders: a liking for a position drops out.
+    `scores`: per item, per order (before first, after first), log p of the signs 1, 2, =. The preference is
+    half of log p(after) - log p(before) summed over both orders, so a bias for one position cancels.
     """
     if not scores:
         return None
@@ -113,15 +112,14 @@ def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: floa
     url, _, model = rest.partition("#")
     if kind != "openai" or not model:
         raise InputError(
-            f"--judge {text}: write openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#name, or local:FOLDER"
+            f"--judge {text}: write openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#name, or "
+            "local:FOLDER"
         )
     return Endpoint(checked_url(url), model, secret(key_variable), max_tokens, timeout)
 
 
 def checked_url(url: str) -> str:
-    """The address without a slash at its end. Raises InputError for one that is none, or holds a password or
-    a query.
-    """
+    """The address without a slash at its end. Raises InputError for a bad one, or one with a password or query."""
     try:
         parts = urlsplit(url)
         usable = (
@@ -135,21 +133,21 @@ def checked_url(url: str) -> str:
         )
     if parts.username or parts.password or "?" in url:
         raise InputError(
-            "--judge openai: the address holds a user, a password or a query; name the key's variable with --key-variable"
+            "--judge openai: the address holds a user, a password or a query; name the key's variable with "
+            "--key-variable"
         )
     return url.rstrip("/")
 
 
 def secret(variable: str | None) -> str | None:
-    """The key in an environment variable, which is never shown. Raises InputError where there is none, or it
-    is no key.
-    """
+    """The key in an environment variable; it is never shown. Raises InputError where the variable has no key."""
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            f"--key-variable {variable}: this environment variable holds no key; export it, or leave the option out"
+            f"--key-variable {variable}: this environment variable holds no key; export it, or leave the "
+            "option out"
         )
     return key
 

@@ -1,6 +1,6 @@
-"""A translation memory as baseline: answer with the reference text of the most similar training source.
+"""A translation memory as baseline: it answers with the reference text of the most similar training source.
 
-A model that does not beat this look-up has learned less than a table. Similarity is the cosine of tf-idf
+A trained model should beat this look-up. Similarity is the cosine of tf-idf
 weighted character n-gram counts, hashed into a fixed number of buckets (the hashing trick: Weinberger et al.,
 2009) and searched exactly. The index keeps 6 bytes for each different n-gram of a text.
 """
@@ -24,10 +24,9 @@ Array = NDArray[np.float64]
 
 
 def bucket_counts(text: str) -> Counter[int]:
-    """How often each bucket is hit by the character n-grams of a text between two spaces (so no text is
-    without an n-gram).
+    """How many character n-grams of a text fall into each bucket.
 
-    crc32 gives the same buckets on every machine.
+    A space is added at both ends, so every text has an n-gram. crc32 gives the same buckets on every machine.
     """
     spaced = f" {text} "
     grams = (spaced[start : start + order] for order in ORDERS for start in range(len(spaced) - order + 1))
@@ -50,8 +49,9 @@ def vector(text: str) -> Vector:
 
 
 def inverse_frequencies(text_counts: NDArray[np.int64], count: int) -> Array:
-    """Inverse document frequency (smoothed) ln((1 + count) / (1 + seen)) + 1: `text_counts` of `count` texts hit a
-    bucket.
+    """Smoothed inverse document frequency ln((1 + count) / (1 + n)) + 1 of each bucket.
+
+    `text_counts`: n, how many of the `count` texts hit the bucket.
     """
     return np.asarray([math.log((1 + count) / (1 + number)) + 1 for number in text_counts.tolist()])
 

@@ -43,9 +43,7 @@ WIDTH = 100  # characters of a line of the note
 
 
 def table(summary: Json) -> str:
-    """The Markdown between the markers: each arm's last checkpoint, two scores, its tax and what it is, and
-    how they were measured.
-    """
+    """The Markdown between the markers: two scores, tax and description of each arm's last checkpoint, and a note."""
     rows = table_rows(summary)
     common = next((as_keys(row["settings"]) for row in rows if row["kind"] == WARM_START), {})
     header = ("system", *(METRIC[key].label for key in SCORES), "tax, nats per token", "what it is")
@@ -69,7 +67,7 @@ def line(texts: tuple[str, ...]) -> str:
 
 
 def cells(row: Json) -> tuple[str, ...]:
-    """Name, scores, tax: scores of the warm start, gains over it of the others."""
+    """Name, scores and tax of a row; the scores of all but the warm start are gains over it."""
     warm = row["kind"] == WARM_START
     scores = (
         METRIC[key].value(row["metrics"][key]["value"])
@@ -82,9 +80,7 @@ def cells(row: Json) -> tuple[str, ...]:
 
 
 def description(row: Json, common: Mapping[str, str]) -> str:
-    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not `common` to all
-    arms.
-    """
+    """'SFT on the reference texts, lr 1e-5': method, start and the settings that not all arms have (`common`)."""
     if row["kind"] == WARM_START:
         return "a short SFT, where the others begin"
     start = [] if row["start"] == WARM_START else [f"from {row['start']}"]
@@ -110,7 +106,8 @@ def note(summary: Json) -> str:
         if key in summary["signatures"]
     )
     text = (
-        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other rows: gains over it. "
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other "
+        "rows: gains over it. "
         f"Tax: against the untouched model. Checkpoints chosen by {metric_name(METRIC[summary['target']])}. "
         f"Brackets: {summary['intervals']}. {signatures}."
     )
@@ -125,7 +122,8 @@ def replace_table(readme: str, text: str, place: Path) -> str:
     end = readme.find(CLOSE)
     if readme.count(OPEN) != 1 or readme.count(CLOSE) != 1 or end < start:
         raise InputError(
-            f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them around the table"
+            f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them "
+            "around the table"
         )
     return f"{readme[: start + len(OPEN)]}\n{text}\n{readme[end:]}"
 
@@ -138,7 +136,8 @@ def summary_table(path: Path) -> str:
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote"
+            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study "
+            "wrote"
         ) from error
 
 
@@ -153,7 +152,8 @@ def run(summary: Path, readme: Path, check: bool) -> int:
     new = replace_table(old, summary_table(summary), readme)
     if check and new != old:
         print(
-            f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} {readme}",
+            f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} "
+            f"{readme}",
             file=sys.stderr,
         )
         return 1

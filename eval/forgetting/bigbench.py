@@ -1,10 +1,9 @@
-"""Further sets of questions out of BIG-bench (PyPI `bigbench`, Apache-2.0, 358 MB), fetched only when asked
-for.
+"""Further sets of questions from BIG-bench (PyPI `bigbench`, Apache-2.0, 358 MB), fetched only on request.
 
-Only tasks on which a model of 135 to 270 million parameters is well above chance and below the ceiling. Files
-are read as data, the package is never imported. They carry a canary and ask never to be in a training corpus:
-nothing here may be trained on or copied. Choices are put as plain text behind a beginning; as letters to
-choose from they are at chance for models of this size.
+The tasks are those on which a model of 135 to 270 million parameters is well above chance and below the
+ceiling. Files are read as data, the package is never imported. They carry a canary and ask never to be in a
+training corpus: nothing here may be trained on or copied. Choices continue a context as plain text; with
+lettered choices, models of this size are at chance.
 """
 
 import random
@@ -34,7 +33,8 @@ def examples_of(path: Path) -> list[Example]:
         isinstance(row, dict) and isinstance(row.get("input"), str) for row in examples
     ):
         raise InputError(
-            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked again"
+            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked "
+            "again"
         )
     return examples
 

@@ -1,9 +1,8 @@
-"""A judge behind an OpenAI-compatible HTTP endpoint: one question a request, temperature 0, patience with a
-busy server.
+"""A judge behind an OpenAI-compatible HTTP endpoint: one request per question, temperature 0, with retries.
 
-Tried again, each time after twice the pause (or what Retry-After says): too many requests, server errors,
-broken connections, time-outs and answers that are no chat completion. Everything else is the user's to put
-right. Redirections are not followed, so the key goes nowhere else; it appears in no file and no sentence.
+Retried after a pause that doubles each time (or after Retry-After): too many requests, server errors, broken
+connections, time-outs and answers that are no chat completion. Every other error is the user's to mend.
+Redirections are not followed, so the key goes to no other server; it appears in no file and no message.
 """
 
 import json
@@ -26,7 +25,7 @@ MAX_QUOTE = 200  # characters of an answer in a sentence
 
 
 class TransientError(Exception):
-    """What may be over at the next try; `wait` is what the server asked for, in seconds."""
+    """An error that the next try may not meet; `wait`: seconds that the server asked for, if it did."""
 
     def __init__(self, cause: str, wait: float | None = None) -> None:
         super().__init__(cause)
@@ -34,7 +33,7 @@ class TransientError(Exception):
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: it becomes an HTTPError."""
+    """Turns a redirection into an HTTPError."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -67,7 +66,7 @@ class Endpoint:
         }
 
     def ask(self, question: str) -> dict[str, Any]:
-        """The model's reply. Raises InputError after `TRIES` tries, or at once for what no patience mends."""
+        """The model's reply. Raises InputError after `TRIES` tries, or at once for an error that stays."""
         for number in range(TRIES):
             try:
                 return {"reply": content_of(self._post(question))}
@@ -77,7 +76,8 @@ class Endpoint:
             if number < TRIES - 1:
                 time.sleep(min(LONGEST_WAIT, self.pause * 2**number if wait is None else wait))
         raise InputError(
-            f"{self.name}: no answer in {TRIES} tries ({cause}); see to the server and run the same command, which goes on from here"
+            f"{self.name}: no answer in {TRIES} tries ({cause}); see to the server and run the same command, "
+            "which goes on from here"
         )
 
     def _post(self, question: str) -> bytes:
@@ -107,7 +107,7 @@ class Endpoint:
             ) from error
 
     def _refusal(self, error: HTTPError) -> Exception:
-        """What an HTTP status means here."""
+        """The exception for an HTTP status: TransientError where a retry may help, else InputError."""
         if error.code in TRANSIENT:
             wait = error.headers.get("Retry-After", "")
             return TransientError(
@@ -119,14 +119,13 @@ class Endpoint:
             text = ""
         text = text.replace(self.key, "[key]") if self.key else text
         return InputError(
-            f"{self.name}: HTTP {error.code} ({text[:MAX_QUOTE]}); check the address, the model's name and the key"
+            f"{self.name}: HTTP {error.code} ({text[:MAX_QUOTE]}); check the address, the model's name and "
+            "the key"
         )
 
 
 def content_of(body: bytes) -> str:
-    """The text of a chat completion; null, as of a refusal, is an empty one. Raises Transient where there is
-    none.
-    """
+    """The text of a chat completion; null, as of a refusal, is an empty one. Raises TransientError for no text."""
     try:
         content = parse_json(body, "the answer")["choices"][0]["message"]["content"]
     except InputError as error:

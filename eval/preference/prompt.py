@@ -1,6 +1,4 @@
-"""The question put to a judge, word for word, and what counts as an answer. A judge sees no name of a
-system.
-"""
+"""The prompt of a judge, which names no system, and the reader of its replies."""
 
 import re
 

@@ -1,8 +1,7 @@
-"""The sheet as CSV, and back as people's programs save it: commas, semicolons or tabs, UTF-8 with or without
-a mark, or UTF-16.
+"""Writes the sheet as CSV and reads it back as spreadsheets save it: commas, semicolons or tabs, UTF-8 or UTF-16.
 
-A cell that a spreadsheet would take for a formula is written behind an apostrophe. Of a filled sheet only the
-columns id and better are read, so nothing else that a program does to the texts matters.
+A cell that a spreadsheet would take for a formula gets an apostrophe in front. Only the columns id and better
+of a filled sheet are read, so changes that a program makes to the texts do not matter.
 """
 
 import codecs
@@ -25,14 +24,12 @@ DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
 
 
 def escape_formula(cell: str) -> str:
-    """A cell that no spreadsheet runs."""
+    """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
 
 def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
-    """The sheet, with the mark in front by which Excel knows UTF-8. `rows`: cells in the order of
-    `COLUMNS`.
-    """
+    """The sheet with a byte order mark, by which Excel knows UTF-8. `rows`: cells in the order of `COLUMNS`."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
@@ -41,8 +38,9 @@ def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Row name -> "1", "2" or "=" of a filled sheet; rows that are empty or missing are left out. Raises
-    InputError with the line.
+    """Row name -> "1", "2" or "=" of a filled sheet, without rows that are empty or missing.
+
+    Raises InputError with the line.
     """
     signs: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -52,7 +50,8 @@ def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
         name = row["id"].strip()
         if name not in row_names:
             raise InputError(
-                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it"
+                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made "
+                "with it"
             )
         if name in lines:
             raise InputError(f"{place}: the row {name} stands in line {lines[name]} too; keep one of them")
@@ -66,9 +65,7 @@ def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def sign_in(cell: str, place: str) -> str | None:
-    """The sign in a cell as people type it, full-width and as a number too; None for an empty one. Raises
-    InputError.
-    """
+    """The sign in a cell, also full-width or as a number; None for an empty cell. Raises InputError."""
     text = DECIMALS.sub("", unicodedata.normalize("NFKC", cell).strip("'\"\u2019 \t\r\n").lower())
     if text and text not in SIGNS:
         raise InputError(
@@ -106,7 +103,8 @@ def check_columns(columns: Sequence[str], place: str) -> None:
     for name in ("id", "better"):
         if name not in columns:
             raise InputError(
-                f"{place}: no column {name!r} in the first row; keep the header of the sheet: {', '.join(COLUMNS)}"
+                f"{place}: no column {name!r} in the first row; keep the header of the sheet: "
+                f"{', '.join(COLUMNS)}"
             )
 
 

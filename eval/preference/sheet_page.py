@@ -1,7 +1,6 @@
-"""The blind sheet as one HTML page: one item at a time, three keys, nothing fetched, answers kept by the
-browser until they are saved.
+"""The blind sheet as one HTML page: one item at a time, three keys, no network; the browser stores the answers.
 
-Texts reach the page as data and are set as text, never as HTML.
+Texts reach the page as JSON and are set as text, never as HTML.
 """
 
 import json

@@ -81,16 +81,16 @@ def list_html(kind: str, sentences: tuple[str, ...]) -> str:
 
 
 def section_html(section: Section) -> str:
-    """A heading and its blocks; runs of pictures or of samples share a grid."""
+    """A heading and its blocks."""
     heading = f"<h2>{escape(section.title)}</h2>"
     body = "\n".join(blocks_html(section.blocks))
-    if section.folded:
+    if section.is_folded:
         return f"<details><summary>{heading}</summary>\n{body}\n</details>"
     return f"<section>\n{heading}\n{body}\n</section>"
 
 
 def blocks_html(blocks: tuple[Block, ...]) -> list[str]:
-    """The blocks' HTML, with a grid opened before and closed behind each run of pictures or samples."""
+    """The blocks' HTML; pictures and samples that follow each other share a grid."""
     parts: list[str] = []
     is_open = False
     for block in blocks:
@@ -114,21 +114,23 @@ def block_html(block: Block) -> str:
 
 
 def table_html(table: Table) -> str:
-    """A table that scrolls sideways inside itself, so that the page never does."""
+    """A table in a box that scrolls sideways, so that the page need not."""
     header = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
     rows = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     kind = ' class="settings"' if table.header == ("Key", "Value") else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
     return (
-        f'<h3>{escape(table.title)}</h3>\n<div class="scroll" tabindex="0"><table{kind}><thead><tr>{header}</tr></thead>\n'
+        f'<h3>{escape(table.title)}</h3>\n<div class="scroll" '
+        f'tabindex="0"><table{kind}><thead><tr>{header}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n{notes}"
     )
 
 
 def sample_html(sample: Sample) -> str:
-    """One test item as a card; each text says its language, so that the right font is taken."""
+    """One test item as a card; each text has its language, so that the browser takes the right font."""
     parts = "".join(
-        f'<dt>{escape(label)}</dt><dd lang="{escape(LANGUAGE_TAGS.get(language, language))}">{escape(text) or "(empty)"}</dd>'
+        f"<dt>{escape(label)}</dt><dd "
+        f'lang="{escape(LANGUAGE_TAGS.get(language, language))}">{escape(text) or "(empty)"}</dd>'
         for label, language, text in sample.parts
     )
     title, facts = (f'<div class="note">{escape(text)}</div>' for text in (sample.title, sample.facts))

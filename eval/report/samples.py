@@ -1,7 +1,4 @@
-"""Which test items the report shows: the largest gains, the largest losses and a fixed random choice.
-
-Nobody picks the nice ones.
-"""
+"""Chooses the test items that the report shows: the largest gains, the largest losses, some random ones."""
 
 import random
 from typing import Any
@@ -27,7 +24,7 @@ def choose(changes: dict[str, float]) -> tuple[list[str], list[str], list[str]]:
 
 
 def samples(run: RunFolder) -> list[tuple[str, list[Sample]]]:
-    """(heading, samples): warm start and GRPO side by side, or what there is of the two."""
+    """(heading, samples): outputs of warm start and GRPO side by side, or of the one that was evaluated."""
     by_system = {
         name: {item["id"]: item for item in run.systems[name]["items"]}
         for name in ("warm_start", "grpo")
@@ -47,7 +44,7 @@ def samples(run: RunFolder) -> list[tuple[str, list[Sample]]]:
 
 
 def sample(key: str, by_system: dict[str, Json], language: str, run: RunFolder) -> Sample:
-    """One test item with the outputs of the systems at hand."""
+    """One test item with the outputs of the systems in `by_system`."""
     items: dict[str, dict[str, Any]] = {name: system[key] for name, system in by_system.items()}
     item = next(iter(items.values()))
     outputs = tuple((run.label(name), language, result["output"]) for name, result in items.items())

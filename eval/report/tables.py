@@ -1,4 +1,4 @@
-"""The tables of the report, each a function of the run folder's contents."""
+"""The tables of a run's report, each a function of the run folder's contents."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,10 @@ from eval.report.wording import (
     ABSENT,
     MAIN_METRICS,
     METRICS,
+    MIN_ITEMS,
     PROBES,
     Metric,
+    are_too_few,
     direction,
     duration,
     place_label,
@@ -22,18 +24,22 @@ from eval.run_folder import Json, RunFolder, questions_of
 NEWER = tuple(metric.key for metric in METRICS if metric.newer)
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 COSINE_NOTE = (
-    "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
-    "held-out cosine (an encoder that gave no reward), chrF and BLEU were not. "
+    "Cosine: to the reference text, by the encoder in its signature. Where that encoder also gave the "
+    "reward, "
+    "training optimised this number; it did not optimise held-out cosine (by an encoder that gave no "
+    "reward), "
+    "chrF and BLEU. "
     "Length ratio: units of the outputs / units of the reference texts. "
-    "Of several reference texts of an item the best counts, in BLEU all (and the closest length, as in the length ratio). "
+    "Where an item has several reference texts, the best one counts; BLEU uses all of them, and the length "
+    "nearest to the output's, as the length ratio does. "
     "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words). "
-    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), beyond what the reference "
-    "text copies."
+    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), "
+    "beyond what the reference text copies."
 )
 
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """n and every metric, worded."""
+    """n and every metric as text."""
     values = [
         metric.value(None if metric.newer and metric.key not in metrics else metrics[metric.key])
         for metric in METRICS
@@ -42,7 +48,7 @@ def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def signature_notes(run: RunFolder) -> tuple[str, ...]:
-    """How the numbers were made; one line a metric, by system only where systems differ."""
+    """The signature of each metric, by system only where systems differ."""
     notes = []
     for key in ("cosine", "cosine_held_out", "chrf", "bleu", *NEWER):
         by_system = {name: system["signatures"] for name, system in run.systems.items()}
@@ -85,8 +91,9 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
 
 
 def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
-    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin; none
-    if not computed.
+    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin.
+
+    No table where the two were not compared.
     """
     pair = run.pair(before, after)
     if pair is None:
@@ -94,8 +101,10 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
     parts = [name for name in pair["slices"] if name != "all"]
     title = f"{run.label(after)} minus {run.label(before).lower()}"
     note = (
-        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
-        "corpus metrics recomputed for each resample. No correction for the number of comparisons."
+        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, "
+        "percentile interval; "
+        "corpus metrics recomputed for each resample. No correction for the number of comparisons. "
+        f"Fewer than {MIN_ITEMS} items: the interval is too narrow, so nothing is read from it."
     )
     main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
     return [
@@ -110,7 +119,7 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
 def difference_table(
     title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
 ) -> Table:
-    """One row for each place and metric; none for a metric that the comparison was made before."""
+    """One row for each place and metric; no row for a `newer` metric that an older comparison lacks."""
     header = (
         "Test items",
         "n",
@@ -134,6 +143,8 @@ def difference_table(
 def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
     """One row of the table of differences."""
     reading = {1: "higher", 0: "includes 0", -1: "lower"}[direction(row)]
+    if are_too_few(row["n"]):
+        reading = "too few items"
     values = (metric.value(row["before"]), metric.value(row["after"]), metric.change(row["difference"]))
     interval = metric.interval(row["low"], row["high"])
     return (
@@ -148,7 +159,7 @@ def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
 
 
 def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
-    """The figure and n of each row of the probe table; an older result has fewer."""
+    """The figure and n of each row of the probe table; results of earlier versions have fewer."""
     texts = {name: (probes[name]["bits_per_character"], probes[name]["n"]) for name in ("english", "chinese")}
     keys = ("accuracy", "accuracy_per_character")
     return texts | {
@@ -194,22 +205,22 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         for name, result in questions(system).items()
     }
     note = (
-        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts). "
-        f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
+        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap "
+        "over texts). "
+        "Questions: exact McNemar test; chance "
+        f"{', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
     )
     return Table("General competence before and after", header, tuple(rows), (note,))
 
 
 def questions(system: Json) -> Json:
-    """The sets of questions that a system was asked, by name."""
+    """The results of each set of questions for a system, by name."""
     probes = system.get("probes", {})
     return {name: probes[name] for name in questions_of(probes)}
 
 
 def probe_change(change: Json | None, metric: Metric) -> str:
-    """The change of one probe with what says whether to believe it; nothing where one side has not been
-    asked.
-    """
+    """The change of one probe with its interval or p-value; '-' where one side lacks the probe."""
     if change is None:
         return ABSENT
     if "p_value" in change:

@@ -1,5 +1,6 @@
-"""How figures are written and when a change counts as one: the single place for digits, signs and words of
-the report.
+"""Formats figures for every report: digits, signs, units, names of languages and probes.
+
+It also says when a change counts as one: `direction` by the interval, `are_too_few` by the number of items.
 """
 
 import math
@@ -20,12 +21,16 @@ LANGUAGES = {
 }
 ABSENT = "-"
 MINUS = "\u2212"
+# A percentile bootstrap of n items gives intervals that are too narrow: nominal 95 % ones cover the mean of
+# normal values in 94 % of the cases at n = 30, in 90 % at n = 10, in 85 % at n = 5 (and never at n = 1).
+MIN_ITEMS = 30
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure's name and form; `percent` figures are shares shown times 100; an `newer` one is not in
-    results of earlier versions.
+    """A figure's name and form.
+
+    `percent` figures are shares shown times 100; results of earlier versions lack a `newer` one.
     """
 
     key: str
@@ -48,7 +53,8 @@ class Metric:
 
     def interval(self, low: float, high: float) -> str:
         """(0.01, 0.05) -> '+0.010 to +0.050'."""
-        return f"{signed_number(self._scale(low), self.digits)} to {signed_number(self._scale(high), self.digits)}"
+        ends = (signed_number(self._scale(end), self.digits) for end in (low, high))
+        return " to ".join(ends)
 
     def _scale(self, number: float) -> float:
         return 100 * number if self.percent else number
@@ -108,6 +114,11 @@ def signed_number(number: float, digits: int) -> str:
 def direction(difference: Mapping[str, Any]) -> int:
     """1 or -1 where the whole interval is above or below 0, 0 where it includes 0."""
     return (difference["low"] > 0) - (difference["high"] < 0)
+
+
+def are_too_few(n: int) -> bool:
+    """Whether a bootstrap interval over `n` items is too narrow to decide anything."""
+    return n < MIN_ITEMS
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,6 @@
-"""The report of a run: report.html, report.md and summary.json, made from the run folder alone, without a
-model or an accelerator.
+"""Writes the report of a run: report.html, report.md and summary.json, from the run folder alone, without a model.
 
-What a run does not have (no GRPO stage, no evaluation) is said at the top and left out below.
+The top of the report names what the run does not have (`eval.report.gaps`); the parts below leave it out.
 """
 
 import json
@@ -16,6 +15,7 @@ from data.errors import InputError
 from eval.alarms import of_reward, rung
 from eval.report.blocks import Block, Document, Section, Table, Text, plain_text, wrap
 from eval.report.corpus_tables import corpus_tables, manifest_tables
+from eval.report.gaps import gaps
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.report.plots import curves
@@ -32,15 +32,13 @@ from eval.report.tables import (
     training_table,
 )
 from eval.report.verdict import verdict
-from eval.run_folder import DAMAGE, OPTIONAL, SYSTEMS, RunFolder, read_run
+from eval.run_folder import DAMAGE, RunFolder, read_run
 
 Result = TypeVar("Result")
 
 
 def write_report(run: Path) -> tuple[Path, Path, Path]:
-    """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run
-    folder.
-    """
+    """Write the three files into a run folder and return their paths. Raises InputError for a damaged folder."""
     texts = make_or_name_damage(read_run(run), report_texts)
     paths = run / "report.html", run / "report.md", run / "summary.json"
     for path, text in zip(paths, texts, strict=True):
@@ -75,10 +73,10 @@ def console_text(contents: RunFolder) -> str:
 
 
 def make_or_name_damage(contents: RunFolder, make: Callable[[RunFolder], Result]) -> Result:
-    """`make(contents)`; whatever is missing or of the wrong kind inside a part is damage to it, and the part
-    is named.
+    """`make(contents)`. Raises InputError that names the damaged part.
 
-    It is the one without which the report can be made.
+    A value that is missing or of the wrong kind is damage to its part. That part is found by leaving out one
+    part after the other until `make` succeeds.
     """
     try:
         return make(contents)
@@ -101,7 +99,7 @@ def can_make(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
 
 
 def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
-    """(file, the run folder as if that file were not there)."""
+    """(file, the run folder without that file), for every file."""
     yield "config.json", replace(contents, config={})
     yield "environment.json", replace(contents, environment={})
     yield "corpus.json", replace(contents, corpus={})
@@ -135,12 +133,14 @@ def report_document(run: RunFolder) -> Document:
         Section("Samples", sample_blocks(run)),
         Section("Corpus", tuple(corpus_tables(run.corpus))),
         Section("Time and memory", with_rows([time_table(run)])),
-        Section("Corpus manifest", with_rows(manifest_tables(run.corpus)), folded=True),
+        Section("Corpus manifest", with_rows(manifest_tables(run.corpus)), is_folded=True),
         Section(
-            "Configuration", with_rows([key_value_table("Settings of this run", run.config)]), folded=True
+            "Configuration", with_rows([key_value_table("Settings of this run", run.config)]), is_folded=True
         ),
         Section(
-            "Environment", with_rows([key_value_table("Machine and versions", run.environment)]), folded=True
+            "Environment",
+            with_rows([key_value_table("Machine and versions", run.environment)]),
+            is_folded=True,
         ),
     )
     return Document(
@@ -182,34 +182,6 @@ def alarms(run: RunFolder) -> tuple[str, ...]:
     return tuple(
         f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
     )
-
-
-def gaps(run: RunFolder) -> tuple[str, ...]:
-    """What this run does not have, one sentence each."""
-    stages = (("warm start (SFT)", run.sft), (run.trained, run.grpo))
-    sentences = [
-        f"No {name} metrics: this stage did not run, or its metrics are missing."
-        for name, rows in stages
-        if not rows
-    ]
-    missing = [run.label(name) for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
-    if missing:
-        sentences.append(f"Not evaluated: {', '.join(missing)}.")
-    if run.pair("warm_start", "grpo") is None:
-        sentences.append(f"{run.trained} was not compared with the warm start.")
-    if not any("probes" in system for system in run.systems.values()):
-        reasons = sorted(
-            {
-                system["probes_unavailable"]
-                for system in run.systems.values()
-                if "probes_unavailable" in system
-            }
-        )
-        sentences.append(f"No general-competence probes{': ' + '; '.join(reasons) if reasons else ''}.")
-    for name in ("corpus", "environment", "timings"):
-        if not getattr(run, name):
-            sentences.append(f"No {name}.json.")
-    return tuple(sentences)
 
 
 def summary(run: RunFolder) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""The verdicts of a study: areas under the fronts, the tax at an equal target score, which checkpoint to
-ship, which budgets held.
+"""Compares the arms of a study: areas under the fronts, the tax at an equal target score, the checkpoint to
+ship, the tax budgets.
 
-An arm's curve begins where its training did, at the warm start (gain 0), the untouched model (tax 0) or
-another arm's last checkpoint, and goes through its evaluated checkpoints; gains are counted from the warm
-start of its seed, and curves are compared seed by seed. What is best among many (an SFT arm, a checkpoint to
-ship) is chosen on the items it is reported on, so its figure flatters it.
+An arm's curve begins where its training began: at the warm start (gain 0), the untouched model (tax 0) or
+another arm's last checkpoint. It goes through the arm's evaluated checkpoints. Gains are over the warm start
+of the same seed, and curves are compared seed by seed. The best of many (an SFT arm, a checkpoint to ship) is
+chosen on the items it is reported on, so its figure is optimistic.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,9 @@ DEFAULT_REFERENCE = WARM_START  # what a tax budget is measured against where an
 
 @dataclass(frozen=True)
 class Curve:
-    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first; column 0 holds the
-    figures, the others draws.
+    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first.
+
+    Column 0 holds the figures, the others their values in the resamples.
     """
 
     gains: Array
@@ -39,13 +40,13 @@ class Curve:
         return np.asarray(self.gains.max(axis=0))
 
     def tax_at(self, scores: Array) -> Array:
-        """(1 + resamples,) the tax at each column's score, which must be in reach."""
+        """(1 + resamples,) the tax at each column's score, which must not exceed `reach`."""
         columns = zip(self.gains.T, self.taxes.T, scores, strict=True)
         return np.asarray([tax_at(gains, taxes, score) for gains, taxes, score in columns], dtype=np.float64)
 
 
 def column(estimate: Estimate) -> Array:
-    """A figure and its draws in one row."""
+    """A figure and its values in the resamples as one row (1 + resamples,)."""
     return np.concatenate([[estimate.value], estimate.draws])
 
 
@@ -62,7 +63,7 @@ def warm_starts(checkpoints: Iterable[EvaluatedCheckpoint]) -> dict[int, Evaluat
 
 
 def curves(checkpoints: Sequence[EvaluatedCheckpoint], metric: str) -> dict[str, dict[int, Curve]]:
-    """arm -> seed -> curve, for every trained arm of a seed whose warm start was evaluated."""
+    """arm -> seed -> curve, for every trained arm and every seed whose warm start was evaluated."""
     warm = warm_starts(checkpoints)
     groups: dict[str, dict[int, list[EvaluatedCheckpoint]]] = {}
     for checkpoint in checkpoints:
@@ -80,9 +81,7 @@ def curves(checkpoints: Sequence[EvaluatedCheckpoint], metric: str) -> dict[str,
 def training_start(
     checkpoint: EvaluatedCheckpoint, checkpoints: Sequence[EvaluatedCheckpoint]
 ) -> list[EvaluatedCheckpoint]:
-    """The checkpoint that training began from: the last of that name and seed; none where it was not
-    evaluated.
-    """
+    """The checkpoint that training began from: the last of that name and seed; [] if it was not evaluated."""
     start = checkpoint.point.start
     seed = checkpoint.point.seed
     own = [
@@ -100,7 +99,7 @@ def curve(steps: Sequence[EvaluatedCheckpoint], warm: EvaluatedCheckpoint, metri
 
 
 def merge_curves(several: Sequence[Curve]) -> Curve:
-    """All checkpoints of several arms as one set of points, for the area they cover together."""
+    """The points of several curves as one set, for the area they cover together."""
     return Curve(
         np.concatenate([one.gains for one in several]), np.concatenate([one.taxes for one in several])
     )
@@ -113,11 +112,10 @@ def areas(
     first: str,
     budget: float,
 ) -> list[Json]:
-    """Area under the front of each group of arms over the seeds it has, and its difference from that of the
-    group `first`.
+    """Area under the front of each group of arms over its seeds, and minus that of the group `first`.
 
-    Against two corners with gain 0: the largest tax of any trained checkpoint or warm start of the study
-    (`area`), which one ruinous arm can set, and the budget (`area_in_budget`), above which nothing counts.
+    Two reference points with gain 0: one at the largest tax of any trained checkpoint or warm start (`area`),
+    which a single expensive arm can set, and one at the budget (`area_in_budget`).
     """
     by_arm = curves(checkpoints, metric)
     cap = max(
@@ -155,11 +153,11 @@ def covered_area(by_arm: dict[str, dict[int, Curve]], arms: Sequence[str], cap: 
 def equal_target(
     checkpoints: Sequence[EvaluatedCheckpoint], main: str, others: Sequence[str], metric: str
 ) -> Json | None:
-    """The tax of `main` and of the best of `others` at the largest target score both reach, seed by seed;
-    None without a common seed.
+    """The tax of `main` and of the best of `others` at the largest target score both reach, seed by seed.
 
-    Best is the arm with the lowest tax there, chosen for each seed after the fact. A seed in which one side
-    never rose above the warm start has no such score; it is listed in `no_common_score`.
+    The best is the arm with the lowest tax there, chosen for each seed from the results. A seed in which one
+    side never rose above the warm start has no such score; it is listed in `no_common_score`. None without a
+    common seed.
     """
     by_arm = curves(checkpoints, metric)
     rows: list[tuple[int, str, Array, Array, Array]] = []
@@ -196,11 +194,10 @@ def equal_target(
 
 
 def ship(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, budget: float, study: Path) -> Json | None:
-    """The checkpoint with the highest target whose tax stays within the budget up to the upper end of its
-    interval; None if none does.
+    """The checkpoint of highest target score among those whose tax interval ends within the budget, or None.
 
-    Of equal targets the cheaper. Every evaluated checkpoint is a candidate, the warm start and the untouched
-    model among them.
+    Of equal scores the one with the lower tax. Every evaluated checkpoint is a candidate, warm start and
+    untouched model included.
     """
     taxes = [(checkpoint, interval([checkpoint.tax])) for checkpoint in checkpoints]
     within = [(checkpoint, tax) for checkpoint, tax in taxes if tax["high"] <= budget]
@@ -211,16 +208,25 @@ def ship(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, budget: float,
     warm = warm_starts(checkpoints).get(best.point.seed)
     place = weights_folder(best)
     return {
-        "arm": point.arm, "kind": point.kind, "seed": point.seed, "step": point.step, "sha256": point.sha256,
-        "candidates": len(checkpoints), "within": len(within), "value": best.metrics[metric].value,
+        "arm": point.arm,
+        "kind": point.kind,
+        "seed": point.seed,
+        "step": point.step,
+        "sha256": point.sha256,
+        "candidates": len(checkpoints),
+        "within": len(within),
+        "value": best.metrics[metric].value,
         "gain": interval([best.metrics[metric] - warm.metrics[metric]]) if warm else None,
-        "tax": tax, "path": place, "kept": place is not None and (study / place).is_dir(),
-    }  # fmt: skip
+        "tax": tax,
+        "path": place,
+        "kept": place is not None and (study / place).is_dir(),
+    }
 
 
 def weights_folder(checkpoint: EvaluatedCheckpoint) -> str | None:
-    """Where in a study's folder the weights of a checkpoint are, if kept; None where it has none of its own
-    (untouched, interpolated).
+    """Where in a study's folder the weights of a checkpoint are, if the study keeps them.
+
+    None for a checkpoint without weights of its own (untouched, interpolated).
     """
     point = checkpoint.point
     if point.kind in (UNTOUCHED, INTERPOLATED):
@@ -232,8 +238,9 @@ def weights_folder(checkpoint: EvaluatedCheckpoint) -> str | None:
 
 
 def budgets(checkpoints: Sequence[EvaluatedCheckpoint]) -> list[Json]:
-    """Of every arm with tax.budget > 0, seed by seed: its final and its largest tax against that budget, on
-    texts it was not steered by.
+    """The final and the largest tax of every arm with tax.budget > 0, seed by seed, beside that budget.
+
+    They are measured on the general texts of the evaluation, not on those that steered training.
     """
     references = {WARM_START: warm_starts(checkpoints)}
     groups: dict[tuple[str, int], list[EvaluatedCheckpoint]] = {}
@@ -256,17 +263,22 @@ def budgets(checkpoints: Sequence[EvaluatedCheckpoint]) -> list[Json]:
         ]
         limit = float(keys["tax.budget"])
         largest = max(taxes, key=lambda tax: tax["value"])
-        rows.append({
-            "arm": arm, "seed": seed, "budget": limit, "against": against, "final": taxes[-1], "largest": largest,
-            "kept": budget_verdict(taxes[-1], limit),
-        })  # fmt: skip
+        rows.append(
+            {
+                "arm": arm,
+                "seed": seed,
+                "budget": limit,
+                "against": against,
+                "final": taxes[-1],
+                "largest": largest,
+                "kept": budget_verdict(taxes[-1], limit),
+            }
+        )
     return rows
 
 
 def budget_verdict(tax: Json, budget: float) -> str:
-    """'yes' or 'no' where the whole interval is on that side of the budget, else which side the figure is
-    on.
-    """
+    """Whether a budget was kept: 'yes' or 'no' by the whole interval, else 'probably' or 'probably not'."""
     if tax["high"] <= budget:
         return "yes"
     if tax["low"] > budget:

@@ -1,9 +1,9 @@
-"""All figures of a study as one JSON object without items: what summary.json holds and what the report, its
-words and README's table say.
+"""Computes all figures of a study as one JSON object without items: what summary.json holds, and what the
+report and README's table show.
 
 One entry of `checkpoints` is one step of one arm over its seeds. Gains are over the warm start of the same
 seed; taxes, drift and probes are against the untouched model, `tax_added` against the warm start. Intervals
-and how they are made: `eval.study_estimates`.
+and how they are made: `eval.study.estimates`.
 """
 
 import math
@@ -57,15 +57,26 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         if main
     ]
     return {
-        "target": target, "budget": budget, "main": main, "seeds": seeds, "n": len(first.target["items"]),
-        "texts": len(texts), "tokens": sum(text["tokens"] for text in texts), "language": first.target["target_language"],
-        "resamples": resamples, "intervals": method_words(len(seeds)),
-        "signatures": first.target["signatures"], "gaps": gaps(study, main), "checkpoints": rows,
+        "target": target,
+        "budget": budget,
+        "main": main,
+        "seeds": seeds,
+        "n": len(first.target["items"]),
+        "texts": len(texts),
+        "tokens": sum(text["tokens"] for text in texts),
+        "language": first.target["target_language"],
+        "resamples": resamples,
+        "intervals": method_words(len(seeds)),
+        "signatures": first.target["signatures"],
+        "gaps": gaps(study, main),
+        "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
         "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
-        "ship": ship(checkpoints, target, budget, study.path), "budgets": budgets(checkpoints),
-        "transfer": transfer_figures(study.transfer, resamples, SEED), "judgements": [scalars(judgement) for judgement in study.judgements],
-    }  # fmt: skip
+        "ship": ship(checkpoints, target, budget, study.path),
+        "budgets": budgets(checkpoints),
+        "transfer": transfer_figures(study.transfer, resamples, SEED),
+        "judgements": [scalars(judgement) for judgement in study.judgements],
+    }
 
 
 def arms_of(checkpoints: Sequence[EvaluatedCheckpoint], kind: str) -> list[str]:
@@ -100,18 +111,32 @@ def step_figures(
     reference = next((one.point for one in checkpoints if one.point.arm == main), None)
     untouched_point = next((one.point for one in checkpoints if one.point.kind == UNTOUCHED), None)
     return {
-        "arm": point.arm, "kind": point.kind, "role": role(point, reference), "step": point.step, "num_steps": point.num_steps,
-        "differs": differing_settings(point, reference) if point.kind == MAIN_KIND else (), "settings": point.settings, "start": point.start,
-        "seeds": [one.point.seed for one in steps], "sha256": [one.point.sha256 for one in steps],
-        "cost": {key: mean([one.point.cost[key] for one in steps]) for key in ("prompts", "tokens", "updates", "seconds")},
+        "arm": point.arm,
+        "kind": point.kind,
+        "role": role(point, reference),
+        "step": point.step,
+        "num_steps": point.num_steps,
+        "differs": differing_settings(point, reference) if point.kind == MAIN_KIND else (),
+        "settings": point.settings,
+        "start": point.start,
+        "seeds": [one.point.seed for one in steps],
+        "sha256": [one.point.sha256 for one in steps],
+        "cost": {
+            key: mean([one.point.cost[key] for one in steps])
+            for key in ("prompts", "tokens", "updates", "seconds")
+        },
         "metrics": {key: interval([one.metrics[key] for one in steps]) for key in SCORES},
-        "gains": gains, "minus_main": minus_main(steps, checkpoints, main),
+        "gains": gains,
+        "minus_main": minus_main(steps, checkpoints, main),
         "tax": interval([one.tax for one in steps]),
-        "tax_added": interval([one.tax - warm[one.point.seed].tax for one in with_warm_start]) if with_warm_start else None,
+        "tax_added": interval([one.tax - warm[one.point.seed].tax for one in with_warm_start])
+        if with_warm_start
+        else None,
         "kl": interval([one.kl for one in steps]),
-        "drift": drift([one.point for one in steps]), "probes": probes([one.point for one in steps], untouched_point),
+        "drift": drift([one.point for one in steps]),
+        "probes": probes([one.point for one in steps], untouched_point),
         "sanity": sanity([one.point for one in steps]),
-    }  # fmt: skip
+    }
 
 
 def minus_main(
@@ -138,18 +163,14 @@ def mean(values: Sequence[float]) -> float:
 
 
 def mark_front(rows: Sequence[Json], target: str) -> None:
-    """`on_front` of every checkpoint: no other has at least its target score for at most its tax (means over
-    seeds).
-    """
+    """Set `on_front` of every row: no other has at least its target score for at most its tax, by means."""
     best = front([row["metrics"][target]["value"] for row in rows], [row["tax"]["value"] for row in rows])
     for position, row in enumerate(rows):
         row["on_front"] = position in best
 
 
 def drift(points: Sequence[Point]) -> Json:
-    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, on general and on task text;
-    means over seeds.
-    """
+    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, by kind of text; seed means."""
     kinds = [kind for kind in ("general", "task") if all(kind in point.tax["drift"] for point in points)]
     return {
         kind: {key: mean([drift_numbers(point, kind)[key] for point in points]) for key in DRIFT}
@@ -169,8 +190,9 @@ def drift_numbers(point: Point, kind: str) -> Json:
 
 
 def probes(points: Sequence[Point], untouched: Point | None) -> Json:
-    """Change of every probe from the untouched model, a list over seeds: with an interval for texts, with
-    McNemar's test for choices.
+    """Change of every probe from the untouched model, a list over seeds.
+
+    Texts have a bootstrap interval, choices McNemar's exact test.
     """
     if untouched is None or not all(point.tax.get("probes") for point in [untouched, *points]):
         return {}
@@ -183,12 +205,13 @@ def probes(points: Sequence[Point], untouched: Point | None) -> Json:
 
 
 def probe_changes(before: Point, after: Point) -> Json:
-    """`eval.probes.compare_probes` of two points. Raises InputError where they cannot be compared."""
+    """`compare_probes` of two points. Raises InputError where they cannot be compared."""
     try:
         return compare_probes(before.tax["probes"], after.tax["probes"], SEED)
     except DAMAGE as error:
         raise InputError(
-            f"{after.path}: tax.probes cannot be compared with those of {before.path} ({type(error).__name__}: {error}); "
+            f"{after.path}: tax.probes cannot be compared with those of {before.path} "
+            f"({type(error).__name__}: {error}); "
             "remove the file and run the study again"
         ) from error
 
@@ -230,7 +253,7 @@ def gaps(study: StudyFolder, main: str | None) -> list[str]:
         sentences.append("No GRPO arm.")
     sentences += [f"No {kind} arm." for kind in RIVALS if kind not in kinds]
     if len(seeds) == 1:
-        sentences.append(f"One seed ({seeds[0]}): no interval here covers training again.")
+        sentences.append(f"One seed ({seeds[0]}): no interval here covers repeated training.")
     for arm in dict.fromkeys(point.arm for point in study.points if point.is_trained):
         absent = [
             str(seed)

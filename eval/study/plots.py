@@ -1,8 +1,7 @@
-"""The Pareto picture of a study: gain over the warm start against tax, one point a checkpoint, one line an
-arm.
+"""Draws the Pareto picture of a study: gain against tax, one point per checkpoint, one line per arm.
 
-Drawn like the training curves (`eval.plots`): without a display, in the page's own ink. Names of arms are
-made of letters that need no escaping; no other user text is drawn.
+As in the training curves (`eval.report.plots`), no display is needed and text has the page's colour. Names of
+arms need no escaping; no other user text is drawn.
 """
 
 from collections.abc import Sequence
@@ -26,13 +25,14 @@ COLOURS = {
 }
 OTHER = "#c2588f"
 MARKERS = "osD^vP*X<>"
-MANY_BUDGETS = 5  # budgets beyond which one ruinous arm would hide the others
+MANY_BUDGETS = 5  # a tax above so many budgets would squeeze the other arms on a linear axis
 LINES = ("-", "--", ":", "-.")
 
 
 def pareto_figures(figures: Json) -> list[Figure]:
-    """The picture of arms and warm start, and the same with the untouched model, which usually lies far off;
-    none without gains.
+    """The picture of arms and warm start, and the same with the untouched model, which usually lies far away.
+
+    No picture without gains.
     """
     metric = figures["target"]
     rows = [row for row in figures["checkpoints"] if row["gains"][metric] is not None]
@@ -99,7 +99,7 @@ def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) 
 
 
 def set_tax_axis(axes: Any, taxes: Sequence[float], budget: float) -> None:
-    """Where a tax is many budgets high: an axis that is even up to the budget and logarithmic beyond it."""
+    """Make the tax axis logarithmic above the budget, if a tax is above MANY_BUDGETS budgets."""
     if budget <= 0 or max(taxes) <= MANY_BUDGETS * budget:
         return
     axes.set_xscale("symlog", linthresh=budget, linscale=2)
@@ -119,9 +119,7 @@ def coordinates(row: Json, metric: str) -> tuple[float, float]:
 
 
 def draw_arm(axes: Any, number: int, rows: Sequence[Json], metric: str) -> None:
-    """The line from where an arm began, if that is in the picture, through its checkpoints, and the cross at
-    its last.
-    """
+    """Draw the line through an arm's start (if shown) and checkpoints, and the cross at its last one."""
     last = rows[-1]
     colour = COLOURS.get(last["role"], OTHER)
     x, y = zip(*(coordinates(row, metric) for row in rows), strict=True)

@@ -1,5 +1,4 @@
-"""The report of a study: report.html, report.md and summary.json, made from its points alone, without a model
-or an accelerator.
+"""Writes a study's report: report.html, report.md and summary.json, from its points alone, without a model.
 
 summary.json holds every figure and the conclusions but no test item; it is what a project commits
 (`eval.readme_table`).
@@ -50,9 +49,7 @@ def write_study_report(
 
 
 def round_numbers(value: Any) -> Any:
-    """A JSON value with its numbers to DIGITS significant digits, which keeps their signs: a summary is
-    committed, nobody reads 17.
-    """
+    """A JSON value with its numbers rounded to DIGITS significant digits; signs are kept."""
     if isinstance(value, dict):
         return {key: round_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -61,9 +58,7 @@ def round_numbers(value: Any) -> Any:
 
 
 def summary_text(summary: Json) -> str:
-    """JSON with one line for each key, and for each row of a list of rows, so that two summaries can be
-    compared line by line.
-    """
+    """JSON with one line for each key and each row of a list, so that a diff of two summaries is readable."""
     parts = []
     for key, value in summary.items():
         rows = value if isinstance(value, list) else None
@@ -83,8 +78,8 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
         Section("Gain against tax", (*pareto_figures(summary), Text(front_words(summary)))),
         *(Section(title, section_tables) for title, section_tables in tables.items()),
         Section("Samples", sample_blocks(study, summary)),
-        Section("Checkpoints", (hash_table(summary),), folded=True),
-        Section("Configuration", configuration(study), folded=True),
+        Section("Checkpoints", (hash_table(summary),), is_folded=True),
+        Section("Configuration", configuration(study), is_folded=True),
     ]
     return Document(
         f"Study {study.path.resolve().name}",
@@ -95,7 +90,7 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
 
 
 def front_words(summary: Json) -> str:
-    """The front in words, for Markdown has no pictures."""
+    """The front as a sentence, because Markdown has no pictures."""
     best = sorted(
         (row["tax"]["value"], label(row).removesuffix(" *"))
         for row in summary["checkpoints"]
@@ -103,20 +98,23 @@ def front_words(summary: Json) -> str:
     )
     name = METRIC[summary["target"]].label
     names = "; ".join(row for _, row in best)
-    return f"On the front, by rising {name} and tax: {names}. No other checkpoint has as much {name} for as little tax."
+    return (
+        f"On the front, by rising {name} and tax: {names}. "
+        f"No other checkpoint has as much {name} for as little tax."
+    )
 
 
 def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
-    """The same few test items, chosen by chance, with the output of every arm's last checkpoint of the first
-    seed.
-    """
+    """A few random test items, with the output of every arm's last checkpoint of the first seed."""
     last: dict[str, Point] = {}
     for point in sorted(study.points, key=lambda point: rank(point, summary["main"])):
         if point.seed == min(summary["seeds"]):
             last[point.arm] = point
     items = next(iter(last.values())).target["items"]
     positions = sorted(random.Random(SAMPLE_SEED).sample(range(len(items)), min(SAMPLES, len(items))))
-    text = f"{len(positions)} test items chosen by chance; the last checkpoint of each arm, seed {min(summary['seeds'])}"
+    text = (
+        f"{len(positions)} random test items; the last checkpoint of each arm, seed {min(summary['seeds'])}"
+    )
     return Text(text), *(sample([*last.values()], position) for position in positions)
 
 
@@ -138,7 +136,7 @@ def sample(points: Sequence[Point], position: int) -> Sample:
 
 
 def hash_table(summary: Json) -> Table:
-    """Which weights each row stands for."""
+    """The hash of the weights and the settings of each row and seed."""
     rows = tuple(
         (row["arm"], str(row["step"]), str(seed), sha256, ", ".join(row["settings"]))
         for row in summary["checkpoints"]
@@ -148,5 +146,5 @@ def hash_table(summary: Json) -> Table:
 
 
 def configuration(study: StudyFolder) -> tuple[Block, ...]:
-    """The study's own settings, where they were written down."""
+    """The study's own settings, if study.json exists."""
     return (key_value_table("Settings of this study", study.settings),) if study.settings else ()

@@ -1,7 +1,6 @@
-"""What each arm of a study is for, read from its settings: the main arm, an ablation of it, a control, a tax
-budget, an imitation.
+"""Finds the role of each arm of a study from its settings: main arm, ablation, control, tax budget.
 
-No arm is known by name, but that the main one is called `grpo` where several could be it.
+Names play no part, except that an arm called `grpo` is the main one.
 """
 
 from collections.abc import Sequence
@@ -37,8 +36,9 @@ def as_keys(settings: Sequence[str]) -> dict[str, str]:
 
 
 def main_arm(points: Sequence[Point]) -> str | None:
-    """The arm called `grpo`, else the first of that kind that neither is a control nor has a budget; None
-    without one.
+    """The arm called `grpo`, else the first GRPO arm that is no control and has no budget, else the first.
+
+    None without a GRPO arm.
     """
     settings = {point.arm: as_keys(point.settings) for point in points if point.kind == MAIN_KIND}
     plain = [
@@ -50,8 +50,9 @@ def main_arm(points: Sequence[Point]) -> str | None:
 
 
 def differing_settings(point: Point, main: Point | None) -> tuple[str, ...]:
-    """`key=value` of every setting that is not the main arm's, its start included; `(default)` where only the
-    main arm has the key.
+    """`key=value` of every setting that differs from the main arm's, start included.
+
+    The value is `(default)` where only the main arm has the key.
     """
     own = as_keys(point.settings)
     other = as_keys(main.settings) if main else {}
@@ -61,7 +62,7 @@ def differing_settings(point: Point, main: Point | None) -> tuple[str, ...]:
 
 
 def role(point: Point, main: Point | None) -> str:
-    """A point's kind where it is none of GRPO, else one of ROLES."""
+    """The kind of a point that is not of a GRPO arm, else one of ROLES."""
     if point.kind != MAIN_KIND:
         return point.kind
     if main is None or point.arm == main.arm:
@@ -75,8 +76,6 @@ def role(point: Point, main: Point | None) -> str:
 
 
 def rank(point: Point, main: str | None) -> tuple[int, bool, str, int, int]:
-    """Sorting: untouched, warm start, GRPO with the main arm first, then the other kinds; each by name, seed
-    and step.
-    """
+    """The sort key: untouched, warm start, GRPO (main arm first), other kinds; then name, seed, step."""
     kind = KINDS.index(point.kind) if point.kind in KINDS else len(KINDS)
     return kind, point.arm != main, point.arm, point.seed, point.step

@@ -1,5 +1,4 @@
-"""A study's conclusions in plain sentences, each worded from a figure and its interval; they know no result
-in advance.
+"""Writes a study's conclusions, each sentence from a figure and its interval.
 
 "Clear" means that the whole 95 % interval is on one side of 0; otherwise a sentence says that there is no
 clear difference.
@@ -7,8 +6,9 @@ clear difference.
 
 from collections.abc import Sequence
 
-from eval.report.wording import METRICS, PROBES, Metric, direction
+from eval.report.wording import METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
 from eval.run_folder import Json
+from eval.study.estimates import SEEDS_FOR_T
 
 METRIC = {metric.key: metric for metric in METRICS}
 TAX = Metric("tax", "Tax", 4)
@@ -25,31 +25,49 @@ CLEAR_P = 0.05
 def conclusions(figures: Json) -> list[str]:
     """The sentences, from what was compared to what to ship."""
     return [
+        *warning_sentences(figures),
         setting(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),
         *role_sentences(figures, "ablation", "Reward and loss variants"),
-        *role_sentences(figures, "control", "Controls, whose reward means nothing"),
+        *role_sentences(figures, "control", "Controls, which have a meaningless reward"),
         *budget_sentences(figures),
         *transfer_sentences(figures),
         ship_sentence(figures),
     ]
 
 
+def warning_sentences(figures: Json) -> list[str]:
+    """That the intervals over items cannot be trusted, where a study has too few items and too few seeds."""
+    if len(figures["seeds"]) >= SEEDS_FOR_T:
+        return []
+    kinds = {"n": "test items", "texts": "general texts"}
+    few = [f"{figures[key]} {name}" for key, name in kinds.items() if are_too_few(figures[key])]
+    if not few:
+        return []
+    return [
+        f"Too few for a verdict: {' and '.join(few)}. Below {MIN_ITEMS} the intervals over them are too "
+        "narrow, "
+        "so what is called clear below may be chance."
+    ]
+
+
 def setting(figures: Json) -> str:
-    """What every number rests on."""
+    """Numbers of test items, texts and seeds, and what the tax is."""
     seeds = figures["seeds"]
     names = ", ".join(map(str, seeds))
     many = (
         f"{len(seeds)} seeds ({names})"
         if len(seeds) > 1
-        else f"one seed ({names}), so no interval covers training again"
+        else f"one seed ({names}), so no interval covers repeated training"
     )
     return (
-        f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), {many}. "
-        "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats per token."
+        f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
+        f"{many}. "
+        "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats "
+        "per token."
     )
 
 
@@ -87,13 +105,12 @@ def main_sentences(figures: Json) -> list[str]:
         -1: "lowered the loss on general text",
     }
     sentences.append(
-        f"With its warm start it {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])})."
+        f"Warm start and GRPO together {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])})."
     )
     if row["tax_added"] is not None:
-        shares = {1: "added", 0: "added no clear amount", -1: "took some of it back"}
-        sentences.append(
-            f"To the tax of the warm start GRPO itself {shares[direction(row['tax_added'])]} ({spread(TAX, row['tax_added'])})."
-        )
+        shares = {1: "added to", 0: "made no clear difference to", -1: "lowered"}
+        share = shares[direction(row["tax_added"])]
+        sentences.append(f"GRPO {share} the tax of the warm start ({spread(TAX, row['tax_added'])}).")
     return [*sentences, *probe_sentence(row)]
 
 
@@ -108,9 +125,7 @@ def probe_sentence(row: Json) -> list[str]:
         if is_clear(changes)
     ]
     names = "; ".join(clear) if clear else "none"
-    return [
-        f"Of {len(probes)} probes of the untouched model's abilities these changed clearly (in every seed): {names}."
-    ]
+    return [f"Of {len(probes)} probes of general competence these changed clearly in every seed: {names}."]
 
 
 def is_clear(changes: Sequence[Json]) -> bool:
@@ -130,9 +145,7 @@ def sign(number: float) -> int:
 
 
 def equal_sentence(result: Json, figures: Json) -> str:
-    """'At an equal held-out cosine (+0.021 over the warm start) GRPO loses X +- Y, the best SFT Z +- W:
-    ...'
-    """
+    """'At an equal held-out cosine (+0.021 over the warm start) the tax of GRPO is X ...: GRPO pays less'."""
     metric = METRIC[result["metric"]]
     rival = KIND_LABELS.get(result["kind"], result["kind"])
     missing = ", ".join(map(str, result["no_common_score"]))
@@ -143,10 +156,13 @@ def equal_sentence(result: Json, figures: Json) -> str:
     names = ", ".join(sorted(set(result["others"])))
     without = f" Not in seed {missing}, where one of them never rose above the warm start." if missing else ""
     difference = f" (difference {spread(TAX, result['main_minus_other'])}, {seeds_of(len(result['seeds']))})"
+    outcome = words[direction(result["main_minus_other"])]
     return (
-        f"At an equal {metric_name(metric)} ({metric.change(result['gain']['value'])} over the warm start) GRPO loses "
-        f"{plus_minus(result['main_tax'])} nats per token, the best {rival} ({names}) {plus_minus(result['other_tax'])}: "
-        f"{words[direction(result['main_minus_other'])]}{difference if metric.key == figures['target'] else ''}.{without}"
+        f"At an equal {metric_name(metric)} ({metric.change(result['gain']['value'])} over the warm start) "
+        "the tax "
+        f"of GRPO is {plus_minus(result['main_tax'])} nats per token, that of the best {rival} ({names}) "
+        f"{plus_minus(result['other_tax'])}: "
+        f"{outcome}{difference if metric.key == figures['target'] else ''}.{without}"
     )
 
 
@@ -160,9 +176,7 @@ def seeds_of(count: int) -> str:
 
 
 def area_sentences(figures: Json) -> list[str]:
-    """Gain against tax over all checkpoints: the main arm's area beside that of each other kind as a
-    whole.
-    """
+    """The areas under the fronts of all SFT arms and of all best-of-group arms against the main arm's."""
     rows = {row["name"]: row for row in figures["areas"]}
     sentences = []
     for kind in ("sft", "best_of_group"):
@@ -177,21 +191,23 @@ def area_sentences(figures: Json) -> list[str]:
             inside = area_comparison(row["area_in_budget_minus_first"])
             whole = area_comparison(row["area_minus_first"])
             sentences.append(
-                f"The area under the front of {arms} is, up to the budget of {figures['budget']:g}, {inside}, and, up to "
-                f"the largest tax of the study ({row['cap']:.4f}), {whole} that of GRPO's one arm."
+                f"The area under the front of {arms} is, against that of GRPO's one arm, {inside} up to the "
+                "budget of "
+                f"{figures['budget']:g} and {whole} up to the largest tax of the study ({row['cap']:.4f})."
             )
     return sentences
 
 
 def area_comparison(change: Json) -> str:
-    """'larger than (+0.00120, 95 % interval ...)'"""
-    words = {1: "larger than", 0: "not clearly different from", -1: "smaller than"}
+    """'larger (+0.00120, 95 % interval ...)'"""
+    words = {1: "larger", 0: "not clearly different", -1: "smaller"}
     return f"{words[direction(change)]} ({spread(AREA, change)})"
 
 
 def role_sentences(figures: Json, role: str, heading: str) -> list[str]:
-    """Each arm of a role at its last step, by the target score, against the main arm where it has that step,
-    else the warm start.
+    """The target score of each arm of a role at its last step.
+
+    It is compared with the main arm at the same step, or with the warm start if the main arm lacks that step.
     """
     metric = METRIC[figures["target"]]
     words = {1: "higher", 0: "no clear difference", -1: "lower"}
@@ -206,11 +222,13 @@ def role_sentences(figures: Json, role: str, heading: str) -> list[str]:
 
 
 def budget_sentences(figures: Json) -> list[str]:
-    """Whether each tax budget held, seed by seed, on texts that did not steer it."""
+    """Whether each tax budget was kept, seed by seed, on texts that did not steer training."""
     verdicts = {
-        "yes": "kept", "no": "exceeded",
-        "probably": "kept, though the interval reaches above it,", "probably not": "exceeded, though the interval reaches below it,",
-    }  # fmt: skip
+        "yes": "kept",
+        "no": "exceeded",
+        "probably": "kept, though the interval reaches above it,",
+        "probably not": "exceeded, though the interval reaches below it,",
+    }
     sentences = []
     for arm in dict.fromkeys(row["arm"] for row in figures["budgets"]):
         rows = [row for row in figures["budgets"] if row["arm"] == arm]
@@ -223,33 +241,34 @@ def budget_sentences(figures: Json) -> list[str]:
 
 
 def transfer_sentences(figures: Json) -> list[str]:
-    """Another task learned from the main arm's model, against every other start, by the target score."""
+    """The main arm's model against every other start of fine-tuning on another task, by the target score."""
     metric = METRIC[figures["target"]]
     words = {1: "better than", 0: "not clearly different from", -1: "worse than"}
-    sentences = []
+    parts = []
     for row in figures["transfer"]["pairs"]:
         if figures["main"] in (row["first"], row["second"]):
-            own_second = row["second"] == figures["main"]
-            way = direction(row["changes"][metric.key]) * (1 if own_second else -1)
-            other = row["first"] if own_second else row["second"]
-            order = "" if own_second else ", the latter minus GRPO"
-            sentences.append(
-                f"{row['examples']} examples: {words[way]} {other} ({spread(metric, row['changes'][metric.key])}{order})"
-            )
-    return (
-        [f"Learning another task, {metric_name(metric)}, a start from GRPO is, with {'; '.join(sentences)}."]
-        if sentences
-        else []
-    )
+            is_second = row["second"] == figures["main"]
+            other = row["first"] if is_second else row["second"]
+            change = row["changes"][metric.key] if is_second else negative(row["changes"][metric.key])
+            outcome = f"{words[direction(change)]} {other} ({spread(metric, change)})"
+            parts.append(f"with {row['examples']} examples {outcome}")
+    if not parts:
+        return []
+    return [f"Fine-tuned on another task, GRPO's model is, by {metric_name(metric)}, {'; '.join(parts)}."]
+
+
+def negative(change: Json) -> Json:
+    """The difference of the same two the other way round."""
+    return {"value": -change["value"], "low": -change["high"], "high": -change["low"]}
 
 
 def ship_sentence(figures: Json) -> str:
     """The checkpoint to ship."""
     choice = figures["ship"]
     metric = METRIC[figures["target"]]
-    limit = f"Under a tax of at most {figures['budget']} nats per token (upper end of the interval)"
+    limit = f"With a tax of at most {figures['budget']} nats per token (upper end of the interval)"
     if choice is None:
-        return f"{limit} no evaluated checkpoint can be shipped."
+        return f"{limit}, no evaluated checkpoint can be shipped."
     gain = (
         f", {spread(metric, choice['gain'])} against the warm start"
         if choice["gain"] and choice["kind"] != "warm_start"
@@ -259,7 +278,9 @@ def ship_sentence(figures: Json) -> str:
     remark = words[direction(choice["gain"])] if gain else ""
     place = f"; weights in {choice['path']}" if choice["kept"] else ""
     name = f"{choice['arm']}, seed {choice['seed']}, step {choice['step']}"
+    score = f"{metric_name(metric)} {metric.value(choice['value'])}{gain}"
     return (
-        f"{limit} ship {name}: {metric_name(metric)} {metric.value(choice['value'])}{gain}, tax {spread(TAX, choice['tax'])}{remark}{place}. "
-        f"It was chosen among {choice['candidates']} checkpoints on these very items, which flatters it."
+        f"{limit}, ship {name}: {score}, tax {spread(TAX, choice['tax'])}{remark}{place}. "
+        f"It was chosen among {choice['candidates']} checkpoints on the same test items, so its score is "
+        "optimistic."
     )

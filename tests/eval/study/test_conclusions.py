@@ -31,7 +31,10 @@ def changed(points: list[Json], arm: str, score: list[float], tax: list[float]) 
 def test_who_pays_less_follows_the_taxes(tmp_path: Path) -> None:
     less = said(tmp_path / "a", invented_study(grpo_tax=0.02, sft_tax=0.06))
     more = said(tmp_path / "b", invented_study(grpo_tax=0.06, sft_tax=0.02))
-    sentence = "At an equal held-out cosine (+0.200 over the warm start) GRPO loses {} nats per token, the best SFT (sft_high) {}: {}"
+    sentence = (
+        "At an equal held-out cosine (+0.200 over the warm start) the tax of GRPO is {} nats per token, "
+        "that of the best SFT (sft_high) {}: {}"
+    )
     assert sentence.format("0.0200 ± 0.0000", "0.0433 ± 0.0000", "GRPO pays less than SFT") in less
     assert sentence.format("0.0600 ± 0.0000", "0.0167 ± 0.0000", "GRPO pays more than SFT") in more
     assert "pays more than SFT" not in less and "pays less than SFT" not in more
@@ -48,20 +51,21 @@ def test_an_interval_that_includes_0_is_no_clear_difference(tmp_path: Path) -> N
 def test_gain_and_cost_of_the_main_arm_are_read_from_their_intervals(tmp_path: Path) -> None:
     up = said(tmp_path / "up", invented_study())
     assert "raised the warm start's held-out cosine (+0.200" in up
-    assert "it cost general competence (tax +0.0200" in up and "GRPO itself added (+0.0100" in up
+    assert "together cost general competence (tax +0.0200" in up
+    assert "GRPO added to the tax of the warm start (+0.0100" in up
     down = said(tmp_path / "down", changed(invented_study(), "grpo", even(0.2), even(-0.01)))
     assert "lowered the warm start's held-out cosine (−0.100" in down
     assert (
-        "it lowered the loss on general text (tax −0.0100" in down
-        and "GRPO itself took some of it back (−0.0200" in down
+        "together lowered the loss on general text (tax −0.0100" in down
+        and "GRPO lowered the tax of the warm start (−0.0200" in down
     )
     unclear = said(
         tmp_path / "unclear", changed(invented_study(), "grpo", spread_out(0.31, 0.3), spread_out(0.001, 0.1))
     )
     assert "made no clear difference to the warm start's" in unclear
     assert (
-        "it cost no clear amount of general competence" in unclear
-        and "GRPO itself added no clear amount" in unclear
+        "together cost no clear amount of general competence" in unclear
+        and "GRPO made no clear difference to the tax of the warm start" in unclear
     )
 
 
@@ -92,13 +96,15 @@ def test_the_checkpoint_to_ship_follows_the_budget(tmp_path: Path) -> None:
 
 
 def test_one_seed_is_said_to_be_one_seed(tmp_path: Path) -> None:
-    assert "one seed (0), so no interval covers training again" in said(tmp_path / "a", invented_study((0,)))
+    assert "one seed (0), so no interval covers repeated training" in said(
+        tmp_path / "a", invented_study((0,))
+    )
     three = said(tmp_path / "b", invented_study((0, 1, 2)))
     assert (
         "12 test items, 12 general texts (120 tokens), 3 seeds (0, 1, 2)" in three and "one seed" not in three
     )
     assert (
-        "GRPO loses 0.0210 ± 0.0025 nats" in three
+        "the tax of GRPO is 0.0210 ± 0.0025 nats" in three
     )  # 0.020, 0.021, 0.022: sd 0.001, 4.30265 * 0.001 / sqrt(3)
 
 

@@ -159,7 +159,7 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
         "untouched",
         pytest.approx(0.3),
     )
-    assert "with 50 examples: better than untouched (+0.300" in summary["conclusions"][-2]
+    assert "with 50 examples better than untouched (+0.300" in summary["conclusions"][-2]
     assert (
         "| grpo against sft\\_high | local:x | 40 | 50.0 % | 25.0 % | 25.0 % | 40.0 % to 60.0 % | 15.0 % to 35.0 % |"
         in plain
