@@ -9,14 +9,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from invented_run import RATES, write_run
 
 from data.errors import InputError
+from eval.metrics.significance import resample_counts
+from eval.report.gaps import missing_test_items
 from eval.report.plots import moving_average
 from eval.report.samples import choose, samples
+from eval.report.tables import difference_tables
 from eval.report.verdict import verdict
-from eval.report.wording import METRICS, direction, duration, plain_number, signed_number
+from eval.report.wording import METRICS, MIN_ITEMS, direction, duration, plain_number, signed_number
 from eval.report.write import result_table, write_report
 from eval.run_folder import read_run
 from eval.systems import write_json
@@ -235,6 +239,56 @@ def test_verdict_follows_the_interval(run_copy: Path) -> None:
     assert with_cosine(run_copy, -0.03, -0.02, -0.01).startswith(
         "By embedding cosine, GRPO took the outputs further"
     )
+
+
+def test_fewer_than_thirty_items_get_no_verdict_whatever_their_interval(tmp_path: Path) -> None:
+    """A few items that all rose have an interval far above 0, and prove nothing."""
+    small = write_run(tmp_path / "small", count=29)
+    enough = write_run(tmp_path / "enough", count=30)
+    texts = {run: with_cosine(run, 0.1, 0.2, 0.3) for run in (small, enough)}
+    assert texts[small].startswith("No verdict on GRPO: n = 29 is too small.")
+    assert " rose " not in texts[small] and " fell " not in texts[small] and " beats " not in texts[small]
+    assert "Cosine went from " in texts[small] and "+0.200, 95 % interval +0.100 to +0.300" in texts[small]
+    assert texts[enough].startswith("By embedding cosine, GRPO brought the outputs closer")
+    assert "Cosine rose from " in texts[enough]
+    for run, count in ((small, 29), (enough, 30)):
+        tables = difference_tables(read_run(run), "warm_start", "grpo")
+        for row in (row for table in tables for row in table.rows):
+            assert (row[-1] == "too few items") == (int(row[1]) < 30), row
+        assert {row[1] for row in tables[0].rows} == {str(count)}
+
+
+def test_an_interval_over_few_items_is_too_narrow() -> None:
+    """What MIN_ITEMS rests on: how often a nominal 95 % percentile interval holds the mean it should."""
+    generator = np.random.default_rng(0)
+    coverage = {}
+    for n in (5, MIN_ITEMS):
+        hits = []
+        for values in generator.normal(size=(400, n)):
+            counts = resample_counts(n, generator, 400)
+            low, high = np.quantile(counts @ values / n, [0.025, 0.975])
+            hits.append(low <= 0 <= high)
+        coverage[n] = np.mean(hits)
+    assert 0.78 < coverage[5] < 0.89 and 0.91 < coverage[MIN_ITEMS] < 0.97
+
+
+def test_a_test_set_that_the_corpus_could_not_fill_is_named() -> None:
+    parts = {
+        "test": {"pairs": 20, "languages": {"bo": 17, "dz": 3}},
+        "train": {"languages": {"bo": 9, "mn": 5}},
+    }
+    corpus = {"manifest": {"splits": parts}}
+    assert missing_test_items({"test_size": 60, "test_min_per_language": 10}, corpus) == [
+        "The test set has 20 of the 60 items of data.test_size: the corpus is too small.",
+        "Fewer than 10 test items of a language (data.test_min_per_language): "
+        "Dzongkha (dz) has 3, Mongolian (mn) has 0.",
+    ]
+    assert missing_test_items({"test_size": 20, "test_min_per_language": 3}, corpus)[0].endswith(
+        "Mongolian (mn) has 0."
+    )
+    del parts["train"]
+    assert missing_test_items({"test_size": 20, "test_min_per_language": 3}, corpus) == []
+    assert missing_test_items({}, {}) == []
 
 
 def test_verdict_names_the_translation_memory_and_the_probes(complete: Path) -> None:

@@ -10,7 +10,7 @@ from invented_points import even, invented_point, invented_study, spread_out, wr
 
 from eval.study.figures import figures
 from eval.study.points import read_study
-from eval.study.sentences import conclusions, is_clear
+from eval.study.sentences import conclusions, is_clear, transfer_sentences, warning_sentences
 
 Json = dict[str, Any]
 
@@ -106,6 +106,29 @@ def test_one_seed_is_said_to_be_one_seed(tmp_path: Path) -> None:
     assert (
         "the tax of GRPO is 0.0210 ± 0.0025 nats" in three
     )  # 0.020, 0.021, 0.022: sd 0.001, 4.30265 * 0.001 / sqrt(3)
+
+
+def test_few_items_and_few_seeds_are_a_warning_in_front() -> None:
+    few = {"seeds": [0, 1], "n": 29, "texts": 48}
+    assert warning_sentences(few) == [
+        "Too few for a verdict: 29 test items. Below 30 the intervals over them are too narrow, "
+        "so what is called clear below may be chance."
+    ]
+    assert warning_sentences(few | {"n": 30}) == []
+    assert "30 test items" not in warning_sentences(few | {"n": 30, "texts": 12})[0]
+    assert warning_sentences(few | {"seeds": [0, 1, 2]}) == []  # the interval is over seeds
+
+
+def test_transfer_is_told_from_the_main_arms_side() -> None:
+    change = {"value": 0.1, "low": 0.05, "high": 0.2}
+    pair = {"examples": 50, "changes": {"cosine_held_out": change}}
+    pairs = [pair | {"first": "grpo", "second": "sft"}, pair | {"first": "untouched", "second": "grpo"}]
+    figures = {"target": "cosine_held_out", "main": "grpo", "transfer": {"pairs": pairs}}
+    assert transfer_sentences(figures) == [
+        "Fine-tuned on another task, GRPO's model is, by held-out cosine, "
+        "with 50 examples worse than sft (\u22120.100, 95 % interval \u22120.200 to \u22120.050); "
+        "with 50 examples better than untouched (+0.100, 95 % interval +0.050 to +0.200)."
+    ]
 
 
 COMPARED = "At an equal"
