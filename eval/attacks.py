@@ -117,7 +117,7 @@ def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: i
 def substitute_texts(
     examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int
 ) -> dict[str, list[tuple[int, str]]]:
-    """Name -> (item, text) pairs that replace the reference texts: valid and near texts first, then attacks."""
+    """Name -> (item, text) pairs that replace the reference texts: valid and near texts, then attacks."""
     texts = [item.reference for item in items]
     rows = reference_vectors(texts, vectors)
     cosines = rows @ rows.T
@@ -206,9 +206,9 @@ def attack_rows(
         "min_share": lambda: config.min_share,
     }
     columns = columns_of(config)
-    shown = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
-    settings = {name: value for name, value in config.settings.items() if name in shown}
-    reward = make_reward(RewardConfig(weights={}, gates=(), shown=shown, settings=settings), resources)
+    term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
+    settings = {name: value for name, value in config.settings.items() if name in term_names}
+    reward = make_reward(RewardConfig(weights={}, gates=(), shown=term_names, settings=settings), resources)
     items = items_of(examples, vectors, script, seed)
     texts = {name: pairs for name, pairs in substitute_texts(examples, items, vectors, seed).items() if pairs}
     terms = {name: measure(pairs, items, reward) for name, pairs in texts.items()}

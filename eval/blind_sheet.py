@@ -1,5 +1,5 @@
-"""`python -m eval.blind_sheet make | score`: makes and scores a sheet on which native readers choose between two
-systems' outputs without knowing which is whose.
+"""`python -m eval.blind_sheet make | score`: makes and scores a sheet on which native readers choose between
+two systems' outputs without knowing which is whose.
 
 `make` writes sheet.html and sheet.csv, of which a reader gets one, and key.json, which no reader gets.
 `score` reads filled sheets of one or more readers with the key (docs/preference.md).

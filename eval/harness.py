@@ -1,4 +1,4 @@
-"""Runs benchmarks of lm-evaluation-harness (EleutherAI, MIT), such as MMLU, C-Eval and CMRC, on a model folder.
+"""Runs benchmarks of lm-evaluation-harness (EleutherAI, MIT), such as MMLU and C-Eval, on a model folder.
 
     python -m eval.harness --model runs/mt/policy --tasks my_task.yaml,hellaswag --out results.json
 

@@ -119,7 +119,10 @@ def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: floa
 
 
 def checked_url(url: str) -> str:
-    """The address without a slash at its end. Raises InputError for a bad one, or one with a password or query."""
+    """The address without a slash at its end.
+
+    Raises InputError for a bad one, or one with a password or query.
+    """
     try:
         parts = urlsplit(url)
         usable = (
@@ -140,7 +143,10 @@ def checked_url(url: str) -> str:
 
 
 def secret(variable: str | None) -> str | None:
-    """The key in an environment variable; it is never shown. Raises InputError where the variable has no key."""
+    """The key in an environment variable; it is never shown.
+
+    Raises InputError where the variable has no key.
+    """
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()

@@ -28,8 +28,8 @@ def bucket_counts(text: str) -> Counter[int]:
 
     A space is added at both ends, so every text has an n-gram. crc32 gives the same buckets on every machine.
     """
-    spaced = f" {text} "
-    grams = (spaced[start : start + order] for order in ORDERS for start in range(len(spaced) - order + 1))
+    line = f" {text} "
+    grams = (line[start : start + order] for order in ORDERS for start in range(len(line) - order + 1))
     return Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in grams)
 
 

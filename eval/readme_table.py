@@ -43,7 +43,7 @@ WIDTH = 100  # characters of a line of the note
 
 
 def table(summary: Json) -> str:
-    """The Markdown between the markers: two scores, tax and description of each arm's last checkpoint, and a note."""
+    """The Markdown between the markers: scores, tax and description of each arm's last checkpoint, a note."""
     rows = table_rows(summary)
     common = next((as_keys(row["settings"]) for row in rows if row["kind"] == WARM_START), {})
     header = ("system", *(METRIC[key].label for key in SCORES), "tax, nats per token", "what it is")
@@ -80,7 +80,7 @@ def cells(row: Json) -> tuple[str, ...]:
 
 
 def description(row: Json, common: Mapping[str, str]) -> str:
-    """'SFT on the reference texts, lr 1e-5': method, start and the settings that not all arms have (`common`)."""
+    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not in `common`."""
     if row["kind"] == WARM_START:
         return "a short SFT, where the others begin"
     start = [] if row["start"] == WARM_START else [f"from {row['start']}"]

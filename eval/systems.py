@@ -149,7 +149,7 @@ def slices(items: Items) -> dict[str, list[int]]:
 def statistics(items: Items, language: str) -> dict[str, Array]:
     """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`.
 
-    Scores that follow from the texts are computed from the texts, because items of earlier versions lack some.
+    Scores that follow from the texts are computed from them, because items of earlier versions lack some.
     """
     sources, outputs = ([item[key] for item in items] for key in ("source", "output"))
     references = [references_of(item) for item in items]
@@ -177,7 +177,7 @@ def metrics(items: Items, language: str) -> dict[str, float]:
 def compare_systems(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """after - before of every metric, overall, per language and per origin, and of the probes if both have them.
+    """after - before of every metric, overall, per language and per origin, and of the probes.
 
     Raises ValueError for different test items.
     """

@@ -189,7 +189,10 @@ def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
 
 
 def load_panel(cache: Path) -> Panel:
-    """Obtain the four packages (once, into `cache`) and read the panel. Raises UnobtainableError if one is missing."""
+    """Obtain the four packages (once, into `cache`) and read the panel.
+
+    Raises UnobtainableError if one is missing.
+    """
     return Panel(
         english=english_texts(pip_package("gensim", "4.4.0", cache, members=("*/lee_background.cor",))),
         chinese=chinese_texts(

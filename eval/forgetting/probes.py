@@ -1,10 +1,11 @@
 """Runs the general-competence probes: abilities of the untouched model that training is not about.
 
-Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters; lower is better,
-and it changes long before an accuracy does. Questions (capital cities, word analogies, Chinese idioms, and
-further sets on request): the likeliest choice, by the summed log-probability and by that per character; read
-the latter where choices differ in length. Items and their order are fixed (`eval.forgetting.probe_items`), so
-two models are compared item by item: a paired bootstrap over texts, the exact McNemar test over questions.
+Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters; lower is
+better, and it changes long before an accuracy does. Questions (capital cities, word analogies, Chinese
+idioms, and further sets on request): the likeliest choice, by the summed log-probability and by that per
+character; read the latter where choices differ in length. Items and their order are fixed
+(`eval.forgetting.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the
+exact McNemar test over questions.
 """
 
 import math
@@ -112,8 +113,8 @@ def paired_values(
 def compare_probes(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with McNemar's
-    exact test. Raises ValueError if the items differ.
+    """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with
+    McNemar's exact test. Raises ValueError if the items differ.
     """
     changes: dict[str, Any] = {}
     for name in TEXT_PROBES:

@@ -45,7 +45,7 @@ def general_texts(tokenizer: Any, panel: Panel) -> list[TokenText]:
 
 
 def task_texts(tokenizer: Any, examples: Sequence[Example]) -> list[TokenText]:
-    """A fixed random choice of `TASK_TEXTS` examples: prompt and reference text, tokenised apart as in training."""
+    """A fixed random choice of `TASK_TEXTS` examples: prompt and reference text, tokenised as in training."""
     start = first_ids(tokenizer)
     positions = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
     texts = (

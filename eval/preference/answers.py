@@ -1,4 +1,4 @@
-"""Stores every answer of a judge at once as one JSON line, so that a stopped run asks only for the missing ones.
+"""Stores every answer of a judge at once as one JSON line, so that a stopped run asks only for the rest.
 
 The key of a line is the hash of all that the answer depends on (judge, settings, question). So one file
 serves any number of comparisons, and a changed prompt or setting is asked again.

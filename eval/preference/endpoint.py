@@ -125,7 +125,10 @@ class Endpoint:
 
 
 def content_of(body: bytes) -> str:
-    """The text of a chat completion; null, as of a refusal, is an empty one. Raises TransientError for no text."""
+    """The text of a chat completion; null, as of a refusal, is an empty one.
+
+    Raises TransientError for no text.
+    """
     try:
         content = parse_json(body, "the answer")["choices"][0]["message"]["content"]
     except InputError as error:

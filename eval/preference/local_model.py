@@ -1,8 +1,8 @@
-"""A judge that is a causal language model in a local folder: it answers with the likeliest of the three signs.
+"""A judge that is a causal language model in a local folder; its answer is the likeliest of the three signs.
 
-The question is plain text; nothing is sampled. A preference for one sign is not corrected here: asking in both
-orders does that. The scores are stored beside the decision for `eval.judge.margin`, because a weak model may
-decide by position alone.
+The question is plain text; nothing is sampled. A preference for one sign is not corrected here: asking in
+both orders does that. The scores are stored beside the decision for `eval.judge.margin`, because a weak model
+may decide by position alone.
 """
 
 from pathlib import Path

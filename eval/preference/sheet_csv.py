@@ -1,5 +1,6 @@
-"""Writes the sheet as CSV and reads it back as spreadsheets save it: commas, semicolons or tabs, UTF-8 or UTF-16.
+"""Writes the sheet as CSV and reads it back as spreadsheets save it.
 
+They save commas, semicolons or tabs, in UTF-8 (with or without a byte order mark) or UTF-16.
 A cell that a spreadsheet would take for a formula gets an apostrophe in front. Only the columns id and better
 of a filled sheet are read, so changes that a program makes to the texts do not matter.
 """
@@ -29,7 +30,10 @@ def escape_formula(cell: str) -> str:
 
 
 def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
-    """The sheet with a byte order mark, by which Excel knows UTF-8. `rows`: cells in the order of `COLUMNS`."""
+    """The sheet with a byte order mark, by which Excel knows UTF-8.
+
+    `rows`: cells in the order of `COLUMNS`.
+    """
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)

@@ -1,7 +1,7 @@
 """The key of a blind sheet: its rows in random order, and which output is whose.
 
-A row is named after the hash of the whole sheet, so a filled row belongs to one key only, and neither its name
-nor its place tells the item. Sides are balanced: `after` stands first in half of the rows, so that a
+A row is named after the hash of the whole sheet, so a filled row belongs to one key only, and neither its
+name nor its place tells the item. Sides are balanced: `after` stands first in half of the rows, so that a
 preference for one side favours neither system.
 """
 
@@ -21,7 +21,7 @@ from eval.run_folder import DAMAGE
 
 @dataclass(frozen=True)
 class Key:
-    """`rows`: (pair, whether `after` is shown first) in the order of the sheet; `identical`: pairs not shown."""
+    """`rows`: (pair, whether `after` is first) in the order of the sheet; `identical`: pairs not shown."""
 
     before: str
     after: str

@@ -50,13 +50,13 @@ def missing_test_items(settings: Mapping[str, Any], corpus: Mapping[str, Any]) -
         sentences.append(
             f"The test set has {size} of the {wish} items of data.test_size: the corpus is too small."
         )
-    tested = splits["test"]["languages"]
+    counts = splits["test"]["languages"]
     languages = sorted({language for split in splits.values() for language in split["languages"]})
     minimum = min(settings.get("test_min_per_language", 0), wish // max(1, len(languages)))
     few = [
-        f"{place_label(language)} has {tested.get(language, 0)}"
+        f"{place_label(language)} has {counts.get(language, 0)}"
         for language in languages
-        if tested.get(language, 0) < minimum
+        if counts.get(language, 0) < minimum
     ]
     if few:
         sentences.append(

@@ -11,24 +11,31 @@ from eval.report.blocks import Block, Document, Figure, Sample, Section, Table, 
 LANGUAGE_TAGS = {"zh": "zh-Hans"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 CSS = """
-:root { color-scheme: light dark; --ground: #fdfdfc; --ink: #1d2430; --soft: #5b6575; --line: #d9dde3; --card: #f3f5f7; --mark: #1f6fb8; }
+:root { color-scheme: light dark; --ground: #fdfdfc; --ink: #1d2430; --soft: #5b6575; --line: #d9dde3;
+  --card: #f3f5f7; --mark: #1f6fb8; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #14181e; --ink: #e4e8ee; --soft: #9aa5b4; --line: #303843; --card: #1c222a; --mark: #6db3f2; }
+  :root { --ground: #14181e; --ink: #e4e8ee; --soft: #9aa5b4; --line: #303843; --card: #1c222a;
+  --mark: #6db3f2; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 80rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 80rem; background: var(--ground);
+  color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .4rem 0 1rem; }
-h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
+h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line);
+  padding-bottom: .25rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p { max-width: 62rem; }
-.verdict { background: var(--card); border-left: 4px solid var(--mark); padding: .8rem 1rem; border-radius: 4px; }
-.alarms { border-left: 4px solid #c8372d; background: var(--card); padding: .8rem 1rem .8rem 2rem; border-radius: 4px; }
+.verdict { background: var(--card); border-left: 4px solid var(--mark); padding: .8rem 1rem;
+  border-radius: 4px; }
+.alarms { border-left: 4px solid #c8372d; background: var(--card); padding: .8rem 1rem .8rem 2rem;
+  border-radius: 4px; }
 .gaps { color: var(--soft); }
 .note { color: var(--soft); font-size: .82rem; margin: .3rem 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 table.settings td { white-space: normal; overflow-wrap: anywhere; text-align: left; }

@@ -1,4 +1,4 @@
-"""Writes the report of a run: report.html, report.md and summary.json, from the run folder alone, without a model.
+"""Writes a run's report: report.html, report.md and summary.json, from the run folder alone, without a model.
 
 The top of the report names what the run does not have (`eval.report.gaps`); the parts below leave it out.
 """
@@ -38,7 +38,10 @@ Result = TypeVar("Result")
 
 
 def write_report(run: Path) -> tuple[Path, Path, Path]:
-    """Write the three files into a run folder and return their paths. Raises InputError for a damaged folder."""
+    """Write the three files into a run folder and return their paths.
+
+    Raises InputError for a damaged folder.
+    """
     texts = make_or_name_damage(read_run(run), report_texts)
     paths = run / "report.html", run / "report.md", run / "summary.json"
     for path, text in zip(paths, texts, strict=True):

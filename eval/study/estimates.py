@@ -36,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class EvaluatedCheckpoint:
-    """A point with estimates of its target metrics, its tax (change of NLL per token on general text), its KL."""
+    """A point with estimates of its target metrics, tax (change of NLL per token on general text) and KL."""
 
     point: Point
     metrics: dict[str, Estimate]

@@ -170,7 +170,7 @@ def mark_front(rows: Sequence[Json], target: str) -> None:
 
 
 def drift(points: Sequence[Point]) -> Json:
-    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, by kind of text; seed means."""
+    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, by text kind; seed means."""
     kinds = [kind for kind in ("general", "task") if all(kind in point.tax["drift"] for point in points)]
     return {
         kind: {key: mean([drift_numbers(point, kind)[key] for point in points]) for key in DRIFT}

@@ -21,7 +21,7 @@ Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> 
 
 
 def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Json:
-    """`rows`: scores of each start and number of examples over its seeds; `pairs`: second start minus first."""
+    """`rows`: scores of each start and number of examples over its seeds; `pairs`: second minus first."""
     check_same_items(documents)
     runs: Runs = {}
     for one in documents:

@@ -75,13 +75,13 @@ def test_shares_intervals_and_habits_of_a_small_case_by_hand() -> None:
 def test_interval_of_win_minus_loss_covers_the_truth_at_its_rate() -> None:
     """40 % wins, 20 % losses, 60 items: over 200 draws the 95 % interval holds +0.2 in 90 to 99 % of them."""
     draw = random.Random(0)
-    covered = 0
+    hits = 0
     pairs = pairs_of(["b"] * 60, ["a"] * 60)
     for _ in range(200):
         outcomes = draw.choices([1, 0, -1], [4, 4, 2], k=60)
         net = preference(("b", "a"), "j", pairs, outcomes, [[]] * 60, seed=0)["net"]
-        covered += net["low"] <= 0.2 <= net["high"]
-    assert 180 <= covered <= 198
+        hits += net["low"] <= 0.2 <= net["high"]
+    assert 180 <= hits <= 198
 
 
 def test_question_shows_each_output_once_and_no_name() -> None:
@@ -121,9 +121,9 @@ def test_a_larger_draw_keeps_the_smaller_one_and_the_order_of_the_file_changes_n
         random_pairs(pairs, 8, seed=1)[:5] == random_pairs(pairs, 5, seed=1) != random_pairs(pairs, 5, seed=2)
         and len(random_pairs(pairs, 99, 0)) == 10
     )
-    turned = outputs("grpo", list("klmnopqrst"))
-    turned["items"].reverse()
-    (tmp_path / "grpo.json").write_text(json.dumps(turned))
+    other_way = outputs("grpo", list("klmnopqrst"))
+    other_way["items"].reverse()
+    (tmp_path / "grpo.json").write_text(json.dumps(other_way))
     assert make_pairs(before, read_outputs(tmp_path / "grpo.json")) == pairs
     with pytest.raises(InputError, match="--n 0"):
         random_pairs(pairs, 0, seed=0)
@@ -162,8 +162,8 @@ def test_any_damage_to_a_file_is_one_sentence(times: int, tmp_path: Path) -> Non
     before = read_outputs(written(tmp_path, "good", ["a", "b"]))
     path = tmp_path / "bad.json"
 
-    def holds(damaged: bytes) -> None:
-        path.write_bytes(damaged)
+    def holds(content: bytes) -> None:
+        path.write_bytes(content)
         accepted(lambda: make_pairs(before, read_outputs(path)), str(path))
 
     explore(150 * times, holds, bad_json(content))
