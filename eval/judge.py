@@ -202,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
         "--timeout", type=float, default=120.0, help="seconds to wait for the endpoint before trying again"
     )
     options = parser.parse_args(argv)
-    return run_command(lambda: run(options), "asks only what is missing")
+    return run_command(lambda: run(options), "asks only for the missing answers")
 
 
 if __name__ == "__main__":

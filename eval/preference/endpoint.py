@@ -76,8 +76,8 @@ class Endpoint:
             if number < TRIES - 1:
                 time.sleep(min(LONGEST_WAIT, self.pause * 2**number if wait is None else wait))
         raise InputError(
-            f"{self.name}: no answer in {TRIES} tries ({cause}); see to the server and run the same command, "
-            "which goes on from here"
+            f"{self.name}: no answer in {TRIES} tries ({cause}); check the server and run the same command "
+            "again: it asks only for the missing answers"
         )
 
     def _post(self, question: str) -> bytes:
