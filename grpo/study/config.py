@@ -13,6 +13,7 @@ from typing import Any
 
 from data.documents import check_settings, read_toml
 from data.errors import InputError
+from eval.study.roles import STUDY_SETTINGS
 from grpo.config import Config
 from grpo.config_file import apply_override, build, load_config
 from reward.combine import check as check_reward
@@ -21,7 +22,6 @@ ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
 TARGETS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l")
 KEPT = ("front", "all", "none")
-MANAGED = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")  # one place decides: the study
 SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of one study cannot differ
 
 
@@ -231,7 +231,11 @@ def check(study: Study, path: str) -> None:
         ("settings", study.settings),
         *((f"arms.{arm.name}.settings", arm.settings) for arm in study.arms),
     ]:
-        check_scope(settings, f"{path}: {place}", MANAGED if place == "settings" else (*MANAGED, *SHARED))
+        check_scope(
+            settings,
+            f"{path}: {place}",
+            STUDY_SETTINGS if place == "settings" else (*STUDY_SETTINGS, *SHARED),
+        )
 
 
 def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:
@@ -243,7 +247,7 @@ def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> No
         if key in taken or key.split(".")[0] in taken:
             whose = (
                 "the study itself sets it"
-                if key in MANAGED
+                if key in STUDY_SETTINGS
                 else "all arms share it; write it into the settings of the study"
             )
             raise InputError(f"{place}: {key}: {whose}")

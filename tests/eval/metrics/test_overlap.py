@@ -22,7 +22,7 @@ KHA = "\u0f41"
 GA = "\u0f42"
 
 
-def invented(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[str]]:
+def random_texts(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[str]]:
     """Random references and outputs that share some of their characters."""
     generator = random.Random(seed)
     references = ["".join(generator.choices(letters, k=generator.randint(1, 14))) for _ in range(count)]
@@ -39,7 +39,7 @@ def invented(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_scores_of_sums_equal_sacrebleu(language: str, letters: str, seed: int) -> None:
-    outputs, references = invented(seed, letters)
+    outputs, references = random_texts(seed, letters)
     alone = [[text] for text in references]
     bleu = (
         bleu_metric(language)
@@ -54,7 +54,7 @@ def test_scores_of_sums_equal_sacrebleu(language: str, letters: str, seed: int) 
 
 
 def test_sentence_chrf_equals_sacrebleu_row_by_row() -> None:
-    outputs, references = invented(5, "天地人山水火土木")
+    outputs, references = random_texts(5, "天地人山水火土木")
     outputs[3] = ""
     ours = chrf_of_sums(chrf_statistics(outputs, [[text] for text in references]))
     theirs = [
@@ -65,7 +65,7 @@ def test_sentence_chrf_equals_sacrebleu_row_by_row() -> None:
 
 
 def test_sums_are_scored_in_batches_of_any_shape() -> None:
-    outputs, references = invented(6, "天地人山水")
+    outputs, references = random_texts(6, "天地人山水")
     rows = bleu_statistics(outputs, [[text] for text in references], "zh")
     batch = np.stack([rows[:10].sum(axis=0), rows[10:].sum(axis=0)])
     assert bleu_of_sums(batch) == pytest.approx(
@@ -119,7 +119,7 @@ def test_lengths_are_counted_in_units_of_the_language() -> None:
 
 
 def test_order_of_items_changes_no_corpus_score() -> None:
-    outputs, texts = invented(8, "天地人山水火")
+    outputs, texts = random_texts(8, "天地人山水火")
     references = [[text] for text in texts]
     swapped = list(range(len(outputs)))[::-1]
     for statistics, score in (
@@ -138,8 +138,8 @@ def test_order_of_items_changes_no_corpus_score() -> None:
 def several(seed: int, letters: str, most: int) -> tuple[list[str], list[list[str]]]:
     """Outputs with two reference texts each, or with one to `most` of them."""
     generator = random.Random(seed)
-    outputs, first = invented(seed, letters)
-    others = invented(seed + 100, letters, len(first) * most)[1]
+    outputs, first = random_texts(seed, letters)
+    others = random_texts(seed + 100, letters, len(first) * most)[1]
     numbers = [2 if most == 2 else generator.randint(1, most) for _ in first]
     return outputs, [
         [text, *others[most * row : most * row + numbers[row] - 1]] for row, text in enumerate(first)
