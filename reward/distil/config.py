@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from data.config import DataConfig, check
 from data.documents import check_settings, read_toml
 from data.errors import InputError
-from data.prepare import DataConfig
 from reward.distil.training import TrainingConfig
 
 Section = TypeVar("Section")
@@ -79,7 +79,9 @@ def read_data_section(path: Path) -> DataConfig:
     """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises
     InputError.
     """
-    return _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    config = _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    check(config)
+    return config
 
 
 def _toml(path: Path) -> dict[str, Any]:

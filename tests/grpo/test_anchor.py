@@ -189,7 +189,7 @@ def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> fl
 def test_warm_start_and_training_stay_near_the_untouched_model(
     method: str, go: Runner, tmp_path: Path, tiny_folder: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    held = ["sft.anchor=1.0", "train.anchor=1.0", "tax.anchor_texts=4"]
+    held = ["anchor.sft=1.0", "anchor.train=1.0", "anchor.batch_size=4"]
     assert go("free", f"train.method={method}") == go("held", f"train.method={method}", *held) == 0
     for part in ("warm_start", "policy"):
         free, kept = (
@@ -203,7 +203,7 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
 
 
 def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert go("whole", "sft.anchor=0.3", "train.anchor=0.3") == 0
+    assert go("whole", "anchor.sft=0.3", "anchor.train=0.3") == 0
     real = UpdateHook.__call__
 
     def stopped(between: UpdateHook, state: LoopState) -> bool:
@@ -214,13 +214,13 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
         return done
 
     monkeypatch.setattr(UpdateHook, "__call__", stopped)
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
     monkeypatch.setattr(
         UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s)
     )
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
     monkeypatch.setattr(UpdateHook, "__call__", real)
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") == 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") == 0
     assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
     assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
 
@@ -228,8 +228,8 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
 def test_a_file_without_texts_for_it_is_refused(
     go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert go("run", "train.anchor=1.0", "tax.texts=4") == 2
+    assert go("run", "anchor.train=1.0", "tax.texts=4") == 2
     error = capsys.readouterr().err
-    assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1
-    assert go("run", "sft.anchor=-1.0") == 2
-    assert "sft.anchor = -1.0: must lie between 0 and 1000" in capsys.readouterr().err
+    assert "own.txt: has no text besides the first 4 (tax.texts)" in error and error.count("\n") == 1
+    assert go("run", "anchor.sft=-1.0") == 2
+    assert "anchor.sft = -1.0: must be at least 0" in capsys.readouterr().err
