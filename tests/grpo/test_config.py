@@ -1,12 +1,20 @@
 """Configuration: what is refused, in which words, and that every shipped file is accepted."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from repository import CONFIGS
 
 from data.errors import InputError
+from grpo.advantage import BASELINES, SCALES
+from grpo.config import AdvantageConfig, LossConfig, ModelConfig, OptimConfig
 from grpo.config_file import load_config
+from grpo.engine.pretrained import VOCABULARIES
+from grpo.kl import KL_ESTIMATORS
+from grpo.loss import OBJECTIVES
+from grpo.optim import SCHEDULES
 
 
 @pytest.fixture
@@ -98,6 +106,21 @@ def test_wrong_configuration_is_refused_in_one_sentence(written, text: str, mess
 def test_wrong_override_is_refused(written, override: str) -> None:
     with pytest.raises(InputError):
         load_config(written("seed = 1\n"), [override])
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "rows"),
+    [
+        (OptimConfig, "schedule", SCHEDULES),
+        (AdvantageConfig, "baseline", BASELINES),
+        (AdvantageConfig, "scale", SCALES),
+        (LossConfig, "objective", OBJECTIVES),
+        (LossConfig, "kl_estimator", KL_ESTIMATORS),
+        (ModelConfig, "vocabulary", VOCABULARIES),
+    ],
+)
+def test_every_choice_is_a_row_of_its_table(section: type, name: str, rows: Iterable[str]) -> None:
+    assert get_args(get_type_hints(section)[name]) == tuple(rows)
 
 
 def test_missing_and_undecodable_files_are_named(tmp_path: Path) -> None:

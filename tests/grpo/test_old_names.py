@@ -14,6 +14,7 @@ from tiny_study import PARTS, Children, points, write_study
 
 from data.errors import InputError
 from data.examples import Example
+from eval import readme_table
 from grpo import old_names
 from grpo.config import Config, EngineConfig
 from grpo.config_file import load_config
@@ -143,19 +144,24 @@ def test_a_run_folder_of_before_goes_on(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From its warm start to evaluation and report; another value is refused by the new name."""
-    command = [*arguments(corpus, tiny_folder, tmp_path / "run"), *quick(tiny_folder)[2:]]
-    assert main([*command, "--stages", "data,model,sft"]) == 0
+
+    def go(stages: str, *more: str) -> int:
+        command = arguments(corpus, tiny_folder, tmp_path / "run")
+        return main([*command, "--stages", stages, *quick(tiny_folder)[2:], *more])
+
+    assert go("data,model,sft") == 0
     path = tmp_path / "run" / "config.json"
     write_as_before(path)
     capsys.readouterr()
-    assert main([*command, "--stages", "grpo", "train.share_prefix=false"]) == 2
+    assert go("grpo", "train.share_prefix=false") == 2
     assert "made with engine.share_prefix = True, not False" in capsys.readouterr().err
-    assert main([*command, "--stages", "grpo"]) == 0
+    assert go("grpo") == 0
     assert json.loads(path.read_text())["engine"] == asdict(EngineConfig())
+    write_as_before(path)
+    assert go("eval") == 0
     before = write_as_before(path)
-    assert main([*command, "--stages", "eval"]) == 0
-    assert before != json.loads(path.read_text()) != write_as_before(path)
-    assert main([*command, "--stages", "report"]) == 0
+    assert go("report") == 0
+    assert json.loads(path.read_text()) != before
     assert (tmp_path / "run" / "report.md").exists()
 
 
@@ -167,7 +173,7 @@ def test_a_study_of_before_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Its files in old names, its folders and points too: nothing is made again, and its report is the same."""
+    """Its files in old names, its folders and points too: nothing is made again, and a table says the new ones."""
     children = Children(monkeypatch)
     argv = write_study(tmp_path, corpus, tiny_folder)
     study, base = tmp_path / "study.toml", tmp_path / "tiny.toml"
@@ -180,7 +186,7 @@ def test_a_study_of_before_goes_on(
     said = capsys.readouterr().out.splitlines()
     assert said.count(f"{study}: train.packed_attention is now engine.packed_attention") == 1
     assert said.count(f"{base}: train.share_prefix is now engine.share_prefix") == 1
-    assert len(children.names) == 4
+    assert len(children.names) == 5
     for path in (tmp_path / "study").rglob("config.json"):
         if path.parent.name.startswith("seed"):
             write_as_before(path)
@@ -193,8 +199,8 @@ def test_a_study_of_before_goes_on(
     assert study_main([*argv, *PARTS]) == 0
     assert children.names == []
     assert study_main([*argv, "--only", "report"]) == 0
-    report = (tmp_path / "study" / "report.md").read_text(encoding="utf-8")
-    assert "engine.packed_attention=true" in report
+    summary = json.loads((tmp_path / "study" / "summary.json").read_text(encoding="utf-8"))
+    assert "SFT on the reference texts, engine.packed_attention=true |" in readme_table.table(summary)
 
 
 @pytest.mark.parametrize("name", ["settings", "arms.sft.settings", "transfer.settings"])
