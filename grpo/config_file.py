@@ -121,10 +121,10 @@ def setting_value(hint: Any, value: Any, path: str, key: str) -> Any:
             }
         if option in (int, str, bool) and type(value) is option:
             return value
-    raise InputError(f"{path}: {key} = {value!r}{needs(options, value)}")
+    raise InputError(f"{path}: {key} = {value!r}{remedy(options, value)}")
 
 
-def needs(options: typing.Sequence[Any], value: Any) -> str:
+def remedy(options: typing.Sequence[Any], value: Any) -> str:
     """The end of the sentence that refuses `value`: what may be written instead."""
     choices = [
         choice

@@ -46,9 +46,10 @@ def news_texts(count: int, cache: Path, setting: str) -> list[str]:
         raise InputError(
             f"general texts are news unless {setting} names a file of yours, and {error}"
         ) from error
-    asked = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
+    probe_texts = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
     pairs = zip_longest(
-        _sample(_english(english), asked, count - count // 2), _sample(_chinese(chinese), asked, count // 2)
+        _sample(_english(english), probe_texts, count - count // 2),
+        _sample(_chinese(chinese), probe_texts, count // 2),
     )
     return [text for pair in pairs for text in pair if text is not None]
 
@@ -64,8 +65,8 @@ def _chinese(folder: Path) -> list[str]:
     return [text[:TEXT_CHARACTERS] for text in plain if len(text) >= MIN_CHINESE_CHARACTERS]
 
 
-def _sample(texts: Sequence[str], asked: set[str], count: int) -> list[str]:
-    others = [text for text in dict.fromkeys(texts) if text not in asked]
+def _sample(texts: Sequence[str], probe_texts: set[str], count: int) -> list[str]:
+    others = [text for text in dict.fromkeys(texts) if text not in probe_texts]
     random.Random(SEED).shuffle(others)
     return others[:count]
 

@@ -149,7 +149,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     check(study, str(path))
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
-    return replace(study, arms=tuple(resolved(study, arm, str(path)) for arm in study.arms))
+    return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
 def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
@@ -167,7 +167,7 @@ def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
             raise InputError(
                 f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, and nothing else'
             )
-        arm = build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name))
+        arm: ArmConfig = build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name))
         arms.append(replace(arm, settings=tuple(current_overrides(arm.settings, path))))
     return tuple(arms)
 
@@ -244,7 +244,7 @@ def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> No
             raise InputError(f"{place}: {key}: {whose}")
 
 
-def resolved(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
+def resolve_arm(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     """The arm with its kind, once its settings have made a valid configuration with a reward that can be
     computed.
     """
