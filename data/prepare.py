@@ -17,146 +17,24 @@ from typing import Any
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
 from data.checksums import damage, write_checksums
-from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean, no_rule
+from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
+from data.config import BUILT_IN, DataConfig
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swapped, write_jsonl
 from data.interface_text import interface_problem
-from data.language_names import language_meant, script_meant
 from data.losses import limit_remarks, losses
 from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
 from data.progress import Say, in_tenths
-from data.script import HAN_STYLES, SCRIPT_NAMES, script_of, with_script
+from data.script import script_of
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
-from data.split import LARGE_CLUSTER, PARTS, Cluster, SplitSizes, near_duplicate_clusters, split
+from data.split import LARGE_CLUSTER, PARTS, Cluster, near_duplicate_clusters, split
 
-BUILT_IN = "tibetan"
 SHOWN_LINES = 3  # of each reason
 # raised when what a corpus contains may change: the corpora are then made again
 # (tests/project/test_code_numbers.py)
 RULES = 3
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with
-    spaces.
-    """
-
-    corpus: str = (
-        BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
-    )
-    reverse: bool = (
-        False  # sources and reference texts change sides; the limits below are those of the new sides
-    )
-    languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
-    source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
-    target_language: str = "zh"
-    target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
-    source_column: str | int = (
-        "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
-    )
-    reference_column: str | int = "reference"
-    max_bad_share: float = 0.05
-    min_source_units: int = 2
-    max_source_units: int = 24
-    min_target_units: int = 2
-    max_target_units: int = 24
-    near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
-    test_size: int = 500
-    test_min_per_language: int = 100
-    dev_size: int = 200
-    warm_start_share: float = 0.35
-    max_examples: int = 0  # 0 = all
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("near_duplicate", "warm_start_share", "max_bad_share"):
-            value = getattr(self, name)
-            if not (0 < value <= 1 if name == "near_duplicate" else 0 <= value <= 1):
-                raise InputError(
-                    f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to 1 is needed"
-                )
-        for side in ("source", "target"):
-            low = getattr(self, f"min_{side}_units")
-            high = getattr(self, f"max_{side}_units")
-            if not 1 <= low <= high:
-                raise InputError(
-                    f"data.min_{side}_units={low}, data.max_{side}_units={high}: 1 <= min <= max is needed"
-                )
-        for name in ("test_size", "test_min_per_language", "dev_size", "max_examples"):
-            if getattr(self, name) < 0:
-                raise InputError(f"data.{name}={getattr(self, name)}: a number from 0 is needed")
-        self._check_languages()
-
-    def _check_languages(self) -> None:
-        for language in self.languages:
-            if language not in tibetan.LANGUAGES:
-                raise InputError(
-                    f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}"
-                )
-        for name in ("source_language", "target_language"):
-            code = language_meant(getattr(self, name))
-            if code:
-                raise InputError(f'data.{name}={getattr(self, name)}: a code is needed; write "{code}"')
-        script = self.target_script
-        known = (*HAN_STYLES, *SCRIPT_NAMES)
-        if script and self.corpus in (BUILT_IN, *HEADLINES):
-            raise InputError(
-                f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out"
-            )
-        if script and script.title() not in known:
-            meant = script_meant(script)
-            raise InputError(
-                f"data.target_script={script}: known scripts are {', '.join(known)}"
-                + (f'; write "{meant}"' if meant else "")
-            )
-        if self.reverse and self.corpus in HEADLINES:
-            raise InputError(
-                "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus"
-            )
-        if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
-            raise InputError(
-                f"data.reverse=true, data.languages={list(self.languages)}: a test set is scored in one target language; "
-                'write data.languages=["dz"] or ["bo"]'
-            )
-
-    @property
-    def completion_language(self) -> str:
-        """The language of the reference texts, and so of what the model is to write."""
-        if self.corpus in HEADLINES:
-            return HEADLINES[self.corpus].language
-        if self.corpus == BUILT_IN:
-            return self.languages[0] if self.reverse else "zh"
-        return self.column_languages[0 if self.reverse else 1]
-
-    @property
-    def completion_setting(self) -> str:
-        """The setting that gives the language of the completions of the user's corpus."""
-        return "data.source_language" if self.reverse else "data.target_language"
-
-    @property
-    def column_languages(self) -> tuple[str, str]:
-        """The languages of the user's two columns; that of the completions names `target_script`."""
-        source = self.source_language
-        target = self.target_language
-        script = self.target_script.title()
-        return (
-            (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
-        )
-
-    @property
-    def limits(self) -> Limits:
-        """The length limits."""
-        return Limits(
-            self.min_source_units, self.max_source_units, self.min_target_units, self.max_target_units
-        )
-
-    @property
-    def sizes(self) -> SplitSizes:
-        """The wanted sizes of the parts."""
-        return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ METHODS = {
 WORDS = {  # a setting that tells arms apart -> how the table says it; any other is shown as key=value
     "train.optim.lr": "lr {}",
     "tax.budget": "tax budget {}",
-    "train.anchor": "training anchor {}",
+    "anchor.train": "training anchor {}",
     "tax.anchor": "training anchor {}",  # its name in summaries from before the two anchors
 }
 WIDTH = 100  # characters of a line of the note

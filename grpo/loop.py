@@ -106,7 +106,7 @@ def collect(
             config.rollout.max_new_tokens,
             config.rollout.temperature,
             stop_ids(task.tokenizer),
-            config.rollout.fast_decode,
+            config.engine.fast_decode,
         )
         rollout = generate(
             policy, prompt_ids[share], sampling, seed=(config.seed, step), first_row=share.start * group_size
@@ -125,7 +125,7 @@ def collect(
             score,
             temperature=config.rollout.temperature,
             max_tokens=config.train.max_tokens_per_pass,
-            share_prefix=config.train.share_prefix,
+            share_prefix=config.engine.share_prefix,
             windows=windows,
         )
         ref_logps = logps_under(task.reference, rollout)
@@ -155,7 +155,7 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     bounds = Bounds(config.loss.clip_low, config.loss.clip_high, config.loss.dual_clip)
     sums = []
     peaks = []
-    for micro in minibatch.split(config.train.max_tokens_per_pass, config.train.share_prefix, world):
+    for micro in minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world):
         with training.compute.autocast():
             policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
         loss, stats = grpo_loss(

@@ -14,14 +14,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from data.errors import InputError
 from data.script import known_script
-from reward.control import CONTROLS
+from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_any, check_gate, judged
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
@@ -35,8 +35,9 @@ RESOURCES = (
     "threshold",
     "min_share",
 )  # what a run lends to terms
-CALIBRATIONS = ("mean", "q10", "q25", "q50")
 GROUP_STD_FLOOR = 1e-3
+BOUNDS = (Bounds(1e-6, 1, "min_share"),)
+THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 would leave no reward"),)
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ class RewardConfig:
 
     encoder: str = "use"
     held_out: str = "static"
-    control: str = "none"
+    control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
     gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
     normalise: bool = False
-    threshold: float | str = 0.1
+    threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
     min_share: float = 0.95
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     shown: tuple[str, ...] = (
@@ -103,39 +104,45 @@ def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]
     return combine(terms, config.weights, config.gates, normalise=config.normalise)
 
 
+def check_section(config: RewardConfig) -> None:
+    """InputError for the first setting, or combination of settings, that cannot work, whatever the terms."""
+    check_bounds(config, BOUNDS, "reward.")
+    if not isinstance(config.threshold, str):
+        check_bounds(config, THRESHOLD_BOUNDS, "reward.")
+    check_rules(section_rules(config))
+
+
+def section_rules(config: RewardConfig) -> list[Rule]:
+    """Rules of weights, gates and settings of terms."""
+    bad_weights = [name for name, value in config.weights.items() if not 0 <= value < float("inf")]
+    bad_gates = [name for name in config.gates if name in NO_GATES]
+    gates = ", ".join(name for name in TERMS if name not in NO_GATES)
+    unused = [name for name in config.settings if name not in config.names]
+    return [
+        (
+            bool(bad_weights),
+            f"{', '.join(f'reward.weights.{name} = {config.weights[name]}' for name in bad_weights)}: must be a number from 0",
+        ),
+        (not any(config.weights.values()), "reward.weights are all 0: nothing is rewarded"),
+        (
+            bool(bad_gates),
+            f"reward.gates: {', '.join(bad_gates)} is no gate, for it is not in [0, 1] with 1 for the reference text; "
+            f"a gate is one of {gates}",
+        ),
+        (
+            bool(unused),
+            f"reward.settings.{', '.join(unused)}: no such term is used; used terms: {', '.join(config.names)}",
+        ),
+    ]
+
+
 def check(config: RewardConfig, target_language: str, setting: str = "data.target_language") -> None:
-    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises
+    """Refuse what cannot work before anything is computed: the section, its terms and their settings. Raises
     InputError.
 
     `setting` is where the language of the completions stands.
     """
-    threshold = config.threshold
-    settings = [name for name in config.settings if name not in config.names]
-    bad_gates = [name for name in config.gates if name in NO_GATES]
-    bad_weights = [
-        f"reward.weights.{name} = {value}"
-        for name, value in config.weights.items()
-        if not 0 <= value < float("inf")
-    ]
-    outside = not isinstance(threshold, str) and not -1 <= threshold < 1
-    problems = {
-        f"reward.threshold = {threshold}: must lie in [-1, 1)": outside,
-        f"reward.threshold = {threshold!r}: a number, or one of {', '.join(CALIBRATIONS)}": isinstance(
-            threshold, str
-        )
-        and threshold not in CALIBRATIONS,
-        f"reward.control = {config.control!r}: known values are {', '.join(CONTROLS)}": config.control
-        not in CONTROLS,
-        f"reward.min_share = {config.min_share}: must lie in (0, 1]": not 0 < config.min_share <= 1,
-        f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
-        "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),
-        f"reward.gates: {', '.join(bad_gates)} is no gate, for it is not in [0, 1] with 1 for the reference text; a gate is one of "
-        f"{', '.join(name for name in TERMS if name not in NO_GATES)}": bad_gates,
-        f"reward.settings.{', '.join(settings)}: no such term is used; used terms: {', '.join(config.names)}": settings,
-    }
-    for problem, found in problems.items():
-        if found:
-            raise InputError(problem)
+    check_section(config)
     script = known_script(target_language, setting)
     facts = {"target_language": target_language, "target_script": script, "min_share": config.min_share}
     for name in config.names:

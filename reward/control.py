@@ -16,7 +16,6 @@ from torch import Tensor
 
 from data.errors import InputError
 
-CONTROLS = ("none", "shuffled", "random")
 BITS = 24  # of a random reward: as many as fp32 holds exactly
 
 References = tuple[str, ...]

@@ -6,6 +6,7 @@ Names play no part, except that an arm called `grpo` is the main one.
 from collections.abc import Sequence
 
 from eval.study.points import UNTOUCHED, WARM_START, Point
+from grpo.old_names import current_name
 
 MAIN_KIND = "grpo"
 # a kind whose step is the share, in per cent, of the way from the untouched model to an arm's last
@@ -22,14 +23,15 @@ DEFAULT = "(default)"
 
 
 def as_keys(settings: Sequence[str]) -> dict[str, str]:
-    """Settings by key, the last of a key counting, without those that the study manages.
+    """Settings by key, each with its name of now, the last of a key counting, without those that the study
+    manages.
 
-    >>> as_keys(["loss.kl_coef=0.02", "seed=1", "loss.kl_coef = 0.2"])
-    {'loss.kl_coef': '0.2'}
+    >>> as_keys(["loss.kl_coef=0.02", "seed=1", "loss.kl_coef = 0.2", "train.anchor=1.0"])
+    {'loss.kl_coef': '0.2', 'anchor.train': '1.0'}
     """
     pairs = (setting.partition("=") for setting in settings)
     return {
-        key.strip(): value.strip().strip("\"'")
+        current_name(key.strip()): value.strip().strip("\"'")
         for key, _, value in pairs
         if key.strip() not in STUDY_SETTINGS
     }

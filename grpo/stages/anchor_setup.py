@@ -14,7 +14,7 @@ from grpo.engine.model import load_policy
 from grpo.stages.context import Run, start_folder
 from grpo.stages.plan import ANCHOR_TOKENS
 
-POOL = 256  # texts, other ones than those a tax budget is measured on
+POOL = 256  # texts at most
 
 
 def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
@@ -23,10 +23,10 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
     """
     if not coef:
         return unanchored
-    count = run.config.tax.anchor_texts
+    count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
     base = load_policy(
-        start_folder(run), run.compute.device, run.config.train.packed_attention
+        start_folder(run), run.compute.device, run.config.engine.packed_attention
     ).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
@@ -36,12 +36,19 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
 
 
 def anchor_texts(run: Run) -> list[str]:
-    """The texts behind those that a budget is kept on. Raises InputError, also where there are none."""
+    """Up to POOL texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
+    where none is left.
+    """
     tax = run.config.tax
-    texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
+    own = run.config.anchor.text
+    setting = "anchor.text" if own else "tax.text"
+    texts = control_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
+    if tax.budget or not own:
+        measured = set(control_texts(tax.text, tax.texts, run.cache))
+        texts = [text for text in texts if text not in measured]
     if not texts:
         raise InputError(
-            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "
-            f"more of them, best {POOL} or more"
+            f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "
+            f"measuring; an anchor needs more of them, best {POOL} or more"
         )
-    return texts
+    return texts[:POOL]

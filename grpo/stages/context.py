@@ -11,7 +11,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from grpo.config import Config
+from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import gemma_folder
@@ -20,8 +20,6 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import ALONE, World
 from grpo.runtime.run_folder import holds_work
 from grpo.stages.lengths import PROMPT, fit
-
-DEFAULT_POLICY = "gemma-3-270m"
 
 
 @dataclass(frozen=True)
@@ -110,15 +108,16 @@ def start_folder(run: Run) -> Path:
     folder = Path(name.removeprefix("hub:"))
     if not name.startswith("hub:") and not (folder / "config.json").is_file():
         raise InputError(
-            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+            f'model.policy = "{name}": no folder with a config.json there; '
+            f'write "{DEFAULT_POLICY}", a transformers folder, or "hub:owner/name"'
         )
     return folder
 
 
 def trainable(run: Run, folder: Path) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
-    if run.config.train.gradient_checkpointing:
+    policy = load_policy(folder, run.compute.device, run.config.engine.packed_attention)
+    if run.config.engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"
         )

@@ -37,7 +37,7 @@ def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Ex
     tokenizer = load_tokenizer(folder)
     config = run.config.eval
     settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.engine.fast_decode
     )
     with run.compute.autocast():
         return greedy_outputs(model, tokenizer, examples, settings)
@@ -73,7 +73,7 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, A
 
 def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:
     """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    model = load_policy(folder, run.compute.device, run.config.engine.packed_attention)
     result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
     if run.config.eval.probes:
         result |= probe_results(run, model, folder)

@@ -154,7 +154,7 @@ def dev_score(
     if not examples:
         return None
     settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.engine.fast_decode
     )
 
     def score() -> Scores:

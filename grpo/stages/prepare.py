@@ -54,7 +54,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         start_folder(run)
-    if run.config.tax.text:
+    if run.config.tax.text or run.config.anchor.text:
         check_texts(run)
 
 
@@ -71,8 +71,9 @@ def check_inputs(run: Run) -> None:
     for setting, folder in folders.items():
         if folder.is_dir():
             check_files(run.folder, setting, {str(path): path for path in shaping_files(folder)})
-    if config.tax.text:
-        check_files(run.folder, "tax.text", {config.tax.text: user_path(config.tax.text)})
+    for setting, text in (("tax.text", config.tax.text), ("anchor.text", config.anchor.text)):
+        if text:
+            check_files(run.folder, setting, {text: user_path(text)})
     for name in filter(is_own_term, config.reward.names):
         path = name.partition(":")[0]
         check_files(run.folder, name, {path: user_path(path)}, warn=run.say)
@@ -88,7 +89,7 @@ def check_texts(run: Run) -> None:
     """Obtain and read the general texts that a budget or an anchor needs. Raises InputError."""
     if run.config.tax.budget:
         texts_of(run)
-    if run.config.sft.anchor or run.config.train.anchor:
+    if run.config.anchor.sft or run.config.anchor.train:
         anchor_texts(run)
 
 
@@ -189,8 +190,8 @@ def model_stage(run: Run) -> None:
 def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with readable(folder, "is no model that can be run"):
-        model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
-        gap = check_packing(model, run.config.rollout.fast_decode)
+        model = load_policy(folder, run.compute.device, run.config.engine.packed_attention)
+        gap = check_packing(model, run.config.engine.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
         wanted = needs(found, tokenizer, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:

@@ -218,7 +218,7 @@ def threshold_facts(
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
     config = run.config.eval
     settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.engine.fast_decode
     )
     with run.compute.autocast():
         outputs = greedy_outputs(policy, tokenizer, examples, settings)

@@ -95,7 +95,7 @@ def zero_nll(run: Run, start: list[int], texts: Ids) -> float:
             )
         return facts["nll"]
     folder = start_folder(run) if against == "untouched" else run.warm_start
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    model = load_policy(folder, run.compute.device, run.config.engine.packed_attention)
     facts = {
         "against": against, "sha256": parameter_hash(model), "nll": mean_nll(model, start, texts),
         "texts": len(texts), "tokens": sum(map(len, texts)), "texts_sha256": digest,

@@ -61,7 +61,7 @@ class Instruments:
 def load_instruments(study: Study, run: Run) -> Instruments:
     folder = start_folder(run)
     tokenizer = load_tokenizer(folder)
-    base = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    base = load_policy(folder, run.compute.device, run.config.engine.packed_attention).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
     scales = (store_of(run), held_out_store(run))
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
@@ -78,7 +78,7 @@ def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = N
         f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
     )
     model = load_policy(
-        checkpoint.weights, run.compute.device, run.config.train.packed_attention
+        checkpoint.weights, run.compute.device, run.config.engine.packed_attention
     ).requires_grad_(False)
     if share is not None:
         model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))

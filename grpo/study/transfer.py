@@ -197,7 +197,7 @@ def evaluate(course: Course, tools: Instruments) -> None:
     run = tools.run
     folder = course.folder / "warm_start"
     run.say(f"evaluating transfer {course.name} on {len(tools.examples)} test items")
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    model = load_policy(folder, run.compute.device, run.config.engine.packed_attention).requires_grad_(False)
     target = measure(
         run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales
     )

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data.documents import check_settings, read_toml
+from data.config import DataConfig
+from data.config import check as check_data
+from data.documents import LARGEST, check_settings, read_toml
 from data.errors import InputError
-from data.prepare import DataConfig
+from data.settings import Bounds, check_bounds, check_rules
 from reward.distil.training import TrainingConfig
 
 Section = TypeVar("Section")
@@ -32,13 +34,6 @@ class PairsConfig:
     held_out: int = 2000
     max_units: int = 200
 
-    def __post_init__(self) -> None:
-        if not 0 < self.near_duplicate <= 1:
-            raise InputError(f"pairs.near_duplicate = {self.near_duplicate}: must lie in (0, 1]")
-        for name in ("held_out", "max_units"):
-            if getattr(self, name) < 1:
-                raise InputError(f"pairs.{name} = {getattr(self, name)}: a number from 1 is needed")
-
 
 @dataclass(frozen=True)
 class StudentConfig:
@@ -46,11 +41,6 @@ class StudentConfig:
 
     width: int = 256
     hidden: int = 512
-
-    def __post_init__(self) -> None:
-        for name in ("width", "hidden"):
-            if getattr(self, name) < 1:
-                raise InputError(f"student.{name} = {getattr(self, name)}: a number from 1 is needed")
 
 
 @dataclass(frozen=True)
@@ -63,23 +53,44 @@ class DistilConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     teacher: str = "use"  # or the folder of another encoder, with `pairs.run`
 
-    def __post_init__(self) -> None:
-        if self.teacher != "use" and not self.pairs.run:
-            raise InputError(
-                f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run"
+
+BOUNDS = (
+    Bounds(1, LARGEST, "pairs.held_out pairs.max_units student.width student.hidden"),
+    Bounds(1, LARGEST, "training.epochs training.batch_size"),
+    Bounds(1e-6, 1, "pairs.near_duplicate"),
+    Bounds(1e-12, LARGEST, "training.table_lr training.head_lr training.temperature"),
+    Bounds(0, LARGEST, "training.contrast_weight training.variant_weight training.variant_margin"),
+    Bounds(0, 0.999999, "training.feature_dropout"),
+)
+
+
+def check(config: DistilConfig) -> None:
+    """InputError for the first setting, or combination of settings, that cannot work."""
+    check_bounds(config, BOUNDS)
+    check_rules(
+        [
+            (
+                config.teacher != "use" and not config.pairs.run,
+                f"teacher = {config.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run",
             )
+        ]
+    )
 
 
 def read_config(path: Path) -> DistilConfig:
     """The configuration in a TOML file. Raises InputError, naming file and key."""
-    return _built(DistilConfig, _toml(path), str(path))
+    config = _built(DistilConfig, _toml(path), str(path))
+    check(config)
+    return config
 
 
 def read_data_section(path: Path) -> DataConfig:
     """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises
     InputError.
     """
-    return _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    config = _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    check_data(config)
+    return config
 
 
 def _toml(path: Path) -> dict[str, Any]:

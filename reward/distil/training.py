@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.errors import InputError
 from reward.distil.variants import wrong_variant
 from reward.encoders.features import Bags, bags
 from reward.encoders.student import Student
@@ -41,16 +40,6 @@ class TrainingConfig:
     variant_weight: float = 1.0
     variant_margin: float = 0.15
     feature_dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "table_lr", "head_lr", "temperature"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"training.{name} = {getattr(self, name)}: must be above 0")
-        for name in ("contrast_weight", "variant_weight", "variant_margin"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"training.{name} = {getattr(self, name)}: must not be negative")
-        if not 0 <= self.feature_dropout < 1:
-            raise InputError(f"training.feature_dropout = {self.feature_dropout}: must lie in [0, 1)")
 
 
 def distillation_loss(

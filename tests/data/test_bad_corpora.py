@@ -25,11 +25,12 @@ from invented_corpus import line
 
 from data import prepare as prepare_module
 from data.clean import Limits, clean_text, problem
+from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example, read_jsonl, write_jsonl
 from data.interface_text import without_accelerators
 from data.neighbours import ngrams, similar_pairs
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.sources import user_file
 from data.sources.user_file import UserCorpus, read
 from data.split import near_duplicate_clusters

@@ -10,11 +10,12 @@ import pytest
 from invented_corpus import corpus_file, line, run
 
 from data.clean import Limits, clean
+from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example
 from data.interface_text import interface_problem
 from data.losses import limit_remarks, loss_lines, losses
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.progress import in_tenths
 from eval.report.corpus_tables import corpus_tables
 

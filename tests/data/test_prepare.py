@@ -13,9 +13,9 @@ from invented_corpus import corpus_file, line, run
 from repository import CONFIGS
 
 from data.clean import clean_text
+from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
-from data.prepare import DataConfig
 from data.sources import help_sections, tibetan, user_file
 from data.split import PARTS
 from grpo.config_file import load_config
@@ -251,13 +251,13 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
             r"data\.reverse=true, data\.languages=\[\]: .* write data\.languages=\[\"dz\"\] or \[\"bo\"\]",
         ),
         ({"reverse": True, "languages": ("dz", "bo")}, r"one target language; write data\.languages"),
-        ({"near_duplicate": 0.0}, r"data\.near_duplicate=0\.0: a share above 0 to 1"),
-        ({"warm_start_share": 1.5}, r"data\.warm_start_share=1\.5: a share from 0 to 1"),
+        ({"near_duplicate": 0.0}, r"data\.near_duplicate = 0\.0: must be at least 1e-06"),
+        ({"warm_start_share": 1.5}, r"data\.warm_start_share = 1\.5: must be at most 1"),
         (
             {"min_source_units": 9, "max_source_units": 8},
             r"data\.min_source_units=9, data\.max_source_units=8",
         ),
-        ({"test_size": -1}, r"data\.test_size=-1: a number from 0"),
+        ({"test_size": -1}, r"data\.test_size = -1: must be at least 0"),
         (
             {"target_script": "Latn"},
             r"data\.target_script=Latn: the script of data\.corpus=tibetan is known; leave it out",
@@ -280,7 +280,7 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        DataConfig(**settings)  # type: ignore[arg-type]
+        check(DataConfig(**settings))  # type: ignore[arg-type]
 
 
 @pytest.fixture

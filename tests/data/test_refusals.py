@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from invented_corpus import corpus_file, line, run
 
+from data.config import DataConfig
 from data.errors import InputError
 from data.language_names import LANGUAGE_NAMES
-from data.prepare import DataConfig
 from data.script import LANGUAGE_SCRIPT
 
 

@@ -14,9 +14,10 @@ from repository import CONFIGS
 
 from data.cache import cache_dir
 from data.clean import Limits, clean
+from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import HASH_NAME, Archive
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.sources import headlines_en, headlines_zh
 from data.sources.headlines import HEADLINES
 from data.sources.headlines_en import LEAD_WORDS, articles, lead, mended
@@ -157,7 +158,7 @@ def test_each_is_a_corpus_that_names_its_package(tmp_path: Path, monkeypatch: py
         and "up to 60 words" in HEADLINES["headlines_en"].means
     )
     with pytest.raises(InputError, match=r"data\.reverse=true: headlines are not turned round"):
-        DataConfig("headlines_en", reverse=True)
+        check(DataConfig("headlines_en", reverse=True))
 
 
 def test_shipped_configurations_ask_for_titles_in_their_language() -> None:

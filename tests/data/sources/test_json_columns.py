@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from data.config import DataConfig
 from data.errors import InputError
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.sources.user_file import DEFAULT_COLUMNS, Reading, UserCorpus, read
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
