@@ -29,7 +29,7 @@ from eval.report.markdown import table_markdown
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
-from reward.attacks import ATTACKS, Item, attacked
+from reward.attacks import ATTACKS, Item, attack_text
 from reward.combine import Reward, RewardConfig, combine, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
@@ -129,7 +129,7 @@ def ways(
         "nearest other text": [(place, texts[int(cosines[place].argmax())]) for place in range(len(texts))],
     }
     written = {
-        name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
+        name: [(place, attack_text(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
     }
     return honest | {
         name: [(place, text) for place, text in row if text is not None] for name, row in written.items()

@@ -22,7 +22,7 @@ from torch import Tensor
 from data.errors import InputError
 from data.script import known_script
 from reward.control import CONTROLS
-from reward.faults import Term, check_any, check_gate, judged
+from reward.faults import Term, check_gate, check_some_reward, term_values
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
 
@@ -98,8 +98,8 @@ def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]
     terms: dict[str, Term] = {}
     for name in config.names:
         function = find_term(name)
-        lent = {key: resources[key]() for key in keywords(function) if key in resources}
-        terms[name] = bind(name, function, lent | config.settings.get(name, {}))
+        lent_settings = {key: resources[key]() for key in keywords(function) if key in resources}
+        terms[name] = bind(name, function, lent_settings | config.settings.get(name, {}))
     return combine(terms, config.weights, config.gates, normalise=config.normalise)
 
 
@@ -157,12 +157,12 @@ def find_term(name: str) -> Callable[..., Tensor]:
     return TERMS[name]
 
 
-def rewards_by(config: RewardConfig, resources: Iterable[str]) -> bool:
+def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
     """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of
     RESOURCES).
     """
-    counted = [*(name for name, weight in config.weights.items() if weight), *config.gates]
-    return any(keywords(find_term(name)).keys() & set(resources) for name in counted)
+    active = [*(name for name, weight in config.weights.items() if weight), *config.gates]
+    return any(keywords(find_term(name)).keys() & set(resources) for name in active)
 
 
 def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
@@ -178,13 +178,13 @@ def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]
     """A term with its settings filled in; InputError for a setting it does not name or one it needs and did
     not get.
     """
-    known = keywords(function)
+    parameters = keywords(function)
     for setting in settings:
-        if setting not in known:
+        if setting not in parameters:
             raise InputError(
-                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(known) or 'none'}"
+                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(parameters) or 'none'}"
             )
-    for key, parameter in known.items():
+    for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:
             raise InputError(
                 f"reward term {name!r}: needs the setting {key!r}; write it as reward.settings.{name}.{key}"
@@ -209,7 +209,7 @@ def combine(
     for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
-    counted = {
+    active_weights = {
         name: weight for name, weight in weights.items() if weight
     }  # 0 times a missing value would be missing
 
@@ -221,30 +221,32 @@ def combine(
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
-        values = {name: judged(name, term, sources, completions, references) for name, term in terms.items()}
+        values = {
+            name: term_values(name, term, sources, completions, references) for name, term in terms.items()
+        }
         gate = torch.ones(len(completions), dtype=torch.float64)
         for name in gates:
             check_gate(name, values[name], completions)
             gate *= values[name].double()
         total = torch.zeros(len(completions) // group_size, group_size, dtype=torch.float64)
-        for name, weight in counted.items():
-            gated = (gate * values[name].double()).view(-1, group_size)
-            total += weight * (standardised(gated) if normalise else gated)
-        check_any(total, {name: values[name] for name in (*counted, *gates)}, completions)
+        for name, weight in active_weights.items():
+            gated_values = (gate * values[name].double()).view(-1, group_size)
+            total += weight * (standardise(gated_values) if normalise else gated_values)
+        check_some_reward(total, {name: values[name] for name in (*active_weights, *gates)}, completions)
         return total.float(), {name: value.view(-1, group_size) for name, value in values.items()}
 
     return reward
 
 
-def standardised(grouped: Tensor) -> Tensor:
+def standardise(values: Tensor) -> Tensor:
     """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least
     GROUP_STD_FLOOR; what is NaN stays so.
 
     >>> standardised(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
     """
-    missing = grouped.isnan()
+    missing = values.isnan()
     present = (~missing).sum(dim=1, keepdim=True)
-    centred = (grouped - grouped.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
+    centred = (values - values.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
     std = (centred.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
     return (centred / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)

@@ -22,7 +22,7 @@ BITS = 24  # of a random reward: as many as fp32 holds exactly
 References = tuple[str, ...]
 
 
-def deranged(count: int, seed: int) -> list[int]:
+def derangement(count: int, seed: int) -> list[int]:
     """A permutation of `count` places, one cycle through all, so that none stays where it is; a pure function
     of its arguments.
 
@@ -44,7 +44,9 @@ def shuffled_references(references: Sequence[Sequence[str]], seed: int) -> dict[
     to itself.
     """
     different = list(dict.fromkeys(map(tuple, references)))
-    return {different[place]: different[other] for place, other in enumerate(deranged(len(different), seed))}
+    return {
+        different[place]: different[other] for place, other in enumerate(derangement(len(different), seed))
+    }
 
 
 def random_rewards(sources: Sequence[str], completions: Sequence[str], seed: int) -> Tensor:

@@ -26,14 +26,14 @@ def copied_units(text: tuple[str, ...], source: tuple[str, ...], run: int) -> in
     3
     """
     run = max(1, min(run, len(source)))
-    known = set(ngrams(source, run))
-    covered = 0
+    source_runs = set(ngrams(source, run))
+    count = 0
     end = 0
     for start, gram in enumerate(ngrams(text, run)):
-        if gram in known:
-            covered += start + run - max(start, end)
+        if gram in source_runs:
+            count += start + run - max(start, end)
             end = start + run
-    return covered
+    return count
 
 
 def uncopied(
@@ -48,9 +48,11 @@ def uncopied(
     check_setting("uncopied.run", run, 1)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        said = units(completion)
-        given = units(source)
-        allowed = max(copied_units(units(text), given, run) for text in texts)
-        return 1 - max(0, copied_units(said, given, run) - allowed) / max(1, len(said))
+        completion_units = units(completion)
+        source_units = units(source)
+        allowance = max(copied_units(units(text), source_units, run) for text in texts)
+        return 1 - max(0, copied_units(completion_units, source_units, run) - allowance) / max(
+            1, len(completion_units)
+        )
 
     return per_row(score, sources, completions, references)

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reward.kernel import over_references, ragged_cosines
+from reward.kernel import ragged_cosines, soft_maximum
 from reward.rows import check_rows
 
 
@@ -39,7 +39,7 @@ class Vectors(Protocol):
         ...
 
 
-def rescaled(cosines: Tensor, threshold: float) -> Tensor:
+def rescale(cosines: Tensor, threshold: float) -> Tensor:
     """0 up to the threshold tau, from there linearly up to 1: (n,) -> (n,) fp32. Raises ValueError unless -1
     <= tau < 1.
 
@@ -80,7 +80,7 @@ def cosine(
     *, vectors: Vectors, threshold: float, softness: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Term: the cut and rescaled cosine, in [0, 1]: N rows -> (N,) fp32."""
-    return rescaled(
+    return rescale(
         cosine_raw(sources, completions, references, vectors=vectors, softness=softness), threshold
     )
 
@@ -121,10 +121,10 @@ def nearest(
     offsets = torch.tensor([0, *accumulate(map(len, references))])
     rows = vectors.locate(texts)
     cosines = ragged_cosines(vectors.embed(completions), vectors.matrix, rows, offsets).cpu()
-    repeated = chain.from_iterable(
-        [text] * len(own) for text, own in zip(completions, references, strict=True)
+    repeats = chain.from_iterable(
+        [text] * len(own_texts) for text, own_texts in zip(completions, references, strict=True)
     )
     same = torch.tensor(
-        [text == reference for text, reference in zip(repeated, texts, strict=True)], dtype=torch.bool
+        [text == reference for text, reference in zip(repeats, texts, strict=True)], dtype=torch.bool
     )
-    return over_references(torch.where(same, 1.0, cosines), offsets, softness)
+    return soft_maximum(torch.where(same, 1.0, cosines), offsets, softness)

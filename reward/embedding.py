@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reward.encoder import Encoder, checked_rows
+from reward.encoder import Encoder, check_unit_rows
 from reward.vector_file import KEY_BYTES, VectorFile
 
 BATCH = 4096  # texts given to the encoder at once, and then written
 
 
 class EmbeddingStore:
-    """Embeds texts with `encoder`; `folder` None keeps nothing on disk. `requested` and `encoded` count
+    """Embeds texts with `encoder`; `folder` None keeps nothing on disk. `num_requested` and `num_encoded` count
     texts, for the log.
     """
 
@@ -38,38 +38,38 @@ class EmbeddingStore:
         self.fingerprint = encoder.fingerprint
         self.folder = folder / encoder.fingerprint[:16] if folder else None
         self.capacity = capacity
-        self.requested = 0
-        self.encoded = 0
+        self.num_requested = 0
+        self.num_encoded = 0
         self._say = say
-        self._kept: VectorFile | _Rows = _Rows({}, torch.empty(0, encoder.dim))
+        self._table: VectorFile | _Rows = _Rows({}, torch.empty(0, encoder.dim))
         self._recent: dict[bytes, Tensor] = {}  # in order of arrival
         if self.folder:
             try:
-                self._kept = VectorFile(self.folder, encoder.fingerprint, encoder.dim, say)
+                self._table = VectorFile(self.folder, encoder.fingerprint, encoder.dim, say)
             except OSError as error:
-                self._say_only_memory(error)
+                self._warn_memory_only(error)
 
     @property
     def hits(self) -> int:
         """Texts answered without the encoder."""
-        return self.requested - self.encoded
+        return self.num_requested - self.num_encoded
 
     @property
     def matrix(self) -> Tensor:
         """The remembered texts' vectors (R, dim), fp32, contiguous; valid until the next `locate` or
         `remember` that adds texts.
         """
-        return self._kept.matrix
+        return self._table.matrix
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, remembered or not."""
         keys = [_key(text) for text in texts]
-        index = self._kept.index
-        matrix = self._kept.matrix
+        index = self._table.index
+        matrix = self._table.matrix
         fresh = self._encode(
             {k: text for k, text in zip(keys, texts, strict=True) if k not in index and k not in self._recent}
         )
-        self.requested += len(texts)
+        self.num_requested += len(texts)
         rows = [
             matrix[index[k]] if k in index else self._recent[k] if k in self._recent else fresh[k]
             for k in keys
@@ -83,59 +83,59 @@ class EmbeddingStore:
         """Rows (n,) int64 of `matrix` for reference texts; those not met before are embedded and
         remembered.
         """
-        keys = self._keep(texts)
-        return torch.tensor([self._kept.index[key] for key in keys], dtype=torch.int64)
+        keys = self._add_missing(texts)
+        return torch.tensor([self._table.index[key] for key in keys], dtype=torch.int64)
 
     def remember(self, texts: Sequence[str]) -> None:
         """Embed texts that will come back (the reference texts) and keep them, on disk too, a few thousand at
         a time.
         """
-        self._keep(texts)
+        self._add_missing(texts)
 
     def summary(self) -> str:
         """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0
         encoded`.
         """
-        share = self.hits / self.requested if self.requested else 0.0
-        return f"embeddings: {self.requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.encoded:,} encoded"
+        share = self.hits / self.num_requested if self.num_requested else 0.0
+        return f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.num_encoded:,} encoded"
 
-    def _keep(self, texts: Sequence[str]) -> list[bytes]:
+    def _add_missing(self, texts: Sequence[str]) -> list[bytes]:
         """Keys of the texts, all of which have a row when this returns."""
         keys = [_key(text) for text in texts]
-        self.requested += len(texts)
-        named = dict(zip(keys, texts, strict=True))
+        self.num_requested += len(texts)
+        text_of_key = dict(zip(keys, texts, strict=True))
         while missing := [
-            key for key in named if key not in self._kept.index
+            key for key in text_of_key if key not in self._table.index
         ]:  # again if another process set files aside meanwhile
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rows = {key: self._recent.pop(key) for key in batch if key in self._recent}
-                rows |= self._encode({key: named[key] for key in batch if key not in rows})
+                rows |= self._encode({key: text_of_key[key] for key in batch if key not in rows})
                 self._append(list(rows), torch.stack(list(rows.values())))
         return keys
 
     def _append(self, keys: Sequence[bytes], rows: Tensor) -> None:
         try:
-            self._kept.append(keys, rows)
+            self._table.append(keys, rows)
         except OSError as error:
-            self._say_only_memory(error)
-            self._kept = _Rows(self._kept.index, self._kept.matrix)
-            self._kept.append(keys, rows)
+            self._warn_memory_only(error)
+            self._table = _Rows(self._table.index, self._table.matrix)
+            self._table.append(keys, rows)
 
     def _encode(self, texts: Mapping[bytes, str]) -> dict[bytes, Tensor]:
         """Vectors of texts that are all different."""
-        self.encoded += len(texts)
+        self.num_encoded += len(texts)
         pending = list(texts.values())
         vectors: list[Tensor] = []
         for start in range(0, len(pending), BATCH):
             batch = pending[start : start + BATCH]
-            rows = checked_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
+            rows = check_unit_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
             vectors += (
                 row.clone() for row in rows
             )  # a view would keep the whole batch for its last recent row
         return dict(zip(texts, vectors, strict=True))
 
-    def _say_only_memory(self, error: OSError) -> None:
+    def _warn_memory_only(self, error: OSError) -> None:
         self._say(
             f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run"
         )
@@ -157,14 +157,14 @@ class _Rows:
 
     def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
         """Add rows (n, dim) of keys not met before."""
-        needed = self._count + len(rows)
-        if needed > len(self._room):
-            room = torch.empty(max(needed, 2 * len(self._room)), self._room.shape[1])
+        num_rows = self._count + len(rows)
+        if num_rows > len(self._room):
+            room = torch.empty(max(num_rows, 2 * len(self._room)), self._room.shape[1])
             room[: self._count] = self.matrix
             self._room = room
-        self._room[self._count : needed] = rows
-        self.index |= zip(keys, range(self._count, needed), strict=True)
-        self._count = needed
+        self._room[self._count : num_rows] = rows
+        self.index |= zip(keys, range(self._count, num_rows), strict=True)
+        self._count = num_rows
 
 
 def _key(text: str) -> bytes:

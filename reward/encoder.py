@@ -54,7 +54,7 @@ def _student(folder: Path, device: torch.device) -> Encoder:
     return load_student(folder, load_encoder(teacher_of(folder), folder.parent, device))
 
 
-NAMED: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
+BY_NAME: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
 BY_FILE: dict[
     str, Callable[[Path, torch.device], Encoder]
@@ -71,24 +71,22 @@ def check_encoder(name: str, cache: Path) -> None:
     """
     if name == "bo":
         find_student(cache)
-    if name in NAMED:
+    if name in BY_NAME:
         return
     folder = user_path(name.removeprefix(STATIC))
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(
-            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(NAMED)}, a folder, {STATIC}FOLDER"
+            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, {STATIC}FOLDER"
         )
     if not folder.is_dir():
         raise InputError(f"reward.encoder: {name!r}: there is no folder {folder}")
     if name.startswith(STATIC):
         require_weights(folder)
-        needed = ["tokenizer.json"]
+        files = ["tokenizer.json"]
     else:
-        needed = list(BY_FILE)
-    if not any((folder / file).exists() for file in needed):
-        raise InputError(
-            f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(needed)}"
-        )
+        files = list(BY_FILE)
+    if not any((folder / file).exists() for file in files):
+        raise InputError(f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(files)}")
 
 
 def encoder_folder(name: str, cache: Path) -> Path | None:
@@ -96,7 +94,7 @@ def encoder_folder(name: str, cache: Path) -> Path | None:
     if name == "bo":
         return find_student(cache)
     folder = user_path(name.removeprefix(STATIC))
-    return folder if name not in NAMED and folder.is_dir() else None
+    return folder if name not in BY_NAME and folder.is_dir() else None
 
 
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
@@ -104,8 +102,8 @@ def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
     read.
     """
     check_encoder(name, cache)
-    if name in NAMED:
-        return NAMED[name](cache, device)
+    if name in BY_NAME:
+        return BY_NAME[name](cache, device)
     folder = user_path(name.removeprefix(STATIC))
     if name.startswith(STATIC):
         return load_static(folder)
@@ -113,7 +111,7 @@ def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
     return BY_FILE[kind](folder, device)
 
 
-def checked_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
+def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
     """The encoder's answer for `texts`: unit rows (n, dim) as fp32 on the CPU. InputError for any other
     shape, or naming the text whose row is not finite or not of unit length; `name` says which encoder.
     """

@@ -38,8 +38,8 @@ def nonempty(
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        needed = min(min_letters, *map(letters_and_digits, texts))
-        return float(letters_and_digits(completion) >= max(1, needed))
+        least = min(min_letters, *map(letters_and_digits, texts))
+        return float(letters_and_digits(completion) >= max(1, least))
 
     return per_row(score, sources, completions, references)
 
@@ -74,8 +74,8 @@ def length_fit(
     check_setting("length_fit.alpha", alpha, 0)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        said = len(units(completion))
-        return max(length_ratio_penalty(said, len(units(text)), slack, alpha) for text in texts)
+        num_units = len(units(completion))
+        return max(length_ratio_penalty(num_units, len(units(text)), slack, alpha) for text in texts)
 
     return per_row(score, sources, completions, references)
 
@@ -98,7 +98,7 @@ def length_ratio(
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        said = len(units(completion))
-        return said / max(1, closest(said, [len(units(text)) for text in texts]))
+        num_units = len(units(completion))
+        return num_units / max(1, closest(num_units, [len(units(text)) for text in texts]))
 
     return per_row(score, sources, completions, references)

@@ -26,7 +26,7 @@ from reward.cosine import Vectors
 from reward.rows import check_rows, check_setting
 
 BLOCK_ROWS = 65536  # rows copied into the index at once
-SEARCHED = 32  # nearest neighbours looked at
+NUM_NEIGHBOURS = 32  # nearest neighbours looked at
 CROWD = 10  # of them, unrelated ones in the mean of `margin` (k of CSLS)
 
 
@@ -56,19 +56,19 @@ def build_bank(vectors: Vectors, texts: Sequence[str]) -> Bank:
 
 def rank(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
-    *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = SEARCHED,
+    *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = NUM_NEIGHBOURS,
 ) -> Tensor:  # fmt: skip
     """Term: in [1 / (1 + neighbours), 1], 1 where no unrelated reference text is as near as the own one: N
     rows -> (N,) fp32.
     """
     check_rows(sources, completions, references)
     check_setting("rank.neighbours", neighbours, 1)
-    rows = located(references, vectors)
+    rows = reference_rows(references, vectors)
     points = vectors.embed(completions)
-    matrix = vectors.matrix  # after `located`, which may add to it
-    own = matrix[rows]
-    crowd = unrelated_cosines(bank, matrix, points, own, related, neighbours)
-    return rank_in_crowd(cosines(points[:, None], own).amax(dim=1), crowd)
+    matrix = vectors.matrix  # after `reference_rows`, which may add to it
+    own_vectors = matrix[rows]
+    crowd = unrelated_cosines(bank, matrix, points, own_vectors, related, neighbours)
+    return rank_in_crowd(cosines(points[:, None], own_vectors).amax(dim=1), crowd)
 
 
 def margin(
@@ -81,32 +81,34 @@ def margin(
     """
     check_rows(sources, completions, references)
     check_setting("margin.neighbours", neighbours, 1)
-    searched = max(SEARCHED, neighbours)
-    rows = located(references, vectors)
+    num_neighbours = max(NUM_NEIGHBOURS, neighbours)
+    rows = reference_rows(references, vectors)
     points = vectors.embed(completions)
-    matrix = vectors.matrix  # after `located`, which may add to it
-    own = matrix[rows]
-    around_points = crowding(unrelated_cosines(bank, matrix, points, own, related, searched), neighbours)
+    matrix = vectors.matrix  # after `reference_rows`, which may add to it
+    own_vectors = matrix[rows]
+    around_points = crowding(
+        unrelated_cosines(bank, matrix, points, own_vectors, related, num_neighbours), neighbours
+    )
     distinct, place = rows.unique(return_inverse=True)  # a group shares its reference texts
     texts = matrix[distinct]
     around_texts = crowding(
-        unrelated_cosines(bank, matrix, texts, texts[:, None], related, searched), neighbours
+        unrelated_cosines(bank, matrix, texts, texts[:, None], related, num_neighbours), neighbours
     )
-    values = csls_margin(cosines(points[:, None], own), around_points[:, None], around_texts[place])
+    values = csls_margin(cosines(points[:, None], own_vectors), around_points[:, None], around_texts[place])
     same = torch.tensor(
         [text in own_texts for text, own_texts in zip(completions, references, strict=True)], dtype=torch.bool
     )
     return torch.where(same, 1.0, values.amax(dim=1))
 
 
-def located(references: Sequence[Sequence[str]], vectors: Vectors) -> Tensor:
+def reference_rows(references: Sequence[Sequence[str]], vectors: Vectors) -> Tensor:
     """Rows of `matrix` of N lists of reference texts, a shorter list filled up with its first text, which
     changes no maximum: (N, M).
     """
     rows = iter(vectors.locate(list(chain.from_iterable(references))).tolist())
     lists = [[next(rows) for _ in texts] for texts in references]
     longest = max(map(len, lists), default=1)
-    return torch.tensor([own + own[:1] * (longest - len(own)) for own in lists], dtype=torch.int64).view(
+    return torch.tensor([row + row[:1] * (longest - len(row)) for row in lists], dtype=torch.int64).view(
         -1, longest
     )
 
@@ -119,7 +121,7 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 
 
 def unrelated_cosines(
-    bank: Bank, matrix: Tensor, points: Tensor, own: Tensor, related: float, neighbours: int
+    bank: Bank, matrix: Tensor, points: Tensor, own_vectors: Tensor, related: float, neighbours: int
 ) -> Tensor:
     """Cosines of Q points to their nearest bank texts, -inf for those related to the point's own: (Q, D), (Q,
     M, D) -> (Q, k).
@@ -127,19 +129,21 @@ def unrelated_cosines(
     k is `neighbours`, or all the bank has. faiss only finds the neighbours: its cosines depend on what is
     searched together.
     """
-    _, found = bank.index.search(points.numpy(), min(neighbours, bank.index.ntotal))
-    near = matrix[bank.rows[torch.from_numpy(found)]]  # (Q, k, D)
-    unrelated = torch.stack([cosines(near, text[:, None]) < related for text in own.unbind(dim=1)]).all(dim=0)
-    return torch.where(unrelated, cosines(near, points[:, None]), -torch.inf)
+    _, places = bank.index.search(points.numpy(), min(neighbours, bank.index.ntotal))
+    near = matrix[bank.rows[torch.from_numpy(places)]]  # (Q, k, D)
+    is_unrelated = torch.stack(
+        [cosines(near, text[:, None]) < related for text in own_vectors.unbind(dim=1)]
+    ).all(dim=0)
+    return torch.where(is_unrelated, cosines(near, points[:, None]), -torch.inf)
 
 
-def rank_in_crowd(own: Tensor, crowd: Tensor) -> Tensor:
+def rank_in_crowd(own_cosines: Tensor, crowd: Tensor) -> Tensor:
     """1 / (1 + how many of the crowd are at least as near): (N,), (N, k) -> (N,).
 
     >>> rank_in_crowd(torch.tensor([0.5, 0.9]), torch.tensor([[0.7, 0.5, 0.1], [0.7, 0.5, -torch.inf]])).tolist()[1]
     1.0
     """
-    return 1 / (1 + (crowd >= own[:, None]).sum(dim=1))
+    return 1 / (1 + (crowd >= own_cosines[:, None]).sum(dim=1))
 
 
 def crowding(crowd: Tensor, neighbours: int) -> Tensor:
@@ -150,11 +154,11 @@ def crowding(crowd: Tensor, neighbours: int) -> Tensor:
     [0.5, 0.5]
     """
     nearest = crowd.double().topk(min(neighbours, crowd.shape[1]), dim=1).values
-    counted = nearest.isfinite()
-    return nearest.where(counted, 0.0).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
+    is_finite = nearest.isfinite()
+    return nearest.where(is_finite, 0.0).sum(dim=1) / is_finite.sum(dim=1).clamp_min(1)
 
 
-def csls_margin(own: Tensor, around_point: Tensor, around_own: Tensor) -> Tensor:
+def csls_margin(own_cosines: Tensor, around_point: Tensor, around_own: Tensor) -> Tensor:
     """(s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]; m_r < 1, else 0: tensors of one shape -> fp32 of that
     shape.
 
@@ -162,5 +166,5 @@ def csls_margin(own: Tensor, around_point: Tensor, around_own: Tensor) -> Tensor
     [1.0, 0.5, 0.0]
     """
     room = 1 - around_own.double()
-    values = (own.double() - (around_point + around_own) / 2) / room.clamp_min(1e-6)
+    values = (own_cosines.double() - (around_point + around_own) / 2) / room.clamp_min(1e-6)
     return values.where(room > 0, 0.0).clamp(0, 1).float()

@@ -40,7 +40,7 @@ def ragged_cosines(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
     return pairs(completions.detach(), matrix.detach(), rows.long(), offsets.long()).clamp_(-1, 1)
 
 
-def over_references(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
+def soft_maximum(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
     """One number for each segment `offsets_i <= j < offsets_(i + 1)`: (K,), (N + 1,) -> (N,) fp32.
 
     The largest for softness 0, else sum_j softmax(s / softness)_j s_j: with growing softness it goes from the
@@ -64,11 +64,11 @@ def over_references(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor
     if softness == 0:
         return largest.float()
     weights = ((grid - largest[:, None]) / softness).masked_fill(outside, -math.inf).exp()
-    mean = _added_in_order(weights * grid) / _added_in_order(weights)
+    mean = _sum_in_order(weights * grid) / _sum_in_order(weights)
     return mean.clamp(grid.masked_fill(outside, math.inf).amin(dim=1), largest).float()
 
 
-def _added_in_order(grid: Tensor) -> Tensor:
+def _sum_in_order(grid: Tensor) -> Tensor:
     """Sum of each row, left to right: `Tensor.sum` picks an order by the width, which another row's
     references decide.
     """
@@ -79,7 +79,7 @@ def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Ten
     """(K,) dot products. Row i of the pattern is completion i, its columns are rows of `matrix`; it need be
     neither sorted nor unique.
     """
-    _take_beta_notice()
+    _silence_beta_warning()
     values = completions.new_zeros(len(rows))
     pattern = torch.sparse_csr_tensor(
         offsets, rows, values, size=(len(completions), len(matrix)), check_invariants=False
@@ -89,7 +89,7 @@ def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Ten
 
 
 @cache
-def _take_beta_notice() -> None:
+def _silence_beta_warning() -> None:
     """PyTorch says once a process that sparse CSR is in beta. The tests pin what is used of it, so the notice
     is taken in silence.
     """
@@ -107,11 +107,11 @@ def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tenso
     blocks = zip(
         F.pad(owners, (0, missing)).split(BLOCK), F.pad(rows, (0, missing)).split(BLOCK), strict=True
     )
-    ragged = (
+    padding = (
         -completions.shape[1] % ALIGNED
     )  # a row that starts off a vector's boundary would be summed in another order
-    products = (completions.index_select(0, own) * matrix.index_select(0, row) for own, row in blocks)
-    return torch.cat([F.pad(product, (0, ragged)).sum(dim=1) for product in products])[: len(rows)]
+    products = (completions.index_select(0, owner) * matrix.index_select(0, row) for owner, row in blocks)
+    return torch.cat([F.pad(product, (0, padding)).sum(dim=1) for product in products])[: len(rows)]
 
 
 def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> None:

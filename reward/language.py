@@ -66,11 +66,11 @@ def language(
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
         if len(units(completion)) < min_units:
             return 1.0
-        accepted = {
+        accepted_languages = {
             primary(target_language),
             UNDECIDED,
             *map(identify, texts),
         }  # the detector may misread a reference text as well
-        return float(identify(completion) in accepted)
+        return float(identify(completion) in accepted_languages)
 
     return per_row(score, sources, completions, references)

@@ -35,7 +35,7 @@ def is_tibetan_script(language: str) -> bool:
     return script_of(language) == "Tibt"
 
 
-def prepared(texts: Sequence[str], language: str) -> list[str]:
+def tokenizer_input(texts: Sequence[str], language: str) -> list[str]:
     """The texts as sacreBLEU's word tokeniser gets them."""
     return [split_syllables(text) for text in texts] if is_tibetan_script(language) else list(texts)
 
@@ -70,7 +70,7 @@ def bleu(
     metric = bleu_metric(target_language, effective_order=True)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        output = prepared([completion], target_language)[0]
-        return min(1.0, metric.sentence_score(output, prepared(texts, target_language)).score / 100)
+        output = tokenizer_input([completion], target_language)[0]
+        return min(1.0, metric.sentence_score(output, tokenizer_input(texts, target_language)).score / 100)
 
     return per_row(score, sources, completions, references)

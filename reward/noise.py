@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from reward.encoder import Encoder
 
 ORDERS = 4
-TIMES = 10.0  # a spread of so many times the noise counts as signal
+NOISE_MULTIPLE = 10.0  # a spread of so many times the noise counts as signal
 
 
 def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float:
@@ -25,11 +25,11 @@ def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float
     cosines = (plain[1:].double() * plain[:-1].double()).sum(dim=1)
     largest = 0.0
     for number in range(ORDERS):
-        draw = random.Random(f"noise {seed} {number}")
-        order = draw.sample(range(len(texts)), len(texts))
-        cut = draw.randrange(1, len(texts))
+        rng = random.Random(f"noise {seed} {number}")
+        order = rng.sample(range(len(texts)), len(texts))
+        middle = rng.randrange(1, len(texts))
         rows = plain.new_empty(plain.shape)
-        for part in (order[:cut], order[cut:]):
+        for part in (order[:middle], order[middle:]):
             rows[part] = encoder.encode([texts[item] for item in part])
         again = (rows[1:].double() * rows[:-1].double()).sum(dim=1)
         largest = max(largest, float((again - cosines).abs().max()))
@@ -42,4 +42,4 @@ def std_floor(noise: float, scale: float, least: float) -> float:
 
     `scale`: how much the reward moves when the cosine moves by 1, e.g. weight / (1 - tau).
     """
-    return max(least, TIMES * noise * scale)
+    return max(least, NOISE_MULTIPLE * noise * scale)

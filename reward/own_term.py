@@ -43,20 +43,20 @@ def load_own_term(name: str) -> Callable[..., Any]:
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        named = [
+        functions = [
             key
             for key, value in vars(module).items()
             if inspect.isfunction(value) and not key.startswith("_")
         ]
         raise InputError(
-            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(named) or 'none'}"
+            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(functions) or 'none'}"
         )
-    if _lists_taken(function) != 3:
+    if _num_positional(function) != 3:
         raise InputError(f"reward term {name!r}: it must take three lists: {SHAPE}")
     return function
 
 
-def _lists_taken(function: Callable[..., Any]) -> int:
+def _num_positional(function: Callable[..., Any]) -> int:
     """How many arguments it takes by position; 0 for what does not say, as many of Python's own."""
     try:
         return sum(p.kind in POSITIONAL for p in inspect.signature(function).parameters.values())

@@ -13,7 +13,7 @@ from torch import Tensor
 REWARD = "reward_mean"
 WATCHED = ("cosine_held_out_mean", "chrf_mean")
 ALARM_WINDOW = 10  # steps at the start and at the end of a run that an alarm compares (eval/alarms.py)
-CLEAR = 2.0  # standard errors that make a difference of two windows count
+CLEAR_ERRORS = 2.0  # standard errors that make a difference of two windows count
 
 
 def agreement(rewards: Tensor, other: Tensor) -> float:
@@ -27,18 +27,18 @@ def agreement(rewards: Tensor, other: Tensor) -> float:
     >>> agreement(torch.tensor([[0.0, 1.0], [5.0, 6.0]]), torch.tensor([[0.2, 0.4], [0.1, 0.3]]))
     1.0
     """
-    lacking = rewards.isnan() | other.isnan()
-    a, b = (_centred(values.double().masked_fill(lacking, math.nan)) for values in (rewards, other))
+    missing = rewards.isnan() | other.isnan()
+    a, b = (_centre(values.double().masked_fill(missing, math.nan)) for values in (rewards, other))
     scale = float((a.square().sum() * b.square().sum()).sqrt())
     return round(float((a * b).sum()) / scale, 6) if scale > 0 else 0.0
 
 
-def _centred(values: Tensor) -> Tensor:
+def _centre(values: Tensor) -> Tensor:
     """(P, G) minus the mean of each group, 0 where NaN."""
     return (values - values.nanmean(dim=1, keepdim=True)).nan_to_num(nan=0.0)
 
 
-def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
+def gaming_alarm(rows: Sequence[Mapping[str, Any]], window: int) -> str:
     """One sentence if the reward rose clearly since the start of the run while every watched measure fell
     clearly; else "".
 
@@ -52,7 +52,9 @@ def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
     ):
         return ""
     changes = {key: change([row[key] for row in rows], window) for key in (REWARD, *WATCHED)}
-    if changes[REWARD][1] < CLEAR or any(score > -CLEAR for _, score in (changes[key] for key in WATCHED)):
+    if changes[REWARD][1] < CLEAR_ERRORS or any(
+        score > -CLEAR_ERRORS for _, score in (changes[key] for key in WATCHED)
+    ):
         return ""
     differences = ", ".join(
         f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items()

@@ -27,8 +27,8 @@ def fresh_share(completion: tuple[str, ...], reference: tuple[str, ...], size: i
     """
     size = max(1, min(size, len(completion), len(reference)))
     counts = Counter(ngrams(completion, size))
-    allowed = Counter(ngrams(reference, size))
-    fresh = sum(min(count, max(1, allowed[gram])) for gram, count in counts.items())
+    reference_counts = Counter(ngrams(reference, size))
+    fresh = sum(min(count, max(1, reference_counts[gram])) for gram, count in counts.items())
     return fresh / counts.total() if counts else 1.0
 
 

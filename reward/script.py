@@ -45,9 +45,9 @@ def is_consistent(
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
     (True, False)
     """
-    allowed = set() if script == LATIN else {word.casefold() for word in LATIN_WORD.findall(reference)}
-    counted = LATIN_WORD.sub(lambda word: " " if word[0].casefold() in allowed else word[0], text)
-    letters = [character for character in counted if is_letter(character)]
+    neutral_words = set() if script == LATIN else {word.casefold() for word in LATIN_WORD.findall(reference)}
+    rest = LATIN_WORD.sub(lambda word: " " if word[0].casefold() in neutral_words else word[0], text)
+    letters = [character for character in rest if is_letter(character)]
     in_script = sum(is_script(character, script) for character in letters)
     forbidden = FORBIDDEN.get(script)
     if forbidden and any(is_script(character, forbidden) for character in letters):
@@ -64,10 +64,10 @@ def script(
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        lent = " ".join(texts)
+        reference = " ".join(texts)
         return float(
             is_consistent(
-                completion, target_script, reference=lent, min_share=min_share, min_letters=min_letters
+                completion, target_script, reference=reference, min_share=min_share, min_letters=min_letters
             )
         )
 

@@ -14,13 +14,13 @@ import regex
 
 from data.script import SCRIPT_NAMES, UNSPACED
 
-REMEMBERED = 4096  # texts: sources and reference texts come back with every completion of their group
+CACHE_SIZE = 4096  # texts: sources and reference texts come back with every completion of their group
 SIGN = r"[\p{L}\p{M}\p{N}]"
-ALONE = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
-UNIT = regex.compile(rf"(?={SIGN}){ALONE}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{ALONE}){SIGN})+")
+LONE_LETTER = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
+UNIT = regex.compile(rf"(?={SIGN}){LONE_LETTER}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{LONE_LETTER}){SIGN})+")
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def units(text: str) -> tuple[str, ...]:
     """The units of `text` in order; none for a text without letters or digits.
 

@@ -36,7 +36,7 @@ KEY_BYTES = 16
 RECORD = struct.Struct(f"<{KEY_BYTES}sI")
 
 
-class _Damaged(Exception):
+class _DamageError(Exception):
     """Says what is wrong with the files."""
 
 
@@ -53,14 +53,16 @@ class VectorFile:
         self.matrix = torch.empty(0, dim)
         self._header = {"format": FORMAT, "encoder": fingerprint, "dim": dim, "dtype": "float32"}
         self._say = say
-        self._mapped: tuple[int, int] | None = None  # device and number of the vectors' file behind `matrix`
+        self._mapped_file: tuple[int, int] | None = (
+            None  # device and number of the vectors' file behind `matrix`
+        )
         try:
             self._read()
         except (
-            _Damaged,
+            _DamageError,
             FileNotFoundError,
         ):  # or caught while another process renames: look again when that is over
-            with _locked(folder):
+            with _exclusive_lock(folder):
                 self._read_or_set_aside()
 
     def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
@@ -78,7 +80,7 @@ class VectorFile:
             raise ValueError(
                 f"{len(keys)} keys of {KEY_BYTES} bytes and as many fp32 rows of {self.matrix.shape[1]} numbers are needed"
             )
-        with _locked(self.folder):
+        with _exclusive_lock(self.folder):
             self._read_or_set_aside()
             new = {key: place for place, key in enumerate(keys) if key not in self.index}
             if not new:
@@ -86,7 +88,7 @@ class VectorFile:
             self._write(list(new), rows[list(new.values())])
             try:
                 self._read()
-            except _Damaged as error:
+            except _DamageError as error:
                 raise OSError(f"what was written does not read back: {error}") from error
 
     def _write(self, keys: Sequence[bytes], rows: Tensor) -> None:
@@ -99,8 +101,8 @@ class VectorFile:
         count = len(self.matrix)
         if not count:
             atomic_write_text(self.folder / HEADER, json.dumps(self._header))
-        _write_behind(self.folder / VECTORS, count * size, content)
-        _write_behind(self.folder / KEYS, count * RECORD.size, b"".join(records))
+        _append_bytes(self.folder / VECTORS, count * size, content)
+        _append_bytes(self.folder / KEYS, count * RECORD.size, b"".join(records))
         if not count:
             fsync_path(self.folder)
 
@@ -111,57 +113,57 @@ class VectorFile:
         keys = self.folder / KEYS
         vectors = self.folder / VECTORS
         if not keys.exists() or not keys.stat().st_size:
-            self._forget()
+            self._reset()
             return
         self._check_header()
         identity = _identity(vectors)
-        if self._mapped != identity:
-            self._forget()
-        known, dim = self.matrix.shape
-        records = _records_after(keys, known)
+        if self._mapped_file != identity:
+            self._reset()
+        num_known, dim = self.matrix.shape
+        records = _records_after(keys, num_known)
         if not records:
             return
-        count = known + len(records) // RECORD.size
+        count = num_known + len(records) // RECORD.size
         if not vectors.exists() or vectors.stat().st_size < count * dim * 4:
-            raise _Damaged(f"{VECTORS} is shorter than the {count} rows of {KEYS}")
+            raise _DamageError(f"{VECTORS} is shorter than the {count} rows of {KEYS}")
         matrix = torch.from_file(str(vectors), shared=False, size=count * dim, dtype=torch.float32).view(
             count, dim
         )
-        _check(records, matrix, known)
+        _check(records, matrix, num_known)
         self.matrix = matrix
-        self._mapped = identity
-        for row, (key, _) in enumerate(RECORD.iter_unpack(records), known):
+        self._mapped_file = identity
+        for row, (key, _) in enumerate(RECORD.iter_unpack(records), num_known):
             self.index.setdefault(key, row)
 
     def _read_or_set_aside(self) -> None:
         """Needs the lock. Records are renamed first: without them whatever else is left does not count."""
         try:
             self._read()
-        except _Damaged as error:
+        except _DamageError as error:
             for name in (KEYS, VECTORS, HEADER):
                 if (self.folder / name).exists():
                     os.replace(self.folder / name, self.folder / f"{name}.damaged")
-            self._forget()
+            self._reset()
             self._say(
                 f"embeddings: {self.folder}: {error}; its files are set aside as *.damaged, its texts will be embedded again"
             )
 
     def _check_header(self) -> None:
         try:
-            found = json.loads((self.folder / HEADER).read_bytes())
+            header = json.loads((self.folder / HEADER).read_bytes())
         except (FileNotFoundError, ValueError, RecursionError) as error:
-            raise _Damaged(f"{HEADER} is missing or cannot be read") from error
-        if found != self._header:
-            raise _Damaged(f"{HEADER} says {found}, which is not this encoder's {self._header}")
+            raise _DamageError(f"{HEADER} is missing or cannot be read") from error
+        if header != self._header:
+            raise _DamageError(f"{HEADER} says {header}, which is not this encoder's {self._header}")
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.index = {}
         self.matrix = torch.empty(0, self.matrix.shape[1])
-        self._mapped = None
+        self._mapped_file = None
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """Alone with `folder`, which is made on first use; the lock goes with the process that held it, however
     that ends.
     """
@@ -174,7 +176,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write_behind(path: Path, size: int, content: bytes | memoryview) -> None:
+def _append_bytes(path: Path, size: int, content: bytes | memoryview) -> None:
     """Cut `path` to the `size` bytes that count, add `content`, and wait until the disk has it."""
     with path.open("ab") as file:
         file.truncate(size)
@@ -192,25 +194,25 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return facts.st_dev, facts.st_ino
 
 
-def _records_after(path: Path, known: int) -> bytes:
-    """The whole records after the first `known`. Raises _Damaged where there are not even those."""
+def _records_after(path: Path, num_known: int) -> bytes:
+    """The whole records after the first `num_known`. Raises _Damaged where there are not even those."""
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < known * RECORD.size:
-            raise _Damaged(f"{KEYS} has become shorter")
-        file.seek(known * RECORD.size)
+        if os.fstat(file.fileno()).st_size < num_known * RECORD.size:
+            raise _DamageError(f"{KEYS} has become shorter")
+        file.seek(num_known * RECORD.size)
         content = file.read()
     return content[: len(content) // RECORD.size * RECORD.size]
 
 
-def _check(records: bytes, matrix: Tensor, known: int) -> None:
+def _check(records: bytes, matrix: Tensor, num_known: int) -> None:
     """Raises _Damaged at the first row of `matrix` that is not what its record says; `records` begin with row
-    `known`.
+    `num_known`.
     """
     size = matrix.shape[1] * 4
     content = _bytes(matrix)
-    for row, (key, checksum) in enumerate(RECORD.iter_unpack(records), known):
+    for row, (key, checksum) in enumerate(RECORD.iter_unpack(records), num_known):
         if _checksum(key, content[row * size : (row + 1) * size]) != checksum:
-            raise _Damaged(f"row {row} of {VECTORS} does not match its checksum")
+            raise _DamageError(f"row {row} of {VECTORS} does not match its checksum")
 
 
 def _bytes(rows: Tensor) -> memoryview:

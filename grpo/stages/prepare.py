@@ -32,7 +32,7 @@ from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
 from reward.combine import check as check_reward
 from reward.encoder import check_encoder, encoder_folder
-from reward.encoders.folder import shaping_files
+from reward.encoders.folder import model_files
 from reward.own_term import is_own_term
 
 MOST_COPIES = 0.5  # of the pairs may have the same text on both sides
@@ -70,7 +70,7 @@ def check_inputs(run: Run) -> None:
     folders |= {key: folder for key, name in encoders.items() if (folder := encoder_folder(name, run.cache))}
     for setting, folder in folders.items():
         if folder.is_dir():
-            check_files(run.folder, setting, {str(path): path for path in shaping_files(folder)})
+            check_files(run.folder, setting, {str(path): path for path in model_files(folder)})
     if config.tax.text:
         check_files(run.folder, "tax.text", {config.tax.text: user_path(config.tax.text)})
     for name in filter(is_own_term, config.reward.names):

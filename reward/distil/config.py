@@ -72,14 +72,14 @@ class DistilConfig:
 
 def read_config(path: Path) -> DistilConfig:
     """The configuration in a TOML file. Raises InputError, naming file and key."""
-    return _built(DistilConfig, _toml(path), str(path))
+    return _build(DistilConfig, _toml(path), str(path))
 
 
 def read_data_section(path: Path) -> DataConfig:
     """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises
     InputError.
     """
-    return _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    return _build(DataConfig, _toml(path).get("data", {}), f"{path}: data")
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -88,26 +88,26 @@ def _toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _built(kind: type[Section], values: Any, place: str) -> Section:
+def _build(kind: type[Section], values: Any, place: str) -> Section:
     """An instance of the dataclass `kind` from a TOML table; sections inside it become the dataclasses of its
     defaults.
     """
     if not isinstance(values, dict):
         raise InputError(f"{place} = {values!r}: a table is needed")
     defaults = kind()
-    known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in values:
-        if key not in known:
-            raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(known)}")
+        if key not in names:
+            raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(names)}")
     return kind(
-        **{key: _fitting(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()}
+        **{key: _convert(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()}
     )
 
 
-def _fitting(default: Any, value: Any, place: str) -> Any:
+def _convert(default: Any, value: Any, place: str) -> Any:
     """`value` as the kind of thing its default is; InputError for another kind."""
     if dataclasses.is_dataclass(default):
-        return _built(type(default), value, place)
+        return _build(type(default), value, place)
     if (
         isinstance(default, tuple)
         and isinstance(value, list)

@@ -79,11 +79,13 @@ def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> lis
 def items(examples: Iterable[Example]) -> list[Item]:
     """Examples grouped by their Tibetan-script side, in the order of first appearance."""
     first: dict[Text, Example] = {}
-    found: dict[Text, dict[str, list[str]]] = {}
+    sides_of_text: dict[Text, dict[str, list[str]]] = {}
     for example in examples:
         key = (example.source_language, example.source)
         first.setdefault(key, example)
-        found.setdefault(key, {CHINESE: [], ENGLISH: []})[example.target_language] += example.references
+        sides_of_text.setdefault(key, {CHINESE: [], ENGLISH: []})[example.target_language] += (
+            example.references
+        )
     return [
         Item(
             text,
@@ -93,7 +95,7 @@ def items(examples: Iterable[Example]) -> list[Item]:
             origin.origin,
             origin.licence,
         )
-        for ((language, text), sides), origin in zip(found.items(), first.values(), strict=True)
+        for ((language, text), sides), origin in zip(sides_of_text.items(), first.values(), strict=True)
     ]
 
 
@@ -110,10 +112,10 @@ def separate(candidates: Sequence[Item], kept_out: Sequence[Example], threshold:
     pure function.
     """
     labels = cluster_labels([*(item.texts for item in candidates), *map(texts_of, kept_out)], threshold)
-    barred = set(labels[len(candidates) :])
+    dropped_labels = set(labels[len(candidates) :])
     clusters: dict[int, list[Item]] = {}
     for item, label in zip(candidates, labels, strict=False):
-        if label not in barred:
+        if label not in dropped_labels:
             clusters.setdefault(label, []).append(item)
     free = tuple(tuple(members) for members in clusters.values())
     return Separation(free, len(candidates) - sum(map(len, free)))
@@ -139,31 +141,33 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
     ] = {}  # script -> text -> (an entry that has it, size of its n-grams)
     for entry, texts in enumerate(entries):
         for language, text in texts:
-            known = owners.setdefault(script_of(language) or language, {})
-            other, _ = known.setdefault(text, (entry, ngram_size(language)))
+            owner_of_text = owners.setdefault(script_of(language) or language, {})
+            other, _ = owner_of_text.setdefault(text, (entry, ngram_size(language)))
             parents[root(entry)] = root(other)
-    for known in owners.values():
-        holders = list(known.values())
-        for one, other in similar_pairs([ngrams(text, size) for text, (_, size) in known.items()], threshold):
+    for owner_of_text in owners.values():
+        holders = list(owner_of_text.values())
+        for one, other in similar_pairs(
+            [ngrams(text, size) for text, (_, size) in owner_of_text.items()], threshold
+        ):
             parents[root(holders[one][0])] = root(holders[other][0])
     return [root(entry) for entry in range(len(entries))]
 
 
 def hold_out(
-    clusters: Sequence[Sequence[Item]], wanted: int, seed: int
+    clusters: Sequence[Sequence[Item]], count: int, seed: int
 ) -> tuple[list[Item], list[tuple[Item, ...]]]:
-    """Items to train on, and clusters of `wanted` other items (a fifth of all at most) for the figures: a
+    """Items to train on, and clusters of `count` other items (a fifth of all at most) for the figures: a
     pure function.
     """
-    shuffled = list(clusters)
-    random.Random(f"held out {seed}").shuffle(shuffled)
-    left = min(wanted, sum(map(len, clusters)) // 5)
+    order = list(clusters)
+    random.Random(f"held out {seed}").shuffle(order)
+    remaining = min(count, sum(map(len, clusters)) // 5)
     train: list[Item] = []
-    held: list[tuple[Item, ...]] = []
-    for cluster in shuffled:
-        if len(cluster) <= min(left, LARGEST_HELD_OUT):
-            held.append(tuple(cluster))
-            left -= len(cluster)
+    held_out: list[tuple[Item, ...]] = []
+    for cluster in order:
+        if len(cluster) <= min(remaining, LARGEST_HELD_OUT):
+            held_out.append(tuple(cluster))
+            remaining -= len(cluster)
         else:
             train += cluster
-    return train, held
+    return train, held_out

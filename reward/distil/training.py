@@ -79,16 +79,16 @@ def distillation_loss(
     )
 
 
-def without_some(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def drop_features(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(ids, lengths) with each feature left out with probability `share`, the first of every bag kept."""
     ids, lengths = batch.tensors()
-    kept = torch.rand(len(ids), generator=generator) >= share
-    kept[lengths.cumsum(0) - lengths] = True
+    is_kept = torch.rand(len(ids), generator=generator) >= share
+    is_kept[lengths.cumsum(0) - lengths] = True
     owner = torch.arange(len(lengths)).repeat_interleave(lengths)
-    return ids[kept], owner[kept].bincount(minlength=len(lengths))
+    return ids[is_kept], owner[is_kept].bincount(minlength=len(lengths))
 
 
-def fit(
+def train_student(
     student: Student,
     texts: Sequence[str],
     targets: Tensor,
@@ -99,7 +99,7 @@ def fit(
     """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same
     machine.
     """
-    draw = random.Random(f"distil {seed}")
+    rng = random.Random(f"distil {seed}")
     generator = torch.Generator().manual_seed(seed)
     words = [student.units(text) for text in texts]
     right = bags(words)
@@ -118,16 +118,16 @@ def fit(
     ]
     student.train()
     for epoch in range(config.epochs):
-        started = time.perf_counter()
+        start = time.perf_counter()
         total = 0.0
         wrong = (
-            bags([wrong_variant(text, words, draw, student.script) for text in words])
+            bags([wrong_variant(text, words, rng, student.script) for text in words])
             if config.variant_weight
             else None
         )
         for items in _batches(len(texts), config.batch_size, generator):
-            batch = right.take(items) if wrong is None else right.take(items).joined(wrong.take(items))
-            rows = student(*without_some(batch, config.feature_dropout, generator))
+            batch = right.take(items) if wrong is None else right.take(items).join(wrong.take(items))
+            rows = student(*drop_features(batch, config.feature_dropout, generator))
             loss = distillation_loss(
                 rows[: len(items)], targets[items], rows[len(items) :] if wrong is not None else None, config
             )
@@ -139,7 +139,7 @@ def fit(
                 schedule.step()
             total += loss.item() * len(items)
         say(
-            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s"
+            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - start:.0f} s"
         )
     student.eval()
 

@@ -87,11 +87,11 @@ def content_features(words: Sequence[str]) -> list[int]:
 
 def order_features(words: Sequence[str]) -> list[int]:
     """Rows of the table for every two and three neighbours of ^ w1 ... wn $."""
-    framed = [FIRST, *words, LAST]
-    pairs = [_row(f"2 {one} {two}") for one, two in pairwise(framed)]
+    tokens = [FIRST, *words, LAST]
+    pairs = [_row(f"2 {one} {two}") for one, two in pairwise(tokens)]
     return pairs + [
         _row(f"3 {one} {two} {three}")
-        for one, two, three in zip(framed, framed[1:], framed[2:], strict=False)
+        for one, two, three in zip(tokens, tokens[1:], tokens[2:], strict=False)
     ]
 
 
@@ -109,11 +109,11 @@ def _row(feature: str) -> int:
 
 @lru_cache(maxsize=1 << 16)
 def _pieces(word: str) -> tuple[int, ...]:
-    framed = f"<{word}>"
+    marked_word = f"<{word}>"
     sizes = range(SHORTEST_PIECE, LONGEST_PIECE + 1)
     return (
         _row(f"1 {word}"),
-        *(_row(f"c {framed[i : i + n]}") for n in sizes for i in range(len(framed) - n + 1)),
+        *(_row(f"c {marked_word[i : i + n]}") for n in sizes for i in range(len(marked_word) - n + 1)),
     )
 
 
@@ -131,9 +131,9 @@ class Bags:
 
     def take(self, items: Sequence[int] | NDArray[np.int64]) -> "Bags":
         """The bags of these texts, in this order."""
-        wanted = (BAGS * np.asarray(items, dtype=np.int64)[:, None] + np.arange(BAGS)).ravel()
-        lengths = self.lengths[wanted]
-        starts = (self.lengths.cumsum() - self.lengths)[wanted]
+        places_of_bags = (BAGS * np.asarray(items, dtype=np.int64)[:, None] + np.arange(BAGS)).ravel()
+        lengths = self.lengths[places_of_bags]
+        starts = (self.lengths.cumsum() - self.lengths)[places_of_bags]
         places = (
             np.arange(lengths.sum())
             - np.repeat(lengths.cumsum() - lengths, lengths)
@@ -141,7 +141,7 @@ class Bags:
         )
         return Bags(self.ids[places], lengths)
 
-    def joined(self, others: "Bags") -> "Bags":
+    def join(self, others: "Bags") -> "Bags":
         """These texts, then those."""
         return Bags(np.concatenate([self.ids, others.ids]), np.concatenate([self.lengths, others.lengths]))
 

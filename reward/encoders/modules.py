@@ -22,7 +22,7 @@ from torch import Tensor
 from data.documents import read_json, read_object
 from data.errors import InputError
 from reward.encoders.folder import Kind, folder_hash, read_settings, read_weights
-from reward.encoders.pooled import PooledEncoder, PoolSettings, pooled_encoder, pooling_names
+from reward.encoders.pooled import PooledEncoder, PoolSettings, make_pooled_encoder, pooling_names
 from reward.encoders.static import StaticEncoder, load_static
 
 MODULES_FILE = "modules.json"
@@ -148,19 +148,19 @@ def read_modules(folder: Path) -> list[Module]:
     heads_from = 2 if kinds[:2] == ["Transformer", "Pooling"] else 1
     starts_well = kinds[:1] == ["StaticEmbedding"] or heads_from == 2
     if not starts_well or not set(kinds[heads_from:]) <= set(HEADS):
-        found = ", ".join(kinds) or "none"
+        chain = ", ".join(kinds) or "none"
         raise InputError(
-            f"{path}: modules {found}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}"
+            f"{path}: modules {chain}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}"
         )
     return modules
 
 
 def _module(path: Path, kind: str, inner: str) -> Module:
     name = kind.rsplit(".", 1)[-1]
-    known = (*FIRST, "Pooling", *HEADS)
-    if name not in known or not kind.startswith("sentence_transformers."):
+    known_types = (*FIRST, "Pooling", *HEADS)
+    if name not in known_types or not kind.startswith("sentence_transformers."):
         raise InputError(
-            f"{path}: unknown module type {kind!r}; known types: {', '.join(known)} of sentence_transformers"
+            f"{path}: unknown module type {kind!r}; known types: {', '.join(known_types)} of sentence_transformers"
         )
     if PurePosixPath(inner).is_absolute() or ".." in PurePosixPath(inner).parts:
         raise InputError(f"{path}: path {inner!r} leads out of the folder")
@@ -200,9 +200,9 @@ def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
     width = next((settings[key] for key in widths if key in settings), None)
     if width is None:
         raise InputError(f"{path}: needs the key 'embedding_dimension'")
-    flagged = [name for flag, name in FLAGS.items() if settings.get(flag)]
+    flag_names = [name for flag, name in FLAGS.items() if settings.get(flag)]
     return (
-        pooling_names(path, settings.get("pooling_mode", flagged or "mean")),
+        pooling_names(path, settings.get("pooling_mode", flag_names or "mean")),
         settings.get("include_prompt", True),
         width,
     )
@@ -212,15 +212,15 @@ def read_transformer(folder: Path) -> tuple[int | None, bool]:
     """sentence_bert_config.json of a Transformer: the most tokens of a text (None = what the model can take),
     whether it is lower-cased.
     """
-    fixed = {
+    constants = {
         "transformer_task": "feature-extraction",
         "module_output_name": "token_embeddings",
         "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
     }
     free: dict[str, Kind] = {"max_seq_length": int | None, "do_lower_case": bool, "unpad_inputs": bool | None}
     path = next(iter(sorted(folder.glob("sentence_*_config.json"))), None)
-    settings = read_settings(path, {**free, **dict.fromkeys(fixed, object)}) if path else {}
-    for key, value in fixed.items():
+    settings = read_settings(path, {**free, **dict.fromkeys(constants, object)}) if path else {}
+    for key, value in constants.items():
         if settings.get(key, value) != value:
             raise InputError(f"{path}: {key} = {settings[key]!r}: only {value!r} is known here")
     if settings.get("max_seq_length") is not None and settings["max_seq_length"] < 1:
@@ -241,25 +241,27 @@ def read_dense(folder: Path, width: int) -> tuple[Dense, int]:
         "module_input_name": str,
         "module_output_name": str | None,
     }
-    settings = read_settings(path, {**sizes, **names, "bias": bool, "use_residual": bool}, needed=sizes)
-    takes = settings["in_features"]
-    gives = settings["out_features"]
-    if takes != width:
-        raise InputError(f"{path}: in_features = {takes}, but the module before it gives {width} numbers")
+    settings = read_settings(path, {**sizes, **names, "bias": bool, "use_residual": bool}, required=sizes)
+    in_size = settings["in_features"]
+    out_size = settings["out_features"]
+    if in_size != width:
+        raise InputError(f"{path}: in_features = {in_size}, but the module before it gives {width} numbers")
     check_ends(path, settings)
-    adds = settings.get("use_residual", False)
-    projects = takes != gives
-    shapes: dict[str, tuple[int, ...]] = {"linear.weight": (gives, takes)}
-    shapes |= {"linear.bias": (gives,)} if settings.get("bias", True) else {}
-    shapes |= {"residual.weight": (gives, takes)} if adds and projects else {}
+    is_residual = settings.get("use_residual", False)
+    has_projection = in_size != out_size
+    shapes: dict[str, tuple[int, ...]] = {"linear.weight": (out_size, in_size)}
+    shapes |= {"linear.bias": (out_size,)} if settings.get("bias", True) else {}
+    shapes |= {"residual.weight": (out_size, in_size)} if is_residual and has_projection else {}
     tensors = read_weights(folder / "model.safetensors", shapes)
     residual: Head = (
-        partial(F.linear, weight=tensors["residual.weight"]) if adds and projects else ACTIVATIONS["Identity"]
+        partial(F.linear, weight=tensors["residual.weight"])
+        if is_residual and has_projection
+        else ACTIVATIONS["Identity"]
     )
     activation = read_activation(path, settings.get("activation_function", "torch.nn.Tanh"))
     return Dense(
-        tensors["linear.weight"], tensors.get("linear.bias"), activation, residual if adds else None
-    ), gives
+        tensors["linear.weight"], tensors.get("linear.bias"), activation, residual if is_residual else None
+    ), out_size
 
 
 def read_normalize(folder: Path) -> Head:
@@ -269,12 +271,12 @@ def read_normalize(folder: Path) -> Head:
     return partial(F.normalize, dim=1)
 
 
-def read_activation(path: Path, named: str) -> Head:
+def read_activation(path: Path, class_name: str) -> Head:
     """The function behind the class name in the file `path`; InputError for one that is not in the table."""
-    name = named.rsplit(".", 1)[-1]
-    if name not in ACTIVATIONS or not named.startswith("torch.nn."):
+    name = class_name.rsplit(".", 1)[-1]
+    if name not in ACTIVATIONS or not class_name.startswith("torch.nn."):
         raise InputError(
-            f"{path}: unknown activation_function {named!r}; known: {', '.join(ACTIVATIONS)} of torch.nn"
+            f"{path}: unknown activation_function {class_name!r}; known: {', '.join(ACTIVATIONS)} of torch.nn"
         )
     return ACTIVATIONS[name]
 
@@ -289,7 +291,9 @@ def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
 def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device) -> PooledEncoder:
     names, include_prompt, width = read_pooling(pooling)
     max_length, lower_case = read_transformer(folder)
-    body = pooled_encoder(folder, PoolSettings(names, prompt, max_length, include_prompt, lower_case), device)
+    body = make_pooled_encoder(
+        folder, PoolSettings(names, prompt, max_length, include_prompt, lower_case), device
+    )
     if width * len(names) != body.dim:
         raise InputError(
             f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}"
@@ -299,5 +303,5 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
 
 def _in_blocks(head: Head, rows: Tensor) -> Tensor:
     """`head` on exactly BLOCK_ROWS rows at a time, the last block filled up with zeros: (n, D) -> (n, E)."""
-    filled = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
-    return torch.cat([head(block) for block in filled.split(BLOCK_ROWS)])[: len(rows)]
+    padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
+    return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]

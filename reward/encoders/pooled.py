@@ -33,7 +33,7 @@ BATCH_TOKENS = 128  # of a forward pass; a small call pays for a whole one
 ACCELERATOR_TOKENS = 8192
 WIDTH_STEP = 8
 TOKENIZE_AT_ONCE = 1024
-UNUSED = {
+UNUSED_PARTS = {
     "pooler",
     "decoder",
 }  # parts of a model that no hidden state passes through: may be missing from the weights
@@ -90,28 +90,28 @@ class PooledEncoder:
         with torch.autocast(device.type, enabled=False):
             for members, shape in _batches([len(row) for row in ids], self.positions, batch_tokens(device)):
                 lengths = torch.tensor([len(ids[i]) for i in members] + [1] * (shape[0] - len(members)))
-                hidden = self._hidden([ids[i] for i in members], lengths, shape)
+                hidden = self._hidden_states([ids[i] for i in members], lengths, shape)
                 rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[
                     : len(members)
                 ].cpu()
         return rows
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        prompted = [self.settings.prompt + text for text in texts]
-        encoded: list[list[int]] = self.tokenizer(
-            prompted, truncation=True, max_length=self.max_length, padding=False
+        prompts = [self.settings.prompt + text for text in texts]
+        ids: list[list[int]] = self.tokenizer(
+            prompts, truncation=True, max_length=self.max_length, padding=False
         )["input_ids"]
-        return encoded
+        return ids
 
-    def _hidden(self, ids: Sequence[Sequence[int]], lengths: Tensor, shape: tuple[int, int]) -> Tensor:
+    def _hidden_states(self, ids: Sequence[Sequence[int]], lengths: Tensor, shape: tuple[int, int]) -> Tensor:
         """Last hidden states (*shape, H), padded on the right; the mask comes from the lengths."""
-        filled = torch.full(shape, self.tokenizer.pad_token_id or 0)
+        padded_ids = torch.full(shape, self.tokenizer.pad_token_id or 0)
         for row, text_ids in enumerate(ids):
-            filled[row, : len(text_ids)] = torch.tensor(text_ids)
+            padded_ids[row, : len(text_ids)] = torch.tensor(text_ids)
         mask = torch.arange(shape[1]) < lengths[:, None]
         device = self.model.device
         hidden: Tensor = self.model(
-            input_ids=filled.to(device), attention_mask=mask.long().to(device)
+            input_ids=padded_ids.to(device), attention_mask=mask.long().to(device)
         ).last_hidden_state
         return hidden
 
@@ -125,10 +125,10 @@ def load_pooled(folder: Path, device: torch.device) -> PooledEncoder:
     """The encoder in a transformers folder, pooled as its encoder.json says; InputError for what cannot be
     read.
     """
-    return pooled_encoder(folder, read_pool_settings(folder / SETTINGS_FILE), device)
+    return make_pooled_encoder(folder, read_pool_settings(folder / SETTINGS_FILE), device)
 
 
-def pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
+def make_pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
     """The encoder in a transformers folder with the given pooling."""
     screen(folder, AutoModel)
     tokenizer = _read_tokenizer(folder, settings.lower_case)
@@ -184,8 +184,8 @@ def _batches(
             by_width.setdefault(min((length // WIDTH_STEP + 1) * WIDTH_STEP, positions), []).append(i)
     for width, members in by_width.items():
         rows = max(2, tokens // width)
-        used = rows - (width == positions)
-        yield from ((members[i : i + used], (rows, width)) for i in range(0, len(members), used))
+        num_texts = rows - (width == positions)
+        yield from ((members[i : i + num_texts], (rows, width)) for i in range(0, len(members), num_texts))
 
 
 def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
@@ -219,7 +219,7 @@ def _read_model(folder: Path) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED)
+    missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED_PARTS)
     if missing:
         raise InputError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Fit:
+class SifStatistics:
     """What texts teach: the weight of every token (V,), the mean (D,) of their vectors and their common
     directions (k, D).
     """
@@ -58,13 +58,13 @@ class StaticEncoder:
     makes them unit rows.
     """
 
-    def __init__(self, matrix: Tensor, tokenizer: Tokenizer, fit: Fit | None = None) -> None:
+    def __init__(self, matrix: Tensor, tokenizer: Tokenizer, statistics: SifStatistics | None = None) -> None:
         self.matrix = matrix
         self.tokenizer = tokenizer
-        self.fit = fit
+        self.statistics = statistics
         self.dim = matrix.shape[1]
-        self.fingerprint = _fingerprint(matrix, tokenizer, fit)
-        self._weights = torch.ones(len(matrix)) if fit is None else fit.weights
+        self.fingerprint = _fingerprint(matrix, tokenizer, statistics)
+        self._weights = torch.ones(len(matrix)) if statistics is None else statistics.weights
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (n, dim), fp32; row i depends on texts[i] alone."""
@@ -79,8 +79,8 @@ class StaticEncoder:
     def _chunk(self, texts: Sequence[str]) -> Tensor:
         means = weighted_means(self.matrix, self._weights, token_ids(self.tokenizer, texts))
         empty = (means == 0).all(dim=1, keepdim=True)
-        if self.fit is not None:
-            means = without_common(means, self.fit.mean, self.fit.directions)
+        if self.statistics is not None:
+            means = remove_common(means, self.statistics.mean, self.statistics.directions)
         return torch.where(empty, blank_row(self.dim), means)
 
 
@@ -99,10 +99,12 @@ def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticE
         raise InputError(
             f"{folder}: the tokenizer knows {tokens} tokens, the matrix has rows for {len(matrix)}"
         )
-    return StaticEncoder(matrix, tokenizer, None if fit_texts is None else fit(matrix, tokenizer, fit_texts))
+    return StaticEncoder(
+        matrix, tokenizer, None if fit_texts is None else fit_sif(matrix, tokenizer, fit_texts)
+    )
 
 
-def fit(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> Fit:
+def fit_sif(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> SifStatistics:
     """Token weights a / (a + p) and what the texts' vectors have in common; InputError for fewer than
     LEAST_TEXTS texts.
     """
@@ -113,12 +115,12 @@ def fit(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> Fit:
     share = torch.zeros(len(matrix), dtype=torch.float64)
     share[list(counts)] = torch.tensor(list(counts.values()), dtype=torch.float64) / counts.total()
     weights = (SMOOTHING / (SMOOTHING + share)).float()
-    filled = [row for row in ids if row]
+    non_empty = [row for row in ids if row]
 
     def vectors() -> Iterator[Tensor]:
-        return (weighted_means(matrix, weights, chunk).double() for chunk in chunks(filled))
+        return (weighted_means(matrix, weights, chunk).double() for chunk in chunks(non_empty))
 
-    return Fit(weights, *common(vectors))
+    return SifStatistics(weights, *mean_and_directions(vectors))
 
 
 def chunks(rows: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -141,13 +143,13 @@ def weighted_means(matrix: Tensor, weights: Tensor, ids: Sequence[Sequence[int]]
     flat = torch.tensor(list(chain.from_iterable(ids)), dtype=torch.long)
     lengths = torch.tensor([len(row) for row in ids], dtype=torch.long)
     starts = lengths.cumsum(0) - lengths
-    picked = weights[flat]
-    sums = F.embedding_bag(flat, matrix, starts, mode="sum", per_sample_weights=picked)
-    total = F.embedding_bag(torch.arange(len(flat)), picked[:, None], starts, mode="sum")
+    token_weights = weights[flat]
+    sums = F.embedding_bag(flat, matrix, starts, mode="sum", per_sample_weights=token_weights)
+    total = F.embedding_bag(torch.arange(len(flat)), token_weights[:, None], starts, mode="sum")
     return sums / total.clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def common(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor, Tensor]:
+def mean_and_directions(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor, Tensor]:
     """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of fp64
     vectors.
 
@@ -157,19 +159,19 @@ def common(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor, Tensor]:
     mean = torch.stack([part for part, _ in sums]).sum(dim=0) / sum(n for _, n in sums)
     scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     for part in vectors():
-        centred = part - mean
-        scatter += centred.T @ centred
+        differences = part - mean
+        scatter += differences.T @ differences
     _, axes = torch.linalg.eigh(scatter)  # in ascending order
     return mean.float(), axes[:, -min(DIRECTIONS, len(mean) - 1) :].T.flip(0).float().contiguous()
 
 
-def without_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
+def remove_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
     """(n, D) less the mean (D,), and of the rest what lies along the directions (k, D), a row at a time."""
-    centred = vectors - mean
+    rest = vectors - mean
     for direction in directions:
         # no matrix product: its bits would depend on the number of rows
-        centred = centred - (centred * direction).sum(dim=1, keepdim=True) * direction
-    return centred
+        rest = rest - (rest * direction).sum(dim=1, keepdim=True) * direction
+    return rest
 
 
 def _read_matrix(folder: Path) -> Tensor:
@@ -183,7 +185,7 @@ def _read_matrix(folder: Path) -> Tensor:
     ):
         matrix: Tensor = file.get_tensor(name).float()
         if name == "embeddings" and "mapping" in file.keys():  # noqa: SIM118
-            matrix = _mapped(matrix, file.get_tensor("mapping").long())
+            matrix = _rows_of_tokens(matrix, file.get_tensor("mapping").long())
         if name == "embeddings" and "weights" in file.keys():  # noqa: SIM118
             matrix = matrix * file.get_tensor("weights").float()[:, None]
     if matrix.dim() != 2 or not matrix.numel():
@@ -193,7 +195,7 @@ def _read_matrix(folder: Path) -> Tensor:
     return matrix.contiguous()
 
 
-def _mapped(matrix: Tensor, rows: Tensor) -> Tensor:
+def _rows_of_tokens(matrix: Tensor, rows: Tensor) -> Tensor:
     """The row of each token: (U, D), (V,) -> (V, D)."""
     if rows.numel() and rows.min() < 0:
         raise IndexError(f"mapping holds the row {rows.min().item()}")
@@ -211,10 +213,13 @@ def _find_matrix(folder: Path) -> tuple[Path, str]:
     )
 
 
-def _fingerprint(matrix: Tensor, tokenizer: Tokenizer, fit: Fit | None) -> str:
+def _fingerprint(matrix: Tensor, tokenizer: Tokenizer, statistics: SifStatistics | None) -> str:
     digest = hashlib.sha256(b"static, fp32")
     digest.update(tokenizer.to_str().encode())
-    for tensor in (matrix, *((fit.weights, fit.mean, fit.directions) if fit else ())):
+    for tensor in (
+        matrix,
+        *((statistics.weights, statistics.mean, statistics.directions) if statistics else ()),
+    ):
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

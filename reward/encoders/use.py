@@ -82,9 +82,9 @@ class UniversalSentenceEncoder:
         rows = self.tokenizer.encode(list(texts))
         for i, row in enumerate(rows):
             if UNKNOWN in row:
-                written = zip(row, self.tokenizer.encode(texts[i], out_type=str), strict=True)
+                pieces = zip(row, self.tokenizer.encode(texts[i], out_type=str), strict=True)
                 rows[i] = [
-                    piece for piece, text in written for _ in range(len(text) if piece == UNKNOWN else 1)
+                    piece for piece, text in pieces for _ in range(len(text) if piece == UNKNOWN else 1)
                 ]
         return [[BEGIN, *(row or [UNKNOWN]), END] for row in rows]
 
@@ -112,9 +112,9 @@ class UniversalSentenceEncoder:
             F.pad(rows, (0, 1))[windows] * SLOTS + torch.arange(SLOTS, device=self.device), windows
         )
         w = self.weights
-        normed = F.layer_norm(features, list(w.last_norm.shape), w.last_norm, w.last_norm_bias, w.eps)
+        normalised = F.layer_norm(features, list(w.last_norm.shape), w.last_norm, w.last_norm_bias, w.eps)
         return F.embedding_bag(
-            torch.arange(len(rows), device=self.device), normed, lengths.cumsum(0) - lengths, mode="sum"
+            torch.arange(len(rows), device=self.device), normalised, lengths.cumsum(0) - lengths, mode="sum"
         )
 
     def _branches(self, slots: Tensor, windows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from reward.encoders.use_weights import BRANCH, EMBEDDING, SLOTS, TABLE_PARTS, WINDOWS, Weights
 
 BLOCK_ROWS = 32  # pieces of one matrix product
-KEPT_PIECES = 8192  # of 26 KB each; when they are full, all are forgotten
+MAX_PIECES = 8192  # of 26 KB each; when they are full, all are forgotten
 
 
 class PieceRows:
@@ -31,24 +31,24 @@ class PieceRows:
         self._row = torch.zeros(
             len(weights.table), dtype=torch.int64, device=weights.table.device
         )  # of each piece; 0 = not met
-        self._met = 0
-        self._reserve(KEPT_PIECES)
+        self._num_pieces = 0
+        self._reserve(MAX_PIECES)
 
     def rows(self, pieces: Tensor) -> Tensor:
         """Row number of each piece id, (T,) -> (T,); valid until the next call."""
         new = self._new(pieces)
-        if self._met + len(new) > self._capacity:
+        if self._num_pieces + len(new) > self._capacity:
             self._row.zero_()
-            self._met = 0
+            self._num_pieces = 0
             new = self._new(pieces)
             self._reserve(max(self._capacity, len(new)))
         for block in new.split(BLOCK_ROWS):
-            start = self._met + 1
+            start = self._num_pieces + 1
             self._compute(F.pad(block, (0, BLOCK_ROWS - len(block))), start)
             self._row[block] = torch.arange(
                 start, start + len(block), device=block.device
             )  # last: an interrupt leaves no unfilled row
-            self._met += len(block)
+            self._num_pieces += len(block)
         return self._row[pieces]
 
     def _new(self, pieces: Tensor) -> Tensor:
@@ -68,11 +68,11 @@ class PieceRows:
         """
         w = self.weights
         part = block % TABLE_PARTS
-        embedded = w.table[block] * w.scale[part, None] + w.lo[part, None]
+        embedding = w.table[block] * w.scale[part, None] + w.lo[part, None]
         inputs = F.layer_norm(
-            (embedded @ w.projection).add_(w.projection_bias), list(w.norm.shape), w.norm, w.norm_bias, w.eps
+            (embedding @ w.projection).add_(w.projection_bias), list(w.norm.shape), w.norm, w.norm_bias, w.eps
         )
-        self.inputs[start : start + BLOCK_ROWS] = torch.cat([embedded, inputs], dim=1)
+        self.inputs[start : start + BLOCK_ROWS] = torch.cat([embedding, inputs], dim=1)
         slots = torch.cat(
             [x @ weight for x, weight in zip(inputs.split(BRANCH, dim=1), w.slots, strict=True)], dim=1
         )

@@ -82,7 +82,7 @@ def read_weights(path: Path, device: torch.device) -> Weights:
 
     head, head_bias = _head(arrays)
     return Weights(
-        table=_interleaved([arrays[f"q{part + 1}"] for part in range(TABLE_PARTS)]),
+        table=_interleave([arrays[f"q{part + 1}"] for part in range(TABLE_PARTS)]),
         scale=arrays["scale"],
         lo=arrays["lo"],
         projection=torch.cat(branches("proj{}"), dim=1),
@@ -107,7 +107,7 @@ def read_weights(path: Path, device: torch.device) -> Weights:
     )
 
 
-def _interleaved(parts: Sequence[Tensor]) -> Tensor:
+def _interleave(parts: Sequence[Tensor]) -> Tensor:
     """Row i of part p is row i * 17 + p of the table."""
     return torch.stack(list(parts), dim=1).flatten(0, 1)
 
@@ -125,11 +125,11 @@ def _own_slot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     """
     slots = [torch.cat(pair) for pair in zip(first, second, strict=True)]
     width = 2 * BRANCH
-    padded = [
+    padded_slots = [
         F.pad(slot, (left * width, (size - left - 1) * width))
         for slot, (size, left) in zip(slots, WINDOWS, strict=True)
     ]
-    return torch.cat(padded)
+    return torch.cat(padded_slots)
 
 
 def _head(arrays: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.examples import Example
 from eval.attacks import COLUMNS, attack_rows, hub_text, tables, unrelated_text
 from eval.report.blocks import plain_text
-from reward.attacks import ATTACKS, Item, attacked, joined, pieces
+from reward.attacks import ATTACKS, Item, attack_text, join_pieces, pieces
 from reward.combine import RewardConfig
 from reward.units import units
 
@@ -21,14 +21,17 @@ TIBETAN = Item("打开文件", ("ཡིག་ཆ་གཉིས་ཁ་ཕྱ�
 
 
 def write(name: str, item: Item, seed: int = 0) -> str | None:
-    return attacked(name, item, seed)
+    return attack_text(name, item, seed)
 
 
 def test_pieces_and_joined_are_inverse_up_to_punctuation() -> None:
-    assert pieces("ཡིག་ཆ་གཉིས་ཁ།", "Tibt") == ["ཡིག", "ཆ", "གཉིས", "ཁ"] and joined(["ཡིག", "ཆ"], "Tibt") == "ཡིག་ཆ"
     assert (
-        joined(pieces("打开。", "Hani"), "Hani") == "打开。"
-        and joined(pieces("two words", "Latn"), "Latn") == "two words"
+        pieces("ཡིག་ཆ་གཉིས་ཁ།", "Tibt") == ["ཡིག", "ཆ", "གཉིས", "ཁ"]
+        and join_pieces(["ཡིག", "ཆ"], "Tibt") == "ཡིག་ཆ"
+    )
+    assert (
+        join_pieces(pieces("打开。", "Hani"), "Hani") == "打开。"
+        and join_pieces(pieces("two words", "Latn"), "Latn") == "two words"
     )
 
 
@@ -49,7 +52,7 @@ def test_half_and_half_has_both_halves() -> None:
     assert (
         text is not None
         and text.startswith("打开")
-        and text.endswith(joined(pieces(TIBETAN.reference, "Tibt")[3:], "Tibt"))
+        and text.endswith(join_pieces(pieces(TIBETAN.reference, "Tibt")[3:], "Tibt"))
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from plain_vectors import PlainVectors, counts
 
 from data.errors import InputError
-from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardised
+from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardise
 from reward.terms import TERMS
 
 PAPER = RewardConfig(weights={"cosine": 1.5, "script": 1.0}, gates=(), shown=("cosine_raw",))
@@ -89,9 +89,9 @@ def test_standardising_gates_first() -> None:
 def test_standardised_by_hand_and_constant_groups_stay_at_zero() -> None:
     grouped = torch.tensor([[0.0, 2.0], [0.7, 0.7]], dtype=torch.float64)
     torch.testing.assert_close(
-        standardised(grouped), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64)
+        standardise(grouped), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64)
     )
-    assert standardised(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
+    assert standardise(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
 
 
 def test_equal_completions_earn_equal_rewards() -> None:
@@ -201,8 +201,8 @@ def test_standardising_leaves_out_what_is_missing() -> None:
     lone = torch.tensor(
         [[0.7, math.nan, math.nan], [0.0, 2.0, math.nan], [0.2, 0.2, math.nan]], dtype=torch.float64
     )
-    found = standardised(lone)
-    torch.testing.assert_close(found[1, :2], standardised(lone[1:2, :2])[0])
+    found = standardise(lone)
+    torch.testing.assert_close(found[1, :2], standardise(lone[1:2, :2])[0])
     assert found[0, 0] == 0.0 and found[2, :2].tolist() == [0.0, 0.0]
     assert torch.equal(found.isnan(), lone.isnan())
     rewards, _ = combine({"a": values(0.0, 2.0, math.nan)}, {"a": 1.0}, normalise=True)(

@@ -20,15 +20,15 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import steered
 from reward.combine import RewardConfig
-from reward.control import deranged, random_rewards, shuffled_references
+from reward.control import derangement, random_rewards, shuffled_references
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 50, 1001])
 def test_a_derangement_moves_every_place_and_is_a_function_of_the_seed(count: int) -> None:
-    made = [deranged(count, seed) for seed in range(20)]
+    made = [derangement(count, seed) for seed in range(20)]
     assert all(sorted(places) == list(range(count)) for places in made)
     assert not any(place == other for places in made for place, other in enumerate(places))
-    assert made == [deranged(count, seed) for seed in range(20)]
+    assert made == [derangement(count, seed) for seed in range(20)]
     assert len({tuple(places) for places in made}) > 1 or count == 2
 
 

@@ -49,7 +49,7 @@ def test_each_distinct_text_is_encoded_once(encoder: CountingEncoder) -> None:
     rows = store.embed(["甲", "乙", "甲", "甲"])
     assert encoder.asked == ["甲", "乙"]
     assert torch.equal(rows[0], rows[2]) and torch.equal(rows, vectors("甲", "乙", "甲", "甲"))
-    assert (store.requested, store.encoded, store.hits) == (4, 2, 2)
+    assert (store.num_requested, store.num_encoded, store.hits) == (4, 2, 2)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -79,7 +79,7 @@ def test_second_run_embeds_no_reference_text(encoder: CountingEncoder, tmp_path:
     store.remember(texts)
     assert torch.equal(store.matrix[store.locate(texts[::-1])], vectors(*texts[::-1]))
     assert torch.equal(store.embed(texts), vectors(*texts))
-    assert again.calls == 0 and (store.requested, store.encoded, store.hits) == (900, 0, 900)
+    assert again.calls == 0 and (store.num_requested, store.num_encoded, store.hits) == (900, 0, 900)
 
 
 def test_the_log_has_one_line(encoder: CountingEncoder) -> None:
@@ -220,7 +220,7 @@ def test_full_disk_names_the_folder_and_keeps_the_old_rows(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("reward.vector_file._write_behind", no_space)
+        patch.setattr("reward.vector_file._append_bytes", no_space)
         store.remember(["乙"])
     assert said == [
         f"embeddings: {store.folder} cannot be used (No space left on device); vectors stay in memory and go with this run"

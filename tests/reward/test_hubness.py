@@ -6,7 +6,7 @@ from plain_vectors import PlainVectors
 from torch import Tensor
 
 from data.errors import InputError
-from reward.hubness import Bank, build_bank, crowding, csls_margin, located, margin, rank
+from reward.hubness import Bank, build_bank, crowding, csls_margin, margin, rank, reference_rows
 
 
 def points(count: int, seed: int, dim: int = 16) -> Tensor:
@@ -169,8 +169,8 @@ def test_bank_has_each_text_once_and_at_least_one() -> None:
 
 def test_shorter_lists_are_filled_up_with_their_first_text() -> None:
     vectors, _, _, _ = world(5)
-    assert located([["r3"], ["r1", "r0", "r4"]], vectors).tolist() == [[3, 3, 3], [1, 0, 4]]
-    assert located([], vectors).shape == (0, 1)
+    assert reference_rows([["r3"], ["r1", "r0", "r4"]], vectors).tolist() == [[3, 3, 3], [1, 0, 4]]
+    assert reference_rows([], vectors).shape == (0, 1)
 
 
 def test_crowding_counts_what_is_there() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import reward.kernel as module
-from reward.kernel import _in_blocks, over_references, ragged_cosines
+from reward.kernel import _in_blocks, ragged_cosines, soft_maximum
 
 DIMS = [1, 2, 7, 31, 384, 512, 513, 768]
 NUMBERS = st.integers(0, 2**31 - 1)
@@ -153,7 +153,7 @@ def test_nothing_in_nothing_out() -> None:
         torch.empty(0, 4), torch.empty(0, 4), torch.empty(0, dtype=torch.int64), torch.tensor([0])
     ).shape == (0,)
     for softness in (0.0, 1.0):
-        assert over_references(torch.empty(0), torch.tensor([0]), softness).shape == (0,)
+        assert soft_maximum(torch.empty(0), torch.tensor([0]), softness).shape == (0,)
 
 
 def test_cosines_stay_in_bounds_and_inputs_as_they_were() -> None:
@@ -218,13 +218,13 @@ def test_beta_notice_of_sparse_tensors_is_not_passed_on() -> None:
 
 
 def test_largest_reference_by_hand() -> None:
-    values = over_references(torch.tensor([0.1, 0.9, -0.5, -0.2, 0.3]), torch.tensor([0, 2, 4, 5]), 0.0)
+    values = soft_maximum(torch.tensor([0.1, 0.9, -0.5, -0.2, 0.3]), torch.tensor([0, 2, 4, 5]), 0.0)
     assert torch.equal(values, torch.tensor([0.9, -0.2, 0.3])) and values.dtype == torch.float32
 
 
 def test_soft_maximum_by_hand() -> None:
     """Cosines 0.5 and 0 at softness 0.25: weights e^2 : 1."""
-    values = over_references(torch.tensor([0.0, 0.5, 0.5, 0.5, -1.0]), torch.tensor([0, 2, 4, 5]), 0.25)
+    values = soft_maximum(torch.tensor([0.0, 0.5, 0.5, 0.5, -1.0]), torch.tensor([0, 2, 4, 5]), 0.25)
     torch.testing.assert_close(values, torch.tensor([0.5 * math.exp(2) / (math.exp(2) + 1), 0.5, -1.0]))
 
 
@@ -239,7 +239,7 @@ def flat(segments: list[list[float]]) -> tuple[Tensor, Tensor]:
 @settings(deadline=None)
 @given(SEGMENTS, st.sampled_from([1e-300, 1e-9, 1e-3, 0.05, 1.0, 1e6]))
 def test_soft_maximum_lies_between_least_and_largest(segments: list[list[float]], softness: float) -> None:
-    values = over_references(*flat(segments), softness)
+    values = soft_maximum(*flat(segments), softness)
     least, largest = (torch.tensor([f(segment) for segment in segments]) for f in (min, max))
     assert bool((least <= values).all()) and bool((values <= largest).all())
     for value, segment in zip(values.tolist(), segments, strict=True):
@@ -252,15 +252,15 @@ def test_soft_maximum_lies_between_least_and_largest(segments: list[list[float]]
 @settings(deadline=None)
 @given(SEGMENTS, st.sampled_from([0.0, 0.05]))
 def test_segment_does_not_depend_on_its_neighbours(segments: list[list[float]], softness: float) -> None:
-    alone = torch.cat([over_references(*flat([segment]), softness) for segment in segments])
-    assert torch.equal(over_references(*flat(segments), softness), alone)
+    alone = torch.cat([soft_maximum(*flat([segment]), softness) for segment in segments])
+    assert torch.equal(soft_maximum(*flat(segments), softness), alone)
 
 
 def test_soft_maximum_goes_from_the_largest_to_the_mean() -> None:
     cosines = torch.tensor([0.2, 0.6, 0.7])
     offsets = torch.tensor([0, 3])
     values = [
-        over_references(cosines, offsets, softness).item() for softness in (0.0, 1e-6, 0.01, 0.1, 1.0, 1e9)
+        soft_maximum(cosines, offsets, softness).item() for softness in (0.0, 1e-6, 0.01, 0.1, 1.0, 1e9)
     ]
     assert values[0] == values[1] and values == sorted(values, reverse=True)
     assert values[-1] == pytest.approx(0.5)
@@ -268,7 +268,7 @@ def test_soft_maximum_goes_from_the_largest_to_the_mean() -> None:
 
 @pytest.mark.parametrize("softness", [0.0, 0.1])
 def test_what_is_not_a_number_stays_in_its_own_segment(softness: float) -> None:
-    values = over_references(
+    values = soft_maximum(
         torch.tensor([math.nan, 0.5, 0.5, 0.25, 0.25, 0.25]), torch.tensor([0, 1, 3, 6]), softness
     )
     assert values[0].isnan() and values[1:].tolist() == [0.5, 0.25]
@@ -280,11 +280,11 @@ def test_softness_out_of_range_is_refused(softness: float) -> None:
         ValueError,
         match=r"reward.softness=.* must be 0 \(the largest cosine counts\) or a finite positive number",
     ):
-        over_references(torch.ones(1), torch.tensor([0, 1]), softness)
+        soft_maximum(torch.ones(1), torch.tensor([0, 1]), softness)
 
 
 def test_empty_segment_has_no_largest() -> None:
     with pytest.raises(
         ValueError, match=r"rise from 0 to 2, each segment with at least one member, got \[0, 0, 2\]"
     ):
-        over_references(torch.ones(2), torch.tensor([0, 0, 2]), 0.0)
+        soft_maximum(torch.ones(2), torch.tensor([0, 0, 2]), 0.0)

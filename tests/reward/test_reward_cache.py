@@ -77,8 +77,8 @@ def test_cached_rewards_are_bit_equal_to_uncached(encoder: Encoder, tmp_path: Pa
     assert expected.unique().numel() > len(rows) / 3
     warm = EmbeddingStore(encoder, tmp_path)
     assert torch.equal(rewards_of(warm, rows), expected)
-    encoded = warm.encoded
-    assert torch.equal(rewards_of(warm, rows), expected) and warm.encoded == encoded
+    encoded = warm.num_encoded
+    assert torch.equal(rewards_of(warm, rows), expected) and warm.num_encoded == encoded
     half = EmbeddingStore(encoder, None)
     half.embed([completion for completion, _ in rows[::2]])
     half.remember([references[0] for _, references in rows[1::3]])

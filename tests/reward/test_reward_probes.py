@@ -113,4 +113,4 @@ def test_raw_cosine_for_the_log_costs_no_second_encoding(store: EmbeddingStore) 
     fresh = EmbeddingStore(store.encoder, None)
     both = replace(PRODUCT, weights={"cosine": 1.0, "cosine_raw": 0.5})
     made(both, fresh)(SOURCES, ["一", "二", "三"], [[text] for text in REFERENCES], 1)
-    assert fresh.encoded == 6
+    assert fresh.num_encoded == 6

@@ -108,10 +108,10 @@ def test_death_while_writing_costs_only_what_was_not_committed(
         if path.name == name:
             raise Killed
 
-    write = module._write_behind
+    write = module._append_bytes
     file = filled(tmp_path, range(old))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(module, "_write_behind", dying)
+        patch.setattr(module, "_append_bytes", dying)
         file.append(keys_of(range(10, 20)), rows_of(keys_of(range(10, 20))))
     whole = int(part * 10 * 20) // 20 if name == KEYS else 0
     after = opened(tmp_path)
@@ -239,9 +239,9 @@ def test_disk_that_alters_what_it_is_given_is_an_error_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = opened(tmp_path)
-    write = module._write_behind
+    write = module._append_bytes
     monkeypatch.setattr(
-        module, "_write_behind", lambda path, size, content: write(path, size, bytes(len(content)))
+        module, "_append_bytes", lambda path, size, content: write(path, size, bytes(len(content)))
     )
     with pytest.raises(OSError, match="what was written does not read back: row 0 of "):
         file.append([key(2)], rows_of([key(2)]))

@@ -18,7 +18,7 @@ from reward.distil import __main__ as distil
 from reward.distil.config import DistilConfig, PairsConfig, StudentConfig, read_config, read_data_section
 from reward.distil.corpus import Item, cluster_labels, hold_out, items, separate, texts_of
 from reward.distil.figures import attack_cosines, figures, nearest_pairs, two_renderings
-from reward.distil.training import TrainingConfig, distillation_loss, fit, without_some
+from reward.distil.training import TrainingConfig, distillation_loss, drop_features, train_student
 from reward.encoders import student
 from reward.encoders.features import bags
 from reward.encoders.student import Student
@@ -158,11 +158,11 @@ def test_rows_of_one_meaning_are_no_distractors() -> None:
 
 def test_dropout_leaves_out_the_wanted_share_and_never_a_whole_bag() -> None:
     batch = bags([["ཀ", "ཁ", "ག", "ང"] * 20, [], ["ཅ"]])
-    ids, lengths = without_some(batch, 0.5, torch.Generator().manual_seed(0))
+    ids, lengths = drop_features(batch, 0.5, torch.Generator().manual_seed(0))
     assert len(ids) == lengths.sum()
     assert lengths.min() >= 1
     assert len(ids) / len(batch.ids) == pytest.approx(0.5, abs=0.08)
-    whole = without_some(batch, 0.0, torch.Generator().manual_seed(0))
+    whole = drop_features(batch, 0.0, torch.Generator().manual_seed(0))
     assert torch.equal(whole[0], batch.tensors()[0])
 
 
@@ -170,7 +170,7 @@ def trained(seed: int, epochs: int = 25) -> Student:
     pool = invented_items(400, seed=7)
     targets = LetterTeacher().encode([item.chinese[0] for item in pool])
     model = Student(24, 48, torch.Generator().manual_seed(seed))
-    fit(
+    train_student(
         model,
         [item.text for item in pool],
         targets,

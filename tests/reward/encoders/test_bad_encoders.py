@@ -16,7 +16,7 @@ from tiny_encoders import LETTERS, SPECIAL, TEXTS, body_folder, pooled_folder, s
 from vector_files import DIM, OURS, filled, key, rows_of
 
 from data.errors import InputError
-from reward.encoder import checked_rows, load_encoder
+from reward.encoder import check_unit_rows, load_encoder
 from reward.encoders import student
 from reward.encoders.modules import load_modules
 from reward.encoders.static import load_static
@@ -82,7 +82,7 @@ def test_any_damage_to_an_encoder(times: int, kind: str, name: str, tmp_path: Pa
 
     def encoded() -> torch.Tensor:
         encoder = NamedEncoder(label, load_encoder(label, tmp_path, CPU))
-        return checked_rows(encoder.encode(TEXTS[:5]), TEXTS[:5], encoder.dim, label)
+        return check_unit_rows(encoder.encode(TEXTS[:5]), TEXTS[:5], encoder.dim, label)
 
     def holds(damage: bytes) -> None:
         (folder / name).write_bytes(damage)

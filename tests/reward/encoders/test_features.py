@@ -118,7 +118,7 @@ def test_taking_texts_gives_what_they_give_alone() -> None:
 def test_joined_bags_come_one_after_the_other() -> None:
     one = bags([["ཀ"]])
     other = bags([["ཁ"], ["ག"]])
-    joined = one.joined(other)
+    joined = one.join(other)
     whole = bags([["ཀ"], ["ཁ"], ["ག"]])
     assert np.array_equal(joined.ids, whole.ids)
     assert np.array_equal(joined.lengths, whole.lengths)

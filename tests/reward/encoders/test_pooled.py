@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from reward.encoders import pooled
-from reward.encoders.pooled import PoolSettings, load_pooled, pooled_encoder, read_pool_settings
+from reward.encoders.pooled import PoolSettings, load_pooled, make_pooled_encoder, read_pool_settings
 from reward.encoders.pooling import POOLINGS, blank_row
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> No
     """The bug this prevents: encoder noise between near-equal completions of a group, blown up into
     advantages.
     """
-    encoder = pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
+    encoder = make_pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
     texts = drawn_texts(40) + ["z" * 99] * 9
     rows = encoder.encode(texts)
     order = random.Random(2).sample(range(len(texts)), len(texts))
@@ -156,12 +156,12 @@ def test_fingerprint_names_weights_and_arithmetic(bert: Path, monkeypatch: pytes
 
 
 def test_prompt_stands_in_front(bert: Path) -> None:
-    prompted = pooled_encoder(bert, PoolSettings(prompt="ab"), CPU).encode(["c"])
-    assert torch.equal(prompted, pooled_encoder(bert, PoolSettings(), CPU).encode(["abc"]))
+    prompted = make_pooled_encoder(bert, PoolSettings(prompt="ab"), CPU).encode(["c"])
+    assert torch.equal(prompted, make_pooled_encoder(bert, PoolSettings(), CPU).encode(["abc"]))
 
 
 def test_longer_texts_are_cut_with_their_end_token_kept(bert: Path) -> None:
-    encoder = pooled_encoder(bert, PoolSettings(max_length=6), CPU)
+    encoder = make_pooled_encoder(bert, PoolSettings(max_length=6), CPU)
     assert torch.equal(encoder.encode(["abcdXYZ"]), encoder.encode(["abcd"]))
     assert not torch.equal(encoder.encode(["abcd"]), encoder.encode(["abc"]))
 

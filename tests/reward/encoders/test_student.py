@@ -19,8 +19,8 @@ from reward.encoders.student import (
     Student,
     StudentEncoder,
     find_student,
+    is_for_student,
     load_student,
-    reads,
     save_student,
 )
 from reward.encoders.use import load_use
@@ -95,7 +95,7 @@ def test_same_seed_same_weights() -> None:
     ],
 )
 def test_a_text_goes_to_whoever_can_read_it(text: str, is_tibetan: bool) -> None:
-    assert reads(text) == is_tibetan
+    assert is_for_student(text) == is_tibetan
 
 
 def test_mixed_lists_come_back_in_order(folder: Path, student: Student) -> None:

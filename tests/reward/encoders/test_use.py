@@ -108,7 +108,7 @@ def test_vector_is_bit_equal_whatever_was_encoded_before(texts: list[str], vecto
 def test_forgetting_pieces_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
 ) -> None:
-    monkeypatch.setattr(use_pieces, "KEPT_PIECES", 150)
+    monkeypatch.setattr(use_pieces, "MAX_PIECES", 150)
     monkeypatch.setattr(use, "CHUNK_PIECES", 300)  # less than HAN * 80, which comes alone
     small = load_use(torch.device("cpu"))
     shortest = small.pieces.inputs.shape
@@ -120,7 +120,7 @@ def test_forgetting_pieces_changes_nothing(
 def test_table_grows_for_a_text_of_many_distinct_pieces(
     monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
 ) -> None:
-    monkeypatch.setattr(use_pieces, "KEPT_PIECES", 4)
+    monkeypatch.setattr(use_pieces, "MAX_PIECES", 4)
     small = load_use(torch.device("cpu"))
     assert torch.equal(small.encode(texts[:40]), vectors[:40])
     assert len(small.pieces.inputs) > 4 + 1 + use_pieces.BLOCK_ROWS
