@@ -65,7 +65,7 @@ def alignment(pairs: Sequence[tuple[str, str]]) -> Alignment:
     """
     lines = [
         i
-        for i in _lines_read(len(pairs))
+        for i in _line_numbers(len(pairs))
         if i == 0 or (pairs[i][0] != pairs[i - 1][0] and pairs[i][1] != pairs[i - 1][1])
     ]
     if len(lines) <= 2 * NEIGHBOURS:
@@ -76,30 +76,30 @@ def alignment(pairs: Sequence[tuple[str, str]]) -> Alignment:
     ratios = {shift: by_length[shift] + by_token[shift] for shift in (0, *SHIFTS)}
     runs = {shift: _best_run(ratios[0], ratios[shift]) for shift in SHIFTS}
     shift = max(runs, key=lambda key: runs[key][0])
-    total, first, last = runs[shift]
-    evidence = total - float(np.log(len(lines) * len(SHIFTS)))
+    gain, first, last = runs[shift]
+    evidence = gain - float(np.log(len(lines) * len(SHIFTS)))
     return Alignment(
         len(lines), correlations, shift, evidence, lines[first], lines[last], (last - first + 1) / len(lines)
     )
 
 
-def _lines_read(count: int) -> list[int]:
+def _line_numbers(count: int) -> list[int]:
     """All lines, or of a very long file stretches of it, evenly spread."""
     step = -(-count // MAX_PAIRS)
     return [i for i in range(count) if (i // STRETCH) % step == 0]
 
 
-def _best_run(given: Floats, other: Floats) -> tuple[float, int, int]:
-    """The run of lines in which `other` says most beyond `given`, as (what speaks for `other` or against
-    `given`, first, last).
+def _best_run(baseline: Floats, other: Floats) -> tuple[float, int, int]:
+    """The run of lines in which `other` says most beyond `baseline`, as (what speaks for `other` or against
+    `baseline`, first, last).
     """
-    gain = np.clip(np.nan_to_num(other - given), -CAP, CAP)
+    gain = np.clip(np.nan_to_num(other - baseline), -CAP, CAP)
     sums = np.concatenate([[0.0], np.cumsum(gain)])
     lowest = np.minimum.accumulate(sums)
     stop = max(1, int((sums - lowest).argmax()))
     start = int(np.flatnonzero(sums[:stop] == lowest[stop])[-1]) if lowest[stop] < sums[stop] else stop - 1
     for_shift, for_given = (
-        float(np.clip(np.nan_to_num(side[start:stop]), -CAP, CAP).sum()) for side in (other, given)
+        float(np.clip(np.nan_to_num(side[start:stop]), -CAP, CAP).sum()) for side in (other, baseline)
     )
     return min(for_shift, -for_given) - FAINT * (stop - start), start, stop - 1
 
@@ -116,18 +116,18 @@ def _relative_lengths(texts: Sequence[str]) -> Floats:
     relative = lengths - (sums[high] - sums[low] - lengths) / (high - low - 1)
     if relative.std() < MIN_SPREAD:
         return np.zeros(len(texts))
-    clipped = np.clip((relative - relative.mean()) / relative.std(), -3, 3)
-    return np.asarray(clipped / clipped.std())
+    scores = np.clip((relative - relative.mean()) / relative.std(), -3, 3)
+    return np.asarray(scores / scores.std())
 
 
-def _moved(values: Floats, shift: int) -> Floats:
+def _shift(values: Floats, shift: int) -> Floats:
     """`values[i + shift]` at place i, NaN beyond the ends."""
-    moved = np.full(len(values), np.nan)
+    result = np.full(len(values), np.nan)
     if shift >= 0:
-        moved[: len(values) - shift] = values[shift:]
+        result[: len(values) - shift] = values[shift:]
     else:
-        moved[-shift:] = values[:shift]
-    return moved
+        result[-shift:] = values[:shift]
+    return result
 
 
 def _num_parts(count: int) -> int:
@@ -139,11 +139,11 @@ def _length_ratios(sources: Floats, references: Floats) -> tuple[dict[int, Float
     """Per shift the log-likelihood ratio of each line, two normal variables with the best shift's
     correlation; and all correlations.
     """
-    moved = {shift: _moved(references, shift) for shift in (0, *SHIFTS)}
-    correlations = {shift: float(np.nanmean(sources * other)) for shift, other in moved.items()}
+    references_at = {shift: _shift(references, shift) for shift in (0, *SHIFTS)}
+    correlations = {shift: float(np.nanmean(sources * other)) for shift, other in references_at.items()}
     parts = [
         [np.nanmean(part) for part in np.array_split(sources * other, _num_parts(len(sources)))]
-        for other in moved.values()
+        for other in references_at.values()
     ]
     rho = min(
         MAX_CORRELATION, max(0.0, float(np.max(parts, axis=0).mean()))
@@ -152,7 +152,7 @@ def _length_ratios(sources: Floats, references: Floats) -> tuple[dict[int, Float
     ratios = {
         shift: -0.5 * np.log(rest)
         - (rho**2 * (sources**2 + other**2) - 2 * rho * sources * other) / (2 * rest)
-        for shift, other in moved.items()
+        for shift, other in references_at.items()
     }
     return ratios, correlations
 
@@ -166,30 +166,32 @@ def _token_ratios(sources: Sequence[str], references: Sequence[str]) -> dict[int
     tokens, lines = _occurrences(sources, numbers)
     other_tokens, other_lines = _occurrences(references, numbers)
     frequency = np.bincount(other_tokens, minlength=len(numbers))
-    known = frequency[tokens] > 0
-    tokens = tokens[known]
-    lines = lines[known]
+    is_in_references = frequency[tokens] > 0
+    tokens = tokens[is_in_references]
+    lines = lines[is_in_references]
     if not len(tokens):
         return {shift: np.zeros(count) for shift in (0, *SHIFTS)}
-    found = {
+    hits = {
         shift: np.isin(tokens * 2 * count + lines + shift, other_tokens * 2 * count + other_lines)
         for shift in (0, *SHIFTS)
     }
     times = np.bincount(tokens, minlength=len(numbers))  # to stand in any reference text
     by_chance = (frequency + 0.5) / (count + 1)
     together = np.max(
-        [np.bincount(tokens, weights=places, minlength=len(numbers)) for places in found.values()], axis=0
+        [np.bincount(tokens, weights=places, minlength=len(numbers)) for places in hits.values()], axis=0
     )
-    usual = max(0.0, *(float(np.mean(places - by_chance[tokens])) for places in found.values()))
+    usual = max(0.0, *(float(np.mean(places - by_chance[tokens])) for places in hits.values()))
     # the chance of a token to come from the source, beyond that: names do, words do not; no shift is
     # preferred in what is counted
-    carried = np.clip((together - times * by_chance + 2 * usual) / (times + 2), 0, 0.95)
-    hit = np.log((carried + (1 - carried) * by_chance) / by_chance)
-    miss = np.log(1 - carried)
-    said = {shift: np.where(places, hit[tokens], miss[tokens]) for shift, places in found.items()}
+    transfer = np.clip((together - times * by_chance + 2 * usual) / (times + 2), 0, 0.95)
+    hit_ratio = np.log((transfer + (1 - transfer) * by_chance) / by_chance)
+    miss_ratio = np.log(1 - transfer)
+    ratios = {
+        shift: np.where(places, hit_ratio[tokens], miss_ratio[tokens]) for shift, places in hits.items()
+    }
     return {
         shift: np.bincount(lines, weights=values, minlength=count).astype(np.float64)
-        for shift, values in said.items()
+        for shift, values in ratios.items()
     }
 
 
@@ -197,12 +199,12 @@ def _occurrences(texts: Sequence[str], numbers: dict[str, int]) -> tuple[Ints, I
     """(token, line) of every token of every text, each once a line; `numbers` gets the tokens that it
     lacks.
     """
-    found = [
+    pairs = [
         (numbers.setdefault(token, len(numbers)), line)
         for line, text in enumerate(texts)
         for token in sorted({_plain(token) for token in TOKEN.findall(text)[:TOKENS_OF_TEXT]})
     ]
-    tokens, lines = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    tokens, lines = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return tokens, lines
 
 

@@ -46,10 +46,10 @@ def default_cache(root: Path) -> Path:
     """
     if (root / "pyproject.toml").exists():
         return root / ".cache"
-    shared = Path(
+    xdg_folder = Path(
         os.environ.get("XDG_CACHE_HOME", "")
     )  # its specification says to ignore one that is not absolute
-    return (shared if shared.is_absolute() else Path("~/.cache")) / "semantic-grpo"
+    return (xdg_folder if xdg_folder.is_absolute() else Path("~/.cache")) / "semantic-grpo"
 
 
 def fsync_path(path: Path) -> None:
@@ -69,7 +69,7 @@ def fsync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_disk_errors(path: Path) -> Iterator[None]:
     """An error of the disk that names no file, as that of a write to a full one, leaves this block as an
     OSError naming `path`.
     """
@@ -88,7 +88,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def atomic_write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` so that a reader sees the old file or the whole new one, also after a crash."""
-    with naming(path), _scratch(path.parent) as scratch:
+    with name_disk_errors(path), _scratch(path.parent) as scratch:
         work = scratch / NEW
         work.write_text(text, encoding="utf-8")
         fsync_path(work)
@@ -102,7 +102,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     All of it is flushed before the rename, so `path` exists only complete. An older `path` is replaced.
     """
-    with naming(path), _scratch(path.parent) as scratch:
+    with name_disk_errors(path), _scratch(path.parent) as scratch:
         work = scratch / NEW
         work.mkdir()
         yield work
@@ -129,7 +129,7 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def sweep(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Remove what processes that were killed while they wrote into `folder` left behind; what living ones are
     writing stays.
     """
@@ -146,7 +146,7 @@ def _scratch(parent: Path) -> Iterator[Path]:
     says that it is in use.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    sweep(parent)
+    remove_unfinished(parent)
     lock = None
     while lock is None:  # another process may sweep the folder away before we hold its lock
         scratch = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))

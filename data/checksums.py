@@ -15,8 +15,8 @@ CHECKSUMS = "checksums.json"
 
 def fingerprint(file: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    with file.open("rb") as stream:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 def write_checksums(folder: Path) -> None:
@@ -25,8 +25,8 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text(json.dumps(listing, indent=1), encoding="utf-8")
 
 
-def damage(folder: Path, needed: Sequence[str]) -> str:
-    """What is wrong with `folder`, in words; empty = the `needed` files and all others written with them are
+def damage(folder: Path, required: Sequence[str]) -> str:
+    """What is wrong with `folder`, in words; empty = the `required` files and all others written with them are
     unchanged.
     """
     try:
@@ -35,16 +35,16 @@ def damage(folder: Path, needed: Sequence[str]) -> str:
         return f"{CHECKSUMS} is missing"
     except ValueError:
         return f"{CHECKSUMS} cannot be read"
-    for name in needed:
+    for name in required:
         if not isinstance(listing, dict) or name not in listing:
             return f"{CHECKSUMS} does not list {name}"
-    for name, written in listing.items():
+    for name, entry in listing.items():
         try:
-            found = fingerprint(folder / name)
+            current = fingerprint(folder / name)
         except PermissionError:
             raise
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-        if found != written:
-            return f"{name} ({found['bytes']:,} bytes, SHA-256 {found['sha256'][:12]}) is not what {CHECKSUMS} says was written"
+        if current != entry:
+            return f"{name} ({current['bytes']:,} bytes, SHA-256 {current['sha256'][:12]}) is not what {CHECKSUMS} says was written"
     return ""

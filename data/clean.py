@@ -68,9 +68,9 @@ class Tally:
     what the limits dropped.
     """
 
-    kept: list[Example] = field(default_factory=list)
-    dropped: list[tuple[str, str]] = field(default_factory=list)
-    read: Counter[str] = field(default_factory=Counter)
+    pairs: list[Example] = field(default_factory=list)
+    drops: list[tuple[str, str]] = field(default_factory=list)
+    num_read: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
     misfits: list[tuple[int, int]] = field(default_factory=list)
@@ -79,23 +79,23 @@ class Tally:
         """Count one pair that was read and is not kept."""
         self._count(example.origin, example.id, reason)
         if reason not in self.samples:
-            self.samples[reason] = shown(example)
+            self.samples[reason] = describe_pair(example)
         if reason in LENGTH_LIMITS:
             self.misfits.append(units(example))
 
-    def add_rejected(
-        self, origin: str, rejected: Iterable[tuple[str, str]], samples: Mapping[str, str]
+    def add_bad_lines(
+        self, origin: str, bad_lines: Iterable[tuple[str, str]], samples: Mapping[str, str]
     ) -> None:
         """Count lines that never became a pair, as (file:line, reason); `samples` has one line as shown for
         each reason.
         """
-        for key, reason in rejected:
-            self.read[origin] += 1
+        for key, reason in bad_lines:
+            self.num_read[origin] += 1
             self._count(origin, key, reason)
             self.samples.setdefault(reason, samples[reason])
 
     def _count(self, origin: str, key: str, reason: str) -> None:
-        self.dropped.append((key, reason))
+        self.drops.append((key, reason))
         self.reasons.setdefault(origin, Counter())[reason] += 1
 
 
@@ -117,13 +117,13 @@ def _without_towers(text: str) -> str:
     """
     if len(text) <= SHORT:
         return text
-    kept = list[str]()
+    characters = list[str]()
     marks = 0
     for character in text:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks <= MAX_MARKS:
-            kept.append(character)
-    return "".join(kept)
+            characters.append(character)
+    return "".join(characters)
 
 
 def script_problem(example: Example) -> str:
@@ -159,7 +159,7 @@ def units(example: Example) -> tuple[int, int]:
     return source, target
 
 
-def shortened(text: str, length: int = SHOWN) -> str:
+def shorten(text: str, length: int = SHOWN) -> str:
     """The beginning of a text on one line, of at most `length` characters.
 
     >>> shortened("one\\ntwo three", 8)
@@ -169,9 +169,9 @@ def shortened(text: str, length: int = SHOWN) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def shown(example: Example) -> str:
+def describe_pair(example: Example) -> str:
     """A pair as an example of a loss: its place and the beginnings of both texts."""
-    return f"{example.id}: {shortened(example.source)} | {shortened(example.reference)}"
+    return f"{example.id}: {shorten(example.source)} | {shorten(example.reference)}"
 
 
 def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> Tally:
@@ -181,23 +181,23 @@ def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> 
     """
     tally = Tally()
     places: dict[tuple[str, str, str], int] = {}
-    for example in _cleaned(examples):
-        tally.read[example.origin] += 1
+    for example in _clean_texts(examples):
+        tally.num_read[example.origin] += 1
         reason = problem(example, limits, rule)
         key = (example.source_language, example.target_language, example.source)
         if not reason and key in places:
-            kept = tally.kept[places[key]]
-            reason = "duplicate" if example.reference in kept.references else OTHER_REFERENCE
+            first = tally.pairs[places[key]]
+            reason = "duplicate" if example.reference in first.references else OTHER_REFERENCE
             if reason == OTHER_REFERENCE:
-                tally.kept[places[key]] = replace(kept, others=(*kept.others, example.reference))
+                tally.pairs[places[key]] = replace(first, others=(*first.others, example.reference))
         if reason:
             tally.drop(example, reason)
         else:
-            places[key] = len(tally.kept)
-            tally.kept.append(example)
+            places[key] = len(tally.pairs)
+            tally.pairs.append(example)
     return tally
 
 
-def _cleaned(examples: Iterable[Example]) -> Iterator[Example]:
+def _clean_texts(examples: Iterable[Example]) -> Iterator[Example]:
     for example in examples:
         yield replace(example, source=clean_text(example.source), reference=clean_text(example.reference))

@@ -82,8 +82,8 @@ def check_settings(value: Any, place: str, key: str = "", level: int = 0) -> Non
             f"{where} = {value[:SHOWN]!r}: has a character that cannot be written as text; leave it out"
         )
     if isinstance(value, int | float) and not abs(value) <= LARGEST:  # neither does NaN
-        found = f"a whole number of {value.bit_length()} bits" if isinstance(value, int) else value
-        raise InputError(f"{where} = {found}: a finite number, at most {LARGEST:,}, is needed")
+        value_text = f"a whole number of {value.bit_length()} bits" if isinstance(value, int) else value
+        raise InputError(f"{where} = {value_text}: a finite number, at most {LARGEST:,}, is needed")
     if not isinstance(value, dict | list | str | int | float):
         raise InputError(f"{where} = {value}: no setting is a date or a time; write a text in quotes")
 

@@ -30,14 +30,14 @@ class Ends:
     spellings: tuple[str, ...]
 
 
-_found: WeakKeyDictionary[PreTrainedTokenizerBase, Ends] = WeakKeyDictionary()
+_ends_of_tokenizer: WeakKeyDictionary[PreTrainedTokenizerBase, Ends] = WeakKeyDictionary()
 
 
 def ends_of(tokenizer: PreTrainedTokenizerBase) -> Ends:
     """The ends of a tokenizer, to which no token is added afterwards: its vocabulary is read once."""
-    if tokenizer not in _found:
-        _found[tokenizer] = find_ends(tokenizer)
-    return _found[tokenizer]
+    if tokenizer not in _ends_of_tokenizer:
+        _ends_of_tokenizer[tokenizer] = find_ends(tokenizer)
+    return _ends_of_tokenizer[tokenizer]
 
 
 def find_ends(tokenizer: PreTrainedTokenizerBase) -> Ends:
@@ -60,25 +60,29 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 def spellings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """The spellings of special tokens that no text can hold, as where a unigram vocabulary lists them."""
-    special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    special = {
+        token: str(token_text)
+        for token, token_text in tokenizer.added_tokens_decoder.items()
+        if token_text.special
+    }
     special |= zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)
     if tokenizer.unk_token_id != tokenizer.eos_token_id:
         special.pop(tokenizer.unk_token_id, None)  # what stands for unknown text ends nothing
     if not special:
         return ()
-    written = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)
-    rows = zip(special.items(), written["input_ids"], strict=True)
+    encodings = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)
+    rows = zip(special.items(), encodings["input_ids"], strict=True)
     return tuple(sorted(spelling for (token, spelling), ids in rows if token in ids))
 
 
 def line_ends(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
     """Every token whose text holds a line end, with what the vocabulary spells in front of the first one."""
-    found = {}
+    ends = {}
     for piece, token in tokenizer.get_vocab().items():
         if "\n" in piece:
-            found[token] = piece.split("\n")[0]
+            ends[token] = piece.split("\n")[0]
         elif piece == LINE_END_BYTE:
-            found[token] = ""
+            ends[token] = ""
         elif LINE_END_LETTER in piece and "\n" in tokenizer.decode([token]):
-            found[token] = piece.split(LINE_END_LETTER)[0]
-    return found
+            ends[token] = piece.split(LINE_END_LETTER)[0]
+    return ends

@@ -11,8 +11,8 @@ class InputError(ValueError):
     """
 
 
-LONGEST = 600  # characters of a sentence on a terminal, and how many of them are its end
-END = 200
+MAX_CHARACTERS = 600  # characters of a sentence on a terminal, and how many of them are its end
+END_CHARACTERS = 200
 
 
 def one_line(error: BaseException | str) -> str:
@@ -21,7 +21,11 @@ def one_line(error: BaseException | str) -> str:
     """
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - END]} ... {line[-END:]}"
+    return (
+        line
+        if len(line) <= MAX_CHARACTERS
+        else f"{line[: MAX_CHARACTERS - END_CHARACTERS]} ... {line[-END_CHARACTERS:]}"
+    )
 
 
 class Interrupted(Exception):
@@ -30,18 +34,18 @@ class Interrupted(Exception):
     """
 
 
-GOES_ON = "goes on from what was last saved"  # what the same command does after a stop, for `run_command`
+RESUMES = "goes on from what was last saved"  # what the same command does after a stop, for `run_command`
 
 
-def in_words(error: Exception, again: str = "") -> str:
+def error_sentence(error: Exception, after_stop: str = "") -> str:
     """An error of the operating system as the file, what is wrong and what to do; any other as it is."""
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
-    return f"{error.filename}: {error.strerror}; put that right and run the same command{again and f', which {again}'}"
+    return f"{error.filename}: {error.strerror}; put that right and run the same command{after_stop and f', which {after_stop}'}"
 
 
-def run_command(work: Callable[[], int | None], again: str = "") -> int:
-    """The exit code of a command, whose last words go to standard error; `again`: what the same command does
+def run_command(work: Callable[[], int | None], after_stop: str = "") -> int:
+    """The exit code of a command, whose last words go to standard error; `after_stop`: what the same command does
     after a stop.
 
     `work`'s own code, 0 for None; 1 where training diverged, 2 for what the user can put right, 128 + the
@@ -50,17 +54,20 @@ def run_command(work: Callable[[], int | None], again: str = "") -> int:
     try:
         return work() or 0
     except (InputError, OSError) as error:
-        return _last_words(f"error: {one_line(in_words(error, again))}", 2)
+        return _last_words(f"error: {one_line(error_sentence(error, after_stop))}", 2)
     except FloatingPointError as error:
         return _last_words(f"error: {one_line(error)}", 1)
     except Interrupted as stop:
         number, *places = stop.args
-        saved = "".join(f" ({place})" for place in places)
+        places_text = "".join(f" ({place})" for place in places)
         return _last_words(
-            f"stopped and saved; the same command goes on from there{saved}", 128 + (number or signal.SIGINT)
+            f"stopped and saved; the same command goes on from there{places_text}",
+            128 + (number or signal.SIGINT),
         )
     except KeyboardInterrupt:
-        return _last_words(f"stopped at once{again and f'; the same command {again}'}", 128 + signal.SIGINT)
+        return _last_words(
+            f"stopped at once{after_stop and f'; the same command {after_stop}'}", 128 + signal.SIGINT
+        )
 
 
 def _last_words(text: str, code: int) -> int:

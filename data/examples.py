@@ -37,7 +37,7 @@ class Example:
         return (self.reference, *self.others)
 
 
-def swapped(example: Example) -> Example:
+def swap_sides(example: Example) -> Example:
     """The same pair the other way round. Raises ValueError for a source with several reference texts: swap
     before they are merged.
     """

@@ -22,19 +22,19 @@ LONGEST_CODE = 3  # letters of an ISO 639 code; how alike a name and what was wr
 NEAR = 0.75
 
 
-def language_meant(written: str) -> str:
+def language_meant(text: str) -> str:
     """The code of the language whose English name was written, or nearly so; empty for a code and for what is
     like no name.
 
     >>> [language_meant(text) for text in ("english", "Vietnamse", "en", "qu-Latn", "klingon")]
     ['en', 'vi', '', '', '']
     """
-    name = re.split("[-_]", written)[0].lower()
+    name = re.split("[-_]", text)[0].lower()
     near = get_close_matches(name, LANGUAGE_NAMES, 1, NEAR) if len(name) > LONGEST_CODE else []
     return LANGUAGE_NAMES[near[0]] if near else ""
 
 
-def script_meant(written: str) -> str:
+def script_meant(text: str) -> str:
     """The code of the script whose name or code was written, or nearly so; empty for what is like none.
 
     >>> [script_meant(text) for text in ("latn", "Latin", "arabc", "canadian aboriginal", "???")]
@@ -43,5 +43,5 @@ def script_meant(written: str) -> str:
     codes = {code.lower(): code for code in (*HAN_STYLES, *SCRIPT_NAMES)} | {
         script_name(code).lower(): code for code in SCRIPT_NAMES
     }
-    near = get_close_matches(written.lower(), codes, 1, NEAR)
+    near = get_close_matches(text.lower(), codes, 1, NEAR)
     return codes[near[0]] if near else ""

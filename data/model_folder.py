@@ -33,7 +33,7 @@ PANIC = "PanicException"  # of Rust's libraries: no Exception, and importable fr
 MOST_TIMES = 4
 
 
-def screen(folder: Path, kind: Any) -> None:
+def check_model_folder(folder: Path, kind: Any) -> None:
     """InputError for a folder that must not be read, or whose weights cannot be those of its config.json as a
     `kind` (AutoModel ...).
     """
@@ -47,16 +47,16 @@ def screen(folder: Path, kind: Any) -> None:
         shape for file in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(file).values()
     ]
     _check_layers(path, read_object(path), len(shapes))
-    stored = sum(map(prod, shapes))
-    wanted = _parameters(folder, kind)
-    if wanted > MOST_TIMES * stored:
+    num_stored = sum(map(prod, shapes))
+    num_parameters = _parameters(folder, kind)
+    if num_parameters > MOST_TIMES * num_stored:
         raise InputError(
-            f"{path}: describes a model of {wanted:,} parameters, but the weights hold {stored:,} numbers; restore the folder"
+            f"{path}: describes a model of {num_parameters:,} parameters, but the weights hold {num_stored:,} numbers; restore the folder"
         )
 
 
 @contextmanager
-def readable(folder: str | Path, what: str) -> Iterator[None]:
+def input_errors(folder: str | Path, what: str) -> Iterator[None]:
     """Whatever transformers, tokenizers or torch raise at what they find in `folder` leaves the block as an
     InputError saying `what`.
     """
@@ -93,7 +93,7 @@ def _check_layers(path: Path, settings: dict[str, Any], tensors: int) -> None:
 def _parameters(folder: Path, kind: Any) -> int:
     """Parameters of the model that config.json describes, which is built without memory for them."""
     with (
-        readable(folder, "config.json describes no model that transformers can build"),
+        input_errors(folder, "config.json describes no model that transformers can build"),
         torch.random.fork_rng(devices=[]),
     ):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -121,10 +121,10 @@ def require_weights(folder: Path) -> None:
     """
     if any(folder.glob("*.safetensors")):
         return
-    pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if pickled:
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
         raise InputError(
-            f"{folder}: its weights are only a pickle ({pickled[0]}), which can run code when read; save them as safetensors"
+            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save them as safetensors"
         )
     raise InputError(f"{folder}: no weights (*.safetensors)")
 

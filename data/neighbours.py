@@ -34,8 +34,8 @@ def ngrams(text: str, size: int) -> NgramSet:
     letters = "".join(
         character if unicodedata.category(character)[0] in "LM" else " " for character in text.lower()
     ).split()
-    padded = f" {' '.join(letters) or text} "
-    return frozenset(padded[start : start + size] for start in range(max(1, len(padded) - size + 1)))
+    characters = f" {' '.join(letters) or text} "
+    return frozenset(characters[start : start + size] for start in range(max(1, len(characters) - size + 1)))
 
 
 def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
@@ -57,8 +57,8 @@ def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter)
     for place, item in enumerate(walk(order)):
         for candidate in index.candidates(place):
             other = order[candidate]
-            shared = len(sets[item] & sets[other])
-            if shared * low >= high * (len(sets[item]) + len(sets[other]) - shared):
+            num_shared = len(sets[item] & sets[other])
+            if num_shared * low >= high * (len(sets[item]) + len(sets[other]) - num_shared):
                 yield other, item
 
 
@@ -87,18 +87,18 @@ class _Index:
             np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low))
         )  # shorter ones are too short
         ranges = np.searchsorted(self.keys, self.tokens[place] * self.count + np.array([[first], [place]])).T
-        found = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]
-        if not found:
+        places = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]
+        if not places:
             return []
-        others, shared = np.unique(np.concatenate(found), return_counts=True)
+        others, num_shared = np.unique(np.concatenate(places), return_counts=True)
         # a shared token outside one prefix lies behind the end of the prefix that ends first
         beyond = np.where(
             self.last[place] <= self.last[others],
             self.sizes[place] - self.prefixes[place],
             self.sizes[others] - self.prefixes[others],
         )
-        needed = self._ceil(self.high * (self.sizes[place] + self.sizes[others]), self.high + self.low)
-        return others[shared + beyond >= needed].tolist()
+        least = self._ceil(self.high * (self.sizes[place] + self.sizes[others]), self.high + self.low)
+        return others[num_shared + beyond >= least].tolist()
 
     @staticmethod
     def _ceil(numerator: Any, denominator: int) -> Any:

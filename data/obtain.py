@@ -61,7 +61,9 @@ def pip_archive(
     kind = ["--no-binary", name] if sdist else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--timeout", str(CONNECTION_SECONDS), "--retries", "2", *kind, f"{name}=={version}"]
-    return _kept(cache / "packages" / "pip" / f"{name}-{version}", command, f"{name}=={version}", "pip", say)
+    return _obtain_archive(
+        cache / "packages" / "pip" / f"{name}-{version}", command, f"{name}=={version}", "pip", say
+    )
 
 
 def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], None] = print) -> Archive:
@@ -80,7 +82,7 @@ def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], No
         timeout,
         f"{name}@{version}",
     ]
-    return _kept(folder, command, f"{name}@{version}", "npm", say)
+    return _obtain_archive(folder, command, f"{name}@{version}", "npm", say)
 
 
 def debian_archives(
@@ -93,21 +95,21 @@ def debian_archives(
     may write without root. A name that fresh lists do not know is remembered and not asked for again.
     """
     folder = cache / "packages" / "debian"
-    unlisted = _unlisted(folder)
-    wanted = [name for name in names if not (folder / name).exists() and name not in unlisted]
-    reasons = {name: NOT_LISTED for name in names if name in unlisted}
-    if wanted and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        reasons |= dict.fromkeys(wanted, "apt-get or dpkg-deb is not installed here")
-    elif wanted:
-        reasons |= _download_debian(wanted, folder, [], say)
-        wanted = [name for name in wanted if not (folder / name).exists()]
-        if wanted:
-            reasons |= _download_with_fresh_lists(wanted, folder, cache / "packages" / "apt", say)
-    found = {name: archive for name in names if (archive := _archive_in(folder / name)) is not None}
-    return found, {name: reason for name, reason in reasons.items() if name not in found}
+    unlisted_names = _read_unlisted_names(folder)
+    missing = [name for name in names if not (folder / name).exists() and name not in unlisted_names]
+    reasons = {name: NOT_LISTED for name in names if name in unlisted_names}
+    if missing and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        reasons |= dict.fromkeys(missing, "apt-get or dpkg-deb is not installed here")
+    elif missing:
+        reasons |= _download_debian(missing, folder, [], say)
+        missing = [name for name in missing if not (folder / name).exists()]
+        if missing:
+            reasons |= _download_with_fresh_lists(missing, folder, cache / "packages" / "apt", say)
+    archives = {name: archive for name in names if (archive := _archive_in(folder / name)) is not None}
+    return archives, {name: reason for name, reason in reasons.items() if name not in archives}
 
 
-def _unlisted(folder: Path) -> set[str]:
+def _read_unlisted_names(folder: Path) -> set[str]:
     path = folder / UNLISTED_NAME
     return set(path.read_text(encoding="utf-8", errors="replace").split()) if path.exists() else set()
 
@@ -131,11 +133,13 @@ def _download_with_fresh_lists(
         "-o",
         "APT::Update::Error-Mode=any",
     ]  # otherwise a list that could not be fetched is only a warning
-    failure, _ = _run(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
+    failure, _ = _run_command(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
     reasons = _download_debian(names, folder, options, say)
     if not failure:
-        unlisted = _unlisted(folder) | {name for name, reason in reasons.items() if reason == NOT_LISTED}
-        atomic_write_text(folder / UNLISTED_NAME, "\n".join(sorted(unlisted)))
+        unlisted_names = _read_unlisted_names(folder) | {
+            name for name, reason in reasons.items() if reason == NOT_LISTED
+        }
+        atomic_write_text(folder / UNLISTED_NAME, "\n".join(sorted(unlisted_names)))
     return {
         name: f"apt-get update failed: {failure}" if failure else reason for name, reason in reasons.items()
     }
@@ -157,26 +161,30 @@ def _download_debian(
 ) -> dict[str, str]:
     """Download what the lists know of `names` into a folder each; the rest with the reason."""
     folder.mkdir(parents=True, exist_ok=True)
-    _, listing = _run(["apt-cache", "madison", *options, *names], folder)
-    known = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
-    wanted = [name for name in names if name in known]
-    reasons = {name: NOT_LISTED for name in names if name not in known}
-    if not wanted:
+    _, listing = _run_command(["apt-cache", "madison", *options, *names], folder)
+    listed_names = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
+    available = [name for name in names if name in listed_names]
+    reasons = {name: NOT_LISTED for name in names if name not in listed_names}
+    if not available:
         return reasons
-    say(f"downloading {len(wanted)} Debian packages (apt-get download, no root)")
+    say(f"downloading {len(available)} Debian packages (apt-get download, no root)")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        failure, _ = _run(["apt-get", "download", "-qq", *_apt_network(), *options, *wanted], Path(scratch))
-        for name in wanted:
+        failure, _ = _run_command(
+            ["apt-get", "download", "-qq", *_apt_network(), *options, *available], Path(scratch)
+        )
+        for name in available:
             files = sorted(Path(scratch).glob(f"{name}_*.deb"))
             if files:
                 with atomic_folder(folder / name) as work:
-                    _keep(files[0], work)
+                    _store_archive(files[0], work)
             else:
                 reasons[name] = f"apt-get download failed: {failure or 'no file came'}"
     return reasons
 
 
-def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]) -> Archive:
+def _obtain_archive(
+    folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]
+) -> Archive:
     """The archive in `folder`, downloaded by `command` (which writes into its working folder) when it is not
     there yet.
     """
@@ -185,22 +193,22 @@ def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable
         return archive
     say(f"downloading {label} ({tool})")
     with atomic_folder(folder) as work, tempfile.TemporaryDirectory() as scratch:
-        failure, _ = _run(command, Path(scratch))
+        failure, _ = _run_command(command, Path(scratch))
         files = [path for path in Path(scratch).iterdir() if path.is_file()]
         if failure or len(files) != 1:
             raise UnobtainableError(
                 f"{label} could not be downloaded with {tool}: {failure or f'{len(files)} files came'}"
             )
-        _keep(files[0], work)
-    found = _archive_in(folder)
-    assert found is not None
-    return found
+        _store_archive(files[0], work)
+    result = _archive_in(folder)
+    assert result is not None
+    return result
 
 
-def _keep(file: Path, folder: Path) -> None:
+def _store_archive(file: Path, folder: Path) -> None:
     shutil.copyfile(file, folder / file.name)
-    with file.open("rb") as opened:
-        (folder / HASH_NAME).write_text(hashlib.file_digest(opened, "sha256").hexdigest() + "\n")
+    with file.open("rb") as stream:
+        (folder / HASH_NAME).write_text(hashlib.file_digest(stream, "sha256").hexdigest() + "\n")
 
 
 def _archive_in(folder: Path) -> Archive | None:
@@ -220,10 +228,10 @@ def _archive_in(folder: Path) -> Archive | None:
     return Archive(files[0], sha256)
 
 
-def _run(command: list[str], folder: Path) -> tuple[str, str]:
+def _run_command(command: list[str], folder: Path) -> tuple[str, str]:
     """Run `command` in `folder`: the reason it failed in one line (empty when it did not), and its output."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=folder,
             capture_output=True,
@@ -236,7 +244,7 @@ def _run(command: list[str], folder: Path) -> tuple[str, str]:
         return f"no answer within {COMMAND_SECONDS} s", ""
     except OSError as error:
         return str(error), ""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in process.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR:", "E:", "npm ERR!", "npm error"))]
-    reason = errors[0] if errors else (lines or [f"exit code {done.returncode}"])[-1]
-    return (re.sub(r" \(from versions:.*?\)", "", reason)[:300] if done.returncode else ""), done.stdout
+    reason = errors[0] if errors else (lines or [f"exit code {process.returncode}"])[-1]
+    return (re.sub(r" \(from versions:.*?\)", "", reason)[:300] if process.returncode else ""), process.stdout

@@ -10,7 +10,7 @@ Say = Callable[[str], None]
 LONG = 30_000  # items
 
 
-def in_tenths(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
+def with_progress(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
     """The items; `work` names what is done with them, as in "comparing 20,000 source texts"."""
     if len(items) < LONG:
         yield from items
@@ -22,5 +22,5 @@ def in_tenths(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
         yield item
 
 
-def keep_still(text: str) -> None:
+def silent(text: str) -> None:
     """For who need not hear it."""

@@ -155,12 +155,12 @@ def script_share(text: str, script: str) -> float:
     >>> script_share("e\u0323\u0301 \u4e00", "Latn")
     0.75
     """
-    found = list[bool]()
+    is_in_script = list[bool]()
     belongs = False
     for character in "".join(text.split()):
         belongs = belongs if is_shared_mark(character) else is_script(character, script)
-        found.append(belongs)
-    return sum(found) / max(1, len(found))
+        is_in_script.append(belongs)
+    return sum(is_in_script) / max(1, len(is_in_script))
 
 
 def tibetan_syllables(text: str) -> int:

@@ -13,7 +13,7 @@ from functools import partial
 
 from data.examples import Example
 from data.neighbours import NgramSet, ngrams, similar_pairs
-from data.progress import Say, in_tenths, keep_still
+from data.progress import Say, silent, with_progress
 from data.script import UNSPACED, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")
@@ -35,7 +35,7 @@ class SplitSizes:
     dev: int
     warm_start_share: float  # of what is neither test nor dev
 
-    def fitted(self, num_pairs: int) -> "SplitSizes":
+    def limit_to(self, num_pairs: int) -> "SplitSizes":
         """The sizes a corpus of `num_pairs` can have."""
         test = min(self.test, int(MAX_TEST_SHARE * num_pairs))
         dev = min(self.dev, int(MAX_DEV_SHARE * num_pairs))
@@ -43,7 +43,7 @@ class SplitSizes:
 
 
 def near_duplicate_clusters(
-    examples: Sequence[Example], threshold: float, say: Say = keep_still
+    examples: Sequence[Example], threshold: float, say: Say = silent
 ) -> list[Cluster]:
     """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`,
     each once, in order.
@@ -68,12 +68,14 @@ def near_duplicate_clusters(
         first: dict[
             NgramSet, int
         ] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
-        for item, text, language in in_tenths(side, f"taking the n-grams of {len(side):,} {name} texts", say):
+        for item, text, language in with_progress(
+            side, f"taking the n-grams of {len(side):,} {name} texts", say
+        ):
             parents[root(item)] = root(first.setdefault(ngrams(text, ngram_size(language)), item))
         sets = list(first)
         items = list(first.values())
         work = f"looking for near-duplicates among {len(sets):,} {name} texts"
-        for one, other in similar_pairs(sets, threshold, partial(in_tenths, work=work, say=say)):
+        for one, other in similar_pairs(sets, threshold, partial(with_progress, work=work, say=say)):
             parents[root(items[one])] = root(items[other])
     members: dict[int, list[int]] = {}
     for item in range(len(examples)):
@@ -93,18 +95,18 @@ def split(
 
     Test prefers small clusters and takes its minimum of every language first.
     """
-    shuffled = sorted(clusters)
-    random.Random(f"clusters {seed}").shuffle(shuffled)
-    sizes = sizes.fitted(len(examples))
-    eligible = [cluster for cluster in shuffled if len(cluster) <= LARGE_CLUSTER]
+    order = sorted(clusters)
+    random.Random(f"clusters {seed}").shuffle(order)
+    sizes = sizes.limit_to(len(examples))
+    eligible = [cluster for cluster in order if len(cluster) <= LARGE_CLUSTER]
     eligible.sort(key=lambda cluster: len(cluster) > SMALL_CLUSTER)
     test = _take_languages(eligible, examples, sizes)
     test += _take(_without(eligible, test), sizes.test - _total(test))
     dev = _take(_without(eligible, test), sizes.dev)
-    rest = _without(shuffled, test + dev)
+    rest = _without(order, test + dev)
     warm_start = _take(rest, round(sizes.warm_start_share * _total(rest)))
     parts = (warm_start, _without(rest, warm_start), dev, test)
-    return {name: _shuffled(part, examples, seed) for name, part in zip(PARTS, parts, strict=True)}
+    return {name: _shuffle(part, examples, seed) for name, part in zip(PARTS, parts, strict=True)}
 
 
 def _take_languages(
@@ -112,41 +114,41 @@ def _take_languages(
 ) -> list[Cluster]:
     """Clusters that give the test its minimum of each language, the rarest language first."""
     counts = Counter(example.source_language for example in examples)
-    taken: list[Cluster] = []
+    test: list[Cluster] = []
     for language in sorted(counts, key=lambda name: (counts[name], name)):
-        wanted = min(
+        least = min(
             sizes.test_min_per_language, int(MAX_TEST_SHARE * counts[language]), sizes.test // len(counts)
         )
-        have = sum(examples[item].source_language == language for cluster in taken for item in cluster)
-        own = [
+        num_pairs = sum(examples[item].source_language == language for cluster in test for item in cluster)
+        of_language = [
             cluster
             for cluster in clusters
             if all(examples[item].source_language == language for item in cluster)
         ]
-        taken += _take(_without(own, taken), wanted - have)
-    return taken
+        test += _take(_without(of_language, test), least - num_pairs)
+    return test
 
 
-def _take(clusters: Sequence[Cluster], wanted: int) -> list[Cluster]:
-    """Clusters in order, each that still fits, until `wanted` pairs are together or no cluster is left."""
-    taken: list[Cluster] = []
+def _take(clusters: Sequence[Cluster], num_pairs: int) -> list[Cluster]:
+    """Clusters in order, each that still fits, until `num_pairs` pairs are together or no cluster is left."""
+    chosen_clusters: list[Cluster] = []
     for cluster in clusters:
-        if len(cluster) <= wanted:
-            taken.append(cluster)
-            wanted -= len(cluster)
-    return taken
+        if len(cluster) <= num_pairs:
+            chosen_clusters.append(cluster)
+            num_pairs -= len(cluster)
+    return chosen_clusters
 
 
-def _without(clusters: Sequence[Cluster], taken: Sequence[Cluster]) -> list[Cluster]:
-    gone = set(taken)
-    return [cluster for cluster in clusters if cluster not in gone]
+def _without(clusters: Sequence[Cluster], excluded_clusters: Sequence[Cluster]) -> list[Cluster]:
+    excluded_set = set(excluded_clusters)
+    return [cluster for cluster in clusters if cluster not in excluded_set]
 
 
 def _total(clusters: Sequence[Cluster]) -> int:
     return sum(len(cluster) for cluster in clusters)
 
 
-def _shuffled(clusters: Sequence[Cluster], examples: Sequence[Example], seed: int) -> list[Example]:
+def _shuffle(clusters: Sequence[Cluster], examples: Sequence[Example], seed: int) -> list[Example]:
     items = sorted(item for cluster in clusters for item in cluster)
     random.Random(f"items {seed}").shuffle(items)
     return [examples[item] for item in items]

@@ -68,8 +68,8 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """The text before the first stop token or line end, without special tokens and space at the ends."""
     ends = ends_of(tokenizer)
-    written = [int(token) for token in ids]
+    tokens = [int(token) for token in ids]
     stops = frozenset(ends.stops)
-    end = next((place for place, token in enumerate(written) if token in stops), len(written))
-    last = written[end : end + 1] if ends.with_text.intersection(written[end : end + 1]) else []
-    return str(tokenizer.decode(written[:end] + last, skip_special_tokens=True)).split("\n")[0].strip()
+    end = next((place for place, token in enumerate(tokens) if token in stops), len(tokens))
+    last = tokens[end : end + 1] if ends.with_text.intersection(tokens[end : end + 1]) else []
+    return str(tokenizer.decode(tokens[:end] + last, skip_special_tokens=True)).split("\n")[0].strip()

@@ -33,11 +33,11 @@ def token_report(
     of texts that do not come back from their tokens, and one of these.
     """
     prompts = [len(encode_prompt(tokenizer, example)) for example in examples]
-    written = [encode_completion(tokenizer, example.reference) for example in examples]
-    completions = [len(ids) for ids in written]
-    read_back = [decode_completion(tokenizer, ids) for ids in written]
-    given = [example.reference for example in examples]
-    lost = [text for text, back in zip(given, read_back, strict=True) if letters(text) != letters(back)]
+    encodings = [encode_completion(tokenizer, example.reference) for example in examples]
+    completions = [len(ids) for ids in encodings]
+    decodings = [decode_completion(tokenizer, ids) for ids in encodings]
+    texts = [example.reference for example in examples]
+    lost_texts = [text for text, back in zip(texts, decodings, strict=True) if letters(text) != letters(back)]
     sources = [(example.source, example.source_language) for example in examples]
     references = [(example.reference, example.target_language) for example in examples]
     return {
@@ -50,16 +50,16 @@ def token_report(
         "completions_cut": _share_above(completions, max_completion_tokens),
         "max_prompt_tokens": max_prompt_tokens,
         "max_completion_tokens": max_completion_tokens,
-        "reference_bytes": _share_of_bytes(tokenizer, written),
-        "references_lost": len(lost) / max(1, len(examples)),
-        "lost_example": lost[0] if lost else "",
+        "reference_bytes": _share_of_bytes(tokenizer, encodings),
+        "references_lost": len(lost_texts) / max(1, len(examples)),
+        "lost_example": lost_texts[0] if lost_texts else "",
     }
 
 
 def letters(text: str) -> str:
     """What a text must keep on its way through a tokenizer: letters, marks, digits, of any case or width."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(character for character in folded if unicodedata.category(character)[0] in "LMN")
+    normal_form = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(character for character in normal_form if unicodedata.category(character)[0] in "LMN")
 
 
 def check_writable(report: dict[str, Any]) -> None:
@@ -76,26 +76,28 @@ def check_writable(report: dict[str, Any]) -> None:
 def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> list[str]:
     """Sentences about what makes a run poor or slow. `pieces`: what `grpo.pretrained.check_pieces` found."""
     times = pieces["tokens_trimmed"] / max(1, pieces["tokens_full"]) if pieces else 1
-    found = []
+    sentences = []
     if report["references_lost"]:
         share = report["references_lost"]
         example = report["lost_example"]
-        found.append(f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}")
+        sentences.append(
+            f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}"
+        )
     if times > MANY_MORE:
         cure = 'write model.vocabulary="full"'
-        found.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: {cure}")
+        sentences.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: {cure}")
     elif report["reference_bytes"] > MANY_BYTES:
-        found.append(
+        sentences.append(
             f"{report['reference_bytes']:.0%} of the tokens of the reference texts are parts of characters, "
             "so outputs are slow and hard to learn; a model whose vocabulary has this script will do better"
         )
     if report["completions_cut"] > 0.5:
-        found.append(
+        sentences.append(
             f"{report['completions_cut']:.0%} of the reference texts have more than rollout.max_new_tokens = "
             f"{report['max_completion_tokens']} tokens; "
             f"{report['completion_tokens']['p99']} would let the policy write 99 % of them"
         )
-    return found
+    return sentences
 
 
 def _tokens_per_unit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]) -> float:

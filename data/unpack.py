@@ -137,12 +137,12 @@ def _members(archive: Path) -> Generator[Member, None, None]:
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(archive) as zipped:
-        for info in zipped.infolist():
+    with zipfile.ZipFile(archive) as zip_file:
+        for info in zip_file.infolist():
             if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
                 yield Member(info.filename, info.file_size, None)
             else:
-                with zipped.open(info) as file:
+                with zip_file.open(info) as file:
                     yield Member(info.filename, info.file_size, file)
 
 

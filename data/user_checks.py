@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from data.alignment import Alignment, alignment
-from data.clean import NOT_IN, shown
+from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
 from data.sources.table import is_quoted
@@ -51,17 +51,19 @@ def quotes_remark(examples: Sequence[Example]) -> str:
     """Says so where many texts stand in quotes, or some in those of CSV, although the file was not read as an
     export.
     """
-    quoted = [example for example in examples if is_quoted(example.source) or is_quoted(example.reference)]
+    quoted_pairs = [
+        example for example in examples if is_quoted(example.source) or is_quoted(example.reference)
+    ]
     is_csv = any(
         '""' in text[1:-1]
-        for example in quoted
+        for example in quoted_pairs
         for text in (example.source, example.reference)
         if is_quoted(text)
     )
-    if not quoted or (len(quoted) <= MANY_QUOTED * len(examples) and not is_csv):
+    if not quoted_pairs or (len(quoted_pairs) <= MANY_QUOTED * len(examples) and not is_csv):
         return ""
     return (
-        f"{len(quoted):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, e.g. {shown(quoted[0])}; "
+        f"{len(quoted_pairs):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, e.g. {describe_pair(quoted_pairs[0])}; "
         "if they are those of an export, put every text in quotes, or none"
     )
 
@@ -70,14 +72,14 @@ def wrapping_remark(examples: Sequence[Example]) -> str:
     """Says so where nearly all pairs have a text in curly, single or angle quotes, which are never taken
     off.
     """
-    wrapped = [
+    wrapped_pairs = [
         example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)
     ]
-    if len(wrapped) <= MOST * len(examples):
+    if len(wrapped_pairs) <= MOST * len(examples):
         return ""
     return (
-        f"{len(wrapped):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, which stay part of it, e.g. "
-        f"{shown(wrapped[0])}; take them off the file if they are no speech"
+        f"{len(wrapped_pairs):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, which stay part of it, e.g. "
+        f"{describe_pair(wrapped_pairs[0])}; take them off the file if they are no speech"
     )
 
 
@@ -115,15 +117,13 @@ def advice(reading: Reading, languages: tuple[str, str]) -> str:
     are the two sides'.
     """
     reason, count = (
-        Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
+        Counter(why for _, why in reading.bad_lines).most_common(1)[0] if reading.bad_lines else ("", 0)
     )
-    if reading.turned > HALF * len(reading.rejected):
-        all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
+    if reading.num_swapped > HALF * len(reading.bad_lines):
+        all_are = reading.num_swapped > MOST * (reading.num_swapped + len(reading.examples))
         what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
-        return (
-            f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
-        )
-    return _cure(reason, reading, languages) if count > HALF * len(reading.rejected) else ""
+        return f"in {reading.num_swapped:,} of them each side is in the script of the other language: exchange {what}"
+    return _cure(reason, reading, languages) if count > HALF * len(reading.bad_lines) else ""
 
 
 def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:

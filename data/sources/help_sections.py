@@ -18,7 +18,7 @@ from data.markup import elements, unescape, without_tags
 from data.obtain import Archive, debian_archives
 from data.script import known_script, script_share
 from data.sources.libreoffice_help import BLOCKS, HELP, LICENCE, MEMBERS
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 from data.unpack import unpack
 
 PACKAGE = "libreoffice-help-dz"
@@ -35,19 +35,19 @@ RELATED = re.compile(
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
     """The package with the pages. Raises InputError where it cannot be had."""
-    found, missing = debian_archives([PACKAGE], cache, say)
-    if PACKAGE not in found:
+    archives, missing = debian_archives([PACKAGE], cache, say)
+    if PACKAGE not in archives:
         raise InputError(
             f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}"
         )
-    return found[PACKAGE]
+    return archives[PACKAGE]
 
 
 def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(body, heading) of every section of every page, in the order of the pages' names."""
     folder = unpack(archive.path, cache / "unpacked", MEMBERS) / HELP / LANGUAGE
     for page in sorted(folder.glob("text/**/*.html")):
-        for number, (heading, body) in enumerate(sections(parsed(page, text_of))):
+        for number, (heading, body) in enumerate(sections(parse_file(page, text_of))):
             key = f"{ORIGIN}:{page.relative_to(folder)}#section{number}"
             yield Example(key, body, heading, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline")
 
@@ -74,7 +74,7 @@ def without_asides(page: str) -> str:
     >>> without_asides('<p>a</p><div class="howtoget"><div>b</div>c</div><div>d</div>')
     '<p>a</p><div>d</div>'
     """
-    kept = []
+    parts = []
     depth = 0
     start = 0
     for tag in DIVISION.finditer(page):
@@ -82,9 +82,9 @@ def without_asides(page: str) -> str:
             depth += -1 if tag[1] else 1
             start = tag.end()
         elif ASIDE.search(tag[2]):
-            kept.append(page[start : tag.start()])
+            parts.append(page[start : tag.start()])
             depth = 1
-    return "".join(kept) + (page[start:] if not depth else "")
+    return "".join(parts) + (page[start:] if not depth else "")
 
 
 def is_translated(text: str) -> bool:

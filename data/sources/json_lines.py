@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data.sources.line import BadLineError, Columns, Line, decoded
+from data.sources.line import BadLineError, Columns, Line, decode_line
 
 Record = dict[str, Any]
 MAX_NAMES = 8  # of fields that are listed
@@ -26,7 +26,7 @@ def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
         return error
 
 
-def fitting_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
+def choose_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
     """The first candidate whose two fields the first object has; the first of all where none fits."""
     record = _first_record(lines)
     return next(
@@ -57,18 +57,18 @@ def _first_record(lines: Sequence[bytes]) -> Record:
 
 
 def _record(line: bytes, columns: Columns) -> Record:
-    own = {name for column in columns for name in (column, *column.split("."))}
+    column_keys = {name for column in columns for name in (column, *column.split("."))}
 
     def unique(items: Iterable[tuple[str, Any]]) -> Record:
         record: Record = {}
         for key, value in items:
-            if key in own and key in record:
+            if key in column_keys and key in record:
                 raise BadLineError(f"field {key!r} comes twice")
             record[key] = value
         return record
 
     try:
-        record = json.loads(decoded(line), object_pairs_hook=unique)
+        record = json.loads(decode_line(line), object_pairs_hook=unique)
     except BadLineError:
         raise
     except (ValueError, RecursionError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.markup import elements, unescape, without_tags
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
 HELP = "usr/share/libreoffice/help"
 MEMBERS = (f"{HELP}/*/text/*.html",)
@@ -38,7 +38,7 @@ def paragraphs(page: Path) -> dict[str, str]:
     twice.
     """
     texts: dict[str, str] = {}
-    for _, attributes, body in elements(parsed(page, text_of), BLOCKS):
+    for _, attributes, body in elements(parse_file(page, text_of), BLOCKS):
         key = ID.search(attributes) or ID.search(body)
         text = unescape(without_tags(body)).strip()
         if key and text:

@@ -12,7 +12,7 @@ class BadLineError(ValueError):
     """Why one line is not a pair; never leaves the readers of users' files."""
 
 
-def decoded(line: bytes) -> str:
+def decode_line(line: bytes) -> str:
     """A line as text. Raises BadLineError."""
     if len(line) > MAX_LINE_BYTES:
         raise BadLineError(f"longer than {MAX_LINE_BYTES:,} bytes")
@@ -22,7 +22,7 @@ def decoded(line: bytes) -> str:
         raise BadLineError("not UTF-8") from None
 
 
-def one_line(text: str) -> str:
+def check_one_line(text: str) -> str:
     """The text itself. Raises BadLineError where old line ends make two lines of it."""
     if "\r" in text:
         raise BadLineError("a carriage return inside the line")

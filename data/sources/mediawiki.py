@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.markup import unescape, without_tags
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 
 LANGUAGES = ("bo", "dz")
 EMPHASIS = re.compile("'{2,}")
@@ -34,7 +34,7 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def messages(path: Path) -> dict[str, str]:
     """Text by message name, without the `@metadata` entry."""
-    return parsed(path, messages_in)
+    return parse_file(path, messages_in)
 
 
 def messages_in(content: bytes) -> dict[str, str]:

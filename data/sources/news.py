@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
-TEXTS = 24
+NUM_TEXTS = 24
 TEXT_CHARACTERS = 300
 MIN_ENGLISH_CHARACTERS = 200
 MIN_CHINESE_CHARACTERS = 120
@@ -39,15 +39,15 @@ def find_file(folder: Path, name: str) -> Path:
     return matches[0]
 
 
-def choose_texts(texts: Sequence[TextItem], count: int = TEXTS) -> tuple[TextItem, ...]:
+def choose_texts(texts: Sequence[TextItem], count: int = NUM_TEXTS) -> tuple[TextItem, ...]:
     """A fixed choice of `count` texts, in their order."""
-    chosen = random.Random(SEED).sample(range(len(texts)), min(count, len(texts)))
-    return tuple(texts[i] for i in sorted(chosen))
+    places = random.Random(SEED).sample(range(len(texts)), min(count, len(texts)))
+    return tuple(texts[i] for i in sorted(places))
 
 
 def english_texts(folder: Path) -> tuple[TextItem, ...]:
     """News texts of at most 300 characters, cut between words."""
-    lines = parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")
+    lines = parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
     long_enough = [
         (number, line.strip())
         for number, line in enumerate(lines, 1)
@@ -71,7 +71,7 @@ def chinese_texts(folder: Path) -> tuple[TextItem, ...]:
     """News paragraphs of at most 300 characters; the file has a part-of-speech tag behind every word, removed
     here.
     """
-    lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
+    lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [(number, WORD_TAG.sub("", line).strip()) for number, line in enumerate(lines, 1)]
     long_enough = [
         TextItem(f"199801:{number}", text[:TEXT_CHARACTERS])

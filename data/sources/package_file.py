@@ -20,7 +20,7 @@ class FormatError(ValueError):
     """Why some bytes are not what their file's name promises."""
 
 
-def parsed(path: Path, parse: Callable[[bytes], Result]) -> Result:
+def parse_file(path: Path, parse: Callable[[bytes], Result]) -> Result:
     """What `parse` makes of a file's bytes; raises InputError for a file that is missing, too large or not in
     its format.
     """

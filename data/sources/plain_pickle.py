@@ -78,10 +78,10 @@ class _Machine:
         elif name not in IGNORED:
             raise FormatError(f"asks for {name}, which no plain table needs")
 
-    def _opaque(self, taken: int) -> None:
-        if not 0 <= taken <= len(self.stack):
-            raise IndexError(taken)
-        self.stack[len(self.stack) - taken :] = [OPAQUE]
+    def _opaque(self, num_values: int) -> None:
+        if not 0 <= num_values <= len(self.stack):
+            raise IndexError(num_values)
+        self.stack[len(self.stack) - num_values :] = [OPAQUE]
 
     def _set_items(self, start: int) -> None:
         """Put the pairs behind `start` into the dictionary before it; a key that is neither text nor a number

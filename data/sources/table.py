@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from data.errors import InputError
-from data.sources.line import BadLineError, Columns, Line, decoded, one_line
+from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
 
 QUOTE = '"'
 NEED_QUOTES = '",\t\n'
@@ -43,9 +43,11 @@ class Places:
 
     def texts(self, row: Row) -> tuple[str, str]:
         """The two cells. Raises BadLineError for a row with too few."""
-        needed = max(self.source, self.reference) + 1
-        if len(row) < needed:
-            raise BadLineError(f"{len(row)} column{'s' if len(row) > 1 else ''} where {needed} are needed")
+        num_columns = max(self.source, self.reference) + 1
+        if len(row) < num_columns:
+            raise BadLineError(
+                f"{len(row)} column{'s' if len(row) > 1 else ''} where {num_columns} are needed"
+            )
         return row[self.source], row[self.reference]
 
     def cells(self, rows: Sequence[list[Text]]) -> list[Text]:
@@ -59,14 +61,14 @@ class Table:
     """(line number, the pair or why there is none) of every row below the header, its columns, and whether
     quotes were taken off.
 
-    `read` says which columns are read, by name or by number; `first` are the cells of the first line with
+    `column_words` says which columns are read, by name or by number; `first` are the cells of the first line with
     text.
     """
 
     rows: list[tuple[int, Line | BadLineError]]
     columns: Columns
     is_export: bool
-    read: str
+    column_words: str
     first: list[str]
 
 
@@ -77,17 +79,17 @@ def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Pat
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
     first = [_bare(cell) for cell in lines[top].decode("utf-8", "replace").split("\t")] if lines else []
     places = _places(first, top + 1, candidates, place)
-    exported = _exported(lines, places)
+    export_rows = _export_rows(lines, places)
     rows: Iterable[tuple[int, Row | bytes]] = (
-        enumerate(lines[places.header :], start=places.header + 1) if exported is None else exported
+        enumerate(lines[places.header :], start=places.header + 1) if export_rows is None else export_rows
     )
     pairs = [(number, _pair(row, places)) for number, row in rows]
-    read = (
+    column_words = (
         "{!r} and {!r}".format(*places.names)
         if places.header
         else f"columns {places.source + 1} and {places.reference + 1}"
     )
-    return Table(pairs, places.names, exported is not None, read, first)
+    return Table(pairs, places.names, export_rows is not None, column_words, first)
 
 
 def _pair(row: Row | bytes, places: Places) -> Line | BadLineError:
@@ -102,12 +104,12 @@ def _pair(row: Row | bytes, places: Places) -> Line | BadLineError:
 
 
 def _plain_cells(line: bytes) -> Row:
-    return one_line(decoded(line)).split("\t")
+    return check_one_line(decode_line(line)).split("\t")
 
 
 def _whole(cell: str) -> str:
     """A cell that was read with bytes of no text as surrogates. Raises BadLineError where it has some."""
-    return one_line(decoded(cell.encode("utf-8", "surrogateescape")))
+    return check_one_line(decode_line(cell.encode("utf-8", "surrogateescape")))
 
 
 def _places(header: Row, line: int, candidates: Sequence[Columns], place: Path) -> Places:
@@ -134,7 +136,7 @@ def is_quoted(text: str) -> bool:
     return len(text) > 1 and text.startswith(QUOTE) and text.endswith(QUOTE)
 
 
-def _exported(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]] | None:
+def _export_rows(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]] | None:
     """(line number, row) of everything below the header where the file is an export in quotes; otherwise
     None.
     """
@@ -166,41 +168,41 @@ def _exported(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]] |
 
 def _is_export(cells: Sequence[Cell]) -> bool:
     """Whether a CSV writer put the quotes: on every text, or on those that need them and no others."""
-    quoted = [cell.text for cell in cells if cell.is_quoted]
-    bare = [cell.text for cell in cells if not cell.is_quoted]
-    if not any(bare):
-        return bool(quoted)
-    needed = all(any(mark in text for mark in NEED_QUOTES) for text in quoted)
-    shown = any(QUOTE in text or "\n" in text for text in quoted) and not any(
-        "\t" in text and "\n" in text for text in quoted
+    quoted_texts = [cell.text for cell in cells if cell.is_quoted]
+    bare_texts = [cell.text for cell in cells if not cell.is_quoted]
+    if not any(bare_texts):
+        return bool(quoted_texts)
+    needs_quotes = all(any(mark in text for mark in NEED_QUOTES) for text in quoted_texts)
+    has_quotes_inside = any(QUOTE in text or "\n" in text for text in quoted_texts) and not any(
+        "\t" in text and "\n" in text for text in quoted_texts
     )
-    return needed and shown and not any(QUOTE in text for text in bare)
+    return needs_quotes and has_quotes_inside and not any(QUOTE in text for text in bare_texts)
 
 
 def _csv_rows(lines: Sequence[bytes]) -> Iterator[tuple[int, list[Cell]]]:
     """(number of its first line, cells) of each row. Raises csv.Error where the quotes are not those of
     CSV.
     """
-    taken: list[str] = []
+    row_lines: list[str] = []
 
     def feed() -> Iterator[str]:
         for line in lines:
-            taken.append(_text(line) + "\n")
-            yield taken[-1]
+            row_lines.append(_text(line) + "\n")
+            yield row_lines[-1]
 
     reader = csv.reader(feed(), delimiter="\t", strict=True)
     number = 1
     for row in reader:
-        yield number, list(_cells(row, "".join(taken)))
+        yield number, list(_cells(row, "".join(row_lines)))
         number = reader.line_num + 1
-        taken.clear()
+        row_lines.clear()
 
 
-def _cells(row: Row, written: str) -> Iterator[Cell]:
+def _cells(row: Row, row_text: str) -> Iterator[Cell]:
     """The cells of a row with what is known from how it was written."""
     place = 0
     for text in row:
-        is_quoted_here = written.startswith(QUOTE, place)
+        is_quoted_here = row_text.startswith(QUOTE, place)
         yield Cell(text, is_quoted_here)
         place += len(text) + 1 + (2 + text.count(QUOTE) if is_quoted_here else 0)
 

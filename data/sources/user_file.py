@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data.clean import DAMAGED, clean_text, script_problem, shortened, shown
+from data.clean import DAMAGED, clean_text, describe_pair, script_problem, shorten
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
-from data.sources.json_lines import fitting_columns, json_pair, names_of
-from data.sources.line import BadLineError, Columns, Line, decoded, one_line
+from data.sources.json_lines import choose_columns, json_pair, names_of
+from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
 from data.sources.table import SHOWN_COLUMNS, read_table
 
 ORIGIN = "user"
@@ -38,7 +38,7 @@ INSTEAD = {
 SHOWN_LINE = 80  # characters of a line that is no pair, and of a cell of the first line
 SHOWN_CELL = 20
 
-Rejected = tuple[str, str]  # (file:line, reason)
+BadLine = tuple[str, str]  # (file:line, reason)
 
 
 @dataclass(frozen=True)
@@ -85,39 +85,39 @@ class Reading:
     """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and
     remarks on the file.
 
-    `turned` counts the pairs that are right the other way round; `names` are the fields of the first object
+    `num_swapped` counts the pairs that are right the other way round; `names` are the fields of the first object
     of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are read and which
     there are.
     """
 
     examples: list[Example] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    bad_lines: list[BadLine] = field(default_factory=list)
     samples: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     layout: str = ""
-    turned: int = 0
+    num_swapped: int = 0
 
-    def reject(self, place: str, reason: str, sample: str) -> None:
+    def add_bad_line(self, place: str, reason: str, sample: str) -> None:
         """Count a line that is no pair."""
-        self.rejected.append((place, reason))
+        self.bad_lines.append((place, reason))
         self.samples.setdefault(reason, sample)
 
 
 def read(corpus: UserCorpus) -> Reading:
     """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
     reading = Reading()
-    for place, written, line in _lines_read(corpus, reading):
+    for place, raw_line, line in _read_lines(corpus, reading):
         if isinstance(line, BadLineError):
-            reading.reject(
-                place, str(line), f"{place}: {shortened(written.decode('utf-8', 'replace'), SHOWN_LINE)}"
+            reading.add_bad_line(
+                place, str(line), f"{place}: {shorten(raw_line.decode('utf-8', 'replace'), SHOWN_LINE)}"
             )
             continue
         for example in _examples(place, line, corpus):
             reason = _problem(example) or script_problem(example)
             if reason:
-                reading.reject(example.id, reason, shown(example))
-                reading.turned += not _problem(example) and not script_problem(_turned(example))
+                reading.add_bad_line(example.id, reason, describe_pair(example))
+                reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
     return reading
@@ -137,7 +137,7 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
         yield Example(key, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
 
 
-def _turned(example: Example) -> Example:
+def _swap_texts(example: Example) -> Example:
     """The texts on the other sides, the languages as they are."""
     return replace(example, source=example.reference, reference=example.source)
 
@@ -148,7 +148,7 @@ def _problem(example: Example) -> str:
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
-def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
+def _read_lines(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
     """(file:line, the line as written, its texts or what is wrong with them) for every line with text;
     remarks go to `reading`.
 
@@ -159,12 +159,12 @@ def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, byt
     columns = corpus.columns
     pairs: Iterable[tuple[int, Line | BadLineError]]
     if other:
-        pairs = enumerate(_aligned(path, lines, other[0]), start=1)
+        pairs = enumerate(_aligned_lines(path, lines, other[0]), start=1)
     elif _kind(path) == ".jsonl":
-        columns = fitting_columns(lines, corpus.candidates)
+        columns = choose_columns(lines, corpus.candidates)
         reading.names = names_of(lines)
         reading.layout = (
-            f"{_listed(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
+            f"{_list(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
         )
         pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
     else:
@@ -172,23 +172,23 @@ def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, byt
         pairs = table.rows
         columns = table.columns
         reading.names = table.first
-        cells = ", ".join(repr(shortened(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
-        reading.layout = f"{table.read} are read; the first line has {cells}" if cells else ""
+        cells = ", ".join(repr(shorten(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
+        reading.layout = f"{table.column_words} are read; the first line has {cells}" if cells else ""
         if table.is_export:
             reading.remarks.append(f"{path}: an export with quotes; they are taken off the texts")
     if columns != corpus.columns:
-        reading.remarks.append(f"{path}: no columns {_listed(corpus.columns)}; {_listed(columns)} are read")
+        reading.remarks.append(f"{path}: no columns {_list(corpus.columns)}; {_list(columns)} are read")
     for number, line in pairs:
         if not other and not lines[number - 1].strip():
             continue
         yield f"{path}:{number}", lines[number - 1], line
 
 
-def _listed(columns: Columns) -> str:
+def _list(columns: Columns) -> str:
     return " and ".join(map(repr, columns))
 
 
-def _aligned(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
+def _aligned_lines(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
     others = _lines(reference)
     if len(lines) != len(others):
         raise InputError(
@@ -196,7 +196,7 @@ def _aligned(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[
         )
     for line, other in zip(lines, others, strict=True):
         try:
-            yield one_line(decoded(line)), (one_line(decoded(other)),)
+            yield check_one_line(decode_line(line)), (check_one_line(decode_line(other)),)
         except BadLineError as error:
             yield error
 

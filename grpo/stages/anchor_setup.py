@@ -5,7 +5,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, unanchored
@@ -38,7 +38,7 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
 def anchor_texts(run: Run) -> list[str]:
     """The texts behind those that a budget is kept on. Raises InputError, also where there are none."""
     tax = run.config.tax
-    texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
+    texts = read_general_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
     if not texts:
         raise InputError(
             f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "

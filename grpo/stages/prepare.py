@@ -15,7 +15,7 @@ from data.documents import user_path
 from data.ends import ends_of, text_ids
 from data.errors import InputError
 from data.examples import Example
-from data.model_folder import readable
+from data.model_folder import input_errors
 from data.obtain import UnobtainableError
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
@@ -188,7 +188,7 @@ def model_stage(run: Run) -> None:
 
 def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
-    with readable(folder, "is no model that can be run"):
+    with input_errors(folder, "is no model that can be run"):
         model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
         gap = check_packing(model, run.config.rollout.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")

@@ -68,12 +68,15 @@ def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> lis
     scripts.
     """
     limits = Limits(1, max_units, 1, max_units)
-    examples = [*tibetan.examples(tibetan.Obtained(archives, {}), cache), *english.examples(archives, cache)]
+    examples = [
+        *tibetan.examples(tibetan.PackageArchives(archives, {}), cache),
+        *english.examples(archives, cache),
+    ]
     sides = (
         [example for example in examples if example.target_language == language]
         for language in (CHINESE, ENGLISH)
     )
-    return items(chain.from_iterable(clean(side, limits, interface_problem).kept for side in sides))
+    return items(chain.from_iterable(clean(side, limits, interface_problem).pairs for side in sides))
 
 
 def items(examples: Iterable[Example]) -> list[Item]:

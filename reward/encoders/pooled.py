@@ -23,7 +23,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
-from data.model_folder import readable, screen
+from data.model_folder import check_model_folder, input_errors
 from reward.encoders.folder import folder_hash, read_settings
 from reward.encoders.pooling import POOLINGS, blank_row, pool
 
@@ -130,7 +130,7 @@ def load_pooled(folder: Path, device: torch.device) -> PooledEncoder:
 
 def make_pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
     """The encoder in a transformers folder with the given pooling."""
-    screen(folder, AutoModel)
+    check_model_folder(folder, AutoModel)
     tokenizer = _read_tokenizer(folder, settings.lower_case)
     model = _read_model(folder).to(device)  # type: ignore[arg-type]
     fingerprint = folder_hash(
@@ -189,7 +189,7 @@ def _batches(
 
 
 def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
-    with readable(folder, "no tokenizer that transformers can read"):
+    with input_errors(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer("a")
         if lower_case:
@@ -208,7 +208,7 @@ def _read_model(folder: Path) -> PreTrainedModel:
     """
     transformers_logging.disable_progress_bar()
     with (
-        readable(folder, "not a transformers encoder folder with safetensors weights"),
+        input_errors(folder, "not a transformers encoder folder with safetensors weights"),
         torch.random.fork_rng(devices=[]),
     ):
         model, info = AutoModel.from_pretrained(

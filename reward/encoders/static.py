@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from data.errors import InputError
-from data.model_folder import readable, require_weights, tensor_shapes
+from data.model_folder import input_errors, require_weights, tensor_shapes
 from reward.encoders.pooling import blank_row
 
 MATRICES = (
@@ -89,7 +89,7 @@ def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticE
     the texts are too few.
     """
     require_weights(folder)
-    with readable(folder / "tokenizer.json", "no tokenizer"):
+    with input_errors(folder / "tokenizer.json", "no tokenizer"):
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         token_ids(tokenizer, ["a"])
@@ -180,7 +180,7 @@ def _read_matrix(folder: Path) -> Tensor:
     """
     path, name = _find_matrix(folder)
     with (
-        readable(path, f"{name} is no embedding matrix that can be read"),
+        input_errors(path, f"{name} is no embedding matrix that can be read"),
         safe_open(path, framework="pt") as file,
     ):
         matrix: Tensor = file.get_tensor(name).float()

@@ -312,7 +312,7 @@ def test_any_state_of_the_folder_of_downloads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(obtain, "_run", lambda command, folder: ("", ""))
+    monkeypatch.setattr(obtain, "_run_command", lambda command, folder: ("", ""))
     npm = tmp_path / "packages/npm/u-1"
     debian = tmp_path / "packages/debian"
 

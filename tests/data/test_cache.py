@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data import cache
-from data.cache import atomic_folder, atomic_write_text, naming, remove_folder, sweep
+from data.cache import atomic_folder, atomic_write_text, name_disk_errors, remove_folder, remove_unfinished
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -67,7 +67,7 @@ def test_a_kill_at_any_rename_leaves_the_old_or_the_new(number: int, after: bool
         put(tmp_path / "x", "new")
 
     killed(die)
-    sweep(tmp_path)
+    remove_unfinished(tmp_path)
     assert content(tmp_path) == {"x/inner/a.txt": "new" if (number, after) == (2, True) else "old"}
 
 
@@ -142,6 +142,6 @@ def test_a_made_folder_has_the_modes_that_the_user_asks_of_new_ones(tmp_path: Pa
     [OSError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full", "its name"), OSError("no number")],
 )
 def test_only_an_error_of_the_disk_without_a_name_is_given_one(error: OSError, tmp_path: Path) -> None:
-    with pytest.raises(OSError) as seen, naming(tmp_path):
+    with pytest.raises(OSError) as seen, name_disk_errors(tmp_path):
         raise error
     assert seen.value is error

@@ -153,7 +153,7 @@ def test_a_vocabulary_is_read_once_and_forgotten_with_its_tokenizer(monkeypatch:
     for _ in range(3):
         decode_completion(tokenizer, encode_completion(tokenizer, "go"))
     assert len(calls) == 1
-    known = len(ends._found)
+    known = len(ends._ends_of_tokenizer)
     del tokenizer
     gc.collect()
-    assert len(ends._found) == known - 1
+    assert len(ends._ends_of_tokenizer) == known - 1

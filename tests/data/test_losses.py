@@ -15,7 +15,7 @@ from data.examples import Example
 from data.interface_text import interface_problem
 from data.losses import limit_remarks, loss_lines, losses
 from data.prepare import DataConfig, prepare
-from data.progress import in_tenths
+from data.progress import with_progress
 from eval.report.corpus_tables import corpus_tables
 
 TSHEG = "\u0f0b"
@@ -45,7 +45,7 @@ def pair(number: int, syllables: int = 4, reference: str = "甲乙丙") -> Examp
 def test_a_users_prices_shares_and_brackets_are_no_placeholders(source: str, reference: str) -> None:
     base = pair(1)
     example = Example("1", f"{base.source} {source}", f"甲乙丙丁 {reference}", "user", "none", "bo", "zh")
-    assert [kept.id for kept in clean([example], LIMITS).kept] == ["1"]
+    assert [kept.id for kept in clean([example], LIMITS).pairs] == ["1"]
     assert set(clean([example], LIMITS, interface_problem).reasons["user"]) == {
         "wiki markup" if "[[" in source else "placeholders differ"
     }
@@ -94,12 +94,12 @@ def test_the_value_that_keeps_nearly_all_is_the_length_of_the_hundredth_longest(
         pair(1000 + number, number) for number in range(11, 111)
     ]
     tally = clean(pairs, LIMITS)
-    assert len(tally.kept) == 200
+    assert len(tally.pairs) == 200
     assert limit_remarks(tally, LIMITS) == [
         "data.max_source_units=10: 33% of the pairs have more units; 107 would keep 99%"
     ]
     kept = clean(pairs, Limits(2, 107, 2, 100))
-    assert len(kept.kept) == 297 and limit_remarks(kept, Limits(2, 107, 2, 100)) == []
+    assert len(kept.pairs) == 297 and limit_remarks(kept, Limits(2, 107, 2, 100)) == []
 
 
 def test_limits_that_drop_a_tenth_or_less_are_not_remarked_on() -> None:
@@ -187,6 +187,8 @@ def test_another_encoding_is_refused_with_the_command_that_mends_it(
 
 def test_a_long_loop_says_each_tenth_and_a_short_one_nothing() -> None:
     said: list[str] = []
-    assert list(in_tenths(range(30_000), "counting", said.append)) == list(range(30_000))
+    assert list(with_progress(range(30_000), "counting", said.append)) == list(range(30_000))
     assert said == ["data: counting ...", *(f"data: counting: {tenth}0 %" for tenth in range(1, 10))]
-    assert list(in_tenths(range(29_999), "counting", said.append)) == list(range(29_999)) and len(said) == 10
+    assert (
+        list(with_progress(range(29_999), "counting", said.append)) == list(range(29_999)) and len(said) == 10
+    )

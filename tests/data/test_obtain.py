@@ -30,7 +30,7 @@ class Commands:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, commands: Commands, tools: bool = True) -> Commands:
-    monkeypatch.setattr(obtain, "_run", commands)
+    monkeypatch.setattr(obtain, "_run_command", commands)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if tools else None)
     return commands
 
@@ -105,14 +105,14 @@ def test_without_apt_every_package_has_the_reason(tmp_path: Path, monkeypatch: p
 def test_a_command_that_fails_hangs_or_is_missing_gives_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert obtain._run(["sh", "-c", "echo out"], tmp_path) == ("", "out\n")
+    assert obtain._run_command(["sh", "-c", "echo out"], tmp_path) == ("", "out\n")
     assert (
-        obtain._run(
+        obtain._run_command(
             ["sh", "-c", "echo note >&2; echo 'ERROR: a (from versions: 1, 2)' >&2; exit 1"], tmp_path
         )[0]
         == "ERROR: a"
     )
-    assert obtain._run(["sh", "-c", "exit 3"], tmp_path)[0] == "exit code 3"
-    assert "no-such-tool" in obtain._run(["no-such-tool"], tmp_path)[0]
+    assert obtain._run_command(["sh", "-c", "exit 3"], tmp_path)[0] == "exit code 3"
+    assert "no-such-tool" in obtain._run_command(["no-such-tool"], tmp_path)[0]
     monkeypatch.setattr(obtain, "COMMAND_SECONDS", 0.05)
-    assert obtain._run(["sleep", "30"], tmp_path)[0] == "no answer within 0.05 s"
+    assert obtain._run_command(["sleep", "30"], tmp_path)[0] == "no answer within 0.05 s"

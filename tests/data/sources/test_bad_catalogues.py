@@ -202,7 +202,7 @@ def test_damaged_compiled_catalogue_is_refused_by_reason(content: bytes, reason:
     terabytes of text.
     """
     with pytest.raises(FormatError, match=reason):
-        catalogue.compiled(content)
+        catalogue.parse_mo(content)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_plain_catalogue_takes_any_escape_and_line_separators_inside_a_text() ->
     could go as a comment.
     """
     content = 'msgid "a"\nmsgstr "\\x \\u12 \\N{no} \\_ \0 b\u2028#c\\101\\x42"\n'
-    assert catalogue.plain(content) == {"a": "\\x \\u12 \\N{no} \\_ \0 b\u2028#cAB"}
+    assert catalogue.parse_po(content) == {"a": "\\x \\u12 \\N{no} \\_ \0 b\u2028#cAB"}
 
 
 @pytest.mark.parametrize("name", ["gone.mo", "folder.mo", "large.mo"])

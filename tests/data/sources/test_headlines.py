@@ -19,7 +19,7 @@ from data.obtain import HASH_NAME, Archive
 from data.prepare import DataConfig, prepare
 from data.sources import headlines_en, headlines_zh
 from data.sources.headlines import HEADLINES
-from data.sources.headlines_en import LEAD_WORDS, articles, lead, mended
+from data.sources.headlines_en import LEAD_WORDS, articles, lead, mend
 from data.sources.headlines_zh import PROBES_FROM, stories
 from data.sources.news import MIN_CHINESE_CHARACTERS, WORD_TAG, chinese_texts
 from data.sources.package_file import FormatError
@@ -86,10 +86,10 @@ def test_a_lead_is_whole_sentences_of_up_to_sixty_words(text: str, expected: str
 
 def test_lost_marks_are_mended_and_real_ones_stay() -> None:
     assert (
-        mended('PARIS "?The "?"?vote didn"t pass, sources said.-The end.- It')
+        mend('PARIS "?The "?"?vote didn"t pass, sources said.-The end.- It')
         == "PARIS The vote didn't pass, sources said. The end. It"
     )
-    assert mended('"Why not?" she said - a well-known "no".') == '"Why not?" she said - a well-known "no".'
+    assert mend('"Why not?" she said - a well-known "no".') == '"Why not?" she said - a well-known "no".'
 
 
 @pytest.mark.parametrize(

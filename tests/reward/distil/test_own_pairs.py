@@ -47,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """
     monkeypatch.setattr(own_pairs, "load_encoder", lambda name, cache, device: LetterTeacher())
     monkeypatch.setattr("reward.encoder._use", lambda cache, device: LetterTeacher())
-    monkeypatch.setitem(own_pairs.NAMED, "use", lambda cache, device: LetterTeacher())
+    monkeypatch.setitem(own_pairs.BY_NAME, "use", lambda cache, device: LetterTeacher())
     monkeypatch.setattr(student_module, "load_use", lambda device: LetterTeacher())
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "pairs.tsv").write_text(
