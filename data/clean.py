@@ -162,7 +162,7 @@ def units(example: Example) -> tuple[int, int]:
 def shorten(text: str, length: int = SHOWN) -> str:
     """The beginning of a text on one line, of at most `length` characters.
 
-    >>> shortened("one\\ntwo three", 8)
+    >>> shorten("one\\ntwo three", 8)
     'one two…'
     """
     line = "".join(character if character.isprintable() else " " for character in text[: length + 1])

@@ -51,7 +51,8 @@ def check_model_folder(folder: Path, kind: Any) -> None:
     num_parameters = _parameters(folder, kind)
     if num_parameters > MOST_TIMES * num_stored:
         raise InputError(
-            f"{path}: describes a model of {num_parameters:,} parameters, but the weights hold {num_stored:,} numbers; restore the folder"
+            f"{path}: describes a model of {num_parameters:,} parameters, but the weights hold "
+            f"{num_stored:,} numbers; restore the folder"
         )
 
 
@@ -124,7 +125,8 @@ def require_weights(folder: Path) -> None:
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     if pickles:
         raise InputError(
-            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save them as safetensors"
+            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save "
+            "them as safetensors"
         )
     raise InputError(f"{folder}: no weights (*.safetensors)")
 

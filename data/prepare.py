@@ -76,7 +76,8 @@ class DataConfig:
             value = getattr(self, name)
             if not (0 < value <= 1 if name == "near_duplicate" else 0 <= value <= 1):
                 raise InputError(
-                    f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to 1 is needed"
+                    f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to "
+                    "1 is needed"
                 )
         for side in ("source", "target"):
             low = getattr(self, f"min_{side}_units")
@@ -94,7 +95,8 @@ class DataConfig:
         for language in self.languages:
             if language not in tibetan.LANGUAGES:
                 raise InputError(
-                    f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}"
+                    f"data.languages: {language!r} is not in the built-in corpus, which has "
+                    f"{', '.join(tibetan.LANGUAGES)}"
                 )
         for name in ("source_language", "target_language"):
             code = language_meant(getattr(self, name))
@@ -114,11 +116,13 @@ class DataConfig:
             )
         if self.reverse and self.corpus in HEADLINES:
             raise InputError(
-                "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus"
+                "data.reverse=true: headlines are not turned round; leave it out, or choose another "
+                "data.corpus"
             )
         if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
             raise InputError(
-                f"data.reverse=true, data.languages={list(self.languages)}: a test set is scored in one target language; "
+                f"data.reverse=true, data.languages={list(self.languages)}: a test set is scored in one "
+                "target language; "
                 'write data.languages=["dz"] or ["bo"]'
             )
 
@@ -231,7 +235,8 @@ def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     packages_here = tibetan.obtain(cache, say)
     for reason in dict.fromkeys(packages_here.missing.values()):
         say(
-            f"left out: {', '.join(name for name, why in packages_here.missing.items() if why == reason)} ({reason})"
+            f"left out: {', '.join(name for name, why in packages_here.missing.items() if why == reason)} "
+            f"({reason})"
         )
     hashes = {name: archive.sha256 for name, archive in sorted(packages_here.archives.items())}
     packages = {
@@ -271,7 +276,8 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     for language in config.column_languages:
         if script_of(language) is None:
             say(
-                f"data: the script of language {language!r} is not known here, so lines are not checked for it"
+                f"data: the script of language {language!r} is not known here, so lines are not checked for "
+                "it"
             )
     try:
         hashes = {str(path): sha256_of(path) for path in corpus.paths}
@@ -343,7 +349,8 @@ def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: P
     if len(bad_lines) > config.max_bad_share * num_read:
         advice = user_checks.advice(reading, config.column_languages)
         raise InputError(
-            f"data.corpus={config.corpus}: {len(bad_lines)} of {num_read} pairs are bad ({by_reason(bad_lines)}), more than "
+            f"data.corpus={config.corpus}: {len(bad_lines)} of {num_read} pairs are bad "
+            f"({by_reason(bad_lines)}), more than "
             f"data.max_bad_share={config.max_bad_share}; {advice and advice + '; '}"
             f"the first is {bad_lines[0][0]}: {bad_lines[0][1]}; all are in {listing}"
         )
@@ -382,6 +389,7 @@ def _cause(clusters: list[Cluster], config: DataConfig) -> str:
     if largest == total:
         return f"all {total} pairs are one near-duplicate group {setting}, which is never divided; give pairs that differ more"
     return (
-        f"the largest of {len(clusters)} near-duplicate groups {setting} has {largest} of {total} pairs, and none is divided or, above "
+        f"the largest of {len(clusters)} near-duplicate groups {setting} has {largest} of {total} pairs, "
+        "and none is divided or, above "
         f"{LARGE_CLUSTER} pairs, tested; give pairs that differ more"
     )

@@ -63,7 +63,8 @@ def quotes_remark(examples: Sequence[Example]) -> str:
     if not quoted_pairs or (len(quoted_pairs) <= MANY_QUOTED * len(examples) and not is_csv):
         return ""
     return (
-        f"{len(quoted_pairs):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, e.g. {describe_pair(quoted_pairs[0])}; "
+        f"{len(quoted_pairs):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, "
+        f"e.g. {describe_pair(quoted_pairs[0])}; "
         "if they are those of an export, put every text in quotes, or none"
     )
 
@@ -78,7 +79,8 @@ def wrapping_remark(examples: Sequence[Example]) -> str:
     if len(wrapped_pairs) <= MOST * len(examples):
         return ""
     return (
-        f"{len(wrapped_pairs):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, which stay part of it, e.g. "
+        f"{len(wrapped_pairs):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, "
+        "which stay part of it, e.g. "
         f"{describe_pair(wrapped_pairs[0])}; take them off the file if they are no speech"
     )
 
@@ -97,7 +99,8 @@ def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
     sentence = _shift_sentence(facts, examples)
     if facts.evidence >= CERTAIN and facts.share > max_bad_share:
         raise InputError(
-            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many there: align them again"
+            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many "
+            "there: align them again"
         )
     return f"{sentence}; see whether a line is missing or too many there"
 

@@ -152,7 +152,8 @@ def find_term(name: str) -> Callable[..., Tensor]:
         return load_own_term(name)
     if name not in TERMS:
         raise InputError(
-            f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one of your own"
+            f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one "
+            "of your own"
         )
     return TERMS[name]
 
@@ -182,7 +183,8 @@ def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]
     for setting in settings:
         if setting not in parameters:
             raise InputError(
-                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(parameters) or 'none'}"
+                f"reward term {name!r}: unknown setting {setting!r}; known settings: "
+                f"{', '.join(parameters) or 'none'}"
             )
     for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:
@@ -242,7 +244,7 @@ def standardise(values: Tensor) -> Tensor:
     """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least
     GROUP_STD_FLOOR; what is NaN stays so.
 
-    >>> standardised(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
+    >>> standardise(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
     """
     missing = values.isnan()

@@ -26,7 +26,7 @@ def derangement(count: int, seed: int) -> list[int]:
     """A permutation of `count` places, one cycle through all, so that none stays where it is; a pure function
     of its arguments.
 
-    >>> deranged(2, seed=5)
+    >>> derangement(2, seed=5)
     [1, 0]
     """
     if count < 2:

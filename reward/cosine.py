@@ -43,7 +43,7 @@ def rescale(cosines: Tensor, threshold: float) -> Tensor:
     """0 up to the threshold tau, from there linearly up to 1: (n,) -> (n,) fp32. Raises ValueError unless -1
     <= tau < 1.
 
-    >>> rescaled(torch.tensor([-0.5, 0.5, 0.75, 1.0]), 0.5).tolist()
+    >>> rescale(torch.tensor([-0.5, 0.5, 0.75, 1.0]), 0.5).tolist()
     [0.0, 0.0, 0.5, 1.0]
     """
     if not -1 <= threshold < 1:

@@ -76,7 +76,8 @@ def check_encoder(name: str, cache: Path) -> None:
     folder = user_path(name.removeprefix(STATIC))
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(
-            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, {STATIC}FOLDER"
+            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, "
+            f"{STATIC}FOLDER"
         )
     if not folder.is_dir():
         raise InputError(f"reward.encoder: {name!r}: there is no folder {folder}")
@@ -117,12 +118,14 @@ def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> 
     """
     if rows.shape != (len(texts), dim):
         raise InputError(
-            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} numbers each"
+            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} "
+            "numbers each"
         )
     rows = rows.float().cpu()
     lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
     for row in (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()[:1]:
         raise InputError(
-            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1"
+            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} "
+            "instead of 1"
         )
     return rows

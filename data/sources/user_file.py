@@ -192,7 +192,8 @@ def _aligned_lines(source: Path, lines: Sequence[bytes], reference: Path) -> Ite
     others = _lines(reference)
     if len(lines) != len(others):
         raise InputError(
-            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally many"
+            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally "
+            "many"
         )
     for line, other in zip(lines, others, strict=True):
         try:

@@ -66,7 +66,8 @@ class DistilConfig:
     def __post_init__(self) -> None:
         if self.teacher != "use" and not self.pairs.run:
             raise InputError(
-                f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run"
+                f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's "
+                "pairs: pairs.run"
             )
 
 

@@ -96,11 +96,13 @@ def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
     near = set(labels[len(candidates) :])
     train = tuple(example for example, label in zip(candidates, labels, strict=False) if label not in near)
     say(
-        f"pairs: {len(train)} to learn from ({len(candidates) - len(train)} are near to what is kept out), {len(evaluation)} for the figures"
+        f"pairs: {len(train)} to learn from ({len(candidates) - len(train)} are near to what is kept out), "
+        f"{len(evaluation)} for the figures"
     )
     if len(train) < LEAST_PAIRS or len(evaluation) < 2:
         raise InputError(
-            f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, here are {len(train)} and "
+            f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, "
+            f"here are {len(train)} and "
             f"{len(evaluation)}"
         )
     return OwnPairs(
@@ -117,12 +119,14 @@ def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> Non
         return
     if fit.sources.cut_auc < MIN_CUT_AUC:
         raise InputError(
-            f"teacher = {name!r}: it cannot tell the source texts apart (AUC {fit.sources.cut_auc:.2f}, {MIN_CUT_AUC} is needed), so "
+            f"teacher = {name!r}: it cannot tell the source texts apart (AUC {fit.sources.cut_auc:.2f}, "
+            f"{MIN_CUT_AUC} is needed), so "
             "it has nothing to teach; name an encoder that knows their language"
         )
     if not fit.sources.is_known:
         say(
-            f"WARNING: teacher = {name!r} may not know the source language: unrelated texts have a cosine of {fit.sources.unrelated:.2f}"
+            f"WARNING: teacher = {name!r} may not know the source language: unrelated texts have a cosine "
+            f"of {fit.sources.unrelated:.2f}"
         )
 
 
@@ -185,6 +189,7 @@ def describe(encoder: StudentEncoder) -> list[str]:
         for task, score in scores.items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
             lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = "
+                f"{score['n']}"
             )
     return lines

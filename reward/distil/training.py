@@ -139,7 +139,8 @@ def train_student(
                 schedule.step()
             total += loss.item() * len(items)
         say(
-            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - start:.0f} s"
+            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, "
+            f"{time.perf_counter() - start:.0f} s"
         )
     student.eval()
 

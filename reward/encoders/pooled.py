@@ -222,7 +222,8 @@ def _read_model(folder: Path) -> PreTrainedModel:
     missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED_PARTS)
     if missing:
         raise InputError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a "
+            f"{type(model).__name__}"
         )
     if model.config.is_encoder_decoder:
         model = model.get_encoder()

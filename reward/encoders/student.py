@@ -117,7 +117,7 @@ def is_for_student(text: str, script: str = TIBETAN) -> bool:
     """True for a text that a student of `script` reads: enough of it in that script; in Tibetan no more Han
     characters than syllables.
 
-    >>> reads("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF"), reads("\u6253\u5f00"), reads("open"), reads("open", "Latn")
+    >>> is_for_student("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF"), is_for_student("\u6253\u5f00"), is_for_student("open"), is_for_student("open", "Latn")
     (True, False, False, True)
     """
     enough = script_share(text, script) >= MIN_SHARE
@@ -187,7 +187,8 @@ def teacher_of(folder: Path) -> str:
     name = _facts(folder).get("teacher_name", USE)
     if not isinstance(name, str):
         raise InputError(
-            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the file"
+            f"{folder / FACTS_FILE}: teacher_name = {name!r}: must be the name of an encoder; restore the "
+            "file"
         )
     return name
 
@@ -202,7 +203,8 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
     vectors = teacher.encode(PROBE_TEXTS)
     if vectors.shape != compass.shape or (vectors - compass).abs().max() > PROBE_TOLERANCE:
         raise InputError(
-            f"{folder}: this student was distilled from another version of its teacher; delete it and {REMAKE}"
+            f"{folder}: this student was distilled from another version of its teacher; delete it and "
+            f"{REMAKE}"
         )
     student = Student(facts["width"], facts["hidden"], script=facts["script"], dim=facts["dim"])
     student.load_state_dict(weights)
@@ -231,11 +233,13 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     facts = {"script": TIBETAN, **_facts(folder)}
     if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
         raise InputError(
-            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and {REMAKE}"
+            f"{folder} holds a student of another version (format {facts.get('format')}); delete it and "
+            f"{REMAKE}"
         )
     if facts["script"] not in tuple(SCRIPT_NAMES):
         raise InputError(
-            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are {', '.join(SCRIPT_NAMES)}"
+            f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are "
+            f"{', '.join(SCRIPT_NAMES)}"
         )
     try:
         digest = sha256_of(folder / WEIGHTS_FILE)
@@ -253,7 +257,8 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     stored_shapes = [shapes.get("table"), shapes.get("inner.weight"), shapes.get("outer.weight")]
     if not whole or stored_shapes != [[BUCKETS, width], [hidden, BAGS * width], [dim, hidden]]:
         raise InputError(
-            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its weights; restore the file"
+            f"{folder / FACTS_FILE}: width = {width}, hidden = {hidden}, dim = {dim} are not those of its "
+            "weights; restore the file"
         )
     return facts, read_weights(
         folder / WEIGHTS_FILE, {"compass": (len(PROBE_TEXTS), dim), **_shapes(width, hidden, dim)}

@@ -63,8 +63,8 @@ def check(location: UserCorpus, least: int, *paths: Path) -> None:
 
     def examples() -> list[Example]:
         reading = read(location)
-        found.extend(reading.rejected)
-        assert len(reading.examples) + len(reading.rejected) >= least
+        found.extend(reading.bad_lines)
+        assert len(reading.examples) + len(reading.bad_lines) >= least
         return reading.examples
 
     outcome(examples, *paths)
@@ -205,7 +205,7 @@ def test_any_change_to_a_prepared_corpus_is_noticed(tmp_path: Path, count: int) 
 
 def rejected_lines(path: Path, content: bytes | str) -> list[tuple[str, str]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [(place.removeprefix(f"{path}:"), reason) for place, reason in read(corpus(path)).rejected]
+    return [(place.removeprefix(f"{path}:"), reason) for place, reason in read(corpus(path)).bad_lines]
 
 
 def test_a_key_that_comes_twice_is_told(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_carriage_return_inside_a_line_of_cells_is_told(tmp_path: Path) -> Non
     (tmp_path / "s.txt").write_bytes(f"{BO}\r{MORE}\n{BO}\n".encode())
     (tmp_path / "r.txt").write_bytes("甲乙\n丙丁\n".encode())
     found = read(corpus(f"{tmp_path}/s.txt,{tmp_path}/r.txt"))
-    assert [reason for _, reason in found.rejected] == ["a carriage return inside the line"] and len(
+    assert [reason for _, reason in found.bad_lines] == ["a carriage return inside the line"] and len(
         found.examples
     ) == 1
 

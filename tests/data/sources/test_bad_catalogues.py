@@ -108,7 +108,7 @@ def kept(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:
     """The cleaned pairs, whatever the script of the second side."""
     return clean(
         (replace(example, target_language="xx") for example in origin.examples(folders)), ANY_LENGTH
-    ).kept
+    ).pairs
 
 
 @times(350)
@@ -140,7 +140,7 @@ def test_damaged_help_page_gives_valid_headlines_or_one_sentence(
 
     def holds(content: bytes) -> None:
         write(page, content)
-        outcome(lambda: clean(help_sections.examples(Archive(page, ""), tmp_path), ANY_LENGTH).kept, page)
+        outcome(lambda: clean(help_sections.examples(Archive(page, ""), tmp_path), ANY_LENGTH).pairs, page)
 
     for_all(count, holds, damaged(PAGE.encode()))
 
@@ -253,8 +253,8 @@ def test_half_a_surrogate_pair_of_a_package_never_reaches_a_file(tmp_path: Path)
         text = json.dumps({"\ud800": KA + "\ud800", "a\udfff": f"{KHA} 甲乙丙"})
         write(tmp_path / f"i18n/{name}.json", text.encode())
     tally = clean(Origin("o", "l", (), (), mediawiki.read).examples({"x": tmp_path}), ANY_LENGTH)
-    assert [example.id for example in tally.kept] == ["o:bo:i18n#a\\udfff"]
-    assert tally.dropped == [("o:bo:i18n#\\ud800", "damaged characters")]
+    assert [example.id for example in tally.pairs] == ["o:bo:i18n#a\\udfff"]
+    assert tally.drops == [("o:bo:i18n#\\ud800", "damaged characters")]
 
 
 def test_plain_catalogue_takes_any_escape_and_line_separators_inside_a_text() -> None:

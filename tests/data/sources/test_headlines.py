@@ -133,7 +133,8 @@ def test_a_damaged_file_gives_valid_headlines_or_one_sentence(
     def holds(content: bytes) -> None:
         path.write_bytes(content)
         outcome(
-            lambda: clean(reader.examples(Archive(path, ""), tmp_path), Limits(1, 10**6, 1, 10**6)).kept, path
+            lambda: clean(reader.examples(Archive(path, ""), tmp_path), Limits(1, 10**6, 1, 10**6)).pairs,
+            path,
         )
 
     for_all(count, holds, damaged(whole))

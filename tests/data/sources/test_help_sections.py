@@ -101,13 +101,13 @@ def test_real_pages_give_thousands_of_sections_whose_headings_follow_from_them()
     if not (folder / HASH_NAME).exists():
         pytest.skip(f"{PACKAGE} is not in the cache; `make data` obtains it")
     tally = clean(examples(help_sections.obtain(cache_dir()), cache_dir()), Limits(12, 120, 2, 12))
-    assert 4500 < tally.read.total() < 6000
-    assert 2500 < len(tally.kept) < 4000
+    assert 4500 < tally.num_read.total() < 6000
+    assert 2500 < len(tally.pairs) < 4000
     assert all(
-        min(script_share(e.source, "Tibt"), script_share(e.reference, "Tibt")) >= 0.5 for e in tally.kept
+        min(script_share(e.source, "Tibt"), script_share(e.reference, "Tibt")) >= 0.5 for e in tally.pairs
     )
-    lengths = sorted(tibetan_syllables(example.source) for example in tally.kept)
+    lengths = sorted(tibetan_syllables(example.source) for example in tally.pairs)
     assert 20 < lengths[len(lengths) // 2] < 50
     assert sum(
-        example.reference.strip("\u0f0b\u0f0d ") in example.source for example in tally.kept
-    ) < 0.5 * len(tally.kept)
+        example.reference.strip("\u0f0b\u0f0d ") in example.source for example in tally.pairs
+    ) < 0.5 * len(tally.pairs)

@@ -25,7 +25,7 @@ def reading_of(
 
 
 def texts(reading: Reading) -> list[tuple[str, str]]:
-    assert reading.rejected == []
+    assert reading.bad_lines == []
     return [(example.source, example.reference) for example in reading.examples]
 
 
@@ -88,7 +88,7 @@ def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: P
     )
     reading = reading_of(tmp_path, content)
     assert [example.reference for example in reading.examples] == ["甲 乙", "丙 丁"]
-    assert reading.rejected == [
+    assert reading.bad_lines == [
         (f"{tmp_path}/a.tsv:3", "1 column where 2 are needed"),
         (f"{tmp_path}/a.tsv:4", "not UTF-8"),
     ]
@@ -96,7 +96,7 @@ def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: P
 
 def test_old_line_ends_between_quotes_are_told(tmp_path: Path) -> None:
     reading = reading_of(tmp_path, f'"{BO}"\t"甲乙"\r"{MORE}"\t"丙丁"\n')
-    assert reading.rejected == [(f"{tmp_path}/a.tsv:1", "a carriage return inside the line")]
+    assert reading.bad_lines == [(f"{tmp_path}/a.tsv:1", "a carriage return inside the line")]
 
 
 def examples(references: list[str]) -> list[Example]:
