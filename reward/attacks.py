@@ -1,9 +1,9 @@
-"""Cheap ways to be paid by a reward without doing the task: what each would write instead of the reference
-text.
+"""Attacks: cheap texts that may earn reward without doing the task.
 
-An attack is a pure function of an `Item` and a random generator; None where it does not apply (no number to
-swap). Rules over strings only, for Han and Tibetan script, roughly right for others: they need not be good
-language, they need to be what a policy under pressure finds. How a reward stands up to them: `eval.attacks`.
+An attack is a pure function of an `Item` and a random generator. It returns None where it does not apply (a
+text without a number has none to swap). The rules work on strings, for Han and Tibetan script and roughly for
+others. The texts need not be good language: they imitate what a policy finds under pressure. `eval.attacks`
+measures what a reward pays for them.
 """
 
 import random
@@ -48,8 +48,9 @@ TIBETAN_NEGATIONS = ("མི", "མ")
 
 @dataclass(frozen=True)
 class Item:
-    """One real example and what an attacker may take from elsewhere: an unrelated text of the target
-    language, and the hub text that lies nearest to all reference texts on average."""
+    """One real example, an unrelated text of the target language, and the hub: the text nearest to all
+    reference texts on average.
+    """
 
     source: str
     references: tuple[str, ...]
@@ -66,8 +67,8 @@ Attack = Callable[[Item, random.Random], str | None]
 
 
 def pieces(text: str, script: str) -> list[str]:
-    """A text cut where it can be put together again by `join_pieces`: characters, Tibetan syllables without their
-    tsheg, words.
+    """Split a text into characters, Tibetan syllables without their tsheg, or words; `join_pieces` joins them
+    again.
     """
     if script == "Tibt":
         return [piece for piece in re.split(f"[{TSHEG}{SHAD}\\s]+", text) if piece]
@@ -75,7 +76,7 @@ def pieces(text: str, script: str) -> list[str]:
 
 
 def join_pieces(parts: list[str], script: str) -> str:
-    """The inverse of `pieces`, up to punctuation."""
+    """The inverse of `pieces`, without the punctuation."""
     return (TSHEG if script == "Tibt" else "" if script in UNSPACED else " ").join(parts)
 
 
@@ -116,8 +117,8 @@ def long_tail(item: Item, rng: random.Random) -> str:
 
 
 def shuffle_pieces(item: Item, rng: random.Random) -> str | None:
-    """The pieces in another order, which is one of the words too and not of punctuation alone; None where
-    there is none.
+    """The pieces in another order of the words (punctuation alone does not count); None where there is no
+    other order.
     """
     parts = pieces(item.reference, item.script)
     if len(set(units(item.reference))) < 2:
@@ -136,9 +137,7 @@ def first_half(item: Item, rng: random.Random) -> str | None:
 
 
 def keyword_list(item: Item, rng: random.Random) -> str | None:
-    """Every distinct unit once, in the order of its last occurrence from the end: the words without the
-    sentence.
-    """
+    """Each distinct unit once, by its last occurrence, last first: the words without the sentence."""
     words = list(dict.fromkeys(reversed(units(item.reference))))
     return join_pieces(words, item.script) if len(words) > 2 else None
 
@@ -163,7 +162,7 @@ def swap_number(item: Item, rng: random.Random) -> str | None:
 
 
 def change_negation(item: Item, rng: random.Random) -> str | None:
-    """A negation taken out or put in; None where no rule fits."""
+    """The reference text with a negation removed or added; None where no rule fits."""
     return (
         _change_tibetan_negation(item.reference)
         if item.script == "Tibt"
@@ -216,8 +215,8 @@ ATTACKS: dict[str, Attack] = {
 
 
 def attack_text(name: str, item: Item, seed: int) -> str | None:
-    """What attack `name` writes for `item`; None where it does not apply or would write a reference text
-    itself.
+    """The text of attack `name` for `item`; None where the attack does not apply or its text is a reference
+    text.
     """
     text = ATTACKS[name](item, random.Random(f"{name} {seed} {item.source} {item.reference}"))
     return None if text is not None and text in item.references else text

@@ -1,13 +1,15 @@
-"""The reward of a completion, out of terms: product of the gates x weighted sum of the weighted terms.
+"""Combines terms into the reward of a completion: the product of the gates times the weighted sum of the
+terms.
 
-    R = prod_g g  x  sum_k w_k t_k          by default  script x length_fit x unrepeated x uncopied x R_sim,  in [0, 1]
+    R = prod_g g  x  sum_k w_k t_k
+    by default  script x length_fit x unrepeated x uncopied x R_sim,  in [0, 1]
 
 The paper's reward is a sum, 1.5 R_sim + 1.0 R_lang (arXiv 2605.14366): `weights = {cosine = 1.5, script =
-1.0}`, `gates = []`. A sum has loopholes: script without sense earns 1.0 of 2.5, and what one term costs can
-be bought back with another. In the product nothing is paid but meaning, and a guard takes from it in
-proportion. Terms are plain functions (sources, completions, references, *, settings) -> (N,) numbers; nobody
-subclasses anything. A number that is missing (NaN, None) and would count makes that completion's reward NaN,
-and nobody else's. Not here: advantages, or anything that knows what made the completions.
+1.0}`, `gates = []`. A sum has loopholes: the right script without meaning earns 1.0 of 2.5, and one term can
+make up for the loss of another. The product pays for meaning only, and each gate lowers it in proportion.
+Terms are plain functions (sources, completions, references, *, settings) -> (N,) numbers. Where a term that
+counts is missing (NaN, None), that completion's reward is NaN; other completions keep theirs. Not here:
+advantages and sampling.
 """
 
 import functools
@@ -69,12 +71,12 @@ class RewardConfig:
 
     @property
     def names(self) -> list[str]:
-        """Every term that is computed, each once."""
+        """Every term to compute, each once."""
         return list(dict.fromkeys([*self.weights, *self.gates, *self.shown]))
 
 
 class Reward(Protocol):
-    """What the training loop calls; `group_size` completions in a row belong to one prompt."""
+    """The function that the training loop calls; `group_size` consecutive completions belong to one prompt."""
 
     def __call__(
         self,
@@ -90,8 +92,8 @@ class Reward(Protocol):
 
 
 def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]) -> Reward:
-    """The reward of a run. `resources`: name of RESOURCES -> what makes it; only what a used term asks for is
-    made.
+    """Make the reward of a run. `resources`: name in RESOURCES -> the function that makes it; only the
+    resources that a term takes are made.
 
     Raises InputError for settings that cannot work.
     """
@@ -159,9 +161,7 @@ def find_term(name: str) -> Callable[..., Tensor]:
 
 
 def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
-    """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of
-    RESOURCES).
-    """
+    """Whether a term that counts, by weight or as a gate, takes one of `resources` (names in RESOURCES)."""
     active = [*(name for name, weight in config.weights.items() if weight), *config.gates]
     return any(keywords(find_term(name)).keys() & set(resources) for name in active)
 
@@ -176,8 +176,8 @@ def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
 
 
 def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]) -> Term:
-    """A term with its settings filled in; InputError for a setting it does not name or one it needs and did
-    not get.
+    """Fill in the settings of a term. Raises InputError for an unknown setting and for a required one that is
+    missing.
     """
     parameters = keywords(function)
     for setting in settings:
@@ -201,11 +201,11 @@ def combine(
     *,
     normalise: bool = False,
 ) -> Reward:
-    """R = prod of `gates` x sum of weight x term; a term with neither is only reported.
+    """Make the reward R = prod of `gates` x sum of weight x term; a term with neither is only reported.
 
-    `normalise`: each gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum; gating
-    comes first, so a gated-out completion is the worst of its group and not an average one. A group of one is
-    left at 0.
+    `normalise`: gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum. Gates come
+    first, so a completion with gate 0 is the worst of its group and not an average one. A group of one gets
+    0.
     """
     gates = tuple(gates)
     for name in [*weights, *gates]:
@@ -241,8 +241,8 @@ def combine(
 
 
 def standardise(values: Tensor) -> Tensor:
-    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least
-    GROUP_STD_FLOOR; what is NaN stays so.
+    """Subtract each group's mean and divide by its standard deviation, at least GROUP_STD_FLOOR: (P, G) ->
+    (P, G). NaN stays NaN.
 
     >>> standardise(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]

@@ -1,10 +1,9 @@
-"""Text -> unit vector with a memory, so that no text is encoded twice: each distinct text of a call once, a
-reference text once ever.
+"""Caches the vectors of texts: each distinct text of a call is encoded once, each reference text only once
+ever.
 
-Reference texts (`remember`, `locate`) get a row of one matrix, which lies on disk in a folder named after the
-encoder's fingerprint (`vector_file.py`) and is memory-mapped. Completions (`embed`) are new all the time:
-only the latest `capacity` of them stay, in memory. Where the disk refuses, the matrix goes on in memory,
-which is said once. Not an index for search.
+Reference texts (`remember`, `locate`) are rows of one matrix. The matrix is a memory-mapped file in a folder
+named after the encoder's fingerprint (`vector_file.py`). Of completions (`embed`) only the latest `capacity`
+stay, in memory. Where the disk cannot be written, the matrix stays in memory and one warning says so.
 """
 
 import hashlib
@@ -22,8 +21,8 @@ BATCH = 4096  # texts given to the encoder at once, and then written
 
 
 class EmbeddingStore:
-    """Embeds texts with `encoder`; `folder` None keeps nothing on disk. `num_requested` and `num_encoded` count
-    texts, for the log.
+    """Embeds texts with `encoder`; with `folder` None nothing is written to disk. `num_requested` and
+    `num_encoded` count texts, for the log.
     """
 
     def __init__(
@@ -51,18 +50,18 @@ class EmbeddingStore:
 
     @property
     def hits(self) -> int:
-        """Texts answered without the encoder."""
+        """The number of texts whose vector came from the cache."""
         return self.num_requested - self.num_encoded
 
     @property
     def matrix(self) -> Tensor:
-        """The remembered texts' vectors (R, dim), fp32, contiguous; valid until the next `locate` or
+        """Vectors of the reference texts (R, dim), fp32, contiguous; valid until the next `locate` or
         `remember` that adds texts.
         """
         return self._table.matrix
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, remembered or not."""
+        """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, cached or not."""
         keys = [_key(text) for text in texts]
         index = self._table.index
         matrix = self._table.matrix
@@ -80,16 +79,12 @@ class EmbeddingStore:
         return torch.stack(rows) if rows else torch.empty(0, self.encoder.dim)
 
     def locate(self, texts: Sequence[str]) -> Tensor:
-        """Rows (n,) int64 of `matrix` for reference texts; those not met before are embedded and
-        remembered.
-        """
+        """Rows (n,) int64 of `matrix` for reference texts; new texts are embedded and kept."""
         keys = self._add_missing(texts)
         return torch.tensor([self._table.index[key] for key in keys], dtype=torch.int64)
 
     def remember(self, texts: Sequence[str]) -> None:
-        """Embed texts that will come back (the reference texts) and keep them, on disk too, a few thousand at
-        a time.
-        """
+        """Embed reference texts and keep their vectors, on disk too, BATCH texts at a time."""
         self._add_missing(texts)
 
     def summary(self) -> str:
@@ -100,7 +95,7 @@ class EmbeddingStore:
         return f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.num_encoded:,} encoded"
 
     def _add_missing(self, texts: Sequence[str]) -> list[bytes]:
-        """Keys of the texts, all of which have a row when this returns."""
+        """Add the texts that have no row yet; return the keys of all of them."""
         keys = [_key(text) for text in texts]
         self.num_requested += len(texts)
         text_of_key = dict(zip(keys, texts, strict=True))
@@ -123,7 +118,7 @@ class EmbeddingStore:
             self._table.append(keys, rows)
 
     def _encode(self, texts: Mapping[bytes, str]) -> dict[bytes, Tensor]:
-        """Vectors of texts that are all different."""
+        """Encode texts that are all different, BATCH at a time."""
         self.num_encoded += len(texts)
         pending = list(texts.values())
         vectors: list[Tensor] = []
@@ -143,8 +138,8 @@ class EmbeddingStore:
 
 
 class _Rows:
-    """The part of `VectorFile` that a store needs, in memory: room is doubled, so that adding copies a row
-    once or twice in all.
+    """Rows in memory with the interface of `VectorFile`. Its capacity doubles when full, so each row is
+    copied about once.
     """
 
     def __init__(self, index: Mapping[bytes, int], matrix: Tensor) -> None:
@@ -157,7 +152,7 @@ class _Rows:
         return self._room[: self._count]
 
     def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Add rows (n, dim) of keys not met before."""
+        """Add rows (n, dim) of new keys."""
         num_rows = self._count + len(rows)
         if num_rows > len(self._room):
             room = torch.empty(max(num_rows, 2 * len(self._room)), self._room.shape[1])

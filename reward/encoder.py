@@ -1,14 +1,14 @@
-"""The frozen sentence encoders behind one signature: what `reward.encoder` may say, and the check of what
-comes out.
+"""Loads the sentence encoder that `reward.encoder` names, and checks the rows it gives.
 
-    use              multilingual Universal Sentence Encoder, from its package                       reward/encoders/use.py
-    bo               the distilled Tibetan encoder, newest in the cache                              reward/encoders/student.py
-    FOLDER           whatever its files say: student.json, modules.json (sentence-transformers),     reward/encoders/modules.py
-                     config.json (a transformers encoder, pooled as encoder.json says)               reward/encoders/pooled.py
-    static:FOLDER    mean of a matrix's rows: static embeddings, or a causal LM's input embedding    reward/encoders/static.py
+    use             multilingual Universal Sentence Encoder, from its package             encoders/use.py
+    bo              the distilled Tibetan encoder, newest in the cache                    encoders/student.py
+    FOLDER          with student.json: a student                                          encoders/student.py
+                    with modules.json: sentence-transformers                              encoders/modules.py
+                    with config.json: a transformers encoder, pooled by encoder.json      encoders/pooled.py
+    static:FOLDER   mean of a matrix's rows: static or input embeddings                   encoders/static.py
 
-A new kind is a class with the three members of `Encoder`, its own file, and a line in one of the tables. Not
-here: a cache of vectors.
+A new kind is a class with the three members of `Encoder` in a file of its own, and a row in BY_NAME or
+BY_FILE. The cache of vectors is `reward.embedding`.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,9 @@ UNIT = 1e-3  # a row's length may differ from 1 by so much
 
 
 class Encoder(Protocol):
-    """Text -> vector, frozen. `fingerprint` changes whenever a vector could: it names the disk cache."""
+    """A frozen encoder, text -> vector. `fingerprint` changes whenever a vector could: it names the folder in
+    the disk cache.
+    """
 
     dim: int
     fingerprint: str
@@ -66,8 +68,8 @@ BY_FILE: dict[
 
 
 def check_encoder(name: str, cache: Path) -> None:
-    """InputError for an unknown name, one that was not built yet, a folder that is missing or without its
-    files; nothing is loaded.
+    """Raises InputError for an unknown name, an encoder that was not made yet, and a folder that is missing
+    or lacks files. Loads nothing.
     """
     if name == "bo":
         find_student(cache)
@@ -91,7 +93,7 @@ def check_encoder(name: str, cache: Path) -> None:
 
 
 def encoder_folder(name: str, cache: Path) -> Path | None:
-    """The folder that the files of encoder `name` lie in; None for one whose weights are in its package."""
+    """The folder with the files of encoder `name`; None for an encoder whose weights are in its package."""
     if name == "bo":
         return find_student(cache)
     folder = user_path(name.removeprefix(STATIC))
@@ -99,8 +101,8 @@ def encoder_folder(name: str, cache: Path) -> Path | None:
 
 
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
-    """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be
-    read.
+    """Load the encoder called `name`; `cache` has the encoders that were made here. Raises InputError for
+    files that cannot be read.
     """
     check_encoder(name, cache)
     if name in BY_NAME:
@@ -113,8 +115,10 @@ def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
 
 
 def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
-    """The encoder's answer for `texts`: unit rows (n, dim) as fp32 on the CPU. InputError for any other
-    shape, or naming the text whose row is not finite or not of unit length; `name` says which encoder.
+    """Return the encoder's rows for `texts` as fp32 on the CPU: unit rows (n, dim).
+
+    Raises InputError for another shape, and names the text whose row is not finite or not of unit length;
+    `name` is the encoder's.
     """
     if rows.shape != (len(texts), dim):
         raise InputError(

@@ -1,11 +1,10 @@
-"""What can go wrong while completions are judged: a value that is missing, which costs that completion its
-reward, and a failure.
+"""Handles what can go wrong while completions are judged: missing values and failures.
 
-A term says "I cannot judge this one" with NaN, None or an infinity; `term_values` makes all of them NaN.
-Everything else that goes wrong - a term or an encoder that raises, an answer of another shape or type, a gate
-outside [0, 1], a whole batch without a reward - is a `RewardFailure`, one sentence with cause, place and
-remedy. Not here: what is done about it; whoever trains can save and stop, for a reward comes before anything
-has moved.
+A term that cannot judge a completion returns NaN, None or an infinity; `term_values` turns all of them into
+NaN, and only that completion loses its reward. Every other fault is a `RewardFailure`, one sentence with
+cause, place and remedy: a term or encoder that raises, a wrong shape or type, a gate outside [0, 1], a batch
+without any reward. The training loop decides what to do; a reward is computed before any weight changes, so
+it can save and stop.
 """
 
 import traceback
@@ -32,7 +31,7 @@ LONG = 300  # of an exception's message
 
 
 class RewardFailure(InputError):
-    """The reward of these completions cannot be had; one sentence. Nothing has been changed."""
+    """The reward of these completions cannot be computed; one sentence. Nothing has changed."""
 
 
 def term_values(
@@ -42,7 +41,7 @@ def term_values(
     completions: Sequence[str],
     references: Sequence[Sequence[str]],
 ) -> Tensor:
-    """What a term says of N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
+    """Call a term on N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
     try:
         return _numbers(
             name, term(list(sources), list(completions), list(references)), completions
@@ -59,7 +58,7 @@ def term_values(
 
 
 class NamedEncoder:
-    """An encoder that says its name when it fails, so that no term is blamed for it."""
+    """Wraps an encoder so that its errors name the encoder and not the term that called it."""
 
     def __init__(self, name: str, encoder: "Encoder") -> None:
         self.name = name
@@ -80,7 +79,9 @@ class NamedEncoder:
 
 
 def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
-    """A gate lies in [0, 1], or is missing. Raises RewardFailure naming the first row that does not."""
+    """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may
+    stay.
+    """
     for row in ((values < 0) | (values > 1)).nonzero().flatten().tolist()[:1]:
         raise RewardFailure(
             f"gate {name!r} is {values[row].item()} in {_place(row, completions)}; a gate lies in [0, 1]; "
@@ -89,9 +90,7 @@ def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
 
 
 def check_some_reward(rewards: Tensor, terms: Mapping[str, Tensor], completions: Sequence[str]) -> None:
-    """Refuse a batch in which every completion lost its reward; `terms`: those that count. Raises
-    RewardFailure.
-    """
+    """Raises RewardFailure where no completion of the batch has a reward; `terms`: those that count."""
     if completions and rewards.isnan().all():
         causes = [
             line for name, values in terms.items() if (line := missing_sentence(name, values, completions))
@@ -100,7 +99,7 @@ def check_some_reward(rewards: Tensor, terms: Mapping[str, Tensor], completions:
 
 
 def missing_sentence(name: str, values: Tensor, completions: Sequence[str]) -> str:
-    """How many completions a term could not judge and the first of them; "" when there is none.
+    """How many completions a term could not judge, and the first of them; "" where there is none.
 
     >>> missing_sentence("fluent", torch.tensor([0.5, torch.nan]), ["yes", "no"])
     "reward term 'fluent' gave no number for 1 of 2 completions, the first 'no'"
@@ -115,7 +114,9 @@ def missing_sentence(name: str, values: Tensor, completions: Sequence[str]) -> s
 
 
 def _numbers(name: str, values: Any, completions: Sequence[str]) -> Tensor:
-    """A tensor, an array or a list of numbers and None -> (N,) fp32, NaN where it is not finite."""
+    """Convert a tensor, an array, or a list of numbers and None to (N,) fp32; NaN where a value is not
+    finite.
+    """
     request = f"return one number, or None, for each of the {len(completions)} completions; {REMEDY}"
     if isinstance(values, np.ndarray):
         values = values.tolist()
@@ -145,7 +146,7 @@ def _number(name: str, row: int, value: Any, completions: Sequence[str]) -> floa
 
 
 def _exception_sentence(error: Exception, file: Path | None = None) -> str:
-    """What was raised and the line: the innermost one of the user's own `file`, or of all."""
+    """The exception and its line: the innermost one in the user's own `file`, or of all."""
     frames = traceback.extract_tb(error.__traceback__)
     own_frames = [
         frame for frame in frames if file is not None and Path(frame.filename).absolute() == file.absolute()
@@ -170,6 +171,6 @@ def _place(row: int, completions: Sequence[str]) -> str:
 
 
 def _brief(text: str, length: int) -> str:
-    """In one line, cut after `length` characters."""
+    """The text in one line of at most `length` characters, then "..."."""
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[:length]}..."

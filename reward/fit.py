@@ -1,13 +1,13 @@
-"""Does the reward's encoder know the language of the reference texts? Measured on a run's own pairs, before
-anything is trained.
+"""Measures whether the reward's encoder knows the language of the reference texts, on a run's own pairs,
+before training.
 
-An encoder that lacks the pieces of a script gives its texts nearly one vector. Every completion is then paid
-alike, and training goes on in silence. Three figures show it; a distractor always has the length of the right
+An encoder that lacks the pieces of a script gives all its texts nearly one vector. Every completion then
+earns the same and nothing is learnt. Three figures show it. A distractor has nearly the length of the right
 text, so that length alone finds nothing:
 
     unrelated   mean cosine of two different texts
-    cut_auc     a text that lacks a quarter of its characters, searched among texts of equal length: AUC, .5 = chance
-    pair_auc    a source text, searched so among the reference texts: AUC. High only where the encoder knows both languages
+    cut_auc     AUC of finding a text by a copy that lacks a quarter of its characters; .5 = chance
+    pair_auc    AUC of finding a reference text by its source; high only where the encoder knows both languages
 
 On the Universal Declaration in 40 languages, "use" has for those it knows: unrelated .22 to .33, cut_auc from
 .98, pair_auc from .99; for others in scripts it can spell: .37 to .85, from .97, .45 to .85; for scripts it
@@ -37,8 +37,8 @@ MAX_UNRELATED_REWARD = 0.4  # reward of an unrelated text from which a higher th
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two of its
-    texts, and `cut_auc`.
+    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two texts,
+    and `cut_auc`.
     """
 
     unrelated: float
@@ -47,15 +47,13 @@ class Side:
 
     @property
     def is_known(self) -> bool:
-        """Whether the encoder seems to know the language; spaces in which all texts lie close together never
-        look so.
-        """
+        """Whether the encoder seems to know the language; False in spaces where all texts lie close together."""
         return self.unrelated < KNOWN_UNRELATED and self.cut_auc >= KNOWN_CUT_AUC
 
 
 @dataclass(frozen=True)
 class EncoderFit:
-    """Both sides and the way between them, over `pairs` pairs."""
+    """The figures of both sides and of the pairs, over `pairs` pairs."""
 
     pairs: int
     sources: Side
@@ -75,10 +73,10 @@ class EncoderFit:
 def measure_fit(
     encode: Encode, sources: Sequence[str], references: Sequence[str], seed: int = 0
 ) -> EncoderFit | None:
-    """The fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS different
-    ones.
+    """Measure the fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS
+    different ones.
 
-    Of more than MOST_PAIRS a sample is taken, a function of `seed`.
+    Takes a sample of MOST_PAIRS pairs at most, a function of `seed`.
     """
     pairs = list(
         {
@@ -98,7 +96,7 @@ def measure_fit(
 
 
 def _side(encode: Encode, texts: Sequence[str], rng: random.Random) -> tuple[Tensor, Side]:
-    """The rows (n, D) fp64 of different texts, and how they lie."""
+    """The rows (n, D) fp64 of different texts, and their figures."""
     rows = encode(texts).double()
     cosines = (rows @ rows.T)[~torch.eye(len(texts), dtype=torch.bool)]
     cut_rows = encode([without_a_part(text, rng) for text in texts]).double()
@@ -133,8 +131,8 @@ def auc_among_equals(
 
 
 def refusal(fit: EncoderFit) -> str:
-    """Why nothing can be learnt by this encoder's cosine from these pairs, and what to do; empty where
-    something can.
+    """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they
+    can.
     """
     knows_both = fit.sources.is_known and fit.references.is_known
     if fit.references.cut_auc < MIN_CUT_AUC:
@@ -151,10 +149,7 @@ def refusal(fit: EncoderFit) -> str:
 
 
 def threshold_warning(fit: EncoderFit, threshold: float) -> str:
-    """A sentence where an unrelated text would earn much at this tau; else "".
-
-    Its reward is (unrelated - tau) / (1 - tau).
-    """
+    """A warning where an unrelated text would earn much at this tau, (unrelated - tau) / (1 - tau); else ""."""
     reward = (fit.references.unrelated - threshold) / (1 - threshold)
     if reward <= MAX_UNRELATED_REWARD:
         return ""
@@ -166,7 +161,7 @@ def threshold_warning(fit: EncoderFit, threshold: float) -> str:
 
 
 def warnings(fit: EncoderFit, threshold: float) -> list[str]:
-    """What to know of this encoder and these pairs before training, one sentence each. `threshold` is tau of
+    """Warnings about this encoder and these pairs before training, one sentence each. `threshold` is tau of
     the reward.
     """
     sentences = [sentence] if (sentence := threshold_warning(fit, threshold)) else []

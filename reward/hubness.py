@@ -1,17 +1,17 @@
-"""Is a completion nearer to its own reference text than to the crowd of all others? Terms `rank` and
-`margin`.
+"""Terms `rank` and `margin`: is a completion nearer to its own reference text than to all others?
 
 In high dimensions some points are near neighbours of very many others (hubs: Radovanovic et al. 2010). A
 policy can earn a cosine by writing such a text for every prompt. Both terms search a `Bank` of reference
-texts (faiss, exact) for what else is near:
+texts (faiss, exact) for other near texts:
 
     rank   = 1 / (1 + number of unrelated reference texts at least as near as the own one)
-    margin = (s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]          (CSLS, Conneau et al. 2018, arXiv 1710.04087, rescaled)
+    margin = (s - (m_c + m_r) / 2) / (1 - m_r), cut to [0, 1]
+             (CSLS, Conneau et al. 2018, arXiv 1710.04087, rescaled)
 
 s: cosine of the completion and its reference text; m_c, m_r: mean cosine of each to its nearest unrelated
-reference texts. The margin is 1 for the reference text itself and 0 for a text no nearer to it than to the
-crowd. Unrelated is what lies below a cosine of `related` to the own reference texts, so near-duplicates do
-not count. Not the semantic term itself: these multiply or replace it.
+reference texts. The margin is 1 for the reference text itself, and 0 for a text no nearer to it than to the
+others. A text is unrelated where its cosine to the own reference texts is below `related`, so near-duplicates
+do not count. The terms multiply or replace the semantic term.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def rank(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
     *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = NUM_NEIGHBOURS,
 ) -> Tensor:  # fmt: skip
-    """Term: in [1 / (1 + neighbours), 1], 1 where no unrelated reference text is as near as the own one: N
+    """Term in [1 / (1 + neighbours), 1]: 1 where no unrelated reference text is as near as the own one: N
     rows -> (N,) fp32.
     """
     check_rows(sources, completions, references)
@@ -75,9 +75,9 @@ def margin(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
     *, vectors: Vectors, bank: Bank, related: float = 0.8, neighbours: int = CROWD,
 ) -> Tensor:  # fmt: skip
-    """Term: the margin above, in [0, 1], to the reference text it is largest for: N rows -> (N,) fp32.
+    """Term: the margin above, in [0, 1], to the reference text for which it is largest: N rows -> (N,) fp32.
 
-    Exactly 1 for a reference text itself, which rounding would miss by 1e-7.
+    Exactly 1 for a reference text itself, where rounding would give 1 - 1e-7.
     """
     check_rows(sources, completions, references)
     check_setting("margin.neighbours", neighbours, 1)
@@ -102,8 +102,8 @@ def margin(
 
 
 def reference_rows(references: Sequence[Sequence[str]], vectors: Vectors) -> Tensor:
-    """Rows of `matrix` of N lists of reference texts, a shorter list filled up with its first text, which
-    changes no maximum: (N, M).
+    """Rows of `matrix` for N lists of reference texts: (N, M). A shorter list repeats its first text, which
+    changes no maximum.
     """
     rows = iter(vectors.locate(list(chain.from_iterable(references))).tolist())
     lists = [[next(rows) for _ in texts] for texts in references]
@@ -114,8 +114,8 @@ def reference_rows(references: Sequence[Sequence[str]], vectors: Vectors) -> Ten
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """Cosines of unit vectors (..., D), (..., D) -> (...); a sum of its own for each pair, so no other pair
-    changes a bit of it.
+    """Cosines of unit vectors (..., D), (..., D) -> (...). Each pair is summed on its own, so the other pairs
+    change no bit of it.
     """
     return (a * b).sum(dim=-1)
 
@@ -123,11 +123,11 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 def unrelated_cosines(
     bank: Bank, matrix: Tensor, points: Tensor, own_vectors: Tensor, related: float, neighbours: int
 ) -> Tensor:
-    """Cosines of Q points to their nearest bank texts, -inf for those related to the point's own: (Q, D), (Q,
+    """Cosines of Q points to their nearest bank texts, -inf for texts related to the point's own: (Q, D), (Q,
     M, D) -> (Q, k).
 
-    k is `neighbours`, or all the bank has. faiss only finds the neighbours: its cosines depend on what is
-    searched together.
+    k is `neighbours`, or the size of the bank. faiss only finds the neighbours: its cosines depend on the
+    batch.
     """
     _, places = bank.index.search(points.numpy(), min(neighbours, bank.index.ntotal))
     near = matrix[bank.rows[torch.from_numpy(places)]]  # (Q, k, D)

@@ -1,13 +1,13 @@
-"""Cosines of unit vectors, completions x references: a ragged number of references per completion, named by
-row of one big matrix.
+"""Cosines of unit vectors, completions x references: each completion has its own number of references, given
+as rows of one matrix.
 
     cosine_j = <completion_i, matrix[rows_j]>        offsets_i <= j < offsets_(i + 1)
 
-On the CPU one pass over memory: the pairs are the pattern of a sparse matrix of which
-`torch.sparse.sampled_addmm` computes those elements alone, so no row is copied. Elsewhere rows are gathered,
-a block of fixed shape at a time. Either way a pair is summed in an order that depends on D alone: its cosine
-is the same bit for bit in any batch, in any place, with any number of threads. Not a search (every pair is
-named), not differentiable, and it does not normalise: unit rows are the caller's promise.
+On the CPU it takes one pass over memory: the pairs are the pattern of a sparse matrix, and
+`torch.sparse.sampled_addmm` computes only its elements, so no row is copied. Elsewhere rows are gathered in
+blocks of fixed shape. Either way the order of a pair's sum depends on D alone, so its cosine has the same
+bits in any batch, in any place and with any number of threads. It is not a search (every pair is given), not
+differentiable, and does not normalise: the caller gives unit rows.
 """
 
 import math
@@ -41,7 +41,7 @@ def ragged_cosines(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
 
 
 def soft_maximum(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
-    """One number for each segment `offsets_i <= j < offsets_(i + 1)`: (K,), (N + 1,) -> (N,) fp32.
+    """Reduce each segment `offsets_i <= j < offsets_(i + 1)` to one number: (K,), (N + 1,) -> (N,) fp32.
 
     The largest for softness 0, else sum_j softmax(s / softness)_j s_j: with growing softness it goes from the
     largest to the mean, and never leaves [min, max]. Costs N x the longest segment. Raises ValueError for an
@@ -69,14 +69,12 @@ def soft_maximum(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
 
 
 def _sum_in_order(grid: Tensor) -> Tensor:
-    """Sum of each row, left to right: `Tensor.sum` picks an order by the width, which another row's
-    references decide.
-    """
+    """Sum each row from left to right. `Tensor.sum` picks an order by the width, which other rows change."""
     return reduce(torch.add, grid.unbind(dim=1))
 
 
 def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products. Row i of the pattern is completion i, its columns are rows of `matrix`; it need be
+    """(K,) dot products. Row i of the sparse pattern is completion i, its columns are rows of `matrix`,
     neither sorted nor unique.
     """
     _silence_beta_warning()
@@ -90,8 +88,8 @@ def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Ten
 
 @cache
 def _silence_beta_warning() -> None:
-    """PyTorch says once a process that sparse CSR is in beta. The tests pin what is used of it, so the notice
-    is taken in silence.
+    """Use up PyTorch's warning, once per process, that sparse CSR is in beta. The tests pin what is used of
+    it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,8 +97,8 @@ def _silence_beta_warning() -> None:
 
 
 def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products from blocks that all have one shape, the last one filled up: a sum's order may depend
-    on the shape.
+    """(K,) dot products in blocks of one shape, the last one padded: the order of a sum may depend on the
+    shape.
     """
     owners = torch.repeat_interleave(offsets.diff(), output_size=len(rows))
     missing = -len(rows) % BLOCK

@@ -1,8 +1,6 @@
-"""A user's own reward term: one function in one Python file, named in the configuration as
-"FILE.py:function".
+"""Loads a user's own reward term: one function in one Python file, "FILE.py:function" in the configuration.
 
-The file is run, as the user asks for by naming it; nothing is searched for and nothing is imported by a
-dotted name.
+The file is run. Nothing is searched for and nothing is imported by a dotted name.
 """
 
 import inspect
@@ -23,8 +21,8 @@ def is_own_term(name: str) -> bool:
 
 
 def load_own_term(name: str) -> Callable[..., Any]:
-    """The function of "FILE.py:function"; InputError for a missing file, an error in it, a missing or unfit
-    function.
+    """Load the function of "FILE.py:function". Raises InputError for a missing file, an error in it, and a
+    missing or unfit function.
     """
     path, _, attribute = name.partition(":")
     file = user_path(path)
@@ -59,7 +57,9 @@ def load_own_term(name: str) -> Callable[..., Any]:
 
 
 def _num_positional(function: Callable[..., Any]) -> int:
-    """How many arguments it takes by position; 0 for what does not say, as many of Python's own."""
+    """The number of arguments that a function takes by position; 0 where its signature is unknown, as for
+    many of Python's own.
+    """
     try:
         return sum(p.kind in POSITIONAL for p in inspect.signature(function).parameters.values())
     except (ValueError, TypeError):

@@ -39,8 +39,8 @@ def is_letter(character: str) -> bool:
 def is_consistent(
     text: str, script: str, *, reference: str = "", min_share: float = 0.95, min_letters: int = 1
 ) -> bool:
-    """True when `text` is written in `script` (ISO 15924) by the rule above, where `reference` lends its
-    Latin words.
+    """True where `text` is written in `script` (ISO 15924) by the rule above; Latin words of `reference` are
+    neutral.
 
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
     (True, False)
@@ -59,8 +59,8 @@ def script(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
     *, target_script: str, min_share: float = 0.95, min_letters: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Term: 1 where the completion is consistent, every reference text lending its Latin words, else 0: N
-    rows -> (N,) fp32.
+    """Term: 1 where the completion is consistent, with the Latin words of every reference text neutral, else
+    0: N rows -> (N,) fp32.
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:

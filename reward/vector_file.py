@@ -1,16 +1,16 @@
-"""Vectors on disk that are only ever added to, by any number of processes; `embedding.py` keeps the reference
-texts' in one.
+"""An append-only file of vectors on disk, shared by any number of processes; `embedding.py` keeps reference
+texts in it.
 
-    header.json     the encoder's fingerprint and D: what the rows mean
-    vectors.f32     fp32 rows of D numbers, memory-mapped: its size is no matter of memory
+    header.json     the encoder's fingerprint and D
+    vectors.f32     fp32 rows of D numbers, memory-mapped
     keys.bin        a record for each row: 16 bytes of key, 4 of CRC-32 over key and row
-    lock            held (flock) by the process that adds or sets aside
+    lock            flock of the process that writes
 
-A row counts once its record is whole, and rows reach the disk before their records, so a process killed at
-any moment leaves at worst a tail that nobody counts and the next one cuts. Every record is checked when it is
-first read. Files that are damaged or another encoder's are renamed to *.damaged, which is said, and begun
-anew. Not a database: nothing is deleted, changed or compacted, and the lock is worth nothing on file systems
-that do not share flock between machines.
+A row counts once its record is whole, and rows reach the disk before their records. So a process killed at
+any moment leaves at worst a tail that does not count and that the next process cuts off. Every record is
+checked when it is first read. Files that are damaged or belong to another encoder are renamed to *.damaged
+with a warning, and new ones are begun. Nothing is deleted, changed or compacted. The lock needs a file system
+that shares flock between machines.
 """
 
 import fcntl
@@ -43,8 +43,8 @@ class _DamageError(Exception):
 class VectorFile:
     """The vectors of one encoder in `folder`: row `index[key]` of `matrix` (R, dim) fp32 belongs to `key`.
 
-    Opening reads and never writes, unless there is damage to set aside. Rows keep their numbers for as long
-    as nobody sets the files aside; then `index` starts anew. Raises OSError where the folder cannot be used.
+    Opening only reads, except to rename damaged files. Row numbers stay valid until the files are renamed;
+    then `index` starts empty. Raises OSError where the folder cannot be used.
     """
 
     def __init__(self, folder: Path, fingerprint: str, dim: int, say: Callable[[str], None] = print) -> None:
@@ -66,11 +66,11 @@ class VectorFile:
                 self._read_or_set_aside()
 
     def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Add the rows (n, dim) whose keys no process has added yet; when this returns they are on disk and
-        in `index` and `matrix`.
+        """Add the rows (n, dim) whose keys are new to the file; on return they are on disk and in `index` and
+        `matrix`.
 
-        Raises OSError where they cannot be written (disk full, no permission), and ValueError for what is not
-        keys and fp32 rows.
+        Raises OSError where they cannot be written (disk full, no permission), and ValueError for wrong keys
+        or rows that are not fp32.
         """
         if (
             rows.shape != (len(keys), self.matrix.shape[1])
@@ -93,7 +93,7 @@ class VectorFile:
                 raise OSError(f"what was written does not read back: {error}") from error
 
     def _write(self, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Rows first, and on disk before the records that make them count."""
+        """Write the rows to disk first, then the records that make them count."""
         size = self.matrix.shape[1] * 4
         content = _bytes(rows.contiguous())
         records = [
@@ -108,8 +108,8 @@ class VectorFile:
             fsync_path(self.folder)
 
     def _read(self) -> None:
-        """Take in the records not seen before, this process's own or another's. Raises _Damaged, and then has
-        taken in nothing.
+        """Read the records that are new, this process's own or another's. Raises _DamageError and then has
+        read nothing.
         """
         keys = self.folder / KEYS
         vectors = self.folder / VECTORS
@@ -137,7 +137,9 @@ class VectorFile:
             self.index.setdefault(key, row)
 
     def _read_or_set_aside(self) -> None:
-        """Needs the lock. Records are renamed first: without them whatever else is left does not count."""
+        """Read, or rename damaged files; needs the lock. KEYS is renamed first: without it the other files do
+        not count.
+        """
         try:
             self._read()
         except _DamageError as error:
@@ -166,8 +168,8 @@ class VectorFile:
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Alone with `folder`, which is made on first use; the lock goes with the process that held it, however
-    that ends.
+    """Hold the lock of `folder`, which is made on first use; the lock ends with the process, however that
+    ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -179,7 +181,7 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
 
 
 def _append_bytes(path: Path, size: int, content: bytes | memoryview) -> None:
-    """Cut `path` to the `size` bytes that count, add `content`, and wait until the disk has it."""
+    """Cut `path` to its `size` valid bytes, append `content`, and wait until it is on disk."""
     with path.open("ab") as file:
         file.truncate(size)
         file.write(content)
@@ -188,7 +190,7 @@ def _append_bytes(path: Path, size: int, content: bytes | memoryview) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and number of a file; the number is not given out again while the file is mapped."""
+    """Device and inode of a file; the inode is not reused while the file is mapped."""
     try:
         facts = path.stat()
     except FileNotFoundError:
@@ -197,7 +199,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _records_after(path: Path, num_known: int) -> bytes:
-    """The whole records after the first `num_known`. Raises _Damaged where there are not even those."""
+    """The whole records after the first `num_known`. Raises _DamageError where the file has fewer."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < num_known * RECORD.size:
             raise _DamageError(f"{KEYS} has become shorter")
@@ -207,8 +209,8 @@ def _records_after(path: Path, num_known: int) -> bytes:
 
 
 def _check(records: bytes, matrix: Tensor, num_known: int) -> None:
-    """Raises _Damaged at the first row of `matrix` that is not what its record says; `records` begin with row
-    `num_known`.
+    """Raises _DamageError at the first row of `matrix` that does not match its record; `records` begin with
+    row `num_known`.
     """
     size = matrix.shape[1] * 4
     content = _bytes(matrix)
@@ -218,7 +220,7 @@ def _check(records: bytes, matrix: Tensor, num_known: int) -> None:
 
 
 def _bytes(rows: Tensor) -> memoryview:
-    """The rows' own memory, not a copy."""
+    """The memory of the rows itself, not a copy."""
     return memoryview(rows.view(-1).numpy().data).cast("B")
 
 
