@@ -1,7 +1,6 @@
-"""A folder that can tell whether it is still what was written: the size and SHA-256 of each of its files, in
-checksums.json.
+"""Checksums of a folder: checksums.json lists the size and SHA-256 of each of its files.
 
-This finds a disk's errors, truncation and lost files; it is no protection against anyone who changes both.
+They detect disk errors, truncation and lost files, but not an attacker who changes both.
 """
 
 import hashlib
@@ -20,14 +19,14 @@ def fingerprint(file: Path) -> dict[str, Any]:
 
 
 def write_checksums(folder: Path) -> None:
-    """Describe all files that are in `folder` now; must be the last thing that is written there."""
+    """List all files that are in `folder` now; call it last."""
     listing = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
     (folder / CHECKSUMS).write_text(json.dumps(listing, indent=1), encoding="utf-8")
 
 
 def damage(folder: Path, required: Sequence[str]) -> str:
-    """What is wrong with `folder`, in words; empty = the `required` files and all others written with them are
-    unchanged.
+    """What is wrong with `folder`, in words; "" where the `required` files and all others in checksums.json
+    are unchanged.
     """
     try:
         listing = json.loads((folder / CHECKSUMS).read_bytes())

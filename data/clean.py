@@ -1,9 +1,7 @@
-"""From a reader's pair to a clean one, or to the reason why it is dropped. Text rules only: no file, no
-language model.
+"""Cleans pairs, and drops those that break a rule. Text rules only: no file, no language model.
 
-Every drop has a reason that the manifest counts, with the first text that it met. What holds for one kind of
-text only, such as the placeholders of a catalogue (`data.interface_text`), comes as a rule of its own from
-whoever reads that kind.
+The manifest counts every reason with its first example. Rules for one kind of text only, such as the
+placeholders of a catalogue (`data.interface_text`), are passed in by the reader of that kind.
 """
 
 import re
@@ -15,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from data.examples import Example
 from data.script import count_units, script_name, script_of, script_share
 
-MIN_SOURCE_SHARE = 0.5  # the target keeps numbers, names and commands of the original more often
+MIN_SOURCE_SHARE = 0.5  # a target has more numbers, names and commands of the original
 MIN_TARGET_SHARE = 0.3
 
 NON_BREAKING_TSHEG = "\u0f0c"
@@ -23,7 +21,7 @@ TSHEG = "\u0f0b"
 INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 DAMAGED = re.compile(
     "[\ud800-\udfff\ufffd]"
-)  # half a surrogate pair, and what a converter puts for what it could not read
+)  # half a surrogate pair, and U+FFFD, a converter's mark for unreadable bytes
 # combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
 MAX_MARKS = 30
 SHORT = 1000
@@ -35,16 +33,14 @@ LENGTH_LIMITS = {  # reason -> the field of `Limits` that makes it
 }  # fmt: skip
 
 NOT_IN = " not in "  # between the side and the script that it should have, in a reason
-OTHER_REFERENCE = "other reference"  # no pair of its own any more, and no text is lost
+OTHER_REFERENCE = "other reference"  # joins another pair: no text is lost
 
 Rule = Callable[[Example], str]  # why a pair is dropped, or an empty string
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Shortest and longest texts that are kept, in units of each side's script (see
-    `data.script.count_units`).
-    """
+    """Shortest and longest texts to keep, in units of each side's script (see `data.script.count_units`)."""
 
     min_source: int
     max_source: int
@@ -52,7 +48,7 @@ class Limits:
     max_target: int
 
     def problem(self, source: int, target: int) -> str:
-        """Why a pair with texts of so many units is dropped, or an empty string."""
+        """Why a pair with texts of so many units is dropped, or ""."""
         if not self.min_source <= source <= self.max_source:
             return "source too short" if source < self.min_source else "source too long"
         if not self.min_target <= target <= self.max_target:
@@ -62,10 +58,10 @@ class Limits:
 
 @dataclass
 class Tally:
-    """What became of every pair that was read: the kept ones in order, and (id, reason) of each dropped one.
+    """The result of cleaning: the clean `pairs` in order, and (id, reason) of each dropped one in `drops`.
 
-    `samples`: the first pair that each reason dropped, as it is shown; `misfits`: (source, target) units of
-    what the limits dropped.
+    `samples`: an example of each reason, as it is printed; `misfits`: (source, target) units of the pairs
+    that a length limit dropped.
     """
 
     pairs: list[Example] = field(default_factory=list)
@@ -76,7 +72,7 @@ class Tally:
     misfits: list[tuple[int, int]] = field(default_factory=list)
 
     def drop(self, example: Example, reason: str) -> None:
-        """Count one pair that was read and is not kept."""
+        """Count one pair that was read and dropped."""
         self._count(example.origin, example.id, reason)
         if reason not in self.samples:
             self.samples[reason] = describe_pair(example)
@@ -86,9 +82,7 @@ class Tally:
     def add_bad_lines(
         self, origin: str, bad_lines: Iterable[tuple[str, str]], samples: Mapping[str, str]
     ) -> None:
-        """Count lines that never became a pair, as (file:line, reason); `samples` has one line as shown for
-        each reason.
-        """
+        """Count lines that are no pair, as (file:line, reason); `samples` has an example of each reason."""
         for key, reason in bad_lines:
             self.num_read[origin] += 1
             self._count(origin, key, reason)
@@ -100,10 +94,10 @@ class Tally:
 
 
 def clean_text(text: str) -> str:
-    """NFC, one kind of tsheg, no control, direction or invisible characters, single spaces, no space at the
-    ends.
+    """Normalise a text: NFC, one kind of tsheg, no control, direction or invisible characters, single spaces,
+    no space at the ends.
 
-    NFC comes after that: an invisible character may keep a letter and its mark apart.
+    NFC comes after that, since an invisible character may separate a letter from its mark.
     """
     visible = INVISIBLE.sub("", " ".join(text.split())).replace(NON_BREAKING_TSHEG, TSHEG)
     return _without_towers(
@@ -112,9 +106,7 @@ def clean_text(text: str) -> str:
 
 
 def _without_towers(text: str) -> str:
-    """A long text without the marks that follow `MAX_MARKS` others: putting them in order takes quadratic
-    time.
-    """
+    """Remove from a long text the marks that follow `MAX_MARKS` others: sorting them takes quadratic time."""
     if len(text) <= SHORT:
         return text
     characters = list[str]()
@@ -127,7 +119,7 @@ def _without_towers(text: str) -> str:
 
 
 def script_problem(example: Example) -> str:
-    """Which side is not written in the script of its language; otherwise empty."""
+    """Which side is not in the script of its language, or ""."""
     for side, text, language, share in (
         ("source", example.source, example.source_language, MIN_SOURCE_SHARE),
         ("reference", example.reference, example.target_language, MIN_TARGET_SHARE),
@@ -139,12 +131,12 @@ def script_problem(example: Example) -> str:
 
 
 def no_rule(example: Example) -> str:
-    """The rule of a user's own text: none."""
+    """The rule for a user's own text: none."""
     return ""
 
 
 def problem(example: Example, limits: Limits, rule: Rule = no_rule) -> str:
-    """Why a cleaned pair is dropped, or an empty string; `rule` is that of its kind of text."""
+    """Why a clean pair is dropped, or ""; `rule` is the one of its kind of text."""
     if not example.source or not example.reference:
         return "empty"
     if DAMAGED.search(example.source) or DAMAGED.search(example.reference):
@@ -170,14 +162,13 @@ def shorten(text: str, length: int = SHOWN) -> str:
 
 
 def describe_pair(example: Example) -> str:
-    """A pair as an example of a loss: its place and the beginnings of both texts."""
+    """A pair in one line: its place and the beginnings of both texts."""
     return f"{example.id}: {shorten(example.source)} | {shorten(example.reference)}"
 
 
 def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> Tally:
-    """Clean every pair and keep one for each source and target language: exact copies are dropped, further
-    reference texts join the first as `others`. Both are counted as no longer pairs of their own, so that read
-    = kept + dropped.
+    """Clean all pairs and keep one for each source and target language. Exact copies are dropped; further
+    reference texts join the first as `others`. Both count as drops, so that pairs read = pairs + drops.
     """
     tally = Tally()
     places: dict[tuple[str, str, str], int] = {}

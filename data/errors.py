@@ -1,4 +1,4 @@
-"""The exception for what a user can put right, and what a command says and returns when it ends early."""
+"""The exception for bad input, and how a command ends: its last line and its exit code."""
 
 import signal
 import sys
@@ -6,19 +6,17 @@ from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """Says in one sentence what is wrong, where (file, line or key) and what to write instead; ends a command
-    with exit code 2.
+    """Bad input: one sentence with what is wrong, where (file, line or key) and what to write instead. Ends a
+    command with exit code 2.
     """
 
 
-MAX_CHARACTERS = 600  # characters of a sentence on a terminal, and how many of them are its end
+MAX_CHARACTERS = 600  # of a message on a terminal, and how many of them are its end
 END_CHARACTERS = 200
 
 
 def one_line(error: BaseException | str) -> str:
-    """What is said to the user: one line without control characters, the middle of a very long one left
-    out.
-    """
+    """The message in one line without control characters, the middle of a very long one left out."""
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
     return (
@@ -29,27 +27,27 @@ def one_line(error: BaseException | str) -> str:
 
 
 class Interrupted(Exception):
-    """The user asked to stop; what is done is saved. Carries the signal number and, where one is known, the
-    place of what is saved.
+    """The user asked to stop, and the work so far is saved. Arguments: the signal number and, where known,
+    the place of what is saved.
     """
 
 
-RESUMES = "goes on from what was last saved"  # what the same command does after a stop, for `run_command`
+RESUMES = "goes on from what was last saved"  # `after_stop` of a command that resumes
 
 
 def error_sentence(error: Exception, after_stop: str = "") -> str:
-    """An error of the operating system as the file, what is wrong and what to do; any other as it is."""
+    """An error of the operating system as file, problem and remedy; any other error as its own message."""
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
     return f"{error.filename}: {error.strerror}; put that right and run the same command{after_stop and f', which {after_stop}'}"
 
 
 def run_command(work: Callable[[], int | None], after_stop: str = "") -> int:
-    """The exit code of a command, whose last words go to standard error; `after_stop`: what the same command does
-    after a stop.
+    """Run a command and return its exit code; its last line goes to standard error. `after_stop`: what the
+    same command does after a stop.
 
-    `work`'s own code, 0 for None; 1 where training diverged, 2 for what the user can put right, 128 + the
-    signal when asked to stop.
+    `work`'s own code, 0 for None; 1 where training diverged, 2 for bad input, 128 + the signal when asked to
+    stop.
     """
     try:
         return work() or 0

@@ -1,6 +1,4 @@
-"""The codes behind what a person may write for a language or a script: its English name, or nearly a name or
-code.
-"""
+"""Finds the code of a language or script from its English name, or from a misspelt name or code."""
 
 import re
 from difflib import get_close_matches
@@ -23,8 +21,8 @@ NEAR = 0.75
 
 
 def language_meant(text: str) -> str:
-    """The code of the language whose English name was written, or nearly so; empty for a code and for what is
-    like no name.
+    """The code of the language with this English name or a similar one; "" for a code and for an unknown
+    name.
 
     >>> [language_meant(text) for text in ("english", "Vietnamse", "en", "qu-Latn", "klingon")]
     ['en', 'vi', '', '', '']
@@ -35,7 +33,7 @@ def language_meant(text: str) -> str:
 
 
 def script_meant(text: str) -> str:
-    """The code of the script whose name or code was written, or nearly so; empty for what is like none.
+    """The code of the script with this name or code or a similar one; "" for an unknown one.
 
     >>> [script_meant(text) for text in ("latn", "Latin", "arabc", "canadian aboriginal", "???")]
     ['Latn', 'Latn', 'Arab', 'Cans', '']

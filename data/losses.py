@@ -1,6 +1,4 @@
-"""What cleaning dropped, as a person should hear it: each rule with its count, one example and the setting
-that changes it.
-"""
+"""Reports what cleaning dropped: each rule with its count, one example and the setting that changes it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,14 +7,14 @@ from typing import Any
 
 from data.clean import LENGTH_LIMITS, OTHER_REFERENCE, Limits, Tally
 
-MANY = 0.1  # a share of the pairs that limits should not drop in silence, and one that would be kept
+MANY = 0.1  # a limit that drops a larger share of the pairs gets a remark; TO_KEEP: the share to keep
 TO_KEEP = 0.99
 
 Loss = Mapping[str, Any]
 
 
 def losses(tally: Tally, limits: Limits) -> list[dict[str, Any]]:
-    """One entry a rule, the commonest first: reason, pairs, setting (where there is one), example."""
+    """One entry per rule, the most frequent first: reason, pairs, setting (where there is one), example."""
     counts = Counter(reason for _, reason in tally.drops)
     return [
         {
@@ -55,7 +53,8 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
     """A sentence for each length limit that drops many pairs, with the value that would keep nearly all of
     them.
 
-    The share is of the pairs that reached the limits: no other rule but that of equal pairs dropped them.
+    The share is of the pairs that reached the limits: those that no rule but the one on equal pairs dropped
+    before.
     """
     num_dropped = Counter(reason for _, reason in tally.drops)
     num_pairs = (

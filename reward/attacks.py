@@ -21,7 +21,7 @@ TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", 
 DIGITS = re.compile(r"[0-9\u0f20-\u0f29]")
 SHUFFLES = 20  # attempts at another order
 SENTENCE_END = re.compile(f"[{SHAD}。！？]|[.!?](?=\\s)")
-# what is taken out, or else what is changed: first the longest
+# negations to remove, or else verbs to negate: the longest first
 HAN_NEGATIONS = ("没有", "无法", "不", "未", "无", "没", "非")
 HAN_VERBS = (
     "可以",

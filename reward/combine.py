@@ -36,7 +36,7 @@ RESOURCES = (
     "target_language",
     "threshold",
     "min_share",
-)  # what a run lends to terms
+)  # what a run gives to terms that take it
 CALIBRATIONS = ("mean", "q10", "q25", "q50")
 GROUP_STD_FLOOR = 1e-3
 

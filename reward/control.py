@@ -17,7 +17,7 @@ from torch import Tensor
 from data.errors import InputError
 
 CONTROLS = ("none", "shuffled", "random")
-BITS = 24  # of a random reward: as many as fp32 holds exactly
+BITS = 24  # of a random reward: fp32 represents them exactly
 
 References = tuple[str, ...]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from reward.encoder import Encoder, check_unit_rows
 from reward.vector_file import KEY_BYTES, VectorFile
 
-BATCH = 4096  # texts given to the encoder at once, and then written
+BATCH = 4096  # texts encoded at once, and then written
 
 
 class EmbeddingStore:
@@ -92,7 +92,10 @@ class EmbeddingStore:
         encoded`.
         """
         share = self.hits / self.num_requested if self.num_requested else 0.0
-        return f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.num_encoded:,} encoded"
+        return (
+            f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), "
+            f"{self.num_encoded:,} encoded"
+        )
 
     def _add_missing(self, texts: Sequence[str]) -> list[bytes]:
         """Add the texts that have no row yet; return the keys of all of them."""
@@ -101,7 +104,7 @@ class EmbeddingStore:
         text_of_key = dict(zip(keys, texts, strict=True))
         while missing := [
             key for key in text_of_key if key not in self._table.index
-        ]:  # again if another process set files aside meanwhile
+        ]:  # again if another process renamed the files meanwhile
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rows = {key: self._recent.pop(key) for key in batch if key in self._recent}
@@ -125,9 +128,7 @@ class EmbeddingStore:
         for start in range(0, len(pending), BATCH):
             batch = pending[start : start + BATCH]
             rows = check_unit_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
-            vectors += (
-                row.clone() for row in rows
-            )  # a view would keep the whole batch for its last recent row
+            vectors += (row.clone() for row in rows)  # a view would keep its whole batch in memory
         return dict(zip(texts, vectors, strict=True))
 
     def _warn_memory_only(self, error: OSError) -> None:

@@ -28,7 +28,7 @@ from reward.encoders.student import FACTS_FILE, find_student, load_student, teac
 from reward.encoders.use import load_use
 
 STATIC = "static:"
-UNIT = 1e-3  # a row's length may differ from 1 by so much
+UNIT = 1e-3  # tolerance of a row's length, which is 1
 
 
 class Encoder(Protocol):
@@ -127,7 +127,9 @@ def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> 
         )
     rows = rows.float().cpu()
     lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
-    for row in (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()[:1]:
+    bad_rows = (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()
+    if bad_rows:
+        row = bad_rows[0]
         raise InputError(
             f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} "
             "instead of 1"

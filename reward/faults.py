@@ -82,10 +82,11 @@ def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
     """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may
     stay.
     """
-    for row in ((values < 0) | (values > 1)).nonzero().flatten().tolist()[:1]:
+    rows = ((values < 0) | (values > 1)).nonzero().flatten().tolist()
+    if rows:
+        place = _place(rows[0], completions)
         raise RewardFailure(
-            f"gate {name!r} is {values[row].item()} in {_place(row, completions)}; a gate lies in [0, 1]; "
-            f"{REMEDY}"
+            f"gate {name!r} is {values[rows[0]].item()} in {place}; a gate lies in [0, 1]; {REMEDY}"
         )
 
 

@@ -23,16 +23,16 @@ from torch import Tensor
 
 Encode = Callable[[Sequence[str]], Tensor]
 
-MOST_PAIRS = 300  # measured on; with fewer nothing is said
-LEAST_PAIRS = 20
-DISTRACTORS = 10  # texts of nearly equal length that a text is searched among
+MOST_PAIRS = 300
+LEAST_PAIRS = 20  # with fewer nothing is measured
+DISTRACTORS = 10  # texts of nearly equal length among which a text is searched
 CUT = 0.25  # of a text's characters
-MIN_CUT_AUC = 0.9  # below, texts cannot be told apart: the reward would be noise
+MIN_CUT_AUC = 0.9  # below, the encoder cannot tell texts apart: the reward would be noise
 KNOWN_UNRELATED = 0.4  # of a language that the encoder knows
 KNOWN_CUT_AUC = 0.95
-GOOD_PAIR_AUC = 0.9  # below, source and reference texts are not seen as translations
+GOOD_PAIR_AUC = 0.9  # below, the encoder does not see source and reference texts as translations
 MIN_PAIR_AUC = 0.6  # below, with both languages known, the pairs are no translations
-MAX_UNRELATED_REWARD = 0.4  # reward of an unrelated text from which a higher threshold is advised
+MAX_UNRELATED_REWARD = 0.4  # from here on a higher threshold is advised
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,10 @@ def refusal(fit: EncoderFit) -> str:
             f"'An encoder of your own'; measured: {fit}"
         )
     if knows_both and fit.pair_auc < MIN_PAIR_AUC:
-        return f"it knows both languages, but the pairs do not belong together: {fit}. Look whether the two sides are shifted or mixed up"
+        return (
+            f"it knows both languages, but the pairs do not belong together: {fit}. "
+            "Look whether the two sides are shifted or mixed up"
+        )
     return ""
 
 

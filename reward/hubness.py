@@ -26,8 +26,8 @@ from reward.cosine import Vectors
 from reward.rows import check_rows, check_setting
 
 BLOCK_ROWS = 65536  # rows copied into the index at once
-NUM_NEIGHBOURS = 32  # nearest neighbours looked at
-CROWD = 10  # of them, unrelated ones in the mean of `margin` (k of CSLS)
+NUM_NEIGHBOURS = 32  # nearest neighbours of a search
+CROWD = 10  # unrelated ones of them in the mean of `margin` (k of CSLS)
 
 
 @dataclass(frozen=True)

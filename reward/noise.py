@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from reward.encoder import Encoder
 
 ORDERS = 4
-NOISE_MULTIPLE = 10.0  # a spread of so many times the noise counts as signal
+NOISE_MULTIPLE = 10.0  # a spread above so many times the noise is signal
 
 
 def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float:

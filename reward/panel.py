@@ -13,7 +13,7 @@ from torch import Tensor
 REWARD = "reward_mean"
 WATCHED = ("cosine_held_out_mean", "chrf_mean")
 ALARM_WINDOW = 10  # steps at the start and at the end of a run that an alarm compares (eval/alarms.py)
-CLEAR_ERRORS = 2.0  # standard errors that make a difference of two windows count
+CLEAR_ERRORS = 2.0  # standard errors from which a difference of two windows is clear
 
 
 def agreement(rewards: Tensor, other: Tensor) -> float:

@@ -14,7 +14,7 @@ import regex
 
 from data.script import SCRIPT_NAMES, UNSPACED
 
-CACHE_SIZE = 4096  # texts: sources and reference texts come back with every completion of their group
+CACHE_SIZE = 4096  # texts: every completion of a group has the same source and reference texts
 SIGN = r"[\p{L}\p{M}\p{N}]"
 LONE_LETTER = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
 UNIT = regex.compile(rf"(?={SIGN}){LONE_LETTER}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{LONE_LETTER}){SIGN})+")

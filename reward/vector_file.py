@@ -61,7 +61,7 @@ class VectorFile:
         except (
             _DamageError,
             FileNotFoundError,
-        ):  # or caught while another process renames: look again when that is over
+        ):  # or another process is renaming: read again under the lock
             with _exclusive_lock(folder):
                 self._read_or_set_aside()
 

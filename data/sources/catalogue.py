@@ -1,7 +1,7 @@
-"""gettext catalogues, compiled (.mo) and not (.po), joined on the English message.
+"""Reads gettext catalogues, compiled (.mo) and not (.po), and joins two languages on the English message.
 
-Not a full gettext: of plural forms the first is taken, fuzzy entries are left out (as msgfmt leaves them
-out), and the header entry is dropped. All catalogues read here are UTF-8.
+It supports a part of gettext: of plural forms the first is read, fuzzy entries are skipped (as msgfmt does),
+and the header entry is dropped. All catalogues read here are UTF-8.
 """
 
 import re
@@ -59,7 +59,7 @@ def _join_folders(source: Path, target: Path, language: str) -> Iterator[Pair]:
 
 
 def catalogue(path: Path) -> dict[str, str]:
-    """Translation by message, the context included in the key as `context\\x04message`."""
+    """Translation by message; the key includes the context as `context\\x04message`."""
     messages = parse_file(path, parse_mo) if path.suffix == ".mo" else parse_po(parse_file(path, text_of))
     return {key: text for key, text in messages.items() if key and text}
 
@@ -135,8 +135,7 @@ def parse_po(content: str) -> dict[str, str]:
 
 
 def unquote(text: str) -> str:
-    r"""What a quoted text of a .po file stands for, with C's escapes; any other escape stays as it is
-    written.
+    r"""Decode a quoted text of a .po file with C's escapes; any other escape stays as written.
 
     >>> unquote(r"\x41\102 \" \_")
     'AB " \\_'

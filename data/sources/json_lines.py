@@ -1,5 +1,5 @@
-"""Lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text or
-texts.
+"""Reads lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text
+or texts.
 
 A column is a key, or a path of keys with dots: `translation.bo` is "bo" inside "translation". A key that has
 dots itself comes first.
@@ -18,7 +18,7 @@ FIRST_LINES = 100  # among which there should be an object
 
 
 def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
-    """The two fields of a line, or why it is no pair."""
+    """The two fields of a line, or the error that says why it is no pair."""
     try:
         record = _record(line, columns)
         return _text(record, columns[0]), _texts(record, columns[1])
@@ -27,7 +27,7 @@ def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
 
 
 def choose_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
-    """The first candidate whose two fields the first object has; the first of all where none fits."""
+    """The first candidate whose two fields the first object has; the first candidate where none fits."""
     record = _first_record(lines)
     return next(
         (columns for columns in candidates if all(_has(record, name) for name in columns)), candidates[0]
@@ -35,7 +35,7 @@ def choose_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Col
 
 
 def names_of(lines: Sequence[bytes]) -> list[str]:
-    """How the fields of the first object are called as columns: those with text or a list in them."""
+    """The fields of the first object as column names: those with text or a list in them."""
     return list(_names(_first_record(lines), ""))[:MAX_NAMES]
 
 

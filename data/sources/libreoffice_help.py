@@ -1,8 +1,8 @@
-"""LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the English
-one.
+"""Reads LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the
+English one.
 
-Both languages are translations of the same English paragraph, so (page, id) aligns them exactly; a paragraph
-that was never translated is in English on that side and falls to the script filter.
+Both languages are translations of the same English paragraph, so (page, id) aligns them exactly. An
+untranslated paragraph is in English, and the script filter drops it.
 """
 
 import re

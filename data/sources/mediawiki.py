@@ -1,7 +1,6 @@
-"""MediaWiki's interface: one JSON file a language and component, joined on the message name.
+"""Reads MediaWiki's interface: one JSON file per language and component, joined on the message name.
 
-Messages with templates or links are left to `data.clean`, which drops them; plain emphasis and HTML tags are
-taken off here.
+`data.clean` drops messages with templates or links; plain emphasis and HTML tags are removed here.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""News texts out of two packages, English and Chinese: what general competence is measured on. Fixed choices,
-no model.
+"""News texts out of two packages, English and Chinese: the texts of the general-competence probes. Fixed
+choices, no model.
 """
 
 import random
@@ -21,7 +21,7 @@ SEED = 20260101
 
 @dataclass(frozen=True)
 class TextItem:
-    """A held-out text; `id` names the line it came from."""
+    """A held-out text; `id` names the line of its file."""
 
     id: str
     text: str
@@ -68,9 +68,7 @@ def cut_between_words(text: str) -> str:
 
 
 def chinese_texts(folder: Path) -> tuple[TextItem, ...]:
-    """News paragraphs of at most 300 characters; the file has a part-of-speech tag behind every word, removed
-    here.
-    """
+    """News paragraphs of at most 300 characters, without the part-of-speech tags of the file."""
     lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [(number, WORD_TAG.sub("", line).strip()) for number, line in enumerate(lines, 1)]
     long_enough = [

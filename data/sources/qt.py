@@ -1,4 +1,4 @@
-"""Qt's compiled message files (.qm) of the deepin applications.
+"""Reads Qt's compiled message files (.qm) of the deepin applications.
 
 A file is a list of sections; section 0x42 holds pairs (hash of the English message, offset), section 0x69 the
 messages as tagged fields. The English text itself may be stripped, so two languages of one program are joined
@@ -69,8 +69,8 @@ def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _translation(texts: bytes, position: int) -> tuple[str, int]:
-    """The first translation field of the message that starts at `position` (empty if it has none), and where
-    the reading ended.
+    """The first translation field of the message that starts at `position` ("" if it has none), and where the
+    message ends.
     """
     while position + 5 <= len(texts):
         tag, length = struct.unpack_from(">BI", texts, position)

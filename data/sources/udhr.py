@@ -1,7 +1,8 @@
-"""The Universal Declaration of Human Rights: HTML with the same header and thirty articles in every language.
+"""Reads the Universal Declaration of Human Rights: HTML with the same header and thirty articles in every
+language.
 
-Sections are matched by position and their paragraphs too, where a section has equally many in both languages;
-a section that does not is left out, as nothing else aligns it. Article headings are left out: they are
+Sections are matched by position, and so are their paragraphs where a section has equally many in both
+languages; other sections are left out, as nothing else aligns them. Article headings are left out: they are
 numbers.
 """
 

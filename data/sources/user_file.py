@@ -1,8 +1,8 @@
-"""The user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
+"""Reads the user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
 
-In JSONL a reference may be a list of texts: each makes a pair of its own with the source, and `data.clean`
-joins them again. A bad line is told by file, line and reason and does not stop the reader: the caller decides
-how many are too many. What cannot be read as a corpus at all raises InputError.
+In JSONL a reference may be a list of texts: each makes a pair with the source, and `data.clean` joins them
+again. A bad line is recorded with file, line and reason, and reading continues; the caller decides how many
+are too many. InputError means that the file is no corpus at all.
 """
 
 import gzip
@@ -24,7 +24,7 @@ LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
-MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
+MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is in memory
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 SAMPLE = (
@@ -43,7 +43,7 @@ BadLine = tuple[str, str]  # (file:line, reason)
 
 @dataclass(frozen=True)
 class UserCorpus:
-    """Where the corpus lies, its languages and the names (or, for TSV, 1-based numbers) of its two
+    """The location of the corpus, its languages and the names (or, for TSV, 1-based numbers) of its two
     columns.
     """
 
@@ -54,7 +54,7 @@ class UserCorpus:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """One file, or the two aligned ones; raises InputError for a missing file or an unknown ending."""
+        """One file, or the two aligned ones. Raises InputError for a missing file or an unknown ending."""
         names = [self.location] if _is_file(user_path(self.location)) else self.location.split(",")
         paths = tuple(user_path(name.strip()) for name in names)
         for path in paths:
@@ -71,7 +71,7 @@ class UserCorpus:
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
-        """The columns to look for: those that were named, or else the default names, then the languages'
+        """The columns to look for: those in the settings, or else the default names, then the languages'
         codes.
         """
         languages = (self.source_language, self.target_language)
@@ -82,12 +82,11 @@ class UserCorpus:
 
 @dataclass
 class Reading:
-    """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and
-    remarks on the file.
+    """The result of reading: clean pairs, bad lines, an example of each reason, and remarks on the file.
 
-    `num_swapped` counts the pairs that are right the other way round; `names` are the fields of the first object
-    of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are read and which
-    there are.
+    `num_swapped` counts the pairs that would be right with their sides exchanged; `names` are the fields of
+    the first object of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are
+    read and which there are.
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -105,7 +104,7 @@ class Reading:
 
 
 def read(corpus: UserCorpus) -> Reading:
-    """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
+    """Read the pairs of a corpus, cleaned, and its bad lines. Raises InputError."""
     reading = Reading()
     for place, raw_line, line in _read_lines(corpus, reading):
         if isinstance(line, BadLineError):
@@ -127,7 +126,7 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
     """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and
     so on.
 
-    Empty texts of a list are passed over where it has another text.
+    Empty texts of a list are skipped where it has another text.
     """
     source = clean_text(line[0])
     references = [clean_text(text) for text in line[1]]
@@ -138,7 +137,7 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
 
 
 def _swap_texts(example: Example) -> Example:
-    """The texts on the other sides, the languages as they are."""
+    """Exchange the texts and keep the languages."""
     return replace(example, source=example.reference, reference=example.source)
 
 
@@ -149,10 +148,10 @@ def _problem(example: Example) -> str:
 
 
 def _read_lines(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
-    """(file:line, the line as written, its texts or what is wrong with them) for every line with text;
-    remarks go to `reading`.
+    """(file:line, the line as written, its texts or its error) for every line with text; remarks go to
+    `reading`.
 
-    An empty line is passed over in one file, and half a pair in aligned ones.
+    An empty line is skipped in one file, and is half a pair in aligned ones.
     """
     path, *other = corpus.paths
     lines = _lines(path)
@@ -207,7 +206,7 @@ def _kind(path: Path) -> str:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The lines of a file without their ends; a byte-order mark is taken off. Raises InputError."""
+    """The lines of a file without their ends and without a byte-order mark. Raises InputError."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -1,10 +1,10 @@
 """Make a sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`, or `--run CONFIG`
 (own_pairs.py).
 
-Here is the Tibetan-script one. Obtain the pairs, keep them apart from the RL data, have the teacher embed
-their Chinese and English sides, train the student on these vectors, measure it on held-out clusters, and keep
-it in the cache under a hash of everything it depends on: a second start only prints the figures. Nothing in
-RL imports this; a run loads the result as the encoder "bo".
+This module makes the Tibetan-script one. It obtains the pairs, removes those near the RL data, embeds their
+Chinese and English sides with the teacher, trains the student on these vectors, measures it on held-out
+clusters, and keeps it in the cache under a hash of all inputs: a second start only prints the figures. A run
+loads the result as the encoder "bo".
 """
 
 import argparse
@@ -49,7 +49,7 @@ class RLData:
 
 
 def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
-    """The folder of the student that `config` describes, made on the first call. Raises InputError."""
+    """The folder of the student of `config`, made on the first call. Raises InputError."""
     start = time.perf_counter()
     rl_data = read_rl_data(config.pairs.keep_out, cache, say)
     archives = english.obtain(tibetan.obtain(cache, say), cache, say)
@@ -67,9 +67,7 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
 
 
 def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
-    """The corpora of the RL configurations `keep_out`, prepared as a run would prepare them. Raises
-    InputError.
-    """
+    """Read the corpora of the RL configurations `keep_out`, prepared as in a run. Raises InputError."""
     examples: list[Example] = []
     evaluation: list[Example] = []
     hashes: dict[str, str] = {}
@@ -89,7 +87,7 @@ def _make_student(
     config: DistilConfig, rl_data: RLData, archives: dict[str, Archive], teacher: UniversalSentenceEncoder, identity: dict[str, Any],
     folder: Path, cache: Path, say: Say,
 ) -> None:  # fmt: skip
-    """Pairs, teacher vectors, training, figures, folder."""
+    """Select pairs, embed them by the teacher, train, measure, and write the folder."""
     candidates = read_items(archives, cache, config.pairs.max_units)
     separation = separate(candidates, rl_data.examples, config.pairs.near_duplicate)
     train, held_out = hold_out(separation.clusters, config.pairs.held_out, config.seed)
@@ -158,7 +156,7 @@ def measure_student(
     clusters: Sequence[tuple[Item, ...]],
     rl_examples: Sequence[Example],
 ) -> dict[str, Any]:
-    """Figures of the student and, as baseline, of its teacher on the same texts; ready for JSON."""
+    """Figures of the student, and of its teacher on the same texts as the baseline; ready for JSON."""
     texts = [item.text for cluster in clusters for item in cluster[:1]]
     results: dict[str, Any] = {"figures": {}, "attacks": {}}
     for name, encode in (("student", student.rows), ("teacher", teacher.encode)):
@@ -171,7 +169,7 @@ def measure_student(
 
 
 def report(encoder: StudentEncoder) -> list[str]:
-    """What is known of a finished student, in plain lines."""
+    """The figures of a finished student, one line each."""
     pairs = encoder.facts["pairs"]
     lines = []
     lines.append(
@@ -200,7 +198,7 @@ def _origins(items: Sequence[Item]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; 2 for what the user can put right."""
+    """Run the command; exit code 2 for bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m reward.distil", description="Make a sentence encoder for a script no other one reads."
     )

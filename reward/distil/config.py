@@ -1,7 +1,6 @@
 """The settings of `reward.distil` as frozen dataclasses, and their strict reading from TOML.
 
-An unknown key is refused with the list of known ones, a value of another kind than its default with the kind
-that is needed.
+An unknown key is refused with the list of known ones, a value of the wrong type with the type that is needed.
 """
 
 import dataclasses
@@ -19,11 +18,11 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """Section [pairs]: what to learn from, and what to keep out of it.
+    """Section [pairs]: the pairs to learn from, and those to keep out.
 
     `run`: a run's configuration, whose own pairs are learnt from; "" = the Tibetan texts of packages, to
     which the last two settings belong. `keep_out` lists other runs' configurations; `held_out` texts are for
-    the figures; `max_units` bounds a text's length in its script's units.
+    the figures; `max_units` limits a text's length in units of its script.
     """
 
     run: str = ""
@@ -55,7 +54,7 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """Everything a student depends on besides the packages and the code."""
+    """All settings of a student."""
 
     seed: int = 0
     pairs: PairsConfig = field(default_factory=PairsConfig)
@@ -72,12 +71,12 @@ class DistilConfig:
 
 
 def read_config(path: Path) -> DistilConfig:
-    """The configuration in a TOML file. Raises InputError, naming file and key."""
+    """Read the configuration in a TOML file. Raises InputError naming file and key."""
     return _build(DistilConfig, _toml(path), str(path))
 
 
 def read_data_section(path: Path) -> DataConfig:
-    """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises
+    """Read section [data] of an RL configuration, which defines its prompts and reference texts. Raises
     InputError.
     """
     return _build(DataConfig, _toml(path).get("data", {}), f"{path}: data")
@@ -90,9 +89,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _build(kind: type[Section], values: Any, place: str) -> Section:
-    """An instance of the dataclass `kind` from a TOML table; sections inside it become the dataclasses of its
-    defaults.
-    """
+    """Make the dataclass `kind` from a TOML table; tables inside it become the dataclasses of its defaults."""
     if not isinstance(values, dict):
         raise InputError(f"{place} = {values!r}: a table is needed")
     defaults = kind()
@@ -106,7 +103,7 @@ def _build(kind: type[Section], values: Any, place: str) -> Section:
 
 
 def _convert(default: Any, value: Any, place: str) -> Any:
-    """`value` as the kind of thing its default is; InputError for another kind."""
+    """Convert `value` to the type of its default. Raises InputError for another type."""
     if dataclasses.is_dataclass(default):
         return _build(type(default), value, place)
     if (

@@ -1,10 +1,10 @@
-"""What the Tibetan encoder is distilled from, kept apart from what it will judge.
+"""The pairs that the Tibetan encoder is distilled from, separated from the texts that it will judge.
 
-An item is one Tibetan-script text with its Chinese and English renderings, out of packages
-(`data.sources.tibetan`, `.english`). Near neighbours are joined across both sides and all scripts, together
-with every train, dev and test text of the RL configurations to keep out: a cluster with such a text is
-dropped whole, so no encoder has memorised an answer that it scores. A warm start trains no reward, so its
-examples may be learnt from. Whole clusters of the rest are held out for the figures.
+An item is one Tibetan-script text with its Chinese and English translations, out of packages
+(`data.sources.tibetan`, `.english`). Near neighbours are joined into clusters across both sides and all
+scripts, together with every train, dev and test text of the RL configurations to keep out. A cluster with
+such a text is dropped as a whole, so no encoder has memorised an answer that it scores. A warm start uses no
+reward, so its examples may be learnt from. Whole clusters of the rest are held out for the figures.
 """
 
 import random
@@ -24,16 +24,14 @@ from data.split import ngram_size
 
 CHINESE = "zh"
 ENGLISH = "en"
-LARGEST_HELD_OUT = 6  # items of a cluster; anything larger is boilerplate: it trains, it does not test
+LARGEST_HELD_OUT = 6  # items of a cluster; a larger one is boilerplate and only trains
 
 Text = tuple[str, str]  # (language, text)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A Tibetan-script text, where it comes from, and what it means in Chinese and in English (either may be
-    empty).
-    """
+    """A Tibetan-script text, its origin, and its translations into Chinese and English (either may be empty)."""
 
     text: str
     language: str
@@ -55,16 +53,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Separation:
-    """Clusters of items that share none with an RL text, and how many items were dropped because theirs
-    do.
-    """
+    """Clusters of items without an RL text, and the number of items dropped because their cluster has one."""
 
     clusters: tuple[tuple[Item, ...], ...]
     num_dropped: int
 
 
 def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> list[Item]:
-    """Every usable item of the packages, each text once; `max_units` bounds both sides, in units of their
+    """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their
     scripts.
     """
     limits = Limits(1, max_units, 1, max_units)
@@ -103,7 +99,7 @@ def items(examples: Iterable[Example]) -> list[Item]:
 
 
 def texts_of(example: Example) -> tuple[Text, ...]:
-    """Both sides of an example with their languages: the prompt's source and every reference text."""
+    """Both sides of an example with their languages: the source and every reference text."""
     return (
         (example.source_language, example.source),
         *((example.target_language, text) for text in example.references),
@@ -111,7 +107,7 @@ def texts_of(example: Example) -> tuple[Text, ...]:
 
 
 def separate(candidates: Sequence[Item], kept_out: Sequence[Example], threshold: float) -> Separation:
-    """Drop every item in one near-duplicate cluster with an example of `kept_out`; the rest by cluster, a
+    """Drop every item in one near-duplicate cluster with an example of `kept_out`, and cluster the rest: a
     pure function.
     """
     labels = cluster_labels([*(item.texts for item in candidates), *map(texts_of, kept_out)], threshold)
@@ -125,11 +121,11 @@ def separate(candidates: Sequence[Item], kept_out: Sequence[Example], threshold:
 
 
 def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[int]:
-    """One label an entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two
+    """One label per entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two
     entries.
 
-    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on whichever
-    side it stands: a Chinese reference text of one task may be the source of another.
+    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on either
+    side: a Chinese reference text of one task may be the source of another.
     """
     parents = list(range(len(entries)))
 
@@ -159,8 +155,8 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
 def hold_out(
     clusters: Sequence[Sequence[Item]], count: int, seed: int
 ) -> tuple[list[Item], list[tuple[Item, ...]]]:
-    """Items to train on, and clusters of `count` other items (a fifth of all at most) for the figures: a
-    pure function.
+    """Split clusters into items to train on and clusters of `count` items (a fifth of all at most) for the
+    figures: a pure function.
     """
     order = list(clusters)
     random.Random(f"held out {seed}").shuffle(order)

@@ -1,8 +1,7 @@
-"""What a Tibetan-script encoder is worth: retrieval on held-out texts and its answer to wrong variants. Reads
-nothing, prints nothing.
+"""Measures a Tibetan-script encoder: retrieval on held-out texts, and its cosines of wrong variants. Pure
+functions.
 
-The same figures are made for the student and for its teacher, which knows no Tibetan: that one is the
-baseline.
+The student's teacher, which knows no Tibetan, gets the same figures as the baseline.
 """
 
 import random
@@ -31,10 +30,10 @@ NUM_ATTACKED = 500
 def figures(
     encode: Encode, encode_teacher: Encode, clusters: Sequence[Cluster], rl_examples: Sequence[Example]
 ) -> dict[str, Retrieval]:
-    """Retrieval by `encode` in each direction; `encode_teacher` embeds Chinese and English; `rl_examples` are RL examples,
+    """Retrieval by `encode` in each direction; `encode_teacher` embeds Chinese and English; `rl_examples` are
     never trained on.
 
-    One item a cluster, so that no distractor is a near-duplicate of the right answer.
+    One item per cluster, so that no distractor is a near-duplicate of the right answer.
     """
     chinese = [item for cluster in clusters for item in [i for i in cluster if i.chinese][:1]]
     english = [item for cluster in clusters for item in [i for i in cluster if i.english][:1]]
@@ -62,8 +61,8 @@ def figures(
 
 
 def two_renderings(clusters: Sequence[Cluster]) -> list[tuple[str, str]]:
-    """Two different Tibetan-script texts with one Chinese or English text in common, at most one such pair a
-    cluster.
+    """Pairs of different Tibetan-script texts with one Chinese or English text in common, at most one pair
+    per cluster.
     """
     renderings = []
     for cluster in clusters:
@@ -77,8 +76,8 @@ def two_renderings(clusters: Sequence[Cluster]) -> list[tuple[str, str]]:
 
 
 def nearest_pairs(texts: Sequence[str], meanings: Tensor) -> list[tuple[str, str]]:
-    """Pairs of texts whose Chinese the teacher puts at a cosine from .8 to .99, nearest first, each text in
-    one pair at most.
+    """Pairs of texts whose Chinese has a teacher cosine from .8 to .99, nearest first, each text in one pair
+    at most.
 
     `meanings` (n, D) are the teacher's unit rows of the Chinese texts.
     """
@@ -96,7 +95,7 @@ def nearest_pairs(texts: Sequence[str], meanings: Tensor) -> list[tuple[str, str
 
 
 def _tibetan_chinese(examples: Sequence[Example]) -> list[tuple[str, str]]:
-    """(Tibetan-script text, Chinese text) of each example that has both, either way round; each text once."""
+    """(Tibetan-script text, Chinese text) of each example that has both, in either order; each text once."""
     tibetan_of_chinese: dict[str, str] = {}
     for example in examples:
         languages = (example.source_language, example.target_language)
@@ -107,7 +106,7 @@ def _tibetan_chinese(examples: Sequence[Example]) -> list[tuple[str, str]]:
 
 
 def attack_cosines(encode: Encode, texts: Sequence[str], seed: int = 0) -> dict[str, float]:
-    """Mean cosine of a text and what was made of it, over the first 500 texts of at least six units; and of
+    """Mean cosine of a text and each wrong variant, over the first 500 texts of at least six units; and of
     two unrelated texts.
     """
     rng = random.Random(f"attacks {seed}")
@@ -134,5 +133,5 @@ def _mean_cosine(encode: Encode, pairs: Sequence[tuple[Sequence[str], Sequence[s
 
 
 def join_units(words: Sequence[str]) -> str:
-    """Units as a text again, with a tsheg between them."""
+    """Join units into a text, with a tsheg between them."""
     return "\u0f0b".join(words)

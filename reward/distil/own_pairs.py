@@ -1,9 +1,8 @@
-"""An encoder of one's own: distilled from the pairs of a run's corpus, for the language that its model is to
-write.
+"""Distils an encoder from the pairs of a run's own corpus, for the language that its model is to write.
 
 The teacher knows the language of the sources; the student learns to give a reference text the vector of its
-source. It learns from the parts warm start and train. Those that evaluate, dev and test, are kept out with
-all that lies near them, and give the figures.
+source. It learns from the parts warm start and train. Dev and test, and pairs near them, are kept out and
+give the figures.
 """
 
 from collections.abc import Sequence
@@ -36,8 +35,8 @@ LEAST_PAIRS = 200
 
 @dataclass(frozen=True)
 class OwnPairs:
-    """Pairs to learn from, pairs to measure on, and what is written: its language and script, the hashes of
-    the parts.
+    """Pairs to learn from, pairs to measure on, the language and script of the reference texts, and the
+    hashes of the parts.
     """
 
     train: tuple[Example, ...]
@@ -71,12 +70,12 @@ def distil_own_pairs(config: DistilConfig, cache: Path, say: Say = print) -> Pat
 
 
 def full_name(encoder: str) -> str:
-    """The name of an encoder that holds from every working folder."""
+    """The name of an encoder, independent of the working folder."""
     return encoder if encoder in BY_NAME else str(user_path(encoder).resolve())
 
 
 def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
-    """The pairs of the run `pairs.run`, without what lies near to dev and test of it or of the runs to keep
+    """Read the pairs of the run `pairs.run`, without those near dev and test of it or of the runs to keep
     out. Raises InputError.
     """
     data = read_data_section(Path(config.pairs.run))
@@ -111,8 +110,8 @@ def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
 
 
 def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> None:
-    """Say how the teacher reads the sources. Raises InputError where it cannot tell them apart, and so has
-    nothing to teach.
+    """Print how well the teacher knows the sources. Raises InputError where it cannot tell them apart, so
+    that it cannot teach.
     """
     fit = measure_fit(teacher.encode, [e.source for e in pairs.train], [e.reference for e in pairs.train])
     if fit is None:
@@ -133,7 +132,7 @@ def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> Non
 def make_student(
     config: DistilConfig, teacher: Encoder, pairs: OwnPairs, say: Say
 ) -> tuple[Student, dict[str, Any]]:
-    """A student of these pairs, and its figures: a pure function of the arguments."""
+    """Train a student on these pairs and measure it: a pure function of the arguments."""
     texts, targets = training_targets(pairs.train, teacher)
     student = Student(
         config.student.width,
@@ -170,8 +169,8 @@ def training_targets(examples: Sequence[Example], teacher: Encoder) -> tuple[lis
 def figures(
     student: Student, teacher: Encoder, examples: Sequence[Example]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Reference texts that look for their source, by the student and, as baseline, by the teacher: ready for
-    JSON.
+    """Retrieval of each source by its reference text, by the student and by the teacher as the baseline:
+    ready for JSON.
     """
     answers = teacher.encode([example.source for example in examples])
     texts = [example.reference for example in examples]
@@ -183,7 +182,7 @@ def figures(
 
 
 def describe(encoder: StudentEncoder) -> list[str]:
-    """What is known of a finished student, in plain lines."""
+    """The figures of a finished student, one line each."""
     lines = [f"student of {encoder.facts['pairs']['train']} texts in {encoder.facts['language']}"]
     for name, scores in encoder.facts["figures"].items():
         for task, score in scores.items():

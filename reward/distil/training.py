@@ -1,13 +1,13 @@
-"""Fit a student to its teacher's vectors: the loss, and the loop over epochs.
+"""Trains a student on its teacher's vectors: the loss, and the loop over epochs.
 
     loss = (1 - cos(z, y)) + w ( CE(z Y' / t) + CE(y [Z, v]' / t) )
          + u ( max(0, cos(v, y) - cos(z, y) + m) + max(0, cos(v, z) - 1 + 2 m) )
 
-z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made
-wrong (`variants`). The cross-entropies let each find its partner in the batch (InfoNCE, van den Oord et al.
-2018); rows that mean the same are no distractors. The last part keeps a wrong text away from the translation
-and from the right text itself. Only strings, tensors and a seed: what the texts are and where the student
-goes is `reward.distil`'s business.
+z is the student's vector of a text, y the teacher's of its translation, v the student's of a wrong variant of
+the text (`variants`). The cross-entropies make each find its partner in the batch (InfoNCE, van den Oord et
+al. 2018); rows with the same meaning are no distractors. The last part pushes a wrong variant away from the
+translation and from the right text. This module knows strings, tensors and a seed, not where the texts come
+from.
 """
 
 import random
@@ -30,7 +30,7 @@ FINAL_LR_SHARE = 0.1
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Section [training]. A weight of 0 leaves its part out."""
+    """Section [training]. A weight of 0 removes its part of the loss."""
 
     epochs: int = 4
     batch_size: int = 256
@@ -80,7 +80,7 @@ def distillation_loss(
 
 
 def drop_features(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(ids, lengths) with each feature left out with probability `share`, the first of every bag kept."""
+    """(ids, lengths) with each feature dropped with probability `share`; the first of every bag stays."""
     ids, lengths = batch.tensors()
     is_kept = torch.rand(len(ids), generator=generator) >= share
     is_kept[lengths.cumsum(0) - lengths] = True
@@ -96,7 +96,7 @@ def train_student(
     seed: int,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same
+    """Train in place on n texts and teacher rows (n, D). The same arguments give the same weights on the same
     machine.
     """
     rng = random.Random(f"distil {seed}")

@@ -1,9 +1,9 @@
-"""Texts made wrong on purpose: what a sentence encoder must learn to keep away from the right one. Units in,
-units out, pure.
+"""Wrong variants of a text, which a sentence encoder must learn to tell from the right one. Units in, units
+out, pure.
 
-Shuffled, repeated, cut, a negation put in or taken out, a number changed, a stranger's tail added: outputs
-that a policy finds when an encoder only counts words. Made for training; the probes that measure a finished
-reward are others (`reward.attacks`).
+Shuffled, repeated, cut, a negation added or removed, a number changed, another text's tail added: outputs
+that a policy finds when an encoder only counts words. They are for training; `reward.attacks` has other ones
+that measure a finished reward.
 """
 
 import random
@@ -13,10 +13,10 @@ from reward.encoders.features import NUMBER_WORDS, is_number
 
 NEGATIONS = ("\u0f58\u0f72", "\u0f58")  # mi, ma: before a verb
 EXIST = "\u0f61\u0f7c\u0f51"  # yod, med, yin, min
-LACK = "\u0f58\u0f7a\u0f51"
+EXIST_NOT = "\u0f58\u0f7a\u0f51"
 BE = "\u0f61\u0f72\u0f53"
 BE_NOT = "\u0f58\u0f72\u0f53"
-OPPOSITES = {EXIST: LACK, LACK: EXIST, BE: BE_NOT, BE_NOT: BE}
+OPPOSITES = {EXIST: EXIST_NOT, EXIST_NOT: EXIST, BE: BE_NOT, BE_NOT: BE}
 
 Words = list[str]
 
@@ -40,7 +40,7 @@ def halve(words: Sequence[str], rng: random.Random) -> Words:
 
 
 def change_negation(words: Sequence[str], rng: random.Random) -> Words:
-    """A negation taken out or a verb turned into its opposite; without either, one put in before a late unit,
+    """Remove a negation or turn a verb into its opposite; without either, add a negation before a late unit,
     where the verb stands.
     """
     places = [place for place, word in enumerate(words) if word in NEGATIONS or word in OPPOSITES]
@@ -53,7 +53,7 @@ def change_negation(words: Sequence[str], rng: random.Random) -> Words:
 
 
 def change_number(words: Sequence[str], rng: random.Random) -> Words:
-    """One number or number word changed; without any, unchanged."""
+    """Change one number or number word; a text without one stays as it is."""
     places = [place for place, word in enumerate(words) if is_number(word)]
     if not places:
         return [*words]
@@ -68,7 +68,7 @@ def change_number(words: Sequence[str], rng: random.Random) -> Words:
 
 
 def substitute_unit(words: Sequence[str], strangers: Sequence[Words], rng: random.Random) -> Words:
-    """One unit replaced by one of a stranger's: what stands for a negation in scripts whose negations are not
+    """Replace one unit by one of another text: the stand-in for a negation in scripts whose negations are not
     known here.
     """
     if not words:
@@ -80,8 +80,8 @@ def substitute_unit(words: Sequence[str], strangers: Sequence[Words], rng: rando
 def wrong_variant(
     words: Sequence[str], strangers: Sequence[Words], rng: random.Random, script: str = "Tibt"
 ) -> Words:
-    """One of the above, or with the beginning of one of `strangers` as a tail; for a text with a unit never
-    empty and never itself.
+    """One of the variants above, or the beginning of one of `strangers` as a tail; of a text with a unit
+    never empty and never the text itself.
     """
     opposite = (
         change_negation if script == "Tibt" else lambda words, rng: substitute_unit(words, strangers, rng)

@@ -1,5 +1,5 @@
-"""What the readers of encoder folders share: strict JSON, weights that are safetensors, and the hash of
-everything that shapes a vector.
+"""Reads the files of encoder folders: strict JSON, safetensors weights, and a hash of all files that affect a
+vector.
 """
 
 import hashlib
@@ -27,8 +27,8 @@ Kind = type | UnionType
 
 
 def read_settings(path: Path, types: Mapping[str, Kind], required: Collection[str] = ()) -> dict[str, Any]:
-    """A JSON object of `types` keys and types, the `required` ones among them; InputError naming file and key,
-    and what may stand there.
+    """Read a JSON object whose keys are in `types` and whose values have these types, with all `required`
+    keys. Raises InputError naming file, key and the accepted values.
     """
     settings = read_object(path)
     for key, value in settings.items():
@@ -44,8 +44,8 @@ def read_settings(path: Path, types: Mapping[str, Kind], required: Collection[st
 
 
 def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of one safetensors file in fp32; InputError when it is damaged or one that is `shapes` is
-    absent or has another shape.
+    """Read the tensors of one safetensors file in fp32: name -> shape in `shapes`. Raises InputError for a
+    damaged file and for a tensor that is absent or has another shape.
     """
     require_weights(path.parent)
     try:
@@ -60,7 +60,7 @@ def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
 
 
 def folder_hash(folder: Path, *facts: object) -> str:
-    """SHA-256 over names and bytes of the files that can shape a vector, and over `facts` (settings,
+    """SHA-256 over names and bytes of the files that affect a vector, and over `facts` (settings,
     arithmetic).
     """
     digest = hashlib.sha256(repr(facts).encode())
@@ -73,7 +73,5 @@ def folder_hash(folder: Path, *facts: object) -> str:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files below `folder` that can shape a model or a vector: weights, settings, vocabularies;
-    sorted.
-    """
+    """The files below `folder` that affect a model or its vectors: weights, settings, vocabularies; sorted."""
     return sorted(path for path in folder.rglob("*") if path.suffix in HASHED_SUFFIXES and path.is_file())

@@ -1,11 +1,11 @@
-"""A sentence-transformers folder without sentence-transformers: modules.json says what follows what, and the
-usual modules are here.
+"""Runs a sentence-transformers folder without sentence-transformers: modules.json lists the modules, and the
+usual ones are here.
 
-First Transformer and Pooling, or StaticEmbedding; then any number of Dense and Normalize. Folders of every
-release are read: the old flags `pooling_mode_*` and the new `pooling_mode`. In front of every text stands the
-prompt called `default_prompt_name`, as in that library's `encode`. The vectors equal its own within 1e-5 (a
-test runs it beside ours in an environment of its own) and are unit rows whether or not the folder ends in
-Normalize. Not here: other modules, other kinds of input, code from the folder.
+The chain is Transformer and Pooling, or StaticEmbedding; then any number of Dense and Normalize. Folders of
+every release are read: the old flags `pooling_mode_*` and the new `pooling_mode`. The prompt called
+`default_prompt_name` precedes every text, as in that library's `encode`. The vectors equal its own within
+1e-5 (a test runs both) and are unit rows whether or not the folder ends in Normalize. Not here: other
+modules, other kinds of input, code from the folder.
 """
 
 import hashlib
@@ -61,8 +61,8 @@ class Module:
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(x W^T + b), and x itself or its projection added where the folder says so: (n, in) -> (n,
-    out).
+    """activation(x W^T + b), plus x itself or its projection where the folder asks for a residual: (n, in) ->
+    (n, out).
     """
 
     weight: Tensor
@@ -76,8 +76,8 @@ class Dense:
 
 
 class ModulesEncoder:
-    """`body`, then `heads`, then unit length. `prompt` stands in front of every text unless the body puts it
-    there.
+    """Runs `body`, then `heads`, then scales to unit length. `prompt` precedes every text unless the body
+    adds it.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class ModulesEncoder:
 
 
 def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
-    """The encoder in a sentence-transformers folder; InputError naming file, key or module for what is not
-    known here.
+    """Load a sentence-transformers folder. Raises InputError naming the file, key or module that is not
+    supported.
     """
     first, *rest = read_modules(folder)
     prompt = read_prompt(folder / PROMPTS_FILE)
@@ -134,8 +134,8 @@ def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """modules.json as a chain that can be run; InputError for a module that is not known here or stands in
-    the wrong place.
+    """Read modules.json as a chain that can be run. Raises InputError for an unknown module or one in the
+    wrong place.
     """
     path = folder / MODULES_FILE
     entries = read_json(path)
@@ -170,7 +170,7 @@ def _module(path: Path, kind: str, inner: str) -> Module:
 
 
 def read_prompt(path: Path) -> str:
-    """The prompt that the folder puts in front of every text; "" where it names none."""
+    """The prompt that the folder puts before every text; "" where it names none."""
     if not path.exists():
         return ""
     settings = read_object(path)
@@ -193,8 +193,8 @@ def read_prompt(path: Path) -> str:
 
 
 def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
-    """config.json of a Pooling: the poolings put side by side, whether the prompt's tokens count, the width
-    of a token vector.
+    """config.json of a Pooling: the poolings to concatenate, whether the prompt's tokens count, the width of
+    a token vector.
     """
     widths: dict[str, Kind] = {"embedding_dimension": int, "word_embedding_dimension": int}
     settings = read_settings(
@@ -212,7 +212,7 @@ def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
 
 
 def read_transformer(folder: Path) -> tuple[int | None, bool]:
-    """sentence_bert_config.json of a Transformer: the most tokens of a text (None = what the model can take),
+    """sentence_bert_config.json of a Transformer: the most tokens of a text (None = the model's limit), and
     whether it is lower-cased.
     """
     constants = {
@@ -234,7 +234,7 @@ def read_transformer(folder: Path) -> tuple[int | None, bool]:
 
 
 def read_dense(folder: Path, width: int) -> tuple[Dense, int]:
-    """The head in a Dense folder and the width of what it gives; InputError when it does not take rows of
+    """The head in a Dense folder and its output width. Raises InputError where it does not take rows of
     `width` numbers.
     """
     path = folder / "config.json"
@@ -275,7 +275,9 @@ def read_normalize(folder: Path) -> Head:
 
 
 def read_activation(path: Path, class_name: str) -> Head:
-    """The function behind the class name in the file `path`; InputError for one that is not in the table."""
+    """The function for a torch class name in the file `path`. Raises InputError for one that is not in
+    ACTIVATIONS.
+    """
     name = class_name.rsplit(".", 1)[-1]
     if name not in ACTIVATIONS or not class_name.startswith("torch.nn."):
         raise InputError(
@@ -285,7 +287,7 @@ def read_activation(path: Path, class_name: str) -> Head:
 
 
 def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
-    """InputError for a head that works on anything but the sentence's vector."""
+    """Raises InputError for a head whose input or output is not the sentence's vector."""
     for key in ("module_input_name", "module_output_name"):
         if settings.get(key) not in (None, "sentence_embedding"):
             raise InputError(f"{path}: {key} = {settings[key]!r}: only 'sentence_embedding' is known here")
@@ -306,6 +308,6 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
 
 
 def _in_blocks(head: Head, rows: Tensor) -> Tensor:
-    """`head` on exactly BLOCK_ROWS rows at a time, the last block filled up with zeros: (n, D) -> (n, E)."""
+    """Run `head` on exactly BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n, E)."""
     padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
     return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]

@@ -1,15 +1,15 @@
-"""Static embeddings: a text's vector is the mean of its tokens' rows of one matrix; no network runs.
+"""Static embeddings: a text's vector is the mean of its tokens' rows of one matrix, without a network.
 
 Two kinds of folder: (a) a matrix made for it (sentence-transformers StaticEmbedding, model2vec) with its
-tokenizer.json; (b) any transformers causal LM, of which only the *input embedding* is read. Raw rows of (b)
-all point the same way, so the encoder can be fitted on texts (Arora, Liang & Ma 2017, "A simple but
-tough-to-beat baseline for sentence embeddings"): tokens count with weight a / (a + p(token)), and the mean
-and the strongest common directions of those texts are taken away. Measured on this project's corpus, the mean
+tokenizer.json; (b) any transformers causal LM, of which only the *input embedding* is read. The rows of (b)
+all point the same way, so the encoder can be fitted on texts by SIF (Arora, Liang & Ma 2017, "A simple but
+tough-to-beat baseline for sentence embeddings"): tokens get the weight a / (a + p(token)), and the mean and
+the strongest common directions of those texts are subtracted. Measured on this project's corpus, the mean
 weighted by the sum of weights and eight directions told related from unrelated texts better than the paper's
 1/length and one.
 
-It sees words, not sentences: no order, no negation. A second opinion independent of the reward's encoder, not
-a reward.
+It knows words and neither order nor negation: a second opinion independent of the reward's encoder, not a
+reward.
 """
 
 import hashlib
@@ -44,8 +44,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SifStatistics:
-    """What texts teach: the weight of every token (V,), the mean (D,) of their vectors and their common
-    directions (k, D).
+    """Statistics of texts: the weight of every token (V,), the mean (D,) of the texts' vectors and their
+    common directions (k, D).
     """
 
     weights: Tensor
@@ -54,8 +54,8 @@ class SifStatistics:
 
 
 class StaticEncoder:
-    """Text -> (weighted) mean of rows of `matrix` (V, D), on the CPU. `vectors` are as they come, `encode`
-    makes them unit rows.
+    """Text -> (weighted) mean of rows of `matrix` (V, D), on the CPU. `vectors` gives the means, `encode`
+    scales them to unit length.
     """
 
     def __init__(self, matrix: Tensor, tokenizer: Tokenizer, statistics: SifStatistics | None = None) -> None:
@@ -72,7 +72,7 @@ class StaticEncoder:
 
     @torch.inference_mode()
     def vectors(self, texts: Sequence[str]) -> Tensor:
-        """Mean vectors (n, dim), fp32. A text whose tokens carry nothing gets `blank_row`."""
+        """Mean vectors (n, dim), fp32. A text without tokens, or whose rows sum to 0, gets `blank_row`."""
         rows = [self._chunk(chunk) for chunk in chunks(texts)]
         return torch.cat(rows) if rows else torch.empty(0, self.dim)
 
@@ -85,8 +85,8 @@ class StaticEncoder:
 
 
 def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticEncoder:
-    """Static embeddings of `folder`, fitted on `fit_texts` if any; InputError when it has no such matrix, or
-    the texts are too few.
+    """Load the static embeddings of `folder`, fitted on `fit_texts` if given. Raises InputError where it has
+    no such matrix or the texts are too few.
     """
     require_weights(folder)
     with input_errors(folder / "tokenizer.json", "no tokenizer"):
@@ -105,8 +105,8 @@ def load_static(folder: Path, fit_texts: Sequence[str] | None = None) -> StaticE
 
 
 def fit_sif(matrix: Tensor, tokenizer: Tokenizer, texts: Sequence[str]) -> SifStatistics:
-    """Token weights a / (a + p) and what the texts' vectors have in common; InputError for fewer than
-    LEAST_TEXTS texts.
+    """Compute token weights a / (a + p), and the mean and common directions of the texts. Raises InputError
+    for fewer than LEAST_TEXTS texts.
     """
     if len(texts) < LEAST_TEXTS:
         raise InputError(f"static embeddings: fitting needs at least {LEAST_TEXTS} texts, got {len(texts)}")
@@ -153,7 +153,7 @@ def mean_and_directions(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor
     """Mean (D,) and the directions of most variance, as orthonormal rows (k, D), k <= DIRECTIONS, of fp64
     vectors.
 
-    `vectors` gives them twice, (n, D) at a time, so that they need not all be in memory.
+    `vectors` is called twice and gives (n, D) at a time, so that they need not all be in memory.
     """
     sums = [(part.sum(dim=0), len(part)) for part in vectors()]
     mean = torch.stack([part for part, _ in sums]).sum(dim=0) / sum(n for _, n in sums)
@@ -166,7 +166,9 @@ def mean_and_directions(vectors: Callable[[], Iterator[Tensor]]) -> tuple[Tensor
 
 
 def remove_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
-    """(n, D) less the mean (D,), and of the rest what lies along the directions (k, D), a row at a time."""
+    """Subtract the mean (D,) from (n, D), and its components along the directions (k, D), one direction at a
+    time.
+    """
     rest = vectors - mean
     for direction in directions:
         # no matrix product: its bits would depend on the number of rows
@@ -175,8 +177,8 @@ def remove_common(vectors: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
 
 
 def _read_matrix(folder: Path) -> Tensor:
-    """(V, D) in fp32; only this tensor is read. model2vec's rows are picked by its mapping and scaled by its
-    weights, as it does itself.
+    """Read the matrix (V, D) in fp32, and only this tensor. model2vec's rows are selected by its mapping and
+    scaled by its weights, as it does itself.
     """
     path, name = _find_matrix(folder)
     with (
@@ -203,7 +205,7 @@ def _rows_of_tokens(matrix: Tensor, rows: Tensor) -> Tensor:
 
 
 def _find_matrix(folder: Path) -> tuple[Path, str]:
-    """The file and the name of the embedding matrix; InputError when there is none."""
+    """The file and the name of the embedding matrix. Raises InputError where there is none."""
     for path in sorted(folder.glob("*.safetensors")):
         for name in tensor_shapes(path):
             if name in MATRICES or name.endswith(INPUT_EMBEDDINGS):

@@ -1,12 +1,12 @@
 """A distilled encoder for one script: hashed features -> table -> small dense head -> unit vector in the
 teacher's space.
 
-The teacher (the multilingual USE unless another is named) knows other languages; `reward.distil` trains this
+The teacher (the multilingual USE unless another is named) knows other languages. `reward.distil` trains this
 student to give a text the vector of its translation (multilingual knowledge distillation, Reimers & Gurevych,
-EMNLP 2020). Both live in one space, so `encode` sends every text to the one that reads its script, and
-cosines across languages come free.
+EMNLP 2020). Both share one space, so `encode` sends each text to the one that knows its script, and cosines
+across languages need nothing more.
 
-As in `reward.encoders.use`, a text's vector must not depend on its batch: sums run inside one text and every
+As in `reward.encoders.use`, a text's vector must not depend on its batch: sums run within one text and every
 matrix product has one shape.
 """
 
@@ -38,7 +38,7 @@ REMAKE = "type: python -m reward.distil, with the arguments that made it"
 TIBETAN = "Tibt"  # script and teacher of a student whose facts name none
 USE = "use"
 DIM = 512  # of USE
-MIN_SHARE = 0.3  # of a text's characters, from which the student may read it; product names may take the rest
+MIN_SHARE = 0.3  # of a text's characters in the student's script; product names may be the rest
 BLOCK_ROWS = 64  # rows of every matrix product
 CHUNK_TEXTS = 1024  # worked on at once: bounds memory
 ARITHMETIC = f"student, blocks of {BLOCK_ROWS} rows"
@@ -47,7 +47,7 @@ PROBE_TEXTS = (
     "Save the file",
     "窗口未打开。",
     "Three new messages",
-)  # by its vectors of these a teacher is known again
+)  # load_student checks the teacher's vectors of them
 PROBE_TOLERANCE = 1e-3
 
 
@@ -114,18 +114,20 @@ class Student(nn.Module):
 
 
 def is_for_student(text: str, script: str = TIBETAN) -> bool:
-    """True for a text that a student of `script` reads: enough of it in that script; in Tibetan no more Han
-    characters than syllables.
+    """Whether a text goes to the student of `script`: enough of it is in that script, and in Tibetan it has
+    no more Han characters than syllables.
 
-    >>> is_for_student("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF"), is_for_student("\u6253\u5f00"), is_for_student("open"), is_for_student("open", "Latn")
-    (True, False, False, True)
+    >>> [is_for_student(text) for text in ("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42 PDF", "\u6253\u5f00", "open")]
+    [True, False, False]
+    >>> is_for_student("open", "Latn")
+    True
     """
     enough = script_share(text, script) >= MIN_SHARE
     return enough and (script != TIBETAN or tibetan_syllables(text) >= sum(map(is_han, text)))
 
 
 class StudentEncoder:
-    """The student for its script and its teacher for everything else; an `Encoder`."""
+    """Encodes texts of the student's script by the student and all others by its teacher; an `Encoder`."""
 
     def __init__(self, student: Student, teacher: Teacher, facts: dict[str, Any]) -> None:
         self.student = student.eval()
@@ -160,7 +162,7 @@ class StudentEncoder:
 
 
 def save_student(student: Student, teacher: Teacher, facts: dict[str, Any], folder: Path) -> None:
-    """Write weights and facts into an existing folder; `facts` say how the student came to be."""
+    """Write weights and facts into an existing folder; `facts` record how the student was made."""
     weights = {name: tensor.detach().contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights | {"compass": teacher.encode(PROBE_TEXTS)}, folder / WEIGHTS_FILE)
     shape = {
@@ -183,7 +185,7 @@ def save_student(student: Student, teacher: Teacher, facts: dict[str, Any], fold
 
 
 def teacher_of(folder: Path) -> str:
-    """The name of the encoder that the student in a folder was distilled from. Raises InputError."""
+    """The name of the teacher of the student in a folder. Raises InputError."""
     name = _facts(folder).get("teacher_name", USE)
     if not isinstance(name, str):
         raise InputError(
@@ -194,8 +196,8 @@ def teacher_of(folder: Path) -> str:
 
 
 def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder:
-    """The encoder in a folder of `save_student`, beside its teacher (None: USE on the CPU). InputError for
-    files that cannot be used.
+    """Load a student from a folder of `save_student`, with its teacher (None: USE on the CPU). Raises
+    InputError for files that cannot be used.
     """
     facts, weights = _read_folder(folder)
     teacher = teacher or load_use(torch.device("cpu"))
@@ -212,7 +214,9 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
 
 
 def find_student(cache: Path) -> Path:
-    """The folder of the newest finished student in the cache; InputError with the command that makes one."""
+    """The folder of the newest finished student in the cache. Raises InputError with the command that makes
+    one.
+    """
     students = sorted(
         cache.glob(f"encoders/bo-*/{FACTS_FILE}"), key=lambda path: (path.stat().st_mtime, path)
     )
@@ -229,7 +233,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Facts and weights of a student's folder, checked against each other."""
+    """Read facts and weights of a student's folder and check them against each other."""
     facts = {"script": TIBETAN, **_facts(folder)}
     if facts.get("format") != FORMAT or facts.get("features") != SETTINGS:
         raise InputError(
