@@ -84,12 +84,12 @@ def test_number_swapped_changes_one_number_and_nothing_else() -> None:
     for seed in range(20):
         text = write("number swapped", HAN, seed)
         assert text is not None and re.fullmatch(r"请打开第[0-24-9]个文件。", text)
-    changed = write("number swapped", TIBETAN)
+    variant = write("number swapped", TIBETAN)
     assert (
-        changed is not None
-        and changed != TIBETAN.reference
-        and changed.startswith("ཡིག་ཆ་")
-        and changed.endswith("་ཁ་ཕྱེ་ཡོད")
+        variant is not None
+        and variant != TIBETAN.reference
+        and variant.startswith("ཡིག་ཆ་")
+        and variant.endswith("་ཁ་ཕྱེ་ཡོད")
     )
     assert write("number swapped", Item("s", ("༣ ཡིག",), "", "", "Tibt")) not in (None, "༣ ཡིག")
     assert write("number swapped", Item("s", ("打开文件",), "", "", "Hani")) is None
@@ -141,13 +141,13 @@ def test_rows_of_the_table() -> None:
     }
     reference = rows["the reference text"]
     empty = rows["empty"]
-    copied = rows["source copied"]
+    copies = rows["source copied"]
     assert (
         reference.n == 5 and set(reference.margin) == set(COLUMNS) and set(reference.margin.values()) == {0.0}
     )
     assert rows["another valid reference"].n == 1
     assert set(empty.margin.values()) == {1.0} and empty.not_below["all guards"] == 0
-    assert copied.margin["cosine x script"] == 1.0
+    assert copies.margin["cosine x script"] == 1.0
     # three times the text has the same direction under counts: the cosine alone is fooled, the guards are not
     assert rows["repeated 3x"].margin["cosine alone"] == pytest.approx(0.0, abs=1e-6)
     margin = rows["repeated 3x"].margin
@@ -161,8 +161,8 @@ def test_a_configuration_of_ones_own_gets_a_column() -> None:
         set(rows[0].margin) == {*COLUMNS, "configuration"}
         and tables(rows, "made up")[0].header[-1] == "configuration"
     )
-    shuffled = next(row for row in rows if row.name == "shuffled")
-    assert shuffled.margin["configuration"] > shuffled.margin["all guards"]
+    in_other_order = next(row for row in rows if row.name == "shuffled")
+    assert in_other_order.margin["configuration"] > in_other_order.margin["all guards"]
 
 
 def test_a_reward_that_pays_the_reference_nothing_is_refused() -> None:

@@ -22,20 +22,20 @@ TEXTS = ["一", "二", "三"]
 
 def test_files_in_the_folder_say_what_it_is(tmp_path: Path) -> None:
     body = body_folder(tmp_path / "body")
-    pooled = pooled_folder(tmp_path / "st")
+    folder = pooled_folder(tmp_path / "st")
     static = static_folder(tmp_path / "static")
     assert isinstance(load_encoder(str(body), tmp_path, CPU), PooledEncoder)
-    assert isinstance(load_encoder(str(pooled), tmp_path, CPU), ModulesEncoder)
+    assert isinstance(load_encoder(str(folder), tmp_path, CPU), ModulesEncoder)
     assert isinstance(load_encoder(f"static:{static}", tmp_path, CPU), StaticEncoder)
 
 
 def test_folder_of_a_student_goes_to_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "student.json", {})
     write_json(tmp_path / "config.json", {})
-    asked: list[Path] = []
-    monkeypatch.setitem(module.BY_FILE, "student.json", lambda folder, device: asked.append(folder))
+    folders: list[Path] = []
+    monkeypatch.setitem(module.BY_FILE, "student.json", lambda folder, device: folders.append(folder))
     load_encoder(str(tmp_path), tmp_path, CPU)
-    assert asked == [tmp_path]
+    assert folders == [tmp_path]
 
 
 def test_relative_and_home_folders_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

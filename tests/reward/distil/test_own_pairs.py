@@ -71,8 +71,8 @@ def quiet(text: str) -> None:
 
 
 def test_a_student_of_own_pairs_finds_the_sources_of_unseen_texts(run: str, tmp_path: Path) -> None:
-    said: list[str] = []
-    folder = distil_own_pairs(settings(run), tmp_path / "cache", said.append)
+    lines: list[str] = []
+    folder = distil_own_pairs(settings(run), tmp_path / "cache", lines.append)
     facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
     assert (facts["script"], facts["language"], facts["teacher_name"]) == ("Ethi", "am", "use")
     figures = facts["figures"]
@@ -82,11 +82,11 @@ def test_a_student_of_own_pairs_finds_the_sources_of_unseen_texts(run: str, tmp_
     )  # the letter teacher knows one language
     assert figures["student"]["dev and test, to their source"]["n"] == facts["pairs"]["judged"] == 80
     assert any(
-        f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in said
+        f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in lines
     )  # 150 updates at least
     assert (
-        distil_own_pairs(settings(run), tmp_path / "cache", said.append) == folder
-        and said[-1] == f"done before: {folder}"
+        distil_own_pairs(settings(run), tmp_path / "cache", lines.append) == folder
+        and lines[-1] == f"done before: {folder}"
     )
     assert distil_own_pairs(settings(run, seed=1), tmp_path / "cache", quiet) != folder
 
@@ -148,8 +148,8 @@ def test_too_few_pairs_are_said(run: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text(
         "".join(f"{a}\t{b}\n" for a, b in invented_pairs(120)), encoding="utf-8"
     )
-    code, said = outcome(command.main, ["--run", run])
-    assert code == 2 and "an encoder needs 200 pairs to learn from and 2 to measure on, here are" in said
+    code, lines = outcome(command.main, ["--run", run])
+    assert code == 2 and "an encoder needs 200 pairs to learn from and 2 to measure on, here are" in lines
 
 
 def test_reading_by_script_and_one_unit_exchanged() -> None:
@@ -158,5 +158,5 @@ def test_reading_by_script_and_one_unit_exchanged() -> None:
         and not is_for_student("abc", "Ethi")
         and is_for_student("天地ཀ", "Hani")
     )
-    made = [substitute_unit(["a", "b", "c"], [["x"]], random.Random(seed)) for seed in range(20)]
-    assert {tuple(words) for words in made} == {("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")}
+    results = [substitute_unit(["a", "b", "c"], [["x"]], random.Random(seed)) for seed in range(20)]
+    assert {tuple(words) for words in results} == {("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")}

@@ -40,9 +40,9 @@ def test_a_half_is_one_end() -> None:
 def test_negation_goes_in_before_the_verb_or_comes_out() -> None:
     longer = change_negation(WORDS, draw())
     assert len(longer) == len(WORDS) + 1
-    added = [word for word in longer if word in NEGATIONS]
-    assert len(added) == 1
-    assert longer.index(added[0]) >= len(WORDS) - 3
+    negations = [word for word in longer if word in NEGATIONS]
+    assert len(negations) == 1
+    assert longer.index(negations[0]) >= len(WORDS) - 3
     assert change_negation([*WORDS, NEGATIONS[1]], draw()) == WORDS
 
 
@@ -53,9 +53,9 @@ def test_being_becomes_not_being_and_back() -> None:
 
 
 def test_one_number_changes() -> None:
-    changed = change_number([*WORDS, "7"], draw())
-    assert sum(one != other for one, other in zip(changed, [*WORDS, "7"], strict=True)) == 1
-    assert all(word.isdecimal() for word in (changed[3], changed[5]))
+    variant = change_number([*WORDS, "7"], draw())
+    assert sum(one != other for one, other in zip(variant, [*WORDS, "7"], strict=True)) == 1
+    assert all(word.isdecimal() for word in (variant[3], variant[5]))
     assert change_number(["ང"], draw()) == ["ང"]
     assert change_number(["མི", "གཉིས"], draw())[1] in {*NUMBER_WORDS} - {"གཉིས"}
 
@@ -70,6 +70,6 @@ def test_a_variant_is_never_its_original(words: list[str], seed: int) -> None:
 
 
 def test_variants_are_a_function_of_the_seed() -> None:
-    made = [[wrong_variant(WORDS, [["ཀ"]], random.Random(seed)) for seed in range(30)] for _ in range(2)]
-    assert made[0] == made[1]
-    assert len({tuple(variant) for variant in made[0]}) > 8
+    results = [[wrong_variant(WORDS, [["ཀ"]], random.Random(seed)) for seed in range(30)] for _ in range(2)]
+    assert results[0] == results[1]
+    assert len({tuple(variant) for variant in results[0]}) > 8

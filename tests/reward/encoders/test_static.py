@@ -50,10 +50,10 @@ def test_weights_of_frequent_tokens_are_small(folder: Path) -> None:
 
 def test_mean_and_strongest_direction_are_taken_away() -> None:
     draw = torch.Generator().manual_seed(0)
-    shared = torch.tensor([5.0, 1.0, 0.0, 0.0])
+    offset = torch.tensor([5.0, 1.0, 0.0, 0.0])
     strong = torch.tensor([0.0, 0.0, 3.0, 4.0])
     vectors = (
-        shared + torch.randn(500, 1, generator=draw) * strong + torch.randn(500, 4, generator=draw) * 0.01
+        offset + torch.randn(500, 1, generator=draw) * strong + torch.randn(500, 4, generator=draw) * 0.01
     )
     mean, directions = mean_and_directions(lambda: iter([vectors[:300].double(), vectors[300:].double()]))
     whole = vectors.double()
@@ -62,9 +62,9 @@ def test_mean_and_strongest_direction_are_taken_away() -> None:
     torch.testing.assert_close(directions[0] * (directions[0] @ axis).sign(), axis)
     assert abs(directions[0] @ strong / 5) > 0.9999
     torch.testing.assert_close(directions @ directions.T, torch.eye(3), atol=1e-6, rtol=0)
-    left = remove_common(vectors, mean, directions[:1])
+    rest = remove_common(vectors, mean, directions[:1])
     assert (
-        left.mean(dim=0).abs().max() < 1e-5 and (left @ strong).abs().max() < 1e-4 < left.norm(dim=1).mean()
+        rest.mean(dim=0).abs().max() < 1e-5 and (rest @ strong).abs().max() < 1e-4 < rest.norm(dim=1).mean()
     )
 
 
@@ -73,15 +73,15 @@ def test_fit_works_on_so_many_texts_at_once_and_no_more(
 ) -> None:
     """All vectors of a corpus in fp64, three times over, were 33 KB a pair."""
     texts = ["", *drawn_texts(300)]
-    seen = []
+    sizes = []
     means = static.weighted_means
-    monkeypatch.setattr(static, "weighted_means", lambda *args: seen.append(len(args[2])) or means(*args))
+    monkeypatch.setattr(static, "weighted_means", lambda *args: sizes.append(len(args[2])) or means(*args))
     whole = load_static(folder, texts)
     monkeypatch.setattr(static, "CHUNK_TEXTS", 64)
-    chunked = load_static(folder, texts)
-    assert seen == [300, 300, *[64, 64, 64, 64, 44] * 2]
-    torch.testing.assert_close(chunked.statistics.mean, whole.statistics.mean)
-    torch.testing.assert_close(chunked.encode(texts[:20]), whole.encode(texts[:20]), atol=1e-5, rtol=0)
+    in_chunks = load_static(folder, texts)
+    assert sizes == [300, 300, *[64, 64, 64, 64, 44] * 2]
+    torch.testing.assert_close(in_chunks.statistics.mean, whole.statistics.mean)
+    torch.testing.assert_close(in_chunks.encode(texts[:20]), whole.encode(texts[:20]), atol=1e-5, rtol=0)
 
 
 def test_vector_is_bit_equal_in_every_batch(folder: Path) -> None:

@@ -88,8 +88,8 @@ def test_vector_is_bit_equal_in_every_batch(
     """The bug this prevents: encoder noise between equal completions of a group, blown up into advantages."""
     order = list(range(len(texts)))
     random.Random(2).shuffle(order)
-    shuffled = encoder.encode([texts[i] for i in order])
-    assert torch.equal(shuffled, vectors[order])
+    in_other_order = encoder.encode([texts[i] for i in order])
+    assert torch.equal(in_other_order, vectors[order])
     for i in order[:60]:
         assert torch.equal(encoder.encode([texts[i]])[0], vectors[i])
     assert torch.equal(encoder.encode(texts[500:]), vectors[500:])
@@ -133,13 +133,13 @@ def test_interrupted_call_leaves_no_unfilled_row(
     compute = fresh.pieces._compute
     calls = []
 
-    def interrupted(block: torch.Tensor, start: int) -> None:
+    def interrupt(block: torch.Tensor, start: int) -> None:
         calls.append(start)
         if len(calls) == 2:
             raise KeyboardInterrupt
         compute(block, start)
 
-    monkeypatch.setattr(fresh.pieces, "_compute", interrupted)
+    monkeypatch.setattr(fresh.pieces, "_compute", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fresh.encode(texts)
     assert torch.equal(fresh.encode(texts[:200]), vectors[:200])
