@@ -249,6 +249,6 @@ def standardise(values: Tensor) -> Tensor:
     """
     missing = values.isnan()
     present = (~missing).sum(dim=1, keepdim=True)
-    centred = (values - values.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
-    std = (centred.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
-    return (centred / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)
+    differences = (values - values.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
+    std = (differences.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
+    return (differences / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)

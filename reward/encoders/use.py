@@ -112,9 +112,12 @@ class UniversalSentenceEncoder:
             F.pad(rows, (0, 1))[windows] * SLOTS + torch.arange(SLOTS, device=self.device), windows
         )
         w = self.weights
-        normalised = F.layer_norm(features, list(w.last_norm.shape), w.last_norm, w.last_norm_bias, w.eps)
+        norm_features = F.layer_norm(features, list(w.last_norm.shape), w.last_norm, w.last_norm_bias, w.eps)
         return F.embedding_bag(
-            torch.arange(len(rows), device=self.device), normalised, lengths.cumsum(0) - lengths, mode="sum"
+            torch.arange(len(rows), device=self.device),
+            norm_features,
+            lengths.cumsum(0) - lengths,
+            mode="sum",
         )
 
     def _branches(self, slots: Tensor, windows: Tensor) -> Tensor:
