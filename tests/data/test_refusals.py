@@ -44,7 +44,7 @@ def test_one_group_of_near_duplicates_is_the_cause(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "read"),
+    ("header", "column_words"),
     [
         (
             "source\treference\tnote",
