@@ -28,7 +28,7 @@ from eval.report.markdown import table_markdown
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
-from reward.attacks import ATTACKS, Item, attacked
+from reward.attacks import ATTACKS, Item, attack_text
 from reward.combine import Reward, RewardConfig, combine, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
@@ -131,7 +131,7 @@ def substitute_texts(
         "nearest other text": [(place, texts[int(cosines[place].argmax())]) for place in range(len(texts))],
     }
     attack_texts = {
-        name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
+        name: [(place, attack_text(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
     }
     return baselines | {
         name: [(place, text) for place, text in row if text is not None] for name, row in attack_texts.items()

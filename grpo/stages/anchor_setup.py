@@ -5,7 +5,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, unanchored
@@ -42,9 +42,9 @@ def anchor_texts(run: Run) -> list[str]:
     tax = run.config.tax
     own = run.config.anchor.text
     setting = "anchor.text" if own else "tax.text"
-    texts = control_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
+    texts = read_general_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
     if tax.budget or not own:
-        measured = set(control_texts(tax.text, tax.texts, run.cache))
+        measured = set(read_general_texts(tax.text, tax.texts, run.cache))
         texts = [text for text in texts if text not in measured]
     if not texts:
         raise InputError(

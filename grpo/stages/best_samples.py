@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.cache import atomic_write_text, naming
+from data.cache import atomic_write_text, name_disk_errors
 from data.documents import parse_json, parse_object, read_bytes
 from data.errors import InputError
 from data.examples import Example
@@ -99,7 +99,7 @@ def begin(path: Path, header: Header) -> None:
 
 def append(path: Path, step: SampledStep) -> None:
     """Add a step, and wait until it is on disk."""
-    with naming(path), path.open("a", encoding="utf-8") as file:
+    with name_disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(step), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())

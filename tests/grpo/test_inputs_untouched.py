@@ -113,11 +113,11 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
     *[
-        (kernel.over_references, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
+        (kernel.soft_maximum, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
         for softness in (0.0, 0.1)
     ],
-    (combine.standardised, (REWARDS.double(),), {}),
-    (cosine.rescaled, (torch.rand(4, generator=DRAW), 0.3), {}),
+    (combine.standardise, (REWARDS.double(),), {}),
+    (cosine.rescale, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
 ELSEWHERE = {

@@ -13,7 +13,7 @@ from eval.metrics.overlap import (
     length_units,
     signatures,
 )
-from reward.lexical import bleu_metric, prepared, split_syllables
+from reward.lexical import bleu_metric, split_syllables, tokenizer_input
 
 TSHEG = "\u0f0b"
 SHAD = "\u0f0d"
@@ -43,7 +43,7 @@ def test_scores_of_sums_equal_sacrebleu(language: str, letters: str, seed: int) 
     alone = [[text] for text in references]
     bleu = (
         bleu_metric(language)
-        .corpus_score(prepared(outputs, language), [prepared(references, language)])
+        .corpus_score(tokenizer_input(outputs, language), [tokenizer_input(references, language)])
         .score
     )
     assert float(bleu_of_sums(bleu_statistics(outputs, alone, language).sum(axis=0))) == pytest.approx(
@@ -156,11 +156,11 @@ def test_several_reference_texts_count_as_in_sacrebleu(
 ) -> None:
     outputs, references = several(3, letters, most)
     padded = [[texts[rank] if rank < len(texts) else None for texts in references] for rank in range(most)]
-    split = [[text and prepared([text], language)[0] for text in stream] for stream in padded]
+    split = [[text and tokenizer_input([text], language)[0] for text in stream] for stream in padded]
     bleu = bleu_metric(language)
     chrf = CHRF()
     expected = (
-        bleu.corpus_score(prepared(outputs, language), split).score,
+        bleu.corpus_score(tokenizer_input(outputs, language), split).score,
         chrf.corpus_score(outputs, padded).score,
     )
     rows = bleu_statistics(outputs, references, language), chrf_statistics(outputs, references)
