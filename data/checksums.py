@@ -12,10 +12,15 @@ from typing import Any
 CHECKSUMS = "checksums.json"
 
 
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fingerprint(file: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def write_checksums(folder: Path) -> None:

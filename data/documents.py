@@ -132,6 +132,14 @@ def parse_object(place: object, document: Any) -> dict[str, Any]:
     return document
 
 
+def parse_log_row(line: bytes, place: str) -> dict[str, Any]:
+    """A line of metrics.jsonl. Raises InputError for what no run has written."""
+    row = parse_object(place, parse_json(line, place))
+    if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
+        raise InputError(f"{place}: a row needs a text 'stage' and a whole number 'step'; remove this line")
+    return row
+
+
 def _check_document(value: Any, place: str, level: int) -> None:
     if level > LEVELS:
         raise InputError(f"{place}: nested deeper than {LEVELS} levels; restore the file or remove it")

@@ -2,10 +2,8 @@
 JSON.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from data.clean import Tally
@@ -105,9 +103,3 @@ def _list(numbers: Mapping[str, int]) -> str:
 def by_reason(bad_lines: Sequence[tuple[str, str]]) -> str:
     """Count the reasons in words, the most frequent first: `12 not UTF-8, 3 empty source`."""
     return _list(Counter(reason for _, reason in bad_lines))
-
-
-def sha256_of(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ back end of an sdist to read its name, as it does at every install.) Each archiv
 with a file of its SHA-256.
 """
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.cache import atomic_folder, atomic_write_text
+from data.checksums import sha256_of
 from data.errors import InputError
 from data.unpack import unpack
 
@@ -206,8 +206,7 @@ def _obtain_archive(
 
 def _store_archive(file: Path, folder: Path) -> None:
     shutil.copyfile(file, folder / file.name)
-    with file.open("rb") as stream:
-        (folder / HASH_NAME).write_text(hashlib.file_digest(stream, "sha256").hexdigest() + "\n")
+    (folder / HASH_NAME).write_text(sha256_of(file) + "\n")
 
 
 def _archive_in(folder: Path) -> Archive | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
-from data.checksums import damage, write_checksums
+from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
 from data.config import BUILT_IN, DataConfig
 from data.documents import read_object
@@ -24,7 +24,7 @@ from data.errors import InputError
 from data.examples import Example, read_jsonl, swap_sides, write_jsonl
 from data.interface_text import interface_problem
 from data.losses import limit_remarks, losses
-from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
+from data.manifest import by_reason, cluster_facts, counts, split_facts, summary
 from data.progress import Say, with_progress
 from data.script import script_of
 from data.sources import tibetan, user_file

@@ -1,5 +1,4 @@
-"""Supervised fine-tuning: the warm start before GRPO, and the SFT baseline, are this one function with two
-configs.
+"""Supervised fine-tuning: one function for the warm start before GRPO and for the SFT baselines.
 
 Loss is the mean negative log-likelihood of the completion's tokens, its end token included, over the whole
 update; prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
@@ -13,7 +12,7 @@ from grpo.config import SFTConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.records import LoopState
-from grpo.training import AfterStep, AfterUpdate, Training, no_change
+from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
@@ -25,7 +24,7 @@ class PairStream(Protocol):
 
 def train_sft(
     config: SFTConfig, training: Training, pairs: PairStream, state: LoopState, *, after_update: AfterUpdate,
-    after_step: AfterStep = no_change,
+    after_step: AfterStep = same_state,
 ) -> LoopState:  # fmt: skip
     """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from; `after_update` and
     `after_step` as of GRPO.
@@ -43,17 +42,18 @@ def train_sft(
             for chosen in by_budget(
                 [row_tokens(prompt, [completion]) for prompt, completion in share], config.max_tokens_per_pass
             ):
-                packed = pack([share[i][0] for i in chosen], [share[i][1] for i in chosen], group_size=1).to(
-                    training.compute.device
-                )
+                prompts, completions = zip(*(share[i] for i in chosen), strict=True)
+                packed = pack(prompts, completions, group_size=1).to(training.compute.device)
                 with training.compute.autocast():
                     nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
-            anchor_sums = training.anchor(policy, training.optimizer.update)
+            anchor_totals = training.anchor(policy, training.optimizer.update)
             world.sum_gradients(policy.parameters())
             log.add(
-                world.total({"loss": (total, sum(len(completion) for _, completion in share))} | anchor_sums)
+                world.total(
+                    {"loss": (total, sum(len(completion) for _, completion in share))} | anchor_totals
+                )
             )
             log.put(training.optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})

@@ -25,6 +25,7 @@ from data.errors import InputError
 from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
+from reward.groups import deviations, standard_deviation
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
 
@@ -254,8 +255,6 @@ def standardise(values: Tensor) -> Tensor:
     >>> standardise(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
     """
-    missing = values.isnan()
-    present = (~missing).sum(dim=1, keepdim=True)
-    differences = (values - values.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
-    std = (differences.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
-    return (differences / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)
+    deviation, count = deviations(values)
+    std = standard_deviation(deviation, count)
+    return (deviation / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(values.isnan(), torch.nan)

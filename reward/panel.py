@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from reward.groups import deviations
+
 REWARD = "reward_mean"
 WATCHED = ("cosine_held_out_mean", "chrf_mean")
 ALARM_WINDOW = 10  # steps at the start and at the end of a run that an alarm compares (eval/alarms.py)
@@ -28,14 +30,9 @@ def agreement(rewards: Tensor, other: Tensor) -> float:
     1.0
     """
     missing = rewards.isnan() | other.isnan()
-    a, b = (_centre(values.double().masked_fill(missing, math.nan)) for values in (rewards, other))
+    a, b = (deviations(values.double().masked_fill(missing, math.nan))[0] for values in (rewards, other))
     scale = float((a.square().sum() * b.square().sum()).sqrt())
     return round(float((a * b).sum()) / scale, 6) if scale > 0 else 0.0
-
-
-def _centre(values: Tensor) -> Tensor:
-    """(P, G) minus the mean of each group, 0 where NaN."""
-    return (values - values.nanmean(dim=1, keepdim=True)).nan_to_num(nan=0.0)
 
 
 def gaming_alarm(rows: Sequence[Mapping[str, Any]], window: int) -> str:

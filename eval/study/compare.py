@@ -15,12 +15,14 @@ import numpy as np
 
 from eval.metrics.significance import Array
 from eval.run_folder import Json
+from eval.study import layout
 from eval.study.estimates import Estimate, EvaluatedCheckpoint, interval
 from eval.study.pareto import hypervolume, tax_at
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED, as_keys
 
 TRAINING_KINDS = ("grpo", "sft", "best_of_group")  # kinds that a budget can steer
+STUDY = Path()  # a study's folder, from which places in the results are counted
 DEFAULT_REFERENCE = WARM_START  # what a tax budget is measured against where an arm does not say so
 
 
@@ -232,9 +234,10 @@ def weights_folder(checkpoint: EvaluatedCheckpoint) -> str | None:
     if point.kind in (UNTOUCHED, INTERPOLATED):
         return None
     if point.kind == WARM_START:
-        return f"warm_start/seed{point.seed}/warm_start"
-    last = "policy" if point.step == point.num_steps else f"snapshots/step-{point.step:06d}"
-    return f"arms/{point.arm}/seed{point.seed}/{last}"
+        return layout.warm_start_model(STUDY, point.seed).as_posix()
+    if point.step == point.num_steps:
+        return layout.arm_model(STUDY, point.arm, point.seed).as_posix()
+    return layout.snapshot_folder(layout.arm_run(STUDY, point.arm, point.seed), point.step).as_posix()
 
 
 def budgets(checkpoints: Sequence[EvaluatedCheckpoint]) -> list[Json]:

@@ -13,6 +13,7 @@ from typing import Any
 from data.documents import read_object
 from data.errors import InputError
 from eval.run_folder import Json, references_of
+from eval.study import layout
 
 UNTOUCHED = "untouched"  # kinds of point that no arm trained
 WARM_START = "warm_start"
@@ -103,7 +104,7 @@ class StudyFolder:
 
 def read_study(path: Path) -> StudyFolder:
     """Every part of a study's folder. Raises InputError where nothing was evaluated or a file is damaged."""
-    points = [read_point(file, path) for file in sorted((path / "points").glob("*/seed*/step-*.json"))]
+    points = [read_point(file, path) for file in layout.point_files(path)]
     if not points:
         raise InputError(
             f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has "
@@ -124,9 +125,7 @@ def read_study(path: Path) -> StudyFolder:
 def read_point(file: Path, study: Path) -> Point:
     """Read one point file and check every value that the figures use. Raises InputError."""
     document = read_with(file, SHAPE)
-    place = (
-        study / "points" / document["arm"] / f"seed{document['seed']}" / f"step-{document['step']:06d}.json"
-    )
+    place = layout.point_file(study, document["arm"], document["seed"], document["step"])
     if place != file:
         raise InputError(
             f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it "

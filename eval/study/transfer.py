@@ -6,6 +6,7 @@ returns it. All runs of a seed are judged on the same test items, with the same 
 
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from data.errors import InputError
 from eval.metrics.significance import resample_counts
 from eval.run_folder import DAMAGE, Json
 from eval.study.estimates import Estimate, interval
+from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED
 from eval.systems import SCORES, statistics
 
@@ -52,8 +54,8 @@ def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | 
 
 
 def name_of(document: Json) -> str:
-    """The file a run is read from."""
-    return f"transfer/{document['start']}-{document['examples']}-seed{document['seed']}.json"
+    """The file that a run is read from, from the study's folder."""
+    return transfer_file(Path(), document["start"], document["examples"], document["seed"]).as_posix()
 
 
 def check_same_items(documents: Sequence[Json]) -> None:

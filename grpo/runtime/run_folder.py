@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text
+from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
-from data.manifest import sha256_of
 from grpo.config import Config
+from grpo.engine.private_apis import has_onednn_product
 from grpo.old_names import ADDED, current_keys
 
 WORK = (
@@ -223,11 +224,15 @@ def commit() -> str:
 
 
 def environment(facts: dict[str, object]) -> dict[str, object]:
+    """What a run ran on: commit, system, packages, `facts` of the device, and whether the sampler has oneDNN's
+    product (grpo/engine/private_apis.py).
+    """
     packages = {name: version(name) for name in PACKAGES}
     return {
         "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         **facts,
+        "onednn_product": has_onednn_product(),
         "packages": packages,
     }

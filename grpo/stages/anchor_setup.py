@@ -8,10 +8,9 @@ from data.errors import InputError
 from data.sources.general_texts import read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
-from grpo.anchor import Anchor, AnchorFunction, unanchored
+from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
-from grpo.engine.model import load_policy
-from grpo.stages.context import Run, start_folder
+from grpo.stages.context import Run, load_model, start_folder
 from grpo.stages.plan import ANCHOR_TOKENS
 
 POOL = 256  # texts at most
@@ -22,12 +21,10 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
     forward pass.
     """
     if not coef:
-        return unanchored
+        return no_anchor
     count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
-    base = load_policy(
-        start_folder(run), run.compute.device, run.config.engine.packed_attention
-    ).requires_grad_(False)
+    base = load_model(run, start_folder(run)).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
         f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"

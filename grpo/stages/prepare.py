@@ -20,12 +20,12 @@ from data.obtain import UnobtainableError
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
-from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
 from grpo.runtime.run_folder import check_files
 from grpo.stages.anchor_setup import anchor_texts
-from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, start_folder
+from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, load_model, start_folder
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.reward_setup import STATIC
@@ -190,7 +190,7 @@ def model_stage(run: Run) -> None:
 def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
-        model = load_policy(folder, run.compute.device, run.config.engine.packed_attention)
+        model = load_model(run, folder)
         gap = check_packing(model, run.config.engine.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
         wanted = needs(found, tokenizer, run.config)

@@ -20,10 +20,8 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.script import known_script
-from data.template import stop_ids
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, start_folder, within_limit
 from grpo.training import RewardFunction
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
@@ -216,12 +214,7 @@ def threshold_facts(
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
-    config = run.config.eval
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.engine.fast_decode
-    )
-    with run.compute.autocast():
-        outputs = greedy_outputs(policy, tokenizer, examples, settings)
+    outputs = greedy_texts(run, policy, tokenizer, examples)
     cosines = cosine_raw(
         [e.source for e in examples], outputs, [e.references for e in examples], vectors=store
     ).double()

@@ -16,6 +16,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
 from grpo.runtime.run_log import RunLog
+from grpo.samples import sampling_of
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import anchored
 from grpo.stages.context import Run, corpus_of, start_folder, trainable, within_limit
@@ -114,7 +115,11 @@ def reinforce(run: Run) -> None:
         anchor = anchored(run, tokenizer, config.anchor.train, config.train.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         task = Task(
-            prompts, tokenizer, logged(steered(run, reward, examples), store, log, run.say), reference
+            prompts,
+            tokenizer,
+            logged(steered(run, reward, examples), store, log, run.say),
+            reference,
+            sampling_of(config, tokenizer),
         )
         try:
             state = train_grpo(config, training, task, state, after_update=hook, after_step=guard)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from data.documents import check_settings, read_toml
 from data.errors import InputError
 from data.settings import Rule, check_rules
+from eval.study import layout
 from eval.study.roles import STUDY_SETTINGS
 from grpo.config import Config, Method
 from grpo.config_file import apply_override, build, load_config
@@ -80,15 +81,15 @@ class Study:
 
     def warm_start_folder(self, seed: int) -> Path:
         """The run folder whose warm_start/ every arm of the seed begins from."""
-        return self.folder / "warm_start" / f"seed{seed}"
+        return layout.warm_start_run(self.folder, seed)
 
     def arm_folder(self, name: str, seed: int) -> Path:
         """The run folder of one arm and seed; its result is policy/ in it."""
-        return self.folder / "arms" / name / f"seed{seed}"
+        return layout.arm_run(self.folder, name, seed)
 
     def point_path(self, name: str, seed: int, step: int) -> Path:
         """Where one evaluated checkpoint is written."""
-        return self.folder / "points" / name / f"seed{seed}" / f"step-{step:06d}.json"
+        return layout.point_file(self.folder, name, seed, step)
 
     def warm_start_overrides(self, seed: int) -> list[str]:
         return [

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import UNREADABLE, require_weights
@@ -65,10 +66,7 @@ def folder_hash(folder: Path, *facts: object) -> str:
     """
     digest = hashlib.sha256(repr(facts).encode())
     for path in model_files(folder):
-        with path.open("rb") as file:
-            digest.update(
-                f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode()
-            )
+        digest.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
-from data.manifest import sha256_of
 from data.model_folder import tensor_shapes
 from data.script import SCRIPT_NAMES, is_han, script_share, tibetan_syllables
 from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units_of

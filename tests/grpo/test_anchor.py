@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from data.errors import InputError
 from data.stream import PromptStream
-from grpo.anchor import Anchor, unanchored
+from grpo.anchor import Anchor, no_anchor
 from grpo.config_file import load_config
 from grpo.engine import chunked_head
 from grpo.engine.chunked_head import kl_to_base
@@ -24,7 +24,7 @@ from grpo.run import main
 from grpo.runtime import device
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import Run
 from grpo.stages.hooks import UpdateHook
@@ -75,7 +75,7 @@ def test_at_the_untouched_model_nothing_pulls() -> None:
     assert max(float(p.grad.abs().max()) for p in policy.parameters() if p.grad is not None) < 1e-6
 
 
-def held(world: World = ALONE, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
+def small_anchor(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
     texts = PromptStream(IDS, num_prompts=3, seed=0)
     return Anchor(
         tiny_gpt2(1).double().requires_grad_(False),
@@ -96,9 +96,9 @@ def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float
 
 
 def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
-    gradient, [(total, count)] = gradient_of(held())
+    gradient, [(total, count)] = gradient_of(small_anchor())
     policy = tiny_gpt2(0).double()
-    base = held().base
+    base = small_anchor().base
     mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
     (0.5 * mean).backward()
     assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
@@ -111,9 +111,9 @@ def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None
 
 
 def test_neither_passes_nor_processes_change_the_gradient() -> None:
-    whole, [(total, count)] = gradient_of(held())
-    by_passes, sums = gradient_of(held(max_tokens=10))
-    shared, parts = gradient_of(held(World(0, 2)), held(World(1, 2)))
+    whole, [(total, count)] = gradient_of(small_anchor())
+    by_passes, sums = gradient_of(small_anchor(max_tokens=10))
+    shared, parts = gradient_of(small_anchor(World(0, 2)), small_anchor(World(1, 2)))
     assert torch.allclose(by_passes, whole, rtol=1e-6, atol=1e-10) and torch.allclose(
         shared, whole, rtol=1e-6, atol=1e-10
     )
@@ -130,9 +130,9 @@ def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
         policy = tiny_gemma(0)
         base = tiny_gemma(1).requires_grad_(False)
         texts = PromptStream(IDS, num_prompts=3, seed=0)
-        total, count = Anchor(base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), ALONE)(
-            policy, 0
-        )["anchor_kl"]
+        total, count = Anchor(
+            base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), SINGLE_PROCESS
+        )(policy, 0)["anchor_kl"]
         results.append(
             (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
         )
@@ -142,7 +142,7 @@ def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
 
 
 def test_without_an_anchor_nothing_happens() -> None:
-    assert unanchored(tiny_gpt2(), 3) == {}
+    assert no_anchor(tiny_gpt2(), 3) == {}
 
 
 # Real runs. The first text is what a tax budget would be measured on (tax.texts=1); the anchor has the

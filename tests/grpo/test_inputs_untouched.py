@@ -25,7 +25,7 @@ from grpo.engine import logprob, packing, sampler
 from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
-from reward import combine, cosine, kernel, panel
+from reward import combine, cosine, groups, kernel, panel
 
 MATHS = (
     advantage,
@@ -37,6 +37,7 @@ MATHS = (
     sampler,
     observe,
     kernel,
+    groups,
 )  # every public function of these is called below
 PROMPTS = [[2, 40, 41, 42], [2, 90]]
 MODEL = tiny_gemma()
@@ -107,8 +108,8 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (sampler.generate, (MODEL, PROMPTS, SAMPLING, (0,)), {}),
     (observe.micro_batch_sums, (MICRO_LOGPS, MICRO), {}),
     (observe.micro_batch_peaks, (MICRO_LOGPS, MICRO), {}),
-    (observe.added, ([{"a": (1.0, 2.0)}, {"a": (3.0, 4.0)}],), {}),
-    (observe.largest, ([{"a": 1.0}, {"a": 3.0}],), {}),
+    (observe.totals, ([{"a": (1.0, 2.0)}, {"a": (3.0, 4.0)}],), {}),
+    (observe.maxima, ([{"a": 1.0}, {"a": 3.0}],), {}),
     (observe.refuse_gap, (0.1, 0.2), {}),
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
@@ -117,6 +118,8 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
         for softness in (0.0, 0.1)
     ],
     (combine.standardise, (REWARDS.double(),), {}),
+    (groups.deviations, (REWARDS,), {}),
+    (groups.standard_deviation, groups.deviations(REWARDS), {}),
     (cosine.rescale, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]

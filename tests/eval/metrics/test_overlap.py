@@ -12,6 +12,7 @@ from eval.metrics.overlap import (
     length_statistics,
     length_units,
     signatures,
+    streams,
 )
 from reward.lexical import bleu_metric, split_syllables, tokenizer_input
 
@@ -172,6 +173,26 @@ def test_several_reference_texts_count_as_in_sacrebleu(
     assert said["chrf"] == str(chrf.get_signature()) and all(
         f"nrefs:{count}|" in text for text in said.values()
     )
+
+
+@pytest.mark.skipif(
+    not hasattr(CHRF, "_extract_corpus_statistics"),
+    reason="this sacreBLEU does not have its statistics by that name",
+)
+@pytest.mark.parametrize(
+    ("language", "letters"),
+    [("zh", "天地人山水火土木"), ("en", "ab cd e."), ("bo", KA + KHA + GA + TSHEG + SHAD), ("th", "กขคง")],
+)
+def test_the_counts_of_an_item_are_those_that_sacrebleu_keeps_to_itself(language: str, letters: str) -> None:
+    """Each number, with several reference texts, an empty output and an empty text."""
+    outputs, references = several(7, letters, 4)
+    outputs[0] = ""
+    references[1] = ["", *references[1]]
+    texts = streams([tokenizer_input(own, language) for own in references])
+    bleu = bleu_metric(language)._extract_corpus_statistics(tokenizer_input(outputs, language), texts)
+    chrf = CHRF()._extract_corpus_statistics(outputs, streams(references))
+    assert bleu_statistics(outputs, references, language).tolist() == bleu
+    assert chrf_statistics(outputs, references).tolist() == chrf
 
 
 def test_length_is_held_to_the_closest_reference_text() -> None:
