@@ -97,7 +97,7 @@ def collect(
             score,
             temperature=config.rollout.temperature,
             max_tokens=config.train.max_tokens_per_pass,
-            share_prefix=config.train.share_prefix,
+            share_prefix=config.engine.share_prefix,
             windows=update_windows(len(rollout.prompt_ids), prompts_per_update, seed),
         )
         ref_logps = logps_under(task.reference, rollout)
@@ -142,7 +142,7 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     bounds = Bounds(config.loss.clip_low, config.loss.clip_high, config.loss.dual_clip)
     sums = []
     peaks = []
-    for micro in minibatch.split(config.train.max_tokens_per_pass, config.train.share_prefix, world):
+    for micro in minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world):
         with training.compute.autocast():
             policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
         loss, stats = grpo_loss(

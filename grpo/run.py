@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
-from data.errors import GOES_ON, InputError, Interrupted, run_command
+from data.errors import RESUMES, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
@@ -140,7 +140,7 @@ def keep_still(text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return run_command(lambda: command(options), GOES_ON)
+    return run_command(lambda: command(options), RESUMES)
 
 
 def command(options: argparse.Namespace) -> None:

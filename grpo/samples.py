@@ -48,7 +48,7 @@ def sampling_of(config: Config, tokenizer: PreTrainedTokenizerBase) -> Sampling:
         rollout.max_new_tokens,
         rollout.temperature,
         stop_ids(tokenizer),
-        rollout.fast_decode,
+        config.engine.fast_decode,
     )
 
 

@@ -22,7 +22,7 @@ from sacrebleu.metrics.helpers import extract_all_char_ngrams
 from data.script import count_units, script_of
 from eval.metrics.significance import Array
 from reward.guards import closest
-from reward.lexical import bleu_metric, is_tibetan_script, prepared
+from reward.lexical import bleu_metric, is_tibetan_script, tokenizer_input
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
@@ -50,8 +50,8 @@ def number_of(references: References) -> str:
 def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
     metric = bleu_metric(language)
-    written = prepared(outputs, language)
-    texts = [prepared(own, language) for own in references]
+    written = tokenizer_input(outputs, language)
+    texts = [tokenizer_input(own, language) for own in references]
     rows = [bleu_row(metric, output, own) for output, own in zip(written, texts, strict=True)]
     return np.asarray(rows, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
 
@@ -124,7 +124,9 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     """
     bleu = bleu_metric(language)
     chrf = CHRF()
-    bleu.corpus_score(prepared(outputs, language), streams([prepared(own, language) for own in references]))
+    bleu.corpus_score(
+        tokenizer_input(outputs, language), streams([tokenizer_input(own, language) for own in references])
+    )
     chrf.corpus_score(list(outputs), streams(references))
     signature = bleu.get_signature()
     if is_tibetan_script(language):

@@ -27,7 +27,7 @@ def recompute_layers(model: PreTrainedModel) -> int:
     if not layers:
         kind = model.config.model_type
         raise InputError(
-            f"train.gradient_checkpointing = true: {kind} has no layers that can be computed again; write false"
+            f"engine.gradient_checkpointing = true: {kind} has no layers that can be computed again; write false"
         )
     for layer in layers:
         layer.forward = functools.partial(_forward, layer.forward)

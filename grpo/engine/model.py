@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
-from data.model_folder import readable, screen
+from data.model_folder import check_model_folder, input_errors
 from grpo.engine.attention import PLAIN, blocks_of, no_mask, use_blocks, uses_blocks
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name
@@ -35,8 +35,8 @@ def load_policy(folder: str | Path, device: torch.device, packed_attention: bool
     """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
-        screen(Path(folder), AutoModelForCausalLM)
-    with readable(folder, "transformers cannot load this as a causal LM with safetensors weights"):
+        check_model_folder(Path(folder), AutoModelForCausalLM)
+    with input_errors(folder, "transformers cannot load this as a causal LM with safetensors weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -84,7 +84,7 @@ def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model; raises InputError when it has no end-of-text token."""
-    with readable(folder, "no tokenizer that transformers can read"):
+    with input_errors(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer.decode(tokenizer("a")["input_ids"])
     if tokenizer.eos_token_id is None:

@@ -12,12 +12,14 @@ The numbers are the same in each case, up to rounding (tests/grpo/engine/test_pr
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:  # the command imports this file before it decides whether transformers may go online
+    from transformers import PreTrainedModel
 
 ATTENTION = "_attn_implementation"
 STATEFUL = "_is_stateful"
@@ -46,19 +48,19 @@ def has_onednn_product() -> bool:
     return torch.allclose(product, linear(x, weight, bias))
 
 
-def attention_name(model: PreTrainedModel) -> str | None:
+def attention_name(model: "PreTrainedModel") -> str | None:
     """transformers' name of the attention that a model computes with ("sdpa", "eager"); None where it does
     not say.
     """
     return getattr(model.config.get_text_config(), ATTENTION, None)
 
 
-def is_stateful(model: PreTrainedModel) -> bool:
+def is_stateful(model: "PreTrainedModel") -> bool:
     """Whether a model says that it carries a state from token to token, as recurrent ones do."""
     return bool(getattr(model, STATEFUL, False))
 
 
-def layers_of(model: PreTrainedModel) -> list[Any]:
+def layers_of(model: "PreTrainedModel") -> list[Any]:
     """The modules that transformers' own gradient checkpointing would compute again; empty where it knows
     none.
     """

@@ -114,11 +114,11 @@ def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
 
 
 def packed_switch(model: PreTrainedModel) -> str:
-    return "write train.packed_attention=false, or " if uses_blocks(model) else ""
+    return "write engine.packed_attention=false, or " if uses_blocks(model) else ""
 
 
 def fast_switch(model: PreTrainedModel, fast: bool) -> str:
-    return "write rollout.fast_decode=false, or " if fast and is_known(model) else ""
+    return "write engine.fast_decode=false, or " if fast and is_known(model) else ""
 
 
 def reads_positions(model: PreTrainedModel) -> bool:

@@ -25,6 +25,7 @@ from data.documents import read_object
 from data.errors import InputError
 from grpo.config import Config
 from grpo.engine.private_apis import has_onednn_product
+from grpo.old_names import ADDED, current_keys
 
 WORK = (
     "checkpoints",
@@ -105,9 +106,9 @@ def claim_folder(config: Config, folder: Path) -> None:
     configuration.
     """
     path = folder / "config.json"
-    wanted = json.loads(json.dumps(asdict(config)))
-    found = read_object(path) if path.exists() else wanted
-    difference = first_difference(found, wanted, (PLACE,))
+    settings = json.loads(json.dumps(asdict(config)))
+    found = read_object(path) if path.exists() else settings
+    difference = first_difference(found, settings, (PLACE,))
     if difference and holds_work(folder):
         key, old, new = difference
         raise InputError(
@@ -117,16 +118,16 @@ def claim_folder(config: Config, folder: Path) -> None:
     if difference:
         for name in ("corpus.json", INPUTS):
             (folder / name).unlink(missing_ok=True)
-    atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
+    atomic_write_text(path, json.dumps(settings, ensure_ascii=False, indent=1))
 
 
 def first_difference(
     old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()
 ) -> tuple[str, object, object] | None:
     """("section.key", its old value, its new one) of the first setting in which two configurations differ;
-    None where none does.
+    None where none does. `old` may be of an earlier version.
     """
-    before = flat(old)
+    before = ADDED | current_keys(flat(old))
     after = flat(new)
     for key in {**after, **before}:
         if key not in ignored and before.get(key) != after.get(key):

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from data.cache import atomic_write_text, naming
+from data.cache import atomic_write_text, name_disk_errors
 from data.console import say
 from data.documents import parse_log_row, read_bytes
 
@@ -45,7 +45,7 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
 
 
 def _append(file: TextIO, lines: Sequence[str]) -> None:
-    with naming(Path(file.name)):
+    with name_disk_errors(Path(file.name)):
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
 
@@ -169,5 +169,5 @@ class RunLog:
         self._bar.close()
         self._events.close()
         for file in (self._metrics, self._rollouts):
-            with naming(Path(file.name)):  # what could not be written before is tried again
+            with name_disk_errors(Path(file.name)):  # what could not be written before is tried again
                 file.close()

@@ -5,7 +5,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
@@ -13,7 +13,7 @@ from grpo.engine.likelihood import first_ids
 from grpo.stages.context import Run, load_model, start_folder
 from grpo.stages.plan import ANCHOR_TOKENS
 
-POOL = 256  # texts, other ones than those a tax budget is measured on
+POOL = 256  # texts at most
 
 
 def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
@@ -22,7 +22,7 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
     """
     if not coef:
         return no_anchor
-    count = run.config.tax.anchor_texts
+    count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
     base = load_model(run, start_folder(run)).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
@@ -33,12 +33,19 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
 
 
 def anchor_texts(run: Run) -> list[str]:
-    """The texts behind those that a budget is kept on. Raises InputError, also where there are none."""
+    """Up to POOL texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
+    where none is left.
+    """
     tax = run.config.tax
-    texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
+    own = run.config.anchor.text
+    setting = "anchor.text" if own else "tax.text"
+    texts = read_general_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
+    if tax.budget or not own:
+        measured = set(read_general_texts(tax.text, tax.texts, run.cache))
+        texts = [text for text in texts if text not in measured]
     if not texts:
         raise InputError(
-            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "
-            f"more of them, best {POOL} or more"
+            f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "
+            f"measuring; an anchor needs more of them, best {POOL} or more"
         )
-    return texts
+    return texts[:POOL]

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.cache import atomic_write_text, naming
+from data.cache import atomic_write_text, name_disk_errors
 from data.documents import parse_json, parse_object, read_bytes
 from data.errors import InputError
 from data.examples import Example
 from grpo.advantage import group_spread
 from grpo.config import Config
+from grpo.old_names import current_keys
 from grpo.records import Rollout
 
 FILE = "best_of_group.jsonl"
@@ -86,6 +87,7 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
     }
     facts |= {f"rollout.{name}": value for name, value in asdict(config.rollout).items()}
     facts |= {f"reward.{name}": value for name, value in asdict(config.reward).items()}
+    facts["engine.fast_decode"] = config.engine.fast_decode
     facts["advantage.std_floor"] = config.advantage.std_floor
     return dict(json.loads(json.dumps(facts)))
 
@@ -97,7 +99,7 @@ def begin(path: Path, header: Header) -> None:
 
 def append(path: Path, step: SampledStep) -> None:
     """Add a step, and wait until it is on disk."""
-    with naming(path), path.open("a", encoding="utf-8") as file:
+    with name_disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(step), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -123,6 +125,7 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
 
 
 def _check_header(path: Path, found: Mapping[str, Any], wanted: Header) -> None:
+    found = current_keys(found)
     for name in {**wanted, **found}:
         if found.get(name) != wanted.get(name):
             raise InputError(

@@ -13,7 +13,7 @@ from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.template import stop_ids
 from eval.study.layout import snapshot_folder
-from grpo.config import Config
+from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import load_policy
@@ -23,8 +23,6 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_folder import holds_work
 from grpo.stages.lengths import PROMPT, fit
-
-DEFAULT_POLICY = "gemma-3-270m"
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,15 @@ def start_folder(run: Run) -> Path:
     folder = Path(name.removeprefix("hub:"))
     if not name.startswith("hub:") and not (folder / "config.json").is_file():
         raise InputError(
-            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+            f'model.policy = "{name}": no folder with a config.json there; '
+            f'write "{DEFAULT_POLICY}", a transformers folder, or "hub:owner/name"'
         )
     return folder
 
 
 def load_model(run: Run, folder: Path) -> PreTrainedModel:
     """A model of the run on its device, with the attention that the configuration asks for."""
-    return load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    return load_policy(folder, run.compute.device, run.config.engine.packed_attention)
 
 
 def greedy_texts(
@@ -129,7 +128,7 @@ def greedy_texts(
     """One output per example: by the settings of [eval], wherever a run decodes without randomness."""
     config = run.config.eval
     settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.rollout.fast_decode
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.engine.fast_decode
     )
     with run.compute.autocast():
         return greedy_outputs(model, tokenizer, examples, settings)
@@ -138,7 +137,7 @@ def greedy_texts(
 def trainable(run: Run, folder: Path) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
     policy = load_model(run, folder)
-    if run.config.train.gradient_checkpointing:
+    if run.config.engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"
         )

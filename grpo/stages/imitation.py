@@ -134,7 +134,7 @@ def imitate(
         guard, state = guarded(run, "grpo", policy, tokenizer, optimizer, train.num_steps, log, state)
         snapshots = Snapshots(run, policy, tokenizer, log, sampling_seconds)
         hook = UpdateHook(run, "grpo", policy, optimizer, train.num_steps, log, state, score, snapshots)
-        anchor = anchored(run, tokenizer, train.anchor, train.max_tokens_per_pass)
+        anchor = anchored(run, tokenizer, run.config.anchor.train, train.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         state = train_sft(config, training, pairs, state, after_update=hook, after_step=guard)
     if score is not None:

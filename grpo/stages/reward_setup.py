@@ -29,7 +29,7 @@ from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.encoders.static import LEAST_TEXTS, load_static
-from reward.faults import NamedEncoder, missing
+from reward.faults import NamedEncoder, missing_sentence
 from reward.hubness import build_bank
 from reward.noise import cosine_noise, std_floor
 
@@ -81,9 +81,9 @@ def reward_of(
     config = run.config.reward
     language = run.config.data.completion_language
     texts = reference_texts(examples)
-    encoded = store.encoded
+    encoded = store.num_encoded
     store.remember(texts)
-    run.say(f"{len(texts):,} reference texts, {store.encoded - encoded:,} of them embedded now")
+    run.say(f"{len(texts):,} reference texts, {store.num_encoded - encoded:,} of them embedded now")
 
     def held_out() -> EmbeddingStore:
         other = held_out_store(run)
@@ -160,12 +160,12 @@ def logged(
         references: Sequence[Sequence[str]],
         group_size: int,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        requested = store.requested
+        requested = store.num_requested
         hits = store.hits
         result = reward(sources, completions, references, group_size)
-        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
+        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.num_requested - requested)})
         for name, values in result[1].items():
-            if name not in told and (line := missing(name, values, completions)):
+            if name not in told and (line := missing_sentence(name, values, completions)):
                 told.add(name)
                 say(f"{line} (said once a start)")
         return result

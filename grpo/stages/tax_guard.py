@@ -21,7 +21,7 @@ from data.cache import atomic_write_text, remove_folder
 from data.checksums import damage
 from data.documents import read_object
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
 from grpo.engine.model import parameter_hash
@@ -67,7 +67,7 @@ def guarded(
 
 def texts_of(run: Run) -> list[str]:
     """The texts the budget is kept on. Raises InputError, also where no text is to be had."""
-    return control_texts(run.config.tax.text, run.config.tax.texts, run.cache)
+    return read_general_texts(run.config.tax.text, run.config.tax.texts, run.cache)
 
 
 def mean_nll(model: PreTrainedModel, start: list[int], texts: Ids) -> float:

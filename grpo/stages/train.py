@@ -67,7 +67,7 @@ def sft_stage(run: Run) -> None:
     state = resume(run, "sft", policy, optimizer)
     stream = PromptStream(pairs, config.batch_size, run.config.seed)
     with RunLog(run.log_folder, "sft", state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
-        anchor = anchored(run, tokenizer, config.anchor, config.max_tokens_per_pass)
+        anchor = anchored(run, tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         hook = UpdateHook(run, "sft", policy, optimizer, config.num_steps, log, state)
         state = train_sft(config, training, stream, state, after_update=hook)
@@ -112,7 +112,7 @@ def reinforce(run: Run) -> None:
         hook = UpdateHook(
             run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots
         )
-        anchor = anchored(run, tokenizer, config.train.anchor, config.train.max_tokens_per_pass)
+        anchor = anchored(run, tokenizer, config.anchor.train, config.train.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         task = Task(
             prompts,

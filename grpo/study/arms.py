@@ -205,6 +205,7 @@ def drawn_from(config: Config) -> tuple[object, ...]:
         config.data,
         config.model,
         config.rollout,
+        config.engine.fast_decode,
         config.reward,
         config.advantage,
         config.train.num_steps,

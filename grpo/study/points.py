@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
-from data.errors import GOES_ON, Interrupted, run_command
+from data.errors import RESUMES, Interrupted, run_command
 from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
         check_base(study)
         evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
 
-    return run_command(work, GOES_ON)
+    return run_command(work, RESUMES)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,23 @@ from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from data.errors import InputError
 from data.stream import PromptStream
 from grpo.anchor import Anchor, no_anchor
+from grpo.config_file import load_config
 from grpo.engine import chunked_head
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import pack
 from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime import device
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.stages.anchor_setup import anchor_texts
+from grpo.stages.context import Run
 from grpo.stages.hooks import UpdateHook
+from grpo.stages.prepare import check_texts
 
 IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 START = [2]
@@ -189,7 +196,7 @@ def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> fl
 def test_warm_start_and_training_stay_near_the_untouched_model(
     method: str, go: Runner, tmp_path: Path, tiny_folder: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    held = ["sft.anchor=1.0", "train.anchor=1.0", "tax.anchor_texts=4"]
+    held = ["anchor.sft=1.0", "anchor.train=1.0", "anchor.batch_size=4"]
     assert go("free", f"train.method={method}") == go("held", f"train.method={method}", *held) == 0
     for part in ("warm_start", "policy"):
         free, kept = (
@@ -203,7 +210,7 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
 
 
 def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert go("whole", "sft.anchor=0.3", "train.anchor=0.3") == 0
+    assert go("whole", "anchor.sft=0.3", "anchor.train=0.3") == 0
     real = UpdateHook.__call__
 
     def stopped(between: UpdateHook, state: LoopState) -> bool:
@@ -214,22 +221,53 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
         return done
 
     monkeypatch.setattr(UpdateHook, "__call__", stopped)
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
     monkeypatch.setattr(
         UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s)
     )
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
     monkeypatch.setattr(UpdateHook, "__call__", real)
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") == 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") == 0
     assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
     assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
+
+
+def run_of(folder: Path, settings: list[str]) -> Run:
+    (folder / "c.toml").write_text("", encoding="utf-8")
+    config = load_config(folder / "c.toml", ["tax.texts=2", *settings])
+    return Run(config, folder, folder, choose("cpu"), StopRequest(), print)
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        (["tax.text=tax.txt"], ["c", "d"]),
+        (["tax.text=tax.txt", "tax.budget=0.02"], ["c", "d"]),
+        (["tax.text=tax.txt", "anchor.text=own.txt", "tax.budget=0.02"], ["e", "c"]),
+        (["tax.text=nowhere.txt", "anchor.text=own.txt"], ["e", "b", "c"]),  # no tax is measured
+        (["tax.text=tax.txt", "anchor.text=tax.txt", "tax.budget=0.02"], ["c", "d"]),
+    ],
+)
+def test_the_anchor_has_its_own_texts_and_none_of_the_tax(
+    settings: list[str], texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tax.txt").write_text("a\nb\nc\nd\n", encoding="utf-8")
+    (tmp_path / "own.txt").write_text("e\nb\nc\n", encoding="utf-8")
+    assert anchor_texts(run_of(tmp_path, settings)) == texts
+
+
+def test_a_file_of_the_anchor_that_is_none_is_named(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [f"anchor.text={tmp_path}/none.txt", "anchor.sft=1.0"])
+    with pytest.raises(InputError, match=r"anchor\.text = .*none\.txt: cannot be read"):
+        check_texts(run)
 
 
 def test_a_file_without_texts_for_it_is_refused(
     go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert go("run", "train.anchor=1.0", "tax.texts=4") == 2
+    assert go("run", "anchor.train=1.0", "tax.texts=4") == 2
     error = capsys.readouterr().err
-    assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1
-    assert go("run", "sft.anchor=-1.0") == 2
-    assert "sft.anchor = -1.0: must lie between 0 and 1000" in capsys.readouterr().err
+    assert "own.txt: has no text besides the first 4 (tax.texts)" in error and error.count("\n") == 1
+    assert go("run", "anchor.sft=-1.0") == 2
+    assert "anchor.sft = -1.0: must be at least 0" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from grpo import advantage, kl, loss, minibatch
 from grpo import step_metrics as observe
-from grpo.config import LossConfig
+from grpo.config import EngineConfig, LossConfig
 from grpo.engine import logprob, packing, sampler
 from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
@@ -114,13 +114,13 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
     *[
-        (kernel.over_references, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
+        (kernel.soft_maximum, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
         for softness in (0.0, 0.1)
     ],
-    (combine.standardised, (REWARDS.double(),), {}),
+    (combine.standardise, (REWARDS.double(),), {}),
     (groups.deviations, (REWARDS,), {}),
     (groups.standard_deviation, groups.deviations(REWARDS), {}),
-    (cosine.rescaled, (torch.rand(4, generator=DRAW), 0.3), {}),
+    (cosine.rescale, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
 ELSEWHERE = {
@@ -194,7 +194,7 @@ def test_no_dropout_anywhere_even_if_the_model_asks_for_it(
     asking.config.attention_dropout = 0.5
     asking.save_pretrained(tmp_path / "model")
     policy = load_policy(tmp_path / "model", torch.device("cpu"), packed_attention=False)
-    config = replace(CONFIG, rollout=replace(CONFIG.rollout, fast_decode=False))
+    config = replace(CONFIG, engine=EngineConfig(fast_decode=False))
     assert policy.config.attention_dropout == 0.5
     dropped = []
     attention = F.scaled_dot_product_attention

@@ -189,4 +189,4 @@ def test_a_group_may_be_joined_by_another() -> None:
         keys = torch.cat([prompt[:length], key[row]])
         expected = (query[row] @ keys.T).softmax(dim=-1) @ keys
         assert torch.allclose(mixed[row], expected.flatten(), atol=1e-6)
-    assert cache.newest().tolist() == [5, 5, 5, 7, 7]
+    assert cache.newest_position().tolist() == [5, 5, 5, 7, 7]
