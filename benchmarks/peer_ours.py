@@ -85,7 +85,7 @@ def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:
 def main() -> None:
     turns = Turns()
     compute = device.choose("cpu")
-    device.configure()
+    device.configure(compute)
     with tempfile.TemporaryDirectory() as folder:
         {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[turns.request.task](
             turns, compute, Path(folder)

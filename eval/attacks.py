@@ -263,8 +263,8 @@ def run(options: argparse.Namespace) -> None:
             f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: "
             "reward.threshold=0.3"
         )
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     examples = examples_of(config, options.items)
     store = EmbeddingStore(
         load_encoder(config.reward.encoder, cache_dir(), compute.device), cache_dir() / "embeddings"

@@ -107,7 +107,7 @@ def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: floa
         from grpo.runtime import device
 
         compute = device.choose("auto")
-        device.configure(0)
+        device.configure(compute)
         return LocalModel(user_path(rest), compute.device)
     url, _, model = rest.partition("#")
     if kind != "openai" or not model:

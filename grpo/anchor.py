@@ -52,8 +52,7 @@ class Anchor:
             packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(
                 self.compute.device
             )
-            with self.compute.autocast():
-                divergence = kl_to_base(policy, self.base, packed)
+            divergence = kl_to_base(policy, self.base, packed)
             (self.coef / num_tokens * divergence).backward()
             total += float(divergence.detach())
         return {"anchor_kl": (total, float(sum(map(len, share))))}

@@ -64,8 +64,8 @@ class RolloutConfig:
     """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts`
     prompts, at `temperature` from the full softmax.
 
-    Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats; 0 = as
-    the number format asks.
+    Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats per token,
+    on average over a step; 0 = by the number format (grpo/runtime/device.py).
     """
 
     num_prompts: int = 8
@@ -94,7 +94,8 @@ class LossConfig:
     off.
 
     `kl_coef` (beta) is the weight of `kl_estimator` (grpo/kl.py). With `kl_target` > 0 (nats per token) a
-    controller starts from it.
+    controller starts from it. `sampler_cap` > 0 weighs each token by the ratio of trainer to sampler, at most so
+    much (truncated importance sampling, grpo/loss.py); 0 = no weights.
     """
 
     objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = "grpo"
@@ -104,6 +105,7 @@ class LossConfig:
     kl_coef: float = 0.02
     kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"
     kl_target: float = 0.0
+    sampler_cap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,17 @@ class EngineConfig:
     """Section [engine]: what makes a run faster or smaller and changes nothing that it learns.
 
     `fast_decode` samples by the forward pass of grpo/engine/decode_step.py instead of the model's own.
-    `share_prefix` stores a prompt once in front of its group. `packed_attention`: on a CPU, attention skips
-    pairs of packed tokens that see nothing of each other (grpo/engine/attention.py). `gradient_checkpointing`
-    computes activations again in the backward pass instead of keeping them.
+    `share_prefix` stores a prompt once in front of its group. `packed_attention`: attention skips pairs
+    of packed tokens that see nothing of each other (grpo/engine/attention.py). `gradient_checkpointing`
+    computes activations again in the backward pass instead of keeping them. `number_format` of the operands of
+    matrix products (grpo/engine/products.py): auto is fp16 on an accelerator and fp32 on a CPU.
     """
 
     fast_decode: bool = True
     share_prefix: bool = True
     packed_attention: bool = True
     gradient_checkpointing: bool = False
+    number_format: Literal["auto", "fp32", "bf16", "fp16", "bf16x2"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ BOUNDS = (
     Bounds(1e-6, 10**6, "sft.optim.max_grad_norm train.optim.max_grad_norm"),
     Bounds(1e-6, 0.999999, "loss.clip_low"),
     Bounds(1e-6, 10**6, "loss.clip_high"),
-    Bounds(0, 10**6, "loss.dual_clip rollout.max_gap"),
+    Bounds(0, 10**6, "loss.dual_clip loss.sampler_cap rollout.max_gap"),
     Bounds(0, 1000, "loss.kl_coef loss.kl_target tax.budget anchor.sft anchor.train"),
     Bounds(1e-12, 1000, "advantage.std_floor"),
 )

@@ -15,11 +15,12 @@ from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
 from grpo.kl import next_kl_coef
-from grpo.loss import OBJECTIVES, Bounds, grpo_loss
+from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.records import Experience, LoopState
 from grpo.samples import draw_samples
 from grpo.step_metrics import (
+    effective_share,
     maxima,
     micro_batch_peaks,
     micro_batch_sums,
@@ -27,6 +28,7 @@ from grpo.step_metrics import (
     rollout_metrics,
     rollout_samples,
     totals,
+    trainer_logps,
 )
 from grpo.training import AfterStep, AfterUpdate, Task, Training, same_state
 
@@ -91,7 +93,7 @@ def collect(
     seed = (config.seed, step)
     samples = draw_samples(task, policy, batch, seed, compute, world, log.phase)
     rollout = samples.rollout
-    with log.phase("score"), compute.autocast():  # (N, T) each
+    with log.phase("score"):  # (N, T) each
         prompts_per_update = config.train.prompts_per_update // world.size
         logps_under = partial(
             score,
@@ -143,15 +145,16 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     sums = []
     peaks = []
     for micro in minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world):
-        with training.compute.autocast():
-            policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+        policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+        before = trainer_logps(policy_logps, micro)
+        weights = sampler_weights(before, micro.sampling_logps, micro.mask, config.loss.sampler_cap)
         loss, stats = grpo_loss(
             policy_logps.logps,
             micro.old_logps,
             micro.ref_logps,
             micro.advantages,
             micro.mask,
-            micro.weights,
+            micro.weights * weights,
             objective=config.loss.objective,
             bounds=bounds,
             kl_coef=kl_coef,
@@ -164,4 +167,6 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     world.sum_gradients(policy.parameters())
     log.add(world.total(totals(sums) | anchor_totals))
     log.put_max(world.largest(maxima(peaks)))
-    refuse_gap(log.value("ratio_gap_max"), config.rollout.max_gap or training.compute.max_gap)
+    share = effective_share(log.mean("sampler_ratio_mean"), log.mean("sampler_ratio_square_mean"))
+    log.put({"sampler_effective_share": share})
+    refuse_gap(log.mean("ratio_gap_mean"), config.rollout.max_gap or training.compute.max_gap)

@@ -72,8 +72,8 @@ def print_plan(config: Config) -> None:
     from reward.combine import check as check_reward
 
     check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
     print("\n".join(plan.make_plan(config, plan.known_model(config), compute).lines(config)))
 
@@ -84,8 +84,8 @@ def run_stages(config: Config, stages: list[str]) -> None:
     from grpo.stages.prepare import check_inputs, data_stage, model_stage, preflight
     from grpo.stages.train import grpo_stage, sft_stage
 
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     world = join(on_accelerator=compute.device.type != "cpu")
     folder = Path(config.run_dir)
     facts = device.describe(compute)

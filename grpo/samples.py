@@ -69,7 +69,7 @@ def draw_samples(
     group_size = task.sampling.group_size
     share = world.share(len(batch))
     own = batch[share]
-    with phase("rollout"), compute.autocast():  # prefill each prompt once, decode its G completions
+    with phase("rollout"):  # prefill each prompt once, decode its G completions
         prompt_ids = [encode_prompt(task.tokenizer, example) for example in own]
         rollout = generate(policy, prompt_ids, task.sampling, seed, first_row=share.start * group_size)
     with phase("reward"):

@@ -44,8 +44,7 @@ def train_sft(
             ):
                 prompts, completions = zip(*(share[i] for i in chosen), strict=True)
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
-                with training.compute.autocast():
-                    nll = -completion_logps(policy, packed).logps.sum()
+                nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
             anchor_totals = training.anchor(policy, training.optimizer.update)

@@ -22,6 +22,7 @@ from torch import Tensor
 from grpo.engine.chunked_head import KL_CHUNK, dense_log_softmax, head_logits, row_chunks
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed, by_budget, pack
+from grpo.engine.products import FP32, in_format
 from grpo.kl import full_kl
 
 BATCH_TOKENS = 2048
@@ -47,7 +48,7 @@ def log_softmax_chunks(model: Any, packed: Packed) -> Iterator[Tensor]:
         return map(dense_log_softmax, packed_logits(model, packed).split(KL_CHUNK))
     hidden = packed_hidden(model, packed)
     return (
-        head_logits(hidden[part], weight).log_softmax(dim=-1) for part in row_chunks(len(hidden), KL_CHUNK)
+        head_logits([hidden[part]], weight).log_softmax(dim=-1) for part in row_chunks(len(hidden), KL_CHUNK)
     )
 
 
@@ -81,7 +82,7 @@ def measure_drift(model: Any, base: Any, texts: Sequence[TokenText]) -> dict[str
     device = next(model.parameters()).device
     lengths = [len(text.start) + len(text.ids) for text in texts]
     parts: list[np.ndarray] = []
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with torch.inference_mode(), in_format(FP32, model, base):
         for batch in by_budget(lengths, BATCH_TOKENS if plain else KL_CHUNK):
             packed = pack([texts[i].start for i in batch], [texts[i].ids for i in batch], group_size=1).to(
                 device

@@ -18,8 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from grpo.engine.packing import Packed
-from grpo.engine.products import FP32, Format, format_of, rounded
 from grpo.engine.private_apis import attention_name
+from grpo.engine.products import FP32, Format, format_of, rounded
 
 NAME = "packed"
 PLAIN = "sdpa"  # transformers' name of torch's own attention
@@ -111,7 +111,13 @@ def attend_completions(
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: float, window: int | None, format: Format = FP32,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    blocks: Blocks,
+    scale: float,
+    window: int | None,
+    format: Format = FP32,
 ) -> Tensor:
     """(heads, S, D), keys and values perhaps of fewer heads -> (heads, S, D)."""
     prompts, prompt, group, completion = blocks.shape

@@ -62,7 +62,7 @@ class _HeadLogps(torch.autograd.Function):
         return logps, entropy
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad_logps: Tensor, _grad_entropy: Tensor
     ) -> tuple[Tensor, Tensor, None, None, None]:
         *pieces, weight, targets, normaliser = ctx.saved_tensors
@@ -111,7 +111,7 @@ class _HeadKL(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             grad_hidden * grad_total.to(grad_hidden.dtype),

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
-from grpo.engine.products import FP32, Format, format_of, still_product
 from grpo.engine.private_apis import has_onednn_product, onednn_product
+from grpo.engine.products import FP32, Format, format_of, still_product
 
 
 class Family(NamedTuple):
@@ -112,8 +112,12 @@ class Layer:
         mlp = layer.mlp
         offset = family.norm_offset
         norms = [norm(getattr(layer, name) if name else None, offset) for name in family.norms]
-        query, key, value, out = (product(getattr(attention, f"{name}_proj"), rows, format) for name in "qkvo")
-        gate, up, down = (product(getattr(mlp, f"{name}_proj"), rows, format) for name in ("gate", "up", "down"))
+        query, key, value, out = (
+            product(getattr(attention, f"{name}_proj"), rows, format) for name in "qkvo"
+        )
+        gate, up, down = (
+            product(getattr(mlp, f"{name}_proj"), rows, format) for name in ("gate", "up", "down")
+        )
         query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
         size = attention.head_dim
         scaling = attention.scaling
@@ -160,7 +164,8 @@ class FastDecoder:
         self.tail = tail
         self.format = format_of(model)
         self.layers = [
-            Layer.of(layer, family, kind, rows, self.format) for layer, kind in zip(base.layers, kinds, strict=True)
+            Layer.of(layer, family, kind, rows, self.format)
+            for layer, kind in zip(base.layers, kinds, strict=True)
         ]
         self.head = product(weight, rows, self.format)
         self.last_norm = norm(base.norm, family.norm_offset)

@@ -22,16 +22,19 @@ from data.model_folder import check_model_folder, input_errors
 from grpo.engine.attention import PLAIN, blocks_of, no_mask, use_blocks, uses_blocks
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name
+from grpo.engine.products import FP32, Format, use_format
 
 EAGER = "eager"  # transformers' name of the attention that every model has
 
 
-def load_policy(folder: str | Path, device: torch.device, packed_attention: bool = True) -> PreTrainedModel:
+def load_policy(
+    folder: str | Path, device: torch.device, packed_attention: bool = True, format: Format = FP32
+) -> PreTrainedModel:
     """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
 
-    Its attention is torch's own ("sdpa") where transformers has that for it, else "eager". On a CPU packed
-    rows of the first run through grpo/engine/attention.py unless `packed_attention` is off; nothing else is
-    touched.
+    Its linear layers multiply in `format` (grpo/engine/products.py). Its attention is torch's own ("sdpa")
+    where transformers has that for it, else "eager". Packed rows of the first run through
+    grpo/engine/attention.py unless `packed_attention` is off.
     """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
@@ -49,8 +52,10 @@ def load_policy(folder: str | Path, device: torch.device, packed_attention: bool
     model.config.use_cache = False
     nn.Module.to(model, device)
     model.eval()
+    if format != FP32:
+        use_format(model, format)
     replaceable = model.is_backend_compatible() and attention_name(model) == PLAIN
-    if packed_attention and device.type == "cpu" and replaceable:
+    if packed_attention and replaceable:
         use_blocks(model)
         if not reads_blocks(model):
             model.set_attn_implementation(PLAIN)

@@ -9,7 +9,8 @@ measurements.
 Gradients have a wider range than fp16; their products take bf16 operands, so no loss is scaled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -61,14 +62,13 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
     """(..., M, K) @ (..., K, N) of one type -> fp32 for a type of 16 bits, without rounding on the way out."""
     if left.dtype.itemsize > 2:
         return left @ right
-    with torch.autocast(left.device.type, enabled=False):
-        if left.device.type != "cuda":
-            return left.float() @ right.float()
-        if left.dim() == 2:
-            return torch.mm(left, right, out_dtype=torch.float32)
-        shape = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-        flat = (x.expand(*shape, *x.shape[-2:]).flatten(0, -3) for x in (left, right))
-        return torch.bmm(*flat, out_dtype=torch.float32).unflatten(0, shape)
+    if left.device.type != "cuda":
+        return left.float() @ right.float()
+    if left.dim() == 2:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    shape = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    left, right = (x.expand(*shape, *x.shape[-2:]).flatten(0, -3) for x in (left, right))
+    return torch.bmm(left, right, out_dtype=torch.float32).unflatten(0, shape)
 
 
 class _Linear(torch.autograd.Function):
@@ -86,7 +86,7 @@ class _Linear(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         grad = grad.to(ctx.format.backward)
         needs_x, needs_weight, _ = ctx.needs_input_grad
@@ -100,7 +100,7 @@ class _Rounding(torch.autograd.Function):
         return format.round(x)
 
     @staticmethod
-    def backward(_ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(_ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
@@ -146,7 +146,20 @@ def use_format(model: PreTrainedModel, format: Format) -> None:
     for module in model.modules():
         if type(module) in (nn.Linear, ProductLinear):
             module.__class__ = ProductLinear
-            module.format = format
+            setattr(module, "format", format)  # noqa: B010  (mypy takes it for a submodule)
+
+
+@contextmanager
+def in_format(format: Format, *models: PreTrainedModel) -> Iterator[None]:
+    """Inside, `models` multiply in `format`: measurements are made in FP32 whatever a run trains in."""
+    before = [format_of(model) for model in models]
+    for model in models:
+        use_format(model, format)
+    try:
+        yield
+    finally:
+        for model, own in zip(models, before, strict=True):
+            use_format(model, own)
 
 
 def format_of(module: nn.Module) -> Format:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from grpo.engine.decode_step import FastDecoder, is_known
 from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
+from grpo.engine.products import format_of, product
 from grpo.records import Rollout
 
 BLOCK = 256  # vocabulary entries whose probabilities are added up before the fp64 cumulative sum
@@ -103,7 +104,7 @@ class ModelDecoder:
         if weight is None:
             return self.model(**inputs).logits[rows, at].float()
         hidden = self.model.base_model(**inputs).last_hidden_state[rows, at]
-        return (hidden @ weight.to(hidden.dtype).T).float()
+        return product(hidden, weight, None, format_of(self.model)).float()
 
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
         """Run every prompt once, right-padded -> (N, V) logits of the first tokens of its group.

@@ -119,7 +119,7 @@ def start_folder(run: Run) -> Path:
 
 def load_model(run: Run, folder: Path) -> PreTrainedModel:
     """A model of the run on its device, with the attention that the configuration asks for."""
-    return load_policy(folder, run.compute.device, run.config.engine.packed_attention)
+    return load_policy(folder, run.compute.device, run.config.engine.packed_attention, run.compute.format)
 
 
 def greedy_texts(
@@ -130,8 +130,7 @@ def greedy_texts(
     settings = DecodeSettings(
         config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.engine.fast_decode
     )
-    with run.compute.autocast():
-        return greedy_outputs(model, tokenizer, examples, settings)
+    return greedy_outputs(model, tokenizer, examples, settings)
 
 
 def trainable(run: Run, folder: Path) -> PreTrainedModel:

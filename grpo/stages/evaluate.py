@@ -59,8 +59,7 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, A
     panel = panel_of(run)
     if isinstance(panel, str):
         return {"probes_unavailable": panel}
-    with run.compute.autocast():
-        return {"probes": run_probes(model, load_tokenizer(folder), panel)}
+    return {"probes": run_probes(model, load_tokenizer(folder), panel)}
 
 
 def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:

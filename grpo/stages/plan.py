@@ -103,7 +103,7 @@ def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
 
 def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     """Measured floating-point operations a second of a square matrix product."""
-    a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.dtype) for _ in range(2))
+    a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.format.forward) for _ in range(2))
     a @ b
     synchronise(compute)
     count = 0

@@ -82,7 +82,13 @@ def chosen_parts(text: str) -> list[str]:
 
 def bill_of(work: Work) -> Bill:
     config = work.study.warm_start_config(work.seeds[0])
-    return make_bill(work.study, work.arms, work.seeds, known_model(config), device.choose(config.device))
+    return make_bill(
+        work.study,
+        work.arms,
+        work.seeds,
+        known_model(config),
+        device.choose(config.device, config.engine.number_format),
+    )
 
 
 def carry_out(work: Work) -> None:

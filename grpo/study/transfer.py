@@ -153,8 +153,8 @@ def untouched_run(course: Course, say: Say) -> Run:
     """
     untouched = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
     config = untouched.config()
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     return Run(config, untouched.folder, cache_dir(), compute, StopRequest(), say)
 
 

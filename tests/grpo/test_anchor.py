@@ -19,6 +19,7 @@ from grpo.config_file import load_config
 from grpo.engine import chunked_head
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import pack
+from grpo.engine.products import FORMATS, use_format
 from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime import device
@@ -123,16 +124,18 @@ def test_neither_passes_nor_processes_change_the_gradient() -> None:
     assert all(part[1] > 0 for part in parts)
 
 
-def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
+def test_in_bf16_it_is_the_same_up_to_rounding() -> None:
     """fp32 masters, bf16 products: value and direction stay."""
     results = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for name in ("fp32", "bf16"):
         policy = tiny_gemma(0)
         base = tiny_gemma(1).requires_grad_(False)
+        for model in (policy, base):
+            use_format(model, FORMATS[name])
         texts = PromptStream(IDS, num_prompts=3, seed=0)
-        total, count = Anchor(
-            base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), SINGLE_PROCESS
-        )(policy, 0)["anchor_kl"]
+        total, count = Anchor(base, texts, START, 1.0, 64, device.choose("cpu"), SINGLE_PROCESS)(policy, 0)[
+            "anchor_kl"
+        ]
         results.append(
             (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
         )

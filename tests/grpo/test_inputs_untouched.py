@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from grpo import advantage, kl, loss, minibatch
 from grpo import step_metrics as observe
 from grpo.config import EngineConfig, LossConfig
-from grpo.engine import logprob, packing, sampler
+from grpo.engine import logprob, packing, products, sampler
 from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
@@ -111,6 +111,16 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (observe.totals, ([{"a": (1.0, 2.0)}, {"a": (3.0, 4.0)}],), {}),
     (observe.maxima, ([{"a": 1.0}, {"a": 3.0}],), {}),
     (observe.refuse_gap, (0.1, 0.2), {}),
+    (observe.effective_share, (1.0, 1.1), {}),
+    (observe.trainer_logps, (MICRO_LOGPS, MICRO), {}),
+    (observe.sampler_log_ratio, (MICRO_LOGPS, MICRO), {}),
+    (loss.sampler_weights, (MICRO_LOGPS.logps, MICRO.sampling_logps, MICRO.mask, 2.0), {}),
+    *[
+        (products.product, (VECTORS, VECTORS[:3].clone(), None, format), {})
+        for format in products.FORMATS.values()
+    ],
+    (products.multiply, (VECTORS.bfloat16(), VECTORS.bfloat16().T), {}),
+    *[(products.rounded, (VECTORS, format), {}) for format in products.FORMATS.values()],
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
     *[
@@ -124,10 +134,8 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
 ELSEWHERE = {
-    "add_product",
     "next_logits",
     "prefill",
-    "product_dtype",
     "rollout_samples",
 }  # inside `generate` and `completion_logps`; text
 
