@@ -9,6 +9,7 @@ measurements.
 Gradients have a wider range than fp16; their products take bf16 operands, so no loss is scaled.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -58,11 +59,21 @@ FORMATS = {
 }
 
 
+@functools.cache
+def has_wide_results(device: str) -> bool:
+    """Whether a device multiplies 16-bit operands into fp32 without rounding; tried once, on a small product."""
+    small = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
+    try:
+        return torch.mm(small, small, out_dtype=torch.float32).dtype == torch.float32
+    except (NotImplementedError, RuntimeError, TypeError):
+        return False
+
+
 def multiply(left: Tensor, right: Tensor) -> Tensor:
     """(..., M, K) @ (..., K, N) of one type -> fp32 for a type of 16 bits, without rounding on the way out."""
     if left.dtype.itemsize > 2:
         return left @ right
-    if left.device.type != "cuda":
+    if not has_wide_results(left.device.type):
         return left.float() @ right.float()
     if left.dim() == 2:
         return torch.mm(left, right, out_dtype=torch.float32)

@@ -119,7 +119,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
         (products.product, (VECTORS, VECTORS[:3].clone(), None, format), {})
         for format in products.FORMATS.values()
     ],
-    (products.multiply, (VECTORS.bfloat16(), VECTORS.bfloat16().T), {}),
+    (products.multiply, (VECTORS.half(), VECTORS.half().T), {}),
     *[(products.rounded, (VECTORS, format), {}) for format in products.FORMATS.values()],
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
