@@ -10,34 +10,36 @@ from eval.run_folder import Json, RunFolder
 
 
 def verdict(run: RunFolder) -> str:
-    """One paragraph: GRPO against the warm start, against the translation memory, and what it cost
-    elsewhere.
+    """One paragraph: the trained model against the warm start and the translation memory, and what training
+    cost elsewhere.
     """
-    main = run.pair("warm_start", "grpo")
+    main = run.pair("warm_start", "trained")
     if main is None:
         return " ".join([no_comparison(run), *tax_sentences(run, "warm_start"), *budget_sentences(run)])
     sentences = [
-        headline(run.trained, main["slices"]["all"]["cosine"]),
+        headline(run.method, main["slices"]["all"]["cosine"]),
         *change_sentences(main["slices"]["all"]),
     ]
-    memory = run.pair("translation_memory", "grpo")
+    memory = run.pair("translation_memory", "trained")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
-    return " ".join([*sentences, *gaming_sentences(run), *tax_sentences(run, "grpo"), *budget_sentences(run)])
+    return " ".join(
+        [*sentences, *gaming_sentences(run), *tax_sentences(run, "trained"), *budget_sentences(run)]
+    )
 
 
 def no_comparison(run: RunFolder) -> str:
-    """What can be said when GRPO cannot be set against the warm start."""
+    """What can be said when the trained model cannot be set against the warm start."""
     evaluated = ", ".join(run.label(name) for name in run.systems) or "nothing"
-    return f"No verdict on {run.trained}: this run holds no comparison of {run.trained} with the warm start (evaluated: {evaluated})."
+    return f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start (evaluated: {evaluated})."
 
 
-def headline(trained: str, cosine: Json) -> str:
+def headline(method: str, cosine: Json) -> str:
     """The answer to the question of the run, by the interval of the cosine's difference."""
     words = {
-        1: f"By embedding cosine, {trained} brought the outputs closer to the reference texts than the warm start",
-        0: f"By embedding cosine, {trained} made no clear difference to the warm start: the 95 % interval of the change includes 0",
-        -1: f"By embedding cosine, {trained} took the outputs further from the reference texts than the warm start",
+        1: f"By embedding cosine, {method} brought the outputs closer to the reference texts than the warm start",
+        0: f"By embedding cosine, {method} made no clear difference to the warm start: the 95 % interval of the change includes 0",
+        -1: f"By embedding cosine, {method} took the outputs further from the reference texts than the warm start",
     }
     return f"{words[direction(cosine)]} (n = {cosine['n']})."
 
@@ -71,8 +73,8 @@ def memory_sentence(chrf: Json) -> str:
 
 def gaming_sentences(run: RunFolder) -> list[str]:
     """The alarm that the reward is gamed, where it rings at the end."""
-    warning = ringing(run.grpo).get("gamed")
-    return [f"ALARM step {run.grpo[-1]['step']}: {warning}."] if warning else []
+    warning = ringing(run.train).get("gamed")
+    return [f"ALARM step {run.train[-1]['step']}: {warning}."] if warning else []
 
 
 def tax_sentences(run: RunFolder, system: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The report of a run: report.html, report.md and summary.json, made from the run folder alone, without a
 model or an accelerator.
 
-What a run does not have (no GRPO stage, no evaluation) is said at the top and left out below.
+What a run does not have (no training, no evaluation) is said at the top and left out below.
 """
 
 import json
@@ -33,6 +33,7 @@ from eval.report.tables import (
 )
 from eval.report.verdict import verdict
 from eval.run_folder import DAMAGE, OPTIONAL, SYSTEMS, RunFolder, read_run
+from grpo.runtime.old_names import update_names
 
 Made = TypeVar("Made")
 
@@ -41,6 +42,7 @@ def write_report(run: Path) -> tuple[Path, Path, Path]:
     """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run
     folder.
     """
+    update_names(run)
     texts = of_every_part(read_run(run), pages)
     paths = run / "report.html", run / "report.md", run / "summary.json"
     for path, text in zip(paths, texts, strict=True):
@@ -68,7 +70,7 @@ def console(contents: RunFolder) -> str:
         for pair in probe_pairs(contents)
         if (pair["before"], pair["after"]) == ("untouched", last_system)
     ]
-    overall = difference_tables(contents, "warm_start", "grpo")[:1]
+    overall = difference_tables(contents, "warm_start", "trained")[:1]
     tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
     words = [wrapped(text) for text in (verdict(contents), *alarms(contents))]
     return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
@@ -106,7 +108,7 @@ def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
     yield "environment.json", replace(contents, environment={})
     yield "corpus.json", replace(contents, corpus={})
     yield "timings.json", replace(contents, timings={})
-    yield "metrics.jsonl", replace(contents, sft=(), grpo=())
+    yield "metrics.jsonl", replace(contents, sft=(), train=())
     yield "eval/comparison.json", replace(contents, comparison={})
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}
@@ -128,7 +130,7 @@ def build(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
         Section("Results", tuple(result_tables(run))),
-        Section(f"{run.trained} minus warm start", present(difference_tables(run, "warm_start", "grpo"))),
+        Section(f"{run.method} minus warm start", present(difference_tables(run, "warm_start", "trained"))),
         Section("General competence", present([probe_table(run, probe_pairs(run))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
@@ -159,8 +161,8 @@ def training_tables(run: RunFolder) -> tuple[Block, ...]:
     """Start and end of every logged metric."""
     stages = (
         ("Warm start (SFT)", run.sft),
-        (run.trained, run.grpo),
-        (f"Dev set during {run.trained}", run.grpo_dev),
+        (run.method, run.train),
+        (f"Dev set during {run.method}", run.train_dev),
     )
     return present([training_table(title, rows) for title, rows in stages if rows])
 
@@ -175,7 +177,7 @@ def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
 
 def alarms(run: RunFolder) -> tuple[str, ...]:
     """What went wrong in training, one sentence for each rule that rang."""
-    stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo))
+    stages = (("Warm start (SFT)", run.sft), (run.method, run.train))
     reward = run.config.get("reward", {})
     return tuple(
         f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
@@ -184,7 +186,7 @@ def alarms(run: RunFolder) -> tuple[str, ...]:
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
     """What this run does not have, one sentence each."""
-    stages = (("warm start (SFT)", run.sft), (run.trained, run.grpo))
+    stages = (("warm start (SFT)", run.sft), (run.method, run.train))
     said = [
         f"No {name} metrics: this stage did not run, or its metrics are missing."
         for name, rows in stages
@@ -193,8 +195,8 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
     missing = [run.label(name) for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
     if missing:
         said.append(f"Not evaluated: {', '.join(missing)}.")
-    if run.pair("warm_start", "grpo") is None:
-        said.append(f"{run.trained} was not compared with the warm start.")
+    if run.pair("warm_start", "trained") is None:
+        said.append(f"{run.method} was not compared with the warm start.")
     if not any("probes" in system for system in run.systems.values()):
         reasons = sorted(
             {
@@ -225,11 +227,11 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "probes": probes,
         "training": {
             "sft_steps": len(run.sft),
-            "grpo_steps": len(run.grpo),
+            "train_steps": len(run.train),
             "last_sft": last(run.sft),
-            "last_grpo": last(run.grpo),
+            "last_train": last(run.train),
         },
-        "phase_seconds": {"sft": phase_seconds(run.sft), "grpo": phase_seconds(run.grpo)},
+        "phase_seconds": {"sft": phase_seconds(run.sft), "train": phase_seconds(run.train)},
         "timings": run.timings,
     }
 

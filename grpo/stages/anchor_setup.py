@@ -1,6 +1,4 @@
-"""The anchor that a run's configuration asks for: its texts, and the untouched model behind it
-(grpo/anchor.py).
-"""
+"""The anchor of a run (grpo/anchor.py): its general texts and the untouched model, by the configuration."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,12 +12,12 @@ from grpo.engine.model import load_policy
 from grpo.stages.context import Run, start_folder
 from grpo.stages.plan import ANCHOR_TOKENS
 
-POOL = 256  # texts, other ones than those a tax budget is measured on
+POOL = 256  # texts of an anchor; a tax budget is measured on others
 
 
-def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
-    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a
-    forward pass.
+def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
+    """The anchor of weight `coef`, with the untouched model loaded; without weight one that adds nothing. A
+    forward pass gets no more than `max_tokens`.
     """
     if not coef:
         return unanchored
@@ -30,13 +28,15 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
     ).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
-        f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
+        f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
     )
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
 
 def anchor_texts(run: Run) -> list[str]:
-    """The texts behind those that a budget is kept on. Raises InputError, also where there are none."""
+    """The general texts behind those that a tax budget is measured on. Raises InputError where there are
+    none.
+    """
     tax = run.config.tax
     texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
     if not texts:

@@ -1,4 +1,4 @@
-"""What every stage of a run needs, and the few things that several stages ask of it."""
+"""What every stage of a run needs, and what several stages derive from it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ DEFAULT_POLICY = "gemma-3-270m"
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop,
-    a voice, its world.
+    """What every stage needs: the configuration, the run folder, the cache, the device, the stop request, the
+    print function, the process group.
     """
 
     config: Config
@@ -61,7 +61,7 @@ class Run:
         return self.folder / "policy_best"
 
     def snapshot(self, step: int) -> Path:
-        """The model after `step` steps of the stage grpo, where one is kept."""
+        """The model after `step` steps of the stage train, where one is saved."""
         return self.folder / "snapshots" / f"step-{step:06d}"
 
     def checkpoints(self, stage: str) -> Path:

@@ -27,7 +27,7 @@ def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
     made of its cosines.
     """
     reward = run.config.reward
-    fit = known_fit(run) or measured_fit(run, examples)
+    fit = known_fit(run) or measure_fit(run, examples)
     if fit is None:
         run.say(f"encoder {reward.encoder}: too few pairs to see whether it fits them")
         return
@@ -66,7 +66,7 @@ def known_fit(run: Run) -> Fit | None:
         ) from error
 
 
-def measured_fit(run: Run, examples: Sequence[Example]) -> Fit | None:
+def measure_fit(run: Run, examples: Sequence[Example]) -> Fit | None:
     """The fit of the run's encoder to these pairs."""
     encoder = store_of(run).encoder
     return measure(

@@ -45,7 +45,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     """
     language = run.config.data.completion_language
     name = run.config.model.policy
-    if "grpo" in stages and "sft" not in stages:
+    if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
     check_reward(run.config.reward, language, run.config.data.completion_setting)
@@ -62,7 +62,7 @@ def check_inputs(run: Run) -> None:
     """Record the files of model, encoders and general texts; raises InputError for one that has changed since
     the run began.
 
-    A changed file of an own reward term is only said: it may have been repaired.
+    For a changed file of an own reward term there is only a warning: it may have been repaired.
     """
     config = run.config
     encoders = {"reward.encoder": config.reward.encoder, "reward.held_out": config.reward.held_out}
@@ -79,7 +79,7 @@ def check_inputs(run: Run) -> None:
 
 
 def require_warm_start(run: Run) -> None:
-    """Raises InputError where the stage grpo has nothing to begin from."""
+    """Raises InputError where the stage train has nothing to begin from."""
     if not run.warm_start.exists():
         raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
 
@@ -167,7 +167,7 @@ def model_stage(run: Run) -> None:
     check_writable(facts["tokens"])
     found = fits(corpus, tokenizer, config)
     for part in found.values():
-        if len(part.check().kept) < len(part.given):
+        if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces(
@@ -192,10 +192,10 @@ def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, foun
         model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
         gap = check_packing(model, run.config.rollout.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
-        wanted = needs(found, tokenizer, run.config)
+        text_needs = needs(found, tokenizer, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
-            wanted += probe_needs(run, tokenizer)
-        if line := check_positions(model, wanted):
+            text_needs += probe_needs(run, tokenizer)
+        if line := check_positions(model, text_needs):
             run.say(f"NOTE: {line}")
 
 
