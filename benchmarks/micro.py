@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks import counts
 from benchmarks.counts import TRAINING, Lengths, forward_flops, shape_of, uniform, weight_bytes
-from benchmarks.step import LEARNING_RATE, Stepper, StepSize
+from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, prompts
 from benchmarks.timing import Row, Work, difference
-from grpo.config import OptimConfig, SFTConfig
 from grpo.engine.chunked_head import CHUNK
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import Sampling, generate

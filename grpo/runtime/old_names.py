@@ -15,7 +15,7 @@ COMMAND_STAGES: Names = {"grpo": "train"}  # of --stages, checkpoints/ and timin
 LOG_STAGES: Names = {"grpo": "train", "strong_sft": "train", "best_of_group": "train"}
 SYSTEMS: Names = {"grpo": "trained", "grpo_best": "trained_best"}  # of eval/
 
-ROW = r'(?m)^\{"stage": '  # what stands before a name: in a log,
+ROW = r'(?:\A|\n)\{"stage": '  # what stands before a name: in a log,
 SYSTEM = r'"(?:system|before|after)": '  # in a result of the evaluation,
 KEY = r"[{,]\s*"  # as a key in timings.json
 

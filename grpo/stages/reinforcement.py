@@ -13,7 +13,7 @@ from grpo.stages.context import Run, corpus_of
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import dev_score
 from grpo.stages.method import Method
-from grpo.stages.reward_setup import RunReward, load_reward, log_reward, training_reward
+from grpo.stages.reward_setup import load_reward, log_reward, training_reward
 from grpo.training import AfterStep, AfterUpdate, Task, Training
 
 SHOWN = {
