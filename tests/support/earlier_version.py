@@ -1,4 +1,4 @@
-"""A run folder as versions before 0.2 left it: they called the stage `train` by its method."""
+"""A run folder as versions up to 0.1 left it: they called the stage `train` by its method."""
 
 import json
 from pathlib import Path

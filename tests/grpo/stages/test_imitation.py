@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.errors import InputError
 from data.template import decode_completion, encode_completion, encode_prompt
-from grpo import config
+from grpo import config, config_check
 from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.run import main
@@ -66,7 +66,7 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def test_every_method_has_a_stage() -> None:
-    assert tuple(stages.METHODS) == config.METHODS
+    assert tuple(stages.METHODS) == config_check.METHODS
 
 
 def test_strong_sft_sees_the_prompts_of_grpo_with_their_references(
