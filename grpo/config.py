@@ -155,7 +155,7 @@ class CheckpointConfig:
     """Save every `every` steps (0 = only when interrupted) and keep the last `keep`, one more than is needed
     while nothing is damaged.
 
-    After every `snapshots` steps of the stage grpo, and at its end, the model is also exported for evaluation
+    After every `snapshots` steps of the stage train, and at its end, the model is also exported for evaluation
     (0 = never).
     """
 

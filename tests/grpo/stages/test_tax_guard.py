@@ -175,7 +175,7 @@ def test_gone_back_too_often_it_ends_with_the_last_state_within(
     assert weights(tmp_path / "run" / "run") == weights(tmp_path / "short" / "run")
     assert [row["ended"] for row in tax_rows(tmp_path / "run" / "run")] == [0, 0, 0, 1]
     assert max(row["step"] for row in metrics(tmp_path / "run" / "run") if row["stage"] == "train") == 7
-    assert f"gone back {STRIKES} times running, so training ends here" in capsys.readouterr().out
+    assert f"gone back {STRIKES} times in a row, so training ends here" in capsys.readouterr().out
 
 
 class Killed(BaseException):
