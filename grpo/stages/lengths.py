@@ -127,23 +127,25 @@ def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> 
             raise InputError(
                 "the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs"
             )
-    found = {name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()}
+    by_part = {
+        name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()
+    }
     if config.sft.num_steps:
-        found["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
-    return found
+        by_part["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
+    return by_part
 
 
-def needs(found: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
+def needs(parts: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
     """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
     written = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
-    longest = max(one.longest for name, one in found.items() if name != "warm_start")
+    longest = max(one.longest for name, one in parts.items() if name != "warm_start")
     cure = f"lower {PROMPT}, rollout.max_new_tokens or eval.max_new_tokens"
     texts = [Need(longest + written - 1, "prompts with what is written behind them", cure)]
-    if "warm_start" in found:
+    if "warm_start" in parts:
         cure = f"lower {PROMPT} or {COMPLETION}"
-        texts.append(Need(found["warm_start"].longest - 1, "pairs of the warm start", cure))
+        texts.append(Need(parts["warm_start"].longest - 1, "pairs of the warm start", cure))
     if config.train.method == "sft":
-        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in found["train"].examples]
+        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in parts["train"].examples]
         cure = f"lower {PROMPT}, or leave out the longest texts"
         texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
     if config.tax.budget or config.sft.anchor or config.train.anchor:

@@ -165,8 +165,8 @@ def model_stage(run: Run) -> None:
     )
     run.say(token_lines(facts["tokens"]))
     check_writable(facts["tokens"])
-    found = fits(corpus, tokenizer, config)
-    for part in found.values():
+    parts = fits(corpus, tokenizer, config)
+    for part in parts.values():
         if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
@@ -182,17 +182,17 @@ def model_stage(run: Run) -> None:
         run.say(f"NOTE: {line}")
     if not ends_of(tokenizer).line_ends:
         run.say("NOTE: this tokenizer writes no line end, so a completion ends with the end token alone")
-    check_model(run, folder, tokenizer, found)
+    check_model(run, folder, tokenizer, parts)
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
 
-def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
+def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, parts: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with readable(folder, "is no model that can be run"):
         model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
         gap = check_packing(model, run.config.rollout.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
-        text_needs = needs(found, tokenizer, run.config)
+        text_needs = needs(parts, tokenizer, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
             text_needs += probe_needs(run, tokenizer)
         if line := check_positions(model, text_needs):

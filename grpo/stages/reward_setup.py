@@ -148,10 +148,12 @@ def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         true, terms = reward(sources, completions, references, group_size)
         if control == "random":
-            given = random_rewards(sources, completions, seed).view_as(true)
+            rewards = random_rewards(sources, completions, seed).view_as(true)
         else:
-            given, _ = reward(sources, completions, [other[tuple(texts)] for texts in references], group_size)
-        return given, {**terms, "true_reward": true}
+            rewards, _ = reward(
+                sources, completions, [other[tuple(texts)] for texts in references], group_size
+            )
+        return rewards, {**terms, "true_reward": true}
 
     return control_reward
 
