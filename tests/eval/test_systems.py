@@ -188,7 +188,7 @@ def test_systems_of_different_test_sets_are_not_compared() -> None:
 
 
 def test_wrong_number_of_outputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="grpo: 1 outputs for 4 examples; give one each"):
+    with pytest.raises(ValueError, match="trained: 1 outputs for 4 examples; give one each"):
         evaluated("trained", invented(4), ["天"])
 
 
@@ -332,5 +332,5 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
 
 
 def test_an_empty_test_set_is_refused_in_one_sentence() -> None:
-    with pytest.raises(InputError, match=r"^grpo: there is no test item to evaluate; set data.test_size"):
+    with pytest.raises(InputError, match=r"^trained: there is no test item to evaluate; set data.test_size"):
         evaluated("trained", [], [])

@@ -344,7 +344,7 @@ def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
         {"stage": "train", "step": 0, "reward_mean": 2.0},
     ]
     (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert [row["reward_mean"] for row in read_run(run_copy).grpo] == [2.0]
+    assert [row["reward_mean"] for row in read_run(run_copy).train] == [2.0]
 
 
 def test_wording_of_figures() -> None:
