@@ -1,8 +1,8 @@
 """Our side of the comparisons: the training loops and the decoding of a run, unchanged, a turn at a time."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 from benchmarks.peer_turns import InOrder, Turns, semantic_reward
 from data.template import encode_completion, encode_prompt, stop_ids
@@ -13,6 +13,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import device
 from grpo.runtime.run_log import RunLog
+from grpo.samples import sampling_of
 from grpo.sft import train_sft
 from grpo.training import Task, Training
 
@@ -38,10 +39,11 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
         turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
         turns.wait()
         training = Training(policy, optimizer, log, compute)
-        task = Task(prompts, tokenizer, reward, reference)
-        ends = () if request.exact else stop_ids(tokenizer)
-        with mock.patch("grpo.loop.stop_ids", lambda _: ends):
-            train_grpo(config, training, task, LoopState(), after_update=report_turn)
+        sampling = sampling_of(config, tokenizer)
+        if request.exact:  # no completion ends before the last token
+            sampling = replace(sampling, stop_ids=())
+        task = Task(prompts, tokenizer, reward, reference, sampling)
+        train_grpo(config, training, task, LoopState(), after_update=report_turn)
 
 
 def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:

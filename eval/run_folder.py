@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.documents import parse_json, parse_object, read_bytes, read_object
+from data.documents import parse_log_row, read_bytes, read_object
 from data.errors import InputError
 
 SYSTEMS = ("untouched", "translation_memory", "warm_start", "trained_best", "trained")
@@ -132,12 +132,7 @@ def read_metrics(path: Path) -> list[Json]:
     rows: dict[tuple[str, int], Json] = {}
     for number, line in enumerate(read_bytes(path).splitlines(), 1):
         if line.strip():
-            where = f"{path}:{number}"
-            row = parse_object(where, parse_json(line, where))
-            if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
-                raise InputError(
-                    f"{where}: a row needs a text 'stage' and a whole number 'step'; remove this line"
-                )
+            row = parse_log_row(line, f"{path}:{number}")
             rows[row["stage"], row["step"]] = row
     return [rows[key] for key in sorted(rows)]
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
-from data.errors import GOES_ON, InputError, Interrupted, run_command
+from data.errors import RESUMES, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.old_names import COMMAND_STAGES, update_names
+from grpo.runtime.old_folders import COMMAND_STAGES, update_names
 from grpo.runtime.parallel import join, leave
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
@@ -148,7 +148,7 @@ def silent(text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return run_command(lambda: command(options), GOES_ON)
+    return run_command(lambda: command(options), RESUMES)
 
 
 def command(options: argparse.Namespace) -> None:

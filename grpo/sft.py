@@ -11,7 +11,7 @@ from typing import Protocol
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.records import LoopState
-from grpo.training import AfterStep, AfterUpdate, Training, no_change
+from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
@@ -29,7 +29,7 @@ def train_sft(
     num_steps: int,
     max_tokens_per_pass: int,
     after_update: AfterUpdate,
-    after_step: AfterStep = no_change,
+    after_step: AfterStep = same_state,
 ) -> LoopState:
     """Run SFT from `state.step` to `num_steps`, and return the state to go on from; `after_update` and
     `after_step` as of GRPO. A forward pass gets no more than `max_tokens_per_pass` tokens.
@@ -47,17 +47,18 @@ def train_sft(
             for chosen in by_budget(
                 [row_tokens(prompt, [completion]) for prompt, completion in share], max_tokens_per_pass
             ):
-                packed = pack([share[i][0] for i in chosen], [share[i][1] for i in chosen], group_size=1).to(
-                    training.compute.device
-                )
+                prompts, completions = zip(*(share[i] for i in chosen), strict=True)
+                packed = pack(prompts, completions, group_size=1).to(training.compute.device)
                 with training.compute.autocast():
                     nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
-            anchor_sums = training.anchor(policy, training.optimizer.update)
+            anchor_totals = training.anchor(policy, training.optimizer.update)
             world.sum_gradients(policy.parameters())
             log.add(
-                world.total({"loss": (total, sum(len(completion) for _, completion in share))} | anchor_sums)
+                world.total(
+                    {"loss": (total, sum(len(completion) for _, completion in share))} | anchor_totals
+                )
             )
             log.put(training.optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})

@@ -1,6 +1,4 @@
-"""What one GRPO step shows of itself: numbers for the log and a few completions. Formulas:
-docs/metrics.md.
-"""
+"""The metrics of a GRPO step, and the completions that rollouts.jsonl shows. Formulas: docs/metrics.md."""
 
 import math
 from collections import Counter
@@ -17,13 +15,14 @@ from grpo.engine.logprob import CompletionLogps
 from grpo.engine.packing import row_tokens
 from grpo.minibatch import MicroBatch
 from grpo.records import Experience, Rollout
+from grpo.runtime.parallel import Totals
 from reward.panel import agreement
 
 UNREWARDED = ("cosine_held_out", "chrf")
 
 
-def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> dict[str, tuple[float, float]]:
-    """(sum, count) of the entropy and of the gap between what the sampler recorded and teacher forcing says
+def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Totals:
+    """Totals of the entropy and of the gap between what the sampler recorded and what teacher forcing says
     now.
     """
     count = float(micro.mask.sum())
@@ -40,24 +39,25 @@ def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, f
 
 
 def _gap(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
-    before = policy.logps.detach() if micro.old_logps is None else micro.old_logps
-    return ((before - micro.sampling_logps) * micro.mask).abs()
+    logps = policy.logps.detach() if micro.old_logps is None else micro.old_logps
+    return ((logps - micro.sampling_logps) * micro.mask).abs()
 
 
-def added(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-    """(sum, count) pairs of several micro-batches -> of all."""
+def totals(parts: Sequence[Totals]) -> Totals:
+    """The totals of several micro-batches -> of all."""
     return {
         name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts))
         for name in parts[0]
     }
 
 
-def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def maxima(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The largest value of each name; all parts have the same names."""
     return {name: max(part[name] for part in parts) for name in parts[0]}
 
 
 class SamplerGap(FloatingPointError):
-    """What was sampled is not what is trained."""
+    """The sampler and the trainer compute different log-probabilities of the same tokens."""
 
 
 def refuse_gap(gap: float, limit: float) -> None:

@@ -18,10 +18,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from grpo.engine.packing import Packed
+from grpo.engine.private_apis import attention_name
 
 NAME = "packed"
-PLAIN = "sdpa"  # transformers' names of torch's own attention, and of what every model has
-EAGER = "eager"
+PLAIN = "sdpa"  # transformers' name of torch's own attention
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,16 @@ def no_mask(window: int | None) -> Tensor:
 
 
 def use_blocks(model: PreTrainedModel) -> None:
-    """From now on packed rows of `model` and of its copies run through `packed_attention`."""
+    """From now on packed rows of `model` and of its copies run through `packed_attention`.
+
+    transformers keeps attentions in a table of the whole process, by name; ours is entered here and nowhere
+    at import.
+    """
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
 
 
-def attention_of(model: PreTrainedModel) -> str | None:
-    """The name of the attention that a model computes with."""
-    name: str | None = model.config.get_text_config()._attn_implementation
-    return name
-
-
 def uses_blocks(model: PreTrainedModel) -> bool:
-    return attention_of(model) == NAME
+    """Do packed rows of `model` run through `packed_attention`?"""
+    return attention_name(model) == NAME

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.engine.chunked_head import _HeadLogps, at_least_fp32, product_dtype
+from grpo.engine.chunked_head import at_least_fp32, head_logps
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
 
@@ -30,10 +30,7 @@ def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float 
     """log pi(token | prompt, tokens before) at `temperature` for every completion token of `packed`."""
     weight = output_weight(model)
     if weight is not None:
-        hidden = packed_hidden(model, packed)
-        values, entropies = _HeadLogps.apply(
-            hidden.to(product_dtype(hidden)), weight, packed.targets, temperature
-        )
+        values, entropies = head_logps(packed_hidden(model, packed), weight, packed.targets, temperature)
     else:
         logits = packed_logits(model, packed)
         log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)

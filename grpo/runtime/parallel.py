@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
+Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
 PATIENCE = timedelta(
     hours=6
 )  # a rank may have a model to convert or a test set to decode while the others wait
@@ -58,10 +59,10 @@ class World:
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
 
-    def total(self, sums: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        """name -> (sum, count) of each process -> of all. The names are the same everywhere."""
-        added = self._reduced([number for pair in sums.values() for number in pair], dist.ReduceOp.SUM)
-        return {name: (added[2 * place], added[2 * place + 1]) for place, name in enumerate(sums)}
+    def total(self, own: Totals) -> Totals:
+        """The totals of this process -> of all. The names are the same everywhere."""
+        sums = self._reduced([number for pair in own.values() for number in pair], dist.ReduceOp.SUM)
+        return {name: (sums[2 * place], sums[2 * place + 1]) for place, name in enumerate(own)}
 
     def largest(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(zip(values, self._reduced(list(values.values()), dist.ReduceOp.MAX), strict=True))
@@ -103,7 +104,7 @@ class World:
         return values.tolist()
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 def _device() -> torch.device:

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text
+from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
-from data.manifest import sha256_of
 from grpo.config import Config
+from grpo.engine.private_apis import has_onednn_product
+from grpo.old_names import ADDED, current_keys
 
 WORK = (
     "checkpoints",
@@ -148,9 +150,9 @@ def first_difference(
     old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()
 ) -> tuple[str, object, object] | None:
     """("section.key", its old value, its new one) of the first setting in which two configurations differ;
-    None where none does.
+    None where none does. `old` may be of an earlier version.
     """
-    before = flat(old)
+    before = ADDED | current_keys(flat(old))
     after = flat(new)
     for key in {**after, **before}:
         if key not in ignored and before.get(key) != after.get(key):
@@ -247,11 +249,15 @@ def commit() -> str:
 
 
 def environment(facts: dict[str, object]) -> dict[str, object]:
+    """What a run ran on: commit, system, packages, `facts` of the device, and whether the sampler has oneDNN's
+    product (grpo/engine/private_apis.py).
+    """
     packages = {name: version(name) for name in PACKAGES}
     return {
         "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         **facts,
+        "onednn_product": has_onednn_product(),
         "packages": packages,
     }

@@ -3,16 +3,15 @@
 from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
-from grpo.anchor import Anchor, AnchorFunction, unanchored
+from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
-from grpo.engine.model import load_policy
-from grpo.stages.context import Run, start_folder
+from grpo.stages.context import Run, load_model, start_folder
 from grpo.stages.plan import ANCHOR_TOKENS
 
-POOL = 256  # texts of an anchor; a tax budget is measured on others
+POOL = 256  # texts of an anchor at most
 
 
 def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
@@ -20,12 +19,10 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
     forward pass gets no more than `max_tokens`.
     """
     if not coef:
-        return unanchored
-    count = run.config.tax.anchor_texts
+        return no_anchor
+    count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
-    base = load_policy(
-        start_folder(run), run.compute.device, run.config.train.packed_attention
-    ).requires_grad_(False)
+    base = load_model(run, start_folder(run)).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
         f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
@@ -34,14 +31,19 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
 
 
 def anchor_texts(run: Run) -> list[str]:
-    """The general texts behind those that a tax budget is measured on. Raises InputError where there are
-    none.
+    """Up to POOL texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
+    where none is left.
     """
     tax = run.config.tax
-    texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
+    own = run.config.anchor.text
+    setting = "anchor.text" if own else "tax.text"
+    texts = read_general_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
+    if tax.budget or not own:
+        measured = set(read_general_texts(tax.text, tax.texts, run.cache))
+        texts = [text for text in texts if text not in measured]
     if not texts:
         raise InputError(
-            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "
-            f"more of them, best {POOL} or more"
+            f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "
+            f"measuring; an anchor needs more of them, best {POOL} or more"
         )
-    return texts
+    return texts[:POOL]

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.cache import atomic_write_text, naming
+from data.cache import atomic_write_text, name_disk_errors
 from data.documents import parse_json, parse_object, read_bytes
 from data.errors import InputError
 from data.examples import Example
 from grpo.advantage import group_spread
 from grpo.config import Config
+from grpo.old_names import current_keys
 from grpo.records import Rollout
 
 FILE = "best_of_group.jsonl"
@@ -83,6 +84,7 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
     }
     facts |= {f"rollout.{name}": value for name, value in asdict(config.rollout).items()}
     facts |= {f"reward.{name}": value for name, value in asdict(config.reward).items()}
+    facts["engine.fast_decode"] = config.engine.fast_decode
     facts["advantage.std_floor"] = config.advantage.std_floor
     return dict(json.loads(json.dumps(facts)))
 
@@ -94,7 +96,7 @@ def begin(path: Path, header: Header) -> None:
 
 def append(path: Path, step: SampledStep) -> None:
     """Add a step, and wait until it is on disk."""
-    with naming(path), path.open("a", encoding="utf-8") as file:
+    with name_disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(step), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -119,7 +121,8 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
     return steps
 
 
-def _check_header(path: Path, before: Mapping[str, Any], now: Header) -> None:
+def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
+    before = current_keys(old)
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             raise InputError(

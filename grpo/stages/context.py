@@ -11,17 +11,18 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from grpo.config import Config
+from data.template import stop_ids
+from eval.study.layout import snapshot_folder
+from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import gemma_folder
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_folder import holds_work
 from grpo.stages.lengths import PROMPT, fit
-
-DEFAULT_POLICY = "gemma-3-270m"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Run:
     compute: Compute
     stop: StopRequest
     say: Callable[[str], None]
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
 
     @property
     def is_silent(self) -> bool:
@@ -62,7 +63,7 @@ class Run:
 
     def snapshot(self, step: int) -> Path:
         """The model after `step` steps of the stage train, where one is saved."""
-        return self.folder / "snapshots" / f"step-{step:06d}"
+        return snapshot_folder(self.folder, step)
 
     def checkpoints(self, stage: str) -> Path:
         return self.folder / "checkpoints" / stage
@@ -110,15 +111,33 @@ def start_folder(run: Run) -> Path:
     folder = Path(name.removeprefix("hub:"))
     if not name.startswith("hub:") and not (folder / "config.json").is_file():
         raise InputError(
-            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+            f'model.policy = "{name}": no folder with a config.json there; '
+            f'write "{DEFAULT_POLICY}", a transformers folder, or "hub:owner/name"'
         )
     return folder
 
 
+def load_model(run: Run, folder: Path) -> PreTrainedModel:
+    """A model of the run on its device, with the attention that the configuration asks for."""
+    return load_policy(folder, run.compute.device, run.config.engine.packed_attention)
+
+
+def greedy_texts(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
+) -> list[str]:
+    """One output per example: by the settings of [eval], wherever a run decodes without randomness."""
+    config = run.config.eval
+    settings = DecodeSettings(
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.engine.fast_decode
+    )
+    with run.compute.autocast():
+        return greedy_outputs(model, tokenizer, examples, settings)
+
+
 def trainable(run: Run, folder: Path) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
-    if run.config.train.gradient_checkpointing:
+    policy = load_model(run, folder)
+    if run.config.engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"
         )

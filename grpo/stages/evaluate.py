@@ -12,15 +12,13 @@ from transformers import PreTrainedModel
 from data.errors import Interrupted
 from data.examples import Example
 from data.script import known_script
-from data.template import stop_ids
 from eval.forgetting.probes import run_probes
 from eval.memory import build_memory
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part
 from eval.systems import evaluate_system, write_comparison, write_system
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
-from grpo.engine.model import load_policy, load_tokenizer
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.engine.model import load_tokenizer
+from grpo.stages.context import Run, corpus_of, greedy_texts, load_model, start_folder, within_limit
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
@@ -34,13 +32,7 @@ def test_examples(run: Run) -> list[Example]:
 
 
 def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Example]) -> list[str]:
-    tokenizer = load_tokenizer(folder)
-    config = run.config.eval
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
-    )
-    with run.compute.autocast():
-        return greedy_outputs(model, tokenizer, examples, settings)
+    return greedy_texts(run, model, load_tokenizer(folder), examples)
 
 
 Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
@@ -73,7 +65,7 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, A
 
 def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:
     """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    model = load_model(run, folder)
     result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
     if run.config.eval.probes:
         result |= probe_results(run, model, folder)

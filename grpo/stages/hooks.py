@@ -12,16 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_folder
 from data.checksums import damage
 from data.errors import Interrupted
-from data.template import stop_ids
 from eval.alarms import is_look, of_reward, ringing, rung, summary
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, start_folder, within_limit
 from grpo.training import RewardFunction
 from reward.panel import ALARM_WINDOW
 
@@ -154,13 +152,9 @@ def dev_score(
     ]
     if not examples:
         return None
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
-    )
 
     def score() -> Scores:
-        with run.compute.autocast():
-            outputs = greedy_outputs(policy, tokenizer, examples, settings)
+        outputs = greedy_texts(run, policy, tokenizer, examples)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
         return {
             "reward_mean": float(rewards.nanmean()),

@@ -14,18 +14,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.stream import PromptStream
-from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
+from data.template import encode_completion, encode_prompt
 from grpo.engine.model import parameter_hash
-from grpo.engine.sampler import Sampling, generate
 from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
+from grpo.samples import draw_samples, sampling_of
 from grpo.sft import SHOWN_SFT, Pair, PairStream, train_sft
 from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.stages.context import Run
 from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
 from grpo.stages.reward_setup import load_reward, training_reward
-from grpo.training import AfterStep, AfterUpdate, RewardFunction, Training
+from grpo.training import AfterStep, AfterUpdate, Task, Training
 from reward.faults import RewardFailure
 
 
@@ -136,10 +136,9 @@ def sample_steps(
         loaded = load_reward(run, policy, tokenizer, examples)
         reward = training_reward(run, loaded.function, examples)
         prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
+        task = Task(prompts, tokenizer, reward, policy, sampling_of(run.config, tokenizer))
         for step in range(len(steps), num_steps):
-            steps.append(
-                sample_step(run, policy, tokenizer, prompts.at(step), reward, loaded.std_floor, step)
-            )
+            steps.append(sample_step(run, policy, task, loaded.std_floor, step))
             append(path, steps[-1])
             if step % PLAIN_EVERY == 0 or step + 1 == num_steps:
                 run.say(f"  sampling {step + 1}/{num_steps}")
@@ -148,34 +147,15 @@ def sample_steps(
     return steps[:num_steps]
 
 
-def sample_step(
-    run: Run,
-    policy: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[Example],
-    reward: RewardFunction,
-    floor: float,
-    step: int,
-) -> SampledStep:
+def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, step: int) -> SampledStep:
     """Draw and judge a group for each prompt of a step, as GRPO does in it."""
+    batch = task.prompts.at(step)
     started = time.perf_counter()
-    rollout = run.config.rollout
-    size = rollout.group_size
-    settings = Sampling(
-        size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer), rollout.fast_decode
-    )
-    with run.compute.autocast():
-        drawn = generate(
-            policy,
-            [encode_prompt(tokenizer, example) for example in batch],
-            settings,
-            seed=(run.config.seed, step),
-        )
-    texts = [decode_completion(tokenizer, ids) for ids in drawn.completions()]
-    repeated = [example for example in batch for _ in range(size)]
     try:
-        rewards, _ = reward([e.source for e in repeated], texts, [e.references for e in repeated], size)
+        drawn = draw_samples(task, policy, batch, (run.config.seed, step), run.compute)
     except RewardFailure as failure:
         raise InputError(f"{failure}; the samples of all {step} steps before are saved") from failure
-    chosen = best_of_groups([example.id for example in batch], drawn, texts, rewards, floor)
+    chosen = best_of_groups(
+        [example.id for example in batch], drawn.rollout, drawn.texts, drawn.rewards, floor
+    )
     return SampledStep(step, time.perf_counter() - started, chosen)

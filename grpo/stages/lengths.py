@@ -148,7 +148,7 @@ def needs(parts: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: 
         pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in parts["train"].examples]
         cure = f"lower {PROMPT}, or leave out the longest texts"
         texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
-    if config.tax.budget or config.sft.anchor or config.train.anchor:
-        cure = "write tax.budget=0 sft.anchor=0 train.anchor=0"
+    if config.tax.budget or config.anchor.sft or config.anchor.train:
+        cure = "write tax.budget=0 anchor.sft=0 anchor.train=0"
         texts.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))
     return texts

@@ -18,7 +18,7 @@ from data.errors import InputError
 from data.model_folder import tensor_shapes
 from eval.memory import BUCKETS
 from eval.run_folder import METHOD_LABELS
-from grpo.config import Config
+from grpo.config import DEFAULT_POLICY, Config
 from grpo.runtime.device import Compute, synchronise
 
 DEFAULT_PARAMETERS = {
@@ -83,8 +83,8 @@ class Plan:
 def known_model(config: Config) -> Path | None:
     """The untouched model's folder, where there is one already."""
     folder = Path(config.model.policy)
-    if config.model.policy == "gemma-3-270m":
-        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
+    if config.model.policy == DEFAULT_POLICY:
+        folder = cache_dir() / "models" / f"{DEFAULT_POLICY}-{config.model.vocabulary}"
     return folder if folder.is_dir() else None
 
 
@@ -181,16 +181,16 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     sft = config.sft
     prompt, completion = typical_lengths(config)
     pair = 6 * (body * (prompt + completion) + embedding * completion)
-    anchor = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts  # an update: both models forward, one back
-    anchored_flops = anchor if train.anchor else 0
-    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if sft.anchor else 0))
+    anchor = 8 * total * ANCHOR_TOKENS * config.anchor.batch_size  # an update: both models forward, one back
+    anchored_flops = anchor if config.anchor.train else 0
+    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if config.anchor.sft else 0))
     if train.method == "sft":
         return warm_start, train.num_steps * (rollout.num_prompts * pair + anchored_flops)
     sampled = rollout.num_prompts * rollout.group_size * completion
     decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
     if train.method == "best_of_group":
         return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
-    prompts = rollout.num_prompts if train.share_prefix else rollout.num_prompts * rollout.group_size
+    prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
     update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
     return warm_start, train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
@@ -204,14 +204,14 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     sft = config.sft
     prompt, completion = typical_lengths(config)
     rows = rollout.num_prompts * rollout.group_size
-    prompts = rows if not train.share_prefix else rollout.num_prompts
+    prompts = rows if not config.engine.share_prefix else rollout.num_prompts
     sampled = rows * completion
     packed = prompts * prompt + rows * completion
     if train.method != "grpo":
         sampled = sampled * (train.method != "sft")
         packed = rollout.num_prompts * (prompt + completion)
     flops = sum(stage_flops(config, folder))
-    kept = RECOMPUTED if train.gradient_checkpointing else 1.0
+    kept = RECOMPUTED if config.engine.gradient_checkpointing else 1.0
     pairs = corpus_pairs(config)
     corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
     activations = (
@@ -229,7 +229,9 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
         pairs=pairs,
-        training_bytes=int((20 + 4 * bool(sft.anchor or train.anchor)) * total + activations + corpus),
+        training_bytes=int(
+            (20 + 4 * bool(config.anchor.sft or config.anchor.train)) * total + activations + corpus
+        ),
         evaluation_bytes=int(evaluation_bytes(config, total, pairs) + corpus),
         seconds=flops / (EFFICIENCY * matmul_rate(compute)),
     )

@@ -9,6 +9,7 @@ from data.stream import PromptStream
 from grpo.engine.model import frozen_copy, parameter_hash
 from grpo.loop import train_grpo
 from grpo.records import LoopState
+from grpo.samples import sampling_of
 from grpo.stages.context import Run, corpus_of
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import dev_score
@@ -45,7 +46,8 @@ def grpo_method(
     ) -> LoopState:
         prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
         steering = training_reward(run, reward.function, examples)
-        task = Task(prompts, tokenizer, log_reward(steering, reward.store, training.log, run.say), reference)
+        logged_reward = log_reward(steering, reward.store, training.log, run.say)
+        task = Task(prompts, tokenizer, logged_reward, reference, sampling_of(config, tokenizer))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=reward.std_floor))
         return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
 

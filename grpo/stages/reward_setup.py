@@ -21,10 +21,8 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.script import known_script
-from data.template import stop_ids
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, start_folder, within_limit
 from grpo.training import RewardFunction
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
@@ -32,7 +30,7 @@ from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.encoders.static import LEAST_TEXTS, load_static
-from reward.faults import NamedEncoder, missing
+from reward.faults import NamedEncoder, missing_sentence
 from reward.hubness import build_bank
 from reward.noise import cosine_noise, std_floor
 
@@ -84,9 +82,9 @@ def reward_of(
     config = run.config.reward
     language = run.config.data.completion_language
     texts = reference_texts(examples)
-    encoded = store.encoded
+    encoded = store.num_encoded
     store.remember(texts)
-    run.say(f"{len(texts):,} reference texts, {store.encoded - encoded:,} of them embedded now")
+    run.say(f"{len(texts):,} reference texts, {store.num_encoded - encoded:,} of them embedded now")
 
     def held_out() -> EmbeddingStore:
         other = held_out_store(run)
@@ -172,12 +170,12 @@ def log_reward(
         references: Sequence[Sequence[str]],
         group_size: int,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        requested = store.requested
+        requested = store.num_requested
         hits = store.hits
         result = reward(sources, completions, references, group_size)
-        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
+        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.num_requested - requested)})
         for name, values in result[1].items():
-            if name not in names and (line := missing(name, values, completions)):
+            if name not in names and (line := missing_sentence(name, values, completions)):
                 names.add(name)
                 say(f"{line} (said once a start)")
         return result
@@ -226,12 +224,7 @@ def threshold_facts(
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
-    config = run.config.eval
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
-    )
-    with run.compute.autocast():
-        outputs = greedy_outputs(policy, tokenizer, examples, settings)
+    outputs = greedy_texts(run, policy, tokenizer, examples)
     cosines = cosine_raw(
         [e.source for e in examples], outputs, [e.references for e in examples], vectors=store
     ).double()

@@ -21,17 +21,17 @@ from data.cache import atomic_write_text, remove_folder
 from data.checksums import damage
 from data.documents import read_object
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
-from grpo.engine.model import load_policy, parameter_hash
+from grpo.engine.model import parameter_hash
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, start_folder
+from grpo.stages.context import Run, load_model, start_folder
 from grpo.stages.tax_controller import SafeState, after_measurement, next_coefficient
-from grpo.training import no_change
+from grpo.training import same_state
 
 MAX_TOKENS = 96  # of a text: with 32 texts a measurement costs less than 3,100 tokens forward
 FACTS = "tax.json"
@@ -55,7 +55,7 @@ def make_tax_guard(
     Raises InputError where the model is beyond the budget before the first step.
     """  # fmt: skip
     if not run.config.tax.budget:
-        return no_change, state
+        return same_state, state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
     baseline = run.world.first_then_all(lambda: baseline_nll(run, start, texts))
@@ -75,7 +75,7 @@ def make_tax_guard(
 
 def texts_of(run: Run) -> list[str]:
     """The general texts that the tax is measured on. Raises InputError where there are none."""
-    return control_texts(run.config.tax.text, run.config.tax.texts, run.cache)
+    return read_general_texts(run.config.tax.text, run.config.tax.texts, run.cache)
 
 
 def mean_nll(model: PreTrainedModel, start: list[int], texts: Ids) -> float:
@@ -103,7 +103,7 @@ def baseline_nll(run: Run, start: list[int], texts: Ids) -> float:
             )
         return facts["nll"]
     folder = start_folder(run) if against == "untouched" else run.warm_start
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    model = load_model(run, folder)
     facts = {
         "against": against, "sha256": parameter_hash(model), "nll": mean_nll(model, start, texts),
         "texts": len(texts), "tokens": sum(map(len, texts)), "texts_sha256": digest,

@@ -70,7 +70,7 @@ def train(
         hook = UpdateHook(
             run, STAGE, policy, optimizer, config.num_steps, log, state, method.score, snapshots
         )
-        anchor = make_anchor(run, tokenizer, config.anchor, config.max_tokens_per_pass)
+        anchor = make_anchor(run, tokenizer, run.config.anchor.train, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         with checkpoint_on_failure(hook):
             state = method.loop(training, state, after_update=hook, after_step=guard)

@@ -50,7 +50,7 @@ def train(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     optimizer = Optimizer(policy, config.optim, config.num_steps)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(run.log_folder, STAGE, state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
-        anchor = make_anchor(run, tokenizer, config.anchor, config.max_tokens_per_pass)
+        anchor = make_anchor(run, tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
         state = train_sft(

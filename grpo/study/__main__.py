@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data.cache import cache_dir
 from data.console import say
-from data.errors import GOES_ON, InputError, one_line, run_command
+from data.errors import RESUMES, InputError, one_line, run_command
 from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.stages.plan import known_model
@@ -167,7 +167,7 @@ def report(work: Work) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return run_command(lambda: command(options), GOES_ON)
+    return run_command(lambda: command(options), RESUMES)
 
 
 def command(options: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from typing import TextIO
 from data.cache import atomic_folder, atomic_write_text
 from data.console import say
 from data.errors import InputError, Interrupted
+from eval.study.layout import snapshots_in
 from grpo.config import Config
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
@@ -167,8 +168,8 @@ def link_or_copy(source: str, target: str) -> str:
 
 def link_last_snapshot(folder: Path) -> None:
     """The last snapshot's weights, where policy/ has the same, are on disk once."""
-    last = sorted((folder / "snapshots").glob("step-*"))[-1:]
-    for file in (file for snapshot in last for file in snapshot.glob("*.safetensors")):
+    last = snapshots_in(folder)[-1:]
+    for file in (file for _, snapshot in last for file in snapshot.glob("*.safetensors")):
         same = folder / "policy" / file.name
         link = file.with_name(f"{file.name}.link")
         if same.exists() and not same.samefile(file) and filecmp.cmp(same, file, shallow=False):
@@ -204,6 +205,7 @@ def drawn_from(config: Config) -> tuple[object, ...]:
         config.data,
         config.model,
         config.rollout,
+        config.engine.fast_decode,
         config.reward,
         config.advantage,
         config.train.num_steps,

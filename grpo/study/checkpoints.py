@@ -11,6 +11,7 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_object
 from data.errors import InputError
+from eval.study.layout import snapshots_in
 from grpo.study.config import ArmConfig, Study
 
 Json = dict[str, Any]
@@ -81,8 +82,7 @@ def warm_start_cost(study: Study, seed: int) -> Json:
 
 def snapshots_of(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
     """(step, folder) of the snapshots that are on disk, by step."""
-    folder = study.arm_folder(arm.name, seed) / "snapshots"
-    return sorted((int(path.name.removeprefix("step-")), path) for path in folder.glob("step-*"))
+    return snapshots_in(study.arm_folder(arm.name, seed))
 
 
 def arm_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Checkpoint]:

@@ -23,16 +23,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
-from data.errors import GOES_ON, Interrupted, run_command
+from data.errors import RESUMES, Interrupted, run_command
 from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
+from eval.study.layout import point_files
 from eval.study.pareto import front
-from grpo.engine.model import load_policy, load_tokenizer, parameter_hash
+from grpo.engine.model import load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, load_model, start_folder, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
@@ -61,7 +62,7 @@ class Instruments:
 def load_instruments(study: Study, run: Run) -> Instruments:
     folder = start_folder(run)
     tokenizer = load_tokenizer(folder)
-    base = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    base = load_model(run, folder).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
     scales = (store_of(run), held_out_store(run))
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
@@ -77,9 +78,7 @@ def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = N
     run.say(
         f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
     )
-    model = load_policy(
-        checkpoint.weights, run.compute.device, run.config.train.packed_attention
-    ).requires_grad_(False)
+    model = load_model(run, checkpoint.weights).requires_grad_(False)
     if share is not None:
         model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))
     outputs = outputs_of(run, model, checkpoint.weights, tools.examples)
@@ -134,7 +133,7 @@ def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
 
 def on_the_front(study: Study, seed: int) -> set[Path]:
     """Points of the seed that no other point so far dominates: more of the target for less tax."""
-    paths = sorted((study.folder / "points").glob(f"*/seed{seed}/step-*.json"))
+    paths = point_files(study.folder, seed)
     points = [read_object(path) for path in paths]
     gains = [point["target"]["metrics"]["all"][study.target] for point in points]
     return {paths[position] for position in front(gains, [tax_scalar(point["tax"]) for point in points])}
@@ -193,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
         check_base(study)
         evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
 
-    return run_command(work, GOES_ON)
+    return run_command(work, RESUMES)
 
 
 if __name__ == "__main__":

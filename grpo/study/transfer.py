@@ -17,13 +17,14 @@ from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.documents import read_object
 from data.errors import InputError, Interrupted
 from data.examples import Example
+from eval.study.layout import transfer_file
 from grpo.config import Config
 from grpo.config_file import load_config
-from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.model import load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, plain, study_lock
-from grpo.stages.context import Run, corpus_of, start_folder
+from grpo.stages.context import Run, corpus_of, load_model, start_folder
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.reward_setup import held_out_store, store_of
@@ -48,7 +49,7 @@ class Course:
 
     @property
     def name(self) -> str:
-        return f"{self.start}-{self.examples}-seed{self.seed}"
+        return self.result.stem
 
     @property
     def folder(self) -> Path:
@@ -56,7 +57,7 @@ class Course:
 
     @property
     def result(self) -> Path:
-        return self.study.folder / "transfer" / f"{self.name}.json"
+        return transfer_file(self.study.folder, self.start, self.examples, self.seed)
 
     @property
     def model(self) -> str:
@@ -191,7 +192,7 @@ def evaluate(course: Course, tools: Instruments) -> None:
     run = tools.run
     folder = course.folder / "warm_start"
     run.say(f"evaluating transfer {course.name} on {len(tools.examples)} test items")
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    model = load_model(run, folder).requires_grad_(False)
     target = measure(
         run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales
     )

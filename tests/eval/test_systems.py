@@ -37,7 +37,7 @@ def first_character(texts: Sequence[str]) -> Tensor:
     return torch.tensor(rows)
 
 
-def invented(count: int = 60) -> list[Example]:
+def make_examples(count: int = 60) -> list[Example]:
     generator = random.Random(1)
     return [
         Example(
@@ -64,7 +64,7 @@ def noisy(examples: Sequence[Example], rate: float, seed: int) -> list[str]:
     ]
 
 
-def evaluated(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> dict:
+def evaluate(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> dict:
     return evaluate_system(
         name,
         examples,
@@ -82,8 +82,8 @@ def test_figures_by_hand() -> None:
         Example("a", "s", "天地", "x", "none", "bo", "zh"),
         Example("b", "s", "人人人人", "y", "none", "dz", "zh"),
     ]
-    assert evaluated("trained", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
-    result = evaluated("trained", examples, ["天地", "word"])
+    assert evaluate("trained", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
+    result = evaluate("trained", examples, ["天地", "word"])
     overall = result["metrics"]["all"]
     assert overall["n"] == 2
     assert overall["cosine"] == pytest.approx(0.5)
@@ -117,13 +117,13 @@ def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None
 
 
 def test_order_of_items_changes_nothing() -> None:
-    examples = invented()
+    examples = make_examples()
     outputs = noisy(examples, 0.5, 2)
-    assert evaluated("trained", examples[::-1], outputs[::-1]) == evaluated("trained", examples, outputs)
+    assert evaluate("trained", examples[::-1], outputs[::-1]) == evaluate("trained", examples, outputs)
 
 
 def test_slices_partition_the_items_by_language_and_by_origin() -> None:
-    groups = slices(evaluated("trained", invented(), noisy(invented(), 0.5, 2))["items"])
+    groups = slices(evaluate("trained", make_examples(), noisy(make_examples(), 0.5, 2))["items"])
     assert sorted(groups) == ["all", "bo", "dz", "origin:origin0", "origin:origin1", "origin:origin2"]
     assert sorted(groups["bo"] + groups["dz"]) == groups["all"]
     assert (
@@ -133,10 +133,10 @@ def test_slices_partition_the_items_by_language_and_by_origin() -> None:
 
 
 def test_a_better_system_is_found_better_in_every_slice() -> None:
-    examples = invented()
+    examples = make_examples()
     comparison = compare_systems(
-        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
-        evaluated("trained", examples, noisy(examples, 0.3, 4)),
+        evaluate("warm_start", examples, noisy(examples, 0.8, 3)),
+        evaluate("trained", examples, noisy(examples, 0.3, 4)),
         seed=0,
     )
     assert (comparison["before"], comparison["after"], comparison["probes"]) == (
@@ -153,9 +153,9 @@ def test_a_better_system_is_found_better_in_every_slice() -> None:
 
 
 def test_differences_are_those_of_the_reported_metrics() -> None:
-    examples = invented()
-    before = evaluated("warm_start", examples, noisy(examples, 0.8, 3))
-    after = evaluated("trained", examples, noisy(examples, 0.7, 4))
+    examples = make_examples()
+    before = evaluate("warm_start", examples, noisy(examples, 0.8, 3))
+    after = evaluate("trained", examples, noisy(examples, 0.7, 4))
     for name, differences in compare_systems(before, after, seed=0, resamples=50)["slices"].items():
         for metric, row in differences.items():
             assert row["difference"] == pytest.approx(
@@ -165,9 +165,9 @@ def test_differences_are_those_of_the_reported_metrics() -> None:
 
 
 def test_comparison_depends_on_the_seed_only() -> None:
-    examples = invented(20)
-    before = evaluated("warm_start", examples, noisy(examples, 0.8, 3))
-    after = evaluated("trained", examples, noisy(examples, 0.7, 4))
+    examples = make_examples(20)
+    before = evaluate("warm_start", examples, noisy(examples, 0.8, 3))
+    after = evaluate("trained", examples, noisy(examples, 0.7, 4))
     assert compare_systems(before, after, seed=1, resamples=200) == compare_systems(
         before, after, seed=1, resamples=200
     )
@@ -177,25 +177,23 @@ def test_comparison_depends_on_the_seed_only() -> None:
 
 
 def test_systems_of_different_test_sets_are_not_compared() -> None:
-    examples = invented(4)
+    examples = make_examples(4)
     outputs = noisy(examples, 0.5, 1)
     with pytest.raises(ValueError, match="warm_start and trained were evaluated on different test items"):
         compare_systems(
-            evaluated("warm_start", examples, outputs),
-            evaluated("trained", examples[:3], outputs[:3]),
-            seed=0,
+            evaluate("warm_start", examples, outputs), evaluate("trained", examples[:3], outputs[:3]), seed=0
         )
 
 
 def test_wrong_number_of_outputs_is_refused() -> None:
     with pytest.raises(ValueError, match="trained: 1 outputs for 4 examples; give one each"):
-        evaluated("trained", invented(4), ["天"])
+        evaluate("trained", make_examples(4), ["天"])
 
 
 def test_written_results_are_read_back_and_compared_pair_by_pair(tmp_path: Path) -> None:
-    examples = invented(12)
+    examples = make_examples(12)
     for seed, name in enumerate(("untouched", "warm_start", "trained")):
-        write_system(tmp_path, evaluated(name, examples, noisy(examples, 0.9 - 0.3 * seed, seed)))
+        write_system(tmp_path, evaluate(name, examples, noisy(examples, 0.9 - 0.3 * seed, seed)))
     comparison = write_comparison(tmp_path, seed=0, resamples=40)
     assert [(pair["before"], pair["after"]) for pair in comparison["pairs"]] == [
         ("warm_start", "trained"),
@@ -212,9 +210,9 @@ def test_mean_statistics_of_booleans_count_the_true_ones() -> None:
 
 def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
     """Golden: of the version that knew one reference text only."""
-    examples = invented(24)
-    before = evaluated("warm_start", examples, noisy(examples, 0.6, 3))
-    after = evaluated("trained", examples, noisy(examples, 0.3, 4))
+    examples = make_examples(24)
+    before = evaluate("warm_start", examples, noisy(examples, 0.6, 3))
+    after = evaluate("trained", examples, noisy(examples, 0.3, 4))
     assert before["signatures"] == {
         "cosine": "encoder:counts",
         "cosine_held_out": "encoder:firsts",
@@ -255,9 +253,9 @@ def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
     assert [*intervals.values()] == [pytest.approx(expected[name], abs=1e-9) for name in intervals]
 
 
-def two_referenced(count: int = 30) -> tuple[list[Example], list[str]]:
+def two_reference_examples(count: int = 30) -> tuple[list[Example], list[str]]:
     """Items of which two of three have a second reference text, which a third of the outputs repeat."""
-    examples = invented(count)
+    examples = make_examples(count)
     generator = random.Random(9)
     seconds = ["".join(generator.choices(HAN, k=generator.randint(3, 12))) for _ in examples]
     outputs = [seconds[row] if row % 3 == 1 else text for row, text in enumerate(noisy(examples, 0.4, 5))]
@@ -267,8 +265,8 @@ def two_referenced(count: int = 30) -> tuple[list[Example], list[str]]:
 
 
 def test_every_score_takes_every_reference_text() -> None:
-    examples, outputs = two_referenced()
-    result = evaluated("trained", examples, outputs)
+    examples, outputs = two_reference_examples()
+    result = evaluate("trained", examples, outputs)
     for example, output, item in zip(examples, outputs, result["items"], strict=True):
         assert (item["reference"], item["references"]) == (example.reference, list(example.references))
         if output in example.others:
@@ -299,15 +297,15 @@ def test_every_score_takes_every_reference_text() -> None:
 
 
 def test_a_resample_is_the_corpus_score_of_the_items_drawn() -> None:
-    examples, outputs = two_referenced()
-    rows = statistics(evaluated("trained", examples, outputs)["items"], "zh")
+    examples, outputs = two_reference_examples()
+    rows = statistics(evaluate("trained", examples, outputs)["items"], "zh")
     counts = resample_counts(len(outputs), np.random.default_rng(0), 5)
     bleus = bleu_of_sums(counts @ rows["bleu"])
     chrfs = chrf_of_sums(counts @ rows["chrf"])
-    for drawn, bleu, chrf in zip(counts, bleus, chrfs, strict=True):
-        chosen = np.repeat(np.arange(len(outputs)), drawn.astype(int))
-        texts = [outputs[row] for row in chosen]
-        streams = list(zip_longest(*(examples[row].references for row in chosen)))
+    for item_counts, bleu, chrf in zip(counts, bleus, chrfs, strict=True):
+        drawn_rows = np.repeat(np.arange(len(outputs)), item_counts.astype(int))
+        texts = [outputs[row] for row in drawn_rows]
+        streams = list(zip_longest(*(examples[row].references for row in drawn_rows)))
         assert bleu == pytest.approx(BLEU(tokenize="zh").corpus_score(texts, streams).score, abs=1e-9)
         assert chrf == pytest.approx(CHRF().corpus_score(texts, streams).score, abs=1e-9)
 
@@ -316,14 +314,14 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
     """With one each they compare as ever. With several the old figures are of the first alone: they are not
     compared.
     """
-    examples = invented(12)
+    examples = make_examples(12)
     single = [
-        evaluated(name, examples, noisy(examples, 0.5, seed))
+        evaluate(name, examples, noisy(examples, 0.5, seed))
         for seed, name in enumerate(("warm_start", "trained"))
     ]
     expected = compare_systems(*single, seed=0, resamples=30)
-    several, outputs = two_referenced()
-    old, new = (evaluated(name, several, outputs) for name in ("warm_start", "trained"))
+    several, outputs = two_reference_examples()
+    old, new = (evaluate(name, several, outputs) for name in ("warm_start", "trained"))
     for item in [*single[0]["items"], *old["items"]]:
         del item["references"]
     assert compare_systems(*single, seed=0, resamples=30) == expected
@@ -333,4 +331,4 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
 
 def test_an_empty_test_set_is_refused_in_one_sentence() -> None:
     with pytest.raises(InputError, match=r"^trained: there is no test item to evaluate; set data.test_size"):
-        evaluated("trained", [], [])
+        evaluate("trained", [], [])

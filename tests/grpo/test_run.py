@@ -127,7 +127,7 @@ def test_work_of_another_configuration_is_not_mixed(
         (["--stages", "sft,fly"], "unknown stage 'fly'"),
         (["rollout.group_size=1"], "rollout.group_size = 1"),
         (["reward.threshold=1.5"], "reward.threshold = 1.5"),
-        (["reward.threshold=most"], "reward.threshold = 'most': a number, or one of mean, q10"),
+        (["reward.threshold=most"], "reward.threshold = 'most': known values are mean, q10"),
         (["reward.weights={cosin=1.0}"], "unknown term 'cosin'; known terms: cosine"),
         (['reward.gates=["script", "short"]'], "unknown term 'short'"),
         (["reward.settings.length_fit.slack=0.1"], "length_fit.slack"),

@@ -9,7 +9,7 @@ from tiny_run import arguments, metrics, quick, write_corpus
 from tiny_session import CONFIG, TWO_PASSES, Session, variety
 from transformers import PreTrainedTokenizerFast
 
-import grpo.loop
+import grpo.samples
 from grpo.config import Config
 from grpo.engine.model import parameter_hash
 from grpo.engine.sampler import generate
@@ -31,7 +31,7 @@ def wrong(*inputs: object, **settings: object) -> Rollout:
 def test_one_wrong_log_probability_stops_the_run_before_the_update_it_is_in(
     config: Config, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo.loop, "generate", wrong)
+    monkeypatch.setattr(grpo.samples, "generate", wrong)
     session = Session(config, tmp_path / "a", tiny_tokenizer, reward=variety)
     before = parameter_hash(session.policy)
     updates = 0
@@ -50,7 +50,7 @@ def test_the_limit_is_the_users(
     tiny_tokenizer: PreTrainedTokenizerFast,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(grpo.loop, "generate", wrong)
+    monkeypatch.setattr(grpo.samples, "generate", wrong)
     config = replace(CONFIG, rollout=replace(CONFIG.rollout, max_gap=limit))
     session = Session(config, tmp_path, tiny_tokenizer, reward=variety)
     try:
@@ -74,7 +74,7 @@ def test_the_command_prints_the_gap_each_step_and_ends_with_one_sentence(
     count = iter(range(100))
     late: Callable = lambda *inputs, **settings: (generate if next(count) < 2 else wrong)(*inputs, **settings)  # noqa: E731
     with monkeypatch.context() as patched:
-        patched.setattr(grpo.loop, "generate", late)
+        patched.setattr(grpo.samples, "generate", late)
         assert main(command) == 1
     printed = capsys.readouterr()
     assert "  gap " in printed.out and "  mean gap " in printed.out

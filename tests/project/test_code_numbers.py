@@ -20,7 +20,7 @@ from reward.distil.identity import CODE
 
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english", "general_texts", "news", "model_folder",
+    "english", "general_texts", "news", "model_folder", "settings",
 }  # fmt: skip
 SHAPING = (
     "clean",
@@ -30,7 +30,7 @@ SHAPING = (
     "script",
     "split",
 )  # modules of data that shape a student too
-DIGESTS = {"corpus": (3, "346c2d33c396f384"), "student": (2, "d3d0184c27c5f919")}
+DIGESTS = {"corpus": (3, "e7ffa32e99e71671"), "student": (2, "07e42304170eea95")}
 
 
 def without_words(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -41,9 +41,8 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
     experience = Experience(rollout, rewards, {}, ref, old)
     result: dict[str, Tensor] = {}
     for objective in OBJECTIVES:
-        config = replace(
-            TWO_PASSES, loss=LossConfig(objective=objective), rollout=replace(TWO_PASSES.rollout, max_gap=9.0)
-        )
+        loss = LossConfig(objective=objective)  # type: ignore[arg-type]
+        config = replace(TWO_PASSES, loss=loss, rollout=replace(TWO_PASSES.rollout, max_gap=9.0))
         advantages = group_advantages(rewards, 1e-3)
         aggregation = OBJECTIVES[objective].aggregation
         minibatches = iter_minibatches(

@@ -18,8 +18,9 @@ from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint, device
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_log import RunLog
+from grpo.samples import sampling_of
 from grpo.training import Task, Training
 
 Texts = Sequence[str]
@@ -66,7 +67,7 @@ class Session:
         policy: PreTrainedModel | None = None,
         examples: Sequence[Example] = EXAMPLES,
         between: Callable[[LoopState], None] = lambda _: None,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ):
         self.config = config
         self.folder = folder
@@ -100,7 +101,9 @@ class Session:
             prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
             compute = device.choose("cpu")
             training = Training(self.policy, self.optimizer, log, compute, world=self.world)
-            task = Task(prompts, self.tokenizer, self.reward, self.reference)
+            task = Task(
+                prompts, self.tokenizer, self.reward, self.reference, sampling_of(self.config, self.tokenizer)
+            )
             self.state = train_grpo(self.config, training, task, self.state, after_update=after)
         return self.state
 

@@ -44,7 +44,7 @@ def dense(model: Any, base: Any, text: TokenText) -> np.ndarray:
 def test_scores_are_those_of_a_dense_softmax(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drift, "CHUNK", 4)  # the longest text spans three chunks
+    monkeypatch.setattr(drift, "KL_CHUNK", 4)  # the longest text spans three chunks
     model = make(seed=0)
     base = make(seed=1)
     result = measure_drift(model, base, TEXTS)
@@ -99,7 +99,7 @@ def test_batches_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("make", [tiny_gemma, capped_gemma])
 def test_never_more_than_a_chunk_of_logits(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "CHUNK", 4)
+    monkeypatch.setattr(drift, "KL_CHUNK", 4)
     packed = pack([[2]], [list(range(40, 50))], 1)
     with torch.inference_mode():
         assert [tuple(chunk.shape) for chunk in log_softmax_chunks(make(0), packed)] == [

@@ -123,9 +123,14 @@ def test_every_set_of_questions_is_asked_and_compared(
 ) -> None:
     write_analogies(tmp_path / "a")
     write_idioms(tmp_path / "b", MEANINGS)
-    asked = {"analogies": analogy_items(tmp_path / "a")[:4], "idioms": idiom_items(tmp_path / "b")[:3]}
+    question_counts = {
+        "analogies": analogy_items(tmp_path / "a")[:4],
+        "idioms": idiom_items(tmp_path / "b")[:3],
+    }
     texts = (TextItem("e", "some words"),), (TextItem("c", "\u5929\u5730"),)
-    panel = Panel(*texts, capitals=(), **asked, extended={"bigbench_facts": asked["analogies"][:2]})
+    panel = Panel(
+        *texts, capitals=(), **question_counts, extended={"bigbench_facts": question_counts["analogies"][:2]}
+    )
     result = run_probes(tiny_model, tiny_tokenizer, panel)
     assert {name: part["n"] for name, part in result.items() if name != "seconds"} == {
         "english": 1, "chinese": 1, "analogies": 4, "idioms": 3, "bigbench_facts": 2,

@@ -15,8 +15,7 @@ from invented_run import RATES, write_run
 from data.errors import InputError
 from eval.report.plots import moving_average
 from eval.report.samples import choose, samples
-from eval.report.verdict import verdict
-from eval.report.wording import METRICS, direction, duration, plain_number, signed
+from eval.report.wording import METRICS, direction, duration, plain_number, signed_number
 from eval.report.write import result_table, write_report
 from eval.run_folder import read_run
 from eval.systems import write_json
@@ -214,50 +213,6 @@ def test_few_items_are_shown_once_and_no_loss_is_called_a_gain() -> None:
     assert (best, worst, others) == (["b", "a"], [], ["c"])
 
 
-def with_cosine(run: Path, low: float, difference: float, high: float) -> str:
-    """The verdict when the cosine's change is as given."""
-    path = run / "eval" / "comparison.json"
-    comparison = json.loads(path.read_text(encoding="utf-8"))
-    comparison["pairs"][0]["slices"]["all"]["cosine"] |= {"low": low, "difference": difference, "high": high}
-    write_json(path, comparison)
-    return verdict(read_run(run))
-
-
-def test_verdict_follows_the_interval(run_copy: Path) -> None:
-    assert with_cosine(run_copy, 0.01, 0.02, 0.03).startswith(
-        "By embedding cosine, GRPO brought the outputs closer"
-    )
-    unclear = with_cosine(run_copy, -0.01, 0.005, 0.02)
-    assert (
-        unclear.startswith("By embedding cosine, GRPO made no clear difference")
-        and "+0.005, 95 % interval \u22120.010 to +0.020, which includes 0" in unclear
-    )
-    assert with_cosine(run_copy, -0.03, -0.02, -0.01).startswith(
-        "By embedding cosine, GRPO took the outputs further"
-    )
-
-
-def test_verdict_names_the_translation_memory_and_the_probes(complete: Path) -> None:
-    text = verdict(read_run(complete))
-    assert "it beats the translation memory" in text
-    assert "General competence, GRPO against the untouched model: English text, bits per character" in text
-    assert "McNemar p = " in text
-
-
-def test_verdict_says_when_the_reward_was_gamed(run_copy: Path) -> None:
-    assert "ALARM" not in verdict(read_run(run_copy))
-    path = run_copy / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for row in rows:
-        if row["stage"] == "train":
-            row |= {
-                "chrf_mean": 0.5 - row["chrf_mean"],
-                "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],
-            }
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert "ALARM step 59: the reward rises while what is not rewarded falls" in verdict(read_run(run_copy))
-
-
 def test_a_run_with_sft_only_says_what_is_missing(tmp_path: Path) -> None:
     run = write_run(tmp_path, systems=("untouched", "warm_start"))
     write_report(run)
@@ -348,7 +303,7 @@ def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
 
 
 def test_wording_of_figures() -> None:
-    assert [signed(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
+    assert [signed_number(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
         "0.00",
         "0.00",
         "+0.50",

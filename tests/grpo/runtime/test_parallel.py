@@ -20,7 +20,7 @@ from grpo.config import Config, SFTConfig
 from grpo.run import main
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.stages.context import Run
 from grpo.stages.prepare import check_world
 
@@ -52,7 +52,7 @@ def test_gradient_does_not_depend_on_the_number_of_processes(two: Path, tmp_path
     """fp64, every objective, ragged groups: equal to 1e-10 in every parameter, and bit-equal between the two
     processes.
     """
-    alone = gradients(ALONE, tmp_path)
+    alone = gradients(SINGLE_PROCESS, tmp_path)
     first, second = (load_file(two / f"gradients-{rank}.safetensors") for rank in range(2))
     for name, expected in alone.items():
         assert (first[name] - expected).abs().max() < 1e-10, name
@@ -64,7 +64,7 @@ def test_training_does_not_depend_on_the_number_of_processes(two: Path, tmp_path
     """Two processes draw what one draws; they end bit-equal, and equal to the one but for rounding, which
     Adam enlarges.
     """
-    alone = trained(ALONE, tmp_path)
+    alone = trained(SINGLE_PROCESS, tmp_path)
     first, second = (load_file(two / f"trained-{rank}.safetensors") for rank in range(2))
     for name, expected in alone.items():
         assert torch.equal(first[name], second[name]), name
@@ -78,11 +78,11 @@ def test_training_does_not_depend_on_the_number_of_processes(two: Path, tmp_path
 
 def test_a_world_of_one_gives_back_what_it_gets() -> None:
     rows = torch.arange(6).view(3, 2)
-    assert ALONE.gather(rows) is rows
-    assert ALONE.share(5) == slice(0, 5)
-    assert ALONE.total({"a": (1.0, 2.0)}) == {"a": (1.0, 2.0)}
-    assert ALONE.largest({"a": 3.0}) == {"a": 3.0}
-    assert ALONE.any(True) and not ALONE.any(False)
+    assert SINGLE_PROCESS.gather(rows) is rows
+    assert SINGLE_PROCESS.share(5) == slice(0, 5)
+    assert SINGLE_PROCESS.total({"a": (1.0, 2.0)}) == {"a": (1.0, 2.0)}
+    assert SINGLE_PROCESS.largest({"a": 3.0}) == {"a": 3.0}
+    assert SINGLE_PROCESS.any(True) and not SINGLE_PROCESS.any(False)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])

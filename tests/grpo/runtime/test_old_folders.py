@@ -13,7 +13,7 @@ from earlier_version import give_old_names
 from tiny_run import arguments, metrics, quick, weights
 
 from grpo.run import main
-from grpo.runtime.old_names import update_names
+from grpo.runtime.old_folders import update_names
 from grpo.stages.hooks import UpdateHook
 
 pytestmark = pytest.mark.usefixtures("own_cache")
