@@ -1,11 +1,33 @@
-"""A run folder as versions up to 0.1 left it: they called the stage `train` by its method."""
+"""A run folder as versions up to 0.1 left it: they called the stage `train` by its method, and some settings by
+other names.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from grpo.old_names import OLD_NAMES
+from grpo.runtime.run_folder import flat
+
 LOG_NAMES = {"grpo": "grpo", "sft": "strong_sft", "best_of_group": "best_of_group"}  # by train.method
 SYSTEM_NAMES = {"trained": "grpo", "trained_best": "grpo_best"}
+
+
+def with_old_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as a run of the version before the new names wrote it into config.json."""
+    old = {key: value for key, value in config.items() if key not in ("engine", "anchor")}
+    settings = flat(config)
+    for name, new in OLD_NAMES.items():
+        section, key = name.split(".")
+        old[section] = old[section] | {key: settings[new]}
+    return old
+
+
+def write_old_settings(path: Path) -> dict[str, Any]:
+    """Give a config.json the old names; its content then."""
+    old = with_old_settings(json.loads(path.read_text(encoding="utf-8")))
+    path.write_text(json.dumps(old), encoding="utf-8")
+    return old
 
 
 def give_old_names(run: Path, method: str) -> None:

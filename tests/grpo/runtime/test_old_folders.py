@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import outcome
-from earlier_version import give_old_names
+from earlier_version import give_old_names, write_old_settings
 from tiny_run import arguments, metrics, quick, weights
 
 from grpo.run import main
@@ -82,6 +82,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         stop_after(patched, 3)
         assert main(command("parts", *more)) != 0
     give_old_names(parts, method)
+    write_old_settings(parts / "config.json")
     assert (parts / "checkpoints" / "grpo" / "step-000003").is_dir()
     assert not (parts / "policy_best").exists()
     capsys.readouterr()
