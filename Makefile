@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft grpo eval report study encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
+.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,14 +32,16 @@ $(DONE): requirements.txt setup.cfg pyproject.toml
 data: $(DONE)  ## obtain, clean and split the corpus
 	$(RUN) --stages data $(ARGS)
 
-train: $(DONE)  ## the main job: data, model, warm start, GRPO, evaluation, report
+train: $(DONE)  ## the main job: data, model, warm start, training, evaluation, report
 	$(RUN) $(ARGS)
 
 sft: $(DONE)  ## data, model and the warm start only
 	$(RUN) --stages data,model,sft $(ARGS)
 
-grpo: $(DONE)  ## up to the end of GRPO, without the evaluation
-	$(RUN) --stages data,model,sft,grpo $(ARGS)
+train-only: $(DONE)  ## up to the trained model, without evaluation and report
+	$(RUN) --stages data,model,sft,train $(ARGS)
+
+grpo: train-only  # its name in earlier versions
 
 eval: $(DONE)  ## evaluate a trained run
 	$(RUN) --stages eval,report $(ARGS)

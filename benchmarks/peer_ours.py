@@ -28,7 +28,7 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps)
     prompts = InOrder(request.examples, config.rollout.num_prompts)
 
-    with RunLog(folder, "grpo", 0, config.train.num_steps, {}, quiet=True) as log:
+    with RunLog(folder, "train", 0, config.train.num_steps, {}, quiet=True) as log:
 
         def report_turn(state: LoopState) -> bool:
             row = log.rows[-1]
@@ -66,7 +66,14 @@ def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
         turns.ready(pairs)
         turns.wait()
         training = Training(policy, optimizer, log, compute)
-        train_sft(config, training, InOrder(pairs, config.batch_size), LoopState(), after_update=report_turn)
+        train_sft(
+            training,
+            InOrder(pairs, config.batch_size),
+            LoopState(),
+            num_steps=config.num_steps,
+            max_tokens_per_pass=config.max_tokens_per_pass,
+            after_update=report_turn,
+        )
 
 
 def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:

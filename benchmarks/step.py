@@ -61,7 +61,7 @@ class FaultLog(RunLog):
 
     def __init__(self, folder: Path, num_steps: int):
         self.faults: list[dict[str, float]] = []
-        super().__init__(folder, "grpo", 0, num_steps, {}, quiet=True)
+        super().__init__(folder, "train", 0, num_steps, {}, quiet=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

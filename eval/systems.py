@@ -31,10 +31,10 @@ from eval.metrics.similarity import Embed, cosines
 from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of
 
 PAIRS = (
-    ("warm_start", "grpo"),
-    ("warm_start", "grpo_best"),
-    ("translation_memory", "grpo"),
-    ("untouched", "grpo"),
+    ("warm_start", "trained"),
+    ("warm_start", "trained_best"),
+    ("translation_memory", "trained"),
+    ("untouched", "trained"),
     ("untouched", "warm_start"),
 )
 SCORES: dict[str, Score] = {

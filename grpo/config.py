@@ -184,7 +184,7 @@ class CheckpointConfig:
     """Section [checkpoint]. A run saves its state every `every` steps (0 = only when interrupted) and keeps the
     last `keep` of them, one more than is needed while nothing is damaged.
 
-    After every `snapshots` steps behind the warm start, and at the end, it also saves the model for evaluation
+    After every `snapshots` steps of the stage train, and at its end, it also saves the model for evaluation
     (0 = never).
     """
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: one function for the warm start before GRPO and for the SFT baselines.
+"""Supervised fine-tuning: one function for the warm start and for the methods that imitate.
 
 Loss is the mean negative log-likelihood of the completion's tokens, its end token included, over the whole
 update; prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from grpo.config import SFTConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.records import LoopState
@@ -23,16 +22,22 @@ class PairStream(Protocol):
 
 
 def train_sft(
-    config: SFTConfig, training: Training, pairs: PairStream, state: LoopState, *, after_update: AfterUpdate,
+    training: Training,
+    pairs: PairStream,
+    state: LoopState,
+    *,
+    num_steps: int,
+    max_tokens_per_pass: int,
+    after_update: AfterUpdate,
     after_step: AfterStep = same_state,
-) -> LoopState:  # fmt: skip
-    """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from; `after_update` and
-    `after_step` as of GRPO.
+) -> LoopState:
+    """Run SFT from `state.step` to `num_steps`, and return the state to go on from; `after_update` and
+    `after_step` as of GRPO. A forward pass gets no more than `max_tokens_per_pass` tokens.
     """
     policy = training.policy
     log = training.log
     world = training.world
-    while state.step < config.num_steps:
+    while state.step < num_steps:
         step = state.step
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
@@ -40,7 +45,7 @@ def train_sft(
         total = 0.0
         with log.phase("update"):
             for chosen in by_budget(
-                [row_tokens(prompt, [completion]) for prompt, completion in share], config.max_tokens_per_pass
+                [row_tokens(prompt, [completion]) for prompt, completion in share], max_tokens_per_pass
             ):
                 prompts, completions = zip(*(share[i] for i in chosen), strict=True)
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)

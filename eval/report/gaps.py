@@ -9,7 +9,7 @@ from eval.run_folder import OPTIONAL, SYSTEMS, RunFolder
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
     """What this run does not have, one sentence each."""
-    stages = (("warm start (SFT)", run.sft), (run.trained, run.grpo))
+    stages = (("warm start (SFT)", run.sft), (run.method, run.train))
     sentences = [
         f"No {name} metrics: this stage did not run, or its metrics are missing."
         for name, rows in stages
@@ -18,8 +18,8 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
     missing = [run.label(name) for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
     if missing:
         sentences.append(f"Not evaluated: {', '.join(missing)}.")
-    if run.pair("warm_start", "grpo") is None:
-        sentences.append(f"{run.trained} was not compared with the warm start.")
+    if run.pair("warm_start", "trained") is None:
+        sentences.append(f"{run.method} was not compared with the warm start.")
     if not any("probes" in system for system in run.systems.values()):
         reasons = sorted(
             {

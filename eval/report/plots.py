@@ -19,7 +19,7 @@ from eval.run_folder import Json, RunFolder
 INK = "#010203"  # a colour nothing else uses, replaced by currentColor
 LINE = "#2f86d2"
 SFT_CURVES = (("loss", "Warm start: loss"),)
-GRPO_CURVES = (
+TRAIN_CURVES = (
     ("reward_mean", "Reward"),
     ("cosine_mean", "Cosine of sampled completions"),
     ("cosine_held_out_mean", "Cosine by the held-out encoder (not rewarded)"),
@@ -98,7 +98,7 @@ def curves(run: RunFolder) -> list[Figure]:
     """A picture for every logged metric of the two training stages and of the tax measurements."""
     return [
         *stage_curves(run.sft, SFT_CURVES),
-        *stage_curves(run.grpo, GRPO_CURVES),
+        *stage_curves(run.train, TRAIN_CURVES),
         *stage_curves(run.tax, TAX_CURVES),
     ]
 

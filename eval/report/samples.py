@@ -24,10 +24,12 @@ def choose(changes: dict[str, float]) -> tuple[list[str], list[str], list[str]]:
 
 
 def samples(run: RunFolder) -> list[tuple[str, list[Sample]]]:
-    """(heading, samples): outputs of warm start and GRPO side by side, or of the one that was evaluated."""
+    """(heading, samples): outputs of the warm start and the trained model side by side, or of the one that was
+    evaluated.
+    """
     by_system = {
         name: {item["id"]: item for item in run.systems[name]["items"]}
-        for name in ("warm_start", "grpo")
+        for name in ("warm_start", "trained")
         if name in run.systems
     }
     if not by_system:

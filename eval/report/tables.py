@@ -185,8 +185,8 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     short = {
         "untouched": "untouched",
         "warm_start": "warm start",
-        "grpo_best": "best on dev",
-        "grpo": run.trained,
+        "trained_best": "best on dev",
+        "trained": run.method,
     }
     change_headers = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
     header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
@@ -264,7 +264,7 @@ def training_table(title: str, rows: Sequence[Json]) -> Table:
 def time_table(run: RunFolder) -> Table:
     """Seconds of each stage, and inside training of each phase."""
     rows = [(name, duration(seconds), ABSENT) for name, seconds in run.timings.get("stages", {}).items()]
-    for stage, steps in (("sft", run.sft), (run.stage, run.grpo)):
+    for stage, steps in (("sft", run.sft), ("train", run.train)):
         for phase, total in phase_seconds(steps).items():
             rows.append(
                 (

@@ -18,24 +18,26 @@ from eval.run_folder import Json, RunFolder
 
 def verdict(run: RunFolder) -> str:
     """One paragraph: the trained model against the warm start and the translation memory, then its tax."""
-    main = run.pair("warm_start", "grpo")
+    main = run.pair("warm_start", "trained")
     if main is None:
         return " ".join([no_comparison(run), *tax_sentences(run, "warm_start"), *budget_sentences(run)])
     sentences = [
-        headline(run.trained, main["slices"]["all"]["cosine"]),
+        headline(run.method, main["slices"]["all"]["cosine"]),
         *change_sentences(main["slices"]["all"]),
     ]
-    memory = run.pair("translation_memory", "grpo")
+    memory = run.pair("translation_memory", "trained")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
-    return " ".join([*sentences, *gaming_sentences(run), *tax_sentences(run, "grpo"), *budget_sentences(run)])
+    return " ".join(
+        [*sentences, *gaming_sentences(run), *tax_sentences(run, "trained"), *budget_sentences(run)]
+    )
 
 
 def no_comparison(run: RunFolder) -> str:
     """The sentence of a run in which the trained model was not compared with the warm start."""
     names = ", ".join(run.label(name) for name in run.systems) or "nothing"
     return (
-        f"No verdict on {run.trained}: this run holds no comparison of {run.trained} with the warm start "
+        f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start "
         f"(evaluated: {names})."
     )
 
@@ -95,8 +97,8 @@ def memory_sentence(chrf: Json) -> str:
 
 def gaming_sentences(run: RunFolder) -> list[str]:
     """The alarm that the reward is gamed, where it rings at the end."""
-    warning = ringing(run.grpo).get("gamed")
-    return [f"ALARM step {run.grpo[-1]['step']}: {warning}."] if warning else []
+    warning = ringing(run.train).get("gamed")
+    return [f"ALARM step {run.train[-1]['step']}: {warning}."] if warning else []
 
 
 def tax_sentences(run: RunFolder, system: str) -> list[str]:

@@ -33,6 +33,7 @@ from eval.report.tables import (
 )
 from eval.report.verdict import verdict
 from eval.run_folder import DAMAGE, RunFolder, read_run
+from grpo.runtime.old_folders import update_names
 
 Result = TypeVar("Result")
 
@@ -42,6 +43,7 @@ def write_report(run: Path) -> tuple[Path, Path, Path]:
 
     Raises InputError for a damaged folder.
     """
+    update_names(run)
     texts = make_or_name_damage(read_run(run), report_texts)
     paths = run / "report.html", run / "report.md", run / "summary.json"
     for path, text in zip(paths, texts, strict=True):
@@ -69,7 +71,7 @@ def console_text(contents: RunFolder) -> str:
         for pair in probe_pairs(contents)
         if (pair["before"], pair["after"]) == ("untouched", last_system)
     ]
-    overall = difference_tables(contents, "warm_start", "grpo")[:1]
+    overall = difference_tables(contents, "warm_start", "trained")[:1]
     tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
     words = [wrap(text) for text in (verdict(contents), *alarms(contents))]
     return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
@@ -107,7 +109,7 @@ def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
     yield "environment.json", replace(contents, environment={})
     yield "corpus.json", replace(contents, corpus={})
     yield "timings.json", replace(contents, timings={})
-    yield "metrics.jsonl", replace(contents, sft=(), grpo=())
+    yield "metrics.jsonl", replace(contents, sft=(), train=())
     yield "eval/comparison.json", replace(contents, comparison={})
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}
@@ -129,7 +131,7 @@ def report_document(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
         Section("Results", tuple(result_tables(run))),
-        Section(f"{run.trained} minus warm start", with_rows(difference_tables(run, "warm_start", "grpo"))),
+        Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
         Section("General competence", with_rows([probe_table(run, probe_pairs(run))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
@@ -164,8 +166,8 @@ def training_tables(run: RunFolder) -> tuple[Block, ...]:
     """Start and end of every logged metric."""
     stages = (
         ("Warm start (SFT)", run.sft),
-        (run.trained, run.grpo),
-        (f"Dev set during {run.trained}", run.grpo_dev),
+        (run.method, run.train),
+        (f"Dev set during {run.method}", run.train_dev),
     )
     return with_rows([training_table(title, rows) for title, rows in stages if rows])
 
@@ -180,7 +182,7 @@ def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
 
 def alarms(run: RunFolder) -> tuple[str, ...]:
     """What went wrong in training, one sentence for each rule that rang."""
-    stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo))
+    stages = (("Warm start (SFT)", run.sft), (run.method, run.train))
     reward = run.config.get("reward", {})
     return tuple(
         f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
@@ -202,11 +204,11 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "probes": probes,
         "training": {
             "sft_steps": len(run.sft),
-            "grpo_steps": len(run.grpo),
+            "train_steps": len(run.train),
             "last_sft": last_row(run.sft),
-            "last_grpo": last_row(run.grpo),
+            "last_train": last_row(run.train),
         },
-        "phase_seconds": {"sft": phase_seconds(run.sft), "grpo": phase_seconds(run.grpo)},
+        "phase_seconds": {"sft": phase_seconds(run.sft), "train": phase_seconds(run.train)},
         "timings": run.timings,
     }
 

@@ -35,6 +35,7 @@ WORK = (
     "snapshots",
     "eval",
 )  # what must not be mixed from two runs
+CONFIG = "config.json"
 INPUTS = "inputs.json"
 LOCK = "run.lock"
 # where a run lies says nothing of what it is: a folder may be moved and its path spelled in many ways
@@ -70,9 +71,9 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold a run folder for a study, after waiting for whoever has it; yields the descriptor that a child may
-    keep.
+def study_lock(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """Keep a run folder for one command of a study, which waits while another has it. Yields the lock's
+    descriptor, which a child may hold too.
     """
     with open_lock(folder / "lock") as descriptor:
         try:
@@ -85,8 +86,8 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[int]:
-    """A descriptor of a lock file, which is made where it is missing; whoever closes it last gives the lock
-    back.
+    """Yields a descriptor of a lock file, which is made where it is missing. The lock ends when its last
+    holder closes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -102,23 +103,47 @@ def holds_work(folder: Path) -> bool:
 
 
 def claim_folder(config: Config, folder: Path) -> None:
-    """Write config.json; or, when the folder already holds work, check that it is the work of this very
-    configuration.
-    """
-    path = folder / "config.json"
-    settings = json.loads(json.dumps(asdict(config)))
-    found = read_object(path) if path.exists() else settings
-    difference = first_difference(found, settings, (PLACE,))
+    """Make the folder that of `config`. Raises InputError where it holds the work of another configuration."""
+    check_config(config, folder)
+    if config_difference(config, folder):
+        remove_records(folder)
+    write_config(config, folder)
+
+
+def check_config(config: Config, folder: Path) -> None:
+    """Raises InputError where the folder holds the work of another configuration."""
+    difference = config_difference(config, folder)
     if difference and holds_work(folder):
         key, old, new = difference
         raise InputError(
-            f"{path}: this run was made with {key} = {old!r}, not {new!r}; "
+            f"{folder / CONFIG}: this run was made with {key} = {old!r}, not {new!r}; "
             "restore that value to go on with it, or write run_dir=runs/another for a new run"
         )
-    if difference:
-        for name in ("corpus.json", INPUTS):
-            (folder / name).unlink(missing_ok=True)
-    atomic_write_text(path, json.dumps(settings, ensure_ascii=False, indent=1))
+
+
+def config_difference(config: Config, folder: Path) -> tuple[str, object, object] | None:
+    """The first setting in which config.json differs from `config`, as `first_difference` gives it; None
+    where there is no file.
+    """
+    path = folder / CONFIG
+    return first_difference(read_object(path), plain(config), (PLACE,)) if path.exists() else None
+
+
+def remove_records(folder: Path) -> None:
+    """Remove what is recorded of the inputs of another configuration, under which nothing was made."""
+    for name in ("corpus.json", INPUTS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_config(config: Config, folder: Path) -> None:
+    """Write config.json."""
+    atomic_write_text(folder / CONFIG, json.dumps(plain(config), ensure_ascii=False, indent=1))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """A configuration as JSON gives it back."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values
 
 
 def first_difference(

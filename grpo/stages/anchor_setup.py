@@ -1,6 +1,4 @@
-"""The anchor that a run's configuration asks for: its texts, and the untouched model behind it
-(grpo/anchor.py).
-"""
+"""The anchor of a run (grpo/anchor.py): its general texts and the untouched model, by the configuration."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,12 +11,12 @@ from grpo.engine.likelihood import first_ids
 from grpo.stages.context import Run, load_model, start_folder
 from grpo.stages.plan import ANCHOR_TOKENS
 
-POOL = 256  # texts at most
+POOL = 256  # texts of an anchor at most
 
 
-def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
-    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a
-    forward pass.
+def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
+    """The anchor of weight `coef`, with the untouched model loaded; without weight one that adds nothing. A
+    forward pass gets no more than `max_tokens`.
     """
     if not coef:
         return no_anchor
@@ -27,7 +25,7 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
     base = load_model(run, start_folder(run)).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
-        f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
+        f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
     )
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 

@@ -1,4 +1,4 @@
-"""What every stage of a run needs, and the few things that several stages ask of it."""
+"""What every stage of a run needs, and what several stages derive from it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from grpo.stages.lengths import PROMPT, fit
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop,
-    a voice, its world.
+    """What every stage needs: the configuration, the run folder, the cache, the device, the stop request, the
+    print function, the process group.
     """
 
     config: Config
@@ -62,7 +62,7 @@ class Run:
         return self.folder / "policy_best"
 
     def snapshot(self, step: int) -> Path:
-        """The model after `step` steps of the stage grpo, where one is kept."""
+        """The model after `step` steps of the stage train, where one is saved."""
         return snapshot_folder(self.folder, step)
 
     def checkpoints(self, stage: str) -> Path:

@@ -26,7 +26,7 @@ from reward.script import is_consistent
 
 
 def test_examples(run: Run) -> list[Example]:
-    """The test items that every system is asked: those whose prompt fits."""
+    """The test items of every system: those whose prompt fits."""
     tokenizer = load_tokenizer(start_folder(run))
     return within_limit(corpus_of(run).test, tokenizer, run.config.model.max_prompt_tokens)
 
@@ -43,12 +43,12 @@ def measure(
 ) -> dict[str, Any]:
     script = known_script(run.config.data.completion_language)
 
-    def consistent(text: str, reference: str) -> bool:
+    def has_script(text: str, reference: str) -> bool:
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
 
     store, other = scales
     return evaluate_system(
-        name, examples, outputs, embed=store.embed, is_consistent=consistent,
+        name, examples, outputs, embed=store.embed, is_consistent=has_script,
         encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
         held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}",
     )  # fmt: skip
@@ -84,8 +84,8 @@ def eval_stage(run: Run) -> None:
     folders = {
         "untouched": start_folder(run),
         "warm_start": run.warm_start,
-        "grpo_best": run.best_policy,
-        "grpo": run.policy,
+        "trained_best": run.best_policy,
+        "trained": run.policy,
     }
     if not (run.folder / "eval" / "translation_memory.json").exists():
         outputs = build_memory([*corpus.warm_start, *corpus.train]).translate(
@@ -93,8 +93,8 @@ def eval_stage(run: Run) -> None:
         )
         write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
     for name, folder in folders.items():
-        trained = name != "untouched"
-        if (run.folder / "eval" / f"{name}.json").exists() or (trained and not folder.exists()):
+        is_ours = name != "untouched"
+        if (run.folder / "eval" / f"{name}.json").exists() or (is_ours and not folder.exists()):
             continue
         if name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
             write_system(

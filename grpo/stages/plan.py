@@ -17,6 +17,7 @@ from data.documents import read_object, user_path
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from eval.memory import BUCKETS
+from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.runtime.device import Compute, synchronise
 
@@ -27,7 +28,6 @@ DEFAULT_PARAMETERS = {
 LENGTH_SHARE = (
     0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 )
-STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of group"}
 RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
@@ -72,7 +72,7 @@ class Plan:
         each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
-            f"{STAGE_NAMES[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
+            f"{METHOD_LABELS[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
             f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",

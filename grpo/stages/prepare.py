@@ -45,7 +45,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     """
     language = run.config.data.completion_language
     name = run.config.model.policy
-    if "grpo" in stages and "sft" not in stages:
+    if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
     check_reward(run.config.reward, language, run.config.data.completion_setting)
@@ -62,7 +62,7 @@ def check_inputs(run: Run) -> None:
     """Record the files of model, encoders and general texts; raises InputError for one that has changed since
     the run began.
 
-    A changed file of an own reward term is only said: it may have been repaired.
+    For a changed file of an own reward term there is only a warning: it may have been repaired.
     """
     config = run.config
     encoders = {"reward.encoder": config.reward.encoder, "reward.held_out": config.reward.held_out}
@@ -80,7 +80,7 @@ def check_inputs(run: Run) -> None:
 
 
 def require_warm_start(run: Run) -> None:
-    """Raises InputError where the stage grpo has nothing to begin from."""
+    """Raises InputError where the stage train has nothing to begin from."""
     if not run.warm_start.exists():
         raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
 
@@ -166,9 +166,9 @@ def model_stage(run: Run) -> None:
     )
     run.say(token_lines(facts["tokens"]))
     check_writable(facts["tokens"])
-    found = fits(corpus, tokenizer, config)
-    for part in found.values():
-        if len(part.check().kept) < len(part.given):
+    parts = fits(corpus, tokenizer, config)
+    for part in parts.values():
+        if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces(
@@ -183,20 +183,20 @@ def model_stage(run: Run) -> None:
         run.say(f"NOTE: {line}")
     if not ends_of(tokenizer).line_ends:
         run.say("NOTE: this tokenizer writes no line end, so a completion ends with the end token alone")
-    check_model(run, folder, tokenizer, found)
+    check_model(run, folder, tokenizer, parts)
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
 
-def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]) -> None:
+def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, parts: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
         model = load_model(run, folder)
         gap = check_packing(model, run.config.engine.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
-        wanted = needs(found, tokenizer, run.config)
+        text_needs = needs(parts, tokenizer, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
-            wanted += probe_needs(run, tokenizer)
-        if line := check_positions(model, wanted):
+            text_needs += probe_needs(run, tokenizer)
+        if line := check_positions(model, text_needs):
             run.say(f"NOTE: {line}")
 
 

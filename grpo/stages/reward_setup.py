@@ -1,13 +1,14 @@
 """From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor
 under a group's spread.
 
-What was measured (tau, noise) is kept in `reward.json` of the run folder, so that a resumed run is rewarded
-exactly as before.
+The measurements (tau, noise) are in `reward.json` of the run folder, so that a resumed run has exactly the same
+reward.
 """
 
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +103,27 @@ def reward_of(
     return make_reward(config, resources)
 
 
-def rewarded(
+@dataclass(frozen=True)
+class RunReward:
+    """The reward of a run, the vectors it is made of, and the floor under a group's standard deviation."""
+
+    store: EmbeddingStore
+    function: RewardFunction
+    std_floor: float
+
+
+def load_reward(
     run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
-) -> tuple[EmbeddingStore, RewardFunction, float]:
-    """The vectors, the reward that is made of them, and the floor under a group's spread."""
+) -> RunReward:
+    """The reward of a run over `examples`; `policy` is the warm start, by which tau may be measured."""
     store = store_of(run)
-    facts = measured(run, policy, tokenizer, store)
-    return store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"]
+    facts = reward_facts(run, policy, tokenizer, store)
+    return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
 
 
-def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
-    """What training on `examples` goes by: the run's reward, or the control in its place, beside the terms of
-    the true one.
-
-    The true one costs a control next to nothing: the completions are embedded once.
+def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
+    """The reward that training on `examples` maximises: the run's own, or the control in its place. A control
+    also gives the terms of the run's own reward, which cost next to nothing.
     """
     control = run.config.reward.control
     seed = run.config.seed
@@ -130,7 +138,7 @@ def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> Re
         f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward'
     )
 
-    def senseless(
+    def control_reward(
         sources: Sequence[str],
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
@@ -138,23 +146,25 @@ def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> Re
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         true, terms = reward(sources, completions, references, group_size)
         if control == "random":
-            given = random_rewards(sources, completions, seed).view_as(true)
+            rewards = random_rewards(sources, completions, seed).view_as(true)
         else:
-            given, _ = reward(sources, completions, [other[tuple(texts)] for texts in references], group_size)
-        return given, {**terms, "true_reward": true}
+            rewards, _ = reward(
+                sources, completions, [other[tuple(texts)] for texts in references], group_size
+            )
+        return rewards, {**terms, "true_reward": true}
 
-    return senseless
+    return control_reward
 
 
-def logged(
+def log_reward(
     reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]
 ) -> RewardFunction:
-    """The same reward, which also logs the share of texts that each call found in the store, and says when a
-    term first gave no number.
+    """The same reward, which also logs the share of texts that each call found in the store, and says the
+    first time that a term gives no number.
     """
-    told: set[str] = set()
+    names: set[str] = set()  # of terms of which it was said
 
-    def watched(
+    def reward_and_log(
         sources: Sequence[str],
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
@@ -165,18 +175,18 @@ def logged(
         result = reward(sources, completions, references, group_size)
         log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.num_requested - requested)})
         for name, values in result[1].items():
-            if name not in told and (line := missing_sentence(name, values, completions)):
-                told.add(name)
+            if name not in names and (line := missing_sentence(name, values, completions)):
+                names.add(name)
                 say(f"{line} (said once a start)")
         return result
 
-    return watched
+    return reward_and_log
 
 
-def measured(
+def reward_facts(
     run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore
 ) -> dict[str, Any]:
-    """tau and the floor of this run, measured on the first start and read back on every later one; said each
+    """tau and the floor of this run: measured on the first start, read back on every later one, said each
     time.
     """
     path = run.folder / FILE
@@ -220,11 +230,11 @@ def threshold_facts(
     ).double()
     return {
         "rule": f"{rule} of {len(examples)} dev outputs of the warm start",
-        "threshold": calibrated(cosines, rule),
+        "threshold": threshold_from(cosines, rule),
     }
 
 
-def calibrated(cosines: torch.Tensor, rule: str) -> float:
+def threshold_from(cosines: torch.Tensor, rule: str) -> float:
     """Mean or quantile ("q25") of the warm start's cosines, below 1: (n,) -> tau."""
     value = cosines.mean() if rule == "mean" else torch.quantile(cosines, int(rule[1:]) / 100)
     return min(float(value), 0.99)

@@ -32,7 +32,7 @@ from eval.study.pareto import front
 from grpo.engine.model import load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import claim_folder, locked
+from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import Run, corpus_of, load_model, start_folder, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
@@ -153,7 +153,7 @@ def evaluate_all(
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
         tools: Instruments | None = None
         for folder, group in wanted(study, start_folder(run), arms, seeds):
-            with locked(folder, say):
+            with study_lock(folder, say):
                 for share, checkpoint in group:
                     if not checkpoint.path.exists():
                         tools = tools or load_instruments(study, run)
@@ -172,7 +172,7 @@ def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
     for seed in seeds:
         folder = study.warm_start_folder(seed)
         if (folder / "warm_start").exists():
-            claim_folder(study.warm_start_config(seed), folder)
+            check_config(study.warm_start_config(seed), folder)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ untouched model; the held-out scale of a run of its own would be made of each st
 import gc
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.cache import atomic_write_text, cache_dir, remove_folder
@@ -23,7 +23,7 @@ from grpo.config_file import load_config
 from grpo.engine.model import load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import first_difference, locked
+from grpo.runtime.run_folder import first_difference, plain, study_lock
 from grpo.stages.context import Run, corpus_of, load_model, start_folder
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
@@ -114,7 +114,7 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
     tools: Instruments | None = None
     failed = []
     for course in waiting:
-        with locked(course.folder, say) as lock:
+        with study_lock(course.folder, say) as lock:
             if train(course, lock) != 0:
                 failed.append(f"{course.name} (see {course.folder / 'log.txt'})")
                 continue
@@ -141,12 +141,6 @@ def is_finished(course: Course) -> bool:
     return True
 
 
-def plain(config: Config) -> dict[str, object]:
-    """A configuration as JSON gives it back."""
-    values: dict[str, object] = json.loads(json.dumps(asdict(config)))
-    return values
-
-
 def untouched_run(course: Course, say: Say) -> Run:
     """A run of the other task by the untouched model, in nobody's folder: for its corpus, its test set and
     its encoders.
@@ -169,7 +163,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
             )
     config = run.config
     tokenizer = load_tokenizer(start_folder(run))
-    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
+    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).usable)
     wanted = max(course.examples for course in courses)
     if enough < wanted:
         corpus = run.config.data.corpus

@@ -82,8 +82,8 @@ def test_figures_by_hand() -> None:
         Example("a", "s", "天地", "x", "none", "bo", "zh"),
         Example("b", "s", "人人人人", "y", "none", "dz", "zh"),
     ]
-    assert evaluate("grpo", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
-    result = evaluate("grpo", examples, ["天地", "word"])
+    assert evaluate("trained", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
+    result = evaluate("trained", examples, ["天地", "word"])
     overall = result["metrics"]["all"]
     assert overall["n"] == 2
     assert overall["cosine"] == pytest.approx(0.5)
@@ -119,11 +119,11 @@ def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None
 def test_order_of_items_changes_nothing() -> None:
     examples = make_examples()
     outputs = noisy(examples, 0.5, 2)
-    assert evaluate("grpo", examples[::-1], outputs[::-1]) == evaluate("grpo", examples, outputs)
+    assert evaluate("trained", examples[::-1], outputs[::-1]) == evaluate("trained", examples, outputs)
 
 
 def test_slices_partition_the_items_by_language_and_by_origin() -> None:
-    groups = slices(evaluate("grpo", make_examples(), noisy(make_examples(), 0.5, 2))["items"])
+    groups = slices(evaluate("trained", make_examples(), noisy(make_examples(), 0.5, 2))["items"])
     assert sorted(groups) == ["all", "bo", "dz", "origin:origin0", "origin:origin1", "origin:origin2"]
     assert sorted(groups["bo"] + groups["dz"]) == groups["all"]
     assert (
@@ -136,10 +136,14 @@ def test_a_better_system_is_found_better_in_every_slice() -> None:
     examples = make_examples()
     comparison = compare_systems(
         evaluate("warm_start", examples, noisy(examples, 0.8, 3)),
-        evaluate("grpo", examples, noisy(examples, 0.3, 4)),
+        evaluate("trained", examples, noisy(examples, 0.3, 4)),
         seed=0,
     )
-    assert (comparison["before"], comparison["after"], comparison["probes"]) == ("warm_start", "grpo", None)
+    assert (comparison["before"], comparison["after"], comparison["probes"]) == (
+        "warm_start",
+        "trained",
+        None,
+    )
     for differences in comparison["slices"].values():
         assert all(
             differences[metric]["low"] > 0 and differences[metric]["p_not_greater"] < 0.01
@@ -151,7 +155,7 @@ def test_a_better_system_is_found_better_in_every_slice() -> None:
 def test_differences_are_those_of_the_reported_metrics() -> None:
     examples = make_examples()
     before = evaluate("warm_start", examples, noisy(examples, 0.8, 3))
-    after = evaluate("grpo", examples, noisy(examples, 0.7, 4))
+    after = evaluate("trained", examples, noisy(examples, 0.7, 4))
     for name, differences in compare_systems(before, after, seed=0, resamples=50)["slices"].items():
         for metric, row in differences.items():
             assert row["difference"] == pytest.approx(
@@ -163,7 +167,7 @@ def test_differences_are_those_of_the_reported_metrics() -> None:
 def test_comparison_depends_on_the_seed_only() -> None:
     examples = make_examples(20)
     before = evaluate("warm_start", examples, noisy(examples, 0.8, 3))
-    after = evaluate("grpo", examples, noisy(examples, 0.7, 4))
+    after = evaluate("trained", examples, noisy(examples, 0.7, 4))
     assert compare_systems(before, after, seed=1, resamples=200) == compare_systems(
         before, after, seed=1, resamples=200
     )
@@ -175,25 +179,25 @@ def test_comparison_depends_on_the_seed_only() -> None:
 def test_systems_of_different_test_sets_are_not_compared() -> None:
     examples = make_examples(4)
     outputs = noisy(examples, 0.5, 1)
-    with pytest.raises(ValueError, match="warm_start and grpo were evaluated on different test items"):
+    with pytest.raises(ValueError, match="warm_start and trained were evaluated on different test items"):
         compare_systems(
-            evaluate("warm_start", examples, outputs), evaluate("grpo", examples[:3], outputs[:3]), seed=0
+            evaluate("warm_start", examples, outputs), evaluate("trained", examples[:3], outputs[:3]), seed=0
         )
 
 
 def test_wrong_number_of_outputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="grpo: 1 outputs for 4 examples; give one each"):
-        evaluate("grpo", make_examples(4), ["天"])
+    with pytest.raises(ValueError, match="trained: 1 outputs for 4 examples; give one each"):
+        evaluate("trained", make_examples(4), ["天"])
 
 
 def test_written_results_are_read_back_and_compared_pair_by_pair(tmp_path: Path) -> None:
     examples = make_examples(12)
-    for seed, name in enumerate(("untouched", "warm_start", "grpo")):
+    for seed, name in enumerate(("untouched", "warm_start", "trained")):
         write_system(tmp_path, evaluate(name, examples, noisy(examples, 0.9 - 0.3 * seed, seed)))
     comparison = write_comparison(tmp_path, seed=0, resamples=40)
     assert [(pair["before"], pair["after"]) for pair in comparison["pairs"]] == [
-        ("warm_start", "grpo"),
-        ("untouched", "grpo"),
+        ("warm_start", "trained"),
+        ("untouched", "trained"),
         ("untouched", "warm_start"),
     ]
     assert comparison["resamples"] == 40
@@ -208,7 +212,7 @@ def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
     """Golden: of the version that knew one reference text only."""
     examples = make_examples(24)
     before = evaluate("warm_start", examples, noisy(examples, 0.6, 3))
-    after = evaluate("grpo", examples, noisy(examples, 0.3, 4))
+    after = evaluate("trained", examples, noisy(examples, 0.3, 4))
     assert before["signatures"] == {
         "cosine": "encoder:counts",
         "cosine_held_out": "encoder:firsts",
@@ -262,7 +266,7 @@ def two_reference_examples(count: int = 30) -> tuple[list[Example], list[str]]:
 
 def test_every_score_takes_every_reference_text() -> None:
     examples, outputs = two_reference_examples()
-    result = evaluate("grpo", examples, outputs)
+    result = evaluate("trained", examples, outputs)
     for example, output, item in zip(examples, outputs, result["items"], strict=True):
         assert (item["reference"], item["references"]) == (example.reference, list(example.references))
         if output in example.others:
@@ -294,7 +298,7 @@ def test_every_score_takes_every_reference_text() -> None:
 
 def test_a_resample_is_the_corpus_score_of_the_items_drawn() -> None:
     examples, outputs = two_reference_examples()
-    rows = statistics(evaluate("grpo", examples, outputs)["items"], "zh")
+    rows = statistics(evaluate("trained", examples, outputs)["items"], "zh")
     counts = resample_counts(len(outputs), np.random.default_rng(0), 5)
     bleus = bleu_of_sums(counts @ rows["bleu"])
     chrfs = chrf_of_sums(counts @ rows["chrf"])
@@ -313,11 +317,11 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
     examples = make_examples(12)
     single = [
         evaluate(name, examples, noisy(examples, 0.5, seed))
-        for seed, name in enumerate(("warm_start", "grpo"))
+        for seed, name in enumerate(("warm_start", "trained"))
     ]
     expected = compare_systems(*single, seed=0, resamples=30)
     several, outputs = two_reference_examples()
-    old, new = (evaluate(name, several, outputs) for name in ("warm_start", "grpo"))
+    old, new = (evaluate(name, several, outputs) for name in ("warm_start", "trained"))
     for item in [*single[0]["items"], *old["items"]]:
         del item["references"]
     assert compare_systems(*single, seed=0, resamples=30) == expected
@@ -326,5 +330,5 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
 
 
 def test_an_empty_test_set_is_refused_in_one_sentence() -> None:
-    with pytest.raises(InputError, match=r"^grpo: there is no test item to evaluate; set data.test_size"):
-        evaluate("grpo", [], [])
+    with pytest.raises(InputError, match=r"^trained: there is no test item to evaluate; set data.test_size"):
+        evaluate("trained", [], [])

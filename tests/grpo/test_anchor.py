@@ -218,7 +218,7 @@ def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch:
 
     def stopped(between: UpdateHook, state: LoopState) -> bool:
         done = real(between, state)
-        if (between.stage, state.step) in (("sft", 4), ("grpo", 2)):
+        if (between.stage, state.step) in (("sft", 4), ("train", 2)):
             between.save()
             return True
         return done

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_run import arguments, quick
@@ -25,6 +24,7 @@ from grpo.stages.best_samples import header_of, steps_in
 from grpo.study.__main__ import main as study_main
 from grpo.study.config import load_study
 from reward.distil.config import read_data_section
+from tests.support.earlier_version import with_old_settings, write_old_settings
 
 VALUES = {
     "rollout.fast_decode": "false",
@@ -49,22 +49,6 @@ def file(tmp_path: Path) -> Callable[[str], Path]:
         return tmp_path / "c.toml"
 
     return write
-
-
-def as_before(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a run of the version before the new names wrote it into config.json."""
-    old = {key: value for key, value in config.items() if key not in ("engine", "anchor")}
-    settings = flat(config)
-    for name, new in OLD_NAMES.items():
-        section, key = name.split(".")
-        old[section] = old[section] | {key: settings[new]}
-    return old
-
-
-def write_as_before(path: Path) -> dict[str, Any]:
-    old = as_before(json.loads(path.read_text()))
-    path.write_text(json.dumps(old))
-    return old
 
 
 def test_every_old_name_has_a_value_here_and_every_new_one_is_a_setting() -> None:
@@ -118,7 +102,7 @@ def test_a_bad_value_is_refused_by_the_new_name(file: Callable[[str], Path]) -> 
 
 def test_a_configuration_of_before_is_equal_and_a_changed_one_is_not() -> None:
     now = json.loads(json.dumps(asdict(Config())))
-    before = as_before(now)
+    before = with_old_settings(now)
     assert before["train"]["share_prefix"] is True and "engine" not in before
     assert first_difference(before, now) is None
     before["sft"]["anchor"] = 0.5
@@ -151,15 +135,15 @@ def test_a_run_folder_of_before_goes_on(
 
     assert go("data,model,sft") == 0
     path = tmp_path / "run" / "config.json"
-    write_as_before(path)
+    write_old_settings(path)
     capsys.readouterr()
     assert go("grpo", "train.share_prefix=false") == 2
     assert "made with engine.share_prefix = True, not False" in capsys.readouterr().err
     assert go("grpo") == 0
     assert json.loads(path.read_text())["engine"] == asdict(EngineConfig())
-    write_as_before(path)
+    write_old_settings(path)
     assert go("eval") == 0
-    before = write_as_before(path)
+    before = write_old_settings(path)
     assert go("report") == 0
     assert json.loads(path.read_text()) != before
     assert (tmp_path / "run" / "report.md").exists()
@@ -189,7 +173,7 @@ def test_a_study_of_before_goes_on(
     assert len(children.names) == 5
     for path in (tmp_path / "study").rglob("config.json"):
         if path.parent.name.startswith("seed"):
-            write_as_before(path)
+            write_old_settings(path)
     for path in points(tmp_path).values():
         path.write_text(
             path.read_text()

@@ -126,9 +126,9 @@ def test_the_command_prints_the_gap_each_step_and_ends_with_one_sentence(
     printed = capsys.readouterr()
     assert "  gap " in printed.out and "  mean gap " in printed.out
     assert printed.err.count("\n") == 1 and printed.err.startswith("error: the sampler's log-probabilities")
-    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints" / "grpo").glob("step-*")) == [
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints" / "train").glob("step-*")) == [
         "step-000001",
         "step-000002",
     ]
     assert main(command) == 0  # the next start goes on from step 2
-    assert len([row for row in metrics(tmp_path / "run") if row["stage"] == "grpo"]) == 4
+    assert len([row for row in metrics(tmp_path / "run") if row["stage"] == "train"]) == 4

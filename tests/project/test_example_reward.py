@@ -42,7 +42,7 @@ def test_the_example_runs_and_its_terms_count(
         "eval.probes=false",
     ]  # fmt: skip
     command = ["--config", f"{FOLDER}/config.toml", f"run_dir={tmp_path / 'run'}", "device=cpu", *small]
-    assert main([*command, "--stages", "data,sft,grpo"]) == 0
+    assert main([*command, "--stages", "data,sft,train"]) == 0
     samples = [
         json.loads(line)
         for line in (tmp_path / "run" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()

@@ -18,7 +18,7 @@ from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
-from grpo.stages.reward_setup import steered
+from grpo.stages.reward_setup import training_reward
 from reward.combine import RewardConfig
 from reward.control import derangement, random_rewards, shuffled_references
 
@@ -90,7 +90,7 @@ def run_with(control: str, lines: list[str]) -> Run:
 def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_terms() -> None:
     lines: list[str] = []
     examples = [replace(example, reference=f"r{number}") for number, example in enumerate(EXAMPLES)]
-    reward = steered(run_with("shuffled", lines), exact, examples)
+    reward = training_reward(run_with("shuffled", lines), exact, examples)
     assert len(lines) == 1 and lines[0].startswith(
         'CONTROL: with reward.control = "shuffled" training goes by a reward without sense'
     )
@@ -106,7 +106,7 @@ def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_
 
 def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
     lines: list[str] = []
-    assert steered(run_with("none", lines), exact, EXAMPLES) is exact and not lines
+    assert training_reward(run_with("none", lines), exact, EXAMPLES) is exact and not lines
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -121,7 +121,7 @@ def test_a_run_under_a_control(
     for name in ("none", control):
         command = arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder))
         assert main([*command, f"reward.control={name}", "eval.every=4"]) == 0
-        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "grpo"]
+        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
     assert capsys.readouterr().out.count("CONTROL") == 1
     assert (
         rows[control][0]["true_reward_mean"]
@@ -129,7 +129,7 @@ def test_a_run_under_a_control(
         != rows[control][0]["reward_mean"]
     )
     assert rows[control][0]["cosine_mean"] == rows["none"][0]["cosine_mean"]
-    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "grpo_dev")
+    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "train_dev")
     assert "true_reward_mean" not in dev and dev["reward_mean"] == pytest.approx(dev["cosine_mean"], abs=1e-6)
 
 

@@ -50,7 +50,7 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
         )
         for minibatch in minibatches:
             policy.zero_grad()
-            with RunLog(folder / f"{objective}-{world.rank}", "grpo", 0, 1, {}, quiet=True) as log:
+            with RunLog(folder / f"{objective}-{world.rank}", "train", 0, 1, {}, quiet=True) as log:
                 optimizer = Optimizer(policy, config.train.optim, 1)
                 accumulate(
                     config,

@@ -96,7 +96,7 @@ class Session:
             return stopping
 
         with RunLog(
-            self.folder, "grpo", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}
+            self.folder, "train", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}
         ) as log:
             prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
             compute = device.choose("cpu")

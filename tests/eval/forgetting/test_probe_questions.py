@@ -159,8 +159,8 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     now = invented_probes(1)
     now["bigbench_facts"] = now["idioms"]
     older = {name: part for name, part in invented_probes(0).items() if name not in ("analogies", "idioms")}
-    pair = {"before": "untouched", "after": "grpo", "probes": compare_probes(older, now, seed=0)}
-    run = run_with({"untouched": {"probes": older}, "grpo": {"probes": now}}, [pair])
+    pair = {"before": "untouched", "after": "trained", "probes": compare_probes(older, now, seed=0)}
+    run = run_with({"untouched": {"probes": older}, "trained": {"probes": now}}, [pair])
     table = probe_table(run, probe_pairs(run))
     assert isinstance(table, Table)
     rows = {row[0]: row[1:] for row in table.rows}
@@ -171,13 +171,16 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     )
     assert "BIG-bench, past tense, accuracy (score per character)" not in rows
     assert "25 % (capitals), 25 % (analogies), 25 % (idioms), 25 % (bigbench_facts)" in table.notes[0]
-    assert "Capital cities" in tax_sentences(run, "grpo")[0] and "idioms" not in tax_sentences(run, "grpo")[0]
+    assert (
+        "Capital cities" in tax_sentences(run, "trained")[0]
+        and "idioms" not in tax_sentences(run, "trained")[0]
+    )
     both = dataclasses.replace(
         run, comparison={"pairs": [{**pair, "probes": compare_probes(now, now, seed=0)}]}
     )
     assert (
-        "Word analogies, accuracy" in tax_sentences(both, "grpo")[0]
-        and "Chinese idioms" in tax_sentences(both, "grpo")[0]
+        "Word analogies, accuracy" in tax_sentences(both, "trained")[0]
+        and "Chinese idioms" in tax_sentences(both, "trained")[0]
     )
 
 

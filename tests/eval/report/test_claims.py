@@ -55,7 +55,7 @@ def test_fewer_than_thirty_items_get_no_verdict_whatever_their_interval(tmp_path
     assert texts[enough].startswith("By embedding cosine, GRPO brought the outputs closer")
     assert "Cosine rose from " in texts[enough]
     for run, count in ((small, 29), (enough, 30)):
-        tables = difference_tables(read_run(run), "warm_start", "grpo")
+        tables = difference_tables(read_run(run), "warm_start", "trained")
         for row in (row for table in tables for row in table.rows):
             assert (row[-1] == "too few items") == (int(row[1]) < 30), row
         assert {row[1] for row in tables[0].rows} == {str(count)}
@@ -106,7 +106,7 @@ def test_verdict_says_when_the_reward_was_gamed(run: Path) -> None:
     path = run / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row in rows:
-        if row["stage"] == "grpo":
+        if row["stage"] == "train":
             row |= {
                 "chrf_mean": 0.5 - row["chrf_mean"],
                 "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],

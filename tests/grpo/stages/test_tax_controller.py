@@ -13,7 +13,7 @@ from data.errors import InputError
 from data.sources.general_texts import read_general_texts
 from data.sources.news import chinese_texts, english_texts
 from grpo.config_file import load_config
-from grpo.stages.tax_controller import HIGHEST, SET_POINT, Kept, after, next_coefficient
+from grpo.stages.tax_controller import HIGHEST, SET_POINT, SafeState, after_measurement, next_coefficient
 
 
 def test_below_the_set_point_the_configured_coefficient_is_never_left() -> None:
@@ -32,18 +32,18 @@ def test_a_steeper_slope_is_answered_before_the_budget_is_reached() -> None:
 
 @pytest.mark.parametrize("tax", [0.0201, 5.0, math.inf, math.nan])
 def test_beyond_the_budget_it_goes_back_slower_and_under_a_larger_coefficient(tax: float) -> None:
-    assert after(Kept(5, 0.01), 10, tax, 0.02) == Kept(5, 0.01, strikes=1, pace=0.5)
+    assert after_measurement(SafeState(5, 0.01), 10, tax, 0.02) == SafeState(5, 0.01, strikes=1, pace=0.5)
     assert next_coefficient(0.1, tax, 0.01, 0.02, lowest=0.05) == pytest.approx(0.4)
 
 
 def test_three_times_back_running_is_the_end_and_progress_starts_the_count_anew() -> None:
-    kept = Kept(0, 0.0)
+    kept = SafeState(0, 0.0)
     final = []
     for step, tax in enumerate((0.03, 0.03, 0.01, 0.03, 0.03, 0.03), 1):
-        kept = after(kept, step, tax, 0.02)
+        kept = after_measurement(kept, step, tax, 0.02)
         final.append(kept.is_final)
     assert final == [False] * 5 + [True]
-    assert kept == Kept(3, 0.01, strikes=3, pace=2**-5)
+    assert kept == SafeState(3, 0.01, strikes=3, pace=2**-5)
 
 
 def test_the_coefficient_stays_between_the_configured_and_the_highest() -> None:
@@ -62,7 +62,7 @@ def test_in_closed_loop_the_tax_settles_below_the_budget_and_near_it(push: float
     """A made-up policy: each measurement finds `push` x pace more, less a pull of the coefficient.
     Uncontrolled it settles at 2.5 budgets or further, by 0.05 ten times as far; controlled it ends within,
     and uses half the budget or more."""
-    kept = Kept(0, 0.0)
+    kept = SafeState(0, 0.0)
     coefficient = 0.05
     tax = 0.0
     measured = []
@@ -72,7 +72,7 @@ def test_in_closed_loop_the_tax_settles_below_the_budget_and_near_it(push: float
         tax += push * kept.pace - 0.8 * min(coefficient, 1.0) * tax
         measured.append(tax)
         coefficient = next_coefficient(coefficient, tax, kept.tax, 0.02, lowest=0.05)
-        kept = after(kept, step, tax, 0.02)
+        kept = after_measurement(kept, step, tax, 0.02)
         assert not kept.is_final
         tax = kept.tax
     assert free > 2 * 0.02
