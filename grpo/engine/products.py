@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import PreTrainedModel
 
 
 class Format(NamedTuple):
@@ -152,7 +151,7 @@ class ProductLinear(nn.Linear):
         return product(x, self.weight, self.bias, self.format)
 
 
-def use_format(model: PreTrainedModel, format: Format) -> None:
+def use_format(model: nn.Module, format: Format) -> None:
     """From now on every linear layer of `model` and of its copies multiplies in `format`."""
     for module in model.modules():
         if type(module) in (nn.Linear, ProductLinear):
@@ -161,7 +160,7 @@ def use_format(model: PreTrainedModel, format: Format) -> None:
 
 
 @contextmanager
-def in_format(format: Format, *models: PreTrainedModel) -> Iterator[None]:
+def in_format(format: Format, *models: nn.Module) -> Iterator[None]:
     """Inside, `models` multiply in `format`: measurements are made in FP32 whatever a run trains in."""
     before = [format_of(model) for model in models]
     for model in models:
