@@ -4,12 +4,13 @@ Packing needs attention that takes any mask, and positions that are given. A rec
 causal kernel would silently mix completions of a group; so it is tried once, on a few random tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data.errors import InputError
@@ -19,10 +20,12 @@ from grpo.engine.decode_step import is_known
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.engine.private_apis import is_stateful
+from grpo.engine.products import ProductLinear, format_of
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
 
-TOLERANCE = 1e-3
+TOLERANCES = {"fp32": 1e-3, "bf16x2": 1e-2, "fp16": 0.1, "bf16": 0.5}  # nats, one token, by number format
+HEADROOM = 8  # fp16 must reach so many times the largest operand of the trial
 MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask says
 ADVICE = "use a model with ordinary attention (Gemma, Llama, Qwen, ...; docs/models.md)"
 
@@ -52,21 +55,53 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
         found = f"packed rows cannot be run ({first_line(error)})"
         raise failure(model, found, packed_switch(model)) from error
     plain = torch.zeros_like(packed)
-    for row, completion in enumerate(rollout.completions()):
-        prompt = prompts[row // 2]
-        ids = torch.tensor([prompt + completion], device=model.device)
-        logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(dim=-1)
-        plain[row] = logps[len(prompt) - 1 : -1].gather(1, ids[0, len(prompt) :, None])[:, 0]
+    with largest_operands(model) as largest:
+        for row, completion in enumerate(rollout.completions()):
+            prompt = prompts[row // 2]
+            ids = torch.tensor([prompt + completion], device=model.device)
+            logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(dim=-1)
+            plain[row] = logps[len(prompt) - 1 : -1].gather(1, ids[0, len(prompt) :, None])[:, 0]
+    check_range(model, max(largest, default=0.0))
     gaps = {
         name: float((logps - plain).abs().max())
         for name, logps in (("packed rows", packed), ("the sampler", rollout.sampling_logps))
     }
     for name, gap in gaps.items():
-        if not gap < TOLERANCE:
+        if not gap < TOLERANCES[format_of(model).name]:
             switch = packed_switch(model) if name == "packed rows" else fast_switch(model, fast)
             found = f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats"
             raise failure(model, found, switch)
     return max(gaps.values())
+
+
+@contextmanager
+def largest_operands(model: PreTrainedModel) -> Iterator[list[float]]:
+    """Inside, gathers the largest absolute value of every operand that a linear layer rounds."""
+    found: list[float] = []
+
+    def note(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(float(inputs[0].abs().max()))
+
+    hooks = [
+        module.register_forward_pre_hook(note)
+        for module in model.modules()
+        if isinstance(module, ProductLinear)
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def check_range(model: PreTrainedModel, largest: float) -> None:
+    """InputError where fp16 would cut the activations of a model."""
+    limit = torch.finfo(torch.float16).max
+    if format_of(model).forward == torch.float16 and largest * HEADROOM > limit:
+        raise InputError(
+            f"{name_of(model)}: its activations reach {largest:,.0f}, and the numbers of fp16 end at {limit:,.0f}; "
+            "write engine.number_format=bf16x2 (twice the work of a forward pass) or bf16 (a larger sampler gap)"
+        )
 
 
 def trial_rollout(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
