@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class TrainingFailure(Exception):
+    """The numbers of training are wrong, and to go on would be of no use; ends a command with exit code 1."""
+
+
 LONGEST = 600  # characters of a sentence on a terminal, and how many of them are its end
 END = 200
 
@@ -44,14 +48,14 @@ def run_command(work: Callable[[], int | None], again: str = "") -> int:
     """The exit code of a command, whose last words go to standard error; `again`: what the same command does
     after a stop.
 
-    `work`'s own code, 0 for None; 1 where training diverged, 2 for what the user can put right, 128 + the
+    `work`'s own code, 0 for None; 1 where training failed, 2 for what the user can put right, 128 + the
     signal when asked to stop.
     """
     try:
         return work() or 0
     except (InputError, OSError) as error:
         return _last_words(f"error: {one_line(in_words(error, again))}", 2)
-    except FloatingPointError as error:
+    except TrainingFailure as error:
         return _last_words(f"error: {one_line(error)}", 1)
     except Interrupted as stop:
         number, *places = stop.args

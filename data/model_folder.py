@@ -56,7 +56,7 @@ def screen(folder: Path, kind: Any) -> None:
 
 
 @contextmanager
-def readable(folder: str | Path, what: str) -> Iterator[None]:
+def readable(folder: object, what: str) -> Iterator[None]:
     """Whatever transformers, tokenizers or torch raise at what they find in `folder` leaves the block as an
     InputError saying `what`.
     """

@@ -1,6 +1,6 @@
 """`python -m grpo.run --config configs/mt.toml [section.key=value ...]`: configuration -> stages, in order.
 
-It knows every part and decides nothing else. Exit codes: 0 done, 1 training diverged, 2 something the user
+It knows every part and decides nothing else. Exit codes: 0 done, 1 training failed, 2 something the user
 can put right (one sentence each), 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / SIGHUP with everything saved.
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from data.errors import TrainingFailure
 from data.examples import Example
 from data.template import decode_completion
 from grpo.advantage import group_spread
@@ -56,7 +57,7 @@ def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: max(part[name] for part in parts) for name in parts[0]}
 
 
-class SamplerGap(FloatingPointError):
+class SamplerGap(TrainingFailure):
     """What was sampled is not what is trained."""
 
 

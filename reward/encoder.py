@@ -123,7 +123,8 @@ def checked_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Ten
         )
     rows = rows.float().cpu()
     lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
-    for row in (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()[:1]:
+    if wrong := (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist():
+        row = wrong[0]
         raise InputError(
             f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1"
         )

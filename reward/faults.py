@@ -81,7 +81,8 @@ class NamedEncoder:
 
 def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
     """A gate lies in [0, 1], or is missing. Raises RewardFailure naming the first row that does not."""
-    for row in ((values < 0) | (values > 1)).nonzero().flatten().tolist()[:1]:
+    if rows := ((values < 0) | (values > 1)).nonzero().flatten().tolist():
+        row = rows[0]
         raise RewardFailure(
             f"gate {name!r} is {values[row].item()} in {_place(row, completions)}; a gate lies in [0, 1]; {REMEDY}"
         )

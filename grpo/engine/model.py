@@ -20,16 +20,22 @@ from data.errors import InputError
 from data.model_folder import readable, screen
 from grpo.engine.attention import EAGER, PLAIN, attention_of, blocks_of, no_mask, use_blocks, uses_blocks
 from grpo.engine.packing import Packed, pack, visible
+from grpo.engine.source import ModelSource
+
+TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
 
 
-def load_policy(folder: str | Path, device: torch.device, packed_attention: bool = True) -> PreTrainedModel:
-    """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
+def load_policy(
+    source: str | Path | ModelSource, device: torch.device, packed_attention: bool = True
+) -> PreTrainedModel:
+    """A transformers causal LM -> model in fp32, eval mode, every parameter trainable.
 
     Its attention is torch's own ("sdpa") where transformers has that for it, else "eager". On a CPU packed
     rows of the first run through grpo/engine/attention.py unless `packed_attention` is off; nothing else is
     touched.
     """
     transformers_logging.disable_progress_bar()
+    folder = str(source)
     if Path(folder).is_dir():
         screen(Path(folder), AutoModelForCausalLM)
     with readable(folder, "transformers cannot load this as a causal LM with safetensors weights"):
@@ -78,8 +84,15 @@ def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]
         )
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model; raises InputError when it has no end-of-text token."""
+def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; raises InputError when there is none, or it has no end-of-text token."""
+    folder = str(source)
+    if Path(folder).is_dir() and not any(
+        file for like in TOKENIZER_FILES for file in Path(folder).glob(like)
+    ):
+        raise InputError(
+            f"{folder}: no tokenizer beside the model; copy tokenizer.json and tokenizer_config.json of the model it was made from into it"
+        )
     with readable(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer.decode(tokenizer("a")["input_ids"])

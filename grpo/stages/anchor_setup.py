@@ -11,7 +11,7 @@ from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, unanchored
 from grpo.engine.likelihood import first_ids
 from grpo.engine.model import load_policy
-from grpo.stages.context import Run, start_folder
+from grpo.stages.context import Run, untouched_model
 from grpo.stages.plan import ANCHOR_TOKENS
 
 POOL = 256  # texts, other ones than those a tax budget is measured on
@@ -26,7 +26,7 @@ def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_toke
     count = run.config.tax.anchor_texts
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
     base = load_policy(
-        start_folder(run), run.compute.device, run.config.train.packed_attention
+        untouched_model(run), run.compute.device, run.config.train.packed_attention
     ).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(

@@ -15,6 +15,7 @@ from grpo.config import Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import gemma_folder
+from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import ALONE, World
@@ -102,20 +103,21 @@ def corpus_facts(run: Run) -> dict[str, Any]:
     return read_object(path) if path.exists() else {}
 
 
-def start_folder(run: Run) -> Path:
-    """The untouched model's folder, made from its package on first use."""
+def untouched_model(run: Run) -> ModelSource:
+    """The model before any training; its folder is made from its package on first use."""
     name = run.config.model.policy
     if name == DEFAULT_POLICY:
-        return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
-    folder = Path(name.removeprefix("hub:"))
-    if not name.startswith("hub:") and not (folder / "config.json").is_file():
+        return ModelSource(gemma_folder(run.cache, run.config.model.vocabulary, say=run.say))
+    if name.startswith("hub:"):
+        return ModelSource(hub=name.removeprefix("hub:"))
+    if not (Path(name) / "config.json").is_file():
         raise InputError(
             f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
         )
-    return folder
+    return ModelSource(Path(name))
 
 
-def trainable(run: Run, folder: Path) -> PreTrainedModel:
+def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
     policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
     if run.config.train.gradient_checkpointing:

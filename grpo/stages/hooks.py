@@ -19,7 +19,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
 from grpo.training import RewardFunction
 from reward.panel import ALARM_WINDOW
 
@@ -204,9 +204,10 @@ def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     name_ends(model, tokenizer)
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
+    folder = untouched_model(run).folder
     for notice in (NOTICE_FILE, TERMS_FILE):
-        if (start_folder(run) / notice).is_file():
-            (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
+        if folder and (folder / notice).is_file():
+            (work / notice).write_bytes((folder / notice).read_bytes())
     model.config.use_cache = False
 
 

@@ -18,7 +18,7 @@ from grpo.runtime.parallel import FailedElsewhere
 from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import anchored
-from grpo.stages.context import Run, corpus_of, start_folder, trainable, within_limit
+from grpo.stages.context import Run, corpus_of, trainable, untouched_model, within_limit
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
 from grpo.stages.imitation import best_of_group, strong_sft
@@ -40,7 +40,7 @@ def sft_stage(run: Run) -> None:
         checkpoint.clear(run.checkpoints("sft"))  # where a kill came between finishing and this
         return
     config = run.config.sft
-    folder = start_folder(run)
+    folder = untouched_model(run)
     tokenizer = load_tokenizer(folder)
     policy = trainable(run, folder)
     if config.num_steps == 0:

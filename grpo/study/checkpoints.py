@@ -11,6 +11,7 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_object
 from data.errors import InputError
+from grpo.engine.source import ModelSource
 from grpo.study.config import ArmConfig, Study
 
 Json = dict[str, Any]
@@ -21,7 +22,7 @@ class Checkpoint:
     """A model folder and what its point says of it; `path` is where the point goes."""
 
     path: Path
-    weights: Path
+    weights: Path | ModelSource
     about: Json
 
 
@@ -30,7 +31,7 @@ Asked = tuple[
 ]  # the share of the way to it from the untouched model; None = the checkpoint itself
 
 
-def reference_checkpoints(study: Study, start: Path, seeds: Sequence[int]) -> list[Checkpoint]:
+def reference_checkpoints(study: Study, start: ModelSource, seeds: Sequence[int]) -> list[Checkpoint]:
     """The untouched model, once, and the warm start of each seed."""
     nothing = {"prompts": 0, "tokens": 0, "updates": 0, "seconds": 0.0}
     lowest = min(study.seeds)
@@ -127,7 +128,7 @@ def between_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Asked]:
 
 
 def wanted(
-    study: Study, start: Path, arms: Sequence[ArmConfig], seeds: Sequence[int]
+    study: Study, start: ModelSource, arms: Sequence[ArmConfig], seeds: Sequence[int]
 ) -> list[tuple[Path, list[Asked]]]:
     """All that can be evaluated now, in order, grouped by the folder whose lock is held meanwhile; `start` is
     the untouched model's.
@@ -144,7 +145,9 @@ def wanted(
 def has_all_points(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int]) -> bool:
     """Whether nothing that could be evaluated now lacks its point."""
     return all(
-        checkpoint.path.exists() for _, group in wanted(study, Path(), arms, seeds) for _, checkpoint in group
+        checkpoint.path.exists()
+        for _, group in wanted(study, ModelSource(), arms, seeds)
+        for _, checkpoint in group
     )
 
 

@@ -32,7 +32,7 @@ from grpo.engine.model import load_policy, load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import claim_folder, locked
-from grpo.stages.context import Run, corpus_of, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
@@ -59,7 +59,7 @@ class Instruments:
 
 
 def load_instruments(study: Study, run: Run) -> Instruments:
-    folder = start_folder(run)
+    folder = untouched_model(run)
     tokenizer = load_tokenizer(folder)
     base = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
@@ -153,7 +153,7 @@ def evaluate_all(
     with StopRequest() as stop:
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
         tools: Instruments | None = None
-        for folder, group in wanted(study, start_folder(run), arms, seeds):
+        for folder, group in wanted(study, untouched_model(run), arms, seeds):
             with locked(folder, say):
                 for share, checkpoint in group:
                     if not checkpoint.path.exists():

@@ -23,7 +23,7 @@ from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, locked
-from grpo.stages.context import Run, corpus_of, start_folder
+from grpo.stages.context import Run, corpus_of, untouched_model
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.reward_setup import held_out_store, store_of
@@ -167,7 +167,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
                 f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first"
             )
     config = run.config
-    tokenizer = load_tokenizer(start_folder(run))
+    tokenizer = load_tokenizer(untouched_model(run))
     enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
     wanted = max(course.examples for course in courses)
     if enough < wanted:

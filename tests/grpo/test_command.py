@@ -17,7 +17,7 @@ import pytest
 
 import grpo
 from data.cache import default_cache
-from data.errors import GOES_ON, InputError, Interrupted, run_command
+from data.errors import GOES_ON, InputError, Interrupted, TrainingFailure, run_command
 from grpo.command import COMMANDS
 from grpo.runtime import run_folder
 from grpo.study.arms import run_child
@@ -215,7 +215,7 @@ def raising(error: BaseException) -> Callable[[], int]:
             OSError(28, "No space", "a"), GOES_ON, 2,
             "error: a: No space; put that right and run the same command, which goes on from what was last saved",
         ),
-        (FloatingPointError("loss is nan"), GOES_ON, 1, "error: loss is nan"),
+        (TrainingFailure("loss is nan"), GOES_ON, 1, "error: loss is nan"),
         (Interrupted(signal.SIGTERM), GOES_ON, 143, "stopped and saved; the same command goes on from there"),
         (
             Interrupted(signal.SIGINT, "run folder r"), GOES_ON, 130,

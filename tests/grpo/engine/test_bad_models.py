@@ -191,6 +191,14 @@ def test_a_tokenizer_of_another_model(model: Path) -> None:
         load_tokenizer(model)
 
 
+def test_a_model_without_a_tokenizer(model: Path) -> None:
+    """Obituary: transformers made one without a vocabulary, or gave a page of advice on its own packages."""
+    for file in model.glob("*token*"):
+        file.unlink()
+    with pytest.raises(InputError, match=r": no tokenizer beside the model; copy tokenizer\.json and"):
+        load_tokenizer(model)
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
 def test_a_folder_where_a_file_should_be(name: str, model: Path) -> None:
     (model / name).unlink()
