@@ -20,7 +20,3 @@ def in_tenths(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
         if number and number * 10 // len(items) > (number - 1) * 10 // len(items):
             say(f"data: {work}: {number * 100 // len(items)} %")
         yield item
-
-
-def keep_still(text: str) -> None:
-    """For who need not hear it."""

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from data.console import silent
 from data.examples import Example
 from data.neighbours import NgramSet, ngrams, similar_pairs
-from data.progress import Say, in_tenths, keep_still
+from data.progress import Say, in_tenths
 from data.script import UNSPACED, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")
@@ -43,7 +44,7 @@ class SplitSizes:
 
 
 def near_duplicate_clusters(
-    examples: Sequence[Example], threshold: float, say: Say = keep_still
+    examples: Sequence[Example], threshold: float, say: Say = silent
 ) -> list[Cluster]:
     """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`,
     each once, in order.

@@ -14,7 +14,7 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import Packed, by_budget, pack, row_tokens
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ class Minibatch:
     advantages: Tensor
     weights: Tensor
 
-    def split(self, max_tokens: int, share_prefix: bool = True, world: World = ALONE) -> Iterator[MicroBatch]:
+    def split(
+        self, max_tokens: int, share_prefix: bool = True, world: World = SINGLE_PROCESS
+    ) -> Iterator[MicroBatch]:
         """This process's share, cut into forward passes."""
         rollout = self.experience.rollout
         old_logps = self.experience.old_logps

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
-from data.console import say
+from data.console import say, silent
 from data.errors import GOES_ON, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
@@ -97,7 +97,7 @@ def run_stages(config: Config, stages: list[str]) -> None:
         "eval": eval_stage,
         "report": report_stage,
     }
-    speak = say if world.is_first else keep_still
+    speak = say if world.is_first else silent
     with StopRequest() as stop, sole_process(folder, speak) if world.is_first else nullcontext():
         run = Run(config, folder, cache_dir(), compute, stop, speak, world)
         preflight(run, stages)
@@ -132,10 +132,6 @@ def timed(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 def note_time(run: "Run", stage: str, started: float) -> None:
     if run.world.is_first:
         add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
-
-
-def keep_still(text: str) -> None:
-    """What the first process says need not be said twice."""
 
 
 def main(argv: list[str] | None = None) -> int:

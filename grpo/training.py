@@ -14,7 +14,7 @@ from grpo.anchor import AnchorFunction, unanchored
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.device import Compute
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_log import RunLog
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
@@ -42,7 +42,7 @@ class Training:
     log: RunLog
     compute: Compute
     anchor: AnchorFunction = unanchored
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
 
 
 @dataclass(frozen=True)

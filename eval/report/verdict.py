@@ -4,7 +4,7 @@ advance.
 
 from typing import Any
 
-from eval.alarms import ringing
+from eval.alarms import number, ringing
 from eval.report.wording import MAIN_METRICS, MAIN_PROBES, METRICS, PROBES, Metric, direction
 from eval.run_folder import Json, RunFolder
 
@@ -72,7 +72,7 @@ def memory_sentence(chrf: Json) -> str:
 def gaming_sentences(run: RunFolder) -> list[str]:
     """The alarm that the reward is gamed, where it rings at the end."""
     warning = ringing(run.grpo).get("gamed")
-    return [f"ALARM step {run.grpo[-1]['step']}: {warning}."] if warning else []
+    return [f"ALARM step {number(run.grpo[-1])}: {warning}."] if warning else []
 
 
 def tax_sentences(run: RunFolder, system: str) -> list[str]:

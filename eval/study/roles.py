@@ -11,12 +11,8 @@ from eval.study.points import UNTOUCHED, WARM_START, Point
 MAIN_KIND = "grpo"
 # a kind whose step is the share, in per cent, of the way from the untouched model to an arm's last
 INTERPOLATED = "interpolated"
-MANAGED = (
-    "seed",
-    "run_dir",
-    "checkpoint.snapshots",
-    "eval.probes",
-)  # what the study itself sets for each run
+# what the study itself sets for each run; grpo/study/config.py refuses them in a study's settings
+MANAGED = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")
 KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, "sft", "best_of_group", INTERPOLATED)
 ROLES = ("main", "start", "budget", "ablation", "control")
 DEFAULT = "(default)"

@@ -8,7 +8,7 @@ else there is one process and nothing to do.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -18,9 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
-PATIENCE = timedelta(
-    hours=6
-)  # a rank may have a model to convert or a test set to decode while the others wait
+# a rank may have a model to convert or a test set to decode while the others wait
+PATIENCE = timedelta(hours=6)
+BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 
 
 class FailedElsewhere(Exception):
@@ -52,29 +52,37 @@ class World:
         return torch.cat(parts).to(rows.device)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up each parameter's gradient over the processes, in place."""
-        if self.size > 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
+        """Add up each parameter's gradient over the processes, in place. Small ones travel together, and the
+        same ones everywhere and always, so a sum is taken in the same order in every run.
+        """
+        if self.size == 1:
+            return
+        for bucket in buckets([p.grad for p in parameters if p.grad is not None], BUCKET_BYTES):
+            if len(bucket) == 1:
+                dist.all_reduce(bucket[0])
+                continue
+            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            dist.all_reduce(flat)
+            for gradient, total in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                gradient.copy_(total.view_as(gradient))
 
     def total(self, sums: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
         """name -> (sum, count) of each process -> of all. The names are the same everywhere."""
-        added = self._reduced([number for pair in sums.values() for number in pair], dist.ReduceOp.SUM)
-        return {name: (added[2 * place], added[2 * place + 1]) for place, name in enumerate(sums)}
+        totals = self._reduce([number for pair in sums.values() for number in pair], dist.ReduceOp.SUM)
+        return {name: (totals[2 * place], totals[2 * place + 1]) for place, name in enumerate(sums)}
 
     def largest(self, values: Mapping[str, float]) -> dict[str, float]:
-        return dict(zip(values, self._reduced(list(values.values()), dist.ReduceOp.MAX), strict=True))
+        return dict(zip(values, self._reduce(list(values.values()), dist.ReduceOp.MAX), strict=True))
 
     def any(self, flag: bool) -> bool:
-        return bool(self._reduced([float(flag)], dist.ReduceOp.MAX)[0])
+        return bool(self._reduce([float(flag)], dist.ReduceOp.MAX)[0])
 
     def first_then_all(self, make: Callable[[], T]) -> T:
         """`make` in the first process, then in the others, which find the files it has left."""
         if self.is_first:
-            made = make()
+            result = make()
             self.wait()
-            return made
+            return result
         self.wait()
         return make()
 
@@ -84,18 +92,18 @@ class World:
         """
         error: Exception | None = None
         try:
-            made = make()
+            result = make()
         except Exception as raised:
             error = raised
         if self.any(error is not None):
             raise error or FailedElsewhere("another process failed, and says why")
-        return made
+        return result
 
     def wait(self) -> None:
         """Until every process has come here."""
         self.any(False)
 
-    def _reduced(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
+    def _reduce(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
         if self.size == 1:
             return numbers
         values = torch.tensor(numbers, dtype=torch.float64, device=_device())
@@ -103,7 +111,24 @@ class World:
         return values.tolist()
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
+
+
+def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
+    """The tensors in their order, neighbours of one dtype together up to `most` bytes; a larger one alone.
+
+    >>> [len(bucket) for bucket in buckets([torch.zeros(size) for size in (1, 2, 9, 1)], 4 * 4)]
+    [2, 1, 1]
+    """
+    found: list[list[Tensor]] = []
+    for tensor in tensors:
+        last = found[-1] if found else []
+        fits = sum(other.nbytes for other in last) + tensor.nbytes <= most
+        if last and fits and last[0].dtype == tensor.dtype:
+            last.append(tensor)
+        else:
+            found.append([tensor])
+    return found
 
 
 def _device() -> torch.device:
@@ -115,10 +140,10 @@ def _device() -> torch.device:
 
 
 def join(on_accelerator: bool) -> World:
-    """The world that torchrun's environment variables describe; a world of one without them."""
+    """The processes that torchrun's environment variables describe; without them there is one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return World()
+        return SINGLE_PROCESS
     dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
     return World(dist.get_rank(), size)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
@@ -18,7 +19,7 @@ from grpo.engine.pretrained import gemma_folder
 from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_folder import holds_work
 from grpo.stages.lengths import PROMPT, fit
 
@@ -37,7 +38,7 @@ class Run:
     compute: Compute
     stop: StopRequest
     say: Callable[[str], None]
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
 
     @property
     def is_silent(self) -> bool:
@@ -69,7 +70,7 @@ class Run:
         return self.folder / "checkpoints" / stage
 
 
-def corpus_of(run: Run, say: Callable[[str], None] = lambda _: None) -> Corpus:
+def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
     """The prepared corpus; from the cache when it has been made before. The data stage says what there is to
     say.
 

@@ -21,7 +21,6 @@ from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
 from grpo.training import RewardFunction
-from reward.panel import ALARM_WINDOW
 
 Scores = dict[str, float]
 
@@ -68,9 +67,7 @@ class UpdateHook:
     score: Callable[[], Scores] | None = None
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
-    said: set[tuple[str, bool]] = field(
-        default_factory=set
-    )  # alarms of this start; whether a full window was judged
+    said: set[str] = field(default_factory=set)  # alarms of this start
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -96,17 +93,14 @@ class UpdateHook:
             self.save(best)
 
     def _raise_alarms(self, step: int) -> None:
-        """Say each alarm once a start, and once more where a full window bears out an early one; at the end
-        all.
-        """
+        """Say each alarm once a start, and the names of all at the end."""
         if not is_look(step, self.num_steps):
             return
         rows = of_reward(self.log.rows, asdict(self.run.config.reward))
-        is_full = len(rows) >= ALARM_WINDOW
         for name, sentence in ringing(rows).items():
-            if (name, is_full) not in self.said:
-                self.said.add((name, is_full))
-                self.run.say(f"ALARM step {rows[-1]['step']}: {sentence}")
+            if name not in self.said:
+                self.said.add(name)
+                self.run.say(f"ALARM step {step}: {sentence}")
         if step == self.num_steps and (alarms := rung(rows)):
             self.run.say(summary(alarms))
 

@@ -1,7 +1,7 @@
-"""What a study has to evaluate: its checkpoints, each with the place of its point. No model is loaded here.
+"""Which points a study has to measure, and the model of each. No model is loaded here.
 
-An arm's checkpoints are the snapshots of its finished run; one whose weights were removed after evaluation
-has a point and is not found.
+An arm's models are the snapshots of its finished run; one whose weights were removed after evaluation has a
+point and is not found.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,19 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model folder and what its point says of it; `path` is where the point goes."""
+class PlannedPoint:
+    """A point to measure: its file, the model, and what the point says of it.
+
+    share  of the way from the untouched model to `model`: the weights in between are measured; 1 = `model` itself
+    """
 
     path: Path
-    weights: Path | ModelSource
+    model: Path | ModelSource
     about: Json
+    share: float = 1.0
 
 
-Asked = tuple[
-    float | None, Checkpoint
-]  # the share of the way to it from the untouched model; None = the checkpoint itself
-
-
-def reference_checkpoints(study: Study, start: ModelSource, seeds: Sequence[int]) -> list[Checkpoint]:
+def reference_points(study: Study, start: ModelSource, seeds: Sequence[int]) -> list[PlannedPoint]:
     """The untouched model, once, and the warm start of each seed."""
     nothing = {"prompts": 0, "tokens": 0, "updates": 0, "seconds": 0.0}
     lowest = min(study.seeds)
@@ -44,7 +43,7 @@ def reference_checkpoints(study: Study, start: ModelSource, seeds: Sequence[int]
         "cost": nothing,
         "settings": [],
     }
-    found = [Checkpoint(study.point_path("untouched", lowest, 0), start, about)]
+    found = [PlannedPoint(study.point_path("untouched", lowest, 0), start, about)]
     for seed in seeds:
         folder = study.warm_start_folder(seed)
         if (folder / "warm_start").exists():
@@ -56,7 +55,7 @@ def reference_checkpoints(study: Study, start: ModelSource, seeds: Sequence[int]
                 "cost": cost,
                 "settings": list(study.settings),
             }
-            found.append(Checkpoint(study.point_path("warm_start", seed, 0), folder / "warm_start", about))
+            found.append(PlannedPoint(study.point_path("warm_start", seed, 0), folder / "warm_start", about))
     return found
 
 
@@ -80,16 +79,14 @@ def warm_start_cost(study: Study, seed: int) -> Json:
     }
 
 
-def snapshots_of(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
+def snapshot_folders(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
     """(step, folder) of the snapshots that are on disk, by step."""
     folder = study.arm_folder(arm.name, seed) / "snapshots"
     return sorted((int(path.name.removeprefix("step-")), path) for path in folder.glob("step-*"))
 
 
-def arm_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Checkpoint]:
-    """The snapshots of a finished arm; none while it is being trained, as a rolled back step may still be
-    taken back.
-    """
+def arm_points(study: Study, arm: ArmConfig, seed: int) -> list[PlannedPoint]:
+    """A point for each snapshot of a finished arm; none while it is trained, as a tax guard may take steps back."""
     if not (study.arm_folder(arm.name, seed) / "policy").exists():
         return []
     about = {
@@ -101,54 +98,46 @@ def arm_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Checkpoint]
     }
     settings = [*study.settings, *arm.settings]
     return [
-        Checkpoint(
+        PlannedPoint(
             study.point_path(arm.name, seed, step), folder,
             about | {"step": step, "cost": read_object(folder / "cost.json"), "settings": settings},
         )
-        for step, folder in snapshots_of(study, arm, seed)
+        for step, folder in snapshot_folders(study, arm, seed)
     ]  # fmt: skip
 
 
-def between_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Asked]:
-    """(share, checkpoint) of each point on the way from the untouched model to the arm's last; its step is
-    the share in per cent.
-    """
-    last = arm_checkpoints(study, arm, seed)[-1:]
+def interpolated_points(study: Study, arm: ArmConfig, end: PlannedPoint) -> list[PlannedPoint]:
+    """The points between the untouched model and `end`, the arm's last; their step is the share in per cent."""
     name = f"{arm.name}+interp"
-    changed = {"arm": name, "kind": "interpolated", "num_steps": 100}
-    return [
-        (
-            share,
-            Checkpoint(study.point_path(name, seed, step), end.weights, end.about | changed | {"step": step}),
-        )
-        for end in last
-        for share in study.interpolate
-        for step in [round(100 * share)]
-    ]
+    points = []
+    for share in study.interpolate:
+        step = round(100 * share)
+        about = end.about | {"arm": name, "kind": "interpolated", "num_steps": 100, "step": step}
+        path = study.point_path(name, end.about["seed"], step)
+        points.append(PlannedPoint(path, end.model, about, share))
+    return points
 
 
-def wanted(
+def planned_points(
     study: Study, start: ModelSource, arms: Sequence[ArmConfig], seeds: Sequence[int]
-) -> list[tuple[Path, list[Asked]]]:
-    """All that can be evaluated now, in order, grouped by the folder whose lock is held meanwhile; `start` is
-    the untouched model's.
+) -> list[tuple[Path, list[PlannedPoint]]]:
+    """All that can be evaluated now, in order, grouped by the folder that is locked meanwhile; `start` is the
+    untouched model.
     """
-    references: list[Asked] = [(None, each) for each in reference_checkpoints(study, start, seeds)]
-    groups = [(study.folder / "points", references)]
+    groups = [(study.folder / "points", reference_points(study, start, seeds))]
     for seed in seeds:
         for arm in arms:
-            ends: list[Asked] = [(None, each) for each in arm_checkpoints(study, arm, seed)]
-            groups.append((study.arm_folder(arm.name, seed), ends + between_checkpoints(study, arm, seed)))
+            points = arm_points(study, arm, seed)
+            if points:
+                points += interpolated_points(study, arm, points[-1])
+            groups.append((study.arm_folder(arm.name, seed), points))
     return groups
 
 
 def has_all_points(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int]) -> bool:
     """Whether nothing that could be evaluated now lacks its point."""
-    return all(
-        checkpoint.path.exists()
-        for _, group in wanted(study, ModelSource(), arms, seeds)
-        for _, checkpoint in group
-    )
+    groups = planned_points(study, ModelSource(), arms, seeds)
+    return all(point.path.exists() for _, points in groups for point in points)
 
 
 def chosen_arms(study: Study, text: str) -> list[ArmConfig]:

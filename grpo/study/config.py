@@ -1,4 +1,4 @@
-"""A study's file: one base configuration, a warm start a seed, and arms that differ from it by a few
+"""A study's file: one base configuration, one warm start per seed, and arms that differ from it by a few
 settings.
 
 Read as strictly as a run's configuration: every arm is resolved here, for every seed, so that a typo fails
@@ -13,6 +13,7 @@ from typing import Any
 
 from data.documents import check_settings, read_toml
 from data.errors import InputError
+from eval.study.roles import MANAGED
 from grpo.config import Config
 from grpo.config_file import apply_override, build, load_config
 from reward.combine import check as check_reward
@@ -20,14 +21,13 @@ from reward.combine import check as check_reward
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
 TARGETS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l")
-KEPT = ("front", "all", "none")
-MANAGED = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")  # one place decides: the study
+KEEP_SNAPSHOTS = ("front", "all", "none")
 SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of one study cannot differ
 
 
 @dataclass(frozen=True)
 class ArmConfig:
-    """One way to go on from `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
+    """A run that begins from the model `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
 
     `start` is "warm_start", "untouched", or an arm above this one, whose last policy it is. `snapshots` 0: a
     point as often as the study says.
@@ -57,7 +57,7 @@ class Study:
     """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm
     gives one point.
 
-    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats a token).
+    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats per token).
     `keep_snapshots` says whose weights stay on disk once evaluated; final policies always do. `interpolate`:
     shares of an arm's way from the untouched model.
     """
@@ -100,9 +100,14 @@ class Study:
 
     def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
         managed = ["eval.probes=false", f"seed={seed}", override("run_dir", self.arm_folder(arm.name, seed))]
-        return [*self.settings, *arm.settings, *managed, f"checkpoint.snapshots={self.snapshots_of(arm)}"]
+        return [
+            *self.settings,
+            *arm.settings,
+            *managed,
+            f"checkpoint.snapshots={self.snapshot_interval(arm)}",
+        ]
 
-    def snapshots_of(self, arm: ArmConfig) -> int:
+    def snapshot_interval(self, arm: ArmConfig) -> int:
         """Steps from one point of the arm to the next."""
         return arm.snapshots or self.snapshots
 
@@ -130,7 +135,7 @@ def override(key: str, value: object) -> str:
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """TOML file and `key=value` overrides -> a checked Study whose arms are known to be valid runs. Raises
+    """TOML file and `key=value` overrides -> a checked Study, each of whose arms is a valid run. Raises
     InputError.
     """
     values = read_toml(Path(path))
@@ -148,7 +153,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     check(study, str(path))
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
-    return replace(study, arms=tuple(resolved(study, arm, str(path)) for arm in study.arms))
+    return replace(study, arms=tuple(with_kind(study, arm, str(path)) for arm in study.arms))
 
 
 def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
@@ -178,7 +183,7 @@ def read_transfer(values: Any, path: str) -> TransferConfig:
 
 
 def check(study: Study, path: str) -> None:
-    """Refuse what no study can do; each message names the key and a value that would do."""
+    """InputError for what no study can do; each message names the key and a value that would do."""
     names = [arm.name for arm in study.arms]
     broken_rules = [
         (not study.study_dir.strip(), "study_dir is empty; write a folder such as runs/study"),
@@ -191,8 +196,8 @@ def check(study: Study, path: str) -> None:
         (study.target not in TARGETS, f"target = {study.target!r}: known values are {', '.join(TARGETS)}"),
         (study.budget < 0, f"budget = {study.budget}: nats a token, not negative, e.g. 0.05"),
         (
-            study.keep_snapshots not in KEPT,
-            f"keep_snapshots = {study.keep_snapshots!r}: known values are {', '.join(KEPT)}",
+            study.keep_snapshots not in KEEP_SNAPSHOTS,
+            f"keep_snapshots = {study.keep_snapshots!r}: known values are {', '.join(KEEP_SNAPSHOTS)}",
         ),
         (
             len({round(100 * share) for share in study.interpolate} & set(range(1, 100)))
@@ -235,8 +240,8 @@ def check(study: Study, path: str) -> None:
 
 
 def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:
-    """Settings that are not this list's to make: the study's own, and for an arm those of the shared warm
-    start and evaluation.
+    """InputError for a setting of `taken`: those that the study makes, and for an arm those of the warm start and the
+    evaluation, which all arms share.
     """
     for setting in settings:
         key = setting.partition("=")[0].strip()
@@ -249,7 +254,7 @@ def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> No
             raise InputError(f"{place}: {key}: {whose}")
 
 
-def resolved(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
+def with_kind(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     """The arm with its kind, once its settings have made a valid configuration with a reward that can be
     computed.
     """

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from data.cache import atomic_write_text
 from data.errors import InputError
+from eval.study.roles import MANAGED
 from grpo.config_file import load_config
 from grpo.runtime.run_folder import first_difference
-from grpo.study.config import MANAGED, Study, override
+from grpo.study.config import Study, override
 
 
 def base_files(study: Study) -> list[tuple[str, str, str, tuple[str, ...]]]:

@@ -35,7 +35,7 @@ from grpo.runtime.run_folder import claim_folder, locked
 from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
-from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
+from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.files import check_base
 
@@ -68,37 +68,32 @@ def load_instruments(study: Study, run: Run) -> Instruments:
     return Instruments(study, run, test_examples(run), scales, panel, task, base, tokenizer)
 
 
-def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = None) -> None:
-    """Write the point of one checkpoint; with `share`, of the model that far on the way to it from the
-    untouched one.
-    """
+def measure_point(tools: Instruments, point: PlannedPoint) -> None:
+    """Measure one model and write its point."""
     run = tools.run
-    about = checkpoint.about
+    about = point.about
     run.say(
         f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
     )
-    model = load_policy(
-        checkpoint.weights, run.compute.device, run.config.train.packed_attention
-    ).requires_grad_(False)
-    if share is not None:
-        model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))
-    outputs = outputs_of(run, model, checkpoint.weights, tools.examples)
+    model = load_policy(point.model, run.compute.device, run.config.train.packed_attention)
+    model.requires_grad_(False)
+    if point.share != 1:
+        model.load_state_dict(interpolate(tools.base.state_dict(), model.state_dict(), point.share))
+    outputs = outputs_of(run, model, point.model, tools.examples)
     target = measure(run, about["arm"], tools.examples, outputs, tools.scales)
     base = model if about["kind"] == "untouched" else tools.base
     tax = measure_tax(model, base, tools.tokenizer, tools.panel, tools.task)
-    point = about | {"sha256": parameter_hash(model), "target": target, "tax": tax}
-    atomic_write_text(
-        checkpoint.path, json.dumps(point, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    )
+    result = about | {"sha256": parameter_hash(model), "target": target, "tax": tax}
+    atomic_write_text(point.path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for
     bit.
 
     Raises ValueError where the two are not the same tensors by name and shape.
 
-    >>> interpolated({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
+    >>> interpolate({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
     {'w': tensor([ 0.2500, -1.0000])}
     """
     shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
@@ -107,7 +102,7 @@ def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: 
             name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)
         )
         raise ValueError(
-            f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them"
+            f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; the two models cannot be interpolated"
         )
     return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}
 
@@ -118,21 +113,21 @@ def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
     """
     if study.keep_snapshots == "all":
         return
-    evaluated = [
+    removable = [
         (study.point_path(arm.name, seed, step), folder)
         for arm in study.arms
-        for step, folder in snapshots_of(study, arm, seed)[:-1]
+        for step, folder in snapshot_folders(study, arm, seed)[:-1]
         if study.point_path(arm.name, seed, step).exists()
     ]
-    best = on_the_front(study, seed) if study.keep_snapshots == "front" and evaluated else set()
-    for point, folder in evaluated:
-        if point not in best:
+    front_points = points_on_front(study, seed) if study.keep_snapshots == "front" and removable else set()
+    for point, folder in removable:
+        if point not in front_points:
             with suppress(FileNotFoundError):  # another command may have come first
                 remove_folder(folder)
             say(f"{folder}: evaluated, not kept")
 
 
-def on_the_front(study: Study, seed: int) -> set[Path]:
+def points_on_front(study: Study, seed: int) -> set[Path]:
     """Points of the seed that no other point so far dominates: more of the target for less tax."""
     paths = sorted((study.folder / "points").glob(f"*/seed{seed}/step-*.json"))
     points = [read_object(path) for path in paths]
@@ -153,12 +148,12 @@ def evaluate_all(
     with StopRequest() as stop:
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
         tools: Instruments | None = None
-        for folder, group in wanted(study, untouched_model(run), arms, seeds):
+        for folder, points in planned_points(study, untouched_model(run), arms, seeds):
             with locked(folder, say):
-                for share, checkpoint in group:
-                    if not checkpoint.path.exists():
+                for point in points:
+                    if not point.path.exists():
                         tools = tools or load_instruments(study, run)
-                        evaluate(tools, checkpoint, share)
+                        measure_point(tools, point)
                         gc.collect()
                     if stop():
                         raise Interrupted(stop.signal)

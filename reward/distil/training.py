@@ -117,8 +117,8 @@ def fit(
         for optimizer in optimizers
     ]
     student.train()
+    started = time.perf_counter()
     for epoch in range(config.epochs):
-        started = time.perf_counter()
         total = 0.0
         wrong = (
             bags([wrong_variant(text, words, draw, student.script) for text in words])
@@ -138,9 +138,11 @@ def fit(
                 optimizer.step()
                 schedule.step()
             total += loss.item() * len(items)
-        say(
-            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s"
-        )
+        done = epoch + 1
+        if done * 10 // config.epochs > epoch * 10 // config.epochs:  # after each tenth
+            say(
+                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s"
+            )
     student.eval()
 
 

@@ -20,7 +20,7 @@ from grpo.engine.packing import pack
 from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime import device
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.stages.hooks import UpdateHook
 
 IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
@@ -68,7 +68,7 @@ def test_at_the_untouched_model_nothing_pulls() -> None:
     assert max(float(p.grad.abs().max()) for p in policy.parameters() if p.grad is not None) < 1e-6
 
 
-def held(world: World = ALONE, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
+def held(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
     texts = PromptStream(IDS, num_prompts=3, seed=0)
     return Anchor(
         tiny_gpt2(1).double().requires_grad_(False),
@@ -123,9 +123,9 @@ def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
         policy = tiny_gemma(0)
         base = tiny_gemma(1).requires_grad_(False)
         texts = PromptStream(IDS, num_prompts=3, seed=0)
-        total, count = Anchor(base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), ALONE)(
-            policy, 0
-        )["anchor_kl"]
+        total, count = Anchor(
+            base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), SINGLE_PROCESS
+        )(policy, 0)["anchor_kl"]
         results.append(
             (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
         )

@@ -18,7 +18,7 @@ from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint, device
-from grpo.runtime.parallel import ALONE, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_log import RunLog
 from grpo.training import Task, Training
 
@@ -66,7 +66,7 @@ class Session:
         policy: PreTrainedModel | None = None,
         examples: Sequence[Example] = EXAMPLES,
         between: Callable[[LoopState], None] = lambda _: None,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ):
         self.config = config
         self.folder = folder
