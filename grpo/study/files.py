@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from data.cache import atomic_write_text
+from data.documents import config_path
 from data.errors import InputError
 from eval.study.roles import MANAGED
 from grpo.config_file import load_config
@@ -72,4 +73,4 @@ def keep(copy: Path, text: str) -> None:
 
 def read_text(file: str) -> str:
     """The text of a TOML file that has been read before."""
-    return Path(file).read_text(encoding="utf-8-sig")
+    return config_path(Path(file)).read_text(encoding="utf-8-sig")

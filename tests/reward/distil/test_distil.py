@@ -4,7 +4,6 @@ weights, bad input one sentence.
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,7 +166,7 @@ def test_dropout_leaves_out_the_wanted_share_and_never_a_whole_bag() -> None:
     assert torch.equal(whole[0], batch.tensors()[0])
 
 
-def trained(seed: int, epochs: int = 25, say: Callable[[str], None] = quiet) -> Student:
+def trained(seed: int, epochs: int = 25) -> Student:
     pool = invented_items(400, seed=7)
     targets = LetterTeacher().encode([item.chinese[0] for item in pool])
     model = Student(24, 48, torch.Generator().manual_seed(seed))
@@ -177,16 +176,9 @@ def trained(seed: int, epochs: int = 25, say: Callable[[str], None] = quiet) -> 
         targets,
         TrainingConfig(epochs=epochs, batch_size=64),
         seed,
-        say,
+        quiet,
     )
     return model
-
-
-def test_a_long_training_says_one_line_after_each_tenth() -> None:
-    lines: list[str] = []
-    trained(0, epochs=15, say=lines.append)
-    places = [line.split(":")[0] for line in lines]
-    assert places == [f"epoch {done} of 15" for done in (2, 3, 5, 6, 8, 9, 11, 12, 14, 15)]
 
 
 def test_a_student_learns_what_its_teacher_means() -> None:
