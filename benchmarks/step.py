@@ -104,7 +104,7 @@ class Stepper:
         with tempfile.TemporaryDirectory() as folder:
             log = FaultLog(Path(folder), num_steps)
             training = Training(subject.policy, self.optimizer, log, subject.compute)
-            task = Task(batch, subject.tokenizer, subject.reward, self.reference)
+            task = Task(batch, subject.tokenizer, (), subject.reward, self.reference)
             with log:
                 train_grpo(config, training, task, LoopState(), after_update=lambda state: False)
         return [row["seconds"] for row in log.rows], log.faults

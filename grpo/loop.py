@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from data.examples import Example
-from data.template import decode_completion, encode_prompt, stop_ids
+from data.template import decode_completion, encode_prompt
 from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
@@ -105,7 +105,7 @@ def collect(
             group_size,
             config.rollout.max_new_tokens,
             config.rollout.temperature,
-            stop_ids(task.tokenizer),
+            task.stop_ids,
             config.rollout.fast_decode,
         )
         rollout = generate(
@@ -130,7 +130,7 @@ def collect(
         )
         ref_logps = logps_under(task.reference, rollout)
         old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
-    return Experience(rollout, rewards, terms, ref_logps, old_logps).mapped(world.gather, prompt_ids)
+    return Experience(rollout, rewards, terms, ref_logps, old_logps).map_tensors(world.gather, prompt_ids)
 
 
 def restored(

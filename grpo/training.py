@@ -1,5 +1,5 @@
-"""What a training loop works on from its first step to its last: the model and its optimiser, the log, the
-machine; and GRPO's task.
+"""What a training loop needs from its first step to its last: the model and its optimiser, the log, the device;
+and GRPO's task.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ RewardFunction = Callable[
     [Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]
 ]
 AfterUpdate = Callable[[LoopState], bool]  # saves, evaluates; True ends the loop
-AfterStep = Callable[[LoopState], LoopState]  # from the state to go on from to that state, or to another one
+AfterStep = Callable[[LoopState], LoopState]  # the state to go on from: the same, or an earlier one
 
 
 class PromptSource(Protocol):
@@ -47,16 +47,17 @@ class Training:
 
 @dataclass(frozen=True)
 class Task:
-    """What GRPO teaches: prompts, the reward of what is written behind them, and the reference policy that
-    the KL term holds on to.
+    """What GRPO teaches: prompts, the tokens that end a completion, its reward, and the reference policy of the
+    KL term.
     """
 
     prompts: PromptSource
     tokenizer: PreTrainedTokenizerBase
+    stop_ids: tuple[int, ...]
     reward: RewardFunction
     reference: PreTrainedModel
 
 
 def no_change(state: LoopState) -> LoopState:
-    """After a step that nothing takes back."""
+    """The `AfterStep` that goes on from the state as it is."""
     return state

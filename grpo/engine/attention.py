@@ -162,7 +162,9 @@ def no_mask(window: int | None) -> Tensor:
 
 
 def use_blocks(model: PreTrainedModel) -> None:
-    """From now on packed rows of `model` and of its copies run through `packed_attention`."""
+    """From now on packed rows of `model` and of its copies run through `packed_attention`, which is registered
+    under its name for the whole process: transformers finds attention by name.
+    """
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)

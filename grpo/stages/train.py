@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from data.errors import InputError
 from data.stream import PromptStream
-from data.template import encode_completion, encode_prompt
+from data.template import encode_completion, encode_prompt, stop_ids
 from grpo.engine.model import frozen_copy, load_tokenizer, parameter_hash
 from grpo.loop import train_grpo
 from grpo.optim import Optimizer
@@ -114,7 +114,11 @@ def reinforce(run: Run) -> None:
         anchor = anchored(run, tokenizer, config.train.anchor, config.train.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         task = Task(
-            prompts, tokenizer, logged(steered(run, reward, examples), store, log, run.say), reference
+            prompts,
+            tokenizer,
+            stop_ids(tokenizer),
+            logged(steered(run, reward, examples), store, log, run.say),
+            reference,
         )
         try:
             state = train_grpo(config, training, task, state, after_update=hook, after_step=guard)

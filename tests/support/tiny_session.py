@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from data.examples import Example
 from data.stream import PromptStream
+from data.template import stop_ids
 from grpo.config import AdvantageConfig, Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine.model import frozen_copy
 from grpo.loop import train_grpo
@@ -100,7 +101,7 @@ class Session:
             prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
             compute = device.choose("cpu")
             training = Training(self.policy, self.optimizer, log, compute, world=self.world)
-            task = Task(prompts, self.tokenizer, self.reward, self.reference)
+            task = Task(prompts, self.tokenizer, stop_ids(self.tokenizer), self.reward, self.reference)
             self.state = train_grpo(self.config, training, task, self.state, after_update=after)
         return self.state
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from explore import accepted, bad_json, bad_weights, explore, times, with_header
+from explore import bad_json, bad_weights, explore, read_or_refuse, times, with_header
 from safetensors.torch import load_file, save_file
 
 from data.errors import InputError
@@ -52,7 +52,7 @@ def test_any_damage(times: int, name: str, model: Path) -> None:
             with readable(model, "is no model that can be run"):  # as in the model stage
                 return USES[name](model)
 
-        accepted(used, str(model))
+        read_or_refuse(used, str(model))
 
     explore(40 * times, holds, bad_weights(content) if name.endswith("safetensors") else bad_json(content))
 
@@ -102,7 +102,7 @@ def test_code_of_a_tokenizer_is_not_run(model: Path, tmp_path: Path) -> None:
         tokenizer_class="OwnTokenizer",
         auto_map={"AutoTokenizer": ["own.Own", "own.Own"]},
     )
-    accepted(lambda: load_tokenizer(model), str(model))
+    read_or_refuse(lambda: load_tokenizer(model), str(model))
     assert not (tmp_path / "ran").exists()
 
 
@@ -203,7 +203,7 @@ def test_a_model_without_a_tokenizer(model: Path) -> None:
 def test_a_folder_where_a_file_should_be(name: str, model: Path) -> None:
     (model / name).unlink()
     (model / name).mkdir()
-    accepted(lambda: load_tokenizer(model), str(model))
+    read_or_refuse(lambda: load_tokenizer(model), str(model))
 
 
 def test_a_panic_becomes_a_sentence_and_an_interrupt_does_not() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import outcome
-from explore import accepted, altered, bad_json, check_sentence, damaged, explore, times
+from explore import altered_json, bad_json, check_sentence, damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
 from invented_run import write_run
 
@@ -46,11 +46,11 @@ def bad_lines(content: bytes) -> st.SearchStrategy[bytes]:
     """A JSONL file with a value altered in one line, or with anything damaged."""
     lines = content.splitlines()
     line = st.sampled_from([0, 20, 50, len(lines) - 1]).flatmap(
-        lambda at: altered(json.loads(lines[at])).map(lambda row: (at, row))
+        lambda at: altered_json(json.loads(lines[at])).map(lambda row: (at, row))
     )
     return line.map(
         lambda found: b"\n".join([*lines[: found[0]], found[1], *lines[found[0] + 1 :]]) + b"\n"
-    ) | damaged(content)
+    ) | damaged_bytes(content)
 
 
 @times
@@ -66,7 +66,7 @@ def test_any_damage_is_named_or_reported_on(
 
     def holds(damage: bytes) -> None:
         (run / name).write_bytes(damage)
-        if accepted(lambda: write_report(run), str(run / name)):
+        if read_or_refuse(lambda: write_report(run), str(run / name)):
             result_table(run)
             assert "nan" not in (run / "summary.json").read_text(encoding="utf-8").lower()
 
@@ -83,7 +83,7 @@ def test_any_damage_is_named_by_the_comparison(times: int, run: Path) -> None:
 
     def holds(damage: bytes) -> None:
         (run / "eval" / "grpo.json").write_bytes(damage)
-        accepted(lambda: write_comparison(run, seed=0, resamples=3), str(run / "eval"))
+        read_or_refuse(lambda: write_comparison(run, seed=0, resamples=3), str(run / "eval"))
 
     explore(20 * times, holds, bad_json(content))
 
@@ -97,7 +97,9 @@ def test_any_damage_to_the_log_of_a_run_that_goes_on(times: int, run: Path) -> N
 
     def holds(damage: bytes) -> None:
         (run / "metrics.jsonl").write_bytes(damage)
-        records = accepted(lambda: cut_back(run / "metrics.jsonl", "grpo", 30), str(run / "metrics.jsonl"))
+        records = read_or_refuse(
+            lambda: cut_back(run / "metrics.jsonl", "grpo", 30), str(run / "metrics.jsonl")
+        )
         if records is not None:
             assert all(record["stage"] == "grpo" and record["step"] < 30 for record in records)
             assert cut_back(run / "metrics.jsonl", "grpo", 30) == records or "NaN" in str(
@@ -114,7 +116,7 @@ def test_any_damage_to_what_the_reward_was_measured_by(times: int, tmp_path: Pat
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
-        facts = accepted(lambda: read_facts(path), str(path))
+        facts = read_or_refuse(lambda: read_facts(path), str(path))
         assert facts is None or (
             -1 <= facts["threshold"] < 1 and 0 <= facts["noise"] <= 2 and math.isfinite(facts["std_floor"])
         )
