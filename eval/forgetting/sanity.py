@@ -9,6 +9,7 @@ kept, so that a reader can judge for himself.
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids
@@ -62,7 +63,9 @@ def repeated_share(text: str) -> float:
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
-def continuations(model: Any, tokenizer: Any, beginnings: tuple[str, ...]) -> list[str]:
+def continuations(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, beginnings: tuple[str, ...]
+) -> list[str]:
     """What the model goes on to say: the likeliest token at every place, up to the end token or
     `NEW_TOKENS`.
     """
@@ -95,7 +98,7 @@ def sanity_of(language: str, beginnings: tuple[str, ...], outputs: list[str]) ->
     return {"n": len(rows), "script": SCRIPTS[language], **shares, "items": rows}
 
 
-def generation_sanity(model: Any, tokenizer: Any) -> dict[str, Any]:
+def generation_sanity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """language -> its shares and outputs."""
     return {
         language: sanity_of(language, texts, continuations(model, tokenizer, texts))

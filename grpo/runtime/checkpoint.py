@@ -1,5 +1,5 @@
-"""Save and restore exactly what a loop needs to go on: parameters, optimiser moments, counters, and the step
-it is in the middle of.
+"""Save and restore the state of a training loop exactly: parameters, optimiser moments, counters, and the step it
+is in the middle of.
 
 All other state is a function of (seed, step): batches, sampling and the learning rate need no saving. A
 checkpoint is a folder of safetensors and JSON, written beside its place and renamed, so a crash leaves the

@@ -1,10 +1,9 @@
-"""Several processes that train one model: each samples and differentiates its share of the prompts, and the
-gradients are added up.
+"""Several processes train one model: each takes its share of the prompts, and the gradients are summed.
 
 Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same
-gradient. What decides anything - rewards, lengths, a request to stop - is first gathered, so all processes
-decide alike. Every process holds the whole model; started by `torchrun --nproc-per-node N -m grpo.run ...`,
-else there is one process and nothing to do.
+gradient. Rewards, lengths and a request to stop are gathered first, so all processes decide alike. Every
+process holds the whole model. `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
+is one, and nothing is exchanged.
 """
 
 import os
@@ -24,12 +23,12 @@ BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs mor
 
 
 class FailedElsewhere(Exception):
-    """This process is well; another one is not."""
+    """Another process failed; this one did not."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process, number `rank` of `size`. With a size of 1 every method gives back what it was given."""
+    """This process, number `rank` of `size`. With a size of 1 every method returns its argument."""
 
     rank: int = 0
     size: int = 1
@@ -39,7 +38,7 @@ class World:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """The part of `count` things in a row that this process does; `count` is a multiple of `size`."""
+        """The slice of `count` items that this process works on; `count` is a multiple of `size`."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -78,7 +77,7 @@ class World:
         return bool(self._reduce([float(flag)], dist.ReduceOp.MAX)[0])
 
     def first_then_all(self, make: Callable[[], T]) -> T:
-        """`make` in the first process, then in the others, which find the files it has left."""
+        """Call `make` in the first process, then in the others, which find its files."""
         if self.is_first:
             result = make()
             self.wait()
@@ -87,9 +86,7 @@ class World:
         return make()
 
     def together(self, make: Callable[[], T]) -> T:
-        """`make` in every process at once; where one fails, all do: the others raise FailedElsewhere instead
-        of waiting for it.
-        """
+        """Call `make` in every process at once. Where one fails, the others raise FailedElsewhere instead of waiting."""
         error: Exception | None = None
         try:
             result = make()
@@ -100,7 +97,7 @@ class World:
         return result
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Return when every process has come here."""
         self.any(False)
 
     def _reduce(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:

@@ -1,4 +1,4 @@
-"""What every stage of a run needs, and the few things that several stages ask of it."""
+"""What every stage of a run needs, and what several stages compute from it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
-"""Arms of a study as ordinary runs, each a process of its own: memory is given back, and a kill costs one arm
-its last steps.
+"""Trains the arms of a study as ordinary runs, each in a process of its own: memory is freed, and a kill costs one
+arm its last steps.
 
 What is finished is skipped, what was begun goes on. A lock in each run folder lets several commands work on
 one study; a process that outlives a killed command still holds its own.

@@ -11,10 +11,10 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_object
 from data.errors import InputError
+from eval.study.points import Cost, PointFacts
+from eval.study.roles import INTERPOLATED
 from grpo.engine.source import ModelSource
 from grpo.study.config import ArmConfig, Study
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,40 +26,40 @@ class PlannedPoint:
 
     path: Path
     model: Path | ModelSource
-    about: Json
+    facts: PointFacts
     share: float = 1.0
 
 
 def reference_points(study: Study, start: ModelSource, seeds: Sequence[int]) -> list[PlannedPoint]:
     """The untouched model, once, and the warm start of each seed."""
-    nothing = {"prompts": 0, "tokens": 0, "updates": 0, "seconds": 0.0}
     lowest = min(study.seeds)
-    about = {
-        "arm": "untouched",
-        "kind": "untouched",
-        "seed": lowest,
-        "step": 0,
-        "num_steps": 0,
-        "cost": nothing,
-        "settings": [],
-    }
-    found = [PlannedPoint(study.point_path("untouched", lowest, 0), start, about)]
+    facts = PointFacts(
+        arm="untouched",
+        kind="untouched",
+        seed=lowest,
+        step=0,
+        num_steps=0,
+        cost=Cost(prompts=0, tokens=0, updates=0, seconds=0.0),
+        settings=[],
+    )
+    points = [PlannedPoint(study.point_path("untouched", lowest, 0), start, facts)]
     for seed in seeds:
-        folder = study.warm_start_folder(seed)
-        if (folder / "warm_start").exists():
-            cost = warm_start_cost(study, seed)
-            about = about | {
-                "arm": "warm_start",
-                "kind": "warm_start",
-                "seed": seed,
-                "cost": cost,
-                "settings": list(study.settings),
-            }
-            found.append(PlannedPoint(study.point_path("warm_start", seed, 0), folder / "warm_start", about))
-    return found
+        folder = study.warm_start_folder(seed) / "warm_start"
+        if folder.exists():
+            facts = PointFacts(
+                arm="warm_start",
+                kind="warm_start",
+                seed=seed,
+                step=0,
+                num_steps=0,
+                cost=warm_start_cost(study, seed),
+                settings=list(study.settings),
+            )
+            points.append(PlannedPoint(study.point_path("warm_start", seed, 0), folder, facts))
+    return points
 
 
-def warm_start_cost(study: Study, seed: int) -> Json:
+def warm_start_cost(study: Study, seed: int) -> Cost:
     """What the warm start took, from its log: pairs and tokens seen, updates, seconds."""
     path = study.warm_start_folder(seed) / "metrics.jsonl"
     config = study.warm_start_config(seed)
@@ -71,12 +71,7 @@ def warm_start_cost(study: Study, seed: int) -> Json:
     rows = [row for row in found if row.get("stage") == "sft"]
     tokens = sum(int(row["tokens"]) for row in rows)
     seconds = sum(float(row["seconds"]["step"]) for row in rows)
-    return {
-        "prompts": len(rows) * config.sft.batch_size,
-        "tokens": tokens,
-        "updates": len(rows),
-        "seconds": seconds,
-    }
+    return Cost(prompts=len(rows) * config.sft.batch_size, tokens=tokens, updates=len(rows), seconds=seconds)
 
 
 def snapshot_folders(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
@@ -89,21 +84,23 @@ def arm_points(study: Study, arm: ArmConfig, seed: int) -> list[PlannedPoint]:
     """A point for each snapshot of a finished arm; none while it is trained, as a tax guard may take steps back."""
     if not (study.arm_folder(arm.name, seed) / "policy").exists():
         return []
-    about = {
-        "arm": arm.name,
-        "kind": arm.kind,
-        "start": arm.start,
-        "seed": seed,
-        "num_steps": study.arm_config(arm, seed).train.num_steps,
-    }
+    num_steps = study.arm_config(arm, seed).train.num_steps
     settings = [*study.settings, *arm.settings]
-    return [
-        PlannedPoint(
-            study.point_path(arm.name, seed, step), folder,
-            about | {"step": step, "cost": read_object(folder / "cost.json"), "settings": settings},
+    points = []
+    for step, folder in snapshot_folders(study, arm, seed):
+        cost: Any = read_object(folder / "cost.json")
+        facts = PointFacts(
+            arm=arm.name,
+            kind=arm.kind,
+            start=arm.start,
+            seed=seed,
+            num_steps=num_steps,
+            step=step,
+            cost=cost,
+            settings=settings,
         )
-        for step, folder in snapshot_folders(study, arm, seed)
-    ]  # fmt: skip
+        points.append(PlannedPoint(study.point_path(arm.name, seed, step), folder, facts))
+    return points
 
 
 def interpolated_points(study: Study, arm: ArmConfig, end: PlannedPoint) -> list[PlannedPoint]:
@@ -112,9 +109,8 @@ def interpolated_points(study: Study, arm: ArmConfig, end: PlannedPoint) -> list
     points = []
     for share in study.interpolate:
         step = round(100 * share)
-        about = end.about | {"arm": name, "kind": "interpolated", "num_steps": 100, "step": step}
-        path = study.point_path(name, end.about["seed"], step)
-        points.append(PlannedPoint(path, end.model, about, share))
+        facts = PointFacts(**{**end.facts, "arm": name, "kind": INTERPOLATED, "num_steps": 100, "step": step})
+        points.append(PlannedPoint(study.point_path(name, facts["seed"], step), end.model, facts, share))
     return points
 
 

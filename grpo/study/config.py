@@ -108,11 +108,11 @@ class Study:
         ]
 
     def snapshot_interval(self, arm: ArmConfig) -> int:
-        """Steps from one point of the arm to the next."""
+        """Steps from one snapshot of the arm to the next."""
         return arm.snapshots or self.snapshots
 
     def warm_start_config(self, seed: int) -> Config:
-        """The configuration that makes the warm start and by which every point of the seed is evaluated."""
+        """The configuration that trains the warm start and evaluates every point of the seed."""
         return load_config(self.config, self.warm_start_overrides(seed))
 
     def arm_config(self, arm: ArmConfig, seed: int) -> Config:

@@ -1,8 +1,7 @@
-"""The files a study is made from, copied beside its results: what it works from stays as it was, whatever
-happens to the originals.
+"""Copies a study's configuration files beside its results, so that editing the originals changes no later arm.
 
-Children read the copies, so an edit during a study changes no later arm. A later command on the same study
-compares: another base configuration is refused, as its arms would compare with nothing. Arms and seeds may be
+Children read the copies. A later command on the same study compares: another base configuration is refused, as
+its arms could not be compared with the earlier ones. Arms and seeds may be
 added, so each study file has a copy of its own.
 """
 

@@ -1,9 +1,8 @@
-"""Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the
-same instruments.
+"""Measure the checkpoints of a study: target task and alignment tax of each -> points/ARM/seedK/step-N.json.
 
 `python -m grpo.study.points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each
-arm. Every arm of every seed is judged by the study's own configuration, never by the arm's reward. Not here:
-training, or what the points mean (`eval.study_report`).
+arm. Every arm of every seed is measured by the study's own configuration, never by the arm's reward. Not here:
+training, or what the points mean (eval/study/report.py).
 """
 
 import argparse
@@ -71,19 +70,19 @@ def load_instruments(study: Study, run: Run) -> Instruments:
 def measure_point(tools: Instruments, point: PlannedPoint) -> None:
     """Measure one model and write its point."""
     run = tools.run
-    about = point.about
+    facts = point.facts
     run.say(
-        f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
+        f"evaluating {facts['arm']}, seed {facts['seed']}, step {facts['step']}, on {len(tools.examples)} test items and the tax panel"
     )
     model = load_policy(point.model, run.compute.device, run.config.train.packed_attention)
     model.requires_grad_(False)
     if point.share != 1:
         model.load_state_dict(interpolate(tools.base.state_dict(), model.state_dict(), point.share))
     outputs = outputs_of(run, model, point.model, tools.examples)
-    target = measure(run, about["arm"], tools.examples, outputs, tools.scales)
-    base = model if about["kind"] == "untouched" else tools.base
+    target = measure(run, facts["arm"], tools.examples, outputs, tools.scales)
+    base = model if facts["kind"] == "untouched" else tools.base
     tax = measure_tax(model, base, tools.tokenizer, tools.panel, tools.task)
-    result = about | {"sha256": parameter_hash(model), "target": target, "tax": tax}
+    result = {**facts, "sha256": parameter_hash(model), "target": target, "tax": tax}
     atomic_write_text(point.path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 

@@ -1,5 +1,4 @@
-"""Few-shot transfer: another task learned from a few examples, beginning from the untouched model and from
-what a study made of it.
+"""Few-shot transfer: train the untouched model and a study's models on a few examples of another task.
 
 Each start and number of examples is an ordinary run (stages data, model, sft) in transfer/START/N/seedK of
 the study's folder. What it can then do on the other task's test set is transfer/START-N-seedK.json: {"start",
@@ -31,8 +30,7 @@ from grpo.study.arms import run_child
 from grpo.study.config import Study, TransferConfig, override
 
 Say = Callable[[str], None]
-# of the pairs that are neither test nor dev: nearly all may be learnt from, as no prompts are left for GRPO
-# to see
+# of the pairs that are neither test nor dev: nearly all, as GRPO needs no prompts here
 WARM_START_SHARE = 0.9
 
 
@@ -147,9 +145,7 @@ def plain(config: Config) -> dict[str, object]:
 
 
 def untouched_run(course: Course, say: Say) -> Run:
-    """A run of the other task by the untouched model, in nobody's folder: for its corpus, its test set and
-    its encoders.
-    """
+    """A run of the other task by the untouched model, of which only corpus, test set and encoders are used."""
     start = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
     config = start.config()
     compute = device.choose(config.device)
