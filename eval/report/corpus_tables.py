@@ -29,6 +29,8 @@ def corpus_tables(corpus: Json) -> list[Table]:
         for key, value in flattened(manifest)
         if key.split(".")[0] in ("tier", "tier_means", "corpus", "not_obtained")
     ]
+    if further := manifest.get("totals", {}).get("dropped", {}).get(OTHER_REFERENCE):
+        facts.append(("further reference texts of a source, kept", plain_number(further)))
     facts += [("remark", text) for text in manifest.get("remarks", ())]
     tables = [
         Table("Corpus", ("Key", "Value"), tuple(facts)),
@@ -82,8 +84,8 @@ def part_table(splits: Json) -> Table:
 
 
 def origin_table(origins: Json, splits: Json) -> Table:
-    """Licence and counts of each origin: read, dropped, further reference texts of a source, kept, and how
-    many pairs of it are in each part.
+    """Licence and counts of each origin: read, dropped, kept, and how many pairs of it are in each part. Pairs
+    that became a further reference text of another are only among those read.
     """
     parts = [name for name in PARTS if name in splits]
     rows = tuple(
@@ -92,15 +94,12 @@ def origin_table(origins: Json, splits: Json) -> Table:
             facts["licence"],
             plain_number(facts["read"]),
             plain_number(sum(lost(facts["dropped"]).values())),
-            plain_number(facts["dropped"].get(OTHER_REFERENCE, 0)),
             plain_number(facts["kept"]),
             *(plain_number(splits[part]["origins"].get(name, 0)) for part in parts),
         )
         for name, facts in origins.items()
     )
-    return Table(
-        "Origins", ("Origin", "Licence", "Read", "Dropped", "Further references", "Kept", *parts), rows
-    )
+    return Table("Origins", ("Origin", "Licence", "Read", "Dropped", "Kept", *parts), rows)
 
 
 def manifest_tables(corpus: Json) -> list[Table]:

@@ -255,7 +255,7 @@ def test_verdict_says_when_the_reward_was_gamed(run_copy: Path) -> None:
                 "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],
             }
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert "ALARM step 59: the reward rises while what is not rewarded falls" in verdict(read_run(run_copy))
+    assert "ALARM step 60: the reward rises while what is not rewarded falls" in verdict(read_run(run_copy))
 
 
 def test_a_run_with_sft_only_says_what_is_missing(tmp_path: Path) -> None:
