@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tiny_faults import Fault, at_call, full_disk, poison, save_phases, send
-from tiny_run import arguments, metrics, nothing, outcome, quick, start, weights, write_corpus
+from tiny_run import arguments, metrics, nothing, quick, start, wait_for_exit, weights, write_corpus
 
 TWO_UPDATES = ["train.passes=2"]  # SFT: updates 1 to 3, one a step; GRPO: 4 to 11, two a step
 EVERY_STEP = ["checkpoint.every=1", "checkpoint.keep=1"]
@@ -33,7 +33,7 @@ class Runs:
 
     def start(self, folder: Path, *more: str, fault: Fault = nothing) -> tuple[int | None, str]:
         """Exit code and output of a run in `folder`/run."""
-        return outcome(
+        return wait_for_exit(
             *start(arguments(self.corpus, self.model, folder / "run", *quick(self.model), *more), fault)
         )
 
