@@ -1,4 +1,4 @@
-# Every target is one command a person could have typed; the first one that needs it makes .venv.
+# Every target is one command that a person could type; the first one that needs .venv makes it.
 PYTHON ?= python3
 CONFIG ?= configs/mt.toml
 STUDY  ?= configs/study_cpu.toml
@@ -14,13 +14,13 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft grpo eval report study encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
+.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo "  CONFIG=$(CONFIG) ARGS=\"key=value ...\" choose another configuration or override a setting"
 
-install: $(DONE)  ## make .venv with the pinned packages (done by every other target on first need)
+install: $(DONE)  ## make .venv with the pinned packages (every other target does this when needed)
 
 $(DONE): requirements.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
@@ -32,38 +32,40 @@ $(DONE): requirements.txt setup.cfg pyproject.toml
 data: $(DONE)  ## obtain, clean and split the corpus
 	$(RUN) --stages data $(ARGS)
 
-train: $(DONE)  ## the main job: data, model, warm start, GRPO, evaluation, report
+train: $(DONE)  ## the main job: data, model, warm start, training, evaluation, report
 	$(RUN) $(ARGS)
 
 sft: $(DONE)  ## data, model and the warm start only
 	$(RUN) --stages data,model,sft $(ARGS)
 
-grpo: $(DONE)  ## up to the end of GRPO, without the evaluation
-	$(RUN) --stages data,model,sft,grpo $(ARGS)
+train-only: $(DONE)  ## up to the trained model, without evaluation and report
+	$(RUN) --stages data,model,sft,train $(ARGS)
+
+grpo: train-only  # its name in earlier versions
 
 eval: $(DONE)  ## evaluate a trained run
 	$(RUN) --stages eval,report $(ARGS)
 
-report: $(DONE)  ## rewrite report.html and report.md from the run folder alone
+report: $(DONE)  ## write report.html and report.md again, from the run folder alone
 	$(RUN) --stages report $(ARGS)
 
-study: $(DONE)  ## arms, baselines, controls, alignment tax, report: STUDY (ARGS=--check prints the bill first)
+study: $(DONE)  ## compare methods and their tax: STUDY (ARGS=--check prints the bill first)
 	$(PY) -m grpo.study --config $(STUDY) $(ARGS)
 
-encoder: $(DONE)  ## distil a sentence encoder: the one called "bo", or of a run's own pairs (ENCODER="--run configs/mine.toml")
+encoder: $(DONE)  ## distil the encoder "bo", or one of your pairs (ENCODER="--run configs/mine.toml")
 	$(PY) -m reward.distil $(ENCODER) $(ARGS)
 
 attacks: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on real reference texts
 	$(PY) -m eval.attacks --config $(CONFIG) $(ARGS)
 
-bench: $(DONE)  ## time pieces of a step and the whole of it, beside this machine's ceilings (ARGS=--slopes: how it grows)
+bench: $(DONE)  ## time a step and its pieces (ARGS=--slopes: growth with size)
 	$(PY) -m benchmarks.run $(ARGS)
 
 bench-reward: $(DONE)  ## the cosine kernel, the embedding cache and the encoder at several sizes
 	$(PY) -m benchmarks.reward
 	$(PY) -m benchmarks.encoder
 
-bench-peers: $(DONE) .venv-peers/.installed  ## beside TRL, transformers and sentence-transformers, in an environment of their own (an hour)
+bench-peers: $(DONE) .venv-peers/.installed  ## speed beside TRL and others, in an own environment (1 hour)
 	$(PY) -m benchmarks.peers --steps 2 $(ARGS)
 	$(PY) -m benchmarks.reward
 	$(PY) -m pytest -m real tests/reward/encoders/test_modules.py

@@ -44,7 +44,9 @@ def best_seconds(call: Callable[[], object], compute: Compute, repeats: int) -> 
 
 def product_rate(compute: Compute, side: int, repeats: int = 8) -> float:
     """Operations a second of a square matrix product, the result written where it was before."""
-    a, b, out = (torch.randn(side, side, device=compute.device, dtype=compute.dtype) for _ in range(3))
+    a, b, out = (
+        torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(3)
+    )
     return float(2 * side**3 / best_seconds(lambda: torch.mm(a, b, out=out), compute, repeats))
 
 

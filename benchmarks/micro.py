@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from benchmarks import counts
 from benchmarks.counts import TRAINING, Lengths, forward_flops, shape_of, uniform, weight_bytes
-from benchmarks.step import LEARNING_RATE, Stepper, StepSize
+from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, prompts
 from benchmarks.timing import Row, Work, difference
-from grpo.config import OptimConfig, SFTConfig
 from grpo.engine.chunked_head import CHUNK
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import Sampling, generate
@@ -165,19 +164,20 @@ def warm_start(stepper: Stepper, size: StepSize, timed: Timed) -> Row:
     """One step of the real warm start, its optimiser included."""
     subject = stepper.subject
     shape = shape_of(stepper.subject.policy)
-    config = SFTConfig(
-        num_steps=1,
-        batch_size=SFT_PAIRS,
-        max_tokens_per_pass=size.max_tokens,
-        optim=OptimConfig(lr=LEARNING_RATE),
-    )
     pairs = Pairs(subject)
     lengths = uniform(SFT_PAIRS, SFT_PROMPT, 1, SFT_COMPLETION)
     with tempfile.TemporaryDirectory() as folder, RunLog(Path(folder), "sft", 0, 1, {}, quiet=True) as log:
 
         def call() -> None:
             training = Training(subject.policy, stepper.optimizer, log, subject.compute)
-            train_sft(config, training, pairs, LoopState(), after_update=lambda state: False)
+            train_sft(
+                training,
+                pairs,
+                LoopState(),
+                num_steps=1,
+                max_tokens_per_pass=size.max_tokens,
+                after_update=lambda state: False,
+            )
 
         moved = 3 * weight_bytes(shape) + counts.optimiser_bytes(shape)
         return timed(

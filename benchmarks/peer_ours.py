@@ -1,6 +1,7 @@
 """Our side of the comparisons: the training loops and the decoding of a run, unchanged, a turn at a time."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peer_turns import Connection, InOrder, semantic_reward
@@ -12,6 +13,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import device
 from grpo.runtime.run_log import RunLog
+from grpo.samples import sampling_of
 from grpo.sft import train_sft
 from grpo.training import Task, Training
 
@@ -26,7 +28,7 @@ def grpo(connection: Connection, compute: device.Compute, folder: Path) -> None:
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps)
     prompts = InOrder(request.examples, config.rollout.num_prompts)
 
-    with RunLog(folder, "grpo", 0, config.train.num_steps, {}, quiet=True) as log:
+    with RunLog(folder, "train", 0, config.train.num_steps, {}, quiet=True) as log:
 
         def report_turn(state: LoopState) -> bool:
             row = log.rows[-1]
@@ -37,8 +39,10 @@ def grpo(connection: Connection, compute: device.Compute, folder: Path) -> None:
         connection.ready([encode_prompt(tokenizer, example) for example in request.examples])
         connection.wait_for_turn()
         training = Training(policy, optimizer, log, compute)
-        ends = () if request.exact else stop_ids(tokenizer)
-        task = Task(prompts, tokenizer, ends, reward, reference)
+        sampling = sampling_of(config, tokenizer)
+        if request.exact:  # no completion ends before the last token
+            sampling = replace(sampling, stop_ids=())
+        task = Task(prompts, tokenizer, reward, reference, sampling)
         train_grpo(config, training, task, LoopState(), after_update=report_turn)
 
 
@@ -62,7 +66,14 @@ def warm_start(connection: Connection, compute: device.Compute, folder: Path) ->
         connection.ready(pairs)
         connection.wait_for_turn()
         training = Training(policy, optimizer, log, compute)
-        train_sft(config, training, InOrder(pairs, config.batch_size), LoopState(), after_update=report_turn)
+        train_sft(
+            training,
+            InOrder(pairs, config.batch_size),
+            LoopState(),
+            num_steps=config.num_steps,
+            max_tokens_per_pass=config.max_tokens_per_pass,
+            after_update=report_turn,
+        )
 
 
 def decoding(connection: Connection, compute: device.Compute, folder: Path) -> None:
@@ -81,7 +92,7 @@ def decoding(connection: Connection, compute: device.Compute, folder: Path) -> N
 def main() -> None:
     connection = Connection()
     compute = device.choose("cpu")
-    device.configure()
+    device.configure(compute)
     with tempfile.TemporaryDirectory() as folder:
         {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[connection.request.task](
             connection, compute, Path(folder)

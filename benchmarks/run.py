@@ -86,11 +86,10 @@ def everything(stepper: Stepper, options: argparse.Namespace) -> tuple[list[Row]
     moved = bandwidths(compute, scale.memory)
     samples = [product_rate(compute, scale.side)]
     timed = partial(measure, compute=compute, seconds=scale.seconds)
-    with compute.autocast():
-        pieces = [
-            *map(timed, piece_works(options.size, scale.cached, scale.asked)),
-            *model_rows(stepper, options.size, timed),
-        ]
+    pieces = [
+        *map(timed, piece_works(options.size, scale.cached, scale.asked)),
+        *model_rows(stepper, options.size, timed),
+    ]
     samples.append(product_rate(compute, scale.side))
     phases = step_rows(stepper, options.size, options.steps)
     samples.append(product_rate(compute, scale.side))
@@ -158,7 +157,7 @@ def run_slopes(stepper: Stepper, options: argparse.Namespace) -> list[Slope]:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     compute = device.choose()
-    device.configure()
+    device.configure(compute)
     stepper = Stepper((tiny_subject if options.quick else default_subject)(compute))
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"{stepper.subject.what}; {json.dumps(device.describe(compute))}")

@@ -18,6 +18,7 @@ from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.run_log import RunLog
+from grpo.samples import sampling_of
 from grpo.training import Task, Training
 
 LEARNING_RATE = 1e-9  # the policy stays what it is, by whatever number of steps
@@ -60,7 +61,7 @@ class FaultLog(RunLog):
 
     def __init__(self, folder: Path, num_steps: int):
         self.faults: list[dict[str, float]] = []
-        super().__init__(folder, "grpo", 0, num_steps, {}, quiet=True)
+        super().__init__(folder, "train", 0, num_steps, {}, quiet=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -104,7 +105,8 @@ class Stepper:
         with tempfile.TemporaryDirectory() as folder:
             log = FaultLog(Path(folder), num_steps)
             training = Training(subject.policy, self.optimizer, log, subject.compute)
-            task = Task(batch, subject.tokenizer, (), subject.reward, self.reference)
+            sampling = sampling_of(config, subject.tokenizer)
+            task = Task(batch, subject.tokenizer, subject.reward, self.reference, sampling)
             with log:
                 train_grpo(config, training, task, LoopState(), after_update=lambda state: False)
         return [row["seconds"] for row in log.rows], log.faults

@@ -1,4 +1,4 @@
-"""Where everything obtained or derived is kept, and how files get there without ever being half-written.
+"""The cache folder, and atomic writes: no file or folder is ever visible half-written.
 
 One folder holds downloads, converted models and embeddings: `SEMANTIC_GRPO_CACHE`, or `.cache` in the
 checkout, or the user's cache folder where the package is installed. It can be deleted at any time; the next
@@ -18,7 +18,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 CACHE_VARIABLE = "SEMANTIC_GRPO_CACHE"
-# scratch folders: LOCK is held by who writes; NEW becomes what is written; OLD/name is what it replaces
+# scratch folders: the writer holds LOCK; NEW becomes the target; OLD/name is the target it replaces
 UNFINISHED = ".unfinished-"
 LOCK = "lock"
 NEW = "new"
@@ -43,15 +43,15 @@ def cache_dir() -> Path:
 
 
 def default_cache(root: Path) -> Path:
-    """The cache folder of the package that lies in `root`: a checkout, or a folder of installed packages,
-    which is no place for data.
+    """The cache folder of the package in `root`: in a checkout its own `.cache`; for an installed package the
+    user's cache folder.
     """
     if (root / "pyproject.toml").exists():
         return root / ".cache"
-    shared = Path(
+    xdg_folder = Path(
         os.environ.get("XDG_CACHE_HOME", "")
     )  # its specification says to ignore one that is not absolute
-    return (shared if shared.is_absolute() else Path("~/.cache")) / "semantic-grpo"
+    return (xdg_folder if xdg_folder.is_absolute() else Path("~/.cache")) / "semantic-grpo"
 
 
 def fsync_path(path: Path) -> None:
@@ -64,16 +64,16 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_tree(folder: Path) -> None:
-    """Flush every file below `folder`, and every folder's list of what is in it."""
+    """Flush every file and folder below `folder`, and `folder` itself."""
     for path in (*folder.rglob("*"), folder):
         if path.is_dir() or path.is_file():
             fsync_path(path)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An error of the disk that names no file, as that of a write to a full one, leaves this block as an
-    OSError naming `path`.
+def name_disk_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the disk without a file name, such as a write to a full disk, into an OSError that
+    names `path`.
     """
     try:
         yield
@@ -90,7 +90,7 @@ def naming(path: Path) -> Iterator[None]:
 
 def atomic_write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` so that a reader sees the old file or the whole new one, also after a crash."""
-    with naming(path), _scratch(path.parent) as scratch:
+    with name_disk_errors(path), _scratch(path.parent) as scratch:
         work = scratch / NEW
         work.write_text(text, encoding="utf-8")
         fsync_path(work)
@@ -100,11 +100,11 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `path` when the block ends well and disappears when it does not.
+    """Yield a temporary folder that becomes `path` when the block succeeds and is deleted when it fails.
 
     All of it is flushed before the rename, so `path` exists only complete. An older `path` is replaced.
     """
-    with naming(path), _scratch(path.parent) as scratch:
+    with name_disk_errors(path), _scratch(path.parent) as scratch:
         work = scratch / NEW
         work.mkdir()
         yield work
@@ -117,13 +117,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder so that nobody, whenever this process is killed, finds half of it under its name."""
+    """Delete a folder so that no half of it remains under its name, even if this process is killed."""
     with _scratch(path.parent) as scratch:
         os.replace(path, scratch / GONE)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged to `damaged-NAME`, where nothing looks for it; returns the new path."""
+    """Rename a damaged file or folder to `damaged-NAME`; return the new path."""
     aside = path.with_name(f"damaged-{path.name}")
     if aside.is_dir():
         remove_folder(aside)
@@ -131,9 +131,9 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed while they wrote into `folder` left behind; what living ones are
-    writing stays.
+def remove_unfinished(folder: Path) -> None:
+    """Remove the scratch folders of processes that were killed while they wrote into `folder`; those in use
+    stay.
     """
     for scratch in folder.glob(f"{UNFINISHED}*"):
         lock = _lock(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,13 +144,13 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder in `parent`, on the same disk, that is gone afterwards; while this process lives, its lock
-    says that it is in use.
+    """Yield a scratch folder in `parent`, on the same disk, and delete it afterwards; its lock shows that
+    this process uses it.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    sweep(parent)
+    remove_unfinished(parent)
     lock = None
-    while lock is None:  # another process may sweep the folder away before we hold its lock
+    while lock is None:  # another process may delete the folder before we hold its lock
         scratch = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
         lock = _lock(scratch, fcntl.LOCK_EX)
     try:
@@ -161,8 +161,8 @@ def _scratch(parent: Path) -> Iterator[Path]:
 
 
 def _lock(scratch: Path, how: int) -> int | None:
-    """The descriptor that holds the lock of a scratch folder; None where another process has it, or has
-    removed the folder.
+    """The descriptor that holds the lock of a scratch folder; None where another process holds it or removed
+    the folder.
     """
     try:
         descriptor = os.open(scratch / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -180,7 +180,7 @@ def _lock(scratch: Path, how: int) -> int | None:
 
 
 def _discard(scratch: Path) -> None:
-    """Delete a scratch folder; what was taken out of its place and not yet replaced goes back there first."""
+    """Delete a scratch folder; an old folder in it that was not replaced goes back to its place first."""
     for old in (scratch / OLD).glob("*"):
         if not (scratch.parent / old.name).exists():
             os.replace(old, scratch.parent / old.name)

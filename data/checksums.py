@@ -1,7 +1,6 @@
-"""A folder that can tell whether it is still what was written: the size and SHA-256 of each of its files, in
-checksums.json.
+"""Checksums of a folder: checksums.json lists the size and SHA-256 of each of its files.
 
-This finds a disk's errors, truncation and lost files; it is no protection against anyone who changes both.
+They detect disk errors, truncation and lost files, but not an attacker who changes both.
 """
 
 import hashlib
@@ -13,21 +12,26 @@ from typing import Any
 CHECKSUMS = "checksums.json"
 
 
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fingerprint(file: Path) -> dict[str, Any]:
     """Size and SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(opened, "sha256").hexdigest()}
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def write_checksums(folder: Path) -> None:
-    """Describe all files that are in `folder` now; must be the last thing that is written there."""
+    """List all files that are in `folder` now; call it last."""
     listing = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
     (folder / CHECKSUMS).write_text(json.dumps(listing, indent=1), encoding="utf-8")
 
 
-def damage(folder: Path, needed: Sequence[str]) -> str:
-    """What is wrong with `folder`, in words; empty = the `needed` files and all others written with them are
-    unchanged.
+def damage(folder: Path, required: Sequence[str]) -> str:
+    """What is wrong with `folder`, in words; "" where the `required` files and all others in checksums.json
+    are unchanged.
     """
     try:
         listing = json.loads((folder / CHECKSUMS).read_bytes())
@@ -35,16 +39,16 @@ def damage(folder: Path, needed: Sequence[str]) -> str:
         return f"{CHECKSUMS} is missing"
     except ValueError:
         return f"{CHECKSUMS} cannot be read"
-    for name in needed:
+    for name in required:
         if not isinstance(listing, dict) or name not in listing:
             return f"{CHECKSUMS} does not list {name}"
-    for name, written in listing.items():
+    for name, entry in listing.items():
         try:
-            found = fingerprint(folder / name)
+            current = fingerprint(folder / name)
         except PermissionError:
             raise
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-        if found != written:
-            return f"{name} ({found['bytes']:,} bytes, SHA-256 {found['sha256'][:12]}) is not what {CHECKSUMS} says was written"
+        if current != entry:
+            return f"{name} ({current['bytes']:,} bytes, SHA-256 {current['sha256'][:12]}) is not what {CHECKSUMS} says was written"
     return ""

@@ -1,9 +1,7 @@
-"""From a reader's pair to a clean one, or to the reason why it is dropped. Text rules only: no file, no
-language model.
+"""Cleans pairs, and drops those that break a rule. Text rules only: no file, no language model.
 
-Every drop has a reason that the manifest counts, with the first text that it met. What holds for one kind of
-text only, such as the placeholders of a catalogue (`data.interface_text`), comes as a rule of its own from
-whoever reads that kind.
+The manifest counts every reason with its first example. Rules for one kind of text only, such as the
+placeholders of a catalogue (`data.interface_text`), are passed in by the reader of that kind.
 """
 
 import re
@@ -15,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from data.examples import Example
 from data.script import count_units, script_name, script_of, script_share
 
-MIN_SOURCE_SHARE = 0.5  # the target keeps numbers, names and commands of the original more often
+MIN_SOURCE_SHARE = 0.5  # a target has more numbers, names and commands of the original
 MIN_TARGET_SHARE = 0.3
 
 NON_BREAKING_TSHEG = "\u0f0c"
@@ -23,7 +21,7 @@ TSHEG = "\u0f0b"
 INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 DAMAGED = re.compile(
     "[\ud800-\udfff\ufffd]"
-)  # half a surrogate pair, and what a converter puts for what it could not read
+)  # half a surrogate pair, and U+FFFD, a converter's mark for unreadable bytes
 # combining marks in a row (as in the stream-safe text of UAX 15), and a text too short to check for it
 MAX_MARKS = 30
 SHORT = 1000
@@ -35,16 +33,14 @@ LENGTH_LIMITS = {  # reason -> the field of `Limits` that makes it
 }  # fmt: skip
 
 NOT_IN = " not in "  # between the side and the script that it should have, in a reason
-OTHER_REFERENCE = "other reference"  # no pair of its own any more, and no text is lost
+OTHER_REFERENCE = "other reference"  # joins another pair: no text is lost
 
 Rule = Callable[[Example], str]  # why a pair is dropped, or an empty string
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Shortest and longest texts that are kept, in units of each side's script (see
-    `data.script.count_units`).
-    """
+    """Shortest and longest texts to keep, in units of each side's script (see `data.script.count_units`)."""
 
     min_source: int
     max_source: int
@@ -52,7 +48,7 @@ class Limits:
     max_target: int
 
     def problem(self, source: int, target: int) -> str:
-        """Why a pair with texts of so many units is dropped, or an empty string."""
+        """Why a pair with texts of so many units is dropped, or ""."""
         if not self.min_source <= source <= self.max_source:
             return "source too short" if source < self.min_source else "source too long"
         if not self.min_target <= target <= self.max_target:
@@ -62,48 +58,46 @@ class Limits:
 
 @dataclass
 class Tally:
-    """What became of every pair that was read: the kept ones in order, and (id, reason) of each dropped one.
+    """The result of cleaning: the clean `pairs` in order, and (id, reason) of each dropped one in `drops`.
 
-    `samples`: the first pair that each reason dropped, as it is shown; `misfits`: (source, target) units of
-    what the limits dropped.
+    `samples`: an example of each reason, as it is printed; `misfits`: (source, target) units of the pairs
+    that a length limit dropped.
     """
 
-    kept: list[Example] = field(default_factory=list)
-    dropped: list[tuple[str, str]] = field(default_factory=list)
-    read: Counter[str] = field(default_factory=Counter)
+    pairs: list[Example] = field(default_factory=list)
+    drops: list[tuple[str, str]] = field(default_factory=list)
+    num_read: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
     misfits: list[tuple[int, int]] = field(default_factory=list)
 
     def drop(self, example: Example, reason: str) -> None:
-        """Count one pair that was read and is not kept."""
+        """Count one pair that was read and dropped."""
         self._count(example.origin, example.id, reason)
         if reason not in self.samples:
-            self.samples[reason] = shown(example)
+            self.samples[reason] = describe_pair(example)
         if reason in LENGTH_LIMITS:
             self.misfits.append(units(example))
 
-    def add_rejected(
-        self, origin: str, rejected: Iterable[tuple[str, str]], samples: Mapping[str, str]
+    def add_bad_lines(
+        self, origin: str, bad_lines: Iterable[tuple[str, str]], samples: Mapping[str, str]
     ) -> None:
-        """Count lines that never became a pair, as (file:line, reason); `samples` has one line as shown for
-        each reason.
-        """
-        for key, reason in rejected:
-            self.read[origin] += 1
+        """Count lines that are no pair, as (file:line, reason); `samples` has an example of each reason."""
+        for key, reason in bad_lines:
+            self.num_read[origin] += 1
             self._count(origin, key, reason)
             self.samples.setdefault(reason, samples[reason])
 
     def _count(self, origin: str, key: str, reason: str) -> None:
-        self.dropped.append((key, reason))
+        self.drops.append((key, reason))
         self.reasons.setdefault(origin, Counter())[reason] += 1
 
 
 def clean_text(text: str) -> str:
-    """NFC, one kind of tsheg, no control, direction or invisible characters, single spaces, no space at the
-    ends.
+    """Normalise a text: NFC, one kind of tsheg, no control, direction or invisible characters, single spaces,
+    no space at the ends.
 
-    NFC comes after that: an invisible character may keep a letter and its mark apart.
+    NFC comes after that, since an invisible character may separate a letter from its mark.
     """
     visible = INVISIBLE.sub("", " ".join(text.split())).replace(NON_BREAKING_TSHEG, TSHEG)
     return _without_towers(
@@ -112,22 +106,20 @@ def clean_text(text: str) -> str:
 
 
 def _without_towers(text: str) -> str:
-    """A long text without the marks that follow `MAX_MARKS` others: putting them in order takes quadratic
-    time.
-    """
+    """Remove from a long text the marks that follow `MAX_MARKS` others: sorting them takes quadratic time."""
     if len(text) <= SHORT:
         return text
-    kept = list[str]()
+    characters = list[str]()
     marks = 0
     for character in text:
         marks = marks + 1 if unicodedata.combining(character) else 0
         if marks <= MAX_MARKS:
-            kept.append(character)
-    return "".join(kept)
+            characters.append(character)
+    return "".join(characters)
 
 
 def script_problem(example: Example) -> str:
-    """Which side is not written in the script of its language; otherwise empty."""
+    """Which side is not in the script of its language, or ""."""
     for side, text, language, share in (
         ("source", example.source, example.source_language, MIN_SOURCE_SHARE),
         ("reference", example.reference, example.target_language, MIN_TARGET_SHARE),
@@ -139,12 +131,12 @@ def script_problem(example: Example) -> str:
 
 
 def no_rule(example: Example) -> str:
-    """The rule of a user's own text: none."""
+    """The rule for a user's own text: none."""
     return ""
 
 
 def problem(example: Example, limits: Limits, rule: Rule = no_rule) -> str:
-    """Why a cleaned pair is dropped, or an empty string; `rule` is that of its kind of text."""
+    """Why a clean pair is dropped, or ""; `rule` is the one of its kind of text."""
     if not example.source or not example.reference:
         return "empty"
     if DAMAGED.search(example.source) or DAMAGED.search(example.reference):
@@ -159,45 +151,44 @@ def units(example: Example) -> tuple[int, int]:
     return source, target
 
 
-def shortened(text: str, length: int = SHOWN) -> str:
+def shorten(text: str, length: int = SHOWN) -> str:
     """The beginning of a text on one line, of at most `length` characters.
 
-    >>> shortened("one\\ntwo three", 8)
+    >>> shorten("one\\ntwo three", 8)
     'one two…'
     """
     line = "".join(character if character.isprintable() else " " for character in text[: length + 1])
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def shown(example: Example) -> str:
-    """A pair as an example of a loss: its place and the beginnings of both texts."""
-    return f"{example.id}: {shortened(example.source)} | {shortened(example.reference)}"
+def describe_pair(example: Example) -> str:
+    """A pair in one line: its place and the beginnings of both texts."""
+    return f"{example.id}: {shorten(example.source)} | {shorten(example.reference)}"
 
 
 def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> Tally:
-    """Clean every pair and keep one for each source and target language: exact copies are dropped, further
-    reference texts join the first as `others`. Both are counted as no longer pairs of their own, so that read
-    = kept + dropped.
+    """Clean all pairs and keep one for each source and target language. Exact copies are dropped; further
+    reference texts join the first as `others`. Both count as drops, so that pairs read = pairs + drops.
     """
     tally = Tally()
     places: dict[tuple[str, str, str], int] = {}
-    for example in _cleaned(examples):
-        tally.read[example.origin] += 1
+    for example in _clean_texts(examples):
+        tally.num_read[example.origin] += 1
         reason = problem(example, limits, rule)
         key = (example.source_language, example.target_language, example.source)
         if not reason and key in places:
-            kept = tally.kept[places[key]]
-            reason = "duplicate" if example.reference in kept.references else OTHER_REFERENCE
+            first = tally.pairs[places[key]]
+            reason = "duplicate" if example.reference in first.references else OTHER_REFERENCE
             if reason == OTHER_REFERENCE:
-                tally.kept[places[key]] = replace(kept, others=(*kept.others, example.reference))
+                tally.pairs[places[key]] = replace(first, others=(*first.others, example.reference))
         if reason:
             tally.drop(example, reason)
         else:
-            places[key] = len(tally.kept)
-            tally.kept.append(example)
+            places[key] = len(tally.pairs)
+            tally.pairs.append(example)
     return tally
 
 
-def _cleaned(examples: Iterable[Example]) -> Iterator[Example]:
+def _clean_texts(examples: Iterable[Example]) -> Iterator[Example]:
     for example in examples:
         yield replace(example, source=clean_text(example.source), reference=clean_text(example.reference))

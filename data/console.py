@@ -1,4 +1,4 @@
-"""Lines for a person at a terminal. The terminal may go away (a closed window, a broken pipe); that never
+"""Prints lines for a person at a terminal. A terminal that goes away (a closed window, a broken pipe) never
 ends a run.
 """
 
@@ -11,7 +11,7 @@ def silent(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print one line now. Where nobody can read it any more, this line and all later ones are dropped."""
+    """Print one line now. Where it cannot be printed, this line and all later ones are dropped."""
     try:
         print(text, flush=True)
     except OSError:

@@ -1,9 +1,7 @@
-"""TOML and JSON that people and other programs write, read strictly: whatever is wrong is one InputError with
-its place.
+"""Reads TOML and JSON from outside strictly: whatever is wrong is one InputError with its place.
 
-Refused beyond what the formats forbid: nesting deeper than LEVELS (a recursion that no reader needs), text
-that cannot be written as UTF-8, and in settings whatever JSON cannot say again. Not here: which keys a
-document has; its reader knows.
+Also refused: nesting deeper than LEVELS, text that cannot be written as UTF-8, and settings that JSON cannot
+express. The reader of a document checks its keys.
 """
 
 import json
@@ -18,7 +16,7 @@ from data.errors import InputError
 CONFIGS = Path(__file__).resolve().parent.parent / "grpo" / "configs"  # in a checkout a link to configs/
 LEVELS = 50  # of tables and lists inside each other
 TOML_BYTES = 1 << 20  # nobody writes a longer configuration, and /dev/zero has no end
-LARGEST = 2**53  # of a setting: whole numbers up to here survive JSON and floating point
+LARGEST = 2**53  # of a setting: whole numbers up to here are exact in JSON and floating point
 SHOWN = 60  # characters of a key in a sentence
 HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: no text
 UNFIT = re.compile("[\0\ud800-\udfff]")  # NUL ends a path
@@ -76,8 +74,8 @@ def parse_toml(text: str, place: str) -> dict[str, Any]:
 
 
 def check_settings(value: Any, place: str, key: str = "", level: int = 0) -> None:
-    """InputError, naming the key, unless `value` is made of tables, lists, clean text, true and false, and
-    finite numbers up to LARGEST.
+    """Raises InputError naming the key unless `value` is made of tables, lists, clean text, true and false,
+    and finite numbers up to LARGEST.
     """
     where = f"{place}: {key[:SHOWN]}"
     if level > LEVELS:
@@ -91,9 +89,9 @@ def check_settings(value: Any, place: str, key: str = "", level: int = 0) -> Non
         raise InputError(
             f"{where} = {value[:SHOWN]!r}: has a character that cannot be written as text; leave it out"
         )
-    if isinstance(value, int | float) and not abs(value) <= LARGEST:  # neither does NaN
-        found = f"a whole number of {value.bit_length()} bits" if isinstance(value, int) else value
-        raise InputError(f"{where} = {found}: a finite number, at most {LARGEST:,}, is needed")
+    if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN fails too
+        value_text = f"a whole number of {value.bit_length()} bits" if isinstance(value, int) else value
+        raise InputError(f"{where} = {value_text}: a finite number, at most {LARGEST:,}, is needed")
     if not isinstance(value, dict | list | str | int | float):
         raise InputError(f"{where} = {value}: no setting is a date or a time; write a text in quotes")
 
@@ -135,12 +133,21 @@ def parse_json(content: bytes, place: str) -> Any:
 
 
 def parse_object(place: object, document: Any) -> dict[str, Any]:
-    """`document` if it is an object. Raises InputError."""
+    """Return `document` if it is an object. Raises InputError."""
     if not isinstance(document, dict):
         raise InputError(
-            f"{place}: must hold a JSON object {{...}}, not {type(document).__name__}; restore the file or remove it"
+            f"{place}: must hold a JSON object {{...}}, not {type(document).__name__}; restore the file or "
+            "remove it"
         )
     return document
+
+
+def parse_log_row(line: bytes, place: str) -> dict[str, Any]:
+    """A line of metrics.jsonl. Raises InputError for what no run has written."""
+    row = parse_object(place, parse_json(line, place))
+    if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
+        raise InputError(f"{place}: a row needs a text 'stage' and a whole number 'step'; remove this line")
+    return row
 
 
 def _check_document(value: Any, place: str, level: int) -> None:
@@ -156,7 +163,7 @@ def _check_document(value: Any, place: str, level: int) -> None:
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
-    """(name, value) of what a table or a list holds."""
+    """(name, value) of the entries of a table or a list."""
     if isinstance(value, dict):
         yield from value.items()
     elif isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Which tokens of a tokenizer end a completion, and which ones stand for no text.
+"""Finds which tokens of a tokenizer end a completion, and which special tokens no text can contain.
 
-A line end is looked for in the vocabulary, not by encoding one: a word mark may come before it, and a
-normaliser may turn it into a space.
+A line end is searched in the vocabulary, not by encoding one: a tokenizer may put a word mark before it or
+normalise it to a space.
 """
 
 from dataclasses import dataclass
@@ -30,18 +30,18 @@ class Ends:
     spellings: tuple[str, ...]
 
 
-_found: WeakKeyDictionary[PreTrainedTokenizerBase, Ends] = WeakKeyDictionary()
+_ends_of_tokenizer: WeakKeyDictionary[PreTrainedTokenizerBase, Ends] = WeakKeyDictionary()
 
 
 def ends_of(tokenizer: PreTrainedTokenizerBase) -> Ends:
-    """The ends of a tokenizer, to which no token is added afterwards: its vocabulary is read once."""
-    if tokenizer not in _found:
-        _found[tokenizer] = find_ends(tokenizer)
-    return _found[tokenizer]
+    """The ends of a tokenizer, cached: its vocabulary must not change afterwards."""
+    if tokenizer not in _ends_of_tokenizer:
+        _ends_of_tokenizer[tokenizer] = find_ends(tokenizer)
+    return _ends_of_tokenizer[tokenizer]
 
 
 def find_ends(tokenizer: PreTrainedTokenizerBase) -> Ends:
-    """The ends of a tokenizer, from its vocabulary."""
+    """Find the ends of a tokenizer in its vocabulary."""
     lines = line_ends(tokenizer)
     turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
     turns = [turn_end] if isinstance(turn_end, int) and turn_end not in (-1, tokenizer.unk_token_id) else []
@@ -54,31 +54,37 @@ def find_ends(tokenizer: PreTrainedTokenizerBase) -> Ends:
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text alone. A special token's spelling is text where the tokenizer can write it so."""
+    """Token ids of a text alone. The spelling of a special token counts as text where the tokenizer can
+    encode it so.
+    """
     return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
 
 def spellings(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """The spellings of special tokens that no text can hold, as where a unigram vocabulary lists them."""
-    special = {token: str(added) for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    """The spellings of special tokens that no text can contain, as where a unigram vocabulary lists them."""
+    special = {
+        token: str(token_text)
+        for token, token_text in tokenizer.added_tokens_decoder.items()
+        if token_text.special
+    }
     special |= zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True)
     if tokenizer.unk_token_id != tokenizer.eos_token_id:
-        special.pop(tokenizer.unk_token_id, None)  # what stands for unknown text ends nothing
+        special.pop(tokenizer.unk_token_id, None)  # the token of unknown text ends nothing
     if not special:
         return ()
-    written = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)
-    rows = zip(special.items(), written["input_ids"], strict=True)
+    encodings = tokenizer(list(special.values()), add_special_tokens=False, split_special_tokens=True)
+    rows = zip(special.items(), encodings["input_ids"], strict=True)
     return tuple(sorted(spelling for (token, spelling), ids in rows if token in ids))
 
 
 def line_ends(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Every token whose text holds a line end, with what the vocabulary spells in front of the first one."""
-    found = {}
+    """Every token whose text holds a line end -> the spelling before the first line end."""
+    ends = {}
     for piece, token in tokenizer.get_vocab().items():
         if "\n" in piece:
-            found[token] = piece.split("\n")[0]
+            ends[token] = piece.split("\n")[0]
         elif piece == LINE_END_BYTE:
-            found[token] = ""
+            ends[token] = ""
         elif LINE_END_LETTER in piece and "\n" in tokenizer.decode([token]):
-            found[token] = piece.split(LINE_END_LETTER)[0]
-    return found
+            ends[token] = piece.split(LINE_END_LETTER)[0]
+    return ends

@@ -1,4 +1,4 @@
-"""The exception for what a user can put right, and what a command says and returns when it ends early."""
+"""The exception for bad input, and how a command ends: its last line and its exit code."""
 
 import signal
 import sys
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """Says in one sentence what is wrong, where (file, line or key) and what to write instead; ends a command
-    with exit code 2.
+    """Bad input: one sentence with what is wrong, where (file, line or key) and what to write instead. Ends a
+    command with exit code 2.
     """
 
 
@@ -15,56 +15,61 @@ class TrainingFailure(Exception):
     """The numbers of training are wrong, and to go on would be of no use; ends a command with exit code 1."""
 
 
-LONGEST = 600  # characters of a sentence on a terminal, and how many of them are its end
-END = 200
+MAX_CHARACTERS = 600  # of a message on a terminal, and how many of them are its end
+END_CHARACTERS = 200
 
 
 def one_line(error: BaseException | str) -> str:
-    """What is said to the user: one line without control characters, the middle of a very long one left
-    out.
-    """
+    """The message in one line without control characters, the middle of a very long one left out."""
     words = " ".join(str(error).split())
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - END]} ... {line[-END:]}"
+    return (
+        line
+        if len(line) <= MAX_CHARACTERS
+        else f"{line[: MAX_CHARACTERS - END_CHARACTERS]} ... {line[-END_CHARACTERS:]}"
+    )
 
 
 class Interrupted(Exception):
-    """The user asked to stop; what is done is saved. Carries the signal number and, where one is known, the
-    place of what is saved.
+    """The user asked to stop, and the work so far is saved. Arguments: the signal number and, where known,
+    the place of what is saved.
     """
 
 
-GOES_ON = "goes on from what was last saved"  # what the same command does after a stop, for `run_command`
+RESUMES = "goes on from what was last saved"  # `after_stop` of a command that resumes
 
 
-def in_words(error: Exception, again: str = "") -> str:
-    """An error of the operating system as the file, what is wrong and what to do; any other as it is."""
+def error_sentence(error: Exception, after_stop: str = "") -> str:
+    """An error of the operating system as file, problem and remedy; any other error as its own message."""
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
-    return f"{error.filename}: {error.strerror}; put that right and run the same command{again and f', which {again}'}"
+    return f"{error.filename}: {error.strerror}; put that right and run the same command{after_stop and f', which {after_stop}'}"
 
 
-def run_command(work: Callable[[], int | None], again: str = "") -> int:
-    """The exit code of a command, whose last words go to standard error; `again`: what the same command does
-    after a stop.
+def run_command(work: Callable[[], int | None], after_stop: str = "") -> int:
+    """Run a command and return its exit code; its last line goes to standard error. `after_stop`: what the
+    same command does after a stop.
 
-    `work`'s own code, 0 for None; 1 where training failed, 2 for what the user can put right, 128 + the
-    signal when asked to stop.
+    `work`'s own code, 0 for None; 1 where training failed, 2 for bad input, 128 + the signal when asked to
+    stop.
     """
     try:
         return work() or 0
     except (InputError, OSError) as error:
-        return _last_words(f"error: {one_line(in_words(error, again))}", 2)
+        return _last_words(f"error: {one_line(error_sentence(error, after_stop))}", 2)
     except TrainingFailure as error:
         return _last_words(f"error: {one_line(error)}", 1)
     except Interrupted as stop:
         number, *places = stop.args
-        saved = "".join(f" ({place})" for place in places)
+        places_text = "".join(f" ({place})" for place in places)
         return _last_words(
-            f"stopped and saved; the same command goes on from there{saved}", 128 + (number or signal.SIGINT)
+            f"stopped and saved; the same command goes on from there{places_text}",
+            128 + (number or signal.SIGINT),
         )
     except KeyboardInterrupt:
-        return _last_words(f"stopped at once{again and f'; the same command {again}'}", 128 + signal.SIGINT)
+        return _last_words(
+            f"stopped at once{after_stop and f'; the same command {after_stop}'}", 128 + signal.SIGINT
+        )
 
 
 def _last_words(text: str, code: int) -> int:

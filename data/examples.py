@@ -1,6 +1,6 @@
-"""The record every corpus is made of, and its file format: one JSON object a line, UTF-8.
+"""The record of a pair, and its file format: one JSON object a line, UTF-8.
 
-Not a reader of users' files: those may be wrong in many ways and are read by `data.sources.user_file`.
+Users' files are read by `data.sources.user_file`, which expects errors.
 """
 
 import json
@@ -15,10 +15,10 @@ from data.errors import InputError
 
 @dataclass(frozen=True)
 class Example:
-    """One source text with its reference text (the human target), where it comes from and on which terms.
+    """One source text with its reference text (the human target), its origin and its licence.
 
-    `others` are further reference texts of the same source: a reward may take any of them, training imitates
-    the first.
+    `others` are further reference texts of the same source: a reward may use any of them, supervised training
+    uses the first.
     """
 
     id: str
@@ -37,9 +37,9 @@ class Example:
         return (self.reference, *self.others)
 
 
-def swapped(example: Example) -> Example:
-    """The same pair the other way round. Raises ValueError for a source with several reference texts: swap
-    before they are merged.
+def swap_sides(example: Example) -> Example:
+    """The same pair with source and reference exchanged. Raises ValueError for a source with several
+    reference texts: swap before they are merged.
     """
     if example.others:
         raise ValueError(
@@ -57,8 +57,8 @@ def swapped(example: Example) -> Example:
 
 
 def read_jsonl(path: Path) -> list[Example]:
-    """Examples of a file written by `write_jsonl`. Raises InputError for a file or line that cannot have
-    been.
+    """Read the examples of a file written by `write_jsonl`. Raises InputError for a file or line that it did
+    not write.
     """
     try:
         lines = path.read_bytes().splitlines()

@@ -1,7 +1,7 @@
-"""The rules of interface catalogues and help pages: accelerator keys, format placeholders, wiki markup.
+"""Rules for interface catalogues and help pages: accelerator keys, format placeholders, wiki markup.
 
-For readers of such packages only. In a user's own text `$5`, `50%` and `[[1]]` are prices, shares and
-footnotes.
+They are for readers of such packages only. In a user's own text `$5`, `50%` and `[[1]]` are prices, shares
+and footnotes.
 """
 
 import re
@@ -19,7 +19,7 @@ PLACEHOLDER = re.compile(
 
 
 def without_accelerators(text: str) -> str:
-    """A message of a user interface without HTML tags, entities and the marks of keyboard accelerators.
+    """Remove HTML tags, entities and the marks of keyboard accelerators from a message of a user interface.
 
     >>> without_accelerators("<b>\u6587\u4ef6</b>(~F)"), without_accelerators("_\u6253\u5f00 max_size")
     ('\u6587\u4ef6', '\u6253\u5f00 max_size')
@@ -29,8 +29,8 @@ def without_accelerators(text: str) -> str:
 
 
 def interface_problem(example: Example) -> str:
-    """Why a cleaned pair of a catalogue or a help page is dropped, or an empty string; a headline need not
-    repeat placeholders.
+    """Why a clean pair of a catalogue or a help page is dropped, or ""; a headline need not repeat
+    placeholders.
     """
     if WIKITEXT.search(example.source) or WIKITEXT.search(example.reference):
         return "wiki markup"
@@ -40,7 +40,7 @@ def interface_problem(example: Example) -> str:
 
 
 def placeholders(text: str) -> list[str]:
-    """The format placeholders (`%s`, `$1`, `{name}`, `%PRODUCTNAME` ...) in a text, sorted: a translation may
-    change their order.
+    """The format placeholders (`%s`, `$1`, `{name}`, `%PRODUCTNAME` ...) in a text, sorted, since a
+    translation may change their order.
     """
     return sorted(PLACEHOLDER.findall(text))

@@ -1,6 +1,4 @@
-"""The codes behind what a person may write for a language or a script: its English name, or nearly a name or
-code.
-"""
+"""Finds the code of a language or script from its English name, or from a misspelt name or code."""
 
 import re
 from difflib import get_close_matches
@@ -22,20 +20,20 @@ LONGEST_CODE = 3  # letters of an ISO 639 code; how alike a name and what was wr
 NEAR = 0.75
 
 
-def language_meant(written: str) -> str:
-    """The code of the language whose English name was written, or nearly so; empty for a code and for what is
-    like no name.
+def language_meant(text: str) -> str:
+    """The code of the language with this English name or a similar one; "" for a code and for an unknown
+    name.
 
     >>> [language_meant(text) for text in ("english", "Vietnamse", "en", "qu-Latn", "klingon")]
     ['en', 'vi', '', '', '']
     """
-    name = re.split("[-_]", written)[0].lower()
+    name = re.split("[-_]", text)[0].lower()
     near = get_close_matches(name, LANGUAGE_NAMES, 1, NEAR) if len(name) > LONGEST_CODE else []
     return LANGUAGE_NAMES[near[0]] if near else ""
 
 
-def script_meant(written: str) -> str:
-    """The code of the script whose name or code was written, or nearly so; empty for what is like none.
+def script_meant(text: str) -> str:
+    """The code of the script with this name or code or a similar one; "" for an unknown one.
 
     >>> [script_meant(text) for text in ("latn", "Latin", "arabc", "canadian aboriginal", "???")]
     ['Latn', 'Latn', 'Arab', 'Cans', '']
@@ -43,5 +41,5 @@ def script_meant(written: str) -> str:
     codes = {code.lower(): code for code in (*HAN_STYLES, *SCRIPT_NAMES)} | {
         script_name(code).lower(): code for code in SCRIPT_NAMES
     }
-    near = get_close_matches(written.lower(), codes, 1, NEAR)
+    near = get_close_matches(text.lower(), codes, 1, NEAR)
     return codes[near[0]] if near else ""

@@ -1,6 +1,4 @@
-"""What cleaning dropped, as a person should hear it: each rule with its count, one example and the setting
-that changes it.
-"""
+"""Reports what cleaning dropped: each rule with its count, one example and the setting that changes it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,15 +7,15 @@ from typing import Any
 
 from data.clean import LENGTH_LIMITS, OTHER_REFERENCE, Limits, Tally
 
-MANY = 0.1  # a share of the pairs that limits should not drop in silence, and one that would be kept
+MANY = 0.1  # a limit that drops a larger share of the pairs gets a remark; TO_KEEP: the share to keep
 TO_KEEP = 0.99
 
 Loss = Mapping[str, Any]
 
 
 def losses(tally: Tally, limits: Limits) -> list[dict[str, Any]]:
-    """One entry a rule, the commonest first: reason, pairs, setting (where there is one), example."""
-    counts = Counter(reason for _, reason in tally.dropped)
+    """One entry per rule, the most frequent first: reason, pairs, setting (where there is one), example."""
+    counts = Counter(reason for _, reason in tally.drops)
     return [
         {
             "reason": reason,
@@ -55,10 +53,13 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
     """A sentence for each length limit that drops many pairs, with the value that would keep nearly all of
     them.
 
-    The share is of the pairs that reached the limits: no other rule but that of equal pairs dropped them.
+    The share is of the pairs that reached the limits: those that no rule but the one on equal pairs dropped
+    before.
     """
-    dropped = Counter(reason for _, reason in tally.dropped)
-    reached = len(tally.kept) + len(tally.misfits) + dropped["duplicate"] + dropped[OTHER_REFERENCE]
+    num_dropped = Counter(reason for _, reason in tally.drops)
+    num_pairs = (
+        len(tally.pairs) + len(tally.misfits) + num_dropped["duplicate"] + num_dropped[OTHER_REFERENCE]
+    )
     remarks = []
     for name in LENGTH_LIMITS.values():
         sign = -1 if name.startswith("min") else 1
@@ -67,12 +68,13 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
         outside = sorted(
             (sign * pair[side] for pair in tally.misfits if sign * pair[side] > sign * limit), reverse=True
         )
-        if len(outside) > MANY * reached:
-            share = len(outside) / reached
-            enough = sign * outside[int((1 - TO_KEEP) * reached)]
+        if len(outside) > MANY * num_pairs:
+            share = len(outside) / num_pairs
+            enough = sign * outside[int((1 - TO_KEEP) * num_pairs)]
             word = "fewer" if sign < 0 else "more"
-            kept = "all" if enough == sign * outside[0] else f"{TO_KEEP:.0%}"
+            share_kept = "all" if enough == sign * outside[0] else f"{TO_KEEP:.0%}"
             remarks.append(
-                f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would keep {kept}"
+                f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would "
+                f"keep {share_kept}"
             )
     return remarks

@@ -1,11 +1,9 @@
-"""The figures a corpus is described by: counts at every stage, clusters, parts, hashes. Plain dicts, ready
-for JSON.
+"""Builds the manifest of a corpus: counts at every stage, clusters, parts, hashes. Plain dicts, ready for
+JSON.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from data.clean import Tally
@@ -16,31 +14,31 @@ from data.split import LARGE_CLUSTER, MAX_SHARES, Cluster
 
 def counts(tally: Tally) -> dict[str, Any]:
     """Per origin: pairs read, dropped by reason, kept; read = kept + the sum of dropped."""
-    kept = Counter(example.origin for example in tally.kept)
-    licences = {example.origin: example.licence for example in tally.kept}
+    num_kept = Counter(example.origin for example in tally.pairs)
+    licences = {example.origin: example.licence for example in tally.pairs}
     origins = {
         origin: {
-            "read": tally.read[origin],
+            "read": tally.num_read[origin],
             "dropped": dict(tally.reasons.get(origin, {})),
-            "kept": kept[origin],
+            "kept": num_kept[origin],
             "licence": licences.get(origin, "nothing of it was kept"),
         }
-        for origin in tally.read
+        for origin in tally.num_read
     }
     totals = {
-        "read": tally.read.total(),
-        "dropped": Counter(reason for _, reason in tally.dropped),
-        "kept": len(tally.kept),
+        "read": tally.num_read.total(),
+        "dropped": Counter(reason for _, reason in tally.drops),
+        "kept": len(tally.pairs),
     }
     return {
         "origins": origins,
         "totals": totals,
-        "languages": Counter(example.source_language for example in tally.kept),
+        "languages": Counter(example.source_language for example in tally.pairs),
     }
 
 
 def cluster_facts(clusters: Sequence[Cluster]) -> dict[str, int]:
-    """How many near-duplicate clusters there are and how large they get, in pairs."""
+    """The number of near-duplicate clusters and their sizes, in pairs."""
     sizes = [len(cluster) for cluster in clusters]
     return {
         "number": len(sizes),
@@ -65,16 +63,15 @@ def split_facts(parts: Mapping[str, Sequence[Example]], hashes: Mapping[str, str
 
 
 def summary(manifest: Mapping[str, Any]) -> list[str]:
-    """What a person should know of a corpus, in a few lines."""
+    """The main facts of a corpus, in a few lines."""
     totals = manifest["totals"]
     clusters = manifest["clusters"]
     parts = ", ".join(
-        f"{name} {facts['pairs']} ({_listed(facts['languages'])})"
-        for name, facts in manifest["splits"].items()
+        f"{name} {facts['pairs']} ({_list(facts['languages'])})" for name, facts in manifest["splits"].items()
     )
     return [
         f"data tier: {manifest['tier']} ({manifest['tier_means']})",
-        f"data: {totals['read']} pairs read, {totals['kept']} kept ({_listed(manifest['languages'])})",
+        f"data: {totals['read']} pairs read, {totals['kept']} kept ({_list(manifest['languages'])})",
         *loss_lines(manifest["losses"]),
         f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
         *size_lines(manifest),
@@ -82,33 +79,27 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def size_lines(manifest: Mapping[str, Any]) -> list[str]:
-    """A line for each part that has fewer pairs than its setting wants."""
-    found = []
+    """A line for each part that has fewer pairs than its setting."""
+    lines = []
     for name, (share, word) in MAX_SHARES.items():
         pairs = manifest["splits"][name]["pairs"]
-        wanted = manifest["config"][f"{name}_size"]
-        if pairs < wanted:
-            is_small = wanted > int(share * manifest["sampled"])
+        size = manifest["config"][f"{name}_size"]
+        if pairs < size:
+            is_small = size > int(share * manifest["sampled"])
             cause = (
                 f"at most a {word} of the pairs" if is_small else "no near-duplicate group fits into the rest"
             )
-            found.append(f"data: {name} {pairs} of the {wanted} wanted (data.{name}_size): {cause}")
-    return found
+            lines.append(f"data: {name} {pairs} of the {size} wanted (data.{name}_size): {cause}")
+    return lines
 
 
-def _listed(numbers: Mapping[str, int]) -> str:
+def _list(numbers: Mapping[str, int]) -> str:
     return (
         ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda entry: -entry[1]))
         or "none"
     )
 
 
-def by_reason(rejected: Sequence[tuple[str, str]]) -> str:
-    """`12 not UTF-8, 3 empty source`, the commonest first."""
-    return _listed(Counter(reason for _, reason in rejected))
-
-
-def sha256_of(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def by_reason(bad_lines: Sequence[tuple[str, str]]) -> str:
+    """Count the reasons in words, the most frequent first: `12 not UTF-8, 3 empty source`."""
+    return _list(Counter(reason for _, reason in bad_lines))

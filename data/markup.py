@@ -1,7 +1,7 @@
-"""HTML as packages carry it: elements, tags and entities by pattern, in linear time whatever the page holds.
+"""Extracts elements, tags and entities from HTML by pattern, in linear time for any page.
 
-Not a parser. A plain `<(p)[^>]*>(.*?)</\\1>` does the same on the pages it was written for and takes minutes
-on a page of unclosed tags.
+It is not a parser. A plain `<(p)[^>]*>(.*?)</\\1>` gives the same on the pages of the packages, and takes
+minutes on a page of unclosed tags.
 """
 
 import html
@@ -13,8 +13,8 @@ LONG_NUMBER = re.compile(r"&#[0-9]{100,};?")  # `html.unescape` raises on thousa
 
 
 def elements(page: str, names: str) -> Iterator[tuple[str, str, str]]:
-    """(name, attributes, body) of every element whose name matches `names`, up to its first end tag; one
-    without an end tag is skipped.
+    """(name, attributes, body) of every element whose name matches `names`, up to its first end tag; an
+    element without an end tag is skipped.
 
     >>> list(elements('<p id="1">a <b>b</b></p><p>c<h1>d</h1>', "p|h[1-6]"))
     [('p', ' id="1"', 'a <b>b</b>'), ('h1', '', 'd')]
@@ -43,7 +43,7 @@ def without_tags(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """`text` with entities as characters; an impossible one is U+FFFD.
+    """`text` with entities as characters; an invalid one becomes U+FFFD.
 
     >>> unescape("&lt;&#38;&#xd800;&#" + "9" * 5000 + ";")
     '<&\\ufffd\\ufffd'

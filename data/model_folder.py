@@ -1,9 +1,9 @@
-"""What is asked of a transformers folder before its weights are read, and the one place where transformers'
-own errors become ours.
+"""Checks a transformers folder before its weights are read, and turns transformers' own errors into
+InputError.
 
-transformers fills what is missing with random numbers, builds whatever sizes config.json names, and offers to
-run code from the folder. So: weights that are safetensors and no adapter, and a model that these weights can
-fill. Not here: reading the weights.
+transformers fills missing tensors with random numbers, builds whatever sizes config.json names, and offers to
+run code from the folder. So the folder must have safetensors weights and no adapter, and its weights must
+fill the model. Not here: reading the weights.
 """
 
 from collections.abc import Iterator
@@ -28,14 +28,14 @@ LAYERS = (
     "decoder_layers",
     "num_decoder_layers",
 )
-PANIC = "PanicException"  # of Rust's libraries: no Exception, and importable from nowhere
-# parameters of a model for each number in its weights: tied ones are stored once, a decoder may be absent
+PANIC = "PanicException"  # of Rust's libraries: no subclass of Exception, and no module exports it
+# most parameters of a model per number in its weights: tied ones are stored once, a decoder may be absent
 MOST_TIMES = 4
 
 
-def screen(folder: Path, kind: Any) -> None:
-    """InputError for a folder that must not be read, or whose weights cannot be those of its config.json as a
-    `kind` (AutoModel ...).
+def check_model_folder(folder: Path, kind: Any) -> None:
+    """Raises InputError for a folder that must not be read, or whose weights cannot be those of its
+    config.json as a `kind` (AutoModel ...).
     """
     if (folder / ADAPTER).exists():
         raise InputError(
@@ -47,18 +47,19 @@ def screen(folder: Path, kind: Any) -> None:
         shape for file in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(file).values()
     ]
     _check_layers(path, read_object(path), len(shapes))
-    stored = sum(map(prod, shapes))
-    wanted = _parameters(folder, kind)
-    if wanted > MOST_TIMES * stored:
+    num_stored = sum(map(prod, shapes))
+    num_parameters = _parameters(folder, kind)
+    if num_parameters > MOST_TIMES * num_stored:
         raise InputError(
-            f"{path}: describes a model of {wanted:,} parameters, but the weights hold {stored:,} numbers; restore the folder"
+            f"{path}: describes a model of {num_parameters:,} parameters, but the weights hold "
+            f"{num_stored:,} numbers; restore the folder"
         )
 
 
 @contextmanager
-def readable(folder: object, what: str) -> Iterator[None]:
-    """Whatever transformers, tokenizers or torch raise at what they find in `folder` leaves the block as an
-    InputError saying `what`.
+def input_errors(folder: object, what: str) -> Iterator[None]:
+    """Turn whatever transformers, tokenizers or torch raise about `folder` in this block into an InputError
+    with the sentence `what`.
     """
     try:
         yield
@@ -72,14 +73,14 @@ def readable(folder: object, what: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, and what it is called where that says more."""
+    """The first line of an error's message, after the error's type for errors with terse messages."""
     text = str(error).strip().split("\n")[0][:200]
     return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
 
 
 def _check_layers(path: Path, settings: dict[str, Any], tensors: int) -> None:
-    """No more layers than tensors, in these settings and in those of a part: building millions of them never
-    ends.
+    """Refuse more layers than tensors, in these settings and in those of a part: building millions of layers
+    never ends.
     """
     for key, value in settings.items():
         if isinstance(value, dict):
@@ -91,9 +92,9 @@ def _check_layers(path: Path, settings: dict[str, Any], tensors: int) -> None:
 
 
 def _parameters(folder: Path, kind: Any) -> int:
-    """Parameters of the model that config.json describes, which is built without memory for them."""
+    """Count the parameters of the model in config.json, built on the meta device without memory."""
     with (
-        readable(folder, "config.json describes no model that transformers can build"),
+        input_errors(folder, "config.json describes no model that transformers can build"),
         torch.random.fork_rng(devices=[]),
     ):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -103,8 +104,6 @@ def _parameters(folder: Path, kind: Any) -> int:
 
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
 UNREADABLE = (
     OSError,
     SafetensorError,
@@ -112,19 +111,20 @@ UNREADABLE = (
     KeyError,
     RuntimeError,
     AttributeError,
-)  # from a damaged safetensors file; all seen
+)  # all have been raised for damaged safetensors files
 
 
 def require_weights(folder: Path) -> None:
-    """InputError unless `folder` holds safetensors; pickled weights can run code when they are opened, so
-    they are never read.
+    """Raises InputError unless `folder` has safetensors. Pickled weights are never read, since they can run
+    code.
     """
     if any(folder.glob("*.safetensors")):
         return
-    pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if pickled:
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
         raise InputError(
-            f"{folder}: its weights are only a pickle ({pickled[0]}), which can run code when read; save them as safetensors"
+            f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save "
+            "them as safetensors"
         )
     raise InputError(f"{folder}: no weights (*.safetensors)")
 

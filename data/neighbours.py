@@ -1,10 +1,9 @@
-"""Exact all-pairs Jaccard join over sets of character n-grams: every pair of texts at least `threshold`
-alike, and no other.
+"""Exact all-pairs Jaccard join over sets of character n-grams: every pair of texts with similarity >=
+`threshold`, and no other.
 
-No hashing and no sampling, so a split built on it leaks nothing by construction. Prefix and length filter as
-in Bayardo, Ma & Srikant 2007 (AllPairs), with a bound on the overlap behind the prefixes as in Xiao et al.
-2008 (PPJoin): with tokens in order of rarity, two sets that are alike enough share a token among the first
-few of each.
+There is no hashing and no sampling, so a split built on it leaks nothing. Prefix and length filter as in
+Bayardo, Ma & Srikant 2007 (AllPairs), with a bound on the overlap behind the prefixes as in Xiao et al. 2008
+(PPJoin): with tokens in order of rarity, two similar sets share a token among the first few of each.
 """
 
 import unicodedata
@@ -22,11 +21,11 @@ FINEST = 1_000_000
 
 
 def ngrams(text: str, size: int) -> NgramSet:
-    """Character n-grams of the letters and marks of `text`, everything else folded to single spaces, with a
+    """Character n-grams of the letters and marks of `text`, everything else replaced by single spaces, with a
     space at each end.
 
-    A text without any letter keeps its raw characters. Marks stay in: in Tibetan vowels and subjoined letters
-    are marks.
+    A text without any letter keeps its raw characters. Marks count, since in Tibetan vowels and subjoined
+    letters are marks.
 
     >>> sorted(ngrams("Ab, ab!", 3))
     [' ab', 'ab ', 'b a']
@@ -34,14 +33,14 @@ def ngrams(text: str, size: int) -> NgramSet:
     letters = "".join(
         character if unicodedata.category(character)[0] in "LM" else " " for character in text.lower()
     ).split()
-    padded = f" {' '.join(letters) or text} "
-    return frozenset(padded[start : start + size] for start in range(max(1, len(padded) - size + 1)))
+    characters = f" {' '.join(letters) or text} "
+    return frozenset(characters[start : start + size] for start in range(max(1, len(characters) - size + 1)))
 
 
 def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
-    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|; all in whole numbers, so
-    nothing is rounded but the threshold, to six digits: a finer fraction would leave the range of 64-bit
-    integers. `walk` goes through the numbers of the sets, and may say how far it is.
+    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|. The arithmetic is in whole
+    numbers; only the threshold is rounded, to six digits, as a finer fraction would exceed 64-bit integers.
+    `walk` iterates over the numbers of the sets and may report progress.
 
     Raises ValueError unless 0 < threshold <= 1 and every set has a member.
     """
@@ -57,15 +56,13 @@ def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter)
     for place, item in enumerate(walk(order)):
         for candidate in index.candidates(place):
             other = order[candidate]
-            shared = len(sets[item] & sets[other])
-            if shared * low >= high * (len(sets[item]) + len(sets[other]) - shared):
+            num_shared = len(sets[item] & sets[other])
+            if num_shared * low >= high * (len(sets[item]) + len(sets[other]) - num_shared):
                 yield other, item
 
 
 class _Index:
-    """Which sets hold which token among their first ones; the sets come by growing size and are known by
-    their place.
-    """
+    """Which sets have which token in their prefix; the sets are in order of size and named by their place."""
 
     def __init__(self, sets: Sequence[NgramSet], high: int, low: int) -> None:
         self.high = high
@@ -82,23 +79,25 @@ class _Index:
         self.places = self.keys % max(1, self.count)
 
     def candidates(self, place: int) -> list[int]:
-        """Earlier sets that can still be alike enough, given how many tokens the two prefixes share."""
+        """Earlier sets that can still be similar enough, given the number of tokens that the two prefixes
+        share.
+        """
         first = int(
             np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low))
         )  # shorter ones are too short
         ranges = np.searchsorted(self.keys, self.tokens[place] * self.count + np.array([[first], [place]])).T
-        found = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]
-        if not found:
+        places = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]
+        if not places:
             return []
-        others, shared = np.unique(np.concatenate(found), return_counts=True)
+        others, num_shared = np.unique(np.concatenate(places), return_counts=True)
         # a shared token outside one prefix lies behind the end of the prefix that ends first
         beyond = np.where(
             self.last[place] <= self.last[others],
             self.sizes[place] - self.prefixes[place],
             self.sizes[others] - self.prefixes[others],
         )
-        needed = self._ceil(self.high * (self.sizes[place] + self.sizes[others]), self.high + self.low)
-        return others[shared + beyond >= needed].tolist()
+        least = self._ceil(self.high * (self.sizes[place] + self.sizes[others]), self.high + self.low)
+        return others[num_shared + beyond >= least].tolist()
 
     @staticmethod
     def _ceil(numerator: Any, denominator: int) -> Any:

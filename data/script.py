@@ -1,9 +1,9 @@
-"""Unicode facts about the scripts of a corpus: which letters, how many units, which share of a text; and
-scripts of languages.
+"""Facts about scripts: the script of a language, of a character and of a text, and the number of units in a
+text.
 
-Scripts are ISO 15924 codes. A character's script is Unicode's property Script; only Tibetan is told by block,
-with its punctuation. A language is a tag: an ISO 639 code, with or without a script or a region behind it
-("bo", "quy_Latn", "zh-CN").
+Scripts are ISO 15924 codes. The script of a character is Unicode's property Script, except that Tibetan is
+its block, punctuation included. A language is a tag: an ISO 639 code, with or without a script or a region
+behind it ("bo", "quy_Latn", "zh-CN").
 """
 
 import re
@@ -22,7 +22,7 @@ SCRIPT_NAMES = {
     "Sinh": "Sinhala", "Syrc": "Syriac", "Taml": "Tamil", "Tavt": "Tai_Viet", "Telu": "Telugu", "Tfng": "Tifinagh",
     "Tglg": "Tagalog", "Thaa": "Thaana", "Thai": "Thai", "Tibt": "Tibetan", "Vaii": "Vai", "Yiii": "Yi",
 }  # fmt: skip
-HAN_STYLES = {"Hans": "Hani", "Hant": "Hani"}  # simplified and traditional characters are one script here
+HAN_STYLES = {"Hans": "Hani", "Hant": "Hani"}  # simplified and traditional characters count as one script
 
 LANGUAGE_SCRIPT = {
     "bo": "Tibt", "dz": "Tibt", "zh": "Hani", "lzh": "Hani", "yue": "Hani", "am": "Ethi", "ar": "Arab", "as": "Beng", "bn": "Beng",
@@ -62,8 +62,7 @@ SHARED_MARK = regex.compile(r"\p{Inherited}|(?=[\p{M}\p{Lm}])\p{Common}")
 
 
 def primary(language: str) -> str:
-    """The language of a tag without script and region, by its two-letter code where the tables here know
-    that.
+    """The language of a tag without script and region, as a two-letter code where the tables here have one.
 
     >>> [primary(tag) for tag in ("bod_Tibt", "zh-CN", "quy_Latn")]
     ['bo', 'zh', 'quy']
@@ -82,7 +81,7 @@ def with_script(language: str, script: str) -> str:
 
 
 def script_of(language: str) -> str | None:
-    """The script that a language tag names, else the one of its language; None where neither is known.
+    """The script in a language tag, else that of its language; None where neither is known.
 
     >>> [script_of(tag) for tag in ("dzo", "zh-CN", "quy_Latn", "sr-Cyrl", "qu", "ja-Jpan")]
     ['Tibt', 'Hani', 'Latn', 'Cyrl', None, None]
@@ -104,8 +103,8 @@ def script_name(script: str) -> str:
 
 
 def known_script(language: str, setting: str = "data.target_language") -> str:
-    """As `script_of`, for the language of the completions, which `setting` gives. Raises InputError where its
-    script is not known.
+    """`script_of` the language of the completions, which `setting` gives. Raises InputError where its script
+    is not known.
     """
     script = script_of(language)
     if script is None:
@@ -139,7 +138,7 @@ def is_han(character: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def is_shared_mark(character: str) -> bool:
-    """True for a mark or modifier letter of no script of its own, which belongs to the letter beside it.
+    """True for a mark or modifier letter without a script of its own, which belongs to the letter beside it.
 
     The accents of Yoruba, the glottal stop of Hawaiian, the Arabic vowel signs and tatweel, the length mark
     of Katakana: Unicode calls their script Inherited or Common.
@@ -150,17 +149,17 @@ def is_shared_mark(character: str) -> bool:
 def script_share(text: str, script: str) -> float:
     """The share of `text`'s characters other than white space that belong to `script`; 0 for an empty text.
 
-    A shared mark belongs where the character before it does.
+    A shared mark counts as the character before it.
 
     >>> script_share("e\u0323\u0301 \u4e00", "Latn")
     0.75
     """
-    found = list[bool]()
+    is_in_script = list[bool]()
     belongs = False
     for character in "".join(text.split()):
         belongs = belongs if is_shared_mark(character) else is_script(character, script)
-        found.append(belongs)
-    return sum(found) / max(1, len(found))
+        is_in_script.append(belongs)
+    return sum(is_in_script) / max(1, len(is_in_script))
 
 
 def tibetan_syllables(text: str) -> int:

@@ -1,7 +1,7 @@
-"""Which examples belong to step s: a pure function of (seed, step), so a resumed run needs no replay.
+"""Gives the examples of each step as a pure function of (seed, step), so a resumed run needs no replay.
 
-The examples are read in epochs, each a permutation of its own; within an epoch none comes twice. Not a data
-loader: no workers, no tokens, no state.
+The examples are read in epochs, each with its own permutation; within an epoch none comes twice. It has no
+workers, no tokens and no state.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class PromptStream(Generic[Item]):
-    """`num_prompts` examples a step out of `examples` (of any kind: records, or encoded pairs)."""
+    """`num_prompts` examples per step out of `examples` (records, or encoded pairs)."""
 
     examples: Sequence[Item]
     num_prompts: int
@@ -26,13 +26,12 @@ class PromptStream(Generic[Item]):
     def __post_init__(self) -> None:
         if not self.examples or self.num_prompts < 1:
             raise InputError(
-                f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got {self.num_prompts})"
+                f"a stream needs examples (got {len(self.examples)}) and at least 1 prompt a step (got "
+                f"{self.num_prompts})"
             )
 
     def at(self, step: int) -> tuple[Item, ...]:
-        """The examples of step `step`, counted from 0; a step across the end of an epoch goes on into the
-        next one.
-        """
+        """The examples of step `step`, counted from 0; a step may extend into the next epoch."""
         start = step * self.num_prompts
         positions = range(start, start + self.num_prompts)
         epochs = {

@@ -1,8 +1,8 @@
-"""From an example to token ids and back: the one place that knows how a prompt is worded.
+"""Converts an example to token ids and back: the one place that defines the wording of a prompt.
 
-Base models are continued, not addressed: the source text behind its language's name, then the name of what is
-wanted (the target language, or a headline in it), and the completion is the text that follows, closed by the
-end token. Prompt and completion are tokenised apart, so a prompt has the same ids whatever comes after it.
+A base model continues a text: the source text after its language's name, then the name of what to write (the
+target language, or a headline in it). The completion follows and ends with the end token. Prompt and
+completion are tokenised apart, so a prompt has the same ids with every completion.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ TEMPLATES = {
 
 
 def prompt_text(example: Example) -> str:
-    """The wording of a prompt; a language without a name of its own here goes by its code. Raises InputError
+    """The wording of a prompt; a language without a label in LABELS appears as its code. Raises InputError
     for an unknown task.
     """
     if example.task not in TEMPLATES:
@@ -46,7 +46,7 @@ def prompt_text(example: Example) -> str:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
-    """Token ids of a prompt, behind the start token where the tokenizer has one."""
+    """Token ids of a prompt, after the start token where the tokenizer has one."""
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     return start + text_ids(tokenizer, prompt_text(example))
 
@@ -59,8 +59,8 @@ def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int
 def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """The tokens that end a completion: end token, end of a turn, and every token that holds a line end.
 
-    A completion is one line. Without the last, an untuned model would be judged by whatever it goes on to
-    write.
+    A completion is one line. Without line ends as stops, an untrained model would be judged by the text after
+    its answer.
     """
     return ends_of(tokenizer).stops
 
@@ -68,8 +68,8 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
 def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """The text before the first stop token or line end, without special tokens and space at the ends."""
     ends = ends_of(tokenizer)
-    written = [int(token) for token in ids]
+    tokens = [int(token) for token in ids]
     stops = frozenset(ends.stops)
-    end = next((place for place, token in enumerate(written) if token in stops), len(written))
-    last = written[end : end + 1] if ends.with_text.intersection(written[end : end + 1]) else []
-    return str(tokenizer.decode(written[:end] + last, skip_special_tokens=True)).split("\n")[0].strip()
+    end = next((place for place, token in enumerate(tokens) if token in stops), len(tokens))
+    last = tokens[end : end + 1] if ends.with_text.intersection(tokens[end : end + 1]) else []
+    return str(tokenizer.decode(tokens[:end] + last, skip_special_tokens=True)).split("\n")[0].strip()

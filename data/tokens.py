@@ -1,4 +1,4 @@
-"""How a tokenizer fares on a corpus: tokens for each unit of text, lengths, and what it cannot write."""
+"""Measures a tokenizer on a corpus: tokens per unit of text, lengths, and the texts that it cannot write."""
 
 import unicodedata
 from collections import Counter
@@ -15,9 +15,9 @@ from data.script import count_units, script_of
 from data.template import decode_completion, encode_completion, encode_prompt
 
 PERCENTILES = (50, 90, 99, 100)
-MOST_LOST = 0.1  # of the reference texts may be beyond what the tokenizer can write
-MANY_BYTES = 0.3  # of the tokens of the reference texts: from here on they are worth a warning
-MANY_MORE = 1.25  # tokens with the trimmed vocabulary for each with the full one: likewise
+MOST_LOST = 0.1  # of the reference texts that the tokenizer cannot write
+MANY_BYTES = 0.3  # of the tokens of the reference texts: more get a warning
+MANY_MORE = 1.25  # tokens with the trimmed vocabulary per token with the full one: more get a warning
 REPLACED = "\ufffd"  # what a part of a character decodes to
 
 
@@ -33,11 +33,11 @@ def token_report(
     of texts that do not come back from their tokens, and one of these.
     """
     prompts = [len(encode_prompt(tokenizer, example)) for example in examples]
-    written = [encode_completion(tokenizer, example.reference) for example in examples]
-    completions = [len(ids) for ids in written]
-    read_back = [decode_completion(tokenizer, ids) for ids in written]
-    given = [example.reference for example in examples]
-    lost = [text for text, back in zip(given, read_back, strict=True) if letters(text) != letters(back)]
+    encodings = [encode_completion(tokenizer, example.reference) for example in examples]
+    completions = [len(ids) for ids in encodings]
+    decodings = [decode_completion(tokenizer, ids) for ids in encodings]
+    texts = [example.reference for example in examples]
+    lost_texts = [text for text, back in zip(texts, decodings, strict=True) if letters(text) != letters(back)]
     sources = [(example.source, example.source_language) for example in examples]
     references = [(example.reference, example.target_language) for example in examples]
     return {
@@ -50,62 +50,67 @@ def token_report(
         "completions_cut": _share_above(completions, max_completion_tokens),
         "max_prompt_tokens": max_prompt_tokens,
         "max_completion_tokens": max_completion_tokens,
-        "reference_bytes": _share_of_bytes(tokenizer, written),
-        "references_lost": len(lost) / max(1, len(examples)),
-        "lost_example": lost[0] if lost else "",
+        "reference_bytes": _share_of_bytes(tokenizer, encodings),
+        "references_lost": len(lost_texts) / max(1, len(examples)),
+        "lost_example": lost_texts[0] if lost_texts else "",
     }
 
 
 def letters(text: str) -> str:
-    """What a text must keep on its way through a tokenizer: letters, marks, digits, of any case or width."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(character for character in folded if unicodedata.category(character)[0] in "LMN")
+    """What a tokenizer must preserve of a text: letters, marks and digits, in any case or width."""
+    normal_form = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(character for character in normal_form if unicodedata.category(character)[0] in "LMN")
 
 
 def check_writable(report: dict[str, Any]) -> None:
-    """InputError where too many of the reference texts are beyond what the model can ever write."""
+    """Raises InputError where the model can never write too many of the reference texts."""
     if report["references_lost"] > MOST_LOST:
         share = report["references_lost"]
         example = report["lost_example"]
         raise InputError(
-            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as {example!r}, "
+            f"model.policy: its tokenizer cannot write {share:.0%} of the reference texts, such as "
+            f"{example!r}, "
             "so the model never will; take one whose vocabulary has this script or falls back to bytes"
         )
 
 
 def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> list[str]:
-    """Sentences about what makes a run poor or slow. `pieces`: what `grpo.pretrained.check_pieces` found."""
+    """Sentences about what makes a run poor or slow. `pieces`: the result of
+    `grpo.engine.pretrained.check_pieces`.
+    """
     times = pieces["tokens_trimmed"] / max(1, pieces["tokens_full"]) if pieces else 1
-    found = []
+    sentences = []
     if report["references_lost"]:
         share = report["references_lost"]
         example = report["lost_example"]
-        found.append(f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}")
+        sentences.append(
+            f"this tokenizer cannot write {share:.2%} of the reference texts, such as {example!r}"
+        )
     if times > MANY_MORE:
         cure = 'write model.vocabulary="full"'
-        found.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: {cure}")
+        sentences.append(f"the trimmed vocabulary needs {times:.1f} times the tokens of the full one: {cure}")
     elif report["reference_bytes"] > MANY_BYTES:
-        found.append(
+        sentences.append(
             f"{report['reference_bytes']:.0%} of the tokens of the reference texts are parts of characters, "
             "so outputs are slow and hard to learn; a model whose vocabulary has this script will do better"
         )
     if report["completions_cut"] > 0.5:
-        found.append(
+        sentences.append(
             f"{report['completions_cut']:.0%} of the reference texts have more than rollout.max_new_tokens = "
             f"{report['max_completion_tokens']} tokens; "
             f"{report['completion_tokens']['p99']} would let the policy write 99 % of them"
         )
-    return found
+    return sentences
 
 
 def _tokens_per_unit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]) -> float:
-    """All tokens over all units: a ratio of sums, so that long texts count for what they are."""
+    """All tokens over all units: a ratio of sums, so that a text counts by its length."""
     tokens = sum(len(text_ids(tokenizer, text)) for text, _ in texts)
     return tokens / max(1, sum(count_units(text, script_of(language)) for text, language in texts))
 
 
 def _share_of_bytes(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Sequence[int]]) -> float:
-    """Of all tokens but the end tokens, the share that is only a part of a character."""
+    """The share of tokens that are only a part of a character; end tokens do not count."""
     counts = Counter(token for ids in texts for token in ids[:-1])
     parts = sum(count for token, count in counts.items() if REPLACED in tokenizer.decode([token]))
     return parts / max(1, counts.total())

@@ -1,8 +1,8 @@
-"""Files out of wheels, sdists, npm and Debian archives, without running or installing anything.
+"""Extracts files from wheels, sdists, npm and Debian archives, without running or installing anything.
 
-Only plain files are taken (no link, no device), only those whose path matches a pattern, and never to a place
-outside the folder. An archive that says it is larger than any package read here is refused before it can fill
-the memory or the disk.
+Only plain files are extracted (no link, no device), only those whose path matches a pattern, and never to a
+place outside the folder. An archive that says it is larger than any package read here is refused before it
+can fill the memory or the disk.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from data.errors import InputError
 MAX_MEMBERS = 200_000  # the packages read here have up to 25,000
 MAX_MEMBER_BYTES = 512 << 20  # ... and up to 13 MB and 220 MB
 MAX_TOTAL_BYTES = 2 << 30
-MAX_HEADER_BYTES = 1 << 20  # of a name or another header of a tarball, which are read at once
+MAX_HEADER_BYTES = 1 << 20  # of a name or another header of a tarball, which is read at once
 CHUNK_BYTES = 1 << 20
 HEADERS = (
     tarfile.XHDTYPE,
@@ -35,7 +35,7 @@ HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-# what the readers of the standard library raise for bytes that are no whole archive, or one they cannot read
+# errors of the standard library's readers for bytes that are no whole archive, or one they cannot read
 BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, subprocess.CalledProcessError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     ValueError, TypeError, LookupError, RuntimeError, OverflowError,
@@ -43,11 +43,11 @@ BROKEN = (
 
 
 class RefusedError(InputError):
-    """An archive made to do harm, or that looks so; nothing of it is kept."""
+    """A harmful archive, or one that looks so; nothing of it is kept."""
 
 
 class Member(NamedTuple):
-    """An entry of an archive; `file` is None for what is no plain file."""
+    """An entry of an archive; `file` is None for an entry that is no plain file."""
 
     name: str
     size: int
@@ -70,8 +70,8 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ("*",)) -> Pa
     """The folder, under `folder`, with the files of `archive` that match one of `members`; made on the first
     call.
 
-    A pattern's `*` also spans `/`. Raises InputError for a broken archive, one beyond the limits and a member
-    that points outside.
+    `*` of a pattern also matches `/`. Raises InputError for a broken archive, one beyond the limits and a
+    member outside its folder.
     """
     key = hashlib.sha256("\n".join(members).encode()).hexdigest()[:8]
     target = folder / f"{archive.name}-{key}"
@@ -86,7 +86,7 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ("*",)) -> Pa
         raise RefusedError(f"{archive} has {error}; nothing was taken from it") from error
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno in FULL:
-            raise  # the disk's fault, not the archive's
+            raise  # an error of the disk, not of the archive
         raise InputError(
             f"{archive} cannot be unpacked ({error}); delete its folder to have it downloaded again"
         ) from error
@@ -94,8 +94,8 @@ def unpack(archive: Path, folder: Path, members: tuple[str, ...] = ("*",)) -> Pa
 
 
 def _plain_files(entries: Iterable[Member]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and open file of every plain file. Counts all members: the others of a tarball have to be read
-    past.
+    """Name and open file of every plain file. Checks the limits over all members, as a tarball is read past
+    the others too.
     """
     total = 0
     for number, (name, size, file) in enumerate(entries, start=1):
@@ -137,12 +137,12 @@ def _members(archive: Path) -> Generator[Member, None, None]:
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
-    with zipfile.ZipFile(archive) as zipped:
-        for info in zipped.infolist():
+    with zipfile.ZipFile(archive) as zip_file:
+        for info in zip_file.infolist():
             if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16):
                 yield Member(info.filename, info.file_size, None)
             else:
-                with zipped.open(info) as file:
+                with zip_file.open(info) as file:
                     yield Member(info.filename, info.file_size, file)
 
 

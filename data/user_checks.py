@@ -1,21 +1,21 @@
-"""What the user should hear of his own corpus before it trains anything: a format mistaken for text,
-languages or lines that are out of place. Each check looks at texts alone and gives a sentence, or none.
+"""Warns about mistakes in a user's own corpus before anything is trained: quotes of a format, exchanged
+languages, shifted lines. Each check reads texts alone and returns a sentence or "".
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
 from data.alignment import Alignment, alignment
-from data.clean import NOT_IN, shown
+from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
 
-MANY_QUOTED = 0.05  # of the texts, from which quotes may be a format and not speech
+MANY_QUOTED = 0.05  # of the texts: above it quotes may be a format and not speech
 DOUBTFUL = 10.0  # nats of evidence for a shift; corpora that are aligned stay below 1, see `data.alignment`
 CERTAIN = 20.0
-# of the bad lines that have one cause; of the pairs, from which the languages or the format are the fault
+# HALF: of the bad lines with one cause; MOST: of the pairs, when the languages or the format are at fault
 HALF = 0.5
 MOST = 0.9
 WRAPPERS = (
@@ -33,8 +33,8 @@ SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
 def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
-    """All that there is to say of the pairs in the order of their file. Raises InputError where they are
-    certain to be out of line.
+    """All warnings about the pairs in the order of their file. Raises InputError where they are certainly
+    shifted.
     """
     return [
         remark
@@ -48,36 +48,38 @@ def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
 
 
 def quotes_remark(examples: Sequence[Example]) -> str:
-    """Says so where many texts stand in quotes, or some in those of CSV, although the file was not read as an
-    export.
+    """A warning where many texts have quotes around them, or some have those of CSV, although the file was
+    not read as an export.
     """
-    quoted = [example for example in examples if is_quoted(example.source) or is_quoted(example.reference)]
+    quoted_pairs = [
+        example for example in examples if is_quoted(example.source) or is_quoted(example.reference)
+    ]
     is_csv = any(
         '""' in text[1:-1]
-        for example in quoted
+        for example in quoted_pairs
         for text in (example.source, example.reference)
         if is_quoted(text)
     )
-    if not quoted or (len(quoted) <= MANY_QUOTED * len(examples) and not is_csv):
+    if not quoted_pairs or (len(quoted_pairs) <= MANY_QUOTED * len(examples) and not is_csv):
         return ""
     return (
-        f"{len(quoted):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, e.g. {shown(quoted[0])}; "
+        f"{len(quoted_pairs):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, "
+        f"e.g. {describe_pair(quoted_pairs[0])}; "
         "if they are those of an export, put every text in quotes, or none"
     )
 
 
 def wrapping_remark(examples: Sequence[Example]) -> str:
-    """Says so where nearly all pairs have a text in curly, single or angle quotes, which are never taken
-    off.
-    """
-    wrapped = [
+    """A warning where nearly all pairs have a text in curly, single or angle quotes, which are never removed."""
+    wrapped_pairs = [
         example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)
     ]
-    if len(wrapped) <= MOST * len(examples):
+    if len(wrapped_pairs) <= MOST * len(examples):
         return ""
     return (
-        f"{len(wrapped):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, which stay part of it, e.g. "
-        f"{shown(wrapped[0])}; take them off the file if they are no speech"
+        f"{len(wrapped_pairs):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, "
+        "which stay part of it, e.g. "
+        f"{describe_pair(wrapped_pairs[0])}; take them off the file if they are no speech"
     )
 
 
@@ -86,7 +88,7 @@ def _is_wrapped(text: str) -> bool:
 
 
 def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
-    """Says so where reference texts belong to other lines. Raises InputError where that is certain and more
+    """A warning where reference texts belong to other lines. Raises InputError where that is certain and more
     than `max_bad_share` of all.
     """
     facts = alignment([(example.source, example.reference) for example in examples])
@@ -95,13 +97,14 @@ def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
     sentence = _shift_sentence(facts, examples)
     if facts.evidence >= CERTAIN and facts.share > max_bad_share:
         raise InputError(
-            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many there: align them again"
+            f"{sentence}, more than data.max_bad_share={max_bad_share}; a line is missing or too many "
+            "there: align them again"
         )
     return f"{sentence}; see whether a line is missing or too many there"
 
 
 def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
-    """Where the run begins and ends, and which way it is shifted."""
+    """Where the shifted run begins and ends, and its direction."""
     lines = "1 line" if abs(facts.shift) == 1 else f"{abs(facts.shift)} lines"
     way = "below" if facts.shift > 0 else "above"
     first = examples[facts.first].id
@@ -111,23 +114,21 @@ def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:
 
 
 def advice(reading: Reading, languages: tuple[str, str]) -> str:
-    """What to do about the bad lines where most of them have one cause that is known, else empty; `languages`
-    are the two sides'.
+    """What to do about the bad lines where most of them have one known cause, else ""; `languages` are those
+    of the two sides.
     """
     reason, count = (
-        Counter(why for _, why in reading.rejected).most_common(1)[0] if reading.rejected else ("", 0)
+        Counter(why for _, why in reading.bad_lines).most_common(1)[0] if reading.bad_lines else ("", 0)
     )
-    if reading.turned > HALF * len(reading.rejected):
-        all_are = reading.turned > MOST * (reading.turned + len(reading.examples))
+    if reading.num_swapped > HALF * len(reading.bad_lines):
+        all_are = reading.num_swapped > MOST * (reading.num_swapped + len(reading.examples))
         what = "data.source_language and data.target_language" if all_are else "the sides of these lines"
-        return (
-            f"in {reading.turned:,} of them each side is in the script of the other language: exchange {what}"
-        )
-    return _cure(reason, reading, languages) if count > HALF * len(reading.rejected) else ""
+        return f"in {reading.num_swapped:,} of them each side is in the script of the other language: exchange {what}"
+    return _cure(reason, reading, languages) if count > HALF * len(reading.bad_lines) else ""
 
 
 def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
-    """What to do about lines that are bad for one reason; otherwise empty."""
+    """What to do about lines that are bad for this reason, or ""."""
     side, is_script, script = reason.partition(NOT_IN)
     if is_script:
         language = dict(zip(SIDES, languages, strict=True))[side]

@@ -1,5 +1,6 @@
-"""Evaluation: metrics, what training cost elsewhere, preference, reports; importing `grpo` checks that
-nothing hides our packages.
+"""Evaluation: metrics, forgetting, preference, reports.
+
+Importing `grpo` checks that no other module hides our packages.
 """
 
 import grpo  # noqa: F401

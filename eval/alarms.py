@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from reward.panel import ALARM_WINDOW, CLEAR, change, gamed
+from reward.panel import ALARM_WINDOW, CLEAR_ERRORS, change, gaming_alarm
 
 Rows = Sequence[Mapping[str, Any]]
 EARLY = (1, 3)  # numbers of rows after which the rules are asked before the first window is full
@@ -225,7 +225,7 @@ def loss_rises(rows: Rows) -> str:
     if not all(map(math.isfinite, losses[-ALARM_WINDOW:])):
         return f"the loss is not a finite number in some of {steps(recent(rows))}: lower the learning rate"
     start, end, clear = loss_change(losses)
-    rose = clear >= CLEAR and end > (1 + RISE) * start
+    rose = clear >= CLEAR_ERRORS and end > (1 + RISE) * start
     return f"the loss rose from {start:.3f} to {end:.3f}: lower the learning rate" if rose else ""
 
 
@@ -235,7 +235,7 @@ def loss_stays(rows: Rows) -> str:
     if len(losses) < PATIENCE * ALARM_WINDOW or rows[-1]["stage"] != "sft":
         return ""
     start, end, clear = loss_change(losses)
-    if clear <= -CLEAR:
+    if clear <= -CLEAR_ERRORS:
         return ""
     return (
         f"the loss does not fall ({start:.3f} at the start, {end:.3f} now): see sft.optim.lr and the corpus"
@@ -253,7 +253,7 @@ def loss_change(losses: Sequence[float]) -> tuple[float, float, float]:
 
 
 RULES: dict[str, Callable[[Rows], str]] = {
-    "gamed": lambda rows: gamed(rows, ALARM_WINDOW),
+    "gamed": lambda rows: gaming_alarm(rows, ALARM_WINDOW),
     "no_spread": no_spread,
     "same_text": same_text,
     "cut": cut,

@@ -1,11 +1,10 @@
-"""`python -m eval.attacks --config configs/mt.toml`: how a reward stands up to cheap attacks on real
-reference texts, as a table.
+"""`python -m eval.attacks --config configs/mt.toml`: measures what a reward pays for cheap attacks on real
+reference texts.
 
-Every attack of `reward.attacks` writes something instead of the reference text of each held-out example
-(test, then dev). The margin is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as
-much as the reference text, below 0 = the reward is broken. It is given for the cosine alone, the paper's sum,
-the cosine behind each guard and behind all of them, and for the reward of the configuration where that is
-another one. No model is needed.
+Each attack of `reward.attacks` replaces the reference text of each held-out example (test, then dev). The
+margin is 1 - R(attack) / R(reference): 1 = the attack earns nothing, 0 = it earns as much as the reference
+text, below 0 = the reward is broken. Columns: the cosine alone, the paper's sum, the cosine times each guard
+and times all guards, and the reward of the configuration if it is none of these. No model is needed.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from eval.report.markdown import table_markdown
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
-from reward.attacks import ATTACKS, Item, attacked
+from reward.attacks import ATTACKS, Item, attack_text
 from reward.combine import Reward, RewardConfig, combine, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
@@ -55,8 +54,9 @@ UNRELATED_SHARE = 0.2  # of units that an unrelated text may share
 
 @dataclass(frozen=True)
 class Row:
-    """One way of writing: number of items, mean cosine, and by column mean margin, least margin, items not
-    below the reference.
+    """One kind of text, such as an attack: number of items, mean cosine, and margins by column.
+
+    `margin` is the mean, `least` the minimum, `not_below` the number of items whose margin is not above 0.
     """
 
     name: str
@@ -67,14 +67,18 @@ class Row:
     not_below: dict[str, int]
 
 
-def unrelated_text(example: Example, pool: Sequence[str], draw: random.Random) -> str:
-    """A text of the pool that shares few units with every reference text of the example; any other one if
-    there is none such.
+def unrelated_text(example: Example, pool: Sequence[str], generator: random.Random) -> str:
+    """A random text of the pool that shares few units with every reference text of the example.
+
+    The text with the smallest share if none is below UNRELATED_SHARE.
     """
-    own = [set(units(text)) for text in example.references]
-    texts = [text for text in draw.sample(pool, min(50, len(pool))) if text not in example.references]
+    reference_units = [set(units(text)) for text in example.references]
+    texts = [text for text in generator.sample(pool, min(50, len(pool))) if text not in example.references]
     shares = {
-        text: max(len(seen & set(units(text))) / max(1, len(seen | set(units(text)))) for seen in own)
+        text: max(
+            len(reference & set(units(text))) / max(1, len(reference | set(units(text))))
+            for reference in reference_units
+        )
         for text in texts
     }
     return next(
@@ -82,7 +86,7 @@ def unrelated_text(example: Example, pool: Sequence[str], draw: random.Random) -
     )
 
 
-def rows_of(texts: Sequence[str], vectors: Vectors) -> Tensor:
+def reference_vectors(texts: Sequence[str], vectors: Vectors) -> Tensor:
     """Vectors of reference texts: n -> (n, D). The matrix is valid only once they are located."""
     places = vectors.locate(texts)
     return vectors.matrix[places]
@@ -90,7 +94,7 @@ def rows_of(texts: Sequence[str], vectors: Vectors) -> Tensor:
 
 def hub_text(vectors: Vectors, texts: Sequence[str]) -> str:
     """The text whose mean cosine to all of `texts` is highest: the best single answer to everything."""
-    rows = rows_of(texts, vectors)
+    rows = reference_vectors(texts, vectors)
     return texts[int((rows @ rows.mean(dim=0)).argmax())]
 
 
@@ -110,33 +114,33 @@ def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: i
     ]
 
 
-def ways(
+def substitute_texts(
     examples: Sequence[Example], items: Sequence[Item], vectors: Vectors, seed: int
 ) -> dict[str, list[tuple[int, str]]]:
-    """What is written instead of the reference text, as (item, text): the honest ways first, then every
-    attack.
-    """
+    """Name -> (item, text) pairs that replace the reference texts: valid and near texts, then attacks."""
     texts = [item.reference for item in items]
-    rows = rows_of(texts, vectors)
+    rows = reference_vectors(texts, vectors)
     cosines = rows @ rows.T
     for place, text in enumerate(texts):
         cosines[place, [other for other, candidate in enumerate(texts) if candidate == text]] = -2.0
-    honest = {
+    baselines = {
         "the reference text": list(enumerate(texts)),
         "another valid reference": [
             (place, example.others[0]) for place, example in enumerate(examples) if example.others
         ],
         "nearest other text": [(place, texts[int(cosines[place].argmax())]) for place in range(len(texts))],
     }
-    written = {
-        name: [(place, attacked(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
+    attack_texts = {
+        name: [(place, attack_text(name, item, seed)) for place, item in enumerate(items)] for name in ATTACKS
     }
-    return honest | {
-        name: [(place, text) for place, text in row if text is not None] for name, row in written.items()
+    return baselines | {
+        name: [(place, text) for place, text in row if text is not None] for name, row in attack_texts.items()
     }
 
 
-def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str]) -> Tensor:
+def reward_of_terms(
+    values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Sequence[str]
+) -> Tensor:
     """R of N completions whose terms are known: name -> (N,) -> (N,)."""
     count = len(next(iter(values.values())))
     terms = {
@@ -145,13 +149,13 @@ def rewarded(values: Mapping[str, Tensor], weights: Mapping[str, float], gates: 
     return combine(terms, weights, gates)([""] * count, [""] * count, [[""]] * count, 1)[0].flatten()
 
 
-def measure(written: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
-    """Every term of one way of writing: name -> (n,)."""
-    chosen = [items[place] for place, _ in written]
+def measure(pairs: Sequence[tuple[int, str]], items: Sequence[Item], reward: Reward) -> dict[str, Tensor]:
+    """Every term of the reward for n (item, text) pairs: name -> (n,)."""
+    own_items = [items[place] for place, _ in pairs]
     _, terms = reward(
-        [item.source for item in chosen],
-        [text for _, text in written],
-        [item.references for item in chosen],
+        [item.source for item in own_items],
+        [text for _, text in pairs],
+        [item.references for item in own_items],
         1,
     )
     return {key: value.flatten() for key, value in terms.items()}
@@ -170,10 +174,12 @@ def row_of(
     best: Mapping[str, Tensor],
     columns: Columns,
 ) -> Row:
-    """Margins of one way of writing; `best`: column -> R of every item's reference text."""
+    """The margins of one kind of text; `best`: column -> R of every item's reference text."""
     margins: dict[str, Tensor] = {}
     for column, (weights, gates) in columns.items():
-        margins[column] = 1 - rewarded(terms, weights, gates).double() / best[column][list(places)].double()
+        margins[column] = (
+            1 - reward_of_terms(terms, weights, gates).double() / best[column][list(places)].double()
+        )
     return Row(
         name,
         len(places),
@@ -192,28 +198,31 @@ def attack_rows(
     bank_texts = sorted({text for example in examples for text in example.references})
     bank = build_bank(vectors, bank_texts)
     resources = {
-        "vectors": lambda: vectors, "bank": lambda: bank, "target_script": lambda: script, "target_language": lambda: language,
-        "threshold": lambda: config.threshold, "min_share": lambda: config.min_share,
-    }  # fmt: skip
+        "vectors": lambda: vectors,
+        "bank": lambda: bank,
+        "target_script": lambda: script,
+        "target_language": lambda: language,
+        "threshold": lambda: config.threshold,
+        "min_share": lambda: config.min_share,
+    }
     columns = columns_of(config)
-    shown = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
-    settings = {name: value for name, value in config.settings.items() if name in shown}
-    reward = make_reward(RewardConfig(weights={}, gates=(), shown=shown, settings=settings), resources)
+    term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
+    settings = {name: value for name, value in config.settings.items() if name in term_names}
+    reward = make_reward(RewardConfig(weights={}, gates=(), shown=term_names, settings=settings), resources)
     items = items_of(examples, vectors, script, seed)
-    written = {name: pairs for name, pairs in ways(examples, items, vectors, seed).items() if pairs}
-    terms = {name: measure(pairs, items, reward) for name, pairs in written.items()}
+    texts = {name: pairs for name, pairs in substitute_texts(examples, items, vectors, seed).items() if pairs}
+    terms = {name: measure(pairs, items, reward) for name, pairs in texts.items()}
     best = {
-        column: rewarded(terms["the reference text"], weights, gates)
+        column: reward_of_terms(terms["the reference text"], weights, gates)
         for column, (weights, gates) in columns.items()
     }
-    for column, paid in best.items():
-        if not (paid > 0).all():
+    for column, rewards in best.items():
+        if not (rewards > 0).all():
             raise InputError(
-                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be measured"
+                f"reward of column {column!r} pays nothing for a reference text itself: no margin can be "
+                "measured"
             )
-    return [
-        row_of(name, [place for place, _ in written[name]], terms[name], best, columns) for name in written
-    ]
+    return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
 
 
 def tables(rows: Sequence[Row], what: str) -> list[Table]:
@@ -251,10 +260,11 @@ def run(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     if isinstance(config.reward.threshold, str):
         raise InputError(
-            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: reward.threshold=0.3"
+            f"reward.threshold = {config.reward.threshold!r} needs a warm start; give a number: "
+            "reward.threshold=0.3"
         )
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     examples = examples_of(config, options.items)
     store = EmbeddingStore(
         load_encoder(config.reward.encoder, cache_dir(), compute.device), cache_dir() / "embeddings"
@@ -262,11 +272,12 @@ def run(options: argparse.Namespace) -> None:
     store.remember([text for example in examples for text in example.references])
     language = config.data.completion_language
     rows = attack_rows(examples, config.reward, language, store, config.seed)
-    made = tables(
+    parts = tables(
         rows,
-        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau {config.reward.threshold}",
+        f"{len(examples)} {language} reference texts, encoder {config.reward.encoder}, tau "
+        f"{config.reward.threshold}",
     )
-    print("\n\n".join(map(plain_text, made)))
+    print("\n\n".join(map(plain_text, parts)))
     if options.out:
         figures = {
             "config": options.config,
@@ -277,7 +288,7 @@ def run(options: argparse.Namespace) -> None:
         atomic_write_text(
             Path(f"{options.out}.json"), json.dumps(figures, ensure_ascii=False, indent=1) + "\n"
         )
-        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, made)) + "\n")
+        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, parts)) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

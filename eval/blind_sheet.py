@@ -1,5 +1,5 @@
-"""`python -m eval.blind_sheet make | score`: a sheet on which native readers choose between two systems'
-outputs without knowing whose.
+"""`python -m eval.blind_sheet make | score`: makes and scores a sheet on which native readers choose between
+two systems' outputs without knowing which is whose.
 
 `make` writes sheet.html and sheet.csv, of which a reader gets one, and key.json, which no reader gets.
 `score` reads filled sheets of one or more readers with the key (docs/preference.md).
@@ -17,8 +17,8 @@ from typing import Any
 from data.cache import atomic_folder
 from data.documents import user_path
 from data.errors import InputError, run_command
-from eval.preference.outcome import Answer, agreed, preference, preference_table
-from eval.preference.pairs import destination, drawn, names, paired, read_outputs, task_word
+from eval.preference.outcome import Answer, common_side, preference, preference_table
+from eval.preference.pairs import destination, make_pairs, names, random_pairs, read_outputs, task_word
 from eval.preference.sheet_csv import COLUMNS, read_signs, sheet_csv
 from eval.preference.sheet_key import Key, make_key, read_key
 from eval.preference.sheet_page import blind_page
@@ -35,19 +35,30 @@ def write_sheet(key: Key, folder: Path) -> None:
         raise InputError(
             f"{folder}: exists, and may hold a sheet that somebody is filling; give another --out"
         )
-    shown = [
+    sheet_rows = [
         (name, pair, pair.outputs(first))
         for name, (pair, first) in zip(key.row_names(), key.rows, strict=True)
     ]
-    cells = [(name, pair.source, pair.reference, *outputs, "", "") for name, pair, outputs in shown]
+    cells = [(name, pair.source, pair.reference, *outputs, "", "") for name, pair, outputs in sheet_rows]
     rows = [
-        {"id": name, "source": pair.source, "reference": pair.reference, "one": outputs[0], "two": outputs[1],
-         **{field: LANGUAGE_TAGS.get(code, code)
-            for field, code in (("source_language", pair.source_language), ("target_language", pair.target_language))}}
-        for name, pair, outputs in shown
-    ]  # fmt: skip
+        {
+            "id": name,
+            "source": pair.source,
+            "reference": pair.reference,
+            "one": outputs[0],
+            "two": outputs[1],
+            **{
+                field: LANGUAGE_TAGS.get(code, code)
+                for field, code in (
+                    ("source_language", pair.source_language),
+                    ("target_language", pair.target_language),
+                )
+            },
+        }
+        for name, pair, outputs in sheet_rows
+    ]
     with atomic_folder(folder) as work:
-        page = blind_page(key.sha256, COLUMNS, rows, task_word(shown[0][1]))
+        page = blind_page(key.sha256, COLUMNS, rows, task_word(sheet_rows[0][1]))
         document = (
             json.dumps({"sheet_sha256": key.sha256, **key.document()}, ensure_ascii=False, indent=1) + "\n"
         )
@@ -61,23 +72,23 @@ def answers_of(key: Key, signs: Signs) -> list[Answer | None]:
     return [Answer(first, signs[name]) if name in signs else None for name, (_, first) in rows]
 
 
-def scored(
+def sheet_result(
     key: Key, reader: str, answers: Sequence[Sequence[Answer]], outcomes: Sequence[int]
 ) -> dict[str, Any]:
     """The result over the rows that have an answer, and the identical outputs as ties.
 
     `answers`, `outcomes`: one for each row of the sheet.
     """
-    kept = [row for row in zip((pair for pair, _ in key.rows), outcomes, answers, strict=True) if row[2]]
-    pairs, results, given = zip(*kept, *((pair, 0, ()) for pair in key.identical), strict=True)
-    result = preference((key.before, key.after), reader, pairs, results, given, key.seed)
-    return {**result, "unanswered": len(key.rows) - len(kept)}
+    answered_rows = [
+        row for row in zip((pair for pair, _ in key.rows), outcomes, answers, strict=True) if row[2]
+    ]
+    pairs, results, row_answers = zip(*answered_rows, *((pair, 0, ()) for pair in key.identical), strict=True)
+    result = preference((key.before, key.after), reader, pairs, results, row_answers, key.seed)
+    return {**result, "unanswered": len(key.rows) - len(answered_rows)}
 
 
 def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
-    """The readers' results and their agreement; over all readers an item goes to the side with more votes,
-    else it is a tie.
-    """
+    """The readers' results and their agreement; over all readers the side with more votes wins an item."""
     columns = {name: answers_of(key, signs) for name, signs in sheets.items()}
     votes = [[answer for answer in row if answer is not None] for row in zip(*columns.values(), strict=True)]
     sums = [sum(answer.side for answer in row) for row in votes]
@@ -86,13 +97,13 @@ def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
     readers = []
     for name, column in columns.items():
         alone = [[answer] if answer is not None else [] for answer in column]
-        readers.append(scored(key, name, alone, list(map(agreed, alone))))
+        readers.append(sheet_result(key, name, alone, list(map(common_side, alone))))
     pairs = [
         {"readers": names, **agreement(*(columns[name] for name in names))}
         for names in combinations(columns, 2)
     ]
     return {
-        **scored(key, title, votes, majority),
+        **sheet_result(key, title, votes, majority),
         "sheet_sha256": key.sha256,
         "readers": readers,
         "agreement": pairs,
@@ -100,8 +111,7 @@ def score(key: Key, sheets: Mapping[str, Signs]) -> dict[str, Any]:
 
 
 def agreement(first: Sequence[Answer | None], second: Sequence[Answer | None]) -> dict[str, Any]:
-    """Share of rows that both answered alike, and Cohen's kappa: (observed - chance) / (1 - chance); null
-    where chance is 1.
+    """Share of rows that both answered alike, and Cohen's kappa (observed - chance) / (1 - chance), or null.
 
     Cohen, "A coefficient of agreement for nominal scales", Educational and Psychological Measurement 20
     (1960).
@@ -112,18 +122,23 @@ def agreement(first: Sequence[Answer | None], second: Sequence[Answer | None]) -
     n = len(both)
     one = Counter(a for a, _ in both)
     other = Counter(b for _, b in both)
-    observed = sum(a == b for a, b in both) / n
-    chance = sum(one[side] * other[side] for side in one) / n**2
-    return {"n": n, "raw": observed, "kappa": (observed - chance) / (1 - chance) if chance < 1 else None}
+    observed_share = sum(a == b for a, b in both) / n
+    chance_share = sum(one[side] * other[side] for side in one) / n**2
+    return {
+        "n": n,
+        "raw": observed_share,
+        "kappa": (observed_share - chance_share) / (1 - chance_share) if chance_share < 1 else None,
+    }
 
 
 def run_make(options: argparse.Namespace) -> None:
     files = read_outputs(user_path(options.before)), read_outputs(user_path(options.after))
-    key = make_key(names(*files), drawn(paired(*files), options.n, options.seed), options.seed)
+    key = make_key(names(*files), random_pairs(make_pairs(*files), options.n, options.seed), options.seed)
     folder = destination(options.out)
     write_sheet(key, folder)
     print(
-        f"{folder}: {len(key.rows)} items to read; {len(key.identical)} more have identical outputs, are not shown and count as ties"
+        f"{folder}: {len(key.rows)} items to read; {len(key.identical)} more have identical outputs, are not "
+        "shown and count as ties"
     )
     print("give a reader sheet.html (or sheet.csv) alone; keep key.json")
 

@@ -1,5 +1,4 @@
-"""Benchmarks of lm-evaluation-harness (EleutherAI, MIT) on a model folder of a run: MMLU, C-Eval, CMRC and
-what else it knows.
+"""Runs benchmarks of lm-evaluation-harness (EleutherAI, MIT), such as MMLU and C-Eval, on a model folder.
 
     python -m eval.harness --model runs/mt/policy --tasks my_task.yaml,hellaswag --out results.json
 
@@ -25,7 +24,7 @@ from data.errors import InputError, run_command
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 
-KEPT = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
+RESULT_KEYS = ("results", "versions", "n-shot", "n-samples", "higher_is_better")
 
 
 def harness() -> Any:
@@ -36,19 +35,18 @@ def harness() -> Any:
         if error.name != "lm_eval":
             raise
         raise InputError(
-            "lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e '.[harness]'"
+            "lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e "
+            "'.[harness]'"
         ) from error
     import lm_eval.tasks
 
     return lm_eval
 
 
-def scored(
+def evaluate_folder(
     folder: Path, tasks: list[str], limit: int | None, batch_size: int, device_name: str = "auto"
 ) -> dict[str, Any]:
-    """What the harness says about a model folder on `tasks`: figures, versions, and each item's answers.
-    Raises InputError.
-    """
+    """Evaluate a model folder on `tasks`: figures, versions, and each item's answers. Raises InputError."""
     lm_eval = harness()
     manager = lm_eval.tasks.TaskManager()
     for task in tasks:
@@ -61,35 +59,35 @@ def scored(
         batch_size=batch_size,
         add_bos_token=tokenizer.bos_token_id is not None,
     )
-    found = lm_eval.simple_evaluate(
+    output = lm_eval.simple_evaluate(
         model=model, tasks=tasks, limit=limit, task_manager=manager, bootstrap_iters=1000
     )
-    items = {name: [item_record(row) for row in rows] for name, rows in found["samples"].items()}
+    items = {name: [item_record(row) for row in rows] for name, rows in output["samples"].items()}
     return {
         "model": str(folder),
         "lm_eval": version("lm_eval"),
-        **{key: found.get(key) for key in KEPT},
+        **{key: output.get(key) for key in RESULT_KEYS},
         "items": items,
     }
 
 
-def check_task(task: str, known: list[str]) -> None:
+def check_task(task: str, task_names: list[str]) -> None:
     """InputError for a task that is neither a file nor known to the harness."""
     if task.endswith((".yaml", ".yml")):
         if not Path(task).is_file():
             raise InputError(
-                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one of its tasks"
+                f"--tasks {task}: no such file; give a task file of lm-evaluation-harness or the name of one "
+                "of its tasks"
             )
-    elif task not in known:
+    elif task not in task_names:
         raise InputError(
-            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a YAML file"
+            f"--tasks {task}: not a task of lm-evaluation-harness; `lm-eval ls tasks` lists them, or give a "
+            "YAML file"
         )
 
 
 def item_record(row: dict[str, Any]) -> dict[str, Any]:
-    """An item without its text: number, right answer, what the model gave for each choice, and the item's
-    metrics.
-    """
+    """An item without its text: number, right answer, the model's response to each choice, metrics."""
     keys = ("doc_id", "target", "filtered_resps", *row["metrics"])
     return {key: row[key] for key in keys if key in row}
 
@@ -99,13 +97,15 @@ def run(options: argparse.Namespace) -> None:
     if not tasks:
         raise InputError("--tasks is empty; give names or YAML files with commas between them")
     with torch.inference_mode():
-        result = scored(Path(options.model), tasks, options.limit, options.batch_size, options.device)
+        result = evaluate_folder(
+            Path(options.model), tasks, options.limit, options.batch_size, options.device
+        )
     atomic_write_text(Path(options.out), json.dumps(result, ensure_ascii=False, indent=1, default=str) + "\n")
     for name, figures in result["results"].items():
-        shown = ", ".join(
+        values = ", ".join(
             f"{key.split(',')[0]} {value:.4f}" for key, value in figures.items() if isinstance(value, float)
         )
-        print(f"{name}: {shown}")
+        print(f"{name}: {values}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""`python -m eval.judge --before A.json --after B.json --judge openai:URL#MODEL`: which of two systems'
-outputs does a judge prefer?
+"""`python -m eval.judge --before A.json --after B.json --judge openai:URL#MODEL`: asks a judge which of two
+systems' outputs it prefers.
 
-The judge sees source, reference and both outputs, in both orders (docs/preference.md). Answers are kept
-beside the result, so the same command after a stop, or with a larger --n, asks only what is missing.
+The judge sees source, reference and both outputs, in both orders (docs/preference.md). Answers are stored
+beside the result, so the same command after a stop, or with a larger --n, asks only for the missing ones.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from data.errors import InputError, run_command
 from eval.metrics.significance import mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
 from eval.preference.answers import Answers, Judge, Reply, open_answers
 from eval.preference.endpoint import Endpoint
-from eval.preference.outcome import Answer, agreed, preference, preference_table
-from eval.preference.pairs import Pair, destination, drawn, names, paired, read_outputs
+from eval.preference.outcome import Answer, common_side, preference, preference_table
+from eval.preference.pairs import Pair, destination, make_pairs, names, random_pairs, read_outputs
 from eval.preference.prompt import question, sign_of
 from eval.report.blocks import plain_text
 from eval.systems import write_json
@@ -30,7 +30,7 @@ ORDERS = (False, True)  # whether `after` is shown first
 EVERY = 20  # items between two lines of progress
 
 
-def judged(
+def ask_judge(
     pairs: Sequence[Pair], judge: Judge, answers: Answers, say: Callable[[str], None]
 ) -> list[list[Reply]]:
     """Per pair the replies in both `ORDERS`; none for identical outputs."""
@@ -42,7 +42,7 @@ def judged(
             else [answers.get(judge, question(pair, after_first)) for after_first in ORDERS]
         )
         if number % EVERY == 0:
-            say(f"judge: {number} of {len(pairs)} items, {answers.asked} new answers")
+            say(f"judge: {number} of {len(pairs)} items, {answers.num_new} new answers")
     return replies
 
 
@@ -51,13 +51,15 @@ def compare(
 ) -> dict[str, Any]:
     """The whole result of one comparison, ready to be written."""
     files = read_outputs(before), read_outputs(after)
-    pairs = drawn(paired(*files), n, seed)
-    replies = judged(pairs, judge, answers, say)
-    given = [
+    pairs = random_pairs(make_pairs(*files), n, seed)
+    replies = ask_judge(pairs, judge, answers, say)
+    answer_rows = [
         [Answer(first, sign_of(reply["reply"])) for first, reply in zip(ORDERS, row, strict=False)]
         for row in replies
     ]
-    result = preference(names(*files), judge.name, pairs, list(map(agreed, given)), given, seed)
+    result = preference(
+        names(*files), judge.name, pairs, list(map(common_side, answer_rows)), answer_rows, seed
+    )
     items = result.pop("items")
     hashes = {"before": files[0].sha256, "after": files[1].sha256}
     margins = margin(
@@ -79,11 +81,10 @@ def compare(
 
 
 def margin(scores: Sequence[Sequence[Sequence[float]]], seed: int) -> dict[str, Any] | None:
-    """The mean preference for `after` in nats, with a bootstrap interval, of a judge that tells its scores;
-    else None.
+    """The mean preference for `after` in nats with a bootstrap interval; None for a judge without scores.
 
-    `scores`: per item, per order (before first, after first), log p of the signs 1, 2, =. Half of log
-    p(after) - log p(before) summed over both orders: a liking for a position drops out.
+    `scores`: per item, per order (before first, after first), log p of the signs 1, 2, =. The preference is
+    half of log p(after) - log p(before) summed over both orders, so a bias for one position cancels.
     """
     if not scores:
         return None
@@ -92,10 +93,10 @@ def margin(scores: Sequence[Sequence[Sequence[float]]], seed: int) -> dict[str, 
         for before_first, after_first in scores
     ]
     counts = resample_counts(len(values), np.random.default_rng(seed))
-    found = paired_bootstrap(
+    net = paired_bootstrap(
         mean_statistics([0.0] * len(values)), mean_statistics(values), ratio_of_sums, counts
     )
-    return {"mean": found.difference, "low": found.low, "high": found.high, "n": found.n, "unit": "nats"}
+    return {"mean": net.difference, "low": net.low, "high": net.high, "n": net.n, "unit": "nats"}
 
 
 def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: float) -> Judge:
@@ -106,19 +107,21 @@ def judge_of(text: str, key_variable: str | None, max_tokens: int, timeout: floa
         from grpo.runtime import device
 
         compute = device.choose("auto")
-        device.configure(0)
+        device.configure(compute)
         return LocalModel(user_path(rest), compute.device)
     url, _, model = rest.partition("#")
     if kind != "openai" or not model:
         raise InputError(
-            f"--judge {text}: write openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#name, or local:FOLDER"
+            f"--judge {text}: write openai:URL#MODEL, such as openai:http://127.0.0.1:8000/v1#name, or "
+            "local:FOLDER"
         )
     return Endpoint(checked_url(url), model, secret(key_variable), max_tokens, timeout)
 
 
 def checked_url(url: str) -> str:
-    """The address without a slash at its end. Raises InputError for one that is none, or holds a password or
-    a query.
+    """The address without a slash at its end.
+
+    Raises InputError for a bad one, or one with a password or query.
     """
     try:
         parts = urlsplit(url)
@@ -133,21 +136,24 @@ def checked_url(url: str) -> str:
         )
     if parts.username or parts.password or "?" in url:
         raise InputError(
-            "--judge openai: the address holds a user, a password or a query; name the key's variable with --key-variable"
+            "--judge openai: the address holds a user, a password or a query; name the key's variable with "
+            "--key-variable"
         )
     return url.rstrip("/")
 
 
 def secret(variable: str | None) -> str | None:
-    """The key in an environment variable, which is never shown. Raises InputError where there is none, or it
-    is no key.
+    """The key in an environment variable; it is never shown.
+
+    Raises InputError where the variable has no key.
     """
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            f"--key-variable {variable}: this environment variable holds no key; export it, or leave the option out"
+            f"--key-variable {variable}: this environment variable holds no key; export it, or leave the "
+            "option out"
         )
     return key
 
@@ -196,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
         "--timeout", type=float, default=120.0, help="seconds to wait for the endpoint before trying again"
     )
     options = parser.parse_args(argv)
-    return run_command(lambda: run(options), "asks only what is missing")
+    return run_command(lambda: run(options), "asks only for the missing answers")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A translation memory as baseline: answer with the reference text of the most similar training source.
+"""A translation memory as baseline: it answers with the reference text of the most similar training source.
 
-A model that does not beat this look-up has learned less than a table. Similarity is the cosine of tf-idf
+A trained model should beat this look-up. Similarity is the cosine of tf-idf
 weighted character n-gram counts, hashed into a fixed number of buckets (the hashing trick: Weinberger et al.,
 2009) and searched exactly. The index keeps 6 bytes for each different n-gram of a text.
 """
@@ -24,13 +24,12 @@ Array = NDArray[np.float64]
 
 
 def bucket_counts(text: str) -> Counter[int]:
-    """How often each bucket is hit by the character n-grams of a text between two spaces (so no text is
-    without an n-gram).
+    """How many character n-grams of a text fall into each bucket.
 
-    crc32 gives the same buckets on every machine.
+    A space is added at both ends, so every text has an n-gram. crc32 gives the same buckets on every machine.
     """
-    padded = f" {text} "
-    grams = (padded[start : start + order] for order in ORDERS for start in range(len(padded) - order + 1))
+    line = f" {text} "
+    grams = (line[start : start + order] for order in ORDERS for start in range(len(line) - order + 1))
     return Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in grams)
 
 
@@ -49,11 +48,12 @@ def vector(text: str) -> Vector:
     return Vector(buckets.astype(np.uint16), (1 + np.log(numbers)).astype(np.float32))
 
 
-def inverse_frequencies(seen: NDArray[np.int64], count: int) -> Array:
-    """Inverse document frequency (smoothed) ln((1 + count) / (1 + seen)) + 1: `seen` of `count` texts hit a
-    bucket.
+def inverse_frequencies(text_counts: NDArray[np.int64], count: int) -> Array:
+    """Smoothed inverse document frequency ln((1 + count) / (1 + n)) + 1 of each bucket.
+
+    `text_counts`: n, how many of the `count` texts hit the bucket.
     """
-    return np.asarray([math.log((1 + count) / (1 + number)) + 1 for number in seen.tolist()])
+    return np.asarray([math.log((1 + count) / (1 + number)) + 1 for number in text_counts.tolist()])
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,21 @@ class Block:
         return cls(starts, rows[order], np.concatenate([one.factors for one in vectors])[order], len(vectors))
 
     @property
-    def seen(self) -> NDArray[np.int64]:
+    def text_counts(self) -> NDArray[np.int64]:
         """(BUCKETS,) how many of the texts hit each bucket."""
         return np.diff(self.starts)
 
     def norms(self, weights: Array) -> Array:
         """(n,) lengths of the weighted vectors."""
-        weighted = self.factors * np.repeat(weights, self.seen)
-        return np.sqrt(np.bincount(self.rows, weighted**2, minlength=self.n))
+        values = self.factors * np.repeat(weights, self.text_counts)
+        return np.sqrt(np.bincount(self.rows, values**2, minlength=self.n))
 
     def products(self, buckets: NDArray[np.uint16], values: Array) -> Array:
         """(n,) inner products with the vector that has `values` (k,) in `buckets` (k,), added up in fp64."""
         places = [slice(self.starts[bucket], self.starts[bucket + 1]) for bucket in buckets.tolist()]
         rows = np.concatenate([self.rows[place] for place in places])
         factors = np.concatenate([self.factors[place] for place in places])
-        terms = factors * np.repeat(values, self.seen[buckets])
+        terms = factors * np.repeat(values, self.text_counts[buckets])
         return np.asarray(np.bincount(rows, terms, minlength=self.n), dtype=np.float64)
 
 
@@ -133,6 +133,6 @@ def build_memory(examples: Sequence[Example]) -> TranslationMemory:
     blocks = tuple(
         Block.of([vector(source) for source in sources[start : start + BLOCK]]) for start in starts
     )
-    weights = inverse_frequencies(np.sum([block.seen for block in blocks], axis=0), len(examples))
+    weights = inverse_frequencies(np.sum([block.text_counts for block in blocks], axis=0), len(examples))
     norms = np.concatenate([block.norms(weights) for block in blocks])
     return TranslationMemory(blocks, weights, norms, tuple(example.reference for example in examples))

@@ -18,12 +18,12 @@ from data.errors import InputError, run_command
 from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
 from eval.study.points import WARM_START
 from eval.study.roles import as_keys
-from eval.study.sentences import METRIC, TAX, named
+from eval.study.sentences import METRIC, TAX, metric_name
 from eval.study.tables import with_interval
 
 OPEN = "<!-- results -->"
 CLOSE = "<!-- /results -->"
-SHOWN = ("main", "start", "sft", "best_of_group", "budget")  # roles; ablations and controls are in the report
+TABLE_ROLES = ("main", "start", "sft", "best_of_group", "budget")  # ablations and controls are in the report
 SCORES = (
     "cosine_held_out",
     "chrf",
@@ -36,31 +36,29 @@ METHODS = {
 WORDS = {  # a setting that tells arms apart -> how the table says it; any other is shown as key=value
     "train.optim.lr": "lr {}",
     "tax.budget": "tax budget {}",
-    "train.anchor": "training anchor {}",
+    "anchor.train": "training anchor {}",
     "tax.anchor": "training anchor {}",  # its name in summaries from before the two anchors
 }
 WIDTH = 100  # characters of a line of the note
 
 
 def table(summary: Json) -> str:
-    """The Markdown between the markers: each arm's last checkpoint, two scores, its tax and what it is, and
-    how they were measured.
-    """
-    rows = shown(summary)
+    """The Markdown between the markers: scores, tax and description of each arm's last checkpoint, a note."""
+    rows = table_rows(summary)
     common = next((as_keys(row["settings"]) for row in rows if row["kind"] == WARM_START), {})
     header = ("system", *(METRIC[key].label for key in SCORES), "tax, nats per token", "what it is")
     lines = [
         line(header),
         "|" + "---|" * len(header),
-        *(line((*cells(row), what(row, common))) for row in rows),
+        *(line((*cells(row), description(row, common))) for row in rows),
     ]
     return "\n".join([*lines, "", note(summary)])
 
 
-def shown(summary: Json) -> list[Json]:
+def table_rows(summary: Json) -> list[Json]:
     """The last checkpoint of the warm start and of every arm that is no ablation and no control."""
     last: dict[str, Json] = {row["arm"]: row for row in summary["checkpoints"]}
-    return [row for row in last.values() if row["kind"] == WARM_START or row["role"] in SHOWN]
+    return [row for row in last.values() if row["kind"] == WARM_START or row["role"] in TABLE_ROLES]
 
 
 def line(texts: tuple[str, ...]) -> str:
@@ -69,7 +67,7 @@ def line(texts: tuple[str, ...]) -> str:
 
 
 def cells(row: Json) -> tuple[str, ...]:
-    """Name, scores, tax: scores of the warm start, gains over it of the others."""
+    """Name, scores and tax of a row; the scores of all but the warm start are gains over it."""
     warm = row["kind"] == WARM_START
     scores = (
         METRIC[key].value(row["metrics"][key]["value"])
@@ -81,10 +79,8 @@ def cells(row: Json) -> tuple[str, ...]:
     return name, *scores, with_interval(TAX, row["tax"])
 
 
-def what(row: Json, common: Mapping[str, str]) -> str:
-    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not `common` to all
-    arms.
-    """
+def description(row: Json, common: Mapping[str, str]) -> str:
+    """'SFT on the reference texts, lr 1e-5': method, start and the settings that are not in `common`."""
     if row["kind"] == WARM_START:
         return "a short SFT, where the others begin"
     start = [] if row["start"] == WARM_START else [f"from {row['start']}"]
@@ -110,14 +106,15 @@ def note(summary: Json) -> str:
         if key in summary["signatures"]
     )
     text = (
-        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other rows: gains over it. "
-        f"Tax: against the untouched model. Checkpoints chosen by {named(METRIC[summary['target']])}. "
+        f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other "
+        "rows: gains over it. "
+        f"Tax: against the untouched model. Checkpoints chosen by {metric_name(METRIC[summary['target']])}. "
         f"Brackets: {summary['intervals']}. {signatures}."
     )
     return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def replaced(readme: str, text: str, place: Path) -> str:
+def replace_table(readme: str, text: str, place: Path) -> str:
     """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in
     order.
     """
@@ -125,7 +122,8 @@ def replaced(readme: str, text: str, place: Path) -> str:
     end = readme.find(CLOSE)
     if readme.count(OPEN) != 1 or readme.count(CLOSE) != 1 or end < start:
         raise InputError(
-            f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them around the table"
+            f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them "
+            "around the table"
         )
     return f"{readme[: start + len(OPEN)]}\n{text}\n{readme[end:]}"
 
@@ -138,7 +136,8 @@ def summary_table(path: Path) -> str:
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(
-            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study wrote"
+            f"{path}: no summary of a study ({problem}); give the summary.json that the report of a study "
+            "wrote"
         ) from error
 
 
@@ -150,10 +149,11 @@ def run(summary: Path, readme: Path, check: bool) -> int:
         raise InputError(
             f"{readme}: cannot be read ({error}); name a README with the lines {OPEN} and {CLOSE}"
         ) from error
-    new = replaced(old, summary_table(summary), readme)
+    new = replace_table(old, summary_table(summary), readme)
     if check and new != old:
         print(
-            f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} {readme}",
+            f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} "
+            f"{readme}",
             file=sys.stderr,
         )
         return 1

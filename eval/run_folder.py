@@ -1,6 +1,6 @@
 """Reads a run folder for the report: plain JSON in, no model, no tensors.
 
-A part that was never written (no GRPO stage, no evaluation) is simply absent; a part that is there but
+A part that was never written (no training, no evaluation) is simply absent; a part that is there but
 damaged is a mistake somebody must know about, and raises `InputError` with file and line.
 """
 
@@ -9,25 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.documents import parse_json, parse_object, read_bytes, read_object
+from data.documents import parse_log_row, read_bytes, read_object
 from data.errors import InputError
 
-SYSTEMS = ("untouched", "translation_memory", "warm_start", "grpo_best", "grpo")
-OPTIONAL = ("grpo_best",)  # only where an earlier step did better on the dev set than the last
+SYSTEMS = ("untouched", "translation_memory", "warm_start", "trained_best", "trained")
+OPTIONAL = ("trained_best",)  # only where an earlier step did better on the dev set than the last
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
-ITEM_KEYS = (
-    "id",
-    "origin",
-    "source_language",
-    "source",
-    "output",
-    "cosine",
-)  # that the samples of a report show
-STAGES = {
-    "grpo": "grpo",
-    "sft": "strong_sft",
-    "best_of_group": "best_of_group",
-}  # train.method -> its stage in the log
+# that the samples of a report show
+ITEM_KEYS = ("id", "origin", "source_language", "source", "output", "cosine")
 DAMAGE = (
     KeyError,
     TypeError,
@@ -51,25 +40,19 @@ class RunFolder:
     comparison: Json
     systems: Mapping[str, Json]
     sft: tuple[Json, ...]
-    grpo: tuple[Json, ...]
-    grpo_dev: tuple[Json, ...]
+    train: tuple[Json, ...]
+    train_dev: tuple[Json, ...]
     tax: tuple[Json, ...]
 
     @property
-    def trained(self) -> str:
-        """What the stage after the warm start is called: GRPO, or the imitation that ran in its place."""
+    def method(self) -> str:
+        """The name of the method that trained the warm start."""
         return METHOD_LABELS[method_of(self.config)]
 
-    @property
-    def stage(self) -> str:
-        """The name of that stage in the log."""
-        return STAGES[method_of(self.config)]
-
     def label(self, system: str) -> str:
-        """The name of a system of this run; what GRPO's files hold is the work of another method where that
-        one ran.
-        """
-        return SYSTEM_LABELS[system].replace(METHOD_LABELS["grpo"], self.trained)
+        """The name of a system of this run."""
+        trained = {"trained": self.method, "trained_best": f"{self.method}, best on dev"}
+        return trained.get(system) or SYSTEM_LABELS[system]
 
     def pair(self, before: str, after: str) -> Json | None:
         """The comparison after - before, if it was made."""
@@ -95,7 +78,6 @@ def read_run(path: Path) -> RunFolder:
         )
     metrics = read_metrics(path / "metrics.jsonl")
     config = read_part(path / "config.json")
-    stage = STAGES[method_of(config)]
     systems = {name: read_system(path / "eval" / f"{name}.json") for name in SYSTEMS}
     return RunFolder(
         path=path,
@@ -106,8 +88,8 @@ def read_run(path: Path) -> RunFolder:
         comparison=read_part(path / "eval" / "comparison.json", ("pairs", "resamples")),
         systems={name: system for name, system in systems.items() if system},
         sft=tuple(row for row in metrics if row["stage"] == "sft"),
-        grpo=tuple(row for row in metrics if row["stage"] == stage),
-        grpo_dev=tuple(row for row in metrics if row["stage"] == f"{stage}_dev"),
+        train=tuple(row for row in metrics if row["stage"] == "train"),
+        train_dev=tuple(row for row in metrics if row["stage"] == "train_dev"),
         tax=tuple(row for row in metrics if row["stage"].endswith("_tax")),
     )
 
@@ -116,7 +98,7 @@ def method_of(config: Json) -> str:
     """train.method; runs from before there was a choice are GRPO."""
     train = config.get("train")
     method = train.get("method") if isinstance(train, dict) else None
-    return method if method in STAGES else "grpo"
+    return method if method in METHOD_LABELS else "grpo"
 
 
 def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:
@@ -165,12 +147,7 @@ def read_metrics(path: Path) -> list[Json]:
     rows: dict[tuple[str, int], Json] = {}
     for number, line in enumerate(read_bytes(path).splitlines(), 1):
         if line.strip():
-            where = f"{path}:{number}"
-            row = parse_object(where, parse_json(line, where))
-            if not isinstance(row.get("stage"), str) or not isinstance(row.get("step"), int):
-                raise InputError(
-                    f"{where}: a row needs a text 'stage' and a whole number 'step'; remove this line"
-                )
+            row = parse_log_row(line, f"{path}:{number}")
             rows[row["stage"], row["step"]] = row
     return [rows[key] for key in sorted(rows)]
 
@@ -179,13 +156,7 @@ SYSTEM_LABELS = {
     "untouched": "Untouched model",
     "translation_memory": "Translation memory",
     "warm_start": "Warm start (SFT)",
-    "grpo_best": "GRPO, best on dev",
-    "grpo": "GRPO",
-}
+}  # of those that no method trained
 
 
-METHOD_LABELS = {
-    "grpo": "GRPO",
-    "sft": "Strong SFT",
-    "best_of_group": "Self-SFT (best of group)",
-}  # train.method
+METHOD_LABELS = {"grpo": "GRPO", "sft": "SFT", "best_of_group": "Best of group"}  # train.method

@@ -1,5 +1,4 @@
-"""One system's outputs on the test set -> its figures; two systems' figures -> their difference with
-intervals.
+"""Scores one system's outputs on the test set, and compares two systems with intervals.
 
 Results are plain dictionaries, written as JSON to `eval/<system>.json` and `eval/comparison.json` of a run
 folder and read back by the report. Items are sorted by id before anything is computed, so the order of a test
@@ -32,10 +31,10 @@ from eval.metrics.similarity import Embed, cosines
 from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of
 
 PAIRS = (
-    ("warm_start", "grpo"),
-    ("warm_start", "grpo_best"),
-    ("translation_memory", "grpo"),
-    ("untouched", "grpo"),
+    ("warm_start", "trained"),
+    ("warm_start", "trained_best"),
+    ("translation_memory", "trained"),
+    ("untouched", "trained"),
     ("untouched", "warm_start"),
 )
 SCORES: dict[str, Score] = {
@@ -72,9 +71,9 @@ def evaluate_system(
     Raises ValueError for a wrong number of outputs or several target languages, InputError for no examples.
     """
     language = only_language(name, examples, outputs)
-    ordered = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
-    examples = [pair[0] for pair in ordered]
-    outputs = [pair[1] for pair in ordered]
+    pairs = sorted(zip(examples, outputs, strict=True), key=lambda pair: pair[0].id)
+    examples = [pair[0] for pair in pairs]
+    outputs = [pair[1] for pair in pairs]
     references = [example.references for example in examples]
     scores: dict[str, Sequence[float | bool]] = {
         "cosine": cosines(outputs, references, embed),
@@ -129,9 +128,7 @@ def sentence_chrf(outputs: Sequence[str], references: overlap.References) -> lis
 
 
 def item_record(example: Example, output: str, scores: dict[str, float | bool]) -> dict[str, Any]:
-    """What is kept of one item; `length_ratio` is null for a reference text without a unit of its
-    language.
-    """
+    """The record of one item; `length_ratio` is null for a reference text without a unit of its language."""
     lengths = overlap.length_statistics([output], [example.references], example.target_language)
     [[length, units]] = lengths.tolist()
     ratio = length / units if units else None
@@ -152,8 +149,7 @@ def slices(items: Items) -> dict[str, list[int]]:
 def statistics(items: Items, language: str) -> dict[str, Array]:
     """metric -> (n, k) sufficient statistics, for the score functions of `SCORES`.
 
-    What follows from the texts is made of them, so that the items of an earlier version, which say less of
-    themselves, will do.
+    Scores that follow from the texts are computed from them, because items of earlier versions lack some.
     """
     sources, outputs = ([item[key] for item in items] for key in ("source", "output"))
     references = [references_of(item) for item in items]
@@ -181,13 +177,15 @@ def metrics(items: Items, language: str) -> dict[str, float]:
 def compare_systems(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """after - before of every metric, overall, per language and per origin, and of the probes where both have
-    them.
+    """after - before of every metric, overall, per language and per origin, and of the probes.
+
+    Raises ValueError for different test items.
     """
     same = [[(item["id"], references_of(item)) for item in system["items"]] for system in (before, after)]
     if same[0] != same[1]:
         raise ValueError(
-            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both again"
+            f"{before['system']} and {after['system']} were evaluated on different test items; evaluate both "
+            "again"
         )
     first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
     differences: dict[str, dict[str, Any]] = {}
@@ -202,8 +200,8 @@ def compare_systems(
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
 
 
-def compare_found(run: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
-    """`compare_systems` of what lies in a run folder. Raises InputError where it is damaged."""
+def compare_or_name_damage(run: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
+    """`compare_systems` of two systems of a run folder. Raises InputError where one of them is damaged."""
     try:
         return compare_systems(before, after, seed, resamples)
     except DAMAGE as error:
@@ -219,14 +217,14 @@ def write_system(run: Path, system: dict[str, Any]) -> None:
 
 
 def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Compare the systems found in a run folder pair by pair and write `eval/comparison.json`."""
-    found = {
+    """Compare the systems in a run folder pair by pair and write `eval/comparison.json`."""
+    systems = {
         name: system for name in SYSTEMS if (system := read_part(run / "eval" / f"{name}.json", SYSTEM_KEYS))
     }
     pairs = [
-        compare_found(run, found[before], found[after], seed, resamples)
+        compare_or_name_damage(run, systems[before], systems[after], seed, resamples)
         for before, after in PAIRS
-        if before in found and after in found
+        if before in systems and after in systems
     ]
     comparison = {
         "method": "paired bootstrap, 95 % percentile interval",

@@ -1,10 +1,11 @@
-"""Rewards of groups -> advantages. Pure; fp64 inside, because the fp32 mean of equal rewards is not exactly
-their value.
+"""Rewards of groups -> advantages. Pure; fp64 inside (reward/groups.py).
 
 A reward that is missing (NaN) takes no part in any statistic, and its completion gets the advantage 0.
 """
 
 from torch import Tensor
+
+from reward.groups import deviations, standard_deviation
 
 BASELINES = ("mean", "leave_one_out")
 SCALES = ("std", "batch_std", "none")
@@ -30,33 +31,18 @@ def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", 
     for name, value, known in (("baseline", baseline, BASELINES), ("scale", scale, SCALES)):
         if value not in known:
             raise ValueError(f"advantage.{name}: unknown value {value!r}; known values: {', '.join(known)}")
-    centred, count = _centred(rewards)
+    advantages, count = deviations(rewards)
     if scale == "std":
-        centred = centred / _std(centred, count).clamp_min(std_floor)
+        advantages = advantages / standard_deviation(advantages, count).clamp_min(std_floor)
     elif scale == "batch_std":
-        whole, total = _centred(rewards.reshape(1, -1))
-        centred = centred / _std(whole, total).clamp_min(std_floor)
-    return centred * (count / (count - 1).clamp_min(1)) if baseline == "leave_one_out" else centred
+        whole = standard_deviation(*deviations(rewards.reshape(1, -1)))
+        advantages = advantages / whole.clamp_min(std_floor)
+    return advantages * (count / (count - 1).clamp_min(1)) if baseline == "leave_one_out" else advantages
 
 
 def group_spread(rewards: Tensor) -> Tensor:
     """(P, G) -> (P,) standard deviation (over n) of each group's rewards; a group that spreads no more than
     the floor teaches nothing.
     """
-    centred, count = _centred(rewards)
-    return (centred.square().sum(dim=1) / count[:, 0].clamp_min(1)).sqrt()
-
-
-def _centred(rewards: Tensor) -> tuple[Tensor, Tensor]:
-    """Rewards minus the mean of those present in the row, 0 where missing, and (P, 1) how many are
-    present.
-    """
-    grouped = rewards.double()
-    missing = grouped.isnan()
-    count = (~missing).sum(dim=1, keepdim=True).double()
-    mean = grouped.masked_fill(missing, 0.0).sum(dim=1, keepdim=True) / count.clamp_min(1)
-    return (grouped - mean).masked_fill(missing, 0.0), count
-
-
-def _std(centred: Tensor, count: Tensor) -> Tensor:
-    return (centred.square().sum(dim=1, keepdim=True) / (count - 1).clamp_min(1)).sqrt()
+    deviation, count = deviations(rewards)
+    return (deviation.square().sum(dim=1) / count[:, 0].clamp_min(1)).sqrt()

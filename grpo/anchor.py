@@ -1,11 +1,10 @@
-"""Holds training to what the untouched model knows: every update also goes down KL(untouched || policy) on
-general text.
+"""The anchor: adds the gradient of KL(untouched || policy) on general text to every update.
 
-What a model unlearns on a small corpus shows on text that training never visits, so that is where it is held.
+What a model unlearns on a small corpus shows on text that training never visits, so it is counted there.
 PPO-ptx (arXiv 2203.02155, section 3.5) mixes the pre-training loss into every update in this way; here the
 target is the untouched model's own distribution at every token and not the next token, so nothing is learnt
-of the texts themselves and a few hundred will do. The KL term of GRPO is another: it is counted on the task's
-own prompts, from the warm start.
+of the texts themselves, and a few hundred of them are enough. The KL term of GRPO is another one: it is
+counted on the task's own prompts, against the warm start.
 """
 
 from collections.abc import Callable
@@ -17,24 +16,23 @@ from data.stream import PromptStream
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import by_budget, pack
 from grpo.runtime.device import Compute
-from grpo.runtime.parallel import World
+from grpo.runtime.parallel import Totals, World
 
-Sums = dict[str, tuple[float, float]]  # figure -> (sum, count)
-AnchorFunction = Callable[[PreTrainedModel, int], Sums]
+AnchorFunction = Callable[[PreTrainedModel, int], Totals]
 
 
-def unanchored(_policy: PreTrainedModel, _update: int) -> Sums:
-    """The anchor of training without one."""
+def no_anchor(_policy: PreTrainedModel, _update: int) -> Totals:
+    """For training without an anchor: adds nothing."""
     return {}
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """Called before each update with the policy and the update's number: adds coef x mean KL(base || policy)
-    to the gradients.
+    """Called before each update with the policy and the update's number: adds the gradient of coef x mean
+    KL(base || policy), in nats per token.
 
-    Gives back {"anchor_kl": (sum over the tokens of this process, their number)}. Which texts an update sees
-    is a function of (seed, update); processes share them.
+    Returns {"anchor_kl": (sum over the tokens of this process, their number)}. Which texts an update sees is
+    a function of (seed, update); processes share them. `start` stands before each text and is not counted.
     """
 
     base: PreTrainedModel
@@ -45,7 +43,7 @@ class Anchor:
     compute: Compute
     world: World
 
-    def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
+    def __call__(self, policy: PreTrainedModel, update: int) -> Totals:
         batch = self.texts.at(update)
         num_tokens = sum(map(len, batch))
         total = 0.0
@@ -54,8 +52,7 @@ class Anchor:
             packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(
                 self.compute.device
             )
-            with self.compute.autocast():
-                divergence = kl_to_base(policy, self.base, packed)
+            divergence = kl_to_base(policy, self.base, packed)
             (self.coef / num_tokens * divergence).backward()
             total += float(divergence.detach())
         return {"anchor_kl": (total, float(sum(map(len, share))))}

@@ -1,22 +1,27 @@
 """Every setting and its default, as nested frozen dataclasses; grpo/config_file.py reads them from TOML.
 
-Defaults live here and in the two section classes of `data` and `reward`, nowhere else.
+Defaults live here and in the two section classes of `data` and `reward`, nowhere else. A `Literal` lists all
+values that a setting can have; the bounds of numbers are in grpo/config_check.py.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from data.prepare import DataConfig
+from data.config import DataConfig
 from reward.combine import RewardConfig
+
+DEFAULT_POLICY = "gemma-3-270m"
+Method = Literal["grpo", "sft", "best_of_group"]
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """`lr` is the peak; `schedule` after the warm-up is constant, linear or cosine, down to `final_lr_share`
-    of the peak.
+    """Section [sft.optim] or [train.optim]. After the warm-up to `lr`, the learning rate follows `schedule`
+    down to `final_lr_share` of it.
     """
 
     lr: float = 1e-5
-    schedule: str = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     final_lr_share: float = 0.0
     weight_decay: float = 0.0
@@ -27,27 +32,24 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`policy`: "gemma-3-270m" (from its package), a transformers folder, or "hub:owner/name", which alone
-    may use the network.
+    """Section [model]. `policy`: DEFAULT_POLICY (from its package), a transformers folder, or
+    "hub:owner/name", which alone may use the network.
     """
 
-    policy: str = "gemma-3-270m"
-    vocabulary: str = "trimmed"
+    policy: str = DEFAULT_POLICY
+    vocabulary: Literal["trimmed", "full"] = "trimmed"
     max_prompt_tokens: int = 96
 
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """The warm start: a short SFT, loss on the completion and its end token only; on the first `max_pairs`
-    pairs (0 = on all).
-
-    `anchor`: weight of KL(untouched || policy) on general text (section tax) in every update; 0 = none.
+    """Section [sft]: the warm start, a short SFT on the first `max_pairs` pairs (0 = on all). The loss counts
+    the completion and its end token only.
     """
 
     num_steps: int = 60
     batch_size: int = 32
     max_pairs: int = 0
-    anchor: float = 0.0
     max_completion_tokens: int = 32
     max_tokens_per_pass: int = 2048
     optim: OptimConfig = field(
@@ -59,12 +61,11 @@ class SFTConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """P = num_prompts prompts a step, G = group_size completions each, drawn at `temperature` from the full
-    softmax.
+    """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts`
+    prompts, at `temperature` from the full softmax.
 
-    Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats; 0 = as
-    the number format asks. `fast_decode` = false samples by the model's own forward pass instead of the one
-    written out in grpo/engine/decode_step.py.
+    Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats per token,
+    on average over a step; 0 = by the number format (grpo/runtime/device.py).
     """
 
     num_prompts: int = 8
@@ -72,90 +73,118 @@ class RolloutConfig:
     max_new_tokens: int = 32
     temperature: float = 1.0
     max_gap: float = 0.0
-    fast_decode: bool = True
 
 
 @dataclass(frozen=True)
 class AdvantageConfig:
-    """`baseline`: mean or leave_one_out; `scale`: std, batch_std or none (grpo/advantage.py); less than
-    `std_floor` is never divided by.
+    """Section [advantage]: what is subtracted from a reward and what divides it (grpo/advantage.py), which is
+    at least `std_floor`.
 
     The floor of a run is never below ten times the noise that its encoder shows (reward/noise.py).
     """
 
-    baseline: str = "mean"
-    scale: str = "std"
+    baseline: Literal["mean", "leave_one_out"] = "mean"
+    scale: Literal["std", "batch_std", "none"] = "std"
     std_floor: float = 1e-3
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """`objective`: a row of OBJECTIVES (grpo/loss.py) with its clip range; `dual_clip` 0 = off.
+    """Section [loss]. `objective`: a row of OBJECTIVES (grpo/loss.py) with its clip range; `dual_clip` 0 =
+    off.
 
-    `kl_coef` (beta) weighs `kl_estimator` (grpo/kl.py); with `kl_target` > 0 (nats a token) it is only where
-    a controller starts.
+    `kl_coef` (beta) is the weight of `kl_estimator` (grpo/kl.py). With `kl_target` > 0 (nats per token) a
+    controller starts from it. `sampler_cap` > 0 weighs each token by the ratio of trainer to sampler, at most so
+    much (truncated importance sampling, grpo/loss.py); 0 = no weights.
     """
 
-    objective: str = "grpo"
+    objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = "grpo"
     clip_low: float = 0.2
     clip_high: float = 0.2
     dual_clip: float = 0.0
     kl_coef: float = 0.02
-    kl_estimator: str = "k3"
+    kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"
     kl_target: float = 0.0
+    sampler_cap: float = 0.0
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """GRPO: steps, passes over each rollout (mu), groups in one update (0 = all), packed tokens in one
-    forward pass.
+    """Section [train], after the warm start: `num_steps` steps, each with `passes` passes (mu) over its rollout
+    in updates of `prompts_per_update` groups (0 = all). A forward pass has at most `max_tokens_per_pass` packed
+    tokens.
 
-    `method` "sft" and "best_of_group" imitate instead, at the very prompts that GRPO would see: the reference
-    texts, or the best of `rollout.group_size` samples of the warm start by the run's own reward
-    (grpo/stages/imitation.py). `packed_attention`: on a CPU, attention skips pairs of packed tokens that see
-    nothing of each other (grpo/engine/attention.py). `gradient_checkpointing` computes activations again in
-    the backward pass instead of keeping them, in the warm start too. `anchor`: as `sft.anchor`, in every
-    update of this stage.
+    `method` "grpo" reinforces. "sft" and "best_of_group" imitate, at the prompts that GRPO would see: the
+    reference texts, or the best of `rollout.group_size` samples of the warm start by the run's own reward
+    (grpo/stages/imitation.py).
     """
 
-    method: str = "grpo"
+    method: Method = "grpo"
     num_steps: int = 60
     passes: int = 1
     prompts_per_update: int = 0
     max_tokens_per_pass: int = 2048
-    share_prefix: bool = True
-    packed_attention: bool = True
-    gradient_checkpointing: bool = False
-    anchor: float = 0.0
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
 @dataclass(frozen=True)
-class TaxConfig:
-    """`budget`: nats a token that training may cost on general text; 0 = no budget. Measured every `every`
-    steps and at the end.
+class EngineConfig:
+    """Section [engine]: what makes a run faster or smaller and changes nothing that it learns.
 
-    `against`: the cost is counted from the "warm_start" or from the "untouched" model. `text`: a UTF-8 file,
-    one text a line (JSON lines with a "text" where it ends in .jsonl); "" = built-in news texts. The first
-    `texts` of them count, up to 96 tokens each. The KL coefficient, of which `loss.kl_coef` is the least, and
-    going back keep it; in imitation only going back (grpo/stages/tax_controller.py). The anchors of
-    `sft.anchor` and `train.anchor` (grpo/anchor.py) are `anchor_texts` other such texts an update.
+    `fast_decode` samples by the forward pass of grpo/engine/decode_step.py instead of the model's own.
+    `share_prefix` stores a prompt once in front of its group. `packed_attention`: attention skips pairs
+    of packed tokens that see nothing of each other (grpo/engine/attention.py). `gradient_checkpointing`
+    computes activations again in the backward pass instead of keeping them. `number_format` of the operands of
+    matrix products (grpo/engine/products.py): auto is fp16 on an accelerator and fp32 on a CPU.
+    """
+
+    fast_decode: bool = True
+    share_prefix: bool = True
+    packed_attention: bool = True
+    gradient_checkpointing: bool = False
+    number_format: Literal["auto", "fp32", "bf16", "fp16", "bf16x2"] = "auto"
+
+
+@dataclass(frozen=True)
+class AnchorConfig:
+    """Section [anchor]: KL(untouched || policy) on general text, which is added to the loss of every update
+    (grpo/anchor.py).
+
+    `sft` is its weight in the warm start and `train` its weight after it; 0 = no anchor. An update has
+    `batch_size` texts of the file `text`, which is written like `tax.text`; "" = the same file as `tax.text`.
+    A text that the tax is measured on is left out.
+    """
+
+    sft: float = 0.0
+    train: float = 0.0
+    batch_size: int = 2
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class TaxConfig:
+    """Section [tax]. `budget`: nats per token that training may cost on general text; 0 = no budget. The cost
+    is measured every `every` steps and at the end.
+
+    `against`: the model that the cost is counted from. `text`: a UTF-8 file, one text a line (JSON lines with
+    a "text" where it ends in .jsonl); "" = built-in news texts. The first `texts` of them count, up to 96
+    tokens each. The KL coefficient, of which `loss.kl_coef` is the least, and going back keep the budget; in
+    imitation only going back (grpo/stages/tax_controller.py).
     """
 
     budget: float = 0.0
     every: int = 5
-    against: str = "warm_start"
+    against: Literal["warm_start", "untouched"] = "warm_start"
     text: str = ""
     texts: int = 32
-    anchor_texts: int = 2
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Save every `every` steps (0 = only when interrupted) and keep the last `keep`, one more than is needed
-    while nothing is damaged.
+    """Section [checkpoint]. A run saves its state every `every` steps (0 = only when interrupted) and keeps the
+    last `keep` of them, one more than is needed while nothing is damaged.
 
-    After every `snapshots` steps of the stage grpo, and at its end, the model is also exported for evaluation
+    After every `snapshots` steps of the stage train, and at its end, it also saves the model for evaluation
     (0 = never).
     """
 
@@ -166,11 +195,11 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Greedy decoding of the test set and the general-competence probes; `extended_probes`: those of
-    BIG-bench too (a package of 358 MB).
+    """Section [eval]: greedy decoding of the test set, and with `probes` the general-competence probes;
+    `extended_probes`: those of BIG-bench too (a package of 358 MB).
 
-    During GRPO, every `every` steps (0 = never) the first `dev_items` of the dev set get the run's own
-    reward: a curve in the log, and the checkpoint that did best is kept.
+    Every `every` steps of training (0 = never) the first `dev_items` of the dev set get the run's own reward:
+    a curve in the log, and the checkpoint that did best is kept.
     """
 
     every: int = 0
@@ -184,6 +213,10 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Config:
+    """A whole run: `seed` of everything that is random, the folder `run_dir`, `device` (auto: an
+    accelerator where there is one), CPU `threads` (0 = torch's choice), and its sections.
+    """
+
     seed: int = 0
     run_dir: str = "runs/mt"
     device: str = "auto"
@@ -196,6 +229,8 @@ class Config:
     advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
     tax: TaxConfig = field(default_factory=TaxConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

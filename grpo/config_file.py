@@ -1,7 +1,7 @@
 """A configuration from a TOML file and `key=value` overrides.
 
-Unknown keys, wrong types and combinations that cannot work are refused in one sentence, before a model is
-loaded.
+Unknown keys, values that are not as declared and combinations that cannot work are refused in one sentence,
+before a model is loaded.
 """
 
 import dataclasses
@@ -14,24 +14,30 @@ from typing import Any
 from data.documents import check_settings, read_toml
 from data.errors import InputError
 from grpo.config import Config
-from grpo.config_check import check, check_limits
+from grpo.config_check import check
+from grpo.old_names import current_overrides, current_table
 
-WRITTEN = {
+TOML_TYPES = {
     "tuple": 'list, e.g. ["a", "b"]',
     "dict": "table, e.g. { a = 1.0 }",
 }  # types whose name in TOML is another
+COMMAND_LINE = "command line"
 
 
 def load_config(path: str | Path, overrides: typing.Sequence[str] = ()) -> Config:
     """TOML file and `section.key=value` overrides -> a checked Config. Raises InputError."""
-    values = read_toml(Path(path))
-    for override in overrides:
+    values = read_current_toml(path)
+    for override in current_overrides(overrides, COMMAND_LINE):
         apply_override(values, override)
     check_settings(values, str(path))
-    config = build_from(values, read_toml(Path(path)), str(path))
+    config = build_from(current_table(values, COMMAND_LINE), read_current_toml(path), str(path))
     check(config)
-    check_limits(config)
     return config
+
+
+def read_current_toml(path: str | Path) -> dict[str, Any]:
+    """The settings in a TOML file with their names of now. Raises InputError."""
+    return current_table(read_toml(Path(path)), str(path))
 
 
 def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Config:
@@ -45,7 +51,7 @@ def build_from(values: dict[str, Any], of_file: dict[str, Any], path: str) -> Co
             build(Config, of_file, path, "")
         except InputError:
             raise error from None
-        raise InputError(f"command line: {str(error).removeprefix(f'{path}: ')}") from error
+        raise InputError(f"{COMMAND_LINE}: {str(error).removeprefix(f'{path}: ')}") from error
     return config
 
 
@@ -90,30 +96,45 @@ def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any =
                 raise InputError(f"{path}: {key} is a section; write its settings under [{key}]")
             changes[name] = build(hints[name], value, path, f"{key}.", getattr(base, name))
         else:
-            changes[name] = typed(hints[name], value, path, key)
+            changes[name] = setting_value(hints[name], value, path, key)
     return dataclasses.replace(base, **changes)
 
 
-def typed(hint: Any, value: Any, path: str, key: str) -> Any:
-    """`value` as the declared type; integers are accepted where a float is asked for, lists become tuples,
-    nothing else is converted.
+def setting_value(hint: Any, value: Any, path: str, key: str) -> Any:
+    """`value` as the declared type: a whole number becomes a float where one is declared, a list becomes a
+    tuple, nothing else is converted. A Literal lists all values that there are. Raises InputError.
     """
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    options = typing.get_args(hint) if is_union else (hint,)
     for option in options:
         kind = typing.get_origin(option)
         inner = typing.get_args(option)
-        if option is Any:
+        if option is Any or (kind is typing.Literal and value in inner):
             return value
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         if kind is tuple and isinstance(value, list):
-            return tuple(typed(inner[0], item, path, f"{key}[{place}]") for place, item in enumerate(value))
+            return tuple(setting_value(inner[0], item, path, f"{key}[{n}]") for n, item in enumerate(value))
         if kind is dict and isinstance(value, dict):
-            return {name: typed(inner[1], item, path, f"{key}.{name}") for name, item in value.items()}
+            return {
+                name: setting_value(inner[1], item, path, f"{key}.{name}") for name, item in value.items()
+            }
         if option in (int, str, bool) and type(value) is option:
             return value
-    given = [getattr(option, "__name__", str(option)) for option in options]
-    names = " or ".join(WRITTEN.get(name, name) for name in given)
-    raise InputError(
-        f"{path}: {key} = {value!r} is of type {type(value).__name__}; write a value of type {names}"
-    )
+    raise InputError(f"{path}: {key} = {value!r}{remedy(options, value)}")
+
+
+def remedy(options: typing.Sequence[Any], value: Any) -> str:
+    """The end of the sentence that refuses `value`: what may be written instead."""
+    choices = [
+        choice
+        for option in options
+        if typing.get_origin(option) is typing.Literal
+        for choice in typing.get_args(option)
+    ]
+    numbers = ", or a number" if float in options else ""
+    if choices:
+        return f": known values are {', '.join(choices)}{numbers}"
+    names = [getattr(option, "__name__", str(option)) for option in options]
+    declared = " or ".join(TOML_TYPES.get(name, name) for name in names)
+    return f" is of type {type(value).__name__}; write a value of type {declared}"

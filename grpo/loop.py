@@ -1,32 +1,36 @@
-"""The GRPO loop (arXiv 2402.03300; rewards of arXiv 2605.14366). It knows the order of things and nothing of
-their insides.
+"""The GRPO loop (arXiv 2402.03300; rewards of arXiv 2605.14366): the order of a step's parts, and nothing of
+what is inside them.
 
 P prompts a step, G completions each, N = P * G rows, T completion tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+from torch import Tensor
+
 from data.examples import Example
-from data.template import decode_completion, encode_prompt
+from data.template import encode_prompt
 from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
-from grpo.engine.sampler import Sampling, generate
 from grpo.kl import next_kl_coef
-from grpo.loss import OBJECTIVES, Bounds, grpo_loss
+from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.records import Experience, LoopState
+from grpo.samples import draw_samples
 from grpo.step_metrics import (
-    added,
-    largest,
+    effective_share,
+    maxima,
     micro_batch_peaks,
     micro_batch_sums,
     refuse_gap,
     rollout_metrics,
     rollout_samples,
+    totals,
+    trainer_logps,
 )
-from grpo.training import AfterStep, AfterUpdate, Task, Training, no_change
+from grpo.training import AfterStep, AfterUpdate, Task, Training, same_state
 
 
 def train_grpo(
@@ -36,7 +40,7 @@ def train_grpo(
     state: LoopState,
     *,
     after_update: AfterUpdate,
-    after_step: AfterStep = no_change,
+    after_step: AfterStep = same_state,
 ) -> LoopState:
     """Run GRPO from `state` to `config.train.num_steps`, and return the state to go on from.
 
@@ -44,34 +48,24 @@ def train_grpo(
     gets the state to go on from and may give back another one (grpo/stages/tax_guard.py).
     """
     log = training.log
-    optimizer = training.optimizer
     while state.step < config.train.num_steps:
         step = state.step
         kl_coef = config.loss.kl_coef if state.kl_coef is None else state.kl_coef
         batch = task.prompts.at(step)  # P examples: a pure function of (seed, step)
-        # with `state.update` the step was left between two of its updates
-        experience = (
-            restored(config, training, task, batch, state)
-            if state.update
-            else collect(config, training, task, batch, step)
-        )
+        if state.update:  # the step was left between two of its updates
+            experience = restore_experience(config, training, task, batch, state)
+        else:
+            experience = collect(config, training, task, batch, step)
         advantages = group_advantages(  # (P, G)
             experience.rewards, config.advantage.std_floor, config.advantage.baseline, config.advantage.scale
         )
-        minibatches = iter_minibatches(
-            experience,
-            advantages,
-            passes=config.train.passes,
-            prompts_per_update=config.train.prompts_per_update,
-            aggregation=OBJECTIVES[config.loss.objective].aggregation,
-            seed=(config.seed, step),
-        )
+        minibatches = minibatches_of(config, experience, advantages, step)
         for number, minibatch in enumerate(minibatches, start=1):
             if number <= state.update:
                 continue
             with log.phase("update"):
                 accumulate(config, training, minibatch, kl_coef)
-                log.put(optimizer.step())  # clip, step, schedule, zero
+                log.put(training.optimizer.step())  # clip, step, schedule, zero
             if number < config.updates_per_step:
                 state = LoopState(step, number, kl_coef, experience.tensors(), log.partial(), state.tax)
                 if after_update(state):
@@ -96,48 +90,29 @@ def collect(
     log = training.log
     compute = training.compute
     world = training.world
-    group_size = config.rollout.group_size
-    prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
-    share = world.share(len(batch))
-
-    with log.phase("rollout"), compute.autocast():  # prefill each prompt once, decode its G completions
-        sampling = Sampling(
-            group_size,
-            config.rollout.max_new_tokens,
-            config.rollout.temperature,
-            task.stop_ids,
-            config.rollout.fast_decode,
-        )
-        rollout = generate(
-            policy, prompt_ids[share], sampling, seed=(config.seed, step), first_row=share.start * group_size
-        )
-    with log.phase("reward"):  # rewards (P, G); terms: name -> (P, G), for the log
-        completions = [decode_completion(task.tokenizer, ids) for ids in rollout.completions()]
-        examples = [example for example in batch[share] for _ in range(group_size)]
-        sources = [example.source for example in examples]
-        references = [example.references for example in examples]
-        rewards, terms = world.together(lambda: task.reward(sources, completions, references, group_size))
-    with log.phase("score"), compute.autocast():  # (N, T) each
-        windows = update_windows(
-            len(rollout.prompt_ids), config.train.prompts_per_update // world.size, (config.seed, step)
-        )
+    seed = (config.seed, step)
+    samples = draw_samples(task, policy, batch, seed, compute, world, log.phase)
+    rollout = samples.rollout
+    with log.phase("score"):  # (N, T) each
+        prompts_per_update = config.train.prompts_per_update // world.size
         logps_under = partial(
             score,
             temperature=config.rollout.temperature,
             max_tokens=config.train.max_tokens_per_pass,
-            share_prefix=config.train.share_prefix,
-            windows=windows,
+            share_prefix=config.engine.share_prefix,
+            windows=update_windows(len(rollout.prompt_ids), prompts_per_update, seed),
         )
         ref_logps = logps_under(task.reference, rollout)
         old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
-    return Experience(rollout, rewards, terms, ref_logps, old_logps).map_tensors(world.gather, prompt_ids)
+    own = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps)
+    return own.map_tensors(world.gather, [encode_prompt(task.tokenizer, example) for example in batch])
 
 
-def restored(
+def restore_experience(
     config: Config, training: Training, task: Task, batch: Sequence[Example], state: LoopState
 ) -> Experience:
-    """The experience of a step that was left between two of its updates, and what the log had gathered of
-    it.
+    """The experience of a step that was left between two of its updates; the log gets back what it had
+    gathered of that step.
     """
     prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
     tensors = {name: values.to(training.policy.device) for name, values in state.tensors.items()}
@@ -145,9 +120,23 @@ def restored(
     return Experience.of(tensors, prompt_ids, config.rollout.group_size)
 
 
+def minibatches_of(
+    config: Config, experience: Experience, advantages: Tensor, step: int
+) -> Iterator[Minibatch]:
+    """The updates of a step, in their order: a function of (seed, step)."""
+    return iter_minibatches(
+        experience,
+        advantages,
+        passes=config.train.passes,
+        prompts_per_update=config.train.prompts_per_update,
+        aggregation=OBJECTIVES[config.loss.objective].aggregation,
+        seed=(config.seed, step),
+    )
+
+
 def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef: float) -> None:
-    """Add the gradient of one update to the parameters, a micro-batch at a time, then the anchor's, and over
-    all processes.
+    """Add the gradient of one update to the parameters: of each micro-batch, of the anchor, and of all other
+    processes.
     """
     policy = training.policy
     log = training.log
@@ -155,16 +144,17 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     bounds = Bounds(config.loss.clip_low, config.loss.clip_high, config.loss.dual_clip)
     sums = []
     peaks = []
-    for micro in minibatch.split(config.train.max_tokens_per_pass, config.train.share_prefix, world):
-        with training.compute.autocast():
-            policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+    for micro in minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world):
+        policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+        before = trainer_logps(policy_logps, micro)
+        weights = sampler_weights(before, micro.sampling_logps, micro.mask, config.loss.sampler_cap)
         loss, stats = grpo_loss(
             policy_logps.logps,
             micro.old_logps,
             micro.ref_logps,
             micro.advantages,
             micro.mask,
-            micro.weights,
+            micro.weights * weights,
             objective=config.loss.objective,
             bounds=bounds,
             kl_coef=kl_coef,
@@ -173,8 +163,10 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
         loss.backward()
         sums.append(stats | micro_batch_sums(policy_logps, micro))
         peaks.append(micro_batch_peaks(policy_logps, micro))
-    anchor_sums = training.anchor(policy, training.optimizer.update)
+    anchor_totals = training.anchor(policy, training.optimizer.update)
     world.sum_gradients(policy.parameters())
-    log.add(world.total(added(sums) | anchor_sums))
-    log.put_max(world.largest(largest(peaks)))
-    refuse_gap(log.value("ratio_gap_max"), config.rollout.max_gap or training.compute.max_gap)
+    log.add(world.total(totals(sums) | anchor_totals))
+    log.put_max(world.largest(maxima(peaks)))
+    share = effective_share(log.mean("sampler_ratio_mean"), log.mean("sampler_ratio_square_mean"))
+    log.put({"sampler_effective_share": share})
+    refuse_gap(log.mean("ratio_gap_mean"), config.rollout.max_gap or training.compute.max_gap)

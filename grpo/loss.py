@@ -7,6 +7,7 @@ does not depend on how the update is cut into micro-batches or spread over proce
 Masks are applied to log-ratios before the exponential: an infinity under a mask times zero is NaN.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -45,6 +46,20 @@ def token_weights(mask: Tensor, aggregation: str) -> Tensor:
     if aggregation not in scales:
         raise ValueError(f"aggregation: unknown value {aggregation!r}; known values: {', '.join(scales)}")
     return mask * scales[aggregation]()
+
+
+def sampler_weights(trainer_logps: Tensor, sampling_logps: Tensor, mask: Tensor, cap: float) -> Tensor:
+    """(N, T) min(pi/mu, cap), 1 where `cap` is 0: what a token counts that mu sampled and pi is trained on.
+
+    pi is the policy at the rollout as the trainer computes it, mu the same weights as the sampler computed
+    them; rounding sets them apart. For any f, E_mu[(pi/mu) f] = E_pi[f] of the next token; the cap bounds the
+    variance, and its bias is E_pi[f (1 - cap mu/pi)] over tokens with pi > cap mu (truncated importance
+    sampling, IMPALA, arXiv 1802.01561 section 4.1; for LLM samplers https://fengyao.notion.site/off-policy-rl).
+    """
+    if not cap:
+        return torch.ones_like(sampling_logps)
+    log_ratio = torch.where(mask, trainer_logps.detach() - sampling_logps, 0.0)
+    return log_ratio.clamp(max=math.log(cap)).exp()
 
 
 def clipped(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:

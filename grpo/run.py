@@ -17,24 +17,26 @@ from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
 from data.console import say, silent
-from data.errors import GOES_ON, InputError, Interrupted, run_command
+from data.errors import RESUMES, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.old_folders import COMMAND_STAGES, update_names
 from grpo.runtime.parallel import join, leave
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
 if TYPE_CHECKING:
     from grpo.stages.context import Run
 
-STAGES = ("data", "model", "sft", "grpo", "eval", "report")
-TOGETHER = ("sft", "grpo")  # by all processes; the other stages by the first
+STAGES = ("data", "model", "sft", "train", "eval", "report")
+PARALLEL_STAGES = ("sft", "train")  # by all processes; the other stages by the first
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m grpo.run", description="Warm start, GRPO with a semantic reward, evaluation, report."
+        prog="python -m grpo.run",
+        description="Warm start, training with a semantic reward, evaluation, report.",
     )
     parser.add_argument("--config", required=True, help="a TOML file such as configs/mt.toml")
     parser.add_argument(
@@ -50,7 +52,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def chosen_stages(text: str) -> list[str]:
+    """The stages named in `text`, comma-separated, in their order. Raises InputError."""
     names = [name.strip() for name in text.split(",") if name.strip()]
+    for old in (name for name in names if name in COMMAND_STAGES):
+        say(f"--stages {old}: this stage is now called {COMMAND_STAGES[old]}")
+    names = [COMMAND_STAGES.get(name, name) for name in names]
     unknown = [name for name in names if name not in STAGES]
     if unknown or not names:
         raise InputError(
@@ -72,8 +78,8 @@ def print_plan(config: Config) -> None:
     from reward.combine import check as check_reward
 
     check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
     print("\n".join(plan.make_plan(config, plan.known_model(config), compute).lines(config)))
 
@@ -82,10 +88,11 @@ def run_stages(config: Config, stages: list[str]) -> None:
     from grpo.stages.context import Run
     from grpo.stages.evaluate import eval_stage, report_stage
     from grpo.stages.prepare import check_inputs, data_stage, model_stage, preflight
-    from grpo.stages.train import grpo_stage, sft_stage
+    from grpo.stages.train import train_stage
+    from grpo.stages.warm_start import sft_stage
 
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     world = join(on_accelerator=compute.device.type != "cpu")
     folder = Path(config.run_dir)
     facts = device.describe(compute)
@@ -93,17 +100,18 @@ def run_stages(config: Config, stages: list[str]) -> None:
         "data": data_stage,
         "model": model_stage,
         "sft": sft_stage,
-        "grpo": grpo_stage,
+        "train": train_stage,
         "eval": eval_stage,
         "report": report_stage,
     }
-    speak = say if world.is_first else silent
-    with StopRequest() as stop, sole_process(folder, speak) if world.is_first else nullcontext():
-        run = Run(config, folder, cache_dir(), compute, stop, speak, world)
+    print_line = say if world.is_first else silent
+    with StopRequest() as stop, sole_process(folder, print_line) if world.is_first else nullcontext():
+        run = Run(config, folder, cache_dir(), compute, stop, print_line, world)
         preflight(run, stages)
         if world.is_first:
             timings_of(folder)  # not after hours of training
             claim_folder(config, folder)
+            update_names(folder)
             check_inputs(run)
             atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
         run.say(
@@ -111,32 +119,32 @@ def run_stages(config: Config, stages: list[str]) -> None:
         )
         for stage in stages:
             run.say(f"== {stage}")
-            if world.is_first or stage in TOGETHER:
-                timed(run, stage, table[stage])
+            if world.is_first or stage in PARALLEL_STAGES:
+                run_stage(run, stage, table[stage])
             if world.any(stop()) and stage != stages[-1]:
                 raise Interrupted(stop.signal)
     leave(world)
 
 
-def timed(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
-    """Do a stage, and write down what it took, also when it was asked to stop."""
+def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
+    """Do a stage, and add the time it took to timings.json, also where the user stopped it."""
     started = time.perf_counter()
     try:
         work(run)
     except Interrupted:
-        note_time(run, stage, started)
+        save_time(run, stage, started)
         raise
-    note_time(run, stage, started)
+    save_time(run, stage, started)
 
 
-def note_time(run: "Run", stage: str, started: float) -> None:
+def save_time(run: "Run", stage: str, started: float) -> None:
     if run.world.is_first:
         add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
 
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return run_command(lambda: command(options), GOES_ON)
+    return run_command(lambda: command(options), RESUMES)
 
 
 def command(options: argparse.Namespace) -> None:

@@ -1,5 +1,4 @@
-"""Supervised fine-tuning: the warm start before GRPO, and the SFT baseline, are this one function with two
-configs.
+"""Supervised fine-tuning: one function for the warm start and for the methods that imitate.
 
 Loss is the mean negative log-likelihood of the completion's tokens, its end token included, over the whole
 update; prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
@@ -9,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from grpo.config import SFTConfig
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.records import LoopState
-from grpo.training import AfterStep, AfterUpdate, Training, no_change
+from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
@@ -24,16 +22,22 @@ class PairStream(Protocol):
 
 
 def train_sft(
-    config: SFTConfig, training: Training, pairs: PairStream, state: LoopState, *, after_update: AfterUpdate,
-    after_step: AfterStep = no_change,
-) -> LoopState:  # fmt: skip
-    """Run SFT from `state.step` to `config.num_steps`, and return the state to go on from; `after_update` and
-    `after_step` as of GRPO.
+    training: Training,
+    pairs: PairStream,
+    state: LoopState,
+    *,
+    num_steps: int,
+    max_tokens_per_pass: int,
+    after_update: AfterUpdate,
+    after_step: AfterStep = same_state,
+) -> LoopState:
+    """Run SFT from `state.step` to `num_steps`, and return the state to go on from; `after_update` and
+    `after_step` as of GRPO. A forward pass gets no more than `max_tokens_per_pass` tokens.
     """
     policy = training.policy
     log = training.log
     world = training.world
-    while state.step < config.num_steps:
+    while state.step < num_steps:
         step = state.step
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
@@ -41,19 +45,19 @@ def train_sft(
         total = 0.0
         with log.phase("update"):
             for chosen in by_budget(
-                [row_tokens(prompt, [completion]) for prompt, completion in share], config.max_tokens_per_pass
+                [row_tokens(prompt, [completion]) for prompt, completion in share], max_tokens_per_pass
             ):
-                packed = pack([share[i][0] for i in chosen], [share[i][1] for i in chosen], group_size=1).to(
-                    training.compute.device
-                )
-                with training.compute.autocast():
-                    nll = -completion_logps(policy, packed).logps.sum()
+                prompts, completions = zip(*(share[i] for i in chosen), strict=True)
+                packed = pack(prompts, completions, group_size=1).to(training.compute.device)
+                nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
                 total += float(nll.detach())
-            anchor_sums = training.anchor(policy, training.optimizer.update)
+            anchor_totals = training.anchor(policy, training.optimizer.update)
             world.sum_gradients(policy.parameters())
             log.add(
-                world.total({"loss": (total, sum(len(completion) for _, completion in share))} | anchor_sums)
+                world.total(
+                    {"loss": (total, sum(len(completion) for _, completion in share))} | anchor_totals
+                )
             )
             log.put(training.optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})

@@ -1,6 +1,4 @@
-"""What one GRPO step shows of itself: numbers for the log and a few completions. Formulas:
-docs/metrics.md.
-"""
+"""The metrics of a GRPO step, and the completions that rollouts.jsonl shows. Formulas: docs/metrics.md."""
 
 import math
 from collections import Counter
@@ -16,60 +14,82 @@ from data.template import decode_completion
 from grpo.advantage import group_spread
 from grpo.engine.logprob import CompletionLogps
 from grpo.engine.packing import row_tokens
+from grpo.kl import MAX_LOG_RATIO
 from grpo.minibatch import MicroBatch
 from grpo.records import Experience, Rollout
+from grpo.runtime.parallel import Totals
 from reward.panel import agreement
 
 UNREWARDED = ("cosine_held_out", "chrf")
 
 
-def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> dict[str, tuple[float, float]]:
-    """(sum, count) of the entropy and of the gap between what the sampler recorded and teacher forcing says
+def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Totals:
+    """Totals of the entropy and of the gap between what the sampler recorded and what teacher forcing says
     now.
     """
     count = float(micro.mask.sum())
+    log_ratio = sampler_log_ratio(policy, micro).clamp(max=MAX_LOG_RATIO)
+    ratio = log_ratio.exp() * micro.mask
     return {
         "entropy_mean": (float(policy.entropy.sum()), count),
-        "ratio_gap_mean": (float(_gap(policy, micro).sum()), count),
+        "ratio_gap_mean": (float(log_ratio.abs().sum()), count),
+        "sampler_kl_mean": (float((ratio - micro.mask.float() - log_ratio).sum()), count),
+        "sampler_ratio_mean": (float(ratio.sum()), count),
+        "sampler_ratio_square_mean": (float(ratio.square().sum()), count),
     }
+
+
+def effective_share(mean: float, square_mean: float) -> float:
+    """Effective sample size of importance weights as a share of their number, (sum w)^2 / (n sum w^2), from the
+    means of w and w^2 (Kong 1992).
+    """
+    return mean * mean / square_mean if square_mean > 0 else 1.0
 
 
 def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, float]:
     """Largest sampler gap and largest |log ratio| to the reference policy, in nats."""
     drift = ((policy.logps.detach() - micro.ref_logps) * micro.mask).abs()
-    return {"ratio_gap_max": float(_gap(policy, micro).max()), "ref_log_ratio_max": float(drift.max())}
+    gap = sampler_log_ratio(policy, micro).abs()
+    return {"ratio_gap_max": float(gap.max()), "ref_log_ratio_max": float(drift.max())}
 
 
-def _gap(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
-    before = policy.logps.detach() if micro.old_logps is None else micro.old_logps
-    return ((before - micro.sampling_logps) * micro.mask).abs()
+def trainer_logps(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
+    """(N, T) log-probabilities under the policy of the rollout, as the trainer computes them; no gradient."""
+    return policy.logps.detach() if micro.old_logps is None else micro.old_logps
 
 
-def added(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-    """(sum, count) pairs of several micro-batches -> of all."""
+def sampler_log_ratio(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
+    """(N, T) log of trainer over sampler, of the same weights; 0 outside the mask."""
+    return (trainer_logps(policy, micro) - micro.sampling_logps) * micro.mask
+
+
+def totals(parts: Sequence[Totals]) -> Totals:
+    """The totals of several micro-batches -> of all."""
     return {
         name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts))
         for name in parts[0]
     }
 
 
-def largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def maxima(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The largest value of each name; all parts have the same names."""
     return {name: max(part[name] for part in parts) for name in parts[0]}
 
 
 class SamplerGap(TrainingFailure):
-    """What was sampled is not what is trained."""
+    """The sampler and the trainer compute different log-probabilities of the same tokens."""
 
 
 def refuse_gap(gap: float, limit: float) -> None:
-    """Raise SamplerGap when sampler and trainer disagree on a token's log-probability by more than `limit`
-    nats.
+    """Raise SamplerGap when sampler and trainer disagree by more than `limit` nats per token on average. One
+    token may disagree by more: that is rounding.
     """
     if gap > limit:
         raise SamplerGap(
-            f"the sampler's log-probabilities and the trainer's differ by up to {gap:.2g} nats (limit rollout.max_gap = {limit:g}), so the "
-            "policy gradient would be wrong and this update was not made; if the model is meant to be so noisy, raise rollout.max_gap "
-            "under a new run_dir"
+            f"the sampler's log-probabilities and the trainer's differ by {gap:.2g} nats per token on average "
+            f"(limit rollout.max_gap = {limit:g}), which is more than rounding: the policy gradient would be wrong, "
+            "and this update was not made; write engine.fast_decode=false or another engine.number_format under a "
+            "new run_dir"
         )
 
 

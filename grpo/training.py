@@ -1,6 +1,4 @@
-"""What a training loop needs from its first step to its last: the model and its optimiser, the log, the device;
-and GRPO's task.
-"""
+"""What the training loops are given: the model and its optimiser, the log, the machine; and GRPO's task."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +8,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
-from grpo.anchor import AnchorFunction, unanchored
+from grpo.anchor import AnchorFunction, no_anchor
+from grpo.engine.sampler import Sampling
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.device import Compute
@@ -22,7 +21,7 @@ RewardFunction = Callable[
     [Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]
 ]
 AfterUpdate = Callable[[LoopState], bool]  # saves, evaluates; True ends the loop
-AfterStep = Callable[[LoopState], LoopState]  # the state to go on from: the same, or an earlier one
+AfterStep = Callable[[LoopState], LoopState]  # the state to go on from -> the same, or an earlier one
 
 
 class PromptSource(Protocol):
@@ -33,31 +32,31 @@ class PromptSource(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """The model that is trained, and what every update of it needs. `anchor` adds a gradient of its own to
-    each update (grpo/anchor.py).
+    """The model that is trained, and what every update of it needs. `anchor` adds its own gradient to each
+    update (grpo/anchor.py).
     """
 
     policy: PreTrainedModel
     optimizer: Optimizer
     log: RunLog
     compute: Compute
-    anchor: AnchorFunction = unanchored
+    anchor: AnchorFunction = no_anchor
     world: World = SINGLE_PROCESS
 
 
 @dataclass(frozen=True)
 class Task:
-    """What GRPO teaches: prompts, the tokens that end a completion, its reward, and the reference policy of the
-    KL term.
+    """What GRPO teaches: prompts, how completions are sampled behind them, their reward, and the reference
+    policy of the KL term.
     """
 
     prompts: PromptSource
     tokenizer: PreTrainedTokenizerBase
-    stop_ids: tuple[int, ...]
     reward: RewardFunction
     reference: PreTrainedModel
+    sampling: Sampling
 
 
-def no_change(state: LoopState) -> LoopState:
+def same_state(state: LoopState) -> LoopState:
     """The `AfterStep` that goes on from the state as it is."""
     return state

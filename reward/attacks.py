@@ -1,9 +1,9 @@
-"""Cheap ways to be paid by a reward without doing the task: what each would write instead of the reference
-text.
+"""Attacks: cheap texts that may earn reward without doing the task.
 
-An attack is a pure function of an `Item` and a random generator; None where it does not apply (no number to
-swap). Rules over strings only, for Han and Tibetan script, roughly right for others: they need not be good
-language, they need to be what a policy under pressure finds. How a reward stands up to them: `eval.attacks`.
+An attack is a pure function of an `Item` and a random generator. It returns None where it does not apply (a
+text without a number has none to swap). The rules work on strings, for Han and Tibetan script and roughly for
+others. The texts need not be good language: they imitate what a policy finds under pressure. `eval.attacks`
+measures what a reward pays for them.
 """
 
 import random
@@ -21,7 +21,7 @@ TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", 
 DIGITS = re.compile(r"[0-9\u0f20-\u0f29]")
 SHUFFLES = 20  # attempts at another order
 SENTENCE_END = re.compile(f"[{SHAD}。！？]|[.!?](?=\\s)")
-# what is taken out, or else what is changed: first the longest
+# negations to remove, or else verbs to negate: the longest first
 HAN_NEGATIONS = ("没有", "无法", "不", "未", "无", "没", "非")
 HAN_VERBS = (
     "可以",
@@ -48,8 +48,9 @@ TIBETAN_NEGATIONS = ("མི", "མ")
 
 @dataclass(frozen=True)
 class Item:
-    """One real example and what an attacker may take from elsewhere: an unrelated text of the target
-    language, and the hub text that lies nearest to all reference texts on average."""
+    """One real example, an unrelated text of the target language, and the hub: the text nearest to all
+    reference texts on average.
+    """
 
     source: str
     references: tuple[str, ...]
@@ -66,112 +67,112 @@ Attack = Callable[[Item, random.Random], str | None]
 
 
 def pieces(text: str, script: str) -> list[str]:
-    """A text cut where it can be put together again by `joined`: characters, Tibetan syllables without their
-    tsheg, words.
+    """Split a text into characters, Tibetan syllables without their tsheg, or words; `join_pieces` joins them
+    again.
     """
     if script == "Tibt":
         return [piece for piece in re.split(f"[{TSHEG}{SHAD}\\s]+", text) if piece]
     return list(text) if script in UNSPACED else text.split()
 
 
-def joined(parts: list[str], script: str) -> str:
-    """The inverse of `pieces`, up to punctuation."""
+def join_pieces(parts: list[str], script: str) -> str:
+    """The inverse of `pieces`, without the punctuation."""
     return (TSHEG if script == "Tibt" else "" if script in UNSPACED else " ").join(parts)
 
 
-def punctuation(item: Item, draw: random.Random) -> str:
+def punctuation(item: Item, rng: random.Random) -> str:
     """Three marks of the script."""
     return SHAD * 3 if item.script == "Tibt" else "。。。" if item.script in UNSPACED else "..."
 
 
-def lead_copied(item: Item, draw: random.Random) -> str | None:
+def copy_lead(item: Item, rng: random.Random) -> str | None:
     """The first sentence of the source; None where the source is a single one."""
     lead = SENTENCE_END.split(item.source.strip(), maxsplit=1)[0].strip()
     return lead if lead and lead != item.source.strip().rstrip(SHAD + "。.!?！？ ") else None
 
 
-def half_source(item: Item, draw: random.Random) -> str | None:
+def half_source(item: Item, rng: random.Random) -> str | None:
     """The first half of the source, then the second half of the reference text; None where one of them cannot
     be halved.
     """
-    given = item.source[: len(item.source) // 2]
-    own = pieces(item.reference, item.script)
+    first_part = item.source[: len(item.source) // 2]
+    parts = pieces(item.reference, item.script)
     return (
-        given + joined(own[len(own) // 2 :], item.script)
-        if len(own) > 1 and any(map(str.isalpha, given))
+        first_part + join_pieces(parts[len(parts) // 2 :], item.script)
+        if len(parts) > 1 and any(map(str.isalpha, first_part))
         else None
     )
 
 
-def repeated(times: int) -> Attack:
+def repeat(times: int) -> Attack:
     """The reference text several times."""
-    return lambda item, draw: joined(pieces(item.reference, item.script) * times, item.script)
+    return lambda item, rng: join_pieces(pieces(item.reference, item.script) * times, item.script)
 
 
-def long_tail(item: Item, draw: random.Random) -> str:
+def long_tail(item: Item, rng: random.Random) -> str:
     """The reference text and an unrelated one behind it."""
-    return joined([*pieces(item.reference, item.script), *pieces(item.unrelated, item.script)], item.script)
+    return join_pieces(
+        [*pieces(item.reference, item.script), *pieces(item.unrelated, item.script)], item.script
+    )
 
 
-def shuffled(item: Item, draw: random.Random) -> str | None:
-    """The pieces in another order, which is one of the words too and not of punctuation alone; None where
-    there is none.
+def shuffle_pieces(item: Item, rng: random.Random) -> str | None:
+    """The pieces in another order of the words (punctuation alone does not count); None where there is no
+    other order.
     """
     parts = pieces(item.reference, item.script)
     if len(set(units(item.reference))) < 2:
         return None
     for _ in range(SHUFFLES):
-        mixed = joined(draw.sample(parts, len(parts)), item.script)
-        if units(mixed) != units(item.reference):
-            return mixed
+        text = join_pieces(rng.sample(parts, len(parts)), item.script)
+        if units(text) != units(item.reference):
+            return text
     return None
 
 
-def first_half(item: Item, draw: random.Random) -> str | None:
+def first_half(item: Item, rng: random.Random) -> str | None:
     """The first half of the pieces."""
     parts = pieces(item.reference, item.script)
-    return joined(parts[: len(parts) // 2], item.script) if len(parts) > 1 else None
+    return join_pieces(parts[: len(parts) // 2], item.script) if len(parts) > 1 else None
 
 
-def keyword_list(item: Item, draw: random.Random) -> str | None:
-    """Every distinct unit once, in the order of its last occurrence from the end: the words without the
-    sentence.
-    """
+def keyword_list(item: Item, rng: random.Random) -> str | None:
+    """Each distinct unit once, by its last occurrence, last first: the words without the sentence."""
     words = list(dict.fromkeys(reversed(units(item.reference))))
-    return joined(words, item.script) if len(words) > 2 else None
+    return join_pieces(words, item.script) if len(words) > 2 else None
 
 
-def number_swapped(item: Item, draw: random.Random) -> str | None:
+def swap_number(item: Item, rng: random.Random) -> str | None:
     """One digit or numeral replaced by another one; None without any."""
     text = item.reference
     digits = list(DIGITS.finditer(text))
     if digits:
-        place = draw.choice(digits).start()
+        place = rng.choice(digits).start()
         zero = ord("0") if text[place] in "0123456789" else 0x0F20
-        other = draw.choice([chr(zero + n) for n in range(10) if chr(zero + n) != text[place]])
+        other = rng.choice([chr(zero + n) for n in range(10) if chr(zero + n) != text[place]])
         return text[:place] + other + text[place + 1 :]
     numbers = TIBETAN_NUMBERS if item.script == "Tibt" else tuple(NUMERALS)
     parts = pieces(text, item.script)
     places = [place for place, part in enumerate(parts) if part in numbers]
     if not places:
         return None
-    place = draw.choice(places)
-    parts[place] = draw.choice([number for number in numbers if number != parts[place]])
-    return joined(parts, item.script)
+    place = rng.choice(places)
+    parts[place] = rng.choice([number for number in numbers if number != parts[place]])
+    return join_pieces(parts, item.script)
 
 
-def negated(item: Item, draw: random.Random) -> str | None:
-    """A negation taken out or put in; None where no rule fits."""
+def change_negation(item: Item, rng: random.Random) -> str | None:
+    """The reference text with a negation removed or added; None where no rule fits."""
     return (
-        _negated_tibetan(item.reference)
+        _change_tibetan_negation(item.reference)
         if item.script == "Tibt"
-        else _negated_han(item.reference)
+        else _change_han_negation(item.reference)
         if item.script == "Hani"
         else None
     )
 
 
-def _negated_han(text: str) -> str | None:
+def _change_han_negation(text: str) -> str | None:
     for word in HAN_NEGATIONS:
         if word in text:
             return text.replace(word, "有" if word == "没有" else "", 1) or None
@@ -181,41 +182,41 @@ def _negated_han(text: str) -> str | None:
     return None
 
 
-def _negated_tibetan(text: str) -> str | None:
+def _change_tibetan_negation(text: str) -> str | None:
     parts = pieces(text, "Tibt")
     for place in reversed(range(len(parts))):
         for word, opposite in TIBETAN_OPPOSITES:
             if parts[place].startswith(word):
-                return joined(
+                return join_pieces(
                     [*parts[:place], opposite + parts[place][len(word) :], *parts[place + 1 :]], "Tibt"
                 )
         if parts[place] in TIBETAN_NEGATIONS and place < len(parts) - 1:
-            return joined(parts[:place] + parts[place + 1 :], "Tibt")
-    return joined([*parts[:-1], "མ", parts[-1]], "Tibt") if len(parts) > 2 else None
+            return join_pieces(parts[:place] + parts[place + 1 :], "Tibt")
+    return join_pieces([*parts[:-1], "མ", parts[-1]], "Tibt") if len(parts) > 2 else None
 
 
 ATTACKS: dict[str, Attack] = {
-    "empty": lambda item, draw: "",
+    "empty": lambda item, rng: "",
     "punctuation": punctuation,
-    "source copied": lambda item, draw: item.source,
-    "lead sentence copied": lead_copied,
+    "source copied": lambda item, rng: item.source,
+    "lead sentence copied": copy_lead,
     "half source, half reference": half_source,
-    "unrelated sentence": lambda item, draw: item.unrelated,
-    "hub sentence": lambda item, draw: item.hub,
-    "repeated 3x": repeated(3),
-    "repeated 5x": repeated(5),
+    "unrelated sentence": lambda item, rng: item.unrelated,
+    "hub sentence": lambda item, rng: item.hub,
+    "repeated 3x": repeat(3),
+    "repeated 5x": repeat(5),
     "long tail added": long_tail,
-    "shuffled": shuffled,
+    "shuffled": shuffle_pieces,
     "keyword list": keyword_list,
     "first half only": first_half,
-    "number swapped": number_swapped,
-    "negated": negated,
+    "number swapped": swap_number,
+    "negated": change_negation,
 }
 
 
-def attacked(name: str, item: Item, seed: int) -> str | None:
-    """What attack `name` writes for `item`; None where it does not apply or would write a reference text
-    itself.
+def attack_text(name: str, item: Item, seed: int) -> str | None:
+    """The text of attack `name` for `item`; None where the attack does not apply or its text is a reference
+    text.
     """
     text = ATTACKS[name](item, random.Random(f"{name} {seed} {item.source} {item.reference}"))
     return None if text is not None and text in item.references else text

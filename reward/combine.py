@@ -1,28 +1,31 @@
-"""The reward of a completion, out of terms: product of the gates x weighted sum of the weighted terms.
+"""Combines terms into the reward of a completion: the product of the gates times the weighted sum of the
+terms.
 
-    R = prod_g g  x  sum_k w_k t_k          by default  script x length_fit x unrepeated x uncopied x R_sim,  in [0, 1]
+    R = prod_g g  x  sum_k w_k t_k
+    by default  script x length_fit x unrepeated x uncopied x R_sim,  in [0, 1]
 
 The paper's reward is a sum, 1.5 R_sim + 1.0 R_lang (arXiv 2605.14366): `weights = {cosine = 1.5, script =
-1.0}`, `gates = []`. A sum has loopholes: script without sense earns 1.0 of 2.5, and what one term costs can
-be bought back with another. In the product nothing is paid but meaning, and a guard takes from it in
-proportion. Terms are plain functions (sources, completions, references, *, settings) -> (N,) numbers; nobody
-subclasses anything. A number that is missing (NaN, None) and would count makes that completion's reward NaN,
-and nobody else's. Not here: advantages, or anything that knows what made the completions.
+1.0}`, `gates = []`. A sum has loopholes: the right script without meaning earns 1.0 of 2.5, and one term can
+make up for the loss of another. The product pays for meaning only, and each gate lowers it in proportion.
+Terms are plain functions (sources, completions, references, *, settings) -> (N,) numbers. Where a term that
+counts is missing (NaN, None), that completion's reward is NaN; other completions keep theirs. Not here:
+advantages and sampling.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from data.errors import InputError
 from data.script import known_script
-from reward.control import CONTROLS
-from reward.faults import Term, check_any, check_gate, judged
+from data.settings import Bounds, Rule, check_bounds, check_rules
+from reward.faults import Term, check_gate, check_some_reward, term_values
+from reward.groups import deviations, standard_deviation
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
 
@@ -35,8 +38,9 @@ RESOURCES = (
     "threshold",
     "min_share",
 )  # what a run lends to terms
-CALIBRATIONS = ("mean", "q10", "q25", "q50")
 GROUP_STD_FLOOR = 1e-3
+BOUNDS = (Bounds(1e-6, 1, "min_share"),)
+THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 would leave no reward"),)
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ class RewardConfig:
 
     encoder: str = "use"
     held_out: str = "static"
-    control: str = "none"
+    control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
     gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
     normalise: bool = False
-    threshold: float | str = 0.1
+    threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
     min_share: float = 0.95
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     shown: tuple[str, ...] = (
@@ -69,12 +73,12 @@ class RewardConfig:
 
     @property
     def names(self) -> list[str]:
-        """Every term that is computed, each once."""
+        """Every term to compute, each once."""
         return list(dict.fromkeys([*self.weights, *self.gates, *self.shown]))
 
 
 class Reward(Protocol):
-    """What the training loop calls; `group_size` completions in a row belong to one prompt."""
+    """The function that the training loop calls; `group_size` consecutive completions belong to one prompt."""
 
     def __call__(
         self,
@@ -90,52 +94,58 @@ class Reward(Protocol):
 
 
 def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]) -> Reward:
-    """The reward of a run. `resources`: name of RESOURCES -> what makes it; only what a used term asks for is
-    made.
+    """Make the reward of a run. `resources`: name in RESOURCES -> the function that makes it; only the
+    resources that a term takes are made.
 
     Raises InputError for settings that cannot work.
     """
     terms: dict[str, Term] = {}
     for name in config.names:
         function = find_term(name)
-        lent = {key: resources[key]() for key in keywords(function) if key in resources}
-        terms[name] = bind(name, function, lent | config.settings.get(name, {}))
+        lent_settings = {key: resources[key]() for key in keywords(function) if key in resources}
+        terms[name] = bind(name, function, lent_settings | config.settings.get(name, {}))
     return combine(terms, config.weights, config.gates, normalise=config.normalise)
 
 
+def check_section(config: RewardConfig) -> None:
+    """InputError for the first setting, or combination of settings, that cannot work, whatever the terms."""
+    check_bounds(config, BOUNDS, "reward.")
+    if not isinstance(config.threshold, str):
+        check_bounds(config, THRESHOLD_BOUNDS, "reward.")
+    check_rules(section_rules(config))
+
+
+def section_rules(config: RewardConfig) -> list[Rule]:
+    """Rules of weights, gates and settings of terms."""
+    bad_weights = [name for name, value in config.weights.items() if not 0 <= value < float("inf")]
+    bad_gates = [name for name in config.gates if name in NO_GATES]
+    gates = ", ".join(name for name in TERMS if name not in NO_GATES)
+    unused = [name for name in config.settings if name not in config.names]
+    return [
+        (
+            bool(bad_weights),
+            f"{', '.join(f'reward.weights.{name} = {config.weights[name]}' for name in bad_weights)}: must be a number from 0",
+        ),
+        (not any(config.weights.values()), "reward.weights are all 0: nothing is rewarded"),
+        (
+            bool(bad_gates),
+            f"reward.gates: {', '.join(bad_gates)} is no gate, for it is not in [0, 1] with 1 for the reference text; "
+            f"a gate is one of {gates}",
+        ),
+        (
+            bool(unused),
+            f"reward.settings.{', '.join(unused)}: no such term is used; used terms: {', '.join(config.names)}",
+        ),
+    ]
+
+
 def check(config: RewardConfig, target_language: str, setting: str = "data.target_language") -> None:
-    """Refuse what cannot work before anything is computed: names, ranges, settings of terms. Raises
+    """Refuse what cannot work before anything is computed: the section, its terms and their settings. Raises
     InputError.
 
     `setting` is where the language of the completions stands.
     """
-    threshold = config.threshold
-    settings = [name for name in config.settings if name not in config.names]
-    bad_gates = [name for name in config.gates if name in NO_GATES]
-    bad_weights = [
-        f"reward.weights.{name} = {value}"
-        for name, value in config.weights.items()
-        if not 0 <= value < float("inf")
-    ]
-    outside = not isinstance(threshold, str) and not -1 <= threshold < 1
-    problems = {
-        f"reward.threshold = {threshold}: must lie in [-1, 1)": outside,
-        f"reward.threshold = {threshold!r}: a number, or one of {', '.join(CALIBRATIONS)}": isinstance(
-            threshold, str
-        )
-        and threshold not in CALIBRATIONS,
-        f"reward.control = {config.control!r}: known values are {', '.join(CONTROLS)}": config.control
-        not in CONTROLS,
-        f"reward.min_share = {config.min_share}: must lie in (0, 1]": not 0 < config.min_share <= 1,
-        f"{', '.join(bad_weights)}: must be a number from 0": bad_weights,
-        "reward.weights are all 0: nothing is rewarded": not any(config.weights.values()),
-        f"reward.gates: {', '.join(bad_gates)} is no gate, for it is not in [0, 1] with 1 for the reference text; a gate is one of "
-        f"{', '.join(name for name in TERMS if name not in NO_GATES)}": bad_gates,
-        f"reward.settings.{', '.join(settings)}: no such term is used; used terms: {', '.join(config.names)}": settings,
-    }
-    for problem, found in problems.items():
-        if found:
-            raise InputError(problem)
+    check_section(config)
     script = known_script(target_language, setting)
     facts = {"target_language": target_language, "target_script": script, "min_share": config.min_share}
     for name in config.names:
@@ -152,17 +162,16 @@ def find_term(name: str) -> Callable[..., Tensor]:
         return load_own_term(name)
     if name not in TERMS:
         raise InputError(
-            f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one of your own"
+            f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one "
+            "of your own"
         )
     return TERMS[name]
 
 
-def rewards_by(config: RewardConfig, resources: Iterable[str]) -> bool:
-    """Whether a term that counts for the reward, by weight or as a gate, asks for one of `resources` (rows of
-    RESOURCES).
-    """
-    counted = [*(name for name, weight in config.weights.items() if weight), *config.gates]
-    return any(keywords(find_term(name)).keys() & set(resources) for name in counted)
+def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
+    """Whether a term that counts, by weight or as a gate, takes one of `resources` (names in RESOURCES)."""
+    active = [*(name for name, weight in config.weights.items() if weight), *config.gates]
+    return any(keywords(find_term(name)).keys() & set(resources) for name in active)
 
 
 def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
@@ -175,16 +184,17 @@ def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
 
 
 def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]) -> Term:
-    """A term with its settings filled in; InputError for a setting it does not name or one it needs and did
-    not get.
+    """Fill in the settings of a term. Raises InputError for an unknown setting and for a required one that is
+    missing.
     """
-    known = keywords(function)
+    parameters = keywords(function)
     for setting in settings:
-        if setting not in known:
+        if setting not in parameters:
             raise InputError(
-                f"reward term {name!r}: unknown setting {setting!r}; known settings: {', '.join(known) or 'none'}"
+                f"reward term {name!r}: unknown setting {setting!r}; known settings: "
+                f"{', '.join(parameters) or 'none'}"
             )
-    for key, parameter in known.items():
+    for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in settings:
             raise InputError(
                 f"reward term {name!r}: needs the setting {key!r}; write it as reward.settings.{name}.{key}"
@@ -199,17 +209,17 @@ def combine(
     *,
     normalise: bool = False,
 ) -> Reward:
-    """R = prod of `gates` x sum of weight x term; a term with neither is only reported.
+    """Make the reward R = prod of `gates` x sum of weight x term; a term with neither is only reported.
 
-    `normalise`: each gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum; gating
-    comes first, so a gated-out completion is the worst of its group and not an average one. A group of one is
-    left at 0.
+    `normalise`: gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum. Gates come
+    first, so a completion with gate 0 is the worst of its group and not an average one. A group of one gets
+    0.
     """
     gates = tuple(gates)
     for name in [*weights, *gates]:
         if name not in terms:
             raise InputError(f"reward: unknown term {name!r}; known terms: {', '.join(terms)}")
-    counted = {
+    active_weights = {
         name: weight for name, weight in weights.items() if weight
     }  # 0 times a missing value would be missing
 
@@ -221,30 +231,30 @@ def combine(
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if group_size < 1 or len(completions) % group_size:
             raise ValueError(f"{len(completions)} completions are no whole number of groups of {group_size}")
-        values = {name: judged(name, term, sources, completions, references) for name, term in terms.items()}
+        values = {
+            name: term_values(name, term, sources, completions, references) for name, term in terms.items()
+        }
         gate = torch.ones(len(completions), dtype=torch.float64)
         for name in gates:
             check_gate(name, values[name], completions)
             gate *= values[name].double()
         total = torch.zeros(len(completions) // group_size, group_size, dtype=torch.float64)
-        for name, weight in counted.items():
-            gated = (gate * values[name].double()).view(-1, group_size)
-            total += weight * (standardised(gated) if normalise else gated)
-        check_any(total, {name: values[name] for name in (*counted, *gates)}, completions)
+        for name, weight in active_weights.items():
+            gated_values = (gate * values[name].double()).view(-1, group_size)
+            total += weight * (standardise(gated_values) if normalise else gated_values)
+        check_some_reward(total, {name: values[name] for name in (*active_weights, *gates)}, completions)
         return total.float(), {name: value.view(-1, group_size) for name, value in values.items()}
 
     return reward
 
 
-def standardised(grouped: Tensor) -> Tensor:
-    """(P, G) -> (P, G): centred in each group and divided by its standard deviation, at least
-    GROUP_STD_FLOOR; what is NaN stays so.
+def standardise(values: Tensor) -> Tensor:
+    """Subtract each group's mean and divide by its standard deviation, at least GROUP_STD_FLOOR: (P, G) ->
+    (P, G). NaN stays NaN.
 
-    >>> standardised(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
+    >>> standardise(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]
     """
-    missing = grouped.isnan()
-    present = (~missing).sum(dim=1, keepdim=True)
-    centred = (grouped - grouped.nanmean(dim=1, keepdim=True)).masked_fill(missing, 0.0)
-    std = (centred.square().sum(dim=1, keepdim=True) / (present - 1).clamp_min(1)).sqrt()
-    return (centred / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(missing, torch.nan)
+    deviation, count = deviations(values)
+    std = standard_deviation(deviation, count)
+    return (deviation / std.clamp_min(GROUP_STD_FLOOR)).masked_fill(values.isnan(), torch.nan)

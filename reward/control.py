@@ -1,10 +1,10 @@
-"""Rewards without sense, as controls: whatever a model gains under them, it does not owe to the meaning of
-the reward.
+"""Two rewards without meaning, as controls: what a model gains under them does not come from the reward's
+meaning.
 
-shuffled  completions are judged by the references of another example, always the same one: a target, but a wrong one
-random    a number in [0, 1) that is a function of (seed, source, completion) and of nothing that either says
+shuffled  judges a completion by the references of another example, always the same one
+random    a number in [0, 1) that is a hash of (seed, source, completion)
 
-Not here: the true reward, which the log goes on showing beside them.
+Not here: the true reward, which the log still shows.
 """
 
 import hashlib
@@ -16,17 +16,16 @@ from torch import Tensor
 
 from data.errors import InputError
 
-CONTROLS = ("none", "shuffled", "random")
 BITS = 24  # of a random reward: as many as fp32 holds exactly
 
 References = tuple[str, ...]
 
 
-def deranged(count: int, seed: int) -> list[int]:
-    """A permutation of `count` places, one cycle through all, so that none stays where it is; a pure function
-    of its arguments.
+def derangement(count: int, seed: int) -> list[int]:
+    """A permutation of `count` places without a fixed point: one cycle through all places, a function of
+    `count` and `seed`. Raises InputError for fewer than 2.
 
-    >>> deranged(2, seed=5)
+    >>> derangement(2, seed=5)
     [1, 0]
     """
     if count < 2:
@@ -40,11 +39,13 @@ def deranged(count: int, seed: int) -> list[int]:
 
 
 def shuffled_references(references: Sequence[Sequence[str]], seed: int) -> dict[References, References]:
-    """The references of each example -> those that it is judged by instead; equal ones go to equal ones, none
-    to itself.
+    """The references of each example -> the references that judge it instead; equal ones map to equal ones,
+    none to itself.
     """
     different = list(dict.fromkeys(map(tuple, references)))
-    return {different[place]: different[other] for place, other in enumerate(deranged(len(different), seed))}
+    return {
+        different[place]: different[other] for place, other in enumerate(derangement(len(different), seed))
+    }
 
 
 def random_rewards(sources: Sequence[str], completions: Sequence[str], seed: int) -> Tensor:

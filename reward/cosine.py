@@ -1,12 +1,10 @@
-"""The semantic terms: cosine of completion and reference texts in an encoder's space, cut below a threshold
-and rescaled.
+"""The semantic terms: cosine of a completion and its reference texts, cut at a threshold and rescaled.
 
     R_sim = 0                    where s <= tau
-          = (s - tau)/(1 - tau)  where s > tau                                        (arXiv 2605.14366, section on rewards)
+          = (s - tau)/(1 - tau)  where s > tau        (arXiv 2605.14366, section on rewards)
 
-Several reference texts of one row: s is the largest of their cosines, or their soft-max weighted mean. Not an
-encoder and not the product of vectors (`reward.kernel`): vectors come from `Vectors`, which embeds a
-reference text once, ever.
+With several reference texts s is the largest of their cosines, or their soft-max weighted mean. Vectors come
+from `Vectors`, which embeds each reference text once; the product of vectors is in `reward.kernel`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from reward.kernel import over_references, ragged_cosines
+from reward.kernel import ragged_cosines, soft_maximum
 from reward.rows import check_rows
 
 
@@ -28,9 +26,7 @@ class Vectors(Protocol):
         ...
 
     def locate(self, texts: Sequence[str]) -> Tensor:
-        """n reference texts -> (n,) int64 rows of `matrix`; what was not met before is embedded and
-        remembered.
-        """
+        """n reference texts -> (n,) int64 rows of `matrix`; new texts are embedded and kept."""
         ...
 
     @property
@@ -39,11 +35,11 @@ class Vectors(Protocol):
         ...
 
 
-def rescaled(cosines: Tensor, threshold: float) -> Tensor:
+def rescale(cosines: Tensor, threshold: float) -> Tensor:
     """0 up to the threshold tau, from there linearly up to 1: (n,) -> (n,) fp32. Raises ValueError unless -1
     <= tau < 1.
 
-    >>> rescaled(torch.tensor([-0.5, 0.5, 0.75, 1.0]), 0.5).tolist()
+    >>> rescale(torch.tensor([-0.5, 0.5, 0.75, 1.0]), 0.5).tolist()
     [0.0, 0.0, 0.5, 1.0]
     """
     if not -1 <= threshold < 1:
@@ -64,8 +60,8 @@ def cosine_raw(
 ) -> Tensor:
     """Term: plain cosine of every completion and its reference texts: N rows -> (N,) fp32.
 
-    Exactly 1 for a reference text itself, which rounding would miss by 1e-7. 0 for a completion without any
-    letter or digit: it says nothing, yet an encoder may place it near a short reference text.
+    Exactly 1 for a reference text itself, where rounding would give 1 - 1e-7. 0 for a completion without a
+    letter or digit, since an encoder may place it near a short reference text.
     """
     check_rows(sources, completions, references)
     cosines = nearest(completions, references, vectors, softness)
@@ -80,7 +76,7 @@ def cosine(
     *, vectors: Vectors, threshold: float, softness: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Term: the cut and rescaled cosine, in [0, 1]: N rows -> (N,) fp32."""
-    return rescaled(
+    return rescale(
         cosine_raw(sources, completions, references, vectors=vectors, softness=softness), threshold
     )
 
@@ -92,9 +88,7 @@ def cosine_held_out(
     *,
     held_out: Vectors,
 ) -> Tensor:
-    """Term, to be watched and not rewarded: the plain cosine by an encoder that gives no reward: N rows ->
-    (N,) fp32.
-    """
+    """Term for the log only: the plain cosine by an encoder that gives no reward: N rows -> (N,) fp32."""
     return cosine_raw(sources, completions, references, vectors=held_out)
 
 
@@ -105,26 +99,22 @@ def cosine_empty(
     *,
     vectors: Vectors,
 ) -> Tensor:
-    """Term, to be watched and not rewarded: what the encoder alone would give for writing nothing: N rows ->
-    (N,) fp32.
-    """
+    """Term for the log only: the cosine of the empty text and the reference texts: N rows -> (N,) fp32."""
     return nearest([""] * len(completions), references, vectors, 0.0)
 
 
 def nearest(
     completions: Sequence[str], references: Sequence[Sequence[str]], vectors: Vectors, softness: float
 ) -> Tensor:
-    """Cosine of each text and its reference texts, over which `softness` takes the largest or a weighted
-    mean: -> (N,) fp32.
-    """
+    """Cosine of each text and its reference texts, reduced by `soft_maximum` with `softness`: -> (N,) fp32."""
     texts = list(chain.from_iterable(references))
     offsets = torch.tensor([0, *accumulate(map(len, references))])
     rows = vectors.locate(texts)
     cosines = ragged_cosines(vectors.embed(completions), vectors.matrix, rows, offsets).cpu()
-    repeated = chain.from_iterable(
-        [text] * len(own) for text, own in zip(completions, references, strict=True)
+    repeats = chain.from_iterable(
+        [text] * len(own_texts) for text, own_texts in zip(completions, references, strict=True)
     )
     same = torch.tensor(
-        [text == reference for text, reference in zip(repeated, texts, strict=True)], dtype=torch.bool
+        [text == reference for text, reference in zip(repeats, texts, strict=True)], dtype=torch.bool
     )
-    return over_references(torch.where(same, 1.0, cosines), offsets, softness)
+    return soft_maximum(torch.where(same, 1.0, cosines), offsets, softness)

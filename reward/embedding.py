@@ -1,10 +1,9 @@
-"""Text -> unit vector with a memory, so that no text is encoded twice: each distinct text of a call once, a
-reference text once ever.
+"""Caches the vectors of texts: each distinct text of a call is encoded once, each reference text only once
+ever.
 
-Reference texts (`remember`, `locate`) get a row of one matrix, which lies on disk in a folder named after the
-encoder's fingerprint (`vector_file.py`) and is memory-mapped. Completions (`embed`) are new all the time:
-only the latest `capacity` of them stay, in memory. Where the disk refuses, the matrix goes on in memory,
-which is said once. Not an index for search.
+Reference texts (`remember`, `locate`) are rows of one matrix. The matrix is a memory-mapped file in a folder
+named after the encoder's fingerprint (`vector_file.py`). Of completions (`embed`) only the latest `capacity`
+stay, in memory. Where the disk cannot be written, the matrix stays in memory and one warning says so.
 """
 
 import hashlib
@@ -15,15 +14,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reward.encoder import Encoder, checked_rows
+from reward.encoder import Encoder, check_unit_rows
 from reward.vector_file import KEY_BYTES, VectorFile
 
-BATCH = 4096  # texts given to the encoder at once, and then written
+BATCH = 4096  # texts encoded at once, and then written
 
 
 class EmbeddingStore:
-    """Embeds texts with `encoder`; `folder` None keeps nothing on disk. `requested` and `encoded` count
-    texts, for the log.
+    """Embeds texts with `encoder`; with `folder` None nothing is written to disk. `num_requested` and
+    `num_encoded` count texts, for the log.
     """
 
     def __init__(
@@ -38,38 +37,38 @@ class EmbeddingStore:
         self.fingerprint = encoder.fingerprint
         self.folder = folder / encoder.fingerprint[:16] if folder else None
         self.capacity = capacity
-        self.requested = 0
-        self.encoded = 0
+        self.num_requested = 0
+        self.num_encoded = 0
         self._say = say
-        self._kept: VectorFile | _Rows = _Rows({}, torch.empty(0, encoder.dim))
+        self._table: VectorFile | _Rows = _Rows({}, torch.empty(0, encoder.dim))
         self._recent: dict[bytes, Tensor] = {}  # in order of arrival
         if self.folder:
             try:
-                self._kept = VectorFile(self.folder, encoder.fingerprint, encoder.dim, say)
+                self._table = VectorFile(self.folder, encoder.fingerprint, encoder.dim, say)
             except OSError as error:
-                self._say_only_memory(error)
+                self._warn_memory_only(error)
 
     @property
     def hits(self) -> int:
-        """Texts answered without the encoder."""
-        return self.requested - self.encoded
+        """The number of texts whose vector came from the cache."""
+        return self.num_requested - self.num_encoded
 
     @property
     def matrix(self) -> Tensor:
-        """The remembered texts' vectors (R, dim), fp32, contiguous; valid until the next `locate` or
+        """Vectors of the reference texts (R, dim), fp32, contiguous; valid until the next `locate` or
         `remember` that adds texts.
         """
-        return self._kept.matrix
+        return self._table.matrix
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, remembered or not."""
+        """Unit rows (n, dim), fp32, on the CPU. Equal texts get equal rows, cached or not."""
         keys = [_key(text) for text in texts]
-        index = self._kept.index
-        matrix = self._kept.matrix
+        index = self._table.index
+        matrix = self._table.matrix
         fresh = self._encode(
             {k: text for k, text in zip(keys, texts, strict=True) if k not in index and k not in self._recent}
         )
-        self.requested += len(texts)
+        self.num_requested += len(texts)
         rows = [
             matrix[index[k]] if k in index else self._recent[k] if k in self._recent else fresh[k]
             for k in keys
@@ -80,70 +79,68 @@ class EmbeddingStore:
         return torch.stack(rows) if rows else torch.empty(0, self.encoder.dim)
 
     def locate(self, texts: Sequence[str]) -> Tensor:
-        """Rows (n,) int64 of `matrix` for reference texts; those not met before are embedded and
-        remembered.
-        """
-        keys = self._keep(texts)
-        return torch.tensor([self._kept.index[key] for key in keys], dtype=torch.int64)
+        """Rows (n,) int64 of `matrix` for reference texts; new texts are embedded and kept."""
+        keys = self._add_missing(texts)
+        return torch.tensor([self._table.index[key] for key in keys], dtype=torch.int64)
 
     def remember(self, texts: Sequence[str]) -> None:
-        """Embed texts that will come back (the reference texts) and keep them, on disk too, a few thousand at
-        a time.
-        """
-        self._keep(texts)
+        """Embed reference texts and keep their vectors, on disk too, BATCH texts at a time."""
+        self._add_missing(texts)
 
     def summary(self) -> str:
         """One line for the log, as `embeddings: 8,782 texts asked, 8,782 from the cache (100.0 %), 0
         encoded`.
         """
-        share = self.hits / self.requested if self.requested else 0.0
-        return f"embeddings: {self.requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), {self.encoded:,} encoded"
+        share = self.hits / self.num_requested if self.num_requested else 0.0
+        return (
+            f"embeddings: {self.num_requested:,} texts asked, {self.hits:,} from the cache ({100 * share:.1f} %), "
+            f"{self.num_encoded:,} encoded"
+        )
 
-    def _keep(self, texts: Sequence[str]) -> list[bytes]:
-        """Keys of the texts, all of which have a row when this returns."""
+    def _add_missing(self, texts: Sequence[str]) -> list[bytes]:
+        """Add the texts that have no row yet; return the keys of all of them."""
         keys = [_key(text) for text in texts]
-        self.requested += len(texts)
-        named = dict(zip(keys, texts, strict=True))
+        self.num_requested += len(texts)
+        text_of_key = dict(zip(keys, texts, strict=True))
         while missing := [
-            key for key in named if key not in self._kept.index
-        ]:  # again if another process set files aside meanwhile
+            key for key in text_of_key if key not in self._table.index
+        ]:  # again if another process renamed the files meanwhile
             for start in range(0, len(missing), BATCH):
                 batch = missing[start : start + BATCH]
                 rows = {key: self._recent.pop(key) for key in batch if key in self._recent}
-                rows |= self._encode({key: named[key] for key in batch if key not in rows})
+                rows |= self._encode({key: text_of_key[key] for key in batch if key not in rows})
                 self._append(list(rows), torch.stack(list(rows.values())))
         return keys
 
     def _append(self, keys: Sequence[bytes], rows: Tensor) -> None:
         try:
-            self._kept.append(keys, rows)
+            self._table.append(keys, rows)
         except OSError as error:
-            self._say_only_memory(error)
-            self._kept = _Rows(self._kept.index, self._kept.matrix)
-            self._kept.append(keys, rows)
+            self._warn_memory_only(error)
+            self._table = _Rows(self._table.index, self._table.matrix)
+            self._table.append(keys, rows)
 
     def _encode(self, texts: Mapping[bytes, str]) -> dict[bytes, Tensor]:
-        """Vectors of texts that are all different."""
-        self.encoded += len(texts)
+        """Encode texts that are all different, BATCH at a time."""
+        self.num_encoded += len(texts)
         pending = list(texts.values())
         vectors: list[Tensor] = []
         for start in range(0, len(pending), BATCH):
             batch = pending[start : start + BATCH]
-            rows = checked_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
-            vectors += (
-                row.clone() for row in rows
-            )  # a view would keep the whole batch for its last recent row
+            rows = check_unit_rows(self.encoder.encode(batch), batch, self.encoder.dim, self.fingerprint[:16])
+            vectors += (row.clone() for row in rows)  # a view would keep its whole batch in memory
         return dict(zip(texts, vectors, strict=True))
 
-    def _say_only_memory(self, error: OSError) -> None:
+    def _warn_memory_only(self, error: OSError) -> None:
         self._say(
-            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory and go with this run"
+            f"embeddings: {self.folder} cannot be used ({error.strerror or error}); vectors stay in memory "
+            "and go with this run"
         )
 
 
 class _Rows:
-    """The part of `VectorFile` that a store needs, in memory: room is doubled, so that adding copies a row
-    once or twice in all.
+    """Rows in memory with the interface of `VectorFile`. Its capacity doubles when full, so each row is
+    copied about once.
     """
 
     def __init__(self, index: Mapping[bytes, int], matrix: Tensor) -> None:
@@ -156,15 +153,15 @@ class _Rows:
         return self._room[: self._count]
 
     def append(self, keys: Sequence[bytes], rows: Tensor) -> None:
-        """Add rows (n, dim) of keys not met before."""
-        needed = self._count + len(rows)
-        if needed > len(self._room):
-            room = torch.empty(max(needed, 2 * len(self._room)), self._room.shape[1])
+        """Add rows (n, dim) of new keys."""
+        num_rows = self._count + len(rows)
+        if num_rows > len(self._room):
+            room = torch.empty(max(num_rows, 2 * len(self._room)), self._room.shape[1])
             room[: self._count] = self.matrix
             self._room = room
-        self._room[self._count : needed] = rows
-        self.index |= zip(keys, range(self._count, needed), strict=True)
-        self._count = needed
+        self._room[self._count : num_rows] = rows
+        self.index |= zip(keys, range(self._count, num_rows), strict=True)
+        self._count = num_rows
 
 
 def _key(text: str) -> bytes:

@@ -1,14 +1,14 @@
-"""The frozen sentence encoders behind one signature: what `reward.encoder` may say, and the check of what
-comes out.
+"""Loads the sentence encoder that `reward.encoder` names, and checks the rows it gives.
 
-    use              multilingual Universal Sentence Encoder, from its package                       reward/encoders/use.py
-    bo               the distilled Tibetan encoder, newest in the cache                              reward/encoders/student.py
-    FOLDER           whatever its files say: student.json, modules.json (sentence-transformers),     reward/encoders/modules.py
-                     config.json (a transformers encoder, pooled as encoder.json says)               reward/encoders/pooled.py
-    static:FOLDER    mean of a matrix's rows: static embeddings, or a causal LM's input embedding    reward/encoders/static.py
+    use             multilingual Universal Sentence Encoder, from its package             encoders/use.py
+    bo              the distilled Tibetan encoder, newest in the cache                    encoders/student.py
+    FOLDER          with student.json: a student                                          encoders/student.py
+                    with modules.json: sentence-transformers                              encoders/modules.py
+                    with config.json: a transformers encoder, pooled by encoder.json      encoders/pooled.py
+    static:FOLDER   mean of a matrix's rows: static or input embeddings                   encoders/static.py
 
-A new kind is a class with the three members of `Encoder`, its own file, and a line in one of the tables. Not
-here: a cache of vectors.
+A new kind is a class with the three members of `Encoder` in a file of its own, and a row in BY_NAME or
+BY_FILE. The cache of vectors is `reward.embedding`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,11 +28,13 @@ from reward.encoders.student import FACTS_FILE, find_student, load_student, teac
 from reward.encoders.use import load_use
 
 STATIC = "static:"
-UNIT = 1e-3  # a row's length may differ from 1 by so much
+UNIT = 1e-3  # tolerance of a row's length, which is 1
 
 
 class Encoder(Protocol):
-    """Text -> vector, frozen. `fingerprint` changes whenever a vector could: it names the disk cache."""
+    """A frozen encoder, text -> vector. `fingerprint` changes whenever a vector could: it names the folder in
+    the disk cache.
+    """
 
     dim: int
     fingerprint: str
@@ -54,7 +56,7 @@ def _student(folder: Path, device: torch.device) -> Encoder:
     return load_student(folder, load_encoder(teacher_of(folder), folder.parent, device))
 
 
-NAMED: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
+BY_NAME: dict[str, Callable[[Path, torch.device], Encoder]] = {"use": _use, "bo": _bo}
 
 BY_FILE: dict[
     str, Callable[[Path, torch.device], Encoder]
@@ -66,46 +68,45 @@ BY_FILE: dict[
 
 
 def check_encoder(name: str, cache: Path) -> None:
-    """InputError for an unknown name, one that was not built yet, a folder that is missing or without its
-    files; nothing is loaded.
+    """Raises InputError for an unknown name, an encoder that was not made yet, and a folder that is missing
+    or lacks files. Loads nothing.
     """
     if name == "bo":
         find_student(cache)
-    if name in NAMED:
+    if name in BY_NAME:
         return
     folder = user_path(name.removeprefix(STATIC))
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(
-            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(NAMED)}, a folder, {STATIC}FOLDER"
+            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, "
+            f"{STATIC}FOLDER"
         )
     if not folder.is_dir():
         raise InputError(f"reward.encoder: {name!r}: there is no folder {folder}")
     if name.startswith(STATIC):
         require_weights(folder)
-        needed = ["tokenizer.json"]
+        files = ["tokenizer.json"]
     else:
-        needed = list(BY_FILE)
-    if not any((folder / file).exists() for file in needed):
-        raise InputError(
-            f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(needed)}"
-        )
+        files = list(BY_FILE)
+    if not any((folder / file).exists() for file in files):
+        raise InputError(f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(files)}")
 
 
 def encoder_folder(name: str, cache: Path) -> Path | None:
-    """The folder that the files of encoder `name` lie in; None for one whose weights are in its package."""
+    """The folder with the files of encoder `name`; None for an encoder whose weights are in its package."""
     if name == "bo":
         return find_student(cache)
     folder = user_path(name.removeprefix(STATIC))
-    return folder if name not in NAMED and folder.is_dir() else None
+    return folder if name not in BY_NAME and folder.is_dir() else None
 
 
 def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
-    """The encoder called `name`; `cache` is where one that was built here lies. InputError for what cannot be
-    read.
+    """Load the encoder called `name`; `cache` has the encoders that were made here. Raises InputError for
+    files that cannot be read.
     """
     check_encoder(name, cache)
-    if name in NAMED:
-        return NAMED[name](cache, device)
+    if name in BY_NAME:
+        return BY_NAME[name](cache, device)
     folder = user_path(name.removeprefix(STATIC))
     if name.startswith(STATIC):
         return load_static(folder)
@@ -113,19 +114,24 @@ def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
     return BY_FILE[kind](folder, device)
 
 
-def checked_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
-    """The encoder's answer for `texts`: unit rows (n, dim) as fp32 on the CPU. InputError for any other
-    shape, or naming the text whose row is not finite or not of unit length; `name` says which encoder.
+def check_unit_rows(rows: Tensor, texts: Sequence[str], dim: int, name: str) -> Tensor:
+    """Return the encoder's rows for `texts` as fp32 on the CPU: unit rows (n, dim).
+
+    Raises InputError for another shape, and names the text whose row is not finite or not of unit length;
+    `name` is the encoder's.
     """
     if rows.shape != (len(texts), dim):
         raise InputError(
-            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} numbers each"
+            f"encoder {name}: gave rows of shape {tuple(rows.shape)} for {len(texts)} texts of {dim} "
+            "numbers each"
         )
     rows = rows.float().cpu()
     lengths = rows.double().norm(dim=1)  # not finite where a number of the row is not
-    if wrong := (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist():
-        row = wrong[0]
+    bad_rows = (~((lengths - 1).abs() <= UNIT)).nonzero().flatten().tolist()
+    if bad_rows:
+        row = bad_rows[0]
         raise InputError(
-            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} instead of 1"
+            f"encoder {name}: the vector of {texts[row][:200]!r} has length {lengths[row].item():.4g} "
+            "instead of 1"
         )
     return rows

@@ -1,11 +1,10 @@
-"""What can go wrong while completions are judged: a value that is missing, which costs that completion its
-reward, and a failure.
+"""Handles what can go wrong while completions are judged: missing values and failures.
 
-A term says "I cannot judge this one" with NaN, None or an infinity; `judged` makes all of them NaN.
-Everything else that goes wrong - a term or an encoder that raises, an answer of another shape or type, a gate
-outside [0, 1], a whole batch without a reward - is a `RewardFailure`, one sentence with cause, place and
-remedy. Not here: what is done about it; whoever trains can save and stop, for a reward comes before anything
-has moved.
+A term that cannot judge a completion returns NaN, None or an infinity; `term_values` turns all of them into
+NaN, and only that completion loses its reward. Every other fault is a `RewardFailure`, one sentence with
+cause, place and remedy: a term or encoder that raises, a wrong shape or type, a gate outside [0, 1], a batch
+without any reward. The training loop decides what to do; a reward is computed before any weight changes, so
+it can save and stop.
 """
 
 import traceback
@@ -32,17 +31,17 @@ LONG = 300  # of an exception's message
 
 
 class RewardFailure(InputError):
-    """The reward of these completions cannot be had; one sentence. Nothing has been changed."""
+    """The reward of these completions cannot be computed; one sentence. Nothing has changed."""
 
 
-def judged(
+def term_values(
     name: str,
     term: Term,
     sources: Sequence[str],
     completions: Sequence[str],
     references: Sequence[Sequence[str]],
 ) -> Tensor:
-    """What a term says of N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
+    """Call a term on N rows: (N,) fp32 on the CPU, NaN where it cannot judge. Raises RewardFailure."""
     try:
         return _numbers(
             name, term(list(sources), list(completions), list(references)), completions
@@ -54,12 +53,12 @@ def judged(
     except Exception as error:
         file = user_path(name.partition(":")[0]) if is_own_term(name) else None
         raise RewardFailure(
-            f"reward term {name!r} {_raised(error, file)}, on {_batch(completions)}; {REMEDY}"
+            f"reward term {name!r} {_exception_sentence(error, file)}, on {_batch(completions)}; {REMEDY}"
         ) from error
 
 
 class NamedEncoder:
-    """An encoder that says its name when it fails, so that no term is blamed for it."""
+    """Wraps an encoder so that its errors name the encoder and not the term that called it."""
 
     def __init__(self, name: str, encoder: "Encoder") -> None:
         self.name = name
@@ -75,32 +74,35 @@ class NamedEncoder:
             raise
         except Exception as error:
             raise RewardFailure(
-                f"encoder {self.name!r} {_raised(error)}, on {_batch(texts)}; {REMEDY}"
+                f"encoder {self.name!r} {_exception_sentence(error)}, on {_batch(texts)}; {REMEDY}"
             ) from error
 
 
 def check_gate(name: str, values: Tensor, completions: Sequence[str]) -> None:
-    """A gate lies in [0, 1], or is missing. Raises RewardFailure naming the first row that does not."""
-    if rows := ((values < 0) | (values > 1)).nonzero().flatten().tolist():
-        row = rows[0]
+    """Raises RewardFailure naming the first row in which a gate lies outside [0, 1]; a missing value may
+    stay.
+    """
+    rows = ((values < 0) | (values > 1)).nonzero().flatten().tolist()
+    if rows:
+        place = _place(rows[0], completions)
         raise RewardFailure(
-            f"gate {name!r} is {values[row].item()} in {_place(row, completions)}; a gate lies in [0, 1]; {REMEDY}"
+            f"gate {name!r} is {values[rows[0]].item()} in {place}; a gate lies in [0, 1]; {REMEDY}"
         )
 
 
-def check_any(rewards: Tensor, terms: Mapping[str, Tensor], completions: Sequence[str]) -> None:
-    """Refuse a batch in which every completion lost its reward; `terms`: those that count. Raises
-    RewardFailure.
-    """
+def check_some_reward(rewards: Tensor, terms: Mapping[str, Tensor], completions: Sequence[str]) -> None:
+    """Raises RewardFailure where no completion of the batch has a reward; `terms`: those that count."""
     if completions and rewards.isnan().all():
-        causes = [line for name, values in terms.items() if (line := missing(name, values, completions))]
+        causes = [
+            line for name, values in terms.items() if (line := missing_sentence(name, values, completions))
+        ]
         raise RewardFailure(f"no completion has a reward: {' and '.join(causes)}; {REMEDY}")
 
 
-def missing(name: str, values: Tensor, completions: Sequence[str]) -> str:
-    """How many completions a term could not judge and the first of them; "" when there is none.
+def missing_sentence(name: str, values: Tensor, completions: Sequence[str]) -> str:
+    """How many completions a term could not judge, and the first of them; "" where there is none.
 
-    >>> missing("fluent", torch.tensor([0.5, torch.nan]), ["yes", "no"])
+    >>> missing_sentence("fluent", torch.tensor([0.5, torch.nan]), ["yes", "no"])
     "reward term 'fluent' gave no number for 1 of 2 completions, the first 'no'"
     """
     rows = values.flatten().isnan().nonzero().flatten().tolist()
@@ -113,8 +115,10 @@ def missing(name: str, values: Tensor, completions: Sequence[str]) -> str:
 
 
 def _numbers(name: str, values: Any, completions: Sequence[str]) -> Tensor:
-    """A tensor, an array or a list of numbers and None -> (N,) fp32, NaN where it is not finite."""
-    wanted = f"return one number, or None, for each of the {len(completions)} completions; {REMEDY}"
+    """Convert a tensor, an array, or a list of numbers and None to (N,) fp32; NaN where a value is not
+    finite.
+    """
+    request = f"return one number, or None, for each of the {len(completions)} completions; {REMEDY}"
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if isinstance(values, Sequence) and not isinstance(values, str | bytes):
@@ -122,10 +126,10 @@ def _numbers(name: str, values: Any, completions: Sequence[str]) -> Tensor:
             [_number(name, row, value, completions) for row, value in enumerate(values)], dtype=torch.float64
         )
     if not isinstance(values, Tensor) or values.is_complex():
-        found = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise RewardFailure(f"reward term {name!r} returned a {found}; {wanted}")
+        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise RewardFailure(f"reward term {name!r} returned a {kind}; {request}")
     if values.shape != (len(completions),):
-        raise RewardFailure(f"reward term {name!r} returned shape {tuple(values.shape)}; {wanted}")
+        raise RewardFailure(f"reward term {name!r} returned shape {tuple(values.shape)}; {request}")
     numbers = values.detach().float().cpu()
     return numbers.where(numbers.isfinite(), torch.nan)
 
@@ -135,19 +139,20 @@ def _number(name: str, row: int, value: Any, completions: Sequence[str]) -> floa
         value = value.item()
     if value is None or isinstance(value, Real):
         return torch.nan if value is None else float(value)
-    found = f"{type(value).__name__} {_brief(str(value), SHORT)!r}"
+    description = f"{type(value).__name__} {_brief(str(value), SHORT)!r}"
     raise RewardFailure(
-        f"reward term {name!r} is {found} in {_place(row, completions)}; return a number, or None; {REMEDY}"
+        f"reward term {name!r} is {description} in {_place(row, completions)}; return a number, or None; "
+        f"{REMEDY}"
     )
 
 
-def _raised(error: Exception, file: Path | None = None) -> str:
-    """What was raised and the line: the innermost one of the user's own `file`, or of all."""
+def _exception_sentence(error: Exception, file: Path | None = None) -> str:
+    """The exception and its line: the innermost one in the user's own `file`, or of all."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
+    own_frames = [
         frame for frame in frames if file is not None and Path(frame.filename).absolute() == file.absolute()
     ]
-    line = (own or frames)[-1]
+    line = (own_frames or frames)[-1]
     message = _brief(str(error), LONG)
     return f"raised {type(error).__name__}{f': {message}' if message else ''} ({line.filename}:{line.lineno})"
 
@@ -166,7 +171,7 @@ def _place(row: int, completions: Sequence[str]) -> str:
     )
 
 
-def _brief(text: str, most: int) -> str:
-    """In one line, cut after `most` characters."""
+def _brief(text: str, length: int) -> str:
+    """The text in one line of at most `length` characters, then "..."."""
     text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= length else f"{text[:length]}..."

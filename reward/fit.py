@@ -1,13 +1,13 @@
-"""Does the reward's encoder know the language of the reference texts? Measured on a run's own pairs, before
-anything is trained.
+"""Measures whether the reward's encoder knows the language of the reference texts, on a run's own pairs,
+before training.
 
-An encoder that lacks the pieces of a script gives its texts nearly one vector. Every completion is then paid
-alike, and training goes on in silence. Three figures show it; a distractor always has the length of the right
+An encoder that lacks the pieces of a script gives all its texts nearly one vector. Every completion then
+earns the same and nothing is learnt. Three figures show it. A distractor has nearly the length of the right
 text, so that length alone finds nothing:
 
     unrelated   mean cosine of two different texts
-    cut_auc     a text that lacks a quarter of its characters, searched among texts of equal length: AUC, .5 = chance
-    pair_auc    a source text, searched so among the reference texts: AUC. High only where the encoder knows both languages
+    cut_auc     AUC of finding a text by a copy that lacks a quarter of its characters; .5 = chance
+    pair_auc    AUC of finding a reference text by its source; high only where the encoder knows both languages
 
 On the Universal Declaration in 40 languages, "use" has for those it knows: unrelated .22 to .33, cut_auc from
 .98, pair_auc from .99; for others in scripts it can spell: .37 to .85, from .97, .45 to .85; for scripts it
@@ -23,22 +23,22 @@ from torch import Tensor
 
 Encode = Callable[[Sequence[str]], Tensor]
 
-MOST_PAIRS = 300  # measured on; with fewer nothing is said
-LEAST_PAIRS = 20
-DISTRACTORS = 10  # texts of nearly equal length that a text is searched among
+MOST_PAIRS = 300
+LEAST_PAIRS = 20  # with fewer nothing is measured
+DISTRACTORS = 10  # texts of nearly equal length among which a text is searched
 CUT = 0.25  # of a text's characters
-BLIND_CUT_AUC = 0.9  # below, texts cannot be told apart: the reward would be noise
+MIN_CUT_AUC = 0.9  # below, the encoder cannot tell texts apart: the reward would be noise
 KNOWN_UNRELATED = 0.4  # of a language that the encoder knows
 KNOWN_CUT_AUC = 0.95
-FAITHFUL_PAIR_AUC = 0.9  # below, source and reference texts are not seen as translations
-STRANGE_PAIR_AUC = 0.6  # below, with both languages known, the pairs are no translations
-PAID_UNRELATED = 0.4  # reward of an unrelated text from which a higher threshold is advised
+GOOD_PAIR_AUC = 0.9  # below, the encoder does not see source and reference texts as translations
+MIN_PAIR_AUC = 0.6  # below, with both languages known, the pairs are no translations
+MAX_UNRELATED_REWARD = 0.4  # from here on a higher threshold is advised
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two of its
-    texts, and `cut_auc`.
+    """One side of the pairs in the encoder's space: mean and standard deviation of the cosine of two texts,
+    and `cut_auc`.
     """
 
     unrelated: float
@@ -47,15 +47,13 @@ class Side:
 
     @property
     def is_known(self) -> bool:
-        """Whether the encoder seems to know the language; spaces in which all texts lie close together never
-        look so.
-        """
+        """Whether the encoder seems to know the language; False in spaces where all texts lie close together."""
         return self.unrelated < KNOWN_UNRELATED and self.cut_auc >= KNOWN_CUT_AUC
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Both sides and the way between them, over `pairs` pairs."""
+class EncoderFit:
+    """The figures of both sides and of the pairs, over `pairs` pairs."""
 
     pairs: int
     sources: Side
@@ -64,17 +62,21 @@ class Fit:
 
     def __str__(self) -> str:
         return (
-            f"unrelated reference texts have a mean cosine of {self.references.unrelated:.2f} (spread {self.references.spread:.2f}), "
-            f"cut ones are found again with AUC {self.references.cut_auc:.2f}, from their source texts with AUC {self.pair_auc:.2f} "
+            f"unrelated reference texts have a mean cosine of {self.references.unrelated:.2f} (spread "
+            f"{self.references.spread:.2f}), "
+            f"cut ones are found again with AUC {self.references.cut_auc:.2f}, from their source texts with "
+            f"AUC {self.pair_auc:.2f} "
             f"(0.50 is chance; {self.pairs} pairs)"
         )
 
 
-def measure(encode: Encode, sources: Sequence[str], references: Sequence[str], seed: int = 0) -> Fit | None:
-    """The fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS different
-    ones.
+def measure_fit(
+    encode: Encode, sources: Sequence[str], references: Sequence[str], seed: int = 0
+) -> EncoderFit | None:
+    """Measure the fit of an encoder (n texts -> (n, D) unit rows) to pairs; None for fewer than LEAST_PAIRS
+    different ones.
 
-    Of more than MOST_PAIRS a sample is taken, a function of `seed`.
+    Takes a sample of MOST_PAIRS pairs at most, a function of `seed`.
     """
     pairs = list(
         {
@@ -82,29 +84,31 @@ def measure(encode: Encode, sources: Sequence[str], references: Sequence[str], s
             for pair in {pair[0]: pair for pair in zip(sources, references, strict=True)}.values()
         }.values()
     )
-    draw = random.Random(f"fit {seed}")
-    pairs = draw.sample(pairs, min(MOST_PAIRS, len(pairs)))
+    rng = random.Random(f"fit {seed}")
+    pairs = rng.sample(pairs, min(MOST_PAIRS, len(pairs)))
     if len(pairs) < LEAST_PAIRS:
         return None
     texts, answers = ([pair[side] for pair in pairs] for side in (0, 1))
-    (source_rows, source_side), (rows, side) = (_side(encode, one, draw) for one in (texts, answers))
-    return Fit(len(pairs), source_side, side, auc_among_equals(source_rows, rows, [*map(len, answers)]))
-
-
-def _side(encode: Encode, texts: Sequence[str], draw: random.Random) -> tuple[Tensor, Side]:
-    """The rows (n, D) fp64 of different texts, and how they lie."""
-    rows = encode(texts).double()
-    cosines = (rows @ rows.T)[~torch.eye(len(texts), dtype=torch.bool)]
-    cut = encode([without_a_part(text, draw) for text in texts]).double()
-    return rows, Side(
-        cosines.mean().item(), cosines.std().item(), auc_among_equals(cut, rows, [*map(len, texts)])
+    (source_rows, source_side), (rows, side) = (_side(encode, one, rng) for one in (texts, answers))
+    return EncoderFit(
+        len(pairs), source_side, side, auc_among_equals(source_rows, rows, [*map(len, answers)])
     )
 
 
-def without_a_part(text: str, draw: random.Random) -> str:
+def _side(encode: Encode, texts: Sequence[str], rng: random.Random) -> tuple[Tensor, Side]:
+    """The rows (n, D) fp64 of different texts, and their figures."""
+    rows = encode(texts).double()
+    cosines = (rows @ rows.T)[~torch.eye(len(texts), dtype=torch.bool)]
+    cut_rows = encode([without_a_part(text, rng) for text in texts]).double()
+    return rows, Side(
+        cosines.mean().item(), cosines.std().item(), auc_among_equals(cut_rows, rows, [*map(len, texts)])
+    )
+
+
+def without_a_part(text: str, rng: random.Random) -> str:
     """The text without a run of a quarter of its characters, at a random place."""
     size = max(1, round(CUT * len(text)))
-    start = draw.randrange(max(1, len(text) - size + 1))
+    start = rng.randrange(max(1, len(text) - size + 1))
     return text[:start] + text[start + size :]
 
 
@@ -126,44 +130,49 @@ def auc_among_equals(
     return float((wins.sum(dim=1) - 0.5).mean() / distractors)  # the right answer ties with itself
 
 
-def refusal(fit: Fit) -> str:
-    """Why nothing can be learnt by this encoder's cosine from these pairs, and what to do; empty where
-    something can.
+def refusal(fit: EncoderFit) -> str:
+    """Why the cosines of this encoder cannot teach anything on these pairs, and what to do; "" where they
+    can.
     """
-    known = fit.sources.is_known and fit.references.is_known
-    if fit.references.cut_auc < BLIND_CUT_AUC:
+    knows_both = fit.sources.is_known and fit.references.is_known
+    if fit.references.cut_auc < MIN_CUT_AUC:
         return (
-            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {BLIND_CUT_AUC} is needed), as an encoder "
-            "that cannot spell their script; name one that knows the language, or make one of your pairs: docs/reward.md, "
+            f"it cannot tell the reference texts apart (AUC {fit.references.cut_auc:.2f}, {MIN_CUT_AUC} is "
+            "needed), as an encoder "
+            "that cannot spell their script; name one that knows the language, or make one of your pairs: "
+            "docs/reward.md, "
             f"'An encoder of your own'; measured: {fit}"
         )
-    if known and fit.pair_auc < STRANGE_PAIR_AUC:
-        return f"it knows both languages, but the pairs do not belong together: {fit}. Look whether the two sides are shifted or mixed up"
+    if knows_both and fit.pair_auc < MIN_PAIR_AUC:
+        return (
+            f"it knows both languages, but the pairs do not belong together: {fit}. "
+            "Look whether the two sides are shifted or mixed up"
+        )
     return ""
 
 
-def paid_for_nothing(fit: Fit, threshold: float) -> str:
-    """A sentence where an unrelated text would earn much at this tau; else "".
-
-    Its reward is (unrelated - tau) / (1 - tau).
-    """
-    paid = (fit.references.unrelated - threshold) / (1 - threshold)
-    if paid <= PAID_UNRELATED:
+def threshold_warning(fit: EncoderFit, threshold: float) -> str:
+    """A warning where an unrelated text would earn much at this tau, (unrelated - tau) / (1 - tau); else ""."""
+    reward = (fit.references.unrelated - threshold) / (1 - threshold)
+    if reward <= MAX_UNRELATED_REWARD:
         return ""
     return (
-        f"unrelated reference texts have a mean cosine of {fit.references.unrelated:.2f}, so with reward.threshold = {threshold:.2f} a "
-        f"wrong answer earns {paid:.2f}; write reward.threshold={fit.references.unrelated:.2f}"
+        f"unrelated reference texts have a mean cosine of {fit.references.unrelated:.2f}, so with "
+        f"reward.threshold = {threshold:.2f} a "
+        f"wrong answer earns {reward:.2f}; write reward.threshold={fit.references.unrelated:.2f}"
     )
 
 
-def warnings(fit: Fit, threshold: float) -> list[str]:
-    """What to know of this encoder and these pairs before training, one sentence each. `threshold` is tau of
+def warnings(fit: EncoderFit, threshold: float) -> list[str]:
+    """Warnings about this encoder and these pairs before training, one sentence each. `threshold` is tau of
     the reward.
     """
-    found = [sentence] if (sentence := paid_for_nothing(fit, threshold)) else []
-    if fit.sources.is_known and fit.pair_auc < FAITHFUL_PAIR_AUC:
-        found.append(
-            f"it knows the source language and finds the reference texts from it only with AUC {fit.pair_auc:.2f}, below "
-            f"{FAITHFUL_PAIR_AUC}: it compares spellings in the target language and not meanings, or the pairs are no translations"
+    sentences = [sentence] if (sentence := threshold_warning(fit, threshold)) else []
+    if fit.sources.is_known and fit.pair_auc < GOOD_PAIR_AUC:
+        sentences.append(
+            "it knows the source language and finds the reference texts from it only with AUC "
+            f"{fit.pair_auc:.2f}, below "
+            f"{GOOD_PAIR_AUC}: it compares spellings in the target language and not meanings, or the pairs "
+            "are no translations"
         )
-    return found
+    return sentences

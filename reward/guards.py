@@ -1,9 +1,9 @@
-"""Two guards on how much a completion says: `nonempty` and `length_fit`.
+"""Two guards on the length of a completion: `nonempty` and `length_fit`.
 
-A guard lies in [0, 1], 1 where nothing is wrong; the reference text itself always gets 1, and the best of
-several counts. They multiply a reward and add nothing to it: a good guard is 1 nearly everywhere. Not a
-judgement of meaning, and no cap on length: past the free band `length_fit` falls smoothly, so that of two
-overlong completions the shorter one still earns more.
+A guard lies in [0, 1] and is 1 where nothing is wrong. The reference text itself always gets 1, and of
+several the best counts. Guards multiply a reward, so a good guard is 1 nearly everywhere. They do not judge
+meaning and do not cap the length: past the free band `length_fit` falls smoothly, so of two overlong
+completions the shorter one still earns more.
 """
 
 import math
@@ -16,7 +16,7 @@ from reward.units import units
 
 
 def letters_and_digits(text: str) -> int:
-    """The number of characters that say something.
+    """The number of letters and digits in a text.
 
     >>> letters_and_digits("a 1, \u597d\u3002")
     3
@@ -38,8 +38,8 @@ def nonempty(
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        needed = min(min_letters, *map(letters_and_digits, texts))
-        return float(letters_and_digits(completion) >= max(1, needed))
+        least = min(min_letters, *map(letters_and_digits, texts))
+        return float(letters_and_digits(completion) >= max(1, least))
 
     return per_row(score, sources, completions, references)
 
@@ -64,25 +64,24 @@ def length_fit(
     slack: float = 1.25,
     alpha: float = 0.5,
 ) -> Tensor:
-    """Guard: length in `reward.units`, too short as bad as too long, against the reference text it fits best:
-    N rows -> (N,) fp32.
+    """Guard on the length in `reward.units`, against the reference text that fits best: N rows -> (N,) fp32.
+    Too short counts as much as too long.
 
-    Up to a ratio of `slack` nothing is lost; `alpha` is how fast the rest goes. Raises InputError for a
-    setting out of range.
+    Up to a ratio of `slack` it is 1; `alpha` is the rate of decay beyond. Raises InputError for a setting out
+    of range.
     """
     check_setting("length_fit.slack", slack, 1)
     check_setting("length_fit.alpha", alpha, 0)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        said = len(units(completion))
-        return max(length_ratio_penalty(said, len(units(text)), slack, alpha) for text in texts)
+        num_units = len(units(completion))
+        return max(length_ratio_penalty(num_units, len(units(text)), slack, alpha) for text in texts)
 
     return per_row(score, sources, completions, references)
 
 
 def closest(length: int, lengths: Sequence[int]) -> int:
-    """The length that a text is held to: of its reference texts' the closest, the shorter of two as close, as
-    in BLEU.
+    """The length in `lengths` nearest to `length`; of two equally near the shorter, as in BLEU.
 
     >>> closest(5, [2, 6, 4])
     4
@@ -98,7 +97,7 @@ def length_ratio(
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        said = len(units(completion))
-        return said / max(1, closest(said, [len(units(text)) for text in texts]))
+        num_units = len(units(completion))
+        return num_units / max(1, closest(num_units, [len(units(text)) for text in texts]))
 
     return per_row(score, sources, completions, references)

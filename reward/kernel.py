@@ -1,13 +1,13 @@
-"""Cosines of unit vectors, completions x references: a ragged number of references per completion, named by
-row of one big matrix.
+"""Cosines of unit vectors, completions x references: each completion has its own number of references, given
+as rows of one matrix.
 
     cosine_j = <completion_i, matrix[rows_j]>        offsets_i <= j < offsets_(i + 1)
 
-On the CPU one pass over memory: the pairs are the pattern of a sparse matrix of which
-`torch.sparse.sampled_addmm` computes those elements alone, so no row is copied. Elsewhere rows are gathered,
-a block of fixed shape at a time. Either way a pair is summed in an order that depends on D alone: its cosine
-is the same bit for bit in any batch, in any place, with any number of threads. Not a search (every pair is
-named), not differentiable, and it does not normalise: unit rows are the caller's promise.
+On the CPU it takes one pass over memory: the pairs are the pattern of a sparse matrix, and
+`torch.sparse.sampled_addmm` computes only its elements, so no row is copied. Elsewhere rows are gathered in
+blocks of fixed shape. Either way the order of a pair's sum depends on D alone, so its cosine has the same
+bits in any batch, in any place and with any number of threads. It is not a search (every pair is given), not
+differentiable, and does not normalise: the caller gives unit rows.
 """
 
 import math
@@ -40,14 +40,14 @@ def ragged_cosines(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: T
     return pairs(completions.detach(), matrix.detach(), rows.long(), offsets.long()).clamp_(-1, 1)
 
 
-def over_references(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
-    """One number for each segment `offsets_i <= j < offsets_(i + 1)`: (K,), (N + 1,) -> (N,) fp32.
+def soft_maximum(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor:
+    """Reduce each segment `offsets_i <= j < offsets_(i + 1)` to one number: (K,), (N + 1,) -> (N,) fp32.
 
     The largest for softness 0, else sum_j softmax(s / softness)_j s_j: with growing softness it goes from the
     largest to the mean, and never leaves [min, max]. Costs N x the longest segment. Raises ValueError for an
     empty segment or a negative softness.
 
-    >>> over_references(torch.tensor([0.25, 0.75, 0.5]), torch.tensor([0, 2, 3]), 0.0).tolist()
+    >>> soft_maximum(torch.tensor([0.25, 0.75, 0.5]), torch.tensor([0, 2, 3]), 0.0).tolist()
     [0.75, 0.5]
     """
     if not 0 <= softness < math.inf:
@@ -64,22 +64,20 @@ def over_references(cosines: Tensor, offsets: Tensor, softness: float) -> Tensor
     if softness == 0:
         return largest.float()
     weights = ((grid - largest[:, None]) / softness).masked_fill(outside, -math.inf).exp()
-    mean = _added_in_order(weights * grid) / _added_in_order(weights)
+    mean = _sum_in_order(weights * grid) / _sum_in_order(weights)
     return mean.clamp(grid.masked_fill(outside, math.inf).amin(dim=1), largest).float()
 
 
-def _added_in_order(grid: Tensor) -> Tensor:
-    """Sum of each row, left to right: `Tensor.sum` picks an order by the width, which another row's
-    references decide.
-    """
+def _sum_in_order(grid: Tensor) -> Tensor:
+    """Sum each row from left to right. `Tensor.sum` picks an order by the width, which other rows change."""
     return reduce(torch.add, grid.unbind(dim=1))
 
 
 def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products. Row i of the pattern is completion i, its columns are rows of `matrix`; it need be
+    """(K,) dot products. Row i of the sparse pattern is completion i, its columns are rows of `matrix`,
     neither sorted nor unique.
     """
-    _take_beta_notice()
+    _silence_beta_warning()
     values = completions.new_zeros(len(rows))
     pattern = torch.sparse_csr_tensor(
         offsets, rows, values, size=(len(completions), len(matrix)), check_invariants=False
@@ -89,9 +87,9 @@ def _in_one_pass(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Ten
 
 
 @cache
-def _take_beta_notice() -> None:
-    """PyTorch says once a process that sparse CSR is in beta. The tests pin what is used of it, so the notice
-    is taken in silence.
+def _silence_beta_warning() -> None:
+    """Use up PyTorch's warning, once per process, that sparse CSR is in beta. The tests pin what is used of
+    it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,29 +97,31 @@ def _take_beta_notice() -> None:
 
 
 def _in_blocks(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """(K,) dot products from blocks that all have one shape, the last one filled up: a sum's order may depend
-    on the shape.
+    """(K,) dot products in blocks of one shape, the last one padded: the order of a sum may depend on the
+    shape.
     """
     owners = torch.repeat_interleave(offsets.diff(), output_size=len(rows))
     missing = -len(rows) % BLOCK
     blocks = zip(
         F.pad(owners, (0, missing)).split(BLOCK), F.pad(rows, (0, missing)).split(BLOCK), strict=True
     )
-    ragged = (
+    padding = (
         -completions.shape[1] % ALIGNED
     )  # a row that starts off a vector's boundary would be summed in another order
-    products = (completions.index_select(0, own) * matrix.index_select(0, row) for own, row in blocks)
-    return torch.cat([F.pad(product, (0, ragged)).sum(dim=1) for product in products])[: len(rows)]
+    products = (completions.index_select(0, owner) * matrix.index_select(0, row) for owner, row in blocks)
+    return torch.cat([F.pad(product, (0, padding)).sum(dim=1) for product in products])[: len(rows)]
 
 
 def _check_vectors(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> None:
     if completions.dim() != 2 or matrix.dim() != 2 or completions.shape[1] != matrix.shape[1]:
         raise ValueError(
-            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and {tuple(matrix.shape)}"
+            f"completions (N, D) and matrix (R, D) are needed, got {tuple(completions.shape)} and "
+            f"{tuple(matrix.shape)}"
         )
     if completions.dtype != torch.float32 or matrix.dtype != torch.float32 or not matrix.is_contiguous():
         raise ValueError(
-            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} {matrix.stride()}"
+            f"fp32 vectors and a contiguous matrix are needed, got {completions.dtype} and {matrix.dtype} "
+            f"{matrix.stride()}"
         )
     if rows.dim() != 1 or len(offsets) != len(completions) + 1:
         raise ValueError(
@@ -141,6 +141,7 @@ def _check_segments(offsets: Tensor, total: int) -> Tensor:
     counts = offsets.diff()
     if int(offsets[0]) != 0 or int(offsets[-1]) != total or (len(counts) and int(counts.min()) < 1):
         raise ValueError(
-            f"offsets must rise from 0 to {total}, each segment with at least one member, got {offsets.tolist()}"
+            f"offsets must rise from 0 to {total}, each segment with at least one member, got "
+            f"{offsets.tolist()}"
         )
     return counts

@@ -1,12 +1,11 @@
-"""The language term: 0 for a completion that is recognisably in another language than the wanted one, 1
-otherwise.
+"""The language term: 0 for a completion recognised as another language than the target, else 1.
 
-What no script rule can see: Tibetan where Dzongkha is wanted, or English for Spanish. Optional: it needs
-pycld2 (Google's Compact Language Detector 2), which is not among this project's packages. Short texts are not
-judged, because the detector guesses there. Its right answers on 14,000 real texts, Dzongkha and Tibetan of
-the built-in corpus and modern Tibetan elsewhere, by syllables: 1-4: 47 %, 5-8: 74 %, 9-11: 89 %, from 12: 98
-% (1.4 % wrong, 0.2 % undecided; of interface texts alone 4 % wrong). Not a gate to use without a look at its
-numbers on one's own language pair.
+It sees what no script rule can: Tibetan where Dzongkha is the target, or English for Spanish. It is optional:
+it needs pycld2 (Google's Compact Language Detector 2), which is not among this project's packages. Short
+texts are not judged, because the detector guesses there. Its right answers on 14,000 real texts, Dzongkha and
+Tibetan of the built-in corpus and modern Tibetan elsewhere, by syllables: 1-4: 47 %, 5-8: 74 %, 9-11: 89 %,
+from 12: 98 % (1.4 % wrong, 0.2 % undecided; of interface texts alone 4 % wrong). Check its numbers on your
+own language pair before you make it a gate.
 """
 
 import functools
@@ -55,7 +54,7 @@ def language(
     target_language: str,
     min_units: int = 12,
 ) -> Tensor:
-    """Term: 0 where the completion is identified as another language than the target and the reference texts,
+    """Term: 0 where the completion is identified as neither the target language nor that of a reference text,
     else 1: -> (N,) fp32.
 
     1 also where it has fewer than `min_units` units (`reward.units`) or the detector is undecided. Raises
@@ -66,11 +65,11 @@ def language(
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
         if len(units(completion)) < min_units:
             return 1.0
-        accepted = {
+        accepted_languages = {
             primary(target_language),
             UNDECIDED,
             *map(identify, texts),
         }  # the detector may misread a reference text as well
-        return float(identify(completion) in accepted)
+        return float(identify(completion) in accepted_languages)
 
     return per_row(score, sources, completions, references)

@@ -1,12 +1,11 @@
-"""Overlap with the reference texts as a reward: sentence chrF and sentence BLEU by sacreBLEU, for the
-ablation and for mixing.
+"""Terms `chrf` and `bleu`: sentence chrF and sentence BLEU by sacreBLEU, for ablations and mixtures.
 
-Numbers are sacreBLEU's (Post, 2018) divided by 100; several reference texts are used as sacreBLEU uses them
-(chrF: the best one, BLEU: n-grams of all, the closest length). Here too is the choice of units by target
-language, which `eval.overlap` shares. Chinese: sacreBLEU's `zh` tokeniser (each Han character a token).
-Tibetan script: sacreBLEU has no tokeniser, and a Tibetan sentence has no spaces, so text is first split into
-syllables at the tsheg, and at shad and other Tibetan marks, then tokenised by 13a. Other scripts without
-spaces: characters. All else: 13a.
+Numbers are sacreBLEU's (Post, 2018) divided by 100, and several reference texts count as in sacreBLEU (chrF:
+the best one, BLEU: n-grams of all, the closest length). The units of a target language are chosen here too,
+and `eval.metrics.overlap` shares the choice. Chinese: sacreBLEU's `zh` tokeniser (each Han character a
+token). Tibetan script: sacreBLEU has no tokeniser for it, and a Tibetan sentence has no spaces, so text is
+first split into syllables at the tsheg, and at shad and other Tibetan marks, then tokenised by 13a. Other
+scripts without spaces: characters. All else: 13a.
 """
 
 import re
@@ -35,8 +34,8 @@ def is_tibetan_script(language: str) -> bool:
     return script_of(language) == "Tibt"
 
 
-def prepared(texts: Sequence[str], language: str) -> list[str]:
-    """The texts as sacreBLEU's word tokeniser gets them."""
+def tokenizer_input(texts: Sequence[str], language: str) -> list[str]:
+    """The texts in the form that sacreBLEU's word tokeniser takes."""
     return [split_syllables(text) for text in texts] if is_tibetan_script(language) else list(texts)
 
 
@@ -70,7 +69,7 @@ def bleu(
     metric = bleu_metric(target_language, effective_order=True)
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        output = prepared([completion], target_language)[0]
-        return min(1.0, metric.sentence_score(output, prepared(texts, target_language)).score / 100)
+        output = tokenizer_input([completion], target_language)[0]
+        return min(1.0, metric.sentence_score(output, tokenizer_input(texts, target_language)).score / 100)
 
     return per_row(score, sources, completions, references)

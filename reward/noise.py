@@ -1,7 +1,8 @@
-"""How much an encoder's cosines depend on what else is in the batch: the part of a reward that is no signal.
+"""Measures how much an encoder's cosines depend on the batch: the part of a reward that is no signal.
 
-Inside a group of near-equal completions such noise, divided by the group's standard deviation, would become
-the advantage. So it is measured once a run, and groups that spread less than a multiple of it count as equal.
+In a group of near-equal completions the advantage divides this noise by the group's standard deviation. So it
+is measured once per run, and a group counts as equal where its rewards spread less than NOISE_MULTIPLE times
+the noise.
 """
 
 import random
@@ -10,14 +11,14 @@ from collections.abc import Sequence
 from reward.encoder import Encoder
 
 ORDERS = 4
-TIMES = 10.0  # a spread of so many times the noise counts as signal
+NOISE_MULTIPLE = 10.0  # a spread above so many times the noise is signal
 
 
 def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float:
-    """Largest change of the cosine of neighbouring `texts` when they are encoded in other orders and other
+    """The largest change of the cosine of neighbouring `texts` when they are encoded in other orders and
     batches; 0 for fewer than 2.
 
-    Encodes the texts ORDERS times more, each time shuffled and cut into two calls at another place.
+    Encodes the texts ORDERS more times, each time shuffled and in two calls of other sizes.
     """
     if len(texts) < 2:
         return 0.0
@@ -25,11 +26,11 @@ def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float
     cosines = (plain[1:].double() * plain[:-1].double()).sum(dim=1)
     largest = 0.0
     for number in range(ORDERS):
-        draw = random.Random(f"noise {seed} {number}")
-        order = draw.sample(range(len(texts)), len(texts))
-        cut = draw.randrange(1, len(texts))
+        rng = random.Random(f"noise {seed} {number}")
+        order = rng.sample(range(len(texts)), len(texts))
+        middle = rng.randrange(1, len(texts))
         rows = plain.new_empty(plain.shape)
-        for part in (order[:cut], order[cut:]):
+        for part in (order[:middle], order[middle:]):
             rows[part] = encoder.encode([texts[item] for item in part])
         again = (rows[1:].double() * rows[:-1].double()).sum(dim=1)
         largest = max(largest, float((again - cosines).abs().max()))
@@ -37,9 +38,9 @@ def cosine_noise(encoder: Encoder, texts: Sequence[str], seed: int = 0) -> float
 
 
 def std_floor(noise: float, scale: float, least: float) -> float:
-    """The group standard deviation below which rewards count as equal: TIMES the noise in units of the
-    reward, at least `least`.
+    """The group standard deviation below which rewards count as equal: NOISE_MULTIPLE x noise x scale, at
+    least `least`.
 
-    `scale`: how much the reward moves when the cosine moves by 1, e.g. weight / (1 - tau).
+    `scale`: the change of the reward for a change of 1 in the cosine, e.g. weight / (1 - tau).
     """
-    return max(least, TIMES * noise * scale)
+    return max(least, NOISE_MULTIPLE * noise * scale)

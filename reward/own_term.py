@@ -1,8 +1,6 @@
-"""A user's own reward term: one function in one Python file, named in the configuration as
-"FILE.py:function".
+"""Loads a user's own reward term: one function in one Python file, "FILE.py:function" in the configuration.
 
-The file is run, as the user asks for by naming it; nothing is searched for and nothing is imported by a
-dotted name.
+The file is run. Nothing is searched for and nothing is imported by a dotted name.
 """
 
 import inspect
@@ -23,14 +21,15 @@ def is_own_term(name: str) -> bool:
 
 
 def load_own_term(name: str) -> Callable[..., Any]:
-    """The function of "FILE.py:function"; InputError for a missing file, an error in it, a missing or unfit
-    function.
+    """Load the function of "FILE.py:function". Raises InputError for a missing file, an error in it, and a
+    missing or unfit function.
     """
     path, _, attribute = name.partition(":")
     file = user_path(path)
     if not file.is_file():
         raise InputError(
-            f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the working folder"
+            f"reward term {name!r}: {path} is not a file; write it as FILE.py:function, seen from the "
+            "working folder"
         )
     spec = spec_from_file_location(f"own_term_{file.stem}", file)
     assert spec is not None and spec.loader is not None
@@ -43,21 +42,24 @@ def load_own_term(name: str) -> Callable[..., Any]:
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        named = [
+        functions = [
             key
             for key, value in vars(module).items()
             if inspect.isfunction(value) and not key.startswith("_")
         ]
         raise InputError(
-            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: {', '.join(named) or 'none'}"
+            f"reward term {name!r}: {path} has no function {attribute!r}; its functions: "
+            f"{', '.join(functions) or 'none'}"
         )
-    if _lists_taken(function) != 3:
+    if _num_positional(function) != 3:
         raise InputError(f"reward term {name!r}: it must take three lists: {SHAPE}")
     return function
 
 
-def _lists_taken(function: Callable[..., Any]) -> int:
-    """How many arguments it takes by position; 0 for what does not say, as many of Python's own."""
+def _num_positional(function: Callable[..., Any]) -> int:
+    """The number of arguments that a function takes by position; 0 where its signature is unknown, as for
+    many of Python's own.
+    """
     try:
         return sum(p.kind in POSITIONAL for p in inspect.signature(function).parameters.values())
     except (ValueError, TypeError):

@@ -1,7 +1,7 @@
-"""Signs that a reward is being gamed, from what a step logs anyway: agreement with measures that were not
-rewarded, and their fall.
+"""Detects a gamed reward from a run's log: agreement of the reward with measures that it does not use, and
+their fall.
 
-A reward that rises while a second encoder and chrF fall is a reward that has found a hole. Pure; no printing.
+A reward that rises while a second encoder and chrF fall has a loophole. Pure functions.
 """
 
 import math
@@ -10,40 +10,37 @@ from typing import Any
 
 from torch import Tensor
 
+from reward.groups import deviations
+
 REWARD = "reward_mean"
 WATCHED = ("cosine_held_out_mean", "chrf_mean")
 ALARM_WINDOW = 10  # steps at the start and at the end of a run that an alarm compares (eval/alarms.py)
-CLEAR = 2.0  # standard errors that make a difference of two windows count
+CLEAR_ERRORS = 2.0  # standard errors from which a difference of two windows is clear
 
 
 def agreement(rewards: Tensor, other: Tensor) -> float:
-    """Correlation of two measures inside groups: (P, G), (P, G) -> [-1, 1]; 0 where one of them does not vary
+    """Correlation of two measures within groups: (P, G), (P, G) -> [-1, 1]; 0 where one of them does not vary
     within any group.
 
-    Pooled over groups after centring each, so that easy and hard prompts do not make two measures look alike.
-    A completion that either measure lacks (NaN) is left out of both.
+    Each group is centred before pooling, so that easy and hard prompts do not make two measures look alike. A
+    completion that lacks either measure (NaN) is left out of both.
 
     >>> import torch
     >>> agreement(torch.tensor([[0.0, 1.0], [5.0, 6.0]]), torch.tensor([[0.2, 0.4], [0.1, 0.3]]))
     1.0
     """
-    lacking = rewards.isnan() | other.isnan()
-    a, b = (_centred(values.double().masked_fill(lacking, math.nan)) for values in (rewards, other))
+    missing = rewards.isnan() | other.isnan()
+    a, b = (deviations(values.double().masked_fill(missing, math.nan))[0] for values in (rewards, other))
     scale = float((a.square().sum() * b.square().sum()).sqrt())
     return round(float((a * b).sum()) / scale, 6) if scale > 0 else 0.0
 
 
-def _centred(values: Tensor) -> Tensor:
-    """(P, G) minus the mean of each group, 0 where NaN."""
-    return (values - values.nanmean(dim=1, keepdim=True)).nan_to_num(nan=0.0)
-
-
-def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
-    """One sentence if the reward rose clearly since the start of the run while every watched measure fell
+def gaming_alarm(rows: Sequence[Mapping[str, Any]], window: int) -> str:
+    """One sentence where the reward rose clearly since the start of the run while every watched measure fell
     clearly; else "".
 
-    Compares the first and the last `window` of `rows` (one a step, as logged); too few rows, or an unwatched
-    run, give "".
+    Compares the first and the last `window` of `rows` (one per step, as logged); "" for too few rows or
+    without the watched measures.
     """
     if (
         len(rows) < 2 * window
@@ -52,7 +49,9 @@ def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
     ):
         return ""
     changes = {key: change([row[key] for row in rows], window) for key in (REWARD, *WATCHED)}
-    if changes[REWARD][1] < CLEAR or any(score > -CLEAR for _, score in (changes[key] for key in WATCHED)):
+    if changes[REWARD][1] < CLEAR_ERRORS or any(
+        score > -CLEAR_ERRORS for _, score in (changes[key] for key in WATCHED)
+    ):
         return ""
     differences = ", ".join(
         f"{key.removesuffix('_mean')} {difference:+.3f}" for key, (difference, _) in changes.items()
@@ -61,7 +60,7 @@ def gamed(rows: Sequence[Mapping[str, Any]], window: int) -> str:
 
 
 def change(values: Sequence[float], window: int) -> tuple[float, float]:
-    """Last window minus first window: the difference of means, and that in standard errors."""
+    """Last window minus first window: the difference of the means, and the difference in standard errors."""
     first = values[:window]
     last = values[-window:]
     means = [sum(part) / window for part in (first, last)]

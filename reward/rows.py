@@ -1,8 +1,8 @@
-"""What every term over strings alone has in common: one function of one row, applied to N rows.
+"""Applies a function of one row to N rows: the shape of every term over strings.
 
     term(sources, completions, references, *, settings) -> fp32 (N,)
 
-Not for terms that need vectors: those work on all rows at once.
+Terms that need vectors work on all rows at once and do not use it.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def per_row(
 
 
 def check_setting(name: str, value: float, lowest: float) -> None:
-    """Refuse a setting below its range, `name` being TERM.KEY. Raises InputError."""
+    """Raises InputError for a setting below `lowest`; `name` is TERM.KEY."""
     if not value >= lowest:
         raise InputError(f"reward.settings.{name} = {value}: must be at least {lowest}")
 

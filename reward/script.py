@@ -39,15 +39,15 @@ def is_letter(character: str) -> bool:
 def is_consistent(
     text: str, script: str, *, reference: str = "", min_share: float = 0.95, min_letters: int = 1
 ) -> bool:
-    """True when `text` is written in `script` (ISO 15924) by the rule above, where `reference` lends its
-    Latin words.
+    """True where `text` is written in `script` (ISO 15924) by the rule above; Latin words of `reference` are
+    neutral.
 
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
     (True, False)
     """
-    allowed = set() if script == LATIN else {word.casefold() for word in LATIN_WORD.findall(reference)}
-    counted = LATIN_WORD.sub(lambda word: " " if word[0].casefold() in allowed else word[0], text)
-    letters = [character for character in counted if is_letter(character)]
+    neutral_words = set() if script == LATIN else {word.casefold() for word in LATIN_WORD.findall(reference)}
+    rest = LATIN_WORD.sub(lambda word: " " if word[0].casefold() in neutral_words else word[0], text)
+    letters = [character for character in rest if is_letter(character)]
     in_script = sum(is_script(character, script) for character in letters)
     forbidden = FORBIDDEN.get(script)
     if forbidden and any(is_script(character, forbidden) for character in letters):
@@ -59,15 +59,15 @@ def script(
     sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]],
     *, target_script: str, min_share: float = 0.95, min_letters: int = 1,
 ) -> Tensor:  # fmt: skip
-    """Term: 1 where the completion is consistent, every reference text lending its Latin words, else 0: N
-    rows -> (N,) fp32.
+    """Term: 1 where the completion is consistent, with the Latin words of every reference text neutral, else
+    0: N rows -> (N,) fp32.
     """
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:
-        lent = " ".join(texts)
+        reference = " ".join(texts)
         return float(
             is_consistent(
-                completion, target_script, reference=lent, min_share=min_share, min_letters=min_letters
+                completion, target_script, reference=reference, min_share=min_share, min_letters=min_letters
             )
         )
 

@@ -1,4 +1,5 @@
-"""Every reward term by name. A new one is a function in a file here with its test, and a line in this table.
+"""The table of all reward terms by name. A new one is a function in a file of `reward/` with its test, and a
+row here.
 
 A term: (sources, completions, references, *, settings) -> fp32 (N,), where references[i] holds one or more
 texts. Terms that can be gates lie in [0, 1]; 1 = nothing wrong.

@@ -1,11 +1,11 @@
-"""The units in which guards measure a text: Tibetan syllables, single letters of scripts without spaces,
+"""Splits a text into the units of the guards: Tibetan syllables, single letters of scripts without spaces,
 words and numbers otherwise.
 
-One rule for every script, so that a source text and a completion in another script can be compared: runs of
-letters, marks and digits (the tsheg and the shad are punctuation, so a Tibetan run is a syllable), except
-that a letter of a script without spaces (Han, Thai, Lao, Khmer, Burmese ...) stands alone, with its accents.
-Case is folded and punctuation dropped. Not a tokenizer of any model, and not the units in which
-`data.script.count_units` counts a corpus: that one leaves out what is not in the script of its text.
+One rule holds for every script, so a source and a completion in another script can be compared. A unit is a
+run of letters, marks and digits; the tsheg and the shad are punctuation, so a Tibetan run is a syllable. A
+letter of a script without spaces (Han, Thai, Lao, Khmer, Burmese ...) is a unit of its own, with its accents.
+Case is folded and punctuation dropped. `data.script.count_units` counts a corpus in other units: it leaves
+out letters of other scripts.
 """
 
 from functools import lru_cache
@@ -14,13 +14,13 @@ import regex
 
 from data.script import SCRIPT_NAMES, UNSPACED
 
-REMEMBERED = 4096  # texts: sources and reference texts come back with every completion of their group
+CACHE_SIZE = 4096  # texts: every completion of a group has the same source and reference texts
 SIGN = r"[\p{L}\p{M}\p{N}]"
-ALONE = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
-UNIT = regex.compile(rf"(?={SIGN}){ALONE}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{ALONE}){SIGN})+")
+LONE_LETTER = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
+UNIT = regex.compile(rf"(?={SIGN}){LONE_LETTER}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{LONE_LETTER}){SIGN})+")
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def units(text: str) -> tuple[str, ...]:
     """The units of `text` in order; none for a text without letters or digits.
 

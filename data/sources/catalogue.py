@@ -1,7 +1,7 @@
-"""gettext catalogues, compiled (.mo) and not (.po), joined on the English message.
+"""Reads gettext catalogues, compiled (.mo) and not (.po), and joins two languages on the English message.
 
-Not a full gettext: of plural forms the first is taken, fuzzy entries are left out (as msgfmt leaves them
-out), and the header entry is dropped. All catalogues read here are UTF-8.
+It supports a part of gettext: of plural forms the first is read, fuzzy entries are skipped (as msgfmt does),
+and the header entry is dropped. All catalogues read here are UTF-8.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.interface_text import without_accelerators
 from data.sources.origin import Folders, Pair, join, short_key
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 
 LIBREOFFICE = "usr/lib/libreoffice/program/resource"
 
@@ -24,31 +24,31 @@ def read_libreoffice(folders: Folders) -> Iterator[Pair]:
         return  # one language alone aligns with nothing
     source = folders["libreoffice-l10n-dz"]
     target = folders["libreoffice-l10n-zh-cn"]
-    yield from _joined(source / LIBREOFFICE / "dz", target / LIBREOFFICE / "zh_CN", "dz")
+    yield from _join_folders(source / LIBREOFFICE / "dz", target / LIBREOFFICE / "zh_CN", "dz")
 
 
 def read_system(folders: Folders) -> Iterator[Pair]:
     """Tibetan and Chinese of programs that keep their catalogues under usr/share/locale."""
     for folder in folders.values():
         locale = folder / "usr/share/locale"
-        yield from _joined(locale / "bo", locale / "zh_CN", "bo")
+        yield from _join_folders(locale / "bo", locale / "zh_CN", "bo")
 
 
 def read_python(folders: Folders) -> Iterator[Pair]:
     """Tibetan and Chinese of Python packages: any `locale` folder with `bo` and `zh_Hans` in it."""
     for folder in folders.values():
         for tibetan in sorted(folder.rglob("locale/bo")):
-            yield from _joined(tibetan, tibetan.parent / "zh_Hans", "bo")
+            yield from _join_folders(tibetan, tibetan.parent / "zh_Hans", "bo")
 
 
 def read_iso_names(folders: Folders) -> Iterator[Pair]:
     """Dzongkha and Chinese names of countries (ISO 3166)."""
     for folder in folders.values():
         for dzongkha in sorted(folder.rglob("locale/dz")):
-            yield from _joined(dzongkha, dzongkha.parent / "zh_CN", "dz")
+            yield from _join_folders(dzongkha, dzongkha.parent / "zh_CN", "dz")
 
 
-def _joined(source: Path, target: Path, language: str) -> Iterator[Pair]:
+def _join_folders(source: Path, target: Path, language: str) -> Iterator[Pair]:
     """Pairs of every catalogue that lies under both folders at the same place."""
     for path in sorted(source.rglob("*.[mp]o")):
         other = target / path.relative_to(source)
@@ -59,12 +59,12 @@ def _joined(source: Path, target: Path, language: str) -> Iterator[Pair]:
 
 
 def catalogue(path: Path) -> dict[str, str]:
-    """Translation by message, the context included in the key as `context\\x04message`."""
-    messages = parsed(path, compiled) if path.suffix == ".mo" else plain(parsed(path, text_of))
+    """Translation by message; the key includes the context as `context\\x04message`."""
+    messages = parse_file(path, parse_mo) if path.suffix == ".mo" else parse_po(parse_file(path, text_of))
     return {key: text for key, text in messages.items() if key and text}
 
 
-def compiled(content: bytes) -> dict[str, str]:
+def parse_mo(content: bytes) -> dict[str, str]:
     """The messages of a .mo file: two tables of (length, offset), one of originals and one of translations.
     Raises FormatError.
     """
@@ -117,7 +117,7 @@ ESCAPED = {
 }
 
 
-def plain(content: str) -> dict[str, str]:
+def parse_po(content: str) -> dict[str, str]:
     """The messages of a .po file that are translated and not marked fuzzy."""
     messages: dict[str, str] = {}
     for entry in ENTRY.split(content):
@@ -125,7 +125,7 @@ def plain(content: str) -> dict[str, str]:
         if re.search(r"^#,.*\bfuzzy\b", entry, re.MULTILINE):
             continue
         fields = {
-            name: "".join(map(unquoted, QUOTED.findall(body)))
+            name: "".join(map(unquote, QUOTED.findall(body)))
             for name, body in FIELD.findall("\n".join(lines))
         }
         if "msgid" in fields:
@@ -134,17 +134,16 @@ def plain(content: str) -> dict[str, str]:
     return messages
 
 
-def unquoted(text: str) -> str:
-    r"""What a quoted text of a .po file stands for, with C's escapes; any other escape stays as it is
-    written.
+def unquote(text: str) -> str:
+    r"""Decode a quoted text of a .po file with C's escapes; any other escape stays as written.
 
-    >>> unquoted(r"\x41\102 \" \_")
+    >>> unquote(r"\x41\102 \" \_")
     'AB " \\_'
     """
-    return ESCAPE.sub(_escaped, text)
+    return ESCAPE.sub(_unescape, text)
 
 
-def _escaped(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     code = escape[1]
     if code[0] in "01234567" or len(code) == 3:
         return chr(int(code, 8) if code[0] != "x" else int(code[1:], 16))

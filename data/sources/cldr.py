@@ -1,7 +1,7 @@
-"""Names of languages, countries, scripts, currencies, months ... from the CLDR tables that babel carries.
+"""Reads names of languages, countries, scripts, currencies, months ... from babel's CLDR tables.
 
 babel is not imported. Its tables are pickles made by its own build; `plain_pickle` reads the dictionaries in
-them, and nothing of the package runs.
+them without running anything of the package.
 """
 
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from itertools import count
 from pathlib import Path
 
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import FormatError, parsed
+from data.sources.package_file import FormatError, parse_file
 from data.sources.plain_pickle import load
 
 SECTIONS = (
     "languages", "territories", "scripts", "variants", "currency_names", "months", "days", "quarters", "day_periods", "eras",
     "date_fields", "time_zones", "meta_zones", "unit_display_names",
 )  # fmt: skip
-CLASSES = {  # babel's own patterns, plural rules and aliases: no text of theirs is wanted
+CLASSES = {  # babel's own patterns, plural rules and aliases, which hold no names
     ("babel.dates", "DateTimePattern"), ("babel.numbers", "NumberPattern"), ("babel.plural", "PluralRule"), ("babel.localedata", "Alias"),
 }  # fmt: skip
 MAX_DEPTH = 16  # a table that holds itself, or one other many times over, has no end
@@ -34,7 +34,7 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def names(path: Path) -> dict[str, str]:
     """Every string of the sections with names, by its path in the table, such as `languages/de`."""
-    return parsed(path, names_in)
+    return parse_file(path, names_in)
 
 
 def names_in(content: bytes) -> dict[str, str]:

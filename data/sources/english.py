@@ -1,9 +1,9 @@
-"""Tibetan and Dzongkha with English, and more of it with Chinese: pairs for a sentence encoder, not for the
+"""Pairs of Tibetan and Dzongkha with English, and more with Chinese, for a sentence encoder and not for the
 prompts of RL.
 
 The catalogues of `data.sources.tibetan` are keyed by the English message, so the same packages align with
-English too, and the desktop's catalogues add some 15,000 Dzongkha messages about other programs. Nothing here
-changes the built-in corpus.
+English too, and the desktop's catalogues add some 15,000 Dzongkha messages about other programs. The built-in
+corpus does not use them.
 """
 
 import re
@@ -17,7 +17,7 @@ from data.obtain import Archive, debian_archives
 from data.sources import cldr, libreoffice_help, mediawiki, udhr
 from data.sources.catalogue import LIBREOFFICE, catalogue
 from data.sources.origin import Folders, Origin, Package, Pair, join, short_key
-from data.sources.tibetan import Obtained
+from data.sources.tibetan import PackageArchives
 from data.unpack import unpack
 
 LANGUAGES = ("dz", "bo")
@@ -68,11 +68,11 @@ def read_chinese_messages(folders: Folders) -> Iterator[Pair]:
     for path, language in _catalogues(folders):
         other = path.parents[2] / "zh_CN" / path.relative_to(path.parents[1])
         if other.exists():
-            ours, theirs = (
+            messages, chinese = (
                 {short_key(key): without_accelerators(text) for key, text in catalogue(file).items()}
                 for file in (path, other)
             )
-            yield from join(ours, theirs, language, prefix=f"{path.stem}#")
+            yield from join(messages, chinese, language, prefix=f"{path.stem}#")
 
 
 def read_mediawiki(folders: Folders) -> Iterator[Pair]:
@@ -114,7 +114,7 @@ def read_udhr(folders: Folders) -> Iterator[Pair]:
 
 
 def english_message(key: str) -> str:
-    """The English text in a catalogue's key: without context and keyboard marks.
+    """The English text in a catalogue's key, without context and keyboard marks.
 
     >>> english_message("menu\\x04_Save"), english_message("Cu_t"), english_message("max_size or min_size")
     ('Save', 'Cut', 'max_size or min_size')
@@ -167,26 +167,26 @@ MORE_CHINESE = tuple(
 )
 
 
-def obtain(built_in: Obtained, cache: Path, say: Callable[[str], None] = print) -> dict[str, Archive]:
-    """The archives of the built-in corpus and those that only these pairs need; one that cannot be had is
-    said and left out.
+def obtain(built_in: PackageArchives, cache: Path, say: Callable[[str], None] = print) -> dict[str, Archive]:
+    """The archives of the built-in corpus and those that these pairs need besides; one that cannot be
+    obtained is reported and left out.
     """
     names = [
         package.name for origin in ENGLISH for package in origin.packages if package.registry == "debian"
     ]
-    found, missing = debian_archives([name for name in names if name not in built_in.archives], cache, say)
+    archives, missing = debian_archives([name for name in names if name not in built_in.archives], cache, say)
     for reason in dict.fromkeys(missing.values()):
         say(f"left out: {', '.join(name for name, why in missing.items() if why == reason)} ({reason})")
-    return built_in.archives | found
+    return built_in.archives | archives
 
 
 def examples(archives: Mapping[str, Archive], cache: Path) -> Iterator[Example]:
     """The pairs with English of every origin, then the desktop's pairs with Chinese."""
     for origins, target_language in ((ENGLISH, "en"), (MORE_CHINESE, "zh")):
         for origin in origins:
-            found = (package.name for package in origin.packages if package.name in archives)
+            names = (package.name for package in origin.packages if package.name in archives)
             folders = {
-                name: unpack(archives[name].path, cache / "unpacked", origin.members) for name in found
+                name: unpack(archives[name].path, cache / "unpacked", origin.members) for name in names
             }
             yield from (
                 replace(example, target_language=target_language) for example in origin.examples(folders)

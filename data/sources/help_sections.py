@@ -1,10 +1,9 @@
-"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of the
-section under it.
+"""Headlines in Tibetan script: the headings of LibreOffice's Dzongkha help pages, each with the text of its
+section.
 
-Not a parser of HTML: the pages come out of one generator, so the blocks that a section is made of are told by
-their tags and classes. How a command is reached, the labels of buttons and links to other pages are left out:
-they repeat the heading or say nothing about it. Paragraphs and headings that were never translated are in
-English and left out too.
+It is not a parser of HTML: one generator made all pages, so tags and classes identify the blocks of a
+section. How to reach a command, the labels of buttons and links to other pages are left out: they repeat the
+heading or say nothing about it. Untranslated paragraphs and headings are in English and left out too.
 """
 
 import re
@@ -18,7 +17,7 @@ from data.markup import elements, unescape, without_tags
 from data.obtain import Archive, debian_archives
 from data.script import known_script, script_share
 from data.sources.libreoffice_help import BLOCKS, HELP, LICENCE, MEMBERS
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 from data.unpack import unpack
 
 PACKAGE = "libreoffice-help-dz"
@@ -34,27 +33,28 @@ RELATED = re.compile(
 
 
 def obtain(cache: Path, say: Callable[[str], None] = print) -> Archive:
-    """The package with the pages. Raises InputError where it cannot be had."""
-    found, missing = debian_archives([PACKAGE], cache, say)
-    if PACKAGE not in found:
+    """The package with the pages. Raises InputError where it cannot be obtained."""
+    archives, missing = debian_archives([PACKAGE], cache, say)
+    if PACKAGE not in archives:
         raise InputError(
-            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: {missing[PACKAGE]}"
+            f"data.corpus=headlines: {PACKAGE} is a package of Debian and could not be obtained: "
+            f"{missing[PACKAGE]}"
         )
-    return found[PACKAGE]
+    return archives[PACKAGE]
 
 
 def examples(archive: Archive, cache: Path) -> Iterator[Example]:
     """(body, heading) of every section of every page, in the order of the pages' names."""
     folder = unpack(archive.path, cache / "unpacked", MEMBERS) / HELP / LANGUAGE
     for page in sorted(folder.glob("text/**/*.html")):
-        for number, (heading, body) in enumerate(sections(parsed(page, text_of))):
+        for number, (heading, body) in enumerate(sections(parse_file(page, text_of))):
             key = f"{ORIGIN}:{page.relative_to(folder)}#section{number}"
             yield Example(key, body, heading, ORIGIN, LICENCE, LANGUAGE, LANGUAGE, task="headline")
 
 
 def sections(page: str) -> Iterator[tuple[str, str]]:
-    """(heading, body) of each section whose heading and first paragraph are translated: the first says what
-    it is about.
+    """(heading, body) of each section whose heading and first paragraph are translated, since the first
+    paragraph says what the section is about.
     """
     heading = ""
     paragraphs = list[str]()
@@ -69,12 +69,12 @@ def sections(page: str) -> Iterator[tuple[str, str]]:
 
 
 def without_asides(page: str) -> str:
-    """A page without its divisions of a class in `ASIDE`, whatever they hold.
+    """Remove the divisions of a class in `ASIDE` from a page, with everything in them.
 
     >>> without_asides('<p>a</p><div class="howtoget"><div>b</div>c</div><div>d</div>')
     '<p>a</p><div>d</div>'
     """
-    kept = []
+    parts = []
     depth = 0
     start = 0
     for tag in DIVISION.finditer(page):
@@ -82,19 +82,19 @@ def without_asides(page: str) -> str:
             depth += -1 if tag[1] else 1
             start = tag.end()
         elif ASIDE.search(tag[2]):
-            kept.append(page[start : tag.start()])
+            parts.append(page[start : tag.start()])
             depth = 1
-    return "".join(kept) + (page[start:] if not depth else "")
+    return "".join(parts) + (page[start:] if not depth else "")
 
 
 def is_translated(text: str) -> bool:
-    """Whether a paragraph or heading is in Tibetan script and not still in English."""
+    """Whether a paragraph or heading is in Tibetan script and not in English."""
     return script_share(text, known_script(LANGUAGE)) >= MIN_SHARE
 
 
 def _blocks(page: str) -> Iterator[tuple[bool, str]]:
-    """(False, paragraph) or (True, the heading where the next section starts, empty if it has none), in the
-    order of the page.
+    """(False, paragraph) or (True, the heading where the next section starts, "" without one), in the order
+    of the page.
     """
     for name, attributes, body in elements(page, BLOCKS):
         text = clean_text(unescape(without_tags(body)))

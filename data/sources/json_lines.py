@@ -1,5 +1,5 @@
-"""Lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text or
-texts.
+"""Reads lines of a user's JSONL: one object a line, two of whose fields are the source and the reference text
+or texts.
 
 A column is a key, or a path of keys with dots: `translation.bo` is "bo" inside "translation". A key that has
 dots itself comes first.
@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from data.sources.line import BadLineError, Columns, Line, decoded
+from data.sources.line import BadLineError, Columns, Line, decode_line
 
 Record = dict[str, Any]
 MAX_NAMES = 8  # of fields that are listed
@@ -18,7 +18,7 @@ FIRST_LINES = 100  # among which there should be an object
 
 
 def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
-    """The two fields of a line, or why it is no pair."""
+    """The two fields of a line, or the error that says why it is no pair."""
     try:
         record = _record(line, columns)
         return _text(record, columns[0]), _texts(record, columns[1])
@@ -26,8 +26,8 @@ def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
         return error
 
 
-def fitting_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
-    """The first candidate whose two fields the first object has; the first of all where none fits."""
+def choose_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
+    """The first candidate whose two fields the first object has; the first candidate where none fits."""
     record = _first_record(lines)
     return next(
         (columns for columns in candidates if all(_has(record, name) for name in columns)), candidates[0]
@@ -35,7 +35,7 @@ def fitting_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Co
 
 
 def names_of(lines: Sequence[bytes]) -> list[str]:
-    """How the fields of the first object are called as columns: those with text or a list in them."""
+    """The fields of the first object as column names: those with text or a list in them."""
     return list(_names(_first_record(lines), ""))[:MAX_NAMES]
 
 
@@ -57,18 +57,18 @@ def _first_record(lines: Sequence[bytes]) -> Record:
 
 
 def _record(line: bytes, columns: Columns) -> Record:
-    own = {name for column in columns for name in (column, *column.split("."))}
+    column_keys = {name for column in columns for name in (column, *column.split("."))}
 
     def unique(items: Iterable[tuple[str, Any]]) -> Record:
         record: Record = {}
         for key, value in items:
-            if key in own and key in record:
+            if key in column_keys and key in record:
                 raise BadLineError(f"field {key!r} comes twice")
             record[key] = value
         return record
 
     try:
-        record = json.loads(decoded(line), object_pairs_hook=unique)
+        record = json.loads(decode_line(line), object_pairs_hook=unique)
     except BadLineError:
         raise
     except (ValueError, RecursionError):

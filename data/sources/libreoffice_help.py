@@ -1,8 +1,8 @@
-"""LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the English
-one.
+"""Reads LibreOffice's help pages: HTML in which every translated paragraph and heading keeps the id of the
+English one.
 
-Both languages are translations of the same English paragraph, so (page, id) aligns them exactly; a paragraph
-that was never translated is in English on that side and falls to the script filter.
+Both languages are translations of the same English paragraph, so (page, id) aligns them exactly. An
+untranslated paragraph is in English, and the script filter drops it.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data.markup import elements, unescape, without_tags
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
 HELP = "usr/share/libreoffice/help"
 MEMBERS = (f"{HELP}/*/text/*.html",)
@@ -38,7 +38,7 @@ def paragraphs(page: Path) -> dict[str, str]:
     twice.
     """
     texts: dict[str, str] = {}
-    for _, attributes, body in elements(parsed(page, text_of), BLOCKS):
+    for _, attributes, body in elements(parse_file(page, text_of), BLOCKS):
         key = ID.search(attributes) or ID.search(body)
         text = unescape(without_tags(body)).strip()
         if key and text:

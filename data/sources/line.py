@@ -1,6 +1,4 @@
-"""One line of a user's file: from bytes to text, or to the reason why it is no pair. Not here: what a format
-makes of the text.
-"""
+"""Decodes one line of a user's file, or says why it is no pair. The readers of the formats use it."""
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -9,11 +7,11 @@ Columns = tuple[str, str]  # names of the two columns
 
 
 class BadLineError(ValueError):
-    """Why one line is not a pair; never leaves the readers of users' files."""
+    """Why one line is not a pair; the readers of users' files catch it."""
 
 
-def decoded(line: bytes) -> str:
-    """A line as text. Raises BadLineError."""
+def decode_line(line: bytes) -> str:
+    """Decode a line as UTF-8. Raises BadLineError."""
     if len(line) > MAX_LINE_BYTES:
         raise BadLineError(f"longer than {MAX_LINE_BYTES:,} bytes")
     try:
@@ -22,8 +20,8 @@ def decoded(line: bytes) -> str:
         raise BadLineError("not UTF-8") from None
 
 
-def one_line(text: str) -> str:
-    """The text itself. Raises BadLineError where old line ends make two lines of it."""
+def check_one_line(text: str) -> str:
+    """Return the text. Raises BadLineError where an old line end (a carriage return) divides it."""
     if "\r" in text:
         raise BadLineError("a carriage return inside the line")
     return text

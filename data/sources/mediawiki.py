@@ -1,7 +1,6 @@
-"""MediaWiki's interface: one JSON file a language and component, joined on the message name.
+"""Reads MediaWiki's interface: one JSON file per language and component, joined on the message name.
 
-Messages with templates or links are left to `data.clean`, which drops them; plain emphasis and HTML tags are
-taken off here.
+`data.clean` drops messages with templates or links; plain emphasis and HTML tags are removed here.
 """
 
 import json
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from data.markup import unescape, without_tags
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 
 LANGUAGES = ("bo", "dz")
 EMPHASIS = re.compile("'{2,}")
@@ -34,7 +33,7 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 def messages(path: Path) -> dict[str, str]:
     """Text by message name, without the `@metadata` entry."""
-    return parsed(path, messages_in)
+    return parse_file(path, messages_in)
 
 
 def messages_in(content: bytes) -> dict[str, str]:

@@ -1,5 +1,5 @@
-"""News texts out of two packages, English and Chinese: what general competence is measured on. Fixed choices,
-no model.
+"""News texts out of two packages, English and Chinese: the texts of the general-competence probes. Fixed
+choices, no model.
 """
 
 import random
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
-TEXTS = 24
+NUM_TEXTS = 24
 TEXT_CHARACTERS = 300
 MIN_ENGLISH_CHARACTERS = 200
 MIN_CHINESE_CHARACTERS = 120
@@ -21,7 +21,7 @@ SEED = 20260101
 
 @dataclass(frozen=True)
 class TextItem:
-    """A held-out text; `id` names the line it came from."""
+    """A held-out text; `id` names the line of its file."""
 
     id: str
     text: str
@@ -39,15 +39,15 @@ def find_file(folder: Path, name: str) -> Path:
     return matches[0]
 
 
-def choose_texts(texts: Sequence[TextItem], count: int = TEXTS) -> tuple[TextItem, ...]:
+def choose_texts(texts: Sequence[TextItem], count: int = NUM_TEXTS) -> tuple[TextItem, ...]:
     """A fixed choice of `count` texts, in their order."""
-    chosen = random.Random(SEED).sample(range(len(texts)), min(count, len(texts)))
-    return tuple(texts[i] for i in sorted(chosen))
+    places = random.Random(SEED).sample(range(len(texts)), min(count, len(texts)))
+    return tuple(texts[i] for i in sorted(places))
 
 
 def english_texts(folder: Path) -> tuple[TextItem, ...]:
     """News texts of at most 300 characters, cut between words."""
-    lines = parsed(find_file(folder, "lee_background.cor"), text_of).split("\n")
+    lines = parse_file(find_file(folder, "lee_background.cor"), text_of).split("\n")
     long_enough = [
         (number, line.strip())
         for number, line in enumerate(lines, 1)
@@ -68,10 +68,8 @@ def cut_between_words(text: str) -> str:
 
 
 def chinese_texts(folder: Path) -> tuple[TextItem, ...]:
-    """News paragraphs of at most 300 characters; the file has a part-of-speech tag behind every word, removed
-    here.
-    """
-    lines = parsed(find_file(folder, "tag/199801.txt"), text_of).split("\n")
+    """News paragraphs of at most 300 characters, without the part-of-speech tags of the file."""
+    lines = parse_file(find_file(folder, "tag/199801.txt"), text_of).split("\n")
     plain = [(number, WORD_TAG.sub("", line).strip()) for number, line in enumerate(lines, 1)]
     long_enough = [
         TextItem(f"199801:{number}", text[:TEXT_CHARACTERS])

@@ -1,7 +1,7 @@
-"""What every reader of parallel text gives, and how an origin names the packages it reads.
+"""The types that every reader of parallel text shares: packages, pairs and origins.
 
-A reader is a plain function: folders of unpacked packages in, an iterator of `Pair` out, untouched by
-cleaning and filters except for the marks of its own format (tags, accelerator keys).
+A reader is a plain function: folders of unpacked packages in, an iterator of `Pair` out. It removes the marks
+of its own format (tags, accelerator keys) and does no other cleaning.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ Folders = Mapping[str, Path]
 
 @dataclass(frozen=True)
 class Package:
-    """A package by registry and name; Debian's come in the archive's present version, so they have no pin."""
+    """A package by registry and name; Debian's packages have the archive's present version, so they have no
+    pin.
+    """
 
     registry: Literal["debian", "pip", "npm"]
     name: str
@@ -49,7 +51,7 @@ class Origin:
     read: Callable[[Folders], Iterator[Pair]]
 
     def examples(self, folders: Folders) -> Iterator[Example]:
-        """The reader's pairs as records that carry their origin and licence."""
+        """The reader's pairs as examples with their origin and licence."""
         for pair in self.read(folders):
             key = pair.key.encode(
                 "utf-8", "backslashreplace"

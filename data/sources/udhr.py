@@ -1,7 +1,8 @@
-"""The Universal Declaration of Human Rights: HTML with the same header and thirty articles in every language.
+"""Reads the Universal Declaration of Human Rights: HTML with the same header and thirty articles in every
+language.
 
-Sections are matched by position and their paragraphs too, where a section has equally many in both languages;
-a section that does not is left out, as nothing else aligns it. Article headings are left out: they are
+Sections are matched by position, and so are their paragraphs where a section has equally many in both
+languages; other sections are left out, as nothing else aligns them. Article headings are left out: they are
 numbers.
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from data.markup import elements, unescape
 from data.sources.origin import Folders, Pair
-from data.sources.package_file import parsed, text_of
+from data.sources.package_file import parse_file, text_of
 
 LANGUAGES = {"bo": "bod", "dz": "dzo"}
 SECTIONS = "header|article"
@@ -24,16 +25,16 @@ def read(folders: Folders) -> Iterator[Pair]:
         declarations = folder / "package" / "declaration"
         chinese = sections(declarations / "cmn_hans.html")
         for language, name in LANGUAGES.items():
-            for section, (ours, theirs) in enumerate(
+            for section, (source_texts, target_texts) in enumerate(
                 zip(sections(declarations / f"{name}.html"), chinese, strict=False)
             ):
-                if len(ours) == len(theirs):
-                    for row, (source, target) in enumerate(zip(ours, theirs, strict=True)):
+                if len(source_texts) == len(target_texts):
+                    for row, (source, target) in enumerate(zip(source_texts, target_texts, strict=True)):
                         yield Pair(f"{language}#{section}.{row}", language, source, target)
 
 
 def sections(path: Path) -> list[list[str]]:
     """The paragraphs and list items with text, section by section."""
-    bodies = (body for _, _, body in elements(parsed(path, text_of), SECTIONS))
-    found = ([unescape(text).strip() for text in PARAGRAPH.findall(body)] for body in bodies)
-    return [[text for text in texts if text] for texts in found]
+    bodies = (body for _, _, body in elements(parse_file(path, text_of), SECTIONS))
+    texts_of_sections = ([unescape(text).strip() for text in PARAGRAPH.findall(body)] for body in bodies)
+    return [[text for text in texts if text] for texts in texts_of_sections]

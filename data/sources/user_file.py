@@ -1,8 +1,8 @@
-"""The user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
+"""Reads the user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
 
-In JSONL a reference may be a list of texts: each makes a pair of its own with the source, and `data.clean`
-joins them again. A bad line is told by file, line and reason and does not stop the reader: the caller decides
-how many are too many. What cannot be read as a corpus at all raises InputError.
+In JSONL a reference may be a list of texts: each makes a pair with the source, and `data.clean` joins them
+again. A bad line is recorded with file, line and reason, and reading continues; the caller decides how many
+are too many. InputError means that the file is no corpus at all.
 """
 
 import gzip
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data.clean import DAMAGED, clean_text, script_problem, shortened, shown
+from data.clean import DAMAGED, clean_text, describe_pair, script_problem, shorten
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
-from data.sources.json_lines import fitting_columns, json_pair, names_of
-from data.sources.line import BadLineError, Columns, Line, decoded, one_line
+from data.sources.json_lines import choose_columns, json_pair, names_of
+from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
 from data.sources.table import SHOWN_COLUMNS, read_table
 
 ORIGIN = "user"
@@ -24,7 +24,7 @@ LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
-MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is held in memory
+MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is in memory
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 SAMPLE = (
@@ -38,12 +38,12 @@ INSTEAD = {
 SHOWN_LINE = 80  # characters of a line that is no pair, and of a cell of the first line
 SHOWN_CELL = 20
 
-Rejected = tuple[str, str]  # (file:line, reason)
+BadLine = tuple[str, str]  # (file:line, reason)
 
 
 @dataclass(frozen=True)
 class UserCorpus:
-    """Where the corpus lies, its languages and the names (or, for TSV, 1-based numbers) of its two
+    """The location of the corpus, its languages and the names (or, for TSV, 1-based numbers) of its two
     columns.
     """
 
@@ -54,7 +54,7 @@ class UserCorpus:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """One file, or the two aligned ones; raises InputError for a missing file or an unknown ending."""
+        """One file, or the two aligned ones. Raises InputError for a missing file or an unknown ending."""
         names = [self.location] if _is_file(user_path(self.location)) else self.location.split(",")
         paths = tuple(user_path(name.strip()) for name in names)
         for path in paths:
@@ -71,7 +71,7 @@ class UserCorpus:
 
     @property
     def candidates(self) -> tuple[Columns, ...]:
-        """The columns to look for: those that were named, or else the default names, then the languages'
+        """The columns to look for: those in the settings, or else the default names, then the languages'
         codes.
         """
         languages = (self.source_language, self.target_language)
@@ -82,42 +82,41 @@ class UserCorpus:
 
 @dataclass
 class Reading:
-    """What came of reading: clean pairs, lines that are none, one line of each reason as it is shown, and
-    remarks on the file.
+    """The result of reading: clean pairs, bad lines, an example of each reason, and remarks on the file.
 
-    `turned` counts the pairs that are right the other way round; `names` are the fields of the first object
-    of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are read and which
-    there are.
+    `num_swapped` counts the pairs that would be right with their sides exchanged; `names` are the fields of
+    the first object of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are
+    read and which there are.
     """
 
     examples: list[Example] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    bad_lines: list[BadLine] = field(default_factory=list)
     samples: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     layout: str = ""
-    turned: int = 0
+    num_swapped: int = 0
 
-    def reject(self, place: str, reason: str, sample: str) -> None:
+    def add_bad_line(self, place: str, reason: str, sample: str) -> None:
         """Count a line that is no pair."""
-        self.rejected.append((place, reason))
+        self.bad_lines.append((place, reason))
         self.samples.setdefault(reason, sample)
 
 
 def read(corpus: UserCorpus) -> Reading:
-    """The pairs of a corpus, cleaned, and the lines that are none. Raises InputError."""
+    """Read the pairs of a corpus, cleaned, and its bad lines. Raises InputError."""
     reading = Reading()
-    for place, written, line in _lines_read(corpus, reading):
+    for place, raw_line, line in _read_lines(corpus, reading):
         if isinstance(line, BadLineError):
-            reading.reject(
-                place, str(line), f"{place}: {shortened(written.decode('utf-8', 'replace'), SHOWN_LINE)}"
+            reading.add_bad_line(
+                place, str(line), f"{place}: {shorten(raw_line.decode('utf-8', 'replace'), SHOWN_LINE)}"
             )
             continue
         for example in _examples(place, line, corpus):
             reason = _problem(example) or script_problem(example)
             if reason:
-                reading.reject(example.id, reason, shown(example))
-                reading.turned += not _problem(example) and not script_problem(_turned(example))
+                reading.add_bad_line(example.id, reason, describe_pair(example))
+                reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
     return reading
@@ -127,7 +126,7 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
     """One pair for each reference text; the id of the first is `file:line`, of further ones `file:line#2` and
     so on.
 
-    Empty texts of a list are passed over where it has another text.
+    Empty texts of a list are skipped where it has another text.
     """
     source = clean_text(line[0])
     references = [clean_text(text) for text in line[1]]
@@ -137,8 +136,8 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
         yield Example(key, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
 
 
-def _turned(example: Example) -> Example:
-    """The texts on the other sides, the languages as they are."""
+def _swap_texts(example: Example) -> Example:
+    """Exchange the texts and keep the languages."""
     return replace(example, source=example.reference, reference=example.source)
 
 
@@ -148,23 +147,23 @@ def _problem(example: Example) -> str:
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
-def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
-    """(file:line, the line as written, its texts or what is wrong with them) for every line with text;
-    remarks go to `reading`.
+def _read_lines(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
+    """(file:line, the line as written, its texts or its error) for every line with text; remarks go to
+    `reading`.
 
-    An empty line is passed over in one file, and half a pair in aligned ones.
+    An empty line is skipped in one file, and is half a pair in aligned ones.
     """
     path, *other = corpus.paths
     lines = _lines(path)
     columns = corpus.columns
     pairs: Iterable[tuple[int, Line | BadLineError]]
     if other:
-        pairs = enumerate(_aligned(path, lines, other[0]), start=1)
+        pairs = enumerate(_aligned_lines(path, lines, other[0]), start=1)
     elif _kind(path) == ".jsonl":
-        columns = fitting_columns(lines, corpus.candidates)
+        columns = choose_columns(lines, corpus.candidates)
         reading.names = names_of(lines)
         reading.layout = (
-            f"{_listed(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
+            f"{_list(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
         )
         pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
     else:
@@ -172,31 +171,32 @@ def _lines_read(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, byt
         pairs = table.rows
         columns = table.columns
         reading.names = table.first
-        cells = ", ".join(repr(shortened(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
-        reading.layout = f"{table.read} are read; the first line has {cells}" if cells else ""
+        cells = ", ".join(repr(shorten(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
+        reading.layout = f"{table.column_words} are read; the first line has {cells}" if cells else ""
         if table.is_export:
             reading.remarks.append(f"{path}: an export with quotes; they are taken off the texts")
     if columns != corpus.columns:
-        reading.remarks.append(f"{path}: no columns {_listed(corpus.columns)}; {_listed(columns)} are read")
+        reading.remarks.append(f"{path}: no columns {_list(corpus.columns)}; {_list(columns)} are read")
     for number, line in pairs:
         if not other and not lines[number - 1].strip():
             continue
         yield f"{path}:{number}", lines[number - 1], line
 
 
-def _listed(columns: Columns) -> str:
+def _list(columns: Columns) -> str:
     return " and ".join(map(repr, columns))
 
 
-def _aligned(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
+def _aligned_lines(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
     others = _lines(reference)
     if len(lines) != len(others):
         raise InputError(
-            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally many"
+            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally "
+            "many"
         )
     for line, other in zip(lines, others, strict=True):
         try:
-            yield one_line(decoded(line)), (one_line(decoded(other)),)
+            yield check_one_line(decode_line(line)), (check_one_line(decode_line(other)),)
         except BadLineError as error:
             yield error
 
@@ -206,7 +206,7 @@ def _kind(path: Path) -> str:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The lines of a file without their ends; a byte-order mark is taken off. Raises InputError."""
+    """The lines of a file without their ends and without a byte-order mark. Raises InputError."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -1,1 +1,1 @@
-"""What a model lost elsewhere: likelihoods, questions, drift, free continuations."""
+"""Forgetting of general competence: likelihoods, questions, drift, free continuations."""

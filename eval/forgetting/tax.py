@@ -1,10 +1,9 @@
-"""The alignment tax of one checkpoint: what it lost of what the untouched model could do, measured on things
-that training is not about.
+"""Measures the alignment tax of one checkpoint: what it lost of the untouched model's abilities.
 
-Probes (`eval.probes`), drift from the untouched model (`eval.drift`) on the panel's English and Chinese texts
-("general") and on prompts with their reference texts ("task"), generation sanity (`eval.sanity`); item by
-item, so that checkpoints can be compared with intervals. The one number, `tax_scalar`, is the rise of the
-loss on general text in nats per token: it moves long before any accuracy does.
+Three parts: probes (`probes.py`), drift from the untouched model (`drift.py`) on the panel's English and
+Chinese texts ("general") and on prompts with their reference texts ("task"), and generation sanity
+(`sanity.py`). Results are per item, so that checkpoints can be compared with intervals. `tax_scalar` is the
+rise of the loss on general text in nats per token; it changes long before an accuracy does.
 """
 
 import random
@@ -31,8 +30,9 @@ Tax = dict[str, Any]
 
 
 def load_tax_panel(cache: Path, extended: bool = False) -> Panel:
-    """The panel of general competence, obtained once into `cache`; `extended`: with the sets of questions of
-    BIG-bench (358 MB).
+    """The panel of general competence, obtained once into `cache`.
+
+    `extended`: also the sets of questions of BIG-bench (358 MB).
     """
     panel = load_panel(cache)
     return replace(panel, extended=extended_items(cache)) if extended else panel
@@ -47,18 +47,16 @@ def general_texts(tokenizer: PreTrainedTokenizerBase, panel: Panel) -> list[Toke
 
 
 def task_texts(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[TokenText]:
-    """A fixed choice of `TASK_TEXTS` examples, in their order: the prompt, then the reference text, tokenised
-    apart as in training.
-    """
+    """A fixed random choice of `TASK_TEXTS` examples: prompt and reference text, tokenised as in training."""
     start = first_ids(tokenizer)
-    chosen = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
+    positions = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
     texts = (
         (
             examples[i].id,
             text_ids(tokenizer, prompt_text(examples[i])),
             text_ids(tokenizer, examples[i].reference),
         )
-        for i in chosen
+        for i in positions
     )
     return [TokenText(name, start, prompt + reference) for name, prompt, reference in texts]
 
@@ -70,13 +68,14 @@ def measure_tax(
     panel: Panel,
     task: Sequence[Example],
 ) -> Tax:
-    """Everything about one checkpoint; `base` is the untouched model, `task` the examples among which the
-    texts of the task are chosen.
+    """Probes, drift and sanity of one checkpoint.
+
+    `base` is the untouched model; the texts of the task are chosen from the examples `task`.
 
     The general texts run once, for drift and for bits per character. With `base` the same object as `model`
     every drift is exactly 0.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     drift = {
         "general": measure_drift(model, base, general_texts(tokenizer, panel)),
         "task": measure_drift(model, base, task_texts(tokenizer, task)),
@@ -86,7 +85,7 @@ def measure_tax(
     probes = {name: text_result(items, [nats[item.id] for item in items]) for name, items in texts.items()}
     probes |= run_questions(model, tokenizer, panel)
     sanity = generation_sanity(model, tokenizer)
-    return {"probes": probes, "drift": drift, "sanity": sanity, "seconds": time.perf_counter() - began}
+    return {"probes": probes, "drift": drift, "sanity": sanity, "seconds": time.perf_counter() - start}
 
 
 def tax_scalar(tax: Tax) -> float:

@@ -2,9 +2,9 @@
 
 Deliberately not a new metric: numbers and signatures are sacreBLEU's (Post, 2018). Several reference texts
 count as they do there: BLEU takes n-grams of all and the closest length, chrF the text that scores best. The
-sufficient statistics of each item are exposed as arrays, so that `eval.significance` can recompute a corpus
-metric for thousands of resamples at once; a test holds `bleu_of_sums` and `chrf_of_sums` to sacreBLEU's own
-scores.
+sufficient statistics of each item are exposed as arrays, so that `eval.metrics.significance` can recompute a
+corpus metric for thousands of resamples at once. Nothing of sacreBLEU is used that it does not show; tests
+hold the statistics to its own, and `bleu_of_sums` and `chrf_of_sums` to its scores.
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the
 signature says `tok:tsheg-13a`.
@@ -15,12 +15,14 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.helpers import extract_all_char_ngrams
 
 from data.script import count_units, script_of
 from eval.metrics.significance import Array
 from reward.guards import closest
-from reward.lexical import bleu_metric, is_tibetan_script, prepared
+from reward.lexical import bleu_metric, is_tibetan_script, tokenizer_input
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
@@ -47,20 +49,42 @@ def number_of(references: References) -> str:
 
 def bleu_statistics(outputs: Sequence[str], references: References, language: str) -> Array:
     """(n, 10) per item: output length, closest reference length, 4 matched and 4 output n-gram counts."""
-    texts = streams([prepared(own, language) for own in references])
     metric = bleu_metric(language)
-    written = prepared(outputs, language)
-    statistics = metric._extract_corpus_statistics(written, texts) if outputs else []
-    return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
+    written = tokenizer_input(outputs, language)
+    texts = [tokenizer_input(own, language) for own in references]
+    rows = [bleu_row(metric, output, own) for output, own in zip(written, texts, strict=True)]
+    return np.asarray(rows, dtype=np.float64).reshape(len(outputs), 2 + 2 * BLEU_ORDER)
+
+
+def bleu_row(metric: BLEU, output: str, texts: Sequence[str]) -> list[int]:
+    """The counts of one item: those of a corpus that has nothing else in it."""
+    score = metric.corpus_score([output], [[text] for text in texts])
+    return [score.sys_len, score.ref_len, *score.counts, *score.totals]
 
 
 def chrf_statistics(outputs: Sequence[str], references: References) -> Array:
     """(n, 18) per item: output, reference and matched n-gram counts for character orders 1 to 6.
 
-    They are those of the reference text that scores best alone.
+    They are those of the reference text that scores best alone, the first of equals.
     """
-    statistics = CHRF()._extract_corpus_statistics(list(outputs), streams(references)) if outputs else []
-    return np.asarray(statistics, dtype=np.float64).reshape(len(outputs), 3 * CHRF_ORDER)
+    rows = [chrf_row(output, texts) for output, texts in zip(outputs, references, strict=True)]
+    return np.asarray(rows, dtype=np.float64).reshape(len(outputs), 3 * CHRF_ORDER)
+
+
+def chrf_row(output: str, texts: Sequence[str]) -> Array:
+    """(18,) counts of one item. sacreBLEU's chrF shows none, so its n-grams are counted here."""
+    written = extract_all_char_ngrams(output, CHRF_ORDER)
+    rows = [
+        [
+            count
+            for own, other in zip(written, extract_all_char_ngrams(text, CHRF_ORDER), strict=True)
+            for count in (own.total() if other else 0, other.total(), (own & other).total())
+        ]
+        for text in texts
+    ]
+    counts = np.asarray(rows, dtype=np.float64)
+    best: Array = counts[int(chrf_of_sums(counts).argmax())]
+    return best
 
 
 def bleu_of_sums(sums: Array) -> Array:
@@ -100,12 +124,14 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     """
     bleu = bleu_metric(language)
     chrf = CHRF()
-    bleu.corpus_score(prepared(outputs, language), streams([prepared(own, language) for own in references]))
+    bleu.corpus_score(
+        tokenizer_input(outputs, language), streams([tokenizer_input(own, language) for own in references])
+    )
     chrf.corpus_score(list(outputs), streams(references))
-    text = str(bleu.get_signature())
+    signature = bleu.get_signature()
     if is_tibetan_script(language):
-        text = text.replace("tok:13a", "tok:tsheg-13a")
-    return {"bleu": text, "chrf": str(chrf.get_signature())}
+        signature.update("tok", f"tsheg-{signature.info['tok']}")
+    return {"bleu": str(signature), "chrf": str(chrf.get_signature())}
 
 
 def length_units(text: str, language: str) -> int:

@@ -64,8 +64,8 @@ def copies(
     It is the measure of the guard `uncopied` (`reward.copying`); what it finds in headlines is nearly always
     the source's first words.
     """
-    kept = uncopied(sources, outputs, references, run=copied_run(language))
-    return [share <= 1 - COPIED_FROM for share in kept.tolist()]
+    own_shares = uncopied(sources, outputs, references, run=copied_run(language))
+    return [share <= 1 - COPIED_FROM for share in own_shares.tolist()]
 
 
 def copied_run(language: str) -> int:

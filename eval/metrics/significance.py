@@ -1,6 +1,6 @@
 """How sure a difference is: paired bootstrap, exact McNemar test, Wilson interval.
 
-Not here: what is compared (`eval.systems`, `eval.probes`). Ideas: paired bootstrap resampling of test items
+Not here: what is compared (eval/systems.py, eval/forgetting/probes.py). Ideas: paired bootstrap resampling of test items
 as in Koehn, "Statistical Significance Tests for Machine Translation Evaluation" (EMNLP 2004); McNemar,
 Psychometrika 12 (1947), in its exact binomial form; Wilson, JASA 22 (1927).
 
@@ -62,7 +62,7 @@ def ratio_of_sums(sums: Array) -> Array:
 
 
 def resample_counts(n: int, generator: np.random.Generator, resamples: int = RESAMPLES) -> Array:
-    """(resamples, n): how often each of n items is drawn in each resample with replacement."""
+    """(resamples, n): how often each resample, drawn with replacement, has each of n items."""
     if n < 1:
         raise ValueError("a bootstrap needs at least one item")
     return generator.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)

@@ -1,8 +1,7 @@
-"""Every answer a judge has given, one JSON line each, kept as it comes: a run that was stopped asks only what
-is missing.
+"""Stores every answer of a judge at once as one JSON line, so that a stopped run asks only for the rest.
 
-A line goes by the hash of all that the answer depends on (judge, settings, question), so one file serves any
-number of comparisons, and a changed wording or setting is asked anew.
+The key of a line is the hash of all that the answer depends on (judge, settings, question). So one file
+serves any number of comparisons, and a changed prompt or setting is asked again.
 """
 
 import fcntl
@@ -17,11 +16,11 @@ from typing import Any, Protocol
 from data.documents import parse_json, parse_object
 from data.errors import InputError
 
-Reply = dict[str, Any]  # "reply": str, and what else the judge tells
+Reply = dict[str, Any]  # "reply": str, and other fields of the judge, such as "scores"
 
 
 class Judge(Protocol):
-    """Whoever answers: `settings` hold all that the answers depend on beside the name."""
+    """A model that answers questions; its answers depend on `name`, `settings` and the question alone."""
 
     @property
     def name(self) -> str: ...
@@ -39,24 +38,24 @@ def request_key(judge: Judge, question: str) -> str:
 
 
 class Answers:
-    """The answers in a file; `asked` counts those that this process had to ask for."""
+    """The answers in a file; `num_new` counts those that this process asked for."""
 
-    def __init__(self, descriptor: int, known: dict[str, Reply]) -> None:
+    def __init__(self, descriptor: int, replies: dict[str, Reply]) -> None:
         self._descriptor = descriptor
-        self._known = known
-        self.asked = 0
+        self._replies = replies
+        self.num_new = 0
 
     def get(self, judge: Judge, question: str) -> Reply:
-        """The answer from the file, else from the judge; it is on disk before it is returned."""
+        """The answer from the file, else from the judge; a new one is on disk before it is returned."""
         key = request_key(judge, question)
-        if key not in self._known:
+        if key not in self._replies:
             reply = judge.ask(question)
             line = json.dumps({"key": key, **reply}, ensure_ascii=False, allow_nan=False) + "\n"
             write_all(self._descriptor, line.encode())
             os.fsync(self._descriptor)
-            self._known[key] = reply
-            self.asked += 1
-        return self._known[key]
+            self._replies[key] = reply
+            self.num_new += 1
+        return self._replies[key]
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -66,8 +65,9 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 @contextmanager
 def open_answers(path: Path) -> Iterator[Answers]:
-    """The answers kept in `path`, which is made on first use and held by one process at a time. Raises
-    InputError for a damaged line.
+    """The answers in `path`, which is created if it is missing and locked for this process.
+
+    Raises InputError for a damaged line, or if another process has the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

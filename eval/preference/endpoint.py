@@ -1,9 +1,8 @@
-"""A judge behind an OpenAI-compatible HTTP endpoint: one question a request, temperature 0, patience with a
-busy server.
+"""A judge behind an OpenAI-compatible HTTP endpoint: one request per question, temperature 0, with retries.
 
-Tried again, each time after twice the pause (or what Retry-After says): too many requests, server errors,
-broken connections, time-outs and answers that are no chat completion. Everything else is the user's to put
-right. Redirections are not followed, so the key goes nowhere else; it appears in no file and no sentence.
+Retried after a pause that doubles each time (or after Retry-After): too many requests, server errors, broken
+connections, time-outs and answers that are no chat completion. Every other error is the user's to mend.
+Redirections are not followed, so the key goes to no other server; it appears in no file and no message.
 """
 
 import json
@@ -22,19 +21,19 @@ TRIES = 6
 LONGEST_WAIT = 60.0  # seconds between two tries
 LARGEST_ANSWER = 1 << 20  # bytes
 TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504, 529)
-SHOWN = 200  # characters of an answer in a sentence
+MAX_QUOTE = 200  # characters of an answer in a sentence
 
 
-class Transient(Exception):
-    """What may be over at the next try; `wait` is what the server asked for, in seconds."""
+class TransientError(Exception):
+    """An error that the next try may not meet; `wait`: seconds that the server asked for, if it did."""
 
     def __init__(self, cause: str, wait: float | None = None) -> None:
         super().__init__(cause)
         self.wait = wait
 
 
-class StayHere(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: it becomes an HTTPError."""
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Turns a redirection into an HTTPError."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -67,17 +66,18 @@ class Endpoint:
         }
 
     def ask(self, question: str) -> dict[str, Any]:
-        """The model's reply. Raises InputError after `TRIES` tries, or at once for what no patience mends."""
+        """The model's reply. Raises InputError after `TRIES` tries, or at once for an error that stays."""
         for number in range(TRIES):
             try:
                 return {"reply": content_of(self._post(question))}
-            except Transient as trouble:
+            except TransientError as trouble:
                 cause = str(trouble)
                 wait = trouble.wait
             if number < TRIES - 1:
                 time.sleep(min(LONGEST_WAIT, self.pause * 2**number if wait is None else wait))
         raise InputError(
-            f"{self.name}: no answer in {TRIES} tries ({cause}); see to the server and run the same command, which goes on from here"
+            f"{self.name}: no answer in {TRIES} tries ({cause}); check the server and run the same command "
+            "again: it asks only for the missing answers"
         )
 
     def _post(self, question: str) -> bytes:
@@ -92,7 +92,7 @@ class Endpoint:
         if self.key:
             request.add_unredirected_header("Authorization", f"Bearer {self.key}")
         try:
-            with urllib.request.build_opener(StayHere()).open(request, timeout=self.timeout) as response:
+            with urllib.request.build_opener(NoRedirects()).open(request, timeout=self.timeout) as response:
                 return response.read(LARGEST_ANSWER)
         except HTTPError as error:
             with error:
@@ -102,37 +102,41 @@ class Endpoint:
                 f"{self.name}: no such address can be ({one_line(error)}); correct the name of the host"
             ) from error
         except (OSError, HTTPException) as error:
-            raise Transient(
+            raise TransientError(
                 one_line(getattr(error, "reason", None) or error) or type(error).__name__
             ) from error
 
     def _refusal(self, error: HTTPError) -> Exception:
-        """What an HTTP status means here."""
+        """The exception for an HTTP status: TransientError where a retry may help, else InputError."""
         if error.code in TRANSIENT:
             wait = error.headers.get("Retry-After", "")
-            return Transient(f"HTTP {error.code}", float(wait) if wait.isascii() and wait.isdigit() else None)
+            return TransientError(
+                f"HTTP {error.code}", float(wait) if wait.isascii() and wait.isdigit() else None
+            )
         try:
-            said = one_line(error.read(LARGEST_ANSWER).decode("utf-8", "replace"))
+            text = one_line(error.read(LARGEST_ANSWER).decode("utf-8", "replace"))
         except (OSError, HTTPException):
-            said = ""
-        said = said.replace(self.key, "[key]") if self.key else said
+            text = ""
+        text = text.replace(self.key, "[key]") if self.key else text
         return InputError(
-            f"{self.name}: HTTP {error.code} ({said[:SHOWN]}); check the address, the model's name and the key"
+            f"{self.name}: HTTP {error.code} ({text[:MAX_QUOTE]}); check the address, the model's name and "
+            "the key"
         )
 
 
 def content_of(body: bytes) -> str:
-    """The text of a chat completion; null, as of a refusal, is an empty one. Raises Transient where there is
-    none.
+    """The text of a chat completion; null, as of a refusal, is an empty one.
+
+    Raises TransientError for no text.
     """
     try:
         content = parse_json(body, "the answer")["choices"][0]["message"]["content"]
     except InputError as error:
-        raise Transient("the answer is not JSON") from error
+        raise TransientError("the answer is not JSON") from error
     except (KeyError, IndexError, TypeError) as error:
-        raise Transient("the answer has no choices[0].message.content") from error
+        raise TransientError("the answer has no choices[0].message.content") from error
     if content is None:
         return ""
     if not isinstance(content, str):
-        raise Transient("choices[0].message.content is no text")
+        raise TransientError("choices[0].message.content is no text")
     return content

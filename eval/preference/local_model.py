@@ -1,9 +1,8 @@
-"""A judge that is a causal language model in a local folder: the likeliest of the three signs behind the
-question. Nothing is sampled.
+"""A judge that is a causal language model in a local folder; its answer is the likeliest of the three signs.
 
-The question is continued as plain text. A model's liking for one sign is not corrected for; asking in both
-orders does that. Beside the decision, which a weak model may make by position alone, the scores are kept, for
-`eval.judge.margin`.
+The question is plain text; nothing is sampled. A preference for one sign is not corrected here: asking in
+both orders does that. The scores are stored beside the decision for `eval.judge.margin`, because a weak model
+may decide by position alone.
 """
 
 from pathlib import Path
@@ -33,7 +32,8 @@ class LocalModel:
         self._choices = [text_ids(self._tokenizer, f" {sign}") for sign in SIGNS]
         if len({tuple(ids) for ids in self._choices}) < len(SIGNS) or not all(self._choices):
             raise InputError(
-                f"{folder}: the tokenizer does not tell the signs {', '.join(SIGNS)} apart; take another model as judge"
+                f"{folder}: the tokenizer does not tell the signs {', '.join(SIGNS)} apart; take another "
+                "model as judge"
             )
         self.settings = {
             "kind": "log-likelihood of a sign",
@@ -42,14 +42,16 @@ class LocalModel:
         }
 
     def ask(self, question: str) -> dict[str, Any]:
-        """The likeliest sign, and the log-probabilities of all. Raises InputError for a question beyond the
-        model's context.
+        """The likeliest sign, and the log-probabilities of all three.
+
+        Raises InputError for a question beyond the model's context.
         """
         context = first_ids(self._tokenizer) + text_ids(self._tokenizer, question)
         room = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if room is not None and len(context) + max(map(len, self._choices)) > room:
             raise InputError(
-                f"{self.name}: a question has {len(context)} tokens, its context only {room}; take a judge with a longer one"
+                f"{self.name}: a question has {len(context)} tokens, its context only {room}; take a judge "
+                "with a longer one"
             )
         (scores,) = log_likelihoods(self._model, [context], [self._choices])
         best = max(range(len(SIGNS)), key=scores.__getitem__)

@@ -1,10 +1,9 @@
-"""Which of two systems is preferred: from signs on single items to shares with intervals, and how far to
-trust who gave them.
+"""Computes which of two systems is preferred: from answers on single items to shares with intervals.
 
-An item is a win of `after`, a loss or a tie. A judge that is asked in both orders wins an item only where
-both answers point to the same output; so one that always takes the first, or is a constant, gives nothing but
-ties. Identical outputs are ties that nobody is asked about. Two habits are measured: taking the first text
-whatever it is (position), and taking the longer one (length).
+An item is a win of `after`, a loss or a tie. If a judge answers in both orders, an item is decided only where
+both answers point to the same output; so a judge that always takes the first text, or always gives the same
+answer, produces only ties. Identical outputs are ties and are not asked about. Two biases of the judge are
+measured: choosing the first text (position) and choosing the longer one (length).
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from eval.metrics.significance import (
 )
 from eval.preference.pairs import Pair
 from eval.report.blocks import Table
-from eval.report.wording import signed
+from eval.report.wording import signed_number
 
 SIGNS = ("1", "2", "=")
 OUTCOMES = {1: "win", 0: "tie", -1: "loss"}
@@ -44,8 +43,8 @@ class Answer:
         return 1 if (self.sign == "1") == self.after_first else -1
 
 
-def agreed(answers: Sequence[Answer]) -> int:
-    """1 or -1 where every answer points to the same output, else 0; no answers are a tie."""
+def common_side(answers: Sequence[Answer]) -> int:
+    """1 or -1 where every answer points to the same output, else 0, also without answers."""
     sides = {answer.side for answer in answers}
     return sides.pop() if len(sides) == 1 else 0
 
@@ -59,17 +58,17 @@ def preference(
     seed: int,
 ) -> dict[str, Any]:
     """The result as JSON: shares of win, tie and loss of `after` with Wilson intervals, win - loss with a
-    bootstrap interval, habits.
+    bootstrap interval, biases.
 
-    Row i of `pairs`, `outcomes` (1, 0, -1) and `answers` (none for what was not asked) belong together.
-    Raises ValueError without pairs.
+    `pairs`, `outcomes` (1, 0, -1) and `answers` (empty for a pair that was not asked about) have one row for
+    each pair. Raises ValueError without pairs.
     """
     n = len(pairs)
     counts = {name: sum(outcome == value for outcome in outcomes) for value, name in OUTCOMES.items()}
-    won, lost = ([outcome == value for outcome in outcomes] for value in (1, -1))
+    wins, losses = ([outcome == value for outcome in outcomes] for value in (1, -1))
     resamples = resample_counts(n, np.random.default_rng(seed))
-    net = paired_bootstrap(mean_statistics(lost), mean_statistics(won), ratio_of_sums, resamples)
-    given = [answer for group in answers for answer in group]
+    net = paired_bootstrap(mean_statistics(losses), mean_statistics(wins), ratio_of_sums, resamples)
+    all_answers = [answer for group in answers for answer in group]
     return {
         "before": names[0],
         "after": names[1],
@@ -81,11 +80,11 @@ def preference(
         **{f"{name}_interval": wilson_interval(count, n) for name, count in counts.items()},
         "counts": counts,
         "net": {"difference": net.difference, "low": net.low, "high": net.high},
-        "sign_test_p": mcnemar(lost, won).p_value,
-        "answers": len(given),
-        "unparsable": sum(answer.sign is None for answer in given),
-        "first_chosen": share([answer.sign == "1" for answer in given if answer.sign in ("1", "2")]),
-        "longer_preferred": share(longer_preferred(pairs, outcomes)),
+        "sign_test_p": mcnemar(losses, wins).p_value,
+        "answers": len(all_answers),
+        "unparsable": sum(answer.sign is None for answer in all_answers),
+        "first_chosen": share([answer.sign == "1" for answer in all_answers if answer.sign in ("1", "2")]),
+        "longer_preferred": share(longer_wins(pairs, outcomes)),
         "after_longer": share(
             [
                 length(pair.after) > length(pair.before)
@@ -98,7 +97,7 @@ def preference(
 
 
 def share(flags: Sequence[bool]) -> dict[str, Any]:
-    """How many of how many, with the Wilson interval; a share of nothing is null."""
+    """The share of true flags with its Wilson interval and n; null without flags."""
     return {
         "share": sum(flags) / len(flags) if flags else None,
         "interval": wilson_interval(sum(flags), len(flags)),
@@ -111,10 +110,8 @@ def length(text: str) -> int:
     return len("".join(text.split()))
 
 
-def longer_preferred(pairs: Sequence[Pair], outcomes: Sequence[int]) -> list[bool]:
-    """Of every item that was decided between outputs of different lengths: whether the longer one was
-    preferred.
-    """
+def longer_wins(pairs: Sequence[Pair], outcomes: Sequence[int]) -> list[bool]:
+    """Whether the longer output was preferred, for every decided item with outputs of different lengths."""
     differences = [
         (length(pair.after) - length(pair.before)) * outcome
         for pair, outcome in zip(pairs, outcomes, strict=True)
@@ -123,7 +120,7 @@ def longer_preferred(pairs: Sequence[Pair], outcomes: Sequence[int]) -> list[boo
 
 
 def item(pair: Pair, outcome: int, answers: Sequence[Answer]) -> dict[str, Any]:
-    """What is kept of one item."""
+    """The record of one item."""
     return {"id": pair.id, "outcome": OUTCOMES[outcome], "answers": [asdict(answer) for answer in answers]}
 
 
@@ -131,7 +128,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def described(figures: dict[str, Any]) -> str:
+def share_text(figures: dict[str, Any]) -> str:
     """'62.0 % (55.1 % to 68.4 %) of 200', or '-' where there is none."""
     if figures["share"] is None:
         return "-"
@@ -141,16 +138,24 @@ def described(figures: dict[str, Any]) -> str:
 
 def preference_table(result: dict[str, Any]) -> Table:
     """The result for the console."""
-    rows = tuple((name, str(result["counts"][name]), percent(result[name]), " to ".join(map(percent, result[f"{name}_interval"])))
-                 for name in ("win", "tie", "loss"))  # fmt: skip
-    net, low, high = (signed(100 * result["net"][key], 1) for key in ("difference", "low", "high"))
+    rows = tuple(
+        (
+            name,
+            str(result["counts"][name]),
+            percent(result[name]),
+            " to ".join(map(percent, result[f"{name}_interval"])),
+        )
+        for name in ("win", "tie", "loss")
+    )
+    net, low, high = (signed_number(100 * result["net"][key], 1) for key in ("difference", "low", "high"))
     notes = [
         f"Win minus loss {net} points ({low} to {high}); sign test p = {result['sign_test_p']:.3g}.",
         f"{result['identical']} of {result['n']} outputs are identical and count as ties.",
         f"{result['unparsable']} of {result['answers']} answers name no side and count as ties.",
-        f"The first text was chosen in {described(result['first_chosen'])} decided answers.",
-        f"The longer text was preferred in {described(result['longer_preferred'])} decided items of different lengths; "
-        f"the second system's is the longer one in {described(result['after_longer'])}.",
+        f"The first text was chosen in {share_text(result['first_chosen'])} decided answers.",
+        f"The longer text was preferred in {share_text(result['longer_preferred'])} decided items of "
+        "different lengths; "
+        f"the second system's is the longer one in {share_text(result['after_longer'])}.",
     ]
     title = f"{result['after']} against {result['before']}, judged by {result['judge']}"
     return Table(title, ("outcome", "items", "share", "95 % interval"), rows, tuple(notes))

@@ -46,9 +46,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one file holds: the system's name, the language it writes, its items by id, the hash of the
-    file.
-    """
+    """The contents of one file: the system's name, its target language, its items by id, the file's hash."""
 
     path: Path
     name: str
@@ -77,7 +75,8 @@ def read_outputs(path: Path) -> Outputs:
         or not isinstance(name, str)
     ):
         raise InputError(
-            f"{place}: needs a name, a target_language and items; give eval/SYSTEM.json of a run folder, or a point of a study"
+            f"{place}: needs a name, a target_language and items; give eval/SYSTEM.json of a run folder, or "
+            "a point of a study"
         )
     rows = [checked_item(item, f"{place}: items[{number}]") for number, item in enumerate(items)]
     by_id = {row["id"]: row for row in rows}
@@ -103,8 +102,8 @@ def checked_item(item: Any, place: str) -> dict[str, str]:
     return {key: row[key] for key in ITEM_KEYS} | {"reference": "\n/\n".join(texts)}
 
 
-def paired(before: Outputs, after: Outputs) -> list[Pair]:
-    """The pairs in order of id. Raises InputError unless both systems met the same items."""
+def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
+    """The pairs in order of id. Raises InputError unless both systems have the same items."""
     where = f"{before.path} and {after.path}"
     if set(before.items) != set(after.items) or before.language != after.language:
         raise InputError(f"{where} are of different test items; evaluate both systems on the same test set")
@@ -129,23 +128,23 @@ def paired(before: Outputs, after: Outputs) -> list[Pair]:
 
 
 def names(before: Outputs, after: Outputs) -> tuple[str, str]:
-    """What the two are called; by their files where both have one name."""
+    """The names of the two systems, or their files where both have the same name."""
     return (before.name, after.name) if before.name != after.name else (str(before.path), str(after.path))
 
 
-def drawn(pairs: Sequence[Pair], n: int, seed: int) -> list[Pair]:
+def random_pairs(pairs: Sequence[Pair], n: int, seed: int) -> list[Pair]:
     """At most `n` random pairs; a larger `n` keeps those of a smaller one and adds to them. Raises InputError
     for n < 1.
     """
     if n < 1:
         raise InputError(f"--n {n}: a number from 1 is needed")
-    ordered = list(pairs)
-    random.Random(seed).shuffle(ordered)
-    return ordered[:n]
+    shuffled_pairs = list(pairs)
+    random.Random(seed).shuffle(shuffled_pairs)
+    return shuffled_pairs[:n]
 
 
 def destination(text: str) -> Path:
-    """Where to write, as a user gives it. Raises InputError for what can be no file."""
+    """The path of --out. Raises InputError for a text that can be no file."""
     path = user_path(text)
     if not path.name or "\0" in text:
         raise InputError(f"--out {text!r}: no name for a file or folder; give another")
@@ -153,10 +152,10 @@ def destination(text: str) -> Path:
 
 
 def language_name(code: str) -> str:
-    """'bo' -> 'Tibetan'; a language without a name here goes by its code."""
+    """'bo' -> 'Tibetan'; the code of a language without a name here."""
     return LANGUAGE_NAMES.get(primary(code), f"the language {code!r}")
 
 
 def task_word(pair: Pair) -> str:
-    """What was asked for: text in the language of its source is a headline, in any other a translation."""
+    """'headline' where source and target language are the same, else 'translation'."""
     return "headline" if pair.source_language == pair.target_language else "translation"

@@ -1,8 +1,8 @@
-"""The sheet as CSV, and back as people's programs save it: commas, semicolons or tabs, UTF-8 with or without
-a mark, or UTF-16.
+"""Writes the sheet as CSV and reads it back as spreadsheets save it.
 
-A cell that a spreadsheet would take for a formula is written behind an apostrophe. Of a filled sheet only the
-columns id and better are read, so nothing else that a program does to the texts matters.
+They save commas, semicolons or tabs, in UTF-8 (with or without a byte order mark) or UTF-16.
+A cell that a spreadsheet would take for a formula gets an apostrophe in front. Only the columns id and better
+of a filled sheet are read, so changes that a program makes to the texts do not matter.
 """
 
 import codecs
@@ -24,35 +24,38 @@ SIGNS = {"1": "1", "2": "2", "=": "=", "==": "=", "0": "=", "tie": "="}
 DECIMALS = re.compile("[.,]0+$")  # what a spreadsheet may add to a number
 
 
-def harmless(cell: str) -> str:
-    """A cell that no spreadsheet runs."""
+def escape_formula(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
 
 def sheet_csv(rows: Sequence[Sequence[str]]) -> str:
-    """The sheet, with the mark in front by which Excel knows UTF-8. `rows`: cells in the order of
-    `COLUMNS`.
+    """The sheet with a byte order mark, by which Excel knows UTF-8.
+
+    `rows`: cells in the order of `COLUMNS`.
     """
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
-    writer.writerows([list(map(harmless, row)) for row in rows])
+    writer.writerows([list(map(escape_formula, row)) for row in rows])
     return "\ufeff" + out.getvalue()
 
 
 def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Row name -> "1", "2" or "=" of a filled sheet; rows that are empty or missing are left out. Raises
-    InputError with the line.
+    """Row name -> "1", "2" or "=" of a filled sheet, without rows that are empty or missing.
+
+    Raises InputError with the line.
     """
     signs: dict[str, str] = {}
     lines: dict[str, int] = {}
-    known = set(names)
-    for line, row in table(path):
+    row_names = set(names)
+    for line, row in read_rows(path):
         place = f"{path}:{line}"
         name = row["id"].strip()
-        if name not in known:
+        if name not in row_names:
             raise InputError(
-                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made with it"
+                f"{place}: id = {name!r} is no row of the sheet that this key belongs to; take the key made "
+                "with it"
             )
         if name in lines:
             raise InputError(f"{place}: the row {name} stands in line {lines[name]} too; keep one of them")
@@ -66,9 +69,7 @@ def read_signs(path: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def sign_in(cell: str, place: str) -> str | None:
-    """The sign in a cell as people type it, full-width and as a number too; None for an empty one. Raises
-    InputError.
-    """
+    """The sign in a cell, also full-width or as a number; None for an empty cell. Raises InputError."""
     text = DECIMALS.sub("", unicodedata.normalize("NFKC", cell).strip("'\"\u2019 \t\r\n").lower())
     if text and text not in SIGNS:
         raise InputError(
@@ -77,9 +78,9 @@ def sign_in(cell: str, place: str) -> str | None:
     return SIGNS.get(text)
 
 
-def table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, cells by column name) of each row that is not empty. Raises InputError."""
-    text = decoded(path)
+    text = sheet_text(path)
     if text.lower().startswith("sep="):  # a line of Excel's own
         text = "\n" + text.partition("\n")[2]
     header = next((line for line in text.splitlines() if line.strip()), "")
@@ -106,11 +107,12 @@ def check_columns(columns: Sequence[str], place: str) -> None:
     for name in ("id", "better"):
         if name not in columns:
             raise InputError(
-                f"{place}: no column {name!r} in the first row; keep the header of the sheet: {', '.join(COLUMNS)}"
+                f"{place}: no column {name!r} in the first row; keep the header of the sheet: "
+                f"{', '.join(COLUMNS)}"
             )
 
 
-def decoded(path: Path) -> str:
+def sheet_text(path: Path) -> str:
     """The text of a sheet. Raises InputError."""
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -1,9 +1,8 @@
-"""What a blind sheet shows and what it hides: the rows in their random order, and the key that says which
-output is whose.
+"""The key of a blind sheet: its rows in random order, and which output is whose.
 
-A row is named after the hash of the whole sheet, so a filled row belongs to one key only, and neither the
-name nor the order of an item says anything. Sides are balanced: `after` stands first in half of the rows, so
-that a liking for a side favours nobody.
+A row is named after the hash of the whole sheet, so a filled row belongs to one key only, and neither its
+name nor its place tells the item. Sides are balanced: `after` stands first in half of the rows, so that a
+preference for one side favours neither system.
 """
 
 import hashlib
@@ -22,9 +21,7 @@ from eval.run_folder import DAMAGE
 
 @dataclass(frozen=True)
 class Key:
-    """`rows` are (pair, whether `after` is shown first) in the order of the sheet; `identical` are the pairs
-    that are not shown.
-    """
+    """`rows`: (pair, whether `after` is first) in the order of the sheet; `identical`: pairs not shown."""
 
     before: str
     after: str
@@ -56,18 +53,19 @@ class Key:
 
 
 def make_key(names: tuple[str, str], pairs: Sequence[Pair], seed: int) -> Key:
-    """Rows and sides for pairs in random order. Raises InputError where there is nothing to choose."""
-    shown = [pair for pair in pairs if not pair.is_identical]
-    if not shown:
+    """Make the key for pairs in random order. Raises InputError where all outputs are identical."""
+    differing = [pair for pair in pairs if not pair.is_identical]
+    if not differing:
         raise InputError(
-            f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is nothing to read"
+            f"{names[0]} and {names[1]}: all {len(pairs)} outputs that were drawn are identical, so there is "
+            "nothing to read"
         )
-    sides = [number % 2 == 0 for number in range(len(shown))]
+    sides = [number % 2 == 0 for number in range(len(differing))]
     random.Random(f"sides {seed}").shuffle(sides)
     return Key(
         *names,
         seed,
-        tuple(zip(shown, sides, strict=True)),
+        tuple(zip(differing, sides, strict=True)),
         tuple(pair for pair in pairs if pair.is_identical),
     )
 
@@ -76,16 +74,21 @@ def read_key(path: Path) -> Key:
     """The key of a sheet. Raises InputError where it is damaged or was edited."""
     document = read_object(path)
     try:
-        rows = tuple((Pair(**{name: value for name, value in row.items() if name != "after_first"}), row["after_first"])
-                     for row in document["rows"])  # fmt: skip
+        rows = tuple(
+            (
+                Pair(**{name: value for name, value in row.items() if name != "after_first"}),
+                row["after_first"],
+            )
+            for row in document["rows"]
+        )
         identical = tuple(Pair(**parse_object(path, row)) for row in document["identical"])
         key = Key(document["before"], document["after"], document["seed"], rows, identical)
-        whole = document["sheet_sha256"] == key.sha256
+        is_intact = document["sheet_sha256"] == key.sha256
     except DAMAGE as error:
         raise InputError(
             f"{path}: not the key of a blind sheet ({type(error).__name__}: {error}); restore it"
         ) from error
-    if not whole:
+    if not is_intact:
         raise InputError(
             f"{path}: does not have the hash it names, so it was edited; restore it, or make a new sheet"
         )

@@ -1,5 +1,6 @@
-"""What a report is made of, before it is HTML, Markdown or console text: every figure is worded once, here
-nothing is computed.
+"""The parts of a report, before they become HTML, Markdown or console text.
+
+Every figure is text already, so all forms of a report show the same one.
 """
 
 import textwrap
@@ -17,7 +18,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of ready-worded cells; the first column is text, the others are figures."""
+    """Rows of finished text cells; the first column is left-aligned, the others are figures."""
 
     title: str
     header: tuple[str, ...]
@@ -47,19 +48,18 @@ Block = Text | Table | Figure | Sample
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and its blocks; a folded one starts closed in HTML."""
+    """A heading and its blocks; with `is_folded` it starts closed in HTML."""
 
     title: str
     blocks: tuple[Block, ...]
-    folded: bool = False
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)
 class Document:
     """The whole report.
 
-    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what is missing from
-    this run.
+    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what this run lacks.
     """
 
     title: str
@@ -73,12 +73,14 @@ def plain_text(table: Table) -> str:
     """A table for the console: columns aligned, figures to the right, notes below."""
     lines = [table.header, *table.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.header))]
-    aligned = [aligned_line(line, widths) for line in lines]
-    rule = "-" * max(len(line) for line in aligned)
-    return "\n".join([table.title, rule, aligned[0], rule, *aligned[1:], rule, *map(wrapped, table.notes)])
+    aligned_lines = [aligned_line(line, widths) for line in lines]
+    rule = "-" * max(len(line) for line in aligned_lines)
+    return "\n".join(
+        [table.title, rule, aligned_lines[0], rule, *aligned_lines[1:], rule, *map(wrap, table.notes)]
+    )
 
 
-def wrapped(text: str) -> str:
+def wrap(text: str) -> str:
     """A paragraph for the console; words are never broken, so a signature stays in one piece."""
     return textwrap.fill(text, CONSOLE_WIDTH, break_long_words=False, break_on_hyphens=False)
 

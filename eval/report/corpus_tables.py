@@ -11,7 +11,7 @@ from typing import Any
 
 from data.clean import OTHER_REFERENCE
 from eval.report.blocks import Table
-from eval.report.tables import flattened
+from eval.report.tables import flatten
 from eval.report.wording import ABSENT, place_label, plain_number
 from eval.run_folder import Json
 
@@ -26,7 +26,7 @@ def corpus_tables(corpus: Json) -> list[Table]:
     tokens = corpus.get("tokens", {})
     facts = [
         (key, value)
-        for key, value in flattened(manifest)
+        for key, value in flatten(manifest)
         if key.split(".")[0] in ("tier", "tier_means", "corpus", "not_obtained")
     ]
     if further := manifest.get("totals", {}).get("dropped", {}).get(OTHER_REFERENCE):
@@ -37,7 +37,7 @@ def corpus_tables(corpus: Json) -> list[Table]:
         part_table(manifest.get("splits", {})),
         origin_table(manifest.get("origins", {}), manifest.get("splits", {})),
         dropped_table(manifest),
-        Table("Tokens", ("Key", "Value"), tuple(flattened(tokens)) if tokens else ()),
+        Table("Tokens", ("Key", "Value"), tuple(flatten(tokens)) if tokens else ()),
     ]
     return [table for table in tables if table.rows]
 
@@ -110,7 +110,7 @@ def manifest_tables(corpus: Json) -> list[Table]:
         if is_entry_set(value):
             tables.append(entry_table(path, value))
         else:
-            single.extend(flattened(value, path))
+            single.extend(flatten(value, path))
     return (
         [Table("All figures of the manifest", ("Key", "Value"), tuple(single)), *tables] if single else tables
     )

@@ -11,24 +11,31 @@ from eval.report.blocks import Block, Document, Figure, Sample, Section, Table, 
 LANGUAGE_TAGS = {"zh": "zh-Hans"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 CSS = """
-:root { color-scheme: light dark; --ground: #fdfdfc; --ink: #1d2430; --soft: #5b6575; --line: #d9dde3; --card: #f3f5f7; --mark: #1f6fb8; }
+:root { color-scheme: light dark; --ground: #fdfdfc; --ink: #1d2430; --soft: #5b6575; --line: #d9dde3;
+  --card: #f3f5f7; --mark: #1f6fb8; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #14181e; --ink: #e4e8ee; --soft: #9aa5b4; --line: #303843; --card: #1c222a; --mark: #6db3f2; }
+  :root { --ground: #14181e; --ink: #e4e8ee; --soft: #9aa5b4; --line: #303843; --card: #1c222a;
+  --mark: #6db3f2; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 80rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 80rem; background: var(--ground);
+  color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", "Noto Sans CJK SC", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .4rem 0 1rem; }
-h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line); padding-bottom: .25rem; }
+h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line);
+  padding-bottom: .25rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p { max-width: 62rem; }
-.verdict { background: var(--card); border-left: 4px solid var(--mark); padding: .8rem 1rem; border-radius: 4px; }
-.alarms { border-left: 4px solid #c8372d; background: var(--card); padding: .8rem 1rem .8rem 2rem; border-radius: 4px; }
+.verdict { background: var(--card); border-left: 4px solid var(--mark); padding: .8rem 1rem;
+  border-radius: 4px; }
+.alarms { border-left: 4px solid #c8372d; background: var(--card); padding: .8rem 1rem .8rem 2rem;
+  border-radius: 4px; }
 .gaps { color: var(--soft); }
 .note { color: var(--soft); font-size: .82rem; margin: .3rem 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 table.settings td { white-space: normal; overflow-wrap: anywhere; text-align: left; }
@@ -81,25 +88,25 @@ def list_html(kind: str, sentences: tuple[str, ...]) -> str:
 
 
 def section_html(section: Section) -> str:
-    """A heading and its blocks; runs of pictures or of samples share a grid."""
+    """A heading and its blocks."""
     heading = f"<h2>{escape(section.title)}</h2>"
-    body = "\n".join(grouped_html(section.blocks))
-    if section.folded:
+    body = "\n".join(blocks_html(section.blocks))
+    if section.is_folded:
         return f"<details><summary>{heading}</summary>\n{body}\n</details>"
     return f"<section>\n{heading}\n{body}\n</section>"
 
 
-def grouped_html(blocks: tuple[Block, ...]) -> list[str]:
-    """The blocks' HTML, with a grid opened before and closed behind each run of pictures or samples."""
+def blocks_html(blocks: tuple[Block, ...]) -> list[str]:
+    """The blocks' HTML; pictures and samples that follow each other share a grid."""
     parts: list[str] = []
-    inside = False
+    is_open = False
     for block in blocks:
-        wanted = isinstance(block, Figure | Sample)
-        if wanted != inside:
-            parts.append('<div class="grid">' if wanted else "</div>")
-            inside = wanted
+        in_grid = isinstance(block, Figure | Sample)
+        if in_grid != is_open:
+            parts.append('<div class="grid">' if in_grid else "</div>")
+            is_open = in_grid
         parts.append(block_html(block))
-    return [*parts, "</div>"] if inside else parts
+    return [*parts, "</div>"] if is_open else parts
 
 
 def block_html(block: Block) -> str:
@@ -114,21 +121,23 @@ def block_html(block: Block) -> str:
 
 
 def table_html(table: Table) -> str:
-    """A table that scrolls sideways inside itself, so that the page never does."""
+    """A table in a box that scrolls sideways, so that the page need not."""
     header = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.header)
     rows = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     kind = ' class="settings"' if table.header == ("Key", "Value") else ""
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
     return (
-        f'<h3>{escape(table.title)}</h3>\n<div class="scroll" tabindex="0"><table{kind}><thead><tr>{header}</tr></thead>\n'
+        f'<h3>{escape(table.title)}</h3>\n<div class="scroll" '
+        f'tabindex="0"><table{kind}><thead><tr>{header}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n{notes}"
     )
 
 
 def sample_html(sample: Sample) -> str:
-    """One test item as a card; each text says its language, so that the right font is taken."""
+    """One test item as a card; each text has its language, so that the browser takes the right font."""
     parts = "".join(
-        f'<dt>{escape(label)}</dt><dd lang="{escape(LANGUAGE_TAGS.get(language, language))}">{escape(text) or "(empty)"}</dd>'
+        f"<dt>{escape(label)}</dt><dd "
+        f'lang="{escape(LANGUAGE_TAGS.get(language, language))}">{escape(text) or "(empty)"}</dd>'
         for label, language, text in sample.parts
     )
     title, facts = (f'<div class="note">{escape(text)}</div>' for text in (sample.title, sample.facts))

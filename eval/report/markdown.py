@@ -7,7 +7,7 @@ from eval.report.blocks import Block, Document, Figure, Sample, Section, Table, 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
@@ -15,13 +15,13 @@ def escaped(text: str) -> str:
 def markdown(document: Document) -> str:
     """The whole report."""
     lists = [
-        "\n".join(f"- {escaped(text)}" for text in texts)
+        "\n".join(f"- {escape(text)}" for text in texts)
         for texts in (document.alarms, document.gaps)
         if texts
     ]
     parts = [
-        f"# {escaped(document.title)}",
-        escaped(document.verdict),
+        f"# {escape(document.title)}",
+        escape(document.verdict),
         *lists,
         *map(section_markdown, document.sections),
     ]
@@ -31,13 +31,13 @@ def markdown(document: Document) -> str:
 def section_markdown(section: Section) -> str:
     """A heading and its blocks; pictures are left to the page."""
     blocks = [block_markdown(block) for block in section.blocks if not isinstance(block, Figure)]
-    return "\n\n".join([f"## {escaped(section.title)}", *blocks])
+    return "\n\n".join([f"## {escape(section.title)}", *blocks])
 
 
 def block_markdown(block: Block) -> str:
     """One block that is no picture."""
     if isinstance(block, Text):
-        return escaped(block.text)
+        return escape(block.text)
     if isinstance(block, Table):
         return table_markdown(block)
     if isinstance(block, Sample):
@@ -48,20 +48,20 @@ def block_markdown(block: Block) -> str:
 def table_markdown(table: Table) -> str:
     """A pipe table with its title above and its notes below."""
     rule = "| " + " | ".join(["---", *["---:"] * (len(table.header) - 1)]) + " |"
-    lines = ["| " + " | ".join(map(escaped, row)) + " |" for row in (table.header, *table.rows)]
+    lines = ["| " + " | ".join(map(escape, row)) + " |" for row in (table.header, *table.rows)]
     return "\n".join(
         [
-            f"### {escaped(table.title)}",
+            f"### {escape(table.title)}",
             "",
             lines[0],
             rule,
             *lines[1:],
-            *(f"\n{escaped(note)}" for note in table.notes),
+            *(f"\n{escape(note)}" for note in table.notes),
         ]
     )
 
 
 def sample_markdown(sample: Sample) -> str:
     """One test item as a list."""
-    parts = [f"  - {escaped(label)}: {escaped(text) or '(empty)'}" for label, _, text in sample.parts]
-    return "\n".join([f"- {escaped(sample.title)}", *parts, f"  - {escaped(sample.facts)}"])
+    parts = [f"  - {escape(label)}: {escape(text) or '(empty)'}" for label, _, text in sample.parts]
+    return "\n".join([f"- {escape(sample.title)}", *parts, f"  - {escape(sample.facts)}"])

@@ -1,4 +1,4 @@
-"""Training curves as inline SVG: one small picture a metric, drawn by matplotlib without a display.
+"""Draws training curves as inline SVG, one small picture per metric, with matplotlib and without a display.
 
 Text and axes use `currentColor` on a transparent ground, so a picture follows the page into dark mode. No
 user text is drawn.
@@ -19,7 +19,7 @@ from eval.run_folder import Json, RunFolder
 INK = "#010203"  # a colour nothing else uses, replaced by currentColor
 LINE = "#2f86d2"
 SFT_CURVES = (("loss", "Warm start: loss"),)
-GRPO_CURVES = (
+TRAIN_CURVES = (
     ("reward_mean", "Reward"),
     ("cosine_mean", "Cosine of sampled completions"),
     ("cosine_held_out_mean", "Cosine by the held-out encoder (not rewarded)"),
@@ -34,8 +34,8 @@ GRPO_CURVES = (
     ("zero_std_share", "Share of groups without variance"),
 )
 TAX_CURVES = (
-    ("tax", "Tax on general text as measured (nats a token)"),
-    ("tax_kept", "Tax of the state gone on with (nats a token)"),
+    ("tax", "Measured tax on general text (nats per token)"),
+    ("tax_kept", "Tax of the state that training continued from (nats per token)"),
 )
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -74,9 +74,7 @@ def curve(steps: Sequence[int], values: Sequence[float], title: str) -> Figure:
 
 
 def svg_text(canvas: Canvas) -> str:
-    """The picture as an <svg> element that scales with the page and brings no ids that another picture also
-    has.
-    """
+    """The picture as an <svg> element that scales with the page, without ids that two pictures may share."""
     file = io.StringIO()
     canvas.savefig(
         file,
@@ -97,15 +95,15 @@ def svg_text(canvas: Canvas) -> str:
 
 
 def curves(run: RunFolder) -> list[Figure]:
-    """A picture for every metric of the two training stages, and of the tax beside them, that was logged."""
+    """A picture for every logged metric of the two training stages and of the tax measurements."""
     return [
         *stage_curves(run.sft, SFT_CURVES),
-        *stage_curves(run.grpo, GRPO_CURVES),
+        *stage_curves(run.train, TRAIN_CURVES),
         *stage_curves(run.tax, TAX_CURVES),
     ]
 
 
-def stage_curves(rows: Sequence[Json], wanted: Sequence[tuple[str, str]]) -> list[Figure]:
+def stage_curves(rows: Sequence[Json], titles: Sequence[tuple[str, str]]) -> list[Figure]:
     """The pictures of one stage."""
-    series = [(title, finite_series(rows, key)) for key, title in wanted]
+    series = [(title, finite_series(rows, key)) for key, title in titles]
     return [curve(steps, values, title) for title, (steps, values) in series if values]

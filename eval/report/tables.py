@@ -1,4 +1,4 @@
-"""The tables of the report, each a function of the run folder's contents."""
+"""The tables of a run's report, each a function of the run folder's contents."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,10 @@ from eval.report.wording import (
     ABSENT,
     MAIN_METRICS,
     METRICS,
+    MIN_ITEMS,
     PROBES,
     Metric,
+    are_too_few,
     direction,
     duration,
     place_label,
@@ -19,34 +21,38 @@ from eval.report.wording import (
 )
 from eval.run_folder import Json, RunFolder, questions_of
 
-ADDED = tuple(metric.key for metric in METRICS if metric.added)
+NEWER = tuple(metric.key for metric in METRICS if metric.newer)
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 COSINE_NOTE = (
-    "Cosine: to the reference text, by the encoder of its signature. Where that encoder also gave the reward, this number was trained on; "
-    "held-out cosine (an encoder that gave no reward), chrF and BLEU were not. "
+    "Cosine: to the reference text, by the encoder in its signature. Where that encoder also gave the "
+    "reward, "
+    "training optimised this number; it did not optimise held-out cosine (by an encoder that gave no "
+    "reward), "
+    "chrF and BLEU. "
     "Length ratio: units of the outputs / units of the reference texts. "
-    "Of several reference texts of an item the best counts, in BLEU all (and the closest length, as in the length ratio). "
+    "Where an item has several reference texts, the best one counts; BLEU uses all of them, and the length "
+    "nearest to the output's, as the length ratio does. "
     "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words). "
-    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), beyond what the reference "
-    "text copies."
+    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), "
+    "beyond what the reference text copies."
 )
 
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """n and every metric, worded."""
+    """n and every metric as text."""
     values = [
-        metric.value(None if metric.added and metric.key not in metrics else metrics[metric.key])
+        metric.value(None if metric.newer and metric.key not in metrics else metrics[metric.key])
         for metric in METRICS
     ]
     return (plain_number(metrics["n"]), *values)
 
 
 def signature_notes(run: RunFolder) -> tuple[str, ...]:
-    """How the numbers were made; one line a metric, by system only where systems differ."""
+    """The signature of each metric, by system only where systems differ."""
     notes = []
-    for key in ("cosine", "cosine_held_out", "chrf", "bleu", *ADDED):
-        named = {name: system["signatures"] for name, system in run.systems.items()}
-        signatures = {name: found[key] for name, found in named.items() if key in found or key not in ADDED}
+    for key in ("cosine", "cosine_held_out", "chrf", "bleu", *NEWER):
+        by_system = {name: system["signatures"] for name, system in run.systems.items()}
+        signatures = {name: own[key] for name, own in by_system.items() if key in own or key not in NEWER}
         if len(set(signatures.values())) == 1:
             notes.append(f"{key}: {next(iter(signatures.values()))}")
         else:
@@ -85,8 +91,9 @@ def slice_table(run: RunFolder, title: str, origins: bool) -> Table:
 
 
 def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
-    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin; none
-    if not computed.
+    """after - before with 95 % intervals: every metric overall, the main ones by language and by origin.
+
+    No table where the two were not compared.
     """
     pair = run.pair(before, after)
     if pair is None:
@@ -94,8 +101,10 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
     parts = [name for name in pair["slices"] if name != "all"]
     title = f"{run.label(after)} minus {run.label(before).lower()}"
     note = (
-        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
-        "corpus metrics recomputed for each resample. No correction for the number of comparisons."
+        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, "
+        "percentile interval; "
+        "corpus metrics recomputed for each resample. No correction for the number of comparisons. "
+        f"Fewer than {MIN_ITEMS} items: the interval is too narrow, so nothing is read from it."
     )
     main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
     return [
@@ -110,7 +119,7 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
 def difference_table(
     title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
 ) -> Table:
-    """One row for each place and metric; none for a metric that the comparison was made before."""
+    """One row for each place and metric; no row for a `newer` metric that an older comparison lacks."""
     header = (
         "Test items",
         "n",
@@ -126,7 +135,7 @@ def difference_table(
         difference_cells(place, metric, slices[place][metric.key])
         for place in places
         for metric in metrics
-        if metric.key in slices[place] or metric.key not in ADDED
+        if metric.key in slices[place] or metric.key not in NEWER
     )
     return Table(title, header, rows, notes)
 
@@ -134,6 +143,8 @@ def difference_table(
 def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
     """One row of the table of differences."""
     reading = {1: "higher", 0: "includes 0", -1: "lower"}[direction(row)]
+    if are_too_few(row["n"]):
+        reading = "too few items"
     values = (metric.value(row["before"]), metric.value(row["after"]), metric.change(row["difference"]))
     interval = metric.interval(row["low"], row["high"])
     return (
@@ -148,7 +159,7 @@ def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
 
 
 def probe_values(probes: Json) -> dict[str, tuple[float, int]]:
-    """The figure and n of each row of the probe table; an older result has fewer."""
+    """The figure and n of each row of the probe table; results of earlier versions have fewer."""
     texts = {name: (probes[name]["bits_per_character"], probes[name]["n"]) for name in ("english", "chinese")}
     keys = ("accuracy", "accuracy_per_character")
     return texts | {
@@ -166,27 +177,27 @@ def probe_pairs(run: RunFolder) -> list[Json]:
 
 def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     """General competence of every probed system, and the changes in `pairs`; None if no system was probed."""
-    probed = {
+    probe_results = {
         name: probe_values(system["probes"]) for name, system in run.systems.items() if "probes" in system
     }
-    if not probed:
+    if not probe_results:
         return None
     short = {
         "untouched": "untouched",
         "warm_start": "warm start",
-        "grpo_best": "best on dev",
-        "grpo": run.trained,
+        "trained_best": "best on dev",
+        "trained": run.method,
     }
-    changed = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
-    header = ("Probe", "n", *(run.label(name) for name in probed), *changed)
+    change_headers = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
+    header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
     rows = []
     for key, label, metric in PROBES:
-        found = [values.get(key) for values in probed.values()]
-        count = next((value[1] for value in found if value), None)
+        cells = [result.get(key) for result in probe_results.values()]
+        count = next((cell[1] for cell in cells if cell), None)
         if count is not None:
             changes = (probe_change(pair["probes"].get(key), metric) for pair in pairs)
             rows.append(
-                (label, plain_number(count), *(metric.value(value and value[0]) for value in found), *changes)
+                (label, plain_number(count), *(metric.value(cell and cell[0]) for cell in cells), *changes)
             )
     chances = {
         name: result["chance"]
@@ -194,22 +205,22 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         for name, result in questions(system).items()
     }
     note = (
-        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts). "
-        f"Questions: exact McNemar test; chance {', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
+        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap "
+        "over texts). "
+        "Questions: exact McNemar test; chance "
+        f"{', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
     )
     return Table("General competence before and after", header, tuple(rows), (note,))
 
 
 def questions(system: Json) -> Json:
-    """The sets of questions that a system was asked, by name."""
+    """The results of each set of questions for a system, by name."""
     probes = system.get("probes", {})
     return {name: probes[name] for name in questions_of(probes)}
 
 
 def probe_change(change: Json | None, metric: Metric) -> str:
-    """The change of one probe with what says whether to believe it; nothing where one side has not been
-    asked.
-    """
+    """The change of one probe with its interval or p-value; '-' where one side lacks the probe."""
     if change is None:
         return ABSENT
     if "p_value" in change:
@@ -253,7 +264,7 @@ def training_table(title: str, rows: Sequence[Json]) -> Table:
 def time_table(run: RunFolder) -> Table:
     """Seconds of each stage, and inside training of each phase."""
     rows = [(name, duration(seconds), ABSENT) for name, seconds in run.timings.get("stages", {}).items()]
-    for stage, steps in (("sft", run.sft), (run.stage, run.grpo)):
+    for stage, steps in (("sft", run.sft), ("train", run.train)):
         for phase, total in phase_seconds(steps).items():
             rows.append(
                 (
@@ -276,18 +287,18 @@ def phase_seconds(rows: Sequence[Json]) -> dict[str, float]:
     return totals
 
 
-def flattened(document: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten(document: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested settings as (dotted key, value) rows; lists of plain values stay on one row."""
     if isinstance(document, dict) and document:
         for key, value in document.items():
-            yield from flattened(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(document, list) and any(isinstance(value, dict | list) for value in document):
         for index, value in enumerate(document):
-            yield from flattened(value, f"{prefix}[{index}]")
+            yield from flatten(value, f"{prefix}[{index}]")
     else:
         yield prefix, ABSENT if document in ({}, []) else plain_number(document)
 
 
 def key_value_table(title: str, document: Json) -> Table:
     """Any JSON object as a two-column table."""
-    return Table(title, ("Key", "Value"), tuple(flattened(document)))
+    return Table(title, ("Key", "Value"), tuple(flatten(document)))

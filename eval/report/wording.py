@@ -1,5 +1,6 @@
-"""How figures are written and when a change counts as one: the single place for digits, signs and words of
-the report.
+"""Formats figures for every report: digits, signs, units, names of languages and probes.
+
+It also says when a change counts as one: `direction` by the interval, `are_too_few` by the number of items.
 """
 
 import math
@@ -20,37 +21,42 @@ LANGUAGES = {
 }
 ABSENT = "-"
 MINUS = "\u2212"
+# A percentile bootstrap of n items gives intervals that are too narrow: nominal 95 % ones cover the mean of
+# normal values in 94 % of the cases at n = 30, in 90 % at n = 10, in 85 % at n = 5 (and never at n = 1).
+MIN_ITEMS = 30
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure's name and form; `percent` figures are shares shown times 100; an `added` one is not in
-    results of earlier versions.
+    """A figure's name and form.
+
+    `percent` figures are shares shown times 100; results of earlier versions lack a `newer` one.
     """
 
     key: str
     label: str
     digits: int
     percent: bool = False
-    added: bool = False
+    newer: bool = False
 
     def value(self, number: float | None) -> str:
         """0.6543 -> '0.654', a share 0.98 -> '98.0 %', nothing -> '-'."""
         return (
             ABSENT
             if number is None
-            else f"{self._scaled(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
+            else f"{self._scale(number):.{self.digits}f}{self._unit()}".replace("-", MINUS)
         )
 
     def change(self, number: float) -> str:
         """0.0312 -> '+0.031'; a change of a share is in percentage points."""
-        return signed(self._scaled(number), self.digits) + (" pp" if self.percent else "")
+        return signed_number(self._scale(number), self.digits) + (" pp" if self.percent else "")
 
     def interval(self, low: float, high: float) -> str:
         """(0.01, 0.05) -> '+0.010 to +0.050'."""
-        return f"{signed(self._scaled(low), self.digits)} to {signed(self._scaled(high), self.digits)}"
+        ends = (signed_number(self._scale(end), self.digits) for end in (low, high))
+        return " to ".join(ends)
 
-    def _scaled(self, number: float) -> float:
+    def _scale(self, number: float) -> float:
         return 100 * number if self.percent else number
 
     def _unit(self) -> str:
@@ -62,11 +68,11 @@ METRICS = (
     Metric("cosine_held_out", "Held-out cosine", 3),
     Metric("chrf", "chrF", 2),
     Metric("bleu", "BLEU", 2),
-    Metric("rouge_l", "ROUGE-L", 3, added=True),
+    Metric("rouge_l", "ROUGE-L", 3, newer=True),
     Metric("consistent_share", "Script consistency", 1, percent=True),
     Metric("length_ratio", "Length ratio", 2),
     Metric("empty_share", "Empty outputs", 1, percent=True),
-    Metric("copied_share", "Copies", 1, percent=True, added=True),
+    Metric("copied_share", "Copies", 1, percent=True, newer=True),
 )
 MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
 BITS = Metric("bits_per_character", "bits per character", 3)
@@ -99,7 +105,7 @@ MAIN_PROBES = (
 )
 
 
-def signed(number: float, digits: int) -> str:
+def signed_number(number: float, digits: int) -> str:
     """-0.5 -> '\u22120.50', 0.5 -> '+0.50', anything that rounds to zero -> '0.00'."""
     text = f"{number:+.{digits}f}"
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
@@ -108,6 +114,11 @@ def signed(number: float, digits: int) -> str:
 def direction(difference: Mapping[str, Any]) -> int:
     """1 or -1 where the whole interval is above or below 0, 0 where it includes 0."""
     return (difference["low"] > 0) - (difference["high"] < 0)
+
+
+def are_too_few(n: int) -> bool:
+    """Whether a bootstrap interval over `n` items is too narrow to decide anything."""
+    return n < MIN_ITEMS
 
 
 def duration(seconds: float) -> str:

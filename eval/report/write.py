@@ -1,7 +1,6 @@
-"""The report of a run: report.html, report.md and summary.json, made from the run folder alone, without a
-model or an accelerator.
+"""Writes a run's report: report.html, report.md and summary.json, from the run folder alone, without a model.
 
-What a run does not have (no GRPO stage, no evaluation) is said at the top and left out below.
+The top of the report names what the run does not have (`eval.report.gaps`); the parts below leave it out.
 """
 
 import json
@@ -14,8 +13,9 @@ from typing import Any, TypeVar
 from data.cache import atomic_write_text
 from data.errors import InputError
 from eval.alarms import of_reward, rung
-from eval.report.blocks import Block, Document, Section, Table, Text, plain_text, wrapped
+from eval.report.blocks import Block, Document, Section, Table, Text, plain_text, wrap
 from eval.report.corpus_tables import corpus_tables, manifest_tables
+from eval.report.gaps import gaps
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.report.plots import curves
@@ -32,35 +32,38 @@ from eval.report.tables import (
     training_table,
 )
 from eval.report.verdict import verdict
-from eval.run_folder import DAMAGE, OPTIONAL, SYSTEMS, RunFolder, read_run
+from eval.run_folder import DAMAGE, RunFolder, read_run
+from grpo.runtime.old_folders import update_names
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def write_report(run: Path) -> tuple[Path, Path, Path]:
-    """Write report.html, report.md and summary.json into a run folder; InputError if it is damaged or no run
-    folder.
+    """Write the three files into a run folder and return their paths.
+
+    Raises InputError for a damaged folder.
     """
-    texts = of_every_part(read_run(run), pages)
+    update_names(run)
+    texts = make_or_name_damage(read_run(run), report_texts)
     paths = run / "report.html", run / "report.md", run / "summary.json"
     for path, text in zip(paths, texts, strict=True):
         atomic_write_text(path, text)
     return paths
 
 
-def pages(contents: RunFolder) -> tuple[str, str, str]:
+def report_texts(contents: RunFolder) -> tuple[str, str, str]:
     """The three files' texts."""
-    document = build(contents)
+    document = report_document(contents)
     figures = json.dumps(summary(contents), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     return html_page(document), markdown(document), figures
 
 
 def result_table(run: Path) -> str:
     """The results as plain text for the console: the report's own figures and verdict."""
-    return of_every_part(read_run(run), console)
+    return make_or_name_damage(read_run(run), console_text)
 
 
-def console(contents: RunFolder) -> str:
+def console_text(contents: RunFolder) -> str:
     """The text of `result_table`."""
     last_system = ["", *contents.systems][-1]
     changes = [
@@ -68,30 +71,30 @@ def console(contents: RunFolder) -> str:
         for pair in probe_pairs(contents)
         if (pair["before"], pair["after"]) == ("untouched", last_system)
     ]
-    overall = difference_tables(contents, "warm_start", "grpo")[:1]
+    overall = difference_tables(contents, "warm_start", "trained")[:1]
     tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
-    words = [wrapped(text) for text in (verdict(contents), *alarms(contents))]
+    words = [wrap(text) for text in (verdict(contents), *alarms(contents))]
     return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
 
 
-def of_every_part(contents: RunFolder, make: Callable[[RunFolder], Made]) -> Made:
-    """`make(contents)`; whatever is missing or of the wrong kind inside a part is damage to it, and the part
-    is named.
+def make_or_name_damage(contents: RunFolder, make: Callable[[RunFolder], Result]) -> Result:
+    """`make(contents)`. Raises InputError that names the damaged part.
 
-    It is the one without which the report can be made.
+    A value that is missing or of the wrong kind is damage to its part. That part is found by leaving out one
+    part after the other until `make` succeeds.
     """
     try:
         return make(contents)
     except DAMAGE as error:
         what = f"{type(error).__name__}: {error}"
-        names = [name for name, less in without_a_part(contents) if works(make, less)]
+        names = [name for name, less in without_a_part(contents) if can_make(make, less)]
         place = contents.path / names[0] if names else f"more than one part of {contents.path}"
         raise InputError(
             f"{place} is damaged ({what}); restore it, or remove it and run the evaluation again"
         ) from error
 
 
-def works(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
+def can_make(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
     """Whether a report can be made of `contents`."""
     try:
         make(contents)
@@ -101,12 +104,12 @@ def works(make: Callable[[RunFolder], Any], contents: RunFolder) -> bool:
 
 
 def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
-    """(file, the run folder as if that file were not there)."""
+    """(file, the run folder without that file), for every file."""
     yield "config.json", replace(contents, config={})
     yield "environment.json", replace(contents, environment={})
     yield "corpus.json", replace(contents, corpus={})
     yield "timings.json", replace(contents, timings={})
-    yield "metrics.jsonl", replace(contents, sft=(), grpo=())
+    yield "metrics.jsonl", replace(contents, sft=(), train=())
     yield "eval/comparison.json", replace(contents, comparison={})
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}
@@ -124,21 +127,25 @@ def result_tables(run: RunFolder) -> list[Table]:
     ]
 
 
-def build(run: RunFolder) -> Document:
+def report_document(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
         Section("Results", tuple(result_tables(run))),
-        Section(f"{run.trained} minus warm start", present(difference_tables(run, "warm_start", "grpo"))),
-        Section("General competence", present([probe_table(run, probe_pairs(run))])),
+        Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
+        Section("General competence", with_rows([probe_table(run, probe_pairs(run))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
         Section("Samples", sample_blocks(run)),
         Section("Corpus", tuple(corpus_tables(run.corpus))),
-        Section("Time and memory", present([time_table(run)])),
-        Section("Corpus manifest", present(manifest_tables(run.corpus)), folded=True),
-        Section("Configuration", present([key_value_table("Settings of this run", run.config)]), folded=True),
+        Section("Time and memory", with_rows([time_table(run)])),
+        Section("Corpus manifest", with_rows(manifest_tables(run.corpus)), is_folded=True),
         Section(
-            "Environment", present([key_value_table("Machine and versions", run.environment)]), folded=True
+            "Configuration", with_rows([key_value_table("Settings of this run", run.config)]), is_folded=True
+        ),
+        Section(
+            "Environment",
+            with_rows([key_value_table("Machine and versions", run.environment)]),
+            is_folded=True,
         ),
     )
     return Document(
@@ -150,7 +157,7 @@ def build(run: RunFolder) -> Document:
     )
 
 
-def present(tables: Sequence[Table | None]) -> tuple[Block, ...]:
+def with_rows(tables: Sequence[Table | None]) -> tuple[Block, ...]:
     """The tables that exist and have rows."""
     return tuple(table for table in tables if table is not None and table.rows)
 
@@ -159,10 +166,10 @@ def training_tables(run: RunFolder) -> tuple[Block, ...]:
     """Start and end of every logged metric."""
     stages = (
         ("Warm start (SFT)", run.sft),
-        (run.trained, run.grpo),
-        (f"Dev set during {run.trained}", run.grpo_dev),
+        (run.method, run.train),
+        (f"Dev set during {run.method}", run.train_dev),
     )
-    return present([training_table(title, rows) for title, rows in stages if rows])
+    return with_rows([training_table(title, rows) for title, rows in stages if rows])
 
 
 def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
@@ -175,39 +182,11 @@ def sample_blocks(run: RunFolder) -> tuple[Block, ...]:
 
 def alarms(run: RunFolder) -> tuple[str, ...]:
     """What went wrong in training, one sentence for each rule that rang."""
-    stages = (("Warm start (SFT)", run.sft), (run.trained, run.grpo))
+    stages = (("Warm start (SFT)", run.sft), (run.method, run.train))
     reward = run.config.get("reward", {})
     return tuple(
         f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
     )
-
-
-def gaps(run: RunFolder) -> tuple[str, ...]:
-    """What this run does not have, one sentence each."""
-    stages = (("warm start (SFT)", run.sft), (run.trained, run.grpo))
-    said = [
-        f"No {name} metrics: this stage did not run, or its metrics are missing."
-        for name, rows in stages
-        if not rows
-    ]
-    missing = [run.label(name) for name in SYSTEMS if name not in run.systems and name not in OPTIONAL]
-    if missing:
-        said.append(f"Not evaluated: {', '.join(missing)}.")
-    if run.pair("warm_start", "grpo") is None:
-        said.append(f"{run.trained} was not compared with the warm start.")
-    if not any("probes" in system for system in run.systems.values()):
-        reasons = sorted(
-            {
-                system["probes_unavailable"]
-                for system in run.systems.values()
-                if "probes_unavailable" in system
-            }
-        )
-        said.append(f"No general-competence probes{': ' + '; '.join(reasons) if reasons else ''}.")
-    for name in ("corpus", "environment", "timings"):
-        if not getattr(run, name):
-            said.append(f"No {name}.json.")
-    return tuple(said)
 
 
 def summary(run: RunFolder) -> dict[str, Any]:
@@ -225,11 +204,11 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "probes": probes,
         "training": {
             "sft_steps": len(run.sft),
-            "grpo_steps": len(run.grpo),
-            "last_sft": last(run.sft),
-            "last_grpo": last(run.grpo),
+            "train_steps": len(run.train),
+            "last_sft": last_row(run.sft),
+            "last_train": last_row(run.train),
         },
-        "phase_seconds": {"sft": phase_seconds(run.sft), "grpo": phase_seconds(run.grpo)},
+        "phase_seconds": {"sft": phase_seconds(run.sft), "train": phase_seconds(run.train)},
         "timings": run.timings,
     }
 
@@ -244,7 +223,7 @@ def without_items(probes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def last(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def last_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The last logged row of a stage; null where a value is no finite number."""
     row = rows[-1] if rows else {}
     return {

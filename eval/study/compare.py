@@ -1,10 +1,10 @@
-"""The verdicts of a study: areas under the fronts, the tax at an equal target score, which checkpoint to
-ship, which budgets held.
+"""Compares the arms of a study: areas under the fronts, the tax at an equal target score, the checkpoint to
+ship, the tax budgets.
 
-An arm's curve begins where its training did, at the warm start (gain 0), the untouched model (tax 0) or
-another arm's last checkpoint, and goes through its evaluated checkpoints; gains are counted from the warm
-start of its seed, and curves are compared seed by seed. What is best among many (an SFT arm, a checkpoint to
-ship) is chosen on the items it is reported on, so its figure flatters it.
+An arm's curve begins where its training began: at the warm start (gain 0), the untouched model (tax 0) or
+another arm's last checkpoint. It goes through the arm's evaluated checkpoints. Gains are over the warm start
+of the same seed, and curves are compared seed by seed. The best of many (an SFT arm, a checkpoint to ship) is
+chosen on the items it is reported on, so its figure is optimistic.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,19 +15,22 @@ import numpy as np
 
 from eval.metrics.significance import Array
 from eval.run_folder import Json
-from eval.study.estimates import Checkpoint, Estimate, interval
+from eval.study import layout
+from eval.study.estimates import Estimate, EvaluatedCheckpoint, interval
 from eval.study.pareto import hypervolume, tax_at
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED, as_keys
 
-TRAINED = ("grpo", "sft", "best_of_group")  # kinds that a budget can steer
-AGAINST = WARM_START  # what a tax budget is measured against where an arm does not say so
+TRAINING_KINDS = ("grpo", "sft", "best_of_group")  # kinds that a budget can steer
+STUDY = Path()  # a study's folder, from which places in the results are counted
+DEFAULT_REFERENCE = WARM_START  # what a tax budget is measured against where an arm does not say so
 
 
 @dataclass(frozen=True)
 class Curve:
-    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first; column 0 holds the
-    figures, the others draws.
+    """(points, 1 + resamples) gains and taxes of one arm and seed, its start first.
+
+    Column 0 holds the figures, the others their values in the resamples.
     """
 
     gains: Array
@@ -39,13 +42,13 @@ class Curve:
         return np.asarray(self.gains.max(axis=0))
 
     def tax_at(self, scores: Array) -> Array:
-        """(1 + resamples,) the tax at each column's score, which must be in reach."""
+        """(1 + resamples,) the tax at each column's score, which must not exceed `reach`."""
         columns = zip(self.gains.T, self.taxes.T, scores, strict=True)
         return np.asarray([tax_at(gains, taxes, score) for gains, taxes, score in columns], dtype=np.float64)
 
 
 def column(estimate: Estimate) -> Array:
-    """A figure and its draws in one row."""
+    """A figure and its values in the resamples as one row (1 + resamples,)."""
     return np.concatenate([[estimate.value], estimate.draws])
 
 
@@ -54,73 +57,82 @@ def estimate(row: Array) -> Estimate:
     return Estimate(float(row[0]), row[1:])
 
 
-def warm_starts(found: Iterable[Checkpoint]) -> dict[int, Checkpoint]:
+def warm_starts(checkpoints: Iterable[EvaluatedCheckpoint]) -> dict[int, EvaluatedCheckpoint]:
     """The warm start of each seed."""
-    return {checkpoint.point.seed: checkpoint for checkpoint in found if checkpoint.point.kind == WARM_START}
-
-
-def curves(found: Sequence[Checkpoint], metric: str) -> dict[str, dict[int, Curve]]:
-    """arm -> seed -> curve, for every trained arm of a seed whose warm start was evaluated."""
-    warm = warm_starts(found)
-    grouped: dict[str, dict[int, list[Checkpoint]]] = {}
-    for checkpoint in found:
-        seed = checkpoint.point.seed
-        if checkpoint.point.trained and seed in warm:
-            grouped.setdefault(checkpoint.point.arm, {}).setdefault(seed, began(checkpoint, found)).append(
-                checkpoint
-            )
     return {
-        arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()}
-        for arm, seeds in grouped.items()
+        checkpoint.point.seed: checkpoint for checkpoint in checkpoints if checkpoint.point.kind == WARM_START
     }
 
 
-def began(checkpoint: Checkpoint, found: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """The checkpoint that training began from: the last of that name and seed; none where it was not
-    evaluated.
-    """
+def curves(checkpoints: Sequence[EvaluatedCheckpoint], metric: str) -> dict[str, dict[int, Curve]]:
+    """arm -> seed -> curve, for every trained arm and every seed whose warm start was evaluated."""
+    warm = warm_starts(checkpoints)
+    groups: dict[str, dict[int, list[EvaluatedCheckpoint]]] = {}
+    for checkpoint in checkpoints:
+        seed = checkpoint.point.seed
+        if checkpoint.point.is_trained and seed in warm:
+            groups.setdefault(checkpoint.point.arm, {}).setdefault(
+                seed, training_start(checkpoint, checkpoints)
+            ).append(checkpoint)
+    return {
+        arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()}
+        for arm, seeds in groups.items()
+    }
+
+
+def training_start(
+    checkpoint: EvaluatedCheckpoint, checkpoints: Sequence[EvaluatedCheckpoint]
+) -> list[EvaluatedCheckpoint]:
+    """The checkpoint that training began from: the last of that name and seed; [] if it was not evaluated."""
     start = checkpoint.point.start
     seed = checkpoint.point.seed
-    own = [one for one in found if one.point.arm == start and (one.point.seed == seed or start == UNTOUCHED)]
+    own = [
+        one
+        for one in checkpoints
+        if one.point.arm == start and (one.point.seed == seed or start == UNTOUCHED)
+    ]
     return sorted(own, key=lambda one: one.point.step)[-1:]
 
 
-def curve(steps: Sequence[Checkpoint], warm: Checkpoint, metric: str) -> Curve:
+def curve(steps: Sequence[EvaluatedCheckpoint], warm: EvaluatedCheckpoint, metric: str) -> Curve:
     """The curve through checkpoints; gains are counted from `warm`."""
     gains = [column(step.metrics[metric] - warm.metrics[metric]) for step in steps]
     return Curve(np.stack(gains), np.stack([column(step.tax) for step in steps]))
 
 
-def joined(several: Sequence[Curve]) -> Curve:
-    """All checkpoints of several arms as one set of points, for the area they cover together."""
+def merge_curves(several: Sequence[Curve]) -> Curve:
+    """The points of several curves as one set, for the area they cover together."""
     return Curve(
         np.concatenate([one.gains for one in several]), np.concatenate([one.taxes for one in several])
     )
 
 
 def areas(
-    found: Sequence[Checkpoint], groups: dict[str, list[str]], metric: str, first: str, budget: float
+    checkpoints: Sequence[EvaluatedCheckpoint],
+    groups: dict[str, list[str]],
+    metric: str,
+    first: str,
+    budget: float,
 ) -> list[Json]:
-    """Area under the front of each group of arms over the seeds it has, and its difference from that of the
-    group `first`.
+    """Area under the front of each group of arms over its seeds, and minus that of the group `first`.
 
-    Against two corners with gain 0: the largest tax of any trained checkpoint or warm start of the study
-    (`area`), which one ruinous arm can set, and the budget (`area_in_budget`), above which nothing counts.
+    Two reference points with gain 0: one at the largest tax of any trained checkpoint or warm start (`area`),
+    which a single expensive arm can set, and one at the budget (`area_in_budget`).
     """
-    by_arm = curves(found, metric)
+    by_arm = curves(checkpoints, metric)
     cap = max(
         (float(one.taxes[:, 0].max()) for seeds in by_arm.values() for one in seeds.values()), default=0.0
     )
     caps = {"area": cap, "area_in_budget": budget}
-    covered = {
+    covered_areas = {
         name: {key: covered_area(by_arm, arms, corner) for key, corner in caps.items()}
         for name, arms in groups.items()
     }
     rows = []
-    for name, kinds in covered.items():
+    for name, kinds in covered_areas.items():
         row: Json = {"name": name, "cap": cap}
         for key, seeds in kinds.items():
-            base = covered.get(first, {}).get(key, {})
+            base = covered_areas.get(first, {}).get(key, {})
             both = [seed for seed in seeds if seed in base and name != first]
             row[key] = interval([*seeds.values()]) if seeds else None
             row[f"{key}_minus_first"] = (
@@ -134,19 +146,22 @@ def covered_area(by_arm: dict[str, dict[int, Curve]], arms: Sequence[str], cap: 
     """seed -> hypervolume of all checkpoints of these arms together."""
     seeds = sorted({seed for arm in arms for seed in by_arm.get(arm, {})})
     sets = {
-        seed: joined([by_arm[arm][seed] for arm in arms if seed in by_arm.get(arm, {})]) for seed in seeds
+        seed: merge_curves([by_arm[arm][seed] for arm in arms if seed in by_arm.get(arm, {})])
+        for seed in seeds
     }
     return {seed: estimate(hypervolume(one.gains, one.taxes, cap)) for seed, one in sets.items()}
 
 
-def equal_target(found: Sequence[Checkpoint], main: str, others: Sequence[str], metric: str) -> Json | None:
-    """The tax of `main` and of the best of `others` at the largest target score both reach, seed by seed;
-    None without a common seed.
+def equal_target(
+    checkpoints: Sequence[EvaluatedCheckpoint], main: str, others: Sequence[str], metric: str
+) -> Json | None:
+    """The tax of `main` and of the best of `others` at the largest target score both reach, seed by seed.
 
-    Best is the arm with the lowest tax there, chosen for each seed after the fact. A seed in which one side
-    never rose above the warm start has no such score; it is listed in `no_common_score`.
+    The best is the arm with the lowest tax there, chosen for each seed from the results. A seed in which one
+    side never rose above the warm start has no such score; it is listed in `no_common_score`. None without a
+    common seed.
     """
-    by_arm = curves(found, metric)
+    by_arm = curves(checkpoints, metric)
     rows: list[tuple[int, str, Array, Array, Array]] = []
     without: list[int] = []
     for seed, own in by_arm.get(main, {}).items():
@@ -180,58 +195,68 @@ def equal_target(found: Sequence[Checkpoint], main: str, others: Sequence[str], 
     return result
 
 
-def ship(found: Sequence[Checkpoint], metric: str, budget: float, study: Path) -> Json | None:
-    """The checkpoint with the highest target whose tax stays within the budget up to the upper end of its
-    interval; None if none does.
+def ship(checkpoints: Sequence[EvaluatedCheckpoint], metric: str, budget: float, study: Path) -> Json | None:
+    """The checkpoint of highest target score among those whose tax interval ends within the budget, or None.
 
-    Of equal targets the cheaper. Every evaluated checkpoint is a candidate, the warm start and the untouched
-    model among them.
+    Of equal scores the one with the lower tax. Every evaluated checkpoint is a candidate, warm start and
+    untouched model included.
     """
-    taxes = [(checkpoint, interval([checkpoint.tax])) for checkpoint in found]
+    taxes = [(checkpoint, interval([checkpoint.tax])) for checkpoint in checkpoints]
     within = [(checkpoint, tax) for checkpoint, tax in taxes if tax["high"] <= budget]
     if not within:
         return None
-    chosen, tax = max(within, key=lambda pair: (pair[0].metrics[metric].value, -pair[1]["value"]))
-    point = chosen.point
-    warm = warm_starts(found).get(chosen.point.seed)
-    place = weights(chosen)
+    best, tax = max(within, key=lambda pair: (pair[0].metrics[metric].value, -pair[1]["value"]))
+    point = best.point
+    warm = warm_starts(checkpoints).get(best.point.seed)
+    place = weights_folder(best)
     return {
-        "arm": point.arm, "kind": point.kind, "seed": point.seed, "step": point.step, "sha256": point.sha256,
-        "candidates": len(found), "within": len(within), "value": chosen.metrics[metric].value,
-        "gain": interval([chosen.metrics[metric] - warm.metrics[metric]]) if warm else None,
-        "tax": tax, "path": place, "kept": place is not None and (study / place).is_dir(),
-    }  # fmt: skip
+        "arm": point.arm,
+        "kind": point.kind,
+        "seed": point.seed,
+        "step": point.step,
+        "sha256": point.sha256,
+        "candidates": len(checkpoints),
+        "within": len(within),
+        "value": best.metrics[metric].value,
+        "gain": interval([best.metrics[metric] - warm.metrics[metric]]) if warm else None,
+        "tax": tax,
+        "path": place,
+        "kept": place is not None and (study / place).is_dir(),
+    }
 
 
-def weights(checkpoint: Checkpoint) -> str | None:
-    """Where in a study's folder the weights of a checkpoint are, if kept; None where it has none of its own
-    (untouched, interpolated).
+def weights_folder(checkpoint: EvaluatedCheckpoint) -> str | None:
+    """Where in a study's folder the weights of a checkpoint are, if the study keeps them.
+
+    None for a checkpoint without weights of its own (untouched, interpolated).
     """
     point = checkpoint.point
     if point.kind in (UNTOUCHED, INTERPOLATED):
         return None
     if point.kind == WARM_START:
-        return f"warm_start/seed{point.seed}/warm_start"
-    last = "policy" if point.step == point.num_steps else f"snapshots/step-{point.step:06d}"
-    return f"arms/{point.arm}/seed{point.seed}/{last}"
+        return layout.warm_start_model(STUDY, point.seed).as_posix()
+    if point.step == point.num_steps:
+        return layout.arm_model(STUDY, point.arm, point.seed).as_posix()
+    return layout.snapshot_folder(layout.arm_run(STUDY, point.arm, point.seed), point.step).as_posix()
 
 
-def budgets(found: Sequence[Checkpoint]) -> list[Json]:
-    """Of every arm with tax.budget > 0, seed by seed: its final and its largest tax against that budget, on
-    texts it was not steered by.
+def budgets(checkpoints: Sequence[EvaluatedCheckpoint]) -> list[Json]:
+    """The final and the largest tax of every arm with tax.budget > 0, seed by seed, beside that budget.
+
+    They are measured on the general texts of the evaluation, not on those that steered training.
     """
-    references = {WARM_START: warm_starts(found)}
-    grouped: dict[tuple[str, int], list[Checkpoint]] = {}
-    for checkpoint in found:
+    references = {WARM_START: warm_starts(checkpoints)}
+    groups: dict[tuple[str, int], list[EvaluatedCheckpoint]] = {}
+    for checkpoint in checkpoints:
         if (
-            checkpoint.point.kind in TRAINED
+            checkpoint.point.kind in TRAINING_KINDS
             and float(as_keys(checkpoint.point.settings).get("tax.budget", "0")) > 0
         ):
-            grouped.setdefault((checkpoint.point.arm, checkpoint.point.seed), []).append(checkpoint)
+            groups.setdefault((checkpoint.point.arm, checkpoint.point.seed), []).append(checkpoint)
     rows = []
-    for (arm, seed), steps in grouped.items():
+    for (arm, seed), steps in groups.items():
         keys = as_keys(steps[0].point.settings)
-        against = keys.get("tax.against", AGAINST)
+        against = keys.get("tax.against", DEFAULT_REFERENCE)
         base = references.get(against, {}).get(seed)
         if against == WARM_START and base is None:
             continue
@@ -241,17 +266,22 @@ def budgets(found: Sequence[Checkpoint]) -> list[Json]:
         ]
         limit = float(keys["tax.budget"])
         largest = max(taxes, key=lambda tax: tax["value"])
-        rows.append({
-            "arm": arm, "seed": seed, "budget": limit, "against": against, "final": taxes[-1], "largest": largest,
-            "kept": kept(taxes[-1], limit),
-        })  # fmt: skip
+        rows.append(
+            {
+                "arm": arm,
+                "seed": seed,
+                "budget": limit,
+                "against": against,
+                "final": taxes[-1],
+                "largest": largest,
+                "kept": budget_verdict(taxes[-1], limit),
+            }
+        )
     return rows
 
 
-def kept(tax: Json, budget: float) -> str:
-    """'yes' or 'no' where the whole interval is on that side of the budget, else which side the figure is
-    on.
-    """
+def budget_verdict(tax: Json, budget: float) -> str:
+    """Whether a budget was kept: 'yes' or 'no' by the whole interval, else 'probably' or 'probably not'."""
     if tax["high"] <= budget:
         return "yes"
     if tax["low"] > budget:

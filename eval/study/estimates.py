@@ -1,11 +1,10 @@
-"""Figures of a study with their uncertainty: each is a value and its values in resamples of the items it was
-computed from.
+"""Estimates the figures of a study: each has a value and its values in resamples of the items behind it.
 
-All checkpoints share the resamples (the same test items are drawn for all arms, the same texts for all
-taxes), so the difference of two figures is the difference of their draws, and so is anything made from many:
-a front, an area, a tax at an equal score. Over seeds: up to two seeds are averaged and the interval speaks of
-items only; from three on it is Student's t interval over the seeds' values, which speaks of training anew and
-takes the test items as given.
+All checkpoints share the resamples: the same test items for all arms, the same texts for all taxes. So the
+difference of two figures is the difference of their values in each resample, and likewise anything computed
+from many figures: a front, an area, a tax at an equal score. Over seeds: the figures of up to two seeds are
+averaged, and the interval covers the choice of items only; from three seeds on it is Student's t interval
+over the seeds' values, which covers repeated training and takes the test items as given.
 """
 
 import math
@@ -25,7 +24,7 @@ T_975 = {2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 6: 2.44691, 7: 2.36462,
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its draws, (resamples,)."""
+    """A figure and its values in the resamples, `draws` (resamples,)."""
 
     value: float
     draws: Array
@@ -36,10 +35,8 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A point with its target metrics and its scalar tax (change of NLL per token on general text) as
-    estimates.
-    """
+class EvaluatedCheckpoint:
+    """A point with estimates of its target metrics, tax (change of NLL per token on general text) and KL."""
 
     point: Point
     metrics: dict[str, Estimate]
@@ -48,8 +45,7 @@ class Checkpoint:
 
 
 def student_t(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t; from 10 degrees of freedom on by the Cornish-Fisher expansion,
-    right to 4 digits.
+    """The 97.5 % quantile of Student's t, from 10 degrees of freedom on by the Cornish-Fisher expansion.
 
     >>> round(student_t(2), 3), round(student_t(10), 3), round(student_t(30), 3)
     (4.303, 2.228, 2.042)
@@ -84,21 +80,29 @@ def interval(seeds: Sequence[Estimate]) -> Json:
 def method_words(seeds: int) -> str:
     """How the intervals of a study with so many seeds are made, for the reader."""
     if seeds >= SEEDS_FOR_T:
-        return f"95 % Student t interval over {seeds} seeds; figures of fewer than {SEEDS_FOR_T} seeds: paired bootstrap over items"
-    return "95 % percentile interval of a paired bootstrap over items (the same resamples for all arms); it does not cover training again"
+        return (
+            f"95 % Student t interval over {seeds} seeds; figures of fewer than {SEEDS_FOR_T} seeds: "
+            "paired bootstrap over items"
+        )
+    return (
+        "95 % percentile interval of a paired bootstrap over items (the same resamples for all arms); "
+        "it does not cover repeated training"
+    )
 
 
-def checkpoints(points: Sequence[Point], resamples: int, seed: int) -> list[Checkpoint]:
-    """Every point with its estimates, from one set of resamples of the test items and one of the texts."""
+def estimate_checkpoints(points: Sequence[Point], resamples: int, seed: int) -> list[EvaluatedCheckpoint]:
+    """The estimates of every point, from one set of resamples of the test items and one of the texts."""
     counts: dict[tuple[str, int], Array] = {}
 
-    def drawn(kind: str, n: int) -> Array:
+    def counts_for(kind: str, n: int) -> Array:
         if (kind, n) not in counts:
             counts[kind, n] = resample_counts(n, np.random.default_rng([seed, kind == "text"]), resamples)
         return counts[kind, n]
 
     return [
-        checkpoint(point, drawn("item", len(point.target["items"])), drawn("text", len(general(point))))
+        estimate_checkpoint(
+            point, counts_for("item", len(point.target["items"])), counts_for("text", len(general(point)))
+        )
         for point in points
     ]
 
@@ -109,9 +113,10 @@ def general(point: Point) -> list[Json]:
     return items
 
 
-def checkpoint(point: Point, items: Array, texts: Array) -> Checkpoint:
-    """One point with its estimates; `items` (resamples, test items) and `texts` (resamples, general texts)
-    are counts.
+def estimate_checkpoint(point: Point, items: Array, texts: Array) -> EvaluatedCheckpoint:
+    """The estimates of one point.
+
+    `items` (resamples, test items) and `texts` (resamples, general texts) count how often each is drawn.
     """
     rows = statistics(point.target["items"], point.target["target_language"])
     metrics = {
@@ -119,13 +124,13 @@ def checkpoint(point: Point, items: Array, texts: Array) -> Checkpoint:
         for key, score in SCORES.items()
     }
     change = ratios([item["nll"] - item["nll_base"] for item in general(point)], general(point), texts)
-    return Checkpoint(
+    return EvaluatedCheckpoint(
         point, metrics, change, ratios([item["kl"] for item in general(point)], general(point), texts)
     )
 
 
 def ratios(sums: Sequence[float], texts: Sequence[Json], counts: Array) -> Estimate:
-    """Nats per token: `sums` of nats of each text over its tokens."""
+    """Nats per token over all texts: `sums` are the nats of each text."""
     rows = np.stack(
         [
             np.asarray(sums, dtype=np.float64),

@@ -1,9 +1,9 @@
-"""All figures of a study as one JSON object without items: what summary.json holds and what the report, its
-words and README's table say.
+"""Computes all figures of a study as one JSON object without items: what summary.json holds, and what the
+report and README's table show.
 
 One entry of `checkpoints` is one step of one arm over its seeds. Gains are over the warm start of the same
 seed; taxes, drift and probes are against the untouched model, `tax_added` against the warm start. Intervals
-and how they are made: `eval.study_estimates`.
+and how they are made: `eval.study.estimates`.
 """
 
 import math
@@ -15,10 +15,10 @@ from eval.metrics.significance import RESAMPLES
 from eval.report.tables import is_number
 from eval.run_folder import DAMAGE, Json
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
-from eval.study.estimates import Checkpoint, checkpoints, interval, method_words
+from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
-from eval.study.roles import MAIN_KIND, differs, main_arm, rank, role
+from eval.study.roles import MAIN_KIND, differing_settings, main_arm, rank, role
 from eval.study.transfer import transfer_figures
 from eval.systems import SCORES
 
@@ -35,85 +35,120 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     if target not in SCORES:
         raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
     main = main_arm(study.points)
-    found = checkpoints(sorted(study.points, key=lambda point: rank(point, main)), resamples, SEED)
-    rows = [step_figures(steps, found, main) for steps in by_step(found)]
+    checkpoints = estimate_checkpoints(
+        sorted(study.points, key=lambda point: rank(point, main)), resamples, SEED
+    )
+    rows = [step_figures(steps, checkpoints, main) for steps in by_step(checkpoints)]
     mark_front(rows, target)
-    first = found[0].point
+    first = checkpoints[0].point
     texts = first.tax["drift"]["general"]["items"]
     seeds = sorted({point.seed for point in study.points})
-    rivals = {kind: arms_of(found, kind) for kind in RIVALS if arms_of(found, kind)}
-    arms = list(dict.fromkeys(one.point.arm for one in found if one.point.trained))
+    rivals = {kind: arms_of(checkpoints, kind) for kind in RIVALS if arms_of(checkpoints, kind)}
+    arms = list(dict.fromkeys(one.point.arm for one in checkpoints if one.point.is_trained))
     scores = dict.fromkeys((target, *TARGETS))
     groups = {
         **{arm: [arm] for arm in arms},
         **{f"all {kind} arms": names for kind, names in rivals.items() if len(names) > 1},
     }
-    compared = [
-        (kind, equal_target(found, main, names, metric))
+    comparisons = [
+        (kind, equal_target(checkpoints, main, names, metric))
         for metric in scores
         for kind, names in rivals.items()
         if main
     ]
     return {
-        "target": target, "budget": budget, "main": main, "seeds": seeds, "n": len(first.target["items"]),
-        "texts": len(texts), "tokens": sum(text["tokens"] for text in texts), "language": first.target["target_language"],
-        "resamples": resamples, "intervals": method_words(len(seeds)),
-        "signatures": first.target["signatures"], "gaps": gaps(study, main), "checkpoints": rows,
-        "areas": areas(found, groups, target, main or "", budget),
-        "equal_target": [{"kind": kind, **result} for kind, result in compared if result is not None],
-        "ship": ship(found, target, budget, study.path), "budgets": budgets(found),
-        "transfer": transfer_figures(study.transfer, resamples, SEED), "judgements": [scalars(judgement) for judgement in study.judgements],
-    }  # fmt: skip
+        "target": target,
+        "budget": budget,
+        "main": main,
+        "seeds": seeds,
+        "n": len(first.target["items"]),
+        "texts": len(texts),
+        "tokens": sum(text["tokens"] for text in texts),
+        "language": first.target["target_language"],
+        "resamples": resamples,
+        "intervals": method_words(len(seeds)),
+        "signatures": first.target["signatures"],
+        "gaps": gaps(study, main),
+        "checkpoints": rows,
+        "areas": areas(checkpoints, groups, target, main or "", budget),
+        "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
+        "ship": ship(checkpoints, target, budget, study.path),
+        "budgets": budgets(checkpoints),
+        "transfer": transfer_figures(study.transfer, resamples, SEED),
+        "judgements": [scalars(judgement) for judgement in study.judgements],
+    }
 
 
-def arms_of(found: Sequence[Checkpoint], kind: str) -> list[str]:
+def arms_of(checkpoints: Sequence[EvaluatedCheckpoint], kind: str) -> list[str]:
     """The names of the arms of a kind."""
-    return list(dict.fromkeys(checkpoint.point.arm for checkpoint in found if checkpoint.point.kind == kind))
+    return list(
+        dict.fromkeys(checkpoint.point.arm for checkpoint in checkpoints if checkpoint.point.kind == kind)
+    )
 
 
-def by_step(found: Sequence[Checkpoint]) -> list[list[Checkpoint]]:
+def by_step(checkpoints: Sequence[EvaluatedCheckpoint]) -> list[list[EvaluatedCheckpoint]]:
     """The checkpoints of the same arm and step, one a seed, in the order of their first."""
-    steps: dict[tuple[str, int], list[Checkpoint]] = {}
-    for checkpoint in found:
+    steps: dict[tuple[str, int], list[EvaluatedCheckpoint]] = {}
+    for checkpoint in checkpoints:
         steps.setdefault((checkpoint.point.arm, checkpoint.point.step), []).append(checkpoint)
-    order = list(dict.fromkeys(checkpoint.point.arm for checkpoint in found))
+    order = list(dict.fromkeys(checkpoint.point.arm for checkpoint in checkpoints))
     return [steps[key] for key in sorted(steps, key=lambda key: (order.index(key[0]), key[1]))]
 
 
-def step_figures(steps: Sequence[Checkpoint], found: Sequence[Checkpoint], main: str | None) -> Json:
+def step_figures(
+    steps: Sequence[EvaluatedCheckpoint], checkpoints: Sequence[EvaluatedCheckpoint], main: str | None
+) -> Json:
     """One arm at one step over its seeds."""
     point = steps[0].point
-    warm = warm_starts(found)
-    based = [one for one in steps if one.point.seed in warm]
+    warm = warm_starts(checkpoints)
+    with_warm_start = [one for one in steps if one.point.seed in warm]
     gains = {
-        key: interval([one.metrics[key] - warm[one.point.seed].metrics[key] for one in based])
-        if based
+        key: interval([one.metrics[key] - warm[one.point.seed].metrics[key] for one in with_warm_start])
+        if with_warm_start
         else None
         for key in SCORES
     }
-    reference = next((one.point for one in found if one.point.arm == main), None)
-    untouched = next((one.point for one in found if one.point.kind == UNTOUCHED), None)
+    reference = next((one.point for one in checkpoints if one.point.arm == main), None)
+    untouched_point = next((one.point for one in checkpoints if one.point.kind == UNTOUCHED), None)
     return {
-        "arm": point.arm, "kind": point.kind, "role": role(point, reference), "step": point.step, "num_steps": point.num_steps,
-        "differs": differs(point, reference) if point.kind == MAIN_KIND else (), "settings": point.settings, "start": point.start,
-        "seeds": [one.point.seed for one in steps], "sha256": [one.point.sha256 for one in steps],
-        "cost": {key: mean([one.point.cost[key] for one in steps]) for key in ("prompts", "tokens", "updates", "seconds")},
+        "arm": point.arm,
+        "kind": point.kind,
+        "role": role(point, reference),
+        "step": point.step,
+        "num_steps": point.num_steps,
+        "differs": differing_settings(point, reference) if point.kind == MAIN_KIND else (),
+        "settings": point.settings,
+        "start": point.start,
+        "seeds": [one.point.seed for one in steps],
+        "sha256": [one.point.sha256 for one in steps],
+        "cost": {
+            key: mean([one.point.cost[key] for one in steps])
+            for key in ("prompts", "tokens", "updates", "seconds")
+        },
         "metrics": {key: interval([one.metrics[key] for one in steps]) for key in SCORES},
-        "gains": gains, "minus_main": minus_main(steps, found, main),
+        "gains": gains,
+        "minus_main": minus_main(steps, checkpoints, main),
         "tax": interval([one.tax for one in steps]),
-        "tax_added": interval([one.tax - warm[one.point.seed].tax for one in based]) if based else None,
+        "tax_added": interval([one.tax - warm[one.point.seed].tax for one in with_warm_start])
+        if with_warm_start
+        else None,
         "kl": interval([one.kl for one in steps]),
-        "drift": drift([one.point for one in steps]), "probes": probes([one.point for one in steps], untouched),
+        "drift": drift([one.point for one in steps]),
+        "probes": probes([one.point for one in steps], untouched_point),
         "sanity": sanity([one.point for one in steps]),
-    }  # fmt: skip
+    }
 
 
-def minus_main(steps: Sequence[Checkpoint], found: Sequence[Checkpoint], main: str | None) -> Json | None:
+def minus_main(
+    steps: Sequence[EvaluatedCheckpoint], checkpoints: Sequence[EvaluatedCheckpoint], main: str | None
+) -> Json | None:
     """Every score and the tax minus those of the main arm at the same step of the same seed; None where there
     is no such pair.
     """
     point = steps[0].point
-    same = {one.point.seed: one for one in found if (one.point.arm, one.point.step) == (main, point.step)}
+    same = {
+        one.point.seed: one for one in checkpoints if (one.point.arm, one.point.step) == (main, point.step)
+    }
     pairs = [(one, same[one.point.seed]) for one in steps if one.point.seed in same]
     if not pairs or point.arm == main:
         return None
@@ -128,25 +163,22 @@ def mean(values: Sequence[float]) -> float:
 
 
 def mark_front(rows: Sequence[Json], target: str) -> None:
-    """`on_front` of every checkpoint: no other has at least its target score for at most its tax (means over
-    seeds).
-    """
+    """Set `on_front` of every row: no other has at least its target score for at most its tax, by means."""
     best = front([row["metrics"][target]["value"] for row in rows], [row["tax"]["value"] for row in rows])
     for position, row in enumerate(rows):
         row["on_front"] = position in best
 
 
 def drift(points: Sequence[Point]) -> Json:
-    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, on general and on task text;
-    means over seeds.
-    """
+    """Change of NLL and KL(untouched || checkpoint), mean and P90 over tokens, by text kind; seed means."""
     kinds = [kind for kind in ("general", "task") if all(kind in point.tax["drift"] for point in points)]
     return {
-        kind: {key: mean([drifted(point, kind)[key] for point in points]) for key in DRIFT} for kind in kinds
+        kind: {key: mean([drift_numbers(point, kind)[key] for point in points]) for key in DRIFT}
+        for kind in kinds
     }
 
 
-def drifted(point: Point, kind: str) -> Json:
+def drift_numbers(point: Point, kind: str) -> Json:
     """The drift of a point on one kind of text. Raises InputError where a number is missing."""
     value: Json = point.tax["drift"][kind]
     for key in DRIFT:
@@ -158,8 +190,9 @@ def drifted(point: Point, kind: str) -> Json:
 
 
 def probes(points: Sequence[Point], untouched: Point | None) -> Json:
-    """Change of every probe from the untouched model, a list over seeds: with an interval for texts, with
-    McNemar's test for choices.
+    """Change of every probe from the untouched model, a list over seeds.
+
+    Texts have a bootstrap interval, choices McNemar's exact test.
     """
     if untouched is None or not all(point.tax.get("probes") for point in [untouched, *points]):
         return {}
@@ -172,27 +205,28 @@ def probes(points: Sequence[Point], untouched: Point | None) -> Json:
 
 
 def probe_changes(before: Point, after: Point) -> Json:
-    """`eval.probes.compare_probes` of two points. Raises InputError where they cannot be compared."""
+    """`compare_probes` of two points. Raises InputError where they cannot be compared."""
     try:
         return compare_probes(before.tax["probes"], after.tax["probes"], SEED)
     except DAMAGE as error:
         raise InputError(
-            f"{after.path}: tax.probes cannot be compared with those of {before.path} ({type(error).__name__}: {error}); "
+            f"{after.path}: tax.probes cannot be compared with those of {before.path} "
+            f"({type(error).__name__}: {error}); "
             "remove the file and run the study again"
         ) from error
 
 
 def sanity(points: Sequence[Point]) -> Json:
     """The shares of the generation check by language, means over seeds."""
-    found = [point.tax.get("sanity", {}) for point in points]
+    results = [point.tax.get("sanity", {}) for point in points]
     return {
         name: {
-            key: mean([one[name][key] for one in found])
+            key: mean([one[name][key] for one in results])
             for key in shares
-            if all(is_number(one[name].get(key)) for one in found)
+            if all(is_number(one[name].get(key)) for one in results)
         }
-        for name, shares in found[0].items()
-        if all(isinstance(one.get(name), dict) for one in found)
+        for name, shares in results[0].items()
+        if all(isinstance(one.get(name), dict) for one in results)
     }
 
 
@@ -210,22 +244,22 @@ def gaps(study: StudyFolder, main: str | None) -> list[str]:
     kinds = {point.kind for point in study.points}
     seeds = sorted({point.seed for point in study.points})
     warm = {point.seed for point in study.points if point.kind == WARM_START}
-    said = [
+    sentences = [
         f"No warm start of seed {seed}: its checkpoints have no gain." for seed in seeds if seed not in warm
     ]
     if UNTOUCHED not in kinds:
-        said.append("The untouched model was not evaluated: no change of the probes.")
+        sentences.append("The untouched model was not evaluated: no change of the probes.")
     if main is None:
-        said.append("No GRPO arm.")
-    said += [f"No {kind} arm." for kind in RIVALS if kind not in kinds]
+        sentences.append("No GRPO arm.")
+    sentences += [f"No {kind} arm." for kind in RIVALS if kind not in kinds]
     if len(seeds) == 1:
-        said.append(f"One seed ({seeds[0]}): no interval here covers training again.")
-    for arm in dict.fromkeys(point.arm for point in study.points if point.trained):
+        sentences.append(f"One seed ({seeds[0]}): no interval here covers repeated training.")
+    for arm in dict.fromkeys(point.arm for point in study.points if point.is_trained):
         absent = [
             str(seed)
             for seed in seeds
             if not any(point.arm == arm and point.seed == seed for point in study.points)
         ]
         if absent:
-            said.append(f"{arm}: not run with seed {', '.join(absent)}.")
-    return said
+            sentences.append(f"{arm}: not run with seed {', '.join(absent)}.")
+    return sentences

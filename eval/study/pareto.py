@@ -1,7 +1,7 @@
-"""Gain against tax: the non-dominated front, the area it covers, and what a given gain costs on it.
+"""Computes the Pareto front of gain against tax, the area under it, and the tax of a given gain on it.
 
-Pure numpy; a checkpoint is a pair (gain, tax) with gain to be large and tax to be small. Not here: where the
-numbers come from (`eval.study_estimates`) and which arms are compared (`eval.study_compare`).
+Pure numpy; a checkpoint is a pair (gain, tax); a large gain and a small tax are good. `eval.study.estimates`
+makes the numbers, `eval.study.compare` chooses which arms are compared.
 
 The covered area is the hypervolume of Zitzler and Thiele (IEEE Trans. Evol. Comp. 3, 1999) in two dimensions,
 against the reference point (gain 0, tax `cap`).
@@ -16,23 +16,22 @@ Array = NDArray[np.float64]
 
 
 def front(gains: Sequence[float] | Array, taxes: Sequence[float] | Array) -> list[int]:
-    """Positions of the pairs that no other pair dominates, by rising gain (and so by rising tax); of equal
-    pairs the first.
+    """Positions of the pairs that no other pair dominates, by rising gain (and so tax); the first of equals.
 
     >>> front([0.0, 0.1, 0.2, 0.2], [0.00, 0.05, 0.04, 0.06])
     [0, 2]
     """
-    kept: list[int] = []
+    positions: list[int] = []
     for position in sorted(range(len(gains)), key=lambda i: (-gains[i], taxes[i], i)):
-        if not kept or taxes[position] < taxes[kept[-1]]:
-            kept.append(position)
-    return kept[::-1]
+        if not positions or taxes[position] < taxes[positions[-1]]:
+            positions.append(position)
+    return positions[::-1]
 
 
 def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
     """(points, ...) gains and taxes -> (...) area between their front and the corner (gain 0, tax `cap`).
 
-    What does not gain, or costs more than `cap`, covers nothing.
+    A point without gain, or with a tax above `cap`, covers nothing.
 
     >>> float(hypervolume(np.array([1.0, 3.0]), np.array([0.0, 2.0]), cap=4.0))
     8.0
@@ -46,11 +45,11 @@ def hypervolume(gains: Array, taxes: Array, cap: float) -> Array:
     return np.asarray((widths * np.maximum(cap - cheapest, 0.0)).sum(axis=0))
 
 
-def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, wanted: float) -> float | None:
-    """The tax at which a gain of at least `wanted` is had: straight lines between neighbours on the front.
+def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, gain: float) -> float | None:
+    """The tax of a gain of at least `gain`, by linear interpolation between neighbours on the front.
 
-    None above the front's largest gain: nothing is extrapolated. Below its smallest gain that checkpoint's
-    own tax: it gains more than is asked and nothing cheaper is known.
+    None above the front's largest gain: nothing is extrapolated. Below its smallest gain the tax of that
+    point, the cheapest that is known.
 
     >>> tax_at([0.0, 2.0], [1.0, 2.0], 0.5)
     1.25
@@ -58,6 +57,6 @@ def tax_at(gains: Sequence[float] | Array, taxes: Sequence[float] | Array, wante
     True
     """
     best = front(gains, taxes)
-    if not best or wanted > gains[best[-1]]:
+    if not best or gain > gains[best[-1]]:
         return None
-    return float(np.interp(wanted, [gains[i] for i in best], [taxes[i] for i in best]))
+    return float(np.interp(gain, [gains[i] for i in best], [taxes[i] for i in best]))

@@ -1,8 +1,7 @@
-"""The Pareto picture of a study: gain over the warm start against tax, one point a checkpoint, one line an
-arm.
+"""Draws the Pareto picture of a study: gain against tax, one point per checkpoint, one line per arm.
 
-Drawn like the training curves (`eval.plots`): without a display, in the page's own ink. Names of arms are
-made of letters that need no escaping; no other user text is drawn.
+As in the training curves (`eval.report.plots`), no display is needed and text has the page's colour. Names of
+arms need no escaping; no other user text is drawn.
 """
 
 from collections.abc import Sequence
@@ -26,25 +25,28 @@ COLOURS = {
 }
 OTHER = "#c2588f"
 MARKERS = "osD^vP*X<>"
-FAR = 5  # budgets beyond which one ruinous arm would hide the others
+MANY_BUDGETS = 5  # a tax above so many budgets would squeeze the other arms on a linear axis
 LINES = ("-", "--", ":", "-.")
 
 
 def pareto_figures(figures: Json) -> list[Figure]:
-    """The picture of arms and warm start, and the same with the untouched model, which usually lies far off;
-    none without gains.
+    """The picture of arms and warm start, and the same with the untouched model, which usually lies far away.
+
+    No picture without gains.
     """
     metric = figures["target"]
     rows = [row for row in figures["checkpoints"] if row["gains"][metric] is not None]
-    trained = [row for row in rows if row["kind"] != "untouched"]
+    trained_rows = [row for row in rows if row["kind"] != "untouched"]
     if not any(row["kind"] not in ("untouched", "warm_start") for row in rows):
         return []
     name = METRIC[metric].label
-    drawn = [
-        pareto_figure(f"Gain in {name} over the warm start against tax", trained, metric, figures["budget"])
+    pictures = [
+        pareto_figure(
+            f"Gain in {name} over the warm start against tax", trained_rows, metric, figures["budget"]
+        )
     ]
-    if len(trained) < len(rows):
-        drawn.append(
+    if len(trained_rows) < len(rows):
+        pictures.append(
             pareto_figure(
                 f"The same with the untouched model: gain in {name} against tax",
                 rows,
@@ -52,7 +54,7 @@ def pareto_figures(figures: Json) -> list[Figure]:
                 figures["budget"],
             )
         )
-    return drawn
+    return pictures
 
 
 def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) -> Figure:
@@ -79,7 +81,7 @@ def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) 
             if row["kind"] in ("untouched", "warm_start"):
                 marker = "s" if row["kind"] == "warm_start" else "X"
                 axes.plot(
-                    *place(row, metric),
+                    *coordinates(row, metric),
                     marker,
                     color=INK,
                     markersize=8,
@@ -91,14 +93,14 @@ def pareto_figure(title: str, rows: Sequence[Json], metric: str, budget: float) 
         axes.set_ylabel("gain over the warm start")
         axes.grid(alpha=0.15, color=INK)
         axes.ticklabel_format(axis="y", useOffset=False)
-        stretch(axes, [row["tax"]["value"] for row in rows], budget)
+        set_tax_axis(axes, [row["tax"]["value"] for row in rows], budget)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7)
         return Figure(title, svg_text(canvas))
 
 
-def stretch(axes: Any, taxes: Sequence[float], budget: float) -> None:
-    """Where a tax is many budgets high: an axis that is even up to the budget and logarithmic beyond it."""
-    if budget <= 0 or max(taxes) <= FAR * budget:
+def set_tax_axis(axes: Any, taxes: Sequence[float], budget: float) -> None:
+    """Make the tax axis logarithmic above the budget, if a tax is above MANY_BUDGETS budgets."""
+    if budget <= 0 or max(taxes) <= MANY_BUDGETS * budget:
         return
     axes.set_xscale("symlog", linthresh=budget, linscale=2)
     ticks = [
@@ -111,18 +113,16 @@ def stretch(axes: Any, taxes: Sequence[float], budget: float) -> None:
     axes.set_xlim(min(0, *taxes) - 0.1 * budget, 1.2 * max(taxes))
 
 
-def place(row: Json, metric: str) -> tuple[float, float]:
+def coordinates(row: Json, metric: str) -> tuple[float, float]:
     """(tax, gain) of a checkpoint."""
     return row["tax"]["value"], row["gains"][metric]["value"]
 
 
 def draw_arm(axes: Any, number: int, rows: Sequence[Json], metric: str) -> None:
-    """The line from where an arm began, if that is in the picture, through its checkpoints, and the cross at
-    its last.
-    """
+    """Draw the line through an arm's start (if shown) and checkpoints, and the cross at its last one."""
     last = rows[-1]
     colour = COLOURS.get(last["role"], OTHER)
-    x, y = zip(*(place(row, metric) for row in rows), strict=True)
+    x, y = zip(*(coordinates(row, metric) for row in rows), strict=True)
     shape = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
     axes.plot(x, y, color=colour, markersize=4, linewidth=1.2, label=last["arm"], **shape)
     tax = last["tax"]

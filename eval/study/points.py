@@ -1,9 +1,7 @@
-"""Reads a study's folder for its report: every evaluated checkpoint (points/), transfer results and
-judgements; JSON only.
+"""Reads a study's folder for its report: every evaluated checkpoint (points/), transfer results, judgements.
 
-What was not run is absent; what is there but damaged raises `InputError` in one sentence with the file.
-Checkpoints are compared item by item, so all of one seed must hold the same test items and the same texts of
-the tax panel.
+JSON only. What was not run is absent; a damaged file raises `InputError` with its name. Checkpoints are
+compared item by item, so all of one seed must hold the same test items and the same texts of the tax panel.
 """
 
 import math
@@ -15,16 +13,34 @@ from typing import Any, NotRequired, TypedDict
 from data.documents import read_object
 from data.errors import InputError
 from eval.run_folder import Json, references_of
+from eval.study import layout
 
 UNTOUCHED = "untouched"  # kinds of point that no arm trained
 WARM_START = "warm_start"
 AGAIN = "remove it and run the study again"
 SHAPE: dict[str, type | tuple[type, ...]] = {
-    "arm": str, "kind": str, "seed": int, "step": int, "num_steps": int, "sha256": str, "settings": list,
-    "cost": dict, "cost.prompts": (int, float), "cost.tokens": (int, float), "cost.updates": (int, float), "cost.seconds": (int, float),
-    "target": dict, "target.target_language": str, "target.signatures": dict, "target.metrics": dict, "target.items": list,
-    "tax": dict, "tax.drift": dict, "tax.drift.general": dict, "tax.drift.general.items": list,
-}  # fmt: skip
+    "arm": str,
+    "kind": str,
+    "seed": int,
+    "step": int,
+    "num_steps": int,
+    "sha256": str,
+    "settings": list,
+    "cost": dict,
+    "cost.prompts": (int, float),
+    "cost.tokens": (int, float),
+    "cost.updates": (int, float),
+    "cost.seconds": (int, float),
+    "target": dict,
+    "target.target_language": str,
+    "target.signatures": dict,
+    "target.metrics": dict,
+    "target.items": list,
+    "tax": dict,
+    "tax.drift": dict,
+    "tax.drift.general": dict,
+    "tax.drift.general.items": list,
+}
 DRIFT_ITEM = {"id": str, **dict.fromkeys(("tokens", "nll", "nll_base", "kl"), (int, float))}
 TEXTS = ("id", "source", "source_language", "reference", "output")
 TARGET_ITEM = {
@@ -34,12 +50,20 @@ TARGET_ITEM = {
     "consistent": bool,
 }
 TRANSFER_KEYS = {
-    "start": str, "examples": int, "seed": int, "target": dict, "target.target_language": str, "target.items": list,
-}  # fmt: skip
+    "start": str,
+    "examples": int,
+    "seed": int,
+    "target": dict,
+    "target.target_language": str,
+    "target.items": list,
+}
 JUDGE_KEYS = {
-    **dict.fromkeys(("before", "after", "judge"), str), "n": int, **dict.fromkeys(("win", "tie", "loss"), (int, float)),
-    "win_interval": list, "loss_interval": list,
-}  # fmt: skip
+    **dict.fromkeys(("before", "after", "judge"), str),
+    "n": int,
+    **dict.fromkeys(("win", "tie", "loss"), (int, float)),
+    "win_interval": list,
+    "loss_interval": list,
+}
 
 
 class Cost(TypedDict):
@@ -66,8 +90,9 @@ class PointFacts(TypedDict):
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluated checkpoint; `target` as `eval.systems.evaluate_system` returns it, `tax` as
-    `eval.tax.measure_tax` does.
+    """One evaluated checkpoint.
+
+    `target` comes from `eval.systems.evaluate_system`, `tax` from `eval.forgetting.tax.measure_tax`.
     """
 
     path: Path
@@ -84,13 +109,13 @@ class Point:
     start: str = WARM_START
 
     @property
-    def trained(self) -> bool:
+    def is_trained(self) -> bool:
         return self.kind not in (UNTOUCHED, WARM_START)
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """All that a study left to report on; `settings` is its study.json, empty where there is none."""
+    """The contents of a study's folder; `settings` is its study.json, empty where there is none."""
 
     path: Path
     settings: Json
@@ -101,10 +126,11 @@ class StudyFolder:
 
 def read_study(path: Path) -> StudyFolder:
     """Every part of a study's folder. Raises InputError where nothing was evaluated or a file is damaged."""
-    points = [read_point(file, path) for file in sorted((path / "points").glob("*/seed*/step-*.json"))]
+    points = [read_point(file, path) for file in layout.point_files(path)]
     if not points:
         raise InputError(
-            f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has evaluated something"
+            f"{path}: no points/ARM/seedK/step-N.json in it; name the study_dir of a study that has "
+            "evaluated something"
         )
     for seed in {point.seed for point in points}:
         check_same_items([point for point in points if point.seed == seed])
@@ -119,14 +145,13 @@ def read_study(path: Path) -> StudyFolder:
 
 
 def read_point(file: Path, study: Path) -> Point:
-    """One point file, checked as deep as the figures look into it."""
+    """Read one point file and check every value that the figures use. Raises InputError."""
     document = read_with(file, SHAPE)
-    place = (
-        study / "points" / document["arm"] / f"seed{document['seed']}" / f"step-{document['step']:06d}.json"
-    )
+    place = layout.point_file(study, document["arm"], document["seed"], document["step"])
     if place != file:
         raise InputError(
-            f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it belongs at {place}"
+            f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it "
+            f"belongs at {place}"
         )
     check_items(file, "target.items", document["target"]["items"], TARGET_ITEM)
     check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
@@ -153,7 +178,8 @@ def read_with(file: Path, shape: dict[str, Any]) -> Json:
             value = value.get(part)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(
-                f"{file}: {key} is {'missing' if value is None else f'no {kind_name(kind)}'}, so the file is damaged; {AGAIN}"
+                f"{file}: {key} is {'missing' if value is None else f'no {kind_name(kind)}'}, so the file is "
+                f"damaged; {AGAIN}"
             )
     return document
 
@@ -194,7 +220,8 @@ def check_items(file: Path, place: str, items: list[Any], shape: dict[str, Any])
         for key, kind in shape.items():
             if not isinstance(item, dict) or not isinstance(item.get(key), kind):
                 raise InputError(
-                    f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; {AGAIN}"
+                    f"{file}: {place}[{position}] has no {kind_name(kind)} {key!r}, so the file is damaged; "
+                    f"{AGAIN}"
                 )
 
 
@@ -211,5 +238,6 @@ def check_same_items(points: list[Point]) -> None:
         for point in points[1:]:
             if part(point) != expected:
                 raise InputError(
-                    f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run the study again"
+                    f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run "
+                    "the study again"
                 )

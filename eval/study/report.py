@@ -1,5 +1,4 @@
-"""The report of a study: report.html, report.md and summary.json, made from its points alone, without a model
-or an accelerator.
+"""Writes a study's report: report.html, report.md and summary.json, from its points alone, without a model.
 
 summary.json holds every figure and the conclusions but no test item; it is what a project commits
 (`eval.readme_table`).
@@ -38,10 +37,10 @@ def write_study_report(
     `target` is the score by which checkpoints are chosen, `budget` the tax (nats per token) under which one
     is shipped.
     """
-    found = read_study(study)
-    summary = rounded(figures(found, target, budget, resamples))
+    contents = read_study(study)
+    summary = round_numbers(figures(contents, target, budget, resamples))
     summary = {"conclusions": conclusions(summary), **summary}
-    document = build(found, summary)
+    document = report_document(contents, summary)
     texts = html_page(document), markdown(document), summary_text(summary)
     paths = study / "report.html", study / "report.md", study / "summary.json"
     for path, text in zip(paths, texts, strict=True):
@@ -49,21 +48,17 @@ def write_study_report(
     return paths
 
 
-def rounded(value: Any) -> Any:
-    """A JSON value with its numbers to DIGITS significant digits, which keeps their signs: a summary is
-    committed, nobody reads 17.
-    """
+def round_numbers(value: Any) -> Any:
+    """A JSON value with its numbers rounded to DIGITS significant digits; signs are kept."""
     if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
+        return {key: round_numbers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(inner) for inner in value]
+        return [round_numbers(inner) for inner in value]
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def summary_text(summary: Json) -> str:
-    """JSON with one line for each key, and for each row of a list of rows, so that two summaries can be
-    compared line by line.
-    """
+    """JSON with one line for each key and each row of a list, so that a diff of two summaries is readable."""
     parts = []
     for key, value in summary.items():
         rows = value if isinstance(value, list) else None
@@ -76,15 +71,15 @@ def compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def build(study: StudyFolder, summary: Json) -> Document:
+def report_document(study: StudyFolder, summary: Json) -> Document:
     """The whole report as a document: the conclusions are its first paragraph."""
-    tables = {title: tuple(found) for title, found in all_tables(summary).items()}
+    tables = {title: tuple(section_tables) for title, section_tables in all_tables(summary).items()}
     sections = [
         Section("Gain against tax", (*pareto_figures(summary), Text(front_words(summary)))),
-        *(Section(title, found) for title, found in tables.items()),
+        *(Section(title, section_tables) for title, section_tables in tables.items()),
         Section("Samples", sample_blocks(study, summary)),
-        Section("Checkpoints", (hash_table(summary),), folded=True),
-        Section("Configuration", configuration(study), folded=True),
+        Section("Checkpoints", (hash_table(summary),), is_folded=True),
+        Section("Configuration", configuration(study), is_folded=True),
     ]
     return Document(
         f"Study {study.path.resolve().name}",
@@ -95,51 +90,53 @@ def build(study: StudyFolder, summary: Json) -> Document:
 
 
 def front_words(summary: Json) -> str:
-    """The front in words, for Markdown has no pictures."""
+    """The front as a sentence, because Markdown has no pictures."""
     best = sorted(
         (row["tax"]["value"], label(row).removesuffix(" *"))
         for row in summary["checkpoints"]
         if row["on_front"]
     )
     name = METRIC[summary["target"]].label
-    found = "; ".join(row for _, row in best)
-    return f"On the front, by rising {name} and tax: {found}. No other checkpoint has as much {name} for as little tax."
+    names = "; ".join(row for _, row in best)
+    return (
+        f"On the front, by rising {name} and tax: {names}. "
+        f"No other checkpoint has as much {name} for as little tax."
+    )
 
 
 def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
-    """The same few test items, chosen by chance, with the output of every arm's last checkpoint of the first
-    seed.
-    """
+    """A few random test items, with the output of every arm's last checkpoint of the first seed."""
     last: dict[str, Point] = {}
     for point in sorted(study.points, key=lambda point: rank(point, summary["main"])):
         if point.seed == min(summary["seeds"]):
             last[point.arm] = point
     items = next(iter(last.values())).target["items"]
-    chosen = sorted(random.Random(SAMPLE_SEED).sample(range(len(items)), min(SAMPLES, len(items))))
-    text = f"{len(chosen)} test items chosen by chance; the last checkpoint of each arm, seed {min(summary['seeds'])}"
-    return Text(text), *(sample([*last.values()], position) for position in chosen)
+    positions = sorted(random.Random(SAMPLE_SEED).sample(range(len(items)), min(SAMPLES, len(items))))
+    text = (
+        f"{len(positions)} random test items; the last checkpoint of each arm, seed {min(summary['seeds'])}"
+    )
+    return Text(text), *(sample([*last.values()], position) for position in positions)
 
 
 def sample(points: Sequence[Point], position: int) -> Sample:
     """One test item with the outputs of all arms."""
     item = points[0].target["items"][position]
     language = points[0].target["target_language"]
-    outputs = (
-        (SYSTEM_LABELS[point.kind] if not point.trained else point.arm, point.target["items"][position])
+    outputs = [
+        (point.arm if point.is_trained else SYSTEM_LABELS[point.kind], point.target["items"][position])
         for point in points
-    )
-    named = [*outputs]
+    ]
     parts = (
         ("Source", item["source_language"], item["source"]),
         ("Reference text", language, item["reference"]),
-        *((name, language, found["output"]) for name, found in named),
+        *((name, language, own["output"]) for name, own in outputs),
     )
-    cosines = ", ".join(f"{name} {found['cosine_held_out']:.3f}" for name, found in named)
+    cosines = ", ".join(f"{name} {own['cosine_held_out']:.3f}" for name, own in outputs)
     return Sample(item["id"], parts, f"Held-out cosine: {cosines}")
 
 
 def hash_table(summary: Json) -> Table:
-    """Which weights each row stands for."""
+    """The hash of the weights and the settings of each row and seed."""
     rows = tuple(
         (row["arm"], str(row["step"]), str(seed), sha256, ", ".join(row["settings"]))
         for row in summary["checkpoints"]
@@ -149,5 +146,5 @@ def hash_table(summary: Json) -> Table:
 
 
 def configuration(study: StudyFolder) -> tuple[Block, ...]:
-    """The study's own settings, where they were written down."""
+    """The study's own settings, if study.json exists."""
     return (key_value_table("Settings of this study", study.settings),) if study.settings else ()

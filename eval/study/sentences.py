@@ -1,5 +1,4 @@
-"""A study's conclusions in plain sentences, each worded from a figure and its interval; they know no result
-in advance.
+"""Writes a study's conclusions, each sentence from a figure and its interval.
 
 "Clear" means that the whole 95 % interval is on one side of 0; otherwise a sentence says that there is no
 clear difference.
@@ -7,8 +6,9 @@ clear difference.
 
 from collections.abc import Sequence
 
-from eval.report.wording import METRICS, PROBES, Metric, direction
+from eval.report.wording import METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
 from eval.run_folder import Json
+from eval.study.estimates import SEEDS_FOR_T
 
 METRIC = {metric.key: metric for metric in METRICS}
 TAX = Metric("tax", "Tax", 4)
@@ -25,35 +25,53 @@ CLEAR_P = 0.05
 def conclusions(figures: Json) -> list[str]:
     """The sentences, from what was compared to what to ship."""
     return [
+        *warning_sentences(figures),
         setting(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),
         *role_sentences(figures, "ablation", "Reward and loss variants"),
-        *role_sentences(figures, "control", "Controls, whose reward means nothing"),
+        *role_sentences(figures, "control", "Controls, which have a meaningless reward"),
         *budget_sentences(figures),
         *transfer_sentences(figures),
         ship_sentence(figures),
     ]
 
 
+def warning_sentences(figures: Json) -> list[str]:
+    """That the intervals over items cannot be trusted, where a study has too few items and too few seeds."""
+    if len(figures["seeds"]) >= SEEDS_FOR_T:
+        return []
+    kinds = {"n": "test items", "texts": "general texts"}
+    few = [f"{figures[key]} {name}" for key, name in kinds.items() if are_too_few(figures[key])]
+    if not few:
+        return []
+    return [
+        f"Too few for a verdict: {' and '.join(few)}. Below {MIN_ITEMS} the intervals over them are too "
+        "narrow, "
+        "so what is called clear below may be chance."
+    ]
+
+
 def setting(figures: Json) -> str:
-    """What every number rests on."""
+    """Numbers of test items, texts and seeds, and what the tax is."""
     seeds = figures["seeds"]
     names = ", ".join(map(str, seeds))
     many = (
         f"{len(seeds)} seeds ({names})"
         if len(seeds) > 1
-        else f"one seed ({names}), so no interval covers training again"
+        else f"one seed ({names}), so no interval covers repeated training"
     )
     return (
-        f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), {many}. "
-        "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats per token."
+        f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
+        f"{many}. "
+        "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats "
+        "per token."
     )
 
 
-def named(metric: Metric) -> str:
+def metric_name(metric: Metric) -> str:
     """A metric's name inside a sentence: 'held-out cosine', but 'chrF'."""
     return metric.label if any(letter.isupper() for letter in metric.label[1:]) else metric.label.lower()
 
@@ -76,39 +94,38 @@ def main_sentences(figures: Json) -> list[str]:
         return ["No verdict on GRPO: no GRPO arm was evaluated."]
     metric = METRIC[figures["target"]]
     words = {1: "raised", 0: "made no clear difference to", -1: "lowered"}
-    said = []
+    sentences = []
     if row["gains"][figures["target"]] is not None:
         gain = row["gains"][figures["target"]]
-        verdict = f"{words[direction(gain)]} the warm start's {named(metric)} ({spread(metric, gain)})"
-        said.append(f"GRPO (arm {row['arm']}, step {row['step']}) {verdict}.")
+        verdict = f"{words[direction(gain)]} the warm start's {metric_name(metric)} ({spread(metric, gain)})"
+        sentences.append(f"GRPO (arm {row['arm']}, step {row['step']}) {verdict}.")
     costs = {
         1: "cost general competence",
         0: "cost no clear amount of general competence",
         -1: "lowered the loss on general text",
     }
-    said.append(f"With its warm start it {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])}).")
+    sentences.append(
+        f"Warm start and GRPO together {costs[direction(row['tax'])]} (tax {spread(TAX, row['tax'])})."
+    )
     if row["tax_added"] is not None:
-        shares = {1: "added", 0: "added no clear amount", -1: "took some of it back"}
-        said.append(
-            f"To the tax of the warm start GRPO itself {shares[direction(row['tax_added'])]} ({spread(TAX, row['tax_added'])})."
-        )
-    return [*said, *probe_sentence(row)]
+        shares = {1: "added to", 0: "made no clear difference to", -1: "lowered"}
+        share = shares[direction(row["tax_added"])]
+        sentences.append(f"GRPO {share} the tax of the warm start ({spread(TAX, row['tax_added'])}).")
+    return [*sentences, *probe_sentence(row)]
 
 
 def probe_sentence(row: Json) -> list[str]:
     """Which probes changed beyond chance."""
-    known = [(label, metric, row["probes"][key]) for key, label, metric in PROBES if key in row["probes"]]
-    if not known:
+    probes = [(label, metric, row["probes"][key]) for key, label, metric in PROBES if key in row["probes"]]
+    if not probes:
         return []
     clear = [
         f"{label} {metric.change(sum(change['difference'] for change in changes) / len(changes))}"
-        for label, metric, changes in known
+        for label, metric, changes in probes
         if is_clear(changes)
     ]
-    found = "; ".join(clear) if clear else "none"
-    return [
-        f"Of {len(known)} probes of the untouched model's abilities these changed clearly (in every seed): {found}."
-    ]
+    names = "; ".join(clear) if clear else "none"
+    return [f"Of {len(probes)} probes of general competence these changed clearly in every seed: {names}."]
 
 
 def is_clear(changes: Sequence[Json]) -> bool:
@@ -128,23 +145,24 @@ def sign(number: float) -> int:
 
 
 def equal_sentence(result: Json, figures: Json) -> str:
-    """'At an equal held-out cosine (+0.021 over the warm start) GRPO loses X +- Y, the best SFT Z +- W:
-    ...'
-    """
+    """'At an equal held-out cosine (+0.021 over the warm start) the tax of GRPO is X ...: GRPO pays less'."""
     metric = METRIC[result["metric"]]
     rival = KIND_LABELS.get(result["kind"], result["kind"])
     missing = ", ".join(map(str, result["no_common_score"]))
     if not result["seeds"]:
         reason = f"one of them never rose above the warm start (seed {missing})"
-        return f"At an equal {named(metric)} GRPO and {rival} cannot be compared: {reason}."
+        return f"At an equal {metric_name(metric)} GRPO and {rival} cannot be compared: {reason}."
     words = {-1: f"GRPO pays less than {rival}", 0: "no clear difference", 1: f"GRPO pays more than {rival}"}
     names = ", ".join(sorted(set(result["others"])))
     without = f" Not in seed {missing}, where one of them never rose above the warm start." if missing else ""
     difference = f" (difference {spread(TAX, result['main_minus_other'])}, {seeds_of(len(result['seeds']))})"
+    outcome = words[direction(result["main_minus_other"])]
     return (
-        f"At an equal {named(metric)} ({metric.change(result['gain']['value'])} over the warm start) GRPO loses "
-        f"{plus_minus(result['main_tax'])} nats per token, the best {rival} ({names}) {plus_minus(result['other_tax'])}: "
-        f"{words[direction(result['main_minus_other'])]}{difference if metric.key == figures['target'] else ''}.{without}"
+        f"At an equal {metric_name(metric)} ({metric.change(result['gain']['value'])} over the warm start) "
+        "the tax "
+        f"of GRPO is {plus_minus(result['main_tax'])} nats per token, that of the best {rival} ({names}) "
+        f"{plus_minus(result['other_tax'])}: "
+        f"{outcome}{difference if metric.key == figures['target'] else ''}.{without}"
     )
 
 
@@ -158,11 +176,9 @@ def seeds_of(count: int) -> str:
 
 
 def area_sentences(figures: Json) -> list[str]:
-    """Gain against tax over all checkpoints: the main arm's area beside that of each other kind as a
-    whole.
-    """
+    """The areas under the fronts of all SFT arms and of all best-of-group arms against the main arm's."""
     rows = {row["name"]: row for row in figures["areas"]}
-    said = []
+    sentences = []
     for kind in ("sft", "best_of_group"):
         names = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["kind"] == kind))
         row = rows.get(f"all {kind} arms") or (rows.get(names[0]) if names else None)
@@ -172,24 +188,26 @@ def area_sentences(figures: Json) -> list[str]:
                 if len(names) > 1
                 else f"the one {KIND_LABELS[kind]} arm"
             )
-            inside = compared(row["area_in_budget_minus_first"])
-            whole = compared(row["area_minus_first"])
-            said.append(
-                f"The area under the front of {arms} is, up to the budget of {figures['budget']:g}, {inside}, and, up to "
-                f"the largest tax of the study ({row['cap']:.4f}), {whole} that of GRPO's one arm."
+            inside = area_comparison(row["area_in_budget_minus_first"])
+            whole = area_comparison(row["area_minus_first"])
+            sentences.append(
+                f"The area under the front of {arms} is, against that of GRPO's one arm, {inside} up to the "
+                "budget of "
+                f"{figures['budget']:g} and {whole} up to the largest tax of the study ({row['cap']:.4f})."
             )
-    return said
+    return sentences
 
 
-def compared(change: Json) -> str:
-    """'larger than (+0.00120, 95 % interval ...)'"""
-    words = {1: "larger than", 0: "not clearly different from", -1: "smaller than"}
+def area_comparison(change: Json) -> str:
+    """'larger (+0.00120, 95 % interval ...)'"""
+    words = {1: "larger", 0: "not clearly different", -1: "smaller"}
     return f"{words[direction(change)]} ({spread(AREA, change)})"
 
 
 def role_sentences(figures: Json, role: str, heading: str) -> list[str]:
-    """Each arm of a role at its last step, by the target score, against the main arm where it has that step,
-    else the warm start.
+    """The target score of each arm of a role at its last step.
+
+    It is compared with the main arm at the same step, or with the warm start if the main arm lacks that step.
     """
     metric = METRIC[figures["target"]]
     words = {1: "higher", 0: "no clear difference", -1: "lower"}
@@ -200,64 +218,69 @@ def role_sentences(figures: Json, role: str, heading: str) -> list[str]:
         if row is not None and change is not None:
             against = "" if row["minus_main"] else " than the warm start"
             parts.append(f"{arm} {words[direction(change)]}{against} ({metric.change(change['value'])})")
-    return [f"{heading}, {named(metric)} against GRPO: {'; '.join(parts)}."] if parts else []
+    return [f"{heading}, {metric_name(metric)} against GRPO: {'; '.join(parts)}."] if parts else []
 
 
 def budget_sentences(figures: Json) -> list[str]:
-    """Whether each tax budget held, seed by seed, on texts that did not steer it."""
+    """Whether each tax budget was kept, seed by seed, on texts that did not steer training."""
     verdicts = {
-        "yes": "kept", "no": "exceeded",
-        "probably": "kept, though the interval reaches above it,", "probably not": "exceeded, though the interval reaches below it,",
-    }  # fmt: skip
-    said = []
+        "yes": "kept",
+        "no": "exceeded",
+        "probably": "kept, though the interval reaches above it,",
+        "probably not": "exceeded, though the interval reaches below it,",
+    }
+    sentences = []
     for arm in dict.fromkeys(row["arm"] for row in figures["budgets"]):
         rows = [row for row in figures["budgets"] if row["arm"] == arm]
         seeds = "; ".join(
             f"{verdicts[row['kept']]} in seed {row['seed']} ({spread(TAX, row['final'])})" for row in rows
         )
         base = rows[0]["against"].replace("_", " ")
-        said.append(f"Budget of {rows[0]['budget']} nats per token over the {base}, arm {arm}: {seeds}.")
-    return said
+        sentences.append(f"Budget of {rows[0]['budget']} nats per token over the {base}, arm {arm}: {seeds}.")
+    return sentences
 
 
 def transfer_sentences(figures: Json) -> list[str]:
-    """Another task learned from the main arm's model, against every other start, by the target score."""
+    """The main arm's model against every other start of fine-tuning on another task, by the target score."""
     metric = METRIC[figures["target"]]
     words = {1: "better than", 0: "not clearly different from", -1: "worse than"}
-    said = []
+    parts = []
     for row in figures["transfer"]["pairs"]:
         if figures["main"] in (row["first"], row["second"]):
-            own_second = row["second"] == figures["main"]
-            way = direction(row["changes"][metric.key]) * (1 if own_second else -1)
-            other = row["first"] if own_second else row["second"]
-            order = "" if own_second else ", the latter minus GRPO"
-            said.append(
-                f"{row['examples']} examples: {words[way]} {other} ({spread(metric, row['changes'][metric.key])}{order})"
-            )
-    return (
-        [f"Learning another task, {named(metric)}, a start from GRPO is, with {'; '.join(said)}."]
-        if said
-        else []
-    )
+            is_second = row["second"] == figures["main"]
+            other = row["first"] if is_second else row["second"]
+            change = row["changes"][metric.key] if is_second else negative(row["changes"][metric.key])
+            outcome = f"{words[direction(change)]} {other} ({spread(metric, change)})"
+            parts.append(f"with {row['examples']} examples {outcome}")
+    if not parts:
+        return []
+    return [f"Fine-tuned on another task, GRPO's model is, by {metric_name(metric)}, {'; '.join(parts)}."]
+
+
+def negative(change: Json) -> Json:
+    """The difference of the same two the other way round."""
+    return {"value": -change["value"], "low": -change["high"], "high": -change["low"]}
 
 
 def ship_sentence(figures: Json) -> str:
     """The checkpoint to ship."""
-    chosen = figures["ship"]
+    choice = figures["ship"]
     metric = METRIC[figures["target"]]
-    limit = f"Under a tax of at most {figures['budget']} nats per token (upper end of the interval)"
-    if chosen is None:
-        return f"{limit} no evaluated checkpoint can be shipped."
+    limit = f"With a tax of at most {figures['budget']} nats per token (upper end of the interval)"
+    if choice is None:
+        return f"{limit}, no evaluated checkpoint can be shipped."
     gain = (
-        f", {spread(metric, chosen['gain'])} against the warm start"
-        if chosen["gain"] and chosen["kind"] != "warm_start"
+        f", {spread(metric, choice['gain'])} against the warm start"
+        if choice["gain"] and choice["kind"] != "warm_start"
         else ""
     )
     words = {1: "", 0: "; that gain is not clear", -1: "; it is worse than the warm start"}
-    remark = words[direction(chosen["gain"])] if gain else ""
-    place = f"; weights in {chosen['path']}" if chosen["kept"] else ""
-    name = f"{chosen['arm']}, seed {chosen['seed']}, step {chosen['step']}"
+    remark = words[direction(choice["gain"])] if gain else ""
+    place = f"; weights in {choice['path']}" if choice["kept"] else ""
+    name = f"{choice['arm']}, seed {choice['seed']}, step {choice['step']}"
+    score = f"{metric_name(metric)} {metric.value(choice['value'])}{gain}"
     return (
-        f"{limit} ship {name}: {named(metric)} {metric.value(chosen['value'])}{gain}, tax {spread(TAX, chosen['tax'])}{remark}{place}. "
-        f"It was chosen among {chosen['candidates']} checkpoints on these very items, which flatters it."
+        f"{limit}, ship {name}: {score}, tax {spread(TAX, choice['tax'])}{remark}{place}. "
+        f"It was chosen among {choice['candidates']} checkpoints on the same test items, so its score is "
+        "optimistic."
     )

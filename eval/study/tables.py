@@ -1,5 +1,6 @@
-"""The tables of a study's report, each a function of its figures (`eval.study_figures`); a table without rows
-is left out.
+"""The tables of a study's report, each a function of its figures (`eval.study.figures`).
+
+A table without rows is left out.
 """
 
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def label(row: Json) -> str:
 
 
 def step_words(row: Json) -> str:
-    """'step 20 of 40', or how far an interpolated model lies on the way from the untouched one."""
+    """'step 20 of 40', or '50 % of the way' from the untouched model for an interpolated one."""
     return (
         f"{row['step']} % of the way"
         if row["kind"] == INTERPOLATED
@@ -71,7 +72,10 @@ def with_interval(metric: Metric, change: Json | None) -> str:
 
 def interval_note(figures: Json) -> str:
     """How the intervals of all tables are made."""
-    return f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. No correction for the number of comparisons."
+    return (
+        f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. "
+        "No correction for the number of comparisons."
+    )
 
 
 def score_table(figures: Json) -> Table:
@@ -85,7 +89,8 @@ def score_table(figures: Json) -> Table:
         for row in figures["checkpoints"]
     )
     signatures = tuple(f"{key}: {value}" for key, value in figures["signatures"].items())
-    star = f"* on the front: none has at least its {METRIC[figures['target']].label} for at most its tax (means over seeds)."
+    target = METRIC[figures["target"]].label
+    star = f"* on the front: no other has at least its {target} for at most its tax (means over seeds)."
     header = ("Checkpoint", "Seeds", *(metric.label for metric in METRICS))
     return Table(f"Scores on {figures['n']} test items", header, rows, (star, *signatures))
 
@@ -110,31 +115,36 @@ def gain_table(figures: Json) -> Table:
 
 def tax_table(figures: Json) -> Table:
     """The scalar tax, KL, and every probe's change from the untouched model."""
-    known = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
+    probes = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
     rows = tuple(
         (
-            label(row), with_interval(TAX, row["tax"]), with_interval(TAX, row["tax_added"]), TAX.value(row["kl"]["value"]),
-            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in known),
+            label(row),
+            with_interval(TAX, row["tax"]),
+            with_interval(TAX, row["tax_added"]),
+            TAX.value(row["kl"]["value"]),
+            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in probes),
         )
         for row in figures["checkpoints"]
-    )  # fmt: skip
+    )
     note = (
-        f"Tax: (loss - loss of the untouched model) per token on {figures['texts']} general English and Chinese texts "
-        f"({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in brackets "
-        "the interval (texts, one seed) or the p-value of McNemar's exact test of each seed (choices)."
+        f"Tax: (loss - loss of the untouched model) per token on {figures['texts']} general English and "
+        "Chinese "
+        f"texts ({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in "
+        "brackets the interval (texts, one seed) or the p-value of McNemar's exact test of each seed "
+        "(choices)."
     )
     header = (
         "Checkpoint",
         "Tax, nats per token",
         "Tax over the warm start",
         "KL",
-        *(name for _, name, _ in known),
+        *(name for _, name, _ in probes),
     )
     return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
 
 
 def probe_cell(metric: Metric, changes: Sequence[Json] | None) -> str:
-    """One probe's change over seeds with what says whether to believe it."""
+    """The mean change of one probe over seeds, with its interval (one seed) or the p-value of each seed."""
     if not changes:
         return ABSENT
     text = metric.change(sum(change["difference"] for change in changes) / len(changes))
@@ -158,7 +168,10 @@ def drift_table(figures: Json) -> Table:
         (label(row), *(TAX.value(row["drift"].get(kind, {}).get(key)) for kind in kinds for key in keys))
         for row in figures["checkpoints"]
     )
-    note = "Nats per token over tokens; KL(untouched || checkpoint) over the whole vocabulary; task: prompts with their reference texts."
+    note = (
+        "Nats per token over tokens; KL(untouched || checkpoint) over the whole vocabulary; "
+        "task: prompts with their reference texts."
+    )
     return Table(
         "Drift",
         ("Checkpoint", *(f"{kind}: {name}" for kind in kinds for name in keys.values())),
@@ -169,9 +182,15 @@ def drift_table(figures: Json) -> Table:
 
 def sanity_table(figures: Json) -> Table:
     """Greedy continuations of plain English and Chinese prompts."""
-    keys = list(dict.fromkeys(
-        (name, key) for row in figures["checkpoints"] for name, shares in row["sanity"].items() for key in shares if key.endswith("share")
-    ))  # fmt: skip
+    keys = list(
+        dict.fromkeys(
+            (name, key)
+            for row in figures["checkpoints"]
+            for name, shares in row["sanity"].items()
+            for key in shares
+            if key.endswith("share")
+        )
+    )
     rows = tuple(
         (label(row), *(SHARE.value(row["sanity"].get(name, {}).get(key)) for name, key in keys))
         for row in figures["checkpoints"]
@@ -189,17 +208,24 @@ def equal_table(figures: Json) -> Table:
     words = {-1: "GRPO pays less", 0: "no clear difference", 1: "GRPO pays more"}
     rows = tuple(
         (
-            METRIC[row["metric"]].label, row["kind"], ", ".join(row["others"]), METRIC[row["metric"]].change(row["gain"]["value"]),
-            plus_minus(row["main_tax"]), plus_minus(row["other_tax"]), with_interval(TAX, row["main_minus_other"]),
+            METRIC[row["metric"]].label,
+            row["kind"],
+            ", ".join(row["others"]),
+            METRIC[row["metric"]].change(row["gain"]["value"]),
+            plus_minus(row["main_tax"]),
+            plus_minus(row["other_tax"]),
+            with_interval(TAX, row["main_minus_other"]),
             words[direction(row["main_minus_other"])],
         )
         for row in figures["equal_target"]
         if row["seeds"]
-    )  # fmt: skip
+    )
     note = (
-        "At the largest gain that both reach; straight lines between checkpoints on each arm's front, which begins at the warm start; "
-        "nothing is extrapolated. Best rival of each seed: the arm with the lowest tax there, chosen on these items, which is in its "
-        "favour. \u00b1: half the 95 % interval."
+        "At the largest gain that both reach. Each arm's front begins where its training began and is linear "
+        "between "
+        "checkpoints; nothing is extrapolated. Best arm of each seed: the one with the lowest tax there; it "
+        "is "
+        "chosen on the same items, which favours it. \u00b1: half the 95 % interval."
     )
     header = (
         "Target",
@@ -220,7 +246,10 @@ def area_table(figures: Json) -> Table:
     rows = tuple((row["name"], *(with_interval(AREA, row[key]) for key in keys)) for row in figures["areas"])
     cap = figures["areas"][0]["cap"] if figures["areas"] else 0.0
     unit = f"{METRIC[figures['target']].label} times nats per token"
-    note = f"Gain over the warm start in {unit}; corners: gain 0 at the largest tax of the study ({cap:.4f}), and gain 0 at the budget."
+    note = (
+        f"In {unit}, gains over the warm start. Reference points: gain 0 at the largest tax of the study "
+        f"({cap:.4f}), and gain 0 at the budget."
+    )
     main = figures["main"] or ABSENT
     header = (
         "Arms",
@@ -233,11 +262,9 @@ def area_table(figures: Json) -> Table:
 
 
 def role_table(figures: Json, role: str, title: str) -> Table:
-    """The main arm and the arms of a role at their last step: what they change, their scores, and the
-    difference from the main arm.
-    """
+    """The main arm and the arms of a role at their last step: settings, scores, difference from the main."""
     arms = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["role"] == role))
-    found = [
+    last_rows = [
         row
         for arm in ([figures["main"], *arms] if arms else [])
         if (row := last_step(figures, arm)) is not None
@@ -245,18 +272,23 @@ def role_table(figures: Json, role: str, title: str) -> Table:
     keys = ("cosine", "cosine_held_out", "chrf", "consistent_share")
     rows = tuple(
         (
-            label(row), ", ".join(row["differs"]) or ABSENT, *(METRIC[key].value(row["metrics"][key]["value"]) for key in keys),
-            with_interval(METRIC[figures["target"]], row["minus_main"] and row["minus_main"][figures["target"]]),
-            with_interval(TAX, row["tax"]), with_interval(TAX, row["minus_main"] and row["minus_main"]["tax"]),
+            label(row),
+            ", ".join(row["differs"]) or ABSENT,
+            *(METRIC[key].value(row["metrics"][key]["value"]) for key in keys),
+            with_interval(
+                METRIC[figures["target"]], row["minus_main"] and row["minus_main"][figures["target"]]
+            ),
+            with_interval(TAX, row["tax"]),
+            with_interval(TAX, row["minus_main"] and row["minus_main"]["tax"]),
         )
-        for row in found
-    )  # fmt: skip
-    changed = f"{METRIC[figures['target']].label} minus {figures['main']}"
+        for row in last_rows
+    )
+    difference_header = f"{METRIC[figures['target']].label} minus {figures['main']}"
     header = (
         "Arm",
         "Setting",
         *(METRIC[key].label for key in keys),
-        changed,
+        difference_header,
         "Tax",
         f"Tax minus {figures['main']}",
     )
@@ -266,13 +298,22 @@ def role_table(figures: Json, role: str, title: str) -> Table:
 def budget_table(figures: Json) -> Table:
     """Every arm with a tax budget."""
     rows = tuple(
-        (row["arm"], str(row["seed"]), plain_number(row["budget"]), row["against"], with_interval(TAX, row["final"]),
-         with_interval(TAX, row["largest"]), row["kept"])
+        (
+            row["arm"],
+            str(row["seed"]),
+            plain_number(row["budget"]),
+            row["against"],
+            with_interval(TAX, row["final"]),
+            with_interval(TAX, row["largest"]),
+            row["kept"],
+        )
         for row in figures["budgets"]
-    )  # fmt: skip
+    )
     note = (
-        "Measured on the evaluation's general texts, which did not steer the training. Kept: yes and no where the whole interval says so. "
-        "What the budget costs in target score: the gains above."
+        "Measured on the general texts of the evaluation, which did not steer training. Kept: yes or no "
+        "where the "
+        "whole interval is on one side of the budget. The gains above say what a budget costs in target "
+        "score."
     )
     return Table(
         "Tax budgets",
@@ -286,12 +327,16 @@ TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
 
 
 def transfer_table(figures: Json) -> Table:
-    """Another task learned from few examples, by start."""
+    """The scores after fine-tuning on few examples of another task, by start."""
     rows = tuple(
-        (f"{row['examples']} examples from {row['start']}", plain_number(row["seeds"]), plain_number(row["n"]),
-         *(METRIC[key].value(row["metrics"][key]["value"]) for key in TRANSFER_KEYS))
+        (
+            f"{row['examples']} examples from {row['start']}",
+            plain_number(row["seeds"]),
+            plain_number(row["n"]),
+            *(METRIC[key].value(row["metrics"][key]["value"]) for key in TRANSFER_KEYS),
+        )
         for row in figures["transfer"]["rows"]
-    )  # fmt: skip
+    )
     return Table(
         "Fine-tuned on few examples of another task",
         ("Start", "Seeds", "n", *(METRIC[key].label for key in TRANSFER_KEYS)),
@@ -302,10 +347,13 @@ def transfer_table(figures: Json) -> Table:
 def transfer_pairs_table(figures: Json) -> Table:
     """Every start against every other with the same examples."""
     rows = tuple(
-        (f"{row['examples']} examples: {row['second']} minus {row['first']}", plain_number(row["seeds"]),
-         *(with_interval(METRIC[key], row["changes"][key]) for key in TRANSFER_KEYS))
+        (
+            f"{row['examples']} examples: {row['second']} minus {row['first']}",
+            plain_number(row["seeds"]),
+            *(with_interval(METRIC[key], row["changes"][key]) for key in TRANSFER_KEYS),
+        )
         for row in figures["transfer"]["pairs"]
-    )  # fmt: skip
+    )
     header = ("Starts", "Seeds", *(METRIC[key].label for key in TRANSFER_KEYS))
     return Table("Differences between starts", header, rows, (interval_note(figures),))
 
@@ -313,11 +361,15 @@ def transfer_pairs_table(figures: Json) -> Table:
 def judge_table(figures: Json) -> Table:
     """Pairwise preferences; a win is one of the second system."""
     rows = tuple(
-        (f"{row['after']} against {row['before']}", row["judge"], plain_number(row["n"]),
-         *(SHARE.value(row[key]) for key in ("win", "tie", "loss")),
-         *(" to ".join(map(SHARE.value, row[f"{key}_interval"])) for key in ("win", "loss")))
+        (
+            f"{row['after']} against {row['before']}",
+            row["judge"],
+            plain_number(row["n"]),
+            *(SHARE.value(row[key]) for key in ("win", "tie", "loss")),
+            *(" to ".join(map(SHARE.value, row[f"{key}_interval"])) for key in ("win", "loss")),
+        )
         for row in figures["judgements"]
-    )  # fmt: skip
+    )
     header = ("Comparison", "Judge", "n", "Win", "Tie", "Loss", "Win, 95 %", "Loss, 95 %")
     return Table(
         "Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",)
@@ -325,7 +377,7 @@ def judge_table(figures: Json) -> Table:
 
 
 def cost_table(figures: Json) -> Table:
-    """What every trained checkpoint saw, so that one can see which are matched in what."""
+    """Prompts, tokens, updates and seconds of every trained checkpoint."""
     rows = tuple(
         (
             label(row),

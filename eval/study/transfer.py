@@ -1,5 +1,4 @@
-"""Few-shot transfer: what a start is worth when another task is learned from few examples, every start
-against every other.
+"""Compares starts of few-shot transfer: every start against every other after fine-tuning on another task.
 
 One document is one run: {"start", "examples", "seed", "target"}, `target` as `eval.systems.evaluate_system`
 returns it. All runs of a seed are judged on the same test items, with the same resamples.
@@ -7,6 +6,7 @@ returns it. All runs of a seed are judged on the same test items, with the same 
 
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from data.errors import InputError
 from eval.metrics.significance import resample_counts
 from eval.run_folder import DAMAGE, Json
 from eval.study.estimates import Estimate, interval
+from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED
 from eval.systems import SCORES, statistics
 
@@ -22,9 +23,7 @@ Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> 
 
 
 def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Json:
-    """`rows`: every score of each start and number of examples over its seeds; `pairs`: second start minus
-    first, of the seeds of both.
-    """
+    """`rows`: scores of each start and number of examples over its seeds; `pairs`: second minus first."""
     check_same_items(documents)
     runs: Runs = {}
     for one in documents:
@@ -39,11 +38,11 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
         for key in order
     ]  # fmt: skip
     pairs = [pair(runs, first, second) for first, second in combinations(order, 2) if first[0] == second[0]]
-    return {"rows": rows, "pairs": [found for found in pairs if found is not None]}
+    return {"rows": rows, "pairs": [row for row in pairs if row is not None]}
 
 
 def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | None:
-    """Every score of `second` minus `first` over the seeds of both; None without one."""
+    """Every score of `second` minus `first` over the seeds that both have; None without such a seed."""
     seeds = sorted(set(runs[first]) & set(runs[second]))
     if not seeds:
         return None
@@ -55,8 +54,8 @@ def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | 
 
 
 def name_of(document: Json) -> str:
-    """The file a run is read from."""
-    return f"transfer/{document['start']}-{document['examples']}-seed{document['seed']}.json"
+    """The file that a run is read from, from the study's folder."""
+    return transfer_file(Path(), document["start"], document["examples"], document["seed"]).as_posix()
 
 
 def check_same_items(documents: Sequence[Json]) -> None:
@@ -66,7 +65,8 @@ def check_same_items(documents: Sequence[Json]) -> None:
         first = firsts.setdefault(one["seed"], one)
         if identities(one) != identities(first):
             raise InputError(
-                f"{name_of(one)}: other test items than {name_of(first)}; remove the older of the two and run the study again"
+                f"{name_of(one)}: other test items than {name_of(first)}; remove the older of the two and "
+                "run the study again"
             )
 
 

@@ -18,10 +18,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from grpo.engine.packing import Packed
+from grpo.engine.private_apis import attention_name
+from grpo.engine.products import FP32, Format, format_of, rounded
 
 NAME = "packed"
-PLAIN = "sdpa"  # transformers' names of torch's own attention, and of what every model has
-EAGER = "eager"
+PLAIN = "sdpa"  # transformers' name of torch's own attention
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def attend_prompts(
 
 
 def attend_completions(
-    query: Tensor, keys: list[Tensor], values: list[Tensor], hidden: Tensor, scale: float
+    query: Tensor, keys: list[Tensor], values: list[Tensor], hidden: Tensor, scale: float, format: Format
 ) -> Tensor:
     """Queries (P, heads, G, Q, D), Q = R or several heads of R -> the same; keys and values (P, heads, L, D),
     (P, heads, G, R, D).
@@ -104,14 +105,19 @@ def attend_completions(
     over_prompt = query.flatten(2, 3) @ keys[0].mT
     scores = torch.cat([over_prompt.unflatten(2, query.shape[2:4]), query @ keys[1].mT], dim=-1) * scale
     by_row = scores.unflatten(3, (-1, hidden.shape[-2])).masked_fill(hidden[:, :, None, None], float("-inf"))
-    at_prompt, at_own = (
-        by_row.softmax(dim=-1).flatten(3, 4).split([keys[0].shape[-2], keys[1].shape[-2]], dim=-1)
-    )
+    weights = rounded(by_row.softmax(dim=-1), format).flatten(3, 4)
+    at_prompt, at_own = weights.split([keys[0].shape[-2], keys[1].shape[-2]], dim=-1)
     return (at_prompt.flatten(2, 3) @ values[0]).unflatten(2, query.shape[2:4]) + at_own @ values[1]
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, blocks: Blocks, scale: float, window: int | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    blocks: Blocks,
+    scale: float,
+    window: int | None,
+    format: Format = FP32,
 ) -> Tensor:
     """(heads, S, D), keys and values perhaps of fewer heads -> (heads, S, D)."""
     prompts, prompt, group, completion = blocks.shape
@@ -130,7 +136,7 @@ def attend(
         keys, values = (
             [at_prompt, rest.transpose(0, 1)] for at_prompt, rest in zip(shared, own, strict=True)
         )
-        arguments = folded, keys, values, blocks.hidden(window), scale
+        arguments = folded, keys, values, blocks.hidden(window), scale, format
         behind = checkpoint(attend_completions, *arguments, use_reentrant=False, preserve_rng_state=False)
         behind = (
             behind.unflatten(3, (repeats, completion)).permute(1, 3, 0, 2, 4, 5).flatten(0, 1).flatten(1, 3)
@@ -144,13 +150,15 @@ def packed_attention(
     blocks: Blocks | None = None, **settings: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With blocks the mask is `no_mask`."""
+    format = format_of(module)
+    query, key, value = (rounded(x, format) for x in (query, key, value))
     if blocks is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
     if attention_mask is None:
         raise ValueError("a packed row came without its mask")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = attention_mask.shape[-1] or None
-    return attend(query[0], key[0], value[0], blocks, scale, window).transpose(0, 1)[None], None
+    return attend(query[0], key[0], value[0], blocks, scale, window, format).transpose(0, 1)[None], None
 
 
 def no_mask(window: int | None) -> Tensor:
@@ -162,19 +170,16 @@ def no_mask(window: int | None) -> Tensor:
 
 
 def use_blocks(model: PreTrainedModel) -> None:
-    """From now on packed rows of `model` and of its copies run through `packed_attention`, which is registered
-    under its name for the whole process: transformers finds attention by name.
+    """From now on packed rows of `model` and of its copies run through `packed_attention`.
+
+    transformers keeps attentions in a table of the whole process, by name; ours is entered here and nowhere
+    at import.
     """
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
 
 
-def attention_of(model: PreTrainedModel) -> str | None:
-    """The name of the attention that a model computes with."""
-    name: str | None = model.config.get_text_config()._attn_implementation
-    return name
-
-
 def uses_blocks(model: PreTrainedModel) -> bool:
-    return attention_of(model) == NAME
+    """Do packed rows of `model` run through `packed_attention`?"""
+    return attention_name(model) == NAME

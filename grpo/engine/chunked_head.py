@@ -1,9 +1,9 @@
 """Log-probabilities and KL from hidden states and an output head, a chunk of tokens at a time.
 
-Logits of all tokens by the whole vocabulary never exist together; the gradients are made on the way. Also
-what the head's product needs: its number format, and a product that is added in place.
+Logits of all tokens by the whole vocabulary never exist together; the gradients are made on the way.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,41 +12,111 @@ from transformers import PreTrainedModel
 
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
+from grpo.engine.products import FP32, Format, format_of, multiply
 from grpo.kl import full_kl
 
-KL_CHUNK = 128  # tokens whose logits under both models exist at a time
+# tokens; 512 x 48,578 fp32 logits are 100 MB; every chunk reads the whole head, so that few are faster
+CHUNK = 512
+# tokens whose log-probabilities under two models exist at a time: some 700 MB over 262,144 pieces
+KL_CHUNK = 128
+
+
+def row_chunks(count: int, size: int) -> Iterator[slice]:
+    """`count` rows, cut in order into chunks of at most `size`.
+
+    >>> [*row_chunks(5, 2)]
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    return (slice(start, start + size) for start in range(0, count, size))
+
+
+def head_logits(hidden: Sequence[Tensor], matrix: Tensor) -> Tensor:
+    """The pieces of (K, H) hidden states and a (V, H) head of the same type -> (K, V) logits, fp32 or better."""
+    logits = multiply(hidden[0], matrix.T)
+    for piece in hidden[1:]:
+        logits += multiply(piece, matrix.T)
+    return logits
+
+
+class _HeadLogps(torch.autograd.Function):
+    """The backward pass makes the logits again, from the normaliser that the forward pass has kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, format: Format
+    ) -> tuple[Tensor, Tensor]:
+        pieces, matrix = operands(hidden, weight, format)
+        logps, entropy, normaliser = (
+            torch.empty(len(targets), device=hidden.device, dtype=hidden.dtype) for _ in range(3)
+        )
+        for part in row_chunks(len(targets), CHUNK):
+            logits = head_logits([piece[part] for piece in pieces], matrix).div_(temperature)
+            normaliser[part] = logits.logsumexp(dim=-1)
+            logps[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
+            probabilities = torch.softmax(logits, dim=-1)
+            entropy[part] = normaliser[part] - probabilities.mul_(logits).sum(dim=-1)
+        ctx.save_for_backward(*pieces, weight, targets, normaliser)
+        ctx.temperature = temperature
+        ctx.format = format
+        ctx.mark_non_differentiable(entropy)
+        return logps, entropy
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_logps: Tensor, _grad_entropy: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None]:
+        *pieces, weight, targets, normaliser = ctx.saved_tensors
+        matrix = weight.to(pieces[0].dtype)
+        grad = HeadGradient(pieces[0], weight, ctx.format)
+        for part in row_chunks(len(targets), CHUNK):
+            logits = head_logits([piece[part] for piece in pieces], matrix).div_(ctx.temperature)
+            scale = grad_logps[part, None] / ctx.temperature
+            grad_logits = logits.sub_(normaliser[part, None]).exp_().mul_(-scale)
+            grad_logits.scatter_add_(1, targets[part, None], scale.to(grad_logits.dtype))
+            grad.add(part, grad_logits)
+        return grad.of_hidden, grad.of_weight, None, None, None
+
+
+def head_logps(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, format: Format
+) -> tuple[Tensor, Tensor]:
+    """log softmax(hidden @ weight.T / temperature)[target] and the entropy of the same distribution (nats,
+    without gradient), (K,) each.
+    """
+    values: tuple[Tensor, Tensor] = _HeadLogps.apply(
+        hidden.to(at_least_fp32(hidden.dtype)), weight, targets, temperature, format
+    )
+    return values
 
 
 class _HeadKL(torch.autograd.Function):
-    """sum over K tokens of KL(base || policy) from the hidden states and heads of both; its gradient is made
-    on the way, by chunks.
+    """Sum over K tokens of KL(base || policy) from the hidden states and heads of both; the gradient is made
+    in the forward pass.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
-        precise = at_least_fp32(hidden.dtype)
-        matrix = weight.to(hidden.dtype)
-        base_matrix = base_weight.to(hidden.dtype)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, base_hidden: Tensor, base_weight: Tensor, format: Format
+    ) -> Tensor:
+        pieces, matrix = operands(hidden, weight, format)
+        base_pieces, base_matrix = operands(base_hidden, base_weight, format)
+        grad = HeadGradient(pieces[0], weight, format)
         total = torch.zeros((), device=hidden.device, dtype=torch.float64)
-        for start in range(0, len(hidden), KL_CHUNK):
-            part = slice(start, start + KL_CHUNK)
-            mine, theirs = ((states[part] @ head.T).to(precise).log_softmax(dim=-1)
-                            for states, head in ((hidden, matrix), (base_hidden, base_matrix)))  # fmt: skip
-            total += full_kl(theirs, mine).sum()
-            grad_logits = mine.exp_().sub_(theirs.exp_()).to(hidden.dtype)  # d KL / d logits = policy - base
-            grad_hidden[part] = grad_logits @ matrix
-            add_product(grad_weight, grad_logits, hidden[part])
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        for part in row_chunks(len(hidden), KL_CHUNK):
+            logps = head_logits([piece[part] for piece in pieces], matrix).log_softmax(dim=-1)
+            base_logps = head_logits([piece[part] for piece in base_pieces], base_matrix).log_softmax(dim=-1)
+            total += full_kl(base_logps, logps).sum()
+            grad.add(part, logps.exp_().sub_(base_logps.exp_()))  # d KL / d logits = policy - base
+        ctx.save_for_backward(grad.of_hidden, grad.of_weight)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             grad_hidden * grad_total.to(grad_hidden.dtype),
             grad_weight.mul_(grad_total.to(grad_weight.dtype)),
+            None,
             None,
             None,
         )
@@ -60,83 +130,47 @@ def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -
     base_weight = output_weight(base)
     if weight is None or base_weight is None:
         with torch.no_grad():
-            theirs = packed_logits(base, packed)
-        mine = packed_logits(policy, packed)
-        theirs, mine = (
-            logits.to(at_least_fp32(logits.dtype)).log_softmax(dim=-1) for logits in (theirs, mine)
-        )
-        return full_kl(theirs, mine).sum()
+            base_logps = dense_log_softmax(packed_logits(base, packed))
+        return full_kl(base_logps, dense_log_softmax(packed_logits(policy, packed))).sum()
     with torch.no_grad():
         base_hidden = packed_hidden(base, packed)
     hidden = packed_hidden(policy, packed)
-    kind = product_dtype(hidden)
-    total: Tensor = _HeadKL.apply(hidden.to(kind), weight, base_hidden.to(kind), base_weight)
+    total: Tensor = _HeadKL.apply(hidden, weight, base_hidden, base_weight, format_of(policy))
     return total
 
 
-# tokens; 512 x 48,578 fp32 logits are 100 MB; every chunk reads the whole head, so that few are faster
-CHUNK = 512
+def dense_log_softmax(logits: Tensor) -> Tensor:
+    """(K, V) logits -> (K, V) log-probabilities, fp32 or better: for a head that is more than a product."""
+    return logits.to(at_least_fp32(logits.dtype)).log_softmax(dim=-1)
 
 
-class _HeadLogps(torch.autograd.Function):
-    """log softmax(hidden @ weight.T / temperature)[target] in chunks; the backward makes the logits again."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        precise = at_least_fp32(hidden.dtype)
-        logps, entropy, normaliser = (
-            torch.empty(len(targets), device=hidden.device, dtype=precise) for _ in range(3)
-        )
-        matrix = weight.to(hidden.dtype)
-        for start in range(0, len(targets), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = (hidden[part] @ matrix.T).to(precise).div_(temperature)
-            normaliser[part] = logits.logsumexp(dim=-1)
-            logps[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
-            probabilities = torch.softmax(logits, dim=-1)
-            entropy[part] = normaliser[part] - probabilities.mul_(logits).sum(dim=-1)
-        ctx.save_for_backward(hidden, weight, targets, normaliser)
-        ctx.temperature = temperature
-        ctx.mark_non_differentiable(entropy)
-        return logps, entropy
-
-    @staticmethod
-    def backward(ctx: Any, grad_logps: Tensor, _grad_entropy: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden, weight, targets, normaliser = ctx.saved_tensors
-        matrix = weight.to(hidden.dtype)
-        grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight)
-        for start in range(0, len(targets), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = (hidden[part] @ matrix.T).to(normaliser.dtype).div_(ctx.temperature)
-            scale = grad_logps[part, None] / ctx.temperature
-            grad_logits = logits.sub_(normaliser[part, None]).exp_().mul_(-scale)
-            grad_logits.scatter_add_(1, targets[part, None], scale.to(grad_logits.dtype))
-            grad_logits = grad_logits.to(hidden.dtype)
-            grad_hidden[part] = grad_logits @ matrix
-            add_product(grad_weight, grad_logits, hidden[part])
-        return grad_hidden, grad_weight, None, None
+def operands(hidden: Tensor, weight: Tensor, format: Format) -> tuple[list[Tensor], Tensor]:
+    """The pieces of the hidden states and the head, as the products of the forward pass take them."""
+    pieces = [hidden] if format == FP32 else format.split(hidden)
+    return pieces, weight.to(pieces[0].dtype)
 
 
-def product_dtype(tensor: Tensor) -> torch.dtype:
-    """The format in which a product with `tensor` runs here; said once, because the backward pass runs
-    outside of autocast.
-    """
-    kind = tensor.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+class HeadGradient:
+    """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks."""
 
+    def __init__(self, hidden: Tensor, weight: Tensor, format: Format):
+        self.type = hidden.dtype if format == FP32 else format.backward
+        self.hidden = hidden.to(self.type)
+        self.matrix = weight.to(self.type)
+        wide = at_least_fp32(hidden.dtype)
+        self.of_hidden = torch.empty(hidden.shape, device=hidden.device, dtype=wide)
+        self.of_weight = torch.zeros_like(weight)
 
-def add_product(grad_weight: Tensor, grad_logits: Tensor, hidden: Tensor) -> None:
-    """grad_weight (V, H) += grad_logits.T @ hidden, without a second tensor of its size where the formats are
-    the same.
-    """
-    if grad_weight.dtype == grad_logits.dtype:
-        grad_weight.addmm_(grad_logits.T, hidden)
-    else:
-        grad_weight += grad_logits.T @ hidden
+    def add(self, part: slice, grad_logits: Tensor) -> None:
+        """Take in the gradient (k, V) of the logits of the rows `part`."""
+        grad_logits = grad_logits.to(self.type)
+        self.of_hidden[part] = multiply(grad_logits, self.matrix)
+        if self.type == self.of_weight.dtype:  # in place: no second tensor of the head's size
+            self.of_weight.addmm_(grad_logits.T, self.hidden[part])
+        else:
+            self.of_weight += multiply(grad_logits.T, self.hidden[part])
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:
+    """`dtype`, or fp32 where that is more precise."""
     return torch.promote_types(dtype, torch.float32)

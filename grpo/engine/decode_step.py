@@ -1,9 +1,9 @@
 """The forward pass of the sampler, written out for the Gemma 3, Llama, Mistral and Qwen families.
 
-Weights stand still during a rollout, so they are laid out once for the CPU's matrix kernels, and a prompt's
-keys and values are kept once, whatever the size of its group. No module of the model runs but its embedding,
-rotary angles and activation. Any other model goes through its own forward (`grpo.sampler.ModelDecoder`); both
-are the same function, and a test holds them together.
+Weights do not change during a rollout, so they are re-ordered once for the CPU's matrix kernels, and a
+prompt's keys and values are stored once, whatever the size of its group. No module of the model runs but its
+embedding, rotary angles and activation. Any other model goes through its own forward
+(grpo/engine/sampler.py: ModelDecoder); a test compares the two.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +18,13 @@ from transformers import PreTrainedModel
 
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.private_apis import has_onednn_product, onednn_product
+from grpo.engine.products import FP32, Format, format_of, still_product
 
 
 class Family(NamedTuple):
-    """`norm_offset` is added to the weight of a norm; `norms` stand before and after attention, before and
-    after the MLP.
+    """What differs between families: `norm_offset` is added to the weight of a norm; `norms` names those before
+    and after attention, before and after the MLP.
     """
 
     norm_offset: float
@@ -55,19 +57,16 @@ def is_known(model: PreTrainedModel) -> bool:
     return config.model_type in FAMILIES and plain and output_weight(model) is not None
 
 
-def product(module: nn.Linear | Tensor, rows: int) -> Function:
-    """x (B, in) -> x @ weight.T + bias, the weight laid out for `rows` rows where oneDNN multiplies (fp32 on
-    a CPU).
+def product(module: nn.Linear | Tensor, rows: int, format: Format) -> Function:
+    """x (B, in) -> x @ weight.T + bias; for fp32 on a CPU the weight is re-ordered by oneDNN for a batch of
+    `rows`.
     """
     weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
-    on_cpu = (
-        weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and not torch.is_autocast_enabled("cpu")
-    )
-    if on_cpu and weight.dtype == torch.float32:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    if format != FP32:
+        return still_product(weight.detach(), bias, format)
+    is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+    if is_plain and has_onednn_product():
+        return onednn_product(weight, bias, rows)
     return partial(linear, weight=weight, bias=bias)
 
 
@@ -108,13 +107,17 @@ class Layer:
     kind: str
 
     @classmethod
-    def of(cls, layer: Any, family: Family, kind: str, rows: int) -> "Layer":
+    def of(cls, layer: Any, family: Family, kind: str, rows: int, format: Format) -> "Layer":
         attention = layer.self_attn
         mlp = layer.mlp
         offset = family.norm_offset
         norms = [norm(getattr(layer, name) if name else None, offset) for name in family.norms]
-        query, key, value, out = (product(getattr(attention, f"{name}_proj"), rows) for name in "qkvo")
-        gate, up, down = (product(getattr(mlp, f"{name}_proj"), rows) for name in ("gate", "up", "down"))
+        query, key, value, out = (
+            product(getattr(attention, f"{name}_proj"), rows, format) for name in "qkvo"
+        )
+        gate, up, down = (
+            product(getattr(mlp, f"{name}_proj"), rows, format) for name in ("gate", "up", "down")
+        )
         query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
         size = attention.head_dim
         scaling = attention.scaling
@@ -141,14 +144,14 @@ class Layer:
 
 Attend = Callable[
     [int, Layer, Tensor, Tensor, Tensor], Tensor
-]  # (number, layer, queries, keys, values): mixes tokens, remembers them
+]  # (number, layer, queries, keys, values) -> attention output; stores keys and values
 
 
 class FastDecoder:
     """Decodes N = P * group_size rows behind P prompts: `prefill` once, then a `step` for each token; more
     prompts may `join`.
 
-    A row may take `tail` tokens; `rows` is how many there will be, for the layout of the weights.
+    A row may take `tail` tokens; `rows` is how many there will be: the batch that weights are re-ordered for.
     """
 
     def __init__(self, model: PreTrainedModel, tail: int, rows: int):
@@ -159,10 +162,12 @@ class FastDecoder:
         assert weight is not None
         self.model = model
         self.tail = tail
+        self.format = format_of(model)
         self.layers = [
-            Layer.of(layer, family, kind, rows) for layer, kind in zip(base.layers, kinds, strict=True)
+            Layer.of(layer, family, kind, rows, self.format)
+            for layer, kind in zip(base.layers, kinds, strict=True)
         ]
-        self.head = product(weight, rows)
+        self.head = product(weight, rows, self.format)
         self.last_norm = norm(base.norm, family.norm_offset)
         self.rotary = base.rotary_emb
         self.angle_kinds = sorted(set(kinds)) if family.angles_by_kind else [""]
@@ -174,7 +179,7 @@ class FastDecoder:
         device = self.model.device
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
         distinct = distinct_beginnings(prompts, device)
-        self.cache = cache = PrefixCache(lengths, group_size, self.tail)
+        self.cache = cache = PrefixCache(lengths, group_size, self.tail, self.format)
         width = cache.real.shape[1]
         place = torch.arange(cache.real.shape[1], device=device)
         distance = place[:, None] - place
@@ -185,15 +190,16 @@ class FastDecoder:
         masks: Any = per_layer_kind(self.model, causal)  # type: ignore[arg-type]
 
         def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            grids = [cache.grid(x[distinct.of_token]) for x in (query, key, value)]
+            operands = (self.format.round(x) for x in (query, key, value))
+            grids = [cache.grid(x[distinct.of_token]) for x in operands]
             cache.store(grids[1], grids[2])
             mask = masks[layer.kind] if isinstance(masks, dict) else masks
             repeats = query.shape[1] // key.shape[1]
             keys, values = (x.repeat_interleave(repeats, dim=1) if repeats > 1 else x for x in grids[1:])
-            mixed = scaled_dot_product_attention(
+            context = scaled_dot_product_attention(
                 grids[0], keys, values, mask, is_causal=mask is None, scale=layer.scaling
             )
-            return mixed.transpose(1, 2)[cache.real][distinct.first].flatten(1)
+            return context.transpose(1, 2)[cache.real][distinct.first].flatten(1)
 
         ends = distinct.of_token[lengths.cumsum(0) - 1]
         return self.logits(self.body(distinct.ids, distinct.positions, attend, ends)).repeat_interleave(
@@ -202,25 +208,25 @@ class FastDecoder:
 
     def join(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Run more prompts while others decode -> (P, V) logits of their first tokens; their rows come behind
-        those held.
+        the active ones.
         """
-        held = self.cache
+        cache = self.cache
         logits = self.prefill(prompts, group_size=1)
-        held.join(self.cache)
-        self.cache = held
+        cache.join(self.cache)
+        self.cache = cache
         return logits
 
     def step(self, tokens: Tensor) -> Tensor:
-        """(B,) newest tokens of the rows held -> (B, V) logits of the next ones."""
+        """(B,) newest tokens of the active rows -> (B, V) logits of the next ones."""
         cache = self.cache
         cache.append()
-        hidden_keys: Any = per_layer_kind(self.model, cache.hidden_from_last)  # type: ignore[arg-type]
+        hidden_keys: Any = per_layer_kind(self.model, cache.hidden_mask)  # type: ignore[arg-type]
 
         def attend(number: int, layer: Layer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             hidden = hidden_keys[layer.kind] if isinstance(hidden_keys, dict) else hidden_keys
-            return cache.attend(number, query * layer.scaling, key, value, hidden)
+            return cache.attend(number, query, key, value, hidden, layer.scaling)
 
-        return self.logits(self.body(tokens, cache.newest(), attend))
+        return self.logits(self.body(tokens, cache.newest_position(), attend))
 
     def keep(self, rows: Tensor) -> None:
         """Drop every row that is not in `rows`."""
@@ -236,9 +242,9 @@ class FastDecoder:
             found[kind] = (cosines[0, :, None], (sines * signs)[0, :, None])
         return found
 
-    def body(self, ids: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None = None) -> Tensor:
-        """(B,) ids at `positions` -> (B, H) hidden states, or (W, H) of those `wanted`: all that runs behind
-        the last attention.
+    def body(self, ids: Tensor, positions: Tensor, attend: Attend, ends: Tensor | None = None) -> Tensor:
+        """(B,) ids at `positions` -> (B, H) hidden states, or (K, H) of those at the indices `ends`, for which
+        alone runs what follows the last attention.
         """
         hidden = self.model.get_input_embeddings()(ids)
         angles = self.angles(hidden, positions)
@@ -248,11 +254,11 @@ class FastDecoder:
             x = before_attention(hidden)
             query = rotate(layer.query_norm(layer.heads(layer.query(x))), turn)
             key = rotate(layer.key_norm(layer.heads(layer.key(x))), turn)
-            mixed = attend(number, layer, query, key, layer.heads(layer.value(x)))
-            if wanted is not None and number == len(self.layers) - 1:
-                hidden = hidden[wanted]
-                mixed = mixed[wanted]
-            hidden = hidden + after_attention(layer.out(mixed))
+            context = attend(number, layer, query, key, layer.heads(layer.value(x)))
+            if ends is not None and number == len(self.layers) - 1:
+                hidden = hidden[ends]
+                context = context[ends]
+            hidden = hidden + after_attention(layer.out(context))
             x = before_mlp(hidden)
             hidden = hidden + after_mlp(layer.down(layer.activation(layer.gate(x)) * layer.up(x)))
         return self.last_norm(hidden)

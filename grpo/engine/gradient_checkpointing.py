@@ -1,9 +1,10 @@
-"""Gradient checkpointing (arXiv 1604.06174): a layer's activations are computed again in the backward pass
-instead of being kept.
+"""Gradient checkpointing (arXiv 1604.06174): a layer's activations are computed again in the backward pass and
+not stored.
 
 Not transformers' own switch, which works only in training mode and so would turn dropout on, and which drops
-the key-value cache. Here the layers are wrapped, whatever the mode, and only calls that record a gradient are
-affected: the sampler keeps its cache.
+the key-value cache. Here each layer gets a `forward` of its own, an ordinary attribute of a module that its
+copies take along; it works whatever the mode, and only calls that record a gradient are affected: the sampler
+keeps its cache.
 """
 
 import functools
@@ -13,20 +14,20 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from data.errors import InputError
+from grpo.engine.private_apis import layers_of
 
 
 def recompute_layers(model: PreTrainedModel) -> int:
-    """From now on keep only what goes into each layer of `model`: same numbers, less memory, more time.
-    Returns how many layers it has.
+    """From now on store only the input of each layer of `model`: same numbers, less memory, more time. Returns
+    how many layers it has.
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = layers_of(model)
     if not layers:
         kind = model.config.model_type
         raise InputError(
-            f"train.gradient_checkpointing = true: {kind} has no layers that can be computed again; write false"
+            f"engine.gradient_checkpointing = true: {kind} has no layers that can be computed again; write false"
         )
     for layer in layers:
         layer.forward = functools.partial(_forward, layer.forward)

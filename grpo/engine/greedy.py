@@ -47,10 +47,10 @@ def greedy_refilled(
 ) -> Iterator[tuple[int, list[int]]]:
     """Index and completion of every prompt, as they end; the batch is kept full."""
     order = longest_first(prompts)
-    ended = greedy(
+    outputs = greedy(
         model, [prompts[i] for i in order], settings.max_new_tokens, settings.stop_ids, settings.batch_size
     )
-    for number, ids in ended:
+    for number, ids in outputs:
         yield order[number], ids
 
 
@@ -77,30 +77,30 @@ def greedy_outputs(
     decode = greedy_refilled if settings.fast and is_known(model) else greedy_in_batches
     outputs = [""] * len(prompts)
     with torch.inference_mode():
-        ended = decode(model, prompts, settings)
-        for i, ids in tqdm(
-            ended, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()
-        ):
+        numbered_ids = decode(model, prompts, settings)
+        bar = tqdm(
+            numbered_ids, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()
+        )
+        for i, ids in bar:
             outputs[i] = decode_completion(tokenizer, ids)
     return outputs
 
 
-REFILL_BELOW = (
-    0.75  # drop ended rows, and let waiting prompts join, when fewer than this share of the rows go on
-)
+# drop complete rows, and let waiting prompts join, when fewer than this share of the rows go on
+REFILL_BELOW = 0.75
 
 
 @dataclass
 class Row:
-    """A prompt that is being decoded: its number, its output so far, and whether that is all of it."""
+    """A prompt that is being decoded: its number, its output so far, and whether that is the whole output."""
 
     prompt: int
     ids: list[int] = field(default_factory=list)
-    ended: bool = False
+    is_complete: bool = False
 
     def add(self, token: int, max_new_tokens: int, stop_ids: Collection[int]) -> None:
         self.ids.append(token)
-        self.ended = token in stop_ids or len(self.ids) == max_new_tokens
+        self.is_complete = token in stop_ids or len(self.ids) == max_new_tokens
 
 
 @torch.inference_mode()
@@ -113,7 +113,7 @@ def greedy(
 ) -> Iterator[tuple[int, list[int]]]:
     """Number and output of every prompt, in the order in which they end; prompts start in the order given.
 
-    At most `batch_size` rows are held at any time, each with room for `max_new_tokens` behind its prompt.
+    At most `batch_size` rows are active at any time, each with room for `max_new_tokens` behind its prompt.
     """
     decoder = FastDecoder(model, max_new_tokens, min(batch_size, len(prompts)))
     stops = frozenset(stop_ids)
@@ -128,18 +128,18 @@ def greedy(
             tokens = torch.cat([tokens, logits.argmax(dim=1)])
             rows = rows + new
         for row, token in zip(rows, tokens.tolist(), strict=True):
-            if not row.ended:
+            if not row.is_complete:
                 row.add(token, max_new_tokens, stops)
-                if row.ended:
+                if row.is_complete:
                     yield row.prompt, row.ids
-        alive = [number for number, row in enumerate(rows) if not row.ended]
+        alive = [number for number, row in enumerate(rows) if not row.is_complete]
         if not alive:
             rows = []
             tokens = tokens[:0]
             continue
         if len(alive) < REFILL_BELOW * (batch_size if waiting else len(rows)):
-            kept = torch.tensor(alive, device=tokens.device)
             rows = [rows[number] for number in alive]
-            tokens = tokens[kept]
-            decoder.keep(kept)
+            active = torch.tensor(alive, device=tokens.device)
+            tokens = tokens[active]
+            decoder.keep(active)
         tokens = decoder.step(tokens).argmax(dim=1)

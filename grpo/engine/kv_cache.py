@@ -1,8 +1,8 @@
-"""Keys and values of a rollout: each prompt is run once for its group, each row has a tail. Memory for all
-steps is taken once.
+"""Keys and values of a rollout: each prompt runs once for its group, each row has a tail. Memory for all steps
+is taken once.
 
-`PrefixCache` keeps a prompt once and attends itself. `GroupCache` copies it to every row, because it speaks
-the interface that transformers' attention layers expect of a cache, and nothing more of it.
+`PrefixCache` stores a prompt once and computes the attention itself. `GroupCache` copies it to every row,
+because it has the interface that transformers' attention layers expect of a cache, and nothing more of it.
 """
 
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Cache, DynamicCache
+
+from grpo.engine.products import FP32, Format, multiply
 
 
 class GroupCache(Cache):
@@ -38,7 +40,7 @@ class GroupCache(Cache):
         return self.keys[layer_idx][:, :, :end], self.values[layer_idx][:, :, :end]
 
     def expand(self, group_size: int) -> None:
-        """Give every prompt's keys and values to its `group_size` rows, with room for the tails."""
+        """Copy every prompt's keys and values to its `group_size` rows, with room for the tails."""
         self.used = self.keys[0].shape[2]
         self.keys = [self._with_tail(prompt, group_size) for prompt in self.keys]
         self.values = [self._with_tail(prompt, group_size) for prompt in self.values]
@@ -66,15 +68,15 @@ class GroupCache(Cache):
 
 
 class PrefixCache:
-    """Keys and values of P prompts, kept once and read by their groups, and of each row's own tail.
+    """Keys and values of P prompts, stored once and read by their groups, and of each row's own tail.
 
     Per layer: (P, kv, L, D) for the prompts, padded behind; (B, kv, T, D) for the tails of the B rows still
-    held. Row b belongs to prompt `prompt[b]`, is number `slot[b]` of its group and began when `used` was
-    `start[b]`. Tails are rings: token number n of the clock `used` stands in column n modulo T, so rows that
-    join later take no more memory, as long as none goes on for more than T.
+    active. Row b belongs to prompt `prompt[b]`, is number `slot[b]` of its group and began when the position
+    counter `used` was `start[b]`. A tail is a ring buffer: the token that was number n of the counter stands
+    in column n modulo T, so rows that join later take no more memory, as long as none goes on for more than T.
     """
 
-    def __init__(self, lengths: Tensor, group_size: int, tail: int):
+    def __init__(self, lengths: Tensor, group_size: int, tail: int, format: Format = FP32):
         width = int(lengths.max())
         device = lengths.device
         self.real = torch.arange(width, device=device) < lengths[:, None]
@@ -83,6 +85,7 @@ class PrefixCache:
         self.lengths = lengths[self.prompt]
         self.start = torch.zeros_like(self.prompt)
         self.tail = tail
+        self.format = format
         self.used = 0
         self.group_size = group_size
         self.prefixes: list[tuple[Tensor, Tensor]] = []
@@ -96,6 +99,7 @@ class PrefixCache:
 
     def store(self, keys: Tensor, values: Tensor) -> None:
         """The prompts' keys and values of the next layer, (P, kv, L, D) each."""
+        keys, values = (self.format.store(x) for x in (keys, values))
         self.prefixes.append((keys, values))
         shape = (len(self.prompt), keys.shape[1], self.tail, keys.shape[3])
         self.tails.append((keys.new_zeros(shape), values.new_zeros(shape)))
@@ -104,53 +108,57 @@ class PrefixCache:
         """One more token in every tail."""
         self.used += 1
 
-    def newest(self) -> Tensor:
+    def newest_position(self) -> Tensor:
         """(B,) position of each row's newest token."""
         return self.lengths + self.used - self.start - 1
 
-    def filled(self) -> int:
-        """Columns of the tails that have been written."""
+    def tail_length(self) -> int:
+        """Columns of the tails that hold a token."""
         return min(self.used, self.tail)
 
-    def hidden_from_last(self, window: int | None) -> Tensor | None:
-        """(B, 1, 1, L + filled) bool: keys that the newest token may not look at; None when it may look at
+    def hidden_mask(self, window: int | None) -> Tensor | None:
+        """(B, 1, 1, L + tail length) bool: keys that the newest token may not look at; None when it may look at
         all.
         """
         prefix, column = (
-            torch.arange(size, device=self.lengths.device) for size in (self.real.shape[1], self.filled())
+            torch.arange(size, device=self.lengths.device)
+            for size in (self.real.shape[1], self.tail_length())
         )
         age = (self.used - 1 - column) % self.tail
         of_prompt = prefix >= self.lengths[:, None]
         of_tail = age >= (self.used - self.start)[:, None]
         if window is not None:
-            of_prompt = of_prompt | (self.newest()[:, None] - prefix >= window)
+            of_prompt = of_prompt | (self.newest_position()[:, None] - prefix >= window)
             of_tail = of_tail | (age >= window)
         hidden = torch.cat([of_prompt, of_tail], dim=1)
         return hidden[:, None, None] if hidden.any() else None
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None) -> Tensor:
-        """Scaled queries (B, heads, D), new keys and values (B, kv, D) -> (B, heads * D).
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None, scale: float
+    ) -> Tensor:
+        """Queries (B, heads, D), new keys and values (B, kv, D) -> (B, heads * D).
 
         The queries of a group meet their prompt in one product, so that its keys are read once; one softmax
         covers prompt and tail.
         """
         (prompt_keys, prompt_values) = self.prefixes[layer]
         (tail_keys, tail_values) = self.tails[layer]
-        newest = (self.used - 1) % self.tail
-        filled = self.filled()
-        tail_keys[:, :, newest] = key
-        tail_values[:, :, newest] = value
+        column = (self.used - 1) % self.tail
+        length = self.tail_length()
+        query, key, value = (self.format.store(x) for x in (query, key, value))
+        tail_keys[:, :, column] = key
+        tail_values[:, :, column] = value
         query = query.view(len(query), key.shape[1], -1, key.shape[2])
-        with_prompt = self.ungrouped(self.grouped(query) @ prompt_keys.mT, query.shape[2])
-        scores = torch.cat([with_prompt, query @ tail_keys[:, :, :filled].mT], dim=-1)
+        with_prompt = self.by_row(multiply(self.by_prompt(query), prompt_keys.mT), query.shape[2])
+        scores = torch.cat([with_prompt, multiply(query, tail_keys[:, :, :length].mT)], dim=-1).mul_(scale)
         if hidden is not None:
             scores.masked_fill_(hidden, -torch.inf)
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype)
-        of_prompt, of_tail = weights.split([self.real.shape[1], filled], dim=-1)
-        mixed = self.ungrouped(self.grouped(of_prompt) @ prompt_values, query.shape[2])
-        return (mixed + of_tail @ tail_values[:, :, :filled]).flatten(1)
+        weights = self.format.store(scores.softmax(dim=-1))
+        prompt_weights, tail_weights = weights.split([self.real.shape[1], length], dim=-1)
+        of_prefix = self.by_row(multiply(self.by_prompt(prompt_weights), prompt_values), query.shape[2])
+        return (of_prefix + multiply(tail_weights, tail_values[:, :, :length])).flatten(1)
 
-    def grouped(self, x: Tensor) -> Tensor:
+    def by_prompt(self, x: Tensor) -> Tensor:
         """(B, kv, repeats, D) of the rows -> (P, kv, G * repeats, D) of the prompts; zeros for rows that have
         been dropped.
         """
@@ -161,8 +169,8 @@ class PrefixCache:
             grid[self.prompt, self.slot] = x
         return grid.transpose(1, 2).flatten(2, 3)
 
-    def ungrouped(self, x: Tensor, repeats: int) -> Tensor:
-        """The way back: (P, kv, G * repeats, D) -> (B, kv, repeats, D)."""
+    def by_row(self, x: Tensor, repeats: int) -> Tensor:
+        """(P, kv, G * repeats, D) of the prompts -> (B, kv, repeats, D) of the rows."""
         grid = x.unflatten(2, (self.group_size, repeats)).transpose(1, 2)
         return (
             grid[self.prompt, self.slot]
@@ -190,20 +198,20 @@ class PrefixCache:
         self.tails = [(keys[rows], values[rows]) for keys, values in self.tails]
 
     def join(self, other: "PrefixCache") -> None:
-        """Take in the prompts and rows of `other`, which have no tokens yet, behind what is held."""
+        """Take in the prompts and rows of `other`, which have no tokens yet, behind the active ones."""
         self.prompt = torch.cat([self.prompt, other.prompt + len(self.real)])
         self.slot = torch.cat([self.slot, other.slot])
         self.start = torch.cat([self.start, torch.full_like(other.start, self.used)])
         self.lengths = torch.cat([self.lengths, other.lengths])
         self.group_size = max(self.group_size, other.group_size)
-        for mine, new in ((self.prefixes, other.prefixes), (self.tails, other.tails)):
-            for layer, ((keys, values), (new_keys, new_values)) in enumerate(zip(mine, new, strict=True)):
-                mine[layer] = stacked(keys, new_keys), stacked(values, new_values)
+        for own, new in ((self.prefixes, other.prefixes), (self.tails, other.tails)):
+            for layer, ((keys, values), (new_keys, new_values)) in enumerate(zip(own, new, strict=True)):
+                own[layer] = stack_padded(keys, new_keys), stack_padded(values, new_values)
         lengths = torch.cat([self.real.sum(dim=1), other.real.sum(dim=1)])
         self.real = torch.arange(self.prefixes[0][0].shape[2], device=lengths.device) < lengths[:, None]
 
 
-def stacked(upper: Tensor, lower: Tensor) -> Tensor:
+def stack_padded(upper: Tensor, lower: Tensor) -> Tensor:
     """(P, heads, L, D) on top of (Q, heads, M, D) -> (P + Q, heads, max(L, M), D), zeros behind the shorter
     ones.
     """

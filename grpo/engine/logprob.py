@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.engine.chunked_head import _HeadLogps, at_least_fp32, product_dtype
+from grpo.engine.chunked_head import at_least_fp32, head_logps
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
+from grpo.engine.products import format_of
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float 
     """log pi(token | prompt, tokens before) at `temperature` for every completion token of `packed`."""
     weight = output_weight(model)
     if weight is not None:
-        hidden = packed_hidden(model, packed)
-        values, entropies = _HeadLogps.apply(
-            hidden.to(product_dtype(hidden)), weight, packed.targets, temperature
+        values, entropies = head_logps(
+            packed_hidden(model, packed), weight, packed.targets, temperature, format_of(model)
         )
     else:
         logits = packed_logits(model, packed)

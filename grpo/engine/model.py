@@ -1,4 +1,5 @@
-"""Load a causal language model for training, and the few questions the rest asks of one.
+"""Loads a causal language model for training, and says what the rest needs to know of it: head, masks, hidden
+states.
 
 Parameters are fp32 masters; dropout is off everywhere; the reference policy is a frozen deep copy of the
 in-memory weights, never a second load from disk.
@@ -17,28 +18,34 @@ from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
-from data.model_folder import readable, screen
-from grpo.engine.attention import EAGER, PLAIN, attention_of, blocks_of, no_mask, use_blocks, uses_blocks
+from data.model_folder import check_model_folder, input_errors
+from grpo.engine.attention import PLAIN, blocks_of, no_mask, use_blocks, uses_blocks
 from grpo.engine.packing import Packed, pack, visible
+from grpo.engine.private_apis import attention_name
+from grpo.engine.products import FP32, Format, use_format
 from grpo.engine.source import ModelSource
 
 TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
+EAGER = "eager"  # transformers' name of the attention that every model has
 
 
 def load_policy(
-    source: str | Path | ModelSource, device: torch.device, packed_attention: bool = True
+    source: str | Path | ModelSource,
+    device: torch.device,
+    packed_attention: bool = True,
+    format: Format = FP32,
 ) -> PreTrainedModel:
     """A transformers causal LM -> model in fp32, eval mode, every parameter trainable.
 
-    Its attention is torch's own ("sdpa") where transformers has that for it, else "eager". On a CPU packed
-    rows of the first run through grpo/engine/attention.py unless `packed_attention` is off; nothing else is
-    touched.
+    Its linear layers multiply in `format` (grpo/engine/products.py). Its attention is torch's own ("sdpa")
+    where transformers has that for it, else "eager". Packed rows of the first run through
+    grpo/engine/attention.py unless `packed_attention` is off.
     """
     transformers_logging.disable_progress_bar()
     folder = str(source)
     if Path(folder).is_dir():
-        screen(Path(folder), AutoModelForCausalLM)
-    with readable(folder, "transformers cannot load this as a causal LM with safetensors weights"):
+        check_model_folder(Path(folder), AutoModelForCausalLM)
+    with input_errors(folder, "transformers cannot load this as a causal LM with safetensors weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -51,8 +58,10 @@ def load_policy(
     model.config.use_cache = False
     nn.Module.to(model, device)
     model.eval()
-    replaceable = model._supports_attention_backend and attention_of(model) == PLAIN
-    if packed_attention and device.type == "cpu" and replaceable:
+    if format != FP32:
+        use_format(model, format)
+    replaceable = model.is_backend_compatible() and attention_name(model) == PLAIN
+    if packed_attention and replaceable:
         use_blocks(model)
         if not reads_blocks(model):
             model.set_attn_implementation(PLAIN)
@@ -93,7 +102,7 @@ def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
         raise InputError(
             f"{folder}: no tokenizer beside the model; copy tokenizer.json and tokenizer_config.json of the model it was made from into it"
         )
-    with readable(folder, "no tokenizer that transformers can read"):
+    with input_errors(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer.decode(tokenizer("a")["input_ids"])
     if tokenizer.eos_token_id is None:
@@ -154,16 +163,18 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
 
 
 def masks_for(model: PreTrainedModel, may_look: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """Masks for the model's own forward from `may_look(window)`, bool; "eager" adds them to its scores."""
-    if attention_of(model) != EAGER:
+    """Masks for the model's own forward from `may_look(window)`, bool. "eager" adds them to its scores, which
+    an attention of unknown name can do as well.
+    """
+    if attention_name(model) not in (EAGER, None):
         return per_layer_kind(model, may_look)
 
-    def added(window: int | None) -> Tensor:
-        barred = ~may_look(window)
+    def additive_mask(window: int | None) -> Tensor:
+        hidden = ~may_look(window)
         lowest = torch.finfo(torch.float32).min
-        return torch.zeros_like(barred, dtype=torch.float32).masked_fill(barred, lowest)
+        return torch.zeros_like(hidden, dtype=torch.float32).masked_fill(hidden, lowest)
 
-    return per_layer_kind(model, added)
+    return per_layer_kind(model, additive_mask)
 
 
 def per_layer_kind(

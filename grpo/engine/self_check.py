@@ -1,7 +1,7 @@
 """Before training: does a model compute the same on packed rows as on plain ones? Has it positions enough?
 
 Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed
-causal kernel would silently mix completions of a group; so we look, once, on a few random tokens.
+causal kernel would silently mix completions of a group; so it is tried once, on a few random tokens.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from grpo.engine.attention import uses_blocks
 from grpo.engine.decode_step import is_known
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
+from grpo.engine.private_apis import is_stateful
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
 
@@ -44,7 +45,7 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.config.get_text_config().vocab_size
     prompts = [torch.randint(4, vocabulary, (length,), generator=generator).tolist() for length in (9, 5)]
-    rollout = sampled(model, prompts, fast)
+    rollout = trial_rollout(model, prompts, fast)
     try:
         packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
     except Exception as error:
@@ -68,7 +69,7 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     return max(gaps.values())
 
 
-def sampled(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
+def trial_rollout(model: PreTrainedModel, prompts: list[list[int]], fast: bool) -> Rollout:
     """Two completions of 6 tokens for each prompt. InputError where the sampler cannot run the model."""
     settings = Sampling(2, max_new_tokens=6, temperature=1.0, stop_ids=(), fast=fast)
     try:
@@ -83,7 +84,7 @@ def refuse_architecture(model: PreTrainedModel) -> None:
     config = model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
     strange = sorted(set(kinds) - MASKABLE)
-    if model._is_stateful:
+    if is_stateful(model):
         state = "whose state would run from one completion of a packed row into the next"
         raise refusal(model, f"it has recurrent layers, {state}")
     if strange:
@@ -113,11 +114,11 @@ def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
 
 
 def packed_switch(model: PreTrainedModel) -> str:
-    return "write train.packed_attention=false, or " if uses_blocks(model) else ""
+    return "write engine.packed_attention=false, or " if uses_blocks(model) else ""
 
 
 def fast_switch(model: PreTrainedModel, fast: bool) -> str:
-    return "write rollout.fast_decode=false, or " if fast and is_known(model) else ""
+    return "write engine.fast_decode=false, or " if fast and is_known(model) else ""
 
 
 def reads_positions(model: PreTrainedModel) -> bool:

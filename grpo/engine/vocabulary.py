@@ -1,7 +1,7 @@
 """Cut a byte-fallback BPE vocabulary down to some scripts, on the plain dictionary of a `tokenizer.json`.
 
-Not a tokenizer and not tied to a model: dictionaries and lists go in and out, `grpo.pretrained` does the
-files.
+Not a tokenizer and not tied to a model: dictionaries and lists go in and out; grpo/engine/pretrained.py reads and
+writes the files.
 
 Why it is exact: the two halves of a BPE piece are made of the piece's own characters and were learnt before
 it, so keeping every piece of some characters keeps all merges a text of these characters can use, in the same
@@ -51,12 +51,12 @@ def kept_ids(tokenizer: Mapping[str, Any], latin_ranks: int = LATIN_RANKS) -> li
     """Ids of the pieces to keep, ascending: control, byte and turn tokens, Tibetan, Han, single characters,
     frequent Latin.
     """
-    added = {token["id"] for token in tokenizer["added_tokens"]}
+    added_ids = {token["id"] for token in tokenizer["added_tokens"]}
 
     def keep(piece: str, rank: int) -> bool:
         if rank < CONTROL_IDS or piece in TURN_TOKENS or BYTE_PIECE.fullmatch(piece):
             return True
-        if rank in added and piece.startswith("<"):  # unused slots, mark-up
+        if rank in added_ids and piece.startswith("<"):  # unused slots, mark-up
             return False
         classes = {character_class(character) for character in piece}
         if "other" in classes:

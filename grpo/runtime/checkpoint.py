@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data.cache import FULL, atomic_folder, atomic_write_text, remove_folder, set_aside, sweep
+from data.cache import FULL, atomic_folder, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
 from grpo.optim import Optimizer
@@ -137,7 +137,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     """The newest whole checkpoint; damaged ones are set aside as `damaged-...` and spoken of. None = there is
     nothing to go on from.
     """
-    sweep(folder)
+    remove_unfinished(folder)
     damaged = {}
     intact = None
     for path in reversed(checkpoints(folder)):

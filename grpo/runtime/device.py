@@ -2,7 +2,6 @@
 and why.
 """
 
-import contextlib
 import ctypes
 import os
 import platform
@@ -12,46 +11,47 @@ from dataclasses import dataclass
 import torch
 
 from data.errors import InputError
+from grpo.engine.products import FORMATS, FP32, Format
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where tensors live and in which format the forward pass runs; parameters are always fp32."""
+    """Where tensors live and in which format a model multiplies; parameters are always fp32."""
 
     device: torch.device
-    dtype: torch.dtype
+    format: Format
 
     @property
     def max_gap(self) -> float:
-        """Nats by which two orders of the same arithmetic may differ in a log-probability; more is a
-        defect.
+        """Nats by which sampler and trainer may differ per token, on average; more is a defect, not rounding.
+
+        docs/precision.md: rounding makes 1e-6 in fp32, 2e-5 in bf16x2, .002 in fp16 and .02 in bf16.
         """
-        return 1e-3 if self.dtype == torch.float32 else 1.0
-
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """bf16 compute over fp32 masters on an accelerator; nothing on a CPU."""
-        if self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+        return {"fp32": 1e-3, "bf16x2": 5e-3, "fp16": 0.05}.get(self.format.name, 0.2)
 
 
-def choose(device: str = "auto") -> Compute:
-    """`auto` takes an accelerator when there is one; raises InputError for a device that is not there."""
+def choose(device: str = "auto", number_format: str = "auto") -> Compute:
+    """Device: "auto" takes an accelerator if there is one. Number format: "auto" takes fp16 products on an
+    accelerator and fp32 on a CPU. Raises InputError for a device that is not there.
+    """
     available = torch.cuda.is_available()
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"device: unknown value {device!r}; known values: auto, cpu, cuda")
     if device == "cuda" and not available:
         raise InputError("device='cuda': torch sees no such device here; write device='cpu' or 'auto'")
     if device == "cpu" or not available:
-        return Compute(torch.device("cpu"), torch.float32)
+        return Compute(torch.device("cpu"), FORMATS.get(number_format, FP32))
     torch.cuda.set_device(
         int(os.environ.get("LOCAL_RANK", "0"))
     )  # torchrun's number of this process on this machine
-    return Compute(torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
+    return Compute(torch.device("cuda"), FORMATS[{"auto": "fp16"}.get(number_format, number_format)])
 
 
-def configure(threads: int = 0) -> None:
-    """Threads, determinism and the allocator, once at the start of a process.
+def configure(compute: Compute, threads: int = 0) -> None:
+    """Threads, determinism, TF32 and the allocator, once at the start of a process.
+
+    TF32 has the 11 bits of fp16 and the exponents of fp32. So it loses nothing of operands that were rounded to
+    bf16 or fp16, as in the attention of a packed row; for fp32 and bf16x2 it is off.
 
     glibc hands large blocks back to the kernel at every free, and each step then faults them in again page by
     page; keeping them is worth some 200,000 page faults a step with a 130M-parameter model.
@@ -60,7 +60,7 @@ def configure(threads: int = 0) -> None:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  (else every new tensor is written twice)
-    torch.set_float32_matmul_precision("highest")
+    torch.set_float32_matmul_precision("high" if compute.format.name in ("bf16", "fp16") else "highest")
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         trim_threshold = -1
@@ -77,7 +77,7 @@ def describe(compute: Compute) -> dict[str, object]:
         if compute.device.type == "cuda"
         else platform.processor() or platform.machine(),
         "device_type": compute.device.type,
-        "compute_dtype": str(compute.dtype).removeprefix("torch."),
+        "compute_dtype": compute.format.name,
         "parameter_dtype": "float32",
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

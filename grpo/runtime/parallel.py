@@ -20,6 +20,7 @@ T = TypeVar("T")
 # a rank may have a model to convert or a test set to decode while the others wait
 PATIENCE = timedelta(hours=6)
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
+Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
 
 
 class FailedElsewhere(Exception):
@@ -65,10 +66,10 @@ class World:
             for gradient, total in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
                 gradient.copy_(total.view_as(gradient))
 
-    def total(self, sums: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-        """name -> (sum, count) of each process -> of all. The names are the same everywhere."""
-        totals = self._reduce([number for pair in sums.values() for number in pair], dist.ReduceOp.SUM)
-        return {name: (totals[2 * place], totals[2 * place + 1]) for place, name in enumerate(sums)}
+    def total(self, own: Totals) -> Totals:
+        """The totals of this process -> of all. The names are the same everywhere."""
+        sums = self._reduce([number for pair in own.values() for number in pair], dist.ReduceOp.SUM)
+        return {name: (sums[2 * place], sums[2 * place + 1]) for place, name in enumerate(own)}
 
     def largest(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(zip(values, self._reduce(list(values.values()), dist.ReduceOp.MAX), strict=True))

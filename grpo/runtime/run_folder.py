@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text
+from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
-from data.manifest import sha256_of
 from grpo.config import Config
+from grpo.engine.private_apis import has_onednn_product
+from grpo.old_names import ADDED, current_keys
 
 WORK = (
     "checkpoints",
@@ -33,6 +35,7 @@ WORK = (
     "snapshots",
     "eval",
 )  # what must not be mixed from two runs
+CONFIG = "config.json"
 INPUTS = "inputs.json"
 LOCK = "run.lock"
 # where a run lies says nothing of what it is: a folder may be moved and its path spelled in many ways
@@ -68,9 +71,9 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
-    """Hold a run folder for a study, after waiting for whoever has it; yields the descriptor that a child may
-    keep.
+def study_lock(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
+    """Keep a run folder for one command of a study, which waits while another has it. Yields the lock's
+    descriptor, which a child may hold too.
     """
     with open_lock(folder / "lock") as descriptor:
         try:
@@ -83,8 +86,8 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[int]:
-    """A descriptor of a lock file, which is made where it is missing; whoever closes it last gives the lock
-    back.
+    """Yields a descriptor of a lock file, which is made where it is missing. The lock ends when its last
+    holder closes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -100,32 +103,56 @@ def holds_work(folder: Path) -> bool:
 
 
 def claim_folder(config: Config, folder: Path) -> None:
-    """Write config.json; or, when the folder already holds work, check that it is the work of this very
-    configuration.
-    """
-    path = folder / "config.json"
-    wanted = json.loads(json.dumps(asdict(config)))
-    found = read_object(path) if path.exists() else wanted
-    difference = first_difference(found, wanted, (PLACE,))
+    """Make the folder that of `config`. Raises InputError where it holds the work of another configuration."""
+    check_config(config, folder)
+    if config_difference(config, folder):
+        remove_records(folder)
+    write_config(config, folder)
+
+
+def check_config(config: Config, folder: Path) -> None:
+    """Raises InputError where the folder holds the work of another configuration."""
+    difference = config_difference(config, folder)
     if difference and holds_work(folder):
         key, old, new = difference
         raise InputError(
-            f"{path}: this run was made with {key} = {old!r}, not {new!r}; "
+            f"{folder / CONFIG}: this run was made with {key} = {old!r}, not {new!r}; "
             "restore that value to go on with it, or write run_dir=runs/another for a new run"
         )
-    if difference:
-        for name in ("corpus.json", INPUTS):
-            (folder / name).unlink(missing_ok=True)
-    atomic_write_text(path, json.dumps(wanted, ensure_ascii=False, indent=1))
+
+
+def config_difference(config: Config, folder: Path) -> tuple[str, object, object] | None:
+    """The first setting in which config.json differs from `config`, as `first_difference` gives it; None
+    where there is no file.
+    """
+    path = folder / CONFIG
+    return first_difference(read_object(path), plain(config), (PLACE,)) if path.exists() else None
+
+
+def remove_records(folder: Path) -> None:
+    """Remove what is recorded of the inputs of another configuration, under which nothing was made."""
+    for name in ("corpus.json", INPUTS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_config(config: Config, folder: Path) -> None:
+    """Write config.json."""
+    atomic_write_text(folder / CONFIG, json.dumps(plain(config), ensure_ascii=False, indent=1))
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """A configuration as JSON gives it back."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return values
 
 
 def first_difference(
     old: dict[str, Any], new: dict[str, Any], ignored: Sequence[str] = ()
 ) -> tuple[str, object, object] | None:
     """("section.key", its old value, its new one) of the first setting in which two configurations differ;
-    None where none does.
+    None where none does. `old` may be of an earlier version.
     """
-    before = flat(old)
+    before = ADDED | current_keys(flat(old))
     after = flat(new)
     for key in {**after, **before}:
         if key not in ignored and before.get(key) != after.get(key):
@@ -222,11 +249,15 @@ def commit() -> str:
 
 
 def environment(facts: dict[str, object]) -> dict[str, object]:
+    """What a run ran on: commit, system, packages, `facts` of the device, and whether the sampler has oneDNN's
+    product (grpo/engine/private_apis.py).
+    """
     packages = {name: version(name) for name in PACKAGES}
     return {
         "commit": commit(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
         **facts,
+        "onednn_product": has_onednn_product(),
         "packages": packages,
     }

@@ -19,10 +19,9 @@ from typing import Any, TextIO
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from data.cache import atomic_write_text, naming
+from data.cache import atomic_write_text, name_disk_errors
 from data.console import say
-from data.documents import parse_json, parse_object, read_bytes
-from data.errors import InputError
+from data.documents import parse_log_row, read_bytes
 
 PLAIN_EVERY = 10  # without a terminal: one line every so many steps
 
@@ -37,7 +36,7 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
     records = []
     whole = read_bytes(path).split(b"\n")[:-1]  # what follows the last line's end was left unfinished
     for number, line in enumerate(whole, 1):
-        record = parse_record(line, f"{path}:{number}")
+        record = parse_log_row(line, f"{path}:{number}")
         if record["stage"] not in (stage, f"{stage}_dev", f"{stage}_tax") or record["step"] < step:
             remaining.append(line)
             records += [record] if record["stage"] == stage else []
@@ -45,16 +44,8 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
     return records
 
 
-def parse_record(line: bytes, place: str) -> dict[str, Any]:
-    """A line of the log. Raises InputError for what no run has written."""
-    record = parse_object(place, parse_json(line, place))
-    if not isinstance(record.get("stage"), str) or not isinstance(record.get("step"), int):
-        raise InputError(f"{place}: a row needs a text 'stage' and a whole number 'step'; remove this line")
-    return record
-
-
 def _append(file: TextIO, lines: Sequence[str]) -> None:
-    with naming(Path(file.name)):
+    with name_disk_errors(Path(file.name)):
         file.write("".join(f"{line}\n" for line in lines))
         file.flush()
 
@@ -178,5 +169,5 @@ class RunLog:
         self._bar.close()
         self._events.close()
         for file in (self._metrics, self._rollouts):
-            with naming(Path(file.name)):  # what could not be written before is tried again
+            with name_disk_errors(Path(file.name)):  # what could not be written before is tried again
                 file.close()

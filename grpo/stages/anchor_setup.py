@@ -1,47 +1,49 @@
-"""The anchor that a run's configuration asks for: its texts, and the untouched model behind it
-(grpo/anchor.py).
-"""
+"""The anchor of a run (grpo/anchor.py): its general texts and the untouched model, by the configuration."""
 
 from transformers import PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
-from grpo.anchor import Anchor, AnchorFunction, unanchored
+from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
-from grpo.engine.model import load_policy
-from grpo.stages.context import Run, untouched_model
+from grpo.stages.context import Run, load_model, untouched_model
 from grpo.stages.plan import ANCHOR_TOKENS
 
-POOL = 256  # texts, other ones than those a tax budget is measured on
+POOL = 256  # texts of an anchor at most
 
 
-def anchored(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
-    """The anchor of weight `coef`, for which it loads the untouched model; none for 0. `max_tokens`: of a
-    forward pass.
+def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
+    """The anchor of weight `coef`, with the untouched model loaded; without weight one that adds nothing. A
+    forward pass gets no more than `max_tokens`.
     """
     if not coef:
-        return unanchored
-    count = run.config.tax.anchor_texts
+        return no_anchor
+    count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
-    base = load_policy(
-        untouched_model(run), run.compute.device, run.config.train.packed_attention
-    ).requires_grad_(False)
+    base = load_model(run, untouched_model(run)).requires_grad_(False)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
-        f"held to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
+        f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
     )
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
 
 def anchor_texts(run: Run) -> list[str]:
-    """The texts behind those that a budget is kept on. Raises InputError, also where there are none."""
+    """Up to POOL texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
+    where none is left.
+    """
     tax = run.config.tax
-    texts = control_texts(tax.text, tax.texts + POOL, run.cache)[tax.texts :]
+    own = run.config.anchor.text
+    setting = "anchor.text" if own else "tax.text"
+    texts = read_general_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
+    if tax.budget or not own:
+        measured = set(read_general_texts(tax.text, tax.texts, run.cache))
+        texts = [text for text in texts if text not in measured]
     if not texts:
         raise InputError(
-            f"tax.text = {tax.text}: has no text behind the first {tax.texts} (tax.texts), which are for measuring; an anchor needs "
-            f"more of them, best {POOL} or more"
+            f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "
+            f"measuring; an anchor needs more of them, best {POOL} or more"
         )
-    return texts
+    return texts[:POOL]

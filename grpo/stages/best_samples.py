@@ -1,5 +1,4 @@
-"""The best of each prompt's own samples (rejection sampling), and the file that keeps them:
-best_of_group.jsonl.
+"""The best of each prompt's own samples (rejection sampling), and their file, best_of_group.jsonl.
 
 Its first line says what the samples depend on; every further one is a whole step, so that a kill leaves
 nothing half done: {"step", "seconds", "chosen": [{"id", "completion_ids", "reward", "group_mean"}, ...]}.
@@ -18,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.cache import atomic_write_text, naming
+from data.cache import atomic_write_text, name_disk_errors
 from data.documents import parse_json, parse_object, read_bytes
 from data.errors import InputError
 from data.examples import Example
 from grpo.advantage import group_spread
 from grpo.config import Config
+from grpo.old_names import current_keys
 from grpo.records import Rollout
 
 FILE = "best_of_group.jsonl"
@@ -31,8 +31,8 @@ Header = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The sample that stands for the group of prompt `id`, its end token included."""
+class Sample:
+    """The best sample of the group of prompt `id`, its end token included."""
 
     id: str
     completion_ids: tuple[int, ...]
@@ -42,22 +42,20 @@ class Chosen:
 
 @dataclass(frozen=True)
 class SampledStep:
-    """What is left of one step's samples: at most one for each prompt. `seconds`: what sampling and judging
-    took.
-    """
+    """The best samples of one step, at most one for each prompt. `seconds`: of sampling and rewarding."""
 
     step: int
     seconds: float
-    chosen: tuple[Chosen, ...]
+    chosen: tuple[Sample, ...]
 
 
 def best_of_groups(
     ids: Sequence[str], rollout: Rollout, texts: Sequence[str], rewards: Tensor, floor: float
-) -> tuple[Chosen, ...]:
+) -> tuple[Sample, ...]:
     """The best completion of each of P groups, the first of equals; rewards (P, G), N texts.
 
     A group that spreads no more than `floor` has no best. A completion that is empty, was cut off or has no
-    reward is never it.
+    reward is never the best.
     """
     rewards = rewards.double().cpu()
     usable = rollout.finished.cpu() & torch.tensor([bool(text) for text in texts])
@@ -67,7 +65,7 @@ def best_of_groups(
     means = rewards.nanmean(dim=1)
     completions = rollout.completions()
     return tuple(
-        Chosen(ids[p], tuple(completions[p * rollout.group_size + g]), float(scores[p, g]), float(means[p]))
+        Sample(ids[p], tuple(completions[p * rollout.group_size + g]), float(scores[p, g]), float(means[p]))
         for p, g in enumerate(best.tolist())
         if spread[p] and scores[p, g] > -torch.inf
     )
@@ -86,6 +84,7 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
     }
     facts |= {f"rollout.{name}": value for name, value in asdict(config.rollout).items()}
     facts |= {f"reward.{name}": value for name, value in asdict(config.reward).items()}
+    facts["engine.fast_decode"] = config.engine.fast_decode
     facts["advantage.std_floor"] = config.advantage.std_floor
     return dict(json.loads(json.dumps(facts)))
 
@@ -97,7 +96,7 @@ def begin(path: Path, header: Header) -> None:
 
 def append(path: Path, step: SampledStep) -> None:
     """Add a step, and wait until it is on disk."""
-    with naming(path), path.open("a", encoding="utf-8") as file:
+    with name_disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(step), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -122,11 +121,12 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
     return steps
 
 
-def _check_header(path: Path, found: Mapping[str, Any], wanted: Header) -> None:
-    for name in {**wanted, **found}:
-        if found.get(name) != wanted.get(name):
+def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
+    before = current_keys(old)
+    for name in {**now, **before}:
+        if before.get(name) != now.get(name):
             raise InputError(
-                f"{path}: these samples were drawn with {name} = {found.get(name)!r}, not {wanted.get(name)!r}; "
+                f"{path}: these samples were drawn with {name} = {before.get(name)!r}, not {now.get(name)!r}; "
                 "restore that value, or remove the file to sample anew"
             )
 
@@ -136,7 +136,7 @@ def _step(line: bytes, number: int, place: str) -> SampledStep:
     row = parse_object(place, parse_json(line, place))
     try:
         chosen = tuple(
-            Chosen(
+            Sample(
                 str(one["id"]),
                 tuple(map(int, one["completion_ids"])),
                 float(one["reward"]),

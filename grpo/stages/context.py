@@ -1,4 +1,4 @@
-"""What every stage of a run needs, and what several stages compute from it."""
+"""What every stage of a run needs, and what several stages derive from it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,11 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from grpo.config import Config
+from data.template import stop_ids
+from eval.study.layout import snapshot_folder
+from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.source import ModelSource
@@ -23,13 +26,11 @@ from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_folder import holds_work
 from grpo.stages.lengths import PROMPT, fit
 
-DEFAULT_POLICY = "gemma-3-270m"
-
 
 @dataclass(frozen=True)
 class Run:
-    """What every stage needs: the configuration, the run folder, the cache, the device, the request to stop,
-    a voice, its world.
+    """What every stage needs: the configuration, the run folder, the cache, the device, the stop request, the
+    print function, the process group.
     """
 
     config: Config
@@ -63,8 +64,8 @@ class Run:
         return self.folder / "policy_best"
 
     def snapshot(self, step: int) -> Path:
-        """The model after `step` steps of the stage grpo, where one is kept."""
-        return self.folder / "snapshots" / f"step-{step:06d}"
+        """The model after `step` steps of the stage train, where one is saved."""
+        return snapshot_folder(self.folder, step)
 
     def checkpoints(self, stage: str) -> Path:
         return self.folder / "checkpoints" / stage
@@ -113,15 +114,32 @@ def untouched_model(run: Run) -> ModelSource:
         return ModelSource(hub=name.removeprefix("hub:"))
     if not (Path(name) / "config.json").is_file():
         raise InputError(
-            f'model.policy = "{name}": no folder with a config.json there; write "gemma-3-270m", a transformers folder, or "hub:owner/name"'
+            f'model.policy = "{name}": no folder with a config.json there; '
+            f'write "{DEFAULT_POLICY}", a transformers folder, or "hub:owner/name"'
         )
     return ModelSource(Path(name))
 
 
+def load_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
+    """A model of the run on its device, with the attention that the configuration asks for."""
+    return load_policy(folder, run.compute.device, run.config.engine.packed_attention, run.compute.format)
+
+
+def greedy_texts(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
+) -> list[str]:
+    """One output per example: by the settings of [eval], wherever a run decodes without randomness."""
+    config = run.config.eval
+    settings = DecodeSettings(
+        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.engine.fast_decode
+    )
+    return greedy_outputs(model, tokenizer, examples, settings)
+
+
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_policy(folder, run.compute.device, run.config.train.packed_attention)
-    if run.config.train.gradient_checkpointing:
+    policy = load_model(run, folder)
+    if run.config.engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"
         )

@@ -16,8 +16,8 @@ from data.examples import Example
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import FILE as REWARD_FILE
 from grpo.stages.reward_setup import read_facts, store_of
-from reward.combine import rewards_by
-from reward.fit import Fit, Side, measure, paid_for_nothing, refusal, warnings
+from reward.combine import reward_needs
+from reward.fit import EncoderFit, Side, measure_fit, refusal, threshold_warning, warnings
 
 FILE = "encoder_fit.json"
 
@@ -32,11 +32,11 @@ def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
         run.say(f"encoder {reward.encoder}: too few pairs to see whether it fits them")
         return
     reason = refusal(fit)
-    if reason and run.config.train.method != "sft" and rewards_by(reward, ("vectors", "bank")):
+    if reason and run.config.train.method != "sft" and reward_needs(reward, ("vectors", "bank")):
         raise InputError(f"reward.encoder = {reward.encoder!r}: {reason}")
     run.say(f"encoder {reward.encoder}: {fit}")
     threshold = reward.threshold if isinstance(reward.threshold, float) else fit.references.unrelated
-    of_interest = warnings(fit, threshold) if rewards_by(reward, ("vectors", "bank")) else []
+    of_interest = warnings(fit, threshold) if reward_needs(reward, ("vectors", "bank")) else []
     for sentence in [reason] if reason else of_interest:
         run.say(f"WARNING: reward.encoder = {reward.encoder!r}: {sentence}")
     atomic_write_text(run.folder / FILE, json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))
@@ -47,11 +47,11 @@ def check_measured_threshold(run: Run) -> None:
     fit = known_fit(run)
     if isinstance(run.config.reward.threshold, str) and fit is not None:
         threshold = read_facts(run.folder / REWARD_FILE)["threshold"]
-        if sentence := paid_for_nothing(fit, threshold):
+        if sentence := threshold_warning(fit, threshold):
             run.say(f"WARNING: reward.encoder = {run.config.reward.encoder!r}: {sentence}")
 
 
-def known_fit(run: Run) -> Fit | None:
+def known_fit(run: Run) -> EncoderFit | None:
     """The figures of an earlier start with this encoder. Raises InputError for a damaged file."""
     path = run.folder / FILE
     facts = read_object(path) if path.exists() else {}
@@ -59,16 +59,16 @@ def known_fit(run: Run) -> Fit | None:
         return None
     try:
         sources, references = (Side(**facts.pop(name)) for name in ("sources", "references"))
-        return Fit(sources=sources, references=references, **facts)
+        return EncoderFit(sources=sources, references=references, **facts)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not the figures of an encoder ({error}); remove the file to have them measured again"
         ) from error
 
 
-def measured_fit(run: Run, examples: Sequence[Example]) -> Fit | None:
+def measured_fit(run: Run, examples: Sequence[Example]) -> EncoderFit | None:
     """The fit of the run's encoder to these pairs."""
     encoder = store_of(run).encoder
-    return measure(
+    return measure_fit(
         encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed
     )

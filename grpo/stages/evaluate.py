@@ -12,16 +12,14 @@ from transformers import PreTrainedModel
 from data.errors import Interrupted
 from data.examples import Example
 from data.script import known_script
-from data.template import stop_ids
 from eval.forgetting.probes import run_probes
 from eval.memory import build_memory
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part
 from eval.systems import evaluate_system, write_comparison, write_system
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
-from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
-from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, load_model, untouched_model, within_limit
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
@@ -29,7 +27,7 @@ from reward.script import is_consistent
 
 
 def test_examples(run: Run) -> list[Example]:
-    """The test items that every system is asked: those whose prompt fits."""
+    """The test items of every system: those whose prompt fits."""
     tokenizer = load_tokenizer(untouched_model(run))
     return within_limit(corpus_of(run).test, tokenizer, run.config.model.max_prompt_tokens)
 
@@ -37,13 +35,7 @@ def test_examples(run: Run) -> list[Example]:
 def outputs_of(
     run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: list[Example]
 ) -> list[str]:
-    tokenizer = load_tokenizer(folder)
-    config = run.config.eval
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
-    )
-    with run.compute.autocast():
-        return greedy_outputs(model, tokenizer, examples, settings)
+    return greedy_texts(run, model, load_tokenizer(folder), examples)
 
 
 Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
@@ -54,12 +46,12 @@ def measure(
 ) -> dict[str, Any]:
     script = known_script(run.config.data.completion_language)
 
-    def consistent(text: str, reference: str) -> bool:
+    def has_script(text: str, reference: str) -> bool:
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
 
     store, other = scales
     return evaluate_system(
-        name, examples, outputs, embed=store.embed, is_consistent=consistent,
+        name, examples, outputs, embed=store.embed, is_consistent=has_script,
         encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
         held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}",
     )  # fmt: skip
@@ -70,15 +62,14 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path | ModelSource) 
     panel = panel_of(run)
     if isinstance(panel, str):
         return {"probes_unavailable": panel}
-    with run.compute.autocast():
-        return {"probes": run_probes(model, load_tokenizer(folder), panel)}
+    return {"probes": run_probes(model, load_tokenizer(folder), panel)}
 
 
 def evaluate_model(
     run: Run, name: str, folder: Path | ModelSource, examples: list[Example], scales: Scales
 ) -> None:
     """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
+    model = load_model(run, folder)
     result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
     if run.config.eval.probes:
         result |= probe_results(run, model, folder)
@@ -98,8 +89,8 @@ def eval_stage(run: Run) -> None:
     folders: dict[str, Path | ModelSource] = {
         "untouched": untouched_model(run),
         "warm_start": run.warm_start,
-        "grpo_best": run.best_policy,
-        "grpo": run.policy,
+        "trained_best": run.best_policy,
+        "trained": run.policy,
     }
     if not (run.folder / "eval" / "translation_memory.json").exists():
         outputs = build_memory([*corpus.warm_start, *corpus.train]).translate(

@@ -1,33 +1,33 @@
-"""What happens around the steps of a training stage: go on from a checkpoint, save, look at the dev set,
-stop, hand over the result.
+"""What happens around the steps of a training stage: resume from a checkpoint, save, score the dev set, stop,
+export the model.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_folder
 from data.checksums import damage
 from data.errors import Interrupted
-from data.template import stop_ids
 from eval.alarms import is_look, of_reward, ringing, rung, summary
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.model import load_policy
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.training import RewardFunction
 
 Scores = dict[str, float]
 
 
 def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -> LoopState:
-    """State of the newest whole checkpoint of a stage, loaded into model and optimiser; a fresh one when
-    there is none.
+    """The state of a stage's newest whole checkpoint, which is loaded into model and optimiser; a fresh state
+    where there is none.
     """
     saved = run.world.first_then_all(lambda: checkpoint.newest(run.checkpoints(stage), run.say))
     if saved is None:
@@ -49,12 +49,13 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
 
 @dataclass
 class UpdateHook:
-    """What the loops call after every update: it raises alarms, scores and saves when due or asked to stop;
-    True ends the loop.
+    """What the loops call after every update. It raises alarms, scores the dev set and saves checkpoints when
+    they are due, and saves and returns True, which ends the loop, when the user asks to stop.
 
-    `state` is the one it saw last, and what `save` writes; until the next update begins, the model still is
-    in it. `score` gives the figures of the dev set, `reward_mean` among them, by which the best checkpoint is
-    kept; `snapshots` is told each step.
+    state      of the last call, which `save` writes; the model is in it until the next update begins
+    score      the figures of the dev set; the best checkpoint is that of the highest `reward_mean`
+    snapshots  called after each step with the number of steps done
+    alarms     said since this start, each with whether a full window was judged
     """
 
     run: Run
@@ -67,7 +68,7 @@ class UpdateHook:
     score: Callable[[], Scores] | None = None
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
-    said: set[str] = field(default_factory=set)  # alarms of this start
+    alarms: set[str] = field(default_factory=set)  # of this start
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -82,10 +83,10 @@ class UpdateHook:
         step = self.state.step
         every = self.run.config.checkpoint.every
         self._raise_alarms(step)
-        if self.snapshots:  # before the checkpoint: what is resumed from has left its snapshots
+        if self.snapshots:  # before the checkpoint, as a resumed run does not come to this step again
             self.snapshots(step)
         best = (
-            self._scored()
+            self._score_dev_set()
             if self.score and (step == self.num_steps or step % self.run.config.eval.every == 0)
             else None
         )
@@ -98,14 +99,14 @@ class UpdateHook:
             return
         rows = of_reward(self.log.rows, asdict(self.run.config.reward))
         for name, sentence in ringing(rows).items():
-            if name not in self.said:
-                self.said.add(name)
+            if name not in self.alarms:
+                self.alarms.add(name)
                 self.run.say(f"ALARM step {step}: {sentence}")
-        if step == self.num_steps and (alarms := rung(rows)):
-            self.run.say(summary(alarms))
+        if step == self.num_steps and (rules := rung(rows)):
+            self.run.say(summary(rules))
 
-    def _scored(self) -> float | None:
-        """Log the figures of the dev set; the score where it is the best so far."""
+    def _score_dev_set(self) -> float | None:
+        """Log the figures of the dev set; returns the score where it is the best so far, else None."""
         assert self.score is not None
         scores = self.score()
         self.last_score = scores["reward_mean"]
@@ -147,13 +148,9 @@ def dev_score(
     ]
     if not examples:
         return None
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
-    )
 
     def score() -> Scores:
-        with run.compute.autocast():
-            outputs = greedy_outputs(policy, tokenizer, examples, settings)
+        outputs = greedy_texts(run, policy, tokenizer, examples)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
         return {
             "reward_mean": float(rewards.nanmean()),
@@ -163,20 +160,16 @@ def dev_score(
     return score
 
 
-def finish(
-    run: Run,
-    stage: str,
-    state: LoopState,
-    num_steps: int,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    target: Path,
-) -> None:
-    """Save the finished model as a plain transformers folder and drop the stage's checkpoints; or report an
-    early stop.
-    """
+def check_end(run: Run, state: LoopState, num_steps: int) -> None:
+    """Raises Interrupted where a stage was stopped before its last step."""
     if state.step < num_steps:
         raise Interrupted(run.stop.signal)
+
+
+def finish(
+    run: Run, stage: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
+) -> None:
+    """Save the trained model as a plain transformers folder, and remove the stage's checkpoints."""
     if run.world.is_first:
         export(run, model, tokenizer, target)
         checkpoint.clear(run.checkpoints(stage))
@@ -192,7 +185,7 @@ def export(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
 def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
     """The files of a transformers folder, with the notices that came with the untouched model, into `work`.
 
-    Whoever generates from it stops at the end token that was trained, and at those its files named before.
+    Its end tokens are that of the tokenizer, which was trained, and those that the untouched model has.
     """
     model.config.use_cache = True
     name_ends(model, tokenizer)
@@ -206,39 +199,37 @@ def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
 
 
 def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Name the tokenizer's end token first in both of a model's settings, and a padding for generating.
+    """Write the tokenizer's end token as the first one into both settings of a model, and a padding token for
+    generating.
 
-    The padding of config.json stays: a model that is loaded again gives the row of that token no gradient.
+    The padding token of config.json stays: a model that is loaded gives the row of that token no gradient.
     """
     settings = model.generation_config
     if settings is None:
         return
-    named: list[int] = [tokenizer.eos_token_id]
+    tokens: list[int] = [tokenizer.eos_token_id]
     for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
-        named += ends if isinstance(ends, list) else [] if ends is None else [ends]
-    ends = list(dict.fromkeys(named))
+        tokens += ends if isinstance(ends, list) else [] if ends is None else [ends]
+    ends = list(dict.fromkeys(tokens))
     settings.eos_token_id = model.config.eos_token_id = ends if len(ends) > 1 else ends[0]
     if settings.pad_token_id is None:
         pad = tokenizer.pad_token_id
         settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
 
 
-def export_best(
-    hook: UpdateHook, spare: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
-) -> None:
-    """Where an earlier checkpoint did better on the dev set than the last step, save it too; its weights go
-    through `spare`.
-    """
+def export_best(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """Export the best checkpoint to `target` where it did better on the dev set than the last step."""
     run = hook.run
-    found = checkpoint.best(hook.run.checkpoints(hook.stage))
-    if not run.world.is_first or hook.last_score is None or found is None or found[1] <= hook.last_score:
+    best = checkpoint.best(run.checkpoints(hook.stage))
+    if not run.world.is_first or hook.last_score is None or best is None or best[1] <= hook.last_score:
         return
-    path, score = found
+    path, score = best
     if cause := damage(path, checkpoint.NEEDED):
         run.say(f"{path}, the best on the dev set, cannot be saved as {target.name}/: {cause}")
         return
-    checkpoint.load_parameters(path, spare)
-    export(run, spare, tokenizer, target)
+    model = load_policy(run.warm_start, torch.device("cpu"))  # for its shapes; beside the policy in memory
+    checkpoint.load_parameters(path, model)
+    export(run, model, tokenizer, target)
     run.say(
         f"{path.name} did better on the dev set ({score:.3f}, the end {hook.last_score:.3f}); it is saved as {target.name}/"
     )

@@ -1,14 +1,12 @@
-"""What GRPO is compared with: imitation from the same warm start, at the same prompts in the same order, with
-as many updates.
+"""SFT as a method of the stage `train`, what GRPO is compared with: the same warm start, the same prompts in
+the same order, as many updates.
 
-sft            of the reference texts (`strong SFT`)
-best_of_group  of the best of G samples of the warm start by the run's own reward (`self-SFT`: RAFT, arXiv 2304.06767)
-
-Both are `grpo.sft.train_sft`, and are saved, resumed and looked at on the way like every other stage.
+sft            on the reference texts
+best_of_group  on the best of G samples of the warm start by the run's own reward (RAFT, arXiv 2304.06767)
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,27 +14,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.stream import PromptStream
-from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
-from grpo.config import SFTConfig
-from grpo.engine.model import frozen_copy, load_tokenizer, parameter_hash
-from grpo.engine.sampler import Sampling, generate
-from grpo.optim import Optimizer
-from grpo.runtime.run_log import PLAIN_EVERY, RunLog
+from data.template import encode_completion, encode_prompt
+from grpo.engine.model import parameter_hash
+from grpo.records import LoopState
+from grpo.runtime.run_log import PLAIN_EVERY
+from grpo.samples import draw_samples, sampling_of
 from grpo.sft import SHOWN_SFT, Pair, PairStream, train_sft
-from grpo.stages.anchor_setup import anchored
-from grpo.stages.best_samples import FILE, Chosen, SampledStep, append, best_of_groups, header_of, steps_in
-from grpo.stages.context import Run, corpus_of, trainable, within_limit
-from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
-from grpo.stages.reward_setup import rewarded, steered
-from grpo.stages.snapshots import Snapshots
-from grpo.stages.tax_guard import guarded
-from grpo.training import RewardFunction, Training
+from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_groups, header_of, steps_in
+from grpo.stages.context import Run
+from grpo.stages.hooks import Scores, dev_score
+from grpo.stages.method import Method
+from grpo.stages.reward_setup import load_reward, training_reward
+from grpo.training import AfterStep, AfterUpdate, Task, Training
 from reward.faults import RewardFailure
 
 
 @dataclass(frozen=True)
-class ChosenPairs:
-    """The prompts of each step that have a chosen sample, with it."""
+class SamplePairs:
+    """The prompts of each step that have a best sample, with it."""
 
     steps: Sequence[SampledStep]
     prompts: PromptStream[Example]
@@ -44,19 +39,18 @@ class ChosenPairs:
 
     def at(self, step: int) -> list[Pair]:
         prompts = {example.id: encode_prompt(self.tokenizer, example) for example in self.prompts.at(step)}
-        chosen = self.steps[step].chosen
-        if strange := [one.id for one in chosen if one.id not in prompts]:
+        samples = self.steps[step].chosen
+        if unknown := [sample.id for sample in samples if sample.id not in prompts]:
             raise InputError(
-                f"{FILE}:{step + 2}: {strange[0]!r} is no prompt of this step; remove the file to sample anew"
+                f"{FILE}:{step + 2}: {unknown[0]!r} is no prompt of this step; remove the file to sample anew"
             )
-        return [(prompts[one.id], one.completion_ids) for one in chosen]
+        return [(prompts[sample.id], sample.completion_ids) for sample in samples]
 
 
-def strong_sft(run: Run) -> None:
-    """SFT on the reference texts: run/warm_start -> run/policy."""
-    tokenizer = load_tokenizer(run.warm_start)
-    policy = trainable(run, run.warm_start)
-    examples = prompts_of(run, tokenizer)
+def sft_method(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> Method:
+    """SFT on the reference texts, whole."""
     limit = run.config.rollout.max_new_tokens
     pairs: list[Pair] = [
         (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
@@ -64,100 +58,87 @@ def strong_sft(run: Run) -> None:
     ]
     longer = sum(len(completion) > limit for _, completion in pairs)
     run.say(
-        f"strong SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
+        f"SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
     )
-    imitate(
-        run,
-        "strong_sft",
-        policy,
-        tokenizer,
-        examples,
-        PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed),
-    )
+    stream = PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed)
+    return imitation(run, stream, score_of(run, policy, tokenizer, examples))
 
 
-def best_of_group(run: Run) -> None:
-    """SFT on the best of the warm start's own samples: run/warm_start -> run/policy."""
-    tokenizer = load_tokenizer(run.warm_start)
-    policy = trainable(run, run.warm_start)
-    examples = prompts_of(run, tokenizer)
-    steps = sampled(run, policy, tokenizer, examples)
-    run.say(told(run, [one for step in steps for one in step.chosen]))
-    pairs = ChosenPairs(
-        steps, PromptStream(examples, run.config.rollout.num_prompts, run.config.seed), tokenizer
-    )
-    imitate(run, "best_of_group", policy, tokenizer, examples, pairs, [step.seconds for step in steps])
+def best_of_group_method(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> Method:
+    """SFT on the best of the samples of `policy`, which is the warm start."""
+    steps = sample_steps(run, policy, tokenizer, examples)
+    run.say(summary(run, [sample for step in steps for sample in step.chosen]))
+    prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
+    score = score_of(run, policy, tokenizer, examples)
+    return imitation(run, SamplePairs(steps, prompts, tokenizer), score, [step.seconds for step in steps])
 
 
-def told(run: Run, chosen: Sequence[Chosen]) -> str:
+def imitation(
+    run: Run,
+    pairs: PairStream,
+    score: Callable[[], Scores] | None,
+    sampling_seconds: Sequence[float] = (),
+) -> Method:
+    """SFT on `pairs`, one update a step."""
+    config = run.config.train
+
+    def loop(
+        training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
+    ) -> LoopState:
+        return train_sft(
+            training,
+            pairs,
+            state,
+            num_steps=config.num_steps,
+            max_tokens_per_pass=config.max_tokens_per_pass,
+            after_update=after_update,
+            after_step=after_step,
+        )
+
+    return Method(loop, config.num_steps, SHOWN_SFT, score, sampling_seconds)
+
+
+def score_of(
+    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+) -> Callable[[], Scores] | None:
+    """The figures of the dev set; None, and no reward is loaded, where eval.every is 0."""
+    if not run.config.eval.every:
+        return None
+    reward = run.world.first_then_all(lambda: load_reward(run, policy, tokenizer, examples))
+    return dev_score(run, policy, tokenizer, reward.function)
+
+
+def summary(run: Run, samples: Sequence[Sample]) -> str:
     """How many prompts have a best sample, and by how much it is better. Raises InputError where none has."""
     count = run.config.train.num_steps * run.config.rollout.num_prompts
-    if count and not chosen:
+    if count and not samples:
         raise InputError(
             f"{run.folder / FILE}: of {count} prompts none has a sample to imitate: either all are cut at rollout.max_new_tokens = "
             f"{run.config.rollout.max_new_tokens}, or the reward gives all of a group the same; raise rollout.max_new_tokens, or train the "
             "warm start for longer, under a new run_dir"
         )
-    best, mean = (
-        sum(values) / max(1, len(chosen))
-        for values in ([c.reward for c in chosen], [c.group_mean for c in chosen])
-    )
-    return f"self-SFT on the best samples of {len(chosen):,} of {count:,} prompts: reward {best:.3f}, their groups {mean:.3f}"
+    best = sum(sample.reward for sample in samples) / max(1, len(samples))
+    mean = sum(sample.group_mean for sample in samples) / max(1, len(samples))
+    return f"best of group: SFT on the best samples of {len(samples):,} of {count:,} prompts: reward {best:.3f}, their groups {mean:.3f}"
 
 
-def prompts_of(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Example]:
-    """The prompts of the stage grpo, whatever its method."""
-    return within_limit(corpus_of(run).train, tokenizer, run.config.model.max_prompt_tokens)
-
-
-def imitate(
-    run: Run,
-    name: str,
-    policy: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    examples: list[Example],
-    pairs: PairStream,
-    sampling_seconds: Sequence[float] = (),
-) -> None:
-    """Train the warm start on `pairs`, logged as stage `name`; `policy` still is the warm start, which a
-    reward may be measured by.
-    """
-    train = run.config.train
-    config = SFTConfig(num_steps=train.num_steps, max_tokens_per_pass=train.max_tokens_per_pass)
-    optimizer = Optimizer(policy, train.optim, train.num_steps)
-    score = None
-    if run.config.eval.every:
-        _, reward, _ = run.world.first_then_all(lambda: rewarded(run, policy, tokenizer, examples))
-        score = dev_score(run, policy, tokenizer, reward)
-    state = resume(run, "grpo", policy, optimizer)
-    with RunLog(run.log_folder, name, state.step, train.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
-        guard, state = guarded(run, "grpo", policy, tokenizer, optimizer, train.num_steps, log, state)
-        snapshots = Snapshots(run, policy, tokenizer, log, sampling_seconds)
-        hook = UpdateHook(run, "grpo", policy, optimizer, train.num_steps, log, state, score, snapshots)
-        anchor = anchored(run, tokenizer, train.anchor, train.max_tokens_per_pass)
-        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
-        state = train_sft(config, training, pairs, state, after_update=hook, after_step=guard)
-    if score is not None:
-        export_best(hook, frozen_copy(policy), tokenizer, run.best_policy)
-    finish(run, "grpo", state, train.num_steps, policy, tokenizer, run.policy)
-
-
-def sampled(
+def sample_steps(
     run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
 ) -> list[SampledStep]:
-    """The best samples of every step, from the file as far as it goes; the others are drawn from `policy`,
-    the warm start.
-    """
+    """The best samples of every step: those in the file, and behind them new ones of `policy`."""
     path = run.folder / FILE
     num_steps = run.config.train.num_steps
     steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))
     run.say(f"samples of {min(len(steps), num_steps)} of {num_steps} steps are in {path}")
     if len(steps) < num_steps:
-        _, own, floor = rewarded(run, policy, tokenizer, examples)
-        reward = steered(run, own, examples)
+        loaded = load_reward(run, policy, tokenizer, examples)
+        reward = training_reward(run, loaded.function, examples)
         prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
+        task = Task(prompts, tokenizer, reward, policy, sampling_of(run.config, tokenizer))
         for step in range(len(steps), num_steps):
-            steps.append(sample_step(run, policy, tokenizer, prompts.at(step), reward, floor, step))
+            steps.append(sample_step(run, policy, task, loaded.std_floor, step))
             append(path, steps[-1])
             if step % PLAIN_EVERY == 0 or step + 1 == num_steps:
                 run.say(f"  sampling {step + 1}/{num_steps}")
@@ -166,34 +147,15 @@ def sampled(
     return steps[:num_steps]
 
 
-def sample_step(
-    run: Run,
-    policy: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[Example],
-    reward: RewardFunction,
-    floor: float,
-    step: int,
-) -> SampledStep:
+def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, step: int) -> SampledStep:
     """Draw and judge a group for each prompt of a step, as GRPO does in it."""
+    batch = task.prompts.at(step)
     started = time.perf_counter()
-    rollout = run.config.rollout
-    size = rollout.group_size
-    settings = Sampling(
-        size, rollout.max_new_tokens, rollout.temperature, stop_ids(tokenizer), rollout.fast_decode
-    )
-    with run.compute.autocast():
-        drawn = generate(
-            policy,
-            [encode_prompt(tokenizer, example) for example in batch],
-            settings,
-            seed=(run.config.seed, step),
-        )
-    texts = [decode_completion(tokenizer, ids) for ids in drawn.completions()]
-    repeated = [example for example in batch for _ in range(size)]
     try:
-        rewards, _ = reward([e.source for e in repeated], texts, [e.references for e in repeated], size)
+        drawn = draw_samples(task, policy, batch, (run.config.seed, step), run.compute)
     except RewardFailure as failure:
         raise InputError(f"{failure}; the samples of all {step} steps before are saved") from failure
-    chosen = best_of_groups([example.id for example in batch], drawn, texts, rewards, floor)
+    chosen = best_of_groups(
+        [example.id for example in batch], drawn.rollout, drawn.texts, drawn.rewards, floor
+    )
     return SampledStep(step, time.perf_counter() - started, chosen)

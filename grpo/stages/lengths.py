@@ -34,19 +34,19 @@ GENERAL_TOKENS = 97
 class Fit:
     """What a run can use of one part of a corpus, and what keeps the rest out.
 
-    tokens   setting -> how many tokens each of all has of what the setting limits
-    special  of each of all: does it hold a special token that the tokenizer cannot write as text?
+    tokens   setting -> for each candidate its number of tokens of what the setting limits
+    special  for each candidate whether it holds a special token, which the tokenizer cannot write as text
     """
 
     part: str
-    given: Sequence[Example]
+    candidates: Sequence[Example]
     limits: Mapping[str, int]
     tokens: Mapping[str, Sequence[int]]
     special: Sequence[bool]
 
     @cached_property
-    def kept(self) -> list[int]:
-        """The places of those it can use."""
+    def usable(self) -> list[int]:
+        """The positions of those it can use."""
         rows = enumerate(zip(self.special, *(self.tokens[name] for name in self.limits), strict=True))
         most = tuple(self.limits.values())
         return [n for n, (special, *row) in rows if not special and all(map(le, row, most))]
@@ -54,12 +54,12 @@ class Fit:
     @property
     def examples(self) -> list[Example]:
         """Those it can use, in their order."""
-        return [self.given[n] for n in self.kept]
+        return [self.candidates[n] for n in self.usable]
 
     @property
     def longest(self) -> int:
         """Tokens of the longest that it can use, by all that is limited together."""
-        return max((sum(tokens[n] for tokens in self.tokens.values()) for n in self.kept), default=0)
+        return max((sum(tokens[n] for tokens in self.tokens.values()) for n in self.usable), default=0)
 
     @property
     def over(self) -> dict[str, int]:
@@ -75,11 +75,11 @@ class Fit:
             spelled = "with the spelling of a special token, which the tokenizer cannot write as text"
             causes.append(f"{sum(self.special):,} {spelled}")
         why = f" ({', '.join(causes)})" if causes else ""
-        return f"{self.part}: {len(self.kept):,} of {len(self.given):,} examples can be used{why}"
+        return f"{self.part}: {len(self.usable):,} of {len(self.candidates):,} examples can be used{why}"
 
     def check(self) -> "Fit":
         """Itself. InputError, naming the settings to raise, where there were examples and none is of use."""
-        if self.given and not self.kept:
+        if self.candidates and not self.usable:
             limits = {name: smallest(self.tokens[name]) for name in self.over}
             is_all = all(limit == max(self.tokens[name]) for name, limit in limits.items())
             share = "all" if is_all else f"{ENOUGH} %"
@@ -95,13 +95,13 @@ def smallest(tokens: Sequence[int]) -> int:
 
 
 def fit(
-    part: str, given: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Mapping[str, int]
+    part: str, candidates: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Mapping[str, int]
 ) -> Fit:
     """What can be used of the examples of a part; `limits`: setting of `TOKENS` -> most tokens."""
     spellings = ends_of(tokenizer).spellings
-    tokens = {name: [TOKENS[name](tokenizer, example) for example in given] for name in limits}
-    special = [any(spelling in text_of(example) for spelling in spellings) for example in given]
-    return Fit(part, given, limits, tokens, special)
+    tokens = {name: [TOKENS[name](tokenizer, example) for example in candidates] for name in limits}
+    special = [any(spelling in text_of(example) for spelling in spellings) for example in candidates]
+    return Fit(part, candidates, limits, tokens, special)
 
 
 def text_of(example: Example) -> str:
@@ -130,26 +130,28 @@ def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> 
             raise InputError(
                 "the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs"
             )
-    found = {name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()}
+    by_part = {
+        name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()
+    }
     if config.sft.num_steps:
-        found["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
-    return found
+        by_part["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
+    return by_part
 
 
-def needs(found: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
+def needs(parts: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
     """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
     written = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
-    longest = max(one.longest for name, one in found.items() if name != "warm_start")
+    longest = max(one.longest for name, one in parts.items() if name != "warm_start")
     cure = f"lower {PROMPT}, rollout.max_new_tokens or eval.max_new_tokens"
-    wanted = [Need(longest + written - 1, "prompts with what is written behind them", cure)]
-    if "warm_start" in found:
+    texts = [Need(longest + written - 1, "prompts with what is written behind them", cure)]
+    if "warm_start" in parts:
         cure = f"lower {PROMPT} or {COMPLETION}"
-        wanted.append(Need(found["warm_start"].longest - 1, "pairs of the warm start", cure))
+        texts.append(Need(parts["warm_start"].longest - 1, "pairs of the warm start", cure))
     if config.train.method == "sft":
-        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in found["train"].examples]
+        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in parts["train"].examples]
         cure = f"lower {PROMPT}, or leave out the longest texts"
-        wanted.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
-    if config.tax.budget or config.sft.anchor or config.train.anchor:
-        cure = "write tax.budget=0 sft.anchor=0 train.anchor=0"
-        wanted.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))
-    return wanted
+        texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
+    if config.tax.budget or config.anchor.sft or config.anchor.train:
+        cure = "write tax.budget=0 anchor.sft=0 anchor.train=0"
+        texts.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))
+    return texts

@@ -17,23 +17,22 @@ from data.documents import read_object, user_path
 from data.errors import InputError
 from data.model_folder import tensor_shapes
 from eval.memory import BUCKETS
-from grpo.config import Config
+from eval.run_folder import METHOD_LABELS
+from grpo.config import DEFAULT_POLICY, Config
 from grpo.runtime.device import Compute, synchronise
 
 # of the default model by vocabulary: all, embedding
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
 # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 LENGTH_SHARE = 0.4
-STAGE_NAMES = {"grpo": "GRPO", "sft": "strong SFT", "best_of_group": "best of group"}
 # bytes of a parameter in training, all fp32: weight, gradient, two moments of AdamW, and the frozen reference
 TRAINED_BYTES = 4 + 4 + 8 + 4
 FROZEN_BYTES = 4  # of a parameter of a frozen model: the anchor's, or the one that is evaluated
 # a transformer layer keeps about 34 numbers of its width of each token for the backward pass (arXiv 2205.05198, 4.1)
 ACTIVATION_BYTES = 34 * 4
 LAYER_PARAMETERS = 12  # of a layer, in squares of its width: attention 4, feed-forward 8
-LAYERS = (
-    36  # an upper guess for models of this size, as no header of the weights says; the default model has 18
-)
+# an upper guess for models of this size, as no header of the weights says; the default model has 18
+LAYERS = 36
 CHECKPOINTED = 0.2  # of the activations stay with gradient checkpointing
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
@@ -78,7 +77,7 @@ class Plan:
         each = "reference texts" if train.method == "sft" else f"prompts x {rollout.group_size} completions"
         return [
             f"warm start   {config.sft.num_steps} steps x {config.sft.batch_size} pairs, about {self.sft_tokens:,} tokens",
-            f"{STAGE_NAMES[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
+            f"{METHOD_LABELS[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
             f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
@@ -89,8 +88,8 @@ class Plan:
 def known_model(config: Config) -> Path | None:
     """The untouched model's folder, where there is one already."""
     folder = Path(config.model.policy)
-    if config.model.policy == "gemma-3-270m":
-        folder = cache_dir() / "models" / f"gemma-3-270m-{config.model.vocabulary}"
+    if config.model.policy == DEFAULT_POLICY:
+        folder = cache_dir() / "models" / f"{DEFAULT_POLICY}-{config.model.vocabulary}"
     return folder if folder.is_dir() else None
 
 
@@ -109,7 +108,7 @@ def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
 
 def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     """Measured floating-point operations a second of a square matrix product."""
-    a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.dtype) for _ in range(2))
+    a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.format.forward) for _ in range(2))
     a @ b
     synchronise(compute)
     count = 0
@@ -183,7 +182,7 @@ def activation_bytes(config: Config, body: int) -> float:
     the embedding. Layers x width follows from body = layers x 12 width^2.
     """
     tokens = max(config.train.max_tokens_per_pass, config.sft.max_tokens_per_pass)
-    share = CHECKPOINTED if config.train.gradient_checkpointing else 1.0
+    share = CHECKPOINTED if config.engine.gradient_checkpointing else 1.0
     return share * ACTIVATION_BYTES * tokens * (LAYERS * body / LAYER_PARAMETERS) ** 0.5
 
 
@@ -198,16 +197,16 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     sft = config.sft
     prompt, completion = typical_lengths(config)
     pair = 6 * (body * (prompt + completion) + embedding * completion)
-    anchor = 8 * total * ANCHOR_TOKENS * config.tax.anchor_texts  # an update: both models forward, one back
-    anchored_flops = anchor if train.anchor else 0
-    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if sft.anchor else 0))
+    anchor = 8 * total * ANCHOR_TOKENS * config.anchor.batch_size  # an update: both models forward, one back
+    anchored_flops = anchor if config.anchor.train else 0
+    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if config.anchor.sft else 0))
     if train.method == "sft":
         return warm_start, train.num_steps * (rollout.num_prompts * pair + anchored_flops)
     sampled = rollout.num_prompts * rollout.group_size * completion
     decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
     if train.method == "best_of_group":
         return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
-    prompts = rollout.num_prompts if train.share_prefix else rollout.num_prompts * rollout.group_size
+    prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
     update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
     return warm_start, train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
@@ -221,7 +220,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     sft = config.sft
     prompt, completion = typical_lengths(config)
     rows = rollout.num_prompts * rollout.group_size
-    prompts = rows if not train.share_prefix else rollout.num_prompts
+    prompts = rows if not config.engine.share_prefix else rollout.num_prompts
     sampled = rows * completion
     packed = prompts * prompt + rows * completion
     if train.method != "grpo":
@@ -230,7 +229,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     flops = sum(stage_flops(config, folder))
     pairs = corpus_pairs(config)
     corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
-    models = TRAINED_BYTES + FROZEN_BYTES * bool(sft.anchor or train.anchor)
+    models = TRAINED_BYTES + FROZEN_BYTES * bool(config.anchor.sft or config.anchor.train)
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),

@@ -15,25 +15,25 @@ from data.documents import user_path
 from data.ends import ends_of, text_ids
 from data.errors import InputError
 from data.examples import Example
-from data.model_folder import readable
+from data.model_folder import input_errors
 from data.obtain import UnobtainableError
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
-from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
 from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_files
 from grpo.stages.anchor_setup import anchor_texts
-from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, untouched_model
+from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, load_model, untouched_model
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
 from reward.combine import check as check_reward
 from reward.encoder import check_encoder, encoder_folder
-from reward.encoders.folder import shaping_files
+from reward.encoders.folder import model_files
 from reward.own_term import is_own_term
 
 MOST_COPIES = 0.5  # of the pairs may have the same text on both sides
@@ -46,7 +46,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     """
     language = run.config.data.completion_language
     name = run.config.model.policy
-    if "grpo" in stages and "sft" not in stages:
+    if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
     check_reward(run.config.reward, language, run.config.data.completion_setting)
@@ -55,7 +55,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         untouched_model(run)
-    if run.config.tax.text:
+    if run.config.tax.text or run.config.anchor.text:
         check_texts(run)
 
 
@@ -63,7 +63,7 @@ def check_inputs(run: Run) -> None:
     """Record the files of model, encoders and general texts; raises InputError for one that has changed since
     the run began.
 
-    A changed file of an own reward term is only said: it may have been repaired.
+    For a changed file of an own reward term there is only a warning: it may have been repaired.
     """
     config = run.config
     encoders = {"reward.encoder": config.reward.encoder, "reward.held_out": config.reward.held_out}
@@ -71,16 +71,17 @@ def check_inputs(run: Run) -> None:
     folders |= {key: folder for key, name in encoders.items() if (folder := encoder_folder(name, run.cache))}
     for setting, folder in folders.items():
         if folder.is_dir():
-            check_files(run.folder, setting, {str(path): path for path in shaping_files(folder)})
-    if config.tax.text:
-        check_files(run.folder, "tax.text", {config.tax.text: user_path(config.tax.text)})
+            check_files(run.folder, setting, {str(path): path for path in model_files(folder)})
+    for setting, text in (("tax.text", config.tax.text), ("anchor.text", config.anchor.text)):
+        if text:
+            check_files(run.folder, setting, {text: user_path(text)})
     for name in filter(is_own_term, config.reward.names):
         path = name.partition(":")[0]
         check_files(run.folder, name, {path: user_path(path)}, warn=run.say)
 
 
 def require_warm_start(run: Run) -> None:
-    """Raises InputError where the stage grpo has nothing to begin from."""
+    """Raises InputError where the stage train has nothing to begin from."""
     if not run.warm_start.exists():
         raise InputError(f"{run.warm_start}: there is no warm start yet; run the stages data,model,sft first")
 
@@ -89,7 +90,7 @@ def check_texts(run: Run) -> None:
     """Obtain and read the general texts that a budget or an anchor needs. Raises InputError."""
     if run.config.tax.budget:
         texts_of(run)
-    if run.config.sft.anchor or run.config.train.anchor:
+    if run.config.anchor.sft or run.config.anchor.train:
         anchor_texts(run)
 
 
@@ -166,9 +167,9 @@ def model_stage(run: Run) -> None:
     )
     run.say(token_lines(facts["tokens"]))
     check_writable(facts["tokens"])
-    found = fits(corpus, tokenizer, config)
-    for part in found.values():
-        if len(part.check().kept) < len(part.given):
+    parts = fits(corpus, tokenizer, config)
+    for part in parts.values():
+        if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces(
@@ -183,22 +184,22 @@ def model_stage(run: Run) -> None:
         run.say(f"NOTE: {line}")
     if not ends_of(tokenizer).line_ends:
         run.say("NOTE: this tokenizer writes no line end, so a completion ends with the end token alone")
-    check_model(run, folder, tokenizer, found)
+    check_model(run, folder, tokenizer, parts)
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
 
 def check_model(
-    run: Run, folder: ModelSource, tokenizer: PreTrainedTokenizerBase, found: dict[str, Fit]
+    run: Run, folder: ModelSource, tokenizer: PreTrainedTokenizerBase, parts: dict[str, Fit]
 ) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
-    with readable(folder, "is no model that can be run"):
-        model = load_policy(folder, run.compute.device, run.config.train.packed_attention)
-        gap = check_packing(model, run.config.rollout.fast_decode)
+    with input_errors(folder, "is no model that can be run"):
+        model = load_model(run, folder)
+        gap = check_packing(model, run.config.engine.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
-        wanted = needs(found, tokenizer, run.config)
+        text_needs = needs(parts, tokenizer, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
-            wanted += probe_needs(run, tokenizer)
-        if line := check_positions(model, wanted):
+            text_needs += probe_needs(run, tokenizer)
+        if line := check_positions(model, text_needs):
             run.say(f"NOTE: {line}")
 
 

@@ -1,13 +1,14 @@
 """From a run's configuration to its reward: encoders, vectors of the reference texts, tau, and the floor
 under a group's spread.
 
-What was measured (tau, noise) is kept in `reward.json` of the run folder, so that a resumed run is rewarded
-exactly as before.
+The measurements (tau, noise) are in `reward.json` of the run folder, so that a resumed run has exactly the same
+reward.
 """
 
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,8 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.script import known_script
-from data.template import stop_ids
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.training import RewardFunction
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
@@ -30,7 +29,7 @@ from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.encoders.static import LEAST_TEXTS, load_static
-from reward.faults import NamedEncoder, missing
+from reward.faults import NamedEncoder, missing_sentence
 from reward.hubness import build_bank
 from reward.noise import cosine_noise, std_floor
 
@@ -74,9 +73,9 @@ def reward_of(
     config = run.config.reward
     language = run.config.data.completion_language
     texts = reference_texts(examples)
-    encoded = store.encoded
+    encoded = store.num_encoded
     store.remember(texts)
-    run.say(f"{len(texts):,} reference texts, {store.encoded - encoded:,} of them embedded now")
+    run.say(f"{len(texts):,} reference texts, {store.num_encoded - encoded:,} of them embedded now")
 
     def held_out() -> EmbeddingStore:
         other = held_out_store(run)
@@ -95,20 +94,27 @@ def reward_of(
     return make_reward(config, resources)
 
 
-def rewarded(
+@dataclass(frozen=True)
+class RunReward:
+    """The reward of a run, the vectors it is made of, and the floor under a group's standard deviation."""
+
+    store: EmbeddingStore
+    function: RewardFunction
+    std_floor: float
+
+
+def load_reward(
     run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
-) -> tuple[EmbeddingStore, RewardFunction, float]:
-    """The vectors, the reward that is made of them, and the floor under a group's spread."""
+) -> RunReward:
+    """The reward of a run over `examples`; `policy` is the warm start, by which tau may be measured."""
     store = store_of(run)
-    facts = measured(run, policy, tokenizer, store)
-    return store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"]
+    facts = reward_facts(run, policy, tokenizer, store)
+    return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
 
 
-def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
-    """What training on `examples` goes by: the run's reward, or the control in its place, beside the terms of
-    the true one.
-
-    The true one costs a control next to nothing: the completions are embedded once.
+def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
+    """The reward that training on `examples` maximises: the run's own, or the control in its place. A control
+    also gives the terms of the run's own reward, which cost next to nothing.
     """
     control = run.config.reward.control
     seed = run.config.seed
@@ -123,7 +129,7 @@ def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> Re
         f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward'
     )
 
-    def senseless(
+    def control_reward(
         sources: Sequence[str],
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
@@ -131,45 +137,47 @@ def steered(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> Re
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         true, terms = reward(sources, completions, references, group_size)
         if control == "random":
-            given = random_rewards(sources, completions, seed).view_as(true)
+            rewards = random_rewards(sources, completions, seed).view_as(true)
         else:
-            given, _ = reward(sources, completions, [other[tuple(texts)] for texts in references], group_size)
-        return given, {**terms, "true_reward": true}
+            rewards, _ = reward(
+                sources, completions, [other[tuple(texts)] for texts in references], group_size
+            )
+        return rewards, {**terms, "true_reward": true}
 
-    return senseless
+    return control_reward
 
 
-def logged(
+def log_reward(
     reward: RewardFunction, store: EmbeddingStore, log: RunLog, say: Callable[[str], None]
 ) -> RewardFunction:
-    """The same reward, which also logs the share of texts that each call found in the store, and says when a
-    term first gave no number.
+    """The same reward, which also logs the share of texts that each call found in the store, and says the
+    first time that a term gives no number.
     """
-    told: set[str] = set()
+    names: set[str] = set()  # of terms of which it was said
 
-    def watched(
+    def reward_and_log(
         sources: Sequence[str],
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
         group_size: int,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        requested = store.requested
+        requested = store.num_requested
         hits = store.hits
         result = reward(sources, completions, references, group_size)
-        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.requested - requested)})
+        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.num_requested - requested)})
         for name, values in result[1].items():
-            if name not in told and (line := missing(name, values, completions)):
-                told.add(name)
+            if name not in names and (line := missing_sentence(name, values, completions)):
+                names.add(name)
                 say(f"{line} (said once a start)")
         return result
 
-    return watched
+    return reward_and_log
 
 
-def measured(
+def reward_facts(
     run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore
 ) -> dict[str, Any]:
-    """tau and the floor of this run, measured on the first start and read back on every later one; said each
+    """tau and the floor of this run: measured on the first start, read back on every later one, said each
     time.
     """
     path = run.folder / FILE
@@ -207,22 +215,17 @@ def threshold_facts(
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
     examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
-    config = run.config.eval
-    settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, fast=run.config.rollout.fast_decode
-    )
-    with run.compute.autocast():
-        outputs = greedy_outputs(policy, tokenizer, examples, settings)
+    outputs = greedy_texts(run, policy, tokenizer, examples)
     cosines = cosine_raw(
         [e.source for e in examples], outputs, [e.references for e in examples], vectors=store
     ).double()
     return {
         "rule": f"{rule} of {len(examples)} dev outputs of the warm start",
-        "threshold": calibrated(cosines, rule),
+        "threshold": threshold_from(cosines, rule),
     }
 
 
-def calibrated(cosines: torch.Tensor, rule: str) -> float:
+def threshold_from(cosines: torch.Tensor, rule: str) -> float:
     """Mean or quantile ("q25") of the warm start's cosines, below 1: (n,) -> tau."""
     value = cosines.mean() if rule == "mean" else torch.quantile(cosines, int(rule[1:]) / 100)
     return min(float(value), 0.99)

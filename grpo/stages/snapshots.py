@@ -1,5 +1,5 @@
-"""The model on its way: run/snapshots/step-000010/, a plain transformers folder with cost.json, for whoever
-evaluates it later.
+"""Saves the model every N steps for a study: run/snapshots/step-000010/, a plain transformers folder with
+cost.json.
 
 A snapshot is a function of its step like everything else, so one that exists is not written again by a
 resumed run.
@@ -23,7 +23,7 @@ COST = "cost.json"
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Called after every step of the stage grpo with the number of steps done. `sampling_seconds`: per step,
+    """Called after every step of the stage train with the number of steps done. `sampling_seconds`: per step,
     spent before the training.
     """
 

@@ -1,7 +1,7 @@
-"""The tax budget's controller: which KL coefficient follows a measurement of the tax, and which state
-training goes on from. Pure.
+"""The tax budget's controller: which KL coefficient follows a measurement of the tax, and from which state
+training goes on. Pure functions.
 
-The tax is what training has cost on general text, in nats a token; a budget is its limit. Within it the
+The tax is what training has cost on general text, in nats per token; a budget is its limit. Within it the
 coefficient moves in log space, up where the tax that the next measurement would find on the present slope
 passes SET_POINT of the budget, down to the configured coefficient where it does not: that one is the trade
 the user has chosen, and a budget is a limit, not a goal. So a run that stays below the set point is, bit for
@@ -21,15 +21,17 @@ RELAX = 1.25
 GO_BACK = 4.0
 HIGHEST = 10.0
 SLOWER = 0.5
-STRIKES = 3  # times gone back running after which training ends
+STRIKES = 3  # times gone back in a row after which training ends
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The last state within the budget: the step it was measured after, its tax, and how often running it was
-    gone back to.
+class SafeState:
+    """The last state within the budget.
 
-    `pace` is the factor on the learning rate.
+    step     after which it was measured
+    tax      of it
+    strikes  how often in a row training has gone back to it
+    pace     the factor on the learning rate
     """
 
     step: int
@@ -42,18 +44,18 @@ class Kept:
         return self.strikes >= STRIKES
 
 
-def after(kept: Kept, step: int, tax: float, budget: float) -> Kept:
-    """What is kept once `tax` has been measured after `step`; a tax that is not a number is beyond every
-    budget.
+def after_measurement(safe: SafeState, step: int, tax: float, budget: float) -> SafeState:
+    """The last state within the budget after `tax` was measured at `step`. A tax that is not a number is
+    beyond every budget.
 
-    >>> after(Kept(5, 0.01, strikes=2), 10, 0.02, budget=0.02)
-    Kept(step=10, tax=0.02, strikes=0, pace=1.0)
-    >>> after(Kept(5, 0.01), 10, 0.021, budget=0.02)
-    Kept(step=5, tax=0.01, strikes=1, pace=0.5)
+    >>> after_measurement(SafeState(5, 0.01, strikes=2), 10, 0.02, budget=0.02)
+    SafeState(step=10, tax=0.02, strikes=0, pace=1.0)
+    >>> after_measurement(SafeState(5, 0.01), 10, 0.021, budget=0.02)
+    SafeState(step=5, tax=0.01, strikes=1, pace=0.5)
     """
     if tax <= budget:
-        return Kept(step, tax, pace=kept.pace)
-    return replace(kept, strikes=kept.strikes + 1, pace=kept.pace * SLOWER)
+        return SafeState(step, tax, pace=safe.pace)
+    return replace(safe, strikes=safe.strikes + 1, pace=safe.pace * SLOWER)
 
 
 def next_coefficient(kl_coef: float, tax: float, before: float, budget: float, lowest: float) -> float:

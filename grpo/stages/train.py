@@ -1,140 +1,90 @@
-"""The stages of a run - data, model, sft, grpo, eval, report - each finished work that the next session
-skips.
+"""The stage `train`: run/warm_start -> run/policy, by train.method.
 
-A stage is done when its last output exists; outputs appear whole or not at all.
+Every method goes the same way: resume, train with the hooks, check, save the best checkpoint and the policy.
+The stage is done when run/policy exists.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.errors import InputError
-from data.stream import PromptStream
-from data.template import encode_completion, encode_prompt, stop_ids
-from grpo.engine.model import frozen_copy, load_tokenizer, parameter_hash
-from grpo.loop import train_grpo
+from data.examples import Example
+from grpo.engine.model import load_tokenizer
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
 from grpo.runtime.run_log import RunLog
-from grpo.sft import SHOWN_SFT, Pair, train_sft
-from grpo.stages.anchor_setup import anchored
-from grpo.stages.context import Run, corpus_of, trainable, untouched_model, within_limit
-from grpo.stages.encoder_fit import check_measured_threshold
-from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
-from grpo.stages.imitation import best_of_group, strong_sft
-from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.anchor_setup import make_anchor
+from grpo.stages.context import Run, corpus_of, trainable, within_limit
+from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, resume
+from grpo.stages.imitation import best_of_group_method, sft_method
+from grpo.stages.method import Method
 from grpo.stages.prepare import require_warm_start
-from grpo.stages.reward_setup import logged, rewarded, steered
+from grpo.stages.reinforcement import grpo_method
 from grpo.stages.snapshots import Snapshots
-from grpo.stages.tax_guard import guarded
-from grpo.training import Task, Training
+from grpo.stages.tax_guard import make_tax_guard
+from grpo.training import Training
 from reward.faults import RewardFailure
 
-SHOWN_GRPO = {"reward_mean": "reward", "kl_mean": "KL", "length_mean": "length", "ratio_gap_max": "gap", "ratio_gap_mean": "mean gap",
-              "tokens_per_second": "tok/s"}  # fmt: skip
+STAGE = "train"
+MakeMethod = Callable[[Run, PreTrainedModel, PreTrainedTokenizerBase, list[Example]], Method]
+METHODS: dict[str, MakeMethod] = {  # train.method
+    "grpo": grpo_method,
+    "sft": sft_method,
+    "best_of_group": best_of_group_method,
+}
 
 
-def sft_stage(run: Run) -> None:
-    """The warm start: base model -> run/warm_start."""
-    if run.warm_start.exists():
-        checkpoint.clear(run.checkpoints("sft"))  # where a kill came between finishing and this
-        return
-    config = run.config.sft
-    folder = untouched_model(run)
-    tokenizer = load_tokenizer(folder)
-    policy = trainable(run, folder)
-    if config.num_steps == 0:
-        run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
-        if unused := len(corpus_of(run).warm_start):
-            run.say(
-                f"{unused:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training"
-            )
-        finish(run, "sft", LoopState(), 0, policy, tokenizer, run.warm_start)
-        return
-    available = corpus_of(run).warm_start
-    found = fit("warm_start", available, tokenizer, pair_limits(run.config))
-    examples = found.check().examples
-    pairs: list[Pair] = [
-        (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
-        for example in examples
-    ]
-    run.say(f"warm start on {len(pairs):,} pairs ({len(available) - len(pairs):,} are over a length limit)")
-    if 0 < config.max_pairs < len(pairs):
-        pairs = pairs[: config.max_pairs]
-        run.say(f"only the first {len(pairs):,} of them are used: sft.max_pairs")
-    optimizer = Optimizer(policy, config.optim, config.num_steps)
-    state = resume(run, "sft", policy, optimizer)
-    stream = PromptStream(pairs, config.batch_size, run.config.seed)
-    with RunLog(run.log_folder, "sft", state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
-        anchor = anchored(run, tokenizer, config.anchor, config.max_tokens_per_pass)
-        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
-        hook = UpdateHook(run, "sft", policy, optimizer, config.num_steps, log, state)
-        state = train_sft(config, training, stream, state, after_update=hook)
-    finish(run, "sft", state, config.num_steps, policy, tokenizer, run.warm_start)
-
-
-def grpo_stage(run: Run) -> None:
+def train_stage(run: Run) -> None:
     """From run/warm_start to run/policy, by train.method."""
     if run.policy.exists():
-        checkpoint.clear(run.checkpoints("grpo"))
+        checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     require_warm_start(run)
-    METHODS[run.config.train.method](run)
-
-
-def reinforce(run: Run) -> None:
-    """GRPO: run/warm_start -> run/policy, with the warm start's weights, frozen in memory, as the reference
-    policy.
-    """
-    config = run.config
     tokenizer = load_tokenizer(run.warm_start)
     policy = trainable(run, run.warm_start)
-    reference = frozen_copy(policy)
-    reference_hash = parameter_hash(reference)
-    available = corpus_of(run).train
-    examples = within_limit(available, tokenizer, config.model.max_prompt_tokens)
-    run.say(
-        f"GRPO on {len(examples):,} prompts ({len(available) - len(examples):,} are over the length limit)"
-    )
-    store, reward, std_floor = run.world.first_then_all(lambda: rewarded(run, policy, tokenizer, examples))
-    check_measured_threshold(run)
-    config = replace(config, advantage=replace(config.advantage, std_floor=std_floor))
-    optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * config.updates_per_step)
-    state = resume(run, "grpo", policy, optimizer)
-    prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
+    prompts = within_limit(corpus_of(run).train, tokenizer, run.config.model.max_prompt_tokens)
+    method = METHODS[run.config.train.method](run, policy, tokenizer, prompts)
+    hook, state = train(run, method, policy, tokenizer)
+    method.check()
+    check_end(run, state, run.config.train.num_steps)
+    export_best(hook, tokenizer, run.best_policy)
+    finish(run, STAGE, policy, tokenizer, run.policy)
+
+
+def train(
+    run: Run, method: Method, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[UpdateHook, LoopState]:
+    """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end."""
+    config = run.config.train
+    optimizer = Optimizer(policy, config.optim, method.num_updates)
+    state = resume(run, STAGE, policy, optimizer)
     with RunLog(
-        run.log_folder, "grpo", state.step, config.train.num_steps, SHOWN_GRPO, quiet=run.is_silent
+        run.log_folder, STAGE, state.step, config.num_steps, method.shown, quiet=run.is_silent
     ) as log:
-        guard, state = guarded(run, "grpo", policy, tokenizer, optimizer, config.train.num_steps, log, state)
-        score = dev_score(run, policy, tokenizer, reward)
-        snapshots = Snapshots(run, policy, tokenizer, log)
+        guard, state = make_tax_guard(run, STAGE, policy, tokenizer, optimizer, config.num_steps, log, state)
+        snapshots = Snapshots(run, policy, tokenizer, log, method.sampling_seconds)
         hook = UpdateHook(
-            run, "grpo", policy, optimizer, config.train.num_steps, log, state, score, snapshots
+            run, STAGE, policy, optimizer, config.num_steps, log, state, method.score, snapshots
         )
-        anchor = anchored(run, tokenizer, config.train.anchor, config.train.max_tokens_per_pass)
+        anchor = make_anchor(run, tokenizer, run.config.anchor.train, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
-        task = Task(
-            prompts,
-            tokenizer,
-            stop_ids(tokenizer),
-            logged(steered(run, reward, examples), store, log, run.say),
-            reference,
-        )
-        try:
-            state = train_grpo(config, training, task, state, after_update=hook, after_step=guard)
-        except (
-            RewardFailure,
-            FailedElsewhere,
-        ) as failure:  # before the step's first update: the model still is in the last state
-            hook.save()
-            raise InputError(f"{failure}; everything up to step {hook.state.step} is saved") from failure
-    run.say(store.summary())
-    if parameter_hash(reference) != reference_hash:
-        raise RuntimeError(
-            "the reference policy changed during training; its KL term meant nothing - please report this"
-        )
-    export_best(hook, reference, tokenizer, run.best_policy)
-    finish(run, "grpo", state, config.train.num_steps, policy, tokenizer, run.policy)
+        with checkpoint_on_failure(hook):
+            state = method.loop(training, state, after_update=hook, after_step=guard)
+    return hook, state
 
 
-METHODS = {"grpo": reinforce, "sft": strong_sft, "best_of_group": best_of_group}  # train.method
+@contextmanager
+def checkpoint_on_failure(hook: UpdateHook) -> Iterator[None]:
+    """Save the hook's state where the reward fails, here or in another process, and say so in an InputError.
+
+    A reward is asked for between two updates only, so the model still is in that state.
+    """
+    try:
+        yield
+    except (RewardFailure, FailedElsewhere) as failure:
+        hook.save()
+        raise InputError(f"{failure}; everything up to step {hook.state.step} is saved") from failure

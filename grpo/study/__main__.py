@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data.cache import cache_dir
 from data.console import say
-from data.errors import GOES_ON, InputError, one_line, run_command
+from data.errors import RESUMES, InputError, one_line, run_command
 from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.stages.plan import known_model
@@ -82,7 +82,13 @@ def chosen_parts(text: str) -> list[str]:
 
 def bill_of(work: Work) -> Bill:
     config = work.study.warm_start_config(work.seeds[0])
-    return make_bill(work.study, work.arms, work.seeds, known_model(config), device.choose(config.device))
+    return make_bill(
+        work.study,
+        work.arms,
+        work.seeds,
+        known_model(config),
+        device.choose(config.device, config.engine.number_format),
+    )
 
 
 def carry_out(work: Work) -> None:
@@ -165,7 +171,7 @@ def write_report(work: Work) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
-    return run_command(lambda: command(options), GOES_ON)
+    return run_command(lambda: command(options), RESUMES)
 
 
 def command(options: argparse.Namespace) -> int:

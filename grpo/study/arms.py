@@ -20,9 +20,10 @@ from typing import TextIO
 from data.cache import atomic_folder, atomic_write_text
 from data.console import say
 from data.errors import InputError, Interrupted
+from eval.study.layout import snapshots_in
 from grpo.config import Config
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import claim_folder, locked
+from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.plan import known_model
 from grpo.study.config import ArmConfig, Study
 
@@ -86,9 +87,9 @@ def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int
     """The stages data, model and sft, which all arms of a seed share; exit code."""
     folder = study.warm_start_folder(seed)
     config = study.warm_start_config(seed)
-    with locked(folder, say) as lock:
+    with study_lock(folder, say) as lock:
         if (folder / "warm_start").exists():
-            claim_folder(config, folder)
+            check_config(config, folder)
             return 0
         command = [
             "grpo.run",
@@ -105,9 +106,9 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
     """One arm from the seed's warm start to policy/ and snapshots/; exit code."""
     folder = study.arm_folder(arm.name, seed)
     config = study.arm_config(arm, seed)
-    with locked(folder, say) as lock:
+    with study_lock(folder, say) as lock:
         if (folder / "policy").exists():
-            claim_folder(config, folder)
+            check_config(config, folder)
             return 0
         share_start(study, arm, seed)
         share_samples(study, arm, seed)
@@ -116,7 +117,7 @@ def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None
             "--config",
             study.config,
             "--stages",
-            "data,model,grpo",
+            "data,model,train",
             *study.arm_overrides(arm, seed),
         ]
         code = run_child(command, f"{arm.name} seed{seed}", folder, [lock])
@@ -167,8 +168,8 @@ def link_or_copy(source: str, target: str) -> str:
 
 def link_last_snapshot(folder: Path) -> None:
     """The last snapshot's weights, where policy/ has the same, are on disk once."""
-    last = sorted((folder / "snapshots").glob("step-*"))[-1:]
-    for file in (file for snapshot in last for file in snapshot.glob("*.safetensors")):
+    last = snapshots_in(folder)[-1:]
+    for file in (file for _, snapshot in last for file in snapshot.glob("*.safetensors")):
         same = folder / "policy" / file.name
         link = file.with_name(f"{file.name}.link")
         if same.exists() and not same.samefile(file) and filecmp.cmp(same, file, shallow=False):
@@ -204,6 +205,7 @@ def sampling_inputs(config: Config) -> tuple[object, ...]:
         config.data,
         config.model,
         config.rollout,
+        config.engine.fast_decode,
         config.reward,
         config.advantage,
         config.train.num_steps,

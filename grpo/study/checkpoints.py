@@ -11,6 +11,7 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_object
 from data.errors import InputError
+from eval.study.layout import snapshots_in
 from eval.study.points import Cost, PointFacts
 from eval.study.roles import INTERPOLATED
 from grpo.engine.source import ModelSource
@@ -76,8 +77,7 @@ def warm_start_cost(study: Study, seed: int) -> Cost:
 
 def snapshot_folders(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
     """(step, folder) of the snapshots that are on disk, by step."""
-    folder = study.arm_folder(arm.name, seed) / "snapshots"
-    return sorted((int(path.name.removeprefix("step-")), path) for path in folder.glob("step-*"))
+    return snapshots_in(study.arm_folder(arm.name, seed))
 
 
 def arm_points(study: Study, arm: ArmConfig, seed: int) -> list[PlannedPoint]:

@@ -9,20 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.documents import check_settings, read_toml
 from data.errors import InputError
-from eval.study.roles import MANAGED
-from grpo.config import Config
+from data.settings import Rule, check_rules
+from eval.study import layout
+from eval.study.roles import STUDY_SETTINGS
+from grpo.config import Config, Method
 from grpo.config_file import apply_override, build, load_config
+from grpo.old_names import current_overrides
 from reward.combine import check as check_reward
 
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
-TARGETS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l")
-KEEP_SNAPSHOTS = ("front", "all", "none")
-SHARED = ("data", "model", "sft", "eval", "device")  # sections in which arms of one study cannot differ
+SHARED = ("data", "model", "sft", "anchor.sft", "eval", "device")  # in which arms of one study cannot differ
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ArmConfig:
     settings: tuple[str, ...] = ()
     start: str = "warm_start"
     snapshots: int = 0
-    kind: str = "grpo"
+    kind: Method = "grpo"
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     settings: tuple[str, ...] = ()
     snapshots: int = 10
-    target: str = "cosine_held_out"
+    target: Literal["cosine", "cosine_held_out", "chrf", "bleu", "rouge_l"] = "cosine_held_out"
     budget: float = 0.05
-    keep_snapshots: str = "front"
+    keep_snapshots: Literal["front", "all", "none"] = "front"
     interpolate: tuple[float, ...] = ()
     arms: tuple[ArmConfig, ...] = ()
     transfer: TransferConfig | None = None
@@ -80,15 +81,15 @@ class Study:
 
     def warm_start_folder(self, seed: int) -> Path:
         """The run folder whose warm_start/ every arm of the seed begins from."""
-        return self.folder / "warm_start" / f"seed{seed}"
+        return layout.warm_start_run(self.folder, seed)
 
     def arm_folder(self, name: str, seed: int) -> Path:
         """The run folder of one arm and seed; its result is policy/ in it."""
-        return self.folder / "arms" / name / f"seed{seed}"
+        return layout.arm_run(self.folder, name, seed)
 
     def point_path(self, name: str, seed: int, step: int) -> Path:
         """Where one evaluated checkpoint is written."""
-        return self.folder / "points" / name / f"seed{seed}" / f"step-{step:06d}.json"
+        return layout.point_file(self.folder, name, seed, step)
 
     def warm_start_overrides(self, seed: int) -> list[str]:
         return [
@@ -147,13 +148,14 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     study: Study = build(Study, values, str(path), "")
     study = replace(
         study,
+        settings=tuple(current_overrides(study.settings, str(path))),
         arms=read_arms(arms, str(path)),
         transfer=None if transfer is None else read_transfer(transfer, str(path)),
     )
     check(study, str(path))
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
-    return replace(study, arms=tuple(with_kind(study, arm, str(path)) for arm in study.arms))
+    return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
 def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
@@ -171,7 +173,8 @@ def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
             raise InputError(
                 f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, and nothing else'
             )
-        arms.append(build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name)))
+        arm: ArmConfig = build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name))
+        arms.append(replace(arm, settings=tuple(current_overrides(arm.settings, path))))
     return tuple(arms)
 
 
@@ -179,13 +182,13 @@ def read_transfer(values: Any, path: str) -> TransferConfig:
     if not isinstance(values, dict):
         raise InputError(f"{path}: transfer is a section; write its settings under [transfer]")
     transfer: TransferConfig = build(TransferConfig, values, path, "transfer.")
-    return transfer
+    return replace(transfer, settings=tuple(current_overrides(transfer.settings, path)))
 
 
 def check(study: Study, path: str) -> None:
     """InputError for what no study can do; each message names the key and a value that would do."""
     names = [arm.name for arm in study.arms]
-    broken_rules = [
+    rules: list[Rule] = [
         (not study.study_dir.strip(), "study_dir is empty; write a folder such as runs/study"),
         (not study.seeds or min(study.seeds) < 0, "seeds: at least one, none negative, e.g. [0, 1, 2]"),
         (len(set(study.seeds)) != len(study.seeds), f"seeds = {list(study.seeds)}: each seed once"),
@@ -193,12 +196,7 @@ def check(study: Study, path: str) -> None:
             study.snapshots < 1,
             f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more",
         ),
-        (study.target not in TARGETS, f"target = {study.target!r}: known values are {', '.join(TARGETS)}"),
         (study.budget < 0, f"budget = {study.budget}: nats a token, not negative, e.g. 0.05"),
-        (
-            study.keep_snapshots not in KEEP_SNAPSHOTS,
-            f"keep_snapshots = {study.keep_snapshots!r}: known values are {', '.join(KEEP_SNAPSHOTS)}",
-        ),
         (
             len({round(100 * share) for share in study.interpolate} & set(range(1, 100)))
             < len(study.interpolate),
@@ -207,7 +205,7 @@ def check(study: Study, path: str) -> None:
     ]
     for number, arm in enumerate(study.arms):
         starts = (*RESERVED, *names[:number])
-        broken_rules += [
+        rules += [
             (
                 arm.start not in starts,
                 f"arms.{arm.name}.start = {arm.start!r}: known here are {', '.join(starts)}",
@@ -219,7 +217,7 @@ def check(study: Study, path: str) -> None:
         ]
     if study.transfer is not None:
         unknown = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
-        broken_rules += [
+        rules += [
             (
                 bool(unknown),
                 f"transfer.starts: {', '.join(unknown)}: neither {', '.join(RESERVED)} nor an arm of this study",
@@ -229,14 +227,16 @@ def check(study: Study, path: str) -> None:
                 "transfer.examples: at least 1 each, e.g. [50, 200, 1000]",
             ),
         ]
-    for broken, message in broken_rules:
-        if broken:
-            raise InputError(f"{path}: {message}")
+    check_rules(rules, f"{path}: ")
     for place, settings in [
         ("settings", study.settings),
         *((f"arms.{arm.name}.settings", arm.settings) for arm in study.arms),
     ]:
-        check_scope(settings, f"{path}: {place}", MANAGED if place == "settings" else (*MANAGED, *SHARED))
+        check_scope(
+            settings,
+            f"{path}: {place}",
+            STUDY_SETTINGS if place == "settings" else (*STUDY_SETTINGS, *SHARED),
+        )
 
 
 def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:
@@ -248,13 +248,13 @@ def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> No
         if key in taken or key.split(".")[0] in taken:
             whose = (
                 "the study itself sets it"
-                if key in MANAGED
+                if key in STUDY_SETTINGS
                 else "all arms share it; write it into the settings of the study"
             )
             raise InputError(f"{place}: {key}: {whose}")
 
 
-def with_kind(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
+def resolve_arm(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     """The arm with its kind, once its settings have made a valid configuration with a reward that can be
     computed.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 from data.cache import atomic_write_text
 from data.documents import config_path
 from data.errors import InputError
-from eval.study.roles import MANAGED
+from eval.study.roles import STUDY_SETTINGS
 from grpo.config_file import load_config
 from grpo.runtime.run_folder import first_difference
 from grpo.study.config import Study, override
@@ -37,7 +37,7 @@ def check_base(study: Study) -> None:
         if not copy.exists():
             continue
         before, now = (asdict(load_config(path, settings)) for path in (copy, source))
-        if difference := first_difference(before, now, MANAGED):
+        if difference := first_difference(before, now, STUDY_SETTINGS):
             key, old, new = difference
             raise InputError(
                 f"{source}: {key} = {new!r}, but this study began with {old!r} ({copy}); "

@@ -22,16 +22,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
-from data.errors import GOES_ON, Interrupted, run_command
+from data.errors import RESUMES, Interrupted, run_command
 from data.examples import Example
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
+from eval.study.layout import point_files
 from eval.study.pareto import front
-from grpo.engine.model import load_policy, load_tokenizer, parameter_hash
+from grpo.engine.model import load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import claim_folder, locked
-from grpo.stages.context import Run, corpus_of, untouched_model, within_limit
+from grpo.runtime.run_folder import check_config, study_lock
+from grpo.stages.context import Run, corpus_of, load_model, untouched_model, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
@@ -60,7 +61,7 @@ class Instruments:
 def load_instruments(study: Study, run: Run) -> Instruments:
     folder = untouched_model(run)
     tokenizer = load_tokenizer(folder)
-    base = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    base = load_model(run, folder).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
     scales = (store_of(run), held_out_store(run))
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
@@ -74,8 +75,7 @@ def measure_point(tools: Instruments, point: PlannedPoint) -> None:
     run.say(
         f"evaluating {facts['arm']}, seed {facts['seed']}, step {facts['step']}, on {len(tools.examples)} test items and the tax panel"
     )
-    model = load_policy(point.model, run.compute.device, run.config.train.packed_attention)
-    model.requires_grad_(False)
+    model = load_model(run, point.model).requires_grad_(False)
     if point.share != 1:
         model.load_state_dict(interpolate(tools.base.state_dict(), model.state_dict(), point.share))
     outputs = outputs_of(run, model, point.model, tools.examples)
@@ -128,7 +128,7 @@ def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
 
 def points_on_front(study: Study, seed: int) -> set[Path]:
     """Points of the seed that no other point so far dominates: more of the target for less tax."""
-    paths = sorted((study.folder / "points").glob(f"*/seed{seed}/step-*.json"))
+    paths = point_files(study.folder, seed)
     points = [read_object(path) for path in paths]
     gains = [point["target"]["metrics"]["all"][study.target] for point in points]
     return {paths[position] for position in front(gains, [tax_scalar(point["tax"]) for point in points])}
@@ -142,13 +142,13 @@ def evaluate_all(
     """
     check_warm_starts(study, seeds)
     config = study.warm_start_config(min(study.seeds))
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     with StopRequest() as stop:
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
         tools: Instruments | None = None
         for folder, points in planned_points(study, untouched_model(run), arms, seeds):
-            with locked(folder, say):
+            with study_lock(folder, say):
                 for point in points:
                     if not point.path.exists():
                         tools = tools or load_instruments(study, run)
@@ -167,7 +167,7 @@ def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
     for seed in seeds:
         folder = study.warm_start_folder(seed)
         if (folder / "warm_start").exists():
-            claim_folder(study.warm_start_config(seed), folder)
+            check_config(study.warm_start_config(seed), folder)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         check_base(study)
         evaluate_all(study, chosen_arms(study, options.arms), chosen_seeds(study, options.seeds), say)
 
-    return run_command(work, GOES_ON)
+    return run_command(work, RESUMES)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,21 @@ untouched model; the held-out scale of a run of its own would be made of each st
 import gc
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.documents import read_object
 from data.errors import InputError, Interrupted
 from data.examples import Example
+from eval.study.layout import transfer_file
 from grpo.config import Config
 from grpo.config_file import load_config
-from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.model import load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import first_difference, locked
-from grpo.stages.context import Run, corpus_of, untouched_model
+from grpo.runtime.run_folder import first_difference, plain, study_lock
+from grpo.stages.context import Run, corpus_of, load_model, untouched_model
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.reward_setup import held_out_store, store_of
@@ -46,7 +47,7 @@ class Course:
 
     @property
     def name(self) -> str:
-        return f"{self.start}-{self.examples}-seed{self.seed}"
+        return self.result.stem
 
     @property
     def folder(self) -> Path:
@@ -54,7 +55,7 @@ class Course:
 
     @property
     def result(self) -> Path:
-        return self.study.folder / "transfer" / f"{self.name}.json"
+        return transfer_file(self.study.folder, self.start, self.examples, self.seed)
 
     @property
     def model(self) -> str:
@@ -111,7 +112,7 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
     tools: TaskInstruments | None = None
     failed = []
     for course in waiting:
-        with locked(course.folder, say) as lock:
+        with study_lock(course.folder, say) as lock:
             if train_course(course, lock) != 0:
                 failed.append(f"{course.name} (see {course.folder / 'log.txt'})")
                 continue
@@ -138,18 +139,12 @@ def has_result(course: Course) -> bool:
     return True
 
 
-def plain(config: Config) -> dict[str, object]:
-    """A configuration as JSON gives it back."""
-    values: dict[str, object] = json.loads(json.dumps(asdict(config)))
-    return values
-
-
 def untouched_run(course: Course, say: Say) -> Run:
     """A run of the other task by the untouched model, of which only corpus, test set and encoders are used."""
     start = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
     config = start.config()
-    compute = device.choose(config.device)
-    device.configure(config.threads)
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads)
     return Run(config, start.folder, cache_dir(), compute, StopRequest(), say)
 
 
@@ -164,7 +159,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
             )
     config = run.config
     tokenizer = load_tokenizer(untouched_model(run))
-    count = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).kept)
+    count = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).usable)
     largest = max(course.examples for course in courses)
     if count < largest:
         corpus = run.config.data.corpus
@@ -193,7 +188,7 @@ def measure_course(course: Course, tools: TaskInstruments) -> None:
     run = tools.run
     folder = course.folder / "warm_start"
     run.say(f"evaluating transfer {course.name} on {len(tools.examples)} test items")
-    model = load_policy(folder, run.compute.device, run.config.train.packed_attention).requires_grad_(False)
+    model = load_model(run, folder).requires_grad_(False)
     target = measure(
         run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales
     )

@@ -1,6 +1,7 @@
-"""`python -m reward.distil`: a sentence encoder for Tibetan script, taught by one for Chinese and English.
+"""`python -m reward.distil` trains a sentence encoder for Tibetan script; its teacher knows Chinese and
+English.
 
-Importing `grpo` checks that nothing hides a package of this project.
+Importing `grpo` checks that no other package hides one of this project.
 """
 
 import grpo  # noqa: F401

@@ -1,10 +1,10 @@
 """Make a sentence encoder: `python -m reward.distil --config configs/encoder_bo.toml`, or `--run CONFIG`
 (own_pairs.py).
 
-Here is the Tibetan-script one. Obtain the pairs, keep them apart from the RL data, have the teacher embed
-their Chinese and English sides, train the student on these vectors, measure it on held-out clusters, and keep
-it in the cache under a hash of everything it depends on: a second start only prints the figures. Nothing in
-RL imports this; a run loads the result as the encoder "bo".
+This module makes the Tibetan-script one. It obtains the pairs, removes those near the RL data, embeds their
+Chinese and English sides with the teacher, trains the student on these vectors, measures it on held-out
+clusters, and keeps it in the cache under a hash of all inputs: a second start only prints the figures. A run
+loads the result as the encoder "bo".
 """
 
 import argparse
@@ -31,7 +31,7 @@ from reward.distil.corpus import Item, hold_out, read_items, separate
 from reward.distil.figures import attack_cosines, figures
 from reward.distil.identity import CODE, Say, folder_of
 from reward.distil.own_pairs import describe, distil_own_pairs
-from reward.distil.training import fit
+from reward.distil.training import train_student
 from reward.encoder import load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, load_student, save_student
 from reward.encoders.use import UniversalSentenceEncoder, load_use
@@ -44,13 +44,13 @@ class RLData:
     """Train, dev and test examples of the RL configurations to keep out, and the hashes of these parts."""
 
     examples: tuple[Example, ...]
-    measured: tuple[Example, ...]  # dev and test alone
+    evaluation: tuple[Example, ...]  # dev and test alone
     hashes: dict[str, str]
 
 
 def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
-    """The folder of the student that `config` describes, made on the first call. Raises InputError."""
-    started = time.perf_counter()
+    """The folder of the student of `config`, made on the first call. Raises InputError."""
+    start = time.perf_counter()
     rl_data = read_rl_data(config.pairs.keep_out, cache, say)
     archives = english.obtain(tibetan.obtain(cache, say), cache, say)
     teacher = load_use(torch.device("cpu"))
@@ -61,63 +61,70 @@ def distil(config: DistilConfig, cache: Path, say: Say = print) -> Path:
     if (folder / FACTS_FILE).exists():
         say(f"done before: {folder}")
     else:
-        _make(config, rl_data, archives, teacher, identity, folder, cache, say)
-        say(f"made in {time.perf_counter() - started:.0f} s: {folder}")
+        _make_student(config, rl_data, archives, teacher, identity, folder, cache, say)
+        say(f"made in {time.perf_counter() - start:.0f} s: {folder}")
     return folder
 
 
 def read_rl_data(keep_out: Sequence[str], cache: Path, say: Say) -> RLData:
-    """The corpora of the RL configurations `keep_out`, prepared as a run would prepare them. Raises
-    InputError.
-    """
+    """Read the corpora of the RL configurations `keep_out`, prepared as in a run. Raises InputError."""
     examples: list[Example] = []
-    measured: list[Example] = []
+    evaluation: list[Example] = []
     hashes: dict[str, str] = {}
     for name in keep_out:
         corpus = prepare(read_data_section(Path(name)), cache, lambda _: None)
-        measured += [*corpus.dev, *corpus.test]
+        evaluation += [*corpus.dev, *corpus.test]
         examples += [*corpus.train, *corpus.dev, *corpus.test]
         hashes |= {f"{name}: {part}": facts["sha256"] for part, facts in corpus.manifest["splits"].items()}
         say(
-            f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with their reference texts"
+            f"kept out: {len(corpus.train) + len(corpus.dev) + len(corpus.test)} prompts of {name} with "
+            "their reference texts"
         )
-    return RLData(tuple(examples), tuple(measured), hashes)
+    return RLData(tuple(examples), tuple(evaluation), hashes)
 
 
-def _make(
+def _make_student(
     config: DistilConfig, rl_data: RLData, archives: dict[str, Archive], teacher: UniversalSentenceEncoder, identity: dict[str, Any],
     folder: Path, cache: Path, say: Say,
 ) -> None:  # fmt: skip
-    """Pairs, teacher vectors, training, figures, folder."""
+    """Select pairs, embed them by the teacher, train, measure, and write the folder."""
     candidates = read_items(archives, cache, config.pairs.max_units)
     separation = separate(candidates, rl_data.examples, config.pairs.near_duplicate)
-    train, held = hold_out(separation.clusters, config.pairs.held_out, config.seed)
-    num_held = sum(map(len, held))
+    train, held_out = hold_out(separation.clusters, config.pairs.held_out, config.seed)
+    num_held_out = sum(map(len, held_out))
     say(f"pairs: {len(candidates)} Tibetan-script texts with a Chinese or English side")
     say(
-        f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or reference text"
+        f"pairs: {separation.num_dropped} dropped, as their near-duplicate cluster has an RL prompt or "
+        "reference text"
     )
-    say(f"pairs: {len(train)} to learn from, {num_held} in {len(held)} clusters held out for the figures")
-    if not train or not held:
+    say(
+        f"pairs: {len(train)} to learn from, {num_held_out} in {len(held_out)} clusters held out for the "
+        "figures"
+    )
+    if not train or not held_out:
         raise InputError(
-            f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are left to learn from"
+            f"pairs: {len(candidates)} texts were read and {separation.num_dropped} kept out: too few are "
+            "left to learn from"
         )
     say(f"teacher: {len(train)} vectors to learn, each the mean of a text's Chinese and English renderings")
     targets = target_vectors(train, teacher, say)
     student = Student(config.student.width, config.student.hidden, torch.Generator().manual_seed(config.seed))
     say(
-        f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, {config.training.epochs} epochs"
+        f"student: {sum(p.numel() for p in student.parameters()) / 1e6:.1f} M parameters, "
+        f"{config.training.epochs} epochs"
     )
-    fit(student, [item.text for item in train], targets, config.training, config.seed, say)
+    train_student(student, [item.text for item in train], targets, config.training, config.seed, say)
     counts = {
         "read": len(candidates),
         "dropped": separation.num_dropped,
         "train": len(train),
-        "held_out": num_held,
+        "held_out": num_held_out,
     }
     facts = identity | {"pairs": counts | _origins(train)}
     with atomic_folder(folder) as work:
-        save_student(student, teacher, facts | measured(student, teacher, held, rl_data.measured), work)
+        save_student(
+            student, teacher, facts | measure_student(student, teacher, held_out, rl_data.evaluation), work
+        )
 
 
 def target_vectors(items: Sequence[Item], teacher: UniversalSentenceEncoder, say: Say) -> Tensor:
@@ -143,35 +150,38 @@ def target_vectors(items: Sequence[Item], teacher: UniversalSentenceEncoder, say
     return F.normalize(torch.stack([target(item) for item in items]), dim=1)
 
 
-def measured(
+def measure_student(
     student: Student,
     teacher: UniversalSentenceEncoder,
-    held: Sequence[tuple[Item, ...]],
-    judged: Sequence[Example],
+    clusters: Sequence[tuple[Item, ...]],
+    rl_examples: Sequence[Example],
 ) -> dict[str, Any]:
-    """Figures of the student and, as baseline, of its teacher on the same texts; ready for JSON."""
-    attacked = [item.text for cluster in held for item in cluster[:1]]
-    found: dict[str, Any] = {"figures": {}, "attacks": {}}
+    """Figures of the student, and of its teacher on the same texts as the baseline; ready for JSON."""
+    texts = [item.text for cluster in clusters for item in cluster[:1]]
+    results: dict[str, Any] = {"figures": {}, "attacks": {}}
     for name, encode in (("student", student.rows), ("teacher", teacher.encode)):
-        found["figures"][name] = {
-            task: score.as_dict() for task, score in figures(encode, teacher.encode, held, judged).items()
+        results["figures"][name] = {
+            task: score.as_dict()
+            for task, score in figures(encode, teacher.encode, clusters, rl_examples).items()
         }
-        found["attacks"][name] = attack_cosines(encode, attacked)
-    return found
+        results["attacks"][name] = attack_cosines(encode, texts)
+    return results
 
 
 def report(encoder: StudentEncoder) -> list[str]:
-    """What is known of a finished student, in plain lines."""
+    """The figures of a finished student, one line each."""
     pairs = encoder.facts["pairs"]
     lines = []
     lines.append(
-        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, {pairs['held_out']} held out)"
+        f"student of {pairs['train']} texts ({pairs['dropped']} of {pairs['read']} kept out, "
+        f"{pairs['held_out']} held out)"
     )
     for name in ("student", "teacher"):
         for task, score in encoder.facts["figures"][name].items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
             lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = "
+                f"{score['n']}"
             )
     cosines = ", ".join(
         f"{attack} {cosine:.2f}" for attack, cosine in encoder.facts["attacks"]["student"].items()
@@ -181,16 +191,14 @@ def report(encoder: StudentEncoder) -> list[str]:
 
 def _origins(items: Sequence[Item]) -> dict[str, Any]:
     licences = {item.origin: item.licence for item in items}
-    counted = Counter(item.origin for item in items)
+    counts = Counter(item.origin for item in items)
     return {
-        "origins": {
-            name: {"texts": count, "licence": licences[name]} for name, count in counted.most_common()
-        }
+        "origins": {name: {"texts": count, "licence": licences[name]} for name, count in counts.most_common()}
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; 2 for what the user can put right."""
+    """Run the command; exit code 2 for bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m reward.distil", description="Make a sentence encoder for a script no other one reads."
     )
@@ -207,11 +215,13 @@ def command(options: argparse.Namespace) -> None:
     config = (
         read_config(options.config) if options.config else DistilConfig(pairs=PairsConfig(run=options.run))
     )
-    own = bool(config.pairs.run)
-    folder = (distil_own_pairs if own else distil)(config, cache_dir())
-    encoder = load_encoder(str(folder), cache_dir(), torch.device("cpu")) if own else load_student(folder)
+    is_own = bool(config.pairs.run)
+    folder = (distil_own_pairs if is_own else distil)(config, cache_dir())
+    encoder = load_encoder(str(folder), cache_dir(), torch.device("cpu")) if is_own else load_student(folder)
     assert isinstance(encoder, StudentEncoder)
-    for line in [*describe(encoder), f'to use it: reward.encoder = "{folder}"'] if own else report(encoder):
+    for line in (
+        [*describe(encoder), f'to use it: reward.encoder = "{folder}"'] if is_own else report(encoder)
+    ):
         print(line)
 
 

@@ -1,7 +1,6 @@
 """The settings of `reward.distil` as frozen dataclasses, and their strict reading from TOML.
 
-An unknown key is refused with the list of known ones, a value of another kind than its default with the kind
-that is needed.
+An unknown key is refused with the list of known ones, a value of the wrong type with the type that is needed.
 """
 
 import dataclasses
@@ -9,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from data.documents import check_settings, read_toml
+from data.config import DataConfig
+from data.config import check as check_data
+from data.documents import LARGEST, check_settings, read_toml
 from data.errors import InputError
-from data.prepare import DataConfig
+from data.settings import Bounds, check_bounds, check_rules
 from reward.distil.training import TrainingConfig
 
 Section = TypeVar("Section")
@@ -19,11 +20,11 @@ Section = TypeVar("Section")
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """Section [pairs]: what to learn from, and what to keep out of it.
+    """Section [pairs]: the pairs to learn from, and those to keep out.
 
     `run`: a run's configuration, whose own pairs are learnt from; "" = the Tibetan texts of packages, to
     which the last two settings belong. `keep_out` lists other runs' configurations; `held_out` texts are for
-    the figures; `max_units` bounds a text's length in its script's units.
+    the figures; `max_units` limits a text's length in units of its script.
     """
 
     run: str = ""
@@ -31,13 +32,6 @@ class PairsConfig:
     near_duplicate: float = 0.7
     held_out: int = 2000
     max_units: int = 200
-
-    def __post_init__(self) -> None:
-        if not 0 < self.near_duplicate <= 1:
-            raise InputError(f"pairs.near_duplicate = {self.near_duplicate}: must lie in (0, 1]")
-        for name in ("held_out", "max_units"):
-            if getattr(self, name) < 1:
-                raise InputError(f"pairs.{name} = {getattr(self, name)}: a number from 1 is needed")
 
 
 @dataclass(frozen=True)
@@ -47,15 +41,10 @@ class StudentConfig:
     width: int = 256
     hidden: int = 512
 
-    def __post_init__(self) -> None:
-        for name in ("width", "hidden"):
-            if getattr(self, name) < 1:
-                raise InputError(f"student.{name} = {getattr(self, name)}: a number from 1 is needed")
-
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """Everything a student depends on besides the packages and the code."""
+    """All settings of a student."""
 
     seed: int = 0
     pairs: PairsConfig = field(default_factory=PairsConfig)
@@ -63,23 +52,44 @@ class DistilConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     teacher: str = "use"  # or the folder of another encoder, with `pairs.run`
 
-    def __post_init__(self) -> None:
-        if self.teacher != "use" and not self.pairs.run:
-            raise InputError(
-                f"teacher = {self.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run"
+
+BOUNDS = (
+    Bounds(1, LARGEST, "pairs.held_out pairs.max_units student.width student.hidden"),
+    Bounds(1, LARGEST, "training.epochs training.batch_size"),
+    Bounds(1e-6, 1, "pairs.near_duplicate"),
+    Bounds(1e-12, LARGEST, "training.table_lr training.head_lr training.temperature"),
+    Bounds(0, LARGEST, "training.contrast_weight training.variant_weight training.variant_margin"),
+    Bounds(0, 0.999999, "training.feature_dropout"),
+)
+
+
+def check(config: DistilConfig) -> None:
+    """InputError for the first setting, or combination of settings, that cannot work."""
+    check_bounds(config, BOUNDS)
+    check_rules(
+        [
+            (
+                config.teacher != "use" and not config.pairs.run,
+                f"teacher = {config.teacher!r}: the texts of packages are taught by 'use'; name a run's pairs: pairs.run",
             )
+        ]
+    )
 
 
 def read_config(path: Path) -> DistilConfig:
     """The configuration in a TOML file. Raises InputError, naming file and key."""
-    return _built(DistilConfig, _toml(path), str(path))
+    config = _build(DistilConfig, _toml(path), str(path))
+    check(config)
+    return config
 
 
 def read_data_section(path: Path) -> DataConfig:
-    """Section [data] of an RL configuration, which says what its prompts and reference texts are. Raises
+    """Read section [data] of an RL configuration, which defines its prompts and reference texts. Raises
     InputError.
     """
-    return _built(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    config = _build(DataConfig, _toml(path).get("data", {}), f"{path}: data")
+    check_data(config)
+    return config
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -88,26 +98,24 @@ def _toml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _built(kind: type[Section], values: Any, place: str) -> Section:
-    """An instance of the dataclass `kind` from a TOML table; sections inside it become the dataclasses of its
-    defaults.
-    """
+def _build(kind: type[Section], values: Any, place: str) -> Section:
+    """Make the dataclass `kind` from a TOML table; tables inside it become the dataclasses of its defaults."""
     if not isinstance(values, dict):
         raise InputError(f"{place} = {values!r}: a table is needed")
     defaults = kind()
-    known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in values:
-        if key not in known:
-            raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(known)}")
+        if key not in names:
+            raise InputError(f"{place}: unknown key {key!r}; known keys: {', '.join(names)}")
     return kind(
-        **{key: _fitting(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()}
+        **{key: _convert(getattr(defaults, key), value, f"{place}.{key}") for key, value in values.items()}
     )
 
 
-def _fitting(default: Any, value: Any, place: str) -> Any:
-    """`value` as the kind of thing its default is; InputError for another kind."""
+def _convert(default: Any, value: Any, place: str) -> Any:
+    """Convert `value` to the type of its default. Raises InputError for another type."""
     if dataclasses.is_dataclass(default):
-        return _built(type(default), value, place)
+        return _build(type(default), value, place)
     if (
         isinstance(default, tuple)
         and isinstance(value, list)

@@ -1,10 +1,10 @@
-"""What the Tibetan encoder is distilled from, kept apart from what it will judge.
+"""The pairs that the Tibetan encoder is distilled from, separated from the texts that it will judge.
 
-An item is one Tibetan-script text with its Chinese and English renderings, out of packages
-(`data.sources.tibetan`, `.english`). Near neighbours are joined across both sides and all scripts, together
-with every train, dev and test text of the RL configurations to keep out: a cluster with such a text is
-dropped whole, so no encoder has memorised an answer that it scores. A warm start trains no reward, so its
-examples may be learnt from. Whole clusters of the rest are held out for the figures.
+An item is one Tibetan-script text with its Chinese and English translations, out of packages
+(`data.sources.tibetan`, `.english`). Near neighbours are joined into clusters across both sides and all
+scripts, together with every train, dev and test text of the RL configurations to keep out. A cluster with
+such a text is dropped as a whole, so no encoder has memorised an answer that it scores. A warm start uses no
+reward, so its examples may be learnt from. Whole clusters of the rest are held out for the figures.
 """
 
 import random
@@ -24,16 +24,14 @@ from data.split import ngram_size
 
 CHINESE = "zh"
 ENGLISH = "en"
-LARGEST_HELD_OUT = 6  # items of a cluster; anything larger is boilerplate: it trains, it does not test
+LARGEST_HELD_OUT = 6  # items of a cluster; a larger one is boilerplate and only trains
 
 Text = tuple[str, str]  # (language, text)
 
 
 @dataclass(frozen=True)
 class Item:
-    """A Tibetan-script text, where it comes from, and what it means in Chinese and in English (either may be
-    empty).
-    """
+    """A Tibetan-script text, its origin, and its translations into Chinese and English (either may be empty)."""
 
     text: str
     language: str
@@ -55,35 +53,38 @@ class Item:
 
 @dataclass(frozen=True)
 class Separation:
-    """Clusters of items that share none with an RL text, and how many items were dropped because theirs
-    do.
-    """
+    """Clusters of items without an RL text, and the number of items dropped because their cluster has one."""
 
     clusters: tuple[tuple[Item, ...], ...]
     num_dropped: int
 
 
 def read_items(archives: dict[str, Archive], cache: Path, max_units: int) -> list[Item]:
-    """Every usable item of the packages, each text once; `max_units` bounds both sides, in units of their
+    """Every usable item of the packages, each text once; `max_units` limits both sides, in units of their
     scripts.
     """
     limits = Limits(1, max_units, 1, max_units)
-    examples = [*tibetan.examples(tibetan.Obtained(archives, {}), cache), *english.examples(archives, cache)]
+    examples = [
+        *tibetan.examples(tibetan.PackageArchives(archives, {}), cache),
+        *english.examples(archives, cache),
+    ]
     sides = (
         [example for example in examples if example.target_language == language]
         for language in (CHINESE, ENGLISH)
     )
-    return items(chain.from_iterable(clean(side, limits, interface_problem).kept for side in sides))
+    return items(chain.from_iterable(clean(side, limits, interface_problem).pairs for side in sides))
 
 
 def items(examples: Iterable[Example]) -> list[Item]:
     """Examples grouped by their Tibetan-script side, in the order of first appearance."""
     first: dict[Text, Example] = {}
-    found: dict[Text, dict[str, list[str]]] = {}
+    sides_of_text: dict[Text, dict[str, list[str]]] = {}
     for example in examples:
         key = (example.source_language, example.source)
         first.setdefault(key, example)
-        found.setdefault(key, {CHINESE: [], ENGLISH: []})[example.target_language] += example.references
+        sides_of_text.setdefault(key, {CHINESE: [], ENGLISH: []})[example.target_language] += (
+            example.references
+        )
     return [
         Item(
             text,
@@ -93,12 +94,12 @@ def items(examples: Iterable[Example]) -> list[Item]:
             origin.origin,
             origin.licence,
         )
-        for ((language, text), sides), origin in zip(found.items(), first.values(), strict=True)
+        for ((language, text), sides), origin in zip(sides_of_text.items(), first.values(), strict=True)
     ]
 
 
 def texts_of(example: Example) -> tuple[Text, ...]:
-    """Both sides of an example with their languages: the prompt's source and every reference text."""
+    """Both sides of an example with their languages: the source and every reference text."""
     return (
         (example.source_language, example.source),
         *((example.target_language, text) for text in example.references),
@@ -106,25 +107,25 @@ def texts_of(example: Example) -> tuple[Text, ...]:
 
 
 def separate(candidates: Sequence[Item], kept_out: Sequence[Example], threshold: float) -> Separation:
-    """Drop every item in one near-duplicate cluster with an example of `kept_out`; the rest by cluster, a
+    """Drop every item in one near-duplicate cluster with an example of `kept_out`, and cluster the rest: a
     pure function.
     """
     labels = cluster_labels([*(item.texts for item in candidates), *map(texts_of, kept_out)], threshold)
-    barred = set(labels[len(candidates) :])
+    dropped_labels = set(labels[len(candidates) :])
     clusters: dict[int, list[Item]] = {}
     for item, label in zip(candidates, labels, strict=False):
-        if label not in barred:
+        if label not in dropped_labels:
             clusters.setdefault(label, []).append(item)
     free = tuple(tuple(members) for members in clusters.values())
     return Separation(free, len(candidates) - sum(map(len, free)))
 
 
 def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[int]:
-    """One label an entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two
+    """One label per entry: equal where a chain of texts at Jaccard similarity >= `threshold` joins two
     entries.
 
-    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on whichever
-    side it stands: a Chinese reference text of one task may be the source of another.
+    Unlike `data.split.near_duplicate_clusters` it compares a text with every text of its script, on either
+    side: a Chinese reference text of one task may be the source of another.
     """
     parents = list(range(len(entries)))
 
@@ -139,31 +140,33 @@ def cluster_labels(entries: Sequence[Sequence[Text]], threshold: float) -> list[
     ] = {}  # script -> text -> (an entry that has it, size of its n-grams)
     for entry, texts in enumerate(entries):
         for language, text in texts:
-            known = owners.setdefault(script_of(language) or language, {})
-            other, _ = known.setdefault(text, (entry, ngram_size(language)))
+            owner_of_text = owners.setdefault(script_of(language) or language, {})
+            other, _ = owner_of_text.setdefault(text, (entry, ngram_size(language)))
             parents[root(entry)] = root(other)
-    for known in owners.values():
-        holders = list(known.values())
-        for one, other in similar_pairs([ngrams(text, size) for text, (_, size) in known.items()], threshold):
+    for owner_of_text in owners.values():
+        holders = list(owner_of_text.values())
+        for one, other in similar_pairs(
+            [ngrams(text, size) for text, (_, size) in owner_of_text.items()], threshold
+        ):
             parents[root(holders[one][0])] = root(holders[other][0])
     return [root(entry) for entry in range(len(entries))]
 
 
 def hold_out(
-    clusters: Sequence[Sequence[Item]], wanted: int, seed: int
+    clusters: Sequence[Sequence[Item]], count: int, seed: int
 ) -> tuple[list[Item], list[tuple[Item, ...]]]:
-    """Items to train on, and clusters of `wanted` other items (a fifth of all at most) for the figures: a
-    pure function.
+    """Split clusters into items to train on and clusters of `count` items (a fifth of all at most) for the
+    figures: a pure function.
     """
-    shuffled = list(clusters)
-    random.Random(f"held out {seed}").shuffle(shuffled)
-    left = min(wanted, sum(map(len, clusters)) // 5)
+    order = list(clusters)
+    random.Random(f"held out {seed}").shuffle(order)
+    remaining = min(count, sum(map(len, clusters)) // 5)
     train: list[Item] = []
-    held: list[tuple[Item, ...]] = []
-    for cluster in shuffled:
-        if len(cluster) <= min(left, LARGEST_HELD_OUT):
-            held.append(tuple(cluster))
-            left -= len(cluster)
+    held_out: list[tuple[Item, ...]] = []
+    for cluster in order:
+        if len(cluster) <= min(remaining, LARGEST_HELD_OUT):
+            held_out.append(tuple(cluster))
+            remaining -= len(cluster)
         else:
             train += cluster
-    return train, held
+    return train, held_out

@@ -1,4 +1,4 @@
-"""A student lies in the cache under a hash of everything it depends on, the number of its code included."""
+"""The folder of a student in the cache: its name has a hash of everything it depends on, CODE included."""
 
 import hashlib
 import json
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# raised when what a student becomes may change: students are then made again
+# raise it when the code would make another student: students are then made again
 # (tests/project/test_code_numbers.py)
 CODE = 2
 Say = Callable[[str], None]
 
 
 def folder_of(cache: Path, language: str, identity: Mapping[str, Any]) -> Path:
-    """Where the student with this identity lies, or would."""
+    """The folder of the student with this identity, made or not."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return cache / "encoders" / f"{language}-{digest[:12]}"

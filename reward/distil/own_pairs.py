@@ -1,9 +1,8 @@
-"""An encoder of one's own: distilled from the pairs of a run's corpus, for the language that its model is to
-write.
+"""Distils an encoder from the pairs of a run's own corpus, for the language that its model is to write.
 
 The teacher knows the language of the sources; the student learns to give a reference text the vector of its
-source. It learns from the parts warm start and train. Those that evaluate, dev and test, are kept out with
-all that lies near them, and give the figures.
+source. It learns from the parts warm start and train. Dev and test, and pairs near them, are kept out and
+give the figures.
 """
 
 from collections.abc import Sequence
@@ -25,10 +24,10 @@ from reward.distil.config import DistilConfig, read_data_section
 from reward.distil.corpus import cluster_labels, texts_of
 from reward.distil.identity import CODE, Say, folder_of
 from reward.distil.retrieval import retrieval
-from reward.distil.training import fit
-from reward.encoder import NAMED, Encoder, load_encoder
+from reward.distil.training import train_student
+from reward.encoder import BY_NAME, Encoder, load_encoder
 from reward.encoders.student import FACTS_FILE, Student, StudentEncoder, save_student
-from reward.fit import BLIND_CUT_AUC, measure
+from reward.fit import MIN_CUT_AUC, measure_fit
 
 LEAST_UPDATES = 150  # of the student; a small corpus is read as often as that takes
 LEAST_PAIRS = 200
@@ -36,12 +35,12 @@ LEAST_PAIRS = 200
 
 @dataclass(frozen=True)
 class OwnPairs:
-    """Pairs to learn from, pairs to measure on, and what is written: its language and script, the hashes of
-    the parts.
+    """Pairs to learn from, pairs to measure on, the language and script of the reference texts, and the
+    hashes of the parts.
     """
 
-    learn: tuple[Example, ...]
-    judged: tuple[Example, ...]
+    train: tuple[Example, ...]
+    evaluation: tuple[Example, ...]
     language: str
     script: str
     hashes: dict[str, str]
@@ -71,66 +70,70 @@ def distil_own_pairs(config: DistilConfig, cache: Path, say: Say = print) -> Pat
 
 
 def full_name(encoder: str) -> str:
-    """The name of an encoder that holds from every working folder."""
-    return encoder if encoder in NAMED else str(user_path(encoder).resolve())
+    """The name of an encoder, independent of the working folder."""
+    return encoder if encoder in BY_NAME else str(user_path(encoder).resolve())
 
 
 def read_pairs(config: DistilConfig, cache: Path, say: Say) -> OwnPairs:
-    """The pairs of the run `pairs.run`, without what lies near to dev and test of it or of the runs to keep
+    """Read the pairs of the run `pairs.run`, without those near dev and test of it or of the runs to keep
     out. Raises InputError.
     """
     data = read_data_section(Path(config.pairs.run))
     corpus = prepare(data, cache, say)
-    judged = [*corpus.dev, *corpus.test]
-    barred = list[Example]()
+    evaluation = [*corpus.dev, *corpus.test]
+    others = list[Example]()
     hashes = {part: facts["sha256"] for part, facts in corpus.manifest["splits"].items()}
     for name in config.pairs.keep_out:
         other = prepare(read_data_section(Path(name)), cache, lambda _: None)
-        barred += [*other.dev, *other.test]
+        others += [*other.dev, *other.test]
         hashes |= {f"{name}: {part}": other.manifest["splits"][part]["sha256"] for part in ("dev", "test")}
     candidates = [*corpus.warm_start, *corpus.train]
-    kept_out = [*judged, *barred]
+    kept_out = [*evaluation, *others]
     labels = cluster_labels(
         [*map(texts_of, candidates), *map(texts_of, kept_out)], config.pairs.near_duplicate
     )
     near = set(labels[len(candidates) :])
-    learn = tuple(example for example, label in zip(candidates, labels, strict=False) if label not in near)
+    train = tuple(example for example, label in zip(candidates, labels, strict=False) if label not in near)
     say(
-        f"pairs: {len(learn)} to learn from ({len(candidates) - len(learn)} are near to what is kept out), {len(judged)} for the figures"
+        f"pairs: {len(train)} to learn from ({len(candidates) - len(train)} are near to what is kept out), "
+        f"{len(evaluation)} for the figures"
     )
-    if len(learn) < LEAST_PAIRS or len(judged) < 2:
+    if len(train) < LEAST_PAIRS or len(evaluation) < 2:
         raise InputError(
-            f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, here are {len(learn)} and "
-            f"{len(judged)}"
+            f"{config.pairs.run}: an encoder needs {LEAST_PAIRS} pairs to learn from and 2 to measure on, "
+            f"here are {len(train)} and "
+            f"{len(evaluation)}"
         )
     return OwnPairs(
-        learn, tuple(judged), data.completion_language, known_script(data.completion_language), hashes
+        train, tuple(evaluation), data.completion_language, known_script(data.completion_language), hashes
     )
 
 
 def check_teacher(name: str, teacher: Encoder, pairs: OwnPairs, say: Say) -> None:
-    """Say how the teacher reads the sources. Raises InputError where it cannot tell them apart, and so has
-    nothing to teach.
+    """Print how well the teacher knows the sources. Raises InputError where it cannot tell them apart, so
+    that it cannot teach.
     """
-    found = measure(teacher.encode, [e.source for e in pairs.learn], [e.reference for e in pairs.learn])
-    if found is None:
+    fit = measure_fit(teacher.encode, [e.source for e in pairs.train], [e.reference for e in pairs.train])
+    if fit is None:
         return
-    if found.sources.cut_auc < BLIND_CUT_AUC:
+    if fit.sources.cut_auc < MIN_CUT_AUC:
         raise InputError(
-            f"teacher = {name!r}: it cannot tell the source texts apart (AUC {found.sources.cut_auc:.2f}, {BLIND_CUT_AUC} is needed), so "
+            f"teacher = {name!r}: it cannot tell the source texts apart (AUC {fit.sources.cut_auc:.2f}, "
+            f"{MIN_CUT_AUC} is needed), so "
             "it has nothing to teach; name an encoder that knows their language"
         )
-    if not found.sources.is_known:
+    if not fit.sources.is_known:
         say(
-            f"WARNING: teacher = {name!r} may not know the source language: unrelated texts have a cosine of {found.sources.unrelated:.2f}"
+            f"WARNING: teacher = {name!r} may not know the source language: unrelated texts have a cosine "
+            f"of {fit.sources.unrelated:.2f}"
         )
 
 
 def make_student(
     config: DistilConfig, teacher: Encoder, pairs: OwnPairs, say: Say
 ) -> tuple[Student, dict[str, Any]]:
-    """A student of these pairs, and its figures: a pure function of the arguments."""
-    texts, targets = lessons(pairs.learn, teacher)
+    """Train a student on these pairs and measure it: a pure function of the arguments."""
+    texts, targets = training_targets(pairs.train, teacher)
     student = Student(
         config.student.width,
         config.student.hidden,
@@ -141,22 +144,22 @@ def make_student(
     updates = -(-len(texts) // config.training.batch_size)
     training = replace(config.training, epochs=max(config.training.epochs, -(-LEAST_UPDATES // updates)))
     say(f"student: {len(texts)} texts, {training.epochs} epochs of {updates} updates")
-    fit(student, texts, targets, training, config.seed, say)
+    train_student(student, texts, targets, training, config.seed, say)
     return student, {
-        "figures": figures(student, teacher, pairs.judged),
-        "pairs": {"train": len(texts), "judged": len(pairs.judged)},
+        "figures": figures(student, teacher, pairs.evaluation),
+        "pairs": {"train": len(texts), "judged": len(pairs.evaluation)},
     }
 
 
-def lessons(examples: Sequence[Example], teacher: Encoder) -> tuple[list[str], Tensor]:
+def training_targets(examples: Sequence[Example], teacher: Encoder) -> tuple[list[str], Tensor]:
     """Each reference text once, and its target: the mean vector of its source texts at unit length (n, D)."""
     sources: dict[str, list[str]] = {}
     for example in examples:
         for text in example.references:
             sources.setdefault(text, []).append(example.source)
-    different = list(dict.fromkeys(source for some in sources.values() for source in some))
-    place = {source: row for row, source in enumerate(different)}
-    vectors = teacher.encode(different)
+    sources_once = list(dict.fromkeys(source for some in sources.values() for source in some))
+    place = {source: row for row, source in enumerate(sources_once)}
+    vectors = teacher.encode(sources_once)
     targets = torch.stack(
         [vectors[[place[source] for source in some]].mean(dim=0) for some in sources.values()]
     )
@@ -164,27 +167,28 @@ def lessons(examples: Sequence[Example], teacher: Encoder) -> tuple[list[str], T
 
 
 def figures(
-    student: Student, teacher: Encoder, judged: Sequence[Example]
+    student: Student, teacher: Encoder, examples: Sequence[Example]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Reference texts that look for their source, by the student and, as baseline, by the teacher: ready for
-    JSON.
+    """Retrieval of each source by its reference text, by the student and by the teacher as the baseline:
+    ready for JSON.
     """
-    answers = teacher.encode([example.source for example in judged])
-    texts = [example.reference for example in judged]
+    answers = teacher.encode([example.source for example in examples])
+    texts = [example.reference for example in examples]
     rows = {"student": student.rows(texts), "teacher": teacher.encode(texts)}
     return {
-        name: {"dev and test, to their source": retrieval(found, answers).as_dict()}
-        for name, found in rows.items()
+        name: {"dev and test, to their source": retrieval(vectors, answers).as_dict()}
+        for name, vectors in rows.items()
     }
 
 
 def describe(encoder: StudentEncoder) -> list[str]:
-    """What is known of a finished student, in plain lines."""
+    """The figures of a finished student, one line each."""
     lines = [f"student of {encoder.facts['pairs']['train']} texts in {encoder.facts['language']}"]
-    for name, found in encoder.facts["figures"].items():
-        for task, score in found.items():
+    for name, scores in encoder.facts["figures"].items():
+        for task, score in scores.items():
             interval = f"{score['auc_low']:.4f} to {score['auc_high']:.4f}"
             lines.append(
-                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = {score['n']}"
+                f"{name}, {task}: top-1 {score['top1']:.3f}, AUC {score['auc']:.4f} ({interval}), n = "
+                f"{score['n']}"
             )
     return lines

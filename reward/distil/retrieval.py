@@ -1,9 +1,8 @@
-"""How well paired vectors find each other: top-1, AUC and its bootstrap interval. Pure functions; no text, no
-encoder.
+"""How well paired vectors find each other: top-1, AUC and its bootstrap interval. Pure functions.
 
 For query i the right answer is row i and every other row is a distractor. AUC is the probability that the
 right answer scores above a distractor, averaged over queries (.5 = chance); unlike top-1 it does not fall
-because more distractors were collected.
+with more distractors.
 """
 
 from dataclasses import asdict, dataclass
@@ -38,8 +37,8 @@ class Retrieval:
 
 
 def retrieval(queries: Tensor, answers: Tensor, seed: int = 0) -> Retrieval:
-    """Row i of `queries` looks for row i among all `answers`: two (n, D) tensors of unit rows, n >= 2. Raises
-    ValueError.
+    """Search row i of `queries` among all `answers`, where row i is right: two (n, D) tensors of unit rows, n
+    >= 2. Raises ValueError.
     """
     shares = ranks_below(queries, answers)
     low, high = bootstrap_mean(shares, seed)
@@ -61,7 +60,7 @@ def ranks_below(queries: Tensor, answers: Tensor) -> Tensor:
 
 
 def _below(queries: Tensor, answers: Tensor, start: int) -> Tensor:
-    """How many distractors lie below the right answer, a tie counting half: (m,) fp64. The right answer ties
+    """The number of distractors below the right answer, a tie counting half: (m,) fp64. The right answer ties
     with itself.
     """
     scores = queries @ answers.T

@@ -1,13 +1,13 @@
-"""Fit a student to its teacher's vectors: the loss, and the loop over epochs.
+"""Trains a student on its teacher's vectors: the loss, and the loop over epochs.
 
     loss = (1 - cos(z, y)) + w ( CE(z Y' / t) + CE(y [Z, v]' / t) )
          + u ( max(0, cos(v, y) - cos(z, y) + m) + max(0, cos(v, z) - 1 + 2 m) )
 
-z is the student's vector of a text, y the teacher's of its translation, v the student's of the same text made
-wrong (`variants`). The cross-entropies let each find its partner in the batch (InfoNCE, van den Oord et al.
-2018); rows that mean the same are no distractors. The last part keeps a wrong text away from the translation
-and from the right text itself. Only strings, tensors and a seed: what the texts are and where the student
-goes is `reward.distil`'s business.
+z is the student's vector of a text, y the teacher's of its translation, v the student's of a wrong variant of
+the text (`variants`). The cross-entropies make each find its partner in the batch (InfoNCE, van den Oord et
+al. 2018); rows with the same meaning are no distractors. The last part pushes a wrong variant away from the
+translation and from the right text. This module knows strings, tensors and a seed, not where the texts come
+from.
 """
 
 import random
@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.errors import InputError
 from reward.distil.variants import wrong_variant
 from reward.encoders.features import Bags, bags
 from reward.encoders.student import Student
@@ -30,7 +29,7 @@ FINAL_LR_SHARE = 0.1
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Section [training]. A weight of 0 leaves its part out."""
+    """Section [training]. A weight of 0 removes its part of the loss."""
 
     epochs: int = 4
     batch_size: int = 256
@@ -41,16 +40,6 @@ class TrainingConfig:
     variant_weight: float = 1.0
     variant_margin: float = 0.15
     feature_dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "table_lr", "head_lr", "temperature"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"training.{name} = {getattr(self, name)}: must be above 0")
-        for name in ("contrast_weight", "variant_weight", "variant_margin"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"training.{name} = {getattr(self, name)}: must not be negative")
-        if not 0 <= self.feature_dropout < 1:
-            raise InputError(f"training.feature_dropout = {self.feature_dropout}: must lie in [0, 1)")
 
 
 def distillation_loss(
@@ -79,16 +68,16 @@ def distillation_loss(
     )
 
 
-def without_some(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(ids, lengths) with each feature left out with probability `share`, the first of every bag kept."""
+def drop_features(batch: Bags, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(ids, lengths) with each feature dropped with probability `share`; the first of every bag stays."""
     ids, lengths = batch.tensors()
-    kept = torch.rand(len(ids), generator=generator) >= share
-    kept[lengths.cumsum(0) - lengths] = True
+    is_kept = torch.rand(len(ids), generator=generator) >= share
+    is_kept[lengths.cumsum(0) - lengths] = True
     owner = torch.arange(len(lengths)).repeat_interleave(lengths)
-    return ids[kept], owner[kept].bincount(minlength=len(lengths))
+    return ids[is_kept], owner[is_kept].bincount(minlength=len(lengths))
 
 
-def fit(
+def train_student(
     student: Student,
     texts: Sequence[str],
     targets: Tensor,
@@ -96,10 +85,10 @@ def fit(
     seed: int,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train in place: n texts, teacher rows (n, D). The same arguments give the same weights on the same
+    """Train in place on n texts and teacher rows (n, D). The same arguments give the same weights on the same
     machine.
     """
-    draw = random.Random(f"distil {seed}")
+    rng = random.Random(f"distil {seed}")
     generator = torch.Generator().manual_seed(seed)
     words = [student.units(text) for text in texts]
     right = bags(words)
@@ -117,17 +106,17 @@ def fit(
         for optimizer in optimizers
     ]
     student.train()
-    started = time.perf_counter()
+    start = time.perf_counter()
     for epoch in range(config.epochs):
         total = 0.0
         wrong = (
-            bags([wrong_variant(text, words, draw, student.script) for text in words])
+            bags([wrong_variant(text, words, rng, student.script) for text in words])
             if config.variant_weight
             else None
         )
         for items in _batches(len(texts), config.batch_size, generator):
-            batch = right.take(items) if wrong is None else right.take(items).joined(wrong.take(items))
-            rows = student(*without_some(batch, config.feature_dropout, generator))
+            batch = right.take(items) if wrong is None else right.take(items).join(wrong.take(items))
+            rows = student(*drop_features(batch, config.feature_dropout, generator))
             loss = distillation_loss(
                 rows[: len(items)], targets[items], rows[len(items) :] if wrong is not None else None, config
             )
@@ -141,7 +130,8 @@ def fit(
         done = epoch + 1
         if done * 10 // config.epochs > epoch * 10 // config.epochs:  # after each tenth
             say(
-                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, {time.perf_counter() - started:.0f} s"
+                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, "
+                f"{time.perf_counter() - start:.0f} s"
             )
     student.eval()
 

@@ -1,14 +1,13 @@
-"""A text -> hashed features, in two bags: what a text says, and how long and how varied it is. Strings and
-numbers only.
+"""Turns a text into hashed features for the student, in two bags: its content, and its length and variety.
 
 The first bag has every unit (a syllable, a number, a Latin word), its character n-grams with `<` and `>` at
 the unit's ends, and the pairs and triples of neighbouring units, the text's two ends included. Units of
 Tibetan script are syllables, of other scripts those of `reward.units`: words, or letters where no spaces are
-written. Tibetan syllables are stacks with prefixes and suffixes, so a syllable never met still shares most of
-its pieces with known ones. The neighbours tell the order and count several times, as there are many more
-pieces; so do numbers, which decide what a text says. Hashed n-grams as in Bojanowski et al., TACL 2017
-(fastText). The second bag is what a mean forgets: the length, and the share of distinct units, which a
-repeated text gives away.
+written. Tibetan syllables are stacks with prefixes and suffixes, so a new syllable still shares most of its
+pieces with known ones. Pairs and triples carry the order and count several times, as there are many more
+pieces; numbers count several times too, as they decide what a text says. Hashed n-grams as in Bojanowski et
+al., TACL 2017 (fastText). The second bag has what a mean loses: the length, and the share of distinct units,
+which reveals repetition.
 """
 
 import math
@@ -50,8 +49,8 @@ SETTINGS = {  # kept with a student: other features need another table
 
 
 def units(text: str) -> list[str]:
-    """Syllables, numbers and Latin words in order; Tibetan digits as 0-9, Latin in lower case, tsheg, shad
-    and all else left out.
+    """Syllables, numbers and Latin words in order; Tibetan digits as 0-9, Latin in lower case; tsheg, shad
+    and other characters are dropped.
 
     >>> units("\u0f56\u0f7c\u0f51\u0f0b\u0f61\u0f72\u0f42\u0f0b\u0f21\u0f22 PDF\u0f0d")
     ['\u0f56\u0f7c\u0f51', '\u0f61\u0f72\u0f42', '12', 'pdf']
@@ -60,7 +59,7 @@ def units(text: str) -> list[str]:
 
 
 def units_of(script: str) -> Callable[[str], list[str]]:
-    """What cuts a text of `script` (ISO 15924) into the units of its features.
+    """The function that splits a text of `script` (ISO 15924) into the units of its features.
 
     >>> units_of("Latn")("Faili 3, \u0664 za mtumiaji")
     ['faili', '3', '4', 'za', 'mtumiaji']
@@ -87,11 +86,11 @@ def content_features(words: Sequence[str]) -> list[int]:
 
 def order_features(words: Sequence[str]) -> list[int]:
     """Rows of the table for every two and three neighbours of ^ w1 ... wn $."""
-    framed = [FIRST, *words, LAST]
-    pairs = [_row(f"2 {one} {two}") for one, two in pairwise(framed)]
+    tokens = [FIRST, *words, LAST]
+    pairs = [_row(f"2 {one} {two}") for one, two in pairwise(tokens)]
     return pairs + [
         _row(f"3 {one} {two} {three}")
-        for one, two, three in zip(framed, framed[1:], framed[2:], strict=False)
+        for one, two, three in zip(tokens, tokens[1:], tokens[2:], strict=False)
     ]
 
 
@@ -109,11 +108,11 @@ def _row(feature: str) -> int:
 
 @lru_cache(maxsize=1 << 16)
 def _pieces(word: str) -> tuple[int, ...]:
-    framed = f"<{word}>"
+    marked_word = f"<{word}>"
     sizes = range(SHORTEST_PIECE, LONGEST_PIECE + 1)
     return (
         _row(f"1 {word}"),
-        *(_row(f"c {framed[i : i + n]}") for n in sizes for i in range(len(framed) - n + 1)),
+        *(_row(f"c {marked_word[i : i + n]}") for n in sizes for i in range(len(marked_word) - n + 1)),
     )
 
 
@@ -131,9 +130,9 @@ class Bags:
 
     def take(self, items: Sequence[int] | NDArray[np.int64]) -> "Bags":
         """The bags of these texts, in this order."""
-        wanted = (BAGS * np.asarray(items, dtype=np.int64)[:, None] + np.arange(BAGS)).ravel()
-        lengths = self.lengths[wanted]
-        starts = (self.lengths.cumsum() - self.lengths)[wanted]
+        places_of_bags = (BAGS * np.asarray(items, dtype=np.int64)[:, None] + np.arange(BAGS)).ravel()
+        lengths = self.lengths[places_of_bags]
+        starts = (self.lengths.cumsum() - self.lengths)[places_of_bags]
         places = (
             np.arange(lengths.sum())
             - np.repeat(lengths.cumsum() - lengths, lengths)
@@ -141,7 +140,7 @@ class Bags:
         )
         return Bags(self.ids[places], lengths)
 
-    def joined(self, others: "Bags") -> "Bags":
+    def join(self, others: "Bags") -> "Bags":
         """These texts, then those."""
         return Bags(np.concatenate([self.ids, others.ids]), np.concatenate([self.lengths, others.lengths]))
 

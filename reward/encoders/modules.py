@@ -1,11 +1,11 @@
-"""A sentence-transformers folder without sentence-transformers: modules.json says what follows what, and the
-usual modules are here.
+"""Runs a sentence-transformers folder without sentence-transformers: modules.json lists the modules, and the
+usual ones are here.
 
-First Transformer and Pooling, or StaticEmbedding; then any number of Dense and Normalize. Folders of every
-release are read: the old flags `pooling_mode_*` and the new `pooling_mode`. In front of every text stands the
-prompt called `default_prompt_name`, as in that library's `encode`. The vectors equal its own within 1e-5 (a
-test runs it beside ours in an environment of its own) and are unit rows whether or not the folder ends in
-Normalize. Not here: other modules, other kinds of input, code from the folder.
+The chain is Transformer and Pooling, or StaticEmbedding; then any number of Dense and Normalize. Folders of
+every release are read: the old flags `pooling_mode_*` and the new `pooling_mode`. The prompt called
+`default_prompt_name` precedes every text, as in that library's `encode`. The vectors equal its own within
+1e-5 (a test runs both) and are unit rows whether or not the folder ends in Normalize. Not here: other
+modules, other kinds of input, code from the folder.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor
 from data.documents import read_json, read_object
 from data.errors import InputError
 from reward.encoders.folder import Kind, folder_hash, read_settings, read_weights
-from reward.encoders.pooled import PooledEncoder, PoolSettings, pooled_encoder, pooling_names
+from reward.encoders.pooled import PooledEncoder, PoolSettings, make_pooled_encoder, pooling_names
 from reward.encoders.static import StaticEncoder, load_static
 
 MODULES_FILE = "modules.json"
@@ -61,8 +61,8 @@ class Module:
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(x W^T + b), and x itself or its projection added where the folder says so: (n, in) -> (n,
-    out).
+    """activation(x W^T + b), plus x itself or its projection where the folder asks for a residual: (n, in) ->
+    (n, out).
     """
 
     weight: Tensor
@@ -76,8 +76,8 @@ class Dense:
 
 
 class ModulesEncoder:
-    """`body`, then `heads`, then unit length. `prompt` stands in front of every text unless the body puts it
-    there.
+    """Runs `body`, then `heads`, then scales to unit length. `prompt` precedes every text unless the body
+    adds it.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class ModulesEncoder:
 
 
 def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
-    """The encoder in a sentence-transformers folder; InputError naming file, key or module for what is not
-    known here.
+    """Load a sentence-transformers folder. Raises InputError naming the file, key or module that is not
+    supported.
     """
     first, *rest = read_modules(folder)
     prompt = read_prompt(folder / PROMPTS_FILE)
@@ -134,8 +134,8 @@ def load_modules(folder: Path, device: torch.device) -> ModulesEncoder:
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """modules.json as a chain that can be run; InputError for a module that is not known here or stands in
-    the wrong place.
+    """Read modules.json as a chain that can be run. Raises InputError for an unknown module or one in the
+    wrong place.
     """
     path = folder / MODULES_FILE
     entries = read_json(path)
@@ -148,19 +148,21 @@ def read_modules(folder: Path) -> list[Module]:
     heads_from = 2 if kinds[:2] == ["Transformer", "Pooling"] else 1
     starts_well = kinds[:1] == ["StaticEmbedding"] or heads_from == 2
     if not starts_well or not set(kinds[heads_from:]) <= set(HEADS):
-        found = ", ".join(kinds) or "none"
+        chain = ", ".join(kinds) or "none"
         raise InputError(
-            f"{path}: modules {found}: must be Transformer, Pooling or StaticEmbedding, and then only {' or '.join(HEADS)}"
+            f"{path}: modules {chain}: must be Transformer, Pooling or StaticEmbedding, and then only "
+            f"{' or '.join(HEADS)}"
         )
     return modules
 
 
 def _module(path: Path, kind: str, inner: str) -> Module:
     name = kind.rsplit(".", 1)[-1]
-    known = (*FIRST, "Pooling", *HEADS)
-    if name not in known or not kind.startswith("sentence_transformers."):
+    known_types = (*FIRST, "Pooling", *HEADS)
+    if name not in known_types or not kind.startswith("sentence_transformers."):
         raise InputError(
-            f"{path}: unknown module type {kind!r}; known types: {', '.join(known)} of sentence_transformers"
+            f"{path}: unknown module type {kind!r}; known types: {', '.join(known_types)} of "
+            "sentence_transformers"
         )
     if PurePosixPath(inner).is_absolute() or ".." in PurePosixPath(inner).parts:
         raise InputError(f"{path}: path {inner!r} leads out of the folder")
@@ -168,7 +170,7 @@ def _module(path: Path, kind: str, inner: str) -> Module:
 
 
 def read_prompt(path: Path) -> str:
-    """The prompt that the folder puts in front of every text; "" where it names none."""
+    """The prompt that the folder puts before every text; "" where it names none."""
     if not path.exists():
         return ""
     settings = read_object(path)
@@ -180,7 +182,8 @@ def read_prompt(path: Path) -> str:
         raise InputError(f"{path}: prompts must be an object of texts by name")
     if settings.get("model_type", "SentenceTransformer") != "SentenceTransformer":
         raise InputError(
-            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a SentenceTransformer folder"
+            f"{path}: a {settings['model_type']} folder gives no sentence vectors; use a "
+            "SentenceTransformer folder"
         )
     if name is not None and (not isinstance(name, str) or name not in prompts):
         raise InputError(
@@ -190,8 +193,8 @@ def read_prompt(path: Path) -> str:
 
 
 def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
-    """config.json of a Pooling: the poolings put side by side, whether the prompt's tokens count, the width
-    of a token vector.
+    """config.json of a Pooling: the poolings to concatenate, whether the prompt's tokens count, the width of
+    a token vector.
     """
     widths: dict[str, Kind] = {"embedding_dimension": int, "word_embedding_dimension": int}
     settings = read_settings(
@@ -200,27 +203,27 @@ def read_pooling(path: Path) -> tuple[tuple[str, ...], bool, int]:
     width = next((settings[key] for key in widths if key in settings), None)
     if width is None:
         raise InputError(f"{path}: needs the key 'embedding_dimension'")
-    flagged = [name for flag, name in FLAGS.items() if settings.get(flag)]
+    flag_names = [name for flag, name in FLAGS.items() if settings.get(flag)]
     return (
-        pooling_names(path, settings.get("pooling_mode", flagged or "mean")),
+        pooling_names(path, settings.get("pooling_mode", flag_names or "mean")),
         settings.get("include_prompt", True),
         width,
     )
 
 
 def read_transformer(folder: Path) -> tuple[int | None, bool]:
-    """sentence_bert_config.json of a Transformer: the most tokens of a text (None = what the model can take),
+    """sentence_bert_config.json of a Transformer: the most tokens of a text (None = the model's limit), and
     whether it is lower-cased.
     """
-    fixed = {
+    constants = {
         "transformer_task": "feature-extraction",
         "module_output_name": "token_embeddings",
         "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
     }
     free: dict[str, Kind] = {"max_seq_length": int | None, "do_lower_case": bool, "unpad_inputs": bool | None}
     path = next(iter(sorted(folder.glob("sentence_*_config.json"))), None)
-    settings = read_settings(path, {**free, **dict.fromkeys(fixed, object)}) if path else {}
-    for key, value in fixed.items():
+    settings = read_settings(path, {**free, **dict.fromkeys(constants, object)}) if path else {}
+    for key, value in constants.items():
         if settings.get(key, value) != value:
             raise InputError(f"{path}: {key} = {settings[key]!r}: only {value!r} is known here")
     if settings.get("max_seq_length") is not None and settings["max_seq_length"] < 1:
@@ -231,7 +234,7 @@ def read_transformer(folder: Path) -> tuple[int | None, bool]:
 
 
 def read_dense(folder: Path, width: int) -> tuple[Dense, int]:
-    """The head in a Dense folder and the width of what it gives; InputError when it does not take rows of
+    """The head in a Dense folder and its output width. Raises InputError where it does not take rows of
     `width` numbers.
     """
     path = folder / "config.json"
@@ -241,25 +244,27 @@ def read_dense(folder: Path, width: int) -> tuple[Dense, int]:
         "module_input_name": str,
         "module_output_name": str | None,
     }
-    settings = read_settings(path, {**sizes, **names, "bias": bool, "use_residual": bool}, needed=sizes)
-    takes = settings["in_features"]
-    gives = settings["out_features"]
-    if takes != width:
-        raise InputError(f"{path}: in_features = {takes}, but the module before it gives {width} numbers")
+    settings = read_settings(path, {**sizes, **names, "bias": bool, "use_residual": bool}, required=sizes)
+    in_size = settings["in_features"]
+    out_size = settings["out_features"]
+    if in_size != width:
+        raise InputError(f"{path}: in_features = {in_size}, but the module before it gives {width} numbers")
     check_ends(path, settings)
-    adds = settings.get("use_residual", False)
-    projects = takes != gives
-    shapes: dict[str, tuple[int, ...]] = {"linear.weight": (gives, takes)}
-    shapes |= {"linear.bias": (gives,)} if settings.get("bias", True) else {}
-    shapes |= {"residual.weight": (gives, takes)} if adds and projects else {}
+    is_residual = settings.get("use_residual", False)
+    has_projection = in_size != out_size
+    shapes: dict[str, tuple[int, ...]] = {"linear.weight": (out_size, in_size)}
+    shapes |= {"linear.bias": (out_size,)} if settings.get("bias", True) else {}
+    shapes |= {"residual.weight": (out_size, in_size)} if is_residual and has_projection else {}
     tensors = read_weights(folder / "model.safetensors", shapes)
     residual: Head = (
-        partial(F.linear, weight=tensors["residual.weight"]) if adds and projects else ACTIVATIONS["Identity"]
+        partial(F.linear, weight=tensors["residual.weight"])
+        if is_residual and has_projection
+        else ACTIVATIONS["Identity"]
     )
     activation = read_activation(path, settings.get("activation_function", "torch.nn.Tanh"))
     return Dense(
-        tensors["linear.weight"], tensors.get("linear.bias"), activation, residual if adds else None
-    ), gives
+        tensors["linear.weight"], tensors.get("linear.bias"), activation, residual if is_residual else None
+    ), out_size
 
 
 def read_normalize(folder: Path) -> Head:
@@ -269,18 +274,20 @@ def read_normalize(folder: Path) -> Head:
     return partial(F.normalize, dim=1)
 
 
-def read_activation(path: Path, named: str) -> Head:
-    """The function behind the class name in the file `path`; InputError for one that is not in the table."""
-    name = named.rsplit(".", 1)[-1]
-    if name not in ACTIVATIONS or not named.startswith("torch.nn."):
+def read_activation(path: Path, class_name: str) -> Head:
+    """The function for a torch class name in the file `path`. Raises InputError for one that is not in
+    ACTIVATIONS.
+    """
+    name = class_name.rsplit(".", 1)[-1]
+    if name not in ACTIVATIONS or not class_name.startswith("torch.nn."):
         raise InputError(
-            f"{path}: unknown activation_function {named!r}; known: {', '.join(ACTIVATIONS)} of torch.nn"
+            f"{path}: unknown activation_function {class_name!r}; known: {', '.join(ACTIVATIONS)} of torch.nn"
         )
     return ACTIVATIONS[name]
 
 
 def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
-    """InputError for a head that works on anything but the sentence's vector."""
+    """Raises InputError for a head whose input or output is not the sentence's vector."""
     for key in ("module_input_name", "module_output_name"):
         if settings.get(key) not in (None, "sentence_embedding"):
             raise InputError(f"{path}: {key} = {settings[key]!r}: only 'sentence_embedding' is known here")
@@ -289,15 +296,18 @@ def check_ends(path: Path, settings: Mapping[str, Any]) -> None:
 def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device) -> PooledEncoder:
     names, include_prompt, width = read_pooling(pooling)
     max_length, lower_case = read_transformer(folder)
-    body = pooled_encoder(folder, PoolSettings(names, prompt, max_length, include_prompt, lower_case), device)
+    body = make_pooled_encoder(
+        folder, PoolSettings(names, prompt, max_length, include_prompt, lower_case), device
+    )
     if width * len(names) != body.dim:
         raise InputError(
-            f"{pooling}: a token vector of {width} numbers, but the transformer gives {body.dim // len(names)}"
+            f"{pooling}: a token vector of {width} numbers, but the transformer gives "
+            f"{body.dim // len(names)}"
         )
     return body
 
 
 def _in_blocks(head: Head, rows: Tensor) -> Tensor:
-    """`head` on exactly BLOCK_ROWS rows at a time, the last block filled up with zeros: (n, D) -> (n, E)."""
-    filled = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
-    return torch.cat([head(block) for block in filled.split(BLOCK_ROWS)])[: len(rows)]
+    """Run `head` on exactly BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n, E)."""
+    padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
+    return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]

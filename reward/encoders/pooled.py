@@ -1,14 +1,14 @@
-"""A transformers encoder with a pooling on top, from a plain transformers folder.
+"""Runs a transformers encoder from a plain transformers folder and pools its token vectors.
 
-An optional `encoder.json` beside the weights says how: {"pooling": "mean", "prompt": "", "max_length": 128,
-"include_prompt": true} are the defaults; `pooling` is a name of pooling.py or a list of them. Frozen, fp32,
-weights from safetensors only, no code from the folder, no network. Not here: heads on top of the pooling
-(modules.py), training.
+An optional `encoder.json` beside the weights has the settings; the defaults are {"pooling": "mean", "prompt":
+"", "max_length": 128, "include_prompt": true}, and `pooling` is a name of pooling.py or a list of them.
+Frozen, fp32, weights from safetensors only, no code from the folder, no network. Not here: heads on top of
+the pooling (modules.py), training.
 
-A reward must not depend on what else is in the batch, so the shape of a forward pass follows from a text's
-own length: its width is the next multiple of WIDTH_STEP above it, its rows make up a fixed number of tokens,
-and the last batch is filled up. A text then meets the same arithmetic in every call: bit-equal vectors on the
-CPU (measured, and a test).
+A reward must not depend on the batch, so the shape of a forward pass follows from a text's own length: its
+width is the next multiple of WIDTH_STEP above it, its rows make up a fixed number of tokens, and the last
+batch is padded. A text then meets the same arithmetic in every call: bit-equal vectors on the CPU (measured,
+and a test).
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,17 +23,17 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.utils import logging as transformers_logging
 
 from data.errors import InputError
-from data.model_folder import readable, screen
+from data.model_folder import check_model_folder, input_errors
 from reward.encoders.folder import folder_hash, read_settings
 from reward.encoders.pooling import POOLINGS, blank_row, pool
 
 SETTINGS_FILE = "encoder.json"
 DEFAULT_LENGTH = 128
-BATCH_TOKENS = 128  # of a forward pass; a small call pays for a whole one
+BATCH_TOKENS = 128  # of a forward pass; a small call costs a whole one
 ACCELERATOR_TOKENS = 8192
 WIDTH_STEP = 8
 TOKENIZE_AT_ONCE = 1024
-UNUSED = {
+UNUSED_PARTS = {
     "pooler",
     "decoder",
 }  # parts of a model that no hidden state passes through: may be missing from the weights
@@ -41,8 +41,8 @@ UNUSED = {
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """How token vectors become a text's. `max_length` counts special tokens too, at most what the model
-    takes; None = that.
+    """How token vectors become the vector of a text. `max_length` counts special tokens too, at most the
+    model's limit; None = that limit.
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -53,7 +53,7 @@ class PoolSettings:
 
 
 class PooledEncoder:
-    """Text -> pooled hidden state. `vectors` are as the model gives them; `encode` makes them unit rows."""
+    """Text -> pooled hidden state. `vectors` gives the model's own rows; `encode` scales them to unit length."""
 
     def __init__(
         self,
@@ -90,47 +90,45 @@ class PooledEncoder:
         with torch.autocast(device.type, enabled=False):
             for members, shape in _batches([len(row) for row in ids], self.positions, batch_tokens(device)):
                 lengths = torch.tensor([len(ids[i]) for i in members] + [1] * (shape[0] - len(members)))
-                hidden = self._hidden([ids[i] for i in members], lengths, shape)
+                hidden = self._hidden_states([ids[i] for i in members], lengths, shape)
                 rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[
                     : len(members)
                 ].cpu()
         return rows
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        prompted = [self.settings.prompt + text for text in texts]
-        encoded: list[list[int]] = self.tokenizer(
-            prompted, truncation=True, max_length=self.max_length, padding=False
+        prompts = [self.settings.prompt + text for text in texts]
+        ids: list[list[int]] = self.tokenizer(
+            prompts, truncation=True, max_length=self.max_length, padding=False
         )["input_ids"]
-        return encoded
+        return ids
 
-    def _hidden(self, ids: Sequence[Sequence[int]], lengths: Tensor, shape: tuple[int, int]) -> Tensor:
+    def _hidden_states(self, ids: Sequence[Sequence[int]], lengths: Tensor, shape: tuple[int, int]) -> Tensor:
         """Last hidden states (*shape, H), padded on the right; the mask comes from the lengths."""
-        filled = torch.full(shape, self.tokenizer.pad_token_id or 0)
+        padded_ids = torch.full(shape, self.tokenizer.pad_token_id or 0)
         for row, text_ids in enumerate(ids):
-            filled[row, : len(text_ids)] = torch.tensor(text_ids)
+            padded_ids[row, : len(text_ids)] = torch.tensor(text_ids)
         mask = torch.arange(shape[1]) < lengths[:, None]
         device = self.model.device
         hidden: Tensor = self.model(
-            input_ids=filled.to(device), attention_mask=mask.long().to(device)
+            input_ids=padded_ids.to(device), attention_mask=mask.long().to(device)
         ).last_hidden_state
         return hidden
 
     def _prompt_length(self) -> int:
-        """Tokens in front of the text: those of the prompt alone, less a special token at its end."""
+        """Tokens before the text: those of the prompt alone, without a special token at its end."""
         ids = self._ids([""])[0]
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
 
 def load_pooled(folder: Path, device: torch.device) -> PooledEncoder:
-    """The encoder in a transformers folder, pooled as its encoder.json says; InputError for what cannot be
-    read.
-    """
-    return pooled_encoder(folder, read_pool_settings(folder / SETTINGS_FILE), device)
+    """Load a transformers folder, pooled as its encoder.json says. Raises InputError for what cannot be read."""
+    return make_pooled_encoder(folder, read_pool_settings(folder / SETTINGS_FILE), device)
 
 
-def pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
-    """The encoder in a transformers folder with the given pooling."""
-    screen(folder, AutoModel)
+def make_pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
+    """Load a transformers folder with the given pooling."""
+    check_model_folder(folder, AutoModel)
     tokenizer = _read_tokenizer(folder, settings.lower_case)
     model = _read_model(folder).to(device)  # type: ignore[arg-type]
     fingerprint = folder_hash(
@@ -140,8 +138,8 @@ def pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -
 
 
 def read_pool_settings(path: Path) -> PoolSettings:
-    """encoder.json, or the defaults where there is none; InputError for an unknown key or a value that cannot
-    be.
+    """Read encoder.json, or return the defaults where there is none. Raises InputError for an unknown key or
+    a bad value.
     """
     if not path.exists():
         return PoolSettings()
@@ -156,7 +154,9 @@ def read_pool_settings(path: Path) -> PoolSettings:
 
 
 def pooling_names(path: Path, pooling: str | Sequence[str]) -> tuple[str, ...]:
-    """One name or several, as they stand in the file `path`; InputError for an unknown one or none."""
+    """Return one name or several as a tuple. Raises InputError naming the file `path` for an unknown name or
+    none.
+    """
     names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     for name in names or ("",):
         if not isinstance(name, str) or name not in POOLINGS:
@@ -172,11 +172,11 @@ def batch_tokens(device: torch.device) -> int:
 def _batches(
     lengths: Sequence[int], positions: int, tokens: int
 ) -> Iterator[tuple[list[int], tuple[int, int]]]:
-    """Texts of one width together: (their indices, (rows, width)); texts without tokens are left out.
+    """Group texts of one width: (their indices, (rows, width)); texts without tokens are left out.
 
-    The width exceeds the length, so no batch is free of padding: transformers drops a mask that hides nothing
-    and takes another path, whose bits agreed on the CPU but need not. Where the model's last position forbids
-    a wider batch, one row is left to the filling.
+    The width exceeds the length, so every batch has padding: without any, transformers drops the mask and
+    takes another path, whose bits agreed on the CPU but need not. Where the model's last position forbids a
+    wider batch, one row stays empty instead.
     """
     by_width: dict[int, list[int]] = {}
     for i, length in enumerate(lengths):
@@ -184,12 +184,12 @@ def _batches(
             by_width.setdefault(min((length // WIDTH_STEP + 1) * WIDTH_STEP, positions), []).append(i)
     for width, members in by_width.items():
         rows = max(2, tokens // width)
-        used = rows - (width == positions)
-        yield from ((members[i : i + used], (rows, width)) for i in range(0, len(members), used))
+        num_texts = rows - (width == positions)
+        yield from ((members[i : i + num_texts], (rows, width)) for i in range(0, len(members), num_texts))
 
 
 def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
-    with readable(folder, "no tokenizer that transformers can read"):
+    with input_errors(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer("a")
         if lower_case:
@@ -201,14 +201,14 @@ def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
 
 
 def _read_model(folder: Path) -> PreTrainedModel:
-    """The model in fp32 and eval mode without gradients, of an encoder-decoder the encoder; InputError for
-    missing tensors.
+    """Read the model in fp32 and eval mode without gradients; of an encoder-decoder only the encoder. Raises
+    InputError for missing tensors.
 
-    transformers fills what is missing with random numbers and goes on: a reward from it would be noise.
+    transformers fills missing tensors with random numbers and goes on: a reward from them would be noise.
     """
     transformers_logging.disable_progress_bar()
     with (
-        readable(folder, "not a transformers encoder folder with safetensors weights"),
+        input_errors(folder, "not a transformers encoder folder with safetensors weights"),
         torch.random.fork_rng(devices=[]),
     ):
         model, info = AutoModel.from_pretrained(
@@ -219,10 +219,11 @@ def _read_model(folder: Path) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED)
+    missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED_PARTS)
     if missing:
         raise InputError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a "
+            f"{type(model).__name__}"
         )
     if model.config.is_encoder_decoder:
         model = model.get_encoder()
@@ -230,8 +231,8 @@ def _read_model(folder: Path) -> PreTrainedModel:
 
 
 def _positions(model: nn.Module) -> int:
-    """The longest input in tokens. RoBERTa's kin count positions from padding_idx + 1 and have that many
-    fewer.
+    """The longest input in tokens. RoBERTa models count positions from padding_idx + 1, so they have that
+    many fewer.
     """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):

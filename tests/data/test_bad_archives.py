@@ -68,10 +68,10 @@ def take(archive: Path, out: Path) -> dict[str, bytes] | None:
     """
     shutil.rmtree(out, ignore_errors=True)
     try:
-        found = files(unpack(archive, out))
+        result = files(unpack(archive, out))
         assert all(path.is_file() and not path.is_symlink() for path in out.rglob("*") if not path.is_dir())
         shutil.rmtree(out)
-        return found
+        return result
     except InputError as error:
         assert_one_sentence(error, archive)
         assert not files(out) if out.exists() else True
@@ -124,15 +124,15 @@ def test_any_names_types_and_sizes_of_members(
                 tar.addfile(info, io.BytesIO(bytes(size)))
         archive = folder / "a.tar"
         archive.write_bytes(stream.getvalue())
-        found = take(archive, folder / "out")
-        assert found is None or (len(found) <= len(members) and sum(map(len, found.values())) <= 4000)
+        result = take(archive, folder / "out")
+        assert result is None or (len(result) <= len(members) and sum(map(len, result.values())) <= 4000)
 
     member = st.tuples(st.sampled_from(NAMES), st.sampled_from(TYPES), st.integers(0, 2000))
     for_all(count, holds, st.lists(member, min_size=1, max_size=4), st.booleans())
     assert [path.name for path in tmp_path.iterdir()] == ["inner"]
 
 
-def refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def refusal_of(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     archive = tmp_path / name
     archive.write_bytes(content)
     with pytest.raises(RefusedError, match=reason + r".*; nothing was taken from it"):
@@ -147,7 +147,7 @@ def test_member_outside_is_refused_and_members_before_it_are_gone(tmp_path: Path
         ("a.whl", zip_bytes({"good": b"1", name: b"x"})),
     ):
         if name != "/" or archive == "a.tar":  # zipfile takes a name that ends in a slash for a folder
-            refused(tmp_path, archive, content, "outside its own folder")
+            refusal_of(tmp_path, archive, content, "outside its own folder")
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -158,11 +158,11 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
     with tarfile.open(fileobj=stream, mode="w:") as tar:
         for name in ("a/b", "./a//b"):
             tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    refused(tmp_path, "a.tar", stream.getvalue(), "two members")
+    refusal_of(tmp_path, "a.tar", stream.getvalue(), "two members")
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "b.zip", "w") as file:
         file.writestr("x", b"1")
         file.writestr("x", b"2")
-    refused(tmp_path, "a.zip", (tmp_path / "b.zip").read_bytes(), "two members 'x'")
+    refusal_of(tmp_path, "a.zip", (tmp_path / "b.zip").read_bytes(), "two members 'x'")
 
 
 @pytest.mark.parametrize("name", ["", ".", "a\nb", "\u202egpj.exe"])
@@ -170,13 +170,13 @@ def test_a_name_of_no_file_is_refused(tmp_path: Path, name: str) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:") as tar:
         tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    refused(tmp_path, "a.tar", stream.getvalue(), "no name of a file")
+    refusal_of(tmp_path, "a.tar", stream.getvalue(), "no name of a file")
 
 
 def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     """It became an id with half a surrogate pair, and writing the corpus ended in UnicodeEncodeError."""
     info = tarfile.TarInfo("x\udcff")
-    refused(tmp_path, "a.tar", info.tobuf(tarfile.GNU_FORMAT) + bytes(1024), "no name of a file")
+    refusal_of(tmp_path, "a.tar", info.tobuf(tarfile.GNU_FORMAT) + bytes(1024), "no name of a file")
 
 
 def test_links_and_devices_are_left_out_and_nothing_is_written_through_them(tmp_path: Path) -> None:
@@ -210,15 +210,15 @@ def test_sizes_and_numbers_beyond_the_limits_are_refused_before_anything_is_read
     """
     huge = tarfile.TarInfo("huge")
     huge.size = 1 << 40
-    refused(
+    refusal_of(
         tmp_path, "a.tar", huge.tobuf(), r"a member 'huge' of 1,099,511,627,776 bytes, more than 536,870,912"
     )
     huge.type = b"?"  # a kind that is left out has to be read past
-    refused(tmp_path, "b.tar", huge.tobuf(), "a member 'huge' of")
+    refusal_of(tmp_path, "b.tar", huge.tobuf(), "a member 'huge' of")
     monkeypatch.setattr(unpack_module, "MAX_MEMBER_BYTES", 10_000_000)
-    refused(tmp_path, "a.zip", zip_bytes({"x": bytes(20_000_000)}), "a member 'x' of 20,000,000 bytes")
+    refusal_of(tmp_path, "a.zip", zip_bytes({"x": bytes(20_000_000)}), "a member 'x' of 20,000,000 bytes")
     monkeypatch.setattr(unpack_module, "MAX_TOTAL_BYTES", 15_000_000)
-    refused(
+    refusal_of(
         tmp_path,
         "c.zip",
         zip_bytes({"x": bytes(8_000_000), "y": bytes(8_000_000)}),
@@ -229,7 +229,7 @@ def test_sizes_and_numbers_beyond_the_limits_are_refused_before_anything_is_read
         ("d.zip", zip_bytes(dict.fromkeys("abcdef", b""))),
         ("d.tar", tar_bytes(dict.fromkeys("abcdef", b""), "w:")),
     ):
-        refused(tmp_path, name, content, "more than 5 members")
+        refusal_of(tmp_path, name, content, "more than 5 members")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_name_of_gigabytes_is_refused(tmp_path: Path, kind: bytes) -> None:
     info = tarfile.TarInfo("x")
     info.type = kind
     info.size = 10 << 30
-    refused(
+    refusal_of(
         tmp_path,
         "a.tar.gz",
         gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(10_000)),
@@ -256,7 +256,7 @@ def test_a_size_below_nothing_and_headers_within_headers_are_one_sentence(tmp_pa
     buffer[124:136] = b"\xff" * 12
     buffer[148:156] = b" " * 8
     buffer[148:155] = f"{sum(buffer):06o}\0".encode()
-    refused(tmp_path, "a.tar", bytes(buffer) + bytes(1024), "a header of -1 bytes")
+    refusal_of(tmp_path, "a.tar", bytes(buffer) + bytes(1024), "a header of -1 bytes")
     info.type = tarfile.GNUTYPE_LONGNAME
     info.size = 5
     (tmp_path / "b.tar").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"name".ljust(512, b"\0")) * 5000)
@@ -286,11 +286,11 @@ def test_zip_that_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, flag
 
 def test_damaged_compression_is_one_sentence(tmp_path: Path) -> None:
     """zlib.error, LZMAError and, for the first three bytes of gzip alone, TypeError came out of `unpack`."""
-    packed = {
+    archive = {
         "a.tgz": gzip.compress(bytes(range(256)) * 300),
         "a.tar.xz": lzma.compress(bytes(range(256)) * 300),
     }
-    damage = {name: content[:40] + b"\xff" * 40 + content[80:] for name, content in packed.items()}
+    damage = {name: content[:40] + b"\xff" * 40 + content[80:] for name, content in archive.items()}
     for name, content in {**damage, "b.tgz": b"\x1f\x8b\x08"}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match="cannot be unpacked"):
@@ -312,7 +312,7 @@ def test_any_state_of_the_folder_of_downloads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(obtain, "_run", lambda command, folder: ("", ""))
+    monkeypatch.setattr(obtain, "_run_command", lambda command, folder: ("", ""))
     npm = tmp_path / "packages/npm/u-1"
     debian = tmp_path / "packages/debian"
 

@@ -25,11 +25,12 @@ from invented_corpus import line
 
 from data import prepare as prepare_module
 from data.clean import Limits, clean_text, problem
+from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example, read_jsonl, write_jsonl
 from data.interface_text import without_accelerators
 from data.neighbours import ngrams, similar_pairs
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.sources import user_file
 from data.sources.user_file import UserCorpus, read
 from data.split import near_duplicate_clusters
@@ -59,16 +60,16 @@ def check(location: UserCorpus, least: int, *paths: Path) -> None:
     """At least `least` lines are accounted for, each as valid examples or with a place and a reason of one
     line.
     """
-    found: list[tuple[str, str]] = []
+    result: list[tuple[str, str]] = []
 
     def examples() -> list[Example]:
         reading = read(location)
-        found.extend(reading.rejected)
-        assert len(reading.examples) + len(reading.rejected) >= least
+        result.extend(reading.bad_lines)
+        assert len(reading.examples) + len(reading.bad_lines) >= least
         return reading.examples
 
     outcome(examples, *paths)
-    for place, reason in found:
+    for place, reason in result:
         assert re.fullmatch(rf"({'|'.join(re.escape(str(path)) for path in paths)}):\d+(#\d+)?", place)
         assert reason and reason.isprintable()
 
@@ -101,8 +102,8 @@ def test_any_bytes_behind_or_inside_gzip(tmp_path: Path, count: int) -> None:
     path = tmp_path / "a.tsv.gz"
 
     def holds(content: bytes, edits: list[tuple[str, int, int]], is_whole: bool) -> None:
-        packed = gzip.compress(content, mtime=0)
-        path.write_bytes(packed if is_whole else apply_edits(packed, edits))
+        archive = gzip.compress(content, mtime=0)
+        path.write_bytes(archive if is_whole else apply_edits(archive, edits))
         check(corpus(path), 0, path)
 
     for_all(count, holds, damaged_files(TSV), EDITS, st.booleans())
@@ -207,7 +208,7 @@ def test_any_change_to_a_prepared_corpus_is_noticed(tmp_path: Path, count: int) 
 
 def rejected_lines(path: Path, content: bytes | str) -> list[tuple[str, str]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [(place.removeprefix(f"{path}:"), reason) for place, reason in read(corpus(path)).rejected]
+    return [(place.removeprefix(f"{path}:"), reason) for place, reason in read(corpus(path)).bad_lines]
 
 
 def test_a_key_that_comes_twice_is_told(tmp_path: Path) -> None:
@@ -225,9 +226,9 @@ def test_a_carriage_return_inside_a_line_of_cells_is_told(tmp_path: Path) -> Non
     assert rejected_lines(tmp_path / "a.tsv", content) == [("1", "a carriage return inside the line")]
     (tmp_path / "s.txt").write_bytes(f"{BO}\r{MORE}\n{BO}\n".encode())
     (tmp_path / "r.txt").write_bytes("甲乙\n丙丁\n".encode())
-    found = read(corpus(f"{tmp_path}/s.txt,{tmp_path}/r.txt"))
-    assert [reason for _, reason in found.rejected] == ["a carriage return inside the line"] and len(
-        found.examples
+    result = read(corpus(f"{tmp_path}/s.txt,{tmp_path}/r.txt"))
+    assert [reason for _, reason in result.bad_lines] == ["a carriage return inside the line"] and len(
+        result.examples
     ) == 1
 
 
@@ -276,10 +277,10 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path, monkeypatch
     """PermissionError came out: the file is hashed before it is read."""
     (tmp_path / "a.tsv").write_bytes(TSV)
 
-    def denied(path: Path) -> str:
+    def raise_permission_error(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(prepare_module, "sha256_of", denied)
+    monkeypatch.setattr(prepare_module, "sha256_of", raise_permission_error)
     with pytest.raises(InputError, match=r"a\.tsv cannot be read \(Permission denied\)"):
         prepare(DataConfig(corpus=str(tmp_path / "a.tsv")), tmp_path, lambda _: None)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data import cache
-from data.cache import atomic_folder, atomic_write_text, naming, remove_folder, sweep
+from data.cache import atomic_folder, atomic_write_text, name_disk_errors, remove_folder, remove_unfinished
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -23,13 +23,13 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
-def put(path: Path, text: str) -> None:
+def put_file(path: Path, text: str) -> None:
     with atomic_folder(path) as work:
         (work / "inner").mkdir()
         (work / "inner" / "a.txt").write_text(text, encoding="utf-8")
 
 
-def killed(action: Callable[[], object]) -> None:
+def write_until_killed(action: Callable[[], object]) -> None:
     """Run `action` in a process of its own, which must die by SIGKILL in it."""
     process = multiprocessing.get_context("fork").Process(target=action)
     process.start()
@@ -60,20 +60,20 @@ def test_a_kill_at_any_rename_leaves_the_old_or_the_new(number: int, after: bool
     """Obituary: between the two renames there was nothing under the name, and what had been there stayed in a
     hidden folder for good.
     """
-    put(tmp_path / "x", "old")
+    put_file(tmp_path / "x", "old")
 
     def die() -> None:
         kill_at_replace(number, after)
-        put(tmp_path / "x", "new")
+        put_file(tmp_path / "x", "new")
 
-    killed(die)
-    sweep(tmp_path)
+    write_until_killed(die)
+    remove_unfinished(tmp_path)
     assert content(tmp_path) == {"x/inner/a.txt": "new" if (number, after) == (2, True) else "old"}
 
 
 def test_a_kill_while_a_file_is_written_or_a_folder_removed_leaves_no_half_of_it(tmp_path: Path) -> None:
     atomic_write_text(tmp_path / "file", "old")
-    put(tmp_path / "x", "old")
+    put_file(tmp_path / "x", "old")
 
     def die_writing() -> None:
         kill_at_replace(1, after=False)
@@ -83,8 +83,8 @@ def test_a_kill_while_a_file_is_written_or_a_folder_removed_leaves_no_half_of_it
         kill_at_replace(1, after=True)
         remove_folder(tmp_path / "x")
 
-    killed(die_writing)
-    killed(die_removing)
+    write_until_killed(die_writing)
+    write_until_killed(die_removing)
     assert (
         not (tmp_path / "x").exists() and len(list(tmp_path.glob(".unfinished-*"))) == 1
     )  # the second start swept the first's away
@@ -95,7 +95,7 @@ def test_a_kill_while_a_file_is_written_or_a_folder_removed_leaves_no_half_of_it
 def test_what_a_living_process_is_writing_is_never_swept(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "mine") as work:
         (work / "a.txt").write_text("mine", encoding="utf-8")
-        other = multiprocessing.get_context("fork").Process(target=put, args=(tmp_path / "x", "other"))
+        other = multiprocessing.get_context("fork").Process(target=put_file, args=(tmp_path / "x", "other"))
         other.start()
         other.join()
         assert other.exitcode == 0
@@ -103,7 +103,7 @@ def test_what_a_living_process_is_writing_is_never_swept(tmp_path: Path) -> None
 
 
 def test_an_error_in_the_block_puts_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path / "x", "old")
+    put_file(tmp_path / "x", "old")
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "x") as work:
         (work / "half").write_text("", encoding="utf-8")
         raise RuntimeError
@@ -111,7 +111,7 @@ def test_an_error_in_the_block_puts_everything_back(tmp_path: Path, monkeypatch:
         cache, "fsync_path", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
     )
     with pytest.raises(OSError, match="Input/output error") as error:
-        put(tmp_path / "x", "new")
+        put_file(tmp_path / "x", "new")
     assert error.value.filename == str(tmp_path / "x")
     assert content(tmp_path) == {"x/inner/a.txt": "old"}
 
@@ -119,18 +119,18 @@ def test_an_error_in_the_block_puts_everything_back(tmp_path: Path, monkeypatch:
 def test_files_then_their_folders_then_the_name_reach_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushed: list[str] = []
-    monkeypatch.setattr(cache, "fsync_path", lambda path: flushed.append(str(path.relative_to(tmp_path))))
-    put(tmp_path / "x", "new")
-    scratch = flushed[0].split("/")[0]
-    assert set(flushed[:-2]) == {f"{scratch}/new/inner", f"{scratch}/new/inner/a.txt"}
-    assert flushed[-2:] == [f"{scratch}/new", "."]
+    paths: list[str] = []
+    monkeypatch.setattr(cache, "fsync_path", lambda path: paths.append(str(path.relative_to(tmp_path))))
+    put_file(tmp_path / "x", "new")
+    scratch = paths[0].split("/")[0]
+    assert set(paths[:-2]) == {f"{scratch}/new/inner", f"{scratch}/new/inner/a.txt"}
+    assert paths[-2:] == [f"{scratch}/new", "."]
 
 
 def test_a_made_folder_has_the_modes_that_the_user_asks_of_new_ones(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        put(tmp_path / "x", "new")
+        put_file(tmp_path / "x", "new")
         atomic_write_text(tmp_path / "file", "new")
     finally:
         os.umask(before)
@@ -142,6 +142,6 @@ def test_a_made_folder_has_the_modes_that_the_user_asks_of_new_ones(tmp_path: Pa
     [OSError(errno.EPIPE, "Broken pipe"), OSError(errno.ENOSPC, "full", "its name"), OSError("no number")],
 )
 def test_only_an_error_of_the_disk_without_a_name_is_given_one(error: OSError, tmp_path: Path) -> None:
-    with pytest.raises(OSError) as seen, naming(tmp_path):
+    with pytest.raises(OSError) as info, name_disk_errors(tmp_path):
         raise error
-    assert seen.value is error
+    assert info.value is error

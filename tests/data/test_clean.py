@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from data.clean import Limits, clean, clean_text, problem
-from data.examples import Example, swapped
+from data.examples import Example, swap_sides
 from data.interface_text import interface_problem, placeholders, without_accelerators
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"  # three letters, three syllables
@@ -88,28 +88,28 @@ def test_further_references_join_the_first_and_are_counted() -> None:
         pair(reference="甲", key="5"),
     ]
     tally = clean([pair(), *further], LIMITS)
-    assert [example.id for example in tally.kept] == ["1", "4"]
-    assert [example.others for example in tally.kept] == [("丙丁",), ()]
-    assert tally.kept[0].references == ("甲乙", "丙丁")
-    assert tally.dropped == [("2", "duplicate"), ("3", "other reference"), ("5", "reference too short")]
-    assert tally.read["made up"] == len(tally.kept) + sum(tally.reasons["made up"].values()) == 5
+    assert [example.id for example in tally.pairs] == ["1", "4"]
+    assert [example.others for example in tally.pairs] == [("丙丁",), ()]
+    assert tally.pairs[0].references == ("甲乙", "丙丁")
+    assert tally.drops == [("2", "duplicate"), ("3", "other reference"), ("5", "reference too short")]
+    assert tally.num_read["made up"] == len(tally.pairs) + sum(tally.reasons["made up"].values()) == 5
 
 
 def test_a_dropped_pair_does_not_take_the_place_of_a_good_one() -> None:
     tally = clean([pair(reference="甲"), pair(reference="甲乙", key="2")], LIMITS)
-    assert [example.id for example in tally.kept] == ["2"]
+    assert [example.id for example in tally.pairs] == ["2"]
 
 
 def test_one_source_keeps_its_target_languages_apart() -> None:
     """From Chinese, a Dzongkha and a Tibetan reference text answer two different prompts."""
-    one, other = (swapped(pair(key=language, language=language)) for language in ("dz", "bo"))
-    further = swapped(pair(source=f"{BO}\u0f0b\u0f44", key="2", language="bo"))
+    one, other = (swap_sides(pair(key=language, language=language)) for language in ("dz", "bo"))
+    further = swap_sides(pair(source=f"{BO}\u0f0b\u0f44", key="2", language="bo"))
     tally = clean([one, other, further], LIMITS)
-    assert [(example.source, example.target_language) for example in tally.kept] == [
+    assert [(example.source, example.target_language) for example in tally.pairs] == [
         ("甲乙", "dz"),
         ("甲乙", "bo"),
     ]
-    assert [example.others for example in tally.kept] == [(), (further.reference,)]
+    assert [example.others for example in tally.pairs] == [(), (further.reference,)]
 
 
 def test_a_headline_need_not_repeat_placeholders() -> None:
@@ -119,15 +119,15 @@ def test_a_headline_need_not_repeat_placeholders() -> None:
 
 
 def test_swapping_turns_texts_and_languages_round_and_back() -> None:
-    other_way = swapped(pair())
+    other_way = swap_sides(pair())
     assert (other_way.source, other_way.reference) == ("甲乙", BO)
     assert (other_way.source_language, other_way.target_language, other_way.id) == ("zh", "bo", "1")
-    assert swapped(other_way) == pair()
+    assert swap_sides(other_way) == pair()
     with pytest.raises(ValueError, match="example 1 has 2 reference texts"):
-        swapped(replace(pair(), others=("丙丁",)))
+        swap_sides(replace(pair(), others=("丙丁",)))
 
 
 def test_a_further_reference_comes_once() -> None:
     tally = clean([pair(), pair(reference="丙丁", key="2"), pair(reference="丙丁", key="3")], LIMITS)
-    assert tally.kept[0].others == ("丙丁",)
-    assert tally.dropped == [("2", "other reference"), ("3", "duplicate")]
+    assert tally.pairs[0].others == ("丙丁",)
+    assert tally.drops == [("2", "other reference"), ("3", "duplicate")]

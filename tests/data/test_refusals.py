@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from invented_corpus import corpus_file, line, run
 
+from data.config import DataConfig
 from data.errors import InputError
 from data.language_names import LANGUAGE_NAMES
-from data.prepare import DataConfig
 from data.script import LANGUAGE_SCRIPT
 
 
@@ -29,14 +29,14 @@ def rows(count: int) -> list[dict[str, str]]:
 
 def test_one_group_of_near_duplicates_is_the_cause(tmp_path: Path) -> None:
     same = "".join(f"{row['source']}\t甲乙丙丁\n" for row in rows(60))
-    said = refusal(tmp_path, "a.tsv", same)
+    lines = refusal(tmp_path, "a.tsv", same)
     assert (
         "60 of 60 pairs are usable (dropped: none); all 60 pairs are one near-duplicate group (data.near_duplicate=0.7), "
-        in said
+        in lines
     )
     more = "".join(f"{row['source']}\t{row['reference']}\n" for row in rows(62)[60:])
-    said = refusal(tmp_path, "b.tsv", same + more)
-    assert "the largest of 3 near-duplicate groups (data.near_duplicate=0.7) has 60 of 62 pairs" in said
+    lines = refusal(tmp_path, "b.tsv", same + more)
+    assert "the largest of 3 near-duplicate groups (data.near_duplicate=0.7) has 60 of 62 pairs" in lines
     few = "".join(f"{row['source']}\t{row['reference']}\n" for row in rows(2))
     assert refusal(tmp_path, "c.tsv", few).endswith(
         "give more pairs, or change the limits or shares in [data]"
@@ -44,7 +44,7 @@ def test_one_group_of_near_duplicates_is_the_cause(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "read"),
+    ("header", "column_words"),
     [
         (
             "source\treference\tnote",
@@ -54,25 +54,25 @@ def test_one_group_of_near_duplicates_is_the_cause(tmp_path: Path) -> None:
     ],
 )
 def test_another_script_is_told_with_its_setting_and_the_columns(
-    tmp_path: Path, header: str, read: str
+    tmp_path: Path, header: str, column_words: str
 ) -> None:
-    said = refusal(tmp_path, "a.tsv", f"{header}\n" + "one two\tba bon\tx\n" * 30)
-    assert f"; source is not in Tibetan script (data.source_language=bo); {read}; " in said
-    said = refusal(
+    lines = refusal(tmp_path, "a.tsv", f"{header}\n" + "one two\tba bon\tx\n" * 30)
+    assert f"; source is not in Tibetan script (data.source_language=bo); {column_words}; " in lines
+    lines = refusal(
         tmp_path,
         "a.tsv",
         f"{header}\n" + "one two\tba bon\tx\n" * 30,
         source_language="sw",
         target_language="am",
     )
-    assert f"; reference is not in Ethiopic script (data.target_language=am); {read}; " in said
+    assert f"; reference is not in Ethiopic script (data.target_language=am); {column_words}; " in lines
 
 
 def test_an_object_of_other_languages_is_told_with_its_fields(tmp_path: Path) -> None:
-    said = refusal(tmp_path, "a.jsonl", json.dumps({"source": "one two", "reference": "ba", "n": "x"}))
+    lines = refusal(tmp_path, "a.jsonl", json.dumps({"source": "one two", "reference": "ba", "n": "x"}))
     assert (
         "(data.source_language=bo); 'source' and 'reference' are read; the first object has source, reference, n; "
-        in said
+        in lines
     )
 
 
@@ -84,43 +84,44 @@ def test_an_array_is_told_one_object_a_line(tmp_path: Path, indent: int | None) 
 
 @pytest.mark.parametrize(("mark", "word"), [(",", "commas"), (";", "semicolons")])
 def test_another_divider_is_told(tmp_path: Path, mark: str, word: str) -> None:
-    said = refusal(tmp_path, "a.tsv", f"source{mark}reference\n" + f"a{mark}b\n" * 30)
+    lines = refusal(tmp_path, "a.tsv", f"source{mark}reference\n" + f"a{mark}b\n" * 30)
     assert (
         f"31 1 column where 2 are needed), more than data.max_bad_share=0.05; is the file divided by {word}? save it with tabs; "
-        in said
+        in lines
     )
 
 
 def test_three_lines_of_each_reason_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     path = corpus_file(tmp_path, extra=("{", "[1]") * 5)
-    _, said = run(DataConfig(corpus=str(path), max_bad_share=0.2), tmp_path / "cache")
+    _, lines = run(DataConfig(corpus=str(path), max_bad_share=0.2), tmp_path / "cache")
     for reason, first in (("not JSON", 101), ("not a JSON object", 102)):
-        assert [text for text in said if text.endswith(f": {reason}")] == [
+        assert [text for text in lines if text.endswith(f": {reason}")] == [
             f"{path}:{first + n}: {reason}" for n in (0, 2, 4)
         ]
-        assert sum(text.startswith(f"... and 2 more: {reason}; all in ") for text in said) == 1
+        assert sum(text.startswith(f"... and 2 more: {reason}; all in ") for text in lines) == 1
 
 
 def test_sizes_that_cannot_be_had_are_told_each_time(tmp_path: Path) -> None:
     config = DataConfig(corpus=str(corpus_file(tmp_path)), test_size=50, dev_size=10)
     for _ in range(2):
-        _, said = run(config, tmp_path / "cache")
-        told = [text for text in said if " wanted " in text]
-        assert told == ["data: test 20 of the 50 wanted (data.test_size): at most a fifth of the pairs"]
+        _, lines = run(config, tmp_path / "cache")
+        messages = [text for text in lines if " wanted " in text]
+        assert messages == ["data: test 20 of the 50 wanted (data.test_size): at most a fifth of the pairs"]
 
 
 def test_further_reference_texts_are_kept_and_not_dropped(tmp_path: Path) -> None:
-    made = rows(120)
+    records = rows(120)
     lines = [
-        json.dumps({**made[n], "reference": [made[n]["reference"], made[60 + n]["reference"]]})
+        json.dumps({**records[n], "reference": [records[n]["reference"], records[60 + n]["reference"]]})
         for n in range(60)
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    corpus, said = run(DataConfig(corpus=str(tmp_path / "a.jsonl")), tmp_path / "cache")
+    corpus, messages = run(DataConfig(corpus=str(tmp_path / "a.jsonl")), tmp_path / "cache")
     assert (
-        sum(text.startswith("data: 60 further reference texts of a source kept, e.g. ") for text in said) == 1
+        sum(text.startswith("data: 60 further reference texts of a source kept, e.g. ") for text in messages)
+        == 1
     )
-    assert not any("dropped" in text for text in said)
+    assert not any("dropped" in text for text in messages)
     assert corpus.manifest["totals"] == {"read": 120, "dropped": {"other reference": 60}, "kept": 60}
 
 

@@ -57,19 +57,19 @@ def test_no_near_neighbour_across_any_border() -> None:
 
 def test_clusters_join_over_source_and_reference() -> None:
     base = made_up(3, variants=0)
-    linked = [
+    clusters = [
         base[0],
         Example("s", base[0].source, base[1].reference, "made up", "none", "dz", "zh"),
         base[1],
         base[2],
     ]
-    assert near_duplicate_clusters(linked, 0.7) == [(0, 1, 2), (3,)]
+    assert near_duplicate_clusters(clusters, 0.7) == [(0, 1, 2), (3,)]
 
 
 def test_clusters_join_over_further_references_too() -> None:
     base = made_up(3, variants=0)
-    linked = [replace(base[0], others=(base[2].reference,)), base[1], base[2]]
-    assert near_duplicate_clusters(linked, 0.7) == [(0, 2), (1,)]
+    clusters = [replace(base[0], others=(base[2].reference,)), base[1], base[2]]
+    assert near_duplicate_clusters(clusters, 0.7) == [(0, 2), (1,)]
 
 
 def test_every_pair_lands_in_exactly_one_part() -> None:
@@ -157,7 +157,7 @@ def test_small_corpus_gives_a_fifth_to_test_and_a_tenth_to_dev() -> None:
     }
 
 
-def prepared() -> Corpus:
+def real_corpus() -> Corpus:
     """The newest built-in corpus in the cache."""
     folders = sorted(
         (cache_dir() / "corpus").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True
@@ -179,7 +179,7 @@ def test_real_corpus_has_no_near_neighbour_between_test_and_the_rest() -> None:
     """Exact overlaps of each test pair with all others by counting tokens: no filter, no index of
     `data.neighbours`.
     """
-    corpus = prepared()
+    corpus = real_corpus()
     threshold = corpus.manifest["near_duplicate_threshold"]
     others = [*corpus.warm_start, *corpus.train, *corpus.dev]
     assert len(corpus.test) == 500 and len(others) > 10_000
@@ -192,16 +192,16 @@ def test_real_corpus_has_no_near_neighbour_between_test_and_the_rest() -> None:
         sizes = np.array([len(tokens) for tokens in grams])
         for example in corpus.test:
             tokens = ngrams(getattr(example, side), ngram_size(getattr(example, language)))
-            shared = np.bincount(
+            num_shared = np.bincount(
                 np.array([p for t in tokens for p in holders.get(t, [])], dtype=np.int64),
                 minlength=len(others),
             )
-            assert (shared / (sizes + len(tokens) - shared)).max() < threshold, example.id
+            assert (num_shared / (sizes + len(tokens) - num_shared)).max() < threshold, example.id
 
 
 @pytest.mark.real
 def test_real_corpus_parts_are_disjoint_and_counted() -> None:
-    corpus = prepared()
+    corpus = real_corpus()
     parts = {name: getattr(corpus, name) for name in PARTS}
     keys = Counter((e.source_language, e.source) for part in parts.values() for e in part)
     assert max(keys.values()) == 1

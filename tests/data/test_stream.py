@@ -17,17 +17,17 @@ def ids(stream: PromptStream, steps: range) -> list[str]:
 
 def test_each_epoch_is_a_permutation_also_across_uneven_steps() -> None:
     stream = PromptStream(EXAMPLES, 4, seed=1)  # 10 examples, 4 a step: epochs end inside steps
-    drawn = ids(stream, range(10))
-    epochs = [drawn[start : start + 10] for start in range(0, 40, 10)]
+    items = ids(stream, range(10))
+    epochs = [items[start : start + 10] for start in range(0, 40, 10)]
     assert all(sorted(epoch) == sorted(e.id for e in EXAMPLES) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
 def test_a_step_does_not_depend_on_the_steps_before() -> None:
     stream = PromptStream(EXAMPLES, 4, seed=1)
-    walked = [stream.at(step) for step in range(8)]
-    assert PromptStream(EXAMPLES, 4, seed=1).at(7) == walked[7] == stream.at(7)
-    assert stream.at(0) == walked[0] != walked[7]
+    steps = [stream.at(step) for step in range(8)]
+    assert PromptStream(EXAMPLES, 4, seed=1).at(7) == steps[7] == stream.at(7)
+    assert stream.at(0) == steps[0] != steps[7]
 
 
 def test_seed_changes_the_order() -> None:

@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from data.errors import InputError
-from data.examples import Example, swapped
+from data.examples import Example, swap_sides
 from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
 
 EXAMPLE = Example("1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "dz", "zh")
@@ -40,7 +40,7 @@ def test_prompt_of_a_headline_asks_for_one() -> None:
 
 
 def test_prompt_from_chinese_says_which_language_is_wanted() -> None:
-    other_way = swapped(EXAMPLE)
+    other_way = swap_sides(EXAMPLE)
     assert prompt_text(other_way) == "中文：甲乙\n宗喀文："
     assert prompt_text(replace(other_way, target_language="bo")) == "中文：甲乙\n藏文："
 

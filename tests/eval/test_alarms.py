@@ -30,7 +30,7 @@ def rows(steps: int, seed: int = 0, **ends: float) -> list[dict[str, Any]]:
             name: HEALTHY[name] + (end - HEALTHY[name]) * step / max(1, steps - 1)
             for name, end in ends.items()
         }
-        made.append({"stage": "grpo", "step": step, **row})
+        made.append({"stage": "train", "step": step, **row})
     return made
 
 
@@ -68,7 +68,7 @@ def test_a_healthy_run_rings_nothing(steps: int) -> None:
             == []
         )
         assert (
-            rung(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "strong_sft")) == []
+            rung(losses([1 + draw.uniform(-0.2, 0.2) for _ in range(steps)], "train")) == []
         )  # has little left to learn
 
 
@@ -158,7 +158,7 @@ def test_noise_and_single_steps_ring_nothing() -> None:
 
 
 def test_rows_of_an_older_log_ring_nothing() -> None:
-    assert rung([{"stage": "grpo", "step": step, "reward_mean": 0.1} for step in range(30)]) == []
+    assert rung([{"stage": "train", "step": step, "reward_mean": 0.1} for step in range(30)]) == []
     assert ringing([]) == {} and rung([]) == []
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_learns_nothing_says_so_at_once_at_the_end_and_in_its_report(
 def test_a_new_start_says_again_what_still_is_wrong(
     run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [*run, "train.num_steps=6", "--stages", "data,sft,grpo"]
+    argv = [*run, "train.num_steps=6", "--stages", "data,sft,train"]
     assert main(argv) == 0
     whole = capsys.readouterr().out
     shutil.rmtree(tmp_path / "run" / "policy")

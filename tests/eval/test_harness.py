@@ -19,7 +19,7 @@ from eval.forgetting.probes import text_ids
 from eval.harness import check_task, item_record, main
 from grpo.engine.likelihood import first_ids, log_likelihoods
 
-INSTALLED = importlib.util.find_spec("lm_eval") is not None
+HAS_HARNESS = importlib.util.find_spec("lm_eval") is not None
 QUESTIONS = [
     ("The sky is", ["blue", "made of cheese"], 0),
     ("Two and two are", ["five", "four"], 1),
@@ -53,7 +53,7 @@ def write_task(folder: Path) -> Path:
     return task
 
 
-@pytest.mark.skipif(not INSTALLED, reason="lm_eval is not installed: pip install -e '.[harness]'")
+@pytest.mark.skipif(not HAS_HARNESS, reason="lm_eval is not installed: pip install -e '.[harness]'")
 def test_log_likelihoods_of_harness_and_probes_agree(
     tiny_folder: Path, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -75,11 +75,11 @@ def test_log_likelihoods_of_harness_and_probes_agree(
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "eval.harness", *map(str, command)], env=environment, capture_output=True, text=True, check=False,
         cwd=ROOT,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     result = json.loads(out.read_text(encoding="utf-8"))
     contexts = [
         first_ids(tiny_tokenizer) + text_ids(tiny_tokenizer, question) for question, _, _ in QUESTIONS
@@ -96,7 +96,7 @@ def test_log_likelihoods_of_harness_and_probes_agree(
     assert result["results"]["tiny_local"]["acc,none"] == pytest.approx(sum(right) / 3)
 
 
-@pytest.mark.skipif(INSTALLED, reason="lm_eval is installed")
+@pytest.mark.skipif(HAS_HARNESS, reason="lm_eval is installed")
 def test_without_the_extra_one_sentence_says_how_to_get_it(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

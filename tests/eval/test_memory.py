@@ -15,7 +15,7 @@ def example(source: str, reference: str) -> Example:
     return Example(source, source, reference, "invented", "none", "bo", "zh")
 
 
-def invented(count: int, seed: int = 0) -> list[Example]:
+def make_examples(count: int, seed: int = 0) -> list[Example]:
     generator = random.Random(seed)
     return [
         example("".join(generator.choices("abcdefgh ", k=30)), f"reference {number}")
@@ -24,7 +24,7 @@ def invented(count: int, seed: int = 0) -> list[Example]:
 
 
 def test_a_source_of_the_memory_gets_its_own_reference() -> None:
-    examples = invented(50)
+    examples = make_examples(50)
     assert build_memory(examples).translate([item.source for item in examples]) == [
         item.reference for item in examples
     ]
@@ -42,7 +42,7 @@ def test_the_nearest_source_is_found_through_small_changes() -> None:
 
 
 def test_order_of_the_sources_asked_changes_nothing() -> None:
-    examples = invented(60)
+    examples = make_examples(60)
     memory = build_memory(examples[:50])
     questions = [item.source for item in examples[50:]]
     assert memory.translate(questions[::-1]) == memory.translate(questions)[::-1]
@@ -71,12 +71,14 @@ def dense(texts: list[str], weights: np.ndarray) -> np.ndarray:
 
 def test_cosines_are_those_of_whole_vectors_over_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 16)
-    texts = [item.source for item in invented(50)] + ["", "aaaaaaaa"]
+    texts = [item.source for item in make_examples(50)] + ["", "aaaaaaaa"]
     memory = build_memory([example(text, text) for text in texts])
     found = [bucket_counts(text) for text in texts]
-    seen = [sum(bucket in counts for counts in found) for bucket in range(BUCKETS)]
-    assert memory.weights.tolist() == pytest.approx([math.log(53 / (1 + number)) + 1 for number in seen])
-    questions = ["abc abc", "aaaa", "", *(item.source for item in invented(20, seed=1))]
+    text_counts = [sum(bucket in counts for counts in found) for bucket in range(BUCKETS)]
+    assert memory.weights.tolist() == pytest.approx(
+        [math.log(53 / (1 + number)) + 1 for number in text_counts]
+    )
+    questions = ["abc abc", "aaaa", "", *(item.source for item in make_examples(20, seed=1))]
     expected = dense(questions, memory.weights) @ dense(texts, memory.weights).T
     assert np.stack([memory.cosines(text) for text in questions]) == pytest.approx(expected, abs=2e-7)
     assert memory.translate(questions) == [texts[row] for row in expected.argmax(axis=1)]
@@ -99,7 +101,7 @@ def test_a_text_hits_each_bucket_once_however_often() -> None:
 
 def test_a_pair_takes_a_few_bytes_for_each_different_ngram() -> None:
     """30 characters have at most 93 n-grams; dense rows of BUCKETS numbers would be 16 KB a pair."""
-    examples = invented(3000)
+    examples = make_examples(3000)
     distinct = sum(len(bucket_counts(item.source)) for item in examples)
     tracemalloc.start()
     memory = build_memory(examples)
@@ -111,6 +113,6 @@ def test_a_pair_takes_a_few_bytes_for_each_different_ngram() -> None:
 
 
 def test_nothing_asked_nothing_answered_and_nothing_learned_is_refused() -> None:
-    assert build_memory(invented(3)).translate([]) == []
+    assert build_memory(make_examples(3)).translate([]) == []
     with pytest.raises(ValueError, match="at least one training pair"):
         build_memory([])

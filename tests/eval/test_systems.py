@@ -37,7 +37,7 @@ def first_character(texts: Sequence[str]) -> Tensor:
     return torch.tensor(rows)
 
 
-def invented(count: int = 60) -> list[Example]:
+def make_examples(count: int = 60) -> list[Example]:
     generator = random.Random(1)
     return [
         Example(
@@ -64,7 +64,7 @@ def noisy(examples: Sequence[Example], rate: float, seed: int) -> list[str]:
     ]
 
 
-def evaluated(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> dict:
+def evaluate(name: str, examples: Sequence[Example], outputs: Sequence[str]) -> dict:
     return evaluate_system(
         name,
         examples,
@@ -82,8 +82,8 @@ def test_figures_by_hand() -> None:
         Example("a", "s", "天地", "x", "none", "bo", "zh"),
         Example("b", "s", "人人人人", "y", "none", "dz", "zh"),
     ]
-    assert evaluated("grpo", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
-    result = evaluated("grpo", examples, ["天地", "word"])
+    assert evaluate("trained", examples, ["天人", "word"])["metrics"]["all"]["cosine_held_out"] == 0.5
+    result = evaluate("trained", examples, ["天地", "word"])
     overall = result["metrics"]["all"]
     assert overall["n"] == 2
     assert overall["cosine"] == pytest.approx(0.5)
@@ -117,13 +117,13 @@ def test_cosines_are_those_of_pairs_and_texts_are_embedded_in_one_call() -> None
 
 
 def test_order_of_items_changes_nothing() -> None:
-    examples = invented()
+    examples = make_examples()
     outputs = noisy(examples, 0.5, 2)
-    assert evaluated("grpo", examples[::-1], outputs[::-1]) == evaluated("grpo", examples, outputs)
+    assert evaluate("trained", examples[::-1], outputs[::-1]) == evaluate("trained", examples, outputs)
 
 
 def test_slices_partition_the_items_by_language_and_by_origin() -> None:
-    groups = slices(evaluated("grpo", invented(), noisy(invented(), 0.5, 2))["items"])
+    groups = slices(evaluate("trained", make_examples(), noisy(make_examples(), 0.5, 2))["items"])
     assert sorted(groups) == ["all", "bo", "dz", "origin:origin0", "origin:origin1", "origin:origin2"]
     assert sorted(groups["bo"] + groups["dz"]) == groups["all"]
     assert (
@@ -133,13 +133,17 @@ def test_slices_partition_the_items_by_language_and_by_origin() -> None:
 
 
 def test_a_better_system_is_found_better_in_every_slice() -> None:
-    examples = invented()
+    examples = make_examples()
     comparison = compare_systems(
-        evaluated("warm_start", examples, noisy(examples, 0.8, 3)),
-        evaluated("grpo", examples, noisy(examples, 0.3, 4)),
+        evaluate("warm_start", examples, noisy(examples, 0.8, 3)),
+        evaluate("trained", examples, noisy(examples, 0.3, 4)),
         seed=0,
     )
-    assert (comparison["before"], comparison["after"], comparison["probes"]) == ("warm_start", "grpo", None)
+    assert (comparison["before"], comparison["after"], comparison["probes"]) == (
+        "warm_start",
+        "trained",
+        None,
+    )
     for differences in comparison["slices"].values():
         assert all(
             differences[metric]["low"] > 0 and differences[metric]["p_not_greater"] < 0.01
@@ -149,9 +153,9 @@ def test_a_better_system_is_found_better_in_every_slice() -> None:
 
 
 def test_differences_are_those_of_the_reported_metrics() -> None:
-    examples = invented()
-    before = evaluated("warm_start", examples, noisy(examples, 0.8, 3))
-    after = evaluated("grpo", examples, noisy(examples, 0.7, 4))
+    examples = make_examples()
+    before = evaluate("warm_start", examples, noisy(examples, 0.8, 3))
+    after = evaluate("trained", examples, noisy(examples, 0.7, 4))
     for name, differences in compare_systems(before, after, seed=0, resamples=50)["slices"].items():
         for metric, row in differences.items():
             assert row["difference"] == pytest.approx(
@@ -161,9 +165,9 @@ def test_differences_are_those_of_the_reported_metrics() -> None:
 
 
 def test_comparison_depends_on_the_seed_only() -> None:
-    examples = invented(20)
-    before = evaluated("warm_start", examples, noisy(examples, 0.8, 3))
-    after = evaluated("grpo", examples, noisy(examples, 0.7, 4))
+    examples = make_examples(20)
+    before = evaluate("warm_start", examples, noisy(examples, 0.8, 3))
+    after = evaluate("trained", examples, noisy(examples, 0.7, 4))
     assert compare_systems(before, after, seed=1, resamples=200) == compare_systems(
         before, after, seed=1, resamples=200
     )
@@ -173,27 +177,27 @@ def test_comparison_depends_on_the_seed_only() -> None:
 
 
 def test_systems_of_different_test_sets_are_not_compared() -> None:
-    examples = invented(4)
+    examples = make_examples(4)
     outputs = noisy(examples, 0.5, 1)
-    with pytest.raises(ValueError, match="warm_start and grpo were evaluated on different test items"):
+    with pytest.raises(ValueError, match="warm_start and trained were evaluated on different test items"):
         compare_systems(
-            evaluated("warm_start", examples, outputs), evaluated("grpo", examples[:3], outputs[:3]), seed=0
+            evaluate("warm_start", examples, outputs), evaluate("trained", examples[:3], outputs[:3]), seed=0
         )
 
 
 def test_wrong_number_of_outputs_is_refused() -> None:
-    with pytest.raises(ValueError, match="grpo: 1 outputs for 4 examples; give one each"):
-        evaluated("grpo", invented(4), ["天"])
+    with pytest.raises(ValueError, match="trained: 1 outputs for 4 examples; give one each"):
+        evaluate("trained", make_examples(4), ["天"])
 
 
 def test_written_results_are_read_back_and_compared_pair_by_pair(tmp_path: Path) -> None:
-    examples = invented(12)
-    for seed, name in enumerate(("untouched", "warm_start", "grpo")):
-        write_system(tmp_path, evaluated(name, examples, noisy(examples, 0.9 - 0.3 * seed, seed)))
+    examples = make_examples(12)
+    for seed, name in enumerate(("untouched", "warm_start", "trained")):
+        write_system(tmp_path, evaluate(name, examples, noisy(examples, 0.9 - 0.3 * seed, seed)))
     comparison = write_comparison(tmp_path, seed=0, resamples=40)
     assert [(pair["before"], pair["after"]) for pair in comparison["pairs"]] == [
-        ("warm_start", "grpo"),
-        ("untouched", "grpo"),
+        ("warm_start", "trained"),
+        ("untouched", "trained"),
         ("untouched", "warm_start"),
     ]
     assert comparison["resamples"] == 40
@@ -206,9 +210,9 @@ def test_mean_statistics_of_booleans_count_the_true_ones() -> None:
 
 def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
     """Golden: of the version that knew one reference text only."""
-    examples = invented(24)
-    before = evaluated("warm_start", examples, noisy(examples, 0.6, 3))
-    after = evaluated("grpo", examples, noisy(examples, 0.3, 4))
+    examples = make_examples(24)
+    before = evaluate("warm_start", examples, noisy(examples, 0.6, 3))
+    after = evaluate("trained", examples, noisy(examples, 0.3, 4))
     assert before["signatures"] == {
         "cosine": "encoder:counts",
         "cosine_held_out": "encoder:firsts",
@@ -249,9 +253,9 @@ def test_one_reference_text_an_item_gives_the_numbers_it_always_gave() -> None:
     assert [*intervals.values()] == [pytest.approx(expected[name], abs=1e-9) for name in intervals]
 
 
-def two_referenced(count: int = 30) -> tuple[list[Example], list[str]]:
+def two_reference_examples(count: int = 30) -> tuple[list[Example], list[str]]:
     """Items of which two of three have a second reference text, which a third of the outputs repeat."""
-    examples = invented(count)
+    examples = make_examples(count)
     generator = random.Random(9)
     seconds = ["".join(generator.choices(HAN, k=generator.randint(3, 12))) for _ in examples]
     outputs = [seconds[row] if row % 3 == 1 else text for row, text in enumerate(noisy(examples, 0.4, 5))]
@@ -261,8 +265,8 @@ def two_referenced(count: int = 30) -> tuple[list[Example], list[str]]:
 
 
 def test_every_score_takes_every_reference_text() -> None:
-    examples, outputs = two_referenced()
-    result = evaluated("grpo", examples, outputs)
+    examples, outputs = two_reference_examples()
+    result = evaluate("trained", examples, outputs)
     for example, output, item in zip(examples, outputs, result["items"], strict=True):
         assert (item["reference"], item["references"]) == (example.reference, list(example.references))
         if output in example.others:
@@ -293,15 +297,15 @@ def test_every_score_takes_every_reference_text() -> None:
 
 
 def test_a_resample_is_the_corpus_score_of_the_items_drawn() -> None:
-    examples, outputs = two_referenced()
-    rows = statistics(evaluated("grpo", examples, outputs)["items"], "zh")
+    examples, outputs = two_reference_examples()
+    rows = statistics(evaluate("trained", examples, outputs)["items"], "zh")
     counts = resample_counts(len(outputs), np.random.default_rng(0), 5)
     bleus = bleu_of_sums(counts @ rows["bleu"])
     chrfs = chrf_of_sums(counts @ rows["chrf"])
-    for drawn, bleu, chrf in zip(counts, bleus, chrfs, strict=True):
-        chosen = np.repeat(np.arange(len(outputs)), drawn.astype(int))
-        texts = [outputs[row] for row in chosen]
-        streams = list(zip_longest(*(examples[row].references for row in chosen)))
+    for item_counts, bleu, chrf in zip(counts, bleus, chrfs, strict=True):
+        drawn_rows = np.repeat(np.arange(len(outputs)), item_counts.astype(int))
+        texts = [outputs[row] for row in drawn_rows]
+        streams = list(zip_longest(*(examples[row].references for row in drawn_rows)))
         assert bleu == pytest.approx(BLEU(tokenize="zh").corpus_score(texts, streams).score, abs=1e-9)
         assert chrf == pytest.approx(CHRF().corpus_score(texts, streams).score, abs=1e-9)
 
@@ -310,14 +314,14 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
     """With one each they compare as ever. With several the old figures are of the first alone: they are not
     compared.
     """
-    examples = invented(12)
+    examples = make_examples(12)
     single = [
-        evaluated(name, examples, noisy(examples, 0.5, seed))
-        for seed, name in enumerate(("warm_start", "grpo"))
+        evaluate(name, examples, noisy(examples, 0.5, seed))
+        for seed, name in enumerate(("warm_start", "trained"))
     ]
     expected = compare_systems(*single, seed=0, resamples=30)
-    several, outputs = two_referenced()
-    old, new = (evaluated(name, several, outputs) for name in ("warm_start", "grpo"))
+    several, outputs = two_reference_examples()
+    old, new = (evaluate(name, several, outputs) for name in ("warm_start", "trained"))
     for item in [*single[0]["items"], *old["items"]]:
         del item["references"]
     assert compare_systems(*single, seed=0, resamples=30) == expected
@@ -326,5 +330,5 @@ def test_items_from_before_all_reference_texts_were_kept() -> None:
 
 
 def test_an_empty_test_set_is_refused_in_one_sentence() -> None:
-    with pytest.raises(InputError, match=r"^grpo: there is no test item to evaluate; set data.test_size"):
-        evaluated("grpo", [], [])
+    with pytest.raises(InputError, match=r"^trained: there is no test item to evaluate; set data.test_size"):
+        evaluate("trained", [], [])

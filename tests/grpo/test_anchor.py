@@ -12,16 +12,24 @@ from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from data.errors import InputError
 from data.stream import PromptStream
-from grpo.anchor import Anchor, unanchored
+from grpo.anchor import Anchor, no_anchor
+from grpo.config_file import load_config
 from grpo.engine import chunked_head
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import pack
+from grpo.engine.products import FORMATS, use_format
 from grpo.records import LoopState
 from grpo.run import main
 from grpo.runtime import device
+from grpo.runtime.device import choose
+from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.stages.anchor_setup import anchor_texts
+from grpo.stages.context import Run
 from grpo.stages.hooks import UpdateHook
+from grpo.stages.prepare import check_texts
 
 IDS = [[40, 41, 42, 43, 44, 40, 41, 42, 43], [100], [7, 9, 11, 200, 13]]
 START = [2]
@@ -68,7 +76,7 @@ def test_at_the_untouched_model_nothing_pulls() -> None:
     assert max(float(p.grad.abs().max()) for p in policy.parameters() if p.grad is not None) < 1e-6
 
 
-def held(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
+def small_anchor(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: float = 0.5) -> Anchor:
     texts = PromptStream(IDS, num_prompts=3, seed=0)
     return Anchor(
         tiny_gpt2(1).double().requires_grad_(False),
@@ -89,9 +97,9 @@ def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float
 
 
 def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
-    gradient, [(total, count)] = gradient_of(held())
+    gradient, [(total, count)] = gradient_of(small_anchor())
     policy = tiny_gpt2(0).double()
-    base = held().base
+    base = small_anchor().base
     mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
     (0.5 * mean).backward()
     assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
@@ -104,9 +112,9 @@ def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None
 
 
 def test_neither_passes_nor_processes_change_the_gradient() -> None:
-    whole, [(total, count)] = gradient_of(held())
-    by_passes, sums = gradient_of(held(max_tokens=10))
-    shared, parts = gradient_of(held(World(0, 2)), held(World(1, 2)))
+    whole, [(total, count)] = gradient_of(small_anchor())
+    by_passes, sums = gradient_of(small_anchor(max_tokens=10))
+    shared, parts = gradient_of(small_anchor(World(0, 2)), small_anchor(World(1, 2)))
     assert torch.allclose(by_passes, whole, rtol=1e-6, atol=1e-10) and torch.allclose(
         shared, whole, rtol=1e-6, atol=1e-10
     )
@@ -116,16 +124,18 @@ def test_neither_passes_nor_processes_change_the_gradient() -> None:
     assert all(part[1] > 0 for part in parts)
 
 
-def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
+def test_in_bf16_it_is_the_same_up_to_rounding() -> None:
     """fp32 masters, bf16 products: value and direction stay."""
     results = []
-    for dtype in (torch.float32, torch.bfloat16):
+    for name in ("fp32", "bf16"):
         policy = tiny_gemma(0)
         base = tiny_gemma(1).requires_grad_(False)
+        for model in (policy, base):
+            use_format(model, FORMATS[name])
         texts = PromptStream(IDS, num_prompts=3, seed=0)
-        total, count = Anchor(
-            base, texts, START, 1.0, 64, device.Compute(torch.device("cpu"), dtype), SINGLE_PROCESS
-        )(policy, 0)["anchor_kl"]
+        total, count = Anchor(base, texts, START, 1.0, 64, device.choose("cpu"), SINGLE_PROCESS)(policy, 0)[
+            "anchor_kl"
+        ]
         results.append(
             (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
         )
@@ -135,7 +145,7 @@ def test_under_autocast_it_is_the_same_up_to_the_rounding_of_bf16() -> None:
 
 
 def test_without_an_anchor_nothing_happens() -> None:
-    assert unanchored(tiny_gpt2(), 3) == {}
+    assert no_anchor(tiny_gpt2(), 3) == {}
 
 
 # Real runs. The first text is what a tax budget would be measured on (tax.texts=1); the anchor has the
@@ -189,7 +199,7 @@ def distance(folder: Path, base: Path, tokenizer: PreTrainedTokenizerFast) -> fl
 def test_warm_start_and_training_stay_near_the_untouched_model(
     method: str, go: Runner, tmp_path: Path, tiny_folder: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    held = ["sft.anchor=1.0", "train.anchor=1.0", "tax.anchor_texts=4"]
+    held = ["anchor.sft=1.0", "anchor.train=1.0", "anchor.batch_size=4"]
     assert go("free", f"train.method={method}") == go("held", f"train.method={method}", *held) == 0
     for part in ("warm_start", "policy"):
         free, kept = (
@@ -203,33 +213,64 @@ def test_warm_start_and_training_stay_near_the_untouched_model(
 
 
 def test_resumed_it_sees_the_same_texts(go: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert go("whole", "sft.anchor=0.3", "train.anchor=0.3") == 0
+    assert go("whole", "anchor.sft=0.3", "anchor.train=0.3") == 0
     real = UpdateHook.__call__
 
     def stopped(between: UpdateHook, state: LoopState) -> bool:
         done = real(between, state)
-        if (between.stage, state.step) in (("sft", 4), ("grpo", 2)):
+        if (between.stage, state.step) in (("sft", 4), ("train", 2)):
             between.save()
             return True
         return done
 
     monkeypatch.setattr(UpdateHook, "__call__", stopped)
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
     monkeypatch.setattr(
         UpdateHook, "__call__", lambda b, s: real(b, s) if b.stage == "sft" else stopped(b, s)
     )
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") != 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") != 0
     monkeypatch.setattr(UpdateHook, "__call__", real)
-    assert go("parts", "sft.anchor=0.3", "train.anchor=0.3") == 0
+    assert go("parts", "anchor.sft=0.3", "anchor.train=0.3") == 0
     assert weights(tmp_path / "parts" / "run") == weights(tmp_path / "whole" / "run")
     assert metrics(tmp_path / "parts" / "run") == metrics(tmp_path / "whole" / "run")
+
+
+def run_of(folder: Path, settings: list[str]) -> Run:
+    (folder / "c.toml").write_text("", encoding="utf-8")
+    config = load_config(folder / "c.toml", ["tax.texts=2", *settings])
+    return Run(config, folder, folder, choose("cpu"), StopRequest(), print)
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts"),
+    [
+        (["tax.text=tax.txt"], ["c", "d"]),
+        (["tax.text=tax.txt", "tax.budget=0.02"], ["c", "d"]),
+        (["tax.text=tax.txt", "anchor.text=own.txt", "tax.budget=0.02"], ["e", "c"]),
+        (["tax.text=nowhere.txt", "anchor.text=own.txt"], ["e", "b", "c"]),  # no tax is measured
+        (["tax.text=tax.txt", "anchor.text=tax.txt", "tax.budget=0.02"], ["c", "d"]),
+    ],
+)
+def test_the_anchor_has_its_own_texts_and_none_of_the_tax(
+    settings: list[str], texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tax.txt").write_text("a\nb\nc\nd\n", encoding="utf-8")
+    (tmp_path / "own.txt").write_text("e\nb\nc\n", encoding="utf-8")
+    assert anchor_texts(run_of(tmp_path, settings)) == texts
+
+
+def test_a_file_of_the_anchor_that_is_none_is_named(tmp_path: Path) -> None:
+    run = run_of(tmp_path, [f"anchor.text={tmp_path}/none.txt", "anchor.sft=1.0"])
+    with pytest.raises(InputError, match=r"anchor\.text = .*none\.txt: cannot be read"):
+        check_texts(run)
 
 
 def test_a_file_without_texts_for_it_is_refused(
     go: Runner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert go("run", "train.anchor=1.0", "tax.texts=4") == 2
+    assert go("run", "anchor.train=1.0", "tax.texts=4") == 2
     error = capsys.readouterr().err
-    assert "own.txt: has no text behind the first 4 (tax.texts)" in error and error.count("\n") == 1
-    assert go("run", "sft.anchor=-1.0") == 2
-    assert "sft.anchor = -1.0: must lie between 0 and 1000" in capsys.readouterr().err
+    assert "own.txt: has no text besides the first 4 (tax.texts)" in error and error.count("\n") == 1
+    assert go("run", "anchor.sft=-1.0") == 2
+    assert "anchor.sft = -1.0: must be at least 0" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import pytest
 
 import grpo
 from data.cache import default_cache
-from data.errors import GOES_ON, InputError, Interrupted, TrainingFailure, run_command
+from data.errors import RESUMES, InputError, Interrupted, TrainingFailure, run_command
 from grpo.command import COMMANDS
 from grpo.config_file import load_config
 from grpo.runtime import run_folder
@@ -243,19 +243,19 @@ def raising(error: BaseException) -> Callable[[], int]:
 @pytest.mark.parametrize(
     ("error", "again", "code", "said"),
     [
-        (InputError("seed = x: write a number"), GOES_ON, 2, "error: seed = x: write a number"),
+        (InputError("seed = x: write a number"), RESUMES, 2, "error: seed = x: write a number"),
         (FileNotFoundError(2, "No such file", "a.txt"), "", 2, "error: a.txt: No such file; put that right and run the same command"),
         (
-            OSError(28, "No space", "a"), GOES_ON, 2,
+            OSError(28, "No space", "a"), RESUMES, 2,
             "error: a: No space; put that right and run the same command, which goes on from what was last saved",
         ),
-        (TrainingFailure("loss is nan"), GOES_ON, 1, "error: loss is nan"),
-        (Interrupted(signal.SIGTERM), GOES_ON, 143, "stopped and saved; the same command goes on from there"),
+        (TrainingFailure("loss is nan"), RESUMES, 1, "error: loss is nan"),
+        (Interrupted(signal.SIGTERM), RESUMES, 143, "stopped and saved; the same command goes on from there"),
         (
-            Interrupted(signal.SIGINT, "run folder r"), GOES_ON, 130,
+            Interrupted(signal.SIGINT, "run folder r"), RESUMES, 130,
             "stopped and saved; the same command goes on from there (run folder r)",
         ),
-        (KeyboardInterrupt(), GOES_ON, 130, "stopped at once; the same command goes on from what was last saved"),
+        (KeyboardInterrupt(), RESUMES, 130, "stopped at once; the same command goes on from what was last saved"),
         (KeyboardInterrupt(), "", 130, "stopped at once"),
     ],
 )  # fmt: skip

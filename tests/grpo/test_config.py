@@ -1,12 +1,20 @@
 """Configuration: what is refused, in which words, and that every shipped file is accepted."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from repository import CONFIGS
 
 from data.errors import InputError
+from grpo.advantage import BASELINES, SCALES
+from grpo.config import AdvantageConfig, LossConfig, ModelConfig, OptimConfig
 from grpo.config_file import load_config
+from grpo.engine.pretrained import VOCABULARIES
+from grpo.kl import KL_ESTIMATORS
+from grpo.loss import OBJECTIVES
+from grpo.optim import SCHEDULES
 
 
 @pytest.fixture
@@ -62,15 +70,29 @@ def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
         ),
         ("[train]\nnum_steps = true\n", r"train\.num_steps = True is of type bool"),
         ("train = 3\n", r"train is a section; write its settings under \[train\]"),
-        ("[rollout]\ngroup_size = 1\n", r"rollout\.group_size = 1: .* use 2 or more"),
-        ("[rollout]\ntemperature = 0\n", r"rollout\.temperature = 0\.0: GRPO samples"),
+        ("[rollout]\ngroup_size = 1\n", r"rollout\.group_size = 1: must be at least 2, as GRPO compares"),
+        (
+            "[rollout]\ntemperature = 0\n",
+            r"rollout\.temperature = 0\.0: must be at least 0\.01, as GRPO samples",
+        ),
         (
             "[train]\nprompts_per_update = 3\n",
             r"train\.prompts_per_update = 3 does not divide rollout\.num_prompts = 8",
         ),
-        ('[loss]\nkl_estimator = "k9"\n', r"loss\.kl_estimator = 'k9': known values are k1, k2, k3"),
-        ("[train]\nnum_steps = -1\n", r"train\.num_steps = -1: must not be negative"),
-        ("[train.optim]\nlr = 0.0\n", r"train\.optim\.lr = 0\.0"),
+        ('[loss]\nkl_estimator = "k9"\n', r"c\.toml: loss\.kl_estimator = 'k9': known values are k1, k2, k3"),
+        ("[loss]\nkl_estimator = 3\n", r"loss\.kl_estimator = 3: known values are k1, k2, k3"),
+        (
+            '[reward]\nthreshold = "median"\n',
+            r"reward\.threshold = 'median': known values are mean, q10, q25, q50, or a number",
+        ),
+        (
+            '[reward]\ncontrol = "noise"\n',
+            r"reward\.control = 'noise': known values are none, shuffled, random",
+        ),
+        ("[reward]\nmin_share = 0.0\n", r"reward\.min_share = 0\.0: must be at least 1e-06"),
+        ("[data]\nnear_duplicate = 1.5\n", r"data\.near_duplicate = 1\.5: must be at most 1$"),
+        ("[train]\nnum_steps = -1\n", r"train\.num_steps = -1: must be at least 0"),
+        ("[train.optim]\nlr = 0.0\n", r"train\.optim\.lr = 0\.0: must be at least 1e-12"),
         ("[train\n", r"c\.toml: not TOML"),
     ],
 )
@@ -84,6 +106,21 @@ def test_wrong_configuration_is_refused_in_one_sentence(written, text: str, mess
 def test_wrong_override_is_refused(written, override: str) -> None:
     with pytest.raises(InputError):
         load_config(written("seed = 1\n"), [override])
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "rows"),
+    [
+        (OptimConfig, "schedule", SCHEDULES),
+        (AdvantageConfig, "baseline", BASELINES),
+        (AdvantageConfig, "scale", SCALES),
+        (LossConfig, "objective", OBJECTIVES),
+        (LossConfig, "kl_estimator", KL_ESTIMATORS),
+        (ModelConfig, "vocabulary", VOCABULARIES),
+    ],
+)
+def test_every_choice_is_a_row_of_its_table(section: type, name: str, rows: Iterable[str]) -> None:
+    assert get_args(get_type_hints(section)[name]) == tuple(rows)
 
 
 def test_missing_and_undecodable_files_are_named(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def assert_equal(run: Path, whole: Path) -> None:
     """The same policy, the same log, and nothing left lying about."""
     assert weights(run) == weights(whole)
     assert metrics(run) == metrics(whole)
-    assert not list(run.rglob(".unfinished-*")) and not (run / "checkpoints" / "grpo").exists()
+    assert not list(run.rglob(".unfinished-*")) and not (run / "checkpoints" / "train").exists()
 
 
 def saved(folder: Path, stage: str) -> list[str]:
@@ -83,9 +83,9 @@ def test_the_runs_of_these_tests_learn(runs: Runs) -> None:
     ("number", "code", "update", "stage", "name"),
     [
         (signal.SIGTERM, 143, 2, "sft", "step-000002"),
-        (signal.SIGINT, 130, 6, "grpo", "step-000001.1"),  # between the two updates of a step
-        (signal.SIGTERM, 143, 9, "grpo", "step-000003"),
-        (signal.SIGHUP, 129, 9, "grpo", "step-000003"),  # the terminal was closed
+        (signal.SIGINT, 130, 6, "train", "step-000001.1"),  # between the two updates of a step
+        (signal.SIGTERM, 143, 9, "train", "step-000003"),
+        (signal.SIGHUP, 129, 9, "train", "step-000003"),  # the terminal was closed
     ],
 )
 def test_a_signal_saves_after_the_update_and_the_next_start_goes_on(
@@ -123,7 +123,7 @@ def half_done(runs: Runs) -> Path:
     """A run stopped in the middle of step 2 of GRPO, with the checkpoints step-000002 and step-000002.1."""
     folder = runs.root / "half"
     code, _ = runs.start(folder, *TWO_UPDATES, fault=partial(at_call, STEP, 8, partial(send, signal.SIGTERM)))
-    assert code == 143 and saved(folder, "grpo") == ["step-000002", "step-000002.1"]
+    assert code == 143 and saved(folder, "train") == ["step-000002", "step-000002.1"]
     shutil.copytree(folder, runs.root / "half kept")
     return folder
 
@@ -151,13 +151,13 @@ def test_a_checkpoint_damaged_at_rest_is_stepped_over(
 ) -> None:
     shutil.rmtree(half_done)
     shutil.copytree(runs.root / "half kept", half_done)
-    spoil(half_done / "run" / "checkpoints" / "grpo" / "step-000002.1" / name, how)
+    spoil(half_done / "run" / "checkpoints" / "train" / "step-000002.1" / name, how)
     code, output = runs.start(half_done, *TWO_UPDATES)
     assert code == 0 and output.count("set aside") == 1
     assert (
         f"step-000002.1: {name} " in output
         and "going on from step-000002" in output
-        and "resuming grpo at step 2\n" in output
+        and "resuming train at step 2\n" in output
     )
     assert_equal(half_done / "run", runs.uninterrupted(*TWO_UPDATES))
 
@@ -166,7 +166,7 @@ def test_with_every_checkpoint_damaged_the_stage_starts_anew(half_done: Path, ru
     shutil.rmtree(half_done)
     shutil.copytree(runs.root / "half kept", half_done)
     for name in ("step-000002", "step-000002.1"):
-        spoil(half_done / "run" / "checkpoints" / "grpo" / name / "parameters.safetensors", "flipped")
+        spoil(half_done / "run" / "checkpoints" / "train" / name / "parameters.safetensors", "flipped")
     code, output = runs.start(half_done, *TWO_UPDATES)
     assert code == 0 and output.count("this stage starts anew") == 2 and "resuming" not in output
     assert_equal(half_done / "run", runs.uninterrupted(*TWO_UPDATES))
@@ -180,11 +180,11 @@ def test_a_full_disk_while_a_checkpoint_is_written(runs: Runs, tmp_path: Path) -
     assert code == 2
     said = sentence(output)
     assert (
-        f"{tmp_path}/run/checkpoints/grpo/step-000002: this checkpoint could not be written (File too large"
+        f"{tmp_path}/run/checkpoints/train/step-000002: this checkpoint could not be written (File too large"
         in said
     )
     assert "it needs 0.4 MB" in said and "step-000001 is intact; free space and run the same command" in said
-    assert saved(tmp_path, "grpo") == ["step-000001"] and not list((tmp_path / "run").rglob(".unfinished-*"))
+    assert saved(tmp_path, "train") == ["step-000001"] and not list((tmp_path / "run").rglob(".unfinished-*"))
     assert runs.start(tmp_path, *EVERY_STEP)[0] == 0
     assert_equal(tmp_path / "run", runs.uninterrupted(*EVERY_STEP))
 
@@ -225,7 +225,7 @@ LONGER = ["train.num_steps=9", "checkpoint.every=2"]
 def test_an_update_with_a_loss_that_is_nan_is_skipped_and_counted(runs: Runs, tmp_path: Path) -> None:
     code, _ = runs.start(tmp_path, *LONGER, fault=partial(poison, 3, 4))
     assert code == 0
-    rows = [row for row in metrics(tmp_path / "run") if row["stage"] == "grpo"]
+    rows = [row for row in metrics(tmp_path / "run") if row["stage"] == "train"]
     assert [row["skipped_updates"] for row in rows] == [0, 0, 1, 2, 3, 4, 4, 4, 4]
 
 
@@ -237,10 +237,10 @@ def test_five_such_updates_in_a_row_end_the_run_with_the_last_good_parameters(
     """
     code, output = runs.start(tmp_path, *LONGER, fault=partial(poison, 3, 5))
     assert code == 1 and "5 updates in a row" in sentence(output)
-    assert saved(tmp_path, "grpo") == ["step-000004", "step-000006"]
+    assert saved(tmp_path, "train") == ["step-000004", "step-000006"]
     good = runs.root / "good"
     assert runs.start(good, *LONGER, fault=partial(at_call, STEP, 5, partial(send, signal.SIGTERM)))[0] == 143
-    names = (tmp_path / "run/checkpoints/grpo/step-000006", good / "run/checkpoints/grpo/step-000002")
+    names = (tmp_path / "run/checkpoints/train/step-000006", good / "run/checkpoints/train/step-000002")
     after, before = ((path / "parameters.safetensors").read_bytes() for path in names)
     assert after == before
     assert (

@@ -20,12 +20,12 @@ from transformers import PreTrainedTokenizerFast
 
 from grpo import advantage, kl, loss, minibatch
 from grpo import step_metrics as observe
-from grpo.config import LossConfig
-from grpo.engine import logprob, packing, sampler
+from grpo.config import EngineConfig, LossConfig
+from grpo.engine import logprob, packing, products, sampler
 from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
-from reward import combine, cosine, kernel, panel
+from reward import combine, cosine, groups, kernel, panel
 
 MATHS = (
     advantage,
@@ -37,6 +37,7 @@ MATHS = (
     sampler,
     observe,
     kernel,
+    groups,
 )  # every public function of these is called below
 PROMPTS = [[2, 40, 41, 42], [2, 90]]
 MODEL = tiny_gemma()
@@ -107,24 +108,34 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (sampler.generate, (MODEL, PROMPTS, SAMPLING, (0,)), {}),
     (observe.micro_batch_sums, (MICRO_LOGPS, MICRO), {}),
     (observe.micro_batch_peaks, (MICRO_LOGPS, MICRO), {}),
-    (observe.added, ([{"a": (1.0, 2.0)}, {"a": (3.0, 4.0)}],), {}),
-    (observe.largest, ([{"a": 1.0}, {"a": 3.0}],), {}),
+    (observe.totals, ([{"a": (1.0, 2.0)}, {"a": (3.0, 4.0)}],), {}),
+    (observe.maxima, ([{"a": 1.0}, {"a": 3.0}],), {}),
     (observe.refuse_gap, (0.1, 0.2), {}),
+    (observe.effective_share, (1.0, 1.1), {}),
+    (observe.trainer_logps, (MICRO_LOGPS, MICRO), {}),
+    (observe.sampler_log_ratio, (MICRO_LOGPS, MICRO), {}),
+    (loss.sampler_weights, (MICRO_LOGPS.logps, MICRO.sampling_logps, MICRO.mask, 2.0), {}),
+    *[
+        (products.product, (VECTORS, VECTORS[:3].clone(), None, format), {})
+        for format in products.FORMATS.values()
+    ],
+    (products.multiply, (VECTORS.half(), VECTORS.half().T), {}),
+    *[(products.rounded, (VECTORS, format), {}) for format in products.FORMATS.values()],
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
     *[
-        (kernel.over_references, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
+        (kernel.soft_maximum, (torch.rand(4, generator=DRAW), OFFSETS, softness), {})
         for softness in (0.0, 0.1)
     ],
-    (combine.standardised, (REWARDS.double(),), {}),
-    (cosine.rescaled, (torch.rand(4, generator=DRAW), 0.3), {}),
+    (combine.standardise, (REWARDS.double(),), {}),
+    (groups.deviations, (REWARDS,), {}),
+    (groups.standard_deviation, groups.deviations(REWARDS), {}),
+    (cosine.rescale, (torch.rand(4, generator=DRAW), 0.3), {}),
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
 ELSEWHERE = {
-    "add_product",
     "next_logits",
     "prefill",
-    "product_dtype",
     "rollout_samples",
 }  # inside `generate` and `completion_logps`; text
 
@@ -191,7 +202,7 @@ def test_no_dropout_anywhere_even_if_the_model_asks_for_it(
     asking.config.attention_dropout = 0.5
     asking.save_pretrained(tmp_path / "model")
     policy = load_policy(tmp_path / "model", torch.device("cpu"), packed_attention=False)
-    config = replace(CONFIG, rollout=replace(CONFIG.rollout, fast_decode=False))
+    config = replace(CONFIG, engine=EngineConfig(fast_decode=False))
     assert policy.config.attention_dropout == 0.5
     dropped = []
     attention = F.scaled_dot_product_attention

@@ -12,6 +12,7 @@ from data.cache import cache_dir
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import frozen_copy, load_policy
 from grpo.engine.packing import pack
+from grpo.engine.products import FORMATS, use_format
 from grpo.engine.sampler import Sampling, generate
 from grpo.kl import KL_ESTIMATORS, kl_k2, kl_k3, kl_term, next_kl_coef
 from grpo.loss import Bounds, grpo_loss, token_weights
@@ -102,28 +103,28 @@ def test_gradient_neither_vanishes_nor_overflows(name: str, log_ratio: float) ->
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kl_is_exactly_zero_at_the_reference(make: Make, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", [*FORMATS])
+def test_kl_is_exactly_zero_at_the_reference(make: Make, name: str) -> None:
     """Step 0: the policy's log-probs, with gradient, and its frozen copy's, without, are bit-equal."""
-    assert_zero_at_reference(make(), dtype)
+    assert_zero_at_reference(make(), name)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_kl_of_the_default_model_is_exactly_zero_at_the_reference(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", [*FORMATS])
+def test_kl_of_the_default_model_is_exactly_zero_at_the_reference(name: str) -> None:
     folder = cache_dir() / "models" / "gemma-3-270m-trimmed"
     if not folder.is_dir():
         pytest.skip("the default model is not in the cache; run `make sft` first")
-    assert_zero_at_reference(load_policy(folder, torch.device("cpu")), dtype)
+    assert_zero_at_reference(load_policy(folder, torch.device("cpu")), name)
 
 
-def assert_zero_at_reference(policy: PreTrainedModel, dtype: torch.dtype) -> None:
+def assert_zero_at_reference(policy: PreTrainedModel, name: str) -> None:
+    use_format(policy, FORMATS[name])
     reference = frozen_copy(policy)
     prompts = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48], [2, 90], [2, 60, 61]]
     rollout = generate(policy, prompts, Sampling(4, 12, 1.0, (1, *range(10, 60))), seed=(0,))
-    with torch.autocast("cpu", dtype, enabled=dtype is torch.bfloat16):
-        ours = completion_logps(policy, pack(prompts, rollout.completions(), 4, width=12)).logps
-        theirs = score(reference, rollout, 1.0, max_tokens=10_000)
+    ours = completion_logps(policy, pack(prompts, rollout.completions(), 4, width=12)).logps
+    theirs = score(reference, rollout, 1.0, max_tokens=10_000)
     assert ours.requires_grad
     assert torch.equal(kl_k3(ours.detach() - theirs), torch.zeros_like(theirs))
 

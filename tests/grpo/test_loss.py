@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
 from grpo.kl import KL_ESTIMATORS
-from grpo.loss import OBJECTIVES, Bounds, clipped, grpo_loss, token_weights
+from grpo.loss import OBJECTIVES, Bounds, clipped, grpo_loss, sampler_weights, token_weights
 
 CLIP = Bounds(0.2, 0.28)
 EVERY_OBJECTIVE = [(name, Bounds(0.2, 4.0) if name == "cispo" else CLIP) for name in OBJECTIVES] + [
@@ -313,3 +313,68 @@ def test_weights_by_hand() -> None:
 def test_unknown_aggregation_is_refused() -> None:
     with pytest.raises(ValueError, match="known values: sequence, token, constant"):
         token_weights(MASK, "mean")
+
+
+@pytest.mark.parametrize(
+    ("gap", "cap", "weight"),
+    [
+        (0.0, 2.0, 1.0),
+        (math.log(1.5), 2.0, 1.5),
+        (math.log(0.25), 2.0, 0.25),  # no bound from below
+        (math.log(3.0), 2.0, 2.0),
+        (200.0, 2.0, 2.0),  # exp(200) is no fp32 number
+        (math.log(3.0), 0.0, 1.0),  # off
+    ],
+)
+def test_sampler_weight_truth_table(gap: float, cap: float, weight: float) -> None:
+    sampling = torch.full((1, 2), -3.0)
+    weights = sampler_weights(sampling + gap, sampling, torch.tensor([[True, True]]), cap)
+    torch.testing.assert_close(weights, torch.full((1, 2), weight))
+
+
+def test_sampler_weights_ignore_what_lies_under_the_mask() -> None:
+    trainer = torch.tensor([[-1.0, float("nan"), float("inf")]])
+    mask = torch.tensor([[True, False, False]])
+    assert sampler_weights(trainer, torch.full((1, 3), -2.0), mask, 5.0)[0].tolist() == pytest.approx(
+        [math.e, 1.0, 1.0]
+    )
+
+
+def test_sampler_weights_give_the_gradient_of_the_policy_that_is_trained() -> None:
+    """By enumeration: tokens drawn by another policy mu, weighted, have the expected gradient of pi itself,
+    also by finite differences; without weights they have another one.
+    """
+    logits = torch.tensor([0.3, -0.4, 1.1, 0.0], dtype=torch.float64, requires_grad=True)
+    sampler = torch.tensor([0.6, 0.1, 0.2, 0.1], dtype=torch.float64)  # mu
+    advantage = torch.tensor([1.0, -0.5, 0.25, -2.0], dtype=torch.float64)
+
+    def expected_reward(values: Tensor) -> Tensor:
+        return (values.softmax(dim=0) * advantage).sum()
+
+    def gradient(cap: float) -> Tensor:
+        logps = logits.log_softmax(dim=0)[:, None]  # each token is a completion of one token
+        weights = sampler[:, None] * sampler_weights(logps, sampler.log()[:, None], logps.isfinite(), cap)
+        ones = torch.ones_like(logps, dtype=torch.bool)
+        loss, _ = grpo_loss(logps, None, logps.detach(), advantage, ones, weights, bounds=CLIP, kl_coef=0.0)
+        return -torch.autograd.grad(loss, logits)[0]
+
+    exact = torch.autograd.grad(expected_reward(logits), logits)[0]
+    torch.testing.assert_close(gradient(cap=1e6), exact, rtol=1e-12, atol=1e-14)
+    unit = torch.eye(4, dtype=torch.float64) * 1e-6
+    with torch.no_grad():
+        slopes = [(expected_reward(logits + e) - expected_reward(logits - e)) / 2e-6 for e in unit]
+    torch.testing.assert_close(gradient(cap=1e6), torch.stack(slopes), rtol=1e-7, atol=1e-9)
+    assert (gradient(cap=0.0) - exact).abs().max() > 0.1  # tokens of mu, taken for tokens of pi
+
+
+def test_the_bias_of_the_cap_is_what_its_docstring_says() -> None:
+    policy = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64)
+    sampler = torch.tensor([[0.1, 0.4, 0.5]], dtype=torch.float64)
+    value = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64)
+    everywhere = torch.ones_like(policy, dtype=torch.bool)
+    cap = 2.0
+    estimate = (sampler * sampler_weights(policy.log(), sampler.log(), everywhere, cap) * value).sum()
+    truth = (policy * value).sum()
+    bias = (policy * value * (1 - cap * sampler / policy).clamp_min(0)).sum()
+    assert (truth - estimate).item() == pytest.approx(bias.item(), abs=1e-12)
+    assert bias.item() == pytest.approx(0.3)

@@ -110,7 +110,12 @@ def sft(folder: Path, stop_at: int | None) -> tuple[str, list, list[dict]]:
 
     with RunLog(folder, "sft", state.step, config.num_steps, {}, quiet=True) as log:
         train_sft(
-            config, Training(policy, optimizer, log, device.choose("cpu")), pairs, state, after_update=save
+            Training(policy, optimizer, log, device.choose("cpu")),
+            pairs,
+            state,
+            num_steps=config.num_steps,
+            max_tokens_per_pass=config.max_tokens_per_pass,
+            after_update=save,
         )
         rows = [{key: row[key] for key in ("step", "loss", "grad_norm", "lr", "tokens")} for row in log.rows]
     return parameter_hash(policy), moments(optimizer), rows

@@ -73,7 +73,7 @@ weights = {{ "{tmp_path / "mine.py"}:judge" = 1.0 }}
 """,
         encoding="utf-8",
     )
-    fixed = ["--config", str(tmp_path / "tiny.toml"), "--stages", "data,sft,grpo"]
+    fixed = ["--config", str(tmp_path / "tiny.toml"), "--stages", "data,sft,train"]
     return lambda name, *more: main([*fixed, f"run_dir={tmp_path / name}", *more])
 
 
@@ -84,7 +84,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
     return [
         {key: value for key, value in row.items() if key not in unsteady}
         for row in records
-        if row["stage"] == "grpo"
+        if row["stage"] == "train"
     ]
 
 
@@ -130,7 +130,7 @@ def test_a_step_without_any_number_stops_and_goes_on_from_there(
     assert "mine.py:judge' gave no number for 6 of 6 completions, the first '" in error
     assert error.endswith("; correct it and run the same command; everything up to step 2 is saved\n")
     term(GOOD)
-    assert start("parts") == 0 and "resuming grpo at step 2" in capsys.readouterr().out
+    assert start("parts") == 0 and "resuming train at step 2" in capsys.readouterr().out
     assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
@@ -154,7 +154,7 @@ def test_a_term_that_raises_stops_each_start_until_it_is_corrected(
     error = one_sentence(capsys)
     assert "raised ZeroDivisionError (" in error and error.endswith("; everything up to step 2 is saved\n")
     term(GOOD)
-    assert start("parts", *more) == 0 and "resuming grpo at step 2" in capsys.readouterr().out
+    assert start("parts", *more) == 0 and "resuming train at step 2" in capsys.readouterr().out
     assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
@@ -209,5 +209,5 @@ def test_an_encoder_that_dies_is_named_and_the_next_start_goes_on(
             and "reward term" not in error
         )
         assert error.endswith(f"; correct it and run the same command{saved}\n")
-    assert start("parts", *settings) == 0 and "resuming grpo at step 2" in capsys.readouterr().out
+    assert start("parts", *settings) == 0 and "resuming train at step 2" in capsys.readouterr().out
     assert_same(tmp_path / "parts", tmp_path / "whole")

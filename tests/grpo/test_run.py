@@ -21,13 +21,13 @@ def test_whole_command_then_nothing_to_do(
     assert main(arguments(corpus, tiny_folder, run)) == 0
     printed = capsys.readouterr().out
     systems = {path.stem for path in (run / "eval").glob("*.json")}
-    assert systems == {"untouched", "translation_memory", "warm_start", "grpo", "comparison"}
-    metrics = json.loads((run / "eval" / "grpo.json").read_text(encoding="utf-8"))["metrics"]["all"]
+    assert systems == {"untouched", "translation_memory", "warm_start", "trained", "comparison"}
+    metrics = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))["metrics"]["all"]
     assert metrics["n"] == 12
     assert f"{metrics['cosine']:.3f}" in printed
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [(row["stage"], row["step"]) for row in rows] == [("sft", s) for s in range(3)] + [
-        ("grpo", s) for s in range(4)
+        ("train", s) for s in range(4)
     ]
     assert {
         "report.html",
@@ -37,7 +37,7 @@ def test_whole_command_then_nothing_to_do(
         "environment.json",
         "timings.json",
     } <= {p.name for p in run.iterdir()}
-    assert not (run / "checkpoints" / "grpo").exists()
+    assert not (run / "checkpoints" / "train").exists()
     model = AutoModelForCausalLM.from_pretrained(run / "policy")
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert model.config.use_cache and tokenizer.eos_token_id == 1
@@ -52,7 +52,7 @@ def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
     """Signs of gaming beside the reward; tau from the warm start's own outputs; reference texts embedded
     once, ever.
     """
-    stages = ["--stages", "data,sft,grpo", "reward.threshold=mean"]
+    stages = ["--stages", "data,sft,train", "reward.threshold=mean"]
     (tmp_path / "other").mkdir()
     assert main(arguments(corpus, tiny_folder, tmp_path / "first", *stages)) == 0
     printed = capsys.readouterr().out
@@ -99,7 +99,7 @@ def test_a_reward_changed_on_the_way_is_refused(
         )
         == 0
     )
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "grpo", "reward.weights={cosine=1.5}")) == 2
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "train", "reward.weights={cosine=1.5}")) == 2
     assert "reward.weights.script = 1.0, not None" in capsys.readouterr().err
 
 
@@ -111,7 +111,7 @@ def test_work_of_another_configuration_is_not_mixed(
     assert (
         main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0
     )  # nothing was trained yet: a new value may be tried
-    assert main([*arguments(corpus, tiny_folder, run, "--stages", "grpo"), "train.optim.lr=0.5"]) == 2
+    assert main([*arguments(corpus, tiny_folder, run, "--stages", "train"), "train.optim.lr=0.5"]) == 2
     assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
     assert (run / "warm_start").exists()
 
@@ -127,7 +127,7 @@ def test_work_of_another_configuration_is_not_mixed(
         (["--stages", "sft,fly"], "unknown stage 'fly'"),
         (["rollout.group_size=1"], "rollout.group_size = 1"),
         (["reward.threshold=1.5"], "reward.threshold = 1.5"),
-        (["reward.threshold=most"], "reward.threshold = 'most': a number, or one of mean, q10"),
+        (["reward.threshold=most"], "reward.threshold = 'most': known values are mean, q10"),
         (["reward.weights={cosin=1.0}"], "unknown term 'cosin'; known terms: cosine"),
         (['reward.gates=["script", "short"]'], "unknown term 'short'"),
         (["reward.settings.length_fit.slack=0.1"], "length_fit.slack"),
@@ -135,7 +135,7 @@ def test_work_of_another_configuration_is_not_mixed(
         (["reward.held_out=/nowhere/encoder"], "/nowhere/encoder"),
         (['reward.weights={"nowhere.py:f"=1.0}'], "nowhere.py is not a file"),
         (["data.target_language=xx"], "data.target_language = 'xx'"),
-        (["--stages", "grpo"], "there is no warm start yet"),
+        (["--stages", "train"], "there is no warm start yet"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_exit_code_2(

@@ -19,7 +19,7 @@ from data.cache import cache_dir
 from data.sources.news import TextItem
 from eval.forgetting.probe_items import ChoiceItem, Panel
 from eval.forgetting.probes import run_probes
-from grpo.config import Config, OptimConfig
+from grpo.config import Config, EngineConfig, OptimConfig
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import load_policy, parameter_hash
@@ -60,15 +60,14 @@ def test_size_of_a_forward_pass_does_not_change_a_run(
     """Eight steps with one group a pass, a few, all at once, and without a shared prefix: metrics and policy
     within 1e-5.
     """
-    train = replace(config.train, num_steps=8)
-    cuts = [replace(train, max_tokens_per_pass=tokens) for tokens in (100_000, 40, 120)] + [
-        replace(train, share_prefix=False)
-    ]
+    eight = replace(config, train=replace(config.train, num_steps=8))
+    cuts = [
+        replace(eight, train=replace(eight.train, max_tokens_per_pass=tokens))
+        for tokens in (100_000, 40, 120)
+    ] + [replace(eight, engine=EngineConfig(share_prefix=False))]
     sessions = []
     for number, cut in enumerate(cuts):
-        session = Session(
-            replace(config, train=cut), tmp_path / str(number), tiny_tokenizer, reward=even_letters
-        )
+        session = Session(cut, tmp_path / str(number), tiny_tokenizer, reward=even_letters)
         session.run()
         sessions.append(session)
     whole, *others = sessions

@@ -18,9 +18,17 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
     ("reward",),
     ("grpo.advantage", "grpo.loss", "grpo.kl", "grpo.records"),
     ("grpo.engine",),
-    ("grpo.config", "grpo.config_check", "grpo.config_file", "grpo.optim"),
+    ("grpo.config", "grpo.config_check", "grpo.config_file", "grpo.old_names", "grpo.optim"),
     ("grpo.runtime",),
-    ("grpo.loop", "grpo.sft", "grpo.training", "grpo.anchor", "grpo.minibatch", "grpo.step_metrics"),
+    (
+        "grpo.loop",
+        "grpo.sft",
+        "grpo.training",
+        "grpo.samples",
+        "grpo.anchor",
+        "grpo.minibatch",
+        "grpo.step_metrics",
+    ),
     ("eval",),
     ("grpo.stages",),
     ("grpo.run",),
@@ -76,6 +84,21 @@ def test_imports_point_down() -> None:
 def test_only_device_names_a_device() -> None:
     naming = [path.name for _, path in sources() if "cuda" in path.read_text(encoding="utf-8")]
     assert naming == ["device.py"]
+
+
+def test_only_one_file_uses_private_names_of_others() -> None:
+    """Every other attribute with an underscore is an object's own."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
+        for module, path in sources()
+        if layer(module) < layer("benchmarks")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and ast.unparse(node.value) not in ("self", "cls", "super()")
+    ]
+    assert len(found) == 2 and all(line.startswith("grpo/engine/private_apis.py:") for line in found), found
 
 
 def test_no_peer_is_used_inside() -> None:

@@ -20,7 +20,7 @@ from reward.distil.identity import CODE
 
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
-    "english", "general_texts", "news", "model_folder",
+    "english", "general_texts", "news", "model_folder", "settings",
 }  # fmt: skip
 SHAPING = (
     "clean",
@@ -30,7 +30,7 @@ SHAPING = (
     "script",
     "split",
 )  # modules of data that shape a student too
-DIGESTS = {"corpus": (3, "defde8f1ce4ba9f8"), "student": (2, "dc56c77069e2a4f4")}
+DIGESTS = {"corpus": (3, "e7ffa32e99e71671"), "student": (2, "4fe3648a9f2d1bb0")}
 
 
 def without_words(tree: ast.Module) -> Iterator[ast.stmt]:

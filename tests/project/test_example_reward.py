@@ -37,12 +37,12 @@ def test_the_example_runs_and_its_terms_count(
     small = [
         f"data.corpus={write_numbered_corpus(tmp_path / 'pairs.tsv')}", "data.test_size=8", "data.test_min_per_language=0",
         f"model.policy={tiny_folder}", "model.max_prompt_tokens=128", f"reward.encoder=static:{tiny_folder}", "data.dev_size=4",
-        "sft.num_steps=1", "sft.anchor=0.0", "rollout.num_prompts=2", "rollout.group_size=3", "train.num_steps=2", "threads=1",
+        "sft.num_steps=1", "anchor.sft=0.0", "rollout.num_prompts=2", "rollout.group_size=3", "train.num_steps=2", "threads=1",
         'reward.gates=["examples/my_reward/trl_adapter.py:short_answer_term"]', "reward.shown=[]", "reward.threshold=-1.0",
         "eval.probes=false",
     ]  # fmt: skip
     command = ["--config", f"{FOLDER}/config.toml", f"run_dir={tmp_path / 'run'}", "device=cpu", *small]
-    assert main([*command, "--stages", "data,sft,grpo"]) == 0
+    assert main([*command, "--stages", "data,sft,train"]) == 0
     samples = [
         json.loads(line)
         for line in (tmp_path / "run" / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()

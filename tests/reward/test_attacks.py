@@ -12,7 +12,7 @@ from data.errors import InputError
 from data.examples import Example
 from eval.attacks import COLUMNS, attack_rows, hub_text, tables, unrelated_text
 from eval.report.blocks import plain_text
-from reward.attacks import ATTACKS, Item, attacked, joined, pieces
+from reward.attacks import ATTACKS, Item, attack_text, join_pieces, pieces
 from reward.combine import RewardConfig
 from reward.units import units
 
@@ -21,14 +21,17 @@ TIBETAN = Item("打开文件", ("ཡིག་ཆ་གཉིས་ཁ་ཕྱ�
 
 
 def write(name: str, item: Item, seed: int = 0) -> str | None:
-    return attacked(name, item, seed)
+    return attack_text(name, item, seed)
 
 
 def test_pieces_and_joined_are_inverse_up_to_punctuation() -> None:
-    assert pieces("ཡིག་ཆ་གཉིས་ཁ།", "Tibt") == ["ཡིག", "ཆ", "གཉིས", "ཁ"] and joined(["ཡིག", "ཆ"], "Tibt") == "ཡིག་ཆ"
     assert (
-        joined(pieces("打开。", "Hani"), "Hani") == "打开。"
-        and joined(pieces("two words", "Latn"), "Latn") == "two words"
+        pieces("ཡིག་ཆ་གཉིས་ཁ།", "Tibt") == ["ཡིག", "ཆ", "གཉིས", "ཁ"]
+        and join_pieces(["ཡིག", "ཆ"], "Tibt") == "ཡིག་ཆ"
+    )
+    assert (
+        join_pieces(pieces("打开。", "Hani"), "Hani") == "打开。"
+        and join_pieces(pieces("two words", "Latn"), "Latn") == "two words"
     )
 
 
@@ -49,7 +52,7 @@ def test_half_and_half_has_both_halves() -> None:
     assert (
         text is not None
         and text.startswith("打开")
-        and text.endswith(joined(pieces(TIBETAN.reference, "Tibt")[3:], "Tibt"))
+        and text.endswith(join_pieces(pieces(TIBETAN.reference, "Tibt")[3:], "Tibt"))
     )
 
 
@@ -81,12 +84,12 @@ def test_number_swapped_changes_one_number_and_nothing_else() -> None:
     for seed in range(20):
         text = write("number swapped", HAN, seed)
         assert text is not None and re.fullmatch(r"请打开第[0-24-9]个文件。", text)
-    changed = write("number swapped", TIBETAN)
+    variant = write("number swapped", TIBETAN)
     assert (
-        changed is not None
-        and changed != TIBETAN.reference
-        and changed.startswith("ཡིག་ཆ་")
-        and changed.endswith("་ཁ་ཕྱེ་ཡོད")
+        variant is not None
+        and variant != TIBETAN.reference
+        and variant.startswith("ཡིག་ཆ་")
+        and variant.endswith("་ཁ་ཕྱེ་ཡོད")
     )
     assert write("number swapped", Item("s", ("༣ ཡིག",), "", "", "Tibt")) not in (None, "༣ ཡིག")
     assert write("number swapped", Item("s", ("打开文件",), "", "", "Hani")) is None
@@ -138,13 +141,13 @@ def test_rows_of_the_table() -> None:
     }
     reference = rows["the reference text"]
     empty = rows["empty"]
-    copied = rows["source copied"]
+    copies = rows["source copied"]
     assert (
         reference.n == 5 and set(reference.margin) == set(COLUMNS) and set(reference.margin.values()) == {0.0}
     )
     assert rows["another valid reference"].n == 1
     assert set(empty.margin.values()) == {1.0} and empty.not_below["all guards"] == 0
-    assert copied.margin["cosine x script"] == 1.0
+    assert copies.margin["cosine x script"] == 1.0
     # three times the text has the same direction under counts: the cosine alone is fooled, the guards are not
     assert rows["repeated 3x"].margin["cosine alone"] == pytest.approx(0.0, abs=1e-6)
     margin = rows["repeated 3x"].margin
@@ -158,8 +161,8 @@ def test_a_configuration_of_ones_own_gets_a_column() -> None:
         set(rows[0].margin) == {*COLUMNS, "configuration"}
         and tables(rows, "made up")[0].header[-1] == "configuration"
     )
-    shuffled = next(row for row in rows if row.name == "shuffled")
-    assert shuffled.margin["configuration"] > shuffled.margin["all guards"]
+    in_other_order = next(row for row in rows if row.name == "shuffled")
+    assert in_other_order.margin["configuration"] > in_other_order.margin["all guards"]
 
 
 def test_a_reward_that_pays_the_reference_nothing_is_refused() -> None:

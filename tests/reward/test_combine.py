@@ -10,14 +10,14 @@ import torch
 from plain_vectors import PlainVectors, counts
 
 from data.errors import InputError
-from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardised
+from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardise
 from reward.terms import TERMS
 
 PAPER = RewardConfig(weights={"cosine": 1.5, "script": 1.0}, gates=(), shown=("cosine_raw",))
 HALF = math.sqrt(0.5)
 
 
-def made(config: RewardConfig, threshold: float = 0.5) -> Reward:
+def make_test_reward(config: RewardConfig, threshold: float = 0.5) -> Reward:
     resources = {
         "vectors": lambda: PlainVectors(counts),
         "held_out": lambda: PlainVectors(counts),
@@ -38,7 +38,7 @@ def values(*numbers: float):
 
 
 def test_the_papers_sum_by_hand() -> None:
-    rewards, terms = made(PAPER)(["s"] * 4, ["甲", "甲乙", "乙", "甲 abc"], [["甲"]] * 4, 2)
+    rewards, terms = make_test_reward(PAPER)(["s"] * 4, ["甲", "甲乙", "乙", "甲 abc"], [["甲"]] * 4, 2)
     similarity = (HALF - 0.5) / 0.5
     torch.testing.assert_close(rewards, torch.tensor([[2.5, 1.5 * similarity + 1], [1.0, 1.5]]))
     torch.testing.assert_close(terms["cosine_raw"], torch.tensor([[1.0, HALF], [0.0, 1.0]]))
@@ -61,7 +61,9 @@ def test_gates_multiply_the_sum_by_hand() -> None:
 
 
 def test_script_as_a_gate_takes_everything_from_mixed_language() -> None:
-    rewards, _ = made(replace(PAPER, gates=("script",)))(["s"] * 2, ["甲", "甲 abc"], [["甲"]] * 2, 2)
+    rewards, _ = make_test_reward(replace(PAPER, gates=("script",)))(
+        ["s"] * 2, ["甲", "甲 abc"], [["甲"]] * 2, 2
+    )
     assert rewards.tolist() == [[2.5, 0.0]]
 
 
@@ -87,29 +89,28 @@ def test_standardising_gates_first() -> None:
 
 
 def test_standardised_by_hand_and_constant_groups_stay_at_zero() -> None:
-    grouped = torch.tensor([[0.0, 2.0], [0.7, 0.7]], dtype=torch.float64)
+    rewards = torch.tensor([[0.0, 2.0], [0.7, 0.7]], dtype=torch.float64)
     torch.testing.assert_close(
-        standardised(grouped), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64)
+        standardise(rewards), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64)
     )
-    assert standardised(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
+    assert standardise(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
 
 
 def test_equal_completions_earn_equal_rewards() -> None:
-    rewards, _ = made(RewardConfig(shown=()))(["s"] * 12, ["甲甲甲乙"] * 12, [["甲"]] * 12, 12)
+    rewards, _ = make_test_reward(RewardConfig(shown=()))(["s"] * 12, ["甲甲甲乙"] * 12, [["甲"]] * 12, 12)
     assert len(set(rewards.flatten().tolist())) == 1
 
 
 def test_several_references_are_alternatives() -> None:
-    rewards, _ = made(PAPER)(["s"] * 2, ["甲", "乙"], [["甲", "乙"]] * 2, 2)
+    rewards, _ = make_test_reward(PAPER)(["s"] * 2, ["甲", "乙"], [["甲", "乙"]] * 2, 2)
     assert rewards.tolist() == [[2.5, 2.5]]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"threshold": 1.0}, r"reward.threshold = 1.0: must lie in \[-1, 1\)"),
+        ({"threshold": 1.0}, r"reward.threshold = 1.0: must be at most 0\.999999, as it is a cosine"),
         ({"threshold": math.nan}, "reward.threshold = nan"),
-        ({"threshold": "median"}, "reward.threshold = 'median': a number, or one of mean, q10, q25, q50"),
         ({"min_share": 0.0}, "reward.min_share = 0.0"),
         ({"weights": {"cosine": -1.0}}, "reward.weights.cosine = -1.0: must be a number from 0"),
         ({"weights": {"cosine": 1.0, "script": math.nan}}, "reward.weights.script = nan"),
@@ -175,23 +176,23 @@ def test_combine_takes_any_function_and_refuses_unknown_names() -> None:
 
 def test_a_missing_value_that_counts_costs_that_completion_its_reward_and_no_other() -> None:
     terms = {"meaning": values(1.0, math.nan, 0.5, 1.0), "gate": values(0.5, 0.0, math.inf, 0.0)}
-    rewards, shown = combine(terms, {"meaning": 2.0}, ("gate",))(["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
+    rewards, shares = combine(terms, {"meaning": 2.0}, ("gate",))(["s"] * 4, ["x"] * 4, [["y"]] * 4, 2)
     assert rewards[0, 0] == 1.0 and rewards[1, 1] == 0.0
     assert rewards.isnan().tolist() == [
         [False, True],
         [True, False],
     ]  # a gate of 0 does not turn "not known" into 0
     assert (
-        shown["gate"].isnan().tolist() == [[False, False], [True, False]]
-        and shown["gate"].dtype == torch.float32
+        shares["gate"].isnan().tolist() == [[False, False], [True, False]]
+        and shares["gate"].dtype == torch.float32
     )
 
 
 def test_a_missing_value_that_is_only_shown_or_weighs_nothing_costs_nothing() -> None:
     terms = {"meaning": values(1.0, 0.5), "idle": values(math.nan, 1.0), "shown": values(1.0, -math.inf)}
-    rewards, shown = combine(terms, {"meaning": 1.0, "idle": 0.0})(["s"] * 2, ["x"] * 2, [["y"]] * 2, 2)
+    rewards, shares = combine(terms, {"meaning": 1.0, "idle": 0.0})(["s"] * 2, ["x"] * 2, [["y"]] * 2, 2)
     assert rewards.tolist() == [[1.0, 0.5]]
-    assert shown["idle"].isnan().tolist() == [[True, False]] and shown["shown"].isnan().tolist() == [
+    assert shares["idle"].isnan().tolist() == [[True, False]] and shares["shown"].isnan().tolist() == [
         [False, True]
     ]
 
@@ -201,10 +202,10 @@ def test_standardising_leaves_out_what_is_missing() -> None:
     lone = torch.tensor(
         [[0.7, math.nan, math.nan], [0.0, 2.0, math.nan], [0.2, 0.2, math.nan]], dtype=torch.float64
     )
-    found = standardised(lone)
-    torch.testing.assert_close(found[1, :2], standardised(lone[1:2, :2])[0])
-    assert found[0, 0] == 0.0 and found[2, :2].tolist() == [0.0, 0.0]
-    assert torch.equal(found.isnan(), lone.isnan())
+    result = standardise(lone)
+    torch.testing.assert_close(result[1, :2], standardise(lone[1:2, :2])[0])
+    assert result[0, 0] == 0.0 and result[2, :2].tolist() == [0.0, 0.0]
+    assert torch.equal(result.isnan(), lone.isnan())
     rewards, _ = combine({"a": values(0.0, 2.0, math.nan)}, {"a": 1.0}, normalise=True)(
         ["s"] * 3, ["x"] * 3, [["y"]] * 3, 3
     )
@@ -222,4 +223,4 @@ def test_a_gate_outside_its_range_names_its_row(value: float) -> None:
 
 def test_a_ragged_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="3 completions are no whole number of groups of 2"):
-        made(PAPER)(["s"] * 3, ["a"] * 3, [["b"]] * 3, 2)
+        make_test_reward(PAPER)(["s"] * 3, ["a"] * 3, [["b"]] * 3, 2)

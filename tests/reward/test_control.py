@@ -18,18 +18,18 @@ from grpo.run import main
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
-from grpo.stages.reward_setup import steered
+from grpo.stages.reward_setup import training_reward
 from reward.combine import RewardConfig
-from reward.control import deranged, random_rewards, shuffled_references
+from reward.control import derangement, random_rewards, shuffled_references
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 50, 1001])
 def test_a_derangement_moves_every_place_and_is_a_function_of_the_seed(count: int) -> None:
-    made = [deranged(count, seed) for seed in range(20)]
-    assert all(sorted(places) == list(range(count)) for places in made)
-    assert not any(place == other for places in made for place, other in enumerate(places))
-    assert made == [deranged(count, seed) for seed in range(20)]
-    assert len({tuple(places) for places in made}) > 1 or count == 2
+    results = [derangement(count, seed) for seed in range(20)]
+    assert all(sorted(places) == list(range(count)) for places in results)
+    assert not any(place == other for places in results for place, other in enumerate(places))
+    assert results == [derangement(count, seed) for seed in range(20)]
+    assert len({tuple(places) for places in results}) > 1 or count == 2
 
 
 def test_fewer_than_two_reference_texts_cannot_be_shuffled() -> None:
@@ -43,7 +43,7 @@ def test_equal_references_stay_equal_and_none_is_its_own_replacement() -> None:
     references = [("a",), ("b", "c"), ("a",), ("d",)]
     other = shuffled_references(references, 1)
     assert set(other) == set(other.values()) == {("a",), ("b", "c"), ("d",)}
-    assert all(own != given for own, given in other.items())
+    assert all(original != replacement for original, replacement in other.items())
 
 
 def test_a_random_reward_is_uniform_reproducible_and_unrelated_to_the_text() -> None:
@@ -71,33 +71,33 @@ def exact(
 ) -> tuple:
     """1 for a reference text, else 0."""
     values = torch.tensor(
-        [float(text in given) for text, given in zip(completions, references, strict=True)]
+        [float(text in own_references) for text, own_references in zip(completions, references, strict=True)]
     ).view(-1, group_size)
     return values, {"exact": values}
 
 
-def run_with(control: str, said: list[str]) -> Run:
+def run_with(control: str, lines: list[str]) -> Run:
     return Run(
         replace(Config(), reward=RewardConfig(control=control)),
         Path(),
         Path(),
         choose("cpu"),
         StopRequest(),
-        said.append,
+        lines.append,
     )
 
 
 def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_terms() -> None:
-    said: list[str] = []
+    lines: list[str] = []
     examples = [replace(example, reference=f"r{number}") for number, example in enumerate(EXAMPLES)]
-    reward = steered(run_with("shuffled", said), exact, examples)
-    assert len(said) == 1 and said[0].startswith(
+    reward = training_reward(run_with("shuffled", lines), exact, examples)
+    assert len(lines) == 1 and lines[0].startswith(
         'CONTROL: with reward.control = "shuffled" training goes by a reward without sense'
     )
     for example in examples:
         references = [one.reference for one in examples]
-        given, terms = reward([example.source] * 12, references, [example.references] * 12, 12)
-        assert float(given.sum()) == 1 and float((given * terms["exact"]).sum()) == 0
+        rewards, terms = reward([example.source] * 12, references, [example.references] * 12, 12)
+        assert float(rewards.sum()) == 1 and float((rewards * terms["exact"]).sum()) == 0
         assert (
             torch.equal(terms["true_reward"], terms["exact"])
             and references[int(terms["exact"].argmax())] == example.reference
@@ -105,8 +105,8 @@ def test_shuffled_pays_for_the_reference_of_one_other_example_and_logs_the_true_
 
 
 def test_no_control_is_the_reward_itself_and_says_nothing() -> None:
-    said: list[str] = []
-    assert steered(run_with("none", said), exact, EXAMPLES) is exact and not said
+    lines: list[str] = []
+    assert training_reward(run_with("none", lines), exact, EXAMPLES) is exact and not lines
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -121,7 +121,7 @@ def test_a_run_under_a_control(
     for name in ("none", control):
         command = arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder))
         assert main([*command, f"reward.control={name}", "eval.every=4"]) == 0
-        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "grpo"]
+        rows[name] = [row for row in metrics(tmp_path / name / "run") if row["stage"] == "train"]
     assert capsys.readouterr().out.count("CONTROL") == 1
     assert (
         rows[control][0]["true_reward_mean"]
@@ -129,7 +129,7 @@ def test_a_run_under_a_control(
         != rows[control][0]["reward_mean"]
     )
     assert rows[control][0]["cosine_mean"] == rows["none"][0]["cosine_mean"]
-    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "grpo_dev")
+    dev = next(row for row in metrics(tmp_path / control / "run") if row["stage"] == "train_dev")
     assert "true_reward_mean" not in dev and dev["reward_mean"] == pytest.approx(dev["cosine_mean"], abs=1e-6)
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_vectors import PlainVectors, counts
 
-from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw, rescaled
+from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw, rescale
 
 HALF = math.sqrt(0.5)
 
 
 def test_rescaled_by_hand() -> None:
-    values = rescaled(torch.tensor([-1.0, 0.0, 0.3, 0.4, 0.65, 1.0]), 0.3)
+    values = rescale(torch.tensor([-1.0, 0.0, 0.3, 0.4, 0.65, 1.0]), 0.3)
     assert torch.equal(values[:2], torch.zeros(2)) and values[2] < 1e-7 and values[5] == 1
     torch.testing.assert_close(values[3:5], torch.tensor([1 / 7, 0.5]))
     assert values.dtype == torch.float32
@@ -22,7 +22,7 @@ def test_rescaled_by_hand() -> None:
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=20), st.floats(-1, 0.99))
 def test_rescaled_stays_in_bounds_and_in_order(cosines: list[float], threshold: float) -> None:
-    values = rescaled(torch.tensor(sorted(cosines)), threshold)
+    values = rescale(torch.tensor(sorted(cosines)), threshold)
     assert values.min() >= 0 and values.max() <= 1
     assert bool((values.diff() >= 0).all())
 
@@ -30,7 +30,7 @@ def test_rescaled_stays_in_bounds_and_in_order(cosines: list[float], threshold: 
 @pytest.mark.parametrize("threshold", [1.0, 1.5, -1.01, math.nan])
 def test_threshold_outside_its_range_is_refused(threshold: float) -> None:
     with pytest.raises(ValueError, match=r"reward.threshold=.* must lie in \[-1, 1\)"):
-        rescaled(torch.zeros(1), threshold)
+        rescale(torch.zeros(1), threshold)
 
 
 def test_term_pairs_rows_and_embeds_completions_once() -> None:

@@ -23,11 +23,11 @@ class CountingEncoder:
 
     def __init__(self, fingerprint: str = "f" * 64) -> None:
         self.fingerprint = fingerprint
-        self.asked: list[str] = []
+        self.texts: list[str] = []
         self.calls = 0
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        self.asked += texts
+        self.texts += texts
         self.calls += 1
         rows = [list(hashlib.sha256(text.encode()).digest()[: self.dim]) for text in texts]
         return torch.nn.functional.normalize(
@@ -47,9 +47,9 @@ def encoder() -> CountingEncoder:
 def test_each_distinct_text_is_encoded_once(encoder: CountingEncoder) -> None:
     store = EmbeddingStore(encoder, None)
     rows = store.embed(["甲", "乙", "甲", "甲"])
-    assert encoder.asked == ["甲", "乙"]
+    assert encoder.texts == ["甲", "乙"]
     assert torch.equal(rows[0], rows[2]) and torch.equal(rows, vectors("甲", "乙", "甲", "甲"))
-    assert (store.requested, store.encoded, store.hits) == (4, 2, 2)
+    assert (store.num_requested, store.num_encoded, store.hits) == (4, 2, 2)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -68,7 +68,7 @@ def test_located_rows_of_the_matrix_are_the_texts_vectors(
     assert torch.equal(store.matrix[more], vectors("丙", "乙")) and torch.equal(
         store.matrix[rows], vectors("甲", "乙", "甲")
     )
-    assert encoder.asked == ["甲", "乙", "丙"] and store.locate([]).shape == (0,)
+    assert encoder.texts == ["甲", "乙", "丙"] and store.locate([]).shape == (0,)
 
 
 def test_second_run_embeds_no_reference_text(encoder: CountingEncoder, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_second_run_embeds_no_reference_text(encoder: CountingEncoder, tmp_path:
     store.remember(texts)
     assert torch.equal(store.matrix[store.locate(texts[::-1])], vectors(*texts[::-1]))
     assert torch.equal(store.embed(texts), vectors(*texts))
-    assert again.calls == 0 and (store.requested, store.encoded, store.hits) == (900, 0, 900)
+    assert again.calls == 0 and (store.num_requested, store.num_encoded, store.hits) == (900, 0, 900)
 
 
 def test_the_log_has_one_line(encoder: CountingEncoder) -> None:
@@ -98,7 +98,7 @@ def test_many_texts_are_encoded_and_written_some_at_a_time(
     monkeypatch.setattr(module, "BATCH", 4)
     texts = [str(number) for number in range(10)]
     EmbeddingStore(encoder, tmp_path).remember(texts)
-    assert encoder.calls == 3 and encoder.asked == texts
+    assert encoder.calls == 3 and encoder.texts == texts
 
     class Interrupted(CountingEncoder):
         def encode(self, texts: Sequence[str]) -> Tensor:
@@ -116,9 +116,9 @@ def test_completions_do_not_go_to_disk_and_stay_bounded(encoder: CountingEncoder
     for step in range(10):
         store.embed([f"{step}-{i}" for i in range(4)])
     assert len(store._recent) == 3 and list(tmp_path.iterdir()) == []
-    encoder.asked.clear()
+    encoder.texts.clear()
     store.embed(["9-3", "9-0"])
-    assert encoder.asked == ["9-0"]
+    assert encoder.texts == ["9-0"]
 
 
 def test_a_call_larger_than_the_memory_is_answered_whole(encoder: CountingEncoder) -> None:
@@ -131,7 +131,7 @@ def test_text_remembered_after_use_is_not_encoded_again(encoder: CountingEncoder
     store = EmbeddingStore(encoder, tmp_path)
     store.embed(["甲"])
     store.remember(["乙", "甲"])
-    assert encoder.asked == ["甲", "乙"] and not store._recent
+    assert encoder.texts == ["甲", "乙"] and not store._recent
     assert torch.equal(EmbeddingStore(CountingEncoder(), tmp_path).embed(["甲", "乙"]), vectors("甲", "乙"))
 
 
@@ -139,7 +139,7 @@ def test_another_encoder_reads_nothing_of_ours(encoder: CountingEncoder, tmp_pat
     EmbeddingStore(encoder, tmp_path).remember(["甲"])
     other = CountingEncoder("0" * 64)
     EmbeddingStore(other, tmp_path).remember(["甲"])
-    assert other.asked == ["甲"]
+    assert other.texts == ["甲"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0" * 16, "f" * 16]
 
 
@@ -148,14 +148,16 @@ def test_another_encoder_in_a_folder_of_the_same_name_is_set_aside(
 ) -> None:
     """Two fingerprints that begin alike, or a folder somebody copied."""
     EmbeddingStore(encoder, tmp_path).remember(["甲"])
-    said: list[str] = []
+    lines: list[str] = []
     other = CountingEncoder("f" * 16 + "0" * 48)
-    store = EmbeddingStore(other, tmp_path, say=said.append)
+    store = EmbeddingStore(other, tmp_path, say=lines.append)
     assert (
-        len(said) == 1 and "which is not this encoder's" in said[0] and str(tmp_path / ("f" * 16)) in said[0]
+        len(lines) == 1
+        and "which is not this encoder's" in lines[0]
+        and str(tmp_path / ("f" * 16)) in lines[0]
     )
     store.remember(["甲"])
-    assert other.asked == ["甲"] and len(said) == 1
+    assert other.texts == ["甲"] and len(lines) == 1
 
 
 def test_damaged_file_is_set_aside_said_and_rebuilt(encoder: CountingEncoder, tmp_path: Path) -> None:
@@ -163,15 +165,15 @@ def test_damaged_file_is_set_aside_said_and_rebuilt(encoder: CountingEncoder, tm
     store.remember(["甲", "乙"])
     assert store.folder is not None
     (store.folder / VECTORS).write_bytes((store.folder / VECTORS).read_bytes()[:-1])
-    said: list[str] = []
+    lines: list[str] = []
     again = CountingEncoder()
-    store = EmbeddingStore(again, tmp_path, say=said.append)
-    assert len(said) == 1 and "set aside as *.damaged" in said[0] and str(store.folder) in said[0]
+    store = EmbeddingStore(again, tmp_path, say=lines.append)
+    assert len(lines) == 1 and "set aside as *.damaged" in lines[0] and str(store.folder) in lines[0]
     store.remember(["甲", "乙"])
-    assert again.asked == ["甲", "乙"]
+    assert again.texts == ["甲", "乙"]
     last = CountingEncoder()
-    assert torch.equal(EmbeddingStore(last, tmp_path, say=said.append).embed(["甲"]), vectors("甲"))
-    assert last.asked == [] and len(said) == 1
+    assert torch.equal(EmbeddingStore(last, tmp_path, say=lines.append).embed(["甲"]), vectors("甲"))
+    assert last.texts == [] and len(lines) == 1
 
 
 def test_files_set_aside_by_another_process_are_made_good(encoder: CountingEncoder, tmp_path: Path) -> None:
@@ -191,9 +193,9 @@ def test_files_set_aside_by_another_process_are_made_good(encoder: CountingEncod
 def test_disk_that_refuses_is_said_once_and_stops_nothing(
     place: str, encoder: CountingEncoder, tmp_path: Path
 ) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     folder = tmp_path / "embeddings"
-    store = EmbeddingStore(encoder, folder, say=said.append)
+    store = EmbeddingStore(encoder, folder, say=lines.append)
     if place == "in the middle":
         store.remember(["甲"])
         folder.rename(tmp_path / "elsewhere")
@@ -204,31 +206,31 @@ def test_disk_that_refuses_is_said_once_and_stops_nothing(
         torch.equal(store.matrix[rows], vectors("甲", "乙", "丙", "丁", "戊"))
         and store.matrix.is_contiguous()
     )
-    assert encoder.asked == ["甲", "乙", "丙", "丁", "戊"] and len(said) == 1
-    assert said[0].startswith(f"embeddings: {store.folder} cannot be used (")
-    assert said[0].endswith("); vectors stay in memory and go with this run")
+    assert encoder.texts == ["甲", "乙", "丙", "丁", "戊"] and len(lines) == 1
+    assert lines[0].startswith(f"embeddings: {store.folder} cannot be used (")
+    assert lines[0].endswith("); vectors stay in memory and go with this run")
 
 
 def test_full_disk_names_the_folder_and_keeps_the_old_rows(
     encoder: CountingEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    store = EmbeddingStore(encoder, tmp_path, say=said.append)
+    lines: list[str] = []
+    store = EmbeddingStore(encoder, tmp_path, say=lines.append)
     store.remember(["甲"])
 
     def no_space(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("reward.vector_file._write_behind", no_space)
+        patch.setattr("reward.vector_file._append_bytes", no_space)
         store.remember(["乙"])
-    assert said == [
+    assert lines == [
         f"embeddings: {store.folder} cannot be used (No space left on device); vectors stay in memory and go with this run"
     ]
     assert torch.equal(store.matrix[store.locate(["乙", "甲"])], vectors("乙", "甲"))
     again = CountingEncoder()
     EmbeddingStore(again, tmp_path).embed(["甲", "乙"])
-    assert again.asked == ["乙"]
+    assert again.texts == ["乙"]
 
 
 def test_matrix_in_memory_is_not_copied_at_every_addition(encoder: CountingEncoder) -> None:

@@ -10,7 +10,7 @@ from tiny_encoders import body_folder, pooled_folder, static_folder, write_json
 
 from data.errors import InputError
 from reward import encoder as module
-from reward.encoder import check_encoder, checked_rows, load_encoder
+from reward.encoder import check_encoder, check_unit_rows, load_encoder
 from reward.encoders.modules import ModulesEncoder
 from reward.encoders.pooled import PooledEncoder
 from reward.encoders.static import StaticEncoder
@@ -22,20 +22,20 @@ TEXTS = ["一", "二", "三"]
 
 def test_files_in_the_folder_say_what_it_is(tmp_path: Path) -> None:
     body = body_folder(tmp_path / "body")
-    pooled = pooled_folder(tmp_path / "st")
+    folder = pooled_folder(tmp_path / "st")
     static = static_folder(tmp_path / "static")
     assert isinstance(load_encoder(str(body), tmp_path, CPU), PooledEncoder)
-    assert isinstance(load_encoder(str(pooled), tmp_path, CPU), ModulesEncoder)
+    assert isinstance(load_encoder(str(folder), tmp_path, CPU), ModulesEncoder)
     assert isinstance(load_encoder(f"static:{static}", tmp_path, CPU), StaticEncoder)
 
 
 def test_folder_of_a_student_goes_to_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "student.json", {})
     write_json(tmp_path / "config.json", {})
-    asked: list[Path] = []
-    monkeypatch.setitem(module.BY_FILE, "student.json", lambda folder, device: asked.append(folder))
+    folders: list[Path] = []
+    monkeypatch.setitem(module.BY_FILE, "student.json", lambda folder, device: folders.append(folder))
     load_encoder(str(tmp_path), tmp_path, CPU)
-    assert asked == [tmp_path]
+    assert folders == [tmp_path]
 
 
 def test_relative_and_home_folders_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,9 +89,9 @@ def test_folders_without_the_needed_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_good_rows_pass_unchanged_as_fp32() -> None:
-    assert torch.equal(checked_rows(UNIT, TEXTS, 3, "x"), UNIT)
-    assert checked_rows(UNIT.double(), TEXTS, 3, "x").dtype == torch.float32
-    assert checked_rows(torch.empty(0, 3), [], 3, "x").shape == (0, 3)
+    assert torch.equal(check_unit_rows(UNIT, TEXTS, 3, "x"), UNIT)
+    assert check_unit_rows(UNIT.double(), TEXTS, 3, "x").dtype == torch.float32
+    assert check_unit_rows(torch.empty(0, 3), [], 3, "x").shape == (0, 3)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -101,28 +101,28 @@ def test_rows_that_are_not_finite_name_the_text(value: float) -> None:
     with pytest.raises(
         InputError, match=r"encoder own: the vector of '二' has length (nan|inf) instead of 1"
     ):
-        checked_rows(rows, TEXTS, 3, "own")
+        check_unit_rows(rows, TEXTS, 3, "own")
 
 
 @pytest.mark.parametrize(("factor", "length"), [(0.0, "0"), (2.0, "2"), (0.998, "0.998")])
 def test_rows_that_are_not_of_unit_length_name_the_text(factor: float, length: str) -> None:
     rows = UNIT * torch.tensor([1.0, 1.0005, factor])[:, None]
     with pytest.raises(InputError, match=rf"the vector of '三' has length {length} instead of 1"):
-        checked_rows(rows, TEXTS, 3, "own")
+        check_unit_rows(rows, TEXTS, 3, "own")
 
 
 def test_wrong_shape_names_both_numbers() -> None:
     with pytest.raises(
         InputError, match=r"encoder own: gave rows of shape \(3, 3\) for 2 texts of 3 numbers each"
     ):
-        checked_rows(UNIT, TEXTS[:2], 3, "own")
+        check_unit_rows(UNIT, TEXTS[:2], 3, "own")
     with pytest.raises(InputError, match=r"gave rows of shape \(3, 3\) for 3 texts of 4 numbers each"):
-        checked_rows(UNIT, TEXTS, 4, "own")
+        check_unit_rows(UNIT, TEXTS, 4, "own")
     with pytest.raises(InputError, match=r"gave rows of shape \(9,\)"):
-        checked_rows(UNIT.flatten(), TEXTS, 3, "own")
+        check_unit_rows(UNIT.flatten(), TEXTS, 3, "own")
 
 
 def test_long_texts_are_cut_in_the_message() -> None:
     with pytest.raises(InputError) as caught:
-        checked_rows(torch.zeros(1, 3), ["字" * 5000], 3, "own")
+        check_unit_rows(torch.zeros(1, 3), ["字" * 5000], 3, "own")
     assert len(str(caught.value)) < 300

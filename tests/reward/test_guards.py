@@ -275,8 +275,8 @@ def test_real_reference_texts_get_1_and_other_valid_ones_nearly(guard) -> None: 
     examples = real_examples()
     sources = [e.source for e in examples]
     references = [e.reference for e in examples]
-    for shown, wanted in ((sources, references), (references, sources)):
-        assert guard(shown, wanted, [[text] for text in wanted]).min() == 1
+    for outputs, targets in ((sources, references), (references, sources)):
+        assert guard(outputs, targets, [[text] for text in targets]).min() == 1
     several = [example for example in examples if example.others]
     others = guard(
         [e.source for e in several], [e.others[0] for e in several], [[e.reference] for e in several]
@@ -289,10 +289,10 @@ def test_real_attacks_lose_most_of_the_gates() -> None:
     examples = real_examples()[:500]
     sources = [e.source for e in examples]
     references = [e.reference for e in examples]
-    for shown, wanted in ((sources, references), (references, sources)):
-        texts = [[text] for text in wanted]
-        assert uncopied(shown, shown, texts).max() == 0
+    for originals, targets in ((sources, references), (references, sources)):
+        texts = [[text] for text in targets]
+        assert uncopied(originals, originals, texts).max() == 0
         for times, most in ((2, 0.6), (3, 0.4), (5, 0.22)):
-            assert unrepeated(shown, [" ".join([text] * times) for text in wanted], texts).mean() < most
-            assert length_fit(shown, [" ".join([text] * times) for text in wanted], texts).mean() < 0.85
-        assert nonempty(shown, [""] * len(shown), texts).max() == 0
+            assert unrepeated(originals, [" ".join([text] * times) for text in targets], texts).mean() < most
+            assert length_fit(originals, [" ".join([text] * times) for text in targets], texts).mean() < 0.85
+        assert nonempty(originals, [""] * len(originals), texts).max() == 0

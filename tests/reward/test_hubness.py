@@ -6,7 +6,7 @@ from plain_vectors import PlainVectors
 from torch import Tensor
 
 from data.errors import InputError
-from reward.hubness import Bank, build_bank, crowding, csls_margin, located, margin, rank
+from reward.hubness import Bank, build_bank, crowding, csls_margin, margin, rank, reference_rows
 
 
 def points(count: int, seed: int, dim: int = 16) -> Tensor:
@@ -32,7 +32,7 @@ def between(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 
 def brute_force(
-    table: dict[str, Tensor], bank: list[str], completion: str, own: list[str], related: float
+    table: dict[str, Tensor], bank: list[str], completion: str, own_texts: list[str], related: float
 ) -> tuple[float, float]:
     """Rank without a bound on neighbours, and margin with 10, one pair at a time in fp64."""
     vector = {name: row.double() for name, row in table.items()}
@@ -40,20 +40,23 @@ def brute_force(
     def cosine(a: str, b: str) -> float:
         return float(vector[a] @ vector[b])
 
-    def crowd(point: str, own: list[str]) -> list[float]:
+    def crowd(point: str, own_texts: list[str]) -> list[float]:
         return sorted(
-            (cosine(point, t) for t in bank if all(cosine(t, r) < related for r in own)), reverse=True
+            (cosine(point, t) for t in bank if all(cosine(t, r) < related for r in own_texts)), reverse=True
         )
 
     def mean(values: list[float]) -> float:
         return sum(values[:10]) / len(values[:10])
 
-    near = max(cosine(completion, text) for text in own)
-    m_c = mean(crowd(completion, own))
+    near = max(cosine(completion, text) for text in own_texts)
+    m_c = mean(crowd(completion, own_texts))
     margins = [
-        (cosine(completion, r) - (m_c + mean(crowd(r, [r]))) / 2) / (1 - mean(crowd(r, [r]))) for r in own
+        (cosine(completion, r) - (m_c + mean(crowd(r, [r]))) / 2) / (1 - mean(crowd(r, [r])))
+        for r in own_texts
     ]
-    return 1 / (1 + sum(value >= near for value in crowd(completion, own))), min(1.0, max(0.0, max(margins)))
+    return 1 / (1 + sum(value >= near for value in crowd(completion, own_texts))), min(
+        1.0, max(0.0, max(margins))
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -61,13 +64,13 @@ def test_both_terms_equal_brute_force(seed: int) -> None:
     table = dict(zip([f"r{n}" for n in range(60)], points(60, seed), strict=True))
     near = {f"c{n}": between(table[f"r{n}"], table[f"r{n + 1}"], 0.11 * n) for n in range(8)}  # no tie
     vectors, bank, names, table = world(60, seed, near)
-    own = [[f"r{n}"] if n % 2 else [f"r{n}", f"r{n + 9}", f"r{n + 20}"] for n in range(8)]
-    expected = [brute_force(table, names, f"c{n}", own[n], 0.8) for n in range(8)]
+    own_texts = [[f"r{n}"] if n % 2 else [f"r{n}", f"r{n + 9}", f"r{n + 20}"] for n in range(8)]
+    expected = [brute_force(table, names, f"c{n}", own_texts[n], 0.8) for n in range(8)]
     settings = {"vectors": vectors, "bank": bank}
-    ranks = rank(["s"] * 8, list(near), own, **settings, neighbours=60)
+    ranks = rank(["s"] * 8, list(near), own_texts, **settings, neighbours=60)
     assert ranks.tolist() == pytest.approx([value for value, _ in expected])
     assert min(ranks) < 1 == max(ranks)
-    margins = margin(["s"] * 8, list(near), own, **settings)
+    margins = margin(["s"] * 8, list(near), own_texts, **settings)
     assert margins.tolist() == pytest.approx([value for _, value in expected], abs=1e-6)
 
 
@@ -125,13 +128,13 @@ def test_values_are_bit_equal_in_any_batch() -> None:
     base = points(60, 5)
     texts = {f"c{n}": between(base[n], base[n + 1], 0.4) for n in range(20)}
     vectors, bank, _, _ = world(60, 5, texts)
-    own = [[f"r{n}"] for n in range(20)]
+    own_texts = [[f"r{n}"] for n in range(20)]
     for term in (rank, margin):
-        together = term(["s"] * 20, list(texts), own, vectors=vectors, bank=bank)
+        together = term(["s"] * 20, list(texts), own_texts, vectors=vectors, bank=bank)
         alone = torch.cat(
             [
                 term(["s"], [text], [row], vectors=vectors, bank=bank)
-                for text, row in zip(texts, own, strict=True)
+                for text, row in zip(texts, own_texts, strict=True)
             ]
         )
         assert torch.equal(together, alone)
@@ -169,8 +172,8 @@ def test_bank_has_each_text_once_and_at_least_one() -> None:
 
 def test_shorter_lists_are_filled_up_with_their_first_text() -> None:
     vectors, _, _, _ = world(5)
-    assert located([["r3"], ["r1", "r0", "r4"]], vectors).tolist() == [[3, 3, 3], [1, 0, 4]]
-    assert located([], vectors).shape == (0, 1)
+    assert reference_rows([["r3"], ["r1", "r0", "r4"]], vectors).tolist() == [[3, 3, 3], [1, 0, 4]]
+    assert reference_rows([], vectors).shape == (0, 1)
 
 
 def test_crowding_counts_what_is_there() -> None:

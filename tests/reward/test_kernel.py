@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import reward.kernel as module
-from reward.kernel import _in_blocks, over_references, ragged_cosines
+from reward.kernel import _in_blocks, ragged_cosines, soft_maximum
 
 DIMS = [1, 2, 7, 31, 384, 512, 513, 768]
 NUMBERS = st.integers(0, 2**31 - 1)
@@ -36,11 +36,11 @@ def problem(
 
 def in_fp64(completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
     """The plain formula: gather, multiply, sum."""
-    own = torch.repeat_interleave(torch.arange(len(completions)), offsets.diff())
-    return (completions.double()[own] * matrix.double()[rows]).sum(dim=1)
+    owners = torch.repeat_interleave(torch.arange(len(completions)), offsets.diff())
+    return (completions.double()[owners] * matrix.double()[rows]).sum(dim=1)
 
 
-def regrouped(
+def regroup(
     order: list[int], completions: Tensor, matrix: Tensor, rows: Tensor, offsets: Tensor
 ) -> tuple[Tensor, ...]:
     """The problem of the completions `order` alone, and the places of its pairs in the whole one."""
@@ -69,9 +69,9 @@ def test_bits_do_not_depend_on_the_batch(dim: int) -> None:
     """Shuffled, alone, twice, first of a thousand: the same 32 bits."""
     parts = problem(200, dim, seed=dim)
     whole = ragged_cosines(*parts)
-    shuffled = torch.randperm(200, generator=torch.Generator().manual_seed(1)).tolist()
-    for order in [shuffled, shuffled[:7], [5], [5] * 3, [199, 0, 199], list(range(200)) * 5]:
-        *part, places = regrouped(order, *parts)
+    in_other_order = torch.randperm(200, generator=torch.Generator().manual_seed(1)).tolist()
+    for order in [in_other_order, in_other_order[:7], [5], [5] * 3, [199, 0, 199], list(range(200)) * 5]:
+        *part, places = regroup(order, *parts)
         assert torch.equal(ragged_cosines(*part), whole[places])
 
 
@@ -84,7 +84,7 @@ def test_bits_do_not_depend_on_the_batch(dim: int) -> None:
 )
 def test_bits_do_not_depend_on_any_regrouping(seed: int, dim: int, count: int, picks: list[int]) -> None:
     parts = problem(count, dim, seed=seed)
-    *part, places = regrouped([pick % count for pick in picks], *parts)
+    *part, places = regroup([pick % count for pick in picks], *parts)
     assert torch.equal(ragged_cosines(*part), ragged_cosines(*parts)[places])
 
 
@@ -115,7 +115,7 @@ def test_blocks_give_the_same_cosines_and_keep_their_bits(dim: int, monkeypatch:
     whole = _in_blocks(*parts)
     assert whole.shape == parts[2].shape and (whole - ragged_cosines(*parts)).abs().max() <= 1e-6
     for order in [list(range(99, -1, -1)), [3], [7, 7, 7], list(range(100)) * 3]:
-        *part, places = regrouped(order, *parts)
+        *part, places = regroup(order, *parts)
         assert torch.equal(_in_blocks(*part), whole[places])
 
 
@@ -128,7 +128,7 @@ def test_accelerator_gives_the_same_cosines_and_keeps_their_bits() -> None:
         parts = problem(2000, dim, seed=dim)
         whole = ragged_cosines(*(part.to(device) for part in parts)).cpu()
         assert (whole - ragged_cosines(*parts)).abs().max() <= 1e-6
-        *part, places = regrouped([1999, 7, 7, 0], *parts)
+        *part, places = regroup([1999, 7, 7, 0], *parts)
         assert torch.equal(ragged_cosines(*(tensor.to(device) for tensor in part)).cpu(), whole[places])
 
 
@@ -153,7 +153,7 @@ def test_nothing_in_nothing_out() -> None:
         torch.empty(0, 4), torch.empty(0, 4), torch.empty(0, dtype=torch.int64), torch.tensor([0])
     ).shape == (0,)
     for softness in (0.0, 1.0):
-        assert over_references(torch.empty(0), torch.tensor([0]), softness).shape == (0,)
+        assert soft_maximum(torch.empty(0), torch.tensor([0]), softness).shape == (0,)
 
 
 def test_cosines_stay_in_bounds_and_inputs_as_they_were() -> None:
@@ -218,13 +218,13 @@ def test_beta_notice_of_sparse_tensors_is_not_passed_on() -> None:
 
 
 def test_largest_reference_by_hand() -> None:
-    values = over_references(torch.tensor([0.1, 0.9, -0.5, -0.2, 0.3]), torch.tensor([0, 2, 4, 5]), 0.0)
+    values = soft_maximum(torch.tensor([0.1, 0.9, -0.5, -0.2, 0.3]), torch.tensor([0, 2, 4, 5]), 0.0)
     assert torch.equal(values, torch.tensor([0.9, -0.2, 0.3])) and values.dtype == torch.float32
 
 
 def test_soft_maximum_by_hand() -> None:
     """Cosines 0.5 and 0 at softness 0.25: weights e^2 : 1."""
-    values = over_references(torch.tensor([0.0, 0.5, 0.5, 0.5, -1.0]), torch.tensor([0, 2, 4, 5]), 0.25)
+    values = soft_maximum(torch.tensor([0.0, 0.5, 0.5, 0.5, -1.0]), torch.tensor([0, 2, 4, 5]), 0.25)
     torch.testing.assert_close(values, torch.tensor([0.5 * math.exp(2) / (math.exp(2) + 1), 0.5, -1.0]))
 
 
@@ -239,7 +239,7 @@ def flat(segments: list[list[float]]) -> tuple[Tensor, Tensor]:
 @settings(deadline=None)
 @given(SEGMENTS, st.sampled_from([1e-300, 1e-9, 1e-3, 0.05, 1.0, 1e6]))
 def test_soft_maximum_lies_between_least_and_largest(segments: list[list[float]], softness: float) -> None:
-    values = over_references(*flat(segments), softness)
+    values = soft_maximum(*flat(segments), softness)
     least, largest = (torch.tensor([f(segment) for segment in segments]) for f in (min, max))
     assert bool((least <= values).all()) and bool((values <= largest).all())
     for value, segment in zip(values.tolist(), segments, strict=True):
@@ -252,15 +252,15 @@ def test_soft_maximum_lies_between_least_and_largest(segments: list[list[float]]
 @settings(deadline=None)
 @given(SEGMENTS, st.sampled_from([0.0, 0.05]))
 def test_segment_does_not_depend_on_its_neighbours(segments: list[list[float]], softness: float) -> None:
-    alone = torch.cat([over_references(*flat([segment]), softness) for segment in segments])
-    assert torch.equal(over_references(*flat(segments), softness), alone)
+    alone = torch.cat([soft_maximum(*flat([segment]), softness) for segment in segments])
+    assert torch.equal(soft_maximum(*flat(segments), softness), alone)
 
 
 def test_soft_maximum_goes_from_the_largest_to_the_mean() -> None:
     cosines = torch.tensor([0.2, 0.6, 0.7])
     offsets = torch.tensor([0, 3])
     values = [
-        over_references(cosines, offsets, softness).item() for softness in (0.0, 1e-6, 0.01, 0.1, 1.0, 1e9)
+        soft_maximum(cosines, offsets, softness).item() for softness in (0.0, 1e-6, 0.01, 0.1, 1.0, 1e9)
     ]
     assert values[0] == values[1] and values == sorted(values, reverse=True)
     assert values[-1] == pytest.approx(0.5)
@@ -268,7 +268,7 @@ def test_soft_maximum_goes_from_the_largest_to_the_mean() -> None:
 
 @pytest.mark.parametrize("softness", [0.0, 0.1])
 def test_what_is_not_a_number_stays_in_its_own_segment(softness: float) -> None:
-    values = over_references(
+    values = soft_maximum(
         torch.tensor([math.nan, 0.5, 0.5, 0.25, 0.25, 0.25]), torch.tensor([0, 1, 3, 6]), softness
     )
     assert values[0].isnan() and values[1:].tolist() == [0.5, 0.25]
@@ -280,11 +280,11 @@ def test_softness_out_of_range_is_refused(softness: float) -> None:
         ValueError,
         match=r"reward.softness=.* must be 0 \(the largest cosine counts\) or a finite positive number",
     ):
-        over_references(torch.ones(1), torch.tensor([0, 1]), softness)
+        soft_maximum(torch.ones(1), torch.tensor([0, 1]), softness)
 
 
 def test_empty_segment_has_no_largest() -> None:
     with pytest.raises(
         ValueError, match=r"rise from 0 to 2, each segment with at least one member, got \[0, 0, 2\]"
     ):
-        over_references(torch.ones(2), torch.tensor([0, 0, 2]), 0.0)
+        soft_maximum(torch.ones(2), torch.tensor([0, 0, 2]), 0.0)

@@ -14,39 +14,39 @@ LONG = TSHEG.join(["ཀ"] * 12)
 
 
 @pytest.fixture
-def invented(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts with a kha are Tibetan, with a ga undecided, all others Dzongkha."""
     monkeypatch.setattr(
         module, "detector", lambda: lambda text: "bo" if "ཁ" in text else "un" if "ག" in text else "dz"
     )
 
 
-def judged(completion: str, *references: str, target: str = "dz") -> float:
+def language_values(completion: str, *references: str, target: str = "dz") -> float:
     return language(["s"], [completion], [list(references or ["ཀ"])], target_language=target).item()
 
 
-def test_another_language_is_0_and_the_wanted_one_1(invented: None) -> None:
+def test_another_language_is_0_and_the_wanted_one_1(fake_detector: None) -> None:
     values = language(["s"] * 2, [LONG, LONG + TSHEG + "ཁ"], [["ཀ"]] * 2, target_language="dz")
     assert torch.equal(values, torch.tensor([1.0, 0.0]))
-    assert judged(LONG, "ཁ", target="bo") == 0
+    assert language_values(LONG, "ཁ", target="bo") == 0
 
 
-def test_undecided_and_short_texts_are_neutral(invented: None) -> None:
-    assert judged(LONG + TSHEG + "ག") == 1
+def test_undecided_and_short_texts_are_neutral(fake_detector: None) -> None:
+    assert language_values(LONG + TSHEG + "ག") == 1
     eleven = TSHEG.join(["ཁ"] * 11)
-    assert judged(eleven) == 1 and judged(eleven + TSHEG + "ཁ") == 0
-    assert judged("") == 1
+    assert language_values(eleven) == 1 and language_values(eleven + TSHEG + "ཁ") == 0
+    assert language_values("") == 1
 
 
-def test_a_misread_reference_text_still_gets_1(invented: None) -> None:
+def test_a_misread_reference_text_still_gets_1(fake_detector: None) -> None:
     misread = LONG + TSHEG + "ཁ"
-    assert judged(misread, LONG) == 0 and judged(misread, LONG, misread) == 1
+    assert language_values(misread, LONG) == 0 and language_values(misread, LONG, misread) == 1
 
 
-def test_a_tag_is_compared_by_its_language(invented: None) -> None:
+def test_a_tag_is_compared_by_its_language(fake_detector: None) -> None:
     assert (
-        judged(LONG, target="dzo_Tibt") == judged(LONG, target="dz-BT") == 1
-        and judged(LONG, "ཁ", target="bod") == 0
+        language_values(LONG, target="dzo_Tibt") == language_values(LONG, target="dz-BT") == 1
+        and language_values(LONG, "ཁ", target="bod") == 0
     )
 
 
@@ -72,4 +72,7 @@ def test_real_detector_tells_languages_and_survives_odd_characters() -> None:
     assert (identify(english), identify(chinese), identify("")) == ("en", "zh", "un")
     assert identify("כל בני האדם נולדו בני חורין ושווים בערכם ובזכויותיהם") == "he"  # the package says iw
     assert identify(english + "\x00\ud800\u200b") == "en"
-    assert judged(english, english, target="zh") == 1 and judged(english, chinese, target="zh") == 0
+    assert (
+        language_values(english, english, target="zh") == 1
+        and language_values(english, chinese, target="zh") == 0
+    )

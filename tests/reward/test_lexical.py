@@ -79,7 +79,7 @@ def test_tokeniser_follows_the_target_language(language: str, tokens: str) -> No
 
 
 def test_evaluation_and_reward_share_one_rule() -> None:
-    assert overlap.bleu_metric is lexical.bleu_metric and overlap.prepared is lexical.prepared
+    assert overlap.bleu_metric is lexical.bleu_metric and overlap.tokenizer_input is lexical.tokenizer_input
 
 
 def test_rows_come_back_in_order_as_fp32() -> None:

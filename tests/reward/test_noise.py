@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reward.noise import ORDERS, TIMES, cosine_noise, std_floor
+from reward.noise import NOISE_MULTIPLE, ORDERS, cosine_noise, std_floor
 
 
 class Exact:
@@ -60,4 +60,4 @@ def test_one_text_cannot_be_compared() -> None:
 
 def test_floor_by_hand() -> None:
     assert std_floor(0.0, 2.0, 1e-3) == 1e-3
-    assert std_floor(1e-3, 1.5 / 0.7, 1e-3) == pytest.approx(TIMES * 1e-3 * 1.5 / 0.7)
+    assert std_floor(1e-3, 1.5 / 0.7, 1e-3) == pytest.approx(NOISE_MULTIPLE * 1e-3 * 1.5 / 0.7)

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from reward.panel import agreement, gamed
+from reward.panel import agreement, gaming_alarm
 
 
 def rows(
@@ -47,7 +47,7 @@ def test_agreement_by_hand() -> None:
 
 
 def test_alarm_rings_when_the_reward_rises_and_both_others_fall() -> None:
-    message = gamed(rows(0.5, -0.3, -0.3), 10)
+    message = gaming_alarm(rows(0.5, -0.3, -0.3), 10)
     assert message.startswith("the reward rises while what is not rewarded falls (reward +0.")
     assert "chrf -0.2" in message and "cosine_held_out -0.2" in message
 
@@ -57,14 +57,14 @@ def test_alarm_rings_when_the_reward_rises_and_both_others_fall() -> None:
     [(0.5, 0.3, 0.3), (0.5, -0.3, 0.0), (0.5, 0.0, -0.3), (-0.5, -0.3, -0.3), (0.0, -0.3, -0.3)],
 )
 def test_alarm_is_silent_otherwise(reward: float, held_out: float, chrf: float) -> None:
-    assert gamed(rows(reward, held_out, chrf), 10) == ""
+    assert gaming_alarm(rows(reward, held_out, chrf), 10) == ""
 
 
 def test_noise_alone_rings_no_alarm() -> None:
-    assert [seed for seed in range(200) if gamed(rows(0.0, 0.0, 0.0, seed=seed), 10)] == []
+    assert [seed for seed in range(200) if gaming_alarm(rows(0.0, 0.0, 0.0, seed=seed), 10)] == []
 
 
 def test_too_few_or_unwatched_steps_ring_no_alarm() -> None:
     steps = rows(0.5, -0.3, -0.3)
-    assert gamed(steps[:19], 10) == ""
-    assert gamed([{"step": row["step"], "reward_mean": row["reward_mean"]} for row in steps], 10) == ""
+    assert gaming_alarm(steps[:19], 10) == ""
+    assert gaming_alarm([{"step": row["step"], "reward_mean": row["reward_mean"]} for row in steps], 10) == ""

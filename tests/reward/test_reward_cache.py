@@ -47,8 +47,10 @@ def drawn_rows(seed: int, groups: int = 12, group_size: int = 4) -> list[Row]:
     rows: list[Row] = []
     for _ in range(groups):
         references = tuple(text() for _ in range(draw.randint(1, 3)))
-        own = [text() for _ in range(group_size - 2)] + [references[0]]
-        rows += [(completion, references) for completion in [*own, draw.choice([own[0], "", "。"])]]
+        own_texts = [text() for _ in range(group_size - 2)] + [references[0]]
+        rows += [
+            (completion, references) for completion in [*own_texts, draw.choice([own_texts[0], "", "。"])]
+        ]
     return rows
 
 
@@ -64,8 +66,8 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return load_encoder("use", folder, CPU)
     if kind == "static":
         return load_encoder(f"static:{static_folder(folder)}", folder, CPU)
-    made = pooled_folder(folder, heads=("Dense",)) if kind == "dense" else body_folder(folder, kind)
-    return load_encoder(str(made), folder, CPU)
+    path = pooled_folder(folder, heads=("Dense",)) if kind == "dense" else body_folder(folder, kind)
+    return load_encoder(str(path), folder, CPU)
 
 
 def test_cached_rewards_are_bit_equal_to_uncached(encoder: Encoder, tmp_path: Path) -> None:
@@ -77,14 +79,14 @@ def test_cached_rewards_are_bit_equal_to_uncached(encoder: Encoder, tmp_path: Pa
     assert expected.unique().numel() > len(rows) / 3
     warm = EmbeddingStore(encoder, tmp_path)
     assert torch.equal(rewards_of(warm, rows), expected)
-    encoded = warm.encoded
-    assert torch.equal(rewards_of(warm, rows), expected) and warm.encoded == encoded
+    num_encoded = warm.num_encoded
+    assert torch.equal(rewards_of(warm, rows), expected) and warm.num_encoded == num_encoded
     half = EmbeddingStore(encoder, None)
     half.embed([completion for completion, _ in rows[::2]])
     half.remember([references[0] for _, references in rows[1::3]])
-    reopened = EmbeddingStore(encoder, tmp_path)
+    second_store = EmbeddingStore(encoder, tmp_path)
     forgetful = EmbeddingStore(encoder, None, capacity=1)
-    for store in (half, reopened, forgetful):
+    for store in (half, second_store, forgetful):
         assert torch.equal(rewards_of(store, rows), expected)
 
 

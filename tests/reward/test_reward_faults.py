@@ -23,7 +23,7 @@ from reward.faults import NamedEncoder, RewardFailure
 TEXTS = ["一", "二", "三"]
 
 
-def asked(answer: Callable[..., Any], weight: float = 1.0, gates: tuple[str, ...] = ()) -> Tensor:
+def reward_of(answer: Callable[..., Any], weight: float = 1.0, gates: tuple[str, ...] = ()) -> Tensor:
     """Rewards (1, 3) of TEXTS by one term."""
     return combine({"t": answer}, {"t": weight}, gates)(["s"] * 3, TEXTS, [["r"]] * 3, 3)[0]
 
@@ -41,7 +41,7 @@ def asked(answer: Callable[..., Any], weight: float = 1.0, gates: tuple[str, ...
     ],
 )
 def test_a_term_may_answer_with_a_tensor_an_array_or_a_list_with_gaps(answer: Any) -> None:
-    rewards = asked(lambda *lists: answer)
+    rewards = reward_of(lambda *lists: answer)
     torch.testing.assert_close(rewards, torch.tensor([[0.5, math.nan, 1.0]]), equal_nan=True)
     assert rewards.dtype == torch.float32 and not rewards.requires_grad
 
@@ -69,17 +69,17 @@ def test_a_term_may_answer_with_a_tensor_an_array_or_a_list_with_gaps(answer: An
 )
 def test_an_answer_that_is_no_row_of_numbers_is_refused(answer: Any, message: str) -> None:
     with pytest.raises(RewardFailure, match=message) as caught:
-        asked(lambda *lists: answer)
+        reward_of(lambda *lists: answer)
     assert "\n" not in str(caught.value)
 
 
 def test_a_term_that_changes_its_lists_or_its_answer_changes_nothing_for_others() -> None:
-    kept = torch.tensor([1.0, 2.0, 3.0])
+    answer = torch.tensor([1.0, 2.0, 3.0])
 
     def careless(sources: list, completions: list, references: list) -> Tensor:
         for texts in (sources, completions, references):
             texts.clear()
-        return kept
+        return answer
 
     terms = {
         "careless": careless,
@@ -87,7 +87,7 @@ def test_a_term_that_changes_its_lists_or_its_answer_changes_nothing_for_others(
     }
     texts = list(TEXTS)
     rewards, values = combine(terms, {"careless": 1.0, "length": 1.0})(["s"] * 3, texts, [["r"]] * 3, 3)
-    kept.zero_()
+    answer.zero_()
     assert (
         rewards.tolist() == [[2.0, 3.0, 4.0]]
         and values["careless"].tolist() == [[1.0, 2.0, 3.0]]
@@ -100,8 +100,10 @@ def test_a_batch_without_any_reward_names_each_term_that_has_a_part_in_it() -> N
     with pytest.raises(RewardFailure) as caught:
         combine(terms, {"a": 1.0, "c": 1.0}, ("b",))(["s"] * 3, TEXTS, [["r"]] * 3, 3)
     assert str(caught.value) == (
-        "no completion has a reward: reward term 'a' gave no number for 2 of 3 completions, the first '一' and "
-        "reward term 'b' gave no number for 2 of 3 completions, the first '二'; correct it and run the same command"
+        "no completion has a reward: reward term 'a' gave no number for 2 of 3 completions, the first '一' "
+        "and "
+        "reward term 'b' gave no number for 2 of 3 completions, the first '二'; correct it and run the same "
+        "command"
     )
     rewards = combine({**terms, "d": lambda *_: [None] * 3}, {"c": 1.0, "d": 0.0})(
         ["s"] * 3, TEXTS, [["r"]] * 3, 3
@@ -137,7 +139,7 @@ def test_what_is_no_fault_of_a_term_passes_through(error: type[BaseException]) -
         raise error
 
     with pytest.raises(error):
-        asked(raising)
+        reward_of(raising)
 
 
 class Dying:

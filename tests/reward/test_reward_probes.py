@@ -28,14 +28,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
     return EmbeddingStore(load_encoder("use", tmp_path_factory.mktemp("cache"), torch.device("cpu")), None)
 
 
-def made(config: RewardConfig, store: EmbeddingStore):
-    lent = {
+def make_test_reward(config: RewardConfig, store: EmbeddingStore):
+    resources = {
         "vectors": store,
         "target_script": "Hani",
         "threshold": config.threshold,
         "min_share": config.min_share,
     }
-    return make_reward(config, {name: lambda value=value: value for name, value in lent.items()})
+    return make_reward(config, {name: lambda value=value: value for name, value in resources.items()})
 
 
 @pytest.fixture(scope="module", params=[(PAPER, 2.5), (PRODUCT, 1.0)], ids=["paper", "product"])
@@ -44,7 +44,7 @@ def probe(request: pytest.FixtureRequest, store: EmbeddingStore):
     text earns.
     """
     config, full = request.param
-    reward = made(config, store)
+    reward = make_test_reward(config, store)
 
     def measure(completion: str, row: int) -> tuple[float, dict[str, float]]:
         rewards, terms = reward([SOURCES[row]], [completion], [[REFERENCES[row]]], 1)
@@ -74,11 +74,13 @@ def test_copied_source_and_half_source_are_inconsistent(probe, row: int) -> None
 def test_unrelated_fluent_sentence_earns_the_language_only_in_the_sum_and_next_to_nothing_in_the_product(
     store: EmbeddingStore,
 ) -> None:
-    def earned(config: RewardConfig, row: int, other: int) -> float:
-        return made(config, store)([SOURCES[row]], [REFERENCES[other]], [[REFERENCES[row]]], 1)[0].item()
+    def reward_of(config: RewardConfig, row: int, other: int) -> float:
+        return make_test_reward(config, store)([SOURCES[row]], [REFERENCES[other]], [[REFERENCES[row]]], 1)[
+            0
+        ].item()
 
-    assert earned(PAPER, 0, 1) == earned(PAPER, 1, 0) == 1.0
-    assert max(earned(PRODUCT, 0, 1), earned(PRODUCT, 1, 0)) < 0.1
+    assert reward_of(PAPER, 0, 1) == reward_of(PAPER, 1, 0) == 1.0
+    assert max(reward_of(PRODUCT, 0, 1), reward_of(PRODUCT, 1, 0)) < 0.1
 
 
 @pytest.mark.parametrize("row", range(3))
@@ -101,16 +103,16 @@ def test_a_paraphrase_scores_well_above_an_unrelated_sentence(probe) -> None:
 
 
 def test_a_paraphrase_under_the_papers_sum(store: EmbeddingStore) -> None:
-    reward = made(PAPER, store)
-    earned = [
+    reward = make_test_reward(PAPER, store)
+    reward_values = [
         reward([SOURCES[0]], [text], [[REFERENCES[0]]], 1)[0].item()
         for text in ("请从窗口里挑选你想打开的文件。", REFERENCES[1])
     ]
-    assert earned[0] > 1.5 + earned[1] - 1.0
+    assert reward_values[0] > 1.5 + reward_values[1] - 1.0
 
 
 def test_raw_cosine_for_the_log_costs_no_second_encoding(store: EmbeddingStore) -> None:
     fresh = EmbeddingStore(store.encoder, None)
     both = replace(PRODUCT, weights={"cosine": 1.0, "cosine_raw": 0.5})
-    made(both, fresh)(SOURCES, ["一", "二", "三"], [[text] for text in REFERENCES], 1)
-    assert fresh.encoded == 6
+    make_test_reward(both, fresh)(SOURCES, ["一", "二", "三"], [[text] for text in REFERENCES], 1)
+    assert fresh.num_encoded == 6

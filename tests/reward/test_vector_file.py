@@ -110,10 +110,10 @@ def test_death_while_writing_costs_only_what_was_not_committed(
         if path.name == name:
             raise Killed
 
-    write = module._write_behind
+    write = module._append_bytes
     file = file_of(tmp_path, range(old))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(module, "_write_behind", dying)
+        patch.setattr(module, "_append_bytes", dying)
         file.append(keys_of(range(10, 20)), rows_of(keys_of(range(10, 20))))
     whole = int(part * 10 * 20) // 20 if name == KEYS else 0
     after = open_vectors(tmp_path)
@@ -185,14 +185,14 @@ def test_damage_is_set_aside_said_once_and_rebuilt(damage: str, tmp_path: Path) 
     harm, reason = DAMAGE[damage]
     file_of(tmp_path, range(4))
     harm(tmp_path)
-    harmed = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != LOCK}
-    said: list[str] = []
-    file = open_vectors(tmp_path, said)
-    assert len(said) == 1 and said[0].startswith(f"embeddings: {tmp_path}: ") and reason in said[0]
-    assert said[0].endswith("its files are set aside as *.damaged, its texts will be embedded again")
+    damaged_files = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != LOCK}
+    lines: list[str] = []
+    file = open_vectors(tmp_path, lines)
+    assert len(lines) == 1 and lines[0].startswith(f"embeddings: {tmp_path}: ") and reason in lines[0]
+    assert lines[0].endswith("its files are set aside as *.damaged, its texts will be embedded again")
     assert file.index == {} and file.matrix.shape == (0, DIM)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != LOCK} == {
-        f"{name}.damaged": content for name, content in harmed.items()
+        f"{name}.damaged": content for name, content in damaged_files.items()
     }
     file.append(keys_of(range(4)), rows_of(keys_of(range(4))))
     assert is_right(open_vectors(tmp_path), range(4))
@@ -202,16 +202,16 @@ def test_damage_behind_the_back_of_an_open_file_is_found_by_the_next_append(tmp_
     """Keys cut, then all set aside by another process: row numbers start anew, and nothing is mixed up."""
     first = file_of(tmp_path, range(4))
     (tmp_path / KEYS).write_bytes((tmp_path / KEYS).read_bytes()[:20])
-    said: list[str] = []
-    second = open_vectors(tmp_path, said)
-    first._say = said.append
+    lines: list[str] = []
+    second = open_vectors(tmp_path, lines)
+    first._say = lines.append
     first.append(keys_of([9]), rows_of(keys_of([9])))
-    assert len(said) == 1 and said[0].startswith(
+    assert len(lines) == 1 and lines[0].startswith(
         f"embeddings: {tmp_path}: keys.bin has become shorter; its files are set aside"
     )
     assert is_right(first, [9])
     second.append(keys_of([5]), rows_of(keys_of([5])))
-    assert is_right(second, [9, 5]) and len(said) == 1
+    assert is_right(second, [9, 5]) and len(lines) == 1
 
 
 def test_deleted_folder_is_begun_anew(tmp_path: Path) -> None:
@@ -241,9 +241,9 @@ def test_disk_that_alters_what_it_is_given_is_an_error_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = open_vectors(tmp_path)
-    write = module._write_behind
+    write = module._append_bytes
     monkeypatch.setattr(
-        module, "_write_behind", lambda path, size, content: write(path, size, bytes(len(content)))
+        module, "_append_bytes", lambda path, size, content: write(path, size, bytes(len(content)))
     )
     with pytest.raises(OSError, match="what was written does not read back: row 0 of "):
         file.append([key(2)], rows_of([key(2)]))
@@ -322,9 +322,9 @@ def run_script(script: str, folder: Path) -> None:
 def test_twenty_kills_lose_nothing_that_was_committed(tmp_path: Path) -> None:
     run_script(KILLED, tmp_path)
     file = VectorFile(tmp_path, OURS, 256, lambda line: pytest.fail(line))
-    told = [int(line) for line in (tmp_path / "told").read_text().splitlines()]
-    assert len(told) > 20, "the processes were killed before they wrote anything"
-    for start in told:
+    lines = [int(line) for line in (tmp_path / "told").read_text().splitlines()]
+    assert len(lines) > 20, "the processes were killed before they wrote anything"
+    for start in lines:
         keys = keys_of(range(start, start + 50))
         assert torch.equal(file.matrix[[file.index[key] for key in keys]], rows_of(keys, 256))
     assert torch.equal(file.matrix[list(file.index.values())], rows_of(list(file.index), 256))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from data.errors import LONGEST, InputError, one_line
+from data.errors import MAX_CHARACTERS, InputError, one_line
 
 Value = TypeVar("Value")
 PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
@@ -40,7 +40,7 @@ def read_or_refuse(read: Callable[[], Value], *named: str) -> Value | None:
 
 def check_sentence(line: str, *named: str) -> None:
     """One printable line of a bearable length that says where."""
-    assert line and line.isprintable() and len(line) <= LONGEST + 5, line
+    assert line and line.isprintable() and len(line) <= MAX_CHARACTERS + 5, line
     assert not named or any(one_line(name) in line for name in named), (line, named)
 
 

@@ -4,7 +4,8 @@ import json
 import random
 from pathlib import Path
 
-from data.prepare import Corpus, DataConfig, prepare
+from data.config import DataConfig
+from data.prepare import Corpus, prepare
 
 
 def line(generator: random.Random, syllables: int = 6, characters: int = 6) -> dict[str, str]:

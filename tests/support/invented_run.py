@@ -13,7 +13,7 @@ from data.examples import Example
 from eval.systems import evaluate_system, write_comparison, write_json, write_system
 
 HAN = "天地人山水火土木金石"
-RATES = {"untouched": 0.95, "translation_memory": 0.7, "warm_start": 0.6, "grpo": 0.4}
+RATES = {"untouched": 0.95, "translation_memory": 0.7, "warm_start": 0.6, "trained": 0.4}
 HOSTILE = '<script>alert("x")</script>|[a](b)'
 
 
@@ -142,7 +142,7 @@ def write_run(
             folder, result if name == "translation_memory" else {**result, "probes": invented_probes(seed)}
         )
     write_comparison(folder, seed=0, resamples=resamples)
-    rows = [*metric_rows("sft", 40), *metric_rows("grpo", 60 if "grpo" in systems else 0)]
+    rows = [*metric_rows("sft", 40), *metric_rows("train", 60 if "trained" in systems else 0)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_json(folder / "config.json", {"seed": 0, "loss": {"kl_coef": 0.02}, "title": HOSTILE})
     write_json(folder / "environment.json", {"torch": "0.0", "cores": 2})
@@ -170,6 +170,6 @@ def write_run(
     }
     write_json(folder / "corpus.json", {"manifest": manifest, "tokens": {"per_syllable": 2.9}})
     write_json(
-        folder / "timings.json", {"stages": {"data": 75.0, "grpo": 3700.0}, "peak_memory_bytes": 3 * 2**30}
+        folder / "timings.json", {"stages": {"data": 75.0, "train": 3700.0}, "peak_memory_bytes": 3 * 2**30}
     )
     return folder

@@ -53,11 +53,11 @@ class LetterTeacher:
     fingerprint = "letters"
 
     def __init__(self) -> None:
-        self.encoded = 0
+        self.num_encoded = 0
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Unit rows (n, 512)."""
-        self.encoded += len(texts)
+        self.num_encoded += len(texts)
         rows = [torch.stack([_vector(word) for word in _words(text)]).sum(dim=0) for text in texts]
         return torch.nn.functional.normalize(torch.stack(rows), dim=1) if rows else torch.empty(0, self.dim)
 

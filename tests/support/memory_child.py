@@ -9,7 +9,7 @@ from pathlib import Path
 from tiny import byte_tokenizer
 from tiny_session import CONFIG, Session
 
-from grpo.runtime.device import configure
+from grpo.runtime.device import choose, configure
 
 STEPS = 300
 WARM = 60
@@ -22,7 +22,7 @@ def resident_bytes() -> int:
 
 def watch(folder: Path) -> dict[int, int]:
     """Resident size after each sixtieth step of a run."""
-    configure(threads=1)
+    configure(choose("cpu"), threads=1)
     config = replace(CONFIG, rollout=replace(CONFIG.rollout, num_prompts=2, group_size=2, max_new_tokens=2))
     session = Session(replace(config, train=replace(config.train, num_steps=STEPS)), folder, byte_tokenizer())
     sizes: dict[int, int] = {}

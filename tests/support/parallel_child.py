@@ -43,9 +43,8 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
     experience = Experience(rollout, rewards, {}, ref, old)
     result: dict[str, Tensor] = {}
     for objective in OBJECTIVES:
-        config = replace(
-            TWO_PASSES, loss=LossConfig(objective=objective), rollout=replace(TWO_PASSES.rollout, max_gap=9.0)
-        )
+        loss = LossConfig(objective=objective)  # type: ignore[arg-type]
+        config = replace(TWO_PASSES, loss=loss, rollout=replace(TWO_PASSES.rollout, max_gap=9.0))
         advantages = group_advantages(rewards, 1e-3)
         aggregation = OBJECTIVES[objective].aggregation
         minibatches = iter_minibatches(
@@ -53,7 +52,7 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
         )
         for minibatch in minibatches:
             policy.zero_grad()
-            with RunLog(folder / f"{objective}-{world.rank}", "grpo", 0, 1, {}, quiet=True) as log:
+            with RunLog(folder / f"{objective}-{world.rank}", "train", 0, 1, {}, quiet=True) as log:
                 optimizer = Optimizer(policy, config.train.optim, 1)
                 accumulate(
                     config,

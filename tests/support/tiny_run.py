@@ -66,11 +66,11 @@ def arguments(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
 
 
 def quick(model: Path) -> list[str]:
-    """Settings that make a run of data, sft and grpo last a second and let the policy learn from each step of
+    """Settings that make a run of data, sft and train last a second and let the policy learn from each step of
     it.
     """
     reward = [f"reward.encoder=static:{model}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]"]
-    return ["--stages", "data,sft,grpo", "threads=1", "train.optim.lr=1e-3", *reward]
+    return ["--stages", "data,sft,train", "threads=1", "train.optim.lr=1e-3", *reward]
 
 
 def nothing() -> None:

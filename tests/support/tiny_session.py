@@ -12,7 +12,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from data.examples import Example
 from data.stream import PromptStream
-from data.template import stop_ids
 from grpo.config import AdvantageConfig, Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine.model import frozen_copy
 from grpo.loop import train_grpo
@@ -21,6 +20,7 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint, device
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_log import RunLog
+from grpo.samples import sampling_of
 from grpo.training import Task, Training
 
 Texts = Sequence[str]
@@ -96,12 +96,14 @@ class Session:
             return stopping
 
         with RunLog(
-            self.folder, "grpo", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}
+            self.folder, "train", self.state.step, self.config.train.num_steps, {"reward_mean": "reward"}
         ) as log:
             prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
             compute = device.choose("cpu")
             training = Training(self.policy, self.optimizer, log, compute, world=self.world)
-            task = Task(prompts, self.tokenizer, stop_ids(self.tokenizer), self.reward, self.reference)
+            task = Task(
+                prompts, self.tokenizer, self.reward, self.reference, sampling_of(self.config, self.tokenizer)
+            )
             self.state = train_grpo(self.config, training, task, self.state, after_update=after)
         return self.state
 

@@ -104,11 +104,11 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def kept(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:
+def clean_pairs(origin: Origin, folders: Mapping[str, Path]) -> list[Example]:
     """The cleaned pairs, whatever the script of the second side."""
     return clean(
         (replace(example, target_language="xx") for example in origin.examples(folders)), ANY_LENGTH
-    ).kept
+    ).pairs
 
 
 @times(350)
@@ -126,7 +126,7 @@ def test_damaged_package_gives_valid_examples_or_one_sentence(tmp_path: Path, na
     def holds(content: bytes, side: int) -> None:
         sides[1 - side].write_bytes(wholes[0])
         sides[side].write_bytes(content)
-        outcome(lambda: kept(origin, folders), sides[side])
+        outcome(lambda: clean_pairs(origin, folders), sides[side])
 
     for_all(count, holds, damaged_files(*wholes), st.integers(0, 1))
 
@@ -140,7 +140,7 @@ def test_damaged_help_page_gives_valid_headlines_or_one_sentence(
 
     def holds(content: bytes) -> None:
         write(page, content)
-        outcome(lambda: clean(help_sections.examples(Archive(page, ""), tmp_path), ANY_LENGTH).kept, page)
+        outcome(lambda: clean(help_sections.examples(Archive(page, ""), tmp_path), ANY_LENGTH).pairs, page)
 
     for_all(count, holds, damaged_files(PAGE.encode()))
 
@@ -179,8 +179,8 @@ def test_a_table_that_holds_itself_or_one_other_a_billion_times_is_refused() -> 
 def test_a_pickle_cannot_ask_for_memory_or_for_endless_hashing() -> None:
     """Unpickled, the first of these took 34 GB for one number and the second hashed 2**60 tuples."""
     assert plain_pickle.load(b"\x80\x02}r\xff\xff\xff\x7f.", ()) == {}
-    nested = b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
-    assert plain_pickle.load(nested, ()) == {}
+    content = b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
+    assert plain_pickle.load(content, ()) == {}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_damaged_compiled_catalogue_is_refused_by_reason(content: bytes, reason:
     terabytes of text.
     """
     with pytest.raises(FormatError, match=reason):
-        catalogue.compiled(content)
+        catalogue.parse_mo(content)
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_half_a_surrogate_pair_of_a_package_never_reaches_a_file(tmp_path: Path)
         text = json.dumps({"\ud800": KA + "\ud800", "a\udfff": f"{KHA} 甲乙丙"})
         write(tmp_path / f"i18n/{name}.json", text.encode())
     tally = clean(Origin("o", "l", (), (), mediawiki.read).examples({"x": tmp_path}), ANY_LENGTH)
-    assert [example.id for example in tally.kept] == ["o:bo:i18n#a\\udfff"]
-    assert tally.dropped == [("o:bo:i18n#\\ud800", "damaged characters")]
+    assert [example.id for example in tally.pairs] == ["o:bo:i18n#a\\udfff"]
+    assert tally.drops == [("o:bo:i18n#\\ud800", "damaged characters")]
 
 
 def test_plain_catalogue_takes_any_escape_and_line_separators_inside_a_text() -> None:
@@ -262,7 +262,7 @@ def test_plain_catalogue_takes_any_escape_and_line_separators_inside_a_text() ->
     could go as a comment.
     """
     content = 'msgid "a"\nmsgstr "\\x \\u12 \\N{no} \\_ \0 b\u2028#c\\101\\x42"\n'
-    assert catalogue.plain(content) == {"a": "\\x \\u12 \\N{no} \\_ \0 b\u2028#cAB"}
+    assert catalogue.parse_po(content) == {"a": "\\x \\u12 \\N{no} \\_ \0 b\u2028#cAB"}
 
 
 @pytest.mark.parametrize("name", ["gone.mo", "folder.mo", "large.mo"])
@@ -318,7 +318,7 @@ def test_elements_are_those_of_the_plain_pattern(count: int) -> None:
     def holds(parts: list[str]) -> None:
         page = "".join(parts)
         assert list(elements(page, "p|h[1-6]")) == [
-            (found[1], found[2], found[3]) for found in pattern.finditer(page)
+            (result[1], result[2], result[3]) for result in pattern.finditer(page)
         ]
         assert without_tags(page) == re.sub(r"<[^>]+>", "", page)
 

@@ -23,7 +23,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def texts(location: UserCorpus) -> list[tuple[str, str]]:
     reading = read(location)
-    assert reading.rejected == []
+    assert reading.bad_lines == []
     return [(example.source, example.reference) for example in reading.examples]
 
 
@@ -65,10 +65,10 @@ def test_list_of_references_makes_a_pair_each(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
     reading = read(corpus(path))
     examples = reading.examples
-    rejected = reading.rejected
+    bad_lines = reading.bad_lines
     expected = {f"{path}:1": "甲乙", f"{path}:1#2": "丙丁", f"{path}:2": "戊己"}
     assert {example.id: example.reference for example in examples} == expected and len(examples) == 3
-    assert {example.source for example in examples} == {BO} and rejected == []
+    assert {example.source for example in examples} == {BO} and bad_lines == []
 
 
 def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_bad_text_of_a_list_is_told_by_line_and_place_and_spares_the_others(tmp_
     )
     reading = read(corpus(path))
     examples = reading.examples
-    rejected = reading.rejected
+    bad_lines = reading.bad_lines
     assert [example.reference for example in examples] == ["甲乙", "丙丁"]
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:1#4"]
-    assert rejected == [(f"{path}:1#3", "reference not in Han script")]
+    assert bad_lines == [(f"{path}:1#3", "reference not in Han script")]
 
 
 def test_null_and_empty_texts_of_a_list_are_passed_over_beside_another(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_null_and_empty_texts_of_a_list_are_passed_over_beside_another(tmp_path:
         (f"{path}:1", "甲乙"),
         (f"{path}:2#2", "丙丁"),
     ]
-    assert reading.rejected == [(f"{path}:3", "empty reference"), (f"{path}:4", "empty reference")]
+    assert reading.bad_lines == [(f"{path}:3", "empty reference"), (f"{path}:4", "empty reference")]
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.jsonl"])
@@ -105,7 +105,7 @@ def test_lines_without_text_are_no_pairs_and_keep_their_numbers(tmp_path: Path, 
     assert [example.id for example in reading.examples] == [
         f"{tmp_path / name}:1",
         f"{tmp_path / name}:4",
-    ] and reading.rejected == []
+    ] and reading.bad_lines == []
 
 
 def test_the_first_line_with_text_is_the_header(tmp_path: Path) -> None:
@@ -129,13 +129,13 @@ def test_each_bad_reference_field_is_told_by_place_and_reason(
 ) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"source": BO, "reference": reference}))
     reading = read(corpus(path))
-    assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", reason)])
+    assert (reading.examples, reading.bad_lines) == ([], [(f"{path}:1", reason)])
 
 
 def test_a_list_as_source_is_not_text(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", json.dumps({"source": [BO], "reference": "甲乙"}))
     reading = read(corpus(path))
-    assert (reading.examples, reading.rejected) == ([], [(f"{path}:1", "field 'source' is not text")])
+    assert (reading.examples, reading.bad_lines) == ([], [(f"{path}:1", "field 'source' is not text")])
 
 
 def test_ids_name_file_and_line_and_the_record_its_languages(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
     path = write(tmp_path / "a.jsonl", b"\n".join(line for line, _ in lines) + b"\n")
     reading = read(corpus(path))
     examples = reading.examples
-    rejected = reading.rejected
+    bad_lines = reading.bad_lines
     assert [example.id for example in examples] == [f"{path}:1", f"{path}:14"]
-    assert rejected == [
+    assert bad_lines == [
         (f"{path}:{number}", reason) for number, (_, reason) in enumerate(lines, start=1) if reason
     ]
 
@@ -180,12 +180,12 @@ def test_each_bad_line_of_jsonl_is_told_by_place_and_reason(tmp_path: Path) -> N
 def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"{BO}\t甲乙\n{BO}\n".encode() + b"\xff\t\n" + f"{BO}\t \n".encode())
     reasons = ["1 column where 2 are needed", "not UTF-8", "empty reference"]
-    assert read(corpus(path)).rejected == [
+    assert read(corpus(path)).bad_lines == [
         (f"{path}:{number}", reason) for number, reason in enumerate(reasons, start=2)
     ]
     source = write(tmp_path / "s.txt", f"{BO}\n\n{BO}\n")
     reference = write(tmp_path / "r.txt", "甲乙\n甲乙\n".encode() + b"\xff")
-    assert read(corpus(f"{source},{reference}")).rejected == [
+    assert read(corpus(f"{source},{reference}")).bad_lines == [
         (f"{source}:2", "empty source"),
         (f"{source}:3", "not UTF-8"),
     ]
@@ -193,8 +193,8 @@ def test_each_bad_line_of_tsv_and_of_aligned_files(tmp_path: Path) -> None:
 
 def test_a_language_without_a_known_script_is_not_checked_for_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "abc def\t甲乙\n")
-    assert read(UserCorpus(str(path), "xx", "zh")).rejected == []
-    assert read(UserCorpus(str(path), "xx", "bo")).rejected == [
+    assert read(UserCorpus(str(path), "xx", "zh")).bad_lines == []
+    assert read(UserCorpus(str(path), "xx", "bo")).bad_lines == [
         (f"{path}:1", "reference not in Tibetan script")
     ]
 
@@ -208,8 +208,8 @@ def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> N
 
 def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x")
-    known = r"'tibetan', 'headlines', 'headlines_en', 'headlines_zh', a \.jsonl, \.tsv"
-    with pytest.raises(InputError, match=rf"gone\.tsv is not a file; give {known}"):
+    kinds = r"'tibetan', 'headlines', 'headlines_en', 'headlines_zh', a \.jsonl, \.tsv"
+    with pytest.raises(InputError, match=rf"gone\.tsv is not a file; give {kinds}"):
         read(corpus(tmp_path / "gone.tsv"))
     with pytest.raises(InputError, match="is not a file"):
         read(corpus(tmp_path))

@@ -30,16 +30,16 @@ def test_help_joins_on_page_and_paragraph(tmp_path: Path) -> None:
     en = tmp_path / "en"
     write(dz / "usr/share/libreoffice/help/dz/text/a.html", f'<p id="1">{KA}</p><p id="2">{KHA}</p>')
     write(en / "usr/share/libreoffice/help/en-US/text/a.html", '<p id="2">two</p><p id="3">three</p>')
-    found = list(english.read_help({"libreoffice-help-dz": dz, "libreoffice-help-en-us": en}))
-    assert found == [Pair("text/a.html#2", "dz", KHA, "two")]
+    result = list(english.read_help({"libreoffice-help-dz": dz, "libreoffice-help-en-us": en}))
+    assert result == [Pair("text/a.html#2", "dz", KHA, "two")]
     assert list(english.read_help({"libreoffice-help-dz": dz})) == []
 
 
 def test_messages_pair_with_their_keys_in_both_languages(tmp_path: Path) -> None:
     write(tmp_path / "usr/share/locale/dz/LC_MESSAGES/n.po", po(_Open=f"{KA}(_O)"))
     write(tmp_path / "usr/share/locale/bo/LC_MESSAGES/n.po", po(Close=KHA))
-    found = list(english.read_messages({"n": tmp_path}))
-    assert found == [
+    result = list(english.read_messages({"n": tmp_path}))
+    assert result == [
         Pair(f"n#{short_key('_Open')}", "dz", KA, "Open"),
         Pair(f"n#{short_key('Close')}", "bo", KHA, "Close"),
     ]
@@ -83,8 +83,8 @@ def test_examples_say_which_language_they_pair_with(tmp_path: Path, monkeypatch:
     write(tmp_path / "usr/share/locale/dz/LC_MESSAGES/n.po", po(Open=KA))
     write(tmp_path / "usr/share/locale/zh_CN/LC_MESSAGES/n.po", po(Open="打开"))
     monkeypatch.setattr(english, "unpack", lambda archive, folder, members: tmp_path)
-    found = list(english.examples({"yelp": Archive(tmp_path, "0")}, tmp_path))
-    assert [(e.target_language, e.reference, e.origin, e.licence) for e in found] == [
+    result = list(english.examples({"yelp": Archive(tmp_path, "0")}, tmp_path))
+    assert [(e.target_language, e.reference, e.origin, e.licence) for e in result] == [
         ("en", "Open", "yelp", "GPL-2.0-or-later"), ("zh", "打开", "yelp", "GPL-2.0-or-later"),
     ]  # fmt: skip
 

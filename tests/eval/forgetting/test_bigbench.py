@@ -14,10 +14,10 @@ from eval.forgetting.bigbench import (
     SETS,
     adjectives,
     agreement,
-    chosen,
     examples_of,
     extended_items,
     facts,
+    fixed_sample,
     past_tense,
     read_sets,
 )
@@ -119,7 +119,7 @@ def test_wrong_answers_of_a_fact_are_of_its_relation_and_not_right_as_well() -> 
 
 def test_few_items_are_all_taken() -> None:
     items = [ChoiceItem(str(number), "c", ("a", "b"), 0) for number in range(3)]
-    assert [item.id for item in chosen("x", items)] == ["x:0", "x:1", "x:2"]
+    assert [item.id for item in fixed_sample("x", items)] == ["x:0", "x:1", "x:2"]
 
 
 @times(100)

@@ -11,6 +11,7 @@ from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from eval.forgetting import drift
 from eval.forgetting.drift import TokenText, drift_record, log_softmax_chunks, measure_drift
 from grpo.engine.packing import pack
+from grpo.engine.products import FORMATS, format_of, use_format
 
 TEXTS = [
     TokenText("a", [2], [40, 41, 42, 43, 44, 40, 41, 42, 43]),
@@ -44,7 +45,7 @@ def dense(model: Any, base: Any, text: TokenText) -> np.ndarray:
 def test_scores_are_those_of_a_dense_softmax(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drift, "CHUNK", 4)  # the longest text spans three chunks
+    monkeypatch.setattr(drift, "KL_CHUNK", 4)  # the longest text spans three chunks
     model = make(seed=0)
     base = make(seed=1)
     result = measure_drift(model, base, TEXTS)
@@ -99,7 +100,7 @@ def test_batches_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("make", [tiny_gemma, capped_gemma])
 def test_never_more_than_a_chunk_of_logits(make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "CHUNK", 4)
+    monkeypatch.setattr(drift, "KL_CHUNK", 4)
     packed = pack([[2]], [list(range(40, 50))], 1)
     with torch.inference_mode():
         assert [tuple(chunk.shape) for chunk in log_softmax_chunks(make(0), packed)] == [
@@ -145,9 +146,11 @@ def test_texts_without_tokens_are_left_out_and_none_is_refused(tiny_model: Any) 
         measure_drift(tiny_model, tiny_model, [empty])
 
 
-def test_the_callers_half_precision_changes_no_bit() -> None:
+def test_the_number_format_of_a_run_changes_no_bit() -> None:
     model = tiny_gemma(0)
     base = tiny_gemma(1)
     plain = measure_drift(model, base, TEXTS)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert measure_drift(model, base, TEXTS) == plain
+    for own in (model, base):
+        use_format(own, FORMATS["bf16"])
+    assert measure_drift(model, base, TEXTS) == plain
+    assert format_of(model) == format_of(base) == FORMATS["bf16"]

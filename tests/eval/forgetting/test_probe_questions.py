@@ -123,9 +123,14 @@ def test_every_set_of_questions_is_asked_and_compared(
 ) -> None:
     write_analogies(tmp_path / "a")
     write_idioms(tmp_path / "b", MEANINGS)
-    asked = {"analogies": analogy_items(tmp_path / "a")[:4], "idioms": idiom_items(tmp_path / "b")[:3]}
+    question_counts = {
+        "analogies": analogy_items(tmp_path / "a")[:4],
+        "idioms": idiom_items(tmp_path / "b")[:3],
+    }
     texts = (TextItem("e", "some words"),), (TextItem("c", "\u5929\u5730"),)
-    panel = Panel(*texts, capitals=(), **asked, extended={"bigbench_facts": asked["analogies"][:2]})
+    panel = Panel(
+        *texts, capitals=(), **question_counts, extended={"bigbench_facts": question_counts["analogies"][:2]}
+    )
     result = run_probes(tiny_model, tiny_tokenizer, panel)
     assert {name: part["n"] for name, part in result.items() if name != "seconds"} == {
         "english": 1, "chinese": 1, "analogies": 4, "idioms": 3, "bigbench_facts": 2,
@@ -154,8 +159,8 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     now = invented_probes(1)
     now["bigbench_facts"] = now["idioms"]
     older = {name: part for name, part in invented_probes(0).items() if name not in ("analogies", "idioms")}
-    pair = {"before": "untouched", "after": "grpo", "probes": compare_probes(older, now, seed=0)}
-    run = run_with({"untouched": {"probes": older}, "grpo": {"probes": now}}, [pair])
+    pair = {"before": "untouched", "after": "trained", "probes": compare_probes(older, now, seed=0)}
+    run = run_with({"untouched": {"probes": older}, "trained": {"probes": now}}, [pair])
     table = probe_table(run, probe_pairs(run))
     assert isinstance(table, Table)
     rows = {row[0]: row[1:] for row in table.rows}
@@ -166,13 +171,16 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     )
     assert "BIG-bench, past tense, accuracy (score per character)" not in rows
     assert "25 % (capitals), 25 % (analogies), 25 % (idioms), 25 % (bigbench_facts)" in table.notes[0]
-    assert "Capital cities" in tax_sentences(run, "grpo")[0] and "idioms" not in tax_sentences(run, "grpo")[0]
+    assert (
+        "Capital cities" in tax_sentences(run, "trained")[0]
+        and "idioms" not in tax_sentences(run, "trained")[0]
+    )
     both = dataclasses.replace(
         run, comparison={"pairs": [{**pair, "probes": compare_probes(now, now, seed=0)}]}
     )
     assert (
-        "Word analogies, accuracy" in tax_sentences(both, "grpo")[0]
-        and "Chinese idioms" in tax_sentences(both, "grpo")[0]
+        "Word analogies, accuracy" in tax_sentences(both, "trained")[0]
+        and "Chinese idioms" in tax_sentences(both, "trained")[0]
     )
 
 

@@ -11,9 +11,9 @@ from data.errors import InputError
 from data.sources.news import TextItem, chinese_texts, choose_texts, cut_between_words, english_texts
 from eval.forgetting.probe_items import ChoiceItem, Panel, capital_items, load_panel
 from eval.forgetting.probes import (
-    answered,
     bits_per_character,
     choice_accuracy,
+    choice_result,
     compare_probes,
     run_probes,
     text_ids,
@@ -59,8 +59,8 @@ def test_choices_behind_a_shared_context_score_as_each_alone(tiny_model: Any, ti
         [naive_log_likelihood(tiny_model, context, choice) for choice in group]
         for context, group in zip(contexts, choices, strict=True)
     ]
-    for ours, theirs in zip(log_likelihoods(tiny_model, contexts, choices), expected, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
+    for ours, reference_scores in zip(log_likelihoods(tiny_model, contexts, choices), expected, strict=True):
+        assert ours == pytest.approx(reference_scores, rel=1e-5)
 
 
 def test_bits_per_character_is_the_naive_sum(tiny_model: Any, tiny_tokenizer: Any) -> None:
@@ -89,7 +89,7 @@ def test_order_of_items_changes_no_score(tiny_model: Any, tiny_tokenizer: Any) -
 
 def test_the_likeliest_choice_counts_summed_and_per_character() -> None:
     item = ChoiceItem("x", "It is", (" short", " considerably longer"), 1)
-    assert answered(item, [-5.0, -10.0]) == {"id": "x", "right": False, "right_per_character": True}
+    assert choice_result(item, [-5.0, -10.0]) == {"id": "x", "right": False, "right_per_character": True}
 
 
 def test_accuracy_by_hand(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) -> None:
@@ -167,8 +167,8 @@ def test_the_panel_is_the_same_every_time(tmp_path: Path) -> None:
     assert initials == "bfca aefb ecdb cdef edab dfce uyvx wvuz uxzw yxwu zyuw xzvu"
     assert [item.answer for item in items] == [3, 3, 1, 1, 0, 1, 0, 1, 3, 1, 1, 1]
     texts = [TextItem(str(number), "x") for number in range(100)]
-    chosen = [0, 1, 2, 4, 5, 6, 13, 15, 17, 22, 28, 33, 34, 35, 38, 42, 45, 47, 49, 65, 68, 86, 89, 91]
-    assert [int(item.id) for item in choose_texts(texts)] == chosen
+    items = [0, 1, 2, 4, 5, 6, 13, 15, 17, 22, 28, 33, 34, 35, 38, 42, 45, 47, 49, 65, 68, 86, 89, 91]
+    assert [int(item.id) for item in choose_texts(texts)] == items
 
 
 def test_english_texts_end_with_a_whole_word(tmp_path: Path) -> None:

@@ -40,19 +40,26 @@ TASK = [example(number) for number in range(70)]
 
 
 @pytest.fixture(scope="module")
-def moved(tiny_tokenizer: Any) -> dict[str, Any]:
+def drifted_tax(tiny_tokenizer: Any) -> dict[str, Any]:
     return measure_tax(tiny_gemma(0), tiny_gemma(1), tiny_tokenizer, PANEL, TASK)
 
 
 @pytest.fixture(scope="module")
-def unmoved(tiny_tokenizer: Any) -> dict[str, Any]:
+def own_tax(tiny_tokenizer: Any) -> dict[str, Any]:
     base = tiny_gemma(1)
     return measure_tax(base, base, tiny_tokenizer, PANEL, TASK)
 
 
-def test_shape_of_the_record(moved: dict[str, Any]) -> None:
-    assert set(moved) == {"probes", "drift", "sanity", "seconds"}
-    assert set(moved["probes"]) == {"english", "chinese", "capitals", "analogies", "idioms", "bigbench_facts"}
+def test_shape_of_the_record(drifted_tax: dict[str, Any]) -> None:
+    assert set(drifted_tax) == {"probes", "drift", "sanity", "seconds"}
+    assert set(drifted_tax["probes"]) == {
+        "english",
+        "chinese",
+        "capitals",
+        "analogies",
+        "idioms",
+        "bigbench_facts",
+    }
     keys = {
         "n_tokens",
         "nll_mean",
@@ -63,37 +70,40 @@ def test_shape_of_the_record(moved: dict[str, Any]) -> None:
         "kl_p90",
         "items",
     }
-    assert set(moved["drift"]) == {"general", "task"} and all(
-        set(part) == keys for part in moved["drift"].values()
+    assert set(drifted_tax["drift"]) == {"general", "task"} and all(
+        set(part) == keys for part in drifted_tax["drift"].values()
     )
-    assert len(moved["drift"]["general"]["items"]) == 7 and len(moved["drift"]["task"]["items"]) == TASK_TEXTS
-    assert set(moved["sanity"]) == {"english", "chinese"}
-    json.dumps(moved, allow_nan=False)
+    assert (
+        len(drifted_tax["drift"]["general"]["items"]) == 7
+        and len(drifted_tax["drift"]["task"]["items"]) == TASK_TEXTS
+    )
+    assert set(drifted_tax["sanity"]) == {"english", "chinese"}
+    json.dumps(drifted_tax, allow_nan=False)
 
 
-def test_the_untouched_model_pays_nothing(unmoved: dict[str, Any]) -> None:
-    assert tax_scalar(unmoved) == 0.0
-    assert [part["kl_mean"] for part in unmoved["drift"].values()] == [0.0, 0.0]
+def test_the_untouched_model_pays_nothing(own_tax: dict[str, Any]) -> None:
+    assert tax_scalar(own_tax) == 0.0
+    assert [part["kl_mean"] for part in own_tax["drift"].values()] == [0.0, 0.0]
 
 
-def test_probes_are_those_of_the_panel_alone(moved: dict[str, Any], tiny_tokenizer: Any) -> None:
+def test_probes_are_those_of_the_panel_alone(drifted_tax: dict[str, Any], tiny_tokenizer: Any) -> None:
     """The texts' bits come out of the drift's pass; they must be what `run_probes` says."""
     alone = run_probes(tiny_gemma(0), tiny_tokenizer, PANEL)
     for name in ("english", "chinese"):
-        assert moved["probes"][name]["bits_per_character"] == pytest.approx(
+        assert drifted_tax["probes"][name]["bits_per_character"] == pytest.approx(
             alone[name]["bits_per_character"], rel=1e-6
         )
-        assert [row["id"] for row in moved["probes"][name]["items"]] == [
+        assert [row["id"] for row in drifted_tax["probes"][name]["items"]] == [
             row["id"] for row in alone[name]["items"]
         ]
     for name in ("capitals", "analogies", "idioms", "bigbench_facts"):
-        assert moved["probes"][name] == alone[name]
+        assert drifted_tax["probes"][name] == alone[name]
 
 
-def test_the_scalar_is_the_rise_of_the_loss(moved: dict[str, Any]) -> None:
-    rows = moved["drift"]["general"]["items"]
+def test_the_scalar_is_the_rise_of_the_loss(drifted_tax: dict[str, Any]) -> None:
+    rows = drifted_tax["drift"]["general"]["items"]
     by_hand = sum(row["nll"] - row["nll_base"] for row in rows) / sum(row["tokens"] for row in rows)
-    assert tax_scalar(moved) == pytest.approx(by_hand, rel=1e-9)
+    assert tax_scalar(drifted_tax) == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_task_texts_are_prompt_and_reference_of_the_same_examples_every_time(tiny_tokenizer: Any) -> None:

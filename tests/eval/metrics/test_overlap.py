@@ -12,8 +12,9 @@ from eval.metrics.overlap import (
     length_statistics,
     length_units,
     signatures,
+    streams,
 )
-from reward.lexical import bleu_metric, prepared, split_syllables
+from reward.lexical import bleu_metric, split_syllables, tokenizer_input
 
 TSHEG = "\u0f0b"
 SHAD = "\u0f0d"
@@ -22,7 +23,7 @@ KHA = "\u0f41"
 GA = "\u0f42"
 
 
-def invented(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[str]]:
+def random_texts(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[str]]:
     """Random references and outputs that share some of their characters."""
     generator = random.Random(seed)
     references = ["".join(generator.choices(letters, k=generator.randint(1, 14))) for _ in range(count)]
@@ -39,11 +40,11 @@ def invented(seed: int, letters: str, count: int = 40) -> tuple[list[str], list[
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_scores_of_sums_equal_sacrebleu(language: str, letters: str, seed: int) -> None:
-    outputs, references = invented(seed, letters)
+    outputs, references = random_texts(seed, letters)
     alone = [[text] for text in references]
     bleu = (
         bleu_metric(language)
-        .corpus_score(prepared(outputs, language), [prepared(references, language)])
+        .corpus_score(tokenizer_input(outputs, language), [tokenizer_input(references, language)])
         .score
     )
     assert float(bleu_of_sums(bleu_statistics(outputs, alone, language).sum(axis=0))) == pytest.approx(
@@ -54,7 +55,7 @@ def test_scores_of_sums_equal_sacrebleu(language: str, letters: str, seed: int) 
 
 
 def test_sentence_chrf_equals_sacrebleu_row_by_row() -> None:
-    outputs, references = invented(5, "天地人山水火土木")
+    outputs, references = random_texts(5, "天地人山水火土木")
     outputs[3] = ""
     ours = chrf_of_sums(chrf_statistics(outputs, [[text] for text in references]))
     theirs = [
@@ -65,7 +66,7 @@ def test_sentence_chrf_equals_sacrebleu_row_by_row() -> None:
 
 
 def test_sums_are_scored_in_batches_of_any_shape() -> None:
-    outputs, references = invented(6, "天地人山水")
+    outputs, references = random_texts(6, "天地人山水")
     rows = bleu_statistics(outputs, [[text] for text in references], "zh")
     batch = np.stack([rows[:10].sum(axis=0), rows[10:].sum(axis=0)])
     assert bleu_of_sums(batch) == pytest.approx(
@@ -119,7 +120,7 @@ def test_lengths_are_counted_in_units_of_the_language() -> None:
 
 
 def test_order_of_items_changes_no_corpus_score() -> None:
-    outputs, texts = invented(8, "天地人山水火")
+    outputs, texts = random_texts(8, "天地人山水火")
     references = [[text] for text in texts]
     swapped = list(range(len(outputs)))[::-1]
     for statistics, score in (
@@ -138,8 +139,8 @@ def test_order_of_items_changes_no_corpus_score() -> None:
 def several(seed: int, letters: str, most: int) -> tuple[list[str], list[list[str]]]:
     """Outputs with two reference texts each, or with one to `most` of them."""
     generator = random.Random(seed)
-    outputs, first = invented(seed, letters)
-    others = invented(seed + 100, letters, len(first) * most)[1]
+    outputs, first = random_texts(seed, letters)
+    others = random_texts(seed + 100, letters, len(first) * most)[1]
     numbers = [2 if most == 2 else generator.randint(1, most) for _ in first]
     return outputs, [
         [text, *others[most * row : most * row + numbers[row] - 1]] for row, text in enumerate(first)
@@ -156,11 +157,11 @@ def test_several_reference_texts_count_as_in_sacrebleu(
 ) -> None:
     outputs, references = several(3, letters, most)
     padded = [[texts[rank] if rank < len(texts) else None for texts in references] for rank in range(most)]
-    split = [[text and prepared([text], language)[0] for text in stream] for stream in padded]
+    split = [[text and tokenizer_input([text], language)[0] for text in stream] for stream in padded]
     bleu = bleu_metric(language)
     chrf = CHRF()
     expected = (
-        bleu.corpus_score(prepared(outputs, language), split).score,
+        bleu.corpus_score(tokenizer_input(outputs, language), split).score,
         chrf.corpus_score(outputs, padded).score,
     )
     rows = bleu_statistics(outputs, references, language), chrf_statistics(outputs, references)
@@ -172,6 +173,26 @@ def test_several_reference_texts_count_as_in_sacrebleu(
     assert said["chrf"] == str(chrf.get_signature()) and all(
         f"nrefs:{count}|" in text for text in said.values()
     )
+
+
+@pytest.mark.skipif(
+    not hasattr(CHRF, "_extract_corpus_statistics"),
+    reason="this sacreBLEU does not have its statistics by that name",
+)
+@pytest.mark.parametrize(
+    ("language", "letters"),
+    [("zh", "天地人山水火土木"), ("en", "ab cd e."), ("bo", KA + KHA + GA + TSHEG + SHAD), ("th", "กขคง")],
+)
+def test_the_counts_of_an_item_are_those_that_sacrebleu_keeps_to_itself(language: str, letters: str) -> None:
+    """Each number, with several reference texts, an empty output and an empty text."""
+    outputs, references = several(7, letters, 4)
+    outputs[0] = ""
+    references[1] = ["", *references[1]]
+    texts = streams([tokenizer_input(own, language) for own in references])
+    bleu = bleu_metric(language)._extract_corpus_statistics(tokenizer_input(outputs, language), texts)
+    chrf = CHRF()._extract_corpus_statistics(outputs, streams(references))
+    assert bleu_statistics(outputs, references, language).tolist() == bleu
+    assert chrf_statistics(outputs, references).tolist() == chrf
 
 
 def test_length_is_held_to_the_closest_reference_text() -> None:

@@ -16,7 +16,7 @@ from invented_outputs import two_files
 from data.errors import InputError
 from eval.blind_sheet import agreement, main, score
 from eval.preference.outcome import Answer
-from eval.preference.sheet_csv import COLUMNS, harmless, read_signs, sheet_csv, sign_in
+from eval.preference.sheet_csv import COLUMNS, escape_formula, read_signs, sheet_csv, sign_in
 from eval.preference.sheet_key import Key, read_key
 from eval.preference.sheet_page import SCRIPT
 
@@ -43,7 +43,7 @@ def rows_of(sheet: Path) -> list[dict[str, str]]:
     )
 
 
-def filled(
+def fill_sheet(
     sheet: Path, signs: list[str], name: str = "filled.csv", delimiter: str = ",", encoding: str = "utf-8-sig"
 ) -> Path:
     out = io.StringIO()
@@ -64,9 +64,9 @@ def test_sheet_shows_every_differing_item_once_in_balanced_sides_and_names_nobod
     assert len(rows) == 10 and len(key.identical) == 2 and tuple(rows[0]) == COLUMNS
     assert sum(first for _, first in key.rows) == 5 and len({row["id"] for row in rows}) == 10
     for row, (pair, first) in zip(rows, key.rows, strict=True):
-        shown = row["output 1"], row["output 2"]
+        outputs = row["output 1"], row["output 2"]
         assert (
-            shown == tuple(harmless(text) for text in (pair.outputs(first)))
+            outputs == tuple(escape_formula(text) for text in (pair.outputs(first)))
             and row["better"] == row["comment"] == ""
         )
     assert [pair.id for pair, _ in key.rows] != sorted(pair.id for pair, _ in key.rows)
@@ -105,7 +105,7 @@ def test_score_by_hand_and_the_identical_are_ties(sheet: Path, capsys: pytest.Ca
     """10 rows: 6 for after, 2 for before, 1 tie, 1 left empty; with 2 identical outputs n = 11."""
     right = for_after(read_key(sheet / "key.json"))
     wrong = [{"1": "2", "2": "1"}[sign] for sign in right]
-    path = filled(sheet, [*right[:6], *wrong[6:8], "=", ""])
+    path = fill_sheet(sheet, [*right[:6], *wrong[6:8], "=", ""])
     assert (
         main(["score", str(path), "--key", str(sheet / "key.json"), "--out", str(sheet / "result.json")]) == 0
     )
@@ -136,13 +136,13 @@ def test_several_readers_vote_and_their_agreement_is_that_of_cohen(sheet: Path) 
     names = key.row_names()
     right = for_after(key)
     eager = dict(zip(names, right, strict=True))
-    torn = dict.fromkeys(names, "=")
+    ties = dict.fromkeys(names, "=")
     against = {name: {"1": "2", "2": "1"}[sign] for name, sign in eager.items()}
-    assert score(key, {"a": eager, "b": torn})["counts"] == {"win": 10, "tie": 2, "loss": 0}
-    divided = score(key, {"a": eager, "b": against})
-    assert divided["counts"] == {"win": 0, "tie": 12, "loss": 0} and divided["agreement"][0]["raw"] == 0.0
+    assert score(key, {"a": eager, "b": ties})["counts"] == {"win": 10, "tie": 2, "loss": 0}
+    opposite = score(key, {"a": eager, "b": against})
+    assert opposite["counts"] == {"win": 0, "tie": 12, "loss": 0} and opposite["agreement"][0]["raw"] == 0.0
     assert score(key, {"a": eager, "b": against, "c": against})["counts"]["loss"] == 10
-    assert [reader["judge"] for reader in divided["readers"]] == ["a", "b"] and divided["readers"][1][
+    assert [reader["judge"] for reader in opposite["readers"]] == ["a", "b"] and opposite["readers"][1][
         "counts"
     ]["loss"] == 10
 
@@ -155,8 +155,8 @@ def test_kappa_of_a_table_by_hand() -> None:
     no = Answer(True, "2")
     first = [yes] * 25 + [no] * 25 + [None]
     second = [yes] * 20 + [no] * 5 + [yes] * 10 + [no] * 15 + [yes]
-    found = agreement(first, second)
-    assert found == {"n": 50, "raw": pytest.approx(0.7), "kappa": pytest.approx(0.4)}
+    result = agreement(first, second)
+    assert result == {"n": 50, "raw": pytest.approx(0.7), "kappa": pytest.approx(0.4)}
     assert agreement([yes], [yes])["kappa"] is None and agreement([None], [yes])["raw"] is None
 
 
@@ -165,20 +165,25 @@ def test_kappa_of_a_table_by_hand() -> None:
 def test_every_way_in_which_programs_save_a_sheet_is_read(delimiter: str, encoding: str, sheet: Path) -> None:
     names = read_key(sheet / "key.json").row_names()
     signs = ["1", "2", "=", " 1 ", "2.0", "1,0", "\uff11", "'=", "==", "0"]
-    path = filled(sheet, signs, delimiter=delimiter, encoding=encoding)
+    path = fill_sheet(sheet, signs, delimiter=delimiter, encoding=encoding)
     expected = dict(zip(names, "12=1211===", strict=True))
     assert read_signs(path, names) == expected
     text = path.read_bytes().decode(encoding)
-    renamed = text.replace("better", "Better ")
-    padded = text + f"{delimiter * 6}\r\n\r\n"
-    for changed in (text.replace("\r\n", "\n"), f"sep={delimiter}\r\n{text}", renamed, padded):
+    with_new_header = text.replace("better", "Better ")
+    with_empty_rows = text + f"{delimiter * 6}\r\n\r\n"
+    for changed in (
+        text.replace("\r\n", "\n"),
+        f"sep={delimiter}\r\n{text}",
+        with_new_header,
+        with_empty_rows,
+    ):
         path.write_bytes(changed.encode(encoding))
         assert read_signs(path, names) == expected
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=x", "\uff1d1"])
 def test_no_cell_is_a_formula(cell: str) -> None:
-    assert harmless(cell) == f"'{cell}" and harmless("x=1") == "x=1"
+    assert escape_formula(cell) == f"'{cell}" and escape_formula("x=1") == "x=1"
     assert list(csv.reader(io.StringIO(sheet_csv([[cell] * 7]), newline="")))[1] == [f"'{cell}"] * 7
 
 
@@ -189,12 +194,12 @@ def test_bad_cells_are_named_by_line(sheet: Path, capsys: pytest.CaptureFixture[
         ([""] * 10, "no row is answered"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
-            read_signs(filled(sheet, signs), names)
-    content = filled(sheet, ["1"] * 10).read_text(encoding="utf-8-sig")
-    repeated = content + content.splitlines(keepends=True)[1]
+            read_signs(fill_sheet(sheet, signs), names)
+    content = fill_sheet(sheet, ["1"] * 10).read_text(encoding="utf-8-sig")
+    doubled = content + content.splitlines(keepends=True)[1]
     changes = {
         "filled.csv:4: better = 'x'": f'id,comment,better\n{names[0]},"two\nlines",1\n{names[1]},,x\n',
-        "filled.csv:12: the row .* stands in line 2 too": repeated, "no row of the sheet": content.replace(names[0], "s0-001"),
+        "filled.csv:12: the row .* stands in line 2 too": doubled, "no row of the sheet": content.replace(names[0], "s0-001"),
         "no column 'better'": content.replace("better", "besser"), "an empty file": "", "no column 'id'": "x\n1\n",
     }  # fmt: skip
     for message, text in changes.items():
@@ -238,7 +243,7 @@ def test_nothing_to_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @times
 def test_any_damage_to_a_filled_sheet_is_one_sentence(times: int, sheet: Path) -> None:
     names = read_key(sheet / "key.json").row_names()
-    path = filled(sheet, ["1", "2", "=", "", "1", "1", "1", "1", "1", "1"])
+    path = fill_sheet(sheet, ["1", "2", "=", "", "1", "1", "1", "1", "1", "1"])
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
@@ -271,21 +276,21 @@ def test_what_the_page_saves_is_what_was_pressed(sheet: Path) -> None:
     (sheet / "data.json").write_text(
         re.search('id="sheet">(.*?)</script>', page, re.DOTALL)[1], encoding="utf-8"
     )
-    acted = """
+    actions = """
 press("1"); press("="); press("2"); press("ArrowLeft"); press("1");
 made.comment.value = "=evil\\n\\"x\\""; made.comment.handlers.input(); press("2", "comment");
-const first = filled(); answers = {}; recall(); show();
-if (first !== filled() || made.place.textContent !== "Item 4 of 10, 3 answered") throw new Error(made.place.textContent);
+const first = sheetCsv(); answers = {}; recall(); show();
+if (first !== sheetCsv() || made.place.textContent !== "Item 4 of 10, 3 answered") throw new Error(made.place.textContent);
 process.stdout.write(first);
 """
-    (sheet / "run.cjs").write_text(BROWSER + SCRIPT.replace('"use strict";', "") + acted, encoding="utf-8")
-    done = subprocess.run(
+    (sheet / "run.cjs").write_text(BROWSER + SCRIPT.replace('"use strict";', "") + actions, encoding="utf-8")
+    process = subprocess.run(
         ["node", str(sheet / "run.cjs"), str(sheet / "data.json")], capture_output=True, check=False
     )
-    assert done.returncode == 0, done.stderr.decode()
-    (sheet / "saved.csv").write_bytes(done.stdout)
+    assert process.returncode == 0, process.stderr.decode()
+    (sheet / "saved.csv").write_bytes(process.stdout)
     names = read_key(sheet / "key.json").row_names()
     assert read_signs(sheet / "saved.csv", names) == dict(zip(names, "1=1", strict=False))
-    saved = list(csv.DictReader(io.StringIO(done.stdout.decode("utf-8-sig"), newline="")))
-    assert saved[3]["comment"] == '\'=evil\n"x"'
-    assert [{**row, "better": "", "comment": ""} for row in saved] == rows_of(sheet)
+    saved_rows = list(csv.DictReader(io.StringIO(process.stdout.decode("utf-8-sig"), newline="")))
+    assert saved_rows[3]["comment"] == '\'=evil\n"x"'
+    assert [{**row, "better": "", "comment": ""} for row in saved_rows] == rows_of(sheet)

@@ -126,8 +126,8 @@ def test_request_is_a_chat_completion_at_temperature_0_with_the_key_and_the_key_
     assert main(command(tmp_path, f"openai:{refusing.url}#m", "--key-variable", "MY_JUDGE_KEY")) == 2
     said = capsys.readouterr()
     assert "HTTP 401" in said.err and "[key]" in said.err and said.err.count("\n") == 1
-    kept = said.out + said.err + "".join(path.read_text() for path in tmp_path.glob("judge*"))
-    assert "secret" not in kept
+    lines = said.out + said.err + "".join(path.read_text() for path in tmp_path.glob("judge*"))
+    assert "secret" not in lines
 
 
 def test_every_passing_trouble_is_waited_out(serve: Callable[..., Server], tmp_path: Path) -> None:
@@ -153,10 +153,10 @@ def test_trouble_that_lasts_ends_in_one_sentence_and_what_was_answered_is_kept(
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
     with open_answers(tmp_path / "a.jsonl") as answers:
         assert compare(*files, endpoint, answers, 100, 0, print)["counts"]["win"] == 5
-        assert answers.asked == 7
+        assert answers.num_new == 7
     with open_answers(tmp_path / "a.jsonl") as answers:
         compare(*files, endpoint, answers, 100, 0, print)
-        assert answers.asked == 0 and len(server.requests()) == 10 + TRIES
+        assert answers.num_new == 0 and len(server.requests()) == 10 + TRIES
 
 
 @pytest.mark.parametrize("status", ["302", "400", "404"])
@@ -172,15 +172,15 @@ def test_a_server_that_is_not_there_is_one_sentence() -> None:
         Endpoint("http://127.0.0.1:9", "m", pause=0.0).ask("x")
 
 
-def fixed(name: str = "judge") -> Endpoint:
+def fixed_judge(name: str = "judge") -> Endpoint:
     return Endpoint(f"http://{name}", "m")
 
 
 def test_half_a_line_of_a_killed_process_is_dropped_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"key": request_key(fixed(), "q"), "reply": "1"}) + '\n{"key": "ab')
+    path.write_text(json.dumps({"key": request_key(fixed_judge(), "q"), "reply": "1"}) + '\n{"key": "ab')
     with open_answers(path) as answers:
-        assert answers.get(fixed(), "q") == {"reply": "1"} and answers.asked == 0
+        assert answers.get(fixed_judge(), "q") == {"reply": "1"} and answers.num_new == 0
         with pytest.raises(InputError, match="another process is writing"), open_answers(path):
             pass
     assert path.read_text().count("\n") == 1 and path.read_text().endswith("\n")
@@ -192,12 +192,12 @@ def test_half_a_line_of_a_killed_process_is_dropped_and_a_damaged_one_is_named(t
 def test_answers_go_by_judge_settings_and_question() -> None:
     keys = {
         request_key(judge, text)
-        for judge in (fixed(), fixed("other"), Endpoint("http://judge", "m", max_tokens=3))
+        for judge in (fixed_judge(), fixed_judge("other"), Endpoint("http://judge", "m", max_tokens=3))
         for text in "qr"
     }
     assert len(keys) == 6 and request_key(
         Endpoint("http://judge", "m", key="k", timeout=9), "q"
-    ) == request_key(fixed(), "q")
+    ) == request_key(fixed_judge(), "q")
 
 
 @pytest.mark.parametrize(
@@ -293,5 +293,5 @@ def test_answers_of_a_comparison_serve_its_inverse(serve: Callable[..., Server],
     files = two_files(tmp_path, BAD, GOOD)
     with open_answers(tmp_path / "a.jsonl") as answers:
         forward, backward = (compare(*pair, endpoint, answers, 9, 0, print) for pair in (files, files[::-1]))
-        assert answers.asked == 10
+        assert answers.num_new == 10
     assert (forward["win"], forward["loss"]) == (backward["loss"], backward["win"])

@@ -10,8 +10,8 @@ from invented_outputs import outputs, two_files, write_outputs
 
 from data.errors import InputError
 from eval.metrics.significance import wilson_interval
-from eval.preference.outcome import Answer, agreed, preference, preference_table
-from eval.preference.pairs import Pair, drawn, names, paired, read_outputs
+from eval.preference.outcome import Answer, common_side, preference, preference_table
+from eval.preference.pairs import Pair, make_pairs, names, random_pairs, read_outputs
 from eval.preference.prompt import question, sign_of
 from eval.report.blocks import plain_text
 
@@ -39,7 +39,7 @@ def pairs_of(before: list[str], after: list[str]) -> list[Pair]:
     ],
 )
 def test_a_win_needs_both_orders(before_first: str | None, after_first: str | None, outcome: int) -> None:
-    assert agreed([Answer(False, before_first), Answer(True, after_first)]) == outcome
+    assert common_side([Answer(False, before_first), Answer(True, after_first)]) == outcome
 
 
 def test_shares_intervals_and_habits_of_a_small_case_by_hand() -> None:
@@ -49,7 +49,9 @@ def test_shares_intervals_and_habits_of_a_small_case_by_hand() -> None:
     pairs = pairs_of(["bb"] * 9 + ["same"], ["aaa"] * 4 + ["a", "a", "aaaa", "cc", "cccc", " same "])
     signs = [("2", "1")] * 5 + [("1", "2")] * 2 + [("1", "1"), (None, "=")]
     answers = [[Answer(False, first), Answer(True, second)] for first, second in signs] + [[]]
-    result = preference(("old", "new"), "judge", pairs, [agreed(group) for group in answers], answers, seed=0)
+    result = preference(
+        ("old", "new"), "judge", pairs, [common_side(group) for group in answers], answers, seed=0
+    )
     assert result["counts"] == {"win": 5, "tie": 3, "loss": 2} and (
         result["win"],
         result["tie"],
@@ -73,13 +75,13 @@ def test_shares_intervals_and_habits_of_a_small_case_by_hand() -> None:
 def test_interval_of_win_minus_loss_covers_the_truth_at_its_rate() -> None:
     """40 % wins, 20 % losses, 60 items: over 200 draws the 95 % interval holds +0.2 in 90 to 99 % of them."""
     draw = random.Random(0)
-    covered = 0
+    hits = 0
     pairs = pairs_of(["b"] * 60, ["a"] * 60)
     for _ in range(200):
         outcomes = draw.choices([1, 0, -1], [4, 4, 2], k=60)
         net = preference(("b", "a"), "j", pairs, outcomes, [[]] * 60, seed=0)["net"]
-        covered += net["low"] <= 0.2 <= net["high"]
-    assert 180 <= covered <= 198
+        hits += net["low"] <= 0.2 <= net["high"]
+    assert 180 <= hits <= 198
 
 
 def test_question_shows_each_output_once_and_no_name() -> None:
@@ -114,17 +116,17 @@ def test_a_larger_draw_keeps_the_smaller_one_and_the_order_of_the_file_changes_n
     before, after = (
         read_outputs(path) for path in two_files(tmp_path, list("abcdefghij"), list("klmnopqrst"))
     )
-    pairs = paired(before, after)
+    pairs = make_pairs(before, after)
     assert (
-        drawn(pairs, 8, seed=1)[:5] == drawn(pairs, 5, seed=1) != drawn(pairs, 5, seed=2)
-        and len(drawn(pairs, 99, 0)) == 10
+        random_pairs(pairs, 8, seed=1)[:5] == random_pairs(pairs, 5, seed=1) != random_pairs(pairs, 5, seed=2)
+        and len(random_pairs(pairs, 99, 0)) == 10
     )
-    turned = outputs("grpo", list("klmnopqrst"))
-    turned["items"].reverse()
-    (tmp_path / "grpo.json").write_text(json.dumps(turned))
-    assert paired(before, read_outputs(tmp_path / "grpo.json")) == pairs
+    other_way = outputs("grpo", list("klmnopqrst"))
+    other_way["items"].reverse()
+    (tmp_path / "grpo.json").write_text(json.dumps(other_way))
+    assert make_pairs(before, read_outputs(tmp_path / "grpo.json")) == pairs
     with pytest.raises(InputError, match="--n 0"):
-        drawn(pairs, 0, seed=0)
+        random_pairs(pairs, 0, seed=0)
 
 
 def test_a_point_of_a_study_is_read_by_its_target_and_named_by_arm_seed_and_step(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_files_that_cannot_be_compared_are_refused(change: dict, message: str, t
     before = read_outputs(write_outputs(tmp_path, "good", ["a", "b"]))
     (tmp_path / "bad.json").write_text(json.dumps({**outputs("bad", ["c", "d"]), **change}))
     with pytest.raises(InputError, match=message):
-        paired(before, read_outputs(tmp_path / "bad.json"))
+        make_pairs(before, read_outputs(tmp_path / "bad.json"))
 
 
 @times
@@ -160,9 +162,9 @@ def test_any_damage_to_a_file_is_one_sentence(times: int, tmp_path: Path) -> Non
     before = read_outputs(write_outputs(tmp_path, "good", ["a", "b"]))
     path = tmp_path / "bad.json"
 
-    def holds(damaged: bytes) -> None:
-        path.write_bytes(damaged)
-        read_or_refuse(lambda: paired(before, read_outputs(path)), str(path))
+    def holds(content: bytes) -> None:
+        path.write_bytes(content)
+        read_or_refuse(lambda: make_pairs(before, read_outputs(path)), str(path))
 
     explore(150 * times, holds, bad_json(content))
 
@@ -173,7 +175,7 @@ def test_every_reference_text_of_an_item_is_shown(tmp_path: Path) -> None:
         document["items"][1]["references"] = [document["items"][1]["reference"], "another"]
         (tmp_path / name).write_text(json.dumps(document), encoding="utf-8")
     both = [read_outputs(tmp_path / name) for name in ("before", "after")]
-    assert [pair.reference for pair in paired(*both)] == ["天0", "天1\n/\nanother"]
+    assert [pair.reference for pair in make_pairs(*both)] == ["天0", "天1\n/\nanother"]
     document["items"][1]["references"] = "天1"
     (tmp_path / "after").write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(

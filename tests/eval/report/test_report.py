@@ -15,8 +15,7 @@ from invented_run import RATES, write_run
 from data.errors import InputError
 from eval.report.plots import moving_average
 from eval.report.samples import choose, samples
-from eval.report.verdict import verdict
-from eval.report.wording import METRICS, direction, duration, plain_number, signed
+from eval.report.wording import METRICS, direction, duration, plain_number, signed_number
 from eval.report.write import result_table, write_report
 from eval.run_folder import read_run
 from eval.systems import write_json
@@ -67,7 +66,7 @@ def test_differences_and_intervals_are_in_the_report(complete: Path) -> None:
 
 def test_probe_figures_signatures_times_and_manifest_are_in_the_report(complete: Path) -> None:
     page = (complete / "report.html").read_text(encoding="utf-8")
-    probes = system_json(complete, "grpo")["probes"]
+    probes = system_json(complete, "trained")["probes"]
     for text in (
         f"{probes['english']['bits_per_character']:.3f}",
         f"{100 * probes['capitals']['accuracy']:.1f} %",
@@ -181,14 +180,14 @@ def test_report_is_the_same_each_time(run_copy: Path) -> None:
 
 def test_summary_holds_full_precision_and_no_items(complete: Path) -> None:
     summary = json.loads((complete / "summary.json").read_text(encoding="utf-8"))
-    assert summary["metrics"]["grpo"] == system_json(complete, "grpo")["metrics"]
-    assert summary["training"]["last_grpo"]["step"] == 59
-    assert summary["phase_seconds"]["grpo"] == {"rollout": 120.0, "reward": 15.0}
+    assert summary["metrics"]["trained"] == system_json(complete, "trained")["metrics"]
+    assert summary["training"]["last_train"]["step"] == 59
+    assert summary["phase_seconds"]["train"] == {"rollout": 120.0, "reward": 15.0}
     assert '"items"' not in json.dumps(summary)
 
 
 def test_samples_show_every_reference_text(run_copy: Path) -> None:
-    for path in (run_copy / "eval" / "warm_start.json", run_copy / "eval" / "grpo.json"):
+    for path in (run_copy / "eval" / "warm_start.json", run_copy / "eval" / "trained.json"):
         document = json.loads(path.read_text(encoding="utf-8"))
         for item in document["items"]:
             item["references"] = [item["reference"], f"other of {item['id']}"]
@@ -212,50 +211,6 @@ def test_samples_are_ten_gains_ten_losses_ten_others() -> None:
 def test_few_items_are_shown_once_and_no_loss_is_called_a_gain() -> None:
     best, worst, others = choose({"a": 0.1, "b": 0.2, "c": 0.0})
     assert (best, worst, others) == (["b", "a"], [], ["c"])
-
-
-def with_cosine(run: Path, low: float, difference: float, high: float) -> str:
-    """The verdict when the cosine's change is as given."""
-    path = run / "eval" / "comparison.json"
-    comparison = json.loads(path.read_text(encoding="utf-8"))
-    comparison["pairs"][0]["slices"]["all"]["cosine"] |= {"low": low, "difference": difference, "high": high}
-    write_json(path, comparison)
-    return verdict(read_run(run))
-
-
-def test_verdict_follows_the_interval(run_copy: Path) -> None:
-    assert with_cosine(run_copy, 0.01, 0.02, 0.03).startswith(
-        "By embedding cosine, GRPO brought the outputs closer"
-    )
-    unclear = with_cosine(run_copy, -0.01, 0.005, 0.02)
-    assert (
-        unclear.startswith("By embedding cosine, GRPO made no clear difference")
-        and "+0.005, 95 % interval \u22120.010 to +0.020, which includes 0" in unclear
-    )
-    assert with_cosine(run_copy, -0.03, -0.02, -0.01).startswith(
-        "By embedding cosine, GRPO took the outputs further"
-    )
-
-
-def test_verdict_names_the_translation_memory_and_the_probes(complete: Path) -> None:
-    text = verdict(read_run(complete))
-    assert "it beats the translation memory" in text
-    assert "General competence, GRPO against the untouched model: English text, bits per character" in text
-    assert "McNemar p = " in text
-
-
-def test_verdict_says_when_the_reward_was_gamed(run_copy: Path) -> None:
-    assert "ALARM" not in verdict(read_run(run_copy))
-    path = run_copy / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for row in rows:
-        if row["stage"] == "grpo":
-            row |= {
-                "chrf_mean": 0.5 - row["chrf_mean"],
-                "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],
-            }
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert "ALARM step 60: the reward rises while what is not rewarded falls" in verdict(read_run(run_copy))
 
 
 def test_a_run_with_sft_only_says_what_is_missing(tmp_path: Path) -> None:
@@ -282,9 +237,9 @@ def test_a_run_that_only_began_still_has_a_report(tmp_path: Path) -> None:
 
 
 def remove_key(run: Path) -> None:
-    document = system_json(run, "grpo")
+    document = system_json(run, "trained")
     del document["metrics"]["all"]["cosine"]
-    write_json(run / "eval" / "grpo.json", document)
+    write_json(run / "eval" / "trained.json", document)
 
 
 @pytest.mark.parametrize(
@@ -303,14 +258,14 @@ def remove_key(run: Path) -> None:
         ),
         (lambda run: (run / "metrics.jsonl").write_text('{"step": 0}\n'), r"metrics.jsonl:1: a row needs"),
         (
-            lambda run: (run / "eval" / "grpo.json").write_text('{"system": "grpo"}'),
-            "grpo.json: key 'target_language' is missing",
+            lambda run: (run / "eval" / "trained.json").write_text('{"system": "trained"}'),
+            "trained.json: key 'target_language' is missing",
         ),
         (
             lambda run: (run / "corpus.json").write_bytes(b"\xff\xfe\xff"),
             "corpus.json: not a readable JSON file",
         ),
-        (remove_key, r"run/eval/grpo.json is damaged \(KeyError: 'cosine'\)"),
+        (remove_key, r"run/eval/trained.json is damaged \(KeyError: 'cosine'\)"),
     ],
 )
 def test_a_damaged_run_folder_is_named_in_one_sentence(
@@ -324,14 +279,14 @@ def test_a_damaged_run_folder_is_named_in_one_sentence(
 
 def test_not_a_number_metrics_are_left_out_of_curves(run_copy: Path) -> None:
     rows = [
-        {"stage": "grpo", "step": step, "reward_mean": math.nan if step == 2 else 1.0, "seconds": {}}
+        {"stage": "train", "step": step, "reward_mean": math.nan if step == 2 else 1.0, "seconds": {}}
         for step in range(3)
     ]
     (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     write_report(run_copy)
     assert "<figcaption>Reward</figcaption><svg" in (run_copy / "report.html").read_text(encoding="utf-8")
     assert (
-        json.loads((run_copy / "summary.json").read_text(encoding="utf-8"))["training"]["last_grpo"][
+        json.loads((run_copy / "summary.json").read_text(encoding="utf-8"))["training"]["last_train"][
             "reward_mean"
         ]
         is None
@@ -340,15 +295,15 @@ def test_not_a_number_metrics_are_left_out_of_curves(run_copy: Path) -> None:
 
 def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
     rows = [
-        {"stage": "grpo", "step": 0, "reward_mean": 1.0},
-        {"stage": "grpo", "step": 0, "reward_mean": 2.0},
+        {"stage": "train", "step": 0, "reward_mean": 1.0},
+        {"stage": "train", "step": 0, "reward_mean": 2.0},
     ]
     (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert [row["reward_mean"] for row in read_run(run_copy).grpo] == [2.0]
+    assert [row["reward_mean"] for row in read_run(run_copy).train] == [2.0]
 
 
 def test_wording_of_figures() -> None:
-    assert [signed(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
+    assert [signed_number(value, 2) for value in (0.004, -0.004, 0.5, -0.5)] == [
         "0.00",
         "0.00",
         "+0.50",
@@ -376,19 +331,15 @@ def test_wording_of_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "stage", "name"),
-    [("sft", "strong_sft", "Strong SFT"), ("best_of_group", "best_of_group", "Self-SFT (best of group)")],
+    ("method", "name"),
+    [("sft", "SFT"), ("best_of_group", "Best of group")],
 )
-def test_a_run_of_imitation_is_not_called_grpo(run_copy: Path, method: str, stage: str, name: str) -> None:
+def test_a_run_of_imitation_is_not_called_grpo(run_copy: Path, method: str, name: str) -> None:
     config = run_copy / "config.json"
-    log = run_copy / "metrics.jsonl"
     values = json.loads(config.read_text(encoding="utf-8"))
     write_json(config, values | {"train": values.get("train", {}) | {"method": method}})
-    log.write_text(
-        log.read_text(encoding="utf-8").replace('"stage": "grpo', f'"stage": "{stage}'), encoding="utf-8"
-    )
     write_report(run_copy)
     plain = (run_copy / "report.md").read_text(encoding="utf-8")
     assert "GRPO" not in plain
     assert f"## {name} minus warm start" in plain and f"By embedding cosine, {name} " in plain
-    assert len(read_run(run_copy).grpo) > 0
+    assert len(read_run(run_copy).train) > 0

@@ -17,7 +17,7 @@ from eval.study.points import read_study
 Json = dict[str, Any]
 
 
-def damaged(study: Path, change: Callable[[Json], Any]) -> Path:
+def damage_point(study: Path, change: Callable[[Json], Any]) -> Path:
     """The study with one change to the second checkpoint of the main arm."""
     path = write_points(study, invented_study()) / "points" / "grpo" / "seed0" / "step-000020.json"
     point = json.loads(path.read_text(encoding="utf-8"))
@@ -30,12 +30,17 @@ def test_every_point_is_read_with_what_it_says(tmp_path: Path) -> None:
     study = read_study(write_points(tmp_path, invented_study((0, 2))))
     assert len(study.points) == 1 + 2 * 9
     point = next(point for point in study.points if (point.arm, point.seed) == ("held", 2))
-    assert (point.kind, point.step, point.settings, point.trained) == ("grpo", 20, ("tax.budget=0.02",), True)
+    assert (point.kind, point.step, point.settings, point.is_trained) == (
+        "grpo",
+        20,
+        ("tax.budget=0.02",),
+        True,
+    )
     assert point.tax["drift"]["general"]["nll_change_mean"] == pytest.approx(0.017)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda point: point.pop("tax"), "tax is missing"),
         (lambda point: point.update(step="20"), "step is no int"),
@@ -65,13 +70,13 @@ def test_every_point_is_read_with_what_it_says(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_point_is_one_sentence_with_its_file(
-    tmp_path: Path, change: Callable[[Json], Any], said: str
+    tmp_path: Path, change: Callable[[Json], Any], message: str
 ) -> None:
-    path = damaged(tmp_path, change)
-    with pytest.raises(InputError) as caught:
+    path = damage_point(tmp_path, change)
+    with pytest.raises(InputError) as error_info:
         read_study(tmp_path)
-    assert said in str(caught.value) and str(path) in str(caught.value)
-    assert len(one_line(caught.value).splitlines()) == 1
+    assert message in str(error_info.value) and str(path) in str(error_info.value)
+    assert len(one_line(error_info.value).splitlines()) == 1
 
 
 def test_seeds_may_have_different_test_items(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from eval.study.tables import all_tables
 Json = dict[str, Any]
 
 
-def reported(study: Path, points: list[Json]) -> tuple[str, str, Json]:
+def write_and_read(study: Path, points: list[Json]) -> tuple[str, str, Json]:
     html, plain, summary = write_study_report(write_points(study, points), resamples=50)
     return (
         html.read_text(encoding="utf-8"),
@@ -29,7 +29,7 @@ def reported(study: Path, points: list[Json]) -> tuple[str, str, Json]:
     )
 
 
-class Balanced(HTMLParser):
+class BalanceChecker(HTMLParser):
     """Fails on a tag that is closed out of turn."""
 
     def __init__(self) -> None:
@@ -46,8 +46,8 @@ class Balanced(HTMLParser):
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds: tuple[int, ...]) -> None:
-    page, plain, summary = reported(tmp_path, invented_study(seeds))
-    checker = Balanced()
+    page, plain, summary = write_and_read(tmp_path, invented_study(seeds))
+    checker = BalanceChecker()
     checker.feed(page)
     assert checker.open == []
     assert page.count("<figure>") == 2 and "http-equiv" in page and "<script" not in page
@@ -75,7 +75,7 @@ def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds
 
 def test_the_summary_holds_no_test_item(tmp_path: Path) -> None:
     points = invented_study()
-    _, _, summary = reported(tmp_path, points)
+    _, _, summary = write_and_read(tmp_path, points)
     text = json.dumps(summary, ensure_ascii=False)
     assert target_items([0.5])[0]["reference"] not in text and "item-0" not in text and "text-0" not in text
     assert len(text) < 60_000
@@ -87,7 +87,7 @@ def test_the_summary_holds_no_test_item(tmp_path: Path) -> None:
 
 
 def test_every_sample_shows_the_last_output_of_every_arm(tmp_path: Path) -> None:
-    _, plain, _ = reported(tmp_path, invented_study())
+    _, plain, _ = write_and_read(tmp_path, invented_study())
     samples = plain.split("## Samples")[1].split("\n- item")[1:]
     assert len(samples) == 6
     arms = ["grpo", "held", "no_kl", "noise", "sft_high", "sft_low", "self"]
@@ -104,19 +104,21 @@ def test_every_sample_shows_the_last_output_of_every_arm(tmp_path: Path) -> None
     "missing", ["untouched", "warm_start", "grpo", "sft_low", "self", "noise", "held", "no_kl"]
 )
 def test_a_study_without_one_arm_is_reported_without_it(tmp_path: Path, missing: str) -> None:
-    page, _, summary = reported(tmp_path, [point for point in invented_study() if point["arm"] != missing])
+    page, _, summary = write_and_read(
+        tmp_path, [point for point in invented_study() if point["arm"] != missing]
+    )
     assert f"<td>{missing}, step" not in page and f"<td>{missing}</td><td>0</td>" not in page
-    said = {
+    expected_gaps = {
         "untouched": "no change of the probes",
         "warm_start": "No warm start of seed 0",
         "self": "No best_of_group arm",
     }
-    assert missing not in said or any(said[missing] in gap for gap in summary["gaps"])
+    assert missing not in expected_gaps or any(expected_gaps[missing] in gap for gap in summary["gaps"])
 
 
 def test_seeds_that_an_arm_lacks_are_named(tmp_path: Path) -> None:
     points = [point for point in invented_study((0, 1, 2)) if point["arm"] != "self" or point["seed"] == 1]
-    _, _, summary = reported(tmp_path, points)
+    _, _, summary = write_and_read(tmp_path, points)
     assert "self: not run with seed 0, 2." in summary["gaps"]
     row = next(row for row in summary["checkpoints"] if row["arm"] == "self")
     assert (row["seeds"], row["tax"]["value"]) == ([1], pytest.approx(0.031))
@@ -151,7 +153,7 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
         "items": [{"id": "secret"}],
     }
     (study / "judge" / "a.json").write_text(json.dumps(judgement), encoding="utf-8")
-    _, plain, summary = reported(tmp_path, invented_study())
+    _, plain, summary = write_and_read(tmp_path, invented_study())
     assert "| 50 examples from grpo | 0 | 4 | 0.600 | 0.500 |" in plain
     (pair,) = summary["transfer"]["pairs"]
     assert (pair["second"], pair["first"], pair["changes"]["cosine_held_out"]["value"]) == (
@@ -159,7 +161,7 @@ def test_transfer_and_judgements_become_tables(tmp_path: Path) -> None:
         "untouched",
         pytest.approx(0.3),
     )
-    assert "with 50 examples: better than untouched (+0.300" in summary["conclusions"][-2]
+    assert "with 50 examples better than untouched (+0.300" in summary["conclusions"][-2]
     assert (
         "| grpo against sft\\_high | local:x | 40 | 50.0 % | 25.0 % | 25.0 % | 40.0 % to 60.0 % | 15.0 % to 35.0 % |"
         in plain
@@ -187,7 +189,7 @@ def test_transfer_runs_on_other_test_items_are_refused(tmp_path: Path) -> None:
 
 
 def test_matched_cost_is_visible(tmp_path: Path) -> None:
-    _, _, summary = reported(tmp_path, invented_study())
+    _, _, summary = write_and_read(tmp_path, invented_study())
     rows = {row[0].rstrip(" *"): row[1:] for row in all_tables(summary)["Cost"][0].rows}
     assert rows["grpo, step 10 of 20"] == ("grpo", "80", "9,000", "10", "25")
     assert rows["sft_low, step 20 of 20"] == ("sft", "160", "18,000", "20", "50")
@@ -196,7 +198,7 @@ def test_matched_cost_is_visible(tmp_path: Path) -> None:
 def test_the_readme_table_is_rewritten_and_its_staleness_noticed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reported(tmp_path, invented_study((0, 1, 2)))
+    write_and_read(tmp_path, invented_study((0, 1, 2)))
     readme = tmp_path / "README.md"
     summary = tmp_path / "summary.json"
     readme.write_text(f"# x\n\n{OPEN}\nold\n{CLOSE}\nafter\n", encoding="utf-8")
@@ -227,7 +229,7 @@ def test_the_readme_table_is_rewritten_and_its_staleness_noticed(
 def test_a_readme_without_markers_and_what_is_no_summary_are_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reported(tmp_path, invented_study())
+    write_and_read(tmp_path, invented_study())
     readme = tmp_path / "README.md"
     other = tmp_path / "other.json"
     readme.write_text(f"{CLOSE} {OPEN}", encoding="utf-8")

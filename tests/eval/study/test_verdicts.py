@@ -11,18 +11,18 @@ from invented_points import even, invented_point, invented_study, spread_out, wr
 
 from data.errors import InputError
 from eval.metrics.significance import mcnemar
-from eval.study.compare import budgets, curves, equal_target, kept, ship
-from eval.study.estimates import Checkpoint, Estimate, checkpoints, interval, student_t
+from eval.study.compare import budget_verdict, budgets, curves, equal_target, ship
+from eval.study.estimates import Estimate, EvaluatedCheckpoint, estimate_checkpoints, interval, student_t
 from eval.study.figures import figures
 from eval.study.points import Point, read_study
-from eval.study.roles import differs, main_arm, role
+from eval.study.roles import differing_settings, main_arm, role
 
 Json = dict[str, Any]
 HELD_OUT = "cosine_held_out"
 
 
-def measured(study: Path, points: list[Json], resamples: int = 200) -> list[Checkpoint]:
-    return checkpoints(read_study(write_points(study, points)).points, resamples, 0)
+def estimates(study: Path, points: list[Json], resamples: int = 200) -> list[EvaluatedCheckpoint]:
+    return estimate_checkpoints(read_study(write_points(study, points)).points, resamples, 0)
 
 
 def warm(score: float = 0.3, tax: float = 0.01, seed: int = 0) -> Json:
@@ -43,13 +43,15 @@ def arm(name: str, kind: str, *steps: tuple[float, float], seed: int = 0, **more
 def test_a_curve_begins_where_the_arm_did_and_its_gains_are_counted_from_the_warm_start(
     tmp_path: Path,
 ) -> None:
-    untouched = invented_point("untouched", "untouched", even(0.1), even(0.0))
+    untouched_point = invented_point("untouched", "untouched", even(0.1), even(0.0))
     only = [point | {"start": "untouched"} for point in arm("only", "sft", (0.3, 0.04), (0.5, 0.08))]
     then = [point | {"start": "only"} for point in arm("then", "grpo", (0.6, 0.09))]
-    found = measured(
-        tmp_path, [untouched, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only, *then], resamples=20
+    checkpoints = estimates(
+        tmp_path,
+        [untouched_point, warm(0.3, 0.01), *arm("sft", "sft", (0.5, 0.05)), *only, *then],
+        resamples=20,
     )
-    lines = {name: seeds[0] for name, seeds in curves(found, HELD_OUT).items()}
+    lines = {name: seeds[0] for name, seeds in curves(checkpoints, HELD_OUT).items()}
     assert lines["only"].gains[:, 0] == pytest.approx([-0.2, 0.0, 0.2])
     assert lines["only"].taxes[:, 0] == pytest.approx([0.0, 0.04, 0.08])
     assert lines["then"].gains[:, 0] == pytest.approx([0.2, 0.3]) and lines["then"].taxes[
@@ -65,7 +67,7 @@ def test_tax_is_nats_per_token_over_all_texts(tmp_path: Path) -> None:
     point["tax"]["drift"]["general"]["items"][1]["tokens"] = (
         30  # 0.3 nats a token of ten tokens = 3 nats, over 40 tokens
     )
-    (checkpoint,) = measured(tmp_path, [point])
+    (checkpoint,) = estimates(tmp_path, [point])
     assert checkpoint.tax.value == pytest.approx(3 / 40)
     assert set(np.round(checkpoint.tax.draws, 6)) == {
         0.0,
@@ -81,7 +83,7 @@ def test_resamples_are_shared_so_that_a_constant_change_has_no_width(tmp_path: P
         )
         for step in (1, 2)
     ]
-    before, after = measured(tmp_path, points)
+    before, after = estimates(tmp_path, points)
     alone = interval([after.metrics[HELD_OUT]])
     change = interval([after.metrics[HELD_OUT] - before.metrics[HELD_OUT]])
     assert alone["high"] - alone["low"] > 0.1
@@ -106,7 +108,9 @@ def test_tax_at_an_equal_score_is_interpolated_from_the_warm_start_and_the_best_
     grpo = arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04))  # gains 0.1, 0.2
     low = arm("low", "sft", (0.6, 0.10))  # gain 0.3; at 0.2: 0.01 + 2/3 * 0.09 = 0.07
     high = arm("high", "sft", (0.55, 0.06))  # gain 0.25; at 0.2: 0.01 + 0.8 * 0.05 = 0.05
-    result = equal_target(measured(tmp_path, [warm(), *grpo, *low, *high]), "grpo", ["low", "high"], HELD_OUT)
+    result = equal_target(
+        estimates(tmp_path, [warm(), *grpo, *low, *high]), "grpo", ["low", "high"], HELD_OUT
+    )
     assert result is not None
     assert (result["others"], result["gain"]["value"]) == (["high"], pytest.approx(0.2))
     assert result["main_tax"]["value"] == pytest.approx(0.04)
@@ -115,38 +119,42 @@ def test_tax_at_an_equal_score_is_interpolated_from_the_warm_start_and_the_best_
 
 
 def test_the_common_score_is_the_smaller_reach_whichever_side_has_it(tmp_path: Path) -> None:
-    found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.5, 0.05)), *arm("sft", "sft", (0.4, 0.02))])
-    result = equal_target(found, "grpo", ["sft"], HELD_OUT)
+    checkpoints = estimates(
+        tmp_path, [warm(), *arm("grpo", "grpo", (0.5, 0.05)), *arm("sft", "sft", (0.4, 0.02))]
+    )
+    result = equal_target(checkpoints, "grpo", ["sft"], HELD_OUT)
     assert result is not None and result["gain"]["value"] == pytest.approx(0.1)
     assert result["main_tax"]["value"] == pytest.approx(0.03)  # halfway from (0, 0.01) to (0.2, 0.05)
 
 
 def test_an_arm_that_never_rose_has_no_common_score(tmp_path: Path) -> None:
-    found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.25, 0.05)), *arm("sft", "sft", (0.4, 0.02))])
-    assert equal_target(found, "grpo", ["sft"], HELD_OUT) == {
+    checkpoints = estimates(
+        tmp_path, [warm(), *arm("grpo", "grpo", (0.25, 0.05)), *arm("sft", "sft", (0.4, 0.02))]
+    )
+    assert equal_target(checkpoints, "grpo", ["sft"], HELD_OUT) == {
         "metric": HELD_OUT,
         "main": "grpo",
         "seeds": [],
         "no_common_score": [0],
     }
-    assert equal_target(found, "grpo", ["absent"], HELD_OUT) is None
+    assert equal_target(checkpoints, "grpo", ["absent"], HELD_OUT) is None
 
 
 def test_ship_takes_the_highest_target_whose_upper_tax_is_exactly_within_the_budget(tmp_path: Path) -> None:
     risky = invented_point(
         "risky", "sft", even(0.9), spread_out(0.03, 0.06), step=20
     )  # mean below the budget, upper end above
-    found = measured(tmp_path, [warm(), *arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04)), risky])
-    limit = interval([next(one for one in found if one.point.step == 20 and one.point.arm == "grpo").tax])[
-        "high"
-    ]
+    checkpoints = estimates(tmp_path, [warm(), *arm("grpo", "grpo", (0.4, 0.02), (0.5, 0.04)), risky])
+    limit = interval(
+        [next(one for one in checkpoints if one.point.step == 20 and one.point.arm == "grpo").tax]
+    )["high"]
     assert (
-        interval([found[-1].tax])["value"]
+        interval([checkpoints[-1].tax])["value"]
         < limit
-        < interval([next(one for one in found if one.point.arm == "risky").tax])["high"]
+        < interval([next(one for one in checkpoints if one.point.arm == "risky").tax])["high"]
     )
-    at_edge = ship(found, HELD_OUT, limit, tmp_path)
-    below = ship(found, HELD_OUT, math.nextafter(limit, 0), tmp_path)
+    at_edge = ship(checkpoints, HELD_OUT, limit, tmp_path)
+    below = ship(checkpoints, HELD_OUT, math.nextafter(limit, 0), tmp_path)
     assert at_edge is not None and (at_edge["arm"], at_edge["step"], at_edge["path"]) == (
         "grpo",
         20,
@@ -157,9 +165,9 @@ def test_ship_takes_the_highest_target_whose_upper_tax_is_exactly_within_the_bud
         10,
         "arms/grpo/seed0/snapshots/step-000010",
     )
-    assert ship(found, HELD_OUT, 0.001, tmp_path) is None
+    assert ship(checkpoints, HELD_OUT, 0.001, tmp_path) is None
     (tmp_path / "arms/grpo/seed0/policy").mkdir(parents=True)
-    again = ship(found, HELD_OUT, limit, tmp_path)
+    again = ship(checkpoints, HELD_OUT, limit, tmp_path)
     assert (at_edge["kept"], again and again["kept"]) == (False, True)
 
 
@@ -170,14 +178,14 @@ def test_a_budget_is_kept_where_the_whole_interval_says_so() -> None:
         (0.01, 0.025): "probably",
         (0.015, 0.035): "probably not",
     }
-    for (low, high), said in cases.items():
-        assert kept({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == said
+    for (low, high), answer in cases.items():
+        assert budget_verdict({"low": low, "high": high, "value": (low + high) / 2}, 0.02) == answer
 
 
 def test_a_budget_is_measured_against_what_it_was_set_against(tmp_path: Path) -> None:
     own = arm("own", "grpo", (0.4, 0.025), settings=["tax.budget=0.02"])
     total = arm("total", "sft", (0.4, 0.025), settings=["tax.budget=0.02", 'tax.against="untouched"'])
-    rows = {row["arm"]: row for row in budgets(measured(tmp_path, [warm(), *own, *total]))}
+    rows = {row["arm"]: row for row in budgets(estimates(tmp_path, [warm(), *own, *total]))}
     assert (rows["own"]["final"]["value"], rows["own"]["kept"]) == (pytest.approx(0.015), "yes")
     assert (rows["total"]["final"]["value"], rows["total"]["kept"]) == (pytest.approx(0.025), "no")
 
@@ -198,12 +206,10 @@ def test_roles_follow_from_settings_not_from_names() -> None:
         "start": replace(point_of("e", common), start="c"),
         "sft": point_of("c", common, kind="sft"),
     }
-    assert {wanted: role(point, main) for wanted, point in arms.items()} == {
-        wanted: wanted for wanted in arms
-    }
-    assert differs(arms["ablation"], main) == ("loss.kl_coef=0.0",)
-    assert differs(point_of("d"), main) == ("model.x=(default)",)
-    assert differs(arms["start"], main) == ("start=c",)
+    assert {name: role(point, main) for name, point in arms.items()} == {name: name for name in arms}
+    assert differing_settings(arms["ablation"], main) == ("loss.kl_coef=0.0",)
+    assert differing_settings(point_of("d"), main) == ("model.x=(default)",)
+    assert differing_settings(arms["start"], main) == ("start=c",)
     assert main_arm([arms["control"], arms["ablation"]]) == "random"
     assert main_arm([arms["ablation"], main]) == "grpo"
     assert main_arm([arms["sft"]]) is None
@@ -262,11 +268,11 @@ def test_an_interpolated_model_has_no_weights_of_its_own_and_no_budget(tmp_path:
         num_steps=100,
         settings=["tax.budget=0.02"],
     )
-    found = measured(tmp_path, [warm(), between])
-    chosen = ship(found, HELD_OUT, 0.05, tmp_path)
-    assert chosen is not None and (chosen["arm"], chosen["path"], chosen["kept"]) == (
+    checkpoints = estimates(tmp_path, [warm(), between])
+    best = ship(checkpoints, HELD_OUT, 0.05, tmp_path)
+    assert best is not None and (best["arm"], best["path"], best["kept"]) == (
         "own+interp",
         None,
         False,
     )
-    assert budgets(found) == []
+    assert budgets(checkpoints) == []

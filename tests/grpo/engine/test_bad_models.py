@@ -16,7 +16,7 @@ from explore import bad_json, bad_weights, explore, read_or_refuse, times, with_
 from safetensors.torch import load_file, save_file
 
 from data.errors import InputError
-from data.model_folder import readable
+from data.model_folder import input_errors
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.engine.self_check import check_packing
 
@@ -49,7 +49,7 @@ def test_any_damage(times: int, name: str, model: Path) -> None:
         (model / name).write_bytes(damage)
 
         def used() -> Any:
-            with readable(model, "is no model that can be run"):  # as in the model stage
+            with input_errors(model, "is no model that can be run"):  # as in the model stage
                 return USES[name](model)
 
         read_or_refuse(used, str(model))
@@ -211,8 +211,8 @@ def test_a_panic_becomes_a_sentence_and_an_interrupt_does_not() -> None:
     panic = type("PanicException", (BaseException,), {})
     with (
         pytest.raises(InputError, match=r"x: no tokenizer \(PanicException: no entry"),
-        readable("x", "no tokenizer"),
+        input_errors("x", "no tokenizer"),
     ):
         raise panic("no entry found for key")
-    with pytest.raises(KeyboardInterrupt), readable("x", "no tokenizer"):
+    with pytest.raises(KeyboardInterrupt), input_errors("x", "no tokenizer"):
         raise KeyboardInterrupt

@@ -65,7 +65,7 @@ def test_a_whole_run_with_it_ends_in_the_same_policy(
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     corpus = write_corpus(tmp_path / "pairs.tsv")
     for choice in ("true", "false"):
-        overrides = [*quick(tiny_folder), f"train.gradient_checkpointing={choice}"]
+        overrides = [*quick(tiny_folder), f"engine.gradient_checkpointing={choice}"]
         assert main(arguments(corpus, tiny_folder, tmp_path / choice / "run", *overrides)) == 0
         assert capsys.readouterr().out.count("gradient checkpointing: 3 layers are computed again") == (
             2 if choice == "true" else 0
@@ -78,6 +78,6 @@ def test_model_without_layers_to_recompute_is_refused() -> None:
     model.base_model.layers = torch.nn.ModuleList([torch.nn.Identity()])
     with pytest.raises(
         InputError,
-        match=r"train\.gradient_checkpointing = true: gemma3_text has no layers that can be computed again",
+        match=r"engine\.gradient_checkpointing = true: gemma3_text has no layers that can be computed again",
     ):
         recompute_layers(model)

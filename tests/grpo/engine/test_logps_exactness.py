@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import pack
+from grpo.engine.products import FORMATS, use_format
 from grpo.engine.sampler import Sampling, generate
 from grpo.loss import Bounds, grpo_loss, token_weights
 from grpo.minibatch import iter_minibatches, score
@@ -155,22 +156,24 @@ def test_log_softmax_of_bf16_logits_is_taken_in_fp32() -> None:
     hundredths of a nat.
     """
     model = tiny_gemma(vocabulary=40_000)
+    use_format(model, FORMATS["bf16"])
     packed = pack(PROMPTS, COMPLETIONS, 3)
     for temperature in (0.7, 1.0):
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            logits = packed_hidden(model, packed) @ output_weight(model).T
+        with torch.no_grad():
+            logits = (
+                packed_hidden(model, packed).bfloat16().float() @ output_weight(model).bfloat16().float().T
+            )
             result = completion_logps(model, packed, temperature)
-        assert logits.dtype == torch.bfloat16
         exact = (logits.double() / temperature).log_softmax(-1)
         expected = exact.gather(1, packed.targets[:, None])[:, 0]
         assert (result.logps.flatten()[packed.slots] - expected).abs().max() < 1e-5
         assert (result.entropy.flatten()[packed.slots] + (exact.exp() * exact).sum(-1)).abs().max() < 1e-4
-        careless = (logits / temperature).log_softmax(-1).gather(1, packed.targets[:, None])[:, 0]
+        careless = (logits.bfloat16() / temperature).log_softmax(-1).gather(1, packed.targets[:, None])[:, 0]
         assert (careless - expected).abs().max() > 1e-3
 
 
 def test_backward_pass_sees_the_logits_of_the_forward_pass_in_bf16() -> None:
-    """Obituary: the backward pass runs outside of autocast, so it made the logits again in fp32 and
+    """Obituary: the backward pass ran outside of autocast, so it made the logits again in fp32 and
     subtracted the bf16 normaliser.
 
     With logits as large as those of a real model (28) that was wrong by 2.5 % of the gradient.
@@ -179,10 +182,10 @@ def test_backward_pass_sees_the_logits_of_the_forward_pass_in_bf16() -> None:
     packed = pack(PROMPTS, COMPLETIONS, 3)
     with torch.no_grad():
         model.lm_head.weight *= 16
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = packed_hidden(model, packed).detach()
-        logits = hidden @ output_weight(model).detach().T
-        logps = completion_logps(model, packed).logps
+    use_format(model, FORMATS["bf16"])
+    hidden = packed_hidden(model, packed).detach()
+    logits = hidden.bfloat16().float() @ output_weight(model).detach().bfloat16().float().T
+    logps = completion_logps(model, packed).logps
     gradient = torch.autograd.grad(logps.sum(), model.lm_head.weight)[0]
     probabilities = logits.double().softmax(-1)
     one_hot = torch.nn.functional.one_hot(packed.targets, 259)

@@ -77,6 +77,19 @@ def test_folders_are_made_once(tmp_path: Path, full: Path, monkeypatch: pytest.M
     assert len(said) == 4
 
 
+def test_a_model_out_of_a_gguf_file_is_written_as_any_other(tmp_path: Path) -> None:
+    """Byte for byte what `save_pretrained` writes of the same model."""
+    tiny_gemma().save_pretrained(tmp_path / "plain")
+    model = load(tmp_path / "plain")
+    model.config.quantization_config = {"quant_method": "gguf"}
+    (tmp_path / "written").mkdir()
+    pretrained.save_plain(model, tmp_path / "written")
+    names = {path.name for path in (tmp_path / "plain").iterdir()}
+    assert {path.name for path in (tmp_path / "written").iterdir()} == names
+    for name in names:
+        assert (tmp_path / "written" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+
+
 def test_unknown_vocabulary_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown value 'small'; known values: trimmed, full"):
         gemma_folder(tmp_path, "small")

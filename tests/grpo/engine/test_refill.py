@@ -182,11 +182,11 @@ def test_a_group_may_be_joined_by_another() -> None:
     cache.append()
     query = torch.randn(5, 2, 8)
     key = torch.randn(5, 1, 8)
-    mixed = cache.attend(0, query, key, key, cache.hidden_from_last(None))
+    mixed = cache.attend(0, query, key, key, cache.hidden_mask(None))
     for row in range(5):
         prompt = cache.prefixes[0][0][cache.prompt[row], 0]
         length = int(cache.lengths[row])
         keys = torch.cat([prompt[:length], key[row]])
         expected = (query[row] @ keys.T).softmax(dim=-1) @ keys
         assert torch.allclose(mixed[row], expected.flatten(), atol=1e-6)
-    assert cache.newest().tolist() == [5, 5, 5, 7, 7]
+    assert cache.newest_position().tolist() == [5, 5, 5, 7, 7]

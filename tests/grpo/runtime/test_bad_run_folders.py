@@ -29,7 +29,7 @@ from grpo.stages.reward_setup import read_facts
 
 PARTS = ["config.json", "environment.json", "corpus.json", "timings.json", "metrics.jsonl"]
 PARTS += [
-    f"eval/{name}.json" for name in ("untouched", "translation_memory", "warm_start", "grpo", "comparison")
+    f"eval/{name}.json" for name in ("untouched", "translation_memory", "warm_start", "trained", "comparison")
 ]
 
 
@@ -90,10 +90,10 @@ def test_any_damage_is_named_or_reported_on(
 
 @times
 def test_any_damage_is_named_by_the_comparison(times: int, run: Path) -> None:
-    content = (run / "eval" / "grpo.json").read_bytes()
+    content = (run / "eval" / "trained.json").read_bytes()
 
     def holds(damage: bytes) -> None:
-        (run / "eval" / "grpo.json").write_bytes(damage)
+        (run / "eval" / "trained.json").write_bytes(damage)
         read_or_refuse(lambda: write_comparison(run, seed=0, resamples=3), str(run / "eval"))
 
     explore(20 * times, holds, bad_json(content))
@@ -109,11 +109,11 @@ def test_any_damage_to_the_log_of_a_run_that_goes_on(times: int, run: Path) -> N
     def holds(damage: bytes) -> None:
         (run / "metrics.jsonl").write_bytes(damage)
         records = read_or_refuse(
-            lambda: cut_back(run / "metrics.jsonl", "grpo", 30), str(run / "metrics.jsonl")
+            lambda: cut_back(run / "metrics.jsonl", "train", 30), str(run / "metrics.jsonl")
         )
         if records is not None:
-            assert all(record["stage"] == "grpo" and record["step"] < 30 for record in records)
-            assert cut_back(run / "metrics.jsonl", "grpo", 30) == records or "NaN" in str(
+            assert all(record["stage"] == "train" and record["step"] < 30 for record in records)
+            assert cut_back(run / "metrics.jsonl", "train", 30) == records or "NaN" in str(
                 records
             ) + damage.decode(errors="replace")
 
@@ -142,11 +142,11 @@ def test_the_last_line_alone_may_be_unfinished(run: Path) -> None:
     """
     path = run / "metrics.jsonl"
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(lines) + '\n{"stage": "grpo", "st')
-    assert len(cut_back(path, "grpo", 1000)) == 60
+    path.write_text("\n".join(lines) + '\n{"stage": "train", "st')
+    assert len(cut_back(path, "train", 1000)) == 60
     path.write_text("\n".join([*lines[:3], "[]", *lines[3:]]) + "\n")
     with pytest.raises(InputError, match=r"metrics\.jsonl:4: must hold a JSON object"):
-        cut_back(path, "grpo", 1000)
+        cut_back(path, "train", 1000)
 
 
 def command(folder: Path, model: Path) -> list[str]:
@@ -178,7 +178,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "corpus.json", "timings.json", "eval/grpo.json", "metrics.jsonl"]
+    "name", ["config.json", "corpus.json", "timings.json", "eval/trained.json", "metrics.jsonl"]
 )
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_report_names_what_is_damaged(name: str, damage: str, run: Path, tiny_folder: Path) -> None:

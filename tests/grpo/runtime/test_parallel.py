@@ -130,7 +130,7 @@ def test_the_whole_command_by_two_processes(
     commands = {n: [*arguments(corpus, tiny_folder, tmp_path / n / "run"), *settings] for n in ("one", "two")}
     assert main(commands["one"]) == 0
     first, second = run_two([sys.executable, "-m", "grpo.run", *commands["two"]])
-    assert first.count("== grpo\n") == 1 and "== grpo" not in second and "reward" not in second
+    assert first.count("== train\n") == 1 and "== train" not in second and "reward" not in second
     one = tmp_path / "one" / "run"
     two = tmp_path / "two" / "run"
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()} | {"ranks"}

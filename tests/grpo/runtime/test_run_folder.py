@@ -149,7 +149,7 @@ def test_without_a_warm_start_training_begins_from_the_untouched_model(
     stages = [
         json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
-    assert stages == ["grpo"] * 4
+    assert stages == ["train"] * 4
     untouched, warm = (
         json.loads((tmp_path / "run" / "eval" / f"{name}.json").read_text())
         for name in ("untouched", "warm_start")
@@ -224,7 +224,7 @@ def test_a_run_without_test_items_ends_without_an_evaluation(
         ),
         (["data.dev_size=0", "eval.every=2"], "eval.every = 2 looks at the dev set, and data.dev_size = 0"),
         (["data.warm_start_share=0"], "data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = 3"),
-        (["--stages", "data,grpo"], "there is no warm start yet; run the stages data,model,sft first"),
+        (["--stages", "data,train"], "there is no warm start yet; run the stages data,model,sft first"),
     ],
 )
 def test_what_a_later_stage_needs_is_checked_first(

@@ -33,16 +33,16 @@ def test_a_stray_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_log_is_cut_back_to_the_step_and_loses_a_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    rows = [{"stage": "sft", "step": 9}, *({"stage": "grpo", "step": step} for step in range(4))]
+    rows = [{"stage": "sft", "step": 9}, *({"stage": "train", "step": step} for step in range(4))]
     path.write_text(
-        "".join(json.dumps(row) + "\n" for row in rows) + '{"stage": "grpo", "st', encoding="utf-8"
+        "".join(json.dumps(row) + "\n" for row in rows) + '{"stage": "train", "st', encoding="utf-8"
     )
-    cut_back(path, "grpo", 2)
+    cut_back(path, "train", 2)
     assert [json.loads(line) for line in path.read_text().splitlines()] == rows[:3]
 
 
 def test_means_are_sums_over_counts_and_peaks_are_peaks(tmp_path: Path) -> None:
-    with RunLog(tmp_path, "grpo", 0, 1, {}) as log:
+    with RunLog(tmp_path, "train", 0, 1, {}) as log:
         log.add({"kl_mean": (3.0, 1.0)})
         log.add({"kl_mean": (0.0, 5.0)})
         log.put_max({"gap": 1.0})

@@ -14,12 +14,12 @@ from data.errors import InputError
 from data.examples import Example
 from grpo.config import Config, RolloutConfig
 from grpo.records import Rollout
-from grpo.stages.best_samples import Chosen, SampledStep, append, best_of_groups, header_of, steps_in
+from grpo.stages.best_samples import Sample, SampledStep, append, best_of_groups, header_of, steps_in
 from reward.combine import RewardConfig
 
 NAN = float("nan")
-FIRST = Chosen("a", (5, 1), 0.9, 0.25)
-LAST = Chosen("甲", (7,), 1.0, 0.5)
+FIRST = Sample("a", (5, 1), 0.9, 0.25)
+LAST = Sample("甲", (7,), 1.0, 0.5)
 STEPS = [SampledStep(0, 0.5, (FIRST,)), SampledStep(1, 0.25, ()), SampledStep(2, 2.0, (LAST,))]
 HEADER = {"model": "m", "seed": 0}
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def dev_rows(run: Path) -> list[dict]:
-    return [row for row in metrics(run) if row["stage"] == "grpo_dev"]
+    return [row for row in metrics(run) if row["stage"] == "train_dev"]
 
 
 def test_it_changes_nothing_and_is_logged(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_it_changes_nothing_and_is_logged(corpus: Path, tiny_folder: Path, tmp_p
             == 0
         )
     assert weights(runs[0]) == weights(runs[1]) == weights(runs[3])
-    grpo = [[row for row in metrics(run) if row["stage"] == "grpo"] for run in runs.values()]
+    grpo = [[row for row in metrics(run) if row["stage"] == "train"] for run in runs.values()]
     assert grpo[0] == grpo[1] == grpo[2]
     assert [row["step"] for row in dev_rows(runs[1])] == [0, 1, 2, 3]
     assert [row["step"] for row in dev_rows(runs[3])] == [2, 3]  # and at the end
@@ -46,8 +46,8 @@ def scores(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
         between.score = lambda: {"reward_mean": score}
         return real(between)
 
-    real = UpdateHook._scored
-    monkeypatch.setattr(UpdateHook, "_scored", invented)
+    real = UpdateHook._score_dev_set
+    monkeypatch.setattr(UpdateHook, "_score_dev_set", invented)
 
 
 def test_an_earlier_step_that_did_better_is_saved_too(
@@ -83,7 +83,7 @@ def test_an_earlier_step_that_did_better_is_saved_too(
         )
         == 0
     )
-    assert json.loads((run / "eval" / "grpo_best.json").read_text())["metrics"]["all"]["n"] == 12
+    assert json.loads((run / "eval" / "trained_best.json").read_text())["metrics"]["all"]["n"] == 12
     assert "GRPO, best on dev" in (run / "report.md").read_text(encoding="utf-8")
 
 
@@ -115,10 +115,10 @@ def test_the_best_survives_pruning_and_a_restart(
         patched.setattr(
             UpdateHook,
             "__call__",
-            lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3),
+            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
         )
         assert main(command) != 0
-    kept = sorted(path.name for path in (run / "checkpoints" / "grpo").glob("step-*"))
+    kept = sorted(path.name for path in (run / "checkpoints" / "train").glob("step-*"))
     assert kept == ["step-000001", "step-000003"]
     scores(monkeypatch, {4: 0.4})
     assert main(command) == 0

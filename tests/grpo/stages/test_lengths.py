@@ -40,7 +40,7 @@ def test_what_fits_is_kept_in_order_and_the_rest_counted_by_its_cause(
     given = (*examples(10), *examples(1, "甲" * 10))
     found = fit("warm_start", given, tiny_tokenizer, {PROMPT: prompt_tokens(given[6]), COMPLETION: 7})
     assert found.examples == list(given[:7])
-    assert (len(found.given), found.over, sum(found.special)) == (11, {PROMPT: 3, COMPLETION: 1}, 0)
+    assert (len(found.candidates), found.over, sum(found.special)) == (11, {PROMPT: 3, COMPLETION: 1}, 0)
     assert found.longest == prompt_tokens(given[6]) + 7
     assert found.line() == (
         f"warm_start: 7 of 11 examples can be used (3 over {PROMPT} = {prompt_tokens(given[6])}, 1 over {COMPLETION} = 7)"
@@ -88,7 +88,7 @@ def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedToke
     config = Config(sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
     given = corpus_of(warm_start=examples(5) + examples(2, "甲" * 3))
     found = fits(given, tiny_tokenizer, config)
-    assert {name: (len(one.examples), len(one.given)) for name, one in found.items()} == {
+    assert {name: (len(one.examples), len(one.candidates)) for name, one in found.items()} == {
         "train": (4, 4), "dev": (4, 4), "test": (4, 4), "warm_start": (5, 7)
     }  # fmt: skip
     assert "warm_start" not in fits(given, tiny_tokenizer, replace(config, sft=SFTConfig(num_steps=0)))

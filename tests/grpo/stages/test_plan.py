@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny import Make, tiny_gemma, tiny_llama
 
+from data.config import DataConfig
 from data.errors import InputError
-from data.prepare import DataConfig
-from grpo.config import Config, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
+from grpo.config import AnchorConfig, Config, EngineConfig, ModelConfig, RolloutConfig, SFTConfig, TrainConfig
 from grpo.engine.packing import Packed
 from grpo.engine.self_check import check_packing
 from grpo.runtime import device
@@ -38,7 +38,7 @@ def test_sharing_the_prompt_saves_what_it_should(tmp_path: Path) -> None:
     """Limits 100 and 50 at a share of 0.4: 4 prompts x 40 + 32 x 20 tokens a step against 32 x 60."""
     shared = make_plan(replace(CONFIG, run_dir=str(tmp_path)), None, device.choose("cpu"))
     apart = make_plan(
-        replace(CONFIG, run_dir=str(tmp_path), train=replace(CONFIG.train, share_prefix=False)),
+        replace(CONFIG, run_dir=str(tmp_path), engine=EngineConfig(share_prefix=False)),
         None,
         device.choose("cpu"),
     )
@@ -69,13 +69,8 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
     second frozen model.
     """
     two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
-    held = replace(
-        two,
-        sft=replace(two.sft, anchor=1.0),
-        train=replace(two.train, anchor=0.5),
-        tax=TaxConfig(anchor_texts=2),
-    )
-    once = replace(held, train=two.train)
+    held = replace(two, anchor=AnchorConfig(sft=1.0, train=0.5, batch_size=2))
+    once = replace(two, anchor=replace(held.anchor, train=0.0))
     assert stage_flops(once, None) == (stage_flops(held, None)[0], stage_flops(two, None)[1])
     more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(held, None), strict=True)]
     assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
@@ -134,7 +129,10 @@ def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long
     facts = {"tokens": tokens, "manifest": {"splits": {"train": {"pairs": 400_000}}}}
     (tmp_path / "corpus.json").write_text(json.dumps(facts), encoding="utf-8")
     config = replace(
-        CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, gradient_checkpointing=True)
+        CONFIG,
+        run_dir=str(tmp_path),
+        train=TrainConfig(num_steps=5),
+        engine=EngineConfig(gradient_checkpointing=True),
     )
     bill = make_plan(config, None, device.choose("cpu"))
     assert bill.memory_bytes == bill.evaluation_bytes > bill.training_bytes

@@ -15,7 +15,7 @@ from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, untouched_model
-from grpo.stages.reward_setup import calibrated, logged, reference_texts
+from grpo.stages.reward_setup import log_reward, reference_texts, threshold_from
 from reward.embedding import EmbeddingStore
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
@@ -23,11 +23,11 @@ COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
 
 @pytest.mark.parametrize(("rule", "tau"), [("mean", 0.4), ("q50", 0.3), ("q25", 0.2), ("q10", 0.14)])
 def test_calibration_by_hand(rule: str, tau: float) -> None:
-    assert calibrated(COSINES, rule) == pytest.approx(tau)
+    assert threshold_from(COSINES, rule) == pytest.approx(tau)
 
 
 def test_a_perfect_warm_start_still_leaves_room_for_reward() -> None:
-    assert calibrated(torch.ones(5, dtype=torch.float64), "mean") == 0.99
+    assert threshold_from(torch.ones(5, dtype=torch.float64), "mean") == 0.99
 
 
 def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,9 +60,9 @@ def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion()
 
     said: list[str] = []
     put: dict[str, float] = {}
-    store = SimpleNamespace(requested=8, hits=2)
+    store = SimpleNamespace(num_requested=8, hits=2)
     log = SimpleNamespace(put=put.update)
-    watched = logged(reward, cast(EmbeddingStore, store), cast(RunLog, log), said.append)
+    watched = log_reward(reward, cast(EmbeddingStore, store), cast(RunLog, log), said.append)
     for _ in range(3):
         watched(["s"] * 4, ["甲", "乙", "丙", "丁"], [["r"]] * 4, 2)
     assert said == [

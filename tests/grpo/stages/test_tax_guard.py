@@ -90,18 +90,18 @@ def test_the_budget_is_kept_where_training_alone_exceeds_it(
     assert [row["step"] for row in rows] == [1, 3, 5, 7, 9, 11]
     assert all(row["tax_kept"] <= BUDGET for row in rows) and 0 < sum(row["rolled_back"] for row in rows) < 6
     assert all(bool(row["rolled_back"]) == (row["tax"] > BUDGET) for row in rows)
-    steps = {row["step"]: row for row in metrics(tmp_path / "kept" / "run") if row["stage"] == "grpo"}
+    steps = {row["step"]: row for row in metrics(tmp_path / "kept" / "run") if row["stage"] == "train"}
     for row in rows[:-1]:  # the log of the next step says what was decided
         assert (
             steps[row["step"] + 1]["kl_coef"] == row["kl_coef"]
             and steps[row["step"] + 1]["lr"] == 1e-2 * row["pace"]
         )
-    assert not (tmp_path / "kept" / "run" / "checkpoints" / "grpo").exists()
-    times = f"after going back {sum(row['rolled_back'] for row in rows)} of 6 times it was measured"
-    expected = (
-        f"The tax budget of 0.02 nats a token on general text was kept: {kept:.4f} at the end, {times}."
-    )
-    assert budget_sentences(read_run(tmp_path / "kept" / "run")) == [expected]
+    assert not (tmp_path / "kept" / "run" / "checkpoints" / "train").exists()
+    rollbacks = sum(row["rolled_back"] for row in rows)
+    assert budget_sentences(read_run(tmp_path / "kept" / "run")) == [
+        f"The tax budget of 0.02 nats per token on general text was kept: {kept:.4f} at the end.",
+        f"Training went back to an earlier state after {rollbacks} of 6 measurements of the tax.",
+    ]
     assert budget_sentences(read_run(tmp_path / "free" / "run")) == []
 
 
@@ -121,7 +121,7 @@ def test_imitation_has_a_budget_too(
         > BUDGET
         >= cost(tmp_path / "kept" / "run", tiny_tokenizer)
     )
-    assert {row["stage"] for row in tax_rows(tmp_path / "kept" / "run")} == {"strong_sft_tax"}
+    assert {row["stage"] for row in tax_rows(tmp_path / "kept" / "run")} == {"train_tax"}
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, taxes: dict[int, float]) -> dict[int, tuple[Any, Any]]:
@@ -159,7 +159,7 @@ def test_going_back_restores_parameters_and_moments_bit_for_bit(
     assert seen[2][1] != seen[2][0] and seen[2][1][1] == []
     assert seen[4][0] == seen[4][1] == seen[6][1] == seen[8][1]
     assert len({str(seen[step][0]) for step in (2, 4, 6, 8)}) == 4
-    rows = [row for row in metrics(tmp_path / "run" / "run") if row["stage"] == "grpo"]
+    rows = [row for row in metrics(tmp_path / "run" / "run") if row["stage"] == "train"]
     assert [row["lr"] for row in rows] == [1e-2] * 2 + [5e-3] * 4 + [2.5e-3] * 2 + [1.25e-3] * 4
 
 
@@ -174,8 +174,8 @@ def test_gone_back_too_often_it_ends_with_the_last_state_within(
     assert go("run", f"tax.budget={BUDGET}", "eval.every=2") == 0
     assert weights(tmp_path / "run" / "run") == weights(tmp_path / "short" / "run")
     assert [row["ended"] for row in tax_rows(tmp_path / "run" / "run")] == [0, 0, 0, 1]
-    assert max(row["step"] for row in metrics(tmp_path / "run" / "run") if row["stage"] == "grpo") == 7
-    assert f"gone back {STRIKES} times running, so training ends here" in capsys.readouterr().out
+    assert max(row["step"] for row in metrics(tmp_path / "run" / "run") if row["stage"] == "train") == 7
+    assert f"gone back {STRIKES} times in a row, so training ends here" in capsys.readouterr().out
 
 
 class Killed(BaseException):
@@ -196,7 +196,7 @@ def test_resumed_after_every_step_it_goes_back_to_the_same_bits(
     def interrupted(after: int) -> Callable[[UpdateHook, LoopState], bool]:
         def call(between: UpdateHook, state: LoopState) -> bool:
             done = real(between, state)
-            here = between.stage == "grpo" and state.step == after
+            here = between.stage == "train" and state.step == after
             if here and ends == "killed":
                 raise Killed
             if here:
@@ -230,7 +230,7 @@ def test_a_warm_start_beyond_the_budget_is_refused_before_the_first_step(
         "lower sft.optim.lr or sft.num_steps under a new run_dir, raise the budget, or write tax.against"
         in error
     )
-    assert not [row for row in metrics(tmp_path / "run" / "run") if row["stage"].startswith("grpo")]
+    assert not [row for row in metrics(tmp_path / "run" / "run") if row["stage"].startswith("train")]
 
 
 def test_against_the_untouched_model_the_warm_starts_cost_counts(
@@ -257,7 +257,7 @@ def test_other_texts_in_the_middle_of_a_run_are_refused(
         patched.setattr(
             UpdateHook,
             "__call__",
-            lambda self, state: real(self, state) or (self.stage == "grpo" and state.step == 3),
+            lambda self, state: real(self, state) or (self.stage == "train" and state.step == 3),
         )
         assert go("run", f"tax.budget={BUDGET}") != 0
     (tmp_path / "own.txt").write_text("Quite another text.", encoding="utf-8")

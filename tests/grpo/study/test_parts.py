@@ -13,7 +13,7 @@ import torch
 from tiny_study import write_study
 
 from data.errors import InputError, Interrupted
-from grpo.runtime.run_folder import locked
+from grpo.runtime.run_folder import study_lock
 from grpo.study.__main__ import main
 from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
 from grpo.study.config import ArmConfig, Study, load_study
@@ -43,10 +43,10 @@ def test_a_run_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
     came = threading.Event()
 
     def second() -> None:
-        with locked(tmp_path, lambda _: said.set()):
+        with study_lock(tmp_path, lambda _: said.set()):
             came.set()
 
-    with locked(tmp_path, lambda _: pytest.fail("nobody else is here")):
+    with study_lock(tmp_path, lambda _: pytest.fail("nobody else is here")):
         thread = threading.Thread(target=second)
         thread.start()
         assert said.wait(60) and not came.is_set()

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from earlier_version import give_old_names
 from tiny_study import PARTS, Children, points, write_study
 
 from data.errors import Interrupted
 from data.obtain import UnobtainableError
 from grpo.engine.model import load_policy, parameter_hash
+from grpo.stages.hooks import UpdateHook
 from grpo.study.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -123,6 +125,45 @@ def test_a_study_stopped_between_two_arms_ends_as_one_that_was_not(
     assert hashes[0] == hashes[1] and len(hashes[0]) == 6
 
 
+def test_a_study_of_an_earlier_version_goes_on_and_is_reported(
+    whole: Whole,
+    children: Children,
+    corpus: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One arm was finished, the other one stopped after step 2; the report is that of a study of this
+    version, but for the times.
+    """
+    argv = write_study(tmp_path, corpus, tiny_folder)
+    real = UpdateHook.__call__
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            UpdateHook,
+            "__call__",
+            lambda self, state: real(self, state) or (self.run.folder.parent.name, state.step) == ("sft", 2),
+        )
+        assert main([*argv, *PARTS]) == 1
+    for arm in ("grpo", "sft"):
+        give_old_names(tmp_path / "study" / "arms" / arm / "seed0", arm)
+    assert (tmp_path / "study" / "arms" / "sft" / "seed0" / "checkpoints" / "grpo").is_dir()
+    assert children.names
+    assert main([*argv, *PARTS]) == 0
+    assert children.names == ["sft seed0", "points seed0"]
+    hashes = [
+        {name: read(path)["sha256"] for name, path in points(folder).items()}
+        for folder in (whole.folder, tmp_path)
+    ]
+    assert hashes[0] == hashes[1] and len(hashes[0]) == 6
+    for study in (whole.argv, argv):
+        assert main([*study, "--only", "report", "budget=0.5"]) == 0
+    summaries = [read(folder / "study" / "summary.json") for folder in (whole.folder, tmp_path)]
+    assert summaries[0]["conclusions"] == summaries[1]["conclusions"]
+    scores = [[row["metrics"] for row in summary["checkpoints"]] for summary in summaries]
+    assert scores[0] == scores[1] and len(scores[0]) == 6
+
+
 def test_a_real_command_stopped_inside_an_arm_goes_on_to_the_same_end(
     whole: Whole, children: Children, corpus: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -133,7 +174,7 @@ def test_a_real_command_stopped_inside_an_arm_goes_on_to_the_same_end(
         printed = []
         for line in command.stdout:
             printed.append(line)
-            if line == "sft seed0 | == grpo\n":
+            if line == "sft seed0 | == train\n":
                 command.send_signal(signal.SIGTERM)
     assert command.returncode == 143 and any(line.startswith("warm_start seed0 | == sft") for line in printed)
     assert main([*argv, *PARTS]) == 0

@@ -18,7 +18,7 @@ from reward.distil import __main__ as distil
 from reward.distil.config import DistilConfig, PairsConfig, StudentConfig, read_config, read_data_section
 from reward.distil.corpus import Item, cluster_labels, hold_out, items, separate, texts_of
 from reward.distil.figures import attack_cosines, figures, nearest_pairs, two_renderings
-from reward.distil.training import TrainingConfig, distillation_loss, fit, without_some
+from reward.distil.training import TrainingConfig, distillation_loss, drop_features, train_student
 from reward.encoders import student
 from reward.encoders.features import bags
 from reward.encoders.student import Student
@@ -55,10 +55,10 @@ def test_no_text_near_an_rl_text_is_learnt_from(reverse: bool) -> None:
         invented_item([*meaning[:6], meaning[6] + 1]) for meaning in meanings
     ]  # one word of seven differs
     kept_out = [rl_example(invented_item(meaning), reverse=reverse) for meaning in meanings]
-    found = separate([*pool, *variants], kept_out, 0.7)
-    learnt = [item for cluster in found.clusters for item in cluster]
-    assert found.num_dropped + len(learnt) == 60 + len(variants)
-    assert found.num_dropped >= len(variants)
+    result = separate([*pool, *variants], kept_out, 0.7)
+    learnt = [item for cluster in result.clusters for item in cluster]
+    assert result.num_dropped + len(learnt) == 60 + len(variants)
+    assert result.num_dropped >= len(variants)
     for example in kept_out:
         for _, text in texts_of(example):
             for item in learnt:
@@ -76,9 +76,9 @@ def test_separation_follows_chains_and_both_sides() -> None:
     )
     a = Item(a.text, "bo", prompt.chinese, a.english, "x", "x")
     b = Item(b.text, "dz", b.chinese, a.english, "x", "x")
-    found = separate([a, b, other], [rl_example(prompt)], 0.7)
-    assert [item for cluster in found.clusters for item in cluster] == [other]
-    assert found.num_dropped == 2
+    result = separate([a, b, other], [rl_example(prompt)], 0.7)
+    assert [item for cluster in result.clusters for item in cluster] == [other]
+    assert result.num_dropped == 2
 
 
 def test_a_headline_task_bars_both_its_tibetan_sides() -> None:
@@ -95,31 +95,31 @@ def test_further_reference_texts_are_barred_too() -> None:
 
 def test_held_out_clusters_share_nothing_with_training() -> None:
     pool = invented_items(300, seed=5)
-    found = separate(pool, [], 0.7)
-    train, held = hold_out(found.clusters, 50, seed=0)
-    assert sum(map(len, held)) == 50
+    result = separate(pool, [], 0.7)
+    train, held_out = hold_out(result.clusters, 50, seed=0)
+    assert sum(map(len, held_out)) == 50
     assert len(train) == 250
     labels = dict(
         zip((item.text for item in pool), cluster_labels([item.texts for item in pool], 0.7), strict=True)
     )
     assert not {labels[item.text] for item in train} & {
-        labels[item.text] for cluster in held for item in cluster
+        labels[item.text] for cluster in held_out for item in cluster
     }
-    assert hold_out(found.clusters, 50, seed=0) == (train, held)
-    assert hold_out(found.clusters, 50, seed=1)[0] != train
+    assert hold_out(result.clusters, 50, seed=0) == (train, held_out)
+    assert hold_out(result.clusters, 50, seed=1)[0] != train
 
 
 def test_a_small_corpus_holds_out_a_fifth() -> None:
-    train, held = hold_out([(item,) for item in invented_items(50, seed=6)], 2000, seed=0)
-    assert (len(train), len(held)) == (40, 10)
+    train, held_out = hold_out([(item,) for item in invented_items(50, seed=6)], 2000, seed=0)
+    assert (len(train), len(held_out)) == (40, 10)
 
 
 def test_examples_of_one_text_become_one_item() -> None:
     example = Example("a:1", "ཀ་ཁ", "天", "a", "MIT", "dz", "zh", "mt", ("地",))
     again = Example("b:1", "ཀ་ཁ", "sky", "b", "GPL", "dz", "en")
     tibetan = Example("c:1", "ཀ་ཁ", "天", "c", "GPL", "bo", "zh")
-    found = items([example, again, tibetan])
-    assert found == [
+    result = items([example, again, tibetan])
+    assert result == [
         Item("ཀ་ཁ", "dz", ("天", "地"), ("sky",), "a", "MIT"),
         Item("ཀ་ཁ", "bo", ("天",), (), "c", "GPL"),
     ]
@@ -158,19 +158,19 @@ def test_rows_of_one_meaning_are_no_distractors() -> None:
 
 def test_dropout_leaves_out_the_wanted_share_and_never_a_whole_bag() -> None:
     batch = bags([["ཀ", "ཁ", "ག", "ང"] * 20, [], ["ཅ"]])
-    ids, lengths = without_some(batch, 0.5, torch.Generator().manual_seed(0))
+    ids, lengths = drop_features(batch, 0.5, torch.Generator().manual_seed(0))
     assert len(ids) == lengths.sum()
     assert lengths.min() >= 1
     assert len(ids) / len(batch.ids) == pytest.approx(0.5, abs=0.08)
-    whole = without_some(batch, 0.0, torch.Generator().manual_seed(0))
+    whole = drop_features(batch, 0.0, torch.Generator().manual_seed(0))
     assert torch.equal(whole[0], batch.tensors()[0])
 
 
-def trained(seed: int, epochs: int = 25) -> Student:
+def trained_student(seed: int, epochs: int = 25) -> Student:
     pool = invented_items(400, seed=7)
     targets = LetterTeacher().encode([item.chinese[0] for item in pool])
     model = Student(24, 48, torch.Generator().manual_seed(seed))
-    fit(
+    train_student(
         model,
         [item.text for item in pool],
         targets,
@@ -185,7 +185,7 @@ def test_a_student_learns_what_its_teacher_means() -> None:
     """Texts never seen, of words that were: far from chance."""
     fresh = [(item,) for item in invented_items(100, seed=8)]
     teacher = LetterTeacher()
-    model = trained(0)
+    model = trained_student(0)
     blank = Student(24, 48, torch.Generator().manual_seed(0)).eval()
     learnt = figures(model.rows, teacher.encode, fresh, [])
     untrained = figures(blank.rows, teacher.encode, fresh, [])
@@ -194,9 +194,9 @@ def test_a_student_learns_what_its_teacher_means() -> None:
 
 
 def test_same_seed_same_student() -> None:
-    one = trained(1, epochs=2)
-    other = trained(1, epochs=2)
-    third = trained(2, epochs=2)
+    one = trained_student(1, epochs=2)
+    other = trained_student(1, epochs=2)
+    third = trained_student(2, epochs=2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not torch.equal(one.outer.weight, third.outer.weight)
 
@@ -227,18 +227,21 @@ def test_figures_of_a_perfect_encoder() -> None:
     pool = invented_items(40, seed=9)
     teacher = LetterTeacher()
     chinese = {item.text: item.chinese[0] for item in pool}
-    judged = [rl_example(item, reverse=number % 2 == 0) for number, item in enumerate(pool)]
-    found = figures(
+    examples = [rl_example(item, reverse=number % 2 == 0) for number, item in enumerate(pool)]
+    result = figures(
         lambda texts: teacher.encode([chinese[text] for text in texts]),
         teacher.encode,
         [(item,) for item in pool],
-        judged,
+        examples,
     )
     assert (
-        found["to Chinese"].top1 == found["to Chinese"].auc == found["RL dev and test, to Chinese"].auc == 1.0
+        result["to Chinese"].top1
+        == result["to Chinese"].auc
+        == result["RL dev and test, to Chinese"].auc
+        == 1.0
     )
-    assert found["RL dev and test, to Chinese"].n == found["to English"].n == 40
-    assert found["to English"].auc < 0.7  # the letter teacher knows no two languages
+    assert result["RL dev and test, to Chinese"].n == result["to English"].n == 40
+    assert result["to English"].auc < 0.7  # the letter teacher knows no two languages
 
 
 def test_attacks_see_what_an_encoder_sees() -> None:
@@ -247,14 +250,12 @@ def test_attacks_see_what_an_encoder_sees() -> None:
     """
     texts = [item.text for item in invented_items(60, seed=10)]
     teacher = LetterTeacher()
-    found = attack_cosines(
-        lambda written: teacher.encode([text.replace("་", " ") for text in written]), texts
-    )
-    assert found["shuffled"] == pytest.approx(1, abs=1e-5)
-    assert found["three times"] == pytest.approx(1, abs=1e-5)
-    assert 0.4 < found["first half"] < 0.9 < found["negation changed"] < 0.99
-    assert abs(found["unrelated"]) < 0.15
-    assert "number changed" not in found  # no text has one
+    result = attack_cosines(lambda some: teacher.encode([text.replace("་", " ") for text in some]), texts)
+    assert result["shuffled"] == pytest.approx(1, abs=1e-5)
+    assert result["three times"] == pytest.approx(1, abs=1e-5)
+    assert 0.4 < result["first half"] < 0.9 < result["negation changed"] < 0.99
+    assert abs(result["unrelated"]) < 0.15
+    assert "number changed" not in result  # no text has one
     assert attack_cosines(teacher.encode, ["ཀ"]) == {}
 
 
@@ -340,10 +341,10 @@ def test_nothing_to_learn_from_is_one_sentence(
 def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
     """A new RL configuration with this encoder has to be named in it."""
     config = read_config(CONFIGS / "encoder_bo.toml")
-    judged = [
+    examples = [
         path for path in CONFIGS.glob("*.toml") if '\nencoder = "bo"' in path.read_text(encoding="utf-8")
     ]
-    assert judged and {f"configs/{path.name}" for path in judged} <= set(config.pairs.keep_out)
+    assert examples and {f"configs/{path.name}" for path in examples} <= set(config.pairs.keep_out)
     for name in config.pairs.keep_out:
         read_data_section(ROOT / name)
 
@@ -355,13 +356,13 @@ def test_the_shipped_configuration_keeps_every_shipped_task_out() -> None:
         ("[training]\nepoch = 1", r"c\.toml\.training: unknown key 'epoch'; known keys: epochs, batch_size"),
         ("[training]\nepochs = 1.5", r"c\.toml\.training\.epochs = 1\.5: a whole number is needed"),
         ("[training]\nepochs = true", r"training\.epochs = True: a whole number is needed"),
-        ("[training]\nepochs = 0", r"training\.epochs = 0: must be above 0"),
-        ("[training]\nvariant_weight = -1", r"training\.variant_weight = -1\.0: must not be negative"),
-        ("[training]\nfeature_dropout = 1", r"training\.feature_dropout = 1\.0: must lie in \[0, 1\)"),
+        ("[training]\nepochs = 0", r"training\.epochs = 0: must be at least 1"),
+        ("[training]\nvariant_weight = -1", r"training\.variant_weight = -1\.0: must be at least 0"),
+        ("[training]\nfeature_dropout = 1", r"training\.feature_dropout = 1\.0: must be at most 0\.999999"),
         ("[pairs]\nkeep_out = [1]", r"pairs\.keep_out = \[1\]: a list of texts is needed"),
-        ("[pairs]\nnear_duplicate = 0", r"pairs\.near_duplicate = 0\.0: must lie in \(0, 1\]"),
-        ("[pairs]\nheld_out = 0", r"pairs\.held_out = 0: a number from 1 is needed"),
-        ("[student]\nwidth = 0", r"student\.width = 0: a number from 1 is needed"),
+        ("[pairs]\nnear_duplicate = 0", r"pairs\.near_duplicate = 0\.0: must be at least 1e-06"),
+        ("[pairs]\nheld_out = 0", r"pairs\.held_out = 0: must be at least 1"),
+        ("[student]\nwidth = 0", r"student\.width = 0: must be at least 1"),
         ("student = 3", r"c\.toml\.student = 3: a table is needed"),
         (
             'teacher = "elsewhere"',

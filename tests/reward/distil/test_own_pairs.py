@@ -14,11 +14,11 @@ from data.examples import Example
 from reward.distil import __main__ as command
 from reward.distil import own_pairs
 from reward.distil.config import DistilConfig, PairsConfig, StudentConfig, TrainingConfig
-from reward.distil.own_pairs import check_teacher, distil_own_pairs, lessons, read_pairs
-from reward.distil.variants import substituted
+from reward.distil.own_pairs import check_teacher, distil_own_pairs, read_pairs, training_targets
+from reward.distil.variants import substitute_unit
 from reward.encoder import load_encoder
 from reward.encoders import student as student_module
-from reward.encoders.student import reads, teacher_of
+from reward.encoders.student import is_for_student, teacher_of
 
 WORDS = 60
 
@@ -47,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """
     monkeypatch.setattr(own_pairs, "load_encoder", lambda name, cache, device: LetterTeacher())
     monkeypatch.setattr("reward.encoder._use", lambda cache, device: LetterTeacher())
-    monkeypatch.setitem(own_pairs.NAMED, "use", lambda cache, device: LetterTeacher())
+    monkeypatch.setitem(own_pairs.BY_NAME, "use", lambda cache, device: LetterTeacher())
     monkeypatch.setattr(student_module, "load_use", lambda device: LetterTeacher())
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     (tmp_path / "pairs.tsv").write_text(
@@ -71,8 +71,8 @@ def quiet(text: str) -> None:
 
 
 def test_a_student_of_own_pairs_finds_the_sources_of_unseen_texts(run: str, tmp_path: Path) -> None:
-    said: list[str] = []
-    folder = distil_own_pairs(settings(run), tmp_path / "cache", said.append)
+    lines: list[str] = []
+    folder = distil_own_pairs(settings(run), tmp_path / "cache", lines.append)
     facts = json.loads((folder / "student.json").read_text(encoding="utf-8"))
     assert (facts["script"], facts["language"], facts["teacher_name"]) == ("Ethi", "am", "use")
     figures = facts["figures"]
@@ -82,11 +82,11 @@ def test_a_student_of_own_pairs_finds_the_sources_of_unseen_texts(run: str, tmp_
     )  # the letter teacher knows one language
     assert figures["student"]["dev and test, to their source"]["n"] == facts["pairs"]["judged"] == 80
     assert any(
-        f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in said
+        f"{facts['pairs']['train']} texts, 17 epochs of 9 updates" in line for line in lines
     )  # 150 updates at least
     assert (
-        distil_own_pairs(settings(run), tmp_path / "cache", said.append) == folder
-        and said[-1] == f"done before: {folder}"
+        distil_own_pairs(settings(run), tmp_path / "cache", lines.append) == folder
+        and lines[-1] == f"done before: {folder}"
     )
     assert distil_own_pairs(settings(run, seed=1), tmp_path / "cache", quiet) != folder
 
@@ -104,13 +104,13 @@ def test_a_run_loads_it_and_each_reads_its_script(run: str, tmp_path: Path) -> N
 
 def test_dev_and_test_and_what_lies_near_them_are_not_learnt(run: str, tmp_path: Path) -> None:
     pairs = read_pairs(settings(run), tmp_path / "cache", quiet)
-    learnt = {example.source for example in pairs.learn}
-    assert len(pairs.judged) == 80 and not learnt & {example.source for example in pairs.judged}
+    learnt = {example.source for example in pairs.train}
+    assert len(pairs.evaluation) == 80 and not learnt & {example.source for example in pairs.evaluation}
     other = tmp_path / "other.toml"  # another run, whose test items are this one's learning pairs
     other.write_text(Path(run).read_text().replace("test_size = 60", "test_size = 90\nseed = 3"))
     config = DistilConfig(pairs=PairsConfig(run=run, keep_out=(str(other),)))
     fewer = read_pairs(config, tmp_path / "cache", quiet)
-    assert len(fewer.learn) < len(pairs.learn) - 50 and fewer.judged == pairs.judged
+    assert len(fewer.train) < len(pairs.train) - 50 and fewer.evaluation == pairs.evaluation
 
 
 def test_several_sources_of_one_text_are_one_lesson() -> None:
@@ -118,7 +118,7 @@ def test_several_sources_of_one_text_are_one_lesson() -> None:
         Example(str(n), source, "ሀለ", "o", "l", "en", "am", others=("መ",) if n == 2 else ())
         for n, source in enumerate("aab")
     ]
-    texts, targets = lessons(examples, LetterTeacher())
+    texts, targets = training_targets(examples, LetterTeacher())
     a, b = LetterTeacher().encode(["a", "b"])
     assert texts == ["ሀለ", "መ"]
     mean = torch.nn.functional.normalize(2 * a + b, dim=0)
@@ -148,11 +148,15 @@ def test_too_few_pairs_are_said(run: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text(
         "".join(f"{a}\t{b}\n" for a, b in invented_pairs(120)), encoding="utf-8"
     )
-    code, said = outcome(command.main, ["--run", run])
-    assert code == 2 and "an encoder needs 200 pairs to learn from and 2 to measure on, here are" in said
+    code, lines = outcome(command.main, ["--run", run])
+    assert code == 2 and "an encoder needs 200 pairs to learn from and 2 to measure on, here are" in lines
 
 
 def test_reading_by_script_and_one_unit_exchanged() -> None:
-    assert reads("ሀለ 12", "Ethi") and not reads("abc", "Ethi") and reads("天地ཀ", "Hani")
-    made = [substituted(["a", "b", "c"], [["x"]], random.Random(seed)) for seed in range(20)]
-    assert {tuple(words) for words in made} == {("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")}
+    assert (
+        is_for_student("ሀለ 12", "Ethi")
+        and not is_for_student("abc", "Ethi")
+        and is_for_student("天地ཀ", "Hani")
+    )
+    results = [substitute_unit(["a", "b", "c"], [["x"]], random.Random(seed)) for seed in range(20)]
+    assert {tuple(words) for words in results} == {("x", "b", "c"), ("a", "x", "c"), ("a", "b", "x")}

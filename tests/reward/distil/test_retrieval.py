@@ -14,8 +14,8 @@ def unit(n: int, dim: int, seed: int) -> torch.Tensor:
 
 def test_a_query_finds_itself() -> None:
     rows = unit(50, 16, seed=0)
-    found = retrieval.retrieval(rows, rows)
-    assert (found.n, found.top1, found.auc, found.auc_low, found.auc_high) == (50, 1.0, 1.0, 1.0, 1.0)
+    result = retrieval.retrieval(rows, rows)
+    assert (result.n, result.top1, result.auc, result.auc_low, result.auc_high) == (50, 1.0, 1.0, 1.0, 1.0)
 
 
 def test_ranks_by_hand() -> None:
@@ -26,10 +26,10 @@ def test_ranks_by_hand() -> None:
 
 
 def test_unrelated_vectors_are_at_chance() -> None:
-    found = retrieval.retrieval(unit(600, 64, seed=1), unit(600, 64, seed=2))
-    assert abs(found.auc - 0.5) < 0.03
-    assert found.auc_low < 0.5 < found.auc_high
-    assert found.top1 < 0.01
+    result = retrieval.retrieval(unit(600, 64, seed=1), unit(600, 64, seed=2))
+    assert abs(result.auc - 0.5) < 0.03
+    assert result.auc_low < 0.5 < result.auc_high
+    assert result.top1 < 0.01
 
 
 def test_a_constant_encoder_is_at_chance_and_never_right() -> None:
@@ -37,8 +37,8 @@ def test_a_constant_encoder_is_at_chance_and_never_right() -> None:
     AUC of 1.
     """
     rows = torch.ones(20, 4) / 2
-    found = retrieval.retrieval(rows, rows)
-    assert (found.auc, found.top1) == (0.5, 0.0)
+    result = retrieval.retrieval(rows, rows)
+    assert (result.auc, result.top1) == (0.5, 0.0)
 
 
 def test_block_size_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from reward.distil.variants import (
     NEGATIONS,
     OPPOSITES,
-    halved,
-    negated,
-    renumbered,
-    repeated,
-    shuffled,
+    change_negation,
+    change_number,
+    halve,
+    repeat,
+    shuffle,
     wrong_variant,
 )
 from reward.encoders.features import NUMBER_WORDS
@@ -25,39 +25,39 @@ def draw() -> random.Random:
 
 
 def test_shuffling_keeps_the_units() -> None:
-    assert sorted(shuffled(WORDS, draw())) == sorted(WORDS)
+    assert sorted(shuffle(WORDS, draw())) == sorted(WORDS)
 
 
 def test_repetition_is_whole() -> None:
-    assert repeated(WORDS, draw()) in (WORDS * 2, WORDS * 3)
+    assert repeat(WORDS, draw()) in (WORDS * 2, WORDS * 3)
 
 
 def test_a_half_is_one_end() -> None:
-    assert halved(WORDS, draw()) in (WORDS[:2], WORDS[-2:])
-    assert halved(["ང"], draw()) == ["ང"]
+    assert halve(WORDS, draw()) in (WORDS[:2], WORDS[-2:])
+    assert halve(["ང"], draw()) == ["ང"]
 
 
 def test_negation_goes_in_before_the_verb_or_comes_out() -> None:
-    longer = negated(WORDS, draw())
+    longer = change_negation(WORDS, draw())
     assert len(longer) == len(WORDS) + 1
-    added = [word for word in longer if word in NEGATIONS]
-    assert len(added) == 1
-    assert longer.index(added[0]) >= len(WORDS) - 3
-    assert negated([*WORDS, NEGATIONS[1]], draw()) == WORDS
+    negations = [word for word in longer if word in NEGATIONS]
+    assert len(negations) == 1
+    assert longer.index(negations[0]) >= len(WORDS) - 3
+    assert change_negation([*WORDS, NEGATIONS[1]], draw()) == WORDS
 
 
 def test_being_becomes_not_being_and_back() -> None:
     for word, opposite in OPPOSITES.items():
-        assert negated([*WORDS, word], draw()) == [*WORDS, opposite]
+        assert change_negation([*WORDS, word], draw()) == [*WORDS, opposite]
     assert OPPOSITES["ཡོད"] == "མེད"
 
 
 def test_one_number_changes() -> None:
-    changed = renumbered([*WORDS, "7"], draw())
-    assert sum(one != other for one, other in zip(changed, [*WORDS, "7"], strict=True)) == 1
-    assert all(word.isdecimal() for word in (changed[3], changed[5]))
-    assert renumbered(["ང"], draw()) == ["ང"]
-    assert renumbered(["མི", "གཉིས"], draw())[1] in {*NUMBER_WORDS} - {"གཉིས"}
+    variant = change_number([*WORDS, "7"], draw())
+    assert sum(one != other for one, other in zip(variant, [*WORDS, "7"], strict=True)) == 1
+    assert all(word.isdecimal() for word in (variant[3], variant[5]))
+    assert change_number(["ང"], draw()) == ["ང"]
+    assert change_number(["མི", "གཉིས"], draw())[1] in {*NUMBER_WORDS} - {"གཉིས"}
 
 
 @given(st.lists(st.sampled_from([*WORDS, *NEGATIONS]), min_size=1, max_size=8), st.integers(0, 1000))
@@ -70,6 +70,6 @@ def test_a_variant_is_never_its_original(words: list[str], seed: int) -> None:
 
 
 def test_variants_are_a_function_of_the_seed() -> None:
-    made = [[wrong_variant(WORDS, [["ཀ"]], random.Random(seed)) for seed in range(30)] for _ in range(2)]
-    assert made[0] == made[1]
-    assert len({tuple(variant) for variant in made[0]}) > 8
+    results = [[wrong_variant(WORDS, [["ཀ"]], random.Random(seed)) for seed in range(30)] for _ in range(2)]
+    assert results[0] == results[1]
+    assert len({tuple(variant) for variant in results[0]}) > 8

@@ -16,7 +16,7 @@ from tiny_encoders import LETTERS, SPECIAL, TEXTS, body_folder, pooled_folder, s
 from vector_files import DIM, OURS, file_of, key, rows_of
 
 from data.errors import InputError
-from reward.encoder import checked_rows, load_encoder
+from reward.encoder import check_unit_rows, load_encoder
 from reward.encoders import student
 from reward.encoders.modules import load_modules
 from reward.encoders.static import load_static
@@ -54,7 +54,7 @@ DAMAGED = [
 ]
 
 
-def made(kind: str, folder: Path) -> Path:
+def make_encoder(kind: str, folder: Path) -> Path:
     if kind == "modules":
         pooled_folder(folder, heads=("Dense", "Normalize"))
         write_json(
@@ -76,24 +76,24 @@ def made(kind: str, folder: Path) -> Path:
 @pytest.mark.parametrize(("kind", "name"), DAMAGED, ids=[f"{kind}-{name}" for kind, name in DAMAGED])
 @pytest.mark.filterwarnings("ignore")
 def test_any_damage_to_an_encoder(times: int, kind: str, name: str, tmp_path: Path) -> None:
-    folder = made(kind, tmp_path / "encoder")
+    folder = make_encoder(kind, tmp_path / "encoder")
     label = f"static:{folder}" if kind == "static" else str(folder)
     content = (folder / name).read_bytes()
 
-    def encoded() -> torch.Tensor:
+    def encode_texts() -> torch.Tensor:
         encoder = NamedEncoder(label, load_encoder(label, tmp_path, CPU))
-        return checked_rows(encoder.encode(TEXTS[:5]), TEXTS[:5], encoder.dim, label)
+        return check_unit_rows(encoder.encode(TEXTS[:5]), TEXTS[:5], encoder.dim, label)
 
     def holds(damage: bytes) -> None:
         (folder / name).write_bytes(damage)
-        read_or_refuse(encoded, str(folder))
+        read_or_refuse(encode_texts, str(folder))
 
     explore(20 * times, holds, bad_weights(content) if name.endswith("safetensors") else bad_json(content))
 
 
 @pytest.mark.parametrize("path", ["../other", "/etc", "a/../../b", "..", "1_Pooling/../.."])
 def test_a_module_outside_the_folder_is_refused(path: str, tmp_path: Path) -> None:
-    folder = made("modules", tmp_path / "encoder")
+    folder = make_encoder("modules", tmp_path / "encoder")
     entries = json.loads((folder / "modules.json").read_text())
     entries[1]["path"] = path
     write_json(folder / "modules.json", entries)
@@ -131,7 +131,7 @@ def test_a_module_outside_the_folder_is_refused(path: str, tmp_path: Path) -> No
 def test_settings_that_used_to_end_in_a_traceback(
     file: str, content: object, message: str, tmp_path: Path
 ) -> None:
-    folder = made("modules", tmp_path / "encoder")
+    folder = make_encoder("modules", tmp_path / "encoder")
     write_json(folder / file, content)
     with pytest.raises(InputError, match=message):
         load_modules(folder, CPU)
@@ -141,7 +141,7 @@ def test_what_is_no_file_does_not_shape_the_fingerprint(tmp_path: Path) -> None:
     """Obituary: a folder called x.json inside an encoder's folder was opened, and ended in
     IsADirectoryError.
     """
-    folder = made("pooled", tmp_path / "encoder")
+    folder = make_encoder("pooled", tmp_path / "encoder")
     before = load_encoder(str(folder), tmp_path, CPU).fingerprint
     (folder / "x.json").mkdir()
     (folder / "y.txt").symlink_to(folder / "y.txt")
@@ -193,11 +193,11 @@ def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str,
         shutil.rmtree(tmp_path / "work", ignore_errors=True)
         shutil.copytree(tmp_path / "whole", tmp_path / "work")
         (tmp_path / "work" / name).write_bytes(damage)
-        said: list[str] = []
-        file = VectorFile(tmp_path / "work", OURS, DIM, said.append)
+        lines: list[str] = []
+        file = VectorFile(tmp_path / "work", OURS, DIM, lines.append)
         file.append([key(3), key(9)], rows_of([key(3), key(9)]))
-        again = VectorFile(tmp_path / "work", OURS, DIM, said.append)
-        assert file.index.keys() == again.index.keys() >= {key(3), key(9)} and len(said) <= 1
+        again = VectorFile(tmp_path / "work", OURS, DIM, lines.append)
+        assert file.index.keys() == again.index.keys() >= {key(3), key(9)} and len(lines) <= 1
         assert set(again.index) <= {key(number) for number in (*range(6), 9)}
         assert torch.equal(again.matrix[list(again.index.values())], rows_of(list(again.index)))
 

@@ -64,23 +64,23 @@ def test_repetition_shows_in_the_size_alone() -> None:
 
 def test_order_changes_the_order_features_alone() -> None:
     words = ["ཀ", "ཁ", "ག"]
-    turned = ["ག", "ཁ", "ཀ"]
-    assert sorted(content_features(words)) == sorted(content_features(turned))
-    assert set(order_features(words)) != set(order_features(turned))
+    other_way = ["ག", "ཁ", "ཀ"]
+    assert sorted(content_features(words)) == sorted(content_features(other_way))
+    assert set(order_features(words)) != set(order_features(other_way))
     assert len(order_features(words)) == 4 + 3  # pairs and triples of ^ ཀ ཁ ག $
 
 
 def test_an_unknown_syllable_shares_pieces_with_a_known_one() -> None:
     """The reason for pieces: with whole syllables alone, one never met carries no signal."""
-    shared = set(content_features(["བསྒྲུབས"])) & set(content_features(["བསྒྲུབ"]))
-    assert len(shared) > 10
+    common_rows = set(content_features(["བསྒྲུབས"])) & set(content_features(["བསྒྲུབ"]))
+    assert len(common_rows) > 10
     assert len(set(content_features(["ང"])) & set(content_features(["བསྒྲུབ"]))) == 0
 
 
 def test_numbers_weigh_more_than_words() -> None:
     for number in ("12", "གཉིས"):
-        found = content_features([number])
-        assert found == found[: len(found) // NUMBER_COPIES] * NUMBER_COPIES
+        result = content_features([number])
+        assert result == result[: len(result) // NUMBER_COPIES] * NUMBER_COPIES
     assert len(content_features(["ཀཀ"])) == 7  # the unit and the pieces <ཀ ཀཀ ཀ> <ཀཀ ཀཀ> <ཀཀ>
 
 
@@ -100,28 +100,28 @@ def _by_hand(feature: str) -> int:
 
 
 def test_bags_lie_side_by_side() -> None:
-    found = bags([["ཀ"], []])
-    assert len(found) == 2
+    result = bags([["ཀ"], []])
+    assert len(result) == 2
     first, second = (content_features(words) + ORDER_COPIES * order_features(words) for words in (["ཀ"], []))
-    assert found.ids.tolist() == [*first, *size_features(["ཀ"]), *second, *size_features([])]
-    assert found.lengths.tolist() == [len(first), 2, len(second), 2]
+    assert result.ids.tolist() == [*first, *size_features(["ཀ"]), *second, *size_features([])]
+    assert result.lengths.tolist() == [len(first), 2, len(second), 2]
 
 
 def test_taking_texts_gives_what_they_give_alone() -> None:
     texts = [["ཀ", "ཁ"], ["ག"], ["ང", "ཅ", "ཆ"], []]
-    taken = bags(texts).take([2, 0, 0, 3])
+    part = bags(texts).take([2, 0, 0, 3])
     alone = bags([texts[2], texts[0], texts[0], texts[3]])
-    assert np.array_equal(taken.ids, alone.ids)
-    assert np.array_equal(taken.lengths, alone.lengths)
+    assert np.array_equal(part.ids, alone.ids)
+    assert np.array_equal(part.lengths, alone.lengths)
 
 
 def test_joined_bags_come_one_after_the_other() -> None:
     one = bags([["ཀ"]])
     other = bags([["ཁ"], ["ག"]])
-    joined = one.joined(other)
+    both = one.join(other)
     whole = bags([["ཀ"], ["ཁ"], ["ག"]])
-    assert np.array_equal(joined.ids, whole.ids)
-    assert np.array_equal(joined.lengths, whole.lengths)
+    assert np.array_equal(both.ids, whole.ids)
+    assert np.array_equal(both.lengths, whole.lengths)
 
 
 def test_no_texts_give_no_bags() -> None:

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from data.errors import InputError
 from reward.encoders import pooled
-from reward.encoders.pooled import PoolSettings, load_pooled, pooled_encoder, read_pool_settings
+from reward.encoders.pooled import PoolSettings, load_pooled, make_pooled_encoder, read_pool_settings
 from reward.encoders.pooling import POOLINGS, blank_row
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> No
     """The bug this prevents: encoder noise between near-equal completions of a group, blown up into
     advantages.
     """
-    encoder = pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
+    encoder = make_pooled_encoder(folder, PoolSettings(tuple(POOLINGS), max_length=max_length), CPU)
     texts = drawn_texts(40) + ["z" * 99] * 9
     rows = encoder.encode(texts)
     order = random.Random(2).sample(range(len(texts)), len(texts))
@@ -70,9 +70,9 @@ def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> No
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 40), st.sampled_from([32, 128]))
 def test_shape_of_a_pass_follows_from_the_length_alone(others: list[int], length: int, tokens: int) -> None:
     lengths = [length, *others]
-    found = {i: shape for members, shape in pooled._batches(lengths, POSITIONS, tokens) for i in members}
-    assert sorted(found) == [i for i, tokens_of_text in enumerate(lengths) if tokens_of_text]
-    assert found[0] == next(pooled._batches([length], POSITIONS, tokens))[1]
+    result = {i: shape for members, shape in pooled._batches(lengths, POSITIONS, tokens) for i in members}
+    assert sorted(result) == [i for i, tokens_of_text in enumerate(lengths) if tokens_of_text]
+    assert result[0] == next(pooled._batches([length], POSITIONS, tokens))[1]
     for members, (rows, width) in pooled._batches(lengths, POSITIONS, tokens):
         assert len(members) <= rows and max(lengths[i] for i in members) <= width <= POSITIONS
         assert len(members) < rows or max(lengths[i] for i in members) < width  # somewhere there is padding
@@ -126,7 +126,7 @@ def test_loading_leaves_the_global_generator_alone(bert: Path) -> None:
 
 
 def test_settings_change_vectors_and_fingerprint(bert: Path) -> None:
-    seen = []
+    vectors = []
     prints = []
     for settings in (
         {},
@@ -137,9 +137,9 @@ def test_settings_change_vectors_and_fingerprint(bert: Path) -> None:
     ):
         write_json(bert / "encoder.json", settings)
         encoder = load_pooled(bert, CPU)
-        seen.append(tuple(encoder.encode(["hello"])[0].tolist()))
+        vectors.append(tuple(encoder.encode(["hello"])[0].tolist()))
         prints.append(encoder.fingerprint)
-    assert len(set(seen)) == len(set(prints)) == 5 and len(seen[2]) == 2 * HIDDEN
+    assert len(set(vectors)) == len(set(prints)) == 5 and len(vectors[2]) == 2 * HIDDEN
 
 
 def test_fingerprint_names_weights_and_arithmetic(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +156,12 @@ def test_fingerprint_names_weights_and_arithmetic(bert: Path, monkeypatch: pytes
 
 
 def test_prompt_stands_in_front(bert: Path) -> None:
-    prompted = pooled_encoder(bert, PoolSettings(prompt="ab"), CPU).encode(["c"])
-    assert torch.equal(prompted, pooled_encoder(bert, PoolSettings(), CPU).encode(["abc"]))
+    with_prompt = make_pooled_encoder(bert, PoolSettings(prompt="ab"), CPU).encode(["c"])
+    assert torch.equal(with_prompt, make_pooled_encoder(bert, PoolSettings(), CPU).encode(["abc"]))
 
 
 def test_longer_texts_are_cut_with_their_end_token_kept(bert: Path) -> None:
-    encoder = pooled_encoder(bert, PoolSettings(max_length=6), CPU)
+    encoder = make_pooled_encoder(bert, PoolSettings(max_length=6), CPU)
     assert torch.equal(encoder.encode(["abcdXYZ"]), encoder.encode(["abcd"]))
     assert not torch.equal(encoder.encode(["abcd"]), encoder.encode(["abc"]))
 

@@ -40,9 +40,9 @@ def test_equals_the_hand_computed_numbers(name: str) -> None:
 @pytest.mark.parametrize("garbage", [torch.nan, torch.inf, -torch.inf, 1e30])
 @pytest.mark.parametrize("name", POOLINGS)
 def test_garbage_under_the_mask_cannot_be_seen(name: str, garbage: float) -> None:
-    spoiled = HIDDEN.clone()
-    spoiled[:, 3:] = garbage
-    assert torch.equal(pool(spoiled, torch.tensor([3]), [name]), pool(HIDDEN, torch.tensor([3]), [name]))
+    with_garbage = HIDDEN.clone()
+    with_garbage[:, 3:] = garbage
+    assert torch.equal(pool(with_garbage, torch.tensor([3]), [name]), pool(HIDDEN, torch.tensor([3]), [name]))
 
 
 @given(

@@ -13,7 +13,7 @@ from torch import Tensor
 from data.errors import InputError
 from reward.encoders import static
 from reward.encoders.pooling import blank_row
-from reward.encoders.static import common, load_static, weighted_means, without_common
+from reward.encoders.static import load_static, mean_and_directions, remove_common, weighted_means
 
 
 @pytest.fixture
@@ -40,7 +40,9 @@ def test_vector_is_the_mean_of_the_tokens_rows(folder: Path) -> None:
 def test_weights_of_frequent_tokens_are_small(folder: Path) -> None:
     """a / (a + p): in 100 texts "ab" and 100 texts "a", p(a) = 2/3, p(b) = 1/3."""
     encoder = load_static(folder, ["ab"] * 100 + ["a"] * 100)
-    weights = {letter: encoder.fit.weights[encoder.tokenizer.token_to_id(letter)].item() for letter in "abc"}
+    weights = {
+        letter: encoder.statistics.weights[encoder.tokenizer.token_to_id(letter)].item() for letter in "abc"
+    }
     assert weights == pytest.approx(
         {"a": 1e-3 / (1e-3 + 2 / 3), "b": 1e-3 / (1e-3 + 1 / 3), "c": 1.0}, rel=1e-6
     )
@@ -48,21 +50,21 @@ def test_weights_of_frequent_tokens_are_small(folder: Path) -> None:
 
 def test_mean_and_strongest_direction_are_taken_away() -> None:
     draw = torch.Generator().manual_seed(0)
-    shared = torch.tensor([5.0, 1.0, 0.0, 0.0])
+    offset = torch.tensor([5.0, 1.0, 0.0, 0.0])
     strong = torch.tensor([0.0, 0.0, 3.0, 4.0])
     vectors = (
-        shared + torch.randn(500, 1, generator=draw) * strong + torch.randn(500, 4, generator=draw) * 0.01
+        offset + torch.randn(500, 1, generator=draw) * strong + torch.randn(500, 4, generator=draw) * 0.01
     )
-    mean, directions = common(lambda: iter([vectors[:300].double(), vectors[300:].double()]))
+    mean, directions = mean_and_directions(lambda: iter([vectors[:300].double(), vectors[300:].double()]))
     whole = vectors.double()
     torch.testing.assert_close(mean, whole.mean(dim=0).float())
     axis = torch.linalg.svd(whole - whole.mean(dim=0)).Vh[0].float()
     torch.testing.assert_close(directions[0] * (directions[0] @ axis).sign(), axis)
     assert abs(directions[0] @ strong / 5) > 0.9999
     torch.testing.assert_close(directions @ directions.T, torch.eye(3), atol=1e-6, rtol=0)
-    left = without_common(vectors, mean, directions[:1])
+    rest = remove_common(vectors, mean, directions[:1])
     assert (
-        left.mean(dim=0).abs().max() < 1e-5 and (left @ strong).abs().max() < 1e-4 < left.norm(dim=1).mean()
+        rest.mean(dim=0).abs().max() < 1e-5 and (rest @ strong).abs().max() < 1e-4 < rest.norm(dim=1).mean()
     )
 
 
@@ -71,15 +73,15 @@ def test_fit_works_on_so_many_texts_at_once_and_no_more(
 ) -> None:
     """All vectors of a corpus in fp64, three times over, were 33 KB a pair."""
     texts = ["", *drawn_texts(300)]
-    seen = []
+    sizes = []
     means = static.weighted_means
-    monkeypatch.setattr(static, "weighted_means", lambda *args: seen.append(len(args[2])) or means(*args))
+    monkeypatch.setattr(static, "weighted_means", lambda *args: sizes.append(len(args[2])) or means(*args))
     whole = load_static(folder, texts)
     monkeypatch.setattr(static, "CHUNK_TEXTS", 64)
-    chunked = load_static(folder, texts)
-    assert seen == [300, 300, *[64, 64, 64, 64, 44] * 2]
-    torch.testing.assert_close(chunked.fit.mean, whole.fit.mean)
-    torch.testing.assert_close(chunked.encode(texts[:20]), whole.encode(texts[:20]), atol=1e-5, rtol=0)
+    in_chunks = load_static(folder, texts)
+    assert sizes == [300, 300, *[64, 64, 64, 64, 44] * 2]
+    torch.testing.assert_close(in_chunks.statistics.mean, whole.statistics.mean)
+    torch.testing.assert_close(in_chunks.encode(texts[:20]), whole.encode(texts[:20]), atol=1e-5, rtol=0)
 
 
 def test_vector_is_bit_equal_in_every_batch(folder: Path) -> None:

@@ -19,8 +19,8 @@ from reward.encoders.student import (
     Student,
     StudentEncoder,
     find_student,
+    is_for_student,
     load_student,
-    reads,
     save_student,
 )
 from reward.encoders.use import load_use
@@ -73,8 +73,8 @@ def test_vector_is_bit_equal_in_every_batch(student: Student, monkeypatch: pytes
 
 
 def test_rows_equal_the_forward_pass_of_training(student: Student) -> None:
-    found = student_module.bags([student.units(text) for text in TEXTS])
-    assert torch.allclose(student(*found.tensors()), student.rows(TEXTS), atol=1e-6)
+    result = student_module.bags([student.units(text) for text in TEXTS])
+    assert torch.allclose(student(*result.tensors()), student.rows(TEXTS), atol=1e-6)
 
 
 def test_no_texts_give_no_rows(student: Student) -> None:
@@ -95,7 +95,7 @@ def test_same_seed_same_weights() -> None:
     ],
 )
 def test_a_text_goes_to_whoever_can_read_it(text: str, is_tibetan: bool) -> None:
-    assert reads(text) == is_tibetan
+    assert is_for_student(text) == is_tibetan
 
 
 def test_mixed_lists_come_back_in_order(folder: Path, student: Student) -> None:
@@ -111,8 +111,8 @@ def test_mixed_lists_come_back_in_order(folder: Path, student: Student) -> None:
 def test_autocast_around_the_call_changes_nothing(folder: Path) -> None:
     encoder = load_student(folder)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = encoder.encode(TEXTS[:20])
-    assert torch.equal(found, encoder.encode(TEXTS[:20]))
+        result = encoder.encode(TEXTS[:20])
+    assert torch.equal(result, encoder.encode(TEXTS[:20]))
 
 
 def test_saved_and_loaded_is_the_same_encoder(folder: Path, student: Student) -> None:

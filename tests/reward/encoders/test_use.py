@@ -88,8 +88,8 @@ def test_vector_is_bit_equal_in_every_batch(
     """The bug this prevents: encoder noise between equal completions of a group, blown up into advantages."""
     order = list(range(len(texts)))
     random.Random(2).shuffle(order)
-    shuffled = encoder.encode([texts[i] for i in order])
-    assert torch.equal(shuffled, vectors[order])
+    in_other_order = encoder.encode([texts[i] for i in order])
+    assert torch.equal(in_other_order, vectors[order])
     for i in order[:60]:
         assert torch.equal(encoder.encode([texts[i]])[0], vectors[i])
     assert torch.equal(encoder.encode(texts[500:]), vectors[500:])
@@ -108,7 +108,7 @@ def test_vector_is_bit_equal_whatever_was_encoded_before(texts: list[str], vecto
 def test_forgetting_pieces_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
 ) -> None:
-    monkeypatch.setattr(use_pieces, "KEPT_PIECES", 150)
+    monkeypatch.setattr(use_pieces, "MAX_PIECES", 150)
     monkeypatch.setattr(use, "CHUNK_PIECES", 300)  # less than HAN * 80, which comes alone
     small = load_use(torch.device("cpu"))
     shortest = small.pieces.inputs.shape
@@ -120,7 +120,7 @@ def test_forgetting_pieces_changes_nothing(
 def test_table_grows_for_a_text_of_many_distinct_pieces(
     monkeypatch: pytest.MonkeyPatch, texts: list[str], vectors: torch.Tensor
 ) -> None:
-    monkeypatch.setattr(use_pieces, "KEPT_PIECES", 4)
+    monkeypatch.setattr(use_pieces, "MAX_PIECES", 4)
     small = load_use(torch.device("cpu"))
     assert torch.equal(small.encode(texts[:40]), vectors[:40])
     assert len(small.pieces.inputs) > 4 + 1 + use_pieces.BLOCK_ROWS
@@ -133,13 +133,13 @@ def test_interrupted_call_leaves_no_unfilled_row(
     compute = fresh.pieces._compute
     calls = []
 
-    def interrupted(block: torch.Tensor, start: int) -> None:
+    def interrupt(block: torch.Tensor, start: int) -> None:
         calls.append(start)
         if len(calls) == 2:
             raise KeyboardInterrupt
         compute(block, start)
 
-    monkeypatch.setattr(fresh.pieces, "_compute", interrupted)
+    monkeypatch.setattr(fresh.pieces, "_compute", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fresh.encode(texts)
     assert torch.equal(fresh.encode(texts[:200]), vectors[:200])

@@ -1,0 +1,157 @@
+"""Section [data]: the corpus of a run, and what cannot be asked of it."""
+
+from dataclasses import dataclass
+
+from data.clean import Limits
+from data.documents import LARGEST
+from data.language_names import language_meant, script_meant
+from data.script import HAN_STYLES, SCRIPT_NAMES, with_script
+from data.settings import Bounds, Rule, check_bounds, check_rules
+from data.sources import tibetan
+from data.sources.headlines import HEADLINES
+from data.split import SplitSizes
+
+BUILT_IN = "tibetan"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Section [data]. Units are syllables for Tibetan script, characters for Han, words for scripts with
+    spaces.
+    """
+
+    corpus: str = (
+        BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    )
+    reverse: bool = (
+        False  # sources and reference texts change sides; the limits below are those of the new sides
+    )
+    languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
+    source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
+    target_language: str = "zh"
+    target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
+    source_column: str | int = (
+        "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
+    )
+    reference_column: str | int = "reference"
+    max_bad_share: float = 0.05
+    min_source_units: int = 2
+    max_source_units: int = 24
+    min_target_units: int = 2
+    max_target_units: int = 24
+    near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
+    test_size: int = 500
+    test_min_per_language: int = 100
+    dev_size: int = 200
+    warm_start_share: float = 0.35
+    max_examples: int = 0  # 0 = all
+    seed: int = 0
+
+    @property
+    def completion_language(self) -> str:
+        """The language of the reference texts, and so of what the model is to write."""
+        if self.corpus in HEADLINES:
+            return HEADLINES[self.corpus].language
+        if self.corpus == BUILT_IN:
+            return self.languages[0] if self.reverse else "zh"
+        return self.column_languages[0 if self.reverse else 1]
+
+    @property
+    def completion_setting(self) -> str:
+        """The setting that gives the language of the completions of the user's corpus."""
+        return "data.source_language" if self.reverse else "data.target_language"
+
+    @property
+    def column_languages(self) -> tuple[str, str]:
+        """The languages of the user's two columns; that of the completions names `target_script`."""
+        source = self.source_language
+        target = self.target_language
+        script = self.target_script.title()
+        return (
+            (with_script(source, script), target) if self.reverse else (source, with_script(target, script))
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """The length limits."""
+        return Limits(
+            self.min_source_units, self.max_source_units, self.min_target_units, self.max_target_units
+        )
+
+    @property
+    def sizes(self) -> SplitSizes:
+        """The wanted sizes of the parts."""
+        return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
+
+
+BOUNDS = (
+    Bounds(0, 1, "max_bad_share warm_start_share"),
+    Bounds(1e-6, 1, "near_duplicate"),
+    Bounds(1, LARGEST, "min_source_units min_target_units"),
+    Bounds(0, LARGEST, "test_size test_min_per_language dev_size max_examples seed"),
+)
+
+
+def check(config: DataConfig) -> None:
+    """InputError for the first setting, or combination of settings, that cannot work."""
+    check_bounds(config, BOUNDS, "data.")
+    check_rules([*limit_rules(config), *language_rules(config), *side_rules(config)])
+
+
+def limit_rules(config: DataConfig) -> list[Rule]:
+    """Rules of the length limits."""
+    limits = config.limits
+    return [
+        (
+            low > high,
+            f"data.min_{side}_units={low}, data.max_{side}_units={high}: min <= max is needed",
+        )
+        for side, low, high in (
+            ("source", limits.min_source, limits.max_source),
+            ("target", limits.min_target, limits.max_target),
+        )
+    ]
+
+
+def language_rules(config: DataConfig) -> list[Rule]:
+    """Rules of languages and scripts."""
+    others = [language for language in config.languages if language not in tibetan.LANGUAGES]
+    languages = {"source_language": config.source_language, "target_language": config.target_language}
+    script = config.target_script
+    scripts = (*HAN_STYLES, *SCRIPT_NAMES)
+    likely_script = script_meant(script)
+    return [
+        (
+            bool(others),
+            f"data.languages: {', '.join(map(repr, others))} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}",
+        ),
+        *(
+            (bool(code), f'data.{name}={language}: a code is needed; write "{code}"')
+            for name, language in languages.items()
+            for code in [language_meant(language)]
+        ),
+        (
+            bool(script) and config.corpus in (BUILT_IN, *HEADLINES),
+            f"data.target_script={script}: the script of data.corpus={config.corpus} is known; leave it out",
+        ),
+        (
+            bool(script) and script.title() not in scripts,
+            f"data.target_script={script}: known scripts are {', '.join(scripts)}"
+            + (f'; write "{likely_script}"' if likely_script else ""),
+        ),
+    ]
+
+
+def side_rules(config: DataConfig) -> list[Rule]:
+    """Rules of a corpus whose sides change."""
+    return [
+        (
+            config.reverse and config.corpus in HEADLINES,
+            "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus",
+        ),
+        (
+            config.reverse and config.corpus == BUILT_IN and len(set(config.languages)) != 1,
+            f"data.reverse=true, data.languages={list(config.languages)}: a test set is scored in one target language; "
+            'write data.languages=["dz"] or ["bo"]',
+        ),
+    ]

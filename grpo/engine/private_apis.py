@@ -1,0 +1,71 @@
+"""The names of torch and transformers that we use and that are not promised to stay; no other file uses one.
+
+what it is for                               how we notice that it is gone    what runs then
+------------------------------------------------------------------------------------------------------------
+matrix products of the sampler on a CPU      a trial product, once            `linear`: slower
+which attention a model computes with        no such attribute                dense masks that any attention takes
+whether a model carries a state              no such attribute                the comparison in self_check.py
+which modules are a model's layers           the import fails                 the layers of the base model
+
+The numbers are the same in each case, up to rounding (tests/grpo/engine/test_private_apis.py).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+if TYPE_CHECKING:  # the command imports this file before it decides whether transformers may go online
+    from transformers import PreTrainedModel
+
+ATTENTION = "_attn_implementation"
+STATEFUL = "_is_stateful"
+
+
+def onednn_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
+    """x (B, in) -> x @ weight.T + bias for fp32 on a CPU, the weight re-ordered once by oneDNN for a batch of
+    `rows`.
+    """
+    reordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, reordered, bias, "none", [], "")
+
+
+@functools.cache
+def has_onednn_product() -> bool:
+    """Whether this torch multiplies by a re-ordered weight, and rightly: tried once, on a small one."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.arange(6.0).view(2, 3)
+    weight = torch.arange(12.0).view(4, 3)
+    bias = torch.arange(4.0)
+    try:
+        product = onednn_product(weight, bias, rows=2)(x)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return torch.allclose(product, linear(x, weight, bias))
+
+
+def attention_name(model: "PreTrainedModel") -> str | None:
+    """transformers' name of the attention that a model computes with ("sdpa", "eager"); None where it does
+    not say.
+    """
+    return getattr(model.config.get_text_config(), ATTENTION, None)
+
+
+def is_stateful(model: "PreTrainedModel") -> bool:
+    """Whether a model says that it carries a state from token to token, as recurrent ones do."""
+    return bool(getattr(model, STATEFUL, False))
+
+
+def layers_of(model: "PreTrainedModel") -> list[Any]:
+    """The modules that transformers' own gradient checkpointing would compute again; empty where it knows
+    none.
+    """
+    try:
+        from transformers.modeling_layers import GradientCheckpointingLayer
+    except ImportError:
+        return [*getattr(model.base_model, "layers", nn.ModuleList())]
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]

@@ -1,0 +1,81 @@
+"""A step's samples: a group of completions for each prompt, and their rewards.
+
+GRPO and best-of-group SFT (grpo/stages/imitation.py) draw them by this one function, so what the two learn from
+differs by what they do with it and by nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from data.examples import Example
+from data.template import decode_completion, encode_prompt, stop_ids
+from grpo.config import Config
+from grpo.engine.sampler import Sampling, generate
+from grpo.records import Rollout
+from grpo.runtime.device import Compute
+from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.training import Task
+
+Phase = Callable[[str], AbstractContextManager[None]]  # times a block by its name
+
+
+def untimed(_name: str) -> AbstractContextManager[None]:
+    """For samples whose phases nobody times."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The rollout of P prompts and what is said of it: N = P * G texts, rewards (P, G), terms name -> (P,
+    G).
+    """
+
+    rollout: Rollout
+    texts: list[str]
+    rewards: Tensor
+    terms: dict[str, Tensor]
+
+
+def sampling_of(config: Config, tokenizer: PreTrainedTokenizerBase) -> Sampling:
+    """How a run samples."""
+    rollout = config.rollout
+    return Sampling(
+        rollout.group_size,
+        rollout.max_new_tokens,
+        rollout.temperature,
+        stop_ids(tokenizer),
+        config.engine.fast_decode,
+    )
+
+
+def draw_samples(
+    task: Task,
+    policy: PreTrainedModel,
+    batch: Sequence[Example],
+    seed: tuple[int, ...],
+    compute: Compute,
+    world: World = SINGLE_PROCESS,
+    phase: Phase = untimed,
+) -> Samples:
+    """Sample a group for each example of this process's share of `batch` and reward it; no gradient. Which
+    tokens are drawn is a function of `seed` and a row's place in the batch.
+
+    Raises RewardFailure for a reward that cannot be computed.
+    """
+    group_size = task.sampling.group_size
+    share = world.share(len(batch))
+    own = batch[share]
+    with phase("rollout"):  # prefill each prompt once, decode its G completions
+        prompt_ids = [encode_prompt(task.tokenizer, example) for example in own]
+        rollout = generate(policy, prompt_ids, task.sampling, seed, first_row=share.start * group_size)
+    with phase("reward"):
+        texts = [decode_completion(task.tokenizer, ids) for ids in rollout.completions()]
+        examples = [example for example in own for _ in range(group_size)]
+        sources = [example.source for example in examples]
+        references = [example.references for example in examples]
+        rewards, terms = world.together(lambda: task.reward(sources, texts, references, group_size))
+    return Samples(rollout, texts, rewards, terms)

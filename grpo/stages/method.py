@@ -1,0 +1,40 @@
+"""What a train.method gives the stage `train` (grpo/stages/train.py)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grpo.records import LoopState
+from grpo.stages.hooks import Scores
+from grpo.training import AfterStep, AfterUpdate, Training
+
+
+class Loop(Protocol):
+    def __call__(
+        self, training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
+    ) -> LoopState:
+        """Train from `state` to the last step of the configuration; the state at the end."""
+        ...
+
+
+def no_check() -> None:
+    """Nothing to look at after training."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A training loop, and what the stage has to know of it.
+
+    num_updates       updates of the whole loop, for the schedule of the learning rate
+    shown             metric -> its label in the progress bar
+    score             the figures of the dev set; None where none are asked for
+    sampling_seconds  per step, spent on samples before the loop
+    check             called after the loop; raises where training was not what it should be
+    """
+
+    loop: Loop
+    num_updates: int
+    shown: Mapping[str, str]
+    score: Callable[[], Scores] | None = None
+    sampling_seconds: Sequence[float] = ()
+    check: Callable[[], None] = no_check
