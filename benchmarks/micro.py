@@ -90,7 +90,7 @@ def decode_rows(subject: Subject, size: StepSize, timed: Timed) -> list[Row]:
     return [prefill, *rows]
 
 
-def sampled(subject: Subject, size: StepSize) -> Rollout:
+def random_rollout(subject: Subject, size: StepSize) -> Rollout:
     """A rollout of this size with random completions, not decoded: for what comes after the sampler."""
     generator = torch.Generator().manual_seed(1)
     rows = size.prompts * size.group
@@ -106,7 +106,7 @@ def passes(subject: Subject, size: StepSize) -> Iterator[Work]:
     are dropped at the end.
     """
     shape = shape_of(subject.policy)
-    rollout = sampled(subject, size)
+    rollout = random_rollout(subject, size)
     everything = torch.arange(size.prompts, device=subject.compute.device)
 
     def packed() -> list:

@@ -64,7 +64,7 @@ def ours(problem: Problem) -> Tensor:
     return ragged_cosines(problem.completions, problem.matrix, problem.rows, problem.offsets)
 
 
-def paired(problem: Problem) -> tuple[Tensor, Tensor]:
+def gather_pairs(problem: Problem) -> tuple[Tensor, Tensor]:
     """The completion and the reference of every pair, gathered."""
     own = problem.completions
     if len(problem.rows) > len(own):
@@ -73,7 +73,7 @@ def paired(problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def plain(problem: Problem) -> Tensor:
-    own, references = paired(problem)
+    own, references = gather_pairs(problem)
     return (F.normalize(own, dim=1) * F.normalize(references, dim=1)).sum(dim=1)
 
 
@@ -89,7 +89,7 @@ def peer() -> Callable[[Problem], Tensor] | None:
         from sentence_transformers.util import pairwise_cos_sim
     except ImportError:
         return None
-    return lambda problem: pairwise_cos_sim(*paired(problem))
+    return lambda problem: pairwise_cos_sim(*gather_pairs(problem))
 
 
 def seconds_of(work: Callable[[Any], object], problem: object) -> float:

@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.peer_turns import InOrder, Turns, semantic_reward
+from benchmarks.peer_turns import Connection, InOrder, semantic_reward
 from data.template import encode_completion, encode_prompt, stop_ids
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import frozen_copy, load_policy, load_tokenizer
@@ -18,9 +18,9 @@ from grpo.sft import train_sft
 from grpo.training import Task, Training
 
 
-def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
-    request = turns.request
-    config = turns.request.settings()
+def grpo(connection: Connection, compute: device.Compute, folder: Path) -> None:
+    request = connection.request
+    config = request.settings()
     tokenizer = load_tokenizer(request.model)
     policy = load_policy(request.model, compute.device)
     reference = frozen_copy(policy)
@@ -32,12 +32,12 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
 
         def report_turn(state: LoopState) -> bool:
             row = log.rows[-1]
-            turns.done(phases=row["seconds"], length=row["length_mean"], reward=row["reward_mean"])
-            turns.wait()
+            connection.report(phases=row["seconds"], length=row["length_mean"], reward=row["reward_mean"])
+            connection.wait_for_turn()
             return False
 
-        turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
-        turns.wait()
+        connection.ready([encode_prompt(tokenizer, example) for example in request.examples])
+        connection.wait_for_turn()
         training = Training(policy, optimizer, log, compute)
         sampling = sampling_of(config, tokenizer)
         if request.exact:  # no completion ends before the last token
@@ -46,9 +46,9 @@ def grpo(turns: Turns, compute: device.Compute, folder: Path) -> None:
         train_grpo(config, training, task, LoopState(), after_update=report_turn)
 
 
-def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
-    request = turns.request
-    config = turns.request.settings().sft
+def warm_start(connection: Connection, compute: device.Compute, folder: Path) -> None:
+    request = connection.request
+    config = request.settings().sft
     tokenizer = load_tokenizer(request.model)
     policy = load_policy(request.model, compute.device)
     pairs = [
@@ -59,12 +59,12 @@ def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
     with RunLog(folder, "sft", 0, config.num_steps, {}, quiet=True) as log:
 
         def report_turn(state: LoopState) -> bool:
-            turns.done(tokens=log.rows[-1]["tokens"], loss=log.rows[-1]["loss"])
-            turns.wait()
+            connection.report(tokens=log.rows[-1]["tokens"], loss=log.rows[-1]["loss"])
+            connection.wait_for_turn()
             return False
 
-        turns.ready(pairs)
-        turns.wait()
+        connection.ready(pairs)
+        connection.wait_for_turn()
         training = Training(policy, optimizer, log, compute)
         train_sft(
             training,
@@ -76,26 +76,26 @@ def warm_start(turns: Turns, compute: device.Compute, folder: Path) -> None:
         )
 
 
-def decoding(turns: Turns, compute: device.Compute, folder: Path) -> None:
-    request = turns.request
-    config = turns.request.settings().eval
+def decoding(connection: Connection, compute: device.Compute, folder: Path) -> None:
+    request = connection.request
+    config = request.settings().eval
     tokenizer = load_tokenizer(request.model)
     policy = load_policy(request.model, compute.device)
     settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size)
-    turns.ready([encode_prompt(tokenizer, example) for example in request.examples])
+    connection.ready([encode_prompt(tokenizer, example) for example in request.examples])
     while True:
-        turns.wait()
+        connection.wait_for_turn()
         outputs = greedy_outputs(policy, tokenizer, request.examples, settings)
-        turns.done(outputs=outputs)
+        connection.report(outputs=outputs)
 
 
 def main() -> None:
-    turns = Turns()
+    connection = Connection()
     compute = device.choose("cpu")
     device.configure(compute)
     with tempfile.TemporaryDirectory() as folder:
-        {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[turns.request.task](
-            turns, compute, Path(folder)
+        {"grpo": grpo, "warm_start": warm_start, "decoding": decoding}[connection.request.task](
+            connection, compute, Path(folder)
         )
 
 

@@ -20,7 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.peer_turns import Turns
+from benchmarks.peer_turns import Connection
 from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
 from grpo.config import OptimConfig
 from grpo.engine.greedy import batches_by_length
@@ -61,17 +61,17 @@ class TakeTurns(TrainerCallback):
     log included.
     """
 
-    def __init__(self, turns: Turns, facts: Callable[[dict[str, float]], dict[str, object]]):
-        self.turns = turns
+    def __init__(self, connection: Connection, facts: Callable[[dict[str, float]], dict[str, object]]):
+        self.connection = connection
         self.facts = facts
 
     def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         if state.global_step:
-            self.turns.done(**self.facts(state.log_history[-1]))
-        self.turns.wait()
+            self.connection.report(**self.facts(state.log_history[-1]))
+        self.connection.wait_for_turn()
 
 
-def padded(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
+def pad(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
     """Pairs of prompt and completion -> input_ids, attention_mask and labels (B, S), padded on the right."""
     ids = [torch.tensor([*prompt, *completion]) for prompt, completion in rows]
     labels = [torch.tensor([*[IGNORED] * len(prompt), *completion]) for prompt, completion in rows]
@@ -82,9 +82,9 @@ def padded(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, torch.Tenso
     }
 
 
-def warm_start(turns: Turns, folder: str) -> None:
-    request = turns.request
-    config = turns.request.settings().sft
+def warm_start(connection: Connection, folder: str) -> None:
+    request = connection.request
+    config = request.settings().sft
     tokenizer = AutoTokenizer.from_pretrained(request.model)
     model = load_model(request.model)
     pairs = [
@@ -95,15 +95,15 @@ def warm_start(turns: Turns, folder: str) -> None:
         "remove_unused_columns": False,
     }
     arguments = TrainingArguments(folder, per_device_train_batch_size=config.batch_size, **settings)
-    callback = TakeTurns(turns, lambda log: {"loss": log["loss"]})
-    trainer = Trainer(model, arguments, data_collator=padded, train_dataset=pairs, callbacks=[callback])
-    turns.ready(pairs)
+    callback = TakeTurns(connection, lambda log: {"loss": log["loss"]})
+    trainer = Trainer(model, arguments, data_collator=pad, train_dataset=pairs, callbacks=[callback])
+    connection.ready(pairs)
     trainer.train()
 
 
-def decoding(turns: Turns, folder: str) -> None:
-    request = turns.request
-    config = turns.request.settings().eval
+def decoding(connection: Connection, folder: str) -> None:
+    request = connection.request
+    config = request.settings().eval
     tokenizer = AutoTokenizer.from_pretrained(request.model)
     model = load_model(request.model).eval()
     prompts = [prompt_text(example) for example in request.examples]
@@ -113,9 +113,9 @@ def decoding(turns: Turns, folder: str) -> None:
         "max_new_tokens": config.max_new_tokens,
         "eos_token_id": list(stop_ids(tokenizer)),
     }
-    turns.ready(tokenizer(prompts)["input_ids"])
+    connection.ready(tokenizer(prompts)["input_ids"])
     while True:
-        turns.wait()
+        connection.wait_for_turn()
         outputs = [""] * len(prompts)
         for batch in batches_by_length(tokenizer(prompts)["input_ids"], config.batch_size):
             inputs = tokenizer(
@@ -125,13 +125,13 @@ def decoding(turns: Turns, folder: str) -> None:
                 rows = model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :].tolist()
             for i, ids in zip(batch, rows, strict=True):
                 outputs[i] = decode_completion(tokenizer, ids)
-        turns.done(outputs=outputs)
+        connection.report(outputs=outputs)
 
 
 def main() -> None:
-    turns = Turns()
+    connection = Connection()
     with tempfile.TemporaryDirectory() as folder:
-        {"warm_start": warm_start, "decoding": decoding}[turns.request.task](turns, folder)
+        {"warm_start": warm_start, "decoding": decoding}[connection.request.task](connection, folder)
 
 
 if __name__ == "__main__":

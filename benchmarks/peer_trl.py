@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.extras import profiling
 
 from benchmarks.peer_transformers import TakeTurns, load_model, trainer_settings
-from benchmarks.peer_turns import Request, Turns, semantic_reward
+from benchmarks.peer_turns import Connection, Request, semantic_reward
 from data.template import decode_completion, prompt_text, stop_ids
 
 
@@ -68,9 +68,9 @@ def phases(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> None:
-    turns = Turns()
-    request = turns.request
-    config = turns.request.settings()
+    connection = Connection()
+    request = connection.request
+    config = request.settings()
     tokenizer = AutoTokenizer.from_pretrained(request.model)
     model = load_model(request.model)
     model.generation_config.eos_token_id = list(stop_ids(tokenizer))
@@ -100,9 +100,9 @@ def main() -> None:
             arguments(request, folder),
             train_dataset=Dataset.from_list(columns),
             processing_class=tokenizer,
-            callbacks=[TakeTurns(turns, facts)],
+            callbacks=[TakeTurns(connection, facts)],
         )
-        turns.ready(tokenizer([row["prompt"] for row in columns])["input_ids"])
+        connection.ready(tokenizer([row["prompt"] for row in columns])["input_ids"])
         trainer.train()
 
 

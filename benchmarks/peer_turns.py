@@ -68,8 +68,8 @@ class InOrder(Generic[Item]):
         return self.items[step * self.size : (step + 1) * self.size]
 
 
-class Turns:
-    """A side's end of the pipes: one line of JSON goes in and one comes out, whatever libraries print."""
+class Connection:
+    """A side's connection to the driver: one line of JSON in and one out, whatever libraries print."""
 
     def __init__(self) -> None:
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -83,15 +83,15 @@ class Turns:
         """
         self._say({"read": hashlib.sha256(json.dumps(token_ids).encode()).hexdigest()})
 
-    def wait(self) -> None:
-        """Until it is this side's turn; at the end say the peak of memory and leave the process."""
+    def wait_for_turn(self) -> None:
+        """Return when it is this side's turn; at the end report the peak of memory and leave the process."""
         if sys.stdin.readline().strip() != GO:
             self._say({"peak_bytes": peak_resident_bytes()})
             sys.exit(0)
         self._started = time.perf_counter()
 
-    def done(self, **facts: object) -> None:
-        """The turn is over: its seconds since `wait`, and what there is to say of it."""
+    def report(self, **facts: object) -> None:
+        """The turn is over: its seconds since `wait_for_turn`, and `facts`."""
         self._say({"seconds": time.perf_counter() - self._started, **facts})
 
     def _say(self, facts: dict[str, object]) -> None:
@@ -114,11 +114,11 @@ def semantic_reward(config: Config, examples: Sequence[Example]) -> Reward:
     store = EmbeddingStore(load_encoder("use", cache_dir(), torch.device("cpu")), None)
     store.remember([text for example in examples for text in example.references])
     language = config.data.completion_language
-    lent = {
+    resources = {
         "vectors": lambda: store,
         "target_language": lambda: language,
         "target_script": lambda: known_script(language),
         "threshold": lambda: config.reward.threshold,
         "min_share": lambda: config.reward.min_share,
     }
-    return make_reward(replace(config.reward, shown=()), lent)
+    return make_reward(replace(config.reward, shown=()), resources)

@@ -158,7 +158,7 @@ def compare(name: str, chosen: Comparison, request: Request, read: str) -> Resul
     )
 
 
-def joined(
+def join_examples(
     examples: Sequence[Example], tokens: Callable[[Example], int], limits: tuple[int, int]
 ) -> list[Example]:
     """Examples made of the sources of several in a row, with `limits` tokens (from, to); one that grows
@@ -182,7 +182,7 @@ def examples_of(name: str, corpus: Corpus, tokens: Callable[[Example], int], nee
     """The texts of a comparison, `needed` of them, those of the corpus again where it has too few."""
     kinds: dict[str, Callable[[], Sequence[Example]]] = {
         "mt": lambda: [e for e in corpus.train if SHORT_PROMPT[0] <= tokens(e) <= SHORT_PROMPT[1]],
-        "headline": lambda: joined(corpus.train, tokens, LONG_PROMPT),
+        "headline": lambda: join_examples(corpus.train, tokens, LONG_PROMPT),
         "warm-start": lambda: corpus.warm_start,
         "decoding": lambda: [*corpus.dev, *corpus.test],
     }

@@ -32,7 +32,9 @@ FULL = (
 
 
 def cache_dir() -> Path:
-    """The cache folder, made on first use."""
+    """The cache folder, made on first use. The variable is read at each call, so that tests and a study's children
+    may set it.
+    """
     path = Path(
         os.environ.get(CACHE_VARIABLE) or default_cache(Path(__file__).resolve().parent.parent)
     ).expanduser()

@@ -6,6 +6,10 @@ import os
 import sys
 
 
+def silent(text: str) -> None:
+    """Print nothing: for the processes after the first, whose lines would all be said twice."""
+
+
 def say(text: str) -> None:
     """Print one line now. Where it cannot be printed, this line and all later ones are dropped."""
     try:

@@ -13,6 +13,7 @@ from typing import Any
 
 from data.errors import InputError
 
+CONFIGS = Path(__file__).resolve().parent.parent / "grpo" / "configs"  # in a checkout a link to configs/
 LEVELS = 50  # of tables and lists inside each other
 TOML_BYTES = 1 << 20  # nobody writes a longer configuration, and /dev/zero has no end
 LARGEST = 2**53  # of a setting: whole numbers up to here are exact in JSON and floating point
@@ -29,11 +30,20 @@ def user_path(text: str) -> Path:
         raise InputError(f"{text}: {error}; write the path without ~") from error
 
 
+def config_path(path: Path) -> Path:
+    """`path`; where nothing is there, the file that comes with the package and is called so: "mt.toml" or
+    "configs/mt.toml".
+    """
+    ours = CONFIGS / path.name
+    is_name = path.parts in ((path.name,), ("configs", path.name))
+    return ours if is_name and not path.exists() and ours.is_file() else path
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file. Raises InputError."""
+    """The settings in the TOML file `config_path(path)`. Raises InputError."""
     place = str(path)
     try:
-        with path.open("rb") as file:
+        with config_path(path).open("rb") as file:
             content = file.read(TOML_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise InputError(

@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class TrainingFailure(Exception):
+    """The numbers of training are wrong, and to go on would be of no use; ends a command with exit code 1."""
+
+
 MAX_CHARACTERS = 600  # of a message on a terminal, and how many of them are its end
 END_CHARACTERS = 200
 
@@ -46,14 +50,14 @@ def run_command(work: Callable[[], int | None], after_stop: str = "") -> int:
     """Run a command and return its exit code; its last line goes to standard error. `after_stop`: what the
     same command does after a stop.
 
-    `work`'s own code, 0 for None; 1 where training diverged, 2 for bad input, 128 + the signal when asked to
+    `work`'s own code, 0 for None; 1 where training failed, 2 for bad input, 128 + the signal when asked to
     stop.
     """
     try:
         return work() or 0
     except (InputError, OSError) as error:
         return _last_words(f"error: {one_line(error_sentence(error, after_stop))}", 2)
-    except FloatingPointError as error:
+    except TrainingFailure as error:
         return _last_words(f"error: {one_line(error)}", 1)
     except Interrupted as stop:
         number, *places = stop.args

@@ -57,7 +57,7 @@ def check_model_folder(folder: Path, kind: Any) -> None:
 
 
 @contextmanager
-def input_errors(folder: str | Path, what: str) -> Iterator[None]:
+def input_errors(folder: object, what: str) -> Iterator[None]:
     """Turn whatever transformers, tokenizers or torch raise about `folder` in this block into an InputError
     with the sentence `what`.
     """

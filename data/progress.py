@@ -22,7 +22,3 @@ def with_progress(items: Sequence[Item], work: str, say: Say) -> Iterator[Item]:
         if number and number * 10 // len(items) > (number - 1) * 10 // len(items):
             say(f"data: {work}: {number * 100 // len(items)} %")
         yield item
-
-
-def silent(text: str) -> None:
-    """Print nothing: a `Say` without output."""

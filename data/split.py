@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from data.console import silent
 from data.examples import Example
 from data.neighbours import NgramSet, ngrams, similar_pairs
-from data.progress import Say, silent, with_progress
+from data.progress import Say, with_progress
 from data.script import UNSPACED, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")

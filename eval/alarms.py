@@ -35,7 +35,7 @@ GENTLER = "lower train.optim.lr or raise loss.kl_coef"
 
 @dataclass(frozen=True)
 class Alarm:
-    """A rule that rang, the first and the last step of it, and its last sentence; `over`: it is silent at the
+    """A rule that rang, its first and its last step (from 1), and its last sentence; `over`: it is silent at the
     end.
     """
 
@@ -69,7 +69,7 @@ def rung(rows: Rows) -> list[Alarm]:
     """Every rule that rang at one of the looks at a whole stage, in order of the table."""
     found: dict[str, Alarm] = {}
     for count in (count for count in range(1, len(rows) + 1) if is_look(count, len(rows))):
-        step = rows[count - 1]["step"]
+        step = number(rows[count - 1])
         for name, sentence in ringing(rows[:count]).items():
             first = found[name].first if name in found else step
             found[name] = Alarm(name, first, step, sentence, over=count < len(rows))
@@ -91,8 +91,8 @@ def of_reward(rows: Rows, reward: Mapping[str, Any]) -> list[dict[str, Any]]:
 def summary(alarms: Sequence[Alarm]) -> str:
     """One line for the end of a stage.
 
-    >>> summary([Alarm("cut", 0, 2, "...", over=True), Alarm("no_spread", 0, 39, "...", over=False)])
-    'ALARMS in this stage: cut (steps 0 to 2, no longer at the end), no_spread (steps 0 to 39)'
+    >>> summary([Alarm("cut", 1, 3, "...", over=True), Alarm("no_spread", 1, 40, "...", over=False)])
+    'ALARMS in this stage: cut (steps 1 to 3, no longer at the end), no_spread (steps 1 to 40)'
     """
     ends = {True: ", no longer at the end", False: ""}
     return f"ALARMS in this stage: {', '.join(f'{one.rule} ({one.place}{ends[one.over]})' for one in alarms)}"
@@ -114,10 +114,15 @@ def average(rows: Rows, name: str) -> float:
     return fmean(found) if found else math.nan
 
 
+def number(row: Mapping[str, Any]) -> int:
+    """The number of a row's step as the console counts, from 1; metrics.jsonl counts from 0."""
+    return int(row["step"]) + 1
+
+
 def steps(rows: Rows) -> str:
     """'step 3', or 'steps 3 to 12'."""
-    first = rows[0]["step"]
-    last = rows[-1]["step"]
+    first = number(rows[0])
+    last = number(rows[-1])
     return f"step {first}" if first == last else f"steps {first} to {last}"
 
 

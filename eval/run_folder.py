@@ -15,6 +15,8 @@ from data.errors import InputError
 SYSTEMS = ("untouched", "translation_memory", "warm_start", "trained_best", "trained")
 OPTIONAL = ("trained_best",)  # only where an earlier step did better on the dev set than the last
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
+# that the samples of a report show
+ITEM_KEYS = ("id", "origin", "source_language", "source", "output", "cosine")
 DAMAGE = (
     KeyError,
     TypeError,
@@ -76,7 +78,7 @@ def read_run(path: Path) -> RunFolder:
         )
     metrics = read_metrics(path / "metrics.jsonl")
     config = read_part(path / "config.json")
-    systems = {name: read_part(path / "eval" / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}
+    systems = {name: read_system(path / "eval" / f"{name}.json") for name in SYSTEMS}
     return RunFolder(
         path=path,
         config=config,
@@ -109,6 +111,19 @@ def read_part(path: Path, keys: tuple[str, ...] = ()) -> Json:
         raise InputError(
             f"{path}: key {missing[0]!r} is missing, so the file is damaged; delete it and run the evaluation again"
         )
+    return document
+
+
+def read_system(path: Path) -> Json:
+    """The result of one system, each of its items with ITEM_KEYS; empty if the file does not exist."""
+    document = read_part(path, SYSTEM_KEYS)
+    items = document.get("items")
+    for place, item in enumerate(items if isinstance(items, list) else ()):
+        missing = [key for key in ITEM_KEYS if not isinstance(item, dict) or key not in item]
+        if missing:
+            raise InputError(
+                f"{path}: items[{place}] has no {missing[0]!r}, so the file is damaged; delete it and run the evaluation again"
+            )
     return document
 
 

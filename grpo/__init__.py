@@ -14,6 +14,7 @@ from typing import NoReturn
 
 __version__ = "0.1.0"
 
+# Global state, on purpose: both variables are read once, when OpenMP starts, which is when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
@@ -42,6 +43,7 @@ def refuse(sentence: str) -> NoReturn:
     raise ImportError(sentence)
 
 
+# Raises at import, on purpose: later a stranger's `data` or `eval` would already have been imported.
 if _found := intruders(Path(__file__).resolve().parent.parent):
     refuse(
         f"{_found[0]} hides a package of this project; rename it, start from another folder, "

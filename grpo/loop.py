@@ -105,7 +105,7 @@ def collect(
         ref_logps = logps_under(task.reference, rollout)
         old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
     own = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps)
-    return own.mapped(world.gather, [encode_prompt(task.tokenizer, example) for example in batch])
+    return own.map_tensors(world.gather, [encode_prompt(task.tokenizer, example) for example in batch])
 
 
 def restore_experience(

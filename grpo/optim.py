@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from data.errors import TrainingFailure
 from grpo.config import OptimConfig
 
 MAX_SKIPPED_IN_A_ROW = 5
@@ -33,7 +34,7 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 
 class Optimizer:
     """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and
-    those skipped running.
+    those skipped in a row.
 
     `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down
     (grpo/stages/tax_controller.py).
@@ -59,7 +60,7 @@ class Optimizer:
         """One update from the accumulated gradients -> {grad_norm, lr, skipped_updates}. A non-finite
         gradient is skipped and counted.
 
-        Raises FloatingPointError after MAX_SKIPPED_IN_A_ROW such updates running.
+        Raises TrainingFailure after MAX_SKIPPED_IN_A_ROW such updates in a row.
         """
         lr = self.pace * learning_rate(self.config, self.update, self.num_updates)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
@@ -74,8 +75,8 @@ class Optimizer:
             self.skipped_in_a_row += 1
         self.adamw.zero_grad(set_to_none=True)
         if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise FloatingPointError(
-                f"{MAX_SKIPPED_IN_A_ROW} updates running had a gradient that is not finite and were skipped, so the parameters are the "
+            raise TrainingFailure(
+                f"{MAX_SKIPPED_IN_A_ROW} updates in a row had a gradient that is not finite and were skipped, so the parameters are the "
                 f"last good ones; lower the learning rate ({lr:g}) under a new run_dir, where a copy of warm_start/ saves the warm start"
             )
         return {"grad_norm": norm, "lr": lr, "skipped_updates": float(self.skipped)}

@@ -13,13 +13,13 @@ TERM = "term:"
 
 @dataclass(frozen=True)
 class Rollout:
-    """One step's N = P x G completions and everything the sampler knew about them.
+    """The N = P x G completions of one step, and what the sampler says of each.
 
     prompt_ids      P token-id tuples, ragged
     completion_ids  (N, T) int64; row p * G + g is completion g of prompt p; beyond `lengths` the content is meaningless
     lengths         (N,) tokens of each completion, the end token included when it was sampled
     finished        (N,) True = an end token was sampled, False = cut by the length limit
-    sampling_logps  (N, T) fp32 log-probability of each token at the moment it was drawn
+    sampling_logps  (N, T) fp32 log-probability of each token when it was sampled
     """
 
     prompt_ids: tuple[tuple[int, ...], ...]
@@ -64,8 +64,8 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Experience:
-    """A rollout and all that is computed of it before the first update; what follows in the step is a
-    function of this.
+    """A rollout and all that is computed of it before the first update; the rest of the step is a function of
+    it.
 
     rewards (P, G), NaN where one is missing; terms name -> (P, G); ref_logps, old_logps (N, T), old_logps
     None when one update follows.
@@ -88,7 +88,7 @@ class Experience:
     def of(
         cls, tensors: Mapping[str, Tensor], prompt_ids: Sequence[Sequence[int]], group_size: int
     ) -> "Experience":
-        """What `tensors` was made from; the prompts are a function of (seed, step) and are given."""
+        """The experience whose `tensors()` these are; the prompts, a function of (seed, step), are given."""
         rollout = Rollout(
             tuple(map(tuple, prompt_ids)),
             **{name: tensors[name] for name in ROLLOUT_TENSORS},
@@ -99,8 +99,10 @@ class Experience:
         }  # files keep no order
         return cls(rollout, tensors["rewards"], terms, tensors["ref_logps"], tensors.get("old_logps"))
 
-    def mapped(self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]) -> "Experience":
-        """The same with `change` done to every tensor: to move it, or to gather the shares of several
+    def map_tensors(
+        self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]
+    ) -> "Experience":
+        """A copy with `change` applied to every tensor: to move it, or to gather the shares of several
         processes.
         """
         return Experience.of(
@@ -112,7 +114,7 @@ class Experience:
 
 @dataclass(frozen=True)
 class LoopState:
-    """What a training loop must remember besides parameters and moments; everything else is a function of
+    """The state of a training loop besides parameters and moments; everything else is a function of
     (seed, step).
 
     step     the step to run, or to go on with
@@ -120,7 +122,7 @@ class LoopState:
     kl_coef  the KL coefficient of that step; None = as configured
     tensors  `Experience.tensors()` of a step that has begun its updates, else empty
     partial  what the log has gathered of that step, else empty; plain numbers
-    tax      what the guard of a tax budget goes by (grpo/stages/tax_controller.py), else empty; plain numbers
+    tax      the state of the tax guard (grpo/stages/tax_controller.py), else empty; plain numbers
     """
 
     step: int = 0

@@ -1,6 +1,6 @@
 """`python -m grpo.run --config configs/mt.toml [section.key=value ...]`: configuration -> stages, in order.
 
-It knows every part and decides nothing else. Exit codes: 0 done, 1 training diverged, 2 something the user
+It knows every part and decides nothing else. Exit codes: 0 done, 1 training failed, 2 something the user
 can put right (one sentence each), 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / SIGHUP with everything saved.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.cache import atomic_write_text, cache_dir
-from data.console import say
+from data.console import say, silent
 from data.errors import RESUMES, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
@@ -140,10 +140,6 @@ def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 def save_time(run: "Run", stage: str, started: float) -> None:
     if run.world.is_first:
         add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
-
-
-def silent(text: str) -> None:
-    """Prints nothing: only the first process prints."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from data.errors import TrainingFailure
 from data.examples import Example
 from data.template import decode_completion
 from grpo.advantage import group_spread
@@ -75,7 +76,7 @@ def maxima(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: max(part[name] for part in parts) for name in parts[0]}
 
 
-class SamplerGap(FloatingPointError):
+class SamplerGap(TrainingFailure):
     """The sampler and the trainer compute different log-probabilities of the same tokens."""
 
 

@@ -58,5 +58,5 @@ class Task:
 
 
 def same_state(state: LoopState) -> LoopState:
-    """For training whose steps are never taken back."""
+    """The `AfterStep` that goes on from the state as it is."""
     return state

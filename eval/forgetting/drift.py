@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from grpo.engine.chunked_head import KL_CHUNK, dense_log_softmax, head_logits, row_chunks
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
@@ -38,7 +39,7 @@ class TokenText:
     ids: list[int]
 
 
-def log_softmax_chunks(model: Any, packed: Packed) -> Iterator[Tensor]:
+def log_softmax_chunks(model: PreTrainedModel, packed: Packed) -> Iterator[Tensor]:
     """(at most KL_CHUNK, V) log-probabilities, fp32 or better, of the K targets' positions, in order.
 
     A head that is more than a product gives all K at once; `measure_drift` then keeps K within a chunk.
@@ -52,7 +53,9 @@ def log_softmax_chunks(model: Any, packed: Packed) -> Iterator[Tensor]:
     )
 
 
-def chunk_pairs(model: Any, base: Any, packed: Packed) -> Iterator[tuple[Tensor, Tensor]]:
+def chunk_pairs(
+    model: PreTrainedModel, base: PreTrainedModel, packed: Packed
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The chunks of both models side by side; where they are one object it runs once, and every difference is
     exactly 0.
     """
@@ -61,7 +64,7 @@ def chunk_pairs(model: Any, base: Any, packed: Packed) -> Iterator[tuple[Tensor,
     return zip(log_softmax_chunks(model, packed), log_softmax_chunks(base, packed), strict=True)
 
 
-def token_scores(model: Any, base: Any, packed: Packed) -> Tensor:
+def token_scores(model: PreTrainedModel, base: PreTrainedModel, packed: Packed) -> Tensor:
     """(3, K) fp64: nll under `model`, nll under `base`, KL(base || model), at each target of `packed`."""
     columns = []
     targets = packed.targets.split(KL_CHUNK)
@@ -71,7 +74,9 @@ def token_scores(model: Any, base: Any, packed: Packed) -> Tensor:
     return torch.cat(columns, dim=1)
 
 
-def measure_drift(model: Any, base: Any, texts: Sequence[TokenText]) -> dict[str, Any]:
+def measure_drift(
+    model: PreTrainedModel, base: PreTrainedModel, texts: Sequence[TokenText]
+) -> dict[str, Any]:
     """Means and P90 over all tokens of all texts, and each text's sums, in nats. Raises ValueError where no
     text has a token.
     """

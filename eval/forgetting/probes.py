@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids as text_ids
 from data.sources.news import TextItem
@@ -33,7 +34,9 @@ from grpo.engine.likelihood import first_ids, log_likelihoods
 TEXT_PROBES = ("english", "chinese")
 
 
-def bits_per_character(model: Any, tokenizer: Any, items: Sequence[TextItem]) -> dict[str, Any]:
+def bits_per_character(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[TextItem]
+) -> dict[str, Any]:
     """Bits of each text and over all of them: -sum log p / ln 2 / characters."""
     start = first_ids(tokenizer)
     scores = log_likelihoods(
@@ -58,7 +61,9 @@ def text_result(items: Sequence[TextItem], nats: Sequence[float]) -> dict[str, A
     }
 
 
-def choice_accuracy(model: Any, tokenizer: Any, items: Sequence[ChoiceItem]) -> dict[str, Any]:
+def choice_accuracy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[ChoiceItem]
+) -> dict[str, Any]:
     """Share of items whose right choice is the likeliest, summed and per character, with Wilson intervals."""
     contexts = [first_ids(tokenizer) + text_ids(tokenizer, item.context) for item in items]
     scores = log_likelihoods(
@@ -87,7 +92,7 @@ def choice_result(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def run_probes(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
+def run_probes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> dict[str, Any]:
     """The whole panel for one model, with item-level results and the seconds it took."""
     start = time.perf_counter()
     texts = {"english": panel.english, "chinese": panel.chinese}
@@ -95,7 +100,7 @@ def run_probes(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
     return {**results, **run_questions(model, tokenizer, panel), "seconds": time.perf_counter() - start}
 
 
-def run_questions(model: Any, tokenizer: Any, panel: Panel) -> dict[str, Any]:
+def run_questions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> dict[str, Any]:
     """Every set of questions of the panel that has any, by name."""
     return {name: choice_accuracy(model, tokenizer, items) for name, items in panel.questions().items()}
 

@@ -9,6 +9,7 @@ stored for the reader.
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids
@@ -36,18 +37,18 @@ BEGINNINGS = {
         "The mayor said on Friday that the new bridge",
     ),
     "chinese": (
-        "\u6bcf\u5929\u65e9\u4e0a\uff0c\u7237\u7237\u90fd\u4f1a\u53bb\u516c\u56ed\u91cc",
-        "\u5b66\u597d\u4e00\u95e8\u5916\u8bed\u6700\u91cd\u8981\u7684\u662f",
-        "\u51ac\u5929\u4e0b\u4e86\u5927\u96ea\u4ee5\u540e\uff0c\u5b69\u5b50\u4eec",
-        "\u8fd9\u5bb6\u533b\u9662\u7684\u533b\u751f\u8bf4\uff0c",
-        "\u4eca\u5e74\u5929\u6c14\u5e72\u65f1\uff0c\u519c\u6c11\u4eec\u62c5\u5fc3",
-        "\u706b\u8f66\u516b\u70b9\u51fa\u53d1\uff0c\u6240\u4ee5\u6211\u4eec",
-        "\u4e00\u4e2a\u597d\u8001\u5e08\u5e94\u8be5",
-        "\u505a\u8fd9\u9053\u83dc\u4e4b\u524d\uff0c\u5148\u8981\u628a",
-        "\u56fe\u4e66\u9986\u661f\u671f\u4e00\u4e0d\u5f00\u95e8\uff0c\u4f46\u662f",
-        "\u4f4f\u5728\u6d77\u8fb9\u7684\u4eba\u5927\u591a",
-        "\u5e02\u957f\u6628\u5929\u8868\u793a\uff0c\u65b0\u5efa\u7684\u5927\u6865",
-        "\u6211\u7684\u5bb6\u4e61\u6709\u4e00\u6761\u5c0f\u6cb3\uff0c",
+        "每天早上，爷爷都会去公园里",
+        "学好一门外语最重要的是",
+        "冬天下了大雪以后，孩子们",
+        "这家医院的医生说，",
+        "今年天气干旱，农民们担心",
+        "火车八点出发，所以我们",
+        "一个好老师应该",
+        "做这道菜之前，先要把",
+        "图书馆星期一不开门，但是",
+        "住在海边的人大多",
+        "市长昨天表示，新建的大桥",
+        "我的家乡有一条小河，",
     ),
 }
 
@@ -62,7 +63,9 @@ def repeated_share(text: str) -> float:
     return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
-def continuations(model: Any, tokenizer: Any, beginnings: tuple[str, ...]) -> list[str]:
+def continuations(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, beginnings: tuple[str, ...]
+) -> list[str]:
     """Greedy continuations of the beginnings, up to the end token or `NEW_TOKENS`."""
     prompts = [first_ids(tokenizer) + text_ids(tokenizer, beginning) for beginning in beginnings]
     sampling = Sampling(1, NEW_TOKENS, temperature=0.0, stop_ids=(tokenizer.eos_token_id,))
@@ -93,7 +96,7 @@ def sanity_of(language: str, beginnings: tuple[str, ...], outputs: list[str]) ->
     return {"n": len(rows), "script": SCRIPTS[language], **shares, "items": rows}
 
 
-def generation_sanity(model: Any, tokenizer: Any) -> dict[str, Any]:
+def generation_sanity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """language -> its shares and outputs."""
     return {
         language: sanity_of(language, texts, continuations(model, tokenizer, texts))

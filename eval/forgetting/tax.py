@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from data.examples import Example
 from data.sources.news import SEED
 from data.template import prompt_text
@@ -36,7 +38,7 @@ def load_tax_panel(cache: Path, extended: bool = False) -> Panel:
     return replace(panel, extended=extended_items(cache)) if extended else panel
 
 
-def general_texts(tokenizer: Any, panel: Panel) -> list[TokenText]:
+def general_texts(tokenizer: PreTrainedTokenizerBase, panel: Panel) -> list[TokenText]:
     """The panel's English texts, then its Chinese ones."""
     start = first_ids(tokenizer)
     return [
@@ -44,7 +46,7 @@ def general_texts(tokenizer: Any, panel: Panel) -> list[TokenText]:
     ]
 
 
-def task_texts(tokenizer: Any, examples: Sequence[Example]) -> list[TokenText]:
+def task_texts(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[TokenText]:
     """A fixed random choice of `TASK_TEXTS` examples: prompt and reference text, tokenised as in training."""
     start = first_ids(tokenizer)
     positions = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
@@ -59,7 +61,13 @@ def task_texts(tokenizer: Any, examples: Sequence[Example]) -> list[TokenText]:
     return [TokenText(name, start, prompt + reference) for name, prompt, reference in texts]
 
 
-def measure_tax(model: Any, base: Any, tokenizer: Any, panel: Panel, task: Sequence[Example]) -> Tax:
+def measure_tax(
+    model: PreTrainedModel,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    panel: Panel,
+    task: Sequence[Example],
+) -> Tax:
     """Probes, drift and sanity of one checkpoint.
 
     `base` is the untouched model; the texts of the task are chosen from the examples `task`.

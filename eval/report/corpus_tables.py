@@ -6,9 +6,10 @@ with one row each, and what remains becomes rows of one table of keys and values
 manifest needs no change here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from data.clean import OTHER_REFERENCE
 from eval.report.blocks import Table
 from eval.report.tables import flatten
 from eval.report.wording import ABSENT, place_label, plain_number
@@ -28,6 +29,8 @@ def corpus_tables(corpus: Json) -> list[Table]:
         for key, value in flatten(manifest)
         if key.split(".")[0] in ("tier", "tier_means", "corpus", "not_obtained")
     ]
+    if further := manifest.get("totals", {}).get("dropped", {}).get(OTHER_REFERENCE):
+        facts.append(("further reference texts of a source, kept", plain_number(further)))
     facts += [("remark", text) for text in manifest.get("remarks", ())]
     tables = [
         Table("Corpus", ("Key", "Value"), tuple(facts)),
@@ -41,11 +44,12 @@ def corpus_tables(corpus: Json) -> list[Table]:
 
 def dropped_table(manifest: Json) -> Table:
     """Each rule that dropped pairs: how many, the setting that changes it and one example, where the manifest
-    has them.
+    has them. A further reference text of a source is kept and not named here.
     """
     if "losses" not in manifest:
-        dropped = manifest.get("totals", {}).get("dropped", {})
-        counts = sorted(dropped.items(), key=lambda entry: -entry[1])
+        counts = sorted(
+            lost(manifest.get("totals", {}).get("dropped", {})).items(), key=lambda entry: -entry[1]
+        )
         return Table(
             "Pairs dropped",
             ("Reason", "Pairs"),
@@ -54,8 +58,14 @@ def dropped_table(manifest: Json) -> Table:
     rows = tuple(
         (loss["reason"], plain_number(loss["pairs"]), loss["setting"] or ABSENT, loss["example"])
         for loss in manifest["losses"]
+        if loss["reason"] != OTHER_REFERENCE
     )
     return Table("Pairs dropped", ("Reason", "Pairs", "Setting", "Example"), rows)
+
+
+def lost(dropped: Mapping[str, int]) -> dict[str, int]:
+    """reason -> pairs, of those whose texts are gone."""
+    return {reason: count for reason, count in dropped.items() if reason != OTHER_REFERENCE}
 
 
 def part_table(splits: Json) -> Table:
@@ -74,13 +84,17 @@ def part_table(splits: Json) -> Table:
 
 
 def origin_table(origins: Json, splits: Json) -> Table:
-    """Licence and counts of each origin: read, dropped, kept, and how many pairs of it are in each part."""
+    """Licence and counts of each origin: read, dropped, kept, and how many pairs of it are in each part. Pairs
+    that became a further reference text of another are only among those read.
+    """
     parts = [name for name in PARTS if name in splits]
     rows = tuple(
         (
             name,
             facts["licence"],
-            *map(plain_number, (facts["read"], sum(facts["dropped"].values()), facts["kept"])),
+            plain_number(facts["read"]),
+            plain_number(sum(lost(facts["dropped"]).values())),
+            plain_number(facts["kept"]),
             *(plain_number(splits[part]["origins"].get(name, 0)) for part in parts),
         )
         for name, facts in origins.items()

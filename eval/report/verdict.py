@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eval.alarms import ringing
+from eval.alarms import number, ringing
 from eval.report.wording import (
     MAIN_METRICS,
     MAIN_PROBES,
@@ -98,7 +98,7 @@ def memory_sentence(chrf: Json) -> str:
 def gaming_sentences(run: RunFolder) -> list[str]:
     """The alarm that the reward is gamed, where it rings at the end."""
     warning = ringing(run.train).get("gamed")
-    return [f"ALARM step {run.train[-1]['step']}: {warning}."] if warning else []
+    return [f"ALARM step {number(run.train[-1])}: {warning}."] if warning else []
 
 
 def tax_sentences(run: RunFolder, system: str) -> list[str]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from data.documents import read_object
 from data.errors import InputError
@@ -66,6 +66,28 @@ JUDGE_KEYS = {
 }
 
 
+class Cost(TypedDict):
+    """What a checkpoint took to train: prompts seen, tokens trained on, updates, seconds."""
+
+    prompts: float
+    tokens: float
+    updates: float
+    seconds: float
+
+
+class PointFacts(TypedDict):
+    """What a point says of its checkpoint, beside what was measured."""
+
+    arm: str
+    kind: str
+    start: NotRequired[str]
+    seed: int
+    step: int
+    num_steps: int
+    cost: Cost
+    settings: list[str]
+
+
 @dataclass(frozen=True)
 class Point:
     """One evaluated checkpoint.
@@ -81,7 +103,7 @@ class Point:
     num_steps: int
     sha256: str
     settings: tuple[str, ...]
-    cost: Json
+    cost: Cost
     target: Json
     tax: Json
     start: str = WARM_START

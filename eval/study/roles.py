@@ -11,12 +11,8 @@ from grpo.old_names import current_name
 MAIN_KIND = "grpo"
 # a kind whose step is the share, in per cent, of the way from the untouched model to an arm's last
 INTERPOLATED = "interpolated"
-STUDY_SETTINGS = (
-    "seed",
-    "run_dir",
-    "checkpoint.snapshots",
-    "eval.probes",
-)  # the study sets them, never an arm
+# the study sets them, never an arm; grpo/study/config.py refuses them in a study's settings
+STUDY_SETTINGS = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")
 KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, "sft", "best_of_group", INTERPOLATED)
 ROLES = ("main", "start", "budget", "ablation", "control")
 DEFAULT = "(default)"

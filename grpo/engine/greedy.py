@@ -9,11 +9,10 @@ import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
 from data.template import decode_completion, encode_prompt
@@ -44,7 +43,7 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iter
 
 
 def greedy_refilled(
-    model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
     """Index and completion of every prompt, as they end; the batch is kept full."""
     order = longest_first(prompts)
@@ -56,7 +55,7 @@ def greedy_refilled(
 
 
 def greedy_in_batches(
-    model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
     """The same, each batch to its end before the next, which any model can do."""
     sampling = Sampling(
@@ -68,7 +67,10 @@ def greedy_in_batches(
 
 
 def greedy_outputs(
-    model: Any, tokenizer: Any, examples: Sequence[Example], settings: DecodeSettings
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    settings: DecodeSettings,
 ) -> list[str]:
     """One text per example: the most likely token at every place."""
     prompts = [encode_prompt(tokenizer, example) for example in examples]

@@ -1,9 +1,9 @@
 """Log-likelihoods of texts behind contexts: what probes, drift and a tax budget measure a model by."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids as text_ids
 from grpo.engine.logprob import completion_logps
@@ -12,7 +12,7 @@ from grpo.engine.packing import by_budget, pack, row_tokens
 BATCH_TOKENS = 2048
 
 
-def first_ids(tokenizer: Any) -> list[int]:
+def first_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What a text is conditioned on when nothing precedes it: the beginning-of-text token, else the end
     token.
     """
@@ -25,7 +25,7 @@ def first_ids(tokenizer: Any) -> list[int]:
 
 
 def log_likelihoods(
-    model: Any, contexts: Sequence[list[int]], choices: Sequence[Sequence[list[int]]]
+    model: PreTrainedModel, contexts: Sequence[list[int]], choices: Sequence[Sequence[list[int]]]
 ) -> list[list[float]]:
     """Summed log-probability (nats) of every choice behind its context; all items have the same number of
     choices.

@@ -23,20 +23,26 @@ from grpo.engine.attention import PLAIN, blocks_of, no_mask, use_blocks, uses_bl
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name
 from grpo.engine.products import FP32, Format, use_format
+from grpo.engine.source import ModelSource
 
+TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
 EAGER = "eager"  # transformers' name of the attention that every model has
 
 
 def load_policy(
-    folder: str | Path, device: torch.device, packed_attention: bool = True, format: Format = FP32
+    source: str | Path | ModelSource,
+    device: torch.device,
+    packed_attention: bool = True,
+    format: Format = FP32,
 ) -> PreTrainedModel:
-    """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
+    """A transformers causal LM -> model in fp32, eval mode, every parameter trainable.
 
     Its linear layers multiply in `format` (grpo/engine/products.py). Its attention is torch's own ("sdpa")
     where transformers has that for it, else "eager". Packed rows of the first run through
     grpo/engine/attention.py unless `packed_attention` is off.
     """
     transformers_logging.disable_progress_bar()
+    folder = str(source)
     if Path(folder).is_dir():
         check_model_folder(Path(folder), AutoModelForCausalLM)
     with input_errors(folder, "transformers cannot load this as a causal LM with safetensors weights"):
@@ -87,8 +93,15 @@ def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]
         )
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model; raises InputError when it has no end-of-text token."""
+def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model; raises InputError when there is none, or it has no end-of-text token."""
+    folder = str(source)
+    if Path(folder).is_dir() and not any(
+        file for like in TOKENIZER_FILES for file in Path(folder).glob(like)
+    ):
+        raise InputError(
+            f"{folder}: no tokenizer beside the model; copy tokenizer.json and tokenizer_config.json of the model it was made from into it"
+        )
     with input_errors(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer.decode(tokenizer("a")["input_ids"])

@@ -1,5 +1,5 @@
-"""Save and restore exactly what a loop needs to go on: parameters, optimiser moments, counters, and the step
-it is in the middle of.
+"""Save and restore the state of a training loop exactly: parameters, optimiser moments, counters, and the step it
+is in the middle of.
 
 All other state is a function of (seed, step): batches, sampling and the learning rate need no saving. A
 checkpoint is a folder of safetensors and JSON, written beside its place and renamed, so a crash leaves the
@@ -97,7 +97,7 @@ def save(
         if error.errno in FULL:
             raise InputError(_no_room(path, tensors, error)) from error
         raise
-    keeping = {*checkpoints(folder)[-keep:], folder / (_marked(folder) or {"name": ""})["name"]}
+    keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
     for old in checkpoints(folder):
         if old not in keeping:
             remove_folder(old)
@@ -121,13 +121,13 @@ def mark_best(folder: Path, path: Path, score: float) -> None:
     atomic_write_text(folder / BEST, json.dumps({"name": path.name, "score": score}))
 
 
-def _marked(folder: Path) -> dict | None:
+def _best_mark(folder: Path) -> dict | None:
     return json.loads((folder / BEST).read_bytes()) if (folder / BEST).exists() else None
 
 
 def best(folder: Path) -> tuple[Path, float] | None:
     """The best checkpoint and its score; None before there is one."""
-    marked = _marked(folder)
+    marked = _best_mark(folder)
     return (
         (folder / marked["name"], marked["score"]) if marked and (folder / marked["name"]).is_dir() else None
     )

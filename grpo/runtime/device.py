@@ -86,8 +86,9 @@ def describe(compute: Compute) -> dict[str, object]:
 
 
 def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Largest resident size of this process so far. The system counts in kilobytes, macOS in bytes."""
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def synchronise(compute: Compute) -> None:

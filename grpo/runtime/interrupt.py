@@ -1,5 +1,5 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a question the loops ask between two updates, so that a run stops where it
-can go on.
+"""Remembers Ctrl-C, SIGTERM and SIGHUP until the loops ask between two updates, so that a run stops where it can
+go on.
 
 SIGHUP comes when a terminal is closed or a connection is lost; under `nohup`, which ignores it, a run goes
 on.
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """While active, the first of SIGNALS is remembered; a second one acts as it would without us."""
+    """While active, remembers the first of SIGNALS; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -25,9 +25,8 @@ class StopRequest:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        with suppress(
-            OSError
-        ):  # nobody may be listening; and print is not to be entered twice, as a signal may
+        # nobody may be listening; and `print` must not be entered twice, as a signal may do
+        with suppress(OSError):
             os.write(2, b"\nstopping after this update, then saving; once more to stop at once\n")
         self._restore()
 
@@ -37,9 +36,8 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:
-            if (
-                number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
-            ):  # `nohup` has it ignored
+            is_under_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+            if not is_under_nohup:
                 self._before[number] = signal.signal(number, self._remember)
         return self
 

@@ -1,14 +1,13 @@
-"""Several processes that train one model: each samples and differentiates its share of the prompts, and the
-gradients are added up.
+"""Several processes train one model: each takes its share of the prompts, and the gradients are summed.
 
 Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same
-gradient. What decides anything - rewards, lengths, a request to stop - is first gathered, so all processes
-decide alike. Every process holds the whole model; started by `torchrun --nproc-per-node N -m grpo.run ...`,
-else there is one process and nothing to do.
+gradient. Rewards, lengths and a request to stop are gathered first, so all processes decide alike. Every
+process holds the whole model. `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
+is one, and nothing is exchanged.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -18,19 +17,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
+# a rank may have a model to convert or a test set to decode while the others wait
+PATIENCE = timedelta(hours=6)
+BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
-PATIENCE = timedelta(
-    hours=6
-)  # a rank may have a model to convert or a test set to decode while the others wait
 
 
 class FailedElsewhere(Exception):
-    """This process is well; another one is not."""
+    """Another process failed; this one did not."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process, number `rank` of `size`. With a size of 1 every method gives back what it was given."""
+    """This process, number `rank` of `size`. With a size of 1 every method returns its argument."""
 
     rank: int = 0
     size: int = 1
@@ -40,7 +39,7 @@ class World:
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """The part of `count` things in a row that this process does; `count` is a multiple of `size`."""
+        """The slice of `count` items that this process works on; `count` is a multiple of `size`."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -53,50 +52,56 @@ class World:
         return torch.cat(parts).to(rows.device)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up each parameter's gradient over the processes, in place."""
-        if self.size > 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
+        """Add up each parameter's gradient over the processes, in place. Small ones travel together, and the
+        same ones everywhere and always, so a sum is taken in the same order in every run.
+        """
+        if self.size == 1:
+            return
+        for bucket in buckets([p.grad for p in parameters if p.grad is not None], BUCKET_BYTES):
+            if len(bucket) == 1:
+                dist.all_reduce(bucket[0])
+                continue
+            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            dist.all_reduce(flat)
+            for gradient, total in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                gradient.copy_(total.view_as(gradient))
 
     def total(self, own: Totals) -> Totals:
         """The totals of this process -> of all. The names are the same everywhere."""
-        sums = self._reduced([number for pair in own.values() for number in pair], dist.ReduceOp.SUM)
+        sums = self._reduce([number for pair in own.values() for number in pair], dist.ReduceOp.SUM)
         return {name: (sums[2 * place], sums[2 * place + 1]) for place, name in enumerate(own)}
 
     def largest(self, values: Mapping[str, float]) -> dict[str, float]:
-        return dict(zip(values, self._reduced(list(values.values()), dist.ReduceOp.MAX), strict=True))
+        return dict(zip(values, self._reduce(list(values.values()), dist.ReduceOp.MAX), strict=True))
 
     def any(self, flag: bool) -> bool:
-        return bool(self._reduced([float(flag)], dist.ReduceOp.MAX)[0])
+        return bool(self._reduce([float(flag)], dist.ReduceOp.MAX)[0])
 
     def first_then_all(self, make: Callable[[], T]) -> T:
-        """`make` in the first process, then in the others, which find the files it has left."""
+        """Call `make` in the first process, then in the others, which find its files."""
         if self.is_first:
-            made = make()
+            result = make()
             self.wait()
-            return made
+            return result
         self.wait()
         return make()
 
     def together(self, make: Callable[[], T]) -> T:
-        """`make` in every process at once; where one fails, all do: the others raise FailedElsewhere instead
-        of waiting for it.
-        """
+        """Call `make` in every process at once. Where one fails, the others raise FailedElsewhere instead of waiting."""
         error: Exception | None = None
         try:
-            made = make()
+            result = make()
         except Exception as raised:
             error = raised
         if self.any(error is not None):
             raise error or FailedElsewhere("another process failed, and says why")
-        return made
+        return result
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Return when every process has come here."""
         self.any(False)
 
-    def _reduced(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
+    def _reduce(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
         if self.size == 1:
             return numbers
         values = torch.tensor(numbers, dtype=torch.float64, device=_device())
@@ -105,6 +110,23 @@ class World:
 
 
 SINGLE_PROCESS = World()
+
+
+def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
+    """The tensors in their order, neighbours of one dtype together up to `most` bytes; a larger one alone.
+
+    >>> [len(bucket) for bucket in buckets([torch.zeros(size) for size in (1, 2, 9, 1)], 4 * 4)]
+    [2, 1, 1]
+    """
+    found: list[list[Tensor]] = []
+    for tensor in tensors:
+        last = found[-1] if found else []
+        fits = sum(other.nbytes for other in last) + tensor.nbytes <= most
+        if last and fits and last[0].dtype == tensor.dtype:
+            last.append(tensor)
+        else:
+            found.append([tensor])
+    return found
 
 
 def _device() -> torch.device:
@@ -116,10 +138,10 @@ def _device() -> torch.device:
 
 
 def join(on_accelerator: bool) -> World:
-    """The world that torchrun's environment variables describe; a world of one without them."""
+    """The processes that torchrun's environment variables describe; without them there is one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return World()
+        return SINGLE_PROCESS
     dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
     return World(dist.get_rank(), size)
 

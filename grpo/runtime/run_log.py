@@ -32,15 +32,15 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    kept = []
+    remaining = []
     records = []
     whole = read_bytes(path).split(b"\n")[:-1]  # what follows the last line's end was left unfinished
     for number, line in enumerate(whole, 1):
         record = parse_log_row(line, f"{path}:{number}")
         if record["stage"] not in (stage, f"{stage}_dev", f"{stage}_tax") or record["step"] < step:
-            kept.append(line)
+            remaining.append(line)
             records += [record] if record["stage"] == stage else []
-    atomic_write_text(path, "".join(f"{line.decode()}\n" for line in kept))
+    atomic_write_text(path, "".join(f"{line.decode()}\n" for line in remaining))
     return records
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
@@ -18,6 +19,7 @@ from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import gemma_folder
+from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
@@ -69,7 +71,7 @@ class Run:
         return self.folder / "checkpoints" / stage
 
 
-def corpus_of(run: Run, say: Callable[[str], None] = lambda _: None) -> Corpus:
+def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
     """The prepared corpus; from the cache when it has been made before. The data stage says what there is to
     say.
 
@@ -103,21 +105,22 @@ def corpus_facts(run: Run) -> dict[str, Any]:
     return read_object(path) if path.exists() else {}
 
 
-def start_folder(run: Run) -> Path:
-    """The untouched model's folder, made from its package on first use."""
+def untouched_model(run: Run) -> ModelSource:
+    """The model before any training; its folder is made from its package on first use."""
     name = run.config.model.policy
     if name == DEFAULT_POLICY:
-        return gemma_folder(run.cache, run.config.model.vocabulary, say=run.say)
-    folder = Path(name.removeprefix("hub:"))
-    if not name.startswith("hub:") and not (folder / "config.json").is_file():
+        return ModelSource(gemma_folder(run.cache, run.config.model.vocabulary, say=run.say))
+    if name.startswith("hub:"):
+        return ModelSource(hub=name.removeprefix("hub:"))
+    if not (Path(name) / "config.json").is_file():
         raise InputError(
             f'model.policy = "{name}": no folder with a config.json there; '
             f'write "{DEFAULT_POLICY}", a transformers folder, or "hub:owner/name"'
         )
-    return folder
+    return ModelSource(Path(name))
 
 
-def load_model(run: Run, folder: Path) -> PreTrainedModel:
+def load_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     """A model of the run on its device, with the attention that the configuration asks for."""
     return load_policy(folder, run.compute.device, run.config.engine.packed_attention, run.compute.format)
 
@@ -133,7 +136,7 @@ def greedy_texts(
     return greedy_outputs(model, tokenizer, examples, settings)
 
 
-def trainable(run: Run, folder: Path) -> PreTrainedModel:
+def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
     policy = load_model(run, folder)
     if run.config.engine.gradient_checkpointing:

@@ -18,7 +18,8 @@ from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part
 from eval.systems import evaluate_system, write_comparison, write_system
 from grpo.engine.model import load_tokenizer
-from grpo.stages.context import Run, corpus_of, greedy_texts, load_model, start_folder, within_limit
+from grpo.engine.source import ModelSource
+from grpo.stages.context import Run, corpus_of, greedy_texts, load_model, untouched_model, within_limit
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
@@ -27,11 +28,13 @@ from reward.script import is_consistent
 
 def test_examples(run: Run) -> list[Example]:
     """The test items of every system: those whose prompt fits."""
-    tokenizer = load_tokenizer(start_folder(run))
+    tokenizer = load_tokenizer(untouched_model(run))
     return within_limit(corpus_of(run).test, tokenizer, run.config.model.max_prompt_tokens)
 
 
-def outputs_of(run: Run, model: PreTrainedModel, folder: Path, examples: list[Example]) -> list[str]:
+def outputs_of(
+    run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: list[Example]
+) -> list[str]:
     return greedy_texts(run, model, load_tokenizer(folder), examples)
 
 
@@ -54,7 +57,7 @@ def measure(
     )  # fmt: skip
 
 
-def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+def probe_results(run: Run, model: PreTrainedModel, folder: Path | ModelSource) -> dict[str, Any]:
     """The general-competence probes, or why there are none."""
     panel = panel_of(run)
     if isinstance(panel, str):
@@ -62,7 +65,9 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path) -> dict[str, A
     return {"probes": run_probes(model, load_tokenizer(folder), panel)}
 
 
-def evaluate_model(run: Run, name: str, folder: Path, examples: list[Example], scales: Scales) -> None:
+def evaluate_model(
+    run: Run, name: str, folder: Path | ModelSource, examples: list[Example], scales: Scales
+) -> None:
     """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
     model = load_model(run, folder)
     result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
@@ -81,8 +86,8 @@ def eval_stage(run: Run) -> None:
         return
     scales = (store_of(run), held_out_store(run))
     corpus = corpus_of(run)
-    folders = {
-        "untouched": start_folder(run),
+    folders: dict[str, Path | ModelSource] = {
+        "untouched": untouched_model(run),
         "warm_start": run.warm_start,
         "trained_best": run.best_policy,
         "trained": run.policy,
@@ -93,8 +98,9 @@ def eval_stage(run: Run) -> None:
         )
         write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
     for name, folder in folders.items():
-        is_ours = name != "untouched"
-        if (run.folder / "eval" / f"{name}.json").exists() or (is_ours and not folder.exists()):
+        if (run.folder / "eval" / f"{name}.json").exists() or (
+            isinstance(folder, Path) and not folder.exists()
+        ):
             continue
         if name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
             write_system(

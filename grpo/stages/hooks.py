@@ -19,9 +19,8 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, greedy_texts, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.training import RewardFunction
-from reward.panel import ALARM_WINDOW
 
 Scores = dict[str, float]
 
@@ -69,7 +68,7 @@ class UpdateHook:
     score: Callable[[], Scores] | None = None
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
-    alarms: set[tuple[str, bool]] = field(default_factory=set)
+    alarms: set[str] = field(default_factory=set)  # of this start
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -95,17 +94,14 @@ class UpdateHook:
             self.save(best)
 
     def _raise_alarms(self, step: int) -> None:
-        """Say each alarm once a start, and again where a full window confirms an early one; at the end all of
-        them.
-        """
+        """Say each alarm once a start, and the names of all at the end."""
         if not is_look(step, self.num_steps):
             return
         rows = of_reward(self.log.rows, asdict(self.run.config.reward))
-        is_full = len(rows) >= ALARM_WINDOW
         for name, sentence in ringing(rows).items():
-            if (name, is_full) not in self.alarms:
-                self.alarms.add((name, is_full))
-                self.run.say(f"ALARM step {rows[-1]['step']}: {sentence}")
+            if name not in self.alarms:
+                self.alarms.add(name)
+                self.run.say(f"ALARM step {step}: {sentence}")
         if step == self.num_steps and (rules := rung(rows)):
             self.run.say(summary(rules))
 
@@ -195,9 +191,10 @@ def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     name_ends(model, tokenizer)
     model.save_pretrained(work)
     tokenizer.save_pretrained(work)
+    folder = untouched_model(run).folder
     for notice in (NOTICE_FILE, TERMS_FILE):
-        if (start_folder(run) / notice).is_file():
-            (work / notice).write_bytes((start_folder(run) / notice).read_bytes())
+        if folder and (folder / notice).is_file():
+            (work / notice).write_bytes((folder / notice).read_bytes())
     model.config.use_cache = False
 
 

@@ -80,8 +80,11 @@ class Fit:
     def check(self) -> "Fit":
         """Itself. InputError, naming the settings to raise, where there were examples and none is of use."""
         if self.candidates and not self.usable:
-            enough = " and ".join(f"{name} = {smallest(self.tokens[name])}" for name in self.over)
-            cure = f"{enough} would keep {ENOUGH} %" if enough else "take another model or other texts"
+            limits = {name: smallest(self.tokens[name]) for name in self.over}
+            is_all = all(limit == max(self.tokens[name]) for name, limit in limits.items())
+            share = "all" if is_all else f"{ENOUGH} %"
+            enough = " and ".join(f"{name} = {limit}" for name, limit in limits.items())
+            cure = f"{enough} would keep {share}" if enough else "take another model or other texts"
             raise InputError(f"{self.line()}; {cure}")
         return self
 

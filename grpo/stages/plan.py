@@ -21,14 +21,19 @@ from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.runtime.device import Compute, synchronise
 
-DEFAULT_PARAMETERS = {
-    "trimmed": (131_000_000, 31_000_000),
-    "full": (268_000_000, 168_000_000),
-}  # all, embedding
-LENGTH_SHARE = (
-    0.4  # of a length limit that a typical prompt or completion uses, before the corpus has been counted
-)
-RECOMPUTED = 0.2  # of the activations are held with gradient checkpointing
+# of the default model by vocabulary: all, embedding
+DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
+# of a length limit that a typical prompt or completion uses, before the corpus has been counted
+LENGTH_SHARE = 0.4
+# bytes of a parameter in training, all fp32: weight, gradient, two moments of AdamW, and the frozen reference
+TRAINED_BYTES = 4 + 4 + 8 + 4
+FROZEN_BYTES = 4  # of a parameter of a frozen model: the anchor's, or the one that is evaluated
+# a transformer layer keeps about 34 numbers of its width of each token for the backward pass (arXiv 2205.05198, 4.1)
+ACTIVATION_BYTES = 34 * 4
+LAYER_PARAMETERS = 12  # of a layer, in squares of its width: attention 4, feed-forward 8
+# an upper guess for models of this size, as no header of the weights says; the default model has 18
+LAYERS = 36
+CHECKPOINTED = 0.2  # of the activations stay with gradient checkpointing
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
 OWN_BYTES = 1e9  # of a process with its libraries
@@ -167,7 +172,18 @@ def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
     """
     prompt, _ = typical_lengths(config)
     index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
-    return 4 * total + index + RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
+    return (
+        FROZEN_BYTES * total + index + RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
+    )
+
+
+def activation_bytes(config: Config, body: int) -> float:
+    """What the forward pass over the largest packed row keeps for the backward pass; `body`: parameters without
+    the embedding. Layers x width follows from body = layers x 12 width^2.
+    """
+    tokens = max(config.train.max_tokens_per_pass, config.sft.max_tokens_per_pass)
+    share = CHECKPOINTED if config.engine.gradient_checkpointing else 1.0
+    return share * ACTIVATION_BYTES * tokens * (LAYERS * body / LAYER_PARAMETERS) ** 0.5
 
 
 def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
@@ -211,17 +227,9 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         sampled = sampled * (train.method != "sft")
         packed = rollout.num_prompts * (prompt + completion)
     flops = sum(stage_flops(config, folder))
-    kept = RECOMPUTED if config.engine.gradient_checkpointing else 1.0
     pairs = corpus_pairs(config)
     corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
-    activations = (
-        kept
-        * 34
-        * 4
-        * max(train.max_tokens_per_pass, sft.max_tokens_per_pass)
-        * ((total - embedding) / 12) ** 0.5
-        * 6
-    )
+    models = TRAINED_BYTES + FROZEN_BYTES * bool(config.anchor.sft or config.anchor.train)
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),
@@ -229,9 +237,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
         pairs=pairs,
-        training_bytes=int(
-            (20 + 4 * bool(config.anchor.sft or config.anchor.train)) * total + activations + corpus
-        ),
+        training_bytes=int(models * total + activation_bytes(config, total - embedding) + corpus),
         evaluation_bytes=int(evaluation_bytes(config, total, pairs) + corpus),
         seconds=flops / (EFFICIENCY * matmul_rate(compute)),
     )

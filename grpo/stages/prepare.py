@@ -23,9 +23,10 @@ from eval.forgetting.tax import load_tax_panel
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
+from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_files
 from grpo.stages.anchor_setup import anchor_texts
-from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, load_model, start_folder
+from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, load_model, untouched_model
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.reward_setup import STATIC
@@ -53,7 +54,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     if run.config.reward.held_out != STATIC:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
-        start_folder(run)
+        untouched_model(run)
     if run.config.tax.text or run.config.anchor.text:
         check_texts(run)
 
@@ -154,7 +155,7 @@ def model_stage(run: Run) -> None:
     """
     config = run.config
     facts = corpus_facts(run)
-    folder = start_folder(run)
+    folder = untouched_model(run)
     corpus = corpus_of(run)
     check_encoder_fit(run, corpus.train)
     if "tokens" in facts:
@@ -187,7 +188,9 @@ def model_stage(run: Run) -> None:
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
 
-def check_model(run: Run, folder: Path, tokenizer: PreTrainedTokenizerBase, parts: dict[str, Fit]) -> None:
+def check_model(
+    run: Run, folder: ModelSource, tokenizer: PreTrainedTokenizerBase, parts: dict[str, Fit]
+) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
         model = load_model(run, folder)

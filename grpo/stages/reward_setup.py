@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text
@@ -22,7 +21,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.script import known_script
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, corpus_of, greedy_texts, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.training import RewardFunction
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
@@ -63,16 +62,8 @@ def held_out_store(run: Run) -> EmbeddingStore:
     else:
         examples = corpus_of(run).train
         texts = [*reference_texts(examples), *(example.source for example in examples)]
-        encoder = load_static(model_files(run), texts if len(texts) >= LEAST_TEXTS else None)
+        encoder = load_static(untouched_model(run).files(), texts if len(texts) >= LEAST_TEXTS else None)
     return EmbeddingStore(NamedEncoder(name, encoder), run.cache / "embeddings", say=run.say)
-
-
-def model_files(run: Run) -> Path:
-    """The folder with the untouched model's files; a hub model's is where transformers has put them, without
-    asking the network.
-    """
-    folder = start_folder(run)
-    return folder if folder.is_dir() else Path(snapshot_download(str(folder), local_files_only=True))
 
 
 def reward_of(

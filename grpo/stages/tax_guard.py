@@ -25,11 +25,12 @@ from data.sources.general_texts import read_general_texts
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
 from grpo.engine.model import parameter_hash
+from grpo.engine.source import ModelSource
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.stages.context import Run, load_model, start_folder
+from grpo.stages.context import Run, load_model, untouched_model
 from grpo.stages.tax_controller import SafeState, after_measurement, next_coefficient
 from grpo.training import same_state
 
@@ -102,7 +103,7 @@ def baseline_nll(run: Run, start: list[int], texts: Ids) -> float:
                 f"{path}: this run's tax was counted on other texts; restore tax.text, or write run_dir=runs/another"
             )
         return facts["nll"]
-    folder = start_folder(run) if against == "untouched" else run.warm_start
+    folder: Path | ModelSource = untouched_model(run) if against == "untouched" else run.warm_start
     model = load_model(run, folder)
     facts = {
         "against": against, "sha256": parameter_hash(model), "nll": mean_nll(model, start, texts),

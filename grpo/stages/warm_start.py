@@ -10,7 +10,7 @@ from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import make_anchor
-from grpo.stages.context import Run, corpus_of, start_folder, trainable
+from grpo.stages.context import Run, corpus_of, trainable, untouched_model
 from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.training import Training
@@ -23,7 +23,7 @@ def sft_stage(run: Run) -> None:
     if run.warm_start.exists():
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
-    folder = start_folder(run)
+    folder = untouched_model(run)
     tokenizer = load_tokenizer(folder)
     policy = trainable(run, folder)
     if run.config.sft.num_steps:

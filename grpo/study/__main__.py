@@ -29,8 +29,8 @@ PARTS = ("train", "evaluate", "transfer", "report")
 
 @dataclass
 class Work:
-    """One command: which study, what of it, by which arguments a child reads it; and whatever failed on the
-    way, in words.
+    """One command: which study, what of it, by which arguments a child reads it; and a sentence for
+    each failure.
     """
 
     study: Study
@@ -99,27 +99,25 @@ def carry_out(work: Work) -> None:
     for seed in work.seeds:
         train_and_evaluate(work, seed)
     if "transfer" in work.parts and study.transfer is not None:
-        transfer(work)
+        transfer_all(work)
     if "report" in work.parts:
-        report(work)
+        write_report(work)
 
 
 def obtain_panel(study: Study) -> None:
-    """What the tax is measured on comes into the cache now, or the study ends now, not after hours of
-    training.
-    """
+    """Fetch what the tax is measured on, before hours of training. Raises InputError."""
     from eval.forgetting.tax import load_tax_panel
 
     load_tax_panel(cache_dir(), study.warm_start_config(study.seeds[0]).eval.extended_probes)
 
 
 def train_and_evaluate(work: Work, seed: int) -> None:
-    """Arm by arm, so that weights of no use go before the next ones come; without training, all points in one
-    process.
+    """Train and evaluate arm by arm, so that weights of no use are removed before the next arm; without
+    training, evaluate all in one process.
     """
     study = work.study
     if "train" not in work.parts:
-        evaluate(work, work.arms, seed)
+        evaluate_arms(work, work.arms, seed)
         return
     if not work.note(
         f"the warm start of seed {seed}", train_warm_start(study, seed, say), study.warm_start_folder(seed)
@@ -127,7 +125,7 @@ def train_and_evaluate(work: Work, seed: int) -> None:
         return
     for arm in work.arms:
         try:
-            trained = work.note(
+            is_trained = work.note(
                 f"{arm.name}, seed {seed},",
                 train_arm(study, arm, seed, say),
                 study.arm_folder(arm.name, seed),
@@ -136,11 +134,11 @@ def train_and_evaluate(work: Work, seed: int) -> None:
             work.failures.append(f"{arm.name}, seed {seed}: {one_line(error)}")
             say(work.failures[-1])
             continue
-        if trained:
-            evaluate(work, [arm], seed)
+        if is_trained:
+            evaluate_arms(work, [arm], seed)
 
 
-def evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
+def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     """The points of some arms, and of what they are compared with, in a process of their own."""
     study = work.study
     names = ",".join(arm.name for arm in arms)
@@ -153,7 +151,7 @@ def evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     )
 
 
-def transfer(work: Work) -> None:
+def transfer_all(work: Work) -> None:
     from grpo.study.transfer import run_transfer
 
     for seed in work.seeds:
@@ -164,7 +162,7 @@ def transfer(work: Work) -> None:
             say(work.failures[-1])
 
 
-def report(work: Work) -> None:
+def write_report(work: Work) -> None:
     from eval.study.report import write_study_report
 
     paths = write_study_report(work.study.folder, work.study.target, work.study.budget)

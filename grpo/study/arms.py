@@ -1,5 +1,5 @@
-"""Arms of a study as ordinary runs, each a process of its own: memory is given back, and a kill costs one arm
-its last steps.
+"""Trains the arms of a study as ordinary runs, each in a process of its own: memory is freed, and a kill costs one
+arm its last steps.
 
 What is finished is skipped, what was begun goes on. A lock in each run folder lets several commands work on
 one study; a process that outlives a killed command still holds its own.
@@ -183,7 +183,7 @@ def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
     choose the very same.
     """
     target = study.arm_folder(arm.name, seed) / SAMPLES
-    wanted = drawn_from(study.arm_config(arm, seed))
+    inputs = sampling_inputs(study.arm_config(arm, seed))
     if arm.kind != "best_of_group" or target.exists():
         return
     for other in study.arms:
@@ -193,12 +193,12 @@ def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
             and (folder / "policy").exists()
             and (folder / SAMPLES).exists()
         )
-        if finished and drawn_from(study.arm_config(other, seed)) == wanted:
+        if finished and sampling_inputs(study.arm_config(other, seed)) == inputs:
             atomic_write_text(target, (folder / SAMPLES).read_text(encoding="utf-8"))
             return
 
 
-def drawn_from(config: Config) -> tuple[object, ...]:
+def sampling_inputs(config: Config) -> tuple[object, ...]:
     """All that the samples of "best_of_group" depend on, but for the model they are drawn from."""
     return (
         config.seed,

@@ -1,7 +1,7 @@
-"""What a study has to evaluate: its checkpoints, each with the place of its point. No model is loaded here.
+"""Which points a study has to measure, and the model of each. No model is loaded here.
 
-An arm's checkpoints are the snapshots of its finished run; one whose weights were removed after evaluation
-has a point and is not found.
+An arm's models are the snapshots of its finished run; one whose weights were removed after evaluation has a
+point and is not found.
 """
 
 from collections.abc import Sequence
@@ -12,55 +12,55 @@ from typing import Any
 from data.documents import parse_json, parse_object, read_object
 from data.errors import InputError
 from eval.study.layout import snapshots_in
+from eval.study.points import Cost, PointFacts
+from eval.study.roles import INTERPOLATED
+from grpo.engine.source import ModelSource
 from grpo.study.config import ArmConfig, Study
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model folder and what its point says of it; `path` is where the point goes."""
+class PlannedPoint:
+    """A point to measure: its file, the model, and what the point says of it.
+
+    share  of the way from the untouched model to `model`: the weights in between are measured; 1 = `model` itself
+    """
 
     path: Path
-    weights: Path
-    about: Json
+    model: Path | ModelSource
+    facts: PointFacts
+    share: float = 1.0
 
 
-Asked = tuple[
-    float | None, Checkpoint
-]  # the share of the way to it from the untouched model; None = the checkpoint itself
-
-
-def reference_checkpoints(study: Study, start: Path, seeds: Sequence[int]) -> list[Checkpoint]:
+def reference_points(study: Study, start: ModelSource, seeds: Sequence[int]) -> list[PlannedPoint]:
     """The untouched model, once, and the warm start of each seed."""
-    nothing = {"prompts": 0, "tokens": 0, "updates": 0, "seconds": 0.0}
     lowest = min(study.seeds)
-    about = {
-        "arm": "untouched",
-        "kind": "untouched",
-        "seed": lowest,
-        "step": 0,
-        "num_steps": 0,
-        "cost": nothing,
-        "settings": [],
-    }
-    found = [Checkpoint(study.point_path("untouched", lowest, 0), start, about)]
+    facts = PointFacts(
+        arm="untouched",
+        kind="untouched",
+        seed=lowest,
+        step=0,
+        num_steps=0,
+        cost=Cost(prompts=0, tokens=0, updates=0, seconds=0.0),
+        settings=[],
+    )
+    points = [PlannedPoint(study.point_path("untouched", lowest, 0), start, facts)]
     for seed in seeds:
-        folder = study.warm_start_folder(seed)
-        if (folder / "warm_start").exists():
-            cost = warm_start_cost(study, seed)
-            about = about | {
-                "arm": "warm_start",
-                "kind": "warm_start",
-                "seed": seed,
-                "cost": cost,
-                "settings": list(study.settings),
-            }
-            found.append(Checkpoint(study.point_path("warm_start", seed, 0), folder / "warm_start", about))
-    return found
+        folder = study.warm_start_folder(seed) / "warm_start"
+        if folder.exists():
+            facts = PointFacts(
+                arm="warm_start",
+                kind="warm_start",
+                seed=seed,
+                step=0,
+                num_steps=0,
+                cost=warm_start_cost(study, seed),
+                settings=list(study.settings),
+            )
+            points.append(PlannedPoint(study.point_path("warm_start", seed, 0), folder, facts))
+    return points
 
 
-def warm_start_cost(study: Study, seed: int) -> Json:
+def warm_start_cost(study: Study, seed: int) -> Cost:
     """What the warm start took, from its log: pairs and tokens seen, updates, seconds."""
     path = study.warm_start_folder(seed) / "metrics.jsonl"
     config = study.warm_start_config(seed)
@@ -72,80 +72,68 @@ def warm_start_cost(study: Study, seed: int) -> Json:
     rows = [row for row in found if row.get("stage") == "sft"]
     tokens = sum(int(row["tokens"]) for row in rows)
     seconds = sum(float(row["seconds"]["step"]) for row in rows)
-    return {
-        "prompts": len(rows) * config.sft.batch_size,
-        "tokens": tokens,
-        "updates": len(rows),
-        "seconds": seconds,
-    }
+    return Cost(prompts=len(rows) * config.sft.batch_size, tokens=tokens, updates=len(rows), seconds=seconds)
 
 
-def snapshots_of(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
+def snapshot_folders(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:
     """(step, folder) of the snapshots that are on disk, by step."""
     return snapshots_in(study.arm_folder(arm.name, seed))
 
 
-def arm_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Checkpoint]:
-    """The snapshots of a finished arm; none while it is being trained, as a rolled back step may still be
-    taken back.
-    """
+def arm_points(study: Study, arm: ArmConfig, seed: int) -> list[PlannedPoint]:
+    """A point for each snapshot of a finished arm; none while it is trained, as a tax guard may take steps back."""
     if not (study.arm_folder(arm.name, seed) / "policy").exists():
         return []
-    about = {
-        "arm": arm.name,
-        "kind": arm.kind,
-        "start": arm.start,
-        "seed": seed,
-        "num_steps": study.arm_config(arm, seed).train.num_steps,
-    }
+    num_steps = study.arm_config(arm, seed).train.num_steps
     settings = [*study.settings, *arm.settings]
-    return [
-        Checkpoint(
-            study.point_path(arm.name, seed, step), folder,
-            about | {"step": step, "cost": read_object(folder / "cost.json"), "settings": settings},
+    points = []
+    for step, folder in snapshot_folders(study, arm, seed):
+        cost: Any = read_object(folder / "cost.json")
+        facts = PointFacts(
+            arm=arm.name,
+            kind=arm.kind,
+            start=arm.start,
+            seed=seed,
+            num_steps=num_steps,
+            step=step,
+            cost=cost,
+            settings=settings,
         )
-        for step, folder in snapshots_of(study, arm, seed)
-    ]  # fmt: skip
+        points.append(PlannedPoint(study.point_path(arm.name, seed, step), folder, facts))
+    return points
 
 
-def between_checkpoints(study: Study, arm: ArmConfig, seed: int) -> list[Asked]:
-    """(share, checkpoint) of each point on the way from the untouched model to the arm's last; its step is
-    the share in per cent.
-    """
-    last = arm_checkpoints(study, arm, seed)[-1:]
+def interpolated_points(study: Study, arm: ArmConfig, end: PlannedPoint) -> list[PlannedPoint]:
+    """The points between the untouched model and `end`, the arm's last; their step is the share in per cent."""
     name = f"{arm.name}+interp"
-    changed = {"arm": name, "kind": "interpolated", "num_steps": 100}
-    return [
-        (
-            share,
-            Checkpoint(study.point_path(name, seed, step), end.weights, end.about | changed | {"step": step}),
-        )
-        for end in last
-        for share in study.interpolate
-        for step in [round(100 * share)]
-    ]
+    points = []
+    for share in study.interpolate:
+        step = round(100 * share)
+        facts = PointFacts(**{**end.facts, "arm": name, "kind": INTERPOLATED, "num_steps": 100, "step": step})
+        points.append(PlannedPoint(study.point_path(name, facts["seed"], step), end.model, facts, share))
+    return points
 
 
-def wanted(
-    study: Study, start: Path, arms: Sequence[ArmConfig], seeds: Sequence[int]
-) -> list[tuple[Path, list[Asked]]]:
-    """All that can be evaluated now, in order, grouped by the folder whose lock is held meanwhile; `start` is
-    the untouched model's.
+def planned_points(
+    study: Study, start: ModelSource, arms: Sequence[ArmConfig], seeds: Sequence[int]
+) -> list[tuple[Path, list[PlannedPoint]]]:
+    """All that can be evaluated now, in order, grouped by the folder that is locked meanwhile; `start` is the
+    untouched model.
     """
-    references: list[Asked] = [(None, each) for each in reference_checkpoints(study, start, seeds)]
-    groups = [(study.folder / "points", references)]
+    groups = [(study.folder / "points", reference_points(study, start, seeds))]
     for seed in seeds:
         for arm in arms:
-            ends: list[Asked] = [(None, each) for each in arm_checkpoints(study, arm, seed)]
-            groups.append((study.arm_folder(arm.name, seed), ends + between_checkpoints(study, arm, seed)))
+            points = arm_points(study, arm, seed)
+            if points:
+                points += interpolated_points(study, arm, points[-1])
+            groups.append((study.arm_folder(arm.name, seed), points))
     return groups
 
 
 def has_all_points(study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int]) -> bool:
     """Whether nothing that could be evaluated now lacks its point."""
-    return all(
-        checkpoint.path.exists() for _, group in wanted(study, Path(), arms, seeds) for _, checkpoint in group
-    )
+    groups = planned_points(study, ModelSource(), arms, seeds)
+    return all(point.path.exists() for _, points in groups for point in points)
 
 
 def chosen_arms(study: Study, text: str) -> list[ArmConfig]:

@@ -1,4 +1,4 @@
-"""A study's file: one base configuration, a warm start a seed, and arms that differ from it by a few
+"""A study's file: one base configuration, one warm start per seed, and arms that differ from it by a few
 settings.
 
 Read as strictly as a run's configuration: every arm is resolved here, for every seed, so that a typo fails
@@ -28,7 +28,7 @@ SHARED = ("data", "model", "sft", "anchor.sft", "eval", "device")  # in which ar
 
 @dataclass(frozen=True)
 class ArmConfig:
-    """One way to go on from `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
+    """A run that begins from the model `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
 
     `start` is "warm_start", "untouched", or an arm above this one, whose last policy it is. `snapshots` 0: a
     point as often as the study says.
@@ -58,7 +58,7 @@ class Study:
     """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm
     gives one point.
 
-    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats a token).
+    `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats per token).
     `keep_snapshots` says whose weights stay on disk once evaluated; final policies always do. `interpolate`:
     shares of an arm's way from the untouched model.
     """
@@ -101,14 +101,19 @@ class Study:
 
     def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
         managed = ["eval.probes=false", f"seed={seed}", override("run_dir", self.arm_folder(arm.name, seed))]
-        return [*self.settings, *arm.settings, *managed, f"checkpoint.snapshots={self.snapshots_of(arm)}"]
+        return [
+            *self.settings,
+            *arm.settings,
+            *managed,
+            f"checkpoint.snapshots={self.snapshot_interval(arm)}",
+        ]
 
-    def snapshots_of(self, arm: ArmConfig) -> int:
-        """Steps from one point of the arm to the next."""
+    def snapshot_interval(self, arm: ArmConfig) -> int:
+        """Steps from one snapshot of the arm to the next."""
         return arm.snapshots or self.snapshots
 
     def warm_start_config(self, seed: int) -> Config:
-        """The configuration that makes the warm start and by which every point of the seed is evaluated."""
+        """The configuration that trains the warm start and evaluates every point of the seed."""
         return load_config(self.config, self.warm_start_overrides(seed))
 
     def arm_config(self, arm: ArmConfig, seed: int) -> Config:
@@ -131,7 +136,7 @@ def override(key: str, value: object) -> str:
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """TOML file and `key=value` overrides -> a checked Study whose arms are known to be valid runs. Raises
+    """TOML file and `key=value` overrides -> a checked Study, each of whose arms is a valid run. Raises
     InputError.
     """
     values = read_toml(Path(path))
@@ -181,7 +186,7 @@ def read_transfer(values: Any, path: str) -> TransferConfig:
 
 
 def check(study: Study, path: str) -> None:
-    """Refuse what no study can do; each message names the key and a value that would do."""
+    """InputError for what no study can do; each message names the key and a value that would do."""
     names = [arm.name for arm in study.arms]
     rules: list[Rule] = [
         (not study.study_dir.strip(), "study_dir is empty; write a folder such as runs/study"),
@@ -235,8 +240,8 @@ def check(study: Study, path: str) -> None:
 
 
 def check_scope(settings: Sequence[str], place: str, taken: Sequence[str]) -> None:
-    """Settings that are not this list's to make: the study's own, and for an arm those of the shared warm
-    start and evaluation.
+    """InputError for a setting of `taken`: those that the study makes, and for an arm those of the warm start and the
+    evaluation, which all arms share.
     """
     for setting in settings:
         key = setting.partition("=")[0].strip()

@@ -1,5 +1,5 @@
 """What a study will cost, before it starts: hours of training and of evaluation, disk, points. Estimates, as
-in `grpo.plan`.
+in grpo/stages/plan.py.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,19 @@ from pathlib import Path
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime.device import Compute
-from grpo.stages.plan import EFFICIENCY, count_parameters, matmul_rate, stage_flops, typical_lengths
+from grpo.stages.plan import (
+    EFFICIENCY,
+    FROZEN_BYTES,
+    count_parameters,
+    matmul_rate,
+    stage_flops,
+    typical_lengths,
+)
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
 
-TAX_TOKENS = (
-    22_000  # through a checkpoint for its tax: 5,000 of general texts, 2,000 of the task, 15,000 of questions
-)
+# through a checkpoint for its tax: 5,000 of general texts, 2,000 of the task, 15,000 of questions
+TAX_TOKENS = 22_000
 BASE_SHARE = 0.3  # of them go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
 CHECKPOINT_MODELS = 3  # sizes of a model in a checkpoint: parameters and two moments
@@ -35,8 +41,8 @@ class ArmBill:
 
 @dataclass(frozen=True)
 class Bill:
-    """What is left to do of the chosen arms and seeds; `peak_bytes` on disk, all arms counted, while the last
-    one is being trained.
+    """What the chosen arms and seeds still cost; `peak_bytes`: the most on disk, which is while the last arm is
+    trained.
     """
 
     arms: tuple[ArmBill, ...]
@@ -96,19 +102,19 @@ def make_bill(
     rate = EFFICIENCY * matmul_rate(compute)
     base = study.warm_start_config(seeds[0])
     bills = tuple(arm_bill(study, arm, seeds, folder, rate) for arm in arms)
-    size = 4.0 * count_parameters(base, folder)[0]
-    begun = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
-    measured = [
+    size = FROZEN_BYTES * float(count_parameters(base, folder)[0])
+    is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
+    references = [
         study.point_path("untouched", min(study.seeds), 0),
         *(study.point_path("warm_start", seed, 0) for seed in seeds),
     ]
     return Bill(
         arms=bills,
         seeds=len(seeds),
-        warm_start_seconds=0.0 if begun else stage_flops(base, folder)[0] / rate,
+        warm_start_seconds=0.0 if is_warm else stage_flops(base, folder)[0] / rate,
         point_seconds=point_flops(base, folder) / rate,
         transfer_seconds=transfer_flops(study, len(seeds), folder) / rate,
-        reference_points=sum(not path.exists() for path in measured),
+        reference_points=sum(not path.exists() for path in references),
         peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
     )
@@ -119,10 +125,10 @@ def arm_bill(study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | 
         study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0]))
     )  # whose corpus.json knows lengths
     steps = config.train.num_steps
-    every = study.snapshots_of(arm)
+    every = study.snapshot_interval(arm)
     points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)
-    trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
-    done = trained and has_all_points(study, [arm], seeds)
+    is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
+    done = is_trained and has_all_points(study, [arm], seeds)
     return ArmBill(
         arm, stage_flops(config, folder)[1] / rate, points, steps, config.rollout.num_prompts, done
     )
@@ -162,5 +168,5 @@ def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Con
     """
     share = {"all": 1.0, "none": 0.0, "front": FRONT_SHARE}[study.keep_snapshots]
     earlier = [bill.points - len(study.interpolate) - 1 for bill in bills]
-    kept = seeds * (1 + len(bills) + share * sum(earlier))
-    return kept + max(earlier) * (1 - share) + CHECKPOINT_MODELS * (base.checkpoint.keep + 1)
+    stored = seeds * (1 + len(bills) + share * sum(earlier))
+    return stored + max(earlier) * (1 - share) + CHECKPOINT_MODELS * (base.checkpoint.keep + 1)

@@ -1,8 +1,7 @@
-"""The files a study is made from, copied beside its results: what it works from stays as it was, whatever
-happens to the originals.
+"""Copies a study's configuration files beside its results, so that editing the originals changes no later arm.
 
-Children read the copies, so an edit during a study changes no later arm. A later command on the same study
-compares: another base configuration is refused, as its arms would compare with nothing. Arms and seeds may be
+Children read the copies. A later command on the same study compares: another base configuration is refused, as
+its arms could not be compared with the earlier ones. Arms and seeds may be
 added, so each study file has a copy of its own.
 """
 
@@ -13,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from data.cache import atomic_write_text
+from data.documents import config_path
 from data.errors import InputError
 from eval.study.roles import STUDY_SETTINGS
 from grpo.config_file import load_config
@@ -72,4 +72,4 @@ def keep(copy: Path, text: str) -> None:
 
 def read_text(file: str) -> str:
     """The text of a TOML file that has been read before."""
-    return Path(file).read_text(encoding="utf-8-sig")
+    return config_path(Path(file)).read_text(encoding="utf-8-sig")

@@ -1,9 +1,8 @@
-"""Checkpoints of a study -> points/ARM/seedK/step-N.json: target task and alignment tax of each, all by the
-same instruments.
+"""Measure the checkpoints of a study: target task and alignment tax of each -> points/ARM/seedK/step-N.json.
 
 `python -m grpo.study.points --config STUDY.toml --arms a,b --seeds 0` is what `grpo.study` runs after each
-arm. Every arm of every seed is judged by the study's own configuration, never by the arm's reward. Not here:
-training, or what the points mean (`eval.study_report`).
+arm. Every arm of every seed is measured by the study's own configuration, never by the arm's reward. Not here:
+training, or what the points mean (eval/study/report.py).
 """
 
 import argparse
@@ -33,10 +32,10 @@ from grpo.engine.model import load_tokenizer, parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
-from grpo.stages.context import Run, corpus_of, load_model, start_folder, within_limit
+from grpo.stages.context import Run, corpus_of, load_model, untouched_model, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
-from grpo.study.checkpoints import Checkpoint, chosen_arms, chosen_seeds, snapshots_of, wanted
+from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.files import check_base
 
@@ -60,7 +59,7 @@ class Instruments:
 
 
 def load_instruments(study: Study, run: Run) -> Instruments:
-    folder = start_folder(run)
+    folder = untouched_model(run)
     tokenizer = load_tokenizer(folder)
     base = load_model(run, folder).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
@@ -69,35 +68,31 @@ def load_instruments(study: Study, run: Run) -> Instruments:
     return Instruments(study, run, test_examples(run), scales, panel, task, base, tokenizer)
 
 
-def evaluate(tools: Instruments, checkpoint: Checkpoint, share: float | None = None) -> None:
-    """Write the point of one checkpoint; with `share`, of the model that far on the way to it from the
-    untouched one.
-    """
+def measure_point(tools: Instruments, point: PlannedPoint) -> None:
+    """Measure one model and write its point."""
     run = tools.run
-    about = checkpoint.about
+    facts = point.facts
     run.say(
-        f"evaluating {about['arm']}, seed {about['seed']}, step {about['step']}, on {len(tools.examples)} test items and the tax panel"
+        f"evaluating {facts['arm']}, seed {facts['seed']}, step {facts['step']}, on {len(tools.examples)} test items and the tax panel"
     )
-    model = load_model(run, checkpoint.weights).requires_grad_(False)
-    if share is not None:
-        model.load_state_dict(interpolated(tools.base.state_dict(), model.state_dict(), share))
-    outputs = outputs_of(run, model, checkpoint.weights, tools.examples)
-    target = measure(run, about["arm"], tools.examples, outputs, tools.scales)
-    base = model if about["kind"] == "untouched" else tools.base
+    model = load_model(run, point.model).requires_grad_(False)
+    if point.share != 1:
+        model.load_state_dict(interpolate(tools.base.state_dict(), model.state_dict(), point.share))
+    outputs = outputs_of(run, model, point.model, tools.examples)
+    target = measure(run, facts["arm"], tools.examples, outputs, tools.scales)
+    base = model if facts["kind"] == "untouched" else tools.base
     tax = measure_tax(model, base, tools.tokenizer, tools.panel, tools.task)
-    point = about | {"sha256": parameter_hash(model), "target": target, "tax": tax}
-    atomic_write_text(
-        checkpoint.path, json.dumps(point, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    )
+    result = {**facts, "sha256": parameter_hash(model), "target": target, "tax": tax}
+    atomic_write_text(point.path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
-def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def interpolate(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """start + share x (end - start), in fp32, tensor by tensor; 0 and 1 give back `start` and `end` bit for
     bit.
 
     Raises ValueError where the two are not the same tensors by name and shape.
 
-    >>> interpolated({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
+    >>> interpolate({"w": torch.zeros(2)}, {"w": torch.tensor([1.0, -4.0])}, 0.25)
     {'w': tensor([ 0.2500, -1.0000])}
     """
     shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (start, end)]
@@ -106,7 +101,7 @@ def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: 
             name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name)
         )
         raise ValueError(
-            f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; no way leads between them"
+            f"{differing[0]}: not the same tensor in both models, and in {len(differing) - 1} more; the two models cannot be interpolated"
         )
     return {name: torch.lerp(tensor.float(), end[name].float(), share) for name, tensor in start.items()}
 
@@ -117,21 +112,21 @@ def prune(study: Study, seed: int, say: Callable[[str], None]) -> None:
     """
     if study.keep_snapshots == "all":
         return
-    evaluated = [
+    removable = [
         (study.point_path(arm.name, seed, step), folder)
         for arm in study.arms
-        for step, folder in snapshots_of(study, arm, seed)[:-1]
+        for step, folder in snapshot_folders(study, arm, seed)[:-1]
         if study.point_path(arm.name, seed, step).exists()
     ]
-    best = on_the_front(study, seed) if study.keep_snapshots == "front" and evaluated else set()
-    for point, folder in evaluated:
-        if point not in best:
+    front_points = points_on_front(study, seed) if study.keep_snapshots == "front" and removable else set()
+    for point, folder in removable:
+        if point not in front_points:
             with suppress(FileNotFoundError):  # another command may have come first
                 remove_folder(folder)
             say(f"{folder}: evaluated, not kept")
 
 
-def on_the_front(study: Study, seed: int) -> set[Path]:
+def points_on_front(study: Study, seed: int) -> set[Path]:
     """Points of the seed that no other point so far dominates: more of the target for less tax."""
     paths = point_files(study.folder, seed)
     points = [read_object(path) for path in paths]
@@ -152,12 +147,12 @@ def evaluate_all(
     with StopRequest() as stop:
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
         tools: Instruments | None = None
-        for folder, group in wanted(study, start_folder(run), arms, seeds):
+        for folder, points in planned_points(study, untouched_model(run), arms, seeds):
             with study_lock(folder, say):
-                for share, checkpoint in group:
-                    if not checkpoint.path.exists():
+                for point in points:
+                    if not point.path.exists():
                         tools = tools or load_instruments(study, run)
-                        evaluate(tools, checkpoint, share)
+                        measure_point(tools, point)
                         gc.collect()
                     if stop():
                         raise Interrupted(stop.signal)

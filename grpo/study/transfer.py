@@ -1,5 +1,4 @@
-"""Few-shot transfer: another task learned from a few examples, beginning from the untouched model and from
-what a study made of it.
+"""Few-shot transfer: train the untouched model and a study's models on a few examples of another task.
 
 Each start and number of examples is an ordinary run (stages data, model, sft) in transfer/START/N/seedK of
 the study's folder. What it can then do on the other task's test set is transfer/START-N-seedK.json: {"start",
@@ -24,7 +23,7 @@ from grpo.engine.model import load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, plain, study_lock
-from grpo.stages.context import Run, corpus_of, load_model, start_folder
+from grpo.stages.context import Run, corpus_of, load_model, untouched_model
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.reward_setup import held_out_store, store_of
@@ -32,8 +31,7 @@ from grpo.study.arms import run_child
 from grpo.study.config import Study, TransferConfig, override
 
 Say = Callable[[str], None]
-# of the pairs that are neither test nor dev: nearly all may be learnt from, as no prompts are left for GRPO
-# to see
+# of the pairs that are neither test nor dev: nearly all, as GRPO needs no prompts here
 WARM_START_SHARE = 0.9
 
 
@@ -74,21 +72,21 @@ class Course:
     def overrides(self) -> list[str]:
         vocabulary = self.study.warm_start_config(self.seed).model.vocabulary
         model = [override("model.policy", self.model), override("model.vocabulary", vocabulary)]
-        managed = [
+        own = [
             f"sft.max_pairs={self.examples}",
             "eval.probes=false",
             f"seed={self.seed}",
             override("run_dir", self.folder),
         ]
-        return [f"data.warm_start_share={WARM_START_SHARE}", *self.transfer.settings, *model, *managed]
+        return [f"data.warm_start_share={WARM_START_SHARE}", *self.transfer.settings, *model, *own]
 
     def config(self) -> Config:
         return load_config(self.transfer.config, self.overrides())
 
 
 @dataclass(frozen=True)
-class Instruments:
-    """What every result of a seed is measured with, loaded once."""
+class TaskInstruments:
+    """The test items and the encoders that measure every result of a seed, loaded once."""
 
     run: Run
     examples: list[Example]
@@ -106,21 +104,21 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
         for start in study.transfer.starts
         for count in study.transfer.examples
     ]
-    waiting = [course for course in courses if not is_finished(course)]
+    waiting = [course for course in courses if not has_result(course)]
     if not waiting:
         return
     run = untouched_run(waiting[0], say)
     check_enough(waiting, run)
-    tools: Instruments | None = None
+    tools: TaskInstruments | None = None
     failed = []
     for course in waiting:
         with study_lock(course.folder, say) as lock:
-            if train(course, lock) != 0:
+            if train_course(course, lock) != 0:
                 failed.append(f"{course.name} (see {course.folder / 'log.txt'})")
                 continue
-            tools = tools or Instruments(run, test_examples(run), (store_of(run), held_out_store(run)))
+            tools = tools or TaskInstruments(run, test_examples(run), (store_of(run), held_out_store(run)))
             with StopRequest() as stop:
-                evaluate(course, tools)
+                measure_course(course, tools)
             if stop():
                 raise Interrupted(stop.signal)
     if failed:
@@ -129,7 +127,7 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
         )
 
 
-def is_finished(course: Course) -> bool:
+def has_result(course: Course) -> bool:
     """Whether there is a result. Raises InputError for one that was made by another configuration."""
     if not course.result.exists():
         return False
@@ -142,19 +140,17 @@ def is_finished(course: Course) -> bool:
 
 
 def untouched_run(course: Course, say: Say) -> Run:
-    """A run of the other task by the untouched model, in nobody's folder: for its corpus, its test set and
-    its encoders.
-    """
-    untouched = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
-    config = untouched.config()
+    """A run of the other task by the untouched model, of which only corpus, test set and encoders are used."""
+    start = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
+    config = start.config()
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads)
-    return Run(config, untouched.folder, cache_dir(), compute, StopRequest(), say)
+    return Run(config, start.folder, cache_dir(), compute, StopRequest(), say)
 
 
 def check_enough(courses: list[Course], run: Run) -> None:
-    """Before anything is trained: are there as many pairs as the largest course is called after, and all the
-    models to begin from?
+    """InputError, before anything is trained, where pairs for the largest course or a model to begin from is
+    missing.
     """
     for course in courses:
         if course.start != "untouched" and not (Path(course.model) / "config.json").exists():
@@ -162,17 +158,17 @@ def check_enough(courses: list[Course], run: Run) -> None:
                 f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first"
             )
     config = run.config
-    tokenizer = load_tokenizer(start_folder(run))
-    enough = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).usable)
-    wanted = max(course.examples for course in courses)
-    if enough < wanted:
+    tokenizer = load_tokenizer(untouched_model(run))
+    count = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).usable)
+    largest = max(course.examples for course in courses)
+    if count < largest:
         corpus = run.config.data.corpus
         raise InputError(
-            f"transfer.examples: {wanted} pairs are wanted, and {corpus} has {enough} to learn from; write fewer"
+            f"transfer.examples: {largest} pairs are wanted, and {corpus} has {count} to learn from; write fewer"
         )
 
 
-def train(course: Course, lock: int) -> int:
+def train_course(course: Course, lock: int) -> int:
     """The stages data, model and sft in a process of their own; exit code."""
     if (course.folder / "warm_start").exists():
         return 0
@@ -187,7 +183,7 @@ def train(course: Course, lock: int) -> int:
     return run_child(command, f"transfer {course.name}", course.folder, [lock])
 
 
-def evaluate(course: Course, tools: Instruments) -> None:
+def measure_course(course: Course, tools: TaskInstruments) -> None:
     """Write a course's result; its weights go unless the study keeps all."""
     run = tools.run
     folder = course.folder / "warm_start"

@@ -106,8 +106,8 @@ def train_student(
         for optimizer in optimizers
     ]
     student.train()
+    start = time.perf_counter()
     for epoch in range(config.epochs):
-        start = time.perf_counter()
         total = 0.0
         wrong = (
             bags([wrong_variant(text, words, rng, student.script) for text in words])
@@ -127,10 +127,12 @@ def train_student(
                 optimizer.step()
                 schedule.step()
             total += loss.item() * len(items)
-        say(
-            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(texts):.3f}, "
-            f"{time.perf_counter() - start:.0f} s"
-        )
+        done = epoch + 1
+        if done * 10 // config.epochs > epoch * 10 // config.epochs:  # after each tenth
+            say(
+                f"epoch {done} of {config.epochs}: loss {total / len(texts):.3f}, "
+                f"{time.perf_counter() - start:.0f} s"
+            )
     student.eval()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.peer_table import Result, equal_share, lines_of, phase_seconds, ratio_of
 from benchmarks.peer_turns import InOrder, Request, peak_resident_bytes, read_request
-from benchmarks.peers import COMPARISONS, Side, arguments, examples_of, joined, main, take_turns
+from benchmarks.peers import COMPARISONS, Side, arguments, examples_of, join_examples, main, take_turns
 from data.examples import Example
 from data.prepare import Corpus
 from grpo.runtime.device import peak_memory_bytes
@@ -77,7 +77,7 @@ def test_peak_of_memory_is_what_the_kernel_counts() -> None:
 
 def test_long_prompts_lie_within_their_limits_and_use_each_source_once() -> None:
     sizes = [4, 3, 5, 20, 9, 2, 30, 8, 1, 1]
-    made = joined(
+    made = join_examples(
         [example(i, chr(97 + i) * size) for i, size in enumerate(sizes)], lambda e: len(e.source), (8, 12)
     )
     assert [e.source for e in made] == [

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from archives import files, make_zip, tar_bytes
 from hypothesis import strategies as st
-from invented_bytes import assert_one_sentence, damaged, for_all, times
+from invented_bytes import assert_one_sentence, damaged_files, for_all, times
 
 from data import obtain
 from data import unpack as unpack_module
@@ -98,7 +98,7 @@ def test_damaged_archive_is_unpacked_or_refused_in_one_sentence(
     for content in KINDS[name]:
         (folder / name).write_bytes(content)
         assert take(folder / name, folder / "out") == WHOLE
-    for_all(count if name != "a.deb" else count // 3, holds, damaged(*KINDS[name]))
+    for_all(count if name != "a.deb" else count // 3, holds, damaged_files(*KINDS[name]))
     assert [path.name for path in tmp_path.iterdir()] == ["inner"]
 
 
@@ -330,4 +330,4 @@ def test_any_state_of_the_folder_of_downloads(
         except InputError as error:
             assert_one_sentence(error, npm, "u@1")
 
-    for_all(count, holds, damaged(b"0" * 64 + b"\n"), damaged(b"a\nb\nc"), st.integers(0, 2))
+    for_all(count, holds, damaged_files(b"0" * 64 + b"\n"), damaged_files(b"a\nb\nc"), st.integers(0, 2))

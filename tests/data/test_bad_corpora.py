@@ -12,10 +12,10 @@ import pytest
 from hypothesis import strategies as st
 from invented_bytes import (
     EDITS,
+    apply_edits,
     assert_one_sentence,
     assert_valid,
-    damaged,
-    edited,
+    damaged_files,
     for_all,
     outcome,
     texts,
@@ -91,7 +91,9 @@ def test_any_bytes_are_valid_examples_or_told_line_by_line(tmp_path: Path, name:
     for_all(
         count,
         holds,
-        damaged(JSONL, JSONL_ESCAPED) if name == "a.jsonl" else damaged(*[TSV, TSV_HEADER] * 5, *ENCODED),
+        damaged_files(JSONL, JSONL_ESCAPED)
+        if name == "a.jsonl"
+        else damaged_files(*[TSV, TSV_HEADER] * 5, *ENCODED),
     )
 
 
@@ -101,10 +103,10 @@ def test_any_bytes_behind_or_inside_gzip(tmp_path: Path, count: int) -> None:
 
     def holds(content: bytes, edits: list[tuple[str, int, int]], is_whole: bool) -> None:
         archive = gzip.compress(content, mtime=0)
-        path.write_bytes(archive if is_whole else edited(archive, edits))
+        path.write_bytes(archive if is_whole else apply_edits(archive, edits))
         check(corpus(path), 0, path)
 
-    for_all(count, holds, damaged(TSV), EDITS, st.booleans())
+    for_all(count, holds, damaged_files(TSV), EDITS, st.booleans())
 
 
 @times(300)
@@ -118,7 +120,7 @@ def test_any_two_aligned_files(tmp_path: Path, count: int) -> None:
         check(corpus(f"{source},{reference}"), 0, source, reference)
 
     sides = ["".join(f"{row[side]}\n" for row in ROWS).encode() for side in (0, 1)]
-    for_all(count, holds, damaged(sides[0]), damaged(sides[1]))
+    for_all(count, holds, damaged_files(sides[0]), damaged_files(sides[1]))
 
 
 @times(300)
@@ -152,7 +154,7 @@ def test_the_whole_stage_makes_a_corpus_or_one_sentence(tmp_path: Path, count: i
         config = DataConfig(corpus=str(path), max_bad_share=0.5)
         outcome(lambda: prepare(config, tmp_path / f"cache{next(number)}", lambda _: None).train, path)
 
-    for_all(count, holds, damaged(whole.encode()))
+    for_all(count, holds, damaged_files(whole.encode()))
 
 
 @times(400)
@@ -201,7 +203,7 @@ def test_any_change_to_a_prepared_corpus_is_noticed(tmp_path: Path, count: int) 
         write_jsonl(path, examples)
         assert read_jsonl(path) == examples
 
-    for_all(count, holds, damaged(good.read_bytes()))
+    for_all(count, holds, damaged_files(good.read_bytes()))
 
 
 def rejected_lines(path: Path, content: bytes | str) -> list[tuple[str, str]]:

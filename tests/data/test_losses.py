@@ -144,6 +144,21 @@ def test_remarks_and_losses_are_said_each_time_and_stand_in_manifest_and_report(
     assert tables["Pairs dropped"].rows[1] == ("not JSON", "1", "-", f"{path}:101: {{")
 
 
+def test_further_reference_texts_are_no_dropped_pairs_in_the_report() -> None:
+    dropped = {"duplicate": 3, "other reference": 5}
+    origin = {"licence": "own", "read": 20, "dropped": dropped, "kept": 12}
+    losses = [{"reason": name, "pairs": n, "setting": "", "example": "x"} for name, n in dropped.items()]
+    totals = {"totals": {"dropped": dropped}}
+    for manifest in (totals, totals | {"losses": losses}):
+        tables = {
+            table.title: table for table in corpus_tables({"manifest": manifest | {"origins": {"a": origin}}})
+        }
+        assert tables["Corpus"].rows == (("further reference texts of a source, kept", "5"),)
+        assert [row[:2] for row in tables["Pairs dropped"].rows] == [("duplicate", "3")]
+        assert tables["Origins"].header[2:] == ("Read", "Dropped", "Kept")
+        assert tables["Origins"].rows == (("a", "own", "20", "3", "12"),)
+
+
 def test_sides_in_each_others_script_are_told(tmp_path: Path) -> None:
     rows = [line(random.Random(number)) for number in range(100)]
     lines = [f"{row['source']}\t{row['reference']}\n" for row in rows]

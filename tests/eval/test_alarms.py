@@ -75,7 +75,7 @@ def test_a_healthy_run_rings_nothing(steps: int) -> None:
 @pytest.mark.parametrize("steps", [1, 3, 25])
 def test_groups_without_spread_are_said_from_the_first_step_with_their_cause(steps: int) -> None:
     flat = {"zero_std_share": 1.0, "reward_mean": 0.0, "reward_std": 0.0}
-    place = {1: "step 0", 3: "steps 0 to 2", 25: "steps 15 to 24"}[steps]
+    place = {1: "step 1", 3: "steps 1 to 3", 25: "steps 16 to 25"}[steps]
     sentence = (
         f"nothing is learned: in every group of {place} all rewards are equal; "
         "they are 0: script is 0 (hardly a completion is in the target script)"
@@ -122,15 +122,15 @@ def test_one_group_that_spreads_silences_the_rule() -> None:
 @pytest.mark.parametrize(
     ("rule", "made", "words"),
     [
-        ("cut", constant(1, cut_share=0.75), "75% of the completions of step 0 were cut at rollout.max_new_tokens"),
-        ("cut", rows(40, cut_share=1.0), "of the completions of steps 30 to 39 were cut"),
-        ("same_text", constant(30, commonest_share=0.9), "90% of the completions of steps 20 to 29 are one and the same text"),
-        ("missing", constant(3, missing_reward_share=0.6), "60% of the completions of steps 0 to 2 have no reward"),
+        ("cut", constant(1, cut_share=0.75), "75% of the completions of step 1 were cut at rollout.max_new_tokens"),
+        ("cut", rows(40, cut_share=1.0), "of the completions of steps 31 to 40 were cut"),
+        ("same_text", constant(30, commonest_share=0.9), "90% of the completions of steps 21 to 30 are one and the same text"),
+        ("missing", constant(3, missing_reward_share=0.6), "60% of the completions of steps 1 to 3 have no reward"),
         ("far", rows(40, kl_mean=4.5), "the policy is 4.0 nats a token from the warm start"),
         ("certain", constant(10) + constant(30, entropy_mean=0.001), "the entropy is 0.001 nats a token and the reward no higher"),
         ("fallen", constant(20) + constant(20, reward_mean=0.01), "the reward fell from 0.20"),
-        ("skipped", rows(40, skipped_updates=4.0), "1 updates in steps 30 to 39 were skipped"),
-        ("loss_rises", losses([1.0, math.nan, 1.0]), "the loss is not a finite number in some of steps 0 to 2"),
+        ("skipped", rows(40, skipped_updates=4.0), "1 updates in steps 31 to 40 were skipped"),
+        ("loss_rises", losses([1.0, math.nan, 1.0]), "the loss is not a finite number in some of steps 1 to 3"),
         ("loss_rises", losses([1 + 0.1 * step for step in range(30)]), "the loss rose from 1.450 to 3.450"),
         ("loss_stays", losses([1 + 0.1 * (step % 3) for step in range(60)]), "the loss does not fall (1.090 at the start, 1.110 now)"),
     ],
@@ -174,12 +174,12 @@ def test_what_rang_is_kept_from_first_to_last_look() -> None:
         row |= {"step": step, "kl_mean": 9.0 if step > 15 else 0.0}
     found = rung(early)
     assert [(one.rule, one.first, one.last, one.over) for one in found] == [
-        ("cut", 0, 2, True),
-        ("far", 29, 29, False),
+        ("cut", 1, 3, True),
+        ("far", 30, 30, False),
     ]
-    assert found[0].line().startswith("ALARM steps 0 to 2: 100% of the completions of steps 0 to 2 were cut")
+    assert found[0].line().startswith("ALARM steps 1 to 3: 100% of the completions of steps 1 to 3 were cut")
     assert found[0].line().endswith("; no longer so at the end") and found[1].line().startswith(
-        "ALARM step 29: the policy is 9.0"
+        "ALARM step 30: the policy is 9.0"
     )
 
 
@@ -213,17 +213,13 @@ def test_a_run_that_learns_nothing_says_so_at_once_at_the_end_and_in_its_report(
         for line in capsys.readouterr().out.splitlines()
         if "no_spread" in line or ": nothing is learned" in line
     ]
-    assert [line.split(":")[0] for line in said[:3]] == [
-        "ALARM step 0",
-        "ALARM step 9",
-        "ALARMS in this stage",
-    ]
+    assert [line.split(":")[0] for line in said[:2]] == ["ALARM step 1", "ALARMS in this stage"]
     assert f"all rewards are equal; they are 0: {tmp_path}/gate.py:shut is 0" in said[0]
-    assert "no_spread (steps 0 to 10)" in said[2]
+    assert "no_spread (steps 1 to 11)" in said[1]
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     markdown = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     found = json.loads((tmp_path / "run" / "summary.json").read_text(encoding="utf-8"))["alarms"]
-    line = "GRPO, ALARM steps 0 to 10: nothing is learned: in every group of steps 1 to 10"
+    line = "GRPO, ALARM steps 1 to 11: nothing is learned: in every group of steps 2 to 11"
     assert '<ul class="alarms"><li>' in page and line in page and line in markdown
     assert any(alarm.startswith(line) for alarm in found)
 

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
-from explore import accepted, damaged, explore, times
+from explore import damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
 from invented_settings import KEYS, toml_values
 from repository import CONFIGS
@@ -46,7 +46,7 @@ def check_usable(config: Config) -> None:
 
 def check_file(path: Path, content: bytes, *overrides: str) -> None:
     path.write_bytes(content)
-    config = accepted(
+    config = read_or_refuse(
         lambda: load_config(path, overrides), str(path), *KEYS, *LAST_WORDS, "override", "data."
     )
     if config is not None:
@@ -65,7 +65,7 @@ def test_a_shipped_file_damaged(times: int, name: str, tmp_path: Path) -> None:
     explore(
         500 * times,
         lambda content: check_file(tmp_path / "c.toml", content),
-        damaged((CONFIGS / name).read_bytes()),
+        damaged_bytes((CONFIGS / name).read_bytes()),
     )
 
 
@@ -98,9 +98,13 @@ def test_any_overrides(times: int, tmp_path: Path) -> None:
 def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
     def holds(content: bytes) -> None:
         (tmp_path / "c.toml").write_bytes(content)
-        accepted(lambda: read_config(tmp_path / "c.toml"), str(tmp_path), "pairs.", "student.", "training.")
+        read_or_refuse(
+            lambda: read_config(tmp_path / "c.toml"), str(tmp_path), "pairs.", "student.", "training."
+        )
 
-    explore(400 * times, holds, damaged((CONFIGS / "encoder_bo.toml").read_bytes()) | st.binary(max_size=40))
+    explore(
+        400 * times, holds, damaged_bytes((CONFIGS / "encoder_bo.toml").read_bytes()) | st.binary(max_size=40)
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,13 @@ import pytest
 
 import grpo
 from data.cache import default_cache
-from data.errors import RESUMES, InputError, Interrupted, run_command
+from data.errors import RESUMES, InputError, Interrupted, TrainingFailure, run_command
 from grpo.command import COMMANDS
+from grpo.config_file import load_config
 from grpo.runtime import run_folder
 from grpo.study.arms import run_child
+from grpo.study.config import load_study
+from grpo.study.files import keep_files
 
 ROOT = Path(grpo.__file__).resolve().parent.parent
 SCRIPT = "import sys; from grpo.command import main; sys.argv[0] = 'semantic-grpo'; sys.exit(main())"
@@ -61,6 +64,37 @@ def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
     assert [row.split()[0] for row in rows] == list(COMMANDS) and all(len(row.split()) > 5 for row in rows)
     heavy = {"torch", "transformers", "numpy", "data", "reward", "eval"}
     assert not heavy & set(ast.literal_eval(modules)) and "grpo" in ast.literal_eval(modules)
+
+
+@pytest.mark.parametrize("config", ["mt.toml", "configs/mt.toml", "./mt.toml"])
+def test_a_configuration_of_the_package_is_found_by_name_where_the_working_folder_has_none(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config(config) == load_config(ROOT / "configs" / "mt.toml")
+    (tmp_path / "configs").mkdir()
+    for own in ("mt.toml", "configs/mt.toml"):
+        Path(own).write_text("seed = 7\n", encoding="utf-8")
+    assert load_config(config).seed == 7
+
+
+@pytest.mark.parametrize("config", ["none.toml", "other/mt.toml", "../mt.toml", "configs", ""])
+def test_no_other_path_leads_to_a_configuration_of_the_package(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_config(config)
+
+
+def test_a_study_of_the_package_is_found_with_its_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = load_study("study_cpu.toml")
+    arguments = keep_files(study, "study_cpu.toml", [])
+    assert (study.folder / "base.toml").read_bytes() == (ROOT / study.config).read_bytes()
+    assert load_study(arguments[1], arguments[2:]).arms == study.arms
 
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
@@ -215,7 +249,7 @@ def raising(error: BaseException) -> Callable[[], int]:
             OSError(28, "No space", "a"), RESUMES, 2,
             "error: a: No space; put that right and run the same command, which goes on from what was last saved",
         ),
-        (FloatingPointError("loss is nan"), RESUMES, 1, "error: loss is nan"),
+        (TrainingFailure("loss is nan"), RESUMES, 1, "error: loss is nan"),
         (Interrupted(signal.SIGTERM), RESUMES, 143, "stopped and saved; the same command goes on from there"),
         (
             Interrupted(signal.SIGINT, "run folder r"), RESUMES, 130,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tiny_faults import Fault, at_call, full_disk, poison, save_phases, send
-from tiny_run import arguments, ended, metrics, nothing, quick, start, weights, write_corpus
+from tiny_run import arguments, metrics, nothing, quick, start, wait_for_exit, weights, write_corpus
 
 TWO_UPDATES = ["train.passes=2"]  # SFT: updates 1 to 3, one a step; GRPO: 4 to 11, two a step
 EVERY_STEP = ["checkpoint.every=1", "checkpoint.keep=1"]
@@ -33,7 +33,7 @@ class Runs:
 
     def start(self, folder: Path, *more: str, fault: Fault = nothing) -> tuple[int | None, str]:
         """Exit code and output of a run in `folder`/run."""
-        return ended(
+        return wait_for_exit(
             *start(arguments(self.corpus, self.model, folder / "run", *quick(self.model), *more), fault)
         )
 
@@ -229,14 +229,14 @@ def test_an_update_with_a_loss_that_is_nan_is_skipped_and_counted(runs: Runs, tm
     assert [row["skipped_updates"] for row in rows] == [0, 0, 1, 2, 3, 4, 4, 4, 4]
 
 
-def test_five_such_updates_running_end_the_run_with_the_last_good_parameters(
+def test_five_such_updates_in_a_row_end_the_run_with_the_last_good_parameters(
     runs: Runs, tmp_path: Path
 ) -> None:
     """Updates 3 to 7 fail. The checkpoint of step 6, with four of them behind it, has the parameters of step
     2, and its count of four.
     """
     code, output = runs.start(tmp_path, *LONGER, fault=partial(poison, 3, 5))
-    assert code == 1 and "5 updates running" in sentence(output)
+    assert code == 1 and "5 updates in a row" in sentence(output)
     assert saved(tmp_path, "train") == ["step-000004", "step-000006"]
     good = runs.root / "good"
     assert runs.start(good, *LONGER, fault=partial(at_call, STEP, 5, partial(send, signal.SIGTERM)))[0] == 143

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_run import arguments, ended, metrics, quick, start, weights, write_corpus
+from tiny_run import arguments, metrics, quick, start, wait_for_exit, weights, write_corpus
 
 WRITING = ".unfinished-*"  # what a process that was killed while it wrote a checkpoint leaves behind
 
@@ -24,7 +24,7 @@ def latest_moment(argv: list[str], whole: Path, further: int) -> float:
     process, printed = start(argv)
     printed.poll(None)  # the processes' common ancestor has now imported everything
     started = time.perf_counter()
-    code, output = ended(process, printed)
+    code, output = wait_for_exit(process, printed)
     assert code == 0, output
     seconds = [row["seconds"]["step"] for row in metrics(whole, everything=True)]
     return time.perf_counter() - started - sum(seconds) + further * sum(seconds) / len(seconds)
@@ -56,7 +56,7 @@ def writes_killed(kills: int, further: int, tiny_folder: Path, tmp_path: Path) -
         if done < kills:
             process.join(moment.uniform(0, latest))
             process.kill()
-        code, output = ended(process, printed)
+        code, output = wait_for_exit(process, printed)
         assert code in (0, -9) and "Traceback" not in output and "set aside" not in output
         inside |= {str(path) for path in (run / "checkpoints").rglob(WRITING)}
         done += code == -9

@@ -14,7 +14,7 @@ import pytest
 import torch
 from repository import ROOT
 from torch import Tensor
-from vector_files import DIM, OURS, filled, key, keys_of, opened, rows_of
+from vector_files import DIM, OURS, file_of, key, keys_of, open_vectors, rows_of
 
 import reward.vector_file as module
 from reward.vector_file import HEADER, KEYS, LOCK, VECTORS, VectorFile
@@ -27,12 +27,14 @@ def is_right(file: VectorFile, numbers: Sequence[int]) -> bool:
 
 
 def test_what_was_added_is_there_and_again_at_the_next_opening(tmp_path: Path) -> None:
-    file = filled(tmp_path / "a", range(5))
-    assert is_right(file, range(5)) and is_right(opened(tmp_path / "a"), range(5))
-    again = opened(tmp_path / "a")
+    file = file_of(tmp_path / "a", range(5))
+    assert is_right(file, range(5)) and is_right(open_vectors(tmp_path / "a"), range(5))
+    again = open_vectors(tmp_path / "a")
     before = again.matrix
     again.append(keys_of([7, 6]), rows_of(keys_of([7, 6])))
-    assert is_right(again, [0, 1, 2, 3, 4, 7, 6]) and is_right(opened(tmp_path / "a"), [0, 1, 2, 3, 4, 7, 6])
+    assert is_right(again, [0, 1, 2, 3, 4, 7, 6]) and is_right(
+        open_vectors(tmp_path / "a"), [0, 1, 2, 3, 4, 7, 6]
+    )
     assert (
         again.matrix.is_contiguous() and again.matrix.shape == (7, DIM) and torch.equal(before, file.matrix)
     )
@@ -55,11 +57,11 @@ def test_layout_by_hand(tmp_path: Path) -> None:
 
 
 def test_opening_makes_nothing(tmp_path: Path) -> None:
-    assert opened(tmp_path / "a").matrix.shape == (0, DIM) and list(tmp_path.iterdir()) == []
+    assert open_vectors(tmp_path / "a").matrix.shape == (0, DIM) and list(tmp_path.iterdir()) == []
 
 
 def test_the_first_row_of_a_key_stays(tmp_path: Path) -> None:
-    file = filled(tmp_path, [1])
+    file = file_of(tmp_path, [1])
     file.append(keys_of([1, 2, 2]), torch.zeros(3, DIM))
     assert torch.equal(file.matrix[file.index[key(1)]], rows_of([key(1)])[0]) and file.matrix.shape == (
         2,
@@ -69,7 +71,7 @@ def test_the_first_row_of_a_key_stays(tmp_path: Path) -> None:
 
 def test_rows_are_mapped_and_not_read_into_memory(tmp_path: Path) -> None:
     """The address of the matrix lies in a mapping of the file."""
-    file = filled(tmp_path, range(3))
+    file = file_of(tmp_path, range(3))
     address = file.matrix.data_ptr()
     mappings = [
         line.split()
@@ -81,13 +83,13 @@ def test_rows_are_mapped_and_not_read_into_memory(tmp_path: Path) -> None:
 
 
 def test_records_of_another_process_are_seen_and_not_doubled(tmp_path: Path) -> None:
-    first = opened(tmp_path)
-    second = opened(tmp_path)
+    first = open_vectors(tmp_path)
+    second = open_vectors(tmp_path)
     first.append(keys_of([1, 2]), rows_of(keys_of([1, 2])))
     second.append(keys_of([2, 3]), rows_of(keys_of([2, 3])))
     assert is_right(second, [1, 2, 3]) and second.matrix.shape == (3, DIM)
     first.append(keys_of([4]), rows_of(keys_of([4])))
-    assert is_right(first, [1, 2, 3, 4]) and is_right(opened(tmp_path), [1, 2, 3, 4])
+    assert is_right(first, [1, 2, 3, 4]) and is_right(open_vectors(tmp_path), [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize("name", [VECTORS, KEYS])
@@ -109,17 +111,17 @@ def test_death_while_writing_costs_only_what_was_not_committed(
             raise Killed
 
     write = module._append_bytes
-    file = filled(tmp_path, range(old))
+    file = file_of(tmp_path, range(old))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(module, "_append_bytes", dying)
         file.append(keys_of(range(10, 20)), rows_of(keys_of(range(10, 20))))
     whole = int(part * 10 * 20) // 20 if name == KEYS else 0
-    after = opened(tmp_path)
+    after = open_vectors(tmp_path)
     assert is_right(after, [*range(old), *range(10, 10 + whole)])
     after.append(keys_of(range(30, 33)), rows_of(keys_of(range(30, 33))))
     file.append(keys_of(range(10, 20)), rows_of(keys_of(range(10, 20))))
     assert is_right(file, [*range(old), *range(10, 20), *range(30, 33)]) and is_right(
-        opened(tmp_path), list(map(by_number, file.index))
+        open_vectors(tmp_path), list(map(by_number, file.index))
     )
     assert (tmp_path / VECTORS).stat().st_size == len(file.index) * DIM * 4
 
@@ -181,11 +183,11 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_set_aside_said_once_and_rebuilt(damage: str, tmp_path: Path) -> None:
     harm, reason = DAMAGE[damage]
-    filled(tmp_path, range(4))
+    file_of(tmp_path, range(4))
     harm(tmp_path)
     damaged_files = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != LOCK}
     lines: list[str] = []
-    file = opened(tmp_path, lines)
+    file = open_vectors(tmp_path, lines)
     assert len(lines) == 1 and lines[0].startswith(f"embeddings: {tmp_path}: ") and reason in lines[0]
     assert lines[0].endswith("its files are set aside as *.damaged, its texts will be embedded again")
     assert file.index == {} and file.matrix.shape == (0, DIM)
@@ -193,15 +195,15 @@ def test_damage_is_set_aside_said_once_and_rebuilt(damage: str, tmp_path: Path) 
         f"{name}.damaged": content for name, content in damaged_files.items()
     }
     file.append(keys_of(range(4)), rows_of(keys_of(range(4))))
-    assert is_right(opened(tmp_path), range(4))
+    assert is_right(open_vectors(tmp_path), range(4))
 
 
 def test_damage_behind_the_back_of_an_open_file_is_found_by_the_next_append(tmp_path: Path) -> None:
     """Keys cut, then all set aside by another process: row numbers start anew, and nothing is mixed up."""
-    first = filled(tmp_path, range(4))
+    first = file_of(tmp_path, range(4))
     (tmp_path / KEYS).write_bytes((tmp_path / KEYS).read_bytes()[:20])
     lines: list[str] = []
-    second = opened(tmp_path, lines)
+    second = open_vectors(tmp_path, lines)
     first._say = lines.append
     first.append(keys_of([9]), rows_of(keys_of([9])))
     assert len(lines) == 1 and lines[0].startswith(
@@ -213,18 +215,18 @@ def test_damage_behind_the_back_of_an_open_file_is_found_by_the_next_append(tmp_
 
 
 def test_deleted_folder_is_begun_anew(tmp_path: Path) -> None:
-    file = filled(tmp_path / "a", range(4))
+    file = file_of(tmp_path / "a", range(4))
     for path in (tmp_path / "a").iterdir():
         path.unlink()
     (tmp_path / "a").rmdir()
     file.append(keys_of([9]), rows_of(keys_of([9])))
-    assert is_right(file, [9]) and is_right(opened(tmp_path / "a"), [9])
+    assert is_right(file, [9]) and is_right(open_vectors(tmp_path / "a"), [9])
 
 
 def test_failed_write_raises_and_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = filled(tmp_path, [1])
+    file = file_of(tmp_path, [1])
 
     def no_space(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
@@ -232,13 +234,13 @@ def test_failed_write_raises_and_keeps_what_was_there(
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(module.os, "fsync", no_space)
         file.append([key(2)], rows_of([key(2)]))
-    assert is_right(file, [1]) and is_right(opened(tmp_path), [1])
+    assert is_right(file, [1]) and is_right(open_vectors(tmp_path), [1])
 
 
 def test_disk_that_alters_what_it_is_given_is_an_error_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = opened(tmp_path)
+    file = open_vectors(tmp_path)
     write = module._append_bytes
     monkeypatch.setattr(
         module, "_append_bytes", lambda path, size, content: write(path, size, bytes(len(content)))
@@ -254,7 +256,7 @@ def test_disk_that_alters_what_it_is_given_is_an_error_of_the_disk(
 )
 def test_what_is_not_keys_and_rows_is_refused(keys: list[bytes], rows: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1 keys of 16 bytes and as many fp32 rows of 32 numbers are needed"):
-        opened(tmp_path).append(keys, rows)
+        open_vectors(tmp_path).append(keys, rows)
 
 
 FORKS = """

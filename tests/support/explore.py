@@ -27,7 +27,7 @@ def explore(examples: int, holds: Callable[..., None], *strategies: st.SearchStr
     settings(QUIET, max_examples=examples)(given(*strategies)(holds))()
 
 
-def accepted(read: Callable[[], Value], *named: str) -> Value | None:
+def read_or_refuse(read: Callable[[], Value], *named: str) -> Value | None:
     """What `read` gives, or None where it refuses in one sentence naming one of `named`, if any; anything
     else it raises is a failure.
     """
@@ -48,7 +48,7 @@ SPLINTERS = [b"", b"\0", b"\xff", b"{", b"[", b'"', b"9" * 30, b"-1", b"NaN", b"
 
 
 @st.composite
-def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+def damaged_bytes(draw: st.DrawFn, content: bytes) -> bytes:
     """`content` cut, with bytes changed, inserted, repeated or taken out, at one to three places."""
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(content)))
@@ -73,7 +73,7 @@ json_values = st.recursive(
 
 
 @st.composite
-def altered(draw: st.DrawFn, document: Any) -> bytes:
+def altered_json(draw: st.DrawFn, document: Any) -> bytes:
     """A JSON document with one value somewhere inside it replaced, or taken out."""
     document = json.loads(json.dumps(document))
     place = document
@@ -100,9 +100,9 @@ def with_header(weights: bytes, header: bytes) -> bytes:
 def bad_weights(weights: bytes) -> st.SearchStrategy[bytes]:
     """A safetensors file with its header altered, or with anything damaged."""
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    return altered(header).map(lambda changed: with_header(weights, changed)) | damaged(weights)
+    return altered_json(header).map(lambda changed: with_header(weights, changed)) | damaged_bytes(weights)
 
 
 def bad_json(content: bytes) -> st.SearchStrategy[bytes]:
     """A JSON file with one value altered, or with anything damaged."""
-    return altered(json.loads(content)) | damaged(content)
+    return altered_json(json.loads(content)) | damaged_bytes(content)

@@ -34,7 +34,7 @@ KINDS = ("insert", "overwrite", "flip", "cut", "repeat", "flip", "insert", "end"
 EDITS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9999), st.integers(0, 9999)), max_size=4)
 
 
-def edited(content: bytes, edits: Iterable[tuple[str, int, int]]) -> bytes:
+def apply_edits(content: bytes, edits: Iterable[tuple[str, int, int]]) -> bytes:
     """`content` after some accidents; places are taken modulo its length, so that one strategy suits every
     file.
     """
@@ -57,11 +57,11 @@ def edited(content: bytes, edits: Iterable[tuple[str, int, int]]) -> bytes:
     return content
 
 
-def damaged(*originals: bytes) -> st.SearchStrategy[bytes]:
+def damaged_files(*originals: bytes) -> st.SearchStrategy[bytes]:
     """One of the originals with a few accidents, and now and then any bytes at all."""
     anything = st.one_of(st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join), st.binary(max_size=40))
     return st.integers(0, 9).flatmap(
-        lambda kind: st.builds(edited, st.sampled_from(originals), EDITS) if kind else anything
+        lambda kind: st.builds(apply_edits, st.sampled_from(originals), EDITS) if kind else anything
     )
 
 

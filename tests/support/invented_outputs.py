@@ -20,11 +20,11 @@ def outputs(name: str, texts: list[str], target: str = "zh") -> dict[str, Any]:
     return {"system": name, "target_language": target, "items": items}
 
 
-def written(folder: Path, name: str, texts: list[str]) -> Path:
+def write_outputs(folder: Path, name: str, texts: list[str]) -> Path:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(outputs(name, texts), ensure_ascii=False), encoding="utf-8")
     return path
 
 
 def two_files(folder: Path, before: list[str], after: list[str]) -> tuple[Path, Path]:
-    return written(folder, "warm_start", before), written(folder, "grpo", after)
+    return write_outputs(folder, "warm_start", before), write_outputs(folder, "grpo", after)

@@ -5,12 +5,14 @@ under torchrun's variables.
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 from tiny import byte_tokenizer, tiny_gpt2
 from tiny_session import TWO_PASSES, Session, variety
-from torch import Tensor
+from torch import Tensor, nn
 
 from grpo.advantage import group_advantages
 from grpo.config import LossConfig
@@ -64,7 +66,7 @@ def gradients(world: World, folder: Path) -> dict[str, Tensor]:
     return result
 
 
-def trained(world: World, folder: Path) -> dict[str, Tensor]:
+def trained_policy(world: World, folder: Path) -> dict[str, Tensor]:
     """Parameters after three steps of two passes and four updates each."""
     config = replace(TWO_PASSES, train=replace(TWO_PASSES.train, num_steps=3))
     session = Session(config, folder / f"rank-{world.rank}", byte_tokenizer(), reward=variety, world=world)
@@ -72,12 +74,44 @@ def trained(world: World, folder: Path) -> dict[str, Tensor]:
     return dict(session.policy.state_dict())
 
 
+def random_parameters(rank: int) -> list[nn.Parameter]:
+    """Parameters of sizes on both sides of a bucket of 4 KB and of two dtypes, with gradients; one has none."""
+    generator = torch.Generator().manual_seed(rank)
+    shapes = [((3, 5), torch.float32), ((2000,), torch.float32), ((7,), torch.float32), ((11, 40), torch.float32),
+              ((13,), torch.float64), ((2,), torch.float64), ((600,), torch.float32), ((1,), torch.float32)]  # fmt: skip
+    parameters = [nn.Parameter(torch.zeros(shape, dtype=dtype)) for shape, dtype in shapes]
+    for parameter in parameters[:-1]:
+        parameter.grad = torch.randn(parameter.shape, dtype=parameter.dtype, generator=generator)
+    return parameters
+
+
+def summed_gradients(world: World) -> dict[str, Tensor]:
+    """Gradients of `random_parameters` summed in buckets, and one at a time."""
+    result: dict[str, Tensor] = {}
+    for way in ("buckets", "one by one"):
+        parameters = random_parameters(world.rank)
+        if way == "buckets":
+            with mock.patch("grpo.runtime.parallel.BUCKET_BYTES", 4096):
+                world.sum_gradients(parameters)
+        else:
+            for parameter in parameters[:-1]:
+                dist.all_reduce(parameter.grad)
+        assert parameters[-1].grad is None
+        result |= {f"{way}:{n}": one.grad for n, one in enumerate(parameters) if one.grad is not None}
+    return result
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     world = join(on_accelerator=False)
-    for name, made in (("gradients", gradients(world, folder)), ("trained", trained(world, folder))):
+    results = {
+        "gradients": gradients(world, folder),
+        "policy": trained_policy(world, folder),
+        "sums": summed_gradients(world),
+    }
+    for name, tensors in results.items():
         save_file(
-            {key: value.clone().contiguous() for key, value in made.items()},
+            {key: value.clone().contiguous() for key, value in tensors.items()},
             folder / f"{name}-{world.rank}.safetensors",
         )
     leave(world)

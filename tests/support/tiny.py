@@ -58,7 +58,7 @@ def tiny_gemma(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
         eos_token_id=EOS,
         bos_token_id=BOS,
     )
-    return initialised(lambda: Gemma3ForCausalLM(config), seed)
+    return initialise(lambda: Gemma3ForCausalLM(config), seed)
 
 
 def tiny_llama(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
@@ -76,7 +76,7 @@ def tiny_llama(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
         eos_token_id=EOS,
         bos_token_id=BOS,
     )
-    return initialised(lambda: LlamaForCausalLM(config), seed)
+    return initialise(lambda: LlamaForCausalLM(config), seed)
 
 
 def tiny_gpt2(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
@@ -87,10 +87,10 @@ def tiny_gpt2(seed: int = 0, vocabulary: int = 259) -> PreTrainedModel:
         vocab_size=vocabulary, n_positions=256, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         pad_token_id=PAD, eos_token_id=EOS, bos_token_id=BOS,
     )  # fmt: skip
-    return initialised(lambda: GPT2LMHeadModel(config), seed)
+    return initialise(lambda: GPT2LMHeadModel(config), seed)
 
 
-def initialised(make: Make, seed: int) -> PreTrainedModel:
+def initialise(make: Make, seed: int) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = make()

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from tiny import EOS, initialised, tiny_llama
+from tiny import EOS, initialise, tiny_llama
 from transformers import (
     MistralConfig,
     MistralForCausalLM,
@@ -22,12 +22,12 @@ SHAPE: dict[str, Any] = {
 
 def mistral() -> PreTrainedModel:
     """Every layer looks back 6 tokens."""
-    return initialised(lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=6)), 0)
+    return initialise(lambda: MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=6)), 0)
 
 
 def qwen2() -> PreTrainedModel:
     """Biases of queries, keys and values."""
-    model: Any = initialised(lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)), 0)
+    model: Any = initialise(lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)), 0)
     with torch.no_grad():
         for layer in model.base_model.layers:
             layer.self_attn.k_proj.bias.uniform_(-1, 1)
@@ -37,7 +37,7 @@ def qwen2() -> PreTrainedModel:
 
 def qwen3() -> PreTrainedModel:
     """Norms of queries and keys; heads whose size is not hidden / heads."""
-    return initialised(lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16)), 0)
+    return initialise(lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16)), 0)
 
 
 def llama_with_longer_context() -> PreTrainedModel:
@@ -45,4 +45,4 @@ def llama_with_longer_context() -> PreTrainedModel:
     model = tiny_llama()
     config = model.config
     config.rope_parameters = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
-    return initialised(lambda: type(model)(config), 0)
+    return initialise(lambda: type(model)(config), 0)

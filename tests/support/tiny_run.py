@@ -90,7 +90,7 @@ def start(argv: list[str], fault: Callable[[], object] = nothing) -> tuple[BaseP
     return process, reader
 
 
-def ended(process: BaseProcess, reader: Connection) -> tuple[int | None, str]:
+def wait_for_exit(process: BaseProcess, reader: Connection) -> tuple[int | None, str]:
     """Exit code, or minus the signal that killed it, and all that a started process printed."""
     with reader, open(reader.fileno(), "rb", closefd=False) as printed:
         output = printed.read().decode(errors="replace")

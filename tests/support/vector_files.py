@@ -28,14 +28,14 @@ def keys_of(numbers: Sequence[int]) -> list[bytes]:
     return [key(number) for number in numbers]
 
 
-def opened(folder: Path, said: list[str] | None = None) -> VectorFile:
+def open_vectors(folder: Path, said: list[str] | None = None) -> VectorFile:
     """As a run opens it; without `said`, anything said is an error."""
     if said is not None:
         return VectorFile(folder, OURS, DIM, said.append)
     return VectorFile(folder, OURS, DIM, lambda line: pytest.fail(line))
 
 
-def filled(folder: Path, numbers: Sequence[int]) -> VectorFile:
-    file = opened(folder)
+def file_of(folder: Path, numbers: Sequence[int]) -> VectorFile:
+    file = open_vectors(folder)
     file.append(keys_of(numbers), rows_of(keys_of(numbers)))
     return file

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
-from invented_bytes import damaged, for_all, outcome, times
+from invented_bytes import damaged_files, for_all, outcome, times
 from invented_packages import KA, KHA, declaration, mo_bytes, qm_bytes
 
 from data.clean import Limits, clean
@@ -128,7 +128,7 @@ def test_damaged_package_gives_valid_examples_or_one_sentence(tmp_path: Path, na
         sides[side].write_bytes(content)
         outcome(lambda: clean_pairs(origin, folders), sides[side])
 
-    for_all(count, holds, damaged(*wholes), st.integers(0, 1))
+    for_all(count, holds, damaged_files(*wholes), st.integers(0, 1))
 
 
 @times(300)
@@ -142,7 +142,7 @@ def test_damaged_help_page_gives_valid_headlines_or_one_sentence(
         write(page, content)
         outcome(lambda: clean(help_sections.examples(Archive(page, ""), tmp_path), ANY_LENGTH).pairs, page)
 
-    for_all(count, holds, damaged(PAGE.encode()))
+    for_all(count, holds, damaged_files(PAGE.encode()))
 
 
 @times(300)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from invented_bytes import damaged, for_all, outcome, times
+from invented_bytes import damaged_files, for_all, outcome, times
 from repository import CONFIGS
 
 from data.cache import cache_dir
@@ -138,7 +138,7 @@ def test_a_damaged_file_gives_valid_headlines_or_one_sentence(
             path,
         )
 
-    for_all(count, holds, damaged(whole))
+    for_all(count, holds, damaged_files(whole))
 
 
 def test_each_is_a_corpus_that_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

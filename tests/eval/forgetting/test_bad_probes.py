@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from invented_bytes import assert_one_sentence, damaged, for_all, times
+from invented_bytes import assert_one_sentence, damaged_files, for_all, times
 
 from data.errors import InputError
 from data.sources.news import chinese_texts, english_texts
@@ -44,7 +44,7 @@ def test_any_texts(count: int, name: str, read: Callable[[Path], tuple], tmp_pat
         for item in read_damaged(tmp_path, content, name, read):
             assert 0 < len(item.text) <= 300 and item.text.encode()
 
-    for_all(count, check, damaged(LINES.encode()))
+    for_all(count, check, damaged_files(LINES.encode()))
 
 
 @times(100)
@@ -63,7 +63,7 @@ def test_any_questions(
                 and "".join((item.context, *item.choices)).encode()
             )
 
-    for_all(count, check, damaged(lines.encode()))
+    for_all(count, check, damaged_files(lines.encode()))
 
 
 @times(200)
@@ -77,7 +77,7 @@ def test_any_country(count: int, tmp_path: Path) -> None:
         for item in read_damaged(tmp_path, content, "data/b.json", capital_items):
             assert len(set(item.choices)) == CHOICES and 0 <= item.answer < CHOICES
 
-    for_all(count, check, damaged(json.dumps(COUNTRIES["b.json"]).encode()))
+    for_all(count, check, damaged_files(json.dumps(COUNTRIES["b.json"]).encode()))
 
 
 def test_region_with_too_few_capitals_asks_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invented_bytes import assert_one_sentence, damaged, for_all, times
+from invented_bytes import assert_one_sentence, damaged_files, for_all, times
 
 from data.cache import cache_dir
 from data.errors import InputError
@@ -138,7 +138,7 @@ def test_a_damaged_file_is_items_or_one_sentence(count: int, tmp_path: Path) -> 
         for _, read in SETS.values():
             assert all(0 <= item.answer < len(item.choices) for item in read(examples))
 
-    for_all(count, check, damaged(json.dumps({"examples": rows}).encode()))
+    for_all(count, check, damaged_files(json.dumps({"examples": rows}).encode()))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

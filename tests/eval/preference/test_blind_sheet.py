@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from explore import accepted, damaged, explore, times
+from explore import damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
 from invented_outputs import two_files
 
@@ -247,9 +247,9 @@ def test_any_damage_to_a_filled_sheet_is_one_sentence(times: int, sheet: Path) -
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
-        accepted(lambda: read_signs(path, names), str(path))
+        read_or_refuse(lambda: read_signs(path, names), str(path))
 
-    explore(200 * times, holds, damaged(path.read_bytes()) | st.binary(max_size=60))
+    explore(200 * times, holds, damaged_bytes(path.read_bytes()) | st.binary(max_size=60))
 
 
 BROWSER = """

@@ -5,8 +5,8 @@ import random
 from pathlib import Path
 
 import pytest
-from explore import accepted, bad_json, explore, times
-from invented_outputs import outputs, two_files, written
+from explore import bad_json, explore, read_or_refuse, times
+from invented_outputs import outputs, two_files, write_outputs
 
 from data.errors import InputError
 from eval.metrics.significance import wilson_interval
@@ -150,7 +150,7 @@ def test_a_point_of_a_study_is_read_by_its_target_and_named_by_arm_seed_and_step
     ],
 )
 def test_files_that_cannot_be_compared_are_refused(change: dict, message: str, tmp_path: Path) -> None:
-    before = read_outputs(written(tmp_path, "good", ["a", "b"]))
+    before = read_outputs(write_outputs(tmp_path, "good", ["a", "b"]))
     (tmp_path / "bad.json").write_text(json.dumps({**outputs("bad", ["c", "d"]), **change}))
     with pytest.raises(InputError, match=message):
         make_pairs(before, read_outputs(tmp_path / "bad.json"))
@@ -159,12 +159,12 @@ def test_files_that_cannot_be_compared_are_refused(change: dict, message: str, t
 @times
 def test_any_damage_to_a_file_is_one_sentence(times: int, tmp_path: Path) -> None:
     content = json.dumps(outputs("grpo", ["a", "b"])).encode()
-    before = read_outputs(written(tmp_path, "good", ["a", "b"]))
+    before = read_outputs(write_outputs(tmp_path, "good", ["a", "b"]))
     path = tmp_path / "bad.json"
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
-        accepted(lambda: make_pairs(before, read_outputs(path)), str(path))
+        read_or_refuse(lambda: make_pairs(before, read_outputs(path)), str(path))
 
     explore(150 * times, holds, bad_json(content))
 

@@ -112,4 +112,4 @@ def test_verdict_says_when_the_reward_was_gamed(run: Path) -> None:
                 "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],
             }
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert "ALARM step 59: the reward rises while what is not rewarded falls" in verdict(read_run(run))
+    assert "ALARM step 60: the reward rises while what is not rewarded falls" in verdict(read_run(run))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from explore import accepted, bad_json, bad_weights, explore, times, with_header
+from explore import bad_json, bad_weights, explore, read_or_refuse, times, with_header
 from safetensors.torch import load_file, save_file
 
 from data.errors import InputError
@@ -52,7 +52,7 @@ def test_any_damage(times: int, name: str, model: Path) -> None:
             with input_errors(model, "is no model that can be run"):  # as in the model stage
                 return USES[name](model)
 
-        accepted(used, str(model))
+        read_or_refuse(used, str(model))
 
     explore(40 * times, holds, bad_weights(content) if name.endswith("safetensors") else bad_json(content))
 
@@ -102,7 +102,7 @@ def test_code_of_a_tokenizer_is_not_run(model: Path, tmp_path: Path) -> None:
         tokenizer_class="OwnTokenizer",
         auto_map={"AutoTokenizer": ["own.Own", "own.Own"]},
     )
-    accepted(lambda: load_tokenizer(model), str(model))
+    read_or_refuse(lambda: load_tokenizer(model), str(model))
     assert not (tmp_path / "ran").exists()
 
 
@@ -191,11 +191,19 @@ def test_a_tokenizer_of_another_model(model: Path) -> None:
         load_tokenizer(model)
 
 
+def test_a_model_without_a_tokenizer(model: Path) -> None:
+    """Obituary: transformers made one without a vocabulary, or gave a page of advice on its own packages."""
+    for file in model.glob("*token*"):
+        file.unlink()
+    with pytest.raises(InputError, match=r": no tokenizer beside the model; copy tokenizer\.json and"):
+        load_tokenizer(model)
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
 def test_a_folder_where_a_file_should_be(name: str, model: Path) -> None:
     (model / name).unlink()
     (model / name).mkdir()
-    accepted(lambda: load_tokenizer(model), str(model))
+    read_or_refuse(lambda: load_tokenizer(model), str(model))
 
 
 def test_a_panic_becomes_a_sentence_and_an_interrupt_does_not() -> None:

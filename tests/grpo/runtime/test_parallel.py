@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from parallel_child import gradients, trained
+from parallel_child import gradients, random_parameters, trained_policy
 from repository import CHILD_PATH, SUPPORT
 from safetensors.torch import load_file
 from tiny_run import arguments, metrics, write_corpus
@@ -64,8 +64,8 @@ def test_training_does_not_depend_on_the_number_of_processes(two: Path, tmp_path
     """Two processes draw what one draws; they end bit-equal, and equal to the one but for rounding, which
     Adam enlarges.
     """
-    alone = trained(SINGLE_PROCESS, tmp_path)
-    first, second = (load_file(two / f"trained-{rank}.safetensors") for rank in range(2))
+    alone = trained_policy(SINGLE_PROCESS, tmp_path)
+    first, second = (load_file(two / f"policy-{rank}.safetensors") for rank in range(2))
     for name, expected in alone.items():
         assert torch.equal(first[name], second[name]), name
         assert (first[name] - expected).norm() < 1e-3 * expected.norm(), name
@@ -74,6 +74,24 @@ def test_training_does_not_depend_on_the_number_of_processes(two: Path, tmp_path
     for ours, theirs in zip(*rows, strict=True):
         for name in ("reward_mean", "kl_mean", "entropy_mean", "grad_norm", "tokens", "distinct_share"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-7), name
+
+
+def test_gradients_summed_in_buckets_are_those_summed_one_by_one_to_the_bit(two: Path) -> None:
+    first, second = (load_file(two / f"sums-{rank}.safetensors") for rank in range(2))
+    own = [random_parameters(rank) for rank in range(2)]
+    assert len(first) == 14
+    for n, (one, other) in enumerate(zip(*own, strict=True)):
+        if one.grad is not None and other.grad is not None:
+            for sums in (first, second):
+                assert torch.equal(sums[f"buckets:{n}"], sums[f"one by one:{n}"])
+                assert torch.equal(sums[f"buckets:{n}"], one.grad + other.grad)
+
+
+def test_a_single_process_leaves_gradients_as_they_are() -> None:
+    parameters = random_parameters(0)
+    before = [one.grad for one in parameters]
+    SINGLE_PROCESS.sum_gradients(parameters)
+    assert all(one.grad is grad for one, grad in zip(parameters, before, strict=True))
 
 
 def test_a_world_of_one_gives_back_what_it_gets() -> None:

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from repository import ROOT
 
 from grpo import intruders
+from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_log import RunLog, cut_back
 
@@ -48,6 +50,16 @@ def test_means_are_sums_over_counts_and_peaks_are_peaks(tmp_path: Path) -> None:
         log.write(0)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert (row["kl_mean"], row["gap"]) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(("system", "unit"), [("Linux", 1024), ("FreeBSD", 1024), ("Darwin", 1)])
+def test_peak_memory_is_in_bytes_whatever_the_system_counts_in(
+    system: str, unit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Obituary: macOS gives bytes, and a peak was said to be 1,024 times what it was."""
+    monkeypatch.setattr(device.platform, "system", lambda: system)
+    monkeypatch.setattr(device.resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=5_000_000))
+    assert device.peak_memory_bytes() == 5_000_000 * unit
 
 
 def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureRequest) -> None:

@@ -78,6 +78,23 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
     assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
 
 
+def test_memory_of_training_by_hand(tmp_path: Path) -> None:
+    """131M parameters of 4 + 4 + 8 + 4 bytes, a process of 1 GB, and 34 fp32 numbers x 1,000 tokens x (layers x
+    width), which is (36 x 100M / 12) ** 0.5 = 17,320.5.
+    """
+    train = TrainConfig(num_steps=5, max_tokens_per_pass=1000)
+    config = replace(
+        CONFIG, run_dir=str(tmp_path), train=train, sft=replace(CONFIG.sft, max_tokens_per_pass=500),
+        data=DataConfig(corpus="none.tsv"),
+    )  # fmt: skip
+    activations = 34 * 4 * 1000 * 17_320.508
+    bill = make_plan(config, None, device.choose("cpu"))
+    assert bill.training_bytes == pytest.approx(131e6 * 20 + 1e9 + activations, rel=1e-8)
+    fewer = replace(config, train=replace(train, gradient_checkpointing=True))
+    saved = bill.training_bytes - make_plan(fewer, None, device.choose("cpu")).training_bytes
+    assert saved == pytest.approx(0.8 * activations, rel=1e-7)
+
+
 def test_memory_counts_the_pairs_of_the_corpus(tmp_path: Path) -> None:
     """Prompts of 40 tokens and completions of 20: 800 + 45 x 60 bytes a pair in both, 6 x 5 x 40 in the
     index.

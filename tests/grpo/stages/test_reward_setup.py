@@ -14,8 +14,7 @@ from grpo.config import Config, ModelConfig
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_log import RunLog
-from grpo.stages import reward_setup as rewarding
-from grpo.stages.context import Run
+from grpo.stages.context import Run, untouched_model
 from grpo.stages.reward_setup import log_reward, reference_texts, threshold_from
 from reward.embedding import EmbeddingStore
 
@@ -35,13 +34,12 @@ def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch:
     """A hub name is no folder; the held-out encoder reads what transformers has already downloaded."""
     asked = []
     monkeypatch.setattr(
-        rewarding,
-        "snapshot_download",
+        "huggingface_hub.snapshot_download",
         lambda name, **how: asked.append((name, how["local_files_only"])) or str(tmp_path),
     )
     config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
     run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
-    assert rewarding.model_files(run) == tmp_path and asked == [("owner/name", True)]
+    assert untouched_model(run).files() == tmp_path and asked == [("owner/name", True)]
 
 
 def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion() -> None:

@@ -18,7 +18,7 @@ from grpo.study.__main__ import main
 from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.cost import ArmBill, Bill, models_on_disk
-from grpo.study.points import interpolated, on_the_front, prune
+from grpo.study.points import interpolate, points_on_front, prune
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -131,7 +131,7 @@ def test_weights_stay_while_they_are_on_the_front_and_at_an_arm_s_end(study: Stu
     folders = {key: evaluated(study, *key, *numbers) for key, numbers in given.items()}
     waiting = study.arm_folder("best_a", 0) / "snapshots" / "step-000002"
     waiting.mkdir(parents=True)  # not evaluated yet
-    assert on_the_front(study, 0) == {study.point_path("grpo", 0, 2), study.point_path("grpo", 0, 4)}
+    assert points_on_front(study, 0) == {study.point_path("grpo", 0, 2), study.point_path("grpo", 0, 4)}
     prune(study, 0, lambda text: None)
     assert {key for key, folder in folders.items() if folder.exists()} == {
         ("grpo", 2),
@@ -187,11 +187,11 @@ def test_between_two_models_every_tensor_moves_the_same_share() -> None:
         {"a": torch.randn(3, 4, generator=generator), "b": torch.randn(5, generator=generator)}
         for _ in range(2)
     )
-    half = interpolated(start, end, 0.25)
+    half = interpolate(start, end, 0.25)
     torch.testing.assert_close(half, {name: 0.75 * start[name] + 0.25 * end[name] for name in start})
     for share, whole in ((0.0, start), (1.0, end)):
         assert all(
-            torch.equal(tensor, whole[name]) for name, tensor in interpolated(start, end, share).items()
+            torch.equal(tensor, whole[name]) for name, tensor in interpolate(start, end, share).items()
         )
     with pytest.raises(ValueError, match="b: not the same tensor in both models"):
-        interpolated(start, end | {"b": torch.zeros(6)}, 0.5)
+        interpolate(start, end | {"b": torch.zeros(6)}, 0.5)

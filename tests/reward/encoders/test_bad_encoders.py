@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from explore import accepted, bad_json, bad_weights, damaged, explore, times
+from explore import bad_json, bad_weights, damaged_bytes, explore, read_or_refuse, times
 from hypothesis import strategies as st
 from invented_tibetan import LetterTeacher
 from tiny_encoders import LETTERS, SPECIAL, TEXTS, body_folder, pooled_folder, static_folder, write_json
-from vector_files import DIM, OURS, filled, key, rows_of
+from vector_files import DIM, OURS, file_of, key, rows_of
 
 from data.errors import InputError
 from reward.encoder import check_unit_rows, load_encoder
@@ -86,7 +86,7 @@ def test_any_damage_to_an_encoder(times: int, kind: str, name: str, tmp_path: Pa
 
     def holds(damage: bytes) -> None:
         (folder / name).write_bytes(damage)
-        accepted(encode_texts, str(folder))
+        read_or_refuse(encode_texts, str(folder))
 
     explore(20 * times, holds, bad_weights(content) if name.endswith("safetensors") else bad_json(content))
 
@@ -186,7 +186,7 @@ def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str,
     """Whatever was done to the file: each key it still has has its own row, and what is added afterwards is
     there.
     """
-    filled(tmp_path / "whole", range(6))
+    file_of(tmp_path / "whole", range(6))
     content = (tmp_path / "whole" / name).read_bytes()
 
     def holds(damage: bytes) -> None:
@@ -201,7 +201,7 @@ def test_a_damaged_vector_file_never_gives_a_wrong_vector(times: int, name: str,
         assert set(again.index) <= {key(number) for number in (*range(6), 9)}
         assert torch.equal(again.matrix[list(again.index.values())], rows_of(list(again.index)))
 
-    explore(60 * times, holds, damaged(content) | st.binary(max_size=80) | st.just(b"[" * 9000))
+    explore(60 * times, holds, damaged_bytes(content) | st.binary(max_size=80) | st.just(b"[" * 9000))
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,9 @@ def test_any_own_term(times: int, tmp_path: Path) -> None:
     def holds(content: bytes) -> None:
         (tmp_path / "t.py").write_bytes(content)
         read: Callable[[], object] = lambda: load_own_term(f"{tmp_path / 't.py'}:f")  # noqa: E731
-        accepted(read, str(tmp_path / "t.py"))
+        read_or_refuse(read, str(tmp_path / "t.py"))
 
-    explore(100 * times, holds, damaged(source))
+    explore(100 * times, holds, damaged_bytes(source))
 
 
 @times
@@ -261,6 +261,6 @@ def test_any_facts_of_a_student(times: int, tmp_path: Path, monkeypatch: pytest.
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
-        accepted(lambda: student.load_student(tmp_path).encode(["a"]), str(tmp_path))
+        read_or_refuse(lambda: student.load_student(tmp_path).encode(["a"]), str(tmp_path))
 
     explore(60 * times, holds, bad_json(json.dumps(facts).encode()))
