@@ -110,13 +110,13 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
     Raises InputError for the samples of another run, and for a line that no run has written.
     """
     content = read_bytes(path) if path.exists() else b""
-    *lines, unfinished = content.split(b"\n")
+    *lines, rest = content.split(b"\n")
     if not lines:
         begin(path, header)
         return []
     _check_header(path, parse_object(f"{path}:1", parse_json(lines[0], f"{path}:1")), header)
     steps = [_step(line, number, f"{path}:{number + 2}") for number, line in enumerate(lines[1:])]
-    if unfinished or path.stat().st_nlink > 1:
+    if rest or path.stat().st_nlink > 1:
         atomic_write_text(path, "".join(f"{line.decode('utf-8')}\n" for line in lines))
     return steps
 

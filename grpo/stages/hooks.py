@@ -29,8 +29,8 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
     """The state of a stage's newest whole checkpoint, which is loaded into model and optimiser; a fresh state
     where there is none.
     """
-    saved = run.world.first_then_all(lambda: checkpoint.newest(run.checkpoints(stage), run.say))
-    if saved is None:
+    folder = run.world.first_then_all(lambda: checkpoint.newest(run.checkpoints(stage), run.say))
+    if folder is None:
         log = run.log_folder / "metrics.jsonl"
         if log.exists() and f'"stage": "{stage}", "step": 0,' in log.read_text(
             encoding="utf-8", errors="replace"
@@ -39,7 +39,7 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
                 f"{stage} was begun before and nothing of it was saved (checkpoint.every), so it begins anew"
             )
         return LoopState()
-    state = checkpoint.restore(saved, model, optimizer)
+    state = checkpoint.restore(folder, model, optimizer)
     run.say(
         f"resuming {stage} at step {state.step}"
         + (f", after {state.update} of its updates" if state.update else "")

@@ -133,12 +133,12 @@ def sample_steps(
     steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))
     run.say(f"samples of {min(len(steps), num_steps)} of {num_steps} steps are in {path}")
     if len(steps) < num_steps:
-        loaded = load_reward(run, policy, tokenizer, examples)
-        reward = training_reward(run, loaded.function, examples)
+        run_reward = load_reward(run, policy, tokenizer, examples)
+        reward = training_reward(run, run_reward.function, examples)
         prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
         task = Task(prompts, tokenizer, reward, policy, sampling_of(run.config, tokenizer))
         for step in range(len(steps), num_steps):
-            steps.append(sample_step(run, policy, task, loaded.std_floor, step))
+            steps.append(sample_step(run, policy, task, run_reward.std_floor, step))
             append(path, steps[-1])
             if step % PLAIN_EVERY == 0 or step + 1 == num_steps:
                 run.say(f"  sampling {step + 1}/{num_steps}")
@@ -150,12 +150,12 @@ def sample_steps(
 def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, step: int) -> SampledStep:
     """Draw and judge a group for each prompt of a step, as GRPO does in it."""
     batch = task.prompts.at(step)
-    started = time.perf_counter()
+    start = time.perf_counter()
     try:
-        drawn = draw_samples(task, policy, batch, (run.config.seed, step), run.compute)
+        samples = draw_samples(task, policy, batch, (run.config.seed, step), run.compute)
     except RewardFailure as failure:
         raise InputError(f"{failure}; the samples of all {step} steps before are saved") from failure
-    chosen = best_of_groups(
-        [example.id for example in batch], drawn.rollout, drawn.texts, drawn.rewards, floor
+    best = best_of_groups(
+        [example.id for example in batch], samples.rollout, samples.texts, samples.rewards, floor
     )
-    return SampledStep(step, time.perf_counter() - started, chosen)
+    return SampledStep(step, time.perf_counter() - start, best)

@@ -72,8 +72,8 @@ class Fit:
         """How many are left, and why the others are not."""
         causes = [f"{count:,} over {name} = {self.limits[name]}" for name, count in self.over.items()]
         if any(self.special):
-            spelled = "with the spelling of a special token, which the tokenizer cannot write as text"
-            causes.append(f"{sum(self.special):,} {spelled}")
+            cause = "with the spelling of a special token, which the tokenizer cannot write as text"
+            causes.append(f"{sum(self.special):,} {cause}")
         why = f" ({', '.join(causes)})" if causes else ""
         return f"{self.part}: {len(self.usable):,} of {len(self.candidates):,} examples can be used{why}"
 
@@ -140,10 +140,10 @@ def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> 
 
 def needs(parts: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
     """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
-    written = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
+    num_new = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
     longest = max(one.longest for name, one in parts.items() if name != "warm_start")
     cure = f"lower {PROMPT}, rollout.max_new_tokens or eval.max_new_tokens"
-    texts = [Need(longest + written - 1, "prompts with what is written behind them", cure)]
+    texts = [Need(longest + num_new - 1, "prompts with what is written behind them", cure)]
     if "warm_start" in parts:
         cure = f"lower {PROMPT} or {COMPLETION}"
         texts.append(Need(parts["warm_start"].longest - 1, "pairs of the warm start", cure))

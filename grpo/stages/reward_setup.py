@@ -73,9 +73,9 @@ def reward_of(
     config = run.config.reward
     language = run.config.data.completion_language
     texts = reference_texts(examples)
-    encoded = store.num_encoded
+    before = store.num_encoded
     store.remember(texts)
-    run.say(f"{len(texts):,} reference texts, {store.num_encoded - encoded:,} of them embedded now")
+    run.say(f"{len(texts):,} reference texts, {store.num_encoded - before:,} of them embedded now")
 
     def held_out() -> EmbeddingStore:
         other = held_out_store(run)
@@ -161,10 +161,10 @@ def log_reward(
         references: Sequence[Sequence[str]],
         group_size: int,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        requested = store.num_requested
+        requests = store.num_requested
         hits = store.hits
         result = reward(sources, completions, references, group_size)
-        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.num_requested - requested)})
+        log.put({"embedding_hit_share": (store.hits - hits) / max(1, store.num_requested - requests)})
         for name, values in result[1].items():
             if name not in names and (line := missing_sentence(name, values, completions)):
                 names.add(name)

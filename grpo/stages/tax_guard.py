@@ -188,14 +188,14 @@ class TaxGuard:
         if state.step < self.num_steps:  # after the last step the stage hands the model over
             if self.run.world.is_first:
                 checkpoint.save(self.folder, self.model, self.optimizer, state, keep=sys.maxsize)
-            needed = needed_steps(steps_in(self.folder), steps_in(self.folder.parent), state.step)
-            self._remove(lambda step: step not in needed)
+            to_keep = needed_steps(steps_in(self.folder), steps_in(self.folder.parent), state.step)
+            self._remove(lambda step: step not in to_keep)
         return state
 
-    def _remove(self, unneeded: Callable[[int], bool]) -> None:
+    def _remove(self, condition: Callable[[int], bool]) -> None:
         if self.run.world.is_first:
             for path in checkpoint.checkpoints(self.folder):
-                if unneeded(step_of(path)):
+                if condition(step_of(path)):
                     remove_folder(path)
         self.run.world.wait()
 

@@ -35,9 +35,9 @@ def sft_stage(run: Run) -> None:
 
 def say_no_warm_start(run: Run) -> None:
     run.say("no warm start: sft.num_steps = 0, so training begins from the untouched model")
-    if unused := len(corpus_of(run).warm_start):
+    if num_pairs := len(corpus_of(run).warm_start):
         run.say(
-            f"{unused:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training"
+            f"{num_pairs:,} pairs of the part warm_start stay unused; data.warm_start_share=0 would give them to training"
         )
 
 
