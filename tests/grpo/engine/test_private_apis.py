@@ -22,6 +22,7 @@ from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import load_policy
 from grpo.engine.packing import pack
+from grpo.engine.products import FP32
 from grpo.engine.sampler import Sampling, generate
 from grpo.engine.self_check import check_packing
 from grpo.records import Rollout
@@ -59,11 +60,11 @@ BROKEN: dict[str, Any] = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_product_without_onednn_is_torchs_own(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(5, 24, generator=torch.Generator().manual_seed(1))
-    reordered = product(WEIGHT, 5)(x)
+    reordered = product(WEIGHT, 5, FP32)(x)
     private_apis.has_onednn_product.cache_clear()
     monkeypatch.setattr(torch.ops, "mkldnn", BROKEN[broken])
     assert not private_apis.has_onednn_product()
-    assert torch.equal(product(WEIGHT, 5)(x), linear(x, WEIGHT))
+    assert torch.equal(product(WEIGHT, 5, FP32)(x), linear(x, WEIGHT))
     torch.testing.assert_close(reordered, linear(x, WEIGHT), atol=1e-5, rtol=1e-5)
 
 
@@ -72,7 +73,7 @@ def test_this_torch_has_the_fast_product(monkeypatch: pytest.MonkeyPatch) -> Non
     """Where the names have moved this fails; the rollout goes on, slower, until they are mended."""
     assert private_apis.has_onednn_product()
     monkeypatch.setattr(decode_step, "linear", refuse)
-    assert product(WEIGHT, 5)(torch.ones(5, 24)).shape == (5, 40)
+    assert product(WEIGHT, 5, FP32)(torch.ones(5, 24)).shape == (5, 40)
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])

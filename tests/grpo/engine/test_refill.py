@@ -182,7 +182,7 @@ def test_a_group_may_be_joined_by_another() -> None:
     cache.append()
     query = torch.randn(5, 2, 8)
     key = torch.randn(5, 1, 8)
-    mixed = cache.attend(0, query, key, key, cache.hidden_mask(None))
+    mixed = cache.attend(0, query, key, key, cache.hidden_mask(None), 1.0)
     for row in range(5):
         prompt = cache.prefixes[0][0][cache.prompt[row], 0]
         length = int(cache.lengths[row])
