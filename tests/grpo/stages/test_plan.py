@@ -90,7 +90,7 @@ def test_memory_of_training_by_hand(tmp_path: Path) -> None:
     activations = 34 * 4 * 1000 * 17_320.508
     bill = make_plan(config, None, device.choose("cpu"))
     assert bill.training_bytes == pytest.approx(131e6 * 20 + 1e9 + activations, rel=1e-8)
-    fewer = replace(config, train=replace(train, gradient_checkpointing=True))
+    fewer = replace(config, engine=EngineConfig(gradient_checkpointing=True))
     saved = bill.training_bytes - make_plan(fewer, None, device.choose("cpu")).training_bytes
     assert saved == pytest.approx(0.8 * activations, rel=1e-7)
 
