@@ -221,8 +221,8 @@ class GraphDecoder:
         logits = prefill.prefill(prompts, 1).repeat_interleave(shape[1], dim=0)
         rows = Rows.before_the_first_token(prefill.cache.lengths, room)
         tokens, logps = pick(logits, room[:, :, 0].flatten(), state.rules.temperature)
-        grids = (x.view(shape[:2]) for x in (tokens, logps))
-        rows.record(*grids, is_stop=state.rules.is_stop, limit=state.rules.limit)
+        tokens, logps = (x.view(shape[:2]) for x in (tokens, logps))
+        rows.record(tokens, logps, state.rules.is_stop, state.rules.limit)
         with any_order():
             state.slots.fill(torch.tensor(slots, device=self.device), rows, prefill.cache.prefixes)
         del prefill.cache

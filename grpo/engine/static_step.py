@@ -6,6 +6,7 @@ grpo/engine/decode_step.py.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.functional import linear, rms_norm
 
 from grpo.engine.decode_step import rotate
 from grpo.engine.draw import pick
-from grpo.engine.products import FP32, Format, multiply, still_product
+from grpo.engine.products import multiply
 from grpo.engine.slots import LayerCache, Rows, Slots
 from grpo.engine.step_weights import Geometry, LayerWeights, Matrix, StepWeights
 
@@ -39,11 +40,15 @@ def normalise(x: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
     return x if weight is None else rms_norm(x, weight.shape, weight, epsilon)
 
 
-def project(x: Tensor, matrix: Matrix, format: Format) -> Tensor:
-    """(B, in) -> (B, out) fp32."""
-    if format == FP32:
-        return linear(x, *matrix)
-    return still_product(*matrix, format)(x)
+def project(x: Tensor, matrix: Matrix, geometry: Geometry) -> Tensor:
+    """(B, in) -> (B, out) fp32; the pieces of x are rows of one product, so that the weight is read once."""
+    format = geometry.format
+    weight, bias = matrix
+    if format.forward.itemsize > 2:
+        return linear(x, weight, bias)
+    result = multiply(torch.cat(format.split(x)), weight.T, geometry.is_wide)
+    result = result.view(format.pieces, len(x), -1).sum(dim=0) if format.pieces > 1 else result
+    return result if bias is None else result + bias
 
 
 def attend(
@@ -51,18 +56,19 @@ def attend(
 ) -> Tensor:
     """Queries (S, G, heads, D), new keys and values (S, G, kv, D), which it stores -> (S * G, heads * D)."""
     format = geometry.format
+    times = partial(multiply, is_wide=geometry.is_wide)
     prompt_keys, prompt_values, tail_keys, tail_values = cache
     query, key, value = (format.store(x) for x in (query, key, value))
     tail_keys[place.slot, :, :, place.column] = key.transpose(1, 2)
     tail_values[place.slot, :, :, place.column] = value.transpose(1, 2)
     query = query.unflatten(2, (geometry.kv_heads, -1)).transpose(1, 2)  # (S, kv, G, repeats, D)
     by_row = query.shape[2:4]
-    with_prompt = multiply(query.flatten(2, 3), prompt_keys.mT).unflatten(2, by_row)
-    scores = torch.cat([with_prompt, multiply(query, tail_keys.mT)], dim=-1) * geometry.scaling
+    with_prompt = times(query.flatten(2, 3), prompt_keys.mT).unflatten(2, by_row)
+    scores = torch.cat([with_prompt, times(query, tail_keys.mT)], dim=-1) * geometry.scaling
     weights = format.store(scores.masked_fill(place.hidden, -torch.inf).softmax(dim=-1))
     of_prompt, of_tail = weights.split([prompt_keys.shape[2], tail_keys.shape[3]], dim=-1)
-    context = multiply(of_prompt.flatten(2, 3), prompt_values).unflatten(2, by_row)
-    context = context + multiply(of_tail, tail_values)
+    context = times(of_prompt.flatten(2, 3), prompt_values).unflatten(2, by_row)
+    context = context + times(of_tail, tail_values)
     return context.transpose(1, 2).flatten(0, 1).flatten(1)
 
 
@@ -70,19 +76,20 @@ def layer_step(
     hidden: Tensor, weights: LayerWeights, cache: LayerCache, place: Place, geometry: Geometry
 ) -> Tensor:
     """(B, H) hidden states of the newest tokens before a layer -> those after it."""
-    heads, kv_heads, head_size, _, epsilon, activation, format = geometry
+    heads, kv_heads, head_size = geometry[:3]
+    epsilon = geometry.epsilon
     before_attention, after_attention, before_mlp, after_mlp = weights.norms
     turn = (place.cosines, place.sines)
-    x = project(normalise(hidden, before_attention, epsilon), weights.qkv, format)
+    x = project(normalise(hidden, before_attention, epsilon), weights.qkv, geometry)
     x = x.view(len(place.slot), -1, heads + 2 * kv_heads, head_size)
     query, key, value = x.split([heads, kv_heads, kv_heads], dim=2)
     query = rotate(normalise(query, weights.query_norm, epsilon), turn)
     key = rotate(normalise(key, weights.key_norm, epsilon), turn)
-    context = project(attend(query, key, value, cache, place, geometry), weights.out, format)
+    context = project(attend(query, key, value, cache, place, geometry), weights.out, geometry)
     hidden = hidden + normalise(context, after_attention, epsilon)
-    x = project(normalise(hidden, before_mlp, epsilon), weights.gate_up, format)
+    x = project(normalise(hidden, before_mlp, epsilon), weights.gate_up, geometry)
     gate, up = x.chunk(2, dim=-1)
-    x = project(activation(gate) * up, weights.down, format)
+    x = project(geometry.activation(gate) * up, weights.down, geometry)
     return hidden + normalise(x, after_mlp, epsilon)
 
 
@@ -91,7 +98,7 @@ def next_tokens(
 ) -> tuple[Tensor, Tensor]:
     """(B, H) hidden states behind the last layer and (B,) uniforms -> (B,) tokens and their log-probabilities."""
     x = normalise(hidden, norm, geometry.epsilon)
-    return pick(project(x, Matrix(head, None), geometry.format).float(), uniforms, temperature)
+    return pick(project(x, Matrix(head, None), geometry).float(), uniforms, temperature)
 
 
 class Functions(NamedTuple):

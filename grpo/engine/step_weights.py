@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from grpo.engine.decode_step import FAMILIES, Function, Products, kinds_of
 from grpo.engine.model import output_weight, per_layer_kind
-from grpo.engine.products import FP32, Format, format_of, still_product
+from grpo.engine.products import FP32, Format, format_of, has_wide_results, still_product
 
 
 class Matrix(NamedTuple):
@@ -44,6 +44,7 @@ class Geometry(NamedTuple):
     epsilon: float
     activation: Function
     format: Format
+    is_wide: bool  # has_wide_results of the device
 
 
 def groups_of(layer: Any) -> list[list[nn.Linear]]:
@@ -85,6 +86,7 @@ class StepWeights:
             getattr(norm, "variance_epsilon", None) or norm.eps,
             first.mlp.act_fn,
             format_of(model),
+            has_wide_results(model.device.type),
         )
         self.layers = [self.layer_buffers(layer) for layer in base.layers]
         self.last_norm = torch.empty_like(base.norm.weight)
@@ -97,11 +99,11 @@ class StepWeights:
         return weight.dtype if format == FP32 else format.forward
 
     def layer_buffers(self, layer: Any) -> LayerWeights:
-        matrices = [self.matrix(modules) for modules in groups_of(layer)]
-        norms = tuple(
+        qkv, out, gate_up, down = (self.matrix(modules) for modules in groups_of(layer))
+        *norms, query_norm, key_norm = (
             None if norm is None else torch.empty_like(norm.weight) for norm in self.norms_of(layer)
         )
-        return LayerWeights(*matrices, norms[:4], *norms[4:])  # type: ignore[arg-type]
+        return LayerWeights(qkv, out, gate_up, down, tuple(norms), query_norm, key_norm)
 
     def matrix(self, modules: Sequence[nn.Linear]) -> Matrix:
         weight = modules[0].weight
