@@ -67,13 +67,14 @@ class Busy(NamedTuple):
 
 @dataclass
 class State:
-    """Slots for one group size, length and temperature, and the step of every size that has run."""
+    """Slots for one group size, length and temperature, and the part and the step of every size that has run."""
 
     slots: Slots
     rules: Rules
     prompts: int  # for how many it was made; `slots` are fewer where memory is short
     sizes: list[int]
     runners: dict[tuple[int, int], Runner] = field(default_factory=dict)
+    parts: dict[tuple[int, int], Slots] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -91,6 +92,8 @@ class GraphDecoder:
         self.states: dict[tuple[int, int, float], State] = {}
 
     @classmethod
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def of(cls, model: PreTrainedModel) -> "GraphDecoder":
         """The decoder that lives with `model`, or a new one where the model has moved or changed its format."""
         found = vars(model).get(ATTRIBUTE)
@@ -118,13 +121,16 @@ class GraphDecoder:
 
         `uniforms` (P, G, tokens) fp64, not needed for temperature 0; at most `most_slots` prompts at a time.
         """
+        if not prompts:
+            return
         self.weights.load(model)
         prefill = FastDecoder(model, 0, 1, self.weights.products(model))
         state = self.state_for(prefill, prompts, settings, most_slots)
         width = round_up(max(map(len, prompts)), WIDTH)
         waiting = deque(range(len(prompts)))
         busy: dict[int, Busy] = {}
-        slots = min(size for size in state.sizes if size >= min(len(prompts), state.sizes[0]))
+        most = min(len(prompts), state.sizes[0], most_slots or len(prompts))
+        slots = min(size for size in state.sizes if size >= most)
         clock = 0
         while waiting or busy:
             ended = self.ended(state, busy)
@@ -242,7 +248,8 @@ class GraphDecoder:
         """So many tokens for the rows of the first slots; `size` is their number and the width of prompts."""
         if size not in state.runners:
             state.runners[size] = Runner(self.accelerator, self.weights.geometry.format)
-        one = partial(step, model.get_input_embeddings(), self.weights, state.slots.part(*size), state.rules)
+            state.parts[size] = state.slots.part(*size)
+        one = partial(step, model.get_input_embeddings(), self.weights, state.parts[size], state.rules)
         with any_order():
             for _ in range(steps):
                 state.runners[size].advance(one)
