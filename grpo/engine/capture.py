@@ -43,7 +43,7 @@ def any_order() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warns)
 
 
-def fused(format: Format) -> Functions:
+def fused_functions(format: Format) -> Functions:
     """The step's functions as a compiler fuses them, at their first call, for the shapes of that call.
 
     Torch counts how often a function was compiled by its code object, so each size has copies of its own. With
@@ -89,10 +89,10 @@ class Accelerator:
         if self.pool is None:
             self.pool = self.module.graph_pool_handle()
         graph = self.module.CUDAGraph()
-        captured = self.module.graph(
+        recording = self.module.graph(
             graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
         )
-        with self.module.stream(self.stream), captured:  # the first: a failure leaves the stream as it was
+        with self.module.stream(self.stream), recording:  # the first: a failure leaves the stream as it was
             step()
         replay: Callable[[], None] = graph.replay
         return replay
@@ -123,7 +123,7 @@ class Runner:
     def run_fused(self, step: Step, accelerator: Accelerator) -> None:
         """A step that fails has recorded nothing, so it can run again."""
         if accelerator.fuses and self.functions is PLAIN:
-            self.functions = fused(self.format)
+            self.functions = fused_functions(self.format)
         try:
             accelerator.aside(partial(step, self.functions))
         except Exception as error:  # each compiler has its own way to fail

@@ -36,7 +36,7 @@ def is_static(model: PreTrainedModel) -> bool:
     if not is_known(model):
         return False
     base: Any = model.base_model
-    kinds = base.rotary_emb.rope_type
+    kinds = getattr(base.rotary_emb, "rope_type", "default")
     return not {"dynamic", "longrope"} & set(kinds.values() if isinstance(kinds, dict) else [kinds])
 
 
@@ -133,10 +133,10 @@ class GraphDecoder:
         slots = min(size for size in state.sizes if size >= most)
         clock = 0
         while waiting or busy:
-            ended = self.ended(state, busy)
-            if ended:
-                numbers = [busy.pop(slot).prompt for slot in ended]
-                index = torch.tensor(ended, device=self.device)
+            finished_slots = self.finished_slots(state, busy)
+            if finished_slots:
+                numbers = [busy.pop(slot).prompt for slot in finished_slots]
+                index = torch.tensor(finished_slots, device=self.device)
                 yield numbers, Rows(*(x[index] for x in state.slots.rows))
             if waiting and len(busy) < REFILL_BELOW * slots:
                 free = [slot for slot in range(slots) if slot not in busy][: len(waiting)]
@@ -205,7 +205,7 @@ class GraphDecoder:
         empty = Slots.empty((slots, *shape), geometry, layers, self.device)
         return State(empty, rules, prompts, sizes_of(slots, group_size))
 
-    def ended(self, state: State, busy: dict[int, Busy]) -> list[int]:
+    def finished_slots(self, state: State, busy: dict[int, Busy]) -> list[int]:
         """Busy slots of which no row goes on: the one place that waits for the device."""
         goes_on = state.slots.rows.alive.any(dim=1).tolist() if busy else []
         return [slot for slot in busy if not goes_on[slot]]

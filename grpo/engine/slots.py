@@ -16,13 +16,13 @@ from grpo.engine.step_weights import Geometry
 class Rows(NamedTuple):
     """S slots of G rows with room for T tokens.
 
-    tokens (S, G) the newest ones; used (S,) how many tokens a row has that still goes on; length (S,) of the
+    tokens (S, G) the newest ones; num_tokens (S,) of a row that still goes on; length (S,) of the
     prompt; alive (S, G) rows that go on; ids, logps (S, G, T) what was drawn; lengths (S, G) of it; uniforms
     (S, G, T) fp64.
     """
 
     tokens: Tensor
-    used: Tensor
+    num_tokens: Tensor
     length: Tensor
     alive: Tensor
     ids: Tensor
@@ -50,12 +50,12 @@ class Rows(NamedTuple):
         `limit` (1,) tokens.
         """
         column = torch.arange(self.ids.shape[2], device=tokens.device)
-        here = (column == self.used[:, None])[:, None] & self.alive[:, :, None]
+        here = (column == self.num_tokens[:, None])[:, None] & self.alive[:, :, None]
         self.ids.copy_(torch.where(here, tokens[:, :, None], self.ids))
         self.logps.copy_(torch.where(here, logps[:, :, None], self.logps))
         self.lengths.add_(self.alive)
-        self.used.add_(1).clamp_(max=self.ids.shape[2])
-        self.alive.logical_and_(~is_stop[tokens]).logical_and_((self.used < limit)[:, None])
+        self.num_tokens.add_(1).clamp_(max=self.ids.shape[2])
+        self.alive.logical_and_(~is_stop[tokens]).logical_and_((self.num_tokens < limit)[:, None])
         self.tokens.copy_(tokens)
 
 
@@ -84,7 +84,7 @@ class Slots(NamedTuple):
         uniforms = torch.zeros(slots, group_size, tail, dtype=torch.float64, device=device)
         rows = Rows.before_the_first_token(length, uniforms)
         rows.alive.zero_()
-        rows.used.add_(1)  # of an empty slot, too, a token may look at itself
+        rows.num_tokens.add_(1)  # of an empty slot, too, a token may look at itself
         type_ = storage_type(geometry)
         prompt = (slots, geometry.kv_heads, width, geometry.head_size)
         tails = (slots, geometry.kv_heads, group_size, tail, geometry.head_size)

@@ -122,8 +122,8 @@ class Rules(NamedTuple):
 
 def places(rows: Rows, width: int, weights: StepWeights, angles: Angles) -> dict[str, Place]:
     """The place of the newest tokens for every kind of layer."""
-    device = rows.used.device
-    column = rows.used - 1
+    device = rows.num_tokens.device
+    column = rows.num_tokens - 1
     position = rows.length + column
     prefix, tail = (torch.arange(size, device=device) for size in (width, rows.ids.shape[2]))
     age = torch.cat([position[:, None] - prefix, column[:, None] - tail], dim=1)
@@ -147,7 +147,7 @@ def step(
     hidden = embedding(rows.tokens.flatten())
     for kind, layer, cache in zip(weights.kinds, weights.layers, caches, strict=True):
         hidden = functions.layer(hidden, layer, cache, where[kind], weights.geometry)
-    number = rows.used.clamp(max=rows.ids.shape[2] - 1)[:, None, None].expand(*rows.tokens.shape, 1)
+    number = rows.num_tokens.clamp(max=rows.ids.shape[2] - 1)[:, None, None].expand(*rows.tokens.shape, 1)
     uniforms = rows.uniforms.gather(2, number).flatten()
     tokens, logps = functions.tokens(
         hidden, weights.last_norm, weights.head, uniforms, rules.temperature, weights.geometry

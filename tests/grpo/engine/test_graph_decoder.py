@@ -162,7 +162,7 @@ def test_a_step_waits_for_nothing_and_its_shapes_never_change(
     decoder = GraphDecoder.of(model)
     state = state_of(model)
     state.slots.rows.alive.fill_(True)
-    state.slots.rows.used.fill_(1)
+    state.slots.rows.num_tokens.fill_(1)
     state.rules.limit.fill_(9)
     state.rules.is_stop.zero_()
     part = state.slots.part(4, 64)
@@ -172,7 +172,7 @@ def test_a_step_waits_for_nothing_and_its_shapes_never_change(
             step(model.get_input_embeddings(), decoder.weights, part, state.rules)
         seen.append(watch.operations)
     assert len(seen[0]) > 100 and seen[0] == seen[1] == seen[2]
-    assert state.slots.rows.used.tolist() == [4] * 4
+    assert state.slots.rows.num_tokens.tolist() == [4] * 4
 
 
 def test_the_watch_sees_a_wait() -> None:
@@ -302,7 +302,7 @@ def staged(
     model: PreTrainedModel, accelerator: PretendAccelerator, monkeypatch: pytest.MonkeyPatch, fused: Functions
 ) -> list[Rollout]:
     """Both rollouts, long enough for every stage."""
-    monkeypatch.setattr(grpo.engine.capture, "fused", lambda _: fused)
+    monkeypatch.setattr(grpo.engine.capture, "fused_functions", lambda _: fused)
     say_once.cache_clear()
     GraphDecoder.of(model).accelerator = accelerator  # type: ignore[assignment]
     return both(model, ragged(3), Sampling(2, PLAIN_STEPS + FUSED_STEPS + 9, 0.7, ()))
