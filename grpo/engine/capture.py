@@ -65,7 +65,6 @@ class Accelerator:
         self.device = device
         self.module: Any = torch.get_device_module(device)
         self.stream: Any = None
-        self.pool: Any = None
         self.fuses = True  # until a compilation fails
         self.captures = True  # until a capture fails
 
@@ -84,14 +83,14 @@ class Accelerator:
             step()
         self.module.current_stream(self.device).wait_stream(self.stream)
 
-    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
-        """`step` as a graph -> what runs it; nothing has run yet. All graphs share their scratch memory."""
-        if self.pool is None:
-            self.pool = self.module.graph_pool_handle()
+    def new_pool(self) -> Any:
+        """Scratch memory for graphs that run one after the other and are dropped together."""
+        return self.module.graph_pool_handle()
+
+    def capture(self, step: Callable[[], None], pool: Any) -> Callable[[], None]:
+        """`step` as a graph -> what runs it; nothing has run yet."""
         graph = self.module.CUDAGraph()
-        recording = self.module.graph(
-            graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
-        )
+        recording = self.module.graph(graph, pool=pool, stream=self.stream, capture_error_mode="thread_local")
         with self.module.stream(self.stream), recording:  # the first: a failure leaves the stream as it was
             step()
         replay: Callable[[], None] = graph.replay
@@ -101,8 +100,9 @@ class Accelerator:
 class Runner:
     """Runs the step of one size; each call is one token, whatever the stage. On a CPU there is one stage."""
 
-    def __init__(self, accelerator: Accelerator | None, format: Format):
+    def __init__(self, accelerator: Accelerator | None, format: Format, pool: Any = None):
         self.accelerator = accelerator
+        self.pool = pool
         self.format = format
         self.steps = 0
         self.functions = PLAIN
@@ -138,7 +138,7 @@ class Runner:
         if not accelerator.captures:
             return
         try:
-            self.replay = accelerator.capture(partial(step, self.functions))
+            self.replay = accelerator.capture(partial(step, self.functions), self.pool)
         except Exception as error:  # each device and version has its own way to refuse
             accelerator.captures = False
             say_once(f"decoding runs kernel by kernel: no graph was captured ({first_line(error)})")

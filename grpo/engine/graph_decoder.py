@@ -73,6 +73,7 @@ class State:
     rules: Rules
     prompts: int  # for how many it was made; `slots` are fewer where memory is short
     sizes: list[int]
+    pool: Any  # scratch memory of the graphs
     runners: dict[tuple[int, int], Runner] = field(default_factory=dict)
     parts: dict[tuple[int, int], Slots] = field(default_factory=dict)
 
@@ -203,7 +204,8 @@ class GraphDecoder:
             temperature,
         )
         empty = Slots.empty((slots, *shape), geometry, layers, self.device)
-        return State(empty, rules, prompts, sizes_of(slots, group_size))
+        pool = self.accelerator.new_pool() if self.accelerator else None
+        return State(empty, rules, prompts, sizes_of(slots, group_size), pool)
 
     def finished_slots(self, state: State, busy: dict[int, Busy]) -> list[int]:
         """Busy slots of which no row goes on: the one place that waits for the device."""
@@ -247,7 +249,7 @@ class GraphDecoder:
     def advance(self, model: PreTrainedModel, state: State, size: tuple[int, int], steps: int) -> None:
         """So many tokens for the rows of the first slots; `size` is their number and the width of prompts."""
         if size not in state.runners:
-            state.runners[size] = Runner(self.accelerator, self.weights.geometry.format)
+            state.runners[size] = Runner(self.accelerator, self.weights.geometry.format, state.pool)
             state.parts[size] = state.slots.part(*size)
         one = partial(step, model.get_input_embeddings(), self.weights, state.parts[size], state.rules)
         with any_order():

@@ -21,7 +21,11 @@ class PretendAccelerator:
         self.calls.append("aside")
         step()
 
-    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
+    def new_pool(self) -> str:
+        return "pool"
+
+    def capture(self, step: Callable[[], None], pool: object) -> Callable[[], None]:
+        assert pool == "pool"
         self.calls.append("capture")
         if self.error:
             raise self.error
