@@ -46,6 +46,7 @@ GEMMA3 = Family(
 FAMILIES = {"gemma3_text": GEMMA3, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "qwen3": LLAMA}
 
 Function = Callable[[Tensor], Tensor]
+Products = Callable[[nn.Linear | Tensor], Function]  # layer, or weight of the head -> its product
 
 
 def is_known(model: PreTrainedModel) -> bool:
@@ -55,6 +56,12 @@ def is_known(model: PreTrainedModel) -> bool:
         config, "use_bidirectional_attention", False
     )
     return config.model_type in FAMILIES and plain and output_weight(model) is not None
+
+
+def kinds_of(model: PreTrainedModel) -> list[str]:
+    """The kind of every layer, "" where a model has one kind only."""
+    base: Any = model.base_model
+    return getattr(model.config, "layer_types", None) or [""] * len(base.layers)
 
 
 def product(module: nn.Linear | Tensor, rows: int, format: Format) -> Function:
@@ -107,17 +114,13 @@ class Layer:
     kind: str
 
     @classmethod
-    def of(cls, layer: Any, family: Family, kind: str, rows: int, format: Format) -> "Layer":
+    def of(cls, layer: Any, family: Family, kind: str, product_of: Products) -> "Layer":
         attention = layer.self_attn
         mlp = layer.mlp
         offset = family.norm_offset
         norms = [norm(getattr(layer, name) if name else None, offset) for name in family.norms]
-        query, key, value, out = (
-            product(getattr(attention, f"{name}_proj"), rows, format) for name in "qkvo"
-        )
-        gate, up, down = (
-            product(getattr(mlp, f"{name}_proj"), rows, format) for name in ("gate", "up", "down")
-        )
+        query, key, value, out = (product_of(getattr(attention, f"{name}_proj")) for name in "qkvo")
+        gate, up, down = (product_of(getattr(mlp, f"{name}_proj")) for name in ("gate", "up", "down"))
         query_norm, key_norm = (norm(getattr(attention, name, None), offset) for name in ("q_norm", "k_norm"))
         size = attention.head_dim
         scaling = attention.scaling
@@ -152,22 +155,23 @@ class FastDecoder:
     prompts may `join`.
 
     A row may take `tail` tokens; `rows` is how many there will be: the batch that weights are re-ordered for.
+    `product_of` gives products whose weights somebody has prepared already.
     """
 
-    def __init__(self, model: PreTrainedModel, tail: int, rows: int):
+    def __init__(self, model: PreTrainedModel, tail: int, rows: int, product_of: Products | None = None):
         family = FAMILIES[model.config.model_type]
         base: Any = model.base_model
-        kinds = getattr(model.config, "layer_types", None) or [""] * len(base.layers)
+        kinds = kinds_of(model)
         weight = output_weight(model)
         assert weight is not None
         self.model = model
         self.tail = tail
         self.format = format_of(model)
+        product_of = product_of or partial(product, rows=rows, format=self.format)
         self.layers = [
-            Layer.of(layer, family, kind, rows, self.format)
-            for layer, kind in zip(base.layers, kinds, strict=True)
+            Layer.of(layer, family, kind, product_of) for layer, kind in zip(base.layers, kinds, strict=True)
         ]
-        self.head = product(weight, rows, self.format)
+        self.head = product_of(weight)
         self.last_norm = norm(base.norm, family.norm_offset)
         self.rotary = base.rotary_emb
         self.angle_kinds = sorted(set(kinds)) if family.angles_by_kind else [""]

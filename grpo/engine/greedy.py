@@ -17,7 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.examples import Example
 from data.template import decode_completion, encode_prompt
 from grpo.engine.decode_step import FastDecoder, is_known
-from grpo.engine.sampler import Sampling, generate
+from grpo.engine.graph_decoder import GraphDecoder
+from grpo.engine.sampler import Sampling, generate, uses_graph
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ def greedy_refilled(
         yield order[number], ids
 
 
+def greedy_in_slots(
+    model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+) -> Iterator[tuple[int, list[int]]]:
+    """The same by a step of fixed shapes, each prompt a group of one."""
+    order = longest_first(prompts)
+    sampling = Sampling(1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids)
+    outputs = GraphDecoder.of(model).outputs(
+        model, [prompts[i] for i in order], sampling, most_slots=settings.batch_size
+    )
+    for numbers, rows in outputs:
+        lengths = rows.lengths.flatten().tolist()
+        for number, ids, length in zip(numbers, rows.ids[:, 0].tolist(), lengths, strict=True):
+            yield order[number], ids[:length]
+
+
 def greedy_in_batches(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
@@ -75,6 +91,7 @@ def greedy_outputs(
     """One text per example: the most likely token at every place."""
     prompts = [encode_prompt(tokenizer, example) for example in examples]
     decode = greedy_refilled if settings.fast and is_known(model) else greedy_in_batches
+    decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
     outputs = [""] * len(prompts)
     with torch.inference_mode():
         numbered_ids = decode(model, prompts, settings)

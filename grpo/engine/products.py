@@ -68,11 +68,14 @@ def has_wide_results(device: str) -> bool:
         return False
 
 
-def multiply(left: Tensor, right: Tensor) -> Tensor:
-    """(..., M, K) @ (..., K, N) of one type -> fp32 for a type of 16 bits, without rounding on the way out."""
+def multiply(left: Tensor, right: Tensor, is_wide: bool | None = None) -> Tensor:
+    """(..., M, K) @ (..., K, N) of one type -> fp32 for a type of 16 bits, without rounding on the way out.
+
+    `is_wide` is `has_wide_results` of the device, for code that a compiler reads.
+    """
     if left.dtype.itemsize > 2:
         return left @ right
-    if not has_wide_results(left.device.type):
+    if not (has_wide_results(left.device.type) if is_wide is None else is_wide):
         return left.float() @ right.float()
     if left.dim() == 2:
         return torch.mm(left, right, out_dtype=torch.float32)

@@ -7,74 +7,21 @@ inferred later.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.engine.capture import say_once
 from grpo.engine.decode_step import FastDecoder, is_known
+from grpo.engine.draw import Sampling, pick, uniforms_for
+from grpo.engine.graph_decoder import GraphDecoder, is_static
 from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
 from grpo.engine.products import format_of, product
 from grpo.records import Rollout
 
-BLOCK = 256  # vocabulary entries whose probabilities are added up before the fp64 cumulative sum
 COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the active rows go on
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to decode. temperature 0 is greedy, and log-probabilities are then those of temperature 1.
-
-    `fast`: by the forward pass of grpo/engine/decode_step.py where it knows the model, else always by the
-    model's own.
-    """
-
-    group_size: int
-    max_new_tokens: int
-    temperature: float
-    stop_ids: tuple[int, ...]
-    fast: bool = True
-
-
-def draw(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF sampling, (B, V) logits and (B,) uniforms in [0, 1) -> (B,) token ids and their
-    log-probabilities.
-
-    Probabilities are added up in blocks, then the cumulative sum runs in fp64 over blocks and inside the
-    block hit: no sort, and no long fp32 cumulative sum whose rounding would favour some tokens.
-    """
-    rows, vocabulary = logits.shape
-    peak = logits.amax(dim=1, keepdim=True)
-    weights = torch.nn.functional.pad((logits - peak).exp_(), (0, -vocabulary % BLOCK)).view(rows, -1, BLOCK)
-    sums = weights.sum(dim=2).double()
-    ends = sums.cumsum(dim=1)
-    goal = uniforms.to(logits.device)[:, None] * ends[:, -1:]
-    block = torch.searchsorted(ends, goal, right=True).clamp_max(ends.shape[1] - 1)
-    inside = weights.gather(1, block[:, :, None].expand(-1, 1, BLOCK))[:, 0].double()
-    place = torch.searchsorted(inside.cumsum(dim=1), goal - (ends - sums).gather(1, block), right=True)
-    last_possible = BLOCK - 1 - (inside.flip(1) > 0).int().argmax(dim=1, keepdim=True)
-    tokens = block * BLOCK + torch.minimum(place, last_possible)
-    return tokens[:, 0], (logits.gather(1, tokens) - peak - ends[:, -1:].log().float())[:, 0]
-
-
-def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Next tokens and log-probabilities at `temperature`; the arg-max when it is 0."""
-    if temperature > 0:
-        return draw(logits / temperature, uniforms)
-    tokens = logits.argmax(dim=1)
-    return tokens, logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
-
-
-def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int, first_row: int = 0) -> Tensor:
-    """(rows, tokens) fp64 uniforms; row r, counted from `first_row`, comes from a generator of its own,
-    seeded by (*seed, r).
-    """
-    return torch.from_numpy(
-        np.stack([np.random.default_rng((*seed, first_row + row)).random(tokens) for row in range(rows)])
-    )
 
 
 class ModelDecoder:
@@ -157,6 +104,14 @@ class ModelDecoder:
         self.next_position = self.next_position[rows]
 
 
+def uses_graph(model: PreTrainedModel) -> bool:
+    """Whether a step of fixed shapes pays: on an accelerator, for a model that it computes."""
+    if model.device.type == "cpu" or is_static(model):
+        return model.device.type != "cpu"
+    say_once(f"{model.config.model_type}: no captured step for this model, so it decodes kernel by kernel")
+    return False
+
+
 @torch.no_grad()
 def generate(
     model: PreTrainedModel,
@@ -169,16 +124,47 @@ def generate(
 
     `first_row` is the number of the first completion where these prompts are a share of several processes.
     """
-    is_fast = settings.fast and is_known(model)
+    shape = (len(prompts) * settings.group_size, settings.max_new_tokens)
+    uniforms = uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)
+    decode = decode_in_slots if settings.fast and uses_graph(model) else decode_in_rows
+    return decode(model, prompts, settings, uniforms.to(model.device))
+
+
+def decode_in_slots(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
+) -> Rollout:
+    """By a step of fixed shapes, as accelerators like it; `uniforms` (N, T)."""
     tail = settings.max_new_tokens
-    num_rows = len(prompts) * settings.group_size
+    shape = (len(prompts), settings.group_size, tail)
+    device = model.device
+    ids = torch.zeros(shape, dtype=torch.int64, device=device)
+    logps = torch.zeros(shape, device=device)
+    lengths = torch.zeros(shape[:2], dtype=torch.int64, device=device)
+    for numbers, rows in GraphDecoder.of(model).outputs(model, prompts, settings, uniforms.view(shape)):
+        ids[numbers] = rows.ids[:, :, :tail]
+        logps[numbers] = rows.logps[:, :, :tail]
+        lengths[numbers] = rows.lengths
+    stop_ids = torch.tensor(settings.stop_ids, device=device)
+    finished = torch.isin(ids.gather(2, lengths[:, :, None] - 1), stop_ids).flatten()
+    return Rollout(
+        tuple(map(tuple, prompts)),
+        ids.flatten(0, 1),
+        lengths.flatten(),
+        finished,
+        logps.flatten(0, 1),
+        settings.group_size,
+    )
+
+
+def decode_in_rows(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
+) -> Rollout:
+    """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
+    is_fast = settings.fast and is_known(model)
+    num_rows, tail = shape = uniforms.shape
+    device = model.device
     decoder = FastDecoder(model, tail, num_rows) if is_fast else ModelDecoder(model, tail)
     logits = decoder.prefill(prompts, settings.group_size)
-    shape = (num_rows, tail)
-    device = model.device
-    uniforms = (uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)).to(
-        device
-    )
     ids = torch.zeros(shape, dtype=torch.int64, device=device)
     logps = torch.zeros(shape, device=device)
     lengths = torch.zeros(num_rows, dtype=torch.int64, device=device)

@@ -17,11 +17,12 @@ from data.cache import cache_dir
 from data.errors import InputError
 from grpo.config_file import load_config
 from grpo.engine.attention import use_blocks
+from grpo.engine.draw import draw, uniforms_for
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS, FP32, use_format
-from grpo.engine.sampler import Sampling, draw, generate, uniforms_for
+from grpo.engine.sampler import Sampling, generate
 from grpo.minibatch import score
 
 PROMPTS = [[2, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49], [2, 90], [2, 60, 61, 62]]

@@ -1,0 +1,151 @@
+"""The weights of a model as the captured step reads them: cast once a rollout, at addresses that stay the same.
+
+Layers with one input are one matrix: query, key and value; gate and up.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from grpo.engine.decode_step import FAMILIES, Function, Products, kinds_of
+from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.products import FP32, Format, format_of, has_wide_results, still_product
+
+
+class Matrix(NamedTuple):
+    """(out, in) weight in the type of the format, (out,) bias in fp32 or none."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class LayerWeights(NamedTuple):
+    """One layer; `norms` are those before and after attention, before and after the MLP, their offset added."""
+
+    qkv: Matrix
+    out: Matrix
+    gate_up: Matrix
+    down: Matrix
+    norms: tuple[Tensor | None, ...]
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+
+
+class Geometry(NamedTuple):
+    """What all layers of a model have in common."""
+
+    heads: int
+    kv_heads: int
+    head_size: int
+    scaling: float
+    epsilon: float
+    activation: Function
+    format: Format
+    is_wide: bool  # has_wide_results of the device
+
+
+def groups_of(layer: Any) -> list[list[nn.Linear]]:
+    """The linear layers of a layer; those in one list have the same input."""
+    attention = layer.self_attn
+    mlp = layer.mlp
+    return [
+        [attention.q_proj, attention.k_proj, attention.v_proj],
+        [attention.o_proj],
+        [mlp.gate_proj, mlp.up_proj],
+        [mlp.down_proj],
+    ]
+
+
+def views(matrix: Matrix, modules: Sequence[nn.Linear]) -> Iterator[tuple[nn.Linear, Tensor, Tensor | None]]:
+    """Each linear layer with its rows of `matrix`."""
+    sizes = [module.out_features for module in modules]
+    biases = [None] * len(sizes) if matrix.bias is None else matrix.bias.split(sizes)
+    yield from zip(modules, matrix.weight.split(sizes), biases, strict=True)
+
+
+class StepWeights:
+    """Buffers for the weights of `model`; `load` before a rollout."""
+
+    def __init__(self, model: PreTrainedModel):
+        base: Any = model.base_model
+        first = base.layers[0]
+        attention = first.self_attn
+        norm = first.input_layernorm
+        self.family = FAMILIES[model.config.model_type]
+        self.kinds = kinds_of(model)
+        windows: Any = per_layer_kind(model, lambda window: window)  # type: ignore[arg-type, return-value]
+        self.windows = windows if isinstance(windows, dict) else dict.fromkeys(self.kinds, windows)
+        self.geometry = Geometry(
+            attention.q_proj.out_features // attention.head_dim,
+            attention.k_proj.out_features // attention.head_dim,
+            attention.head_dim,
+            attention.scaling,
+            getattr(norm, "variance_epsilon", None) or norm.eps,
+            first.mlp.act_fn,
+            format_of(model),
+            has_wide_results(model.device.type),
+        )
+        self.layers = [self.layer_buffers(layer) for layer in base.layers]
+        self.last_norm = torch.empty_like(base.norm.weight)
+        head = output_weight(model)
+        assert head is not None
+        self.head = torch.empty_like(head, dtype=self.type_of(head))
+
+    def type_of(self, weight: Tensor) -> torch.dtype:
+        format = self.geometry.format
+        return weight.dtype if format == FP32 else format.forward
+
+    def layer_buffers(self, layer: Any) -> LayerWeights:
+        qkv, out, gate_up, down = (self.matrix(modules) for modules in groups_of(layer))
+        *norms, query_norm, key_norm = (
+            None if norm is None else torch.empty_like(norm.weight) for norm in self.norms_of(layer)
+        )
+        return LayerWeights(qkv, out, gate_up, down, tuple(norms), query_norm, key_norm)
+
+    def matrix(self, modules: Sequence[nn.Linear]) -> Matrix:
+        weight = modules[0].weight
+        rows = sum(module.out_features for module in modules)
+        has_bias = any(module.bias is not None for module in modules)
+        return Matrix(
+            weight.new_empty(rows, weight.shape[1], dtype=self.type_of(weight)),
+            weight.new_zeros(rows) if has_bias else None,
+        )
+
+    def norms_of(self, layer: Any) -> list[Any]:
+        """The four norms around attention and MLP, then those of queries and keys; None where one is missing."""
+        around = [getattr(layer, name) if name else None for name in self.family.norms]
+        return [*around, *(getattr(layer.self_attn, name, None) for name in ("q_norm", "k_norm"))]
+
+    @torch.no_grad()
+    def load(self, model: PreTrainedModel) -> None:
+        """Copy the weights that `model` has now."""
+        base: Any = model.base_model
+        for layer, own in zip(base.layers, self.layers, strict=True):
+            for modules, matrix in zip(groups_of(layer), own[:4], strict=True):
+                for module, weight, bias in views(matrix, modules):
+                    weight.copy_(module.weight)
+                    if bias is not None and module.bias is not None:
+                        bias.copy_(module.bias)
+            buffers = (*own.norms, own.query_norm, own.key_norm)
+            for norm, buffer in zip(self.norms_of(layer), buffers, strict=True):
+                if buffer is not None:
+                    torch.add(norm.weight, self.family.norm_offset, out=buffer)
+        torch.add(base.norm.weight, self.family.norm_offset, out=self.last_norm)
+        head = output_weight(model)
+        assert head is not None
+        self.head.copy_(head)
+
+    def products(self, model: PreTrainedModel) -> Products:
+        """Products with these weights for the linear layers and the head of `model`."""
+        format = self.geometry.format
+        found: dict[int, Function] = {}
+        base: Any = model.base_model
+        for layer, own in zip(base.layers, self.layers, strict=True):
+            for modules, matrix in zip(groups_of(layer), own[:4], strict=True):
+                for module, weight, bias in views(matrix, modules):
+                    found[id(module)] = still_product(weight, bias, format)
+        head = still_product(self.head, None, format)
+        return lambda module: head if isinstance(module, Tensor) else found[id(module)]
