@@ -56,7 +56,7 @@ def greedy_refilled(
 
 
 def greedy_in_slots(
-    model: Any, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
 ) -> Iterator[tuple[int, list[int]]]:
     """The same by a step of fixed shapes, each prompt a group of one."""
     order = longest_first(prompts)
