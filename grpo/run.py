@@ -131,7 +131,7 @@ def timed(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 
 def note_time(run: "Run", stage: str, started: float) -> None:
     if run.world.is_first:
-        add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
+        add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes(run.compute))
 
 
 def keep_still(text: str) -> None:

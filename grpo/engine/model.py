@@ -32,9 +32,8 @@ def load_policy(
 ) -> PreTrainedModel:
     """A transformers causal-LM folder (or hub name) -> model in fp32, eval mode, every parameter trainable.
 
-    Its linear layers multiply in `format` (grpo/engine/products.py). Its attention is torch's own ("sdpa")
-    where transformers has that for it, else "eager". Packed rows of the first run through
-    grpo/engine/attention.py unless `packed_attention` is off.
+    Its attention is torch's own ("sdpa") where transformers has that for it, else "eager"; `as_policy` says
+    what the rest is.
     """
     transformers_logging.disable_progress_bar()
     if Path(folder).is_dir():
@@ -49,6 +48,16 @@ def load_policy(
         )
     model: PreTrainedModel = loaded[0]
     check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
+    return as_policy(model, device, packed_attention, format)
+
+
+def as_policy(
+    model: PreTrainedModel, device: torch.device, packed_attention: bool = True, format: Format = FP32
+) -> PreTrainedModel:
+    """The model itself, on `device` and in eval mode; its linear layers multiply in `format`
+    (grpo/engine/products.py). With torch's own attention, its packed rows run through grpo/engine/attention.py
+    unless `packed_attention` is off.
+    """
     model.config.use_cache = False
     nn.Module.to(model, device)
     model.eval()
