@@ -75,7 +75,7 @@ def as_policy(
 def reads_blocks(model: PreTrainedModel) -> bool:
     """Do the blocks of a packed row reach the attention? A model that drops them takes a dense mask."""
     try:
-        packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2))
+        packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2).to(model.device))
     except Exception:  # each model has its own way to fail
         return False
     return True
