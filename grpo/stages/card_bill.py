@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from grpo.engine.chunked_head import CHUNK
 from grpo.engine.products import FP32, Format
 from grpo.runtime.device import Compute, accelerator_memory, synchronise
 
@@ -136,6 +135,10 @@ class MemoryBill:
 
 def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill:
     """What stays, and what a rollout and an update add to it."""
+    from grpo.engine.chunked_head import (
+        CHUNK,
+    )  # imports transformers, which --check may do and no import of this
+
     total = sizes.parameters
     models = {
         "weights": WEIGHT_BYTES * total,

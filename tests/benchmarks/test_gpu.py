@@ -79,7 +79,7 @@ def test_tiny_size_runs_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[
     steps = [row for row in written["rows"] if row["kind"] == "step"]
     for row in steps:
         phases = [row["seconds"][name] for name in ("rollout", "score", "update")]
-        assert 0 < sum(phases) and all(math.isfinite(value) for value in row["shares"].values())
+        assert sum(phases) > 0 and all(math.isfinite(value) for value in row["shares"].values())
         assert 0 <= row["facts"]["gap_mean"] <= row["facts"]["gap_max"] < 0.05
         assert row["facts"]["effective_share"] == pytest.approx(1.0, abs=1e-3)
     assert len(written["roofline"]) == 2 + 2 * len(steps)
@@ -103,7 +103,7 @@ def test_a_row_that_fails_is_reported_and_the_rest_go_on(
     assert gpu.main(["--size", "tiny", "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "gpu.json").read_text())
     assert written["remarks"][0] == "failed: tiny decode, 4 rows: OutOfMemoryError: no memory for this"
-    assert [row["shape"] for row in written["rows"]][0] == "8 rows"
+    assert written["rows"][0]["shape"] == "8 rows"
     assert len(written["rows"]) == 4
 
 
