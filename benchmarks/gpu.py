@@ -131,11 +131,10 @@ class Model:
         return self._stepper
 
 
-def jobs_of(model: Model, bench: Bench) -> Iterator[Job]:
-    """The rows of a model, what needs least memory first."""
+def decode_jobs(model: Model, bench: Bench) -> Iterator[Job]:
+    """The rows of decoding, for which there is neither an optimiser nor a reference."""
     size = model.size
-    policy = model.subject.policy
-    shape = shape_of(policy)
+    shape = shape_of(model.subject.policy)
     sizes = bill_sizes(size, shape.parameters, shape.head)
     form = bench.compute.format
     for rows in size.decode_rows:
@@ -150,6 +149,14 @@ def jobs_of(model: Model, bench: Bench) -> Iterator[Job]:
             (1 + REPEATS) * (decode.long + decode.short),
             partial(decode_result, model.subject, decode, rows, size.name, bench.ceilings),
         )
+
+
+def training_jobs(model: Model, bench: Bench) -> Iterator[Job]:
+    """Whole steps, and the warm start."""
+    size = model.size
+    shape = shape_of(model.subject.policy)
+    sizes = bill_sizes(size, shape.parameters, shape.head)
+    form = bench.compute.format
     for step in size.steps:
         flops = sum(step_flops(shape, step.lengths).values())
         yield Job(
@@ -188,14 +195,22 @@ def step_seconds(sizes: ModelSizes, step: StepSize, size: ModelSize, bench: Benc
 
 
 def measure_model(size: ModelSize, bench: Bench) -> None:
-    """All rows of a size; the model is gone afterwards."""
+    """All rows of a size. Decoding and training have a model each, so that what a sampler keeps for one row is
+    not counted in another.
+    """
+    measure_rows(size, bench, decode_jobs)
+    if size.steps:
+        measure_rows(size, bench, training_jobs)
+
+
+def measure_rows(size: ModelSize, bench: Bench, jobs: Callable[[Model, Bench], Iterator[Job]]) -> None:
     device.release_memory(bench.compute)
     try:
         model = Model(size, bench.compute)
     except torch.OutOfMemoryError as error:
         bench.remark(f"left out: {size.name}: its weights do not fit: {one_line(error)}")
         return
-    for job in jobs_of(model, bench):
+    for job in jobs(model, bench):
         bench.measure(job)
         model.subject.policy.zero_grad(set_to_none=True)  # of a row that failed on its way
 

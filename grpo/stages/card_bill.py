@@ -31,9 +31,9 @@ SAMPLING_TENSORS = 4  # logits, the same over the temperature, exponentials, exp
 TRAINING_SHARE = 0.2
 SMALL_TRAINING_SHARE = 0.035
 SMALL_PARAMETERS = 500_000_000
-# of a decode step and layer beside the reading of bytes, whatever the rows: 7.8e-4 to 9.2e-4 at 0.13B, 1.7B and
-# 4B, kernel by kernel. A prototype that replays one captured step took 0.8e-4 to 1.2e-4.
-DECODE_LAYER_SECONDS = 8.5e-4
+# of a decode step and layer beside the reading of bytes, whatever the rows: 0.8e-4 to 1.2e-4 at 0.13B and 1.7B in
+# a prototype that replays one captured step; 7.8e-4 to 9.2e-4 at 0.13B, 1.7B and 4B kernel by kernel
+DECODE_LAYER_SECONDS = 1e-4
 GUESSED_LAYERS = 36
 COPY_BYTES = 1 << 30
 ADVICE = "lower train.max_tokens_per_pass or write engine.gradient_checkpointing=true"
@@ -134,7 +134,9 @@ class MemoryBill:
 
 
 def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill:
-    """What stays, and what a rollout and an update add to it."""
+    """What stays, and what a rollout and an update add to it. The sampler's copies of the weights, keys and values
+    stay: a captured step needs them at the same places.
+    """
     from grpo.engine.chunked_head import (
         CHUNK,
     )  # imports transformers, which --check may do and no import of this
@@ -144,10 +146,10 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
         "weights": WEIGHT_BYTES * total,
         "moments": MOMENT_BYTES * total,
         **{name: WEIGHT_BYTES * total * is_there for name, is_there in work.frozen.items()},
-    }
-    rollout = {
         "format copies": 0 if format == FP32 else format.forward.itemsize * total,
         "keys and values": cache_bytes(sizes, work, format),
+    }
+    rollout = {
         "logits": SAMPLING_TENSORS * 4 * work.rows * sizes.vocabulary,
     }
     head = WEIGHT_BYTES if format == FP32 else HEAD_BYTES
