@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-reward bench-peers test test-slow coverage lint clean
+.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-gpu bench-reward bench-peers test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ attacks: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on real re
 
 bench: $(DONE)  ## time a step and its pieces (ARGS=--slopes: growth with size)
 	$(PY) -m benchmarks.run $(ARGS)
+
+bench-gpu: $(DONE)  ## steps, decoding and warm start on an accelerator beside its limits (4 minutes)
+	$(PY) -m benchmarks.gpu $(ARGS)
 
 bench-reward: $(DONE)  ## the cosine kernel, the embedding cache and the encoder at several sizes
 	$(PY) -m benchmarks.reward

@@ -139,18 +139,20 @@ def decode_flops(shape: ModelShape, prompts: Sequence[int], group: int, place: i
     )
 
 
-def weight_bytes(shape: ModelShape) -> int:
-    """Every matrix read once."""
-    return NUMBER * (shape.body + shape.head)
+def weight_bytes(shape: ModelShape, number: int = NUMBER) -> int:
+    """Every matrix read once, `number` bytes for each of its numbers."""
+    return number * (shape.body + shape.head)
 
 
-def decode_bytes(shape: ModelShape, prompts: Sequence[int], group: int, place: int) -> int:
+def decode_bytes(
+    shape: ModelShape, prompts: Sequence[int], group: int, place: int, number: int = NUMBER
+) -> int:
     """The matrices, the keys and values of each prompt once, and those of each row's own tokens."""
-    number = 2 * NUMBER * shape.kv_heads * shape.head_dim
+    key_bytes = 2 * number * shape.kv_heads * shape.head_dim
     keys = sum(
         min(prompt, window or prompt) + group * place for window in shape.windows for prompt in prompts
     )
-    return weight_bytes(shape) + number * keys
+    return weight_bytes(shape, number) + key_bytes * keys
 
 
 def optimiser_bytes(shape: ModelShape) -> int:

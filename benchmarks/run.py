@@ -128,7 +128,7 @@ def record(options: argparse.Namespace, stepper: Stepper, **parts: Any) -> dict[
         "format": FORMAT,
         **facts,
         "size": asdict(options.size),
-        "peak_memory_bytes": device.peak_memory_bytes(),
+        "peak_memory_bytes": device.peak_memory_bytes(stepper.subject.compute),
         **parts,
     }
 

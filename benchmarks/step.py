@@ -17,6 +17,7 @@ from grpo.engine.model import frozen_copy
 from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.records import LoopState
+from grpo.runtime.device import Compute, synchronise
 from grpo.runtime.run_log import RunLog
 from grpo.samples import sampling_of
 from grpo.training import Task, Training
@@ -57,9 +58,12 @@ class OneBatch:
 
 
 class FaultLog(RunLog):
-    """Counts minor page faults by phase as well; `faults` has one dictionary a step."""
+    """Counts minor page faults by phase as well; `faults` has one dictionary a step. A phase ends when its work
+    on an accelerator has.
+    """
 
-    def __init__(self, folder: Path, num_steps: int):
+    def __init__(self, folder: Path, num_steps: int, compute: Compute):
+        self.compute = compute
         self.faults: list[dict[str, float]] = []
         super().__init__(folder, "train", 0, num_steps, {}, quiet=True)
 
@@ -68,6 +72,7 @@ class FaultLog(RunLog):
         before = minor_faults()
         with super().phase(name):
             yield
+            synchronise(self.compute)
         self._current[name] += minor_faults() - before
 
     def _clear(self) -> None:
@@ -99,17 +104,22 @@ class Stepper:
 
     def run(self, size: StepSize, num_steps: int) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
         """Seconds and page faults by phase ("step" is the whole), one dictionary a step."""
+        log = self.log_of(size, num_steps)
+        return [row["seconds"] for row in log.rows], log.faults
+
+    def log_of(self, size: StepSize, num_steps: int) -> FaultLog:
+        """The whole log of so many steps."""
         subject = self.subject
         config = config_of(size, num_steps)
         batch = OneBatch([example(ids) for ids in prompts(subject, size.prompts, size.prompt)])
         with tempfile.TemporaryDirectory() as folder:
-            log = FaultLog(Path(folder), num_steps)
+            log = FaultLog(Path(folder), num_steps, subject.compute)
             training = Training(subject.policy, self.optimizer, log, subject.compute)
             sampling = sampling_of(config, subject.tokenizer)
             task = Task(batch, subject.tokenizer, subject.reward, self.reference, sampling)
             with log:
                 train_grpo(config, training, task, LoopState(), after_update=lambda state: False)
-        return [row["seconds"] for row in log.rows], log.faults
+        return log
 
 
 def step_rows(stepper: Stepper, size: StepSize, num_steps: int) -> list[Row]:

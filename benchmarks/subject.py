@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 from data.cache import cache_dir
 from data.examples import Example
 from data.script import known_script
-from grpo.engine.model import load_policy, load_tokenizer
+from grpo.engine.model import as_policy, load_policy, load_tokenizer
 from grpo.runtime.device import Compute
 from grpo.training import RewardFunction
 from reward.combine import RewardConfig, make_reward
-from reward.embedding import EmbeddingStore
-from reward.encoder import load_encoder
 
 FIRST_ORDINARY = 4  # below are padding, end, start and unknown
 COMMON: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 1}
@@ -41,6 +38,10 @@ DEFAULT = COMMON | {
     "num_hidden_layers": 18,
 }
 REFERENCE = "打开文件"
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config),
+}
 
 
 class Numerals:
@@ -89,13 +90,13 @@ class Subject:
         return int(self.policy.config.get_text_config().vocab_size)
 
 
-def random_model(sizes: dict[str, Any], compute: Compute) -> PreTrainedModel:
-    """Gemma 3 of some sizes, weights as they come."""
+def random_model(sizes: dict[str, Any], compute: Compute, family: str = "gemma3") -> PreTrainedModel:
+    """Gemma 3 or Qwen 3 of some sizes, made on its device, weights as they come."""
+    make_model, make_config = FAMILIES[family]
     torch.manual_seed(0)
-    model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes))
-    model.config.use_cache = False
-    nn.Module.to(model, compute.device)
-    return model.eval()
+    with compute.device:
+        model = make_model(make_config(**sizes))
+    return as_policy(model, compute.device, format=compute.format)
 
 
 def default_subject(compute: Compute) -> Subject:
@@ -105,7 +106,7 @@ def default_subject(compute: Compute) -> Subject:
     folder = cache_dir() / "models" / "gemma-3-270m-trimmed"
     if folder.is_dir():
         return Subject(
-            load_policy(folder, compute.device),
+            load_policy(folder, compute.device, format=compute.format),
             Numerals(load_tokenizer(folder)),
             default_reward(compute),
             compute,
@@ -117,20 +118,22 @@ def default_subject(compute: Compute) -> Subject:
 
 def tiny_subject(compute: Compute) -> Subject:
     """For a smoke test: everything runs, no number means anything."""
+    model = random_model(TINY, compute)
+    return Subject(model, Numerals(None), trivial_reward, compute, "a tiny random model")
 
-    def reward(
-        sources: Sequence[str],
-        completions: Sequence[str],
-        references: Sequence[Sequence[str]],
-        group_size: int,
-    ) -> tuple[Any, Any]:
-        return torch.tensor([len(set(text)) / 10 for text in completions]).view(-1, group_size), {}
 
-    return Subject(random_model(TINY, compute), Numerals(None), reward, compute, "a tiny random model")
+def trivial_reward(
+    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], group_size: int
+) -> tuple[Any, Any]:
+    """Counts different characters: takes no time and needs no encoder."""
+    return torch.tensor([len(set(text)) / 10 for text in completions]).view(-1, group_size), {}
 
 
 def default_reward(compute: Compute, cache: Path | None = None) -> RewardFunction:
     """Section [reward] as it comes, without the encoder that is only watched; nothing is kept on disk."""
+    from reward.embedding import EmbeddingStore  # benchmarks.gpu runs without an encoder's packages
+    from reward.encoder import load_encoder
+
     store = EmbeddingStore(load_encoder("use", cache or cache_dir(), compute.device), None)
     store.remember([REFERENCE])
     defaults = RewardConfig()

@@ -139,7 +139,7 @@ def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 
 def save_time(run: "Run", stage: str, started: float) -> None:
     if run.world.is_first:
-        add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes())
+        add_timing(run.folder, stage, time.perf_counter() - started, device.peak_memory_bytes(run.compute))
 
 
 def main(argv: list[str] | None = None) -> int:

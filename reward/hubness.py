@@ -17,8 +17,8 @@ do not count. The terms multiply or replace the semantic term.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
-import faiss
 import torch
 from torch import Tensor
 
@@ -33,16 +33,18 @@ CROWD = 10  # unrelated ones of them in the mean of `margin` (k of CSLS)
 @dataclass(frozen=True)
 class Bank:
     """Reference texts to search: row i of `index` is row `rows[i]` of `Vectors.matrix` and belongs to
-    `texts[i]`.
+    `texts[i]`. `index` is a faiss.IndexFlatIP.
     """
 
-    index: faiss.IndexFlatIP
+    index: Any
     rows: Tensor
     texts: tuple[str, ...]
 
 
 def build_bank(vectors: Vectors, texts: Sequence[str]) -> Bank:
     """Index the distinct `texts`; once per run. Raises ValueError for none."""
+    import faiss  # a machine without it runs all other terms
+
     distinct = tuple(dict.fromkeys(texts))
     if not distinct:
         raise ValueError("a bank needs at least one reference text")

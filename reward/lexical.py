@@ -10,13 +10,15 @@ scripts without spaces: characters. All else: 13a.
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 
 from data.script import UNSPACED, script_of
 from reward.rows import per_row
+
+if TYPE_CHECKING:  # a machine without it runs all other terms
+    from sacrebleu.metrics.bleu import BLEU
 
 TSHEG = re.compile("[\u0f0b\u0f0c]+")
 TIBETAN_MARKS = re.compile("([\u0f01-\u0f0a\u0f0d-\u0f14]+)")
@@ -39,10 +41,12 @@ def tokenizer_input(texts: Sequence[str], language: str) -> list[str]:
     return [split_syllables(text) for text in texts] if is_tibetan_script(language) else list(texts)
 
 
-def bleu_metric(language: str, *, effective_order: bool = False) -> BLEU:
+def bleu_metric(language: str, *, effective_order: bool = False) -> "BLEU":
     """sacreBLEU's BLEU with the tokeniser of a target language; `effective_order` is for sentences, which may
     have no 4-gram.
     """
+    from sacrebleu.metrics.bleu import BLEU
+
     script = script_of(language)
     tokenizer = "zh" if script == "Hani" else "char" if script in UNSPACED else "13a"
     return BLEU(tokenize=tokenizer, effective_order=effective_order)
@@ -50,6 +54,8 @@ def bleu_metric(language: str, *, effective_order: bool = False) -> BLEU:
 
 def chrf(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:
     """Term: sentence chrF2, in [0, 1]: N rows -> (N,) fp32."""
+    from sacrebleu.metrics.chrf import CHRF
+
     metric = CHRF()
 
     def score(source: str, completion: str, texts: Sequence[str]) -> float:

@@ -274,7 +274,8 @@ def time_table(run: RunFolder) -> Table:
                 )
             )
     memory = run.timings.get("peak_memory_bytes")
-    notes = () if memory is None else (f"Peak memory: {memory / 2**30:.2f} GiB",)
+    of = "" if run.environment.get("device_type", "cpu") == "cpu" else " of the accelerator"
+    notes = () if memory is None else (f"Peak memory{of}: {memory / 2**30:.2f} GiB",)
     return Table("Time", ("Stage or phase", "Total", "Per step"), tuple(rows), notes)
 
 

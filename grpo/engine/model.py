@@ -37,9 +37,8 @@ def load_policy(
 ) -> PreTrainedModel:
     """A transformers causal LM -> model in fp32, eval mode, every parameter trainable.
 
-    Its linear layers multiply in `format` (grpo/engine/products.py). Its attention is torch's own ("sdpa")
-    where transformers has that for it, else "eager". Packed rows of the first run through
-    grpo/engine/attention.py unless `packed_attention` is off.
+    Its attention is torch's own ("sdpa") where transformers has that for it, else "eager"; `as_policy` says
+    what the rest is.
     """
     transformers_logging.disable_progress_bar()
     folder = str(source)
@@ -55,6 +54,16 @@ def load_policy(
         )
     model: PreTrainedModel = loaded[0]
     check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
+    return as_policy(model, device, packed_attention, format)
+
+
+def as_policy(
+    model: PreTrainedModel, device: torch.device, packed_attention: bool = True, format: Format = FP32
+) -> PreTrainedModel:
+    """The model itself, on `device` and in eval mode; its linear layers multiply in `format`
+    (grpo/engine/products.py). With torch's own attention, its packed rows run through grpo/engine/attention.py
+    unless `packed_attention` is off.
+    """
     model.config.use_cache = False
     nn.Module.to(model, device)
     model.eval()
@@ -72,7 +81,7 @@ def load_policy(
 def reads_blocks(model: PreTrainedModel) -> bool:
     """Do the blocks of a packed row reach the attention? A model that drops them takes a dense mask."""
     try:
-        packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2))
+        packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2).to(model.device))
     except Exception:  # each model has its own way to fail
         return False
     return True

@@ -3,6 +3,7 @@ and why.
 """
 
 import ctypes
+import gc
 import os
 import platform
 import resource
@@ -85,10 +86,29 @@ def describe(compute: Compute) -> dict[str, object]:
     }
 
 
-def peak_memory_bytes() -> int:
-    """Largest resident size of this process so far. The system counts in kilobytes, macOS in bytes."""
+def peak_memory_bytes(compute: Compute | None = None) -> int:
+    """The most that tensors took of an accelerator's memory so far; without one, the largest resident size of
+    this process. The system counts that in kilobytes, macOS in bytes.
+    """
+    if compute is not None and compute.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def release_memory(compute: Compute) -> None:
+    """Give an accelerator's unused memory back and count its peak anew."""
+    gc.collect()
+    if compute.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def accelerator_memory(compute: Compute) -> int:
+    """Bytes of memory of an accelerator; 0 for a CPU."""
+    if compute.device.type != "cuda":
+        return 0
+    return torch.cuda.get_device_properties(compute.device).total_memory
 
 
 def synchronise(compute: Compute) -> None:

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from data.cache import atomic_write_text, name_disk_errors
@@ -42,6 +41,23 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
             records += [record] if record["stage"] == stage else []
     atomic_write_text(path, "".join(f"{line.decode()}\n" for line in remaining))
     return records
+
+
+class NoEvents:
+    """Stands for TensorBoard's writer where tensorboard is not installed: the JSON lines hold the same."""
+
+    def add_scalar(self, _name: str, _value: float, _step: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def event_writer(run_dir: Path, first_step: int) -> Any:
+    """Writes TensorBoard events of the steps from `first_step`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return NoEvents()
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
 
 
 def _append(file: TextIO, lines: Sequence[str]) -> None:
@@ -76,7 +92,7 @@ class RunLog:
         self.rows: list[dict[str, Any]] = cut_back(run_dir / "metrics.jsonl", stage, first_step)
         self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._rollouts = open(run_dir / "rollouts.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._events = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
+        self._events = event_writer(run_dir, first_step)
         self._plain = not quiet and not sys.stderr.isatty()
         disable = quiet or self._plain
         self._bar = tqdm(

@@ -6,7 +6,7 @@ import gzip
 import math
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,31 @@ from data.model_folder import tensor_shapes
 from eval.memory import BUCKETS
 from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
+from grpo.engine.products import Format
 from grpo.runtime.device import Compute, synchronise
+from grpo.stages.card_bill import (
+    Card,
+    MemoryBill,
+    ModelSizes,
+    StepWork,
+    decode_seconds,
+    measure_card,
+    memory_bill,
+    training_seconds,
+)
 
 # of the default model by vocabulary: all, embedding
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
+DEFAULT_SIZES = {
+    "num_hidden_layers": 18,
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+}
+PRODUCT_SIDE = 1024  # of the square product that is timed
+ACCELERATOR_PRODUCT_SIDE = 8192  # a smaller one leaves an accelerator partly idle
 # of a length limit that a typical prompt or completion uses, before the corpus has been counted
 LENGTH_SHARE = 0.4
 # bytes of a parameter in training, all fp32: weight, gradient, two moments of AdamW, and the frozen reference
@@ -59,6 +80,7 @@ class Plan:
     training_bytes: int
     evaluation_bytes: int
     seconds: float
+    card: "CardBill | None" = None
 
     @property
     def memory_bytes(self) -> int:
@@ -80,7 +102,8 @@ class Plan:
             f"{METHOD_LABELS[train.method]:12} {train.num_steps} steps x {rollout.num_prompts} {each}, {updates} updates",
             f"             about {self.rollout_tokens:,} sampled tokens, {self.update_tokens:,} tokens trained on",
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
-            f"memory       about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
+            *(self.card.memory.lines(self.card.card) if self.card else ()),
+            f"{'machine' if self.card else 'memory':12} about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
             f"time         about {self.seconds / 60:.0f} min for both on this machine ({self.flops / 1e12:.0f} TFLOP)",
         ]
 
@@ -108,7 +131,8 @@ def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
 
 def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     """Measured floating-point operations a second of a square matrix product."""
-    a, b = (torch.randn(1024, 1024, device=compute.device, dtype=compute.format.forward) for _ in range(2))
+    side = PRODUCT_SIDE if compute.device.type == "cpu" else ACCELERATOR_PRODUCT_SIDE
+    a, b = (torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(2))
     a @ b
     synchronise(compute)
     count = 0
@@ -117,7 +141,7 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
         a @ b
         synchronise(compute)
         count += 1
-    return count * 2 * 1024**3 / (time.perf_counter() - started)
+    return count * 2 * side**3 / (time.perf_counter() - started)
 
 
 def typical_lengths(config: Config) -> tuple[float, float]:
@@ -172,9 +196,8 @@ def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
     """
     prompt, _ = typical_lengths(config)
     index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
-    return (
-        FROZEN_BYTES * total + index + RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
-    )
+    resamples = RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
+    return FROZEN_BYTES * total + index + resamples
 
 
 def activation_bytes(config: Config, body: int) -> float:
@@ -203,13 +226,24 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     if train.method == "sft":
         return warm_start, train.num_steps * (rollout.num_prompts * pair + anchored_flops)
     sampled = rollout.num_prompts * rollout.group_size * completion
-    decode = 2 * total * sampled + 2 * body * rollout.num_prompts * prompt
+    decode = decode_flops(config, folder)
     if train.method == "best_of_group":
         return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
     prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
     update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
     return warm_start, train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
+
+
+def decode_flops(config: Config, folder: Path | None) -> float:
+    """Floating-point operations of one rollout."""
+    total, embedding = count_parameters(config, folder)
+    prompt, completion = typical_lengths(config)
+    prompts = config.rollout.num_prompts
+    return (
+        2 * total * prompts * config.rollout.group_size * completion
+        + 2 * (total - embedding) * prompts * prompt
+    )
 
 
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
@@ -229,7 +263,13 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     flops = sum(stage_flops(config, folder))
     pairs = corpus_pairs(config)
     corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
-    models = TRAINED_BYTES + FROZEN_BYTES * bool(config.anchor.sft or config.anchor.train)
+    has_anchor = bool(config.anchor.sft or config.anchor.train)
+    models = TRAINED_BYTES + FROZEN_BYTES * has_anchor
+    rate = matmul_rate(compute)
+    card = card_bill(config, folder, compute, rate, packed) if compute.device.type != "cpu" else None
+    training = models * total + activation_bytes(config, total - embedding)
+    if card is not None:  # the process only reads the model
+        training = FROZEN_BYTES * total
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),
@@ -237,7 +277,63 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
         pairs=pairs,
-        training_bytes=int(models * total + activation_bytes(config, total - embedding) + corpus),
+        training_bytes=int(training + corpus),
         evaluation_bytes=int(evaluation_bytes(config, total, pairs) + corpus),
-        seconds=flops / (EFFICIENCY * matmul_rate(compute)),
+        seconds=flops / (EFFICIENCY * rate) if card is None else card.seconds,
+        card=card,
     )
+
+
+@dataclass(frozen=True)
+class CardBill:
+    """What takes the place of the process's memory and the CPU's time on an accelerator."""
+
+    card: Card
+    memory: MemoryBill
+    seconds: float
+
+
+def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
+    """Of the model's folder, or of the default model."""
+    settings = read_object(folder / "config.json") if folder else DEFAULT_SIZES
+    return ModelSizes.of(settings, *count_parameters(config, folder))
+
+
+def card_bill(config: Config, folder: Path | None, compute: Compute, rate: float, packed: float) -> CardBill:
+    """`rate`: operations a second of a matrix product; `packed`: tokens of a step."""
+    card = measure_card(compute, rate)
+    sizes = model_sizes(config, folder)
+    work = step_work(config, packed)
+    memory = memory_bill(sizes, work, compute.format)
+    return CardBill(card, memory, card_seconds(config, folder, sizes, compute.format, card))
+
+
+def step_work(config: Config, packed: float) -> StepWork:
+    """A step with the longest prompts and completions that the limits allow."""
+    train = config.train
+    rollout = config.rollout
+    pair = config.model.max_prompt_tokens + config.sft.max_completion_tokens
+    return StepWork(
+        rollout.num_prompts,
+        rollout.group_size if train.method != "sft" else 0,
+        config.model.max_prompt_tokens,
+        rollout.max_new_tokens,
+        max(
+            min(train.max_tokens_per_pass, packed),
+            min(config.sft.max_tokens_per_pass, config.sft.batch_size * pair),
+        ),
+        {"reference": train.method == "grpo", "anchor": bool(config.anchor.sft or config.anchor.train)},
+        config.engine.gradient_checkpointing,
+    )
+
+
+def card_seconds(config: Config, folder: Path | None, sizes: ModelSizes, format: Format, card: Card) -> float:
+    """Warm start and the stage after it: a rollout goes on to the length limit, since one of its rows does."""
+    prompt, _ = typical_lengths(config)
+    sampled = replace(step_work(config, 0), prompt=prompt)
+    flops = sum(stage_flops(config, folder))
+    if config.train.method == "sft":
+        return training_seconds(flops, sizes, card)
+    steps = config.train.num_steps
+    decoding = steps * sampled.new * decode_seconds(sizes, sampled, format, card)
+    return training_seconds(flops - steps * decode_flops(config, folder), sizes, card) + decoding

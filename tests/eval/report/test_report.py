@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from invented_run import RATES, write_run
 from data.errors import InputError
 from eval.report.plots import moving_average
 from eval.report.samples import choose, samples
+from eval.report.tables import time_table
 from eval.report.wording import METRICS, direction, duration, plain_number, signed_number
 from eval.report.write import result_table, write_report
 from eval.run_folder import read_run
@@ -300,6 +302,12 @@ def test_of_a_step_written_twice_the_last_row_counts(run_copy: Path) -> None:
     ]
     (run_copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert [row["reward_mean"] for row in read_run(run_copy).train] == [2.0]
+
+
+@pytest.mark.parametrize(("kind", "of"), [("cpu", ""), ("gpu", " of the accelerator")])
+def test_peak_memory_is_that_of_the_device(run_copy: Path, kind: str, of: str) -> None:
+    run = replace(read_run(run_copy), environment={"device_type": kind})
+    assert time_table(run).notes == (f"Peak memory{of}: 3.00 GiB",)
 
 
 def test_wording_of_figures() -> None:

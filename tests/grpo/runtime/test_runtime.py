@@ -62,6 +62,15 @@ def test_peak_memory_is_in_bytes_whatever_the_system_counts_in(
     assert device.peak_memory_bytes() == 5_000_000 * unit
 
 
+def test_steps_are_logged_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with RunLog(tmp_path, "sft", 0, 1, {}, quiet=True) as log:
+        log.add({"loss": (3.0, 2.0)})
+        log.write(0)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["loss"] == 1.5
+    assert not (tmp_path / "tensorboard").exists()
+
+
 def test_first_signal_is_remembered_and_the_second_acts(request: pytest.FixtureRequest) -> None:
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     signal.signal(
