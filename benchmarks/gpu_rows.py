@@ -16,12 +16,11 @@ from benchmarks import counts
 from benchmarks.ceilings import Ceilings
 from benchmarks.counts import ModelShape, uniform
 from benchmarks.gpu_sizes import DecodeSize
-from benchmarks.step import LEARNING_RATE, Stepper, StepSize
+from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, prompts
 from benchmarks.timing import Row
 from data.stream import PromptStream
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
-from grpo.config import OptimConfig, SFTConfig
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import LoopState
 from grpo.runtime.device import peak_memory_bytes, synchronise
@@ -183,14 +182,9 @@ def sft_seconds(stepper: Stepper, max_tokens: int, anchor: AnchorFunction) -> fl
             )
         )
     )
-    config = SFTConfig(
-        num_steps=1 + 2 * REPEATS,
-        batch_size=PAIRS,
-        max_tokens_per_pass=max_tokens,
-        optim=OptimConfig(lr=LEARNING_RATE),
-    )
+    num_steps = 1 + 2 * REPEATS
     times = []
-    with tempfile.TemporaryDirectory() as folder, sft_log(Path(folder), config.num_steps) as log:
+    with tempfile.TemporaryDirectory() as folder, sft_log(Path(folder), num_steps) as log:
         training = Training(subject.policy, stepper.optimizer, log, subject.compute, anchor)
 
         def note(_state: LoopState) -> bool:
@@ -198,5 +192,12 @@ def sft_seconds(stepper: Stepper, max_tokens: int, anchor: AnchorFunction) -> fl
             times.append(time.perf_counter())
             return False
 
-        train_sft(config, training, pairs, LoopState(), after_update=note)
+        train_sft(
+            training,
+            pairs,
+            LoopState(),
+            num_steps=num_steps,
+            max_tokens_per_pass=max_tokens,
+            after_update=note,
+        )
     return statistics.median(after - before for before, after in pairwise(times))

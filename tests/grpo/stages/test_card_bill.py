@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import initialised
+from tiny import initialise
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -156,14 +156,14 @@ def gemma(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
     """A quarter of the width of Gemma 3 270M."""
     settings = {"num_hidden_layers": layers, "hidden_size": 160, "intermediate_size": 512, "vocab_size": 300}
     settings |= {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64}
-    return initialised(lambda: Gemma3ForCausalLM(Gemma3TextConfig(**settings)), 0), settings
+    return initialise(lambda: Gemma3ForCausalLM(Gemma3TextConfig(**settings)), 0), settings
 
 
 def qwen(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
     """An eighth of the width of Qwen3 1.7B."""
     settings = {"num_hidden_layers": layers, "hidden_size": 256, "intermediate_size": 768, "vocab_size": 300}
     settings |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
-    return initialised(lambda: Qwen3ForCausalLM(Qwen3Config(**settings)), 0), settings
+    return initialise(lambda: Qwen3ForCausalLM(Qwen3Config(**settings)), 0), settings
 
 
 def bytes_kept(model: PreTrainedModel, packed: Packed) -> int:
