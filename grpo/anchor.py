@@ -10,18 +10,19 @@ counted on the task's own prompts, against the warm start.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel
 
 from data.stream import PromptStream
 from grpo.engine.chunked_head import kl_to_base
 from grpo.engine.packing import by_budget, pack
 from grpo.runtime.device import Compute
-from grpo.runtime.parallel import Totals, World
+from grpo.runtime.parallel import Sums, World
 
-AnchorFunction = Callable[[PreTrainedModel, int], Totals]
+AnchorFunction = Callable[[PreTrainedModel, int], Sums]
 
 
-def no_anchor(_policy: PreTrainedModel, _update: int) -> Totals:
+def no_anchor(_policy: PreTrainedModel, _update: int) -> Sums:
     """For training without an anchor: adds nothing."""
     return {}
 
@@ -43,10 +44,10 @@ class Anchor:
     compute: Compute
     world: World
 
-    def __call__(self, policy: PreTrainedModel, update: int) -> Totals:
+    def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
         batch = self.texts.at(update)
         num_tokens = sum(map(len, batch))
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self.compute.device)
         share = batch[self.world.rank :: self.world.size]
         for chosen in by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens):
             packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(
@@ -54,5 +55,5 @@ class Anchor:
             )
             divergence = kl_to_base(policy, self.base, packed)
             (self.coef / num_tokens * divergence).backward()
-            total += float(divergence.detach())
+            total += divergence.detach()
         return {"anchor_kl": (total, float(sum(map(len, share))))}

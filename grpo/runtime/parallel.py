@@ -8,7 +8,7 @@ else there is one process and nothing to do.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -18,7 +18,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 T = TypeVar("T")
+Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
+Sums = Mapping[str, tuple[Number, Number]]  # the same before it is read
 PATIENCE = timedelta(
     hours=6
 )  # a rank may have a model to convert or a test set to decode while the others wait
@@ -59,12 +61,14 @@ class World:
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
 
-    def total(self, own: Totals) -> Totals:
-        """The totals of this process -> of all. The names are the same everywhere."""
+    def total(self, own: Sums) -> Totals:
+        """The sums of this process -> the totals of all, read from the device at once. The names are the same
+        everywhere.
+        """
         sums = self._reduced([number for pair in own.values() for number in pair], dist.ReduceOp.SUM)
         return {name: (sums[2 * place], sums[2 * place + 1]) for place, name in enumerate(own)}
 
-    def largest(self, values: Mapping[str, float]) -> dict[str, float]:
+    def largest(self, values: Mapping[str, Number]) -> dict[str, float]:
         return dict(zip(values, self._reduced(list(values.values()), dist.ReduceOp.MAX), strict=True))
 
     def any(self, flag: bool) -> bool:
@@ -96,15 +100,23 @@ class World:
         """Until every process has come here."""
         self.any(False)
 
-    def _reduced(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
+    def _reduced(self, numbers: Sequence[Number], how: dist.ReduceOp.RedOpType) -> list[float]:
+        own = on_host(numbers)
         if self.size == 1:
-            return numbers
-        values = torch.tensor(numbers, dtype=torch.float64, device=_device())
+            return own
+        values = torch.tensor(own, dtype=torch.float64, device=_device())
         dist.all_reduce(values, how)
         return values.tolist()
 
 
 SINGLE_PROCESS = World()
+
+
+def on_host(numbers: Sequence[Number]) -> list[float]:
+    """Numbers as floats, with one wait for the device for all tensors among them."""
+    tensors = [number.double() for number in numbers if isinstance(number, Tensor)]
+    values = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [next(values) if isinstance(number, Tensor) else number for number in numbers]
 
 
 def _device() -> torch.device:

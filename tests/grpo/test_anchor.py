@@ -92,7 +92,7 @@ def small_anchor(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: floa
 def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float]]]:
     """Gradients added up over the calls, and what each call gave back."""
     policy = tiny_gpt2(0).double()
-    sums = [one(policy, 0)["anchor_kl"] for one in anchors]
+    sums = [SINGLE_PROCESS.total(one(policy, 0))["anchor_kl"] for one in anchors]
     return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), sums
 
 
