@@ -51,7 +51,7 @@ class Packed:
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on a device; the host goes on while it is copied."""
-    if device.type != "cuda":
+    if device.type == "cpu":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
 
