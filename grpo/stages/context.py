@@ -16,7 +16,7 @@ from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
-from grpo.engine.model import load_policy
+from grpo.engine.model import load_policy, unsaid
 from grpo.engine.pretrained import gemma_folder
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
@@ -117,9 +117,10 @@ def start_folder(run: Run) -> Path:
     return folder
 
 
-def load_model(run: Run, folder: Path) -> PreTrainedModel:
+def load_model(run: Run, folder: Path, say: Callable[[str], None] = unsaid) -> PreTrainedModel:
     """A model of the run on its device, with the attention that the configuration asks for."""
-    return load_policy(folder, run.compute.device, run.config.engine.packed_attention, run.compute.format)
+    engine = run.config.engine
+    return load_policy(folder, run.compute.device, engine.packed_attention, run.compute.format, say)
 
 
 def greedy_texts(
@@ -135,7 +136,7 @@ def greedy_texts(
 
 def trainable(run: Run, folder: Path) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_model(run, folder)
+    policy = load_model(run, folder, run.say)
     if run.config.engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"

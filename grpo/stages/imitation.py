@@ -9,7 +9,7 @@ Both are `grpo.sft.train_sft`, and are saved, resumed and looked at on the way l
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -27,6 +27,7 @@ from grpo.stages.anchor_setup import anchored
 from grpo.stages.best_samples import FILE, Chosen, SampledStep, append, best_of_groups, header_of, steps_in
 from grpo.stages.context import Run, corpus_of, trainable, within_limit
 from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
+from grpo.stages.pass_size import tokens_per_pass
 from grpo.stages.reward_setup import rewarded, steered
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import guarded
@@ -122,7 +123,7 @@ def imitate(
     """Train the warm start on `pairs`, logged as stage `name`; `policy` still is the warm start, which a
     reward may be measured by.
     """
-    train = run.config.train
+    train = replace(run.config.train, max_tokens_per_pass=tokens_per_pass(run, "train", policy))
     config = SFTConfig(num_steps=train.num_steps, max_tokens_per_pass=train.max_tokens_per_pass)
     optimizer = Optimizer(policy, train.optim, train.num_steps)
     score = None

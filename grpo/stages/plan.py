@@ -19,6 +19,7 @@ from data.model_folder import tensor_shapes
 from eval.memory import BUCKETS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.runtime.device import Compute, synchronise
+from grpo.stages.pass_size import CPU_TOKENS
 
 DEFAULT_PARAMETERS = {
     "trimmed": (131_000_000, 31_000_000),
@@ -218,7 +219,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         kept
         * 34
         * 4
-        * max(train.max_tokens_per_pass, sft.max_tokens_per_pass)
+        * max(part.max_tokens_per_pass or CPU_TOKENS for part in (train, sft))
         * ((total - embedding) / 12) ** 0.5
         * 6
     )

@@ -24,6 +24,7 @@ from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import UpdateHook, dev_score, export_best, finish, resume
 from grpo.stages.imitation import best_of_group, strong_sft
 from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.pass_size import tokens_per_pass
 from grpo.stages.prepare import require_warm_start
 from grpo.stages.reward_setup import logged, rewarded, steered
 from grpo.stages.snapshots import Snapshots
@@ -63,6 +64,7 @@ def sft_stage(run: Run) -> None:
     if 0 < config.max_pairs < len(pairs):
         pairs = pairs[: config.max_pairs]
         run.say(f"only the first {len(pairs):,} of them are used: sft.max_pairs")
+    config = replace(config, max_tokens_per_pass=tokens_per_pass(run, "sft", policy))
     optimizer = Optimizer(policy, config.optim, config.num_steps)
     state = resume(run, "sft", policy, optimizer)
     stream = PromptStream(pairs, config.batch_size, run.config.seed)
@@ -99,7 +101,8 @@ def reinforce(run: Run) -> None:
     )
     store, reward, std_floor = run.world.first_then_all(lambda: rewarded(run, policy, tokenizer, examples))
     check_measured_threshold(run)
-    config = replace(config, advantage=replace(config.advantage, std_floor=std_floor))
+    train = replace(config.train, max_tokens_per_pass=tokens_per_pass(run, "train", policy))
+    config = replace(config, train=train, advantage=replace(config.advantage, std_floor=std_floor))
     optimizer = Optimizer(policy, config.train.optim, config.train.num_steps * config.updates_per_step)
     state = resume(run, "grpo", policy, optimizer)
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
