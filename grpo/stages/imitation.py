@@ -174,7 +174,7 @@ def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, ste
     batch = task.prompts.at(step)
     started = time.perf_counter()
     try:
-        drawn = draw_samples(task, policy, batch, (run.config.seed, step), run.compute)
+        drawn = draw_samples(task, policy, batch, (run.config.seed, step))
     except RewardFailure as failure:
         raise InputError(f"{failure}; the samples of all {step} steps before are saved") from failure
     chosen = best_of_groups(

@@ -1,11 +1,13 @@
 """Packed rows with ragged groups, and what a model makes of one, for tests of attention."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.engine.groups import TILE
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import Packed, pack
 
@@ -33,3 +35,16 @@ def logps_and_gradients(model: PreTrainedModel, packed: Packed) -> Iterator[Tens
     yield logps.detach()
     weights = torch.arange(logps.numel()).view_as(logps).sin()
     yield from torch.autograd.grad((logps * weights).sum(), list(model.parameters()))
+
+
+def dense_kernel(
+    query: Tensor, key: Tensor, value: Tensor, *, block_mask: Any, scale: float, **_: Any
+) -> Tensor:
+    """flex_attention without its kernel: the table and the function of pairs as one mask; 16-bit operands."""
+    place = torch.arange(query.shape[2])
+    table = block_mask.to_dense()[0, 0].bool().repeat_interleave(TILE, 0).repeat_interleave(TILE, 1)
+    shown = block_mask.mask_mod(0, 0, place[:, None], place) & table
+    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], 1) for part in (key, value))
+    scores = (query.float() @ key.float().mT * scale).masked_fill(~shown, float("-inf"))
+    weights = scores.softmax(dim=-1).nan_to_num().to(value.dtype)
+    return (weights.float() @ value.float()).to(value.dtype)

@@ -1,6 +1,6 @@
 """Attention over groups in one kernel: who may look at whom, the table of tiles, and the way back in 16 bits.
 
-A CPU has no way back through flex_attention, so gradients run through `dense`, which takes the same arguments.
+A CPU has no way back through flex_attention, so gradients run through `dense_kernel`, which takes the same arguments.
 """
 
 import copy
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from packed_rows import LAYOUTS, logps_and_gradients, packed_of
+from packed_rows import LAYOUTS, dense_kernel, logps_and_gradients, packed_of
 from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
 from torch.nn.functional import pad
@@ -32,20 +32,9 @@ ROWS = {
 }
 
 
-def dense(query: Tensor, key: Tensor, value: Tensor, *, block_mask: Any, scale: float, **_: Any) -> Tensor:
-    """flex_attention without its kernel: the table and the function of pairs as one mask; 16-bit operands."""
-    place = torch.arange(query.shape[2])
-    table = block_mask.to_dense()[0, 0].bool().repeat_interleave(TILE, 0).repeat_interleave(TILE, 1)
-    shown = block_mask.mask_mod(0, 0, place[:, None], place) & table
-    key, value = (part.repeat_interleave(query.shape[1] // part.shape[1], 1) for part in (key, value))
-    scores = (query.float() @ key.float().mT * scale).masked_fill(~shown, float("-inf"))
-    weights = scores.softmax(dim=-1).nan_to_num().to(value.dtype)
-    return (weights.float() @ value.float()).to(value.dtype)
-
-
 @pytest.fixture
 def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "kernel", lambda _device: dense)
+    monkeypatch.setattr(groups, "kernel", lambda _device: dense_kernel)
 
 
 def shown_of(packed: Packed, window: int | None) -> Tensor:
@@ -170,7 +159,7 @@ def test_large_heads_get_small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_layers_of_one_kind_share_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr(groups, "kernel", lambda _device: dense)
+    monkeypatch.setattr(groups, "kernel", lambda _device: dense_kernel)
     monkeypatch.setattr(groups, "mask_of", lambda row, window: made.append(window) or mask_of(row, window))
     gemma = tiny_gemma()
     use_blocks(gemma, GROUPS)
@@ -194,7 +183,7 @@ def test_a_trial_takes_the_kernel_where_it_gives_what_blocks_give() -> None:
 
 
 def wrong(query: Tensor, *rest: Tensor, **settings: Any) -> Tensor:
-    return dense(query, *rest, **settings).roll(1, dims=2)
+    return dense_kernel(query, *rest, **settings).roll(1, dims=2)
 
 
 def broken(*_: Tensor, **__: Any) -> Tensor:
@@ -222,7 +211,7 @@ def test_torch_compiles_more_shapes_than_eight(monkeypatch: pytest.MonkeyPatch) 
     import torch._dynamo.config as settings
 
     monkeypatch.setattr(settings, private_apis.SHAPES, 8)
-    assert callable(private_apis.compiled_for_shapes(dense))
+    assert callable(private_apis.compiled_for_shapes(dense_kernel))
     assert getattr(settings, private_apis.SHAPES) == private_apis.MOST_SHAPES > 8
     monkeypatch.setattr(private_apis, "SHAPES", "gone")
-    assert callable(private_apis.compiled_for_shapes(dense))
+    assert callable(private_apis.compiled_for_shapes(dense_kernel))
