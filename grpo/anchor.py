@@ -7,26 +7,80 @@ of the texts themselves, and a few hundred of them are enough. The KL term of GR
 counted on the task's own prompts, against the warm start.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.stream import PromptStream
-from grpo.engine.chunked_head import kl_to_base
-from grpo.engine.packing import by_budget, pack
+from grpo.engine.chunked_head import kl_to_base, kl_to_states
+from grpo.engine.model import output_weight, packed_hidden
+from grpo.engine.packing import Packed, by_budget, pack, sent
 from grpo.runtime.device import Compute
-from grpo.runtime.parallel import Totals, World
+from grpo.runtime.parallel import Sums, World
 
-AnchorFunction = Callable[[PreTrainedModel, int], Totals]
+AnchorFunction = Callable[[PreTrainedModel, int], Sums]
+Text = tuple[int, ...]
 
 
-def no_anchor(_policy: PreTrainedModel, _update: int) -> Totals:
+def no_anchor(_policy: PreTrainedModel, _update: int) -> Sums:
     """For training without an anchor: adds nothing."""
     return {}
 
 
-@dataclass(frozen=True)
+def texts_behind(start: Sequence[int], texts: Sequence[Sequence[int]], device: torch.device) -> Packed:
+    """Texts as one packed row, each behind `start`."""
+    return pack([start] * len(texts), texts, group_size=1).to(device)
+
+
+@dataclass
+class FixedStates:
+    """The final hidden states of fixed texts under a model that never changes, each computed once.
+
+    A text's last bits depend on what it is packed with. So a pass has always the same texts, and a resumed run
+    the same bits. They are kept on the host; when all are known the model is let go, and its head (V, H) stays.
+    """
+
+    model: PreTrainedModel | None
+    head: Tensor
+    passes: list[list[Text]]
+    start: list[int]
+    known: dict[Text, Tensor] = field(default_factory=dict)
+
+    def of(self, texts: Sequence[Text]) -> Tensor:
+        """(K, H) of the tokens of all texts, on the device."""
+        for texts_of_pass in self.passes:
+            if not self.known.keys() >= {*texts_of_pass} and not {*texts}.isdisjoint(texts_of_pass):
+                self._compute(texts_of_pass)
+        return torch.cat([sent(self.known[text], self.head.device) for text in texts])
+
+    @torch.no_grad()
+    def _compute(self, texts: list[Text]) -> None:
+        assert self.model is not None
+        hidden = packed_hidden(self.model, texts_behind(self.start, texts, self.head.device)).cpu()
+        pinned = hidden if self.head.device.type == "cpu" else hidden.pin_memory()
+        self.known |= zip(texts, pinned.split([*map(len, texts)]), strict=True)
+        if all(text in self.known for one in self.passes for text in one):
+            self.model = None
+
+
+def fixed_states(
+    model: PreTrainedModel, stream: PromptStream[list[int]], start: list[int], max_tokens: int
+) -> FixedStates | None:
+    """Of all texts of a stream, in the order in which updates need them; None for a head that is more than a
+    product.
+    """
+    head = output_weight(model)
+    if head is None:
+        return None
+    updates = range(-(-len(stream.examples) // stream.num_prompts))
+    order = list(dict.fromkeys(tuple(ids) for update in updates for ids in stream.at(update)))
+    cut = by_budget([len(start) + len(text) for text in order], max_tokens)
+    return FixedStates(model, head.detach(), [[order[i] for i in chosen] for chosen in cut], start)
+
+
 class Anchor:
     """Called before each update with the policy and the update's number: adds the gradient of coef x mean
     KL(base || policy), in nats per token.
@@ -35,24 +89,40 @@ class Anchor:
     a function of (seed, update); processes share them. `start` stands before each text and is not counted.
     """
 
-    base: PreTrainedModel
-    texts: PromptStream[list[int]]
-    start: list[int]
-    coef: float
-    max_tokens: int
-    compute: Compute
-    world: World
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        texts: PromptStream[list[int]],
+        start: list[int],
+        coef: float,
+        max_tokens: int,
+        compute: Compute,
+        world: World,
+    ):
+        self.texts = texts
+        self.start = start
+        self.coef = coef
+        self.max_tokens = max_tokens
+        self.device = compute.device
+        self.world = world
+        self.states = fixed_states(base, texts, start, max_tokens)
+        self.base = base if self.states is None else None
 
-    def __call__(self, policy: PreTrainedModel, update: int) -> Totals:
+    def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
         batch = self.texts.at(update)
         num_tokens = sum(map(len, batch))
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         share = batch[self.world.rank :: self.world.size]
         for chosen in by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens):
-            packed = pack([self.start] * len(chosen), [share[i] for i in chosen], group_size=1).to(
-                self.compute.device
-            )
-            divergence = kl_to_base(policy, self.base, packed)
+            divergence = self._divergence(policy, [tuple(share[i]) for i in chosen])
             (self.coef / num_tokens * divergence).backward()
-            total += float(divergence.detach())
+            total += divergence.detach()
         return {"anchor_kl": (total, float(sum(map(len, share))))}
+
+    def _divergence(self, policy: PreTrainedModel, texts: list[Text]) -> Tensor:
+        """Sum of KL(base || policy) over the tokens of texts."""
+        packed = texts_behind(self.start, texts, self.device)
+        if self.states is not None:
+            return kl_to_states(policy, packed, self.states.of(texts), self.states.head)
+        assert self.base is not None
+        return kl_to_base(policy, self.base, packed)

@@ -112,7 +112,7 @@ class LossConfig:
 class TrainConfig:
     """Section [train], after the warm start: `num_steps` steps, each with `passes` passes (mu) over its rollout
     in updates of `prompts_per_update` groups (0 = all). A forward pass has at most `max_tokens_per_pass` packed
-    tokens.
+    tokens; 0 = by the free memory (grpo/stages/pass_size.py), also in [sft].
 
     `method` "grpo" reinforces. "sft" and "best_of_group" imitate, at the prompts that GRPO would see: the
     reference texts, or the best of `rollout.group_size` samples of the warm start by the run's own reward
@@ -135,7 +135,8 @@ class EngineConfig:
     `share_prefix` stores a prompt once in front of its group. `packed_attention`: attention skips pairs
     of packed tokens that see nothing of each other (grpo/engine/attention.py). `gradient_checkpointing`
     computes activations again in the backward pass instead of keeping them. `number_format` of the operands of
-    matrix products (grpo/engine/products.py): auto is fp16 on an accelerator and fp32 on a CPU.
+    matrix products (grpo/engine/products.py): auto is fp16 on an accelerator and fp32 on a CPU. `deterministic`
+    takes kernels on an accelerator that give the same bits every time, where torch has them; a CPU always does.
     """
 
     fast_decode: bool = True
@@ -143,6 +144,7 @@ class EngineConfig:
     packed_attention: bool = True
     gradient_checkpointing: bool = False
     number_format: Literal["auto", "fp32", "bf16", "fp16", "bf16x2"] = "auto"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.records import Experience, LoopState
-from grpo.samples import draw_samples
+from grpo.samples import reward_rollout, roll_out
 from grpo.step_metrics import (
     effective_share,
     maxima,
@@ -83,16 +83,16 @@ def train_grpo(
 def collect(
     config: Config, training: Training, task: Task, batch: Sequence[Example], step: int
 ) -> Experience:
-    """Sample a group for each prompt, reward it, and score it under the reference policy; no gradient. Each
+    """Sample a group for each prompt, score it under the reference policy, and reward it; no gradient. Each
     process does its share.
+
+    An accelerator only has to be told what to score, so it does while the host works at the reward.
     """
     policy = training.policy
     log = training.log
-    compute = training.compute
     world = training.world
     seed = (config.seed, step)
-    samples = draw_samples(task, policy, batch, seed, compute, world, log.phase)
-    rollout = samples.rollout
+    rollout = roll_out(task, policy, batch, seed, world, log.phase)
     with log.phase("score"):  # (N, T) each
         prompts_per_update = config.train.prompts_per_update // world.size
         logps_under = partial(
@@ -104,6 +104,7 @@ def collect(
         )
         ref_logps = logps_under(task.reference, rollout)
         old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
+    samples = reward_rollout(task, rollout, batch, world, log.phase)
     own = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps)
     return own.map_tensors(world.gather, [encode_prompt(task.tokenizer, example) for example in batch])
 
@@ -161,11 +162,11 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
             kl_estimator=config.loss.kl_estimator,
         )
         loss.backward()
-        sums.append(stats | micro_batch_sums(policy_logps, micro))
+        sums.append({**stats, **micro_batch_sums(policy_logps, micro)})
         peaks.append(micro_batch_peaks(policy_logps, micro))
-    anchor_totals = training.anchor(policy, training.optimizer.update)
+    anchor_sums = training.anchor(policy, training.optimizer.update)
     world.sum_gradients(policy.parameters())
-    log.add(world.total(totals(sums) | anchor_totals))
+    log.add(world.total({**totals(sums), **anchor_sums}))
     log.put_max(world.largest(maxima(peaks)))
     share = effective_share(log.mean("sampler_ratio_mean"), log.mean("sampler_ratio_square_mean"))
     log.put({"sampler_effective_share": share})

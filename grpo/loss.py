@@ -147,9 +147,9 @@ def grpo_loss(
     bounds: Bounds,
     kl_coef: float,
     kl_estimator: str = "k3",
-) -> tuple[Tensor, dict[str, tuple[float, float]]]:
+) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """Loss of one micro-batch of whole completions: -sum w (surrogate - kl_coef * KL), and (sum, count)
-    statistics for the log.
+    statistics for the log, fp64 tensors that nobody has waited for.
 
     policy_logps (N, T) with gradient; old_logps (N, T), or None when the policy itself made the rollout and
     has not moved since (old = detach(policy), ratio exactly 1); ref_logps (N, T); advantages (N,); mask,
@@ -170,12 +170,12 @@ def grpo_loss(
     loss = -(weights * surrogate).sum()
     if kl_coef:
         loss = loss + kl_coef * (weights * kl_term(ref_log_ratio, ratio, kl_estimator)).sum()
-    count = float(mask.sum())
     with torch.no_grad():
-        stats = {
-            "kl_mean": (float(kl_k3(ref_log_ratio.detach()).sum()), count),
-            "kl_k1_mean": (float(ref_log_ratio.detach().sum()), count),
-            "clip_share": (float((stopped & mask).sum()), count),
-            "ratio_mean": (float((ratio.detach() * mask).sum()), count),
+        sums = {
+            "kl_mean": kl_k3(ref_log_ratio).sum(),
+            "kl_k1_mean": ref_log_ratio.sum(),
+            "clip_share": (stopped & mask).sum(),
+            "ratio_mean": (ratio * mask).sum(),
         }
-    return loss, stats
+        count = mask.sum().double()
+    return loss, {name: (total.double(), count) for name, total in sums.items()}

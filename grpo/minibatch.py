@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.logprob import completion_logps
-from grpo.engine.packing import Packed, by_budget, pack, row_tokens
+from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
 from grpo.runtime.parallel import SINGLE_PROCESS, World
@@ -53,7 +53,7 @@ def micro_batches(
     for chosen in by_budget(lengths, max_tokens):
         rows = [row for unit in chosen for row in units[unit]]
         packed = pack([prefixes[unit] for unit in chosen], [completions[row] for row in rows], size, width)
-        yield torch.tensor(rows, device=rollout.lengths.device), packed.to(rollout.lengths.device)
+        yield sent(torch.tensor(rows), rollout.lengths.device), packed.to(rollout.lengths.device)
 
 
 def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, ...]) -> list[Tensor]:
@@ -80,7 +80,7 @@ def score(
     """
     logps = torch.zeros_like(rollout.sampling_logps)
     for prompts in windows or [torch.arange(len(rollout.prompt_ids))]:
-        for rows, packed in micro_batches(rollout, prompts.to(logps.device), max_tokens, share_prefix):
+        for rows, packed in micro_batches(rollout, prompts, max_tokens, share_prefix):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
     return logps
 
@@ -136,8 +136,8 @@ def iter_minibatches(
             len(windows)
         )
         for window in order.tolist():
-            prompts = windows[window].to(mask.device)
-            rows = rollout.rows_of(prompts)
+            prompts = windows[window]
+            rows = sent(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
             weights[rows] = token_weights(mask[rows], aggregation)
             yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights)

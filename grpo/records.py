@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,7 +50,11 @@ class Rollout:
         return torch.arange(self.completion_ids.shape[1], device=self.lengths.device) < self.lengths[:, None]
 
     def completions(self) -> list[list[int]]:
-        """The N completions as lists of token ids."""
+        """The N completions as lists of token ids, read from the device once."""
+        return self._completions
+
+    @cached_property
+    def _completions(self) -> list[list[int]]:
         return [
             ids[:length]
             for ids, length in zip(self.completion_ids.tolist(), self.lengths.tolist(), strict=True)

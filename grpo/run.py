@@ -79,7 +79,7 @@ def print_plan(config: Config) -> None:
 
     check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
     compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads)
+    device.configure(compute, config.threads, config.engine.deterministic)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
     print("\n".join(plan.make_plan(config, plan.known_model(config), compute).lines(config)))
 
@@ -92,7 +92,7 @@ def run_stages(config: Config, stages: list[str]) -> None:
     from grpo.stages.warm_start import sft_stage
 
     compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads)
+    device.configure(compute, config.threads, config.engine.deterministic)
     world = join(on_accelerator=compute.device.type != "cpu")
     folder = Path(config.run_dir)
     facts = device.describe(compute)
@@ -115,7 +115,9 @@ def run_stages(config: Config, stages: list[str]) -> None:
             check_inputs(run)
             atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
         run.say(
-            f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute, {facts['threads']} threads of {facts['cores']} cores"
+            f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute{' with TF32' if facts['tf32'] else ''}, "
+            f"{facts['threads']} threads of {facts['cores']} cores, "
+            f"{'deterministic' if facts['deterministic'] else 'the fastest'} kernels"
         )
         for stage in stages:
             run.say(f"== {stage}")

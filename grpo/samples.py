@@ -16,7 +16,6 @@ from data.template import decode_completion, encode_prompt, stop_ids
 from grpo.config import Config
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
-from grpo.runtime.device import Compute
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.training import Task
 
@@ -57,7 +56,6 @@ def draw_samples(
     policy: PreTrainedModel,
     batch: Sequence[Example],
     seed: tuple[int, ...],
-    compute: Compute,
     world: World = SINGLE_PROCESS,
     phase: Phase = untimed,
 ) -> Samples:
@@ -66,12 +64,31 @@ def draw_samples(
 
     Raises RewardFailure for a reward that cannot be computed.
     """
-    group_size = task.sampling.group_size
+    return reward_rollout(task, roll_out(task, policy, batch, seed, world, phase), batch, world, phase)
+
+
+def roll_out(
+    task: Task,
+    policy: PreTrainedModel,
+    batch: Sequence[Example],
+    seed: tuple[int, ...],
+    world: World,
+    phase: Phase,
+) -> Rollout:
+    """The first half of `draw_samples`: the completions."""
     share = world.share(len(batch))
-    own = batch[share]
     with phase("rollout"):  # prefill each prompt once, decode its G completions
-        prompt_ids = [encode_prompt(task.tokenizer, example) for example in own]
-        rollout = generate(policy, prompt_ids, task.sampling, seed, first_row=share.start * group_size)
+        prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch[share]]
+        first_row = share.start * task.sampling.group_size
+        return generate(policy, prompt_ids, task.sampling, seed, first_row=first_row)
+
+
+def reward_rollout(
+    task: Task, rollout: Rollout, batch: Sequence[Example], world: World, phase: Phase
+) -> Samples:
+    """The second half: their texts and rewards. All of it but the encoders runs on the host."""
+    group_size = task.sampling.group_size
+    own = batch[world.share(len(batch))]
     with phase("reward"):
         texts = [decode_completion(task.tokenizer, ids) for ids in rollout.completions()]
         examples = [example for example in own for _ in range(group_size)]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import torch
+
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.records import LoopState
@@ -42,7 +44,7 @@ def train_sft(
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
         share = batch[world.rank :: world.size]
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=training.compute.device)
         with log.phase("update"):
             for chosen in by_budget(
                 [row_tokens(prompt, [completion]) for prompt, completion in share], max_tokens_per_pass
@@ -51,14 +53,11 @@ def train_sft(
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
                 nll = -completion_logps(policy, packed).logps.sum()
                 (nll / num_tokens).backward()
-                total += float(nll.detach())
-            anchor_totals = training.anchor(policy, training.optimizer.update)
+                total += nll.detach()
+            anchor_sums = training.anchor(policy, training.optimizer.update)
             world.sum_gradients(policy.parameters())
-            log.add(
-                world.total(
-                    {"loss": (total, sum(len(completion) for _, completion in share))} | anchor_totals
-                )
-            )
+            own_tokens = sum(len(completion) for _, completion in share)
+            log.add(world.total({"loss": (total, own_tokens), **anchor_sums}))
             log.put(training.optimizer.step())
         log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
         log.write(step)

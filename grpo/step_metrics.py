@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -17,26 +18,27 @@ from grpo.engine.packing import row_tokens
 from grpo.kl import MAX_LOG_RATIO
 from grpo.minibatch import MicroBatch
 from grpo.records import Experience, Rollout
-from grpo.runtime.parallel import Totals
+from grpo.runtime.parallel import Sums
 from reward.panel import agreement
 
 UNREWARDED = ("cosine_held_out", "chrf")
 
 
-def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Totals:
-    """Totals of the entropy and of the gap between what the sampler recorded and what teacher forcing says
-    now.
+def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Sums:
+    """Sums of the entropy and of the gap between what the sampler recorded and what teacher forcing says now;
+    fp64 tensors that nobody has waited for.
     """
-    count = float(micro.mask.sum())
     log_ratio = sampler_log_ratio(policy, micro).clamp(max=MAX_LOG_RATIO)
     ratio = log_ratio.exp() * micro.mask
-    return {
-        "entropy_mean": (float(policy.entropy.sum()), count),
-        "ratio_gap_mean": (float(log_ratio.abs().sum()), count),
-        "sampler_kl_mean": (float((ratio - micro.mask.float() - log_ratio).sum()), count),
-        "sampler_ratio_mean": (float(ratio.sum()), count),
-        "sampler_ratio_square_mean": (float(ratio.square().sum()), count),
+    sums = {
+        "entropy_mean": policy.entropy.sum(),
+        "ratio_gap_mean": log_ratio.abs().sum(),
+        "sampler_kl_mean": (ratio - micro.mask.float() - log_ratio).sum(),
+        "sampler_ratio_mean": ratio.sum(),
+        "sampler_ratio_square_mean": ratio.square().sum(),
     }
+    count = micro.mask.sum().double()
+    return {name: (total.double(), count) for name, total in sums.items()}
 
 
 def effective_share(mean: float, square_mean: float) -> float:
@@ -46,11 +48,11 @@ def effective_share(mean: float, square_mean: float) -> float:
     return mean * mean / square_mean if square_mean > 0 else 1.0
 
 
-def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, float]:
+def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, Tensor]:
     """Largest sampler gap and largest |log ratio| to the reference policy, in nats."""
     drift = ((policy.logps.detach() - micro.ref_logps) * micro.mask).abs()
     gap = sampler_log_ratio(policy, micro).abs()
-    return {"ratio_gap_max": float(gap.max()), "ref_log_ratio_max": float(drift.max())}
+    return {"ratio_gap_max": gap.max(), "ref_log_ratio_max": drift.max()}
 
 
 def trainer_logps(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
@@ -63,17 +65,17 @@ def sampler_log_ratio(policy: CompletionLogps, micro: MicroBatch) -> Tensor:
     return (trainer_logps(policy, micro) - micro.sampling_logps) * micro.mask
 
 
-def totals(parts: Sequence[Totals]) -> Totals:
-    """The totals of several micro-batches -> of all."""
+def totals(parts: Sequence[Sums]) -> Sums:
+    """The sums of several micro-batches -> of all."""
     return {
         name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts))
         for name in parts[0]
     }
 
 
-def maxima(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def maxima(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The largest value of each name; all parts have the same names."""
-    return {name: max(part[name] for part in parts) for name in parts[0]}
+    return {name: torch.stack([part[name] for part in parts]).amax() for name in parts[0]}
 
 
 class SamplerGap(TrainingFailure):

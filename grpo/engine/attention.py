@@ -3,11 +3,12 @@
 A dense mask costs S^2 pairs for a row of S tokens. Here tokens move to two padded blocks: the prompts, each
 attending to itself, and the completions, each attending to its prompt and itself; then back. That is P L^2 +
 N R (L + R) pairs. A group of one is a prompt as a whole. Same numbers as the dense mask up to rounding.
-transformers calls `packed_attention` by name; without blocks it is torch's own attention.
+An accelerator has another way, grpo/engine/groups.py. transformers calls `packed_attention` by name; for a row
+that is not packed it is torch's own attention.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,24 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from grpo.engine.groups import groups_of
 from grpo.engine.packing import Packed
 from grpo.engine.private_apis import attention_name
 from grpo.engine.products import FP32, Format, format_of, rounded
 
 NAME = "packed"
+GROUPS = "packed_groups"
 PLAIN = "sdpa"  # transformers' name of torch's own attention
+
+
+class Layout(Protocol):
+    """How the tokens of a packed row lie, and an attention over it."""
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, format: Format
+    ) -> Tensor:
+        """(heads, S, D), keys and values perhaps of fewer heads -> (heads, S, D)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,12 @@ class Blocks:
         """Queries times keys, padding included."""
         prompts, prompt, group, completion = self.shape
         return prompts * prompt**2 + prompts * group * completion * (prompt + completion)
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, format: Format
+    ) -> Tensor:
+        query, key, value = (rounded(x, format) for x in (query, key, value))
+        return attend(query, key, value, self, scale, window, format)
 
     def hidden(self, window: int | None) -> Tensor:
         """(P, 1, R, L + R) bool: may a completion's token not look at a place of its prompt and of itself?"""
@@ -147,39 +166,47 @@ def attend(
 
 def packed_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
-    blocks: Blocks | None = None, **settings: Any,
+    layout: Layout | None = None, **settings: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With blocks the mask is `no_mask`."""
+    """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With a layout the mask is `no_mask`."""
     format = format_of(module)
-    query, key, value = (rounded(x, format) for x in (query, key, value))
-    if blocks is None:
+    if layout is None:
+        query, key, value = (rounded(x, format) for x in (query, key, value))
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
     if attention_mask is None:
         raise ValueError("a packed row came without its mask")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = attention_mask.shape[-1] or None
-    return attend(query[0], key[0], value[0], blocks, scale, window, format).transpose(0, 1)[None], None
+    return layout.attend(query[0], key[0], value[0], scale, window, format).transpose(0, 1)[None], None
 
 
 def no_mask(window: int | None) -> Tensor:
-    """(1, 1, 0, W) bool, without an element: what goes with blocks, which say who sees whom.
+    """(1, 1, 0, W) bool, without an element: what goes with a layout, which says who sees whom.
 
     W is the window of these layers, 0 for none. It keeps transformers from making one; who reads it fails.
     """
     return torch.ones(1, 1, 0, window or 0, dtype=torch.bool)
 
 
-def use_blocks(model: PreTrainedModel) -> None:
-    """From now on packed rows of `model` and of its copies run through `packed_attention`.
+def use_blocks(model: PreTrainedModel, name: str = NAME) -> None:
+    """From now on packed rows of `model` and of its copies run through `packed_attention`: by blocks, or with
+    the name GROUPS in one kernel.
 
     transformers keeps attentions in a table of the whole process, by name; ours is entered here and nowhere
     at import.
     """
-    AttentionInterface.register(NAME, packed_attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    model.set_attn_implementation(NAME)
+    AttentionInterface.register(name, packed_attention)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    model.set_attn_implementation(name)
 
 
 def uses_blocks(model: PreTrainedModel) -> bool:
     """Do packed rows of `model` run through `packed_attention`?"""
-    return attention_name(model) == NAME
+    return attention_name(model) in (NAME, GROUPS)
+
+
+def layout_of(model: PreTrainedModel, packed: Packed) -> Layout | None:
+    """What the attention of `model` needs to know of a row; None where it takes a dense mask."""
+    if attention_name(model) == GROUPS:
+        return groups_of(packed)
+    return blocks_of(packed) if attention_name(model) == NAME else None

@@ -126,16 +126,22 @@ def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -
     """KL(base || policy) in nats, over the whole vocabulary, summed over the K target tokens of `packed`;
     differentiable in `policy`.
     """
-    weight = output_weight(policy)
     base_weight = output_weight(base)
-    if weight is None or base_weight is None:
+    if base_weight is None:
         with torch.no_grad():
             base_logps = dense_log_softmax(packed_logits(base, packed))
         return full_kl(base_logps, dense_log_softmax(packed_logits(policy, packed))).sum()
     with torch.no_grad():
         base_hidden = packed_hidden(base, packed)
+    return kl_to_states(policy, packed, base_hidden, base_weight)
+
+
+def kl_to_states(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
+    """`kl_to_base` from the base's final hidden states (K, H) and its head (V, H); for a head that is a plain
+    product.
+    """
     hidden = packed_hidden(policy, packed)
-    total: Tensor = _HeadKL.apply(hidden, weight, base_hidden, base_weight, format_of(policy))
+    total: Tensor = _HeadKL.apply(hidden, output_weight(policy), base_hidden, base_weight, format_of(policy))
     return total
 
 

@@ -18,15 +18,20 @@ from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
-from data.model_folder import check_model_folder, input_errors
-from grpo.engine.attention import PLAIN, blocks_of, no_mask, use_blocks, uses_blocks
+from data.model_folder import check_model_folder, first_line, input_errors
+from grpo.engine.attention import GROUPS, PLAIN, layout_of, no_mask, use_blocks
 from grpo.engine.packing import Packed, pack, visible
-from grpo.engine.private_apis import attention_name
-from grpo.engine.products import FP32, Format, use_format
+from grpo.engine.private_apis import attention_name, layers_of
+from grpo.engine.products import FP32, Format, format_of, use_format
 from grpo.engine.source import ModelSource
 
 TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
 EAGER = "eager"  # transformers' name of the attention that every model has
+LARGEST_GAP = 0.05  # between two attentions in 16 bits, of what they give; a wrong one is off by much more
+
+
+def unsaid(_text: str) -> None:
+    """For who does not want to know which attention a model gets."""
 
 
 def load_policy(
@@ -34,6 +39,7 @@ def load_policy(
     device: torch.device,
     packed_attention: bool = True,
     format: Format = FP32,
+    say: Callable[[str], None] = unsaid,
 ) -> PreTrainedModel:
     """A transformers causal LM -> model in fp32, eval mode, every parameter trainable.
 
@@ -54,15 +60,19 @@ def load_policy(
         )
     model: PreTrainedModel = loaded[0]
     check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
-    return as_policy(model, device, packed_attention, format)
+    return as_policy(model, device, packed_attention, format, say)
 
 
 def as_policy(
-    model: PreTrainedModel, device: torch.device, packed_attention: bool = True, format: Format = FP32
+    model: PreTrainedModel,
+    device: torch.device,
+    packed_attention: bool = True,
+    format: Format = FP32,
+    say: Callable[[str], None] = unsaid,
 ) -> PreTrainedModel:
     """The model itself, on `device` and in eval mode; its linear layers multiply in `format`
     (grpo/engine/products.py). With torch's own attention, its packed rows run through grpo/engine/attention.py
-    unless `packed_attention` is off.
+    unless `packed_attention` is off; on an accelerator `say` gets a sentence on that.
     """
     model.config.use_cache = False
     nn.Module.to(model, device)
@@ -71,10 +81,55 @@ def as_policy(
         use_format(model, format)
     replaceable = model.is_backend_compatible() and attention_name(model) == PLAIN
     if packed_attention and replaceable:
-        use_blocks(model)
-        if not reads_blocks(model):
-            model.set_attn_implementation(PLAIN)
+        choice = choose_attention(model)
+        if device.type != "cpu":
+            say(f"attention of packed rows: {choice}")
     return model
+
+
+def choose_attention(model: PreTrainedModel) -> str:
+    """Give packed rows the fastest attention that this model and its device can run; what it is, and why no
+    faster one.
+    """
+    use_blocks(model)
+    if not reads_blocks(model):
+        model.set_attn_implementation(PLAIN)
+        return f"a dense mask, because {model.config.model_type} does not hand on what another one needs"
+    if model.device.type == "cpu":
+        return "by blocks"
+    if trouble := trouble_of_groups(model):
+        use_blocks(model)
+        return f"by blocks, because {trouble}"
+    return "over the groups only, by flex_attention"
+
+
+def trouble_of_groups(model: PreTrainedModel) -> str:
+    """Why the kernel of grpo/engine/groups.py cannot be used, after a trial against the blocks; "" where it
+    can, and then it is in use.
+    """
+    format = format_of(model)
+    if format.pieces > 1 or format.forward.itemsize > 2:
+        return f"flex_attention would round more than engine.number_format = {format.name}"
+    by_blocks = trial(model)
+    use_blocks(model, GROUPS)
+    try:
+        by_groups = trial(model)
+    except Exception as error:  # each torch, driver and card has its own way to fail
+        return f"flex_attention fails here ({first_line(error)})"
+    gaps = [float((a - b).norm() / b.norm()) for a, b in zip(by_groups, by_blocks, strict=True)]
+    if all(gap < LARGEST_GAP for gap in gaps):
+        return ""
+    return f"flex_attention is off here (hidden states by {gaps[0]:.2g} of their size, a gradient by {gaps[1]:.2g})"
+
+
+def trial(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
+    """Hidden states of a small packed row, and the gradient of something of them in the first layer."""
+    completions = [list(range(5, 5 + length)) for length in (3, 9, 1, 30, 0, 4)]
+    packed = pack([[5, 6, 7, 8] * 8, [9, 10, 11]], completions, group_size=3).to(model.device)
+    hidden = packed_hidden(model, packed)
+    smallest = min(layers_of(model)[0].parameters(), key=Tensor.numel)
+    weights = torch.arange(hidden.numel(), device=hidden.device).view_as(hidden).sin()
+    return hidden.detach(), torch.autograd.grad((hidden * weights).sum(), smallest)[0]
 
 
 @torch.no_grad()
@@ -205,10 +260,10 @@ def per_layer_kind(
 def packed_inputs(model: PreTrainedModel, packed: Packed) -> dict[str, Any]:
     """Arguments of a forward pass over a packed row."""
     inputs = {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "use_cache": False}
-    blocks = blocks_of(packed) if uses_blocks(model) else None
-    if blocks is None:
+    layout = layout_of(model, packed)
+    if layout is None:
         return inputs | {"attention_mask": masks_for(model, lambda window: visible(packed, window))}
-    return inputs | {"attention_mask": per_layer_kind(model, no_mask), "blocks": blocks}
+    return inputs | {"attention_mask": per_layer_kind(model, no_mask), "layout": layout}
 
 
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:

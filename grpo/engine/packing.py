@@ -38,8 +38,22 @@ class Packed:
     shape: tuple[int, int]
 
     def to(self, device: torch.device) -> "Packed":
-        names = [field.name for field in fields(self) if field.name != "shape"]
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        """The same on a device; the host does not wait for the copy, which is one for all tensors."""
+        if device.type == self.source.device.type:
+            return self
+        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "shape"}
+        parts = sent(torch.cat([x.flatten() for x in tensors.values()]), device).split(
+            [x.numel() for x in tensors.values()]
+        )
+        moved = {name: part.view_as(x) for (name, x), part in zip(tensors.items(), parts, strict=True)}
+        return replace(self, **moved)
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; the host goes on while it is copied."""
+    if device.type == "cpu":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def row_tokens(prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> int:

@@ -6,6 +6,7 @@ matrix products of the sampler on a CPU      a trial product, once            `l
 which attention a model computes with        no such attribute                dense masks that any attention takes
 whether a model carries a state              no such attribute                the comparison in self_check.py
 which modules are a model's layers           the import fails                 the layers of the base model
+how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
 
 The numbers are the same in each case, up to rounding (tests/grpo/engine/test_private_apis.py).
 """
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # the command imports this file before it decides whether tra
 
 ATTENTION = "_attn_implementation"
 STATEFUL = "_is_stateful"
+SHAPES = "recompile_limit"
+MOST_SHAPES = 64
 
 
 def onednn_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
@@ -58,6 +61,15 @@ def attention_name(model: "PreTrainedModel") -> str | None:
 def is_stateful(model: "PreTrainedModel") -> bool:
     """Whether a model says that it carries a state from token to token, as recurrent ones do."""
     return bool(getattr(model, STATEFUL, False))
+
+
+def compiled_for_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, compiled anew for each shape; torch would give up after eight of them."""
+    import torch._dynamo.config as settings  # takes seconds, and a CPU does not need it
+
+    if hasattr(settings, SHAPES):
+        setattr(settings, SHAPES, max(MOST_SHAPES, getattr(settings, SHAPES)))
+    return torch.compile(function, dynamic=False)
 
 
 def layers_of(model: "PreTrainedModel") -> list[Any]:

@@ -30,6 +30,11 @@ class Compute:
         """
         return {"fp32": 1e-3, "bf16x2": 5e-3, "fp16": 0.05}.get(self.format.name, 0.2)
 
+    @property
+    def takes_tf32(self) -> bool:
+        """Whether fp32 products on an accelerator may round their operands to the 11 bits of TF32."""
+        return self.device.type != "cpu" and self.format.name in ("bf16", "fp16")
+
 
 def choose(device: str = "auto", number_format: str = "auto") -> Compute:
     """Device: "auto" takes an accelerator if there is one. Number format: "auto" takes fp16 products on an
@@ -48,8 +53,11 @@ def choose(device: str = "auto", number_format: str = "auto") -> Compute:
     return Compute(torch.device("cuda"), FORMATS[{"auto": "fp16"}.get(number_format, number_format)])
 
 
-def configure(compute: Compute, threads: int = 0) -> None:
+def configure(compute: Compute, threads: int = 0, deterministic: bool = False) -> None:
     """Threads, determinism, TF32 and the allocator, once at the start of a process.
+
+    Kernels that give the same bits every time cost nothing on a CPU, and on an accelerator much: there they are
+    taken where `deterministic` asks for them. Where torch has none for an operation, it warns.
 
     TF32 has the 11 bits of fp16 and the exponents of fp32. So it loses nothing of operands that were rounded to
     bf16 or fp16, as in the attention of a packed row; for fp32 and bf16x2 it is off.
@@ -59,9 +67,13 @@ def configure(compute: Compute, threads: int = 0) -> None:
     """
     if threads:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    on_cpu = compute.device.type == "cpu"
+    if deterministic and not on_cpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made
+    torch.use_deterministic_algorithms(deterministic or on_cpu, warn_only=True)
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010  (else every new tensor is written twice)
-    torch.set_float32_matmul_precision("high" if compute.format.name in ("bf16", "fp16") else "highest")
+    torch.set_float32_matmul_precision("high" if compute.takes_tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = compute.takes_tf32
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         trim_threshold = -1
@@ -80,6 +92,8 @@ def describe(compute: Compute) -> dict[str, object]:
         "device_type": compute.device.type,
         "compute_dtype": compute.format.name,
         "parameter_dtype": "float32",
+        "tf32": compute.takes_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
@@ -109,6 +123,14 @@ def accelerator_memory(compute: Compute) -> int:
     if compute.device.type != "cuda":
         return 0
     return torch.cuda.get_device_properties(compute.device).total_memory
+
+
+def free_memory_bytes(compute: Compute) -> int | None:
+    """Bytes that an accelerator still has for tensors, torch's own unused ones included; None for a CPU."""
+    if compute.device.type == "cpu":
+        return None
+    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + unused
 
 
 def synchronise(compute: Compute) -> None:

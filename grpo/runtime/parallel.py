@@ -20,7 +20,9 @@ T = TypeVar("T")
 # a rank may have a model to convert or a test set to decode while the others wait
 PATIENCE = timedelta(hours=6)
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
+Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
+Sums = Mapping[str, tuple[Number, Number]]  # the same before it is read
 
 
 class FailedElsewhere(Exception):
@@ -66,12 +68,14 @@ class World:
             for gradient, total in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
                 gradient.copy_(total.view_as(gradient))
 
-    def total(self, own: Totals) -> Totals:
-        """The totals of this process -> of all. The names are the same everywhere."""
+    def total(self, own: Sums) -> Totals:
+        """The sums of this process -> the totals of all, read from the device at once. The names are the same
+        everywhere.
+        """
         sums = self._reduce([number for pair in own.values() for number in pair], dist.ReduceOp.SUM)
         return {name: (sums[2 * place], sums[2 * place + 1]) for place, name in enumerate(own)}
 
-    def largest(self, values: Mapping[str, float]) -> dict[str, float]:
+    def largest(self, values: Mapping[str, Number]) -> dict[str, float]:
         return dict(zip(values, self._reduce(list(values.values()), dist.ReduceOp.MAX), strict=True))
 
     def any(self, flag: bool) -> bool:
@@ -101,10 +105,11 @@ class World:
         """Return when every process has come here."""
         self.any(False)
 
-    def _reduce(self, numbers: list[float], how: dist.ReduceOp.RedOpType) -> list[float]:
+    def _reduce(self, numbers: Sequence[Number], how: dist.ReduceOp.RedOpType) -> list[float]:
+        own = on_host(numbers)
         if self.size == 1:
-            return numbers
-        values = torch.tensor(numbers, dtype=torch.float64, device=_device())
+            return own
+        values = torch.tensor(own, dtype=torch.float64, device=_device())
         dist.all_reduce(values, how)
         return values.tolist()
 
@@ -127,6 +132,13 @@ def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
         else:
             found.append([tensor])
     return found
+
+
+def on_host(numbers: Sequence[Number]) -> list[float]:
+    """Numbers as floats, with one wait for the device for all tensors among them."""
+    tensors = [number.double() for number in numbers if isinstance(number, Tensor)]
+    values = iter(torch.stack(tensors).tolist() if tensors else ())
+    return [next(values) if isinstance(number, Tensor) else number for number in numbers]
 
 
 def _device() -> torch.device:

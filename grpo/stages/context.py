@@ -17,7 +17,7 @@ from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
-from grpo.engine.model import load_policy
+from grpo.engine.model import load_policy, unsaid
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
@@ -120,9 +120,10 @@ def untouched_model(run: Run) -> ModelSource:
     return ModelSource(Path(name))
 
 
-def load_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
+def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] = unsaid) -> PreTrainedModel:
     """A model of the run on its device, with the attention that the configuration asks for."""
-    return load_policy(folder, run.compute.device, run.config.engine.packed_attention, run.compute.format)
+    engine = run.config.engine
+    return load_policy(folder, run.compute.device, engine.packed_attention, run.compute.format, say)
 
 
 def greedy_texts(
@@ -138,7 +139,7 @@ def greedy_texts(
 
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_model(run, folder)
+    policy = load_model(run, folder, run.say)
     if run.config.engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"

@@ -152,7 +152,7 @@ def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, ste
     batch = task.prompts.at(step)
     start = time.perf_counter()
     try:
-        samples = draw_samples(task, policy, batch, (run.config.seed, step), run.compute)
+        samples = draw_samples(task, policy, batch, (run.config.seed, step))
     except RewardFailure as failure:
         raise InputError(f"{failure}; the samples of all {step} steps before are saved") from failure
     best = best_of_groups(

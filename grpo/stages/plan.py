@@ -31,6 +31,7 @@ from grpo.stages.card_bill import (
     memory_bill,
     training_seconds,
 )
+from grpo.stages.pass_size import CPU_TOKENS, MOST
 
 # of the default model by vocabulary: all, embedding
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
@@ -204,7 +205,7 @@ def activation_bytes(config: Config, body: int) -> float:
     """What the forward pass over the largest packed row keeps for the backward pass; `body`: parameters without
     the embedding. Layers x width follows from body = layers x 12 width^2.
     """
-    tokens = max(config.train.max_tokens_per_pass, config.sft.max_tokens_per_pass)
+    tokens = max(part.max_tokens_per_pass or CPU_TOKENS for part in (config.train, config.sft))
     share = CHECKPOINTED if config.engine.gradient_checkpointing else 1.0
     return share * ACTIVATION_BYTES * tokens * (LAYERS * body / LAYER_PARAMETERS) ** 0.5
 
@@ -319,8 +320,8 @@ def step_work(config: Config, packed: float) -> StepWork:
         config.model.max_prompt_tokens,
         rollout.max_new_tokens,
         max(
-            min(train.max_tokens_per_pass, packed),
-            min(config.sft.max_tokens_per_pass, config.sft.batch_size * pair),
+            min(train.max_tokens_per_pass or MOST, packed),
+            min(config.sft.max_tokens_per_pass or MOST, config.sft.batch_size * pair),
         ),
         {"reference": train.method == "grpo", "anchor": bool(config.anchor.sft or config.anchor.train)},
         config.engine.gradient_checkpointing,

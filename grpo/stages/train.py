@@ -22,6 +22,7 @@ from grpo.stages.context import Run, corpus_of, trainable, within_limit
 from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
+from grpo.stages.pass_size import with_pass_size
 from grpo.stages.prepare import require_warm_start
 from grpo.stages.reinforcement import grpo_method
 from grpo.stages.snapshots import Snapshots
@@ -46,6 +47,7 @@ def train_stage(run: Run) -> None:
     require_warm_start(run)
     tokenizer = load_tokenizer(run.warm_start)
     policy = trainable(run, run.warm_start)
+    run = with_pass_size(run, "train", policy)
     prompts = within_limit(corpus_of(run).train, tokenizer, run.config.model.max_prompt_tokens)
     method = METHODS[run.config.train.method](run, policy, tokenizer, prompts)
     hook, state = train(run, method, policy, tokenizer)

@@ -13,6 +13,7 @@ from grpo.stages.anchor_setup import make_anchor
 from grpo.stages.context import Run, corpus_of, trainable, untouched_model
 from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.pass_size import with_pass_size
 from grpo.training import Training
 
 STAGE = "sft"
@@ -26,6 +27,7 @@ def sft_stage(run: Run) -> None:
     folder = untouched_model(run)
     tokenizer = load_tokenizer(folder)
     policy = trainable(run, folder)
+    run = with_pass_size(run, "sft", policy)
     if run.config.sft.num_steps:
         train(run, policy, tokenizer)
     else:

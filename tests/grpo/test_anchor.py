@@ -12,6 +12,7 @@ from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+import grpo.anchor
 from data.errors import InputError
 from data.stream import PromptStream
 from grpo.anchor import Anchor, no_anchor
@@ -92,14 +93,14 @@ def small_anchor(world: World = SINGLE_PROCESS, max_tokens: int = 64, coef: floa
 def gradient_of(*anchors: Anchor) -> tuple[torch.Tensor, list[tuple[float, float]]]:
     """Gradients added up over the calls, and what each call gave back."""
     policy = tiny_gpt2(0).double()
-    sums = [one(policy, 0)["anchor_kl"] for one in anchors]
+    sums = [SINGLE_PROCESS.total(one(policy, 0))["anchor_kl"] for one in anchors]
     return torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]), sums
 
 
 def test_an_update_gets_the_coefficient_times_the_mean_over_its_tokens() -> None:
     gradient, [(total, count)] = gradient_of(small_anchor())
     policy = tiny_gpt2(0).double()
-    base = small_anchor().base
+    base = tiny_gpt2(1).double()
     mean = torch.stack([dense_kl(policy, base, ids) for ids in IDS]).sum() / 15
     (0.5 * mean).backward()
     assert count == 15 and total / count == pytest.approx(mean.item(), rel=1e-6)
@@ -133,15 +134,67 @@ def test_in_bf16_it_is_the_same_up_to_rounding() -> None:
         for model in (policy, base):
             use_format(model, FORMATS[name])
         texts = PromptStream(IDS, num_prompts=3, seed=0)
-        total, count = Anchor(base, texts, START, 1.0, 64, device.choose("cpu"), SINGLE_PROCESS)(policy, 0)[
-            "anchor_kl"
-        ]
+        anchor = Anchor(base, texts, START, 1.0, 64, device.choose("cpu"), SINGLE_PROCESS)
+        total, count = SINGLE_PROCESS.total(anchor(policy, 0))["anchor_kl"]
         results.append(
             (total / count, torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
         )
     (value, gradient), (rounded, other) = results
     assert other.dtype == torch.float32 and rounded == pytest.approx(value, rel=0.05) and rounded != value
     assert float(torch.cosine_similarity(gradient, other, dim=0)) > 0.98
+
+
+POOL = [[40 + i, *range(60 + i, 62 + 2 * i)] for i in range(7)]
+
+
+def pool_anchor(base: Any) -> Anchor:
+    """Two of seven texts an update; two or three texts in a pass of the untouched model."""
+    texts = PromptStream(POOL, num_prompts=2, seed=3)
+    return Anchor(base, texts, START, 1.0, 24, device.choose("cpu"), SINGLE_PROCESS)
+
+
+def gradients(anchor: Anchor, updates: range) -> list[torch.Tensor]:
+    policy = tiny_gemma(0)
+    results = []
+    for update in updates:
+        anchor(policy, update)
+        results.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+        policy.zero_grad()
+    return results
+
+
+def test_the_untouched_model_runs_once_over_each_text_and_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    hidden = grpo.anchor.packed_hidden
+    monkeypatch.setattr(
+        grpo.anchor, "packed_hidden", lambda model, packed: rows.append(packed) or hidden(model, packed)
+    )
+    base = tiny_gemma(1)
+    anchor = pool_anchor(base)
+    assert anchor.states is not None and rows == []
+    gradients(anchor, range(1))
+    assert len(rows) == 1 and anchor.states.model is base  # the texts of an update are neighbours in a pass
+    gradients(anchor, range(12))
+    assert sum(len(row.targets) for row in rows) == sum(map(len, POOL)) and anchor.states.model is None
+    for ids in POOL:
+        alone = base(input_ids=torch.tensor([START + ids]), output_hidden_states=True).hidden_states[-1][0]
+        torch.testing.assert_close(anchor.states.known[tuple(ids)], alone[:-1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_later_start_has_the_same_bits() -> None:
+    """What a text is packed with is a function of the texts and the seed, not of when an update needs it."""
+    whole = gradients(pool_anchor(tiny_gemma(1)), range(9))
+    later = gradients(pool_anchor(tiny_gemma(1)), range(5, 9))
+    assert all(torch.equal(a, b) for a, b in zip(whole[5:], later, strict=True))
+
+
+def test_a_head_that_is_more_than_a_product_runs_every_time() -> None:
+    anchor = pool_anchor(capped_gemma(1))
+    policy = capped_gemma(0)
+    total, count = SINGLE_PROCESS.total(anchor(policy, 0))["anchor_kl"]
+    expected = sum(float(dense_kl(policy, capped_gemma(1), ids).detach()) for ids in anchor.texts.at(0))
+    assert anchor.states is None and count == sum(map(len, anchor.texts.at(0)))
+    assert total == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_an_anchor_nothing_happens() -> None:

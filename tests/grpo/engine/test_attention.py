@@ -4,40 +4,21 @@ touched.
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from packed_rows import LAYOUTS, logps_and_gradients, packed_of, tokens
 from tiny import EOS, Make, tiny_gemma, tiny_gpt2, tiny_llama
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine import attention
 from grpo.engine.attention import blocks_of, use_blocks, uses_blocks
 from grpo.engine.gradient_checkpointing import recompute_layers
-from grpo.engine.logprob import completion_logps
 from grpo.engine.model import frozen_copy, load_policy
-from grpo.engine.packing import Packed, pack, visible
+from grpo.engine.packing import visible
 from grpo.engine.sampler import Sampling, generate
-
-
-def tokens(lengths: tuple[int, ...], seed: int) -> list[list[int]]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(3, 259, (length,), generator=generator).tolist() for length in lengths]
-
-
-def packed_of(prompts: tuple[int, ...], completions: tuple[int, ...]) -> Packed:
-    return pack(tokens(prompts, 1), tokens(completions, 2), len(completions) // len(prompts))
-
-
-LAYOUTS = {  # lengths of prompts, of completions; Gemma's window is 8
-    "ragged, some empty, beyond the window": ((5, 19, 12), (0, 1, 2, 9, 4, 4, 7, 0, 5)),
-    "long completions": ((30, 28), (11, 12, 3, 9, 20, 12, 12, 1)),
-    "one prompt": ((4,), (9, 9, 9, 9, 9, 9)),
-    "groups of one": ((9, 3, 11, 7), (4, 5, 0, 9)),
-    "nothing fed behind the prompts": ((6, 7), (1, 1, 1, 0)),
-}
 
 
 def both(make: Make) -> tuple[PreTrainedModel, PreTrainedModel]:
@@ -45,13 +26,6 @@ def both(make: Make) -> tuple[PreTrainedModel, PreTrainedModel]:
     blocked = copy.deepcopy(dense)
     use_blocks(blocked)
     return dense, blocked
-
-
-def logps_and_gradients(model: PreTrainedModel, packed: Packed) -> Iterator[Tensor]:
-    logps = completion_logps(model, packed).logps
-    yield logps.detach()
-    weights = torch.arange(logps.numel()).view_as(logps).sin()
-    yield from torch.autograd.grad((logps * weights).sum(), list(model.parameters()))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
