@@ -106,8 +106,10 @@ class ModelDecoder:
 
 def uses_graph(model: PreTrainedModel) -> bool:
     """Whether a step of fixed shapes pays: on an accelerator, for a model that it computes."""
-    if model.device.type == "cpu" or is_static(model):
-        return model.device.type != "cpu"
+    if model.device.type == "cpu":
+        return False
+    if is_static(model):
+        return True
     say_once(f"{model.config.model_type}: no captured step for this model, so it decodes kernel by kernel")
     return False
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from grpo import advantage, kl, loss, minibatch
 from grpo import step_metrics as observe
 from grpo.config import EngineConfig, LossConfig
-from grpo.engine import logprob, packing, products, sampler
+from grpo.engine import draw, logprob, packing, products, sampler
 from grpo.engine.model import load_policy, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
@@ -35,6 +35,7 @@ MATHS = (
     logprob,
     minibatch,
     sampler,
+    draw,
     observe,
     kernel,
     groups,
@@ -103,10 +104,11 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (minibatch.update_windows, (6, 2, (0, 1)), {}),
     (minibatch.iter_minibatches, (EXPERIENCE, ADVANTAGES), UPDATE),
     (minibatch.Minibatch.split, (MINIBATCH, 20), {}),
-    (sampler.draw, (LOGITS, UNIFORMS), {}),
-    *[(sampler.pick, (LOGITS, UNIFORMS, temperature), {}) for temperature in (0.0, 0.7)],
-    (sampler.uniforms_for, ((1, 2), 3, 4), {}),
+    (draw.draw, (LOGITS, UNIFORMS), {}),
+    *[(draw.pick, (LOGITS, UNIFORMS, temperature), {}) for temperature in (0.0, 0.7)],
+    (draw.uniforms_for, ((1, 2), 3, 4), {}),
     (sampler.generate, (MODEL, PROMPTS, SAMPLING, (0,)), {}),
+    (sampler.decode_in_slots, (MODEL, PROMPTS, SAMPLING, draw.uniforms_for((0,), 6, 6)), {}),
     (observe.micro_batch_sums, (MICRO_LOGPS, MICRO), {}),
     (observe.micro_batch_peaks, (MICRO_LOGPS, MICRO), {}),
     (observe.totals, ([{"a": (1.0, 2.0)}, {"a": (3.0, 4.0)}],), {}),
@@ -135,6 +137,8 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (panel.agreement, (REWARDS[1:], REWARDS[1:] / 2), {}),
 ]
 ELSEWHERE = {
+    "decode_in_rows",
+    "uses_graph",
     "next_logits",
     "prefill",
     "rollout_samples",
