@@ -16,7 +16,7 @@ from reward.panel import ALARM_WINDOW, CLEAR_ERRORS, change, gaming_alarm
 Rows = Sequence[Mapping[str, Any]]
 EARLY = (1, 3)  # numbers of rows after which the rules are asked before the first window is full
 MOST = 0.5  # a share that is beyond a habit
-FAR = 2.0  # nats a token from the warm start; a run that had lost its language was measured at 4.5
+FAR = 2.0  # nats per token from the warm start; a run that had lost its language was measured at 4.5
 CERTAIN = 0.02  # nats of entropy a token
 LOW = 0.05  # of a term of the reward that lies in [0, 1]
 FALLEN = 0.1  # of the reward at the start
@@ -184,7 +184,7 @@ def far(rows: Rows) -> str:
     found = values(recent(rows), "kl_mean")
     if not found or median(found) <= FAR:
         return ""
-    return f"the policy is {median(found):.1f} nats a token from the warm start, its language is probably lost: {GENTLER}"
+    return f"the policy is {median(found):.1f} nats per token from the warm start, its language is probably lost: {GENTLER}"
 
 
 def certain(rows: Rows) -> str:
@@ -195,7 +195,9 @@ def certain(rows: Rows) -> str:
     low = len(rows) >= 2 * ALARM_WINDOW and entropy < CERTAIN
     if not low or average(last, "reward_mean") > average(first, "reward_mean"):
         return ""
-    return f"the entropy is {entropy:.1g} nats a token and the reward no higher than at the start: {GENTLER}"
+    return (
+        f"the entropy is {entropy:.1g} nats per token and the reward no higher than at the start: {GENTLER}"
+    )
 
 
 def fallen(rows: Rows) -> str:

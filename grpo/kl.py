@@ -83,7 +83,7 @@ def full_kl(base: Tensor, policy: Tensor) -> Tensor:
 
 
 def next_kl_coef(kl_coef: float, kl: float, target: float) -> float:
-    """The coefficient of the next step: moved so that the measured KL (nats a token) goes to `target`;
+    """The coefficient of the next step: moved so that the measured KL (nats per token) goes to `target`;
     unmoved when target is 0.
 
     Proportional control in log space, at most 2 % a step (arXiv 1909.08593 section 2.2). A KL that is not

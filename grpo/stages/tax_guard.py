@@ -154,11 +154,11 @@ class TaxGuard:
         config = self.run.config.tax
         if not tax <= config.budget:
             raise InputError(
-                f"tax.budget = {config.budget:g}: the warm start alone costs {tax:.3g} nats a token against the untouched model; lower "
+                f"tax.budget = {config.budget:g}: the warm start alone costs {tax:.3g} nats per token against the untouched model; lower "
                 'sft.optim.lr or sft.num_steps under a new run_dir, raise the budget, or write tax.against="warm_start"'
             )
         self.run.say(
-            f"tax before the first step: {tax:.4f} nats a token against {self.words()}, of a budget of {config.budget:g}"
+            f"tax before the first step: {tax:.4f} nats per token against {self.words()}, of a budget of {config.budget:g}"
         )
         return self._save(replace(state, tax=asdict(SafeState(state.step, tax))))
 
@@ -229,7 +229,7 @@ class TaxGuard:
         row["pace"] = safe.pace
         coefficients = {} if following.kl_coef is None else {"kl_coef": following.kl_coef}
         self.log.note(f"{self.log.stage}_tax", state.step - 1, row | coefficients)
-        line = f"  tax after step {state.step}: {tax:.4f} nats a token of {budget:g}"
+        line = f"  tax after step {state.step}: {tax:.4f} nats per token of {budget:g}"
         line += (
             f"; back to the state after step {safe.step}, {safe.tax:.4f}; learning rate x {safe.pace:g}"
             if gone_back

@@ -196,7 +196,7 @@ def check(study: Study, path: str) -> None:
             study.snapshots < 1,
             f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more",
         ),
-        (study.budget < 0, f"budget = {study.budget}: nats a token, not negative, e.g. 0.05"),
+        (study.budget < 0, f"budget = {study.budget}: nats per token, not negative, e.g. 0.05"),
         (
             len({round(100 * share) for share in study.interpolate} & set(range(1, 100)))
             < len(study.interpolate),

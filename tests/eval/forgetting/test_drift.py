@@ -112,7 +112,7 @@ def test_never_more_than_a_chunk_of_logits(make: Callable[..., Any], monkeypatch
 
 def test_a_tiny_step_is_seen_exactly() -> None:
     """KL of a small move is second order; rounding in fp32 is first order and must not drown it: against
-    fp64, below 1e-6 nats a token.
+    fp64, below 1e-6 nats per token.
     """
     model = tiny_gpt2(0)
     base = tiny_gpt2(0)

@@ -65,7 +65,7 @@ def test_a_curve_begins_where_the_arm_did_and_its_gains_are_counted_from_the_war
 def test_tax_is_nats_per_token_over_all_texts(tmp_path: Path) -> None:
     point = invented_point("a", "grpo", even(0.5), [0.0, 0.3], step=1)
     point["tax"]["drift"]["general"]["items"][1]["tokens"] = (
-        30  # 0.3 nats a token of ten tokens = 3 nats, over 40 tokens
+        30  # 0.3 nats per token of ten tokens = 3 nats, over 40 tokens
     )
     (checkpoint,) = estimates(tmp_path, [point])
     assert checkpoint.tax.value == pytest.approx(3 / 40)
