@@ -21,7 +21,7 @@ from transformers.masking_utils import sdpa_mask
 from grpo.engine.groups import groups_of
 from grpo.engine.packing import Packed
 from grpo.engine.private_apis import attention_name
-from grpo.engine.products import FP32, Format, format_of, rounded
+from grpo.engine.products import FP32, Format, format_of, round_operand
 
 NAME = "packed"
 GROUPS = "packed_groups"
@@ -63,7 +63,7 @@ class Blocks:
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None, format: Format
     ) -> Tensor:
-        query, key, value = (rounded(x, format) for x in (query, key, value))
+        query, key, value = (round_operand(x, format) for x in (query, key, value))
         return attend(query, key, value, self, scale, window, format)
 
     def hidden(self, window: int | None) -> Tensor:
@@ -124,7 +124,7 @@ def attend_completions(
     over_prompt = query.flatten(2, 3) @ keys[0].mT
     scores = torch.cat([over_prompt.unflatten(2, query.shape[2:4]), query @ keys[1].mT], dim=-1) * scale
     by_row = scores.unflatten(3, (-1, hidden.shape[-2])).masked_fill(hidden[:, :, None, None], float("-inf"))
-    weights = rounded(by_row.softmax(dim=-1), format).flatten(3, 4)
+    weights = round_operand(by_row.softmax(dim=-1), format).flatten(3, 4)
     at_prompt, at_own = weights.split([keys[0].shape[-2], keys[1].shape[-2]], dim=-1)
     return (at_prompt.flatten(2, 3) @ values[0]).unflatten(2, query.shape[2:4]) + at_own @ values[1]
 
@@ -171,7 +171,7 @@ def packed_attention(
     """What transformers calls: (1, heads, S, D) -> (1, S, heads, D). With a layout the mask is `no_mask`."""
     format = format_of(module)
     if layout is None:
-        query, key, value = (rounded(x, format) for x in (query, key, value))
+        query, key, value = (round_operand(x, format) for x in (query, key, value))
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **settings)
     if attention_mask is None:
         raise ValueError("a packed row came without its mask")

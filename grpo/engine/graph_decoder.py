@@ -26,7 +26,8 @@ from grpo.engine.step_weights import StepWeights
 LOOK = 8  # tokens between two looks of the host
 REFILL_BELOW = 0.75  # waiting prompts join when fewer than this share of the slots are busy
 FEWEST_ROWS = 64  # a step of fewer rows takes as long
-WIDTH, TAIL = 64, 16  # prompts and outputs have room for a multiple of these, so that shapes repeat
+WIDTH = 64  # prompts and outputs have room for a multiple of these, so that shapes repeat
+TAIL = 16
 MEMORY_SHARE = 0.5  # of the free memory that slots may take
 ATTRIBUTE = "graph_decoder"  # of a model: its decoder lives as long as it does
 
@@ -163,15 +164,18 @@ class GraphDecoder:
         """Slots that are large enough; those of an earlier rollout where they are."""
         tail = round_up(settings.max_new_tokens, TAIL)
         key = (settings.group_size, tail, settings.temperature)
-        wanted = min(len(prompts), most_slots or len(prompts))
+        needed_slots = min(len(prompts), most_slots or len(prompts))
         width = round_up(max(map(len, prompts)), WIDTH)
         state = self.states.get(key)
-        if state is None or state.prompts < wanted or state.width < width:
+        if state is None or state.prompts < needed_slots or state.width < width:
             if state is not None:
-                wanted, width = max(wanted, state.prompts), max(width, state.width)
+                needed_slots = max(needed_slots, state.prompts)
+                width = max(width, state.width)
             state = None
             self.states.pop(key, None)
-            state = self.new_state(prefill, wanted, (settings.group_size, width, tail), settings.temperature)
+            state = self.new_state(
+                prefill, needed_slots, (settings.group_size, width, tail), settings.temperature
+            )
             self.states[key] = state
         state.rules.is_stop.zero_()
         state.rules.is_stop[list(settings.stop_ids)] = True
@@ -182,7 +186,8 @@ class GraphDecoder:
         self, prefill: FastDecoder, prompts: int, shape: tuple[int, int, int], temperature: float
     ) -> State:
         """State for `prompts`, or for an even part of them where memory is short."""
-        geometry, layers = self.weights.geometry, len(self.weights.layers)
+        geometry = self.weights.geometry
+        layers = len(self.weights.layers)
         vocabulary = len(self.weights.head)
         group_size, width, tail = shape
         slots = prompts

@@ -118,11 +118,13 @@ def tiles_of(groups: Groups, window: int | None) -> tuple[Tensor, Tensor]:
     """
     group, segment, position = (ids.view(-1, TILE) for ids in (groups.group, groups.segment, groups.position))
     own = group * SEGMENTS + segment
-    first, last = group[:, 0, None], group[:, -1, None]  # (B, 1), of the queries
+    first = group[:, 0, None]  # (B, 1), of the queries
+    last = group[:, -1, None]
     of_prompt = segment == 0
     first_prompt = torch.where(of_prompt, group, PADDING + 1).amin(dim=1)  # (B,), of the keys
     last_prompt = torch.where(of_prompt, group, -1).amax(dim=1)
-    lowest, highest = position.amin(dim=1), position.amax(dim=1)
+    lowest = position.amin(dim=1)
+    highest = position.amax(dim=1)
     number = torch.arange(len(group), device=group.device)
     before = (number < number[:, None]) & (first < PADDING)
     at_prompt = (first_prompt <= last) & (last_prompt >= first)
@@ -135,7 +137,7 @@ def tiles_of(groups: Groups, window: int | None) -> tuple[Tensor, Tensor]:
     return some | (number == number[:, None]), full
 
 
-def listed(tiles: Tensor) -> tuple[Tensor, Tensor]:
+def tile_lists(tiles: Tensor) -> tuple[Tensor, Tensor]:
     """(B, B) bool -> (1, 1, B) how many tiles each row of queries has, (1, 1, B, B) these first; int32."""
     order = tiles.int().argsort(dim=-1, descending=True, stable=True)
     return tiles.sum(dim=-1, dtype=torch.int32)[None, None], order.int()[None, None].contiguous()
@@ -148,7 +150,7 @@ def mask_of(groups: Groups, window: int | None) -> "BlockMask":
     some, full = tiles_of(groups, window)
     size = len(groups.group)
     return BlockMask.from_kv_blocks(
-        *listed(some & ~full), *listed(full), BLOCK_SIZE=TILE, mask_mod=sees(groups, window), seq_lengths=(size, size),
+        *tile_lists(some & ~full), *tile_lists(full), BLOCK_SIZE=TILE, mask_mod=sees(groups, window), seq_lengths=(size, size),
     )  # fmt: skip
 
 

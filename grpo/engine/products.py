@@ -117,7 +117,7 @@ class _Rounding(torch.autograd.Function):
         return grad, None
 
 
-def rounded(x: Tensor, format: Format) -> Tensor:
+def round_operand(x: Tensor, format: Format) -> Tensor:
     """x as an operand in `format`, in its own type; the gradient passes unchanged."""
     return x if format == FP32 else _Rounding.apply(x, format)
 

@@ -88,7 +88,7 @@ def trim_tokenizer(tokenizer: Mapping[str, Any], keep: Sequence[int]) -> dict[st
             for token in tokenizer["added_tokens"]
             if token["content"] in new_id
         ],
-        "post_processor": _renumbered(tokenizer.get("post_processor"), new_id),
+        "post_processor": _renumber(tokenizer.get("post_processor"), new_id),
     }
 
 
@@ -100,7 +100,7 @@ def _merge_survives(merge: str | Sequence[str], new_id: Mapping[str, int]) -> bo
     return left in new_id and right in new_id and left + right in new_id
 
 
-def _renumbered(post_processor: Mapping[str, Any] | None, new_id: Mapping[str, int]) -> Any:
+def _renumber(post_processor: Mapping[str, Any] | None, new_id: Mapping[str, int]) -> Any:
     """The post-processor (which adds BOS) with new ids for its special tokens."""
     if post_processor is None:
         return None

@@ -142,7 +142,8 @@ def test_spellings_that_no_text_can_hold_are_named(tmp_path: Path) -> None:
 def test_special_tokens_that_a_policy_samples_are_no_text() -> None:
     tokenizer = tiny_tokenizers.byte_level()
     go = text_ids(tokenizer, "go")
-    (pad, bos) = (tokenizer.pad_token_id, tokenizer.bos_token_id)
+    pad = tokenizer.pad_token_id
+    bos = tokenizer.bos_token_id
     assert decode_completion(tokenizer, [bos, *go, pad, *go, tokenizer.eos_token_id, *go]) == "gogo"
 
 

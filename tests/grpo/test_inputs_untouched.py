@@ -123,7 +123,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
         for format in products.FORMATS.values()
     ],
     (products.multiply, (VECTORS.half(), VECTORS.half().T), {}),
-    *[(products.rounded, (VECTORS, format), {}) for format in products.FORMATS.values()],
+    *[(products.round_operand, (VECTORS, format), {}) for format in products.FORMATS.values()],
     (observe.rollout_metrics, (EXPERIENCE, 1e-3), {}),
     (kernel.ragged_cosines, (VECTORS[:3].clone(), VECTORS, ROWS, OFFSETS), {}),
     *[

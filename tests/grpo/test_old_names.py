@@ -160,7 +160,8 @@ def test_a_study_of_before_goes_on(
     """Its files in old names, its folders and points too: nothing is made again, and a table says the new ones."""
     children = Children(monkeypatch)
     argv = write_study(tmp_path, corpus, tiny_folder)
-    study, base = tmp_path / "study.toml", tmp_path / "tiny.toml"
+    study = tmp_path / "study.toml"
+    base = tmp_path / "tiny.toml"
     base.write_text(base.read_text().replace("[train]", "[train]\nshare_prefix = true"))
     text = study.read_text().replace(
         '["train.method=sft"]', '["train.method=sft", "train.packed_attention=true"]'

@@ -61,7 +61,8 @@ def test_the_table_leaves_out_no_pair_and_calls_no_tile_full_that_is_not(
 ) -> None:
     packed = packed_of(*ROWS[name])
     shown = shown_of(packed, window).unflatten(0, (-1, TILE)).unflatten(2, (-1, TILE))
-    has_pair, has_all = shown.any(dim=3).any(dim=1), shown.all(dim=3).all(dim=1)
+    has_pair = shown.any(dim=3).any(dim=1)
+    has_all = shown.all(dim=3).all(dim=1)
     some, full = tiles_of(groups_of(packed), window)
     diagonal = torch.eye(len(some), dtype=torch.bool)
     assert not (has_pair & ~some).any() and not (full & ~has_all).any()
