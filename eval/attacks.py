@@ -264,7 +264,7 @@ def run(options: argparse.Namespace) -> None:
             "reward.threshold=0.3"
         )
     compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads)
+    device.configure(compute, config.threads, config.engine.deterministic)
     examples = examples_of(config, options.items)
     store = EmbeddingStore(
         load_encoder(config.reward.encoder, cache_dir(), compute.device), cache_dir() / "embeddings"

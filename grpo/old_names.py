@@ -19,7 +19,12 @@ OLD_NAMES = {  # section.key: its name now
     "tax.anchor_texts": "anchor.batch_size",
 }
 # settings that a folder of an earlier version lacks, with the value that it was made with
-ADDED = {"anchor.text": "", "engine.number_format": "auto", "loss.sampler_cap": 0.0}
+ADDED = {
+    "anchor.text": "",
+    "engine.number_format": "auto",
+    "engine.deterministic": False,
+    "loss.sampler_cap": 0.0,
+}
 
 say_once = cache(say)  # a study reads the same file for every arm
 

@@ -143,7 +143,7 @@ def evaluate_all(
     check_warm_starts(study, seeds)
     config = study.warm_start_config(min(study.seeds))
     compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads)
+    device.configure(compute, config.threads, config.engine.deterministic)
     with StopRequest() as stop:
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
         tools: Instruments | None = None

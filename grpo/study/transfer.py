@@ -144,7 +144,7 @@ def untouched_run(course: Course, say: Say) -> Run:
     start = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
     config = start.config()
     compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads)
+    device.configure(compute, config.threads, config.engine.deterministic)
     return Run(config, start.folder, cache_dir(), compute, StopRequest(), say)
 
 
