@@ -26,7 +26,7 @@ from reward.distil.__main__ import main as distil
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setattr(plan, "matmul_rate", lambda compute: 1e11)
-    monkeypatch.setattr(device, "configure", lambda compute, threads=0: None)
+    monkeypatch.setattr(device, "configure", lambda *settings: None)
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 

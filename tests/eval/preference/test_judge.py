@@ -272,7 +272,7 @@ def test_margin_is_free_of_a_liking_for_a_position() -> None:
 def test_local_judge_goes_on_from_its_answers(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("grpo.runtime.device.configure", lambda threads: None)
+    monkeypatch.setattr("grpo.runtime.device.configure", lambda compute: None)
     argv = command(tmp_path, f"local:{tiny_folder}", "--n", "3")
     assert main(argv) == 0
     first = result_of(tmp_path)
