@@ -165,13 +165,13 @@ def use_format(model: nn.Module, format: Format) -> None:
 @contextmanager
 def in_format(format: Format, *models: nn.Module) -> Iterator[None]:
     """Inside, `models` multiply in `format`: measurements are made in FP32 whatever a run trains in."""
-    before = [format_of(model) for model in models]
-    for model in models:
+    others = [(model, own) for model in models if (own := format_of(model)) != format]
+    for model, _ in others:
         use_format(model, format)
     try:
         yield
     finally:
-        for model, own in zip(models, before, strict=True):
+        for model, own in others:
             use_format(model, own)
 
 

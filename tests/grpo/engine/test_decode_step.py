@@ -28,22 +28,26 @@ def test_logits_are_those_of_the_models_own_forward_while_rows_end(make: Make, g
     assert is_known(model)
     decoders = [FastDecoder(model, 12, rows), ModelDecoder(model, 12)]
     logits = [decoder.prefill(PROMPTS, group_size) for decoder in decoders]
-    held = [list(prompt) for prompt in PROMPTS for _ in range(group_size)]
+    row_ids = [list(prompt) for prompt in PROMPTS for _ in range(group_size)]
     generator = torch.Generator().manual_seed(0)
     for t in range(12):
-        plain = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in held])
+        plain = torch.stack([model(input_ids=torch.tensor([row])).logits[0, -1] for row in row_ids])
         assert torch.allclose(logits[0], plain, atol=1e-5) and torch.allclose(logits[1], plain, atol=1e-5)
         if t in (3, 6):
             kept = torch.tensor(
-                [i for i in range(len(held)) if (i != 1 if t == 3 else len(held[i]) - t < len(PROMPTS[0]))]
+                [
+                    i
+                    for i in range(len(row_ids))
+                    if (i != 1 if t == 3 else len(row_ids[i]) - t < len(PROMPTS[0]))
+                ]
             )
-            held = [held[int(i)] for i in kept]
+            row_ids = [row_ids[int(i)] for i in kept]
             for decoder in decoders:
                 decoder.keep(kept)
-        tokens = torch.randint(10, 259, (len(held),), generator=generator)
+        tokens = torch.randint(10, 259, (len(row_ids),), generator=generator)
         logits = [decoder.step(tokens) for decoder in decoders]
-        held = [[*row, token] for row, token in zip(held, tokens.tolist(), strict=True)]
-    assert len(held) < rows
+        row_ids = [[*row, token] for row, token in zip(row_ids, tokens.tolist(), strict=True)]
+    assert len(row_ids) < rows
 
 
 def test_the_switch_and_an_unknown_family_use_the_models_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,23 +69,23 @@ def test_logits_of_rows_that_join_are_those_of_the_models_own_forward(make: Make
     texts = iter(ragged(40))
     generator = torch.Generator().manual_seed(0)
     decoder = FastDecoder(model, tail, 5)
-    held = [next(texts) for _ in range(3)]
+    row_ids = [next(texts) for _ in range(3)]
     ages = [0, 0, 0]
-    logits = decoder.prefill(held, group_size=1)
+    logits = decoder.prefill(row_ids, group_size=1)
     widths = set()
     oldest = 0
     for t in range(30):
-        assert torch.allclose(logits, plain(model, held), atol=1e-5)
-        tokens = torch.randint(10, 259, (len(held),), generator=generator)
+        assert torch.allclose(logits, plain(model, row_ids), atol=1e-5)
+        tokens = torch.randint(10, 259, (len(row_ids),), generator=generator)
         kept = [i for i, age in enumerate(ages) if age < tail - 1 and (i + t) % 7]
-        held = [[*held[i], int(tokens[i])] for i in kept]
+        row_ids = [[*row_ids[i], int(tokens[i])] for i in kept]
         ages = [ages[i] + 1 for i in kept]
         decoder.keep(torch.tensor(kept))
         logits = decoder.step(tokens[kept])
-        new = [next(texts) for _ in range(5 - len(held))] if len(held) < 4 else []
+        new = [next(texts) for _ in range(5 - len(row_ids))] if len(row_ids) < 4 else []
         if new:
             logits = torch.cat([logits, decoder.join(new)])
-        held = held + new
+        row_ids = row_ids + new
         ages = ages + [0] * len(new)
         oldest = max(oldest, *ages)
         widths.add(decoder.cache.real.shape[1])
@@ -129,14 +129,14 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
     model = tiny_gemma()
     prompts = ragged(60)
     settings = DecodeSettings(20, MANY_STOPS, batch_size=8)
-    held = []
+    sizes = []
     layouts = []
     init = FastDecoder.__init__
     join = PrefixCache.join
 
     def joined(self: PrefixCache, other: PrefixCache) -> None:
         join(self, other)
-        held.append({len(self.lengths), len(self.real), len(self.prefixes[0][0]), len(self.tails[0][0])})
+        sizes.append({len(self.lengths), len(self.real), len(self.prefixes[0][0]), len(self.tails[0][0])})
 
     monkeypatch.setattr(PrefixCache, "join", joined)
     monkeypatch.setattr(
@@ -145,11 +145,11 @@ def test_the_batch_stays_full_and_never_overflows(calls: list[int], monkeypatch:
     outputs = [ids for _, ids in greedy_refilled(model, prompts, settings)]
     refilled = len(calls)
     full = sum(len(ids) - 1 for ids in outputs) / 8
-    assert max(calls) == 8 and all(rows == {8} for rows in held[:-1]) and max(held[-1]) <= 8
+    assert max(calls) == 8 and all(rows == {8} for rows in sizes[:-1]) and max(sizes[-1]) <= 8
     assert full <= refilled <= full / REFILL_BELOW + 20
     list(greedy_in_batches(model, prompts, settings))
     assert refilled < 0.7 * (len(calls) - refilled)
-    assert [len(layouts), len(held) > 5] == [1 + 8, True]
+    assert [len(layouts), len(sizes) > 5] == [1 + 8, True]
 
 
 def test_only_a_known_model_with_the_switch_on_is_refilled(

@@ -69,12 +69,12 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
     second frozen model.
     """
     two = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, prompts_per_update=2))
-    held = replace(two, anchor=AnchorConfig(sft=1.0, train=0.5, batch_size=2))
-    once = replace(two, anchor=replace(held.anchor, train=0.0))
-    assert stage_flops(once, None) == (stage_flops(held, None)[0], stage_flops(two, None)[1])
-    more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(held, None), strict=True)]
+    both = replace(two, anchor=AnchorConfig(sft=1.0, train=0.5, batch_size=2))
+    once = replace(two, anchor=replace(both.anchor, train=0.0))
+    assert stage_flops(once, None) == (stage_flops(both, None)[0], stage_flops(two, None)[1])
+    more = [b - a for a, b in zip(stage_flops(two, None), stage_flops(both, None), strict=True)]
     assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
-    plans = [make_plan(config, None, device.choose("cpu")) for config in (two, held)]
+    plans = [make_plan(config, None, device.choose("cpu")) for config in (two, both)]
     assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
 
 
@@ -136,8 +136,8 @@ def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long
     )
     bill = make_plan(config, None, device.choose("cpu"))
     assert bill.memory_bytes == bill.evaluation_bytes > bill.training_bytes
-    held = 400_000 * (800 + 45 * 2006 + 6 * 4096)
-    assert bill.evaluation_bytes == pytest.approx(4 * 131e6 + 1e9 + held + 16 * 2000 * 500)
+    corpus_bytes = 400_000 * (800 + 45 * 2006 + 6 * 4096)
+    assert bill.evaluation_bytes == pytest.approx(4 * 131e6 + 1e9 + corpus_bytes + 16 * 2000 * 500)
 
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:

@@ -32,14 +32,14 @@ def test_a_perfect_warm_start_still_leaves_room_for_reward() -> None:
 
 def test_files_of_a_hub_model_are_looked_up_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub name is no folder; the held-out encoder reads what transformers has already downloaded."""
-    asked = []
+    requests = []
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download",
-        lambda name, **how: asked.append((name, how["local_files_only"])) or str(tmp_path),
+        lambda name, **how: requests.append((name, how["local_files_only"])) or str(tmp_path),
     )
     config = replace(Config(), model=ModelConfig(policy="hub:owner/name"))
     run = Run(config, tmp_path, tmp_path, choose("cpu"), StopRequest(), print)
-    assert untouched_model(run).files() == tmp_path and asked == [("owner/name", True)]
+    assert untouched_model(run).files() == tmp_path and requests == [("owner/name", True)]
 
 
 def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion() -> None:
