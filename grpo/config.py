@@ -17,9 +17,11 @@ Method = Literal["grpo", "sft", "best_of_group"]
 @dataclass(frozen=True)
 class OptimConfig:
     """Section [sft.optim] or [train.optim]. After the warm-up to `lr`, the learning rate follows `schedule`
-    down to `final_lr_share` of it.
+    down to `final_lr_share` of it. `name` "sgd" is plain gradient descent: no moments, and it wants a larger
+    `lr`. The norm of a gradient is cut to `max_grad_norm`; 0 = never.
     """
 
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: float = 1e-5
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
@@ -137,6 +139,10 @@ class EngineConfig:
     computes activations again in the backward pass instead of keeping them. `number_format` of the operands of
     matrix products (grpo/engine/products.py): auto is fp16 on an accelerator and fp32 on a CPU. `deterministic`
     takes kernels on an accelerator that give the same bits every time, where torch has them; a CPU always does.
+
+    The others save memory (docs/memory.md). `weights` "split" keeps each layer's matrices as two 16-bit halves of
+    the exact fp32 value. `gradients` and `moments` choose their formats. `step_in_backward` updates a parameter
+    as soon as its gradient is there. `frozen` "host" keeps models that are not trained in the host's memory.
     """
 
     fast_decode: bool = True
@@ -145,6 +151,23 @@ class EngineConfig:
     gradient_checkpointing: bool = False
     number_format: Literal["auto", "fp32", "bf16", "fp16", "bf16x2"] = "auto"
     deterministic: bool = False
+    weights: Literal["fp32", "split"] = "fp32"
+    gradients: Literal["fp32", "bf16"] = "fp32"
+    moments: Literal["fp32", "8bit"] = "fp32"
+    step_in_backward: bool = False
+    frozen: Literal["device", "host"] = "device"
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """Section [parallel]: how the processes of `torchrun` share the work (docs/many-machines.md). `mode` "none":
+    there is one process. "data": each holds the whole model. "fsdp": each holds its share of every model.
+
+    A process that gives no sign of life for `patience` seconds has failed, and the others stop.
+    """
+
+    mode: Literal["none", "data", "fsdp"] = "data"
+    patience: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -232,6 +255,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
     tax: TaxConfig = field(default_factory=TaxConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

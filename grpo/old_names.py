@@ -23,6 +23,15 @@ ADDED = {
     "anchor.text": "",
     "engine.number_format": "auto",
     "engine.deterministic": False,
+    "engine.weights": "fp32",
+    "engine.gradients": "fp32",
+    "engine.moments": "fp32",
+    "engine.step_in_backward": False,
+    "engine.frozen": "device",
+    "parallel.mode": "data",
+    "parallel.patience": 60.0,
+    "sft.optim.name": "adamw",
+    "train.optim.name": "adamw",
     "loss.sampler_cap": 0.0,
 }
 
