@@ -130,7 +130,7 @@ def test_any_bytes_in_a_distillation(times: int, tmp_path: Path) -> None:
         ('run_dir = ""\n', r"run_dir is empty"),
         ("threads = 5000\n", r"threads = 5000: must be at most 1,024"),
         ("train.optim.beta1 = 1.0\n", r"train\.optim\.beta1 = 1\.0: must be at most 0\.999999"),
-        ("train.optim.max_grad_norm = -1\n", r"train\.optim\.max_grad_norm = -1\.0: must be at least 1e-06"),
+        ("train.optim.max_grad_norm = -1\n", r"train\.optim\.max_grad_norm = -1\.0: must be at least 0"),
         ("checkpoint.every = -1\n", r"checkpoint\.every = -1: must be at least 0"),
         ("#" * (TOML_BYTES + 1), r"c\.toml: longer than 1,048,576 bytes"),
     ],
