@@ -1,0 +1,115 @@
+"""The optimiser of one parameter: a torch optimiser that sees the parameter's exact numbers in fp32.
+
+An optimiser treats every number by itself, so the bits are those of one optimiser over all parameters. What an
+update needs and training does not is there for one parameter at a time: the fp32 numbers of a weight in halves
+(grpo/engine/halves.py), and the fp32 copy of a gradient that was added up in bf16.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from grpo.config import OptimConfig
+from grpo.eight_bit import adamw_8bit, parts
+from grpo.engine.halves import join, split
+
+MakeOptimiser = Callable[[nn.Parameter], torch.optim.Optimizer]
+
+
+def decay_of(parameter: Tensor, config: OptimConfig) -> float:
+    """Weight decay is for matrices only."""
+    return config.weight_decay if parameter.dim() >= 2 else 0.0
+
+
+def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOptimiser:
+    """Makes the torch optimiser of a parameter. Weight decay is torch's own: SGD without momentum subtracts
+    lr x decay x parameter, which is the decoupled decay of AdamW.
+    """
+    decay = decay_of(parameter, config)
+    betas = (config.beta1, config.beta2)
+    if config.name == "sgd":
+        return lambda exact: torch.optim.SGD([exact], lr=config.lr, weight_decay=decay, fused=True)
+    if moments == "8bit":
+        numbers = parameter.numel()
+        return lambda exact: adamw_8bit(exact, numbers, lr=config.lr, betas=betas, weight_decay=decay)
+    return lambda exact: torch.optim.AdamW(
+        [exact], lr=config.lr, betas=betas, weight_decay=decay, fused=True
+    )
+
+
+class ParameterStep:
+    """A parameter, the low half of its numbers where it is split, and its optimiser.
+
+    The optimiser knows the parameter as `exact`, which has the exact numbers during a step; between steps it is
+    the parameter itself, or empty where that is split.
+    """
+
+    def __init__(self, parameter: nn.Parameter, low: Tensor | None, make: MakeOptimiser):
+        self.parameter = parameter
+        self.low = low
+        self.exact = nn.Parameter(self._between_steps())
+        self.optimiser = make(self.exact)
+
+    def _between_steps(self) -> Tensor:
+        own = self.parameter.detach()
+        return own if self.low is None else torch.empty(0, device=own.device)
+
+    @torch.no_grad()
+    def __call__(self, rate: float, scale: Tensor | None = None) -> None:
+        """Update the parameter by its gradient, times `scale`, and let the gradient go."""
+        gradient = self.parameter.grad
+        if gradient is None:
+            return
+        self.parameter.grad = None
+        own = self.parameter.detach()
+        exact = own if self.low is None else join(own, self.low)
+        gradient = gradient.to(exact.dtype)
+        self._step(exact, gradient if scale is None else gradient.mul_(scale), rate)
+        if self.low is not None:
+            high, low = split(exact)
+            own.copy_(high)
+            self.low.copy_(low)
+
+    def _step(self, exact: Tensor, gradient: Tensor, rate: float) -> None:
+        self.exact.data = exact
+        self.exact.grad = gradient
+        set_rate(self.optimiser, rate)
+        self.optimiser.step()
+        self.exact.grad = None
+        self.exact.data = self._between_steps()
+
+    def moments(self) -> dict[str, Tensor]:
+        """The tensors of the optimiser's state by name; none before the first step."""
+        state = self.optimiser.state.get(self.exact, {})
+        return {key: part for name, moment in state.items() for key, part in parts(name, moment).items()}
+
+    @torch.no_grad()
+    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Take over the moments of an equal parameter; none: as before the first step. Raises ValueError for
+        those of another kind of optimiser.
+        """
+        self.optimiser.state.clear()
+        if not moments:
+            return
+        like = self.parameter if self.low is None else self.low.float()
+        self._step(torch.zeros_like(like), torch.zeros_like(like), 0.0)  # makes a state to be written over
+        own = self.moments()
+        check_names(own, moments)
+        for name, value in own.items():
+            value.copy_(moments[name])
+
+
+def check_names(own: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
+    """Raises ValueError where moments are of another kind of optimiser."""
+    if own.keys() != moments.keys():
+        raise ValueError(f"the moments are {sorted(moments)} and not {sorted(own)}")
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, which torchao keeps in a tensor."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
