@@ -18,14 +18,20 @@ from data.stream import PromptStream
 from grpo.engine.chunked_head import kl_to_base, kl_to_states
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import Packed, by_budget, pack, sent
+from grpo.optim import with_last
 from grpo.runtime.device import Compute
 from grpo.runtime.parallel import Sums, World
 
-AnchorFunction = Callable[[PreTrainedModel, int], Sums]
+Backward = Callable[[Tensor, bool], None]  # adds the gradient of a loss, the last one or not of the update
+AnchorFunction = Callable[[PreTrainedModel, int, Backward], Sums]
 Text = tuple[int, ...]
 
 
-def no_anchor(_policy: PreTrainedModel, _update: int) -> Sums:
+def plain_backward(loss: Tensor, _is_last: bool) -> None:
+    loss.backward()
+
+
+def no_anchor(_policy: PreTrainedModel, _update: int, _backward: Backward = plain_backward) -> Sums:
     """For training without an anchor: adds nothing."""
     return {}
 
@@ -108,14 +114,15 @@ class Anchor:
         self.states = fixed_states(base, texts, start, max_tokens)
         self.base = base if self.states is None else None
 
-    def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
+    def __call__(self, policy: PreTrainedModel, update: int, backward: Backward = plain_backward) -> Sums:
         batch = self.texts.at(update)
         num_tokens = sum(map(len, batch))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         share = batch[self.world.rank :: self.world.size]
-        for chosen in by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens):
+        passes = by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens)
+        for chosen, is_last in with_last(passes):
             divergence = self._divergence(policy, [tuple(share[i]) for i in chosen])
-            (self.coef / num_tokens * divergence).backward()
+            backward(self.coef / num_tokens * divergence, is_last)
             total += divergence.detach()
         return {"anchor_kl": (total, float(sum(map(len, share))))}
 

@@ -15,7 +15,7 @@ from grpo.updates import Moments, make_update
 T = TypeVar("T")
 PLAIN = EngineConfig()
 MAX_SKIPPED_IN_A_ROW = 5
-MADE_WITH = {  # what moments show of the settings
+SETTINGS = {  # of the kinds of moments
     "none": 'optim.name = "sgd"',
     "8bit": 'engine.moments = "8bit"',
     "fp32": 'optim.name = "adamw" and engine.moments = "fp32"',
@@ -50,11 +50,10 @@ class Optimizer:
     (grpo/stages/tax_controller.py).
     """
 
-    def __init__(
-        self, model: nn.Module, config: OptimConfig, num_updates: int, engine: EngineConfig = PLAIN
-    ):
+    def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int, engine: EngineConfig = PLAIN):
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.config = config
+        self.moments_kind = "none" if config.name == "sgd" else engine.moments
         self.num_updates = num_updates
         self.parameters = list(named.values())
         self.way = make_update(model, named, config, engine)
@@ -68,7 +67,7 @@ class Optimizer:
         """The learning rate of the update that comes next."""
         return self.pace * learning_rate(self.config, self.update, self.num_updates)
 
-    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+    def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradient of `loss`; `is_last`: no other one is added before `step`. With
         engine.step_in_backward the parameters are updated on the way.
         """
@@ -97,30 +96,20 @@ class Optimizer:
         return {"grad_norm": norm, "lr": rate, "skipped_updates": float(self.skipped)}
 
     def moments(self) -> Moments:
-        """Everything that the optimiser keeps of each parameter, by name; not copied. A moment of 8 bits has
-        several tensors.
+        """What the optimiser keeps of each parameter, by name; none of those without an update. A moment of 8
+        bits has several tensors. They are not copied.
         """
         return self.way.moments()
 
-    def load_moments(self, moments: Moments, place: Path) -> None:
-        """Take over the moments that `moments` gave, bit for bit; the counters are those of that time already.
-        Raises InputError, which names `place`, for those of another kind of optimiser.
-        """
-        saved = kind_of(moments)
-        is_new = self.update == self.skipped
-        try:
-            if saved == "none" and not is_new and self.config.name != "sgd":
-                raise ValueError("there are none")
-            self.way.load_moments(moments)
-        except ValueError as error:
+    def load_moments(self, moments: Moments) -> None:
+        """Take over the moments of an optimiser of the same kind, bit for bit; they are copied."""
+        self.way.load_moments(moments)
+
+    def check_kind(self, kind: str, place: Path) -> None:
+        """Raises InputError where the moments at `place` are of another kind than those of this optimiser."""
+        if kind != self.moments_kind:
             remedy = f"restore that setting, or delete {place.parent} to start this stage anew"
-            raise InputError(f"{place}: its moments were made with {MADE_WITH[saved]}; {remedy}") from error
-
-
-def kind_of(moments: Moments) -> str:
-    """A key of MADE_WITH."""
-    names = {name for values in moments.values() for name in values}
-    return "8bit" if any("." in name for name in names) else "fp32" if names else "none"
+            raise InputError(f"{place}: its moments were made with {SETTINGS[kind]}; {remedy}")
 
 
 def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:

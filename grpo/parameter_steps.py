@@ -33,9 +33,7 @@ def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOp
     if moments == "8bit":
         numbers = parameter.numel()
         return lambda exact: adamw_8bit(exact, numbers, lr=config.lr, betas=betas, weight_decay=decay)
-    return lambda exact: torch.optim.AdamW(
-        [exact], lr=config.lr, betas=betas, weight_decay=decay, fused=True
-    )
+    return lambda exact: torch.optim.AdamW([exact], lr=config.lr, betas=betas, weight_decay=decay, fused=True)
 
 
 class ParameterStep:
@@ -86,24 +84,14 @@ class ParameterStep:
 
     @torch.no_grad()
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
-        """Take over the moments of an equal parameter; none: as before the first step. Raises ValueError for
-        those of another kind of optimiser.
-        """
+        """Replace the moments by copies of these; none: as before the first step."""
         self.optimiser.state.clear()
         if not moments:
             return
         like = self.parameter if self.low is None else self.low.float()
         self._step(torch.zeros_like(like), torch.zeros_like(like), 0.0)  # makes a state to be written over
-        own = self.moments()
-        check_names(own, moments)
-        for name, value in own.items():
+        for name, value in self.moments().items():
             value.copy_(moments[name])
-
-
-def check_names(own: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
-    """Raises ValueError where moments are of another kind of optimiser."""
-    if own.keys() != moments.keys():
-        raise ValueError(f"the moments are {sorted(moments)} and not {sorted(own)}")
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
+from grpo.optim import with_last
 from grpo.records import LoopState
 from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
@@ -46,15 +47,14 @@ def train_sft(
         share = batch[world.rank :: world.size]
         total = torch.zeros((), dtype=torch.float64, device=training.compute.device)
         with log.phase("update"):
-            for chosen in by_budget(
-                [row_tokens(prompt, [completion]) for prompt, completion in share], max_tokens_per_pass
-            ):
+            lengths = [row_tokens(prompt, [completion]) for prompt, completion in share]
+            for chosen, is_last in with_last(by_budget(lengths, max_tokens_per_pass)):
                 prompts, completions = zip(*(share[i] for i in chosen), strict=True)
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
                 nll = -completion_logps(policy, packed).logps.sum()
-                (nll / num_tokens).backward()
+                training.backward(nll / num_tokens, is_last)
                 total += nll.detach()
-            anchor_sums = training.anchor(policy, training.optimizer.update)
+            anchor_sums = training.anchor(policy, training.optimizer.update, training.optimizer.backward)
             world.sum_gradients(policy.parameters())
             own_tokens = sum(len(completion) for _, completion in share)
             log.add(world.total({"loss": (total, own_tokens), **anchor_sums}))

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from grpo.config import EngineConfig, OptimConfig
 from grpo.engine.halves import low_halves
-from grpo.parameter_steps import ParameterStep, check_names, decay_of, optimiser_of, set_rate
+from grpo.parameter_steps import ParameterStep, optimiser_of, set_rate
 
 Moments = dict[str, dict[str, Tensor]]  # by the name of the parameter, then that of the moment
 Parameters = Mapping[str, nn.Parameter]
@@ -24,7 +24,7 @@ EPSILON = 1e-6  # as of torch.nn.utils.clip_grads_with_norm_
 
 
 class Update(Protocol):
-    """What the optimiser asks of each way."""
+    """What each way can do."""
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:
         """Around the last backward pass before `step`."""
@@ -38,15 +38,17 @@ class Update(Protocol):
         """The tensors of the optimiser's state, not copied."""
 
     def load_moments(self, moments: Moments) -> None:
-        """Take over moments. Raises ValueError for those of another kind of optimiser."""
+        """Replace the moments by copies of these."""
 
 
-def make_update(model: nn.Module, parameters: Parameters, config: OptimConfig, engine: EngineConfig) -> Update:
+def make_update(
+    model: nn.Module, parameters: Parameters, config: OptimConfig, engine: EngineConfig
+) -> Update:
     """The way that needs the least memory where a setting saves memory, else the fastest."""
     low = low_halves(model)
     if engine.step_in_backward:
         return BackwardUpdate(low, parameters, config, engine)
-    if low or config.name != "adamw" or "fp32" != engine.gradients or "fp32" != engine.moments:
+    if low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32":
         return SeparateUpdate(low, parameters, config, engine)
     return JointUpdate(parameters, config)
 
@@ -78,7 +80,6 @@ class JointUpdate:
         return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
-        """As of Update."""
         norm = total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
         if max_norm:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), max_norm, norm)
@@ -93,12 +94,9 @@ class JointUpdate:
         return {name: dict(self.adamw.state.get(p, {})) for name, p in self.parameters.items()}
 
     def load_moments(self, moments: Moments) -> None:
-        """As of Update."""
         self.adamw.state.clear()
         for name, parameter in self.parameters.items():
-            values = moments.get(name, {})
-            if values:
-                check_names(dict.fromkeys(("step", "exp_avg", "exp_avg_sq"), parameter), values)
+            if values := moments.get(name):
                 self.adamw.state[parameter] = {
                     key: value.to(parameter.device).clone() for key, value in values.items()
                 }
@@ -128,7 +126,6 @@ class SeparateUpdate:
         return nullcontext()
 
     def step(self, rate: float, max_norm: float) -> float:
-        """As of Update."""
         parameters = [step.parameter for step in self.steps.values()]
         norm = total_norm([p.grad for p in parameters if p.grad is not None])
         scale = torch.clamp(max_norm / (norm + EPSILON), max=1.0) if max_norm else None
@@ -143,7 +140,6 @@ class SeparateUpdate:
         return {name: step.moments() for name, step in self.steps.items()}
 
     def load_moments(self, moments: Moments) -> None:
-        """As of Update."""
         for name, step in self.steps.items():
             step.load_moments(moments.get(name, {}))
 
@@ -168,7 +164,6 @@ class BackwardUpdate(SeparateUpdate):
 
     @contextmanager
     def last_pass(self, rate: float) -> Iterator[None]:
-        """As of Update."""
         hooks = [
             step.parameter.register_post_accumulate_grad_hook(partial(self._step, name, rate))
             for name, step in self.steps.items()

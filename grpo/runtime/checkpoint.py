@@ -10,18 +10,20 @@ is set aside, and the one before it is used.
 import json
 import re
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data.cache import FULL, atomic_folder, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
+from grpo.engine.halves import exact_parameters, load_exact
 from grpo.optim import Optimizer
 from grpo.records import LoopState
+from grpo.updates import Moments
 
 PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
@@ -64,11 +66,12 @@ def save(
     room for the checkpoint.
     """
     path = path_of(folder, state)
-    parameters = named_parameters(model)
+    exact = exact_parameters(model)
+    parameters = {name: exact[name] for name in named_parameters(model)}
     moments = {
         f"{key}:{name}": value
-        for name, p in parameters.items()
-        for key, value in optimizer.adamw.state.get(p, {}).items()
+        for name, values in optimizer.moments().items()
+        for key, value in values.items()
     }
     tensors: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
     if state.tensors:
@@ -82,7 +85,8 @@ def save(
         "partial": dict(state.partial),
         "tax": dict(state.tax),
     }
-    facts = {"state": scalars, "optimizer": {name: getattr(optimizer, name) for name in COUNTERS}}
+    counters = {name: getattr(optimizer, name) for name in COUNTERS}
+    facts = {"state": scalars, "optimizer": counters, "moments": optimizer.moments_kind}
     try:
         if best is not None:
             mark_best(
@@ -170,36 +174,33 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
-    """Load a checkpoint into a model and its fresh optimiser, bit for bit. Raises InputError for the
-    checkpoint of another model.
+    """Load a checkpoint into a model and its optimiser, bit for bit. Raises InputError for the checkpoint of
+    another model, or of another kind of optimiser.
     """
+    facts = json.loads((path / STATE).read_text(encoding="utf-8"))
     load_parameters(path, model)
-    parameters = named_parameters(model)
+    optimizer.check_kind(facts.get("moments", "fp32"), path)
+    moments: Moments = defaultdict(dict)
     for key, value in load_file(path / MOMENTS).items():
         kind, name = key.split(":", 1)
-        parameter = parameters[name]
-        optimizer.adamw.state[parameter][kind] = (
-            value.clone() if kind == "step" else value.to(parameter.device).clone()
-        )
-    facts = json.loads((path / STATE).read_text(encoding="utf-8"))
+        moments[name][kind] = value
+    optimizer.load_moments(moments)
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
     return LoopState(**facts["state"], tensors=load_file(path / STEP) if (path / STEP).exists() else {})
 
 
 def load_parameters(path: Path, model: nn.Module) -> None:
-    """Only the parameters of a checkpoint, bit for bit. Raises InputError for the checkpoint of another
-    model.
+    """Only the parameters of a checkpoint, bit for bit, whole or as two halves. Raises InputError for the
+    checkpoint of another model.
     """
     saved = load_file(path / PARAMETERS)
-    parameters = dict(model.named_parameters())
-    _check_fit(path, saved, parameters)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
+    _check_fit(path, saved, exact_parameters(model))
+    for name, value in saved.items():
+        load_exact(model, name, value)
 
 
-def _check_fit(path: Path, saved: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+def _check_fit(path: Path, saved: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
     for name in dict.fromkeys([*parameters, *saved]):
         there, here = (
             f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"

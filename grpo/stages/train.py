@@ -62,7 +62,7 @@ def train(
 ) -> tuple[UpdateHook, LoopState]:
     """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end."""
     config = run.config.train
-    optimizer = Optimizer(policy, config.optim, method.num_updates)
+    optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(
         run.log_folder, STAGE, state.step, config.num_steps, method.shown, quiet=run.is_silent
