@@ -2,13 +2,15 @@
 
 An optimiser treats every number by itself, so the bits are those of one optimiser over all parameters. What an
 update needs and training does not is there for one parameter at a time: the fp32 numbers of a weight in halves
-(grpo/engine/halves.py), and the fp32 copy of a gradient that was added up in bf16.
+(grpo/engine/halves.py), and the fp32 copy of a gradient that was added up in bf16. Of a parameter that is sharded
+over processes each updates its share.
 """
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from grpo.config import OptimConfig
 from grpo.eight_bit import adamw_8bit, parts
@@ -45,12 +47,12 @@ class ParameterStep:
 
     def __init__(self, parameter: nn.Parameter, low: Tensor | None, make: MakeOptimiser):
         self.parameter = parameter
-        self.low = low
+        self.low = None if low is None else share_of(low)
         self.exact = nn.Parameter(self._between_steps())
         self.optimiser = make(self.exact)
 
     def _between_steps(self) -> Tensor:
-        own = self.parameter.detach()
+        own = share_of(self.parameter.detach())
         return own if self.low is None else torch.empty(0, device=own.device)
 
     @torch.no_grad()
@@ -60,9 +62,9 @@ class ParameterStep:
         if gradient is None:
             return
         self.parameter.grad = None
-        own = self.parameter.detach()
+        own = share_of(self.parameter.detach())
         exact = own if self.low is None else join(own, self.low)
-        gradient = gradient.to(exact.dtype)
+        gradient = share_of(gradient).to(exact.dtype)
         self._step(exact, gradient if scale is None else gradient.mul_(scale), rate)
         if self.low is not None:
             high, low = split(exact)
@@ -80,7 +82,8 @@ class ParameterStep:
     def moments(self) -> dict[str, Tensor]:
         """The tensors of the optimiser's state by name; none before the first step."""
         state = self.optimiser.state.get(self.exact, {})
-        return {key: part for name, moment in state.items() for key, part in parts(name, moment).items()}
+        tensors = {key: part for name, moment in state.items() for key, part in parts(name, moment).items()}
+        return {key: sharded_like(self.parameter, value) for key, value in tensors.items()}
 
     @torch.no_grad()
     def load_moments(self, moments: Mapping[str, Tensor]) -> None:
@@ -88,10 +91,29 @@ class ParameterStep:
         self.optimiser.state.clear()
         if not moments:
             return
-        like = self.parameter if self.low is None else self.low.float()
+        like = share_of(self.parameter) if self.low is None else self.low.float()
         self._step(torch.zeros_like(like), torch.zeros_like(like), 0.0)  # makes a state to be written over
         for name, value in self.moments().items():
-            value.copy_(moments[name])
+            share_of(value).copy_(share_of(moments[name]))
+
+
+def share_of(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: its share, in the same memory, or all."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(parameter: Tensor, share: Tensor) -> Tensor:
+    """A share of a moment as a tensor that is sharded as its parameter is; all else as it is."""
+    if not isinstance(parameter, DTensor) or share.shape != parameter.to_local().shape:
+        return share
+    return DTensor.from_local(
+        share,
+        parameter.device_mesh,
+        parameter.placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -30,11 +30,12 @@ def join(high: Tensor, low: Tensor) -> Tensor:
 
 def low_halves(model: nn.Module) -> dict[nn.Parameter, Tensor]:
     """The low halves of every weight of `model` that is split, by the parameter that holds the high ones."""
-    return {
-        module.weight: low
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and isinstance(low := getattr(module, LOW, None), Tensor)
-    }
+    found = {}
+    for module in model.modules():
+        low = getattr(module, LOW, None)
+        if isinstance(module, nn.Linear) and isinstance(low, Tensor):
+            found[module.get_parameter("weight")] = low
+    return found
 
 
 class ExactParameters(Mapping[str, Tensor]):
@@ -62,6 +63,20 @@ class ExactParameters(Mapping[str, Tensor]):
 def exact_parameters(model: nn.Module) -> ExactParameters:
     """What to save of a model, or to hash: fp32 where its parameters are fp32 or split."""
     return ExactParameters(model)
+
+
+def exact_state(model: nn.Module) -> dict[str, Tensor] | None:
+    """The state to save a split model by, on the host; None for another one, whose own state is exact."""
+    low = low_halves(model)
+    if not low:
+        return None
+    state = model.state_dict(keep_vars=True)
+    return {
+        name: join(value.detach(), low[value]).cpu()
+        if isinstance(value, nn.Parameter) and value in low
+        else value.detach()
+        for name, value in state.items()
+    }
 
 
 @torch.no_grad()
