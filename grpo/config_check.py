@@ -124,8 +124,8 @@ def memory_rules(config: Config) -> list[Rule]:
     """Rules of the settings that save memory in an update."""
     engine = config.engine
     is_sharded = config.parallel.mode == "fsdp"
-    stages = {"sft": config.sft, "train": config.train}
-    optimisers = {name: stage.optim for name, stage in stages.items() if stage.num_steps > 0}
+    optimisers = {"sft": config.sft.optim} if config.sft.num_steps else {}
+    optimisers |= {"train": config.train.optim} if config.train.num_steps else {}
     limits = [f"{name}.optim.max_grad_norm=0" for name, optim in optimisers.items() if optim.max_grad_norm]
     return [
         (

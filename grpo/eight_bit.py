@@ -5,7 +5,6 @@ A block is up to 256 neighbours. torchao keeps a moment in fp32 where the parame
 is no multiple of the block.
 """
 
-import logging
 import math
 from typing import Any
 
@@ -21,15 +20,12 @@ SMALLEST_BLOCK = 32  # 2.25 bytes for the two moments of a number; of 256: 2.03
 
 def optimiser_class() -> Any:
     """torchao's AdamW8bit. Raises InputError where torchao is not installed."""
-    logging.disable(logging.WARNING)  # it speaks of kernels that are not used here
     try:
         from torchao.optim import AdamW8bit
     except ImportError as error:
         raise InputError(
             f"engine.moments = '8bit' needs torchao, which is not installed; type: {PIP_COMMAND}"
         ) from error
-    finally:
-        logging.disable(logging.NOTSET)
     return AdamW8bit
 
 

@@ -1,78 +1,38 @@
 """The memory modes of the optimiser: each gives the bits that it promises and takes the bytes that it promises."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny import tiny_gemma, tiny_llama
+from tiny_layers import (
+    CONFIG,
+    FREE,
+    MODES,
+    SGD,
+    STEPS,
+    AsFloat,
+    are_equal,
+    backward,
+    have_equal,
+    layers,
+    numbers,
+    set_gradients,
+    split_layers,
+    values,
+)
 from torch import Tensor, nn
 
 from data.errors import InputError, TrainingFailure
-from grpo.config import EngineConfig, OptimConfig
+from grpo.config import EngineConfig
 from grpo.eight_bit import PIP_COMMAND
 from grpo.engine.gradient_checkpointing import recompute_layers
-from grpo.engine.halves import LOW, exact_parameters, low_halves, split
+from grpo.engine.halves import low_halves
 from grpo.optim import Optimizer, with_last
-from grpo.records import LoopState
-from grpo.runtime import checkpoint
 from grpo.updates import BackwardUpdate, JointUpdate, total_norm
-
-CONFIG = OptimConfig(lr=1e-2, schedule="cosine", warmup_steps=3, weight_decay=0.1, max_grad_norm=0.5)
-FREE = replace(CONFIG, max_grad_norm=0.0)
-STEPS = 20
-SGD = replace(CONFIG, name="sgd")
-MODES = {
-    "plain": (CONFIG, EngineConfig()),
-    "sgd": (SGD, EngineConfig()),
-    "bf16 gradients": (CONFIG, EngineConfig(gradients="bf16")),
-    "8bit": (CONFIG, EngineConfig(moments="8bit")),
-    "in backward": (FREE, EngineConfig(step_in_backward=True)),
-    "in backward, all": (FREE, EngineConfig(step_in_backward=True, gradients="bf16", moments="8bit")),
-    "split": (CONFIG, EngineConfig(weights="split")),
-}
-
-
-def split_layers(model: nn.Module) -> None:
-    """Keep the weight of every linear layer as two halves, as engine.weights = "split" does."""
-    for module in list(model.modules()):
-        if type(module) is nn.Linear:
-            high, low = split(module.weight.detach())
-            module.weight = nn.Parameter(high)
-            module.register_buffer(LOW, low)
-
-
-def numbers(seed: int) -> Tensor:
-    """(4096,) of a normal distribution whose size goes from 1e-4 to 1, half of them negative."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(4096, generator=generator) * torch.logspace(-4, 0, 4096)
-
-
-def set_gradients(model: nn.Module, step: int) -> None:
-    """Made-up gradients, the same for a model and for one of the same shapes in other formats."""
-    for place, parameter in enumerate(model.parameters()):
-        parameter.grad = numbers(100 * step + place)[: parameter.numel()].view(parameter.shape)
-
-
-def layers() -> nn.Module:
-    """Two matrices and two vectors; of 4,096 numbers torchao keeps the moments in 8 bits."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
-
-
-def values(model: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in exact_parameters(model).values()]
-
-
-def are_equal(some: list[Tensor], others: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
-
-
-def have_equal(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
-    return some.keys() == others.keys() and all(torch.equal(some[key], others[key]) for key in others)
 
 
 def test_the_plain_mode_is_one_fused_adamw_with_torchs_clipping() -> None:
@@ -140,31 +100,10 @@ def test_a_norm_of_0_cuts_nothing_and_is_logged(name: str) -> None:
     ]
     for step in range(3):
         for model in models:
-            set_gradients_of_any_type(model, step)
+            backward(model, step)
         rows = [optimizer.step() for optimizer in optimizers]
         assert rows[0] == rows[1] and rows[0]["grad_norm"] > 1
     assert are_equal(*map(values, models))
-
-
-def set_gradients_of_any_type(model: nn.Module, step: int) -> None:
-    """As `set_gradients`, through the backward pass, which gives them the type that the parameter asks for."""
-    loss = torch.zeros(())
-    for place, parameter in enumerate(model.parameters()):
-        gradient = numbers(100 * step + place)[: parameter.numel()].view(parameter.shape)
-        loss = loss + (AsFloat.apply(parameter) * gradient).sum()
-    loss.backward()
-
-
-class AsFloat(torch.autograd.Function):
-    """A parameter of any type in fp32; its gradient arrives in fp32, as from a layer in halves."""
-
-    @staticmethod
-    def forward(_ctx: Any, parameter: Tensor) -> Tensor:
-        return parameter.float()
-
-    @staticmethod
-    def backward(_ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient
 
 
 def test_gradients_in_bf16_are_added_up_in_bf16_and_the_update_is_fp32() -> None:
@@ -174,7 +113,7 @@ def test_gradients_in_bf16_are_added_up_in_bf16_and_the_update_is_fp32() -> None
     reference = Optimizer(plain, config, STEPS)
     for step in range(STEPS):
         for micro in (0, 1, 2):
-            set_gradients_of_any_type(model, 3 * step + micro)
+            backward(model, 3 * step + micro)
         for place, (own, other) in enumerate(zip(model.parameters(), plain.parameters(), strict=True)):
             total = torch.zeros(own.numel(), dtype=torch.bfloat16)
             for micro in (0, 1, 2):
@@ -337,8 +276,7 @@ def test_bytes_a_number(name: str, each: tuple[float, ...]) -> None:
     counted.
     """
     config, engine = MODES[name]
-    torch.manual_seed(0)
-    model = nn.Sequential(*(nn.Linear(64, 128, bias=False), nn.Linear(128, 64, bias=False)))
+    model = nn.Sequential(nn.Linear(64, 128, bias=False), nn.Linear(128, 64, bias=False))
     if engine.weights == "split":
         split_layers(model)
     optimizer = Optimizer(model, config, STEPS, engine)
@@ -355,61 +293,3 @@ def test_bytes_a_number(name: str, each: tuple[float, ...]) -> None:
 def set_gradients_in(optimizer: Optimizer, model: nn.Module) -> None:
     loss = sum(AsFloat.apply(parameter).square().sum() for parameter in model.parameters())
     optimizer.backward(torch.as_tensor(loss), is_last=True)
-
-
-def trained(name: str, steps: Iterator[int] | range, seed: int = 0) -> tuple[nn.Module, Optimizer]:
-    config, engine = MODES[name]
-    model = layers()
-    if engine.weights == "split":
-        split_layers(model)
-    optimizer = Optimizer(model, config, STEPS, engine)
-    for step in steps:
-        set_gradients_of_any_type(model, step)
-        optimizer.step()
-    return model, optimizer
-
-
-@pytest.mark.parametrize("name", MODES)
-def test_a_checkpoint_gives_every_mode_back_bit_for_bit(name: str, tmp_path: Path) -> None:
-    model, optimizer = trained(name, range(3))
-    path = checkpoint.save(tmp_path, model, optimizer, LoopState(step=3), keep=1)
-    other, fresh = trained(name, range(7, 9))  # to be overwritten
-    checkpoint.restore(path, other, fresh)
-    for step in range(3, 6):
-        states = [each.moments() for each in (optimizer, fresh)]
-        assert all(have_equal(states[1][parameter], state) for parameter, state in states[0].items())
-        assert are_equal(values(model), values(other)) and optimizer.update == fresh.update == step
-        for each, its_optimizer in ((model, optimizer), (other, fresh)):
-            set_gradients_of_any_type(each, step)
-            its_optimizer.step()
-
-
-@pytest.mark.parametrize(
-    ("there", "here"),
-    [("plain", "split"), ("split", "plain"), ("plain", "in backward"), ("bf16 gradients", "split")],
-)
-def test_moments_in_fp32_go_from_mode_to_mode_exactly(there: str, here: str, tmp_path: Path) -> None:
-    model, optimizer = trained(there, range(3))
-    path = checkpoint.save(tmp_path, model, optimizer, LoopState(step=3), keep=1)
-    other, fresh = trained(here, range(7, 8))
-    checkpoint.restore(path, other, fresh)
-    assert are_equal(values(model), values(other))
-    assert all(have_equal(fresh.moments()[name], state) for name, state in optimizer.moments().items())
-
-
-@pytest.mark.parametrize(
-    ("there", "here", "setting"),
-    [
-        ("sgd", "plain", 'optim.name = "sgd"'),
-        ("8bit", "split", 'engine.moments = "8bit"'),
-        ("plain", "8bit", 'optim.name = "adamw" and engine.moments = "fp32"'),
-        ("split", "sgd", 'optim.name = "adamw" and engine.moments = "fp32"'),
-    ],
-)
-def test_moments_of_another_kind_are_refused(there: str, here: str, setting: str, tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, *trained(there, range(2)), LoopState(step=2), keep=1)
-    with pytest.raises(InputError) as refusal:
-        checkpoint.restore(path, *trained(here, range(1)))
-    assert str(refusal.value) == (
-        f"{path}: its moments were made with {setting}; restore that setting, or delete {tmp_path} to start this stage anew"
-    )
