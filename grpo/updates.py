@@ -1,7 +1,7 @@
 """How all parameters of a model are updated from their gradients: together, one after the other, or each as soon as
 its gradient is there.
 
-All give the same bits; the first is the fastest, the others need less memory (docs/memory.md).
+In the same formats all give the same bits; the first is the fastest, the others need less memory (docs/memory.md).
 """
 
 import math
