@@ -5,29 +5,40 @@ All other state is a function of (seed, step): batches, sampling and the learnin
 checkpoint is a folder of safetensors and JSON, written beside its place and renamed, so a crash leaves the
 one before it; its checksums, written last, tell later whether it is still what was written. One that is not
 is set aside, and the one before it is used.
+
+A model that is whole in each process is written by the first one. Of a sharded model each process writes its
+share (grpo/runtime/shard_files.py). Either can be read by any number of processes, sharded or not.
 """
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data.cache import FULL, atomic_folder, atomic_write_text, remove_folder, remove_unfinished, set_aside
+from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
 from grpo.optim import Optimizer
 from grpo.records import LoopState
+from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.shard_files import SHARDS, Header, SavedTensors, has_shards, write_shards
+from grpo.runtime.shared_folder import shared_folder
 
 PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
 STEP = "step.safetensors"
 STATE = "state.json"
-NEEDED = (PARAMETERS, MOMENTS, STATE)  # STEP is there in the middle of a step
+NEEDED = (
+    PARAMETERS,
+    MOMENTS,
+    STATE,
+)  # STEP is there in the middle of a step; shards instead of the first two
 BEST = "best.json"
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
@@ -57,24 +68,60 @@ def save(
     *,
     keep: int,
     best: float | None = None,
+    world: World = SINGLE_PROCESS,
 ) -> Path:
-    """Write a checkpoint atomically, then delete all but the newest `keep` and the best; returns its path.
+    """Write a checkpoint atomically, then delete all but the newest `keep` and the best; returns its path. Every
+    process calls this.
 
     `best` is the score of these weights where they are the best so far. Raises InputError where there is no
     room for the checkpoint.
     """
     path = path_of(folder, state)
     parameters = named_parameters(model)
-    moments = {
-        f"{key}:{name}": value
-        for name, p in parameters.items()
-        for key, value in optimizer.adamw.state.get(p, {}).items()
-    }
-    tensors: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
+    moments = moments_of(parameters, optimizer)
+    is_sharded = has_shards(parameters.values())
+    files: dict[str, Mapping[str, Tensor]] = {} if is_sharded else {PARAMETERS: parameters, MOMENTS: moments}
     if state.tensors:
-        tensors[STEP] = {
+        files[STEP] = {
             name: value.clone() for name, value in state.tensors.items()
         }  # safetensors refuses views of one memory
+    try:
+        with shared_folder(path, world) as work:
+            fingerprints = write_shards(work, {**parameters, **moments}, world) if is_sharded else {}
+            if world.is_first:
+                if best is not None:
+                    # before the checkpoint itself: a run that is killed in between makes it again
+                    mark_best(folder, path, best)
+                for name, content in files.items():
+                    save_file(
+                        {key: value.detach().contiguous() for key, value in content.items()}, work / name
+                    )
+                (work / STATE).write_text(json.dumps(facts_of(state, optimizer)), encoding="utf-8")
+                write_checksums(work, fingerprints)
+    except OSError as error:
+        if error.errno in FULL:
+            everything = (*parameters.values(), *moments.values(), *state.tensors.values())
+            raise InputError(_no_room(path, sum(value.nbytes for value in everything), error)) from error
+        raise
+    if world.is_first:
+        keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
+        for old in checkpoints(folder):
+            if old not in keeping:
+                remove_folder(old)
+    return path
+
+
+def moments_of(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by "kind:name of the parameter"."""
+    return {
+        f"{kind}:{name}": value
+        for name, p in parameters.items()
+        for kind, value in optimizer.adamw.state.get(p, {}).items()
+    }
+
+
+def facts_of(state: LoopState, optimizer: Optimizer) -> dict[str, dict[str, Any]]:
+    """Everything that is no tensor, as `restore` reads it."""
     scalars = {
         "step": state.step,
         "update": state.update,
@@ -82,32 +129,12 @@ def save(
         "partial": dict(state.partial),
         "tax": dict(state.tax),
     }
-    facts = {"state": scalars, "optimizer": {name: getattr(optimizer, name) for name in COUNTERS}}
-    try:
-        if best is not None:
-            mark_best(
-                folder, path, best
-            )  # before the checkpoint itself: a run that is killed in between makes it again
-        with atomic_folder(path) as work:
-            for name, content in tensors.items():
-                save_file({key: value.detach().contiguous() for key, value in content.items()}, work / name)
-            (work / STATE).write_text(json.dumps(facts), encoding="utf-8")
-            write_checksums(work)
-    except OSError as error:
-        if error.errno in FULL:
-            raise InputError(_no_room(path, tensors, error)) from error
-        raise
-    keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
-    for old in checkpoints(folder):
-        if old not in keeping:
-            remove_folder(old)
-    return path
+    return {"state": scalars, "optimizer": {name: getattr(optimizer, name) for name in COUNTERS}}
 
 
-def _no_room(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], error: OSError) -> str:
-    needed = sum(value.nbytes for content in tensors.values() for value in content.values())
+def _no_room(path: Path, needed: int, error: OSError) -> str:
     earlier = next(
-        (f"{old.name} is intact" for old in reversed(checkpoints(path.parent)) if not damage(old, NEEDED)),
+        (f"{old.name} is intact" for old in reversed(checkpoints(path.parent)) if not damage_of(old)),
         "none is before it",
     )
     return (
@@ -133,6 +160,11 @@ def best(folder: Path) -> tuple[Path, float] | None:
     )
 
 
+def damage_of(path: Path) -> str:
+    """What is wrong with a checkpoint, in words; "" where it is what was written."""
+    return damage(path, (STATE,) if any(path.glob(SHARDS)) else NEEDED)
+
+
 def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     """The newest whole checkpoint; damaged ones are set aside as `damaged-...` and spoken of. None = there is
     nothing to go on from.
@@ -141,7 +173,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     damaged = {}
     intact = None
     for path in reversed(checkpoints(folder)):
-        cause = damage(path, NEEDED)
+        cause = damage_of(path)
         if not cause:
             intact = path
             break
@@ -159,7 +191,7 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
     """Set aside what would be taken for the best later and is damaged."""
     try:
         found = best(folder)
-        path, cause = (found[0], damage(found[0], NEEDED)) if found else (folder / BEST, "")
+        path, cause = (found[0], damage_of(found[0])) if found else (folder / BEST, "")
     except (ValueError, TypeError, KeyError):
         path = folder / BEST
         cause = "cannot be read"
@@ -170,17 +202,19 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
-    """Load a checkpoint into a model and its fresh optimiser, bit for bit. Raises InputError for the
-    checkpoint of another model.
+    """Load a checkpoint into a model and its fresh optimiser, bit for bit; each process reads what it holds.
+    Raises InputError for the checkpoint of another model.
     """
-    load_parameters(path, model)
-    parameters = named_parameters(model)
-    for key, value in load_file(path / MOMENTS).items():
-        kind, name = key.split(":", 1)
-        parameter = parameters[name]
-        optimizer.adamw.state[parameter][kind] = (
-            value.clone() if kind == "step" else value.to(parameter.device).clone()
-        )
+    saved = _saved_tensors(path)
+    parameters = _parameters_to_fill(path, saved, model)
+    moments = {
+        name: _empty(header, owner)
+        for name, header in saved.headers.items()
+        if (owner := parameters.get(_owner(name))) is not None
+    }
+    saved.read_into({**parameters, **moments})
+    for name, value in moments.items():
+        optimizer.adamw.state[parameters[_owner(name)]][name.partition(":")[0]] = value
     facts = json.loads((path / STATE).read_text(encoding="utf-8"))
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
@@ -191,25 +225,45 @@ def load_parameters(path: Path, model: nn.Module) -> None:
     """Only the parameters of a checkpoint, bit for bit. Raises InputError for the checkpoint of another
     model.
     """
-    saved = load_file(path / PARAMETERS)
+    saved = _saved_tensors(path)
+    saved.read_into(_parameters_to_fill(path, saved, model))
+
+
+def parameters_in(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The parameters of a checkpoint one after another, each whole on the CPU."""
+    saved = _saved_tensors(path)
+    return ((name, saved.read(name)) for name in saved.headers if _owner(name) not in saved.headers)
+
+
+def _saved_tensors(path: Path) -> SavedTensors:
+    return SavedTensors(path, without=(STEP,))
+
+
+def _owner(name: str) -> str:
+    """The parameter that a moment "kind:name" belongs to; "" for a parameter."""
+    return name.partition(":")[2]
+
+
+def _empty(header: Header, parameter: Tensor) -> Tensor:
+    """Memory for a moment: in shares as its parameter where it has the same shape, else whole."""
+    if header.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=header.dtype, requires_grad=False)
+    return torch.empty(header.shape, dtype=header.dtype, device=parameter.device)
+
+
+def _parameters_to_fill(path: Path, saved: SavedTensors, model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of a model by name, which are those of the checkpoint, else InputError."""
+    there = {name: header for name, header in saved.headers.items() if _owner(name) not in saved.headers}
     parameters = dict(model.named_parameters())
-    _check_fit(path, saved, parameters)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
-
-
-def _check_fit(path: Path, saved: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
-    for name in dict.fromkeys([*parameters, *saved]):
-        there, here = (
+    for name in dict.fromkeys([*parameters, *there]):
+        one, other = (
             f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"
-            for t in (saved.get(name), parameters.get(name))
+            for t in (there.get(name), parameters.get(name))
         )
-        if there != here:
+        if one != other:
             remedy = f"write run_dir=runs/another, or delete {path.parent} to start this stage anew"
-            raise InputError(
-                f"{path}: {name} is {there} in this checkpoint and {here} in the model; {remedy}"
-            )
+            raise InputError(f"{path}: {name} is {one} in this checkpoint and {other} in the model; {remedy}")
+    return parameters
 
 
 def clear(folder: Path) -> None:
