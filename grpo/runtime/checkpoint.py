@@ -13,21 +13,23 @@ share (grpo/runtime/shard_files.py). Either can be read by any number of process
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
+from grpo.engine.weight_files import Header, ModelTensors, has_shards
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.parallel import SINGLE_PROCESS, World
-from grpo.runtime.shard_files import SHARDS, Header, SavedTensors, has_shards, write_shards
+from grpo.runtime.shard_files import SHARDS, SavedTensors, write_shards
 from grpo.runtime.shared_folder import shared_folder
 
 PARAMETERS = "parameters.safetensors"
@@ -229,10 +231,16 @@ def load_parameters(path: Path, model: nn.Module) -> None:
     saved.read_into(_parameters_to_fill(path, saved, model))
 
 
-def parameters_in(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The parameters of a checkpoint one after another, each whole on the CPU."""
-    saved = _saved_tensors(path)
-    return ((name, saved.read(name)) for name in saved.headers if _owner(name) not in saved.headers)
+class SavedModel:
+    """A model with the parameters of one of its checkpoints: a TensorSource, which reads one tensor after another."""
+
+    def __init__(self, path: Path, model: PreTrainedModel):
+        self.own = ModelTensors(model)
+        self.saved = _saved_tensors(path)
+        self.headers = self.own.headers
+
+    def read(self, name: str) -> Tensor:
+        return (self.saved if name in self.saved.headers else self.own).read(name)
 
 
 def _saved_tensors(path: Path) -> SavedTensors:

@@ -8,42 +8,24 @@ that a checkpoint of one process is read in the same way.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystem
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 
 from data.checksums import fingerprint
+from grpo.engine.weight_files import Header
 from grpo.runtime.parallel import World
 from grpo.runtime.shared_folder import gather_in_first
 
-if TYPE_CHECKING:  # takes a second, and a run that neither resumes nor shards does not need it
-    from torch.distributed.checkpoint.metadata import Metadata
-
 SHARDS = "shard-*.safetensors"
 FILE_BYTES = 512 << 20  # of a process's share in one file: what it holds twice on the host while it writes
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of a tensor: its whole shape, and its type."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-def has_shards(tensors: Iterable[Tensor]) -> bool:
-    """Does each process hold only its share of some of the tensors?"""
-    return any(isinstance(tensor, DTensor) for tensor in tensors)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is on this process as a whole; every process must call this where it has shards."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor], world: World) -> dict[str, dict[str, Any]]:
@@ -52,9 +34,6 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], world: World) -> d
     A tensor that each process holds as a whole is written once. Raises in all processes what one of them
     raised.
     """
-    from torch.distributed import checkpoint as dcp
-    from torch.distributed.checkpoint.api import CheckpointException
-
     files = file_numbers(tensors, world.size * FILE_BYTES)
     writer = dcp.HuggingFaceStorageWriter(str(folder), files, save_distributed=True)
     try:
@@ -90,41 +69,46 @@ def file_numbers(tensors: Mapping[str, Tensor], most: int) -> dict[str, int]:
     return numbers
 
 
+class SomeFiles(FileSystem):
+    """The files of a folder but for some."""
+
+    def __init__(self, without: tuple[str, ...]):
+        super().__init__()
+        self.without = without
+
+    def ls(self, path: Any) -> list[str]:
+        return [file for file in super().ls(path) if Path(file).name not in self.without]
+
+
+class Reader(dcp.HuggingFaceStorageReader):
+    """torch's reader, which reads the headers once."""
+
+    metadata: Metadata | None = None
+
+    def read_metadata(self) -> Metadata:
+        if self.metadata is None:
+            self.metadata = super().read_metadata()
+        return self.metadata
+
+
 class SavedTensors:
     """The tensors in the safetensors files of `folder` but for those in the files `without`; their headers by
     name.
     """
 
     def __init__(self, folder: Path, without: tuple[str, ...] = ()):
-        from torch.distributed.checkpoint import HuggingFaceStorageReader
-        from torch.distributed.checkpoint.filesystem import FileSystem
-
-        class Files(FileSystem):
-            def ls(self, path: Any) -> list[str]:
-                return [file for file in super().ls(path) if Path(file).name not in without]
-
-        class Reader(HuggingFaceStorageReader):
-            metadata: "Metadata | None" = None
-
-            def read_metadata(self) -> "Metadata":
-                if self.metadata is None:
-                    self.metadata = super().read_metadata()
-                return self.metadata
-
         self.reader = Reader(str(folder))
-        self.reader.fs = Files()
-        entries = self.reader.read_metadata().state_dict_metadata
+        self.reader.fs = SomeFiles(without)
         self.headers = {
-            name: Header(tuple(entry.size), entry.properties.dtype)  # type: ignore[union-attr]
-            for name, entry in entries.items()
+            name: Header(tuple(entry.size), entry.properties.dtype)
+            for name, entry in self.reader.read_metadata().state_dict_metadata.items()
+            if isinstance(entry, TensorStorageMetadata)  # safetensors holds nothing else
         }
 
     def read_into(self, targets: Mapping[str, Tensor]) -> None:
         """Fill the targets, whole tensors or shares of them, bit for bit, reading no more than they take. Shapes
         and types are those of the headers.
         """
-        from torch.distributed import checkpoint as dcp
-
         with warnings.catch_warnings(action="ignore"):  # it warns that each process reads on its own
             dcp.load(dict(targets), storage_reader=self.reader, no_dist=True)
 
