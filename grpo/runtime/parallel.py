@@ -2,7 +2,7 @@
 
 Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same
 gradient. Rewards, lengths and a request to stop are gathered first, so all processes decide alike. Every
-process holds the whole model. `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
+process holds the whole model (mode "data") or its share of it ("fsdp", grpo/engine/sharding.py). `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
 is one, and nothing is exchanged.
 """
 
@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from data.errors import InputError
 
 T = TypeVar("T")
 # a rank may have a model to convert or a test set to decode while the others wait
@@ -31,14 +33,22 @@ class FailedElsewhere(Exception):
 
 @dataclass(frozen=True)
 class World:
-    """This process, number `rank` of `size`. With a size of 1 every method returns its argument."""
+    """This process, number `rank` of `size`. With a size of 1 every method returns its argument. `mode` is
+    parallel.mode.
+    """
 
     rank: int = 0
     size: int = 1
+    mode: str = "data"
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Does each process hold its share of every model (grpo/engine/sharding.py), and not the whole of it?"""
+        return self.mode == "fsdp" and self.size > 1
 
     def share(self, count: int) -> slice:
         """The slice of `count` items that this process works on; `count` is a multiple of `size`."""
@@ -57,7 +67,9 @@ class World:
         """Add up each parameter's gradient over the processes, in place. Small ones travel together, and the
         same ones everywhere and always, so a sum is taken in the same order in every run.
         """
-        if self.size == 1:
+        if (
+            self.size == 1 or self.is_sharded
+        ):  # the backward pass has added up the gradients of a sharded model
             return
         for bucket in buckets([p.grad for p in parameters if p.grad is not None], BUCKET_BYTES):
             if len(bucket) == 1:
@@ -149,13 +161,20 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool) -> World:
-    """The processes that torchrun's environment variables describe; without them there is one."""
+def join(on_accelerator: bool, mode: str = "data") -> World:
+    """The processes that torchrun's environment variables describe; without them there is one. Raises InputError
+    for several of them under a `mode` (parallel.mode) of one.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return SINGLE_PROCESS
+    if mode == "none":
+        raise InputError(
+            f'parallel.mode = "none" is for one process, and {size} were started; write "data" or "fsdp", or start it '
+            "without torchrun"
+        )
     dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
-    return World(dist.get_rank(), size)
+    return World(dist.get_rank(), size, mode)
 
 
 def leave(world: World) -> None:
