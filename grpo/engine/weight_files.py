@@ -5,7 +5,6 @@ Where the tensors come from is a `TensorSource`: the model itself, or a checkpoi
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,21 +12,14 @@ import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from grpo.engine.private_apis import names_kept_out, tensors_in_files
+from grpo.engine.sharding import whole
+from grpo.engine.tensor_file import Header
 
 FILE_BYTES = 5_000_000_000  # of tensors in one file; the process that writes it holds them on the host
 INDEX = "model.safetensors.index.json"
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of a tensor: its whole shape, and its type."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
 
 
 class TensorSource(Protocol):
@@ -47,22 +39,10 @@ class ModelTensors:
         kept = model.state_dict().keys() - names_kept_out(model)
         named = [*model.named_parameters(), *model.named_buffers()]
         self.tensors: dict[str, Tensor] = {name: tensor for name, tensor in named if name in kept}
-        self.headers = {
-            name: Header(tuple(tensor.shape), tensor.dtype) for name, tensor in self.tensors.items()
-        }
+        self.headers = {name: Header.of(tensor) for name, tensor in self.tensors.items()}
 
     def read(self, name: str) -> Tensor:
-        return whole(self.tensors[name].detach())
-
-
-def has_shards(tensors: Iterable[Tensor]) -> bool:
-    """Does each process hold only its share of some of the tensors?"""
-    return any(isinstance(tensor, DTensor) for tensor in tensors)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is on this process as a whole; every process calls this where each holds a share."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        return whole(self.tensors[name])
 
 
 def write_folder(

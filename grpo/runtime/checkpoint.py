@@ -7,7 +7,7 @@ one before it; its checksums, written last, tell later whether it is still what 
 is set aside, and the one before it is used.
 
 A model that is whole in each process is written by the first one. Of a sharded model each process writes its
-share (grpo/runtime/shard_files.py). Either can be read by any number of processes, sharded or not.
+share (grpo/runtime/shares.py). Either can be read by any number of processes, sharded or not.
 """
 
 import json
@@ -18,19 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
-from grpo.engine.weight_files import Header, ModelTensors, has_shards
+from grpo.engine.tensor_file import Header, save_file
+from grpo.engine.weight_files import ModelTensors
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.parallel import SINGLE_PROCESS, World
-from grpo.runtime.shard_files import SHARDS, SavedTensors, write_shards
 from grpo.runtime.shared_folder import shared_folder
+from grpo.runtime.shares import SHARES, SavedTensors, has_shares, write_shares
 
 PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
@@ -40,7 +41,7 @@ NEEDED = (
     PARAMETERS,
     MOMENTS,
     STATE,
-)  # STEP is there in the middle of a step; shards instead of the first two
+)  # and STEP in the middle of a step; files of shares instead of the first two where a model is sharded
 BEST = "best.json"
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
@@ -81,36 +82,42 @@ def save(
     path = path_of(folder, state)
     parameters = named_parameters(model)
     moments = moments_of(parameters, optimizer)
-    is_sharded = has_shards(parameters.values())
-    files: dict[str, Mapping[str, Tensor]] = {} if is_sharded else {PARAMETERS: parameters, MOMENTS: moments}
+    alone: dict[str, Mapping[str, Tensor]] = {
+        PARAMETERS: parameters,
+        MOMENTS: moments,
+    }  # by the first process
+    together: dict[str, Tensor] = {}
+    if has_shares(parameters.values()):
+        together = {**parameters, **moments}
+        alone = {}
     if state.tensors:
-        files[STEP] = {
-            name: value.clone() for name, value in state.tensors.items()
-        }  # safetensors refuses views of one memory
+        alone[STEP] = state.tensors
     try:
         with shared_folder(path, world) as work:
-            fingerprints = write_shards(work, {**parameters, **moments}, world) if is_sharded else {}
+            fingerprints = write_shares(work, together, world) if together else {}
             if world.is_first:
                 if best is not None:
                     # before the checkpoint itself: a run that is killed in between makes it again
                     mark_best(folder, path, best)
-                for name, content in files.items():
-                    save_file(
-                        {key: value.detach().contiguous() for key, value in content.items()}, work / name
-                    )
+                for name, content in alone.items():
+                    save_file(content, work / name)
                 (work / STATE).write_text(json.dumps(facts_of(state, optimizer)), encoding="utf-8")
                 write_checksums(work, fingerprints)
     except OSError as error:
         if error.errno in FULL:
-            everything = (*parameters.values(), *moments.values(), *state.tensors.values())
-            raise InputError(_no_room(path, sum(value.nbytes for value in everything), error)) from error
+            tensors = (*parameters.values(), *moments.values(), *state.tensors.values())
+            raise InputError(_no_room(path, sum(tensor.nbytes for tensor in tensors), error)) from error
         raise
     if world.is_first:
-        keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
-        for old in checkpoints(folder):
-            if old not in keeping:
-                remove_folder(old)
+        _prune(folder, keep)
     return path
+
+
+def _prune(folder: Path, keep: int) -> None:
+    keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
+    for old in checkpoints(folder):
+        if old not in keeping:
+            remove_folder(old)
 
 
 def moments_of(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
@@ -164,7 +171,7 @@ def best(folder: Path) -> tuple[Path, float] | None:
 
 def damage_of(path: Path) -> str:
     """What is wrong with a checkpoint, in words; "" where it is what was written."""
-    return damage(path, (STATE,) if any(path.glob(SHARDS)) else NEEDED)
+    return damage(path, (STATE,) if any(path.glob(SHARES)) else NEEDED)
 
 
 def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
@@ -207,16 +214,12 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
     """Load a checkpoint into a model and its fresh optimiser, bit for bit; each process reads what it holds.
     Raises InputError for the checkpoint of another model.
     """
-    saved = _saved_tensors(path)
-    parameters = _parameters_to_fill(path, saved, model)
-    moments = {
-        name: _empty(header, owner)
-        for name, header in saved.headers.items()
-        if (owner := parameters.get(_owner(name))) is not None
-    }
-    saved.read_into({**parameters, **moments})
-    for name, value in moments.items():
-        optimizer.adamw.state[parameters[_owner(name)]][name.partition(":")[0]] = value
+    load_parameters(path, model)
+    parameters = named_parameters(model)
+    saved = SavedTensors(path, without=(STEP,))
+    for name in saved.moments:
+        kind, _, owner = name.partition(":")
+        optimizer.adamw.state[parameters[owner]][kind] = saved.read(name, like=parameters[owner])
     facts = json.loads((path / STATE).read_text(encoding="utf-8"))
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
@@ -227,51 +230,37 @@ def load_parameters(path: Path, model: nn.Module) -> None:
     """Only the parameters of a checkpoint, bit for bit. Raises InputError for the checkpoint of another
     model.
     """
-    saved = _saved_tensors(path)
-    saved.read_into(_parameters_to_fill(path, saved, model))
+    saved = SavedTensors(path, without=(STEP,))
+    parameters = dict(model.named_parameters())
+    _check_fit(path, saved.parameters, parameters)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(saved.read(name, like=parameter))
+
+
+def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, nn.Parameter]) -> None:
+    for name in dict.fromkeys([*parameters, *saved]):
+        there, here = (
+            f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"
+            for t in (saved.get(name), parameters.get(name))
+        )
+        if there != here:
+            remedy = f"write run_dir=runs/another, or delete {path.parent} to start this stage anew"
+            raise InputError(
+                f"{path}: {name} is {there} in this checkpoint and {here} in the model; {remedy}"
+            )
 
 
 class SavedModel:
-    """A model with the parameters of one of its checkpoints: a TensorSource, which reads one tensor after another."""
+    """A model with the parameters of one of its checkpoints: a TensorSource, read one tensor after another."""
 
     def __init__(self, path: Path, model: PreTrainedModel):
         self.own = ModelTensors(model)
-        self.saved = _saved_tensors(path)
+        self.saved = SavedTensors(path, without=(STEP,))
         self.headers = self.own.headers
 
     def read(self, name: str) -> Tensor:
         return (self.saved if name in self.saved.headers else self.own).read(name)
-
-
-def _saved_tensors(path: Path) -> SavedTensors:
-    return SavedTensors(path, without=(STEP,))
-
-
-def _owner(name: str) -> str:
-    """The parameter that a moment "kind:name" belongs to; "" for a parameter."""
-    return name.partition(":")[2]
-
-
-def _empty(header: Header, parameter: Tensor) -> Tensor:
-    """Memory for a moment: in shares as its parameter where it has the same shape, else whole."""
-    if header.shape == parameter.shape:
-        return torch.empty_like(parameter, dtype=header.dtype, requires_grad=False)
-    return torch.empty(header.shape, dtype=header.dtype, device=parameter.device)
-
-
-def _parameters_to_fill(path: Path, saved: SavedTensors, model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of a model by name, which are those of the checkpoint, else InputError."""
-    there = {name: header for name, header in saved.headers.items() if _owner(name) not in saved.headers}
-    parameters = dict(model.named_parameters())
-    for name in dict.fromkeys([*parameters, *there]):
-        one, other = (
-            f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"
-            for t in (there.get(name), parameters.get(name))
-        )
-        if one != other:
-            remedy = f"write run_dir=runs/another, or delete {path.parent} to start this stage anew"
-            raise InputError(f"{path}: {name} is {one} in this checkpoint and {other} in the model; {remedy}")
-    return parameters
 
 
 def clear(folder: Path) -> None:

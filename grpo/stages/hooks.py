@@ -12,7 +12,8 @@ from data.cache import atomic_folder
 from data.errors import Interrupted
 from eval.alarms import is_look, of_reward, ringing, rung, summary
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
-from grpo.engine.weight_files import FILE_BYTES, ModelTensors, TensorSource, has_shards, write_folder
+from grpo.engine.sharding import is_sharded
+from grpo.engine.weight_files import FILE_BYTES, ModelTensors, TensorSource, write_folder
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
@@ -186,7 +187,7 @@ def write_model(
     """
     model.config.use_cache = True
     name_ends(model, tokenizer)
-    if source or has_shards(model.parameters()):
+    if source or is_sharded(model):
         write_folder(work if run.world.is_first else None, model, source or ModelTensors(model))
     elif run.world.is_first:
         model.save_pretrained(work, max_shard_size=FILE_BYTES)

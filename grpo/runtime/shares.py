@@ -8,7 +8,7 @@ that a checkpoint of one process is read in the same way.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,27 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.tensor import DTensor
 
 from data.checksums import fingerprint
-from grpo.engine.weight_files import Header
+from grpo.engine.tensor_file import Header
 from grpo.runtime.parallel import World
 from grpo.runtime.shared_folder import gather_in_first
 
-SHARDS = "shard-*.safetensors"
-FILE_BYTES = 512 << 20  # of a process's share in one file: what it holds twice on the host while it writes
+SHARES = (
+    "shard-*.safetensors"  # as torch's writer names them: the first number is that of the process, from 1
+)
+FILE_BYTES = (
+    256 << 20
+)  # of a process's share in one file, which it holds twice on the host while it writes it
 
 
-def write_shards(folder: Path, tensors: Mapping[str, Tensor], world: World) -> dict[str, dict[str, Any]]:
+def has_shares(tensors: Iterable[Tensor]) -> bool:
+    """Does each process hold only its share of some of the tensors?"""
+    return any(isinstance(tensor, DTensor) for tensor in tensors)
+
+
+def write_shares(folder: Path, tensors: Mapping[str, Tensor], world: World) -> dict[str, dict[str, Any]]:
     """Write the shares of all processes; each calls this. In the first it gives the fingerprint of every file.
 
     A tensor that each process holds as a whole is written once. Raises in all processes what one of them
@@ -40,13 +50,13 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor], world: World) -> d
         dcp.save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
     except CheckpointException as failure:
         raise next(error for error, _ in failure.failures.values()) from failure
-    pattern = f"shard-{world.rank + 1:05d}-*.safetensors"
+    pattern = SHARES.replace("*", f"{world.rank + 1:05d}-*")
     own = world.together(lambda: {file.name: fingerprint(file) for file in folder.glob(pattern)})
     fingerprints = {name: entry for part in gather_in_first(own, world) for name, entry in part.items()}
-    if world.is_first and fingerprints.keys() != (found := {file.name for file in folder.glob(SHARDS)}):
+    if world.is_first and fingerprints.keys() != (found := {file.name for file in folder.glob(SHARES)}):
         raise RuntimeError(
-            f"{folder}: {sorted(fingerprints)} were written by {world.size} processes, but the first finds {sorted(found)}; "
-            "all must see the same run folder"
+            f"{folder}: {world.size} processes wrote {len(fingerprints)} files and the first finds {len(found)}; "
+            "all processes must see the same run folder"
         )
     return fingerprints
 
@@ -92,8 +102,8 @@ class Reader(dcp.HuggingFaceStorageReader):
 
 
 class SavedTensors:
-    """The tensors in the safetensors files of `folder` but for those in the files `without`; their headers by
-    name.
+    """The tensors in the safetensors files of `folder` but for those in the files `without`. Their headers by name:
+    `moments` are "kind:name of the parameter", `parameters` the others.
     """
 
     def __init__(self, folder: Path, without: tuple[str, ...] = ()):
@@ -104,17 +114,21 @@ class SavedTensors:
             for name, entry in self.reader.read_metadata().state_dict_metadata.items()
             if isinstance(entry, TensorStorageMetadata)  # safetensors holds nothing else
         }
+        self.moments = {
+            name: header for name, header in self.headers.items() if name.partition(":")[2] in self.headers
+        }
+        self.parameters = {name: header for name, header in self.headers.items() if name not in self.moments}
 
-    def read_into(self, targets: Mapping[str, Tensor]) -> None:
-        """Fill the targets, whole tensors or shares of them, bit for bit, reading no more than they take. Shapes
-        and types are those of the headers.
+    def read(self, name: str, like: Tensor | None = None) -> Tensor:
+        """A tensor bit for bit: whole, on the CPU; with `like` on its device, and in shares where that is in shares
+        and of the same shape. A process reads no more than it holds.
         """
-        with warnings.catch_warnings(action="ignore"):  # it warns that each process reads on its own
-            dcp.load(dict(targets), storage_reader=self.reader, no_dist=True)
-
-    def read(self, name: str) -> Tensor:
-        """One whole tensor, on the CPU."""
         header = self.headers[name]
-        target = torch.empty(header.shape, dtype=header.dtype)
-        self.read_into({name: target})
+        if like is not None and like.shape == header.shape:
+            target = torch.empty_like(like, dtype=header.dtype, requires_grad=False)
+        else:
+            device = None if like is None else like.device
+            target = torch.empty(header.shape, dtype=header.dtype, device=device)
+        with warnings.catch_warnings(action="ignore"):  # it warns that each process reads on its own
+            dcp.load({name: target}, storage_reader=self.reader, no_dist=True)
         return target
