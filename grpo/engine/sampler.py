@@ -7,18 +7,21 @@ inferred later.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.capture import say_once
-from grpo.engine.decode_step import FastDecoder, is_known
+from grpo.engine.decode_step import FastDecoder
 from grpo.engine.draw import Sampling, pick, uniforms_for
+from grpo.engine.gathering import has_fast_step
 from grpo.engine.graph_decoder import GraphDecoder, is_static
 from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
 from grpo.engine.products import format_of, product
+from grpo.engine.sharding import any_process, run_in
 from grpo.records import Rollout
 
 COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the active rows go on
@@ -46,12 +49,7 @@ class ModelDecoder:
             "past_key_values": self.cache,
             "use_cache": True,
         }
-        rows = torch.arange(len(ids), device=ids.device)
-        weight = output_weight(self.model)
-        if weight is None:
-            return self.model(**inputs).logits[rows, at].float()
-        hidden = self.model.base_model(**inputs).last_hidden_state[rows, at]
-        return product(hidden, weight, None, format_of(self.model)).float()
+        return run_in(self.model, logits_at, inputs, at)
 
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
         """Run every prompt once, right-padded -> (N, V) logits of the first tokens of its group.
@@ -104,12 +102,22 @@ class ModelDecoder:
         self.next_position = self.next_position[rows]
 
 
+def logits_at(model: PreTrainedModel, inputs: dict[str, Any], at: Tensor) -> Tensor:
+    """(B, V) fp32 logits after position `at` (B,) of each row."""
+    rows = torch.arange(len(at), device=at.device)
+    weight = output_weight(model)
+    if weight is None:
+        return model(**inputs).logits[rows, at].float()
+    hidden = model.base_model(**inputs).last_hidden_state[rows, at]
+    return product(hidden, weight, None, format_of(model)).float()
+
+
 def uses_graph(model: PreTrainedModel) -> bool:
     """Whether a step of fixed shapes pays: on an accelerator, for a model that it computes."""
     if model.device.type == "cpu":
         return False
     if is_static(model):
-        return True
+        return has_fast_step(model)
     say_once(f"{model.config.model_type}: no captured step for this model, so it decodes kernel by kernel")
     return False
 
@@ -120,16 +128,23 @@ def generate(
     prompts: Sequence[Sequence[int]],
     settings: Sampling,
     seed: tuple[int, ...],
-    first_row: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> Rollout:
     """Decode `settings.group_size` completions of each of P prompts; see `Rollout` for what comes back.
 
-    `first_row` is the number of the first completion where these prompts are a share of several processes.
+    `numbers` are those of the prompts in the batch of which they are the share of this process.
     """
     shape = (len(prompts) * settings.group_size, settings.max_new_tokens)
-    uniforms = uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)
+    uniforms = torch.zeros(shape)
+    if settings.temperature > 0:
+        uniforms = uniforms_for(seed, rows_of(numbers or range(len(prompts)), settings.group_size), shape[1])
     decode = decode_in_slots if settings.fast and uses_graph(model) else decode_in_rows
     return decode(model, prompts, settings, uniforms.to(model.device))
+
+
+def rows_of(prompts: Sequence[int], group_size: int) -> list[int]:
+    """The numbers of the completions of prompts."""
+    return [prompt * group_size + member for prompt in prompts for member in range(group_size)]
 
 
 def decode_in_slots(
@@ -161,8 +176,10 @@ def decode_in_slots(
 def decode_in_rows(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
-    """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
-    is_fast = settings.fast and is_known(model)
+    """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T). The model's own forward pass goes on
+    with a row that has ended while another process needs its layers.
+    """
+    is_fast = settings.fast and has_fast_step(model)
     num_rows, tail = shape = uniforms.shape
     device = model.device
     decoder = FastDecoder(model, tail, num_rows) if is_fast else ModelDecoder(model, tail)
@@ -184,10 +201,11 @@ def decode_in_rows(
         finished[live] = stopped[alive]
         alive &= ~stopped
         num_alive = int(alive.sum())
-        if num_alive == 0 or t + 1 == tail:
+        goes_on = num_alive > 0 if is_fast else any_process(model, num_alive > 0)
+        if not goes_on or t + 1 == tail:
             break
-        if num_alive < COMPACT_BELOW * len(index):
-            rows = alive.nonzero()[:, 0]
+        if num_alive < COMPACT_BELOW * len(index) and len(index) > 1:
+            rows = alive.nonzero()[:, 0] if num_alive else index.new_zeros(1)
             index = index[rows]
             alive = alive[rows]
             tokens = tokens[rows]

@@ -9,11 +9,12 @@ also underflow. Norms and other small vectors are fp32 in every format.
 Each process must run the same passes in the same order: a gather waits for all of them.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
@@ -76,6 +77,21 @@ def run_in(model: PreTrainedModel, function: Callable[..., T], *inputs: Any) -> 
     return result
 
 
+def any_process(model: PreTrainedModel, flag: bool) -> bool:
+    """Is the flag set here or, of a sharded model, in another process that holds a share?"""
+    return processes_of(model).any(flag) if is_sharded(model) else flag
+
+
+def processes_of(model: PreTrainedModel) -> Processes:
+    """Those that hold the shares of a sharded model."""
+    found: Processes = getattr(model, PROCESSES)
+    return found
+
+
+def is_share(parameter: Tensor) -> bool:
+    return isinstance(parameter, DTensor)
+
+
 @torch.inference_mode(False)
 @torch.no_grad()
 def whole(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -86,3 +102,8 @@ def whole(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         return parameter
     shares: DTensor = parameter.to(dtype or parameter.dtype)  # type: ignore[assignment]
     return shares.full_tensor()
+
+
+def with_weight(module: nn.Embedding, weight: Tensor) -> nn.Embedding:
+    """A copy of an embedding that looks up in this weight."""
+    return copy.deepcopy(module, {id(module.weight): nn.Parameter(weight, requires_grad=False)})

@@ -2,8 +2,9 @@
 
 Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same
 gradient. Rewards, lengths and a request to stop are gathered first, so all processes decide alike. Every
-process holds the whole model (mode "data") or its share of it ("fsdp", grpo/engine/sharding.py). `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
-is one, and nothing is exchanged.
+process holds the whole model (mode "data") or its share of it ("fsdp", grpo/engine/sharding.py).
+`torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there is one, and nothing is
+exchanged.
 """
 
 import os
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from data.errors import InputError
+from grpo.config import ParallelConfig
 
 T = TypeVar("T")
 # a rank may have a model to convert or a test set to decode while the others wait
@@ -50,6 +52,19 @@ class World:
         """Does each process hold its share of every model (grpo/engine/sharding.py), and not the whole of it?"""
         return self.mode == "fsdp" and self.size > 1
 
+    def own_share(self, sizes: Sequence[int]) -> list[int]:
+        """Which items of these sizes this process works on."""
+        return balanced_shares(sizes, self.size)[self.rank]
+
+    def in_step(self, passes: list[list[int]]) -> list[list[int]]:
+        """The forward passes of this process, each given by its items, and empty ones behind them where another
+        process has more: a pass of a sharded model needs all processes.
+        """
+        if not self.is_sharded:
+            return passes
+        most = self.largest({"passes": float(len(passes))})["passes"]
+        return passes + [[] for _ in range(int(most) - len(passes))]
+
     def share(self, count: int) -> slice:
         """The slice of `count` items that this process works on; `count` is a multiple of `size`."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
@@ -62,6 +77,16 @@ class World:
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own)
         return torch.cat(parts).to(rows.device)
+
+    def gather_shares(self, rows: Tensor, shares: Sequence[Sequence[int]]) -> Tensor:
+        """The rows of the items of this process -> those of all items, in the items' order. `shares`: the items of each
+        process; each item has as many rows.
+        """
+        if self.size == 1:
+            return rows
+        order = torch.tensor([item for share in shares for item in share], device=rows.device)
+        by_item = self.gather(rows).view(len(order), -1, *rows.shape[1:])
+        return by_item[order.argsort()].flatten(0, 1)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up each parameter's gradient over the processes, in place. Small ones travel together, and the
@@ -129,6 +154,23 @@ class World:
 SINGLE_PROCESS = World()
 
 
+def balanced_shares(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Items -> those of each of `count` shares, in their order: the largest first, each to the share with the smallest
+    sum of sizes that has room. Shares have as many items each, where `count` divides them.
+
+    >>> balanced_shares([9, 8, 1, 1, 2, 3], 2)
+    [[0, 2, 3], [1, 4, 5]]
+    """
+    room = -(-len(sizes) // count)
+    shares: list[list[int]] = [[] for _ in range(count)]
+    sums = [0] * count
+    for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        share = min((n for n in range(count) if len(shares[n]) < room), key=lambda n: sums[n])
+        shares[share].append(item)
+        sums[share] += sizes[item]
+    return [sorted(share) for share in shares]
+
+
 def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
     """The tensors in their order, neighbours of one dtype together up to `most` bytes; a larger one alone.
 
@@ -161,20 +203,20 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool, mode: str = "data") -> World:
+def join(on_accelerator: bool, config: ParallelConfig = ParallelConfig()) -> World:
     """The processes that torchrun's environment variables describe; without them there is one. Raises InputError
-    for several of them under a `mode` (parallel.mode) of one.
+    for several of them where parallel.mode is for one.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return SINGLE_PROCESS
-    if mode == "none":
+    if config.mode == "none":
         raise InputError(
             f'parallel.mode = "none" is for one process, and {size} were started; write "data" or "fsdp", or start it '
             "without torchrun"
         )
     dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
-    return World(dist.get_rank(), size, mode)
+    return World(dist.get_rank(), size, config.mode)
 
 
 def leave(world: World) -> None:
