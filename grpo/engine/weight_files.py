@@ -96,7 +96,10 @@ def converted(
     empty = {
         name: torch.empty(headers[name].shape, dtype=headers[name].dtype, device="meta") for name in names
     }
-    return tensors_in_files(model, empty)
+    in_files = tensors_in_files(model, empty)
+    return {
+        name: torch.empty_like(tensor) for name, tensor in in_files.items()
+    }  # no views, which count in full
 
 
 def write_full_files(folder: Path, files: Mapping[str, Sequence[str]], waiting: dict[str, Tensor]) -> None:

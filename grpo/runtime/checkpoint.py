@@ -31,7 +31,7 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.shared_folder import shared_folder
-from grpo.runtime.shares import SHARES, SavedTensors, has_shares, write_shares
+from grpo.runtime.shares import SHARES, SavedTensors, has_shares, in_batches, write_shares
 
 PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
@@ -44,6 +44,7 @@ NEEDED = (
 )  # and STEP in the middle of a step; files of shares instead of the first two where a model is sharded
 BEST = "best.json"
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
+READ_BYTES = 256 << 20  # of parameters at a time
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
 
 
@@ -217,9 +218,10 @@ def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
     load_parameters(path, model)
     parameters = named_parameters(model)
     saved = SavedTensors(path, without=(STEP,))
-    for name in saved.moments:
-        kind, _, owner = name.partition(":")
-        optimizer.adamw.state[parameters[owner]][kind] = saved.read(name, like=parameters[owner])
+    for owner, names in saved.moments.items():
+        parameter = parameters[owner]
+        for name, value in saved.read_like(dict.fromkeys(names, parameter)).items():
+            optimizer.adamw.state[parameter][name.partition(":")[0]] = value
     facts = json.loads((path / STATE).read_text(encoding="utf-8"))
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
@@ -233,9 +235,10 @@ def load_parameters(path: Path, model: nn.Module) -> None:
     saved = SavedTensors(path, without=(STEP,))
     parameters = dict(model.named_parameters())
     _check_fit(path, saved.parameters, parameters)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved.read(name, like=parameter))
+    for batch in in_batches(parameters, READ_BYTES):
+        with torch.no_grad():
+            for name, value in saved.read_like({name: parameters[name] for name in batch}).items():
+                parameters[name].copy_(value)
 
 
 def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, nn.Parameter]) -> None:

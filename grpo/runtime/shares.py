@@ -44,7 +44,8 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], world: World) -> d
     A tensor that each process holds as a whole is written once. Raises in all processes what one of them
     raised.
     """
-    files = file_numbers(tensors, world.size * FILE_BYTES)
+    batches = in_batches(tensors, world.size * FILE_BYTES)
+    files = {name: number for number, batch in enumerate(batches, start=1) for name in batch}
     writer = dcp.HuggingFaceStorageWriter(str(folder), files, save_distributed=True)
     try:
         dcp.save({name: tensor.detach() for name, tensor in tensors.items()}, storage_writer=writer)
@@ -61,22 +62,21 @@ def write_shares(folder: Path, tensors: Mapping[str, Tensor], world: World) -> d
     return fingerprints
 
 
-def file_numbers(tensors: Mapping[str, Tensor], most: int) -> dict[str, int]:
-    """The number of the file of each tensor, from 1; tensors of up to `most` bytes share one.
+def in_batches(tensors: Mapping[str, Tensor], most: int) -> list[list[str]]:
+    """The names of the tensors in their order, neighbours together up to `most` bytes; a larger one alone.
 
-    >>> file_numbers({name: torch.zeros(size) for name, size in (("a", 1), ("b", 3), ("c", 2))}, 16)
-    {'a': 1, 'b': 1, 'c': 2}
+    >>> in_batches({name: torch.zeros(size) for name, size in (("a", 1), ("b", 3), ("c", 2))}, 16)
+    [['a', 'b'], ['c']]
     """
-    numbers = {}
-    number = 1
-    size = 0
+    batches: list[list[str]] = []
+    room = 0
     for name, tensor in tensors.items():
-        if size and size + tensor.nbytes > most:
-            number += 1
-            size = 0
-        size += tensor.nbytes
-        numbers[name] = number
-    return numbers
+        if not batches or tensor.nbytes > room:
+            batches.append([])
+            room = most
+        batches[-1].append(name)
+        room -= tensor.nbytes
+    return batches
 
 
 class SomeFiles(FileSystem):
@@ -102,8 +102,10 @@ class Reader(dcp.HuggingFaceStorageReader):
 
 
 class SavedTensors:
-    """The tensors in the safetensors files of `folder` but for those in the files `without`. Their headers by name:
-    `moments` are "kind:name of the parameter", `parameters` the others.
+    """The tensors in the safetensors files of `folder` but for those in the files `without`.
+
+    parameters  their headers by name
+    moments     names of the moments "kind:name of a parameter", by that name
     """
 
     def __init__(self, folder: Path, without: tuple[str, ...] = ()):
@@ -114,21 +116,28 @@ class SavedTensors:
             for name, entry in self.reader.read_metadata().state_dict_metadata.items()
             if isinstance(entry, TensorStorageMetadata)  # safetensors holds nothing else
         }
-        self.moments = {
-            name: header for name, header in self.headers.items() if name.partition(":")[2] in self.headers
-        }
-        self.parameters = {name: header for name, header in self.headers.items() if name not in self.moments}
+        self.moments: dict[str, list[str]] = {}
+        for name in self.headers:
+            if (owner := name.partition(":")[2]) in self.headers:
+                self.moments.setdefault(owner, []).append(name)
+        others = {name for names in self.moments.values() for name in names}
+        self.parameters = {name: header for name, header in self.headers.items() if name not in others}
 
-    def read(self, name: str, like: Tensor | None = None) -> Tensor:
-        """A tensor bit for bit: whole, on the CPU; with `like` on its device, and in shares where that is in shares
-        and of the same shape. A process reads no more than it holds.
+    def read(self, name: str) -> Tensor:
+        """A whole tensor on the CPU, bit for bit."""
+        return self.read_like({name: torch.empty(0)})[name]
+
+    def read_like(self, patterns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors by name, bit for bit: each on the device of its pattern, and in shares where that is in shares and
+        of the same shape. A process reads no more than it holds.
         """
-        header = self.headers[name]
-        if like is not None and like.shape == header.shape:
-            target = torch.empty_like(like, dtype=header.dtype, requires_grad=False)
-        else:
-            device = None if like is None else like.device
-            target = torch.empty(header.shape, dtype=header.dtype, device=device)
+        targets = {name: self._room_for(name, pattern) for name, pattern in patterns.items()}
         with warnings.catch_warnings(action="ignore"):  # it warns that each process reads on its own
-            dcp.load({name: target}, storage_reader=self.reader, no_dist=True)
-        return target
+            dcp.load(dict(targets), storage_reader=self.reader, no_dist=True)
+        return targets
+
+    def _room_for(self, name: str, pattern: Tensor) -> Tensor:
+        header = self.headers[name]
+        if pattern.shape == header.shape:
+            return torch.empty_like(pattern, dtype=header.dtype, requires_grad=False)
+        return torch.empty(header.shape, dtype=header.dtype, device=pattern.device)
