@@ -42,7 +42,7 @@ class ModelTensors:
         self.headers = {name: Header.of(tensor) for name, tensor in self.tensors.items()}
 
     def read(self, name: str) -> Tensor:
-        return whole(self.tensors[name])
+        return whole(self.tensors[name]).detach()
 
 
 def write_folder(

@@ -1,23 +1,29 @@
 """A tiny model in shares, trained, saved and restored: what the processes of test_sharded_checkpoint.py do."""
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from safetensors.torch import save_file
 from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_faults import at_call
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
 from data.errors import InputError
 from grpo.config import OptimConfig
 from grpo.engine.sharding import shard, whole
+from grpo.engine.tensor_file import save_file as save_tensors
 from grpo.engine.weight_files import ModelTensors, write_folder
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.shares import write_shares
 
 SMALL = 40_000  # bytes of an exported file
 WRITE = "torch.distributed.checkpoint.hf_storage:HuggingFaceStorageWriter.write_data"
@@ -155,3 +161,28 @@ def save_twice(world: World, folder: Path) -> None:
     for step in (1, 2):
         train(world, model, optimizer, 1)
         checkpoint.save(folder, model, optimizer, LoopState(step=step), keep=1, world=world)
+
+
+def memory_of_a_save(world: World, folder: Path) -> None:
+    """What a process takes to write its share of 96 MiB, and to write them alone tensor by tensor."""
+    mesh = init_device_mesh("cpu", (world.size,))
+    shares = {str(n): distribute_tensor(torch.ones(1 << 10, 3 << 10), mesh, [Shard(0)]) for n in range(8)}
+    whole = {str(n): torch.ones(1 << 10, 3 << 10) for n in range(8)}
+    with mock.patch("grpo.runtime.shares.FILE_BYTES", 12 << 20):
+        together = peak_bytes(lambda: write_shares(folder, shares, world))
+    alone = peak_bytes(lambda: save_tensors(whole, folder / f"alone-{world.rank}"))
+    assert 12 << 20 < together < 36 << 20, together
+    assert alone < 6 << 20, alone
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """By how much the memory of this process grows at most while it works."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    before = memory("VmRSS")
+    work()
+    return memory("VmHWM") - before
+
+
+def memory(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))

@@ -22,6 +22,7 @@ from sharded import (
     everything,
     fields,
     go_on,
+    memory_of_a_save,
     plain_checkpoint,
     save_and_restore,
     save_twice,
@@ -112,6 +113,10 @@ def test_nothing_pickled_is_read(saved: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load"):
         monkeypatch.setattr(name, refuse)
     checkpoint.restore(path, *trainee(SINGLE_PROCESS))
+
+
+def test_a_save_takes_the_memory_of_a_file_of_it_and_not_of_a_share(tmp_path: Path) -> None:
+    assert run_ranks(2, memory_of_a_save, tmp_path) == [0, 0]
 
 
 def flip(file: Path) -> None:
