@@ -46,7 +46,7 @@ def check(config: Config) -> None:
     check_bounds(config, BOUNDS)
     check_data(config.data)
     check_reward(config.reward)
-    check_rules([*training_rules(config), *corpus_rules(config), *tax_rules(config)])
+    check_rules([*training_rules(config), *corpus_rules(config), *tax_rules(config), *sharding_rules(config)])
 
 
 def training_rules(config: Config) -> list[Rule]:
@@ -116,5 +116,21 @@ def tax_rules(config: Config) -> list[Rule]:
         (
             tax.budget > 0 and dev % tax.every != 0,
             f"eval.every = {dev} may choose a step at which no tax is measured; make it a multiple of tax.every = {tax.every}",
+        ),
+    ]
+
+
+def sharding_rules(config: Config) -> list[Rule]:
+    """Rules of models in shares: what keeps a weight in other parts, or elsewhere."""
+    engine = config.engine
+    is_sharded = config.parallel.mode == "fsdp"
+    return [
+        (
+            is_sharded and engine.weights == "split",
+            "engine.weights = 'split' keeps halves of whole weights; write engine.weights='fp32', or parallel.mode='data'",
+        ),
+        (
+            is_sharded and engine.frozen == "host",
+            "engine.frozen = 'host' keeps whole layers in the host's memory; write engine.frozen='device', or parallel.mode='data'",
         ),
     ]

@@ -8,6 +8,7 @@ from torch import nn
 
 from data.errors import TrainingFailure
 from grpo.config import OptimConfig
+from grpo.engine.sharding import whole
 
 MAX_SKIPPED_IN_A_ROW = 5
 
@@ -63,7 +64,7 @@ class Optimizer:
         Raises TrainingFailure after MAX_SKIPPED_IN_A_ROW such updates in a row.
         """
         lr = self.pace * learning_rate(self.config, self.update, self.num_updates)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)))
         self.update += 1
         if math.isfinite(norm):
             for group in self.adamw.param_groups:

@@ -80,8 +80,8 @@ def product(module: nn.Linear | nn.Embedding | Tensor, rows: int, format: Format
         return with_weight(module, whole(module.weight)) if is_share(module.weight) else module
     given: Tensor = module if isinstance(module, Tensor) else module.weight
     bias: Tensor | None = None if isinstance(module, Tensor) else module.bias
-    weight = whole(given.detach(), None if format == FP32 else format.forward)
-    bias = None if bias is None else whole(bias.detach())
+    weight = whole(given, None if format == FP32 else format.forward).detach()
+    bias = None if bias is None else whole(bias).detach()
     if format != FP32:
         return still_product(weight, bias, format)
     is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
@@ -94,7 +94,7 @@ def norm(module: Any, offset: float) -> Function:
     """Root-mean-square norm over the last dimension, fp32 inside; nothing where there is no module."""
     if module is None:
         return lambda x: x
-    weight = whole(module.weight.detach()).float() + offset
+    weight = whole(module.weight).detach().float() + offset
     epsilon = getattr(module, "variance_epsilon", None) or module.eps
     return lambda x: rms_norm(x.float(), weight.shape, weight, epsilon).to(x.dtype)
 

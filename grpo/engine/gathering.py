@@ -35,7 +35,9 @@ def decodes_whole(model: PreTrainedModel) -> bool:
         found = fits(gathered_bytes(model), later_bytes(model) / world.size, least)
         setattr(model, ATTRIBUTE, found)
         if not found:
-            say_once("the whole weights of the model do not fit beside the rest, so it decodes layer by layer")
+            say_once(
+                "the whole weights of the model do not fit beside the rest, so it decodes layer by layer"
+            )
     return found
 
 

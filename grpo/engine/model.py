@@ -202,7 +202,7 @@ def parameter_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode())
-        digest.update(whole(parameter.detach()).cpu().contiguous().numpy().data)
+        digest.update(whole(parameter).detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

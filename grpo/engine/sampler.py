@@ -6,8 +6,8 @@ sampled is exactly what is trained. Randomness is addressed: the draw of row r a
 inferred later.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,7 +49,12 @@ class ModelDecoder:
             "past_key_values": self.cache,
             "use_cache": True,
         }
-        return run_in(self.model, logits_at, inputs, at)
+        rows = torch.arange(len(ids), device=ids.device)
+        weight = output_weight(self.model)
+        if weight is None:
+            return self.model(**inputs).logits[rows, at].float()
+        hidden = self.model.base_model(**inputs).last_hidden_state[rows, at]
+        return product(hidden, weight, None, format_of(self.model)).float()
 
     def prefill(self, prompts: Sequence[Sequence[int]], group_size: int) -> Tensor:
         """Run every prompt once, right-padded -> (N, V) logits of the first tokens of its group.
@@ -100,16 +105,6 @@ class ModelDecoder:
         self.real = self.real[rows]
         self.positions = self.positions[rows]
         self.next_position = self.next_position[rows]
-
-
-def logits_at(model: PreTrainedModel, inputs: dict[str, Any], at: Tensor) -> Tensor:
-    """(B, V) fp32 logits after position `at` (B,) of each row."""
-    rows = torch.arange(len(at), device=at.device)
-    weight = output_weight(model)
-    if weight is None:
-        return model(**inputs).logits[rows, at].float()
-    hidden = model.base_model(**inputs).last_hidden_state[rows, at]
-    return product(hidden, weight, None, format_of(model)).float()
 
 
 def uses_graph(model: PreTrainedModel) -> bool:
@@ -176,13 +171,31 @@ def decode_in_slots(
 def decode_in_rows(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
-    """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T). The model's own forward pass goes on
-    with a row that has ended while another process needs its layers.
-    """
-    is_fast = settings.fast and has_fast_step(model)
+    """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
+    num_rows, tail = uniforms.shape
+    if settings.fast and has_fast_step(model):
+        return decode_with(FastDecoder(model, tail, num_rows), prompts, settings, uniforms)
+    return run_in(model, decode_by_model, prompts, settings, uniforms)
+
+
+def decode_by_model(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
+) -> Rollout:
+    """By the model's own forward pass. A process goes on while another one needs the layers."""
+    decoder = ModelDecoder(model, uniforms.shape[1])
+    return decode_with(decoder, prompts, settings, uniforms, partial(any_process, model))
+
+
+def decode_with(
+    decoder: FastDecoder | ModelDecoder,
+    prompts: Sequence[Sequence[int]],
+    settings: Sampling,
+    uniforms: Tensor,
+    goes_on: Callable[[bool], bool] = bool,
+) -> Rollout:
+    """Decode until `goes_on`, which is told whether a row here has not ended, says no."""
     num_rows, tail = shape = uniforms.shape
-    device = model.device
-    decoder = FastDecoder(model, tail, num_rows) if is_fast else ModelDecoder(model, tail)
+    device = uniforms.device
     logits = decoder.prefill(prompts, settings.group_size)
     ids = torch.zeros(shape, dtype=torch.int64, device=device)
     logps = torch.zeros(shape, device=device)
@@ -201,11 +214,10 @@ def decode_in_rows(
         finished[live] = stopped[alive]
         alive &= ~stopped
         num_alive = int(alive.sum())
-        goes_on = num_alive > 0 if is_fast else any_process(model, num_alive > 0)
-        if not goes_on or t + 1 == tail:
+        if not goes_on(num_alive > 0) or t + 1 == tail:
             break
         if num_alive < COMPACT_BELOW * len(index) and len(index) > 1:
-            rows = alive.nonzero()[:, 0] if num_alive else index.new_zeros(1)
+            rows = alive.nonzero()[:, 0] if num_alive else index.new_zeros(1)  # one that has ended keeps step
             index = index[rows]
             alive = alive[rows]
             tokens = tokens[rows]

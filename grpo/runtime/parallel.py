@@ -23,6 +23,7 @@ from grpo.config import ParallelConfig
 T = TypeVar("T")
 # a rank may have a model to convert or a test set to decode while the others wait
 PATIENCE = timedelta(hours=6)
+DEFAULTS = ParallelConfig()
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
@@ -203,7 +204,7 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool, config: ParallelConfig = ParallelConfig()) -> World:
+def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
     """The processes that torchrun's environment variables describe; without them there is one. Raises InputError
     for several of them where parallel.mode is for one.
     """

@@ -141,7 +141,8 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
 ]
 ELSEWHERE = {
     "decode_in_rows",
-    "logits_at",
+    "decode_by_model",
+    "decode_with",
     "uses_graph",
     "next_logits",
     "prefill",
