@@ -1,7 +1,10 @@
 """A tiny model in shares, trained, saved and restored: what the processes of test_sharded_checkpoint.py do."""
 
 import errno
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +24,7 @@ from grpo.engine.tensor_file import save_file as save_tensors
 from grpo.engine.weight_files import ModelTensors, write_folder
 from grpo.optim import Optimizer
 from grpo.records import LoopState
+from grpo.run import main
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.shares import write_shares
@@ -97,7 +101,7 @@ def save_and_restore(world: World, folder: Path) -> None:
     path = checkpoint.save(folder / "shares", model, optimizer, STATE, keep=2, best=0.5, world=world)
     write(world, folder / "saved.safetensors", everything(model, optimizer))
     losses = train(world, model, optimizer, 2)
-    write(world, folder / "later.safetensors", everything(model, optimizer))
+    write(world, folder / "later.safetensors", {"losses": torch.tensor(losses)})
 
     again, fresh = trainee(world, seed=9)
     assert fields(checkpoint.restore(path, again, fresh)) == fields(STATE)
@@ -141,12 +145,32 @@ def fields(state: LoopState) -> tuple[object, ...]:
 
 
 def go_on(world: World, path: Path, result: Path) -> None:
-    """Restore a checkpoint, write down what came back, and train on."""
-    model, optimizer = trainee(world, seed=9)
-    assert fields(checkpoint.restore(path, model, optimizer)) == fields(STATE)
-    write(world, result / "restored.safetensors", everything(model, optimizer))
-    train(world, model, optimizer, 2)
-    write(world, result / "later.safetensors", everything(model, optimizer))
+    """Restore a checkpoint, in shares and in the mode in which each process holds the whole model; write down what
+    came back, and what follows.
+    """
+    for mode in ("fsdp", "data"):
+        of_mode = replace(world, mode=mode)
+        model, optimizer = trainee(of_mode, seed=9)
+        assert fields(checkpoint.restore(path, model, optimizer)) == fields(STATE)
+        write(world, result / f"{mode}.safetensors", everything(model, optimizer))
+        checkpoint.save(result / mode, model, optimizer, STATE, keep=1, world=of_mode)
+        if mode == "fsdp":
+            write(
+                world,
+                result / "later.safetensors",
+                {"losses": torch.tensor(train(world, model, optimizer, 2))},
+            )
+
+
+def whole_run(world: World, argv: list[str], folder: Path) -> None:
+    """The command as one of these processes."""
+    with (
+        open(folder / f"output-{world.rank}", "w") as output,
+        redirect_stdout(output),
+        redirect_stderr(output),
+        mock.patch("grpo.run.join", lambda *_, **__: world),
+    ):
+        sys.exit(main(argv))
 
 
 def plain_checkpoint(folder: Path) -> Path:
