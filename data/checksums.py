@@ -5,11 +5,12 @@ They detect disk errors, truncation and lost files, but not an attacker who chan
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 CHECKSUMS = "checksums.json"
+NONE_KNOWN: Mapping[str, dict[str, Any]] = {}
 
 
 def sha256_of(path: Path) -> str:
@@ -23,9 +24,9 @@ def fingerprint(file: Path) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
-def write_checksums(folder: Path) -> None:
-    """List all files that are in `folder` now; call it last."""
-    listing = {file.name: fingerprint(file) for file in sorted(folder.iterdir())}
+def write_checksums(folder: Path, known: Mapping[str, dict[str, Any]] = NONE_KNOWN) -> None:
+    """List all files that are in `folder` now; call it last. `known`: fingerprints that need not be taken again."""
+    listing = {file.name: known.get(file.name) or fingerprint(file) for file in sorted(folder.iterdir())}
     (folder / CHECKSUMS).write_text(json.dumps(listing, indent=1), encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from data.stream import PromptStream
 from grpo.engine.chunked_head import kl_to_base, kl_to_states
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import Packed, by_budget, pack, sent
+from grpo.engine.sharding import run_in, whole
 from grpo.optim import with_last
 from grpo.runtime.device import Compute
 from grpo.runtime.parallel import Sums, World
@@ -46,7 +47,8 @@ class FixedStates:
     """The final hidden states of fixed texts under a model that never changes, each computed once.
 
     A text's last bits depend on what it is packed with. So a pass has always the same texts, and a resumed run
-    the same bits. They are kept on the host; when all are known the model is let go, and its head (V, H) stays.
+    the same bits. They are kept on the host; when all are known the model is let go, and its head (V, H) stays:
+    of a sharded model the share of it.
     """
 
     model: PreTrainedModel | None
@@ -55,17 +57,22 @@ class FixedStates:
     start: list[int]
     known: dict[Text, Tensor] = field(default_factory=dict)
 
-    def of(self, texts: Sequence[Text]) -> Tensor:
-        """(K, H) of the tokens of all texts, on the device."""
+    def compute(self, texts: Sequence[Text]) -> None:
+        """Run the passes that these texts need and that have not run; all processes call it with the same ones."""
         for texts_of_pass in self.passes:
             if not self.known.keys() >= {*texts_of_pass} and not {*texts}.isdisjoint(texts_of_pass):
                 self._compute(texts_of_pass)
-        return torch.cat([sent(self.known[text], self.head.device) for text in texts])
+
+    def of(self, texts: Sequence[Text]) -> Tensor:
+        """(K, H) of the tokens of all texts, which are computed, on the device."""
+        empty = torch.empty(0, self.head.shape[1], dtype=self.head.dtype, device=self.head.device)
+        return torch.cat([empty, *(sent(self.known[text], self.head.device) for text in texts)])
 
     @torch.no_grad()
     def _compute(self, texts: list[Text]) -> None:
         assert self.model is not None
-        hidden = packed_hidden(self.model, texts_behind(self.start, texts, self.head.device)).cpu()
+        packed = texts_behind(self.start, texts, self.head.device)
+        hidden = run_in(self.model, packed_hidden, packed).cpu()
         pinned = hidden if self.head.device.type == "cpu" else hidden.pin_memory()
         self.known |= zip(texts, pinned.split([*map(len, texts)]), strict=True)
         if all(text in self.known for one in self.passes for text in one):
@@ -118,9 +125,11 @@ class Anchor:
         batch = self.texts.at(update)
         num_tokens = sum(map(len, batch))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        share = batch[self.world.rank :: self.world.size]
-        passes = by_budget([len(self.start) + len(ids) for ids in share], self.max_tokens)
-        for chosen, is_last in with_last(passes):
+        if self.states is not None:
+            self.states.compute([*map(tuple, batch)])
+        share = [batch[i] for i in self.world.own_share([*map(len, batch)])]
+        lengths = [len(self.start) + len(ids) for ids in share]
+        for chosen, is_last in with_last(self.world.in_step(by_budget(lengths, self.max_tokens))):
             divergence = self._divergence(policy, [tuple(share[i]) for i in chosen])
             backward(self.coef / num_tokens * divergence, is_last)
             total += divergence.detach()
@@ -130,6 +139,6 @@ class Anchor:
         """Sum of KL(base || policy) over the tokens of texts."""
         packed = texts_behind(self.start, texts, self.device)
         if self.states is not None:
-            return kl_to_states(policy, packed, self.states.of(texts), self.states.head)
+            return kl_to_states(policy, packed, self.states.of(texts), whole(self.states.head))
         assert self.base is not None
         return kl_to_base(policy, self.base, packed)

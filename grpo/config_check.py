@@ -46,7 +46,8 @@ def check(config: Config) -> None:
     check_bounds(config, BOUNDS)
     check_data(config.data)
     check_reward(config.reward)
-    check_rules([*training_rules(config), *corpus_rules(config), *tax_rules(config), *memory_rules(config)])
+    rules = (training_rules, corpus_rules, tax_rules, memory_rules, sharding_rules)
+    check_rules([rule for make in rules for rule in make(config)])
 
 
 def training_rules(config: Config) -> list[Rule]:
@@ -147,5 +148,21 @@ def memory_rules(config: Config) -> list[Rule]:
         (
             engine.moments == "8bit" and {optim.name for optim in optimisers.values()} == {"sgd"},
             "engine.moments = '8bit' changes nothing: optim.name = 'sgd' has no moments; write engine.moments='fp32'",
+        ),
+    ]
+
+
+def sharding_rules(config: Config) -> list[Rule]:
+    """Rules of models in shares: what keeps a weight in other parts, or elsewhere."""
+    engine = config.engine
+    is_sharded = config.parallel.mode == "fsdp"
+    return [
+        (
+            is_sharded and engine.weights == "split",
+            "engine.weights = 'split' keeps halves of whole weights; write engine.weights='fp32', or parallel.mode='data'",
+        ),
+        (
+            is_sharded and engine.frozen == "host",
+            "engine.frozen = 'host' keeps whole layers in the host's memory; write engine.frozen='device', or parallel.mode='data'",
         ),
     ]

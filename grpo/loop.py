@@ -14,12 +14,14 @@ from data.template import encode_prompt
 from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
+from grpo.engine.sampler import generate
 from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.optim import with_last
 from grpo.records import Experience, LoopState
-from grpo.samples import reward_rollout, roll_out
+from grpo.runtime.parallel import balanced_shares
+from grpo.samples import reward_rollout
 from grpo.step_metrics import (
     effective_share,
     maxima,
@@ -85,7 +87,7 @@ def collect(
     config: Config, training: Training, task: Task, batch: Sequence[Example], step: int
 ) -> Experience:
     """Sample a group for each prompt, score it under the reference policy, and reward it; no gradient. Each
-    process does its share.
+    process does its share, of about as many prompt tokens as every other, and all get the experience of all.
 
     An accelerator only has to be told what to score, so it does while the host works at the reward.
     """
@@ -93,21 +95,26 @@ def collect(
     log = training.log
     world = training.world
     seed = (config.seed, step)
-    rollout = roll_out(task, policy, batch, seed, world, log.phase)
+    prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
+    shares = balanced_shares([*map(len, prompt_ids)], world.size)
+    own = shares[world.rank]
+    with log.phase("rollout"):  # prefill each prompt once, decode its G completions
+        rollout = generate(policy, [prompt_ids[i] for i in own], task.sampling, seed, own)
     with log.phase("score"):  # (N, T) each
-        prompts_per_update = config.train.prompts_per_update // world.size
         logps_under = partial(
             score,
             temperature=config.rollout.temperature,
             max_tokens=config.train.max_tokens_per_pass,
             share_prefix=config.engine.share_prefix,
-            windows=update_windows(len(rollout.prompt_ids), prompts_per_update, seed),
+            windows=update_windows(len(own), config.train.prompts_per_update // world.size, seed),
+            world=world,
         )
         ref_logps = logps_under(task.reference, rollout)
         old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
-    samples = reward_rollout(task, rollout, batch, world, log.phase)
-    own = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps)
-    return own.map_tensors(world.gather, [encode_prompt(task.tokenizer, example) for example in batch])
+    with log.phase("reward"):
+        samples = reward_rollout(task, rollout, [batch[i] for i in own], world)
+    experience = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps)
+    return experience.map_tensors(partial(world.gather_shares, shares=shares), prompt_ids)
 
 
 def restore_experience(

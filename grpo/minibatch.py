@@ -33,10 +33,14 @@ class MicroBatch:
 
 
 def micro_batches(
-    rollout: Rollout, prompts: Tensor, max_tokens: int, share_prefix: bool = True
+    rollout: Rollout,
+    prompts: Tensor,
+    max_tokens: int,
+    share_prefix: bool = True,
+    world: World = SINGLE_PROCESS,
 ) -> Iterator[tuple[Tensor, Packed]]:
     """Cut whole groups into packed forward passes of at most `max_tokens` -> (rows of the rollout, packed
-    rows).
+    rows). Of a sharded model they are as many in all processes; those filled up have no rows.
 
     Without `share_prefix` each completion gets a row and a copy of its prompt of its own: more tokens, same
     numbers.
@@ -50,10 +54,13 @@ def micro_batches(
         for prefix, rows in zip(prefixes, units, strict=True)
     ]
     width = rollout.completion_ids.shape[1]
-    for chosen in by_budget(lengths, max_tokens):
+    for chosen in world.in_step(by_budget(lengths, max_tokens)):
         rows = [row for unit in chosen for row in units[unit]]
         packed = pack([prefixes[unit] for unit in chosen], [completions[row] for row in rows], size, width)
-        yield sent(torch.tensor(rows), rollout.lengths.device), packed.to(rollout.lengths.device)
+        yield (
+            sent(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),
+            packed.to(rollout.lengths.device),
+        )
 
 
 def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, ...]) -> list[Tensor]:
@@ -73,14 +80,14 @@ def update_windows(num_prompts: int, prompts_per_update: int, seed: tuple[int, .
 @torch.no_grad()
 def score(
     model: PreTrainedModel, rollout: Rollout, temperature: float, max_tokens: int, share_prefix: bool = True,
-    windows: Sequence[Tensor] | None = None,
+    windows: Sequence[Tensor] | None = None, world: World = SINGLE_PROCESS,
 ) -> Tensor:  # fmt: skip
     """(N, T) log-probabilities of a rollout under a model, without gradient; `windows`: the prompts that are
-    packed together.
+    packed together, as many windows in all processes.
     """
     logps = torch.zeros_like(rollout.sampling_logps)
     for prompts in windows or [torch.arange(len(rollout.prompt_ids))]:
-        for rows, packed in micro_batches(rollout, prompts, max_tokens, share_prefix):
+        for rows, packed in micro_batches(rollout, prompts, max_tokens, share_prefix, world):
             logps[rows] = completion_logps(model, packed, temperature).logps.to(logps.dtype)
     return logps
 
@@ -97,12 +104,13 @@ class Minibatch:
     def split(
         self, max_tokens: int, share_prefix: bool = True, world: World = SINGLE_PROCESS
     ) -> Iterator[MicroBatch]:
-        """This process's share, cut into forward passes."""
+        """This process's share, cut into forward passes; shares have about as many tokens."""
         rollout = self.experience.rollout
         old_logps = self.experience.old_logps
         mask = rollout.completion_mask
-        own_prompts = self.prompts[world.share(len(self.prompts))]
-        for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix):
+        lengths = [rollout.num_tokens(prompt) for prompt in self.prompts.tolist()]
+        own_prompts = self.prompts[world.own_share(lengths)]
+        for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix, world):
             yield MicroBatch(
                 packed,
                 mask[rows],

@@ -60,6 +60,11 @@ class Rollout:
             for ids, length in zip(self.completion_ids.tolist(), self.lengths.tolist(), strict=True)
         ]
 
+    def num_tokens(self, prompt: int) -> int:
+        """Tokens of a prompt and of all completions behind it."""
+        group = self.completions()[prompt * self.group_size : (prompt + 1) * self.group_size]
+        return len(self.prompt_ids[prompt]) + sum(map(len, group))
+
     def rows_of(self, prompts: Tensor) -> Tensor:
         """(K,) prompt indices -> (K * G,) row indices."""
         return (

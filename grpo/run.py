@@ -93,7 +93,7 @@ def run_stages(config: Config, stages: list[str]) -> None:
 
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
-    world = join(on_accelerator=compute.device.type != "cpu")
+    world = join(on_accelerator=compute.device.type != "cpu", config=config.parallel)
     folder = Path(config.run_dir)
     facts = device.describe(compute)
     table = {

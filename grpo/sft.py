@@ -44,22 +44,25 @@ def train_sft(
         step = state.step
         batch = pairs.at(step)
         num_tokens = sum(len(completion) for _, completion in batch)
-        share = batch[world.rank :: world.size]
+        lengths = [row_tokens(prompt, [completion]) for prompt, completion in batch]
+        own = world.own_share(lengths)
         total = torch.zeros((), dtype=torch.float64, device=training.compute.device)
         with log.phase("update"):
-            lengths = [row_tokens(prompt, [completion]) for prompt, completion in share]
-            for chosen, is_last in with_last(by_budget(lengths, max_tokens_per_pass)):
-                prompts, completions = zip(*(share[i] for i in chosen), strict=True)
+            passes = world.in_step(by_budget([lengths[i] for i in own], max_tokens_per_pass))
+            for chosen, is_last in with_last(passes):
+                pairs_of_pass = [batch[own[i]] for i in chosen]
+                prompts = [prompt for prompt, _ in pairs_of_pass]
+                completions = [completion for _, completion in pairs_of_pass]
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
                 nll = -completion_logps(policy, packed).logps.sum()
                 training.backward(nll / num_tokens, is_last)
                 total += nll.detach()
             anchor_sums = training.anchor(policy, training.optimizer.update, training.optimizer.backward)
             world.sum_gradients(policy.parameters())
-            own_tokens = sum(len(completion) for _, completion in share)
+            own_tokens = sum(len(batch[i][1]) for i in own)
             log.add(world.total({"loss": (total, own_tokens), **anchor_sums}))
             log.put(training.optimizer.step())
-        log.put({"tokens": sum(row_tokens(prompt, [completion]) for prompt, completion in batch)})
+        log.put({"tokens": sum(lengths)})
         log.write(step)
         state = after_step(replace(state, step=step + 1))
         if after_update(state):

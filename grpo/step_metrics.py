@@ -52,7 +52,12 @@ def micro_batch_peaks(policy: CompletionLogps, micro: MicroBatch) -> dict[str, T
     """Largest sampler gap and largest |log ratio| to the reference policy, in nats."""
     drift = ((policy.logps.detach() - micro.ref_logps) * micro.mask).abs()
     gap = sampler_log_ratio(policy, micro).abs()
-    return {"ratio_gap_max": gap.max(), "ref_log_ratio_max": drift.max()}
+    return {"ratio_gap_max": largest(gap), "ref_log_ratio_max": largest(drift)}
+
+
+def largest(sizes: Tensor) -> Tensor:
+    """The largest of numbers that are not negative, 0 of none: a pass that only keeps step has no rows."""
+    return sizes.amax() if sizes.numel() else sizes.new_zeros(())
 
 
 def trainer_logps(policy: CompletionLogps, micro: MicroBatch) -> Tensor:

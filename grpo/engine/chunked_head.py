@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
 from grpo.engine.products import FP32, Format, format_of, multiply
+from grpo.engine.sharding import run_in, whole
 from grpo.kl import full_kl
 
 # tokens; 512 x 48,578 fp32 logits are 100 MB; every chunk reads the whole head, so that few are faster
@@ -129,20 +130,30 @@ def kl_to_base(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -
     base_weight = output_weight(base)
     if base_weight is None:
         with torch.no_grad():
-            base_logps = dense_log_softmax(packed_logits(base, packed))
-        return full_kl(base_logps, dense_log_softmax(packed_logits(policy, packed))).sum()
+            base_logps = run_in(base, all_logps, packed)
+        return full_kl(base_logps, run_in(policy, all_logps, packed)).sum()
     with torch.no_grad():
-        base_hidden = packed_hidden(base, packed)
-    return kl_to_states(policy, packed, base_hidden, base_weight)
+        base_hidden = run_in(base, packed_hidden, packed)
+    return kl_to_states(policy, packed, base_hidden, whole(base_weight))
 
 
 def kl_to_states(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
     """`kl_to_base` from the base's final hidden states (K, H) and its head (V, H); for a head that is a plain
     product.
     """
+    return run_in(policy, head_kl, packed, base_hidden, base_weight)
+
+
+def head_kl(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
+    """`kl_to_states` inside of a forward pass."""
     hidden = packed_hidden(policy, packed)
     total: Tensor = _HeadKL.apply(hidden, output_weight(policy), base_hidden, base_weight, format_of(policy))
     return total
+
+
+def all_logps(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """(K, V) log-probabilities of every token at the places of the targets."""
+    return dense_log_softmax(packed_logits(model, packed))
 
 
 def dense_log_softmax(logits: Tensor) -> Tensor:

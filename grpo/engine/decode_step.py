@@ -20,6 +20,7 @@ from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
 from grpo.engine.private_apis import has_onednn_product, onednn_product
 from grpo.engine.products import FP32, Format, format_of, still_product
+from grpo.engine.sharding import is_share, whole, with_weight
 
 
 class Family(NamedTuple):
@@ -46,7 +47,8 @@ GEMMA3 = Family(
 FAMILIES = {"gemma3_text": GEMMA3, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "qwen3": LLAMA}
 
 Function = Callable[[Tensor], Tensor]
-Products = Callable[[nn.Linear | Tensor], Function]  # layer, or weight of the head -> its product
+# layer, weight of the head, or embedding -> what it computes
+Products = Callable[[nn.Linear | nn.Embedding | Tensor], Function]
 
 
 def is_known(model: PreTrainedModel) -> bool:
@@ -58,19 +60,30 @@ def is_known(model: PreTrainedModel) -> bool:
     return config.model_type in FAMILIES and plain and output_weight(model) is not None
 
 
+def embedding_of(model: PreTrainedModel) -> nn.Embedding:
+    """The module that looks tokens up."""
+    found: Any = model.get_input_embeddings()
+    return found
+
+
 def kinds_of(model: PreTrainedModel) -> list[str]:
     """The kind of every layer, "" where a model has one kind only."""
     base: Any = model.base_model
     return getattr(model.config, "layer_types", None) or [""] * len(base.layers)
 
 
-def product(module: nn.Linear | Tensor, rows: int, format: Format) -> Function:
+def product(module: nn.Linear | nn.Embedding | Tensor, rows: int, format: Format) -> Function:
     """x (B, in) -> x @ weight.T + bias; for fp32 on a CPU the weight is re-ordered by oneDNN for a batch of
-    `rows`.
+    `rows`. An embedding looks its weight up. Weights of a sharded model are gathered.
     """
-    weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
+    if isinstance(module, nn.Embedding):
+        return with_weight(module, whole(module.weight)) if is_share(module.weight) else module
+    given: Tensor = module if isinstance(module, Tensor) else module.weight
+    bias: Tensor | None = None if isinstance(module, Tensor) else module.bias
+    weight = whole(given, None if format == FP32 else format.forward).detach()
+    bias = None if bias is None else whole(bias).detach()
     if format != FP32:
-        return still_product(weight.detach(), bias, format)
+        return still_product(weight, bias, format)
     is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
     if is_plain and has_onednn_product():
         return onednn_product(weight, bias, rows)
@@ -81,7 +94,7 @@ def norm(module: Any, offset: float) -> Function:
     """Root-mean-square norm over the last dimension, fp32 inside; nothing where there is no module."""
     if module is None:
         return lambda x: x
-    weight = module.weight.detach().float() + offset
+    weight = whole(module.weight).detach().float() + offset
     epsilon = getattr(module, "variance_epsilon", None) or module.eps
     return lambda x: rms_norm(x.float(), weight.shape, weight, epsilon).to(x.dtype)
 
@@ -171,6 +184,7 @@ class FastDecoder:
         self.layers = [
             Layer.of(layer, family, kind, product_of) for layer, kind in zip(base.layers, kinds, strict=True)
         ]
+        self.embed = product_of(embedding_of(model))
         self.head = product_of(weight)
         self.last_norm = norm(base.norm, family.norm_offset)
         self.rotary = base.rotary_emb
@@ -250,7 +264,7 @@ class FastDecoder:
         """(B,) ids at `positions` -> (B, H) hidden states, or (K, H) of those at the indices `ends`, for which
         alone runs what follows the last attention.
         """
-        hidden = self.model.get_input_embeddings()(ids)
+        hidden = self.embed(ids)
         angles = self.angles(hidden, positions)
         for number, layer in enumerate(self.layers):
             before_attention, after_attention, before_mlp, after_mlp = layer.norms

@@ -1,5 +1,6 @@
 """How tokens are drawn from logits: inverse CDF, with uniforms that are addressed by row and token."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,8 @@ def pick(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     return tokens, logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 
-def uniforms_for(seed: tuple[int, ...], rows: int, tokens: int, first_row: int = 0) -> Tensor:
-    """(rows, tokens) fp64 uniforms; row r, counted from `first_row`, comes from a generator of its own,
-    seeded by (*seed, r).
+def uniforms_for(seed: tuple[int, ...], rows: Sequence[int], tokens: int) -> Tensor:
+    """(N, tokens) fp64 uniforms for the N `rows` of these numbers; each comes from a generator of its own, seeded by
+    (*seed, number).
     """
-    return torch.from_numpy(
-        np.stack([np.random.default_rng((*seed, first_row + row)).random(tokens) for row in range(rows)])
-    )
+    return torch.from_numpy(np.stack([np.random.default_rng((*seed, row)).random(tokens) for row in rows]))

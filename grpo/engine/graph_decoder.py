@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.capture import Accelerator, Runner, any_order
-from grpo.engine.decode_step import FastDecoder, is_known
+from grpo.engine.decode_step import FastDecoder, embedding_of, is_known
 from grpo.engine.draw import Sampling, pick
 from grpo.engine.products import format_of
+from grpo.engine.sharding import is_share
 from grpo.engine.slots import Rows, Slots, bytes_of_slot
 from grpo.engine.static_step import Rules, step
 from grpo.engine.step_weights import StepWeights
@@ -42,9 +43,11 @@ def is_static(model: PreTrainedModel) -> bool:
 
 
 def signature(model: PreTrainedModel) -> tuple[object, ...]:
-    """What a graph depends on: the format, and where the embedding lies."""
-    weight: Any = model.get_input_embeddings().weight
-    return format_of(model), weight.device, weight.data_ptr(), weight.shape
+    """What a graph depends on: the format, and where the embedding lies, of which a sharded model's decoder has
+    its own copy.
+    """
+    weight = embedding_of(model).weight
+    return format_of(model), weight.device, 0 if is_share(weight) else weight.data_ptr(), weight.shape
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -151,7 +154,7 @@ class GraphDecoder:
                 slots = slots if waiting else self.compact(state, busy, slots)
                 left = settings.max_new_tokens - 1 - clock + max(slot.start for slot in busy.values())
                 steps = min(LOOK, left)
-                self.advance(model, state, (slots, width), steps)
+                self.advance(state, (slots, width), steps)
                 clock += steps
 
     def state_for(
@@ -251,12 +254,12 @@ class GraphDecoder:
             busy |= {new: busy.pop(old) for old, new in zip(source, target, strict=True)}
         return min(slots, fewer)
 
-    def advance(self, model: PreTrainedModel, state: State, size: tuple[int, int], steps: int) -> None:
+    def advance(self, state: State, size: tuple[int, int], steps: int) -> None:
         """So many tokens for the rows of the first slots; `size` is their number and the width of prompts."""
         if size not in state.runners:
             state.runners[size] = Runner(self.accelerator, self.weights.geometry.format, state.pool)
             state.parts[size] = state.slots.part(*size)
-        one = partial(step, model.get_input_embeddings(), self.weights, state.parts[size], state.rules)
+        one = partial(step, self.weights.embedding, self.weights, state.parts[size], state.rules)
         with any_order():
             for _ in range(steps):
                 state.runners[size].advance(one)

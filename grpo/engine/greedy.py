@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
 from data.template import decode_completion, encode_prompt
-from grpo.engine.decode_step import FastDecoder, is_known
+from grpo.engine.decode_step import FastDecoder
+from grpo.engine.gathering import has_fast_step
 from grpo.engine.graph_decoder import GraphDecoder
 from grpo.engine.sampler import Sampling, generate, uses_graph
 
@@ -90,7 +91,7 @@ def greedy_outputs(
 ) -> list[str]:
     """One text per example: the most likely token at every place."""
     prompts = [encode_prompt(tokenizer, example) for example in examples]
-    decode = greedy_refilled if settings.fast and is_known(model) else greedy_in_batches
+    decode = greedy_refilled if settings.fast and has_fast_step(model) else greedy_in_batches
     decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
     outputs = [""] * len(prompts)
     with torch.inference_mode():

@@ -15,6 +15,7 @@ from grpo.engine.chunked_head import at_least_fp32, head_logps
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
 from grpo.engine.products import format_of
+from grpo.engine.sharding import run_in
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,20 @@ class CompletionLogps:
 
 def completion_logps(model: PreTrainedModel, packed: Packed, temperature: float = 1.0) -> CompletionLogps:
     """log pi(token | prompt, tokens before) at `temperature` for every completion token of `packed`."""
-    weight = output_weight(model)
-    if weight is not None:
-        values, entropies = head_logps(
-            packed_hidden(model, packed), weight, packed.targets, temperature, format_of(model)
-        )
-    else:
-        logits = packed_logits(model, packed)
-        log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)
-        values = log_softmax.gather(1, packed.targets[:, None])[:, 0]
-        entropies = -(log_softmax.detach().exp() * log_softmax.detach()).sum(dim=-1)
+    values, entropies = run_in(model, target_logps, packed, temperature)
     empty = torch.zeros(packed.shape[0] * packed.shape[1], device=values.device, dtype=values.dtype)
     logps = empty.index_put((packed.slots,), values)
     entropy = empty.index_put((packed.slots,), entropies.detach())
     return CompletionLogps(logps.view(packed.shape), entropy.view(packed.shape))
+
+
+def target_logps(model: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies of the K targets of `packed`, (K,) each."""
+    weight = output_weight(model)
+    if weight is not None:
+        hidden = packed_hidden(model, packed)
+        return head_logps(hidden, weight, packed.targets, temperature, format_of(model))
+    logits = packed_logits(model, packed)
+    log_softmax = (logits.to(at_least_fp32(logits.dtype)) / temperature).log_softmax(dim=-1)
+    entropies = -(log_softmax.detach().exp() * log_softmax.detach()).sum(dim=-1)
+    return log_softmax.gather(1, packed.targets[:, None])[:, 0], entropies

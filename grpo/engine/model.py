@@ -23,6 +23,7 @@ from grpo.engine.attention import GROUPS, PLAIN, layout_of, no_mask, use_blocks
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name, layers_of
 from grpo.engine.products import FP32, Format, format_of, use_format
+from grpo.engine.sharding import whole
 from grpo.engine.source import ModelSource
 
 TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
@@ -197,11 +198,11 @@ def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def parameter_hash(model: nn.Module) -> str:
-    """SHA-256 over names and bytes of every parameter."""
+    """SHA-256 over names and bytes of every parameter, whole; all processes call it for a sharded model."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode())
-        digest.update(parameter.detach().cpu().contiguous().numpy().data)
+        digest.update(whole(parameter).detach().cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+FILLER = (0,)  # the tokens of a row without prompts
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -69,9 +71,12 @@ def pack(
 ) -> Packed:
     """P prompts and their P * G completions (completion g of prompt p is number p * G + g) -> one packed row.
 
-    `width` is T of the result, by default the longest completion. Raises ValueError for an empty prompt or a
-    count of completions that is not P * G.
+    `width` is T of the result, by default the longest completion. Without prompts the row is one token, behind
+    which nothing is predicted. Raises ValueError for an empty prompt or a count of completions that is not P * G.
     """
+    if not prompts:
+        prompts = [FILLER]
+        group_size = 0
     if len(completions) != len(prompts) * group_size:
         raise ValueError(f"{len(completions)} completions for {len(prompts)} prompts x {group_size} a group")
     if any(len(prompt) == 0 for prompt in prompts):

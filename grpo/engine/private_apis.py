@@ -7,6 +7,8 @@ which attention a model computes with        no such attribute                de
 whether a model carries a state              no such attribute                the comparison in self_check.py
 which modules are a model's layers           the import fails                 the layers of the base model
 how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
+what the files of a model leave out          no such attribute                all of its tensors are written
+names and parts of tensors in these files    the import fails                 those of the model in memory
 
 The numbers are the same in each case, up to rounding (tests/grpo/engine/test_private_apis.py).
 """
@@ -26,6 +28,7 @@ ATTENTION = "_attn_implementation"
 STATEFUL = "_is_stateful"
 SHAPES = "recompile_limit"
 MOST_SHAPES = 64
+KEPT_OUT = "_keys_to_ignore_on_save"
 
 
 def onednn_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
@@ -81,3 +84,19 @@ def layers_of(model: "PreTrainedModel") -> list[Any]:
     except ImportError:
         return [*getattr(model.base_model, "layers", nn.ModuleList())]
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def names_kept_out(model: "PreTrainedModel") -> set[str]:
+    """The tensors of a model that transformers does not write."""
+    return set(getattr(model, KEPT_OUT, None) or ())
+
+
+def tensors_in_files(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a model under the names, and in the parts, that transformers writes: some families have others in
+    memory, such as the experts of a layer in one tensor.
+    """
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:
+        return tensors
+    return revert_weight_conversion(model, tensors)

@@ -6,19 +6,22 @@ sampled is exactly what is trained. Randomness is addressed: the draw of row r a
 inferred later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.capture import say_once
-from grpo.engine.decode_step import FastDecoder, is_known
+from grpo.engine.decode_step import FastDecoder
 from grpo.engine.draw import Sampling, pick, uniforms_for
+from grpo.engine.gathering import has_fast_step
 from grpo.engine.graph_decoder import GraphDecoder, is_static
 from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
 from grpo.engine.products import format_of, product
+from grpo.engine.sharding import any_process, run_in
 from grpo.records import Rollout
 
 COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the active rows go on
@@ -109,7 +112,7 @@ def uses_graph(model: PreTrainedModel) -> bool:
     if model.device.type == "cpu":
         return False
     if is_static(model):
-        return True
+        return has_fast_step(model)
     say_once(f"{model.config.model_type}: no captured step for this model, so it decodes kernel by kernel")
     return False
 
@@ -120,16 +123,23 @@ def generate(
     prompts: Sequence[Sequence[int]],
     settings: Sampling,
     seed: tuple[int, ...],
-    first_row: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> Rollout:
     """Decode `settings.group_size` completions of each of P prompts; see `Rollout` for what comes back.
 
-    `first_row` is the number of the first completion where these prompts are a share of several processes.
+    `numbers` are those of the prompts in the batch of which they are the share of this process.
     """
     shape = (len(prompts) * settings.group_size, settings.max_new_tokens)
-    uniforms = uniforms_for(seed, *shape, first_row) if settings.temperature > 0 else torch.zeros(shape)
+    uniforms = torch.zeros(shape)
+    if settings.temperature > 0:
+        uniforms = uniforms_for(seed, rows_of(numbers or range(len(prompts)), settings.group_size), shape[1])
     decode = decode_in_slots if settings.fast and uses_graph(model) else decode_in_rows
     return decode(model, prompts, settings, uniforms.to(model.device))
+
+
+def rows_of(prompts: Sequence[int], group_size: int) -> list[int]:
+    """The numbers of the completions of prompts."""
+    return [prompt * group_size + member for prompt in prompts for member in range(group_size)]
 
 
 def decode_in_slots(
@@ -162,10 +172,30 @@ def decode_in_rows(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
 ) -> Rollout:
     """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
-    is_fast = settings.fast and is_known(model)
+    num_rows, tail = uniforms.shape
+    if settings.fast and has_fast_step(model):
+        return decode_with(FastDecoder(model, tail, num_rows), prompts, settings, uniforms)
+    return run_in(model, decode_by_model, prompts, settings, uniforms)
+
+
+def decode_by_model(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling, uniforms: Tensor
+) -> Rollout:
+    """By the model's own forward pass. A process goes on while another one needs the layers."""
+    decoder = ModelDecoder(model, uniforms.shape[1])
+    return decode_with(decoder, prompts, settings, uniforms, partial(any_process, model))
+
+
+def decode_with(
+    decoder: FastDecoder | ModelDecoder,
+    prompts: Sequence[Sequence[int]],
+    settings: Sampling,
+    uniforms: Tensor,
+    goes_on: Callable[[bool], bool] = bool,
+) -> Rollout:
+    """Decode until `goes_on`, which is told whether a row here has not ended, says no."""
     num_rows, tail = shape = uniforms.shape
-    device = model.device
-    decoder = FastDecoder(model, tail, num_rows) if is_fast else ModelDecoder(model, tail)
+    device = uniforms.device
     logits = decoder.prefill(prompts, settings.group_size)
     ids = torch.zeros(shape, dtype=torch.int64, device=device)
     logps = torch.zeros(shape, device=device)
@@ -184,10 +214,10 @@ def decode_in_rows(
         finished[live] = stopped[alive]
         alive &= ~stopped
         num_alive = int(alive.sum())
-        if num_alive == 0 or t + 1 == tail:
+        if not goes_on(num_alive > 0) or t + 1 == tail:
             break
-        if num_alive < COMPACT_BELOW * len(index):
-            rows = alive.nonzero()[:, 0]
+        if num_alive < COMPACT_BELOW * len(index) and len(index) > 1:
+            rows = alive.nonzero()[:, 0] if num_alive else index.new_zeros(1)  # one that has ended keeps step
             index = index[rows]
             alive = alive[rows]
             tokens = tokens[rows]

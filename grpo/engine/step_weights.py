@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from grpo.engine.decode_step import FAMILIES, Function, Products, kinds_of
+from grpo.engine.decode_step import FAMILIES, Function, Products, embedding_of, kinds_of
 from grpo.engine.model import output_weight, per_layer_kind
 from grpo.engine.products import FP32, Format, format_of, has_wide_results, still_product
+from grpo.engine.sharding import is_share, whole, with_weight
 
 
 class Matrix(NamedTuple):
@@ -45,6 +46,15 @@ class Geometry(NamedTuple):
     activation: Function
     format: Format
     is_wide: bool  # has_wide_results of the device
+
+
+def empty_like(weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Room for the whole of a weight."""
+    return torch.empty(weight.shape, dtype=dtype or weight.dtype, device=weight.device)
+
+
+def copy_whole(room: Tensor, weight: Tensor) -> None:
+    room.copy_(whole(weight, room.dtype))
 
 
 def groups_of(layer: Any) -> list[list[nn.Linear]]:
@@ -89,10 +99,14 @@ class StepWeights:
             has_wide_results(model.device.type),
         )
         self.layers = [self.layer_buffers(layer) for layer in base.layers]
-        self.last_norm = torch.empty_like(base.norm.weight)
+        self.last_norm = empty_like(base.norm.weight)
         head = output_weight(model)
         assert head is not None
-        self.head = torch.empty_like(head, dtype=self.type_of(head))
+        self.head = empty_like(head, dtype=self.type_of(head))
+        embedding = embedding_of(model)
+        self.embedding = embedding
+        if is_share(embedding.weight):
+            self.embedding = with_weight(embedding, empty_like(embedding.weight))
 
     def type_of(self, weight: Tensor) -> torch.dtype:
         format = self.geometry.format
@@ -101,7 +115,7 @@ class StepWeights:
     def layer_buffers(self, layer: Any) -> LayerWeights:
         qkv, out, gate_up, down = (self.matrix(modules) for modules in groups_of(layer))
         *norms, query_norm, key_norm = (
-            None if norm is None else torch.empty_like(norm.weight) for norm in self.norms_of(layer)
+            None if norm is None else empty_like(norm.weight) for norm in self.norms_of(layer)
         )
         return LayerWeights(qkv, out, gate_up, down, tuple(norms), query_norm, key_norm)
 
@@ -110,8 +124,8 @@ class StepWeights:
         rows = sum(module.out_features for module in modules)
         has_bias = any(module.bias is not None for module in modules)
         return Matrix(
-            weight.new_empty(rows, weight.shape[1], dtype=self.type_of(weight)),
-            weight.new_zeros(rows) if has_bias else None,
+            torch.empty(rows, weight.shape[1], dtype=self.type_of(weight), device=weight.device),
+            torch.zeros(rows, dtype=weight.dtype, device=weight.device) if has_bias else None,
         )
 
     def norms_of(self, layer: Any) -> list[Any]:
@@ -121,27 +135,30 @@ class StepWeights:
 
     @torch.no_grad()
     def load(self, model: PreTrainedModel) -> None:
-        """Copy the weights that `model` has now."""
+        """Copy the weights that `model` has now; those of a sharded one are gathered one after the other."""
         base: Any = model.base_model
         for layer, own in zip(base.layers, self.layers, strict=True):
             for modules, matrix in zip(groups_of(layer), own[:4], strict=True):
                 for module, weight, bias in views(matrix, modules):
-                    weight.copy_(module.weight)
+                    copy_whole(weight, module.weight)
                     if bias is not None and module.bias is not None:
-                        bias.copy_(module.bias)
+                        copy_whole(bias, module.bias)
             buffers = (*own.norms, own.query_norm, own.key_norm)
             for norm, buffer in zip(self.norms_of(layer), buffers, strict=True):
                 if buffer is not None:
-                    torch.add(norm.weight, self.family.norm_offset, out=buffer)
-        torch.add(base.norm.weight, self.family.norm_offset, out=self.last_norm)
+                    torch.add(whole(norm.weight), self.family.norm_offset, out=buffer)
+        torch.add(whole(base.norm.weight), self.family.norm_offset, out=self.last_norm)
         head = output_weight(model)
         assert head is not None
-        self.head.copy_(head)
+        copy_whole(self.head, head)
+        embedding = embedding_of(model)
+        if self.embedding is not embedding:
+            copy_whole(self.embedding.weight, embedding.weight)
 
     def products(self, model: PreTrainedModel) -> Products:
-        """Products with these weights for the linear layers and the head of `model`."""
+        """Products with these weights for the linear layers, the embedding and the head of `model`."""
         format = self.geometry.format
-        found: dict[int, Function] = {}
+        found: dict[int, Function] = {id(embedding_of(model)): self.embedding}
         base: Any = model.base_model
         for layer, own in zip(base.layers, self.layers, strict=True):
             for modules, matrix in zip(groups_of(layer), own[:4], strict=True):

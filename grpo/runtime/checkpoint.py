@@ -5,33 +5,47 @@ All other state is a function of (seed, step): batches, sampling and the learnin
 checkpoint is a folder of safetensors and JSON, written beside its place and renamed, so a crash leaves the
 one before it; its checksums, written last, tell later whether it is still what was written. One that is not
 is set aside, and the one before it is used.
+
+A model that is whole in each process is written by the first one. Of a sharded model each process writes its
+share (grpo/runtime/shares.py). Either can be read by any number of processes, sharded or not.
 """
 
 import json
 import re
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
-from data.cache import FULL, atomic_folder, atomic_write_text, remove_folder, remove_unfinished, set_aside
+from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
-from grpo.engine.halves import exact_parameters, load_exact
+from grpo.engine.halves import exact_parameters, load_exact, low_halves
+from grpo.engine.tensor_file import Header, save_file
+from grpo.engine.weight_files import ModelTensors
 from grpo.optim import Optimizer
 from grpo.records import LoopState
-from grpo.updates import Moments
+from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.shared_folder import shared_folder
+from grpo.runtime.shares import SHARES, SavedTensors, has_shares, in_batches, write_shares
 
 PARAMETERS = "parameters.safetensors"
 MOMENTS = "moments.safetensors"
 STEP = "step.safetensors"
 STATE = "state.json"
-NEEDED = (PARAMETERS, MOMENTS, STATE)  # STEP is there in the middle of a step
+NEEDED = (
+    PARAMETERS,
+    MOMENTS,
+    STATE,
+)  # and STEP in the middle of a step; files of shares instead of the first two where a model is sharded
 BEST = "best.json"
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
+READ_BYTES = 256 << 20  # of parameters at a time
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
 
 
@@ -59,25 +73,61 @@ def save(
     *,
     keep: int,
     best: float | None = None,
+    world: World = SINGLE_PROCESS,
 ) -> Path:
-    """Write a checkpoint atomically, then delete all but the newest `keep` and the best; returns its path.
+    """Write a checkpoint atomically, then delete all but the newest `keep` and the best; returns its path. Every
+    process calls this.
 
     `best` is the score of these weights where they are the best so far. Raises InputError where there is no
     room for the checkpoint.
     """
     path = path_of(folder, state)
-    exact = exact_parameters(model)
-    parameters = {name: exact[name] for name in named_parameters(model)}
+    parameters = exact_parameters(model)
     moments = {
-        f"{key}:{name}": value
+        f"{kind}:{name}": value
         for name, values in optimizer.moments().items()
-        for key, value in values.items()
+        for kind, value in values.items()
     }
-    tensors: dict[str, Mapping[str, Tensor]] = {PARAMETERS: parameters, MOMENTS: moments}
+    alone: dict[str, Mapping[str, Tensor]] = {
+        PARAMETERS: parameters,
+        MOMENTS: moments,
+    }  # by the first process
+    together: dict[str, Tensor] = {}
+    if has_shares(model.parameters()):
+        together = {**parameters, **moments}
+        alone = {}
     if state.tensors:
-        tensors[STEP] = {
-            name: value.clone() for name, value in state.tensors.items()
-        }  # safetensors refuses views of one memory
+        alone[STEP] = state.tensors
+    try:
+        with shared_folder(path, world) as work:
+            fingerprints = write_shares(work, together, world) if together else {}
+            if world.is_first:
+                if best is not None:
+                    # before the checkpoint itself: a run that is killed in between makes it again
+                    mark_best(folder, path, best)
+                for name, content in alone.items():
+                    save_file(content, work / name)
+                (work / STATE).write_text(json.dumps(facts_of(state, optimizer)), encoding="utf-8")
+                write_checksums(work, fingerprints)
+    except OSError as error:
+        if error.errno in FULL:
+            tensors = (*parameters.values(), *moments.values(), *state.tensors.values())
+            raise InputError(_no_room(path, sum(tensor.nbytes for tensor in tensors), error)) from error
+        raise
+    if world.is_first:
+        _prune(folder, keep)
+    return path
+
+
+def _prune(folder: Path, keep: int) -> None:
+    keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
+    for old in checkpoints(folder):
+        if old not in keeping:
+            remove_folder(old)
+
+
+def facts_of(state: LoopState, optimizer: Optimizer) -> dict[str, Any]:
+    """Everything that is no tensor, as `restore` reads it."""
     scalars = {
         "step": state.step,
         "update": state.update,
@@ -86,32 +136,12 @@ def save(
         "tax": dict(state.tax),
     }
     counters = {name: getattr(optimizer, name) for name in COUNTERS}
-    facts = {"state": scalars, "optimizer": counters, "moments": optimizer.moments_kind}
-    try:
-        if best is not None:
-            mark_best(
-                folder, path, best
-            )  # before the checkpoint itself: a run that is killed in between makes it again
-        with atomic_folder(path) as work:
-            for name, content in tensors.items():
-                save_file({key: value.detach().contiguous() for key, value in content.items()}, work / name)
-            (work / STATE).write_text(json.dumps(facts), encoding="utf-8")
-            write_checksums(work)
-    except OSError as error:
-        if error.errno in FULL:
-            raise InputError(_no_room(path, tensors, error)) from error
-        raise
-    keeping = {*checkpoints(folder)[-keep:], folder / (_best_mark(folder) or {"name": ""})["name"]}
-    for old in checkpoints(folder):
-        if old not in keeping:
-            remove_folder(old)
-    return path
+    return {"state": scalars, "optimizer": counters, "moments": optimizer.moments_kind}
 
 
-def _no_room(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], error: OSError) -> str:
-    needed = sum(value.nbytes for content in tensors.values() for value in content.values())
+def _no_room(path: Path, needed: int, error: OSError) -> str:
     earlier = next(
-        (f"{old.name} is intact" for old in reversed(checkpoints(path.parent)) if not damage(old, NEEDED)),
+        (f"{old.name} is intact" for old in reversed(checkpoints(path.parent)) if not damage_of(old)),
         "none is before it",
     )
     return (
@@ -137,6 +167,11 @@ def best(folder: Path) -> tuple[Path, float] | None:
     )
 
 
+def damage_of(path: Path) -> str:
+    """What is wrong with a checkpoint, in words; "" where it is what was written."""
+    return damage(path, (STATE,) if any(path.glob(SHARES)) else NEEDED)
+
+
 def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     """The newest whole checkpoint; damaged ones are set aside as `damaged-...` and spoken of. None = there is
     nothing to go on from.
@@ -145,7 +180,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     damaged = {}
     intact = None
     for path in reversed(checkpoints(folder)):
-        cause = damage(path, NEEDED)
+        cause = damage_of(path)
         if not cause:
             intact = path
             break
@@ -163,7 +198,7 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
     """Set aside what would be taken for the best later and is damaged."""
     try:
         found = best(folder)
-        path, cause = (found[0], damage(found[0], NEEDED)) if found else (folder / BEST, "")
+        path, cause = (found[0], damage_of(found[0])) if found else (folder / BEST, "")
     except (ValueError, TypeError, KeyError):
         path = folder / BEST
         cause = "cannot be read"
@@ -173,18 +208,44 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
         )
 
 
+def exact_headers(model: nn.Module) -> dict[str, Header]:
+    """Shapes and types of the parameters as a checkpoint has them: fp32 where they are split."""
+    split = low_halves(model)
+    return {
+        name: Header(tuple(p.shape), torch.float32 if p in split else p.dtype)
+        for name, p in model.named_parameters()
+    }
+
+
+class SavedMoments(Mapping[str, dict[str, Tensor]]):
+    """The moments of a checkpoint by the name of their parameter, read when they are asked for: each process reads
+    what it holds.
+    """
+
+    def __init__(self, saved: SavedTensors, parameters: Mapping[str, nn.Parameter]):
+        self.saved = saved
+        self.parameters = parameters
+
+    def __getitem__(self, owner: str) -> dict[str, Tensor]:
+        names = self.saved.moments[owner]
+        values = self.saved.read_like(dict.fromkeys(names, self.parameters[owner]))
+        return {name.partition(":")[0]: value for name, value in values.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.saved.moments)
+
+    def __len__(self) -> int:
+        return len(self.saved.moments)
+
+
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
-    """Load a checkpoint into a model and its optimiser, bit for bit. Raises InputError for the checkpoint of
-    another model, or of another kind of optimiser.
+    """Load a checkpoint into a model and its optimiser, bit for bit; each process reads what it holds. Raises
+    InputError for the checkpoint of another model, or of another kind of optimiser.
     """
     facts = json.loads((path / STATE).read_text(encoding="utf-8"))
     load_parameters(path, model)
     optimizer.check_kind(facts.get("moments", "fp32"), path)
-    moments: Moments = defaultdict(dict)
-    for key, value in load_file(path / MOMENTS).items():
-        kind, name = key.split(":", 1)
-        moments[name][kind] = value
-    optimizer.load_moments(moments)
+    optimizer.load_moments(SavedMoments(SavedTensors(path, without=(STEP,)), named_parameters(model)))
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
     return LoopState(**facts["state"], tensors=load_file(path / STEP) if (path / STEP).exists() else {})
@@ -194,13 +255,15 @@ def load_parameters(path: Path, model: nn.Module) -> None:
     """Only the parameters of a checkpoint, bit for bit, whole or as two halves. Raises InputError for the
     checkpoint of another model.
     """
-    saved = load_file(path / PARAMETERS)
-    _check_fit(path, saved, exact_parameters(model))
-    for name, value in saved.items():
-        load_exact(model, name, value)
+    saved = SavedTensors(path, without=(STEP,))
+    parameters = dict(model.named_parameters())
+    _check_fit(path, saved.parameters, exact_headers(model))
+    for batch in in_batches(parameters, READ_BYTES):
+        for name, value in saved.read_like({name: parameters[name] for name in batch}).items():
+            load_exact(model, name, value)
 
 
-def _check_fit(path: Path, saved: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, Header]) -> None:
     for name in dict.fromkeys([*parameters, *saved]):
         there, here = (
             f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"
@@ -211,6 +274,18 @@ def _check_fit(path: Path, saved: Mapping[str, Tensor], parameters: Mapping[str,
             raise InputError(
                 f"{path}: {name} is {there} in this checkpoint and {here} in the model; {remedy}"
             )
+
+
+class SavedModel:
+    """A model with the parameters of one of its checkpoints: a TensorSource, read one tensor after another."""
+
+    def __init__(self, path: Path, model: PreTrainedModel):
+        self.own = ModelTensors(model)
+        self.saved = SavedTensors(path, without=(STEP,))
+        self.headers = self.own.headers
+
+    def read(self, name: str) -> Tensor:
+        return (self.saved if name in self.saved.headers else self.own).read(name)
 
 
 def clear(folder: Path) -> None:

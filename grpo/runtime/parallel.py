@@ -2,8 +2,9 @@
 
 Token weights add up to 1 over a whole update, so shares need no factor: one process and many give the same
 gradient. Rewards, lengths and a request to stop are gathered first, so all processes decide alike. Every
-process holds the whole model. `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
-is one, and nothing is exchanged.
+process holds the whole model (mode "data") or its share of it ("fsdp", grpo/engine/sharding.py).
+`torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there is one, and nothing is
+exchanged.
 """
 
 import os
@@ -16,9 +17,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data.errors import InputError
+from grpo.config import ParallelConfig
+
 T = TypeVar("T")
 # a rank may have a model to convert or a test set to decode while the others wait
 PATIENCE = timedelta(hours=6)
+DEFAULTS = ParallelConfig()
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
@@ -31,14 +36,35 @@ class FailedElsewhere(Exception):
 
 @dataclass(frozen=True)
 class World:
-    """This process, number `rank` of `size`. With a size of 1 every method returns its argument."""
+    """This process, number `rank` of `size`. With a size of 1 every method returns its argument. `mode` is
+    parallel.mode.
+    """
 
     rank: int = 0
     size: int = 1
+    mode: str = "data"
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Does each process hold its share of every model (grpo/engine/sharding.py), and not the whole of it?"""
+        return self.mode == "fsdp" and self.size > 1
+
+    def own_share(self, sizes: Sequence[int]) -> list[int]:
+        """Which items of these sizes this process works on."""
+        return balanced_shares(sizes, self.size)[self.rank]
+
+    def in_step(self, passes: list[list[int]]) -> list[list[int]]:
+        """The forward passes of this process, each given by its items, and empty ones behind them where another
+        process has more: a pass of a sharded model needs all processes.
+        """
+        if not self.is_sharded:
+            return passes
+        most = self.largest({"passes": float(len(passes))})["passes"]
+        return passes + [[] for _ in range(int(most) - len(passes))]
 
     def share(self, count: int) -> slice:
         """The slice of `count` items that this process works on; `count` is a multiple of `size`."""
@@ -53,11 +79,23 @@ class World:
         dist.all_gather(parts, own)
         return torch.cat(parts).to(rows.device)
 
+    def gather_shares(self, rows: Tensor, shares: Sequence[Sequence[int]]) -> Tensor:
+        """The rows of the items of this process -> those of all items, in the items' order. `shares`: the items of each
+        process; each item has as many rows.
+        """
+        if self.size == 1:
+            return rows
+        order = torch.tensor([item for share in shares for item in share], device=rows.device)
+        by_item = self.gather(rows).view(len(order), -1, *rows.shape[1:])
+        return by_item[order.argsort()].flatten(0, 1)
+
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up each parameter's gradient over the processes, in place. Small ones travel together, and the
         same ones everywhere and always, so a sum is taken in the same order in every run.
         """
-        if self.size == 1:
+        if (
+            self.size == 1 or self.is_sharded
+        ):  # the backward pass has added up the gradients of a sharded model
             return
         for bucket in buckets([p.grad for p in parameters if p.grad is not None], BUCKET_BYTES):
             if len(bucket) == 1:
@@ -117,6 +155,23 @@ class World:
 SINGLE_PROCESS = World()
 
 
+def balanced_shares(sizes: Sequence[int], count: int) -> list[list[int]]:
+    """Items -> those of each of `count` shares, in their order: the largest first, each to the share with the smallest
+    sum of sizes that has room. Shares have as many items each, where `count` divides them.
+
+    >>> balanced_shares([9, 8, 1, 1, 2, 3], 2)
+    [[0, 2, 3], [1, 4, 5]]
+    """
+    room = -(-len(sizes) // count)
+    shares: list[list[int]] = [[] for _ in range(count)]
+    sums = [0] * count
+    for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        share = min((n for n in range(count) if len(shares[n]) < room), key=lambda n: sums[n])
+        shares[share].append(item)
+        sums[share] += sizes[item]
+    return [sorted(share) for share in shares]
+
+
 def buckets(tensors: Sequence[Tensor], most: int) -> list[list[Tensor]]:
     """The tensors in their order, neighbours of one dtype together up to `most` bytes; a larger one alone.
 
@@ -149,13 +204,20 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool) -> World:
-    """The processes that torchrun's environment variables describe; without them there is one."""
+def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
+    """The processes that torchrun's environment variables describe; without them there is one. Raises InputError
+    for several of them where parallel.mode is for one.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return SINGLE_PROCESS
+    if config.mode == "none":
+        raise InputError(
+            f'parallel.mode = "none" is for one process, and {size} were started; write "data" or "fsdp", or start it '
+            "without torchrun"
+        )
     dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
-    return World(dist.get_rank(), size)
+    return World(dist.get_rank(), size, config.mode)
 
 
 def leave(world: World) -> None:

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_folder
-from data.checksums import damage
 from data.errors import Interrupted
 from eval.alarms import is_look, of_reward, ringing, rung, summary
-from grpo.engine.model import load_policy
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
+from grpo.engine.sharding import is_sharded
+from grpo.engine.weight_files import FILE_BYTES, ModelTensors, TensorSource, write_folder
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
+from grpo.runtime.shared_folder import shared_folder
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.training import RewardFunction
 
@@ -116,22 +116,18 @@ class UpdateHook:
             + "  ".join(f"{name} {scores[name]:.3f}" for name in list(scores)[:3])
         )
         before = checkpoint.best(self.run.checkpoints(self.stage))
-        return self.last_score if before is None or self.last_score > before[1] else None
+        is_best = before is None or self.last_score > before[1]
+        return self.last_score if self.run.world.any(self.run.world.is_first and is_best) else None
 
     def save(self, best: float | None = None) -> None:
         """Write the checkpoint of `state`, unless it is there."""
         folder = self.run.checkpoints(self.stage)
         self.log.sync()  # what a checkpoint covers must not be lost from the log
-        if self.run.world.is_first and not checkpoint.path_of(folder, self.state).exists():
-            checkpoint.save(
-                folder,
-                self.model,
-                self.optimizer,
-                self.state,
-                keep=self.run.config.checkpoint.keep,
-                best=best,
-            )
-        self.run.world.wait()
+        world = self.run.world
+        if world.any(world.is_first and checkpoint.path_of(folder, self.state).exists()):
+            return
+        keep = self.run.config.checkpoint.keep
+        checkpoint.save(folder, self.model, self.optimizer, self.state, keep=keep, best=best, world=world)
 
 
 def dev_score(
@@ -170,32 +166,39 @@ def finish(
     run: Run, stage: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
 ) -> None:
     """Save the trained model as a plain transformers folder, and remove the stage's checkpoints."""
+    with shared_folder(target, run.world) as work:  # it appears whole or not at all
+        write_model(run, model, tokenizer, work)
     if run.world.is_first:
-        export(run, model, tokenizer, target)
         checkpoint.clear(run.checkpoints(stage))
     run.world.wait()
 
 
-def export(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
-    """A folder that `from_pretrained` loads; it appears whole or not at all."""
-    with atomic_folder(target) as work:
-        write_model(run, model, tokenizer, work)
-
-
-def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, work: Path) -> None:
-    """The files of a transformers folder, with the notices that came with the untouched model, into `work`.
+def write_model(
+    run: Run,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    work: Path,
+    source: TensorSource | None = None,
+) -> None:
+    """The files of a transformers folder, with the notices that came with the untouched model, into `work`. Every
+    process calls this; the first one writes. `source`: tensors other than those of the model.
 
     Its end tokens are that of the tokenizer, which was trained, and those that the untouched model has.
     """
     model.config.use_cache = True
     name_ends(model, tokenizer)
-    model.save_pretrained(work)
+    if source or is_sharded(model):
+        write_folder(work if run.world.is_first else None, model, source or ModelTensors(model))
+    elif run.world.is_first:
+        model.save_pretrained(work, max_shard_size=FILE_BYTES)
+    model.config.use_cache = False
+    if not run.world.is_first:
+        return
     tokenizer.save_pretrained(work)
     folder = untouched_model(run).folder
     for notice in (NOTICE_FILE, TERMS_FILE):
         if folder and (folder / notice).is_file():
             (work / notice).write_bytes((folder / notice).read_bytes())
-    model.config.use_cache = False
 
 
 def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -224,12 +227,11 @@ def export_best(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase, target: Pa
     if not run.world.is_first or hook.last_score is None or best is None or best[1] <= hook.last_score:
         return
     path, score = best
-    if cause := damage(path, checkpoint.NEEDED):
+    if cause := checkpoint.damage_of(path):
         run.say(f"{path}, the best on the dev set, cannot be saved as {target.name}/: {cause}")
         return
-    model = load_policy(run.warm_start, torch.device("cpu"))  # for its shapes; beside the policy in memory
-    checkpoint.load_parameters(path, model)
-    export(run, model, tokenizer, target)
+    with atomic_folder(target) as work:
+        write_model(run, hook.model, tokenizer, work, checkpoint.SavedModel(path, hook.model))
     run.say(
         f"{path.name} did better on the dev set ({score:.3f}, the end {hook.last_score:.3f}); it is saved as {target.name}/"
     )

@@ -18,6 +18,7 @@ MOST = 65_536  # a card is full of work long before
 STEP = 128
 USED_SHARE = 0.5  # of what is free, the rest for the rollout and for what the estimate does not know
 FOR_PARAMETERS = 12  # bytes of a parameter that come later: its gradient and two moments
+FOR_POLICY = 4
 FOR_UNTOUCHED = 4  # the model of an anchor
 PARTS = {"hidden": 12, "inner": 5, "heads": 5}  # numbers a layer keeps, in vectors of this kind
 
@@ -44,10 +45,15 @@ def bytes_per_token(model: PreTrainedModel, recomputed: bool) -> int:
     return 4 * (of_layers + 2 * config.hidden_size)
 
 
-def fitting_tokens(model: PreTrainedModel, free: int, recomputed: bool, with_anchor: bool) -> int:
-    """Tokens of a pass for so many free bytes, before the model has gradients and moments."""
+def fitting_tokens(
+    model: PreTrainedModel, free: int, recomputed: bool, with_anchor: bool, shares: int = 1
+) -> int:
+    """Tokens of a pass for so many free bytes, before the model has gradients and moments, and before it is cut into
+    `shares`.
+    """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    later = parameters * (FOR_PARAMETERS + FOR_UNTOUCHED * with_anchor)
+    at_the_end = FOR_POLICY + FOR_PARAMETERS + FOR_UNTOUCHED * with_anchor
+    later = parameters * (at_the_end / shares - FOR_POLICY)
     logits = 3 * 4 * CHUNK * model.config.get_text_config().vocab_size
     tokens = int(USED_SHARE * (free - later - logits) / bytes_per_token(model, recomputed))
     return max(LEAST, min(MOST, tokens // STEP * STEP))
@@ -70,7 +76,8 @@ def tokens_per_pass(run: Run, section: Literal["sft", "train"], policy: PreTrain
         run.say(f"{section}.max_tokens_per_pass = 0: at most {CPU_TOKENS:,} tokens a pass on a CPU")
         return CPU_TOKENS
     recomputed = run.config.engine.gradient_checkpointing
-    own = fitting_tokens(policy, free, recomputed, getattr(run.config.anchor, section) > 0)
+    shares = run.world.size if run.world.is_sharded else 1
+    own = fitting_tokens(policy, free, recomputed, getattr(run.config.anchor, section) > 0, shares)
     tokens = int(-run.world.largest({"tokens": -float(own)})["tokens"])
     run.say(
         f"{section}.max_tokens_per_pass = 0: at most {tokens:,} tokens a pass, by {free / 1e9:.1f} GB of free memory "

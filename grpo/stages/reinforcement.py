@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.examples import Example
 from data.stream import PromptStream
 from grpo.engine.model import frozen_copy, parameter_hash
+from grpo.engine.sharding import shard
 from grpo.loop import train_grpo
 from grpo.records import LoopState
 from grpo.samples import sampling_of
@@ -36,6 +37,7 @@ def grpo_method(
     config = run.config
     reference = frozen_copy(policy)
     reference_hash = parameter_hash(reference)
+    shard(reference, run.world)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
     reward = run.world.first_then_all(lambda: load_reward(run, policy, tokenizer, examples))

@@ -12,9 +12,9 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from data.cache import atomic_folder
 from grpo.config import Config
 from grpo.runtime.run_log import RunLog
+from grpo.runtime.shared_folder import shared_folder
 from grpo.stages.context import Run
 from grpo.stages.hooks import write_model
 
@@ -38,12 +38,14 @@ class Snapshots:
         every = config.checkpoint.snapshots
         target = self.run.snapshot(step)
         due = every > 0 and (step % every == 0 or step == config.train.num_steps)
-        if not due or not self.run.world.is_first or target.exists():
+        world = self.run.world
+        if not due or world.any(world.is_first and target.exists()):
             return
-        facts = cost(config, self.log.rows, self.sampling_seconds)
-        with atomic_folder(target) as work:
+        with shared_folder(target, world) as work:
             write_model(self.run, self.model, self.tokenizer, work)
-            (work / COST).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            if world.is_first:
+                facts = cost(config, self.log.rows, self.sampling_seconds)
+                (work / COST).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def cost(

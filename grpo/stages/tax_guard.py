@@ -18,7 +18,6 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text, remove_folder
-from data.checksums import damage
 from data.documents import read_object
 from data.errors import InputError
 from data.sources.general_texts import read_general_texts
@@ -186,8 +185,8 @@ class TaxGuard:
     def _save(self, state: LoopState) -> LoopState:
         """Write the state, which is within the budget, and remove those that nothing can go back to any more."""
         if state.step < self.num_steps:  # after the last step the stage hands the model over
-            if self.run.world.is_first:
-                checkpoint.save(self.folder, self.model, self.optimizer, state, keep=sys.maxsize)
+            world = self.run.world
+            checkpoint.save(self.folder, self.model, self.optimizer, state, keep=sys.maxsize, world=world)
             to_keep = needed_steps(steps_in(self.folder), steps_in(self.folder.parent), state.step)
             self._remove(lambda step: step not in to_keep)
         return state
@@ -204,7 +203,7 @@ class TaxGuard:
         rate, go on.
         """
         path = checkpoint.path_of(self.folder, LoopState(safe.step))
-        if cause := damage(path, checkpoint.NEEDED):
+        if cause := checkpoint.damage_of(path):
             raise InputError(
                 f"{path}: {cause}, and the tax is beyond its budget; delete {self.folder.parent} to start this stage anew"
             )

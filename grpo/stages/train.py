@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.errors import InputError
 from data.examples import Example
 from grpo.engine.model import load_tokenizer
+from grpo.engine.sharding import shard
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
@@ -60,8 +61,11 @@ def train_stage(run: Run) -> None:
 def train(
     run: Run, method: Method, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[UpdateHook, LoopState]:
-    """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end."""
+    """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end. What was
+    measured before had the whole policy in each process.
+    """
     config = run.config.train
+    shard(policy, run.world)
     optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(

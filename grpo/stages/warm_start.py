@@ -5,6 +5,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.stream import PromptStream
 from data.template import encode_completion, encode_prompt
 from grpo.engine.model import load_tokenizer
+from grpo.engine.sharding import shard
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
@@ -28,6 +29,7 @@ def sft_stage(run: Run) -> None:
     tokenizer = load_tokenizer(folder)
     policy = trainable(run, folder)
     run = with_pass_size(run, "sft", policy)
+    shard(policy, run.world)
     if run.config.sft.num_steps:
         train(run, policy, tokenizer)
     else:

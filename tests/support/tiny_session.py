@@ -14,6 +14,7 @@ from data.examples import Example
 from data.stream import PromptStream
 from grpo.config import AdvantageConfig, Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine.model import frozen_copy
+from grpo.engine.sharding import shard
 from grpo.loop import train_grpo
 from grpo.optim import Optimizer
 from grpo.records import LoopState
@@ -78,6 +79,8 @@ class Session:
         self.world = world
         self.policy: PreTrainedModel = tiny_gemma(seed) if policy is None else policy
         self.reference = frozen_copy(self.policy)
+        for model in (self.policy, self.reference):
+            shard(model, world)
         self.optimizer = Optimizer(
             self.policy, config.train.optim, config.train.num_steps * config.updates_per_step
         )

@@ -42,7 +42,7 @@ def ragged(count: int) -> list[list[int]]:
 
 def both(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling) -> list[Rollout]:
     """The rollout of the present decoder and that of fixed shapes."""
-    uniforms = uniforms_for((3,), len(prompts) * settings.group_size, settings.max_new_tokens)
+    uniforms = uniforms_for((3,), range(len(prompts) * settings.group_size), settings.max_new_tokens)
     with torch.no_grad():
         return [decode(model, prompts, settings, uniforms) for decode in (decode_in_rows, decode_in_slots)]
 
@@ -99,7 +99,7 @@ def test_waiting_prompts_join_and_slots_shrink(
     prompts = ragged(21)
     settings = Sampling(group_size, 24, 0.7, STOPS)
     expected = both(model, prompts, settings)[0]
-    uniforms = uniforms_for((3,), 21 * group_size, 24).view(21, group_size, 24)
+    uniforms = uniforms_for((3,), range(21 * group_size), 24).view(21, group_size, 24)
     decoder = GraphDecoder(model)
     found = {}
     for numbers, rows in decoder.outputs(model, prompts, settings, uniforms, most_slots):
@@ -251,9 +251,11 @@ def as_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("as_accelerator")
 def test_generate_takes_it_unless_the_switch_is_off() -> None:
     model = tiny_gemma()
-    slow = generate(model, ragged(4), Sampling(3, 9, 1.0, STOPS, fast=False), seed=(1,), first_row=6)
+    slow = generate(model, ragged(4), Sampling(3, 9, 1.0, STOPS, fast=False), seed=(1,), numbers=range(2, 6))
     assert graph_decoder.ATTRIBUTE not in vars(model)
-    assert_equal([slow, generate(model, ragged(4), Sampling(3, 9, 1.0, STOPS), seed=(1,), first_row=6)])
+    assert_equal(
+        [slow, generate(model, ragged(4), Sampling(3, 9, 1.0, STOPS), seed=(1,), numbers=range(2, 6))]
+    )
     assert graph_decoder.ATTRIBUTE in vars(model)
 
 

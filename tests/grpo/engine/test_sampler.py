@@ -50,11 +50,11 @@ def test_draw_never_returns_an_impossible_token() -> None:
 
 
 def test_rows_draw_independently_and_are_addressed_by_row() -> None:
-    one = uniforms_for((7, 3), 4, 5)
-    two = uniforms_for((7, 3), 8, 5)
+    one = uniforms_for((7, 3), range(4), 5)
+    two = uniforms_for((7, 3), range(8), 5)
     assert torch.equal(one, two[:4])
     assert two.unique().numel() == 40
-    assert not torch.equal(uniforms_for((7, 4), 4, 5), one)
+    assert not torch.equal(uniforms_for((7, 4), range(4), 5), one)
 
 
 def test_same_seed_same_rollout(tiny_model: PreTrainedModel) -> None:

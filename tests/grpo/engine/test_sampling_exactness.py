@@ -89,7 +89,7 @@ def test_generate_follows_the_models_softmax(tiny_model: PreTrainedModel, temper
 
 def test_neighbouring_rows_and_tokens_share_no_randomness() -> None:
     """Pairs of uniforms next to each other, over rows and over tokens, fill a 10 x 10 square evenly."""
-    uniforms = uniforms_for((11, 5), 4000, 4)
+    uniforms = uniforms_for((11, 5), range(4000), 4)
     even = torch.full((100,), 0.01)
     for first, second in ((uniforms[:-1], uniforms[1:]), (uniforms[:, :-1], uniforms[:, 1:])):
         cells = (first * 10).long() * 10 + (second * 10).long()

@@ -1,0 +1,109 @@
+"""One model over several processes: each holds its share of every parameter, gradient and moment.
+
+torch's own FSDP2 (`fully_shard`, arXiv 2304.11277): the parameters of a layer are gathered when the layer runs, and
+freed behind it; its gradient is added up over the processes and cut into shares. Gathered parameters have the type
+of the shares. A mixed-precision policy would halve what travels, but autograd gives a 16-bit parameter a 16-bit
+gradient, so the products of the backward pass would be rounded as they are not in one process; in fp16 they would
+also underflow. Norms and other small vectors are fp32 in every format.
+
+Each process must run the same passes in the same order: a gather waits for all of them.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+
+from grpo.engine.private_apis import layers_of
+
+T = TypeVar("T")
+METHOD = "run_function"  # of a sharded model: runs a function as a forward pass
+PROCESSES = "processes"  # of a sharded model: those that hold its shares
+
+
+class Processes(Protocol):
+    """What sharding needs of grpo.runtime.parallel.World."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def is_sharded(self) -> bool: ...
+
+    def any(self, flag: bool) -> bool: ...
+
+    def largest(self, values: Mapping[str, float]) -> dict[str, float]: ...
+
+
+def shard(model: PreTrainedModel, world: Processes) -> None:
+    """From now on each process holds its share of the parameters of `model`; nothing where the world is not
+    sharded. The model is on the device of its process. A gradient is the sum over the processes.
+    """
+    if not world.is_sharded:
+        return
+    mesh = init_device_mesh(model.device.type, (world.size,))
+    modules: list[Any] = [*layers_of(model), model]
+    for module in modules:
+        fully_shard(module, mesh=mesh)
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)  # gloo knows no other one
+    setattr(model, METHOD, lambda function, *inputs: function(model, *inputs))
+    register_fsdp_forward_method(model, METHOD)
+    setattr(model, PROCESSES, world)
+
+
+def is_sharded(model: PreTrainedModel) -> bool:
+    return isinstance(model, FSDPModule)
+
+
+def run_in(model: PreTrainedModel, function: Callable[..., T], *inputs: Any) -> T:
+    """`function(model, *inputs)` as a forward pass of the model, whose parameters outside of its layers are whole
+    inside. The function gives a tensor or several; none of them may be a parameter.
+    """
+    if not is_sharded(model):
+        return function(model, *inputs)
+    has_gradient = torch.is_grad_enabled()
+    sharded_model: Any = model
+    with torch.inference_mode(False), torch.set_grad_enabled(has_gradient):
+        result: T = getattr(model, METHOD)(function, *inputs)
+    if not has_gradient:  # else the backward pass does it
+        sharded_model.reshard()
+    return result
+
+
+def any_process(model: PreTrainedModel, flag: bool) -> bool:
+    """Is the flag set here or, of a sharded model, in another process that holds a share?"""
+    return processes_of(model).any(flag) if is_sharded(model) else flag
+
+
+def processes_of(model: PreTrainedModel) -> Processes:
+    """Those that hold the shares of a sharded model."""
+    found: Processes = getattr(model, PROCESSES)
+    return found
+
+
+def is_share(parameter: Tensor) -> bool:
+    return isinstance(parameter, DTensor)
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def whole(parameter: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A parameter as one tensor on this device; the shares travel as `dtype`, by default as they are. All processes
+    call it. Without shares it is the parameter itself.
+    """
+    if not isinstance(parameter, DTensor):
+        return parameter
+    shares: DTensor = parameter.to(dtype or parameter.dtype)  # type: ignore[assignment]
+    return shares.full_tensor()
+
+
+def with_weight(module: nn.Embedding, weight: Tensor) -> nn.Embedding:
+    """A copy of an embedding that looks up in this weight."""
+    return copy.deepcopy(module, {id(module.weight): nn.Parameter(weight, requires_grad=False)})

@@ -1,0 +1,236 @@
+"""One of several processes of test_sharding.py, or all the work in one: `python sharded_child.py FOLDER` under
+torchrun's variables. What it computes is written for each parallel.mode.
+"""
+
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from safetensors.torch import save_file
+from tiny import EOS, byte_tokenizer, initialise, tiny_gemma, tiny_llama
+from tiny_session import TWO_PASSES, Session, variety
+from torch import Tensor
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from data.examples import Example
+from data.stream import PromptStream
+from grpo.advantage import group_advantages
+from grpo.anchor import Anchor, AnchorFunction
+from grpo.config import Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
+from grpo.engine import sampler
+from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.model import as_policy, parameter_hash
+from grpo.engine.products import FORMATS
+from grpo.engine.sampler import Sampling, generate
+from grpo.engine.sharding import is_share, shard, whole
+from grpo.loop import accumulate, minibatches_of
+from grpo.loss import OBJECTIVES
+from grpo.minibatch import score
+from grpo.optim import Optimizer
+from grpo.records import Experience, LoopState
+from grpo.runtime import device
+from grpo.runtime.parallel import World, balanced_shares, join, leave
+from grpo.runtime.run_log import RunLog
+from grpo.sft import train_sft
+from grpo.training import Training
+
+PROMPTS = [[2, *range(40, 41 + 5 * i % 11)] for i in range(8)]
+STOPS = (1, *range(10, 60))
+TEXTS = [[40, 41, 42, 43, 44], [50, 51], [60] * 9]  # an update's anchor: of 4 processes one has no text
+PAIRS = [([2, *range(70, 72 + i)], [*range(80, 82 + 3 * i % 7), 1]) for i in range(6)]
+TOKENS = 40  # of a forward pass: some processes need more passes than others
+COMPUTE = device.choose("cpu")
+STRICT = OptimConfig(lr=1e-3, max_grad_norm=0.1)
+
+
+class CountingWorld(World):
+    """Counts the passes that only keep step."""
+
+    filled = 0
+
+    def in_step(self, passes: list[list[int]]) -> list[list[int]]:
+        result = super().in_step(passes)
+        CountingWorld.filled += len(result) - len(passes)
+        return result
+
+
+def capped_gemma() -> PreTrainedModel:
+    """Its head is more than a product."""
+    model = tiny_gemma()
+    model.config.final_logit_softcapping = 3.0
+    return model
+
+
+def narrow_gpt2(seed: int = 0) -> PreTrainedModel:
+    """fp64. No size is a multiple of 4, and one is 3, so of 4 processes one has nothing of that matrix."""
+    config = GPT2Config(
+        vocab_size=259, n_positions=256, n_embd=30, n_inner=3, n_layer=2, n_head=3, resid_pdrop=0.0, embd_pdrop=0.0,
+        attn_pdrop=0.0, pad_token_id=0, eos_token_id=EOS, bos_token_id=2,
+    )  # fmt: skip
+    return initialise(lambda: GPT2LMHeadModel(config), seed).double()
+
+
+SAMPLERS = {  # name -> model, number format, engine.fast_decode
+    "whole": (tiny_gemma, "fp32", True),
+    "whole16": (tiny_llama, "fp16", True),
+    "slots": (tiny_gemma, "fp32", True),
+    "layers": (tiny_gemma, "fp32", False),
+    "unknown": (narrow_gpt2, "fp32", True),
+    "capped": (capped_gemma, "fp32", True),
+}
+
+
+def spread(model: PreTrainedModel, world: World) -> PreTrainedModel:
+    shard(model, world)
+    return model
+
+
+def anchor_of(world: World) -> AnchorFunction:
+    base = spread(narrow_gpt2(1).requires_grad_(False), world)
+    return Anchor(base, PromptStream(TEXTS, 3, 0), [2], 0.7, 12, COMPUTE, world)
+
+
+def whole_gradients(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    return {f"{prefix}:{name}": whole(x).clone() for name, x in gradients.items() if x is not None}
+
+
+def whole_parameters(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}:{name}": whole(p.detach()).clone() for name, p in model.named_parameters()}
+
+
+def update_config(objective: str) -> Config:
+    loss = LossConfig(objective=objective)  # type: ignore[arg-type]
+    train = TrainConfig(max_tokens_per_pass=TOKENS, optim=STRICT)
+    return Config(rollout=RolloutConfig(num_prompts=8, group_size=3, max_gap=99.0), loss=loss, train=train)
+
+
+def ragged_experience() -> tuple[Experience, Tensor]:
+    """8 groups of 3 and their advantages, in fp64."""
+    rollout = generate(narrow_gpt2().float(), PROMPTS, Sampling(3, 9, 1.0, STOPS), seed=(0,))
+    noise = 0.2 * torch.randn(2, 24, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rewards = torch.rand(8, 3, generator=torch.Generator().manual_seed(1))
+    logps = (rollout.sampling_logps.double() * 64).round() / 64  # the same on any number of threads
+    return Experience(rollout, rewards, {}, logps + noise[1], logps + noise[0]), group_advantages(
+        rewards, 1e-3
+    )
+
+
+def updates(world: World, folder: Path) -> dict[str, Tensor]:
+    """Gradients of one update of 8 ragged groups of 3 and an anchor, for each objective."""
+    experience, advantages = ragged_experience()
+    policy = spread(narrow_gpt2(), world)
+    optimizer = Optimizer(policy, STRICT, 3)
+    result: dict[str, Tensor] = {}
+    for objective in OBJECTIVES:
+        with RunLog(folder / f"{objective}-{world.rank}", "train", 0, 1, {}, quiet=True) as log:
+            training = Training(policy, optimizer, log, COMPUTE, anchor_of(world), world)
+            (minibatch,) = minibatches_of(update_config(objective), experience, advantages, 0)
+            accumulate(update_config(objective), training, minibatch, 0.1)
+        result |= whole_gradients(policy, objective)
+        policy.zero_grad()
+    return result
+
+
+def steps(world: World, folder: Path) -> dict[str, Tensor]:
+    """Parameters after three updates, whose gradients are cut to a norm of 0.1, then after three of SFT, each with an
+    anchor; norms of the gradients.
+    """
+    experience, advantages = ragged_experience()
+    policy = spread(narrow_gpt2(), world)
+    optimizer = Optimizer(policy, STRICT, 3)
+    norms = []
+    with RunLog(folder / f"steps-{world.rank}", "train", 0, 3, {}, quiet=True) as log:
+        training = Training(policy, optimizer, log, COMPUTE, anchor_of(world), world)
+        for step in range(3):
+            (minibatch,) = minibatches_of(update_config("grpo"), experience, advantages, step)
+            accumulate(update_config("grpo"), training, minibatch, 0.1)
+            norms.append(optimizer.step()["grad_norm"])
+    result = whole_parameters(policy, "grpo") | {"norms": torch.tensor(norms, dtype=torch.float64)}
+    with RunLog(folder / f"sft-{world.rank}", "sft", 0, 3, {}, quiet=True) as log:
+        training = Training(policy, Optimizer(policy, STRICT, 3), log, COMPUTE, anchor_of(world), world)
+        pairs = PromptStream(PAIRS, 6, 0)
+        train_sft(
+            training, pairs, LoopState(), num_steps=3, max_tokens_per_pass=14, after_update=lambda _: False
+        )
+    return result | whole_parameters(policy, "sft")
+
+
+def not_finite(world: World, _folder: Path) -> dict[str, Tensor]:
+    """An update whose gradient is infinite in one number of the first process: skipped by all."""
+    policy = spread(narrow_gpt2(), world)
+    optimizer = Optimizer(policy, STRICT, 1)
+    for parameter in policy.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    if world.is_first:
+        grad: Any = next(policy.parameters()).grad
+        (grad.to_local() if world.is_sharded else grad)[0, 0] = math.inf
+    world.sum_gradients(policy.parameters())
+    facts = optimizer.step()
+    return {"skipped": torch.tensor(facts["skipped_updates"])} | whole_parameters(policy, "")
+
+
+def samples(world: World, _folder: Path) -> dict[str, Tensor]:
+    """Tokens, log-probabilities and scores of rollouts: whole weights, in fp32 and fp16, in slots; layer by layer; a model
+    and a head without a step of our own. Greedy outputs.
+    """
+    result: dict[str, Tensor] = {}
+    for name, (make, format, is_fast) in SAMPLERS.items():
+        model = spread(as_policy(make(), torch.device("cpu"), format=FORMATS[format]), world)
+        settings = Sampling(3, 9, 1.0, STOPS, fast=is_fast)
+        shares = balanced_shares([*map(len, PROMPTS)], world.size)
+        own = shares[world.rank]
+        with mock.patch.object(sampler, "uses_graph", return_value=name == "slots"):
+            rollout = generate(model, [PROMPTS[i] for i in own], settings, (0, 7), own)
+        logps = score(model, rollout, 1.0, TOKENS, world=world)
+        parts = {"ids": rollout.completion_ids * rollout.completion_mask, "lengths": rollout.lengths, "sampler": rollout.sampling_logps,
+                 "trainer": logps}  # fmt: skip
+        result |= {f"{name}:{part}": world.gather_shares(x, shares) for part, x in parts.items()}
+        examples = [Example(f"e{i}", "s" * (1 + i % 5), "r", "", "", "", "") for i in range(7)]
+        texts = greedy_outputs(model, byte_tokenizer(), examples, DecodeSettings(5, (1,), 3, is_fast))
+        result[f"{name}:greedy"] = torch.tensor([*"\n".join(texts).encode()])
+        result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])
+        has_fresh_root = all(is_share(p) == world.is_sharded for p in model.parameters())
+        result[f"{name}:fresh"] = torch.tensor(has_fresh_root)
+    return result
+
+
+def session(world: World, folder: Path) -> dict[str, Tensor]:
+    """Parameters after three steps of two passes and four updates each, by the loop."""
+    config = replace(TWO_PASSES, train=replace(TWO_PASSES.train, num_steps=3, max_tokens_per_pass=TOKENS))
+    run = Session(config, folder / f"session-{world.rank}", byte_tokenizer(), reward=variety, world=world)
+    run.run()
+    return whole_parameters(run.policy, "")
+
+
+PARTS = (updates, steps, not_finite, samples, session)
+
+
+def everything(world: World, folder: Path) -> dict[str, Tensor]:
+    """All results by the name of their part."""
+    return {
+        f"{part.__name__}:{name}": value
+        for part in PARTS
+        for name, value in part(world, folder / part.__name__).items()
+    }
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    world = join(on_accelerator=False)
+    for mode in ("data", "fsdp"):
+        CountingWorld.filled = 0
+        result = everything(CountingWorld(**vars(world) | {"mode": mode}), folder / mode)
+        result["filled"] = torch.tensor(CountingWorld.filled)
+        save_file(
+            {key: x.contiguous() for key, x in result.items()}, folder / f"{mode}-{world.rank}.safetensors"
+        )
+    leave(world)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
