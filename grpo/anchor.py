@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.stream import PromptStream
-from grpo.engine.chunked_head import kl_to_base, kl_to_states
+from grpo.engine.chunked_head import head_type, kl_to_base, kl_to_states
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import Packed, by_budget, pack, sent
+from grpo.engine.products import format_of
 from grpo.runtime.device import Compute
 from grpo.runtime.parallel import Sums, World
 
@@ -56,6 +57,11 @@ class FixedStates:
                 self._compute(texts_of_pass)
         return torch.cat([sent(self.known[text], self.head.device) for text in texts])
 
+    def compute_all(self) -> None:
+        """Do now what `of` would do later, and let the model go."""
+        for texts in self.passes:
+            self._compute(texts)
+
     @torch.no_grad()
     def _compute(self, texts: list[Text]) -> None:
         assert self.model is not None
@@ -70,7 +76,7 @@ def fixed_states(
     model: PreTrainedModel, stream: PromptStream[list[int]], start: list[int], max_tokens: int
 ) -> FixedStates | None:
     """Of all texts of a stream, in the order in which updates need them; None for a head that is more than a
-    product.
+    product. On an accelerator all are computed here, so that the model does not take its memory in training.
     """
     head = output_weight(model)
     if head is None:
@@ -78,7 +84,11 @@ def fixed_states(
     updates = range(-(-len(stream.examples) // stream.num_prompts))
     order = list(dict.fromkeys(tuple(ids) for update in updates for ids in stream.at(update)))
     cut = by_budget([len(start) + len(text) for text in order], max_tokens)
-    return FixedStates(model, head.detach(), [[order[i] for i in chosen] for chosen in cut], start)
+    matrix = head.detach().to(head_type(head, format_of(model)))
+    states = FixedStates(model, matrix, [[order[i] for i in chosen] for chosen in cut], start)
+    if matrix.device.type != "cpu":
+        states.compute_all()
+    return states
 
 
 class Anchor:

@@ -28,8 +28,10 @@ def join(high: Tensor, low: Tensor) -> Tensor:
 
 def low_halves(model: nn.Module) -> dict[nn.Parameter, Tensor]:
     """The low halves of every weight of `model` that is split, by the parameter that holds the high ones."""
-    return {
-        module.weight: low
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and isinstance(low := getattr(module, LOW, None), Tensor)
-    }
+    found = {}
+    for module in model.modules():
+        low = getattr(module, LOW, None)
+        if isinstance(module, nn.Linear) and isinstance(low, Tensor):
+            weight: nn.Parameter = module.weight  # type: ignore[assignment]
+            found[weight] = low
+    return found
