@@ -37,7 +37,8 @@ from data.errors import InputError, one_line, run_command
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.products import FORMATS
 from grpo.runtime import device
-from grpo.stages.card_bill import Card, ModelSizes, StepWork, decode_seconds, memory_bill, training_seconds
+from grpo.stages.card_bill import Card, decode_seconds, training_seconds
+from grpo.stages.memory_bill import MemoryModes, ModelSizes, StepWork, memory_bill
 
 FORMAT = 1
 SIDE = 8192
@@ -139,7 +140,7 @@ def decode_jobs(model: Model, bench: Bench) -> Iterator[Job]:
     form = bench.compute.format
     for rows in size.decode_rows:
         decode = size.decode
-        work = StepWork(rows // decode.group, decode.group, decode.prompt, decode.long, 0, {})
+        work = StepWork(rows // decode.group, decode.group, decode.prompt, decode.long, 0)
         bill = memory_bill(sizes, work, form)
         moments = bill.rollout["moments"]
         yield Job(
@@ -184,7 +185,13 @@ def run_step(model: Model, step: StepSize, ceilings: Ceilings) -> Result:
 def work_of(step: StepSize, size: ModelSize) -> StepWork:
     tokens = min(step.max_tokens, step.lengths.unique)
     return StepWork(
-        step.prompts, step.group, step.prompt, step.new, tokens, {"reference": True}, size.recomputes
+        step.prompts,
+        step.group,
+        step.prompt,
+        step.new,
+        tokens,
+        has_reference=True,
+        modes=MemoryModes(recomputes=size.recomputes),
     )
 
 

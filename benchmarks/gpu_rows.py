@@ -27,7 +27,7 @@ from grpo.runtime.device import peak_memory_bytes, synchronise
 from grpo.runtime.parallel import SINGLE_PROCESS
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
-from grpo.stages.plan import ANCHOR_TOKENS
+from grpo.stages.duration import ANCHOR_TOKENS
 from grpo.training import Training
 
 REPEATS = 3

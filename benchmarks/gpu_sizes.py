@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.step import StepSize
 from benchmarks.subject import DEFAULT, TINY
-from grpo.stages.card_bill import ModelSizes
+from grpo.stages.memory_bill import ModelSizes
 
 PASS_TOKENS = 8192  # packed tokens of a pass
 QWEN: dict[str, Any] = {

@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.stream import PromptStream
-from grpo.engine.chunked_head import kl_to_base, kl_to_states
+from grpo.engine.chunked_head import at_least_fp32, head_type, kl_to_base, kl_to_states
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import Packed, by_budget, pack, sent
+from grpo.engine.products import format_of
 from grpo.engine.sharding import run_in, whole
 from grpo.optim import with_last
 from grpo.runtime.device import Compute
@@ -65,7 +66,9 @@ class FixedStates:
 
     def of(self, texts: Sequence[Text]) -> Tensor:
         """(K, H) of the tokens of all texts, which are computed, on the device."""
-        empty = torch.empty(0, self.head.shape[1], dtype=self.head.dtype, device=self.head.device)
+        empty = torch.empty(
+            0, self.head.shape[1], dtype=at_least_fp32(self.head.dtype), device=self.head.device
+        )
         return torch.cat([empty, *(sent(self.known[text], self.head.device) for text in texts)])
 
     @torch.no_grad()
@@ -83,7 +86,7 @@ def fixed_states(
     model: PreTrainedModel, stream: PromptStream[list[int]], start: list[int], max_tokens: int
 ) -> FixedStates | None:
     """Of all texts of a stream, in the order in which updates need them; None for a head that is more than a
-    product.
+    product. On an accelerator all are computed here, so that the model does not take its memory in training.
     """
     head = output_weight(model)
     if head is None:
@@ -91,7 +94,11 @@ def fixed_states(
     updates = range(-(-len(stream.examples) // stream.num_prompts))
     order = list(dict.fromkeys(tuple(ids) for update in updates for ids in stream.at(update)))
     cut = by_budget([len(start) + len(text) for text in order], max_tokens)
-    return FixedStates(model, head.detach(), [[order[i] for i in chosen] for chosen in cut], start)
+    matrix = head.detach().to(head_type(head, format_of(model)))
+    states = FixedStates(model, matrix, [[order[i] for i in chosen] for chosen in cut], start)
+    if matrix.device.type != "cpu":
+        states.compute(order)
+    return states
 
 
 class Anchor:

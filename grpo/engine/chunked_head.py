@@ -20,6 +20,7 @@ from grpo.kl import full_kl
 CHUNK = 512
 # tokens whose log-probabilities under two models exist at a time: some 700 MB over 262,144 pieces
 KL_CHUNK = 128
+VOCABULARY_CHUNK = 1 << 14  # pieces whose gradient exists twice at a time, in 16-bit formats
 
 
 def row_chunks(count: int, size: int) -> Iterator[slice]:
@@ -167,6 +168,11 @@ def operands(hidden: Tensor, weight: Tensor, format: Format) -> tuple[list[Tenso
     return pieces, weight.to(pieces[0].dtype)
 
 
+def head_type(weight: Tensor, format: Format) -> torch.dtype:
+    """The type in which the products of the forward pass read a head: a frozen head loses nothing in it."""
+    return weight.dtype if format == FP32 else format.forward
+
+
 class HeadGradient:
     """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks."""
 
@@ -184,8 +190,9 @@ class HeadGradient:
         self.of_hidden[part] = multiply(grad_logits, self.matrix)
         if self.type == self.of_weight.dtype:  # in place: no second tensor of the head's size
             self.of_weight.addmm_(grad_logits.T, self.hidden[part])
-        else:
-            self.of_weight += multiply(grad_logits.T, self.hidden[part])
+        else:  # a slice of the vocabulary at a time, for the same reason
+            for pieces in row_chunks(len(self.of_weight), VOCABULARY_CHUNK):
+                self.of_weight[pieces] += multiply(grad_logits[:, pieces].T, self.hidden[part])
 
 
 def at_least_fp32(dtype: torch.dtype) -> torch.dtype:

@@ -10,7 +10,7 @@ from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
 from grpo.engine.sharding import shard
 from grpo.stages.context import Run, load_model, untouched_model
-from grpo.stages.plan import ANCHOR_TOKENS
+from grpo.stages.duration import ANCHOR_TOKENS
 
 POOL = 256  # texts of an anchor at most
 

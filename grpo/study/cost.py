@@ -9,14 +9,15 @@ from pathlib import Path
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime.device import Compute
-from grpo.stages.plan import (
-    EFFICIENCY,
-    FROZEN_BYTES,
+from grpo.stages.duration import (
+    Machine,
     count_parameters,
-    matmul_rate,
-    stage_flops,
+    model_sizes,
+    stage_seconds,
+    step_work,
     typical_lengths,
 )
+from grpo.stages.memory_bill import FP32_BYTES
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
 
@@ -99,10 +100,10 @@ def make_bill(
     """The bill of these arms and seeds; `folder` is the model's, None when it has not been made. An arm half
     done counts as a whole one.
     """
-    rate = EFFICIENCY * matmul_rate(compute)
+    machine = Machine.of(compute)
     base = study.warm_start_config(seeds[0])
-    bills = tuple(arm_bill(study, arm, seeds, folder, rate) for arm in arms)
-    size = FROZEN_BYTES * float(count_parameters(base, folder)[0])
+    bills = tuple(arm_bill(study, arm, seeds, folder, machine) for arm in arms)
+    size = FP32_BYTES * float(count_parameters(base, folder)[0])
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
         study.point_path("untouched", min(study.seeds), 0),
@@ -111,16 +112,18 @@ def make_bill(
     return Bill(
         arms=bills,
         seeds=len(seeds),
-        warm_start_seconds=0.0 if is_warm else stage_flops(base, folder)[0] / rate,
-        point_seconds=point_flops(base, folder) / rate,
-        transfer_seconds=transfer_flops(study, len(seeds), folder) / rate,
+        warm_start_seconds=0.0 if is_warm else stage_seconds(base, folder, machine)[0],
+        point_seconds=point_seconds(base, folder, machine),
+        transfer_seconds=transfer_seconds(study, len(seeds), folder, machine),
         reference_points=sum(not path.exists() for path in references),
         peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
     )
 
 
-def arm_bill(study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, rate: float) -> ArmBill:
+def arm_bill(
+    study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, machine: Machine
+) -> ArmBill:
     config = replace(
         study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0]))
     )  # whose corpus.json knows lengths
@@ -129,37 +132,39 @@ def arm_bill(study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | 
     points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)
     is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
     done = is_trained and has_all_points(study, [arm], seeds)
-    return ArmBill(
-        arm, stage_flops(config, folder)[1] / rate, points, steps, config.rollout.num_prompts, done
-    )
+    seconds = stage_seconds(config, folder, machine)[1]
+    return ArmBill(arm, seconds, points, steps, config.rollout.num_prompts, done)
 
 
-def point_flops(config: Config, folder: Path | None) -> float:
-    """Operations to evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it
-    the untouched model reads.
+def point_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
+    """To evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it the untouched
+    model reads.
     """
+    sizes = model_sizes(config, folder)
+    panel = 2 * sizes.parameters * TAX_TOKENS * (1 + BASE_SHARE)
+    return output_seconds(config, folder, machine) + machine.training_seconds(panel, sizes)
+
+
+def output_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
+    """To decode the test set; on an accelerator each batch goes on to the length limit."""
     parameters, embedding = count_parameters(config, folder)
     prompt, completion = typical_lengths(config)
-    outputs = 2 * config.data.test_size * (parameters * completion + (parameters - embedding) * prompt)
-    return outputs + 2 * parameters * TAX_TOKENS * (1 + BASE_SHARE)
+    items = config.data.test_size
+    flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
+    rows = min(items, config.eval.batch_size)
+    new = config.eval.max_new_tokens
+    batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
+    batches = -(-items // rows) if machine.card and rows else 1
+    return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)
 
 
-def transfer_flops(study: Study, seeds: int, folder: Path | None) -> float:
-    """Operations of the fine-tuning runs of the other task, their test outputs included; 0 without
-    [transfer].
-    """
+def transfer_seconds(study: Study, seeds: int, folder: Path | None, machine: Machine) -> float:
+    """Of the fine-tuning runs of the other task, their test outputs included; 0 without [transfer]."""
     if study.transfer is None:
         return 0.0
     config = load_config(study.transfer.config, study.transfer.settings)
-    outputs = point_flops(config, folder) - 2 * count_parameters(config, folder)[0] * TAX_TOKENS * (
-        1 + BASE_SHARE
-    )
-    return (
-        seeds
-        * len(study.transfer.starts)
-        * len(study.transfer.examples)
-        * (stage_flops(config, folder)[0] + outputs)
-    )
+    run = stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine)
+    return seeds * len(study.transfer.starts) * len(study.transfer.examples) * run
 
 
 def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Config) -> float:

@@ -15,7 +15,8 @@ from grpo.config import AnchorConfig, Config, EngineConfig, ModelConfig, Rollout
 from grpo.engine.packing import Packed
 from grpo.engine.self_check import check_packing
 from grpo.runtime import device
-from grpo.stages.plan import corpus_pairs, count_parameters, make_plan, stage_flops
+from grpo.stages.duration import count_parameters, stage_flops
+from grpo.stages.plan import corpus_pairs, make_plan
 
 CONFIG = Config(
     model=ModelConfig(max_prompt_tokens=100),

@@ -1,0 +1,200 @@
+"""How long a run takes: operations of its stages, counted, over rates of this machine, measured."""
+
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.documents import read_object
+from data.errors import InputError
+from data.model_folder import tensor_shapes
+from grpo.config import Config
+from grpo.engine.products import Format
+from grpo.runtime.device import Compute, synchronise
+from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
+from grpo.stages.memory_bill import MemoryModes, ModelSizes, StepWork
+from grpo.stages.pass_size import MOST
+
+# of the default model by vocabulary: all, embedding
+DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
+DEFAULT_SIZES = {
+    "model_type": "gemma3_text",
+    "num_hidden_layers": 18,
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+}
+PRODUCT_SIDE = 1024  # of the square product that is timed
+ACCELERATOR_PRODUCT_SIDE = 8192  # a smaller one leaves an accelerator partly idle
+# of a length limit that a typical prompt or completion uses, before the corpus has been counted
+LENGTH_SHARE = 0.4
+ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
+EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Operations a second of a matrix product, measured; and of an accelerator what else counts."""
+
+    product_rate: float
+    format: Format
+    card: Card | None = None
+
+    @classmethod
+    def of(cls, compute: Compute) -> "Machine":
+        rate = matmul_rate(compute)
+        card = None if compute.device.type == "cpu" else measure_card(compute, rate)
+        return cls(rate, compute.format, card)
+
+    def training_seconds(self, flops: float, sizes: ModelSizes) -> float:
+        """Of passes over whole texts."""
+        if self.card is None:
+            return flops / (EFFICIENCY * self.product_rate)
+        return training_seconds(flops, sizes, self.card)
+
+    def decoding_seconds(self, flops: float, sizes: ModelSizes, work: StepWork) -> float:
+        """Of `work.new` tokens for all its rows; `flops`: their operations and those of the prompts."""
+        if self.card is None:
+            return flops / (EFFICIENCY * self.product_rate)
+        return work.new * decode_seconds(sizes, work, self.format, self.card)
+
+
+def stage_seconds(config: Config, folder: Path | None, machine: Machine) -> tuple[float, float]:
+    """Of the warm start, and of the stage after it. On an accelerator a rollout goes on to the length limit, since
+    one of its rows does.
+    """
+    sizes = model_sizes(config, folder)
+    prompt, _ = typical_lengths(config)
+    warm_start, stage = stage_flops(config, folder)
+    rollout = 0.0 if config.train.method == "sft" else decode_flops(config, folder)
+    steps = config.train.num_steps
+    decoding = machine.decoding_seconds(rollout, sizes, replace(step_work(config, 0), prompt=prompt))
+    return (
+        machine.training_seconds(warm_start, sizes),
+        machine.training_seconds(stage - steps * rollout, sizes) + (steps * decoding if rollout else 0.0),
+    )
+
+
+def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
+    """Floating-point operations of the warm start, and of the stage after it, whose train.method may be one
+    that samples nothing.
+    """
+    total, embedding = count_parameters(config, folder)
+    body = total - embedding
+    rollout = config.rollout
+    train = config.train
+    sft = config.sft
+    prompt, completion = typical_lengths(config)
+    pair = 6 * (body * (prompt + completion) + embedding * completion)
+    anchor = 8 * total * ANCHOR_TOKENS * config.anchor.batch_size  # an update: both models forward, one back
+    anchored_flops = anchor if config.anchor.train else 0
+    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if config.anchor.sft else 0))
+    if train.method == "sft":
+        return warm_start, train.num_steps * (rollout.num_prompts * pair + anchored_flops)
+    sampled = rollout.num_prompts * rollout.group_size * completion
+    decode = decode_flops(config, folder)
+    if train.method == "best_of_group":
+        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
+    prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
+    passes = train.passes * 3 + 1 + config.reuses_rollout
+    update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
+    return warm_start, train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
+
+
+def decode_flops(config: Config, folder: Path | None) -> float:
+    """Floating-point operations of one rollout."""
+    total, embedding = count_parameters(config, folder)
+    prompt, completion = typical_lengths(config)
+    prompts = config.rollout.num_prompts
+    return (
+        2 * total * prompts * config.rollout.group_size * completion
+        + 2 * (total - embedding) * prompts * prompt
+    )
+
+
+def typical_lengths(config: Config) -> tuple[float, float]:
+    """Tokens of a typical prompt and completion: medians of the token report if the run folder has one, else
+    from the limits.
+    """
+    path = Path(config.run_dir) / "corpus.json"
+    tokens = read_object(path).get("tokens") if path.exists() else None
+    if tokens:
+        return median_of(tokens, "prompt_tokens", path), median_of(tokens, "completion_tokens", path)
+    return LENGTH_SHARE * config.model.max_prompt_tokens, LENGTH_SHARE * config.rollout.max_new_tokens
+
+
+def median_of(tokens: Any, name: str, path: Path) -> float:
+    percentiles = tokens.get(name) if isinstance(tokens, dict) else None
+    median = percentiles.get("p50") if isinstance(percentiles, dict) else None
+    if not isinstance(median, int | float) or not 0 <= median < 1e9:
+        raise InputError(
+            f"{path}: tokens.{name}.p50 = {median}: a number of tokens is needed; remove the file and run the stage model"
+        )
+    return median
+
+
+def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
+    """(all, output embedding) parameters from the headers of a model folder, or the known sizes of the
+    default model.
+    """
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    if not files:
+        return DEFAULT_PARAMETERS[config.model.vocabulary]
+    sizes = {name: math.prod(shape) for file in files for name, shape in tensor_shapes(file).items()}
+    return sum(sizes.values()), max(
+        (size for name, size in sizes.items() if "embed" in name or "lm_head" in name), default=0
+    )
+
+
+def is_tied(folder: Path | None) -> bool:
+    """Whether the head is the embedding: then no file of the model folder has a head of its own."""
+    files = folder.glob("*.safetensors") if folder else ()
+    return not any("lm_head" in name for file in files for name in tensor_shapes(file))
+
+
+def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
+    """Measured floating-point operations a second of a square matrix product."""
+    side = PRODUCT_SIDE if compute.device.type == "cpu" else ACCELERATOR_PRODUCT_SIDE
+    a, b = (torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(2))
+    a @ b
+    synchronise(compute)
+    count = 0
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        a @ b
+        synchronise(compute)
+        count += 1
+    return count * 2 * side**3 / (time.perf_counter() - started)
+
+
+def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
+    """Of the model's folder, or of the default model."""
+    settings = read_object(folder / "config.json") if folder else DEFAULT_SIZES
+    return ModelSizes.of(settings, *count_parameters(config, folder), is_tied(folder))
+
+
+def step_work(config: Config, packed: float) -> StepWork:
+    """A step with the longest prompts and completions that the limits allow."""
+    train = config.train
+    rollout = config.rollout
+    pair = config.model.max_prompt_tokens + config.sft.max_completion_tokens
+    return StepWork(
+        rollout.num_prompts,
+        rollout.group_size if train.method != "sft" else 0,
+        config.model.max_prompt_tokens,
+        rollout.max_new_tokens,
+        max(
+            min(train.max_tokens_per_pass or MOST, packed),
+            min(config.sft.max_tokens_per_pass or MOST, config.sft.batch_size * pair),
+        ),
+        has_reference=train.method == "grpo",
+        has_anchor=bool(config.anchor.sft or config.anchor.train),
+        modes=MemoryModes.of(config),
+        processes=int(os.environ.get("WORLD_SIZE", "1")) if config.parallel.mode == "fsdp" else 1,
+    )

@@ -1,0 +1,291 @@
+"""The bill of memory, named by part: bytes are counted from the model's shape and the memory modes of [engine].
+
+docs/memory.md has the same counts as a table. Of an accelerator this is what torch allocates at most; its
+allocator adds a few percent of fragments.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from grpo.config import Config
+from grpo.engine.products import FORMATS, FP32, Format
+
+# bytes of a parameter
+FP32_BYTES = 4
+HALF_BYTES = 2
+MOMENTS = {
+    "fp32": 8.0,
+    "8bit": 2 + 2 * 4 / 256,
+}  # of AdamW: two, and in 8 bits a scale of fp32 for 256 of them
+# bytes that a layer keeps for the backward pass of each number of a token's hidden state, feed-forward layer,
+# queries, and keys (values are as many): counted in what autograd saves (tests/grpo/stages), for products of 16
+# bits; a norm keeps 8 bytes of each number
+HIDDEN_BYTES = 10
+FEED_FORWARD_BYTES = 14
+QUERY_BYTES = 6
+KEY_BYTES = 4
+NORM_BYTES = 8
+# of a head's parameter while a chunk runs: its gradient, and a copy in the format of the forward and of the
+# backward pass
+HEAD_BYTES = 4 + 2 + 2
+CHUNK_TENSORS = 2  # logits and probabilities, fp32
+SAMPLING_TENSORS = 4  # logits, the same over the temperature, exponentials, exponentials in whole blocks
+HOST_BUFFERS = 2  # layers of a frozen model that are on the accelerator at a time
+GUESSED_LAYERS = 36
+NORMS = {"gemma2": 4, "gemma3_text": 4, "olmo2": 2}  # of a layer around attention and MLP; others have 2
+NORMED_QUERIES = ("gemma3_text", "qwen3", "olmo2")
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Numbers of a model; `embedding`: parameters of its head, which is the embedding where it is `tied`.
+    `feed_forward`, `queries` and `keys` are numbers of a token in a layer; `norms` of a layer are as wide as its
+    hidden state.
+    """
+
+    parameters: int
+    embedding: int
+    vocabulary: int
+    layers: int
+    width: int
+    feed_forward: int
+    queries: int
+    keys: int
+    tied: bool = True
+    norms: int = 2
+    norms_queries: bool = False
+
+    @property
+    def body(self) -> int:
+        """Parameters of all layers."""
+        return self.parameters - self.embedding * (1 if self.tied else 2)
+
+    @classmethod
+    def of(
+        cls, config: Mapping[str, Any], parameters: int, embedding: int, tied: bool = True
+    ) -> "ModelSizes":
+        """From the settings in a model's config.json; what it does not name is guessed as of a plain
+        transformer.
+        """
+        text = config.get("text_config") or config
+
+        def number(*names: str) -> int:
+            return next((text[name] for name in names if text.get(name)), 0)
+
+        layers = number("num_hidden_layers", "n_layer") or GUESSED_LAYERS
+        width = number("hidden_size", "n_embd") or int(((parameters - embedding) / 12 / layers) ** 0.5)
+        heads = number("num_attention_heads", "n_head") or 1
+        size = number("head_dim") or width // heads
+        kind = text.get("model_type")
+        return cls(
+            parameters,
+            embedding,
+            number("vocab_size") or embedding // width,
+            layers,
+            width,
+            number("intermediate_size", "n_inner") or 4 * width,
+            heads * size,
+            (number("num_key_value_heads") or heads) * size,
+            tied,
+            NORMS.get(kind, 2) if isinstance(kind, str) else 2,
+            kind in NORMED_QUERIES,
+        )
+
+
+@dataclass(frozen=True)
+class MemoryModes:
+    """The settings that decide how many bytes a parameter takes; the defaults are the plain mode."""
+
+    weights: str = "fp32"
+    gradients: str = "fp32"
+    moments: str = "fp32"
+    optimizer: str = "adamw"
+    step_in_backward: bool = False
+    frozen: str = "device"
+    recomputes: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> "MemoryModes":
+        engine = config.engine
+        return cls(
+            engine.weights,
+            engine.gradients,
+            engine.moments,
+            config.train.optim.name,
+            engine.step_in_backward,
+            engine.frozen,
+            engine.gradient_checkpointing,
+        )
+
+
+@dataclass(frozen=True)
+class StepWork:
+    """P prompts of at most `prompt` tokens x G completions of at most `new` tokens; a pass over `pass_tokens`
+    packed tokens, and whether an update is one pass. `processes` share every model.
+    """
+
+    prompts: int
+    group: int
+    prompt: float
+    new: float
+    pass_tokens: float
+    has_reference: bool = False
+    has_anchor: bool = False
+    modes: MemoryModes = MemoryModes()
+    is_one_pass: bool = False
+    processes: int = 1
+
+    @property
+    def rows(self) -> int:
+        return self.prompts * self.group
+
+
+@dataclass(frozen=True)
+class MemoryBill:
+    """Bytes of each part at the peak of a rollout and at that of an update, by name."""
+
+    rollout: Mapping[str, float]
+    update: Mapping[str, float]
+
+    @property
+    def peak(self) -> float:
+        return max(sum(self.rollout.values()), sum(self.update.values()))
+
+    def lines(self, memory: int) -> list[str]:
+        """`memory`: bytes that the accelerator has."""
+        found = [f"memory       about {self.peak / 1e9:.1f} GB of the accelerator's {memory / 1e9:.1f} GB"]
+        for name, parts in (("rollout", self.rollout), ("update", self.update)):
+            shown = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in parts.items() if size)
+            found.append(f"  {name:10} {sum(parts.values()) / 1e9:.1f} GB: {shown}")
+        return found
+
+
+def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill:
+    """What stays, and what a rollout and an update add to it. The sampler's copies of the weights, keys and values
+    stay: a captured step needs them at the same places.
+    """
+    from grpo.engine.chunked_head import (
+        CHUNK,
+    )  # imports transformers, which --check may do and no import of this
+
+    share = 1 / work.processes
+    models = {
+        "weights": FP32_BYTES * sizes.parameters * share,
+        "moments": moment_bytes(sizes, work.modes) * share,
+        "reference": frozen_bytes(sizes, work.modes, format) * share * work.has_reference,
+        "anchor": number_bytes(format) * sizes.embedding * work.has_anchor,  # its head; the rest is let go
+        "format copies": copy_bytes(sizes, work.modes, format),
+        "keys and values": cache_bytes(sizes, work, format),
+        "whole layers": whole_bytes(sizes) if work.processes > 1 else 0,
+    }
+    rollout = {"logits": SAMPLING_TENSORS * 4 * work.rows * sizes.vocabulary}
+    head = FP32_BYTES if format == FP32 else HEAD_BYTES
+    update = {
+        "gradients": gradient_bytes(sizes, work.modes) * share,
+        "activations": activation_bytes(sizes, work),
+        "logits": CHUNK_TENSORS * 4 * CHUNK * sizes.vocabulary + head * sizes.embedding,
+    }
+    if work.is_one_pass:  # activations go as gradients come, so both are never whole at a time
+        smaller = min("gradients", "activations", key=lambda name: update[name])
+        update[smaller] = 0
+    return MemoryBill(models | rollout, models | update)
+
+
+def moment_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
+    return 0 if modes.optimizer == "sgd" else MOMENTS[modes.moments] * sizes.parameters
+
+
+def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
+    """With steps in the backward pass one gradient exists at a time; the largest is that of the head, which is
+    counted there.
+    """
+    if modes.step_in_backward:
+        return 0
+    return (HALF_BYTES if modes.gradients == "bf16" else FP32_BYTES) * sizes.parameters
+
+
+def frozen_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
+    """A model that is not trained: its products read it in their format, so that is how it is kept."""
+    layers = HOST_BUFFERS * sizes.body / sizes.layers if modes.frozen == "host" else sizes.body
+    return number_bytes(format) * layers + FP32_BYTES * sizes.embedding * (1 if sizes.tied else 2)
+
+
+def number_bytes(format: Format) -> int:
+    """Of a number that products read."""
+    return FP32_BYTES if format == FP32 else HALF_BYTES
+
+
+def copy_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
+    """The sampler's copies of layers and head; high halves are read where they are."""
+    in_place = modes.weights == "split" and format.forward == FORMATS["bf16"].forward
+    return number_bytes(format) * (sizes.embedding + (0 if in_place else sizes.body))
+
+
+def cache_bytes(sizes: ModelSizes, work: StepWork, format: Format) -> float:
+    """Keys and values of each prompt, and of the completions behind it."""
+    tokens = work.prompts * work.prompt + work.rows * work.new
+    number = format.forward.itemsize if format.pieces == 1 else FP32.forward.itemsize
+    return 2 * number * sizes.layers * sizes.keys * tokens
+
+
+def layer_bytes(sizes: ModelSizes) -> float:
+    """What a layer keeps of a token for the backward pass."""
+    normed = NORM_BYTES * sizes.norms_queries
+    return (
+        (HIDDEN_BYTES + NORM_BYTES * sizes.norms) * sizes.width
+        + FEED_FORWARD_BYTES * sizes.feed_forward
+        + (QUERY_BYTES + normed) * sizes.queries
+        + (KEY_BYTES + normed) * sizes.keys
+    )
+
+
+def activation_bytes(sizes: ModelSizes, work: StepWork) -> float:
+    """What the forward pass keeps for the backward pass; with gradient checkpointing the input of each layer
+    and all of one layer.
+    """
+    if work.modes.recomputes:
+        return work.pass_tokens * (sizes.layers * 4 * sizes.width + layer_bytes(sizes))
+    return work.pass_tokens * sizes.layers * layer_bytes(sizes)
+
+
+def whole_bytes(sizes: ModelSizes) -> float:
+    """Of a shared model: the layer that computes, the next one, and the embedding with its gradient, in fp32."""
+    layer = sizes.body / sizes.layers
+    return FP32_BYTES * (2 * layer + 2 * sizes.embedding * (1 if sizes.tied else 2))
+
+
+# what a mode does, the settings that switch it on, and its price: the share of a step's time that it may cost, or
+# where it costs rounding or clipping, a number above those
+SWITCHES: tuple[tuple[dict[str, Any], str, float], ...] = (
+    ({"frozen": "host"}, "engine.frozen=host", 0.1),
+    ({"recomputes": True}, "engine.gradient_checkpointing=true", 0.3),
+    ({"gradients": "bf16"}, "engine.gradients=bf16", 1.0),
+    ({"moments": "8bit"}, "engine.moments=8bit", 1.1),
+    ({"weights": "split"}, "engine.weights=split engine.number_format=bf16", 2.5),
+    ({"step_in_backward": True}, "engine.step_in_backward=true train.optim.max_grad_norm=0", 5.0),
+)
+
+
+def candidates(modes: MemoryModes) -> Iterator[tuple[MemoryModes, str]]:
+    """Modes beside those of a run, cheapest first, and the settings that switch them on."""
+    free = [one for one in SWITCHES if any(getattr(modes, name) != value for name, value in one[0].items())]
+    chosen = [some for count in range(1, len(free) + 1) for some in combinations(free, count)]
+    for some in sorted(chosen, key=lambda some: sum(price for _, _, price in some)):
+        changes = {name: value for switch, _, _ in some for name, value in switch.items()}
+        yield replace(modes, **changes), " ".join(settings for _, settings, _ in some)
+
+
+def cheapest_fit(
+    sizes: ModelSizes, work: StepWork, format: Format, memory: float
+) -> tuple[str, MemoryBill] | None:
+    """The settings of the cheapest memory mode whose bill is within `memory`, and that bill."""
+    for modes, settings in candidates(work.modes):
+        if modes.step_in_backward and (not work.is_one_pass or work.has_anchor):
+            continue
+        own_format = FORMATS["bf16"] if modes.weights == "split" else format
+        bill = memory_bill(sizes, replace(work, modes=modes), own_format)
+        if bill.peak <= memory:
+            return settings, bill
+    return None

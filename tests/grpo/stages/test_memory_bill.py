@@ -1,0 +1,228 @@
+"""The bill of memory by hand, for invented models; activations are compared with what autograd saves, and whole
+steps with the bytes of all tensors that are alive.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny import initialise
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from grpo.engine.gradient_checkpointing import recompute_layers
+from grpo.engine.model import as_policy, packed_hidden
+from grpo.engine.packing import Packed, pack
+from grpo.engine.products import FORMATS
+from grpo.stages.memory_bill import (
+    MemoryModes,
+    ModelSizes,
+    StepWork,
+    activation_bytes,
+    candidates,
+    cheapest_fit,
+    memory_bill,
+)
+
+SIZES = ModelSizes(
+    parameters=1000,
+    embedding=200,
+    vocabulary=50,
+    layers=2,
+    width=10,
+    feed_forward=30,
+    queries=8,
+    keys=4,
+)
+WORK = StepWork(3, 2, 5, 7, 16, has_reference=True)
+FP16 = FORMATS["fp16"]
+LAYER = (10 + 2 * 8) * 10 + 14 * 30 + 6 * 8 + 4 * 4  # bytes of a token
+
+
+def test_parts_by_hand() -> None:
+    """Three prompts of 5 and six completions of 7 tokens are 57 tokens; keys and values of a token are 2 x 2
+    layers x 4 numbers. The reference keeps 800 parameters in 16 bits and the embedding in fp32. A chunk has 512
+    rows.
+    """
+    bill = memory_bill(SIZES, WORK, FP16)
+    models = {"weights": 4000, "moments": 8000, "reference": 2 * 800 + 4 * 200, "anchor": 0}
+    models |= {"format copies": 2000, "keys and values": 2 * 2 * 2 * 4 * 57, "whole layers": 0}
+    assert bill.rollout == models | {"logits": 4 * 4 * 6 * 50}
+    assert bill.update == models | {
+        "gradients": 4000,
+        "activations": 16 * 2 * LAYER,
+        "logits": 2 * 4 * 512 * 50 + 8 * 200,
+    }
+    assert bill.peak == 12_000 + 2400 + 2000 + 1824 + 4000 + 16 * 2 * LAYER + 204_800 + 1600
+
+
+@pytest.mark.parametrize(
+    ("name", "copies", "number", "head"),
+    [("fp32", 4, 4, 4), ("bf16", 2, 2, 8), ("bf16x2", 2, 4, 8), ("fp16", 2, 2, 8)],
+)
+def test_number_formats_by_hand(name: str, copies: int, number: int, head: int) -> None:
+    """Both pieces of bf16x2 are kept as one fp32 number; weights have one piece."""
+    bill = memory_bill(SIZES, replace(WORK, has_anchor=True), FORMATS[name])
+    assert bill.rollout["format copies"] == copies * 1000
+    assert bill.rollout["keys and values"] == 2 * number * 2 * 4 * 57
+    assert bill.update["logits"] == 2 * 4 * 512 * 50 + head * 200
+    assert bill.rollout["anchor"] == copies * 200
+    assert bill.rollout["reference"] == copies * 800 + 4 * 200
+
+
+@pytest.mark.parametrize(
+    ("modes", "part", "size"),
+    [
+        ({"gradients": "bf16"}, "gradients", 2000),
+        ({"moments": "8bit"}, "moments", 1000 * (2 + 8 / 256)),
+        ({"optimizer": "sgd"}, "moments", 0),
+        ({"optimizer": "sgd", "moments": "8bit"}, "moments", 0),
+        ({"step_in_backward": True}, "gradients", 0),
+        ({"weights": "split"}, "weights", 4000),
+        ({"weights": "split"}, "format copies", 2000),
+        ({"frozen": "host"}, "reference", 2 * 2 * 400 + 4 * 200),
+        ({"recomputes": True}, "activations", 16 * (2 * 4 * 10 + LAYER)),
+    ],
+)
+def test_modes_by_hand(modes: dict[str, Any], part: str, size: float) -> None:
+    """A mode changes its own part and nothing else."""
+    plain = memory_bill(SIZES, WORK, FP16)
+    bill = memory_bill(SIZES, replace(WORK, modes=MemoryModes(**modes)), FP16)
+    assert bill.update[part] == size
+    assert {name: value for name, value in bill.update.items() if name != part} == {
+        name: value for name, value in plain.update.items() if name != part
+    }
+
+
+def test_high_halves_are_read_in_place() -> None:
+    """With products of bf16 only the head has a copy."""
+    split = replace(WORK, modes=MemoryModes(weights="split"))
+    assert memory_bill(SIZES, split, FORMATS["bf16"]).update["format copies"] == 2 * 200
+    assert memory_bill(SIZES, split, FORMATS["bf16x2"]).update["format copies"] == 2 * 200
+
+
+def test_an_own_head() -> None:
+    """1,000 parameters, 200 of them an embedding and 200 a head."""
+    untied = replace(SIZES, tied=False)
+    bill = memory_bill(untied, WORK, FP16)
+    assert bill.update["reference"] == 2 * 600 + 4 * 400
+    assert bill.update["format copies"] == 2 * 800
+
+
+def test_one_pass_has_activations_or_gradients() -> None:
+    bill = memory_bill(SIZES, replace(WORK, is_one_pass=True), FP16)
+    assert (bill.update["gradients"], bill.update["activations"]) == (0, 16 * 2 * LAYER)
+    short = memory_bill(SIZES, replace(WORK, is_one_pass=True, pass_tokens=1), FP16)
+    assert (short.update["gradients"], short.update["activations"]) == (4000, 0)
+
+
+def test_four_processes_share_the_models() -> None:
+    """A quarter of weights, moments, gradients and reference each; two whole layers and the embedding twice."""
+    plain = memory_bill(SIZES, WORK, FP16)
+    bill = memory_bill(SIZES, replace(WORK, processes=4), FP16)
+    for part in ("weights", "moments", "gradients", "reference"):
+        assert bill.update[part] == plain.update[part] / 4
+    assert bill.update["whole layers"] == 4 * (2 * 400 + 2 * 200)
+
+
+def test_the_cheapest_mode_that_fits() -> None:
+    """Candidates come by their price; a step in the backward pass needs one pass and no anchor."""
+    order = [settings for _, settings in candidates(MemoryModes())]
+    assert len(order) == len(set(order)) == 2**6 - 1
+    assert order[:3] == [
+        "engine.frozen=host",
+        "engine.gradient_checkpointing=true",
+        "engine.frozen=host engine.gradient_checkpointing=true",
+    ]
+    assert all("moments" not in settings for _, settings in candidates(MemoryModes(moments="8bit")))
+    peak = memory_bill(SIZES, WORK, FP16).peak
+    saved = 2 * 800 - 2 * 2 * 400 + 16 * LAYER - 16 * 2 * 4 * 10
+    found = cheapest_fit(SIZES, WORK, FP16, peak - 1)
+    assert found is not None
+    assert found[0] == "engine.gradient_checkpointing=true" and found[1].peak == peak - saved
+    least = min(
+        memory_bill(
+            SIZES, replace(WORK, modes=modes), FORMATS["bf16" if modes.weights == "split" else "fp16"]
+        ).peak
+        for modes, _ in candidates(MemoryModes())
+        if not modes.step_in_backward
+    )
+    found = cheapest_fit(SIZES, WORK, FP16, least)
+    assert found is not None and found[1].peak == least
+    assert cheapest_fit(SIZES, WORK, FP16, least - 1) is None
+
+
+GiB = 2**30
+QWEN = {"model_type": "qwen3", "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8}
+QWEN |= {"head_dim": 128, "vocab_size": 151936}
+QWEN_4B = ModelSizes.of(
+    QWEN | {"hidden_size": 2560, "intermediate_size": 9728}, 4_022_468_096, 151936 * 2560, tied=True
+)
+QWEN_8B = ModelSizes.of(
+    QWEN | {"hidden_size": 4096, "intermediate_size": 12288}, 8_190_735_360, 151936 * 4096, tied=False
+)
+
+
+def gemma(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """A quarter of the width of Gemma 3 270M."""
+    settings = {"num_hidden_layers": layers, "hidden_size": 160, "intermediate_size": 512, "vocab_size": 300}
+    settings |= {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64}
+    model = initialise(lambda: Gemma3ForCausalLM(Gemma3TextConfig(**settings)), 0)
+    return model, settings | {"model_type": "gemma3_text"}
+
+
+def qwen(layers: int) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """An eighth of the width of Qwen3 1.7B."""
+    settings = {"num_hidden_layers": layers, "hidden_size": 256, "intermediate_size": 768, "vocab_size": 300}
+    settings |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+    model = initialise(lambda: Qwen3ForCausalLM(Qwen3Config(**settings)), 0)
+    return model, settings | {"model_type": "qwen3"}
+
+
+def bytes_kept(model: PreTrainedModel, packed: Packed) -> int:
+    """Of tensors that autograd saves in a forward pass, each memory counted once, parameters not."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found: dict[int, torch.Tensor] = {}
+
+    def note(saved: torch.Tensor) -> torch.Tensor:
+        found[saved.untyped_storage().data_ptr()] = saved
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda saved: saved):
+        packed_hidden(model, packed)
+    return sum(saved.untyped_storage().nbytes() for place, saved in found.items() if place not in own)
+
+
+@pytest.mark.parametrize("make", [gemma, qwen])
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_activations_are_what_autograd_saves(make: Any, recomputes: bool) -> None:
+    """Of two layers more, so that nothing outside of layers counts. On a CPU the attention by blocks keeps more of
+    queries and keys than the fused kernel of the bill.
+    """
+    packed = pack([[5] * 40] * 4, [[6] * 32] * 32, 8)
+    tokens = packed.input_ids.shape[1]
+    kept = []
+    bills = []
+    for layers in (1, 3):
+        model, settings = make(layers)
+        model = as_policy(model, torch.device("cpu"), format=FORMATS["fp16"])
+        if recomputes:
+            recompute_layers(model)
+        work = StepWork(4, 8, 40, 32, tokens, modes=MemoryModes(recomputes=recomputes))
+        bills.append(activation_bytes(ModelSizes.of(settings, 1000, 200), work))
+        kept.append(bytes_kept(model, packed))
+    assert bills[1] - bills[0] == pytest.approx(kept[1] - kept[0], rel=0.08)
+
+
+def test_sizes_of_models_with_other_names_and_without_any() -> None:
+    """GPT-2 has its own names; without any, 36 layers of 12 width^2 make up the body."""
+    names = {"n_layer": 2, "n_embd": 32, "n_head": 4, "vocab_size": 259}
+    assert ModelSizes.of(names, 500, 100) == ModelSizes(500, 100, 259, 2, 32, 128, 32, 32)
+    nothing = ModelSizes.of({}, 36 * 12 * 100**2 + 5000, 5000)
+    assert (nothing.layers, nothing.width, nothing.vocabulary, nothing.keys) == (36, 100, 50, 100)

@@ -1,0 +1,45 @@
+"""Counts the bytes of all tensors that are alive: what an accelerator's allocator would have to hold, on a CPU."""
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class LiveBytes(TorchDispatchMode):
+    """Inside, every storage that an operation makes is counted from its birth to its death, and those of `known`
+    from the start. `peak` is the most at one time.
+    """
+
+    def __init__(self, known: Iterable[Tensor] = ()):
+        super().__init__()
+        self.now = 0
+        self.peak = 0
+        self.places: set[int] = set()
+        for tensor in known:
+            self.count(tensor)
+
+    def count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        size = storage.nbytes()
+        place = storage.data_ptr()
+        if size == 0 or place in self.places:
+            return
+        self.places.add(place)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self.forget, place, size)
+
+    def forget(self, place: int, size: int) -> None:
+        self.places.discard(place)
+        self.now -= size
+
+    def __torch_dispatch__(self, operation: Any, types: Any, inputs: Any = (), settings: Any = None) -> Any:
+        result = operation(*inputs, **(settings or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.count(leaf)
+        return result
