@@ -111,6 +111,25 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class GuideConfig:
+    """Section [guide]: what GRPO learns of the reference texts themselves (grpo/guide.py). Texts of more than
+    `sft.max_completion_tokens` guide nothing.
+
+    member: the text joins the group, `shaping` its importance weight. term: its likelihood counts from `weight` down
+    to `final_weight`, with `uncertain_tokens` most at tokens that are neither sure nor impossible. failed: it replaces
+    groups of which no reward reaches `threshold`. interleaved: it replaces every `every`-th step.
+    """
+
+    mode: Literal["none", "member", "term", "failed", "interleaved"] = "none"
+    shaping: float = 0.1
+    weight: float = 1.0
+    final_weight: float = 0.1
+    uncertain_tokens: bool = False
+    threshold: float = 0.3
+    every: int = 4
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Section [train], after the warm start: `num_steps` steps, each with `passes` passes (mu) over its rollout
     in updates of `prompts_per_update` groups (0 = all). A forward pass has at most `max_tokens_per_pass` packed
@@ -253,6 +272,7 @@ class Config:
     reward: RewardConfig = field(default_factory=RewardConfig)
     advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    guide: GuideConfig = field(default_factory=GuideConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)

@@ -36,6 +36,10 @@ BOUNDS = (
     Bounds(0, 10**6, "loss.dual_clip loss.sampler_cap rollout.max_gap"),
     Bounds(0, 1000, "loss.kl_coef loss.kl_target tax.budget anchor.sft anchor.train"),
     Bounds(1e-12, 1000, "advantage.std_floor"),
+    Bounds(1e-6, 1000, "guide.shaping"),
+    Bounds(0, 1000, "guide.weight guide.final_weight"),
+    Bounds(-1000, 1000, "guide.threshold"),
+    Bounds(2, 10**6, "guide.every"),
 )
 
 
@@ -72,6 +76,14 @@ def training_rules(config: Config) -> list[Rule]:
         (
             train.method != "grpo" and config.updates_per_step > 1,
             f"train.method = {train.method!r} makes one update of each step; write train.passes=1 and train.prompts_per_update=0",
+        ),
+        (
+            config.guide.mode != "none" and train.method != "grpo",
+            f"guide.mode = {config.guide.mode!r} guides GRPO, and train.method = {train.method!r}; write one of them",
+        ),
+        (
+            config.guide.mode != "none" and not config.engine.share_prefix,
+            f"guide.mode = {config.guide.mode!r} packs a reference text behind its group; write engine.share_prefix=true",
         ),
         (
             train.method == "sft" and config.reward.control != "none",

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from data.examples import Example
 from data.template import encode_prompt
-from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import generate
+from grpo.guide import Guidance, guidance, reference_loss
 from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.optim import with_last
 from grpo.records import Experience, LoopState
 from grpo.runtime.parallel import balanced_shares
-from grpo.samples import reward_rollout
+from grpo.samples import reference_ids, reward_rollout, reward_texts
 from grpo.step_metrics import (
     effective_share,
     maxima,
@@ -59,10 +59,8 @@ def train_grpo(
             experience = restore_experience(config, training, task, batch, state)
         else:
             experience = collect(config, training, task, batch, step)
-        advantages = group_advantages(  # (P, G)
-            experience.rewards, config.advantage.std_floor, config.advantage.baseline, config.advantage.scale
-        )
-        minibatches = minibatches_of(config, experience, advantages, step)
+        guide = guide_of(config, task, batch, experience, step)  # advantages (P, G)
+        minibatches = minibatches_of(config, experience, guide.advantages, step, guide)
         for number, minibatch in enumerate(minibatches, start=1):
             if number <= state.update:
                 continue
@@ -113,7 +111,8 @@ def collect(
         old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
     with log.phase("reward"):
         samples = reward_rollout(task, rollout, [batch[i] for i in own], world)
-    experience = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps)
+        text_rewards = reward_texts(config, task, [batch[i] for i in own], world)
+    experience = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps, text_rewards)
     return experience.map_tensors(partial(world.gather_shares, shares=shares), prompt_ids)
 
 
@@ -129,8 +128,17 @@ def restore_experience(
     return Experience.of(tensors, prompt_ids, config.rollout.group_size)
 
 
+def guide_of(
+    config: Config, task: Task, batch: Sequence[Example], experience: Experience, step: int
+) -> Guidance:
+    """Advantages of the groups (grpo/advantage.py), and what their reference texts teach (grpo/guide.py)."""
+    texts = reference_ids(config, task, batch) if config.guide.mode != "none" else []
+    rewards = experience.rewards, experience.text_rewards
+    return guidance(config.guide, config.advantage, *rewards, step, config.train.num_steps, texts)
+
+
 def minibatches_of(
-    config: Config, experience: Experience, advantages: Tensor, step: int
+    config: Config, experience: Experience, advantages: Tensor, step: int, guide: Guidance | None = None
 ) -> Iterator[Minibatch]:
     """The updates of a step, in their order: a function of (seed, step)."""
     return iter_minibatches(
@@ -140,6 +148,7 @@ def minibatches_of(
         prompts_per_update=config.train.prompts_per_update,
         aggregation=OBJECTIVES[config.loss.objective].aggregation,
         seed=(config.seed, step),
+        guide=guide if guide and guide.texts else None,
     )
 
 
@@ -155,7 +164,8 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     peaks = []
     micros = minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world)
     for micro, is_last in with_last(micros):
-        policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+        logps = completion_logps(policy, micro.packed, config.rollout.temperature)
+        policy_logps, text_logps = micro.parts_of(logps)
         before = trainer_logps(policy_logps, micro)
         weights = sampler_weights(before, micro.sampling_logps, micro.mask, config.loss.sampler_cap)
         loss, stats = grpo_loss(
@@ -170,6 +180,10 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
             kl_coef=kl_coef,
             kl_estimator=config.loss.kl_estimator,
         )
+        if micro.texts is not None and text_logps is not None:
+            text_loss = reference_loss(config.guide, text_logps, micro.texts.mask, micro.texts.weights)
+            loss = loss + text_loss
+            stats["text_loss"] = text_loss.detach().double(), micro.texts.weights.sum()
         training.backward(loss, is_last)
         sums.append({**stats, **micro_batch_sums(policy_logps, micro)})
         peaks.append(micro_batch_peaks(policy_logps, micro))

@@ -4,23 +4,47 @@ groups.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from grpo.engine.logprob import completion_logps
+from grpo.engine.logprob import CompletionLogps, completion_logps
 from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
+from grpo.guide import Guidance
 from grpo.loss import token_weights
 from grpo.records import Experience, Rollout
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 
 
+class Texts(NamedTuple):
+    """The reference texts of P prompts as completions: ids (empty = none), mask and weights (P, T)."""
+
+    ids: Sequence[Sequence[int]]
+    mask: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, ids: Sequence[Sequence[int]], prompts: Tensor, factors: Tensor, aggregation: str) -> "Texts":
+        """Texts of which those of `prompts` (K,) count, each by its factor (P,)."""
+        width = max(1, *map(len, ids))
+        lengths = torch.tensor([len(text) for text in ids])
+        mask = torch.arange(width) < lengths[:, None]
+        weights = torch.zeros(mask.shape, dtype=torch.float64)
+        weights[prompts] = token_weights(mask[prompts], aggregation) * factors.cpu()[prompts, None]
+        return cls(ids, sent(mask, factors.device), sent(weights, factors.device))
+
+    def at(self, prompts: Tensor) -> "Texts":
+        """Mask and weights of those of `prompts` (K,), which are packed already."""
+        return Texts((), self.mask[prompts], self.weights[prompts])
+
+
 @dataclass(frozen=True)
 class MicroBatch:
     """One forward pass: packed rows, and everything of their N completions that the loss needs, (N, T) or
-    (N,).
+    (N,). With `texts` the last row of each group is its prompt's reference text.
     """
 
     packed: Packed
@@ -30,6 +54,19 @@ class MicroBatch:
     sampling_logps: Tensor
     ref_logps: Tensor
     old_logps: Tensor | None
+    texts: Texts | None = None
+
+    def parts_of(self, logps: CompletionLogps) -> tuple[CompletionLogps, Tensor | None]:
+        """What belongs to the completions (N, T), and the log-probabilities of the texts (K, T)."""
+        if self.texts is None:
+            return logps, None
+        count, width = self.texts.mask.shape
+        groups = count, 1 + len(self.mask) // max(1, count), logps.logps.shape[1]
+        samples, entropy = (
+            x.view(groups)[:, :-1, : self.mask.shape[1]].flatten(0, 1) for x in (logps.logps, logps.entropy)
+        )
+        texts = logps.logps.view(groups)[:, -1, :width]
+        return CompletionLogps(samples, entropy), texts
 
 
 def micro_batches(
@@ -38,9 +75,11 @@ def micro_batches(
     max_tokens: int,
     share_prefix: bool = True,
     world: World = SINGLE_PROCESS,
+    texts: Texts | None = None,
 ) -> Iterator[tuple[Tensor, Packed]]:
     """Cut whole groups into packed forward passes of at most `max_tokens` -> (rows of the rollout, packed
-    rows). Of a sharded model they are as many in all processes; those filled up have no rows.
+    rows). Of a sharded model they are as many in all processes; those filled up have no rows. The text of a prompt
+    is packed as the last completion of its group.
 
     Without `share_prefix` each completion gets a row and a copy of its prompt of its own: more tokens, same
     numbers.
@@ -48,15 +87,22 @@ def micro_batches(
     completions = rollout.completions()
     size = rollout.group_size if share_prefix else 1
     units = rollout.rows_of(prompts).view(-1, size).tolist()
-    prefixes = [rollout.prompt_ids[rows[0] // rollout.group_size] for rows in units]
-    lengths = [
-        row_tokens(prefix, [completions[row] for row in rows])
-        for prefix, rows in zip(prefixes, units, strict=True)
+    numbers = [rows[0] // rollout.group_size for rows in units]
+    groups = [
+        [*(completions[row] for row in rows), *([] if texts is None else [texts.ids[number]])]
+        for number, rows in zip(numbers, units, strict=True)
     ]
+    prefixes = [rollout.prompt_ids[number] for number in numbers]
+    lengths = [row_tokens(prefix, group) for prefix, group in zip(prefixes, groups, strict=True)]
     width = rollout.completion_ids.shape[1]
+    if texts is not None:
+        size += 1
+        width = max(width, texts.mask.shape[1])
     for chosen in world.in_step(by_budget(lengths, max_tokens)):
         rows = [row for unit in chosen for row in units[unit]]
-        packed = pack([prefixes[unit] for unit in chosen], [completions[row] for row in rows], size, width)
+        packed = pack(
+            [prefixes[unit] for unit in chosen], [ids for unit in chosen for ids in groups[unit]], size, width
+        )
         yield (
             sent(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),
             packed.to(rollout.lengths.device),
@@ -100,6 +146,7 @@ class Minibatch:
     prompts: Tensor
     advantages: Tensor
     weights: Tensor
+    texts: Texts | None = None
 
     def split(
         self, max_tokens: int, share_prefix: bool = True, world: World = SINGLE_PROCESS
@@ -110,7 +157,8 @@ class Minibatch:
         mask = rollout.completion_mask
         lengths = [rollout.num_tokens(prompt) for prompt in self.prompts.tolist()]
         own_prompts = self.prompts[world.own_share(lengths)]
-        for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix, world):
+        for rows, packed in micro_batches(rollout, own_prompts, max_tokens, share_prefix, world, self.texts):
+            prompts = rows[:: rollout.group_size] // rollout.group_size
             yield MicroBatch(
                 packed,
                 mask[rows],
@@ -119,6 +167,7 @@ class Minibatch:
                 rollout.sampling_logps[rows],
                 self.experience.ref_logps[rows],
                 None if old_logps is None else old_logps[rows],
+                None if self.texts is None else self.texts.at(prompts),
             )
 
 
@@ -130,11 +179,13 @@ def iter_minibatches(
     prompts_per_update: int,
     aggregation: str,
     seed: tuple[int, ...],
+    guide: Guidance | None = None,
 ) -> Iterator[Minibatch]:
     """`passes` times over the rollout in updates of `prompts_per_update` groups (0 = all); each pass takes
     them in another order.
 
-    advantages (P, G) become one per row here and nowhere else.
+    advantages (P, G) become one per row here and nowhere else. `guide` says what a prompt's completions and its
+    reference text count.
     """
     rollout = experience.rollout
     mask = rollout.completion_mask
@@ -148,4 +199,8 @@ def iter_minibatches(
             rows = sent(rollout.rows_of(prompts), mask.device)
             weights = torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
             weights[rows] = token_weights(mask[rows], aggregation)
-            yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights)
+            texts = None
+            if guide is not None:
+                weights *= guide.samples.to(mask.device).repeat_interleave(rollout.group_size)[:, None]
+                texts = Texts.of(guide.texts, prompts, guide.references.to(mask.device), aggregation)
+            yield Minibatch(experience, prompts, advantages.flatten().to(mask.device), weights, texts)

@@ -33,6 +33,13 @@ ADDED = {
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
     "loss.sampler_cap": 0.0,
+    "guide.mode": "none",
+    "guide.shaping": 0.1,
+    "guide.weight": 1.0,
+    "guide.final_weight": 0.1,
+    "guide.uncertain_tokens": False,
+    "guide.threshold": 0.3,
+    "guide.every": 4,
 }
 
 say_once = cache(say)  # a study reads the same file for every arm

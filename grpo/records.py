@@ -78,7 +78,7 @@ class Experience:
     it.
 
     rewards (P, G), NaN where one is missing; terms name -> (P, G); ref_logps, old_logps (N, T), old_logps
-    None when one update follows.
+    None when one update follows; text_rewards (P, 1) of the reference texts, where they join their groups.
     """
 
     rollout: Rollout
@@ -86,12 +86,14 @@ class Experience:
     terms: Mapping[str, Tensor]
     ref_logps: Tensor
     old_logps: Tensor | None
+    text_rewards: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the prompts, by name, for a checkpoint in the middle of a step."""
         named = {name: getattr(self.rollout, name) for name in ROLLOUT_TENSORS}
         named |= {"rewards": self.rewards, "ref_logps": self.ref_logps}
         named |= {} if self.old_logps is None else {"old_logps": self.old_logps}
+        named |= {} if self.text_rewards is None else {"text_rewards": self.text_rewards}
         return named | {f"{TERM}{name}": values for name, values in self.terms.items()}
 
     @classmethod
@@ -107,7 +109,14 @@ class Experience:
         terms = {
             name.removeprefix(TERM): tensors[name] for name in sorted(tensors) if name.startswith(TERM)
         }  # files keep no order
-        return cls(rollout, tensors["rewards"], terms, tensors["ref_logps"], tensors.get("old_logps"))
+        return cls(
+            rollout,
+            tensors["rewards"],
+            terms,
+            tensors["ref_logps"],
+            tensors.get("old_logps"),
+            tensors.get("text_rewards"),
+        )
 
     def map_tensors(
         self, change: Callable[[Tensor], Tensor], prompt_ids: Sequence[Sequence[int]]

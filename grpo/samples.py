@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
-from data.template import decode_completion, encode_prompt, stop_ids
+from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
 from grpo.config import Config
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
@@ -67,3 +67,20 @@ def reward_rollout(task: Task, rollout: Rollout, batch: Sequence[Example], world
     references = [example.references for example in examples]
     rewards, terms = world.together(lambda: task.reward(sources, texts, references, group_size))
     return Samples(rollout, texts, rewards, terms)
+
+
+def reference_ids(config: Config, task: Task, batch: Sequence[Example]) -> list[list[int]]:
+    """Token ids of each example's reference text, with the end token; none of a text that is too long."""
+    most = config.sft.max_completion_tokens
+    found = [encode_completion(task.tokenizer, example.reference) for example in batch]
+    return [ids if len(ids) <= most else [] for ids in found]
+
+
+def reward_texts(config: Config, task: Task, batch: Sequence[Example], world: World) -> Tensor | None:
+    """(P, 1) reward of each example's reference text; None where it joins no group."""
+    if config.guide.mode != "member":
+        return None
+    sources = [example.source for example in batch]
+    texts = [example.reference for example in batch]
+    references = [example.references for example in batch]
+    return world.together(lambda: task.reward(sources, texts, references, 1))[0]

@@ -36,6 +36,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
         "grpo.samples",
         "grpo.anchor",
         "grpo.minibatch",
+        "grpo.guide",
         "grpo.step_metrics",
     ),
     ("eval",),
