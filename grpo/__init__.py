@@ -1,11 +1,13 @@
 """GRPO with semantic rewards, in pure PyTorch (arXiv 2605.14366).
 
-Importing the package settles two things before anything else is loaded. OpenMP threads wait passively: by
-spinning they slow each other down up to tenfold as soon as anything else uses a core. And the sibling
-packages, whose names are everyday words, must be ours: a stray `eval.py` or another distribution's `data/`
-would shadow them without a word.
+Importing the package settles three things before anything else is loaded. OpenMP threads wait passively: by
+spinning they slow each other down up to tenfold as soon as anything else uses a core. Where the optional
+package torchao is installed, transformers imports it, and no command prints its warnings of kernels that are
+not used. And the sibling packages, whose names are everyday words, must be ours: a stray `eval.py` or another
+distribution's `data/` would shadow them without a word.
 """
 
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -17,6 +19,9 @@ __version__ = "0.1.0"
 # Global state, on purpose: both variables are read once, when OpenMP starts, which is when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+for _name in ("torchao", "torch.utils._pytree"):  # the second warns of classes of the first
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 COMMAND_NAMES = (
     "-m",

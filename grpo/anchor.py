@@ -19,14 +19,20 @@ from grpo.engine.chunked_head import kl_to_base, kl_to_states
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import Packed, by_budget, pack, sent
 from grpo.engine.sharding import run_in, whole
+from grpo.optim import with_last
 from grpo.runtime.device import Compute
 from grpo.runtime.parallel import Sums, World
 
-AnchorFunction = Callable[[PreTrainedModel, int], Sums]
+Backward = Callable[[Tensor, bool], None]  # adds the gradient of a loss, the last one or not of the update
+AnchorFunction = Callable[[PreTrainedModel, int, Backward], Sums]
 Text = tuple[int, ...]
 
 
-def no_anchor(_policy: PreTrainedModel, _update: int) -> Sums:
+def plain_backward(loss: Tensor, _is_last: bool) -> None:
+    loss.backward()
+
+
+def no_anchor(_policy: PreTrainedModel, _update: int, _backward: Backward = plain_backward) -> Sums:
     """For training without an anchor: adds nothing."""
     return {}
 
@@ -115,7 +121,7 @@ class Anchor:
         self.states = fixed_states(base, texts, start, max_tokens)
         self.base = base if self.states is None else None
 
-    def __call__(self, policy: PreTrainedModel, update: int) -> Sums:
+    def __call__(self, policy: PreTrainedModel, update: int, backward: Backward = plain_backward) -> Sums:
         batch = self.texts.at(update)
         num_tokens = sum(map(len, batch))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -123,9 +129,9 @@ class Anchor:
             self.states.compute([*map(tuple, batch)])
         share = [batch[i] for i in self.world.own_share([*map(len, batch)])]
         lengths = [len(self.start) + len(ids) for ids in share]
-        for chosen in self.world.in_step(by_budget(lengths, self.max_tokens)):
+        for chosen, is_last in with_last(self.world.in_step(by_budget(lengths, self.max_tokens))):
             divergence = self._divergence(policy, [tuple(share[i]) for i in chosen])
-            (self.coef / num_tokens * divergence).backward()
+            backward(self.coef / num_tokens * divergence, is_last)
             total += divergence.detach()
         return {"anchor_kl": (total, float(sum(map(len, share))))}
 

@@ -46,7 +46,8 @@ def check(config: Config) -> None:
     check_bounds(config, BOUNDS)
     check_data(config.data)
     check_reward(config.reward)
-    check_rules([*training_rules(config), *corpus_rules(config), *tax_rules(config), *sharding_rules(config)])
+    rules = [*training_rules(config), *corpus_rules(config), *tax_rules(config)]
+    check_rules([*rules, *sharding_rules(config), *memory_rules(config)])
 
 
 def training_rules(config: Config) -> list[Rule]:
@@ -132,5 +133,36 @@ def sharding_rules(config: Config) -> list[Rule]:
         (
             is_sharded and engine.frozen == "host",
             "engine.frozen = 'host' keeps whole layers in the host's memory; write engine.frozen='device', or parallel.mode='data'",
+        ),
+    ]
+
+
+def memory_rules(config: Config) -> list[Rule]:
+    """Rules of the settings that save memory in an update."""
+    engine = config.engine
+    is_sharded = config.parallel.mode == "fsdp"
+    optimisers = {"sft": config.sft.optim} if config.sft.num_steps else {}
+    optimisers |= {"train": config.train.optim} if config.train.num_steps else {}
+    limits = [f"{name}.optim.max_grad_norm=0" for name, optim in optimisers.items() if optim.max_grad_norm]
+    return [
+        (
+            engine.step_in_backward and bool(limits),
+            f"engine.step_in_backward updates before the norm of all gradients is known; write {' and '.join(limits)}",
+        ),
+        (
+            engine.step_in_backward and is_sharded,
+            "engine.step_in_backward works in one process; write parallel.mode='none', or engine.step_in_backward=false",
+        ),
+        (
+            engine.gradients == "bf16" and is_sharded,
+            "engine.gradients = 'bf16': shares of gradients are in fp32; write parallel.mode='data', or engine.gradients='fp32'",
+        ),
+        (
+            engine.moments == "8bit" and is_sharded,
+            "engine.moments = '8bit' has blocks that shares would cut; write parallel.mode='data', or engine.moments='fp32'",
+        ),
+        (
+            engine.moments == "8bit" and {optim.name for optim in optimisers.values()} == {"sgd"},
+            "engine.moments = '8bit' changes nothing: optim.name = 'sgd' has no moments; write engine.moments='fp32'",
         ),
     ]

@@ -18,6 +18,7 @@ from grpo.engine.sampler import generate
 from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
+from grpo.optim import with_last
 from grpo.records import Experience, LoopState
 from grpo.runtime.parallel import balanced_shares
 from grpo.samples import reward_rollout
@@ -152,7 +153,8 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     bounds = Bounds(config.loss.clip_low, config.loss.clip_high, config.loss.dual_clip)
     sums = []
     peaks = []
-    for micro in minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world):
+    micros = minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world)
+    for micro, is_last in with_last(micros):
         policy_logps = completion_logps(policy, micro.packed, config.rollout.temperature)
         before = trainer_logps(policy_logps, micro)
         weights = sampler_weights(before, micro.sampling_logps, micro.mask, config.loss.sampler_cap)
@@ -168,10 +170,10 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
             kl_coef=kl_coef,
             kl_estimator=config.loss.kl_estimator,
         )
-        loss.backward()
+        training.backward(loss, is_last)
         sums.append({**stats, **micro_batch_sums(policy_logps, micro)})
         peaks.append(micro_batch_peaks(policy_logps, micro))
-    anchor_sums = training.anchor(policy, training.optimizer.update)
+    anchor_sums = training.anchor(policy, training.optimizer.update, training.optimizer.backward)
     world.sum_gradients(policy.parameters())
     log.add(world.total({**totals(sums), **anchor_sums}))
     log.put_max(world.largest(maxima(peaks)))

@@ -1,16 +1,25 @@
-"""AdamW, the learning-rate schedule, and one guarded step: clip, step, schedule, zero."""
+"""The optimiser of a training loop: the learning-rate schedule, one guarded step, and the moments by name."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TypeVar
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
-from data.errors import TrainingFailure
-from grpo.config import OptimConfig
-from grpo.engine.sharding import whole
+from data.errors import InputError, TrainingFailure
+from grpo.config import EngineConfig, OptimConfig
+from grpo.updates import Moments, make_update
 
+T = TypeVar("T")
+PLAIN = EngineConfig()
 MAX_SKIPPED_IN_A_ROW = 5
+SETTINGS = {  # of the kinds of moments
+    "none": 'optim.name = "sgd"',
+    "8bit": 'engine.moments = "8bit"',
+    "fp32": 'optim.name = "adamw" and engine.moments = "fp32"',
+}
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -34,28 +43,36 @@ def learning_rate(config: OptimConfig, update: int, num_updates: int) -> float:
 
 
 class Optimizer:
-    """AdamW over all parameters of a model; weight decay on matrices only. Counts updates, those skipped, and
-    those skipped in a row.
+    """AdamW or SGD over all parameters of a model; weight decay on matrices only. Counts updates, those
+    skipped, and those skipped in a row.
 
     `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down
     (grpo/stages/tax_controller.py).
     """
 
-    def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int):
+    def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int, engine: EngineConfig = PLAIN):
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.config = config
+        self.moments_kind = "none" if config.name == "sgd" else engine.moments
         self.num_updates = num_updates
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in self.parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.parameters if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        self.adamw = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2), fused=True
-        )
+        self.parameters = list(named.values())
+        self.way = make_update(model, named, config, engine)
         self.pace = 1.0
         self.update = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the update that comes next."""
+        return self.pace * learning_rate(self.config, self.update, self.num_updates)
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add the gradient of `loss`; `is_last`: no other one is added before `step`. With
+        engine.step_in_backward the parameters are updated on the way.
+        """
+        with self.way.last_pass(self.rate) if is_last else nullcontext():
+            loss.backward()
 
     def step(self) -> dict[str, float]:
         """One update from the accumulated gradients -> {grad_norm, lr, skipped_updates}. A non-finite
@@ -63,21 +80,47 @@ class Optimizer:
 
         Raises TrainingFailure after MAX_SKIPPED_IN_A_ROW such updates in a row.
         """
-        lr = self.pace * learning_rate(self.config, self.update, self.num_updates)
-        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)))
+        rate = self.rate
+        norm = self.way.step(rate, self.config.max_grad_norm)
         self.update += 1
         if math.isfinite(norm):
-            for group in self.adamw.param_groups:
-                group["lr"] = lr
-            self.adamw.step()
             self.skipped_in_a_row = 0
         else:
             self.skipped += 1
             self.skipped_in_a_row += 1
-        self.adamw.zero_grad(set_to_none=True)
         if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingFailure(
                 f"{MAX_SKIPPED_IN_A_ROW} updates in a row had a gradient that is not finite and were skipped, so the parameters are the "
-                f"last good ones; lower the learning rate ({lr:g}) under a new run_dir, where a copy of warm_start/ saves the warm start"
+                f"last good ones; lower the learning rate ({rate:g}) under a new run_dir, where a copy of warm_start/ saves the warm start"
             )
-        return {"grad_norm": norm, "lr": lr, "skipped_updates": float(self.skipped)}
+        return {"grad_norm": norm, "lr": rate, "skipped_updates": float(self.skipped)}
+
+    def moments(self) -> Moments:
+        """What the optimiser keeps of each parameter, by name; none of those without an update. A moment of 8
+        bits has several tensors. They are not copied.
+        """
+        return self.way.moments()
+
+    def load_moments(self, moments: Moments) -> None:
+        """Take over the moments of an optimiser of the same kind, bit for bit; they are copied."""
+        self.way.load_moments(moments)
+
+    def check_kind(self, kind: str, place: Path) -> None:
+        """Raises InputError where the moments at `place` are of another kind than those of this optimiser."""
+        if kind != self.moments_kind:
+            remedy = f"restore that setting, or delete {place.parent} to start this stage anew"
+            raise InputError(f"{place}: its moments were made with {SETTINGS[kind]}; {remedy}")
+
+
+def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Each item, and whether it is the last one.
+
+    >>> list(with_last("ab"))
+    [('a', False), ('b', True)]
+    """
+    iterator = iter(items)
+    for item in iterator:
+        for following in iterator:
+            yield item, False
+            item = following
+        yield item, True

@@ -12,6 +12,7 @@ import torch
 
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
+from grpo.optim import with_last
 from grpo.records import LoopState
 from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
@@ -47,15 +48,16 @@ def train_sft(
         own = world.own_share(lengths)
         total = torch.zeros((), dtype=torch.float64, device=training.compute.device)
         with log.phase("update"):
-            for chosen in world.in_step(by_budget([lengths[i] for i in own], max_tokens_per_pass)):
+            passes = world.in_step(by_budget([lengths[i] for i in own], max_tokens_per_pass))
+            for chosen, is_last in with_last(passes):
                 pairs_of_pass = [batch[own[i]] for i in chosen]
                 prompts = [prompt for prompt, _ in pairs_of_pass]
                 completions = [completion for _, completion in pairs_of_pass]
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
                 nll = -completion_logps(policy, packed).logps.sum()
-                (nll / num_tokens).backward()
+                training.backward(nll / num_tokens, is_last)
                 total += nll.detach()
-            anchor_sums = training.anchor(policy, training.optimizer.update)
+            anchor_sums = training.anchor(policy, training.optimizer.update, training.optimizer.backward)
             world.sum_gradients(policy.parameters())
             own_tokens = sum(len(batch[i][1]) for i in own)
             log.add(world.total({"loss": (total, own_tokens), **anchor_sums}))

@@ -43,6 +43,10 @@ class Training:
     anchor: AnchorFunction = no_anchor
     world: World = SINGLE_PROCESS
 
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add the gradient of a micro-batch, the last one or not of its update; the anchor's come after it."""
+        self.optimizer.backward(loss, is_last and self.anchor is no_anchor)
+
 
 @dataclass(frozen=True)
 class Task:

@@ -13,11 +13,10 @@ share (grpo/runtime/shares.py). Either can be read by any number of processes, s
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -25,6 +24,7 @@ from transformers import PreTrainedModel
 from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
+from grpo.engine.halves import exact_parameters, load_exact
 from grpo.engine.tensor_file import Header, save_file
 from grpo.engine.weight_files import ModelTensors
 from grpo.optim import Optimizer
@@ -81,14 +81,14 @@ def save(
     room for the checkpoint.
     """
     path = path_of(folder, state)
-    parameters = named_parameters(model)
-    moments = moments_of(parameters, optimizer)
+    parameters = exact_parameters(model)
+    moments = moments_of(optimizer)
     alone: dict[str, Mapping[str, Tensor]] = {
         PARAMETERS: parameters,
         MOMENTS: moments,
     }  # by the first process
     together: dict[str, Tensor] = {}
-    if has_shares(parameters.values()):
+    if has_shares(model.parameters()):
         together = {**parameters, **moments}
         alone = {}
     if state.tensors:
@@ -121,16 +121,16 @@ def _prune(folder: Path, keep: int) -> None:
             remove_folder(old)
 
 
-def moments_of(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by "kind:name of the parameter"."""
+def moments_of(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments by "kind:name of the parameter"."""
     return {
         f"{kind}:{name}": value
-        for name, p in parameters.items()
-        for kind, value in optimizer.adamw.state.get(p, {}).items()
+        for name, values in optimizer.moments().items()
+        for kind, value in values.items()
     }
 
 
-def facts_of(state: LoopState, optimizer: Optimizer) -> dict[str, dict[str, Any]]:
+def facts_of(state: LoopState, optimizer: Optimizer) -> dict[str, Any]:
     """Everything that is no tensor, as `restore` reads it."""
     scalars = {
         "step": state.step,
@@ -139,7 +139,8 @@ def facts_of(state: LoopState, optimizer: Optimizer) -> dict[str, dict[str, Any]
         "partial": dict(state.partial),
         "tax": dict(state.tax),
     }
-    return {"state": scalars, "optimizer": {name: getattr(optimizer, name) for name in COUNTERS}}
+    counters = {name: getattr(optimizer, name) for name in COUNTERS}
+    return {"state": scalars, "optimizer": counters, "moments": optimizer.moments_kind}
 
 
 def _no_room(path: Path, needed: int, error: OSError) -> str:
@@ -212,36 +213,49 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
-    """Load a checkpoint into a model and its fresh optimiser, bit for bit; each process reads what it holds.
-    Raises InputError for the checkpoint of another model.
+    """Load a checkpoint into a model and its optimiser, bit for bit; each process reads what it holds. Raises
+    InputError for the checkpoint of another model, or of another kind of optimiser.
     """
-    load_parameters(path, model)
-    parameters = named_parameters(model)
-    saved = SavedTensors(path, without=(STEP,))
-    for owner, names in saved.moments.items():
-        parameter = parameters[owner]
-        for name, value in saved.read_like(dict.fromkeys(names, parameter)).items():
-            optimizer.adamw.state[parameter][name.partition(":")[0]] = value
     facts = json.loads((path / STATE).read_text(encoding="utf-8"))
+    load_parameters(path, model)
+    optimizer.check_kind(facts.get("moments", "fp32"), path)
+    optimizer.load_moments(SavedMoments(SavedTensors(path, without=(STEP,)), model))
     for name in COUNTERS:
         setattr(optimizer, name, facts["optimizer"][name])
     return LoopState(**facts["state"], tensors=load_file(path / STEP) if (path / STEP).exists() else {})
 
 
+class SavedMoments(Mapping[str, Mapping[str, Tensor]]):
+    """The moments of a checkpoint by parameter and kind; those of one parameter are read when they are asked for."""
+
+    def __init__(self, saved: SavedTensors, model: nn.Module):
+        self.saved = saved
+        self.model = model
+
+    def __getitem__(self, owner: str) -> Mapping[str, Tensor]:
+        patterns = dict.fromkeys(self.saved.moments[owner], self.model.get_parameter(owner))
+        return {name.partition(":")[0]: value for name, value in self.saved.read_like(patterns).items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.saved.moments)
+
+    def __len__(self) -> int:
+        return len(self.saved.moments)
+
+
 def load_parameters(path: Path, model: nn.Module) -> None:
-    """Only the parameters of a checkpoint, bit for bit. Raises InputError for the checkpoint of another
-    model.
+    """Only the parameters of a checkpoint, bit for bit, whole or as two halves. Raises InputError for the
+    checkpoint of another model.
     """
     saved = SavedTensors(path, without=(STEP,))
+    _check_fit(path, saved.parameters, exact_parameters(model))
     parameters = dict(model.named_parameters())
-    _check_fit(path, saved.parameters, parameters)
     for batch in in_batches(parameters, READ_BYTES):
-        with torch.no_grad():
-            for name, value in saved.read_like({name: parameters[name] for name in batch}).items():
-                parameters[name].copy_(value)
+        for name, value in saved.read_like({name: parameters[name] for name in batch}).items():
+            load_exact(model, name, value)
 
 
-def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, nn.Parameter]) -> None:
+def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, Tensor]) -> None:
     for name in dict.fromkeys([*parameters, *saved]):
         there, here = (
             f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"

@@ -20,6 +20,7 @@ from data.obtain import UnobtainableError
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
+from grpo.eight_bit import optimiser_class
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
@@ -49,6 +50,8 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
+    if run.config.engine.moments == "8bit":
+        optimiser_class()
     check_reward(run.config.reward, language, run.config.data.completion_setting)
     check_encoder(run.config.reward.encoder, run.cache)
     if run.config.reward.held_out != STATIC:
@@ -101,6 +104,10 @@ def check_world(run: Run) -> None:
     if prompts % size:
         raise InputError(
             f"{size} processes cannot share {prompts} prompts an update; make train.prompts_per_update a multiple of {size}"
+        )
+    if size > 1 and run.config.engine.step_in_backward:
+        raise InputError(
+            f"engine.step_in_backward runs in 1 process, not in {size}; start it without torchrun, or write engine.step_in_backward=false"
         )
     if size > 1 and run.config.train.method == "best_of_group":
         raise InputError(

@@ -208,7 +208,6 @@ class TaxGuard:
                 f"{path}: {cause}, and the tax is beyond its budget; delete {self.folder.parent} to start this stage anew"
             )
         counters = {name: getattr(self.optimizer, name) for name in checkpoint.COUNTERS}
-        self.optimizer.adamw.state.clear()
         checkpoint.restore(path, self.model, self.optimizer)
         for name, value in counters.items():
             setattr(self.optimizer, name, value)

@@ -66,7 +66,7 @@ def train(
     """
     config = run.config.train
     shard(policy, run.world)
-    optimizer = Optimizer(policy, config.optim, method.num_updates)
+    optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(
         run.log_folder, STAGE, state.step, config.num_steps, method.shown, quiet=run.is_silent

@@ -51,7 +51,7 @@ def train(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     """
     config = run.config.sft
     stream = PromptStream(pairs_of(run, tokenizer), config.batch_size, run.config.seed)
-    optimizer = Optimizer(policy, config.optim, config.num_steps)
+    optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(run.log_folder, STAGE, state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
         anchor = make_anchor(run, tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)

@@ -46,7 +46,7 @@ def everything(session: Session) -> dict[str, object]:
 
 
 def moments(optimizer: Optimizer) -> list[list[float]]:
-    states = [optimizer.adamw.state[parameter] for parameter in optimizer.parameters]
+    states = optimizer.moments().values()
     return [value.flatten().tolist() for state in states for _, value in sorted(state.items())]
 
 

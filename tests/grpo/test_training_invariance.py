@@ -173,8 +173,8 @@ def test_evaluation_between_updates_changes_nothing(
     assert (watched.folder / "rollouts.jsonl").read_bytes() == (plain.folder / "rollouts.jsonl").read_bytes()
     moments = [
         [
-            session.optimizer.adamw.state[parameter][name]
-            for parameter in session.policy.parameters()
+            session.optimizer.moments()[parameter][name]
+            for parameter, _ in session.policy.named_parameters()
             for name in ("exp_avg", "exp_avg_sq")
         ]
         for session in (watched, plain)
@@ -193,8 +193,9 @@ def test_one_step_at_a_tiny_learning_rate_moves_every_master(
     before = [parameter.detach().clone() for parameter in session.policy.parameters()]
     session.run()
     moved = asked = kept = 0
-    for old, new in zip(before, session.policy.parameters(), strict=True):
-        gradient = session.optimizer.adamw.state[new]["exp_avg"] / (1 - config.train.optim.beta1)
+    moments = session.optimizer.moments()
+    for old, (name, new) in zip(before, session.policy.named_parameters(), strict=True):
+        gradient = moments[name]["exp_avg"] / (1 - config.train.optim.beta1)
         coarse = old.bfloat16().requires_grad_()
         coarse.grad = gradient.bfloat16()
         torch.optim.AdamW([coarse], lr=5e-7, weight_decay=0.0).step()

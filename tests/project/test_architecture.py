@@ -18,7 +18,16 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
     ("reward",),
     ("grpo.advantage", "grpo.loss", "grpo.kl", "grpo.records"),
     ("grpo.engine",),
-    ("grpo.config", "grpo.config_check", "grpo.config_file", "grpo.old_names", "grpo.optim"),
+    (
+        "grpo.config",
+        "grpo.config_check",
+        "grpo.config_file",
+        "grpo.old_names",
+        "grpo.optim",
+        "grpo.updates",
+        "grpo.parameter_steps",
+        "grpo.eight_bit",
+    ),
     ("grpo.runtime",),
     (
         "grpo.loop",

@@ -85,7 +85,7 @@ def train(world: World, model: PreTrainedModel, optimizer: Optimizer, steps: int
 def everything(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, torch.Tensor]:
     """Parameters and moments, whole, by the names of a checkpoint."""
     parameters = checkpoint.named_parameters(model)
-    tensors = {**parameters, **checkpoint.moments_of(parameters, optimizer)}
+    tensors = {**parameters, **checkpoint.moments_of(optimizer)}
     return {name: whole(tensor).detach().clone() for name, tensor in tensors.items()}
 
 

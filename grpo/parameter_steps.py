@@ -1,0 +1,125 @@
+"""The optimiser of one parameter: a torch optimiser that sees the parameter's exact numbers in fp32.
+
+An optimiser treats every number by itself, so the bits are those of one optimiser over all parameters. What an
+update needs and training does not is there for one parameter at a time: the fp32 numbers of a weight in halves
+(grpo/engine/halves.py), and the fp32 copy of a gradient that was added up in bf16. Of a parameter that is sharded
+over processes each updates its share.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from grpo.config import OptimConfig
+from grpo.eight_bit import adamw_8bit, parts
+from grpo.engine.halves import join, split
+
+MakeOptimiser = Callable[[nn.Parameter], torch.optim.Optimizer]
+
+
+def decay_of(parameter: Tensor, config: OptimConfig) -> float:
+    """Weight decay is for matrices only."""
+    return config.weight_decay if parameter.dim() >= 2 else 0.0
+
+
+def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOptimiser:
+    """Makes the torch optimiser of a parameter. Weight decay is torch's own: SGD without momentum subtracts
+    lr x decay x parameter, which is the decoupled decay of AdamW.
+    """
+    decay = decay_of(parameter, config)
+    betas = (config.beta1, config.beta2)
+    if config.name == "sgd":
+        return lambda exact: torch.optim.SGD([exact], lr=config.lr, weight_decay=decay, fused=True)
+    if moments == "8bit":
+        numbers = parameter.numel()
+        return lambda exact: adamw_8bit(exact, numbers, lr=config.lr, betas=betas, weight_decay=decay)
+    return lambda exact: torch.optim.AdamW([exact], lr=config.lr, betas=betas, weight_decay=decay, fused=True)
+
+
+class ParameterStep:
+    """A parameter, the low half of its numbers where it is split, and its optimiser.
+
+    The optimiser knows the parameter as `exact`, which has the exact numbers during a step; between steps it is
+    the parameter itself, or empty where that is split.
+    """
+
+    def __init__(self, parameter: nn.Parameter, low: Tensor | None, make: MakeOptimiser):
+        self.parameter = parameter
+        self.low = None if low is None else share_of(low)
+        self.exact = nn.Parameter(self._between_steps())
+        self.optimiser = make(self.exact)
+
+    def _between_steps(self) -> Tensor:
+        own = share_of(self.parameter.detach())
+        return own if self.low is None else torch.empty(0, device=own.device)
+
+    @torch.no_grad()
+    def __call__(self, rate: float, scale: Tensor | None = None) -> None:
+        """Update the parameter by its gradient, times `scale`, and let the gradient go."""
+        gradient = self.parameter.grad
+        if gradient is None:
+            return
+        self.parameter.grad = None
+        own = share_of(self.parameter.detach())
+        exact = own if self.low is None else join(own, self.low)
+        gradient = share_of(gradient).to(exact.dtype)
+        self._step(exact, gradient if scale is None else gradient.mul_(scale), rate)
+        if self.low is not None:
+            high, low = split(exact)
+            own.copy_(high)
+            self.low.copy_(low)
+
+    def _step(self, exact: Tensor, gradient: Tensor, rate: float) -> None:
+        self.exact.data = exact
+        self.exact.grad = gradient
+        set_rate(self.optimiser, rate)
+        self.optimiser.step()
+        self.exact.grad = None
+        self.exact.data = self._between_steps()
+
+    def moments(self) -> dict[str, Tensor]:
+        """The tensors of the optimiser's state by name; none before the first step."""
+        state = self.optimiser.state.get(self.exact, {})
+        tensors = {key: part for name, moment in state.items() for key, part in parts(name, moment).items()}
+        return {key: sharded_like(self.parameter, value) for key, value in tensors.items()}
+
+    @torch.no_grad()
+    def load_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Replace the moments by copies of these; none: as before the first step."""
+        self.optimiser.state.clear()
+        if not moments:
+            return
+        like = share_of(self.parameter) if self.low is None else self.low.float()
+        self._step(torch.zeros_like(like), torch.zeros_like(like), 0.0)  # makes a state to be written over
+        for name, value in self.moments().items():
+            share_of(value).copy_(share_of(moments[name]))
+
+
+def share_of(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor: its share, in the same memory, or all."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_like(parameter: Tensor, share: Tensor) -> Tensor:
+    """A share of a moment as a tensor that is sharded as its parameter is; all else as it is."""
+    if not isinstance(parameter, DTensor) or share.shape != parameter.to_local().shape:
+        return share
+    return DTensor.from_local(
+        share,
+        parameter.device_mesh,
+        parameter.placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, which torchao keeps in a tensor."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
