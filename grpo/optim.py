@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError, TrainingFailure
 from grpo.config import EngineConfig, OptimConfig
-from grpo.updates import Moments, SavedMoments, make_update
+from grpo.updates import Moments, make_update
 
 T = TypeVar("T")
 PLAIN = EngineConfig()
@@ -101,7 +101,7 @@ class Optimizer:
         """
         return self.way.moments()
 
-    def load_moments(self, moments: SavedMoments) -> None:
+    def load_moments(self, moments: Moments) -> None:
         """Take over the moments of an optimiser of the same kind, bit for bit; they are copied."""
         self.way.load_moments(moments)
 

@@ -18,8 +18,7 @@ from grpo.config import EngineConfig, OptimConfig
 from grpo.engine.halves import low_halves
 from grpo.parameter_steps import ParameterStep, optimiser_of, set_rate
 
-Moments = dict[str, dict[str, Tensor]]  # by the name of the parameter, then that of the moment
-SavedMoments = Mapping[str, Mapping[str, Tensor]]  # the same, perhaps still to be read
+Moments = Mapping[str, Mapping[str, Tensor]]  # by the name of the parameter, then that of the moment
 Parameters = Mapping[str, nn.Parameter]
 EPSILON = 1e-6  # as of torch.nn.utils.clip_grads_with_norm_
 
@@ -38,7 +37,7 @@ class Update(Protocol):
     def moments(self) -> Moments:
         """The tensors of the optimiser's state, not copied."""
 
-    def load_moments(self, moments: SavedMoments) -> None:
+    def load_moments(self, moments: Moments) -> None:
         """Replace the moments by copies of these."""
 
 
@@ -94,7 +93,7 @@ class JointUpdate:
     def moments(self) -> Moments:
         return {name: dict(self.adamw.state.get(p, {})) for name, p in self.parameters.items()}
 
-    def load_moments(self, moments: SavedMoments) -> None:
+    def load_moments(self, moments: Moments) -> None:
         self.adamw.state.clear()
         for name, parameter in self.parameters.items():
             if values := moments.get(name):
@@ -140,7 +139,7 @@ class SeparateUpdate:
     def moments(self) -> Moments:
         return {name: step.moments() for name, step in self.steps.items()}
 
-    def load_moments(self, moments: SavedMoments) -> None:
+    def load_moments(self, moments: Moments) -> None:
         for name, step in self.steps.items():
             step.load_moments(moments.get(name, {}))
 

@@ -5,6 +5,7 @@ Where the tensors come from is a `TensorSource`: the model itself, or a checkpoi
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.engine.halves import exact_parameters
 from grpo.engine.private_apis import names_kept_out, tensors_in_files
 from grpo.engine.sharding import whole
 from grpo.engine.tensor_file import Header
@@ -37,12 +39,13 @@ class ModelTensors:
 
     def __init__(self, model: PreTrainedModel):
         kept = model.state_dict().keys() - names_kept_out(model)
-        named = [*model.named_parameters(), *model.named_buffers()]
-        self.tensors: dict[str, Tensor] = {name: tensor for name, tensor in named if name in kept}
-        self.headers = {name: Header.of(tensor) for name, tensor in self.tensors.items()}
+        self.parameters = exact_parameters(model)
+        self.buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
+        named = chain(self.parameters.items(), self.buffers.items())
+        self.headers = {name: Header.of(tensor) for name, tensor in named if name in kept}
 
     def read(self, name: str) -> Tensor:
-        return whole(self.tensors[name]).detach()
+        return whole(self.buffers[name] if name in self.buffers else self.parameters[name]).detach()
 
 
 def write_folder(

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -25,7 +24,7 @@ from transformers import PreTrainedModel
 from data.cache import FULL, atomic_write_text, remove_folder, remove_unfinished, set_aside
 from data.checksums import damage, write_checksums
 from data.errors import InputError
-from grpo.engine.halves import exact_parameters, load_exact, low_halves
+from grpo.engine.halves import exact_parameters, load_exact
 from grpo.engine.tensor_file import Header, save_file
 from grpo.engine.weight_files import ModelTensors
 from grpo.optim import Optimizer
@@ -83,11 +82,7 @@ def save(
     """
     path = path_of(folder, state)
     parameters = exact_parameters(model)
-    moments = {
-        f"{kind}:{name}": value
-        for name, values in optimizer.moments().items()
-        for kind, value in values.items()
-    }
+    moments = moments_of(optimizer)
     alone: dict[str, Mapping[str, Tensor]] = {
         PARAMETERS: parameters,
         MOMENTS: moments,
@@ -124,6 +119,15 @@ def _prune(folder: Path, keep: int) -> None:
     for old in checkpoints(folder):
         if old not in keeping:
             remove_folder(old)
+
+
+def moments_of(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments by "kind:name of the parameter"."""
+    return {
+        f"{kind}:{name}": value
+        for name, values in optimizer.moments().items()
+        for kind, value in values.items()
+    }
 
 
 def facts_of(state: LoopState, optimizer: Optimizer) -> dict[str, Any]:
@@ -208,28 +212,29 @@ def _check_best(folder: Path, say: Callable[[str], None]) -> None:
         )
 
 
-def exact_headers(model: nn.Module) -> dict[str, Header]:
-    """Shapes and types of the parameters as a checkpoint has them: fp32 where they are split."""
-    split = low_halves(model)
-    return {
-        name: Header(tuple(p.shape), torch.float32 if p in split else p.dtype)
-        for name, p in model.named_parameters()
-    }
-
-
-class SavedMoments(Mapping[str, dict[str, Tensor]]):
-    """The moments of a checkpoint by the name of their parameter, read when they are asked for: each process reads
-    what it holds.
+def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
+    """Load a checkpoint into a model and its optimiser, bit for bit; each process reads what it holds. Raises
+    InputError for the checkpoint of another model, or of another kind of optimiser.
     """
+    facts = json.loads((path / STATE).read_text(encoding="utf-8"))
+    load_parameters(path, model)
+    optimizer.check_kind(facts.get("moments", "fp32"), path)
+    optimizer.load_moments(SavedMoments(SavedTensors(path, without=(STEP,)), model))
+    for name in COUNTERS:
+        setattr(optimizer, name, facts["optimizer"][name])
+    return LoopState(**facts["state"], tensors=load_file(path / STEP) if (path / STEP).exists() else {})
 
-    def __init__(self, saved: SavedTensors, parameters: Mapping[str, nn.Parameter]):
+
+class SavedMoments(Mapping[str, Mapping[str, Tensor]]):
+    """The moments of a checkpoint by parameter and kind; those of one parameter are read when they are asked for."""
+
+    def __init__(self, saved: SavedTensors, model: nn.Module):
         self.saved = saved
-        self.parameters = parameters
+        self.model = model
 
-    def __getitem__(self, owner: str) -> dict[str, Tensor]:
-        names = self.saved.moments[owner]
-        values = self.saved.read_like(dict.fromkeys(names, self.parameters[owner]))
-        return {name.partition(":")[0]: value for name, value in values.items()}
+    def __getitem__(self, owner: str) -> Mapping[str, Tensor]:
+        patterns = dict.fromkeys(self.saved.moments[owner], self.model.get_parameter(owner))
+        return {name.partition(":")[0]: value for name, value in self.saved.read_like(patterns).items()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.saved.moments)
@@ -238,32 +243,19 @@ class SavedMoments(Mapping[str, dict[str, Tensor]]):
         return len(self.saved.moments)
 
 
-def restore(path: Path, model: nn.Module, optimizer: Optimizer) -> LoopState:
-    """Load a checkpoint into a model and its optimiser, bit for bit; each process reads what it holds. Raises
-    InputError for the checkpoint of another model, or of another kind of optimiser.
-    """
-    facts = json.loads((path / STATE).read_text(encoding="utf-8"))
-    load_parameters(path, model)
-    optimizer.check_kind(facts.get("moments", "fp32"), path)
-    optimizer.load_moments(SavedMoments(SavedTensors(path, without=(STEP,)), named_parameters(model)))
-    for name in COUNTERS:
-        setattr(optimizer, name, facts["optimizer"][name])
-    return LoopState(**facts["state"], tensors=load_file(path / STEP) if (path / STEP).exists() else {})
-
-
 def load_parameters(path: Path, model: nn.Module) -> None:
     """Only the parameters of a checkpoint, bit for bit, whole or as two halves. Raises InputError for the
     checkpoint of another model.
     """
     saved = SavedTensors(path, without=(STEP,))
+    _check_fit(path, saved.parameters, exact_parameters(model))
     parameters = dict(model.named_parameters())
-    _check_fit(path, saved.parameters, exact_headers(model))
     for batch in in_batches(parameters, READ_BYTES):
         for name, value in saved.read_like({name: parameters[name] for name in batch}).items():
             load_exact(model, name, value)
 
 
-def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, Header]) -> None:
+def _check_fit(path: Path, saved: Mapping[str, Header], parameters: Mapping[str, Tensor]) -> None:
     for name in dict.fromkeys([*parameters, *saved]):
         there, here = (
             f"{tuple(t.shape)} {t.dtype}" if t is not None else "absent"

@@ -21,24 +21,31 @@ def shared_folder(path: Path, world: World) -> Iterator[Path]:
     raise InputError.
     """
     with ExitStack() as stack:
+        errors: list[Exception] = []
 
         def begin() -> Path | None:
             return stack.enter_context(atomic_folder(path)) if world.is_first else None
 
-        error: Exception | None = None
+        def check() -> None:
+            if errors:
+                raise errors[0]
 
-        def end() -> None:
-            if error:
-                raise error
-            stack.close()  # flushes and renames; only the first process has something to close
+        def agree() -> None:
+            world.wait()  # however long one of them has worked
+            world.together(check)
 
         try:
             work = from_first(world.together(begin), world)
             try:
                 yield work
             except Exception as raised:
-                error = raised
-            world.together(end)
+                errors.append(raised)
+            agree()
+            try:
+                stack.close()  # flushes and renames; only the first process has something to close
+            except Exception as raised:
+                errors.append(raised)
+            agree()
         except FailedElsewhere as failure:
             raise InputError(f"{path}: {failure}") from failure
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.cache import atomic_folder
 from data.errors import Interrupted
 from eval.alarms import is_look, of_reward, ringing, rung, summary
+from grpo.engine.halves import low_halves
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
 from grpo.engine.sharding import is_sharded
 from grpo.engine.weight_files import FILE_BYTES, ModelTensors, TensorSource, write_folder
@@ -187,7 +188,7 @@ def write_model(
     """
     model.config.use_cache = True
     name_ends(model, tokenizer)
-    if source or is_sharded(model):
+    if source or is_sharded(model) or low_halves(model):
         write_folder(work if run.world.is_first else None, model, source or ModelTensors(model))
     elif run.world.is_first:
         model.save_pretrained(work, max_shard_size=FILE_BYTES)

@@ -84,12 +84,8 @@ def train(world: World, model: PreTrainedModel, optimizer: Optimizer, steps: int
 
 def everything(model: PreTrainedModel, optimizer: Optimizer) -> dict[str, torch.Tensor]:
     """Parameters and moments, whole, by the names of a checkpoint."""
-    moments = {
-        f"{kind}:{name}": value
-        for name, values in optimizer.moments().items()
-        for kind, value in values.items()
-    }
-    tensors = {**checkpoint.named_parameters(model), **moments}
+    parameters = checkpoint.named_parameters(model)
+    tensors = {**parameters, **checkpoint.moments_of(optimizer)}
     return {name: whole(tensor).detach().clone() for name, tensor in tensors.items()}
 
 
