@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
 from grpo.engine.private_apis import has_onednn_product, onednn_product
-from grpo.engine.products import FP32, Format, format_of, still_product
+from grpo.engine.products import FP32, Format, format_of, still_product, weight_in
 
 
 class Family(NamedTuple):
@@ -68,7 +68,7 @@ def product(module: nn.Linear | Tensor, rows: int, format: Format) -> Function:
     """x (B, in) -> x @ weight.T + bias; for fp32 on a CPU the weight is re-ordered by oneDNN for a batch of
     `rows`.
     """
-    weight, bias = (module, None) if isinstance(module, Tensor) else (module.weight, module.bias)
+    weight, bias = (module, None) if isinstance(module, Tensor) else (weight_in(module, format), module.bias)
     if format != FP32:
         return still_product(weight.detach(), bias, format)
     is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32

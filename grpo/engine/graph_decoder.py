@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from grpo.engine.capture import Accelerator, Runner, any_order
 from grpo.engine.decode_step import FastDecoder, is_known
 from grpo.engine.draw import Sampling, pick
+from grpo.engine.halves import low_halves
 from grpo.engine.products import format_of
 from grpo.engine.slots import Rows, Slots, bytes_of_slot
 from grpo.engine.static_step import Rules, step
@@ -42,9 +43,10 @@ def is_static(model: PreTrainedModel) -> bool:
 
 
 def signature(model: PreTrainedModel) -> tuple[object, ...]:
-    """What a graph depends on: the format, and where the embedding lies."""
+    """What a graph depends on: the format, and where what it reads in the model lies."""
     weight: Any = model.get_input_embeddings().weight
-    return format_of(model), weight.device, weight.data_ptr(), weight.shape
+    halves = tuple(high.data_ptr() for high in low_halves(model))
+    return format_of(model), weight.device, weight.data_ptr(), weight.shape, halves
 
 
 def round_up(number: int, multiple: int) -> int:

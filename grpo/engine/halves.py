@@ -4,6 +4,8 @@
 `high`. Together they are the exact number, so an optimiser loses nothing. A tie goes away from zero.
 """
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -22,14 +24,69 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def join(high: Tensor, low: Tensor) -> Tensor:
     """The fp32 numbers of two halves."""
-    bits = (high.view(torch.int16).to(torch.int32) << 16) + low.to(torch.int32)
+    bits = low.to(torch.int32).add_(high.view(torch.int16), alpha=1 << 16)
     return bits.view(torch.float32)
 
 
 def low_halves(model: nn.Module) -> dict[nn.Parameter, Tensor]:
     """The low halves of every weight of `model` that is split, by the parameter that holds the high ones."""
+    found = {}
+    for module in model.modules():
+        low = getattr(module, LOW, None)
+        if isinstance(module, nn.Linear) and isinstance(low, Tensor):
+            found[module.get_parameter("weight")] = low
+    return found
+
+
+class ExactParameters(Mapping[str, Tensor]):
+    """The parameters of a model by name, a tied one once, with the exact value of those that are split.
+
+    A split one is joined whenever it is asked for and not kept, so who takes one after the other holds one.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.parameters = dict(model.named_parameters())
+        self.low = low_halves(model)
+
+    def __getitem__(self, name: str) -> Tensor:
+        parameter = self.parameters[name]
+        low = self.low.get(parameter)
+        return parameter.detach() if low is None else join(parameter.detach(), low)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+
+def exact_parameters(model: nn.Module) -> ExactParameters:
+    """What to save of a model, or to hash: fp32 where its parameters are fp32 or split."""
+    return ExactParameters(model)
+
+
+def exact_state(model: nn.Module) -> dict[str, Tensor] | None:
+    """The state to save a split model by, on the host; None for another one, whose own state is exact."""
+    low = low_halves(model)
+    if not low:
+        return None
+    state = model.state_dict(keep_vars=True)
     return {
-        module.weight: low
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and isinstance(low := getattr(module, LOW, None), Tensor)
+        name: join(value.detach(), low[value]).cpu()
+        if isinstance(value, nn.Parameter) and value in low
+        else value.detach()
+        for name, value in state.items()
     }
+
+
+@torch.no_grad()
+def load_exact(model: nn.Module, name: str, value: Tensor) -> None:
+    """Give the parameter `name` this value, in both halves where it is split; at the addresses that it has."""
+    parameter = model.get_parameter(name)
+    module = model.get_submodule(name.rpartition(".")[0])
+    low = getattr(module, LOW, None) if parameter is getattr(module, "weight", None) else None
+    if low is None:
+        parameter.copy_(value)
+    else:
+        for half, new in zip((parameter, low), split(value.to(parameter.device, torch.float32)), strict=True):
+            half.copy_(new)

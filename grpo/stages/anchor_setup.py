@@ -8,7 +8,7 @@ from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
-from grpo.stages.context import Run, load_model, untouched_model
+from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.plan import ANCHOR_TOKENS
 
 POOL = 256  # texts of an anchor at most
@@ -22,7 +22,7 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
         return no_anchor
     count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
-    base = load_model(run, untouched_model(run)).requires_grad_(False)
+    base = frozen_model(run, untouched_model(run))
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
         f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"

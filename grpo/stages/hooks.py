@@ -13,6 +13,7 @@ from data.cache import atomic_folder
 from data.checksums import damage
 from data.errors import Interrupted
 from eval.alarms import is_look, of_reward, ringing, rung, summary
+from grpo.engine.halves import exact_state
 from grpo.engine.model import load_policy
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
 from grpo.optim import Optimizer
@@ -189,7 +190,7 @@ def write_model(run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     """
     model.config.use_cache = True
     name_ends(model, tokenizer)
-    model.save_pretrained(work)
+    model.save_pretrained(work, state_dict=exact_state(model))
     tokenizer.save_pretrained(work)
     folder = untouched_model(run).folder
     for notice in (NOTICE_FILE, TERMS_FILE):

@@ -34,7 +34,7 @@ def grpo_method(
     memory.
     """
     config = run.config
-    reference = frozen_copy(policy)
+    reference = frozen_copy(policy, on_host=config.engine.frozen == "host")
     reference_hash = parameter_hash(reference)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
