@@ -26,7 +26,7 @@ SINGLE = "model.safetensors"  # transformers' names of the weights and of the li
 INDEX = "model.safetensors.index.json"
 SETTINGS = "generation_config.json"
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-STAGING = 16 << 20  # bytes read at a time where a tensor has another type than its file, or another device
+STAGING = 1 << 18  # bytes read at a time where a tensor has another type than its file, or another device
 
 Form = Callable[[PreTrainedModel], object]  # changes how a model holds its weights
 
