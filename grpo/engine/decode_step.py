@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
 from grpo.engine.private_apis import has_onednn_product, onednn_product
-from grpo.engine.products import FP32, Format, format_of, still_product
+from grpo.engine.products import FP32, Format, format_of, still_product, weight_in
 from grpo.engine.sharding import is_share, whole, with_weight
 
 
@@ -78,10 +78,11 @@ def product(module: nn.Linear | nn.Embedding | Tensor, rows: int, format: Format
     """
     if isinstance(module, nn.Embedding):
         return with_weight(module, whole(module.weight)) if is_share(module.weight) else module
-    given: Tensor = module if isinstance(module, Tensor) else module.weight
-    bias: Tensor | None = None if isinstance(module, Tensor) else module.bias
-    weight = whole(given, None if format == FP32 else format.forward).detach()
-    bias = None if bias is None else whole(bias).detach()
+    if isinstance(module, Tensor):
+        weight, bias = whole(module, None if format == FP32 else format.forward).detach(), None
+    else:
+        weight = whole(weight_in(module, format)).detach()
+        bias = None if module.bias is None else whole(module.bias).detach()
     if format != FP32:
         return still_product(weight, bias, format)
     is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from grpo.engine.capture import Accelerator, Runner, any_order
 from grpo.engine.decode_step import FastDecoder, embedding_of, is_known
 from grpo.engine.draw import Sampling, pick
+from grpo.engine.halves import low_halves
 from grpo.engine.products import format_of
 from grpo.engine.sharding import is_share
 from grpo.engine.slots import Rows, Slots, bytes_of_slot
@@ -43,11 +44,13 @@ def is_static(model: PreTrainedModel) -> bool:
 
 
 def signature(model: PreTrainedModel) -> tuple[object, ...]:
-    """What a graph depends on: the format, and where the embedding lies, of which a sharded model's decoder has
-    its own copy.
+    """What a graph depends on: the format, and where what it reads in the model lies; of a sharded model the decoder
+    has its own copy.
     """
     weight = embedding_of(model).weight
-    return format_of(model), weight.device, 0 if is_share(weight) else weight.data_ptr(), weight.shape
+    halves = tuple(high.data_ptr() for high in low_halves(model))
+    place = 0 if is_share(weight) else weight.data_ptr()
+    return format_of(model), weight.device, place, weight.shape, halves
 
 
 def round_up(number: int, multiple: int) -> int:

@@ -65,20 +65,6 @@ def exact_parameters(model: nn.Module) -> ExactParameters:
     return ExactParameters(model)
 
 
-def exact_state(model: nn.Module) -> dict[str, Tensor] | None:
-    """The state to save a split model by, on the host; None for another one, whose own state is exact."""
-    low = low_halves(model)
-    if not low:
-        return None
-    state = model.state_dict(keep_vars=True)
-    return {
-        name: join(value.detach(), low[value]).cpu()
-        if isinstance(value, nn.Parameter) and value in low
-        else value.detach()
-        for name, value in state.items()
-    }
-
-
 @torch.no_grad()
 def load_exact(model: nn.Module, name: str, value: Tensor) -> None:
     """Give the parameter `name` this value, in both halves where it is split; at the addresses that it has."""

@@ -13,18 +13,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.documents import read_object
 from data.errors import InputError
-from data.model_folder import check_model_folder, first_line, input_errors
+from data.model_folder import first_line, input_errors
 from grpo.engine.attention import GROUPS, PLAIN, layout_of, no_mask, use_blocks
+from grpo.engine.halves import exact_parameters
+from grpo.engine.loading import load_model
+from grpo.engine.offload import keep_on_host
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name, layers_of
 from grpo.engine.products import FP32, Format, format_of, use_format
 from grpo.engine.sharding import whole
 from grpo.engine.source import ModelSource
+from grpo.engine.weight_forms import copies_of_weights, freeze, join_rows, split_weights
 
 TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
 EAGER = "eager"  # transformers' name of the attention that every model has
@@ -41,27 +44,48 @@ def load_policy(
     packed_attention: bool = True,
     format: Format = FP32,
     say: Callable[[str], None] = unsaid,
+    is_split: bool = False,
 ) -> PreTrainedModel:
-    """A transformers causal LM -> model in fp32, eval mode, every parameter trainable.
+    """A transformers causal LM -> model in fp32, eval mode, every parameter trainable; with `is_split` the matrices
+    of its layers are two halves of the exact value (grpo/engine/weight_forms.py).
 
     Its attention is torch's own ("sdpa") where transformers has that for it, else "eager"; `as_policy` says
     what the rest is.
     """
-    transformers_logging.disable_progress_bar()
-    folder = str(source)
-    if Path(folder).is_dir():
-        check_model_folder(Path(folder), AutoModelForCausalLM)
-    with input_errors(folder, "transformers cannot load this as a causal LM with safetensors weights"):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    model: PreTrainedModel = loaded[0]
-    check_weights(folder, model, sorted(loaded[1]["missing_keys"]))
-    return as_policy(model, device, packed_attention, format, say)
+
+    def form(model: PreTrainedModel) -> None:
+        if is_split:
+            split_weights(model)
+
+    model = as_policy(load_model(source, device, form), device, packed_attention, format, say)
+    if is_split:
+        join_rows(model)
+    return model
+
+
+def load_frozen(
+    source: str | Path | ModelSource,
+    device: torch.device,
+    packed_attention: bool = True,
+    format: Format = FP32,
+    is_split: bool = False,
+    on_host: bool = False,
+) -> PreTrainedModel:
+    """A model that is only read: what `load_policy` gives, as `freeze` keeps it; with `on_host` its layers lie in the
+    host's memory (grpo/engine/offload.py).
+    """
+
+    def form(model: PreTrainedModel) -> None:
+        if format != FP32:
+            use_format(model, format)
+        if is_split:
+            split_weights(model)
+        freeze(model)
+
+    model = load_model(source, torch.device("cpu") if on_host else device, form)
+    if on_host:
+        keep_on_host(model, device)
+    return with_attention(model, packed_attention)
 
 
 def as_policy(
@@ -72,18 +96,26 @@ def as_policy(
     say: Callable[[str], None] = unsaid,
 ) -> PreTrainedModel:
     """The model itself, on `device` and in eval mode; its linear layers multiply in `format`
-    (grpo/engine/products.py). With torch's own attention, its packed rows run through grpo/engine/attention.py
-    unless `packed_attention` is off; on an accelerator `say` gets a sentence on that.
+    (grpo/engine/products.py). `with_attention` says what the rest is.
     """
-    model.config.use_cache = False
     nn.Module.to(model, device)
-    model.eval()
     if format != FP32:
         use_format(model, format)
+    return with_attention(model, packed_attention, say)
+
+
+def with_attention(
+    model: PreTrainedModel, packed_attention: bool, say: Callable[[str], None] = unsaid
+) -> PreTrainedModel:
+    """The model itself, in eval mode. With torch's own attention, its packed rows run through
+    grpo/engine/attention.py unless `packed_attention` is off; on an accelerator `say` gets a sentence on that.
+    """
+    model.config.use_cache = False
+    model.eval()
     replaceable = model.is_backend_compatible() and attention_name(model) == PLAIN
     if packed_attention and replaceable:
         choice = choose_attention(model)
-        if device.type != "cpu":
+        if model.device.type != "cpu":
             say(f"attention of packed rows: {choice}")
     return model
 
@@ -120,17 +152,22 @@ def trouble_of_groups(model: PreTrainedModel) -> str:
     gaps = [float((a - b).norm() / b.norm()) for a, b in zip(by_groups, by_blocks, strict=True)]
     if all(gap < LARGEST_GAP for gap in gaps):
         return ""
-    return f"flex_attention is off here (hidden states by {gaps[0]:.2g} of their size, a gradient by {gaps[1]:.2g})"
+    found = zip(("hidden states", "a gradient"), gaps, strict=False)
+    return f"flex_attention is off here ({', '.join(f'{what} by {gap:.2g} of their size' for what, gap in found)})"
 
 
-def trial(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-    """Hidden states of a small packed row, and the gradient of something of them in the first layer."""
+def trial(model: PreTrainedModel) -> list[Tensor]:
+    """Hidden states of a small packed row, and the gradient of something of them in the first layer, where it
+    takes one.
+    """
     completions = [list(range(5, 5 + length)) for length in (3, 9, 1, 30, 0, 4)]
     packed = pack([[5, 6, 7, 8] * 8, [9, 10, 11]], completions, group_size=3).to(model.device)
     hidden = packed_hidden(model, packed)
     smallest = min(layers_of(model)[0].parameters(), key=Tensor.numel)
+    if not smallest.requires_grad:
+        return [hidden]
     weights = torch.arange(hidden.numel(), device=hidden.device).view_as(hidden).sin()
-    return hidden.detach(), torch.autograd.grad((hidden * weights).sum(), smallest)[0]
+    return [hidden.detach(), torch.autograd.grad((hidden * weights).sum(), smallest)[0]]
 
 
 @torch.no_grad()
@@ -141,21 +178,6 @@ def reads_blocks(model: PreTrainedModel) -> bool:
     except Exception:  # each model has its own way to fail
         return False
     return True
-
-
-def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]) -> None:
-    """InputError for tensors that are `missing`, which transformers has filled with random numbers, or hold
-    what is not finite.
-    """
-    if missing:
-        raise InputError(
-            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
-        )
-    broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
-    if broken:
-        raise InputError(
-            f"{folder}: not finite in {broken[0]} and {len(broken) - 1} more tensors; restore the weights"
-        )
 
 
 def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
@@ -192,17 +214,26 @@ def check_vocabulary(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def frozen_copy(policy: PreTrainedModel) -> PreTrainedModel:
-    """An in-memory deep copy that takes no gradient: the reference policy."""
-    return copy.deepcopy(policy).requires_grad_(False).eval()
+def frozen_copy(policy: PreTrainedModel, on_host: bool = False) -> PreTrainedModel:
+    """An in-memory copy that takes no gradient, as `freeze` keeps it: the reference policy; with `on_host` its layers
+    lie in the host's memory.
+    """
+    reference = copy.deepcopy(policy, copies_of_weights(policy, on_host)).eval()
+    freeze(reference)
+    if on_host:
+        keep_on_host(reference, policy.device)
+    return reference
 
 
 def parameter_hash(model: nn.Module) -> str:
-    """SHA-256 over names and bytes of every parameter, whole; all processes call it for a sharded model."""
+    """SHA-256 over names and exact values of every parameter: the same for fp32, for two halves of it, and for shares,
+    which all processes gather.
+    """
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
+    exact = exact_parameters(model)
+    for name in sorted(exact):
         digest.update(name.encode())
-        digest.update(whole(parameter).detach().cpu().contiguous().numpy().data)
+        digest.update(whole(exact[name]).detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

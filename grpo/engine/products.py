@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from grpo.engine.halves import LOW, join, split
+
 
 class Format(NamedTuple):
     """`forward` and `backward`: the type of the operands; an activation is the sum of `pieces` of them."""
@@ -84,27 +86,54 @@ def multiply(left: Tensor, right: Tensor, is_wide: bool | None = None) -> Tensor
     return torch.bmm(left, right, out_dtype=torch.float32).unflatten(0, shape)
 
 
+def as_operand(weight: Tensor, low: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """A weight, or the two halves of one (grpo/engine/halves.py), rounded to `dtype`: the high half is its bf16."""
+    if low is not None and dtype != weight.dtype:
+        weight = join(weight, low)
+    return weight.to(dtype)
+
+
 class _Linear(torch.autograd.Function):
-    """x (B, in) @ weight (out, in).T in a format; the backward pass keeps the rounded x and no more."""
+    """x (B, in) @ weight (out, in).T in a format; the backward pass keeps the rounded x and no more. `low` is the
+    low half of a weight that is split.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, format: Format) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, low: Tensor | None, format: Format) -> Tensor:
         pieces = format.split(x)
-        ctx.save_for_backward(pieces[0].to(format.backward), weight)
+        ctx.save_for_backward(pieces[0].to(format.backward), weight, low)
         ctx.format = format
-        matrix = weight.to(format.forward).T
+        matrix = as_operand(weight, low, format.forward).T
         result = multiply(pieces[0], matrix)
         for piece in pieces[1:]:
             result += multiply(piece, matrix)
         return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x, weight, low = ctx.saved_tensors
         grad = grad.to(ctx.format.backward)
-        needs_x, needs_weight, _ = ctx.needs_input_grad
-        grad_x = multiply(grad, weight.to(grad.dtype)) if needs_x else None
-        return grad_x, multiply(grad.T, x) if needs_weight else None, None
+        needs_x, needs_weight, *_ = ctx.needs_input_grad
+        grad_x = multiply(grad, as_operand(weight, low, grad.dtype)) if needs_x else None
+        return grad_x, multiply(grad.T, x) if needs_weight else None, None, None
+
+
+class _JoinedLinear(torch.autograd.Function):
+    """`linear` with the exact weight of two halves, bit for bit; the halves are kept and not what they make."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, high: Tensor, low: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, high, low)
+        return linear(x, join(high, low), bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None]:
+        x, high, low = ctx.saved_tensors
+        needs_x, needs_weight, _, needs_bias = ctx.needs_input_grad
+        rows = grad.flatten(0, -2)
+        grad_x = (rows @ join(high, low)).view_as(x) if needs_x else None
+        grad_weight = rows.T @ x.flatten(0, -2) if needs_weight else None
+        return grad_x, grad_weight, None, rows.sum(dim=0) if needs_bias else None
 
 
 class _Rounding(torch.autograd.Function):
@@ -122,11 +151,15 @@ def round_operand(x: Tensor, format: Format) -> Tensor:
     return x if format == FP32 else _Rounding.apply(x, format)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None, format: Format) -> Tensor:
-    """x (..., in), weight (out, in), bias (out,) or None, all fp32 -> (..., out) fp32; differentiable."""
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, format: Format, low: Tensor | None = None
+) -> Tensor:
+    """x (..., in), weight (out, in), bias (out,) or None, all fp32 -> (..., out) fp32; differentiable. With `low`,
+    `weight` is the high half of the weight.
+    """
     if format == FP32:
-        return linear(x, weight, bias)
-    result: Tensor = _Linear.apply(x.flatten(0, -2), weight, format)
+        return linear(x, weight, bias) if low is None else _JoinedLinear.apply(x, weight, low, bias)
+    result: Tensor = _Linear.apply(x.flatten(0, -2), weight, low, format)
     result = result if bias is None else result + bias
     return result.unflatten(0, x.shape[:-1])
 
@@ -154,12 +187,61 @@ class ProductLinear(nn.Linear):
         return product(x, self.weight, self.bias, self.format)
 
 
+class SplitLinear(ProductLinear):
+    """A linear layer whose exact weight is two halves: the parameter `weight`, bf16, and the buffer `weight_low`,
+    int16, or None where only the nearest bf16 is left. The gradient of the weight is fp32.
+    """
+
+    weight_low: Tensor | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return product(x, self.weight, self.bias, self.format, self.weight_low)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy's parameter does not take the type of its gradient along."""
+        super().__setstate__(state)
+        self.weight.grad_dtype = torch.float32
+
+
+def split_linear(module: nn.Linear) -> None:
+    """Make a linear layer a SplitLinear of the same value."""
+    high, low = split(module.weight.detach())
+    module.weight = nn.Parameter(high, module.weight.requires_grad)
+    module.weight.grad_dtype = torch.float32
+    module.register_buffer(LOW, low, persistent=False)
+    setattr(module, "format", format_of(module))  # noqa: B010
+    module.__class__ = SplitLinear
+
+
+def weight_in(module: nn.Linear, format: Format) -> Tensor:
+    """The weight of a linear layer as the products of `format` read it."""
+    low = getattr(module, LOW, None)
+    if format == FP32:
+        return module.weight if low is None else join(module.weight, low)
+    return as_operand(module.weight, low, format.forward)
+
+
 def use_format(model: nn.Module, format: Format) -> None:
-    """From now on every linear layer of `model` and of its copies multiplies in `format`."""
+    """From now on every linear layer of `model` and of its copies multiplies in `format`.
+
+    Raises ValueError where the weights of a frozen model are in the type of another one.
+    """
     for module in model.modules():
-        if type(module) in (nn.Linear, ProductLinear):
+        if type(module) is nn.Linear:
             module.__class__ = ProductLinear
+        if isinstance(module, ProductLinear):
+            refuse_rounded(module, format)
             setattr(module, "format", format)  # noqa: B010  (mypy takes it for a submodule)
+
+
+def refuse_rounded(module: nn.Linear, format: Format) -> None:
+    """ValueError where a layer has only the rounded weights of another format."""
+    type_ = module.weight.dtype
+    is_rounded = type_.itemsize == 2 and getattr(module, LOW, None) is None
+    if is_rounded and type_ != format.forward:
+        raise ValueError(
+            f"a frozen model has its weights in {type_}; load it anew to compute in {format.name}"
+        )
 
 
 @contextmanager

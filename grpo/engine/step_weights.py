@@ -1,6 +1,7 @@
 """The weights of a model as the captured step reads them: cast once a rollout, at addresses that stay the same.
 
-Layers with one input are one matrix: query, key and value; gate and up.
+Layers with one input are one matrix: query, key and value; gate and up. High halves of split weights are read where
+they are, in a format that reads bf16.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,17 @@ from transformers import PreTrainedModel
 
 from grpo.engine.decode_step import FAMILIES, Function, Products, embedding_of, kinds_of
 from grpo.engine.model import output_weight, per_layer_kind
-from grpo.engine.products import FP32, Format, format_of, has_wide_results, still_product
+from grpo.engine.products import (
+    FP32,
+    Format,
+    SplitLinear,
+    format_of,
+    has_wide_results,
+    still_product,
+    weight_in,
+)
 from grpo.engine.sharding import is_share, whole, with_weight
+from grpo.engine.weight_forms import groups_of, one_matrix
 
 
 class Matrix(NamedTuple):
@@ -57,18 +67,6 @@ def copy_whole(room: Tensor, weight: Tensor) -> None:
     room.copy_(whole(weight, room.dtype))
 
 
-def groups_of(layer: Any) -> list[list[nn.Linear]]:
-    """The linear layers of a layer; those in one list have the same input."""
-    attention = layer.self_attn
-    mlp = layer.mlp
-    return [
-        [attention.q_proj, attention.k_proj, attention.v_proj],
-        [attention.o_proj],
-        [mlp.gate_proj, mlp.up_proj],
-        [mlp.down_proj],
-    ]
-
-
 def views(matrix: Matrix, modules: Sequence[nn.Linear]) -> Iterator[tuple[nn.Linear, Tensor, Tensor | None]]:
     """Each linear layer with its rows of `matrix`."""
     sizes = [module.out_features for module in modules]
@@ -102,15 +100,16 @@ class StepWeights:
         self.last_norm = empty_like(base.norm.weight)
         head = output_weight(model)
         assert head is not None
-        self.head = empty_like(head, dtype=self.type_of(head))
+        self.head = empty_like(head, dtype=self.type_of(head.dtype))
         embedding = embedding_of(model)
         self.embedding = embedding
         if is_share(embedding.weight):
             self.embedding = with_weight(embedding, empty_like(embedding.weight))
 
-    def type_of(self, weight: Tensor) -> torch.dtype:
+    def type_of(self, own: torch.dtype) -> torch.dtype:
+        """The type of a matrix whose exact values are of the type `own`."""
         format = self.geometry.format
-        return weight.dtype if format == FP32 else format.forward
+        return own if format == FP32 else format.forward
 
     def layer_buffers(self, layer: Any) -> LayerWeights:
         qkv, out, gate_up, down = (self.matrix(modules) for modules in groups_of(layer))
@@ -119,14 +118,16 @@ class StepWeights:
         )
         return LayerWeights(qkv, out, gate_up, down, tuple(norms), query_norm, key_norm)
 
-    def matrix(self, modules: Sequence[nn.Linear]) -> Matrix:
-        weight = modules[0].weight
+    def matrix(self, modules: list[nn.Linear]) -> Matrix:
+        exact = torch.float32 if isinstance(modules[0], SplitLinear) else modules[0].weight.dtype
         rows = sum(module.out_features for module in modules)
+        weight = one_matrix(modules, self.geometry.format)
+        if weight is None:
+            shape = (rows, modules[0].in_features)
+            weight = torch.empty(shape, dtype=self.type_of(exact), device=modules[0].weight.device)
         has_bias = any(module.bias is not None for module in modules)
-        return Matrix(
-            torch.empty(rows, weight.shape[1], dtype=self.type_of(weight), device=weight.device),
-            torch.zeros(rows, dtype=weight.dtype, device=weight.device) if has_bias else None,
-        )
+        bias = torch.zeros(rows, dtype=exact, device=weight.device) if has_bias else None
+        return Matrix(weight, bias)
 
     def norms_of(self, layer: Any) -> list[Any]:
         """The four norms around attention and MLP, then those of queries and keys; None where one is missing."""
@@ -140,7 +141,11 @@ class StepWeights:
         for layer, own in zip(base.layers, self.layers, strict=True):
             for modules, matrix in zip(groups_of(layer), own[:4], strict=True):
                 for module, weight, bias in views(matrix, modules):
-                    copy_whole(weight, module.weight)
+                    if is_share(module.weight):
+                        copy_whole(weight, module.weight)
+                    elif weight.data_ptr() != module.weight.data_ptr():
+                        is_split = isinstance(module, SplitLinear)
+                        weight.copy_(weight_in(module, self.geometry.format) if is_split else module.weight)
                     if bias is not None and module.bias is not None:
                         copy_whole(bias, module.bias)
             buffers = (*own.norms, own.query_norm, own.key_norm)

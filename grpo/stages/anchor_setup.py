@@ -9,7 +9,7 @@ from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
 from grpo.engine.sharding import shard
-from grpo.stages.context import Run, load_model, untouched_model
+from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.duration import ANCHOR_TOKENS
 
 POOL = 256  # texts of an anchor at most
@@ -23,7 +23,7 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
         return no_anchor
     count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
-    base = load_model(run, untouched_model(run)).requires_grad_(False)
+    base = frozen_model(run, untouched_model(run))
     shard(base, run.world)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(

@@ -17,7 +17,7 @@ from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
-from grpo.engine.model import load_policy, unsaid
+from grpo.engine.model import load_frozen, load_policy, unsaid
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
@@ -126,6 +126,19 @@ def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] 
     return load_policy(folder, run.compute.device, engine.packed_attention, run.compute.format, say)
 
 
+def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
+    """A model that training only reads, where engine.frozen puts it; it computes in the run's format alone."""
+    engine = run.config.engine
+    return load_frozen(
+        folder,
+        run.compute.device,
+        engine.packed_attention,
+        run.compute.format,
+        is_split=engine.weights == "split",
+        on_host=engine.frozen == "host",
+    )
+
+
 def greedy_texts(
     run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
 ) -> list[str]:
@@ -138,9 +151,15 @@ def greedy_texts(
 
 
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
-    """The model to train, its layers computed again in the backward pass where the configuration says so."""
-    policy = load_model(run, folder, run.say)
-    if run.config.engine.gradient_checkpointing:
+    """The model to train: its matrices in two halves, its layers computed again in the backward pass, where the
+    configuration says so.
+    """
+    engine = run.config.engine
+    is_split = engine.weights == "split"
+    policy = load_policy(
+        folder, run.compute.device, engine.packed_attention, run.compute.format, run.say, is_split
+    )
+    if engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"
         )

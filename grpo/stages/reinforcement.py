@@ -35,7 +35,7 @@ def grpo_method(
     memory.
     """
     config = run.config
-    reference = frozen_copy(policy)
+    reference = frozen_copy(policy, on_host=config.engine.frozen == "host")
     reference_hash = parameter_hash(reference)
     shard(reference, run.world)
     available = len(corpus_of(run).train)
