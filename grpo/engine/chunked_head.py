@@ -69,7 +69,7 @@ class _HeadLogps(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, None, None, None]:
         *pieces, weight, targets, normaliser = ctx.saved_tensors
         matrix = weight.to(pieces[0].dtype)
-        grad = HeadGradient(pieces[0], weight, ctx.format)
+        grad = HeadGradient(pieces[0], weight, ctx.format, matrix)
         for part in row_chunks(len(targets), CHUNK):
             logits = head_logits([piece[part] for piece in pieces], matrix).div_(ctx.temperature)
             scale = grad_logps[part, None] / ctx.temperature
@@ -102,7 +102,7 @@ class _HeadKL(torch.autograd.Function):
     ) -> Tensor:
         pieces, matrix = operands(hidden, weight, format)
         base_pieces, base_matrix = operands(base_hidden, base_weight, format)
-        grad = HeadGradient(pieces[0], weight, format)
+        grad = HeadGradient(pieces[0], weight, format, matrix)
         total = torch.zeros((), device=hidden.device, dtype=torch.float64)
         for part in row_chunks(len(hidden), KL_CHUNK):
             logps = head_logits([piece[part] for piece in pieces], matrix).log_softmax(dim=-1)
@@ -174,12 +174,14 @@ def head_type(weight: Tensor, format: Format) -> torch.dtype:
 
 
 class HeadGradient:
-    """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks."""
+    """The gradients of hidden states (K, H) and head (V, H), gathered from those of the logits by chunks. `matrix`: the
+    head in the type of the forward pass.
+    """
 
-    def __init__(self, hidden: Tensor, weight: Tensor, format: Format):
+    def __init__(self, hidden: Tensor, weight: Tensor, format: Format, matrix: Tensor):
         self.type = hidden.dtype if format == FP32 else format.backward
         self.hidden = hidden.to(self.type)
-        self.matrix = weight.to(self.type)
+        self.matrix = matrix if matrix.dtype == self.type else weight.to(self.type)
         wide = at_least_fp32(hidden.dtype)
         self.of_hidden = torch.empty(hidden.shape, device=hidden.device, dtype=wide)
         self.of_weight = torch.zeros_like(weight)

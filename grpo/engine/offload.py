@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from data.errors import InputError
@@ -20,7 +20,8 @@ NOTHING = -1  # number of the layer in a buffer that has none
 
 
 def keep_on_host(model: PreTrainedModel, device: torch.device) -> None:
-    """Move the layers of a frozen `model` to the host and the rest of it to `device`, where it computes as before.
+    """Move the layers of a frozen `model` to the host, with an embedding that is not its head too, and the rest of it
+    to `device`, where it computes as before.
 
     Raises InputError for a model whose layers are not known.
     """
@@ -30,12 +31,25 @@ def keep_on_host(model: PreTrainedModel, device: torch.device) -> None:
         raise InputError(f'engine.frozen = "host": {kind} has no layers that are known; write "device"')
     passing = PassingLayers([[*layer.parameters(), *layer.buffers()] for layer in layers], device)
     inside = {id(tensor) for tensors in passing.tensors for tensor in tensors}
+    embedding: Any = model.get_input_embeddings()
+    head: Any = model.get_output_embeddings()
+    if head is not None and head.weight is not embedding.weight:
+        look_up_on_host(embedding, device)
+        inside |= {id(tensor) for tensor in (*embedding.parameters(), *embedding.buffers())}
     for tensor in (*model.parameters(), *model.buffers()):
         if id(tensor) not in inside:
             tensor.data = tensor.data.to(device)
     for number, layer in enumerate(layers):
         layer.register_forward_pre_hook(partial(passing.before, number))
         layer.register_forward_hook(partial(passing.after, number))
+
+
+def look_up_on_host(embedding: nn.Module, device: torch.device) -> None:
+    """Keep an embedding on the host; only the rows of a pass's tokens come to `device`."""
+    for tensor in (*embedding.parameters(), *embedding.buffers()):
+        tensor.data = tensor.data.to("cpu")
+    embedding.register_forward_pre_hook(lambda _module, inputs: tuple(ids.to("cpu") for ids in inputs))
+    embedding.register_forward_hook(lambda _module, _inputs, rows: rows.to(device))
 
 
 class PassingLayers:

@@ -4,6 +4,7 @@ docs/memory.md has the same counts as a table. Of an accelerator this is what to
 allocator adds a few percent of fragments.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -27,9 +28,6 @@ FEED_FORWARD_BYTES = 14
 QUERY_BYTES = 6
 KEY_BYTES = 4
 NORM_BYTES = 8
-# of a head's parameter while a chunk runs: its gradient, and a copy in the format of the forward and of the
-# backward pass
-HEAD_BYTES = 4 + 2 + 2
 CHUNK_TENSORS = 2  # logits and probabilities, fp32
 SAMPLING_TENSORS = 4  # logits, the same over the temperature, exponentials, exponentials in whole blocks
 HOST_BUFFERS = 2  # layers of a frozen model that are on the accelerator at a time
@@ -166,10 +164,13 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
     """What stays, and what a rollout and an update add to it. The sampler's copies of the weights, keys and values
     stay: a captured step needs them at the same places.
     """
-    from grpo.engine.chunked_head import (
-        CHUNK,
-    )  # imports transformers, which --check may do and no import of this
+    # these import transformers, which --check may do and no import of this
+    from grpo.engine.chunked_head import CHUNK
+    from grpo.engine.graph_decoder import TAIL, WIDTH, round_up
 
+    slots = replace(
+        work, prompt=round_up(math.ceil(work.prompt), WIDTH), new=round_up(math.ceil(work.new), TAIL)
+    )
     share = 1 / work.processes
     models = {
         "weights": FP32_BYTES * sizes.parameters * share,
@@ -177,11 +178,12 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
         "reference": frozen_bytes(sizes, work.modes, format) * share * work.has_reference,
         "anchor": number_bytes(format) * sizes.embedding * work.has_anchor,  # its head; the rest is let go
         "format copies": copy_bytes(sizes, work.modes, format),
-        "keys and values": cache_bytes(sizes, work, format),
+        "keys and values": cache_bytes(sizes, slots, format),
         "whole layers": whole_bytes(sizes) if work.processes > 1 else 0,
     }
     rollout = {"logits": SAMPLING_TENSORS * 4 * work.rows * sizes.vocabulary}
-    head = FP32_BYTES if format == FP32 else HEAD_BYTES
+    copies = 0 if format == FP32 else HALF_BYTES * len({format.forward, format.backward})
+    head = FP32_BYTES + copies  # of the gradient that a pass gathers, and of the operands
     update = {
         "gradients": gradient_bytes(sizes, work.modes) * share,
         "activations": activation_bytes(sizes, work),
@@ -207,9 +209,14 @@ def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
 
 
 def frozen_bytes(sizes: ModelSizes, modes: MemoryModes, format: Format) -> float:
-    """A model that is not trained: its products read it in their format, so that is how it is kept."""
-    layers = HOST_BUFFERS * sizes.body / sizes.layers if modes.frozen == "host" else sizes.body
-    return number_bytes(format) * layers + FP32_BYTES * sizes.embedding * (1 if sizes.tied else 2)
+    """A model that is not trained: its products read it in their format, so that is how it is kept. The embedding is
+    looked up and stays fp32, on the host where it is not the head too.
+    """
+    on_host = modes.frozen == "host"
+    layers = HOST_BUFFERS * sizes.body / sizes.layers if on_host else sizes.body
+    head = 0 if sizes.tied else sizes.embedding
+    embedding = 0 if on_host and not sizes.tied else sizes.embedding
+    return number_bytes(format) * (layers + head) + FP32_BYTES * embedding
 
 
 def number_bytes(format: Format) -> int:

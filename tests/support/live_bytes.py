@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -40,6 +40,6 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, operation: Any, types: Any, inputs: Any = (), settings: Any = None) -> Any:
         result = operation(*inputs, **(settings or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if type(leaf) in (Tensor, nn.Parameter):  # a subclass is made of tensors that are counted
                 self.count(leaf)
         return result

@@ -78,11 +78,14 @@ class Session:
         self.between = between
         self.world = world
         self.policy: PreTrainedModel = tiny_gemma(seed) if policy is None else policy
-        self.reference = frozen_copy(self.policy)
+        self.reference = frozen_copy(self.policy, on_host=config.engine.frozen == "host")
         for model in (self.policy, self.reference):
             shard(model, world)
         self.optimizer = Optimizer(
-            self.policy, config.train.optim, config.train.num_steps * config.updates_per_step
+            self.policy,
+            config.train.optim,
+            config.train.num_steps * config.updates_per_step,
+            config.engine,
         )
         self.state = LoopState()
 

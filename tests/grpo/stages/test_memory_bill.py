@@ -3,11 +3,14 @@ steps with the bytes of all tensors that are alive.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import initialise
+from live_bytes import LiveBytes
+from tiny import byte_tokenizer, initialise
+from tiny_session import CONFIG, EXAMPLES, Session, variety
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -16,10 +19,14 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from data.template import encode_prompt
+from grpo.config import EngineConfig, OptimConfig, RolloutConfig, TrainConfig
+from grpo.engine import sampler
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.model import as_policy, packed_hidden
 from grpo.engine.packing import Packed, pack
-from grpo.engine.products import FORMATS
+from grpo.engine.products import FORMATS, use_format
+from grpo.engine.weight_forms import join_rows, split_weights
 from grpo.stages.memory_bill import (
     MemoryModes,
     ModelSizes,
@@ -46,31 +53,31 @@ LAYER = (10 + 2 * 8) * 10 + 14 * 30 + 6 * 8 + 4 * 4  # bytes of a token
 
 
 def test_parts_by_hand() -> None:
-    """Three prompts of 5 and six completions of 7 tokens are 57 tokens; keys and values of a token are 2 x 2
-    layers x 4 numbers. The reference keeps 800 parameters in 16 bits and the embedding in fp32. A chunk has 512
+    """Three prompts with room for 64 and six completions with room for 16 tokens are 288; keys and values of a token are
+    2 x 2 layers x 4 numbers. The reference keeps 800 parameters in 16 bits and the embedding in fp32. A chunk has 512
     rows.
     """
     bill = memory_bill(SIZES, WORK, FP16)
     models = {"weights": 4000, "moments": 8000, "reference": 2 * 800 + 4 * 200, "anchor": 0}
-    models |= {"format copies": 2000, "keys and values": 2 * 2 * 2 * 4 * 57, "whole layers": 0}
+    models |= {"format copies": 2000, "keys and values": 2 * 2 * 2 * 4 * 288, "whole layers": 0}
     assert bill.rollout == models | {"logits": 4 * 4 * 6 * 50}
     assert bill.update == models | {
         "gradients": 4000,
         "activations": 16 * 2 * LAYER,
         "logits": 2 * 4 * 512 * 50 + 8 * 200,
     }
-    assert bill.peak == 12_000 + 2400 + 2000 + 1824 + 4000 + 16 * 2 * LAYER + 204_800 + 1600
+    assert bill.peak == 12_000 + 2400 + 2000 + 9216 + 4000 + 16 * 2 * LAYER + 204_800 + 1600
 
 
 @pytest.mark.parametrize(
     ("name", "copies", "number", "head"),
-    [("fp32", 4, 4, 4), ("bf16", 2, 2, 8), ("bf16x2", 2, 4, 8), ("fp16", 2, 2, 8)],
+    [("fp32", 4, 4, 4), ("bf16", 2, 2, 6), ("bf16x2", 2, 4, 6), ("fp16", 2, 2, 8)],
 )
 def test_number_formats_by_hand(name: str, copies: int, number: int, head: int) -> None:
     """Both pieces of bf16x2 are kept as one fp32 number; weights have one piece."""
     bill = memory_bill(SIZES, replace(WORK, has_anchor=True), FORMATS[name])
     assert bill.rollout["format copies"] == copies * 1000
-    assert bill.rollout["keys and values"] == 2 * number * 2 * 4 * 57
+    assert bill.rollout["keys and values"] == 2 * number * 2 * 4 * 288
     assert bill.update["logits"] == 2 * 4 * 512 * 50 + head * 200
     assert bill.rollout["anchor"] == copies * 200
     assert bill.rollout["reference"] == copies * 800 + 4 * 200
@@ -111,8 +118,10 @@ def test_an_own_head() -> None:
     """1,000 parameters, 200 of them an embedding and 200 a head."""
     untied = replace(SIZES, tied=False)
     bill = memory_bill(untied, WORK, FP16)
-    assert bill.update["reference"] == 2 * 600 + 4 * 400
+    assert bill.update["reference"] == 2 * (600 + 200) + 4 * 200
     assert bill.update["format copies"] == 2 * 800
+    host = memory_bill(untied, replace(WORK, modes=MemoryModes(frozen="host")), FP16)
+    assert host.update["reference"] == 2 * (2 * 300 + 200)
 
 
 def test_one_pass_has_activations_or_gradients() -> None:
@@ -226,3 +235,65 @@ def test_sizes_of_models_with_other_names_and_without_any() -> None:
     assert ModelSizes.of(names, 500, 100) == ModelSizes(500, 100, 259, 2, 32, 128, 32, 32)
     nothing = ModelSizes.of({}, 36 * 12 * 100**2 + 5000, 5000)
     assert (nothing.layers, nothing.width, nothing.vocabulary, nothing.keys) == (36, 100, 50, 100)
+
+
+STEPS = {  # modes of a step, number format, settings of [engine], what the bill takes for the host's memory
+    "plain": ("fp16", {}, "adamw"),
+    "fp32": ("fp32", {}, "adamw"),
+    "bf16 gradients, 8-bit moments": ("fp16", {"gradients": "bf16", "moments": "8bit"}, "adamw"),
+    "split": ("bf16", {"weights": "split"}, "adamw"),
+    "sgd on the host": ("fp16", {"frozen": "host"}, "sgd"),
+    "recomputed layers": ("fp16", {"gradient_checkpointing": True}, "adamw"),
+    "all": ("bf16", {"weights": "split", "gradients": "bf16", "moments": "8bit", "frozen": "host"}, "adamw"),
+}
+SETTINGS: dict[str, Any] = {"num_hidden_layers": 6, "hidden_size": 256, "intermediate_size": 768}
+SETTINGS |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 2000}
+PROMPT = 64  # tokens, as many as a slot has room for
+NEW = 16
+PASS_TOKENS = PROMPT + 4 * (NEW - 1)  # one group
+
+
+def session_of(format: str, engine: EngineConfig, optimizer: str, folder: Path) -> Session:
+    """GRPO of a random model of 5M parameters with several passes an update."""
+    model = initialise(lambda: Qwen3ForCausalLM(Qwen3Config(**SETTINGS)), 0)
+    if engine.weights == "split":
+        use_format(model, FORMATS[format])
+        split_weights(model)
+        join_rows(model)
+    policy = as_policy(model, torch.device("cpu"), format=FORMATS[format])
+    if engine.gradient_checkpointing:
+        recompute_layers(policy)
+    optim = OptimConfig(name=optimizer, lr=1e-5)  # type: ignore[arg-type]
+    config = replace(
+        CONFIG,
+        engine=engine,
+        rollout=RolloutConfig(num_prompts=4, group_size=4, max_new_tokens=NEW, max_gap=100.0),
+        train=TrainConfig(num_steps=2, max_tokens_per_pass=PASS_TOKENS, optim=optim),
+    )
+    tokenizer = byte_tokenizer()
+    around = len(encode_prompt(tokenizer, EXAMPLES[0])) - len(EXAMPLES[0].source)
+    examples = [replace(one, source="x" * (PROMPT - around)) for one in EXAMPLES]
+    return Session(config, folder, tokenizer, policy=policy, examples=examples, reward=variety)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_bill_of_a_step_is_what_a_step_takes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within 5 %: bytes of all tensors that are alive, the sampler being the accelerator's; what lies on the host in
+    the mode is taken off.
+    """
+    monkeypatch.setattr(sampler, "uses_graph", lambda model: True)
+    format, settings, optimizer = STEPS[name]
+    engine = EngineConfig(**settings)
+    with LiveBytes() as live:
+        session = session_of(format, engine, optimizer, tmp_path)
+        session.run()
+    parameters = sum(p.numel() for p in session.policy.parameters())
+    embedding = session.policy.get_input_embeddings().weight.numel()
+    sizes = ModelSizes.of(SETTINGS | {"model_type": "qwen3"}, parameters, embedding, tied=False)
+    work = StepWork(4, 4, PROMPT, NEW, PASS_TOKENS, True, modes=MemoryModes.of(session.config))
+    bill = memory_bill(sizes, work, FORMATS[format]).peak
+    if engine.frozen == "host":
+        bill += 2 * sizes.body + 4 * embedding
+    assert live.peak == pytest.approx(bill, rel=0.05)
