@@ -160,7 +160,7 @@ def balanced_shares(sizes: Sequence[int], count: int) -> list[list[int]]:
     sum of sizes that has room. Shares have as many items each, where `count` divides them.
 
     >>> balanced_shares([9, 8, 1, 1, 2, 3], 2)
-    [[0, 2, 3], [1, 4, 5]]
+    [[0, 2, 4], [1, 3, 5]]
     """
     room = -(-len(sizes) // count)
     shares: list[list[int]] = [[] for _ in range(count)]
