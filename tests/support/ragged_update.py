@@ -45,6 +45,7 @@ SAMPLERS = {  # name -> model, number format, engine.fast_decode
     "whole16": (tiny_llama, "fp16", True),
     "slots": (tiny_gemma, "fp32", True),
     "layers": (tiny_gemma, "fp32", False),
+    "cramped": (tiny_gemma, "fp32", True),
     "unknown": (narrow_gpt2, "fp32", True),
     "capped": (capped_gemma, "fp32", True),
 }

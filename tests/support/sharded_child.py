@@ -4,6 +4,7 @@ torchrun's variables. What it computes is written for each parallel.mode.
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,18 @@ from ragged_update import (
 )
 from safetensors.torch import save_file
 from sharded_traffic import traffic
-from tiny import byte_tokenizer
-from tiny_session import TWO_PASSES, Session, variety
+from tiny import byte_tokenizer, tiny_llama
+from tiny_session import TWO_PASSES, Rewards, Session, Texts, variety
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.stream import PromptStream
-from grpo.engine import sampler
+from grpo.engine import gathering, sampler
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.logprob import completion_logps
 from grpo.engine.model import as_policy, parameter_hash
+from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS
 from grpo.engine.sampler import Sampling, generate
 from grpo.engine.sharding import is_share, whole
@@ -134,7 +137,9 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         settings = Sampling(3, 9, 1.0, STOPS, fast=is_fast)
         shares = balanced_shares([*map(len, PROMPTS)], world.size)
         own = shares[world.rank]
-        with mock.patch.object(sampler, "uses_graph", return_value=name == "slots"):
+        in_slots = mock.patch.object(sampler, "uses_graph", return_value=name == "slots")
+        free = 0 if name == "cramped" and world.rank == 1 else math.inf
+        with in_slots, mock.patch.object(gathering, "free_bytes", return_value=free):
             rollout = generate(model, [PROMPTS[i] for i in own], settings, (0, 7), own)
         logps = score(model, rollout, 1.0, TOKENS, world=world)
         parts = {"ids": rollout.completion_ids * rollout.completion_mask, "lengths": rollout.lengths, "sampler": rollout.sampling_logps,
@@ -146,19 +151,40 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])
         in_shares = all(is_share(p) == world.is_sharded for p in model.parameters())
         result[f"{name}:in_shares"] = torch.tensor(in_shares)
+        has_whole_weights = vars(model).get(gathering.ATTRIBUTE, False)
+        result[f"{name}:has_whole_weights"] = torch.tensor(has_whole_weights)
     return result
 
 
+def frozen(world: World, _folder: Path) -> dict[str, Tensor]:
+    """Log-probabilities of a model that is only read, its matrices in 16 bits and its norms in 32."""
+    model = as_policy(tiny_llama(), torch.device("cpu"), format=FORMATS["bf16"]).requires_grad_(False)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.weight.data = layer.weight.data.bfloat16()
+    packed = pack(PROMPTS[:2], [[40, 41, 1], [50]] * 2, 2)
+    with torch.no_grad():
+        return {"logps": completion_logps(spread(model, world), packed).logps}
+
+
 def session(world: World, folder: Path) -> dict[str, Tensor]:
-    """Parameters after three steps of two passes and four updates each, by the loop."""
+    """Parameters after three steps of two passes and four updates each, by the loop; how many texts this process has
+    rewarded.
+    """
     train = replace(TWO_PASSES.train, num_steps=3, prompts_per_update=4, max_tokens_per_pass=TOKENS)
     config = replace(TWO_PASSES, train=train, rollout=replace(TWO_PASSES.rollout, num_prompts=8))
-    run = Session(config, folder / f"session-{world.rank}", byte_tokenizer(), reward=variety, world=world)
+    texts: list[str] = []
+
+    def reward(sources: Texts, completions: Texts, references: Sequence[Texts], group_size: int) -> Rewards:
+        texts.extend(completions)
+        return variety(sources, completions, references, group_size)
+
+    run = Session(config, folder / f"session-{world.rank}", byte_tokenizer(), reward=reward, world=world)
     run.run()
-    return whole_parameters(run.policy, "")
+    return whole_parameters(run.policy, "") | {"rewarded": torch.tensor(len(texts))}
 
 
-PARTS = (updates, steps, not_finite, samples, session, traffic)
+PARTS = (updates, steps, not_finite, samples, frozen, session, traffic)
 
 
 def everything(world: World, folder: Path) -> dict[str, Tensor]:

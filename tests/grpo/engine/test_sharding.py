@@ -18,7 +18,8 @@ from grpo.loss import OBJECTIVES
 from grpo.runtime.parallel import SINGLE_PROCESS, World, balanced_shares
 
 Results = dict[str, Tensor]
-SAMPLED = ("whole", "whole16", "slots", "layers", "unknown", "capped")
+WHOLE = ("whole", "whole16", "slots")
+SAMPLED = (*WHOLE, "layers", "cramped", "unknown", "capped")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,10 @@ def results(request: pytest.FixtureRequest, folder: Path) -> list[Results]:
 
 def part(results: Results, name: str) -> Results:
     return {key: value for key, value in results.items() if key.startswith(f"{name}:")}
+
+
+def parameters_of(results: Results, name: str) -> Results:
+    return part(results, f"{name}:")
 
 
 def test_gradients_do_not_depend_on_the_number_of_processes(alone: Results, results: list[Results]) -> None:
@@ -81,7 +86,7 @@ def test_passes_of_sharded_models_are_filled_up(folder: Path) -> None:
 def test_a_gradient_that_is_not_finite_is_skipped_by_all(alone: Results, results: list[Results]) -> None:
     for own in results:
         assert own["not_finite:skipped"] == 1
-        for name, value in part(alone, "not_finite").items():
+        for name, value in parameters_of(alone, "not_finite").items():
             assert torch.equal(own[name], value), name
 
 
@@ -103,10 +108,26 @@ def test_samples_do_not_depend_on_the_number_of_processes(
         assert own[f"samples:{name}:in_shares"], "a pass without gradient left gathered parameters behind"
 
 
+def test_whole_weights_are_gathered_where_they_fit_in_every_process(folder: Path) -> None:
+    """A model of our own step, and memory for it in all processes, not only in some."""
+    for path in folder.glob("fsdp-*.safetensors"):
+        results = load_file(path)
+        assert [name for name in SAMPLED if results[f"samples:{name}:has_whole_weights"]] == [*WHOLE]
+
+
+def test_a_frozen_model_of_two_types_can_be_in_shares(alone: Results, results: list[Results]) -> None:
+    assert all(torch.equal(own["frozen:logps"], alone["frozen:logps"]) for own in results)
+
+
+def test_each_text_is_rewarded_by_one_process(alone: Results, results: list[Results]) -> None:
+    assert alone["session:rewarded"] == 3 * 8 * 4
+    assert {int(own["session:rewarded"]) for own in results} == {3 * 8 * 4 // len(results)}
+
+
 def test_a_run_does_not_depend_on_the_number_of_processes(alone: Results, results: list[Results]) -> None:
     """Three steps of two passes and four updates: equal but for rounding, which Adam enlarges; all processes alike."""
     for own in results:
-        for name, value in part(alone, "session").items():
+        for name, value in parameters_of(alone, "session").items():
             assert (own[name] - value).norm() < 1e-3 * value.norm(), name
             assert torch.equal(own[name], results[0][name]), name
 
@@ -145,7 +166,7 @@ def test_gathered_shares_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(World, "gather", lambda _self, _own: rows[order])
     assert torch.equal(World(0, 2).gather_shares(rows[:6], shares), rows)
     monkeypatch.setattr(World, "gather", lambda _self, _own: rows[order].view(6, 4))
-    assert torch.equal(World(0, 2).gather_shares(rows[:3], shares), rows.view(6, 4))
+    assert torch.equal(World(0, 2).gather_shares(rows.view(6, 4)[:3], shares), rows.view(6, 4))
 
 
 def test_whole_weights_fit_by_their_bytes() -> None:
