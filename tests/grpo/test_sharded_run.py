@@ -47,7 +47,7 @@ def write_general_texts(path: Path) -> Path:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("grpo.runtime.shard_files") is None, reason="no checkpoints in shares yet"
+    importlib.util.find_spec("grpo.runtime.shared_folder") is None, reason="no checkpoints in shares yet"
 )
 def test_the_whole_command_in_shares(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
