@@ -7,7 +7,8 @@ all processes go on until none has a row left.
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from grpo.engine.capture import Accelerator, say_once
@@ -55,20 +56,28 @@ def free_bytes(model: PreTrainedModel) -> float:
     return math.inf if model.device.type == "cpu" else float(Accelerator(model.device).free_bytes())
 
 
-def gathered_bytes(model: PreTrainedModel) -> int:
-    """Bytes of the whole weights of a decoder: matrices in the format of the products, all others as they are. A
-    tied head is a second copy of the embedding.
+def decoder_weights(model: PreTrainedModel) -> list[tuple[Tensor, torch.dtype]]:
+    """The parameters that a decoder with whole weights gathers, and the type in which it does: matrices that of the
+    products, all others their own. A tied head is gathered beside the embedding.
     """
     format = format_of(model)
     head = output_weight(model)
     assert head is not None
-    matrices = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)} | {id(head)}
     embedding = embedding_of(model).weight
-    total = embedding.numel() * embedding.itemsize if id(embedding) == id(head) else 0
-    for parameter in model.parameters():
-        is_rounded = id(parameter) in matrices and format != FP32
-        total += parameter.numel() * (format.forward if is_rounded else parameter.dtype).itemsize
-    return total
+    matrices = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    others: list[Tensor] = [parameter for parameter in model.parameters() if parameter is not embedding]
+    if head is embedding:
+        others.append(head)
+
+    def type_of(weight: Tensor) -> torch.dtype:
+        return format.forward if id(weight) in matrices and format != FP32 else weight.dtype
+
+    return [(embedding, embedding.dtype), *((weight, type_of(weight)) for weight in others)]
+
+
+def gathered_bytes(model: PreTrainedModel) -> int:
+    """Bytes of the whole weights of a decoder."""
+    return sum(weight.numel() * dtype.itemsize for weight, dtype in decoder_weights(model))
 
 
 def later_bytes(model: PreTrainedModel) -> int:

@@ -93,6 +93,14 @@ def test_file_keeps_the_other_defaults_of_a_nested_section(written) -> None:
         ("[data]\nnear_duplicate = 1.5\n", r"data\.near_duplicate = 1\.5: must be at most 1$"),
         ("[train]\nnum_steps = -1\n", r"train\.num_steps = -1: must be at least 0"),
         ("[train.optim]\nlr = 0.0\n", r"train\.optim\.lr = 0\.0: must be at least 1e-12"),
+        (
+            '[parallel]\nmode = "fsdp"\n[engine]\nweights = "split"\n',
+            r"engine\.weights = 'split' keeps halves of whole weights; write engine\.weights='fp32'",
+        ),
+        (
+            '[parallel]\nmode = "fsdp"\n[engine]\nfrozen = "host"\n',
+            r"engine\.frozen = 'host' keeps whole layers .*; write engine\.frozen='device'",
+        ),
         ("[train\n", r"c\.toml: not TOML"),
     ],
 )

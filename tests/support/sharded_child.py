@@ -4,47 +4,53 @@ torchrun's variables. What it computes is written for each parallel.mode.
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
+from ragged_update import (
+    COMPUTE,
+    PAIRS,
+    PROMPTS,
+    SAMPLERS,
+    STOPS,
+    STRICT,
+    TOKENS,
+    anchor_of,
+    narrow_gpt2,
+    ragged_experience,
+    spread,
+    update_config,
+)
 from safetensors.torch import save_file
-from tiny import EOS, byte_tokenizer, initialise, tiny_gemma, tiny_llama
-from tiny_session import TWO_PASSES, Session, variety
+from sharded_traffic import traffic
+from tiny import byte_tokenizer, tiny_llama
+from tiny_session import TWO_PASSES, Rewards, Session, Texts, variety
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.stream import PromptStream
-from grpo.advantage import group_advantages
-from grpo.anchor import Anchor, AnchorFunction
-from grpo.config import Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
-from grpo.engine import sampler
+from grpo.engine import gathering, sampler
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.logprob import completion_logps
 from grpo.engine.model import as_policy, parameter_hash
+from grpo.engine.packing import pack
 from grpo.engine.products import FORMATS
 from grpo.engine.sampler import Sampling, generate
-from grpo.engine.sharding import is_share, shard, whole
+from grpo.engine.sharding import is_share, whole
 from grpo.loop import accumulate, minibatches_of
 from grpo.loss import OBJECTIVES
 from grpo.minibatch import score
 from grpo.optim import Optimizer
-from grpo.records import Experience, LoopState
-from grpo.runtime import device
+from grpo.records import LoopState
 from grpo.runtime.parallel import World, balanced_shares, join, leave
 from grpo.runtime.run_log import RunLog
 from grpo.sft import train_sft
 from grpo.training import Training
-
-PROMPTS = [[2, *range(40, 41 + 5 * i % 11)] for i in range(8)]
-STOPS = (1, *range(10, 60))
-TEXTS = [[40, 41, 42, 43, 44], [50, 51], [60] * 9]  # an update's anchor: of 4 processes one has no text
-PAIRS = [([2, *range(70, 72 + i)], [*range(80, 82 + 3 * i % 7), 1]) for i in range(6)]
-TOKENS = 40  # of a forward pass: some processes need more passes than others
-COMPUTE = device.choose("cpu")
-STRICT = OptimConfig(lr=1e-3, max_grad_norm=0.1)
 
 
 class CountingWorld(World):
@@ -58,42 +64,6 @@ class CountingWorld(World):
         return result
 
 
-def capped_gemma() -> PreTrainedModel:
-    """Its head is more than a product."""
-    model = tiny_gemma()
-    model.config.final_logit_softcapping = 3.0
-    return model
-
-
-def narrow_gpt2(seed: int = 0) -> PreTrainedModel:
-    """fp64. No size is a multiple of 4, and one is 3, so of 4 processes one has nothing of that matrix."""
-    config = GPT2Config(
-        vocab_size=259, n_positions=256, n_embd=30, n_inner=3, n_layer=2, n_head=3, resid_pdrop=0.0, embd_pdrop=0.0,
-        attn_pdrop=0.0, pad_token_id=0, eos_token_id=EOS, bos_token_id=2,
-    )  # fmt: skip
-    return initialise(lambda: GPT2LMHeadModel(config), seed).double()
-
-
-SAMPLERS = {  # name -> model, number format, engine.fast_decode
-    "whole": (tiny_gemma, "fp32", True),
-    "whole16": (tiny_llama, "fp16", True),
-    "slots": (tiny_gemma, "fp32", True),
-    "layers": (tiny_gemma, "fp32", False),
-    "unknown": (narrow_gpt2, "fp32", True),
-    "capped": (capped_gemma, "fp32", True),
-}
-
-
-def spread(model: PreTrainedModel, world: World) -> PreTrainedModel:
-    shard(model, world)
-    return model
-
-
-def anchor_of(world: World) -> AnchorFunction:
-    base = spread(narrow_gpt2(1).requires_grad_(False), world)
-    return Anchor(base, PromptStream(TEXTS, 3, 0), [2], 0.7, 12, COMPUTE, world)
-
-
 def whole_gradients(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
     gradients = {name: p.grad for name, p in model.named_parameters()}
     return {f"{prefix}:{name}": whole(x).clone() for name, x in gradients.items() if x is not None}
@@ -101,23 +71,6 @@ def whole_gradients(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
 
 def whole_parameters(model: PreTrainedModel, prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}:{name}": whole(p.detach()).clone() for name, p in model.named_parameters()}
-
-
-def update_config(objective: str) -> Config:
-    loss = LossConfig(objective=objective)  # type: ignore[arg-type]
-    train = TrainConfig(max_tokens_per_pass=TOKENS, optim=STRICT)
-    return Config(rollout=RolloutConfig(num_prompts=8, group_size=3, max_gap=99.0), loss=loss, train=train)
-
-
-def ragged_experience() -> tuple[Experience, Tensor]:
-    """8 groups of 3 and their advantages, in fp64."""
-    rollout = generate(narrow_gpt2().float(), PROMPTS, Sampling(3, 9, 1.0, STOPS), seed=(0,))
-    noise = 0.2 * torch.randn(2, 24, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    rewards = torch.rand(8, 3, generator=torch.Generator().manual_seed(1))
-    logps = (rollout.sampling_logps.double() * 64).round() / 64  # the same on any number of threads
-    return Experience(rollout, rewards, {}, logps + noise[1], logps + noise[0]), group_advantages(
-        rewards, 1e-3
-    )
 
 
 def updates(world: World, folder: Path) -> dict[str, Tensor]:
@@ -184,7 +137,9 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         settings = Sampling(3, 9, 1.0, STOPS, fast=is_fast)
         shares = balanced_shares([*map(len, PROMPTS)], world.size)
         own = shares[world.rank]
-        with mock.patch.object(sampler, "uses_graph", return_value=name == "slots"):
+        in_slots = mock.patch.object(sampler, "uses_graph", return_value=name == "slots")
+        free = 0 if name == "cramped" and world.rank == 1 else math.inf
+        with in_slots, mock.patch.object(gathering, "free_bytes", return_value=free):
             rollout = generate(model, [PROMPTS[i] for i in own], settings, (0, 7), own)
         logps = score(model, rollout, 1.0, TOKENS, world=world)
         parts = {"ids": rollout.completion_ids * rollout.completion_mask, "lengths": rollout.lengths, "sampler": rollout.sampling_logps,
@@ -194,20 +149,42 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
         texts = greedy_outputs(model, byte_tokenizer(), examples, DecodeSettings(5, (1,), 3, is_fast))
         result[f"{name}:greedy"] = torch.tensor([*"\n".join(texts).encode()])
         result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])
-        has_fresh_root = all(is_share(p) == world.is_sharded for p in model.parameters())
-        result[f"{name}:fresh"] = torch.tensor(has_fresh_root)
+        in_shares = all(is_share(p) == world.is_sharded for p in model.parameters())
+        result[f"{name}:in_shares"] = torch.tensor(in_shares)
+        has_whole_weights = vars(model).get(gathering.ATTRIBUTE, False)
+        result[f"{name}:has_whole_weights"] = torch.tensor(has_whole_weights)
     return result
 
 
+def frozen(world: World, _folder: Path) -> dict[str, Tensor]:
+    """Log-probabilities of a model that is only read, its matrices in 16 bits and its norms in 32."""
+    model = as_policy(tiny_llama(), torch.device("cpu"), format=FORMATS["bf16"]).requires_grad_(False)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.weight.data = layer.weight.data.bfloat16()
+    packed = pack(PROMPTS[:2], [[40, 41, 1], [50]] * 2, 2)
+    with torch.no_grad():
+        return {"logps": completion_logps(spread(model, world), packed).logps}
+
+
 def session(world: World, folder: Path) -> dict[str, Tensor]:
-    """Parameters after three steps of two passes and four updates each, by the loop."""
-    config = replace(TWO_PASSES, train=replace(TWO_PASSES.train, num_steps=3, max_tokens_per_pass=TOKENS))
-    run = Session(config, folder / f"session-{world.rank}", byte_tokenizer(), reward=variety, world=world)
+    """Parameters after three steps of two passes and four updates each, by the loop; how many texts this process has
+    rewarded.
+    """
+    train = replace(TWO_PASSES.train, num_steps=3, prompts_per_update=4, max_tokens_per_pass=TOKENS)
+    config = replace(TWO_PASSES, train=train, rollout=replace(TWO_PASSES.rollout, num_prompts=8))
+    texts: list[str] = []
+
+    def reward(sources: Texts, completions: Texts, references: Sequence[Texts], group_size: int) -> Rewards:
+        texts.extend(completions)
+        return variety(sources, completions, references, group_size)
+
+    run = Session(config, folder / f"session-{world.rank}", byte_tokenizer(), reward=reward, world=world)
     run.run()
-    return whole_parameters(run.policy, "")
+    return whole_parameters(run.policy, "") | {"rewarded": torch.tensor(len(texts))}
 
 
-PARTS = (updates, steps, not_finite, samples, session)
+PARTS = (updates, steps, not_finite, samples, frozen, session, traffic)
 
 
 def everything(world: World, folder: Path) -> dict[str, Tensor]:

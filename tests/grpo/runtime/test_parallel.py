@@ -1,9 +1,6 @@
 """One process and two give the same gradients, the same policy and the same log."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,40 +8,25 @@ from pathlib import Path
 import pytest
 import torch
 from parallel_child import gradients, random_parameters, trained_policy
-from repository import CHILD_PATH, SUPPORT
+from processes import run_processes
+from repository import SUPPORT
 from safetensors.torch import load_file
 from tiny_run import arguments, metrics, write_corpus
 
 from data.errors import InputError
-from grpo.config import Config, SFTConfig
+from grpo.config import Config, ParallelConfig, SFTConfig
 from grpo.run import main
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.parallel import SINGLE_PROCESS, World
+from grpo.runtime.parallel import SINGLE_PROCESS, World, join
 from grpo.stages.context import Run
 from grpo.stages.prepare import check_world
-
-
-def run_two(command: list[str]) -> list[str]:
-    """The same command as rank 0 and rank 1 -> what each printed."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)} | CHILD_PATH
-    processes = []
-    for rank in range(2):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        processes.append(subprocess.Popen(command, env=os.environ | world | place, **pipes))
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    return outputs
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    run_two([sys.executable, str(SUPPORT / "parallel_child.py"), str(folder)])
+    run_processes([sys.executable, str(SUPPORT / "parallel_child.py"), str(folder)], 2)
     return folder
 
 
@@ -129,7 +111,7 @@ def test_the_whole_command_by_two_processes(
     settings += ["sft.optim.lr=1e-3", "sft.optim.weight_decay=0.0", "threads=1"]
     commands = {n: [*arguments(corpus, tiny_folder, tmp_path / n / "run"), *settings] for n in ("one", "two")}
     assert main(commands["one"]) == 0
-    first, second = run_two([sys.executable, "-m", "grpo.run", *commands["two"]])
+    first, second = run_processes([sys.executable, "-m", "grpo.run", *commands["two"]], 2)
     assert first.count("== train\n") == 1 and "== train" not in second and "reward" not in second
     one = tmp_path / "one" / "run"
     two = tmp_path / "two" / "run"
@@ -142,6 +124,17 @@ def test_the_whole_command_by_two_processes(
     assert all(
         (policies[1][name] - values).norm() < 1e-2 * values.norm() for name, values in policies[0].items()
     )
+
+
+def test_several_processes_under_the_mode_of_one_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(
+        InputError, match=r'^parallel\.mode = "none" is for one process, and 3 were started; write "data"'
+    ):
+        join(on_accelerator=False, config=ParallelConfig("none"))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert join(on_accelerator=False, config=ParallelConfig("none")) is SINGLE_PROCESS
+    assert not World(0, 1, "fsdp").is_sharded and World(0, 2, "fsdp").is_sharded
 
 
 def test_prompts_that_cannot_be_shared_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
