@@ -7,6 +7,7 @@ which attention a model computes with        no such attribute                de
 whether a model carries a state              no such attribute                the comparison in self_check.py
 which modules are a model's layers           the import fails                 the layers of the base model
 how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
+how many exchanges a process has begun       no such attribute                nobody is blamed for doing nothing
 
 The numbers are the same in each case, up to rounding (tests/grpo/engine/test_private_apis.py).
 """
@@ -26,6 +27,7 @@ ATTENTION = "_attn_implementation"
 STATEFUL = "_is_stateful"
 SHAPES = "recompile_limit"
 MOST_SHAPES = 64
+SEQUENCE = "_get_sequence_number_for_group"
 
 
 def onednn_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
@@ -81,3 +83,12 @@ def layers_of(model: "PreTrainedModel") -> list[Any]:
     except ImportError:
         return [*getattr(model.base_model, "layers", nn.ModuleList())]
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def collectives_begun(group: object) -> int:
+    """How many exchanges this process has begun in a process group; -1 where torch does not say."""
+    count: Callable[[], int] | None = getattr(group, SEQUENCE, None)
+    try:
+        return count() if count else -1
+    except RuntimeError:  # not of this backend
+        return -1

@@ -4,11 +4,14 @@ Token weights add up to 1 over a whole update, so shares need no factor: one pro
 gradient. Rewards, lengths and a request to stop are gathered first, so all processes decide alike. Every
 process holds the whole model. `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there
 is one, and nothing is exchanged.
+
+Work of about the same length ends in an exchange of tensors. Where one process may work for long while the
+others wait, they wait by the store of the run, for as long as it is alive (grpo/runtime/alive.py).
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -16,9 +19,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from data.errors import InputError
+from grpo.config import ParallelConfig
+from grpo.engine.private_apis import collectives_begun
+from grpo.runtime.alive import Watch
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.roll_call import LONG
+
 T = TypeVar("T")
-# a rank may have a model to convert or a test set to decode while the others wait
-PATIENCE = timedelta(hours=6)
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
@@ -35,6 +43,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    watch: Watch | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -102,8 +111,34 @@ class World:
         return result
 
     def wait(self) -> None:
-        """Return when every process has come here."""
-        self.any(False)
+        """Return when every process has come here, however long one of them works before."""
+        if self.watch:
+            self.watch.meet()
+
+    def report(self, doing: str) -> None:
+        """Say what this process begins to do, for the sentence that names it where it fails."""
+        if self.watch:
+            self.watch.report(doing)
+
+    def obey(self, stop: StopRequest) -> None:
+        """Tell the other processes of a request to stop, and `stop` of theirs."""
+        if self.watch:
+            self.watch.stop = stop
+
+    def part(self, items: Sequence[T]) -> Sequence[T]:
+        """The items that this process works on, about as many as every other."""
+        return items[self.rank :: self.size]
+
+    def merge(self, found: Mapping[int, T]) -> dict[int, T]:
+        """JSON values by number, some of each process -> all of them on all."""
+        if not self.watch:
+            return dict(found)
+        parts = self.watch.exchange([*found.items()])
+        return {number: value for part in parts for number, value in part}
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """A JSON value that the first process makes -> the same on all."""
+        return self.watch.from_first(make) if self.watch else make()
 
     def _reduce(self, numbers: Sequence[Number], how: dist.ReduceOp.RedOpType) -> list[float]:
         own = on_host(numbers)
@@ -149,15 +184,57 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool) -> World:
+def join(on_accelerator: bool, patience: float = ParallelConfig.patience) -> World:
     """The processes that torchrun's environment variables describe; without them there is one."""
+    world = meet(patience)
+    if world.watch:
+        os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = (
+            "0"  # it would end a process before anyone can say why
+        )
+        store = dist.PrefixStore(f"{world.watch.prefix}/tensors", world.watch.store)
+        dist.init_process_group(
+            "nccl" if on_accelerator else "gloo",
+            store=store,
+            rank=world.rank,
+            world_size=world.size,
+            timeout=timedelta(seconds=2 * LONG * patience),  # the watch sees a failure before
+        )
+        world.watch.collectives = lambda: collectives_begun(dist.group.WORLD)
+    return world
+
+
+def meet(patience: float = ParallelConfig.patience) -> World:
+    """The same, where no tensors are exchanged. Raises InputError where the first process cannot be reached."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return SINGLE_PROCESS
-    dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
-    return World(dist.get_rank(), size)
+    rank = int(os.environ["RANK"])
+    host = os.environ["MASTER_ADDR"]
+    port = int(os.environ["MASTER_PORT"])
+    store_of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    seconds = LONG * patience
+    try:
+        store = dist.TCPStore(
+            host,
+            port,
+            is_master=rank == 0 and not store_of_agent,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=seconds),
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"process {rank} of {size} finds no store at MASTER_ADDR = {host}, MASTER_PORT = {port} within {seconds:.0f} s; "
+            "start all processes together, and let these variables name the machine of the first"
+        ) from error
+    prefix = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    watch = Watch(store, rank, size, patience, store_of_agent=store_of_agent, prefix=prefix)
+    watch.start()
+    return World(rank, size, watch)
 
 
-def leave(world: World) -> None:
-    if world.size > 1:
-        dist.destroy_process_group()
+def leave(world: World, end: str = "done") -> None:
+    """End together with the other processes."""
+    if world.watch:
+        world.watch.leave(end)
+        if dist.is_initialized():
+            dist.destroy_process_group()

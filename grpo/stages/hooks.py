@@ -150,7 +150,7 @@ def dev_score(
         return None
 
     def score() -> Scores:
-        outputs = greedy_texts(run, policy, tokenizer, examples)
+        outputs = greedy_texts(run, policy, tokenizer, examples, run.world)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
         return {
             "reward_mean": float(rewards.nanmean()),
