@@ -136,7 +136,7 @@ def run_together(config: Config, stages: list[str], compute: Compute, world: Wor
             if world.is_first or stage in PARALLEL_STAGES:
                 run_stage(run, stage, table[stage])
             world.wait()
-            if world.any(stop()) and stage != stages[-1]:
+            if run.is_stopping() and stage != stages[-1]:
                 raise Interrupted(stop.signal)
 
 

@@ -41,6 +41,13 @@ class Run:
     say: Callable[[str], None]
     world: World = SINGLE_PROCESS
 
+    def is_stopping(self) -> bool:
+        """Whether any process was asked to stop; the same answer in all, which call it together."""
+        number = int(self.world.largest({"signal": float(self.stop.signal or 0)})["signal"])
+        if number:
+            self.stop.heed(number)
+        return number > 0
+
     @property
     def is_silent(self) -> bool:
         return not self.world.is_first

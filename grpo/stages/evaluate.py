@@ -118,7 +118,7 @@ def eval_stage(run: Run) -> None:
             copy_untouched(run, name)
         else:
             evaluate_model(measures, name, folders[name])
-        if run.world.any(run.stop()):
+        if run.is_stopping():
             raise Interrupted(run.stop.signal)
     if run.world.is_first:
         write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)

@@ -72,7 +72,7 @@ class UpdateHook:
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
-        stopping = self.run.world.any(self.run.stop())
+        stopping = self.run.is_stopping()
         if state.update == 0:
             self._after_step()
         if stopping and state.step < self.num_steps:
