@@ -28,9 +28,10 @@ class Team:
         self.printed[0].poll(None)
 
     def signal(self, rank: int, number: int) -> None:
-        pid = self.processes[rank].pid
-        assert pid is not None
-        os.kill(pid, number)
+        """Send a signal to a process, unless it has ended."""
+        process = self.processes[rank]
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, number)
 
     def ends(self) -> list[tuple[int | None, str]]:
         """Of each process its exit code, or minus the signal that killed it, and all that it printed."""
