@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 STAGES = ("data", "model", "sft", "train", "eval", "report")
 PARALLEL_STAGES = ("sft", "train", "eval")  # by all processes; the other stages by the first
-SAME_SIGNAL = 5.0  # seconds in which torchrun passes on a signal that the process also got itself
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -91,7 +90,7 @@ def run_stages(config: Config, stages: list[str]) -> None:
     """Join the other processes, and run the stages with them."""
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
-    world = join(compute.device.type != "cpu", config.parallel.patience)
+    world = join(compute.device.type != "cpu", config.parallel)
     with shared_ending(world, RESUMES):
         run_together(config, stages, compute, world)
 
@@ -114,9 +113,7 @@ def run_together(config: Config, stages: list[str], compute: Compute, world: Wor
         "report": report_stage,
     }
     print_line = say if world.is_first else silent
-    same_for = SAME_SIGNAL if world.size > 1 else 0.0
-    with StopRequest(same_for) as stop, sole_process(folder, print_line) if world.is_first else nullcontext():
-        world.obey(stop)
+    with StopRequest() as stop, sole_process(folder, print_line) if world.is_first else nullcontext():
         run = Run(config, folder, cache_dir(), compute, stop, print_line, world)
         world.first_then_all(lambda: preflight(run, stages))
         if world.is_first:

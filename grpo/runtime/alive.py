@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import torch.distributed as dist
 
 from data.errors import Interrupted
-from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.interrupt import active
 from grpo.runtime.roll_call import AS_BEFORE, LOOK_SECONDS, UNKNOWN, Beat, RollCall
 
 INTERVAL = 1.0  # seconds from one beat to the next
@@ -60,7 +60,7 @@ class Watch:
         self.rank = rank
         self.size = size
         self.patience = patience
-        self.stop = StopRequest()  # replaced by the one that hears signals
+        self._stop = 0  # the signal that asked this process to stop
         self.collectives: Callable[[], int] = lambda: UNKNOWN
         self._first = Beat(rank, socket.gethostname(), os.getpid())
         self.store = store
@@ -142,14 +142,15 @@ class Watch:
 
     # how a process ends
 
-    def leave(self, end: str = "done") -> None:
-        """Say how this process ended, and wait until every other one has said so too; one that was stopped
-        waits for HURRY seconds at most.
+    def leave(self, stop: int = 0) -> None:
+        """Say that this process has ended, and wait until every other one has said so too. One that was stopped,
+        by the signal `stop`, waits for HURRY seconds at most.
         """
+        self._stop = self._stop or stop
         self._waits = True
-        self._end = end
+        self._end = "stopped" if stop else "done"
         self._wake.set()
-        self._over.wait(HURRY if end == "stopped" else None)
+        self._over.wait(HURRY if stop else None)
         self._over.set()
 
     def fail(self, failure: Failure) -> NoReturn:
@@ -191,9 +192,7 @@ class Watch:
         self._roll.hear([Beat.from_text(text) for text in texts], seconds)
         if verdict:
             self._end_by(verdict)
-        for beat in self._roll.beats:
-            if beat and beat.stop:
-                self.stop.heed(beat.stop)
+        self._pass_on_stop()
         if self._end and not self._roll.active():
             self._over.set()
         elif self._failure and self._failure.is_doubtful:
@@ -204,6 +203,15 @@ class Watch:
         elif sentence := self._roll.failure(self._silence()):
             self._publish(Failure(sentence, 1))
 
+    def _pass_on_stop(self) -> None:
+        """A request to stop of this process to the others, and theirs to this one."""
+        request = active()
+        if request is not None:
+            for beat in self._roll.beats:
+                if beat and beat.stop:
+                    request.heed(beat.stop)
+            self._stop = self._stop or request.signal or 0
+
     def _beat(self, seconds: float) -> Beat:
         collectives = self.collectives()
         used = time.process_time() - time.thread_time()  # but for this thread
@@ -212,11 +220,11 @@ class Watch:
         self._idle = 0.0 if works else self._idle + min(seconds, LOOK_SECONDS)
         return Beat(
             self.rank, self._first.machine, self._first.pid, self._looks + 1, self._doing, self._idle,
-            self._waits, has_child(), collectives, self.stop.signal or 0, self._end,
+            self._waits, has_child(), collectives, self._stop, self._end,
         )  # fmt: skip
 
     def _silence(self) -> float:
-        return min(self.patience, HURRY) if self.stop() else self.patience
+        return min(self.patience, HURRY) if self._stop else self.patience
 
     def _resolve(self, failure: Failure) -> None:
         """Blame another process for an error in an exchange, or this one after GRACE seconds."""

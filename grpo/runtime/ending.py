@@ -27,10 +27,11 @@ def shared_ending(world: World, after_stop: str = "") -> Iterator[None]:
         if world.watch:
             for number in SIGNALS:  # torchrun sends one as soon as it sees that another process has ended
                 signal(number, SIG_IGN)
-        leave(world, "stopped")
+        number = stop.args[0] or SIGINT
+        leave(world, number)
         if world.is_first:
             raise
-        raise SystemExit(128 + (stop.args[0] or SIGINT)) from stop
+        raise SystemExit(128 + number) from stop
     except (Exception, KeyboardInterrupt) as error:
         if world.watch:
             world.watch.fail(failure_of(error, world.watch.name, after_stop))

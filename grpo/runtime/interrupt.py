@@ -2,7 +2,7 @@
 go on.
 
 SIGHUP comes when a terminal is closed or a connection is lost; under `nohup`, which ignores it, a run goes
-on. Under torchrun a signal often comes twice, from the terminal or the cluster and from torchrun.
+on.
 """
 
 import os
@@ -12,16 +12,19 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_SIGNAL = 5.0  # seconds in which torchrun passes on a signal that its process also gets itself
+# those that are active, the innermost last: global, as the handlers of a process are
+_active: list["StopRequest"] = []
 
 
 class StopRequest:
-    """While active, remembers the first of SIGNALS; a second one acts as usual, but not within `same_for`
-    seconds of the first.
+    """While active, remembers the first of SIGNALS; a second one acts as usual, under torchrun only after
+    SAME_SIGNAL seconds.
     """
 
-    def __init__(self, same_for: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.signal: int | None = None
-        self._same_for = same_for
+        self._same_for = SAME_SIGNAL if "TORCHELASTIC_RUN_ID" in os.environ else 0.0
         self._first_time: float | None = None
         self._before: dict[int, object] = {}
 
@@ -53,9 +56,16 @@ class StopRequest:
             is_under_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
             if not is_under_nohup:
                 self._before[number] = signal.signal(number, self._remember)
+        _active.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _active.remove(self)
         self._restore()
+
+
+def active() -> StopRequest | None:
+    """The innermost request that is active now."""
+    return next(reversed(_active[:]), None)  # of a copy: another thread may ask

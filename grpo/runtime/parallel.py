@@ -23,10 +23,10 @@ from data.errors import InputError
 from grpo.config import ParallelConfig
 from grpo.engine.private_apis import collectives_begun
 from grpo.runtime.alive import Watch
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.roll_call import LONG
 
 T = TypeVar("T")
+DEFAULTS = ParallelConfig()
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
 Totals = dict[str, tuple[float, float]]  # name -> (sum, count), from which a mean is made
@@ -120,11 +120,6 @@ class World:
         if self.watch:
             self.watch.report(doing)
 
-    def obey(self, stop: StopRequest) -> None:
-        """Tell the other processes of a request to stop, and `stop` of theirs."""
-        if self.watch:
-            self.watch.stop = stop
-
     def part(self, items: Sequence[T]) -> Sequence[T]:
         """The items that this process works on, about as many as every other."""
         return items[self.rank :: self.size]
@@ -184,9 +179,9 @@ def _device() -> torch.device:
     )
 
 
-def join(on_accelerator: bool, patience: float = ParallelConfig.patience) -> World:
+def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
     """The processes that torchrun's environment variables describe; without them there is one."""
-    world = meet(patience)
+    world = meet(config)
     if world.watch:
         os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = (
             "0"  # it would end a process before anyone can say why
@@ -197,13 +192,13 @@ def join(on_accelerator: bool, patience: float = ParallelConfig.patience) -> Wor
             store=store,
             rank=world.rank,
             world_size=world.size,
-            timeout=timedelta(seconds=2 * LONG * patience),  # the watch sees a failure before
+            timeout=timedelta(seconds=2 * LONG * config.patience),  # the watch sees a failure before
         )
         world.watch.collectives = lambda: collectives_begun(dist.group.WORLD)
     return world
 
 
-def meet(patience: float = ParallelConfig.patience) -> World:
+def meet(config: ParallelConfig = DEFAULTS) -> World:
     """The same, where no tensors are exchanged. Raises InputError where the first process cannot be reached."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -212,7 +207,7 @@ def meet(patience: float = ParallelConfig.patience) -> World:
     host = os.environ["MASTER_ADDR"]
     port = int(os.environ["MASTER_PORT"])
     store_of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    seconds = LONG * patience
+    seconds = LONG * config.patience
     try:
         store = dist.TCPStore(
             host,
@@ -227,14 +222,14 @@ def meet(patience: float = ParallelConfig.patience) -> World:
             "start all processes together, and let these variables name the machine of the first"
         ) from error
     prefix = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    watch = Watch(store, rank, size, patience, store_of_agent=store_of_agent, prefix=prefix)
+    watch = Watch(store, rank, size, config.patience, store_of_agent=store_of_agent, prefix=prefix)
     watch.start()
-    return World(rank, size, watch)
+    return World(rank, size, watch=watch)
 
 
-def leave(world: World, end: str = "done") -> None:
-    """End together with the other processes."""
+def leave(world: World, stop: int = 0) -> None:
+    """End together with the other processes, perhaps by the signal `stop`."""
     if world.watch:
-        world.watch.leave(end)
+        world.watch.leave(stop)
         if dist.is_initialized():
             dist.destroy_process_group()
