@@ -25,7 +25,7 @@ from grpo.runtime.device import Compute
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
-from grpo.runtime.parallel import World, join
+from grpo.runtime.parallel import World, connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def run_stages(config: Config, stages: list[str]) -> None:
     """Join the other processes, and run the stages with them."""
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
-    world = join(compute.device.type != "cpu", config.parallel)
+    world = meet(config.parallel)
     with shared_ending(world, RESUMES):
+        connect(world, compute.device.type != "cpu", config.parallel)
         run_together(config, stages, compute, world)
 
 

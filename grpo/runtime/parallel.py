@@ -182,24 +182,28 @@ def _device() -> torch.device:
 def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
     """The processes that torchrun's environment variables describe; without them there is one."""
     world = meet(config)
-    if world.watch:
-        os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = (
-            "0"  # it would end a process before anyone can say why
-        )
-        store = dist.PrefixStore(f"{world.watch.prefix}/tensors", world.watch.store)
-        dist.init_process_group(
-            "nccl" if on_accelerator else "gloo",
-            store=store,
-            rank=world.rank,
-            world_size=world.size,
-            timeout=timedelta(seconds=2 * LONG * config.patience),  # the watch sees a failure before
-        )
-        world.watch.collectives = lambda: collectives_begun(dist.group.WORLD)
+    connect(world, on_accelerator, config)
     return world
 
 
+def connect(world: World, on_accelerator: bool, config: ParallelConfig) -> None:
+    """Let the processes exchange tensors."""
+    if world.watch is None:
+        return
+    # torch's own watch would end a process before ours can say why
+    os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "0"
+    dist.init_process_group(
+        "nccl" if on_accelerator else "gloo",
+        store=dist.PrefixStore(f"{world.watch.prefix}/tensors", world.watch.store),
+        rank=world.rank,
+        world_size=world.size,
+        timeout=timedelta(seconds=2 * LONG * config.patience),  # the watch sees a failure before
+    )
+    world.watch.collectives = lambda: collectives_begun(dist.group.WORLD)
+
+
 def meet(config: ParallelConfig = DEFAULTS) -> World:
-    """The same, where no tensors are exchanged. Raises InputError where the first process cannot be reached."""
+    """The same, before `connect`. Raises InputError where the first process cannot be reached."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return SINGLE_PROCESS

@@ -83,6 +83,7 @@ def test_a_process_that_is_killed(job: Job, whole: Path) -> None:
     assert_goes_on(job, "killed", whole)
 
 
+@pytest.mark.slow
 def test_the_process_that_keeps_the_store_is_killed(job: Job, whole: Path) -> None:
     team = start_team(
         job.argv("store"), 2, {0: partial(at_call, "grpo.loop:collect", 3, partial(send, signal.SIGKILL))}
@@ -93,6 +94,7 @@ def test_the_process_that_keeps_the_store_is_killed(job: Job, whole: Path) -> No
     assert_goes_on(job, "store", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_suspended_process(job: Job, whole: Path, rank: int) -> None:
     """Process 0 takes the store with it, which then does not answer."""
@@ -110,6 +112,7 @@ def test_a_suspended_process(job: Job, whole: Path, rank: int) -> None:
     assert_goes_on(job, name, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["grpo.loop:collect", "grpo.stages.prepare:check_sides"])
 def test_a_main_thread_that_hangs(job: Job, whole: Path, place: str) -> None:
     """In a step, where the other one waits in an exchange, and in a stage that the first does alone."""
@@ -141,8 +144,18 @@ def test_bad_input_of_all_is_said_once(job: Job) -> None:
     assert output.count("2 processes cannot share 3 prompts an update") == 1 and "Traceback" not in output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("place", ["grpo.sft:completion_logps", "grpo.loop:collect"])
+@pytest.mark.parametrize(
+    ("number", "place"),
+    [
+        (signal.SIGTERM, "grpo.loop:collect"),
+        *(
+            pytest.param(number, place, marks=pytest.mark.slow)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            for place in ("grpo.sft:completion_logps", "grpo.loop:collect")
+            if (number, place) != (signal.SIGTERM, "grpo.loop:collect")
+        ),
+    ],
+)
 def test_a_signal_to_one_process_saves_and_ends_all(job: Job, whole: Path, number: int, place: str) -> None:
     name = f"{signal.Signals(number).name}-{place.rpartition(':')[2]}"
     team = start_team(job.argv(name), 2, {1: partial(at_call, place, 2, partial(send, number))})
@@ -156,6 +169,7 @@ def test_a_signal_to_one_process_saves_and_ends_all(job: Job, whole: Path, numbe
     assert_goes_on(job, name, whole)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_first_process_works_alone(job: Job, whole: Path) -> None:
     """The other one waits, and still has to pass the signal on."""
     team = start_team(
@@ -170,6 +184,7 @@ def test_a_signal_while_the_first_process_works_alone(job: Job, whole: Path) -> 
     assert_goes_on(job, "alone", whole)
 
 
+@pytest.mark.slow
 def test_a_long_work_of_one_process_is_waited_for(job: Job, whole: Path) -> None:
     """Longer than the patience: it gives signs of life and of work."""
     team = start_team(
