@@ -50,28 +50,37 @@ def run_command(work: Callable[[], int | None], after_stop: str = "") -> int:
     """Run a command and return its exit code; its last line goes to standard error. `after_stop`: what the
     same command does after a stop.
 
-    `work`'s own code, 0 for None; 1 where training failed, 2 for bad input, 128 + the signal when asked to
-    stop.
+    `work`'s own code, 0 for None; otherwise that of `last_words`.
     """
     try:
         return work() or 0
-    except (InputError, OSError) as error:
-        return _last_words(f"error: {one_line(error_sentence(error, after_stop))}", 2)
-    except TrainingFailure as error:
-        return _last_words(f"error: {one_line(error)}", 1)
-    except Interrupted as stop:
-        number, *places = stop.args
-        places_text = "".join(f" ({place})" for place in places)
-        return _last_words(
-            f"stopped and saved; the same command goes on from there{places_text}",
-            128 + (number or signal.SIGINT),
-        )
-    except KeyboardInterrupt:
-        return _last_words(
-            f"stopped at once{after_stop and f'; the same command {after_stop}'}", 128 + signal.SIGINT
-        )
+    except (Exception, KeyboardInterrupt) as error:
+        ending = last_words(error, after_stop)
+        if ending is None:
+            raise
+        print(ending[0], file=sys.stderr)
+        return ending[1]
 
 
-def _last_words(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
-    return code
+def last_words(error: BaseException, after_stop: str = "") -> tuple[str, int] | None:
+    """The last line and the exit code of a command that ends by `error`: 1 where training failed, 2 for bad
+    input, 128 + the signal when asked to stop. None for an error that nobody foresaw.
+    """
+    match error:
+        case InputError() | OSError():
+            return f"error: {one_line(error_sentence(error, after_stop))}", 2
+        case TrainingFailure():
+            return f"error: {one_line(error)}", 1
+        case Interrupted():
+            number, *places = error.args
+            places_text = "".join(f" ({place})" for place in places)
+            return (
+                f"stopped and saved; the same command goes on from there{places_text}",
+                128 + (number or signal.SIGINT),
+            )
+        case KeyboardInterrupt():
+            return (
+                f"stopped at once{after_stop and f'; the same command {after_stop}'}",
+                128 + signal.SIGINT,
+            )
+    return None

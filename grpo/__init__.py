@@ -16,9 +16,12 @@ from typing import NoReturn
 
 __version__ = "0.1.0"
 
-# Global state, on purpose: both variables are read once, when OpenMP starts, which is when torch is imported.
+# Global state, on purpose: these variables are read once, when OpenMP starts, which is when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# the same for what torch prints of a store whose process died, which grpo/runtime/alive.py says in one sentence
+if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 for _name in ("torchao", "torch.utils._pytree"):  # the second warns of classes of the first
     logging.getLogger(_name).setLevel(logging.ERROR)

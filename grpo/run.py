@@ -21,16 +21,18 @@ from data.errors import RESUMES, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
+from grpo.runtime.device import Compute
+from grpo.runtime.ending import shared_ending
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
-from grpo.runtime.parallel import join, leave
+from grpo.runtime.parallel import World, connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
 if TYPE_CHECKING:
     from grpo.stages.context import Run
 
 STAGES = ("data", "model", "sft", "train", "eval", "report")
-PARALLEL_STAGES = ("sft", "train")  # by all processes; the other stages by the first
+PARALLEL_STAGES = ("sft", "train", "eval")  # by all processes; the other stages by the first
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -85,15 +87,22 @@ def print_plan(config: Config) -> None:
 
 
 def run_stages(config: Config, stages: list[str]) -> None:
+    """Join the other processes, and run the stages with them."""
+    compute = device.choose(config.device, config.engine.number_format)
+    device.configure(compute, config.threads, config.engine.deterministic)
+    world = meet(config.parallel)
+    with shared_ending(world, RESUMES):
+        connect(world, compute.device.type != "cpu", config.parallel)
+        run_together(config, stages, compute, world)
+
+
+def run_together(config: Config, stages: list[str], compute: Compute, world: World) -> None:
     from grpo.stages.context import Run
     from grpo.stages.evaluate import eval_stage, report_stage
     from grpo.stages.prepare import check_inputs, data_stage, model_stage, preflight
     from grpo.stages.train import train_stage
     from grpo.stages.warm_start import sft_stage
 
-    compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads, config.engine.deterministic)
-    world = join(on_accelerator=compute.device.type != "cpu", config=config.parallel)
     folder = Path(config.run_dir)
     facts = device.describe(compute)
     table = {
@@ -107,7 +116,7 @@ def run_stages(config: Config, stages: list[str]) -> None:
     print_line = say if world.is_first else silent
     with StopRequest() as stop, sole_process(folder, print_line) if world.is_first else nullcontext():
         run = Run(config, folder, cache_dir(), compute, stop, print_line, world)
-        preflight(run, stages)
+        world.first_then_all(lambda: preflight(run, stages))
         if world.is_first:
             timings_of(folder)  # not after hours of training
             claim_folder(config, folder)
@@ -121,11 +130,12 @@ def run_stages(config: Config, stages: list[str]) -> None:
         )
         for stage in stages:
             run.say(f"== {stage}")
+            world.report(stage)
             if world.is_first or stage in PARALLEL_STAGES:
                 run_stage(run, stage, table[stage])
-            if world.any(stop()) and stage != stages[-1]:
+            world.wait()
+            if run.is_stopping() and stage != stages[-1]:
                 raise Interrupted(stop.signal)
-    leave(world)
 
 
 def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a test kills the other end of a store
 
 from pathlib import Path
 

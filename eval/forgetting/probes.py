@@ -29,18 +29,21 @@ from eval.metrics.significance import (
     wilson_interval,
 )
 from eval.run_folder import questions_of
-from grpo.engine.likelihood import first_ids, log_likelihoods
+from grpo.engine.likelihood import Team, first_ids, log_likelihoods
 
 TEXT_PROBES = ("english", "chinese")
 
 
 def bits_per_character(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[TextItem]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[TextItem],
+    team: Team | None = None,
 ) -> dict[str, Any]:
     """Bits of each text and over all of them: -sum log p / ln 2 / characters."""
     start = first_ids(tokenizer)
     scores = log_likelihoods(
-        model, [start] * len(items), [[text_ids(tokenizer, item.text)] for item in items]
+        model, [start] * len(items), [[text_ids(tokenizer, item.text)] for item in items], team
     )
     return text_result(items, [-score[0] for score in scores])
 
@@ -62,12 +65,15 @@ def text_result(items: Sequence[TextItem], nats: Sequence[float]) -> dict[str, A
 
 
 def choice_accuracy(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[ChoiceItem]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[ChoiceItem],
+    team: Team | None = None,
 ) -> dict[str, Any]:
     """Share of items whose right choice is the likeliest, summed and per character, with Wilson intervals."""
     contexts = [first_ids(tokenizer) + text_ids(tokenizer, item.context) for item in items]
     scores = log_likelihoods(
-        model, contexts, [[text_ids(tokenizer, choice) for choice in item.choices] for item in items]
+        model, contexts, [[text_ids(tokenizer, choice) for choice in item.choices] for item in items], team
     )
     rows = [choice_result(item, values) for item, values in zip(items, scores, strict=True)]
     right, right_per_character = (sum(row[key] for row in rows) for key in ("right", "right_per_character"))
@@ -92,17 +98,23 @@ def choice_result(item: ChoiceItem, scores: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def run_probes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> dict[str, Any]:
-    """The whole panel for one model, with item-level results and the seconds it took."""
+def run_probes(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, panel: Panel, team: Team | None = None
+) -> dict[str, Any]:
+    """The whole panel for one model, with item-level results and the seconds it took. A `team` shares it, and
+    each process of it calls this.
+    """
     start = time.perf_counter()
     texts = {"english": panel.english, "chinese": panel.chinese}
-    results = {name: bits_per_character(model, tokenizer, items) for name, items in texts.items()}
-    return {**results, **run_questions(model, tokenizer, panel), "seconds": time.perf_counter() - start}
+    results = {name: bits_per_character(model, tokenizer, items, team) for name, items in texts.items()}
+    return {**results, **run_questions(model, tokenizer, panel, team), "seconds": time.perf_counter() - start}
 
 
-def run_questions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, panel: Panel) -> dict[str, Any]:
+def run_questions(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, panel: Panel, team: Team | None = None
+) -> dict[str, Any]:
     """Every set of questions of the panel that has any, by name."""
-    return {name: choice_accuracy(model, tokenizer, items) for name, items in panel.questions().items()}
+    return {name: choice_accuracy(model, tokenizer, items, team) for name, items in panel.questions().items()}
 
 
 def paired_values(

@@ -1,6 +1,7 @@
 """Log-likelihoods of texts behind contexts: what probes, drift and a tax budget measure a model by."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -10,6 +11,19 @@ from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 
 BATCH_TOKENS = 2048
+T = TypeVar("T")
+
+
+class Team(Protocol):
+    """Processes that share the batches of one piece of work."""
+
+    def part(self, items: Sequence[T]) -> Sequence[T]:
+        """The items of this process."""
+        ...
+
+    def merge(self, found: Mapping[int, T]) -> dict[int, T]:
+        """What each process found, by number -> all of it, in each."""
+        ...
 
 
 def first_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -25,18 +39,23 @@ def first_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def log_likelihoods(
-    model: PreTrainedModel, contexts: Sequence[list[int]], choices: Sequence[Sequence[list[int]]]
+    model: PreTrainedModel,
+    contexts: Sequence[list[int]],
+    choices: Sequence[Sequence[list[int]]],
+    team: Team | None = None,
 ) -> list[list[float]]:
     """Summed log-probability (nats) of every choice behind its context; all items have the same number of
     choices.
 
-    A context runs once for all its choices; items of similar length share a forward pass.
+    A context runs once for all its choices; items of similar length share a forward pass. A `team` shares the
+    passes, which are those of one process.
     """
     device = next(model.parameters()).device
-    results: list[list[float]] = [[] for _ in contexts]
+    results: dict[int, list[float]] = {}
     lengths = [row_tokens(context, group) for context, group in zip(contexts, choices, strict=True)]
+    batches = [*by_budget(lengths, BATCH_TOKENS)]
     with torch.inference_mode():
-        for batch in by_budget(lengths, BATCH_TOKENS):
+        for batch in team.part(batches) if team else batches:
             group_size = len(choices[batch[0]])
             packed = pack(
                 [contexts[i] for i in batch], [ids for i in batch for ids in choices[i]], group_size
@@ -49,4 +68,5 @@ def log_likelihoods(
             )
             for i, values in zip(batch, sums.tolist(), strict=True):
                 results[i] = values
-    return results
+    results = team.merge(results) if team else results
+    return [results[i] for i in range(len(contexts))]

@@ -9,6 +9,7 @@ which modules are a model's layers           the import fails                 th
 how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
 what the files of a model leave out          no such attribute                all of its tensors are written
 names and parts of tensors in these files    the import fails                 those of the model in memory
+how many exchanges a process has begun       no such attribute                nobody is blamed for doing nothing
 
 The numbers are the same in each case, up to rounding (tests/grpo/engine/test_private_apis.py).
 """
@@ -29,6 +30,7 @@ STATEFUL = "_is_stateful"
 SHAPES = "recompile_limit"
 MOST_SHAPES = 64
 KEPT_OUT = "_keys_to_ignore_on_save"
+SEQUENCE = "_get_sequence_number_for_group"
 
 
 def onednn_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
@@ -100,3 +102,12 @@ def tensors_in_files(model: "PreTrainedModel", tensors: dict[str, Tensor]) -> di
     except ImportError:
         return tensors
     return revert_weight_conversion(model, tensors)
+
+
+def collectives_begun(group: object) -> int:
+    """How many exchanges this process has begun in a process group; -1 where torch does not say."""
+    count: Callable[[], int] | None = getattr(group, SEQUENCE, None)
+    try:
+        return count() if count else -1
+    except RuntimeError:  # not of this backend
+        return -1

@@ -5,11 +5,14 @@ gradient. Rewards, lengths and a request to stop are gathered first, so all proc
 process holds the whole model (mode "data") or its share of it ("fsdp", grpo/engine/sharding.py).
 `torchrun --nproc-per-node N -m grpo.run ...` starts N of them; without it there is one, and nothing is
 exchanged.
+
+Work of about the same length ends in an exchange of tensors. Where one process may work for long while the
+others wait, they wait by the store of the run, for as long as it is alive (grpo/runtime/alive.py).
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 
 from data.errors import InputError
 from grpo.config import ParallelConfig
+from grpo.engine.private_apis import collectives_begun
+from grpo.runtime.alive import Watch
+from grpo.runtime.roll_call import LONG
 
 T = TypeVar("T")
-# a rank may have a model to convert or a test set to decode while the others wait
-PATIENCE = timedelta(hours=6)
 DEFAULTS = ParallelConfig()
 BUCKET_BYTES = 32 << 20  # of gradients summed at once: a message each costs more than its content
 Number = float | Tensor  # a tensor of one value may still be computed when it is handed on
@@ -43,6 +47,7 @@ class World:
     rank: int = 0
     size: int = 1
     mode: str = "data"
+    watch: Watch | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -140,8 +145,29 @@ class World:
         return result
 
     def wait(self) -> None:
-        """Return when every process has come here."""
-        self.any(False)
+        """Return when every process has come here, however long one of them works before."""
+        if self.watch:
+            self.watch.meet()
+
+    def report(self, doing: str) -> None:
+        """Say what this process begins to do, for the sentence that names it where it fails."""
+        if self.watch:
+            self.watch.report(doing)
+
+    def part(self, items: Sequence[T]) -> Sequence[T]:
+        """The items that this process works on, about as many as every other."""
+        return items[self.rank :: self.size]
+
+    def merge(self, found: Mapping[int, T]) -> dict[int, T]:
+        """JSON values by number, some of each process -> all of them on all."""
+        if not self.watch:
+            return dict(found)
+        parts = self.watch.exchange([*found.items()])
+        return {number: value for part in parts for number, value in part}
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """A JSON value that the first process makes -> the same on all."""
+        return self.watch.from_first(make) if self.watch else make()
 
     def _reduce(self, numbers: Sequence[Number], how: dist.ReduceOp.RedOpType) -> list[float]:
         own = on_host(numbers)
@@ -205,8 +231,31 @@ def _device() -> torch.device:
 
 
 def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
-    """The processes that torchrun's environment variables describe; without them there is one. Raises InputError
-    for several of them where parallel.mode is for one.
+    """The processes that torchrun's environment variables describe; without them there is one."""
+    world = meet(config)
+    connect(world, on_accelerator, config)
+    return world
+
+
+def connect(world: World, on_accelerator: bool, config: ParallelConfig) -> None:
+    """Let the processes exchange tensors."""
+    if world.watch is None:
+        return
+    # torch's own watch would end a process before ours can say why
+    os.environ["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "0"
+    dist.init_process_group(
+        "nccl" if on_accelerator else "gloo",
+        store=dist.PrefixStore(f"{world.watch.prefix}/tensors", world.watch.store),
+        rank=world.rank,
+        world_size=world.size,
+        timeout=timedelta(seconds=2 * LONG * config.patience),  # the watch sees a failure before
+    )
+    world.watch.collectives = lambda: collectives_begun(dist.group.WORLD)
+
+
+def meet(config: ParallelConfig = DEFAULTS) -> World:
+    """The same, before `connect`. Raises InputError where the first process cannot be reached, and for several
+    processes where parallel.mode is for one.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -216,10 +265,33 @@ def join(on_accelerator: bool, config: ParallelConfig = DEFAULTS) -> World:
             f'parallel.mode = "none" is for one process, and {size} were started; write "data" or "fsdp", or start it '
             "without torchrun"
         )
-    dist.init_process_group("nccl" if on_accelerator else "gloo", timeout=PATIENCE)
-    return World(dist.get_rank(), size, config.mode)
+    rank = int(os.environ["RANK"])
+    host = os.environ["MASTER_ADDR"]
+    port = int(os.environ["MASTER_PORT"])
+    store_of_agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    seconds = LONG * config.patience
+    try:
+        store = dist.TCPStore(
+            host,
+            port,
+            is_master=rank == 0 and not store_of_agent,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=seconds),
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"process {rank} of {size} finds no store at MASTER_ADDR = {host}, MASTER_PORT = {port} within {seconds:.0f} s; "
+            "start all processes together, and let these variables name the machine of the first"
+        ) from error
+    prefix = f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    watch = Watch(store, rank, size, config.patience, store_of_agent=store_of_agent, prefix=prefix)
+    watch.start()
+    return World(rank, size, config.mode, watch)
 
 
-def leave(world: World) -> None:
-    if world.size > 1:
-        dist.destroy_process_group()
+def leave(world: World, stop: int = 0) -> None:
+    """End together with the other processes, perhaps by the signal `stop`."""
+    if world.watch:
+        world.watch.leave(stop)
+        if dist.is_initialized():
+            dist.destroy_process_group()

@@ -38,8 +38,8 @@ WORK = (
 CONFIG = "config.json"
 INPUTS = "inputs.json"
 LOCK = "run.lock"
-# where a run lies says nothing of what it is: a folder may be moved and its path spelled in many ways
-PLACE = "run_dir"
+# settings that say nothing of what a run is: a folder may be moved and its path spelled in many ways
+NO_CONTENT = ("run_dir", "parallel.patience")
 REMEDY = "restore it to go on with this run, or write run_dir=runs/another for a new one"
 
 
@@ -126,7 +126,7 @@ def config_difference(config: Config, folder: Path) -> tuple[str, object, object
     where there is no file.
     """
     path = folder / CONFIG
-    return first_difference(read_object(path), plain(config), (PLACE,)) if path.exists() else None
+    return first_difference(read_object(path), plain(config), NO_CONTENT) if path.exists() else None
 
 
 def remove_records(folder: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from data.cache import atomic_write_text, name_disk_errors
-from data.console import say
+from data.console import say, silent
 from data.documents import parse_log_row, read_bytes
 
 PLAIN_EVERY = 10  # without a terminal: one line every so many steps
@@ -82,9 +82,14 @@ class RunLog:
         shown: Mapping[str, str],
         *,
         quiet: bool = False,
+        report: Callable[[str], None] = silent,
     ):
-        """`shown`: metric name -> label in the progress bar. `quiet`: write, show nothing."""
+        """`shown`: metric name -> label in the progress bar. `quiet`: write, show nothing. `report` is told of
+        every phase that begins.
+        """
         self.stage = stage
+        self._step = first_step
+        self._report = report
         self.shown = shown
         self.num_steps = num_steps
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -109,6 +114,7 @@ class RunLog:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the seconds of a block to phase `name` of this step."""
+        self._report(f"{self.stage}, step {self._step}, {name}")
         started = time.perf_counter()
         yield
         self._seconds[name] += time.perf_counter() - started
@@ -166,6 +172,7 @@ class RunLog:
             shown = "  ".join(f"{k} {v}" for k, v in summary.items())
             say(f"  {self.stage} {step + 1}/{self.num_steps}  {shown}  {left / 60:.1f} min left")
         self._clear()
+        self._step = step + 1
 
     def note(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """A line of its own beside the steps: what was measured after `step`."""

@@ -12,11 +12,11 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from data.template import stop_ids
+from data.template import encode_prompt, stop_ids
 from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
-from grpo.engine.greedy import DecodeSettings, greedy_outputs
+from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
 from grpo.engine.model import load_frozen, load_policy, unsaid
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.source import ModelSource
@@ -40,6 +40,13 @@ class Run:
     stop: StopRequest
     say: Callable[[str], None]
     world: World = SINGLE_PROCESS
+
+    def is_stopping(self) -> bool:
+        """Whether any process was asked to stop; the same answer in all, which call it together."""
+        number = int(self.world.largest({"signal": float(self.stop.signal or 0)})["signal"])
+        if number:
+            self.stop.heed(number)
+        return number > 0
 
     @property
     def is_silent(self) -> bool:
@@ -140,14 +147,25 @@ def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
 
 
 def greedy_texts(
-    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
+    run: Run,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    world: World = SINGLE_PROCESS,
 ) -> list[str]:
-    """One output per example: by the settings of [eval], wherever a run decodes without randomness."""
+    """One output per example: by the settings of [eval], wherever a run decodes without randomness. The
+    processes of `world`, which all call it, share the batches.
+    """
     config = run.config.eval
     settings = DecodeSettings(
         config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.engine.fast_decode
     )
-    return greedy_outputs(model, tokenizer, examples, settings)
+    prompts = [encode_prompt(tokenizer, example) for example in examples]
+    batches = world.part([*batches_by_length(prompts, config.batch_size)])
+    own = [i for batch in batches for i in batch]
+    outputs = greedy_outputs(model, tokenizer, [examples[i] for i in own], settings) if own else []
+    merged = world.merge(dict(zip(own, outputs, strict=True)))
+    return [merged[i] for i in range(len(examples))]
 
 
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:

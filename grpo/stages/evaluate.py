@@ -1,9 +1,13 @@
 """The evaluation stage: greedy outputs and probes of each system of a run, their comparison, and the report.
 
-Each system is one file in run/eval; one that exists is not made again.
+Each system is one file in run/eval; one that exists is not made again. All processes share the batches of texts;
+the first one scores the outputs and writes.
 """
 
+import functools
 import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ def test_examples(run: Run) -> list[Example]:
 def outputs_of(
     run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: list[Example]
 ) -> list[str]:
-    return greedy_texts(run, model, load_tokenizer(folder), examples)
+    return greedy_texts(run, model, load_tokenizer(folder), examples, run.world)
 
 
 Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not
@@ -59,59 +63,96 @@ def measure(
 
 def probe_results(run: Run, model: PreTrainedModel, folder: Path | ModelSource) -> dict[str, Any]:
     """The general-competence probes, or why there are none."""
-    panel = panel_of(run)
+    panel = run.world.first_then_all(lambda: panel_of(run))
     if isinstance(panel, str):
         return {"probes_unavailable": panel}
-    return {"probes": run_probes(model, load_tokenizer(folder), panel)}
+    return {"probes": run_probes(model, load_tokenizer(folder), panel, run.world)}
 
 
-def evaluate_model(
-    run: Run, name: str, folder: Path | ModelSource, examples: list[Example], scales: Scales
-) -> None:
-    """Greedy outputs and probes of one model folder -> run/eval/<name>.json."""
+@dataclass(frozen=True)
+class Measures:
+    """The test items of a run, and the encoders that score outputs, which only the first process loads."""
+
+    run: Run
+    examples: list[Example]
+
+    @functools.cached_property
+    def scales(self) -> Scales:
+        return store_of(self.run), held_out_store(self.run)
+
+    def write(self, name: str, outputs: list[str], more: dict[str, Any]) -> None:
+        """run/eval/<name>.json, by the first process; the others wait."""
+        if self.run.world.is_first:
+            result = measure(self.run, name, self.examples, outputs, self.scales)
+            write_system(self.run.folder, result | more)
+        self.run.world.wait()
+
+
+def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) -> None:
+    """Greedy outputs and probes of one model folder."""
+    run = measures.run
+    run.say(f"evaluating {name} on {len(measures.examples)} test items")
+    run.world.report(f"eval, {name}")
     model = load_model(run, folder)
-    result = measure(run, name, examples, outputs_of(run, model, folder, examples), scales)
-    if run.config.eval.probes:
-        result |= probe_results(run, model, folder)
-    write_system(run.folder, result)
+    outputs = outputs_of(run, model, folder, measures.examples)
+    probes = probe_results(run, model, folder) if run.config.eval.probes else {}
+    measures.write(name, outputs, probes)
     del model
     gc.collect()
 
 
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
-    examples = test_examples(run)
+    examples = run.world.first_then_all(lambda: test_examples(run))
     if not examples:
         run.say("no test items, so there is no evaluation (data.test_size = 0)")
         return
-    scales = (store_of(run), held_out_store(run))
-    corpus = corpus_of(run)
-    folders: dict[str, Path | ModelSource] = {
+    measures = Measures(run, examples)
+    folders = folders_of(run)
+    missing = run.world.from_first(lambda: missing_systems(run, folders))
+    for name in missing:
+        if name == "translation_memory":
+            outputs = memory_outputs(run, examples) if run.world.is_first else []
+            measures.write(name, outputs, {})
+        elif name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
+            copy_untouched(run, name)
+        else:
+            evaluate_model(measures, name, folders[name])
+        if run.is_stopping():
+            raise Interrupted(run.stop.signal)
+    if run.world.is_first:
+        write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)
+
+
+def folders_of(run: Run) -> dict[str, Path | ModelSource]:
+    """The models of a run by the names of their systems."""
+    return {
         "untouched": untouched_model(run),
         "warm_start": run.warm_start,
         "trained_best": run.best_policy,
         "trained": run.policy,
     }
-    if not (run.folder / "eval" / "translation_memory.json").exists():
-        outputs = build_memory([*corpus.warm_start, *corpus.train]).translate(
-            [example.source for example in examples]
-        )
-        write_system(run.folder, measure(run, "translation_memory", examples, outputs, scales))
-    for name, folder in folders.items():
-        if (run.folder / "eval" / f"{name}.json").exists() or (
-            isinstance(folder, Path) and not folder.exists()
-        ):
-            continue
-        if name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
-            write_system(
-                run.folder, read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS) | {"system": name}
-            )
-            continue
-        run.say(f"evaluating {name} on {len(examples)} test items")
-        evaluate_model(run, name, folder, examples, scales)
-        if run.stop():
-            raise Interrupted(run.stop.signal)
-    write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)
+
+
+def missing_systems(run: Run, folders: Mapping[str, Path | ModelSource]) -> list[str]:
+    """The systems that can be evaluated and have no result yet, in their order."""
+    there = [name for name, folder in folders.items() if not isinstance(folder, Path) or folder.exists()]
+    names = ["translation_memory", *there]
+    return [name for name in names if not (run.folder / "eval" / f"{name}.json").exists()]
+
+
+def memory_outputs(run: Run, examples: list[Example]) -> list[str]:
+    corpus = corpus_of(run)
+    memory = build_memory([*corpus.warm_start, *corpus.train])
+    return memory.translate([example.source for example in examples])
+
+
+def copy_untouched(run: Run, name: str) -> None:
+    """The result of the untouched model under another name."""
+    if run.world.is_first:
+        untouched = read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS)
+        write_system(run.folder, untouched | {"system": name})
+    run.world.wait()
 
 
 def report_stage(run: Run) -> None:

@@ -73,7 +73,7 @@ class UpdateHook:
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
-        stopping = self.run.world.any(self.run.stop())
+        stopping = self.run.is_stopping()
         if state.update == 0:
             self._after_step()
         if stopping and state.step < self.num_steps:
@@ -147,7 +147,7 @@ def dev_score(
         return None
 
     def score() -> Scores:
-        outputs = greedy_texts(run, policy, tokenizer, examples)
+        outputs = greedy_texts(run, policy, tokenizer, examples, run.world)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
         return {
             "reward_mean": float(rewards.nanmean()),

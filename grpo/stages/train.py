@@ -42,7 +42,7 @@ METHODS: dict[str, MakeMethod] = {  # train.method
 
 def train_stage(run: Run) -> None:
     """From run/warm_start to run/policy, by train.method."""
-    if run.policy.exists():
+    if run.world.any(run.policy.exists()):
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     require_warm_start(run)
@@ -69,7 +69,13 @@ def train(
     optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(
-        run.log_folder, STAGE, state.step, config.num_steps, method.shown, quiet=run.is_silent
+        run.log_folder,
+        STAGE,
+        state.step,
+        config.num_steps,
+        method.shown,
+        quiet=run.is_silent,
+        report=run.world.report,
     ) as log:
         guard, state = make_tax_guard(run, STAGE, policy, tokenizer, optimizer, config.num_steps, log, state)
         snapshots = Snapshots(run, policy, tokenizer, log, method.sampling_seconds)

@@ -22,7 +22,7 @@ STAGE = "sft"
 
 def sft_stage(run: Run) -> None:
     """SFT of the untouched model; without a step the untouched model itself is the warm start."""
-    if run.warm_start.exists():
+    if run.world.any(run.warm_start.exists()):
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     folder = untouched_model(run)
@@ -53,7 +53,15 @@ def train(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     stream = PromptStream(pairs_of(run, tokenizer), config.batch_size, run.config.seed)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
-    with RunLog(run.log_folder, STAGE, state.step, config.num_steps, SHOWN_SFT, quiet=run.is_silent) as log:
+    with RunLog(
+        run.log_folder,
+        STAGE,
+        state.step,
+        config.num_steps,
+        SHOWN_SFT,
+        quiet=run.is_silent,
+        report=run.world.report,
+    ) as log:
         anchor = make_anchor(run, tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)

@@ -2,7 +2,8 @@
 transfer, and the report.
 
 What is finished is skipped, so the same command goes on after any stop; arms and seeds may be split over
-several commands. Exit codes: 0 done, 1 an arm failed (the others went on), 2 something the user can put
+several commands. Under `torchrun` they are: each process trains arms of its own, side by side with the others,
+and the first one writes the report. Exit codes: 0 done, 1 an arm failed (the others went on), 2 something the user can put
 right, 130 / 143 stopped with everything saved.
 """
 
@@ -17,6 +18,8 @@ from data.console import say
 from data.errors import RESUMES, InputError, one_line, run_command
 from grpo.run import go_offline
 from grpo.runtime import device
+from grpo.runtime.ending import shared_ending
+from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
 from grpo.stages.plan import known_model
 from grpo.study.arms import run_child, train_arm, train_warm_start
 from grpo.study.checkpoints import chosen_arms, chosen_seeds, has_all_points
@@ -29,14 +32,15 @@ PARTS = ("train", "evaluate", "transfer", "report")
 
 @dataclass
 class Work:
-    """One command: which study, what of it, by which arguments a child reads it; and a sentence for
-    each failure.
+    """One command: which study, what of it, by which arguments a child reads it; which of several processes this
+    is; and a sentence for each failure.
     """
 
     study: Study
     arms: Sequence[ArmConfig]
     seeds: Sequence[int]
     parts: Sequence[str]
+    world: World = SINGLE_PROCESS
     source: Sequence[str] = ()
     failures: list[str] = field(default_factory=list)
 
@@ -94,14 +98,32 @@ def bill_of(work: Work) -> Bill:
 def carry_out(work: Work) -> None:
     """Seed by seed: the warm start, then each arm with its points; then transfer and the report."""
     study = work.study
+    world = work.world
     if "evaluate" in work.parts:
-        obtain_panel(study)
+        world.first_then_all(lambda: obtain_panel(study))
+    own = own_arms(work)
     for seed in work.seeds:
-        train_and_evaluate(work, seed)
+        train_and_evaluate(work, own[seed], seed)
+    world.wait()
     if "transfer" in work.parts and study.transfer is not None:
         transfer_all(work)
-    if "report" in work.parts:
+    world.wait()
+    if "report" in work.parts and world.is_first:
         write_report(work)
+    work.failures = [
+        sentence for _, part in sorted(world.merge({world.rank: work.failures}).items()) for sentence in part
+    ]
+
+
+def own_arms(work: Work) -> dict[int, list[ArmConfig]]:
+    """The arms that this process trains, by seed. An arm goes to the process of the arm that it begins from."""
+    chains: dict[str, list[ArmConfig]] = {}
+    root: dict[str, str] = {}
+    for arm in work.arms:
+        root[arm.name] = root.get(arm.start, arm.name)
+        chains.setdefault(root[arm.name], []).append(arm)
+    pairs = work.world.part([(seed, chain) for seed in work.seeds for chain in chains.values()])
+    return {seed: [arm for own, chain in pairs if own == seed for arm in chain] for seed in work.seeds}
 
 
 def obtain_panel(study: Study) -> None:
@@ -111,19 +133,20 @@ def obtain_panel(study: Study) -> None:
     load_tax_panel(cache_dir(), study.warm_start_config(study.seeds[0]).eval.extended_probes)
 
 
-def train_and_evaluate(work: Work, seed: int) -> None:
+def train_and_evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     """Train and evaluate arm by arm, so that weights of no use are removed before the next arm; without
     training, evaluate all in one process.
     """
     study = work.study
     if "train" not in work.parts:
-        evaluate_arms(work, work.arms, seed)
+        evaluate_arms(work, arms, seed)
         return
-    if not work.note(
-        f"the warm start of seed {seed}", train_warm_start(study, seed, say), study.warm_start_folder(seed)
-    ):
+    code = work.world.from_first(lambda: train_warm_start(study, seed, say))
+    if code and not work.world.is_first:
         return
-    for arm in work.arms:
+    if not work.note(f"the warm start of seed {seed}", code, study.warm_start_folder(seed)):
+        return
+    for arm in arms:
         try:
             is_trained = work.note(
                 f"{arm.name}, seed {seed},",
@@ -142,7 +165,7 @@ def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     """The points of some arms, and of what they are compared with, in a process of their own."""
     study = work.study
     names = ",".join(arm.name for arm in arms)
-    if "evaluate" not in work.parts or has_all_points(study, arms, [seed]):
+    if not arms or "evaluate" not in work.parts or has_all_points(study, arms, [seed]):
         return
     command = ["grpo.study.points", *work.source, "--arms", names, "--seeds", str(seed)]
     folder = study.folder / "points"
@@ -154,7 +177,7 @@ def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
 def transfer_all(work: Work) -> None:
     from grpo.study.transfer import run_transfer
 
-    for seed in work.seeds:
+    for seed in work.world.part(work.seeds):
         try:
             run_transfer(work.study, seed, say)
         except InputError as error:
@@ -183,7 +206,8 @@ def command(options: argparse.Namespace) -> int:
         chosen_seeds(study, options.seeds),
         chosen_parts(options.only),
     )
-    go_offline(study.warm_start_config(study.seeds[0]))
+    config = study.warm_start_config(study.seeds[0])
+    go_offline(config)
     bill = bill_of(work)
     if options.check:
         seeds = ", ".join(map(str, work.seeds))
@@ -191,13 +215,33 @@ def command(options: argparse.Namespace) -> int:
         print(f"study {study.folder}: {study.config} with {changes}; seeds {seeds}")
         print("\n".join(bill.lines()))
         return 0
-    say(bill.summary())
-    work.source = keep_files(study, options.config, options.overrides)
-    work.study = load_study(work.source[1], work.source[2:])
-    carry_out(work)
-    if work.failures:
+    work.world = meet(config.parallel)
+    with shared_ending(work.world, RESUMES):
+        run_study(work, bill, options)
+    if work.failures and work.world.is_first:
         print("\n".join(f"error: {failure}" for failure in work.failures), file=sys.stderr)
     return 1 if work.failures else 0
+
+
+def run_study(work: Work, bill: Bill, options: argparse.Namespace) -> None:
+    """Carry out the work by the study's own copies of its files."""
+    check_world(work)
+    if work.world.is_first:
+        say(bill.summary())
+    work.source = work.world.from_first(lambda: keep_files(work.study, options.config, options.overrides))
+    work.study = load_study(work.source[1], work.source[2:])
+    carry_out(work)
+
+
+def check_world(work: Work) -> None:
+    """Raises InputError for an arm that several processes would have to train together."""
+    for arm in work.arms:
+        config = work.study.arm_config(arm, work.seeds[0])
+        if work.world.size > 1 and config.parallel.mode == "fsdp":
+            raise InputError(
+                f"arms.{arm.name}: parallel.mode = 'fsdp' shares one run among the processes, and a study under torchrun gives each of "
+                "them arms of its own; write parallel.mode=data, or start the study without torchrun"
+            )
 
 
 if __name__ == "__main__":

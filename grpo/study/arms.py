@@ -28,6 +28,13 @@ from grpo.stages.plan import known_model
 from grpo.study.config import ArmConfig, Study
 
 POLL = 0.1  # seconds between two looks at a child
+TEAM = (
+    "WORLD_SIZE",
+    "RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+)  # what makes a process one of several
 SAMPLES = "best_of_group.jsonl"
 
 
@@ -38,14 +45,15 @@ def run_child(command: Sequence[str], name: str, folder: Path, keep: Sequence[in
     `data` of its own. What it prints goes to the console behind `name`, and to log.txt in `folder`; file
     descriptors in `keep` stay open in it. Raises Interrupted when this process was asked to stop: it asks the
     child, which saves and ends first. Ctrl-C reaches only this process, as the child has a group of its own;
-    a second one is passed on too.
+    a second one is passed on too. Where this process is one of several, the child is none of them, but uses the same card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with StopRequest() as stop, open(folder / "log.txt", "a", encoding="utf-8") as log:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace", process_group=0, pass_fds=tuple(keep),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            env={name: value for name, value in os.environ.items() if name not in TEAM}
+            | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         )  # fmt: skip
         assert child.stdout is not None
         copier = threading.Thread(target=copy_lines, args=(child.stdout, name, log))

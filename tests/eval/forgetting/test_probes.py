@@ -96,7 +96,9 @@ def test_accuracy_by_hand(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: Any) 
     """Three of four right by sums."""
     items = [ChoiceItem(str(number), "c", (" aa", " bb", " cc", " dd"), number) for number in range(4)]
     scores = [[-1.0, -2, -3, -4], [-2.0, -1, -3, -4], [-2.0, -3, -1, -4], [-1.0, -2, -3, -4]]
-    monkeypatch.setattr("eval.forgetting.probes.log_likelihoods", lambda model, contexts, choices: scores)
+    monkeypatch.setattr(
+        "eval.forgetting.probes.log_likelihoods", lambda model, contexts, choices, team: scores
+    )
     result = choice_accuracy(None, tiny_tokenizer, items)
     assert (result["accuracy"], result["chance"], result["n"]) == (0.75, 0.25, 4)
     assert result["accuracy_interval"] == pytest.approx((0.30064, 0.95441), abs=1e-5)

@@ -1,0 +1,87 @@
+"""The evaluation by several processes gives what one gives."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from tiny import tiny_gemma
+from tiny_run import arguments, write_corpus
+from tiny_study import PANEL
+from tiny_team import start_team
+from transformers import PreTrainedTokenizerFast
+
+from data.documents import read_object
+from eval.forgetting.probes import run_probes
+from grpo.run import main
+
+T = TypeVar("T")
+SYSTEMS = ("translation_memory", "untouched", "warm_start", "trained", "comparison")
+
+
+class OneOf:
+    """One process of several, whose work the test puts together."""
+
+    def __init__(self, rank: int, size: int, found: list[dict[int, Any]]) -> None:
+        self.rank = rank
+        self.size = size
+        self.found = found
+        self.number = 0  # of merges
+
+    def part(self, items: Sequence[T]) -> Sequence[T]:
+        return items[self.rank :: self.size]
+
+    def merge(self, found: Mapping[int, T]) -> dict[int, T]:
+        if self.number == len(self.found):
+            self.found.append({})
+        whole = self.found[self.number]
+        assert not whole.keys() & found.keys()
+        whole.update(found)
+        self.number += 1
+        missing: Any = [0.0] * 4
+        return {i: whole.get(i, missing) for i in range(20)}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_shared_probes_have_the_bits_of_one_process(
+    size: int, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes of few tokens, so that there are several of them to share."""
+    monkeypatch.setattr("grpo.engine.likelihood.BATCH_TOKENS", 24)
+    model = tiny_gemma()
+    alone = run_probes(model, tiny_tokenizer, PANEL)
+    found: list[dict[int, Any]] = []
+    results = [run_probes(model, tiny_tokenizer, PANEL, OneOf(rank, size, found)) for rank in range(size)]
+    for name in ("english", "chinese", "capitals"):
+        assert results[-1][name] == alone[name]
+
+
+def test_two_processes_evaluate_as_one(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy outputs in batches of four, of which two processes have three to share."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    reward = [
+        f"reward.encoder=static:{tiny_folder}",
+        "reward.gates=[]",
+        "reward.threshold=-1.0",
+        "reward.shown=[]",
+    ]
+    settings = [*reward, "threads=1", "eval.batch_size=4", "sft.optim.lr=1e-2"]
+    corpus = write_corpus(tmp_path / "pairs.tsv")
+    run = tmp_path / "one" / "run"
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train,eval", *settings)) == 0
+    other = tmp_path / "two" / "run"
+    shutil.copytree(run, other)
+    shutil.rmtree(other / "eval")
+    for code, output in start_team(
+        arguments(corpus, tiny_folder, other, "--stages", "eval", *settings), 2
+    ).ends():
+        assert code == 0, output
+    results = [
+        {name: read_object(folder / "eval" / f"{name}.json") for name in SYSTEMS} for folder in (run, other)
+    ]
+    assert results[0] == results[1]
+    outputs = {item["output"] for item in results[0]["trained"]["items"]}
+    assert len(outputs) > 1
