@@ -6,6 +6,7 @@ checked by grpo/config_file.py, and that numbers are finite at all by data/docum
 
 from data.config import check as check_data
 from data.documents import LARGEST
+from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from grpo.config import Config
 from reward.combine import check_section as check_reward
@@ -45,6 +46,7 @@ def check(config: Config) -> None:
     """
     check_bounds(config, BOUNDS)
     check_data(config.data)
+    check_prompt(config.prompt)
     check_reward(config.reward)
     check_rules([*training_rules(config), *corpus_rules(config), *tax_rules(config)])
 

@@ -33,6 +33,13 @@ ADDED = {
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
     "loss.sampler_cap": 0.0,
+    "prompt.template": "plain",
+    "prompt.system": "",
+    "prompt.instruction": "",
+    "prompt.source_label": "",
+    "prompt.target_label": "",
+    "prompt.shots": 0,
+    "prompt.lines": "auto",
 }
 
 say_once = cache(say)  # a study reads the same file for every arm

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.template import decode_completion, encode_prompt, stop_ids
+from data.prompt import Prompt
 from grpo.config import Config
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
@@ -39,14 +39,14 @@ class Samples:
     terms: dict[str, Tensor]
 
 
-def sampling_of(config: Config, tokenizer: PreTrainedTokenizerBase) -> Sampling:
+def sampling_of(config: Config, prompt: Prompt) -> Sampling:
     """How a run samples."""
     rollout = config.rollout
     return Sampling(
         rollout.group_size,
         rollout.max_new_tokens,
         rollout.temperature,
-        stop_ids(tokenizer),
+        prompt.stops,
         config.engine.fast_decode,
     )
 
@@ -78,7 +78,7 @@ def roll_out(
     """The first half of `draw_samples`: the completions."""
     share = world.share(len(batch))
     with phase("rollout"):  # prefill each prompt once, decode its G completions
-        prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch[share]]
+        prompt_ids = [task.prompt.encode_prompt(example) for example in batch[share]]
         first_row = share.start * task.sampling.group_size
         return generate(policy, prompt_ids, task.sampling, seed, first_row=first_row)
 
@@ -90,7 +90,7 @@ def reward_rollout(
     group_size = task.sampling.group_size
     own = batch[world.share(len(batch))]
     with phase("reward"):
-        texts = [decode_completion(task.tokenizer, ids) for ids in rollout.completions()]
+        texts = [task.prompt.decode_completion(ids) for ids in rollout.completions()]
         examples = [example for example in own for _ in range(group_size)]
         sources = [example.source for example in examples]
         references = [example.references for example in examples]

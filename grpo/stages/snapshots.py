@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.cache import atomic_folder
+from data.prompt import Prompt
 from grpo.config import Config
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run
@@ -29,7 +30,7 @@ class Snapshots:
 
     run: Run
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
     log: RunLog
     sampling_seconds: Sequence[float] = ()
 
@@ -42,7 +43,7 @@ class Snapshots:
             return
         facts = cost(config, self.log.rows, self.sampling_seconds)
         with atomic_folder(target) as work:
-            write_model(self.run, self.model, self.tokenizer, work)
+            write_model(self.run, self.model, self.prompt, work)
             (work / COST).write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
