@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from data.settings import Bounds, Rule, check_bounds, check_rules
+from data.settings import Rule, check_rules
 from data.template import CHAT, FIELDS, PLAIN, unknown_fields
-
-MOST_SHOTS = 64
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,7 @@ class PromptConfig:
 
 
 def check(config: PromptConfig) -> None:
-    """InputError for the first setting, or combination of settings, that cannot work."""
-    check_bounds(config, (Bounds(0, MOST_SHOTS, "shots"),), "prompt.")
+    """InputError for the first combination of settings that cannot work."""
     check_rules([*text_rules(config), *chat_rules(config)])
 
 
