@@ -1,12 +1,10 @@
 """Chat prompts: the ids that the family's own template gives, where an answer begins, and what ends it."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_tokenizers
-from chat_templates import FAMILIES, with_template
+from chat_templates import EXAMPLE, FAMILIES, KINDS, SHOTS, with_template
 from transformers import PreTrainedTokenizerBase
 
 from data.chat import settled
@@ -17,16 +15,7 @@ from data.prompt import Prompt
 from data.prompt_config import PromptConfig
 from data.template import CHAT, Wording
 
-KINDS: dict[str, Callable[[Path], PreTrainedTokenizerBase]] = {
-    "byte level": lambda _: tiny_tokenizers.byte_level(
-        ("t", "h"), ("\u0120", "t"), ("\u0120t", "h"), ("\u010a", "\u010a")
-    ),
-    "llama": tiny_tokenizers.llama,
-    "gemma": tiny_tokenizers.gemma,
-}
 CASES = [(kind, name) for kind in KINDS for name in FAMILIES]
-EXAMPLE = Example("1", "the dog", "the cat", "o", "l", "en", "sw")
-SHOTS = (replace(EXAMPLE, source="a cat", reference="x"), replace(EXAMPLE, source="a", reference="the b"))
 ANSWERS = ("the cat sleep.", "the cat\nand the dog", "\u5929\u5730", "<b>x</b>")
 
 

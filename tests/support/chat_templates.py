@@ -5,10 +5,14 @@ system text, and whether it has a switch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import tiny_tokenizers
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerBase
+
+from data.examples import Example
 
 REFUSAL = "{{ raise_exception('this family has no system turn') }}"
 
@@ -171,7 +175,15 @@ FAMILIES: dict[str, Family] = {
         ("<|role|>", "<|role_end|>"),
     ),
 }
-Make = Callable[[], PreTrainedTokenizerBase]
+KINDS: dict[str, Callable[[Path], PreTrainedTokenizerBase]] = {
+    "byte level": lambda _: tiny_tokenizers.byte_level(
+        ("t", "h"), ("\u0120", "t"), ("\u0120t", "h"), ("\u010a", "\u010a")
+    ),
+    "llama": tiny_tokenizers.llama,
+    "gemma": tiny_tokenizers.gemma,
+}
+EXAMPLE = Example("1", "the dog", "the cat", "o", "l", "en", "sw")
+SHOTS = (replace(EXAMPLE, source="a cat", reference="x"), replace(EXAMPLE, source="a", reference="the b"))
 
 
 def with_template(tokenizer: PreTrainedTokenizerBase, family: Family) -> PreTrainedTokenizerBase:
