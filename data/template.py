@@ -124,7 +124,9 @@ class Wording:
         """The turns of a chat: the examples as earlier turns, then what is asked. Raises InputError for an
         unknown task.
         """
-        system = [{"role": "system", "content": self.system}] if self.system else []
+        system = (
+            [{"role": "system", "content": fill(self.system, self.fields(example))}] if self.system else []
+        )
         if "{examples}" in self.instruction:
             return [*system, {"role": "user", "content": self._with_examples(self.instruction, example)}]
         turns = []

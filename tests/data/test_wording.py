@@ -38,9 +38,14 @@ def test_a_chat_asks_by_task_or_in_own_words() -> None:
     (turn,) = Wording(CHAT).messages(EXAMPLE)
     assert turn["role"] == "user" and turn["content"].startswith("Translate this text from ")
     assert Wording(CHAT).request(replace(EXAMPLE, task="headline")).startswith("Write a headline in ")
-    own = Wording(CHAT, system="Be brief.", instruction="In {target_language}: {source}", target_label="X")
+    own = Wording(
+        CHAT,
+        system="Be brief in {target_language}.",
+        instruction="In {target_language}: {source}",
+        target_label="X",
+    )
     assert own.messages(EXAMPLE) == [
-        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Be brief in X."},
         {"role": "user", "content": "In X: Habari {source}"},
     ]
 
