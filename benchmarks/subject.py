@@ -76,6 +76,12 @@ class Numerals:
         return self.unk_token_id
 
 
+def numerals(words: Any) -> Prompt:
+    """The prompt of `Numerals`."""
+    tokenizer: Any = Numerals(words)
+    return Prompt.of(tokenizer)
+
+
 @dataclass(frozen=True)
 class Subject:
     """`what` says which model it is."""
@@ -108,21 +114,19 @@ def default_subject(compute: Compute) -> Subject:
     if folder.is_dir():
         return Subject(
             load_policy(folder, compute.device, format=compute.format),
-            Prompt.of(Numerals(load_tokenizer(folder))),  # type: ignore[arg-type]
+            numerals(load_tokenizer(folder)),
             default_reward(compute),
             compute,
             folder.name,
         )
     what = "random weights of the default policy's sizes (make train obtains the policy)"
-    return Subject(
-        random_model(DEFAULT, compute), Prompt.of(Numerals(None)), default_reward(compute), compute, what
-    )
+    return Subject(random_model(DEFAULT, compute), numerals(None), default_reward(compute), compute, what)
 
 
 def tiny_subject(compute: Compute) -> Subject:
     """For a smoke test: everything runs, no number means anything."""
     model = random_model(TINY, compute)
-    return Subject(model, Prompt.of(Numerals(None)), trivial_reward, compute, "a tiny random model")
+    return Subject(model, numerals(None), trivial_reward, compute, "a tiny random model")
 
 
 def trivial_reward(
