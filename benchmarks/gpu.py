@@ -32,7 +32,7 @@ from benchmarks.gpu_rows import (
 from benchmarks.gpu_sizes import SIZES, TINY_SIZE, ModelSize, bill_sizes
 from benchmarks.gpu_table import line_of
 from benchmarks.step import Stepper, StepSize
-from benchmarks.subject import Numerals, Subject, random_model, trivial_reward
+from benchmarks.subject import Subject, numerals, random_model, trivial_reward
 from data.errors import InputError, one_line, run_command
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.products import FORMATS
@@ -123,7 +123,7 @@ class Model:
         if size.recomputes:
             recompute_layers(policy)
         self.size = size
-        self.subject = Subject(policy, Numerals(None), trivial_reward, compute, size.name)
+        self.subject = Subject(policy, numerals(None), trivial_reward, compute, size.name)
         self._stepper: Stepper | None = None
 
     @property

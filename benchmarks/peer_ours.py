@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peer_turns import Connection, InOrder, semantic_reward
-from data.template import encode_completion, encode_prompt, stop_ids
+from data.prompt import Prompt
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.model import frozen_copy, load_policy, load_tokenizer
 from grpo.loop import train_grpo
@@ -21,7 +21,7 @@ from grpo.training import Task, Training
 def grpo(connection: Connection, compute: device.Compute, folder: Path) -> None:
     request = connection.request
     config = request.settings()
-    tokenizer = load_tokenizer(request.model)
+    prompt = Prompt.of(load_tokenizer(request.model))
     policy = load_policy(request.model, compute.device)
     reference = frozen_copy(policy)
     reward = semantic_reward(config, request.examples)
@@ -36,24 +36,22 @@ def grpo(connection: Connection, compute: device.Compute, folder: Path) -> None:
             connection.wait_for_turn()
             return False
 
-        connection.ready([encode_prompt(tokenizer, example) for example in request.examples])
+        connection.ready([prompt.encode_prompt(example) for example in request.examples])
         connection.wait_for_turn()
         training = Training(policy, optimizer, log, compute)
-        sampling = sampling_of(config, tokenizer)
+        sampling = sampling_of(config, prompt)
         if request.exact:  # no completion ends before the last token
             sampling = replace(sampling, stop_ids=())
-        task = Task(prompts, tokenizer, reward, reference, sampling)
+        task = Task(prompts, prompt, reward, reference, sampling)
         train_grpo(config, training, task, LoopState(), after_update=report_turn)
 
 
 def warm_start(connection: Connection, compute: device.Compute, folder: Path) -> None:
     request = connection.request
     config = request.settings().sft
-    tokenizer = load_tokenizer(request.model)
+    prompt = Prompt.of(load_tokenizer(request.model))
     policy = load_policy(request.model, compute.device)
-    pairs = [
-        (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples
-    ]
+    pairs = [(prompt.encode_prompt(e), prompt.encode_completion(e.reference)) for e in request.examples]
     optimizer = Optimizer(policy, config.optim, config.num_steps)
 
     with RunLog(folder, "sft", 0, config.num_steps, {}, quiet=True) as log:
@@ -79,13 +77,13 @@ def warm_start(connection: Connection, compute: device.Compute, folder: Path) ->
 def decoding(connection: Connection, compute: device.Compute, folder: Path) -> None:
     request = connection.request
     config = request.settings().eval
-    tokenizer = load_tokenizer(request.model)
+    prompt = Prompt.of(load_tokenizer(request.model))
     policy = load_policy(request.model, compute.device)
-    settings = DecodeSettings(config.max_new_tokens, stop_ids(tokenizer), config.batch_size)
-    connection.ready([encode_prompt(tokenizer, example) for example in request.examples])
+    settings = DecodeSettings(config.max_new_tokens, prompt.stops, config.batch_size)
+    connection.ready([prompt.encode_prompt(example) for example in request.examples])
     while True:
         connection.wait_for_turn()
-        outputs = greedy_outputs(policy, tokenizer, request.examples, settings)
+        outputs = greedy_outputs(policy, prompt, request.examples, settings)
         connection.report(outputs=outputs)
 
 

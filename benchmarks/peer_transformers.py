@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from benchmarks.peer_turns import Connection
-from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
+from data.prompt import Prompt
 from grpo.config import OptimConfig
 from grpo.engine.greedy import batches_by_length
 
@@ -85,11 +85,9 @@ def pad(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
 def warm_start(connection: Connection, folder: str) -> None:
     request = connection.request
     config = request.settings().sft
-    tokenizer = AutoTokenizer.from_pretrained(request.model)
+    prompt = Prompt.of(AutoTokenizer.from_pretrained(request.model))
     model = load_model(request.model)
-    pairs = [
-        (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)) for e in request.examples
-    ]
+    pairs = [(prompt.encode_prompt(e), prompt.encode_completion(e.reference)) for e in request.examples]
     settings = trainer_settings(config.optim, request.turns) | {
         "train_sampling_strategy": "sequential",
         "remove_unused_columns": False,
@@ -105,13 +103,14 @@ def decoding(connection: Connection, folder: str) -> None:
     request = connection.request
     config = request.settings().eval
     tokenizer = AutoTokenizer.from_pretrained(request.model)
+    prompt = Prompt.of(tokenizer)
     model = load_model(request.model).eval()
-    prompts = [prompt_text(example) for example in request.examples]
+    prompts = [prompt.wording.text(example) for example in request.examples]
     settings = {
         "do_sample": False,
         "use_cache": True,
         "max_new_tokens": config.max_new_tokens,
-        "eos_token_id": list(stop_ids(tokenizer)),
+        "eos_token_id": list(prompt.stops),
     }
     connection.ready(tokenizer(prompts)["input_ids"])
     while True:
@@ -124,7 +123,7 @@ def decoding(connection: Connection, folder: str) -> None:
             with torch.inference_mode():
                 rows = model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :].tolist()
             for i, ids in zip(batch, rows, strict=True):
-                outputs[i] = decode_completion(tokenizer, ids)
+                outputs[i] = prompt.decode_completion(ids)
         connection.report(outputs=outputs)
 
 

@@ -17,7 +17,7 @@ from trl.extras import profiling
 
 from benchmarks.peer_transformers import TakeTurns, load_model, trainer_settings
 from benchmarks.peer_turns import Connection, Request, semantic_reward
-from data.template import decode_completion, prompt_text, stop_ids
+from data.prompt import Prompt
 
 
 def arguments(request: Request, folder: str) -> GRPOConfig:
@@ -72,14 +72,15 @@ def main() -> None:
     request = connection.request
     config = request.settings()
     tokenizer = AutoTokenizer.from_pretrained(request.model)
+    prompt = Prompt.of(tokenizer)
     model = load_model(request.model)
-    model.generation_config.eos_token_id = list(stop_ids(tokenizer))
+    model.generation_config.eos_token_id = list(prompt.stops)
     judge = semantic_reward(config, request.examples)
 
     def reward(
         completion_ids: list[list[int]], source: list[str], references: list[Sequence[str]], **_: Any
     ) -> list[float]:
-        texts = [decode_completion(tokenizer, ids) for ids in completion_ids]
+        texts = [prompt.decode_completion(ids) for ids in completion_ids]
         return judge(source, texts, references, config.rollout.group_size)[0].flatten().tolist()
 
     seconds = record_phases()
@@ -90,7 +91,7 @@ def main() -> None:
         return {"phases": by_phase, "length": log["completions/mean_length"], "reward": log["reward"]}
 
     columns = [
-        {"prompt": prompt_text(e), "source": e.source, "references": list(e.references)}
+        {"prompt": prompt.wording.text(e), "source": e.source, "references": list(e.references)}
         for e in request.examples
     ]
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,7 @@ from data.cache import cache_dir
 from data.errors import InputError, one_line
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from data.template import encode_prompt
+from data.prompt import Prompt
 from grpo.config_file import load_config
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import gemma_folder
@@ -217,10 +217,10 @@ def request_for(
     overrides += ["rollout.temperature=1.0"]
     overrides += [f"eval.max_new_tokens={options.new}"] if options.new else []
     config = load_config(ROOT / chosen.config, overrides)
-    tokenizer = load_tokenizer(model)
+    prompt = Prompt.of(load_tokenizer(model))
 
     def tokens(example: Example) -> int:
-        return len(encode_prompt(tokenizer, example))
+        return len(prompt.encode_prompt(example))
 
     each = {"grpo": prompts, "warm_start": config.sft.batch_size}
     needed = options.items if chosen.task == "decoding" else (turns + 1) * each[chosen.task]

@@ -115,8 +115,8 @@ class Stepper:
         with tempfile.TemporaryDirectory() as folder:
             log = FaultLog(Path(folder), num_steps, subject.compute)
             training = Training(subject.policy, self.optimizer, log, subject.compute)
-            sampling = sampling_of(config, subject.tokenizer)
-            task = Task(batch, subject.tokenizer, subject.reward, self.reference, sampling)
+            sampling = sampling_of(config, subject.prompt)
+            task = Task(batch, subject.prompt, subject.reward, self.reference, sampling)
             with log:
                 train_grpo(config, training, task, LoopState(), after_update=lambda state: False)
         return log

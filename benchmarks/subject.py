@@ -16,6 +16,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, Q
 
 from data.cache import cache_dir
 from data.examples import Example
+from data.prompt import Prompt
 from data.script import known_script
 from grpo.engine.model import as_policy, load_policy, load_tokenizer
 from grpo.runtime.device import Compute
@@ -75,12 +76,18 @@ class Numerals:
         return self.unk_token_id
 
 
+def numerals(words: Any) -> Prompt:
+    """The prompt of `Numerals`."""
+    tokenizer: Any = Numerals(words)
+    return Prompt.of(tokenizer)
+
+
 @dataclass(frozen=True)
 class Subject:
     """`what` says which model it is."""
 
     policy: PreTrainedModel
-    tokenizer: Any
+    prompt: Prompt
     reward: RewardFunction
     compute: Compute
     what: str
@@ -107,19 +114,19 @@ def default_subject(compute: Compute) -> Subject:
     if folder.is_dir():
         return Subject(
             load_policy(folder, compute.device, format=compute.format),
-            Numerals(load_tokenizer(folder)),
+            numerals(load_tokenizer(folder)),
             default_reward(compute),
             compute,
             folder.name,
         )
     what = "random weights of the default policy's sizes (make train obtains the policy)"
-    return Subject(random_model(DEFAULT, compute), Numerals(None), default_reward(compute), compute, what)
+    return Subject(random_model(DEFAULT, compute), numerals(None), default_reward(compute), compute, what)
 
 
 def tiny_subject(compute: Compute) -> Subject:
     """For a smoke test: everything runs, no number means anything."""
     model = random_model(TINY, compute)
-    return Subject(model, Numerals(None), trivial_reward, compute, "a tiny random model")
+    return Subject(model, numerals(None), trivial_reward, compute, "a tiny random model")
 
 
 def trivial_reward(

@@ -1,19 +1,21 @@
-"""Converts an example to token ids and back: the one place that defines the wording of a prompt.
+"""The wording of a prompt: the one place that says in which words a model is asked. No token ids here.
 
-A base model continues a text: the source text after its language's name, then the name of what to write (the
-target language, or a headline in it). The completion follows and ends with the end token. Prompt and
-completion are tokenised apart, so a prompt has the same ids with every completion.
+A base model continues a text: "plain" gives it the source text after its language's name, then the name of what
+to write (the target language, or a headline in it). A chat model answers a message.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
-from data.ends import ends_of, text_ids
 from data.errors import InputError
 from data.examples import Example
+from data.language_names import LANGUAGE_NAMES
 from data.script import primary
 
+PLAIN = "plain"
+CHAT = "chat"
 LABELS = {
     "bo": "藏文",
     "dz": "宗喀文",
@@ -25,51 +27,127 @@ LABELS = {
     "kk": "哈萨克文",
 }
 TEMPLATES = {
-    "mt": "{source_label}：{source}\n{target_label}：",
-    "headline": "{source_label}：{source}\n{target_label}标题：",
+    "mt": "{source_language}：{source}\n{target_language}：",
+    "headline": "{source_language}：{source}\n{target_language}标题：",
 }
+INSTRUCTIONS = {
+    "mt": "Translate this text from {source_language} to {target_language}. Answer with the translation only.\n\n{source}",
+    "headline": "Write a headline in {target_language} for this text in {source_language}. Answer with the headline only.\n\n{source}",
+}
+SHOT = "{source_language}: {source}\n{target_language}: "  # an example in the place of {examples}
+FIELDS = ("{source}", "{source_language}", "{target_language}", "{examples}")
+FIELD = re.compile(r"\{([A-Za-z_]+)\}")
+
+Message = dict[str, str]  # of a chat: role and content
 
 
-def prompt_text(example: Example) -> str:
-    """The wording of a prompt; a language without a label in LABELS appears as its code. Raises InputError
-    for an unknown task.
+def unknown_fields(text: str) -> list[str]:
+    """The words in braces that are no field; other braces are text.
+
+    >>> unknown_fields('{"text": "{source}"} {text}')
+    ['{text}']
     """
-    if example.task not in TEMPLATES:
-        raise InputError(
-            f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(TEMPLATES)}"
+    return [found[0] for found in FIELD.finditer(text) if found[0] not in FIELDS]
+
+
+def fill(text: str, fields: Mapping[str, str]) -> str:
+    """The text with the value of each field; braces within a value stay as they are."""
+    return FIELD.sub(lambda found: fields.get(found[1], found[0]), text)
+
+
+def english_name(code: str) -> str:
+    """The English name of a language; its code where the name is not known.
+
+    >>> [english_name(code) for code in ("sw", "zh-CN", "bod_Tibt", "quy_Latn")]
+    ['Swahili', 'Chinese', 'Tibetan', 'quy']
+    """
+    main = primary(code)
+    return next((name.title() for name, known in LANGUAGE_NAMES.items() if known == main), main)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What every prompt of a run says: the settings of [prompt], and the examples that stand in each prompt."""
+
+    template: str = PLAIN
+    system: str = ""
+    instruction: str = ""
+    source_label: str = ""
+    target_label: str = ""
+    lines: str = "auto"
+    shots: tuple[Example, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Any, shots: Sequence[Example] = ()) -> "Wording":
+        """The wording of a section [prompt] (data/prompt_config.py)."""
+        return cls(**{**asdict(settings), "shots": tuple(shots)})
+
+    @property
+    def is_chat(self) -> bool:
+        return self.template == CHAT
+
+    @property
+    def is_one_line(self) -> bool:
+        """Whether a line end ends a completion."""
+        return self.lines == "one" or (self.lines == "auto" and not self.is_chat)
+
+    @property
+    def gap(self) -> str:
+        """What stands between two examples of a text."""
+        return "\n" if self.is_one_line else "\n\n"
+
+    def label(self, code: str, own_label: str) -> str:
+        """The name of a language in the prompt. The plain wording says a language without a label in LABELS
+        by its code, any other wording by its English name.
+        """
+        if own_label:
+            return own_label
+        return LABELS.get(primary(code), primary(code)) if self.template == PLAIN else english_name(code)
+
+    def fields(self, example: Example) -> dict[str, str]:
+        """What stands for each field of FIELDS but {examples}."""
+        return {
+            "source": example.source,
+            "source_language": self.label(example.source_language, self.source_label),
+            "target_language": self.label(example.target_language, self.target_label),
+        }
+
+    def text(self, example: Example) -> str:
+        """The prompt as one text, for all but a chat. Raises InputError for an unknown task."""
+        template = of_task(TEMPLATES, example) if self.template == PLAIN else self.template
+        if "{examples}" in template:
+            return self._with_examples(template, example)
+        shots = (fill(template, self.fields(shot)) + shot.reference + self.gap for shot in self.shots)
+        return "".join(shots) + fill(template, self.fields(example))
+
+    def messages(self, example: Example) -> list[Message]:
+        """The turns of a chat: the examples as earlier turns, then what is asked. Raises InputError for an
+        unknown task.
+        """
+        system = (
+            [{"role": "system", "content": fill(self.system, self.fields(example))}] if self.system else []
         )
-    codes = map(primary, (example.source_language, example.target_language))
-    source_label, target_label = (LABELS.get(code, code) for code in codes)
-    return TEMPLATES[example.task].format(
-        source_label=source_label, source=example.source, target_label=target_label
-    )
+        if "{examples}" in self.instruction:
+            return [*system, {"role": "user", "content": self._with_examples(self.instruction, example)}]
+        turns = []
+        for shot in self.shots:
+            turns.append({"role": "user", "content": self.request(shot)})
+            turns.append({"role": "assistant", "content": shot.reference})
+        return [*system, *turns, {"role": "user", "content": self.request(example)}]
+
+    def request(self, example: Example) -> str:
+        """What the user's turn of a chat says."""
+        return fill(self.instruction or of_task(INSTRUCTIONS, example), self.fields(example))
+
+    def _with_examples(self, template: str, example: Example) -> str:
+        shots = self.gap.join(fill(SHOT, self.fields(shot)) + shot.reference for shot in self.shots)
+        return fill(template, self.fields(example) | {"examples": shots})
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
-    """Token ids of a prompt, after the start token where the tokenizer has one."""
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return start + text_ids(tokenizer, prompt_text(example))
-
-
-def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a completion and the end token."""
-    return [*text_ids(tokenizer, text), tokenizer.eos_token_id]
-
-
-def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a completion: end token, end of a turn, and every token that holds a line end.
-
-    A completion is one line. Without line ends as stops, an untrained model would be judged by the text after
-    its answer.
-    """
-    return ends_of(tokenizer).stops
-
-
-def decode_completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text before the first stop token or line end, without special tokens and space at the ends."""
-    ends = ends_of(tokenizer)
-    tokens = [int(token) for token in ids]
-    stops = frozenset(ends.stops)
-    end = next((place for place, token in enumerate(tokens) if token in stops), len(tokens))
-    last = tokens[end : end + 1] if ends.with_text.intersection(tokens[end : end + 1]) else []
-    return str(tokenizer.decode(tokens[:end] + last, skip_special_tokens=True)).split("\n")[0].strip()
+def of_task(wordings: Mapping[str, str], example: Example) -> str:
+    """The wording of an example's task. Raises InputError for an unknown one."""
+    if example.task not in wordings:
+        raise InputError(
+            f"example {example.id}: unknown task {example.task!r}; known tasks: {', '.join(wordings)}"
+        )
+    return wordings[example.task]

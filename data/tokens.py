@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase
 from data.ends import text_ids
 from data.errors import InputError
 from data.examples import Example
+from data.prompt import Prompt
 from data.script import count_units, script_of
-from data.template import decode_completion, encode_completion, encode_prompt
 
 PERCENTILES = (50, 90, 99, 100)
 MOST_LOST = 0.1  # of the reference texts that the tokenizer cannot write
@@ -22,7 +22,7 @@ REPLACED = "\ufffd"  # what a part of a character decodes to
 
 
 def token_report(
-    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
     examples: Sequence[Example],
     max_prompt_tokens: int,
     max_completion_tokens: int,
@@ -32,10 +32,11 @@ def token_report(
     than its limit. Of the reference texts: the share of tokens that are only a part of a character, the share
     of texts that do not come back from their tokens, and one of these.
     """
-    prompts = [len(encode_prompt(tokenizer, example)) for example in examples]
-    encodings = [encode_completion(tokenizer, example.reference) for example in examples]
+    tokenizer = prompt.tokenizer
+    prompts = [len(prompt.encode_prompt(example)) for example in examples]
+    encodings = [prompt.encode_completion(example.reference) for example in examples]
     completions = [len(ids) for ids in encodings]
-    decodings = [decode_completion(tokenizer, ids) for ids in encodings]
+    decodings = [prompt.decode_completion(ids) for ids in encodings]
     texts = [example.reference for example in examples]
     lost_texts = [text for text, back in zip(texts, decodings, strict=True) if letters(text) != letters(back)]
     sources = [(example.source, example.source_language) for example in examples]

@@ -1,6 +1,6 @@
 """Every setting and its default, as nested frozen dataclasses; grpo/config_file.py reads them from TOML.
 
-Defaults live here and in the two section classes of `data` and `reward`, nowhere else. A `Literal` lists all
+Defaults live here and in the section classes of `data` and `reward`, nowhere else. A `Literal` lists all
 values that a setting can have; the bounds of numbers are in grpo/config_check.py.
 """
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.config import DataConfig
+from data.prompt_config import PromptConfig
 from reward.combine import RewardConfig
 
 DEFAULT_POLICY = "gemma-3-270m"
@@ -266,6 +267,7 @@ class Config:
     device: str = "auto"
     threads: int = 0
     data: DataConfig = field(default_factory=DataConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)

@@ -6,6 +6,7 @@ checked by grpo/config_file.py, and that numbers are finite at all by data/docum
 
 from data.config import check as check_data
 from data.documents import LARGEST
+from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from grpo.config import Config
 from reward.combine import check_section as check_reward
@@ -16,6 +17,7 @@ BOUNDS = (
     Bounds(0, 10**9, "sft.num_steps train.num_steps sft.optim.warmup_steps train.optim.warmup_steps"),
     Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every"),
     Bounds(0, 10**6, "train.prompts_per_update"),
+    Bounds(0, 64, "prompt.shots"),
     Bounds(1, 10**6, "sft.batch_size rollout.num_prompts anchor.batch_size eval.batch_size"),
     Bounds(
         1, 10**6, "train.passes tax.every tax.texts checkpoint.keep eval.dev_items eval.bootstrap_samples"
@@ -49,6 +51,7 @@ def check(config: Config) -> None:
     """
     check_bounds(config, BOUNDS)
     check_data(config.data)
+    check_prompt(config.prompt)
     check_reward(config.reward)
     rules = (training_rules, corpus_rules, tax_rules, memory_rules, sharding_rules)
     check_rules([rule for make in rules for rule in make(config)])

@@ -10,7 +10,6 @@ from functools import partial
 from torch import Tensor
 
 from data.examples import Example
-from data.template import encode_prompt
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
 from grpo.engine.sampler import generate
@@ -74,7 +73,7 @@ def train_grpo(
 
         log.put(rollout_metrics(experience, config.advantage.std_floor) | {"kl_coef": kl_coef})
         kl_coef = next_kl_coef(kl_coef, log.mean("kl_mean"), config.loss.kl_target)
-        log.write(step, samples=rollout_samples(batch, experience, task.tokenizer))
+        log.write(step, samples=rollout_samples(batch, experience, task.prompt))
         state = after_step(LoopState(step + 1, kl_coef=kl_coef, tax=state.tax))
         if after_update(state):
             break
@@ -93,7 +92,7 @@ def collect(
     log = training.log
     world = training.world
     seed = (config.seed, step)
-    prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
+    prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     shares = balanced_shares([*map(len, prompt_ids)], world.size)
     own = shares[world.rank]
     with log.phase("rollout"):  # prefill each prompt once, decode its G completions
@@ -122,7 +121,7 @@ def restore_experience(
     """The experience of a step that was left between two of its updates; the log gets back what it had
     gathered of that step.
     """
-    prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
+    prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     tensors = {name: values.to(training.policy.device) for name, values in state.tensors.items()}
     training.log.go_on(state.partial)
     return Experience.of(tensors, prompt_ids, config.rollout.group_size)

@@ -40,6 +40,13 @@ ADDED = {
     "guide.uncertain_tokens": False,
     "guide.threshold": 0.3,
     "guide.every": 4,
+    "prompt.template": "plain",
+    "prompt.system": "",
+    "prompt.instruction": "",
+    "prompt.source_label": "",
+    "prompt.target_label": "",
+    "prompt.shots": 0,
+    "prompt.lines": "auto",
 }
 
 say_once = cache(say)  # a study reads the same file for every arm

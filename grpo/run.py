@@ -77,13 +77,15 @@ def go_offline(config: Config) -> None:
 
 def print_plan(config: Config) -> None:
     from grpo.stages import plan
+    from grpo.stages.first_prompt import prompt_lines
     from reward.combine import check as check_reward
 
     check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
-    print("\n".join(plan.make_plan(config, plan.known_model(config), compute).lines(config)))
+    model = plan.known_model(config)
+    print("\n".join([*plan.make_plan(config, model, compute).lines(config), *prompt_lines(config, model)]))
 
 
 def run_stages(config: Config, stages: list[str]) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
+from data.prompt import Prompt
 from grpo.config import Config
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
@@ -31,14 +31,14 @@ class Samples:
     terms: dict[str, Tensor]
 
 
-def sampling_of(config: Config, tokenizer: PreTrainedTokenizerBase) -> Sampling:
+def sampling_of(config: Config, prompt: Prompt) -> Sampling:
     """How a run samples."""
     rollout = config.rollout
     return Sampling(
         rollout.group_size,
         rollout.max_new_tokens,
         rollout.temperature,
-        stop_ids(tokenizer),
+        prompt.stops,
         config.engine.fast_decode,
     )
 
@@ -51,7 +51,7 @@ def draw_samples(
 
     Raises RewardFailure for a reward that cannot be computed.
     """
-    prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
+    prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     rollout = generate(policy, prompt_ids, task.sampling, seed)
     return reward_rollout(task, rollout, batch, SINGLE_PROCESS)
 
@@ -61,7 +61,7 @@ def reward_rollout(task: Task, rollout: Rollout, batch: Sequence[Example], world
     others. All of it but the encoders runs on the host.
     """
     group_size = task.sampling.group_size
-    texts = [decode_completion(task.tokenizer, ids) for ids in rollout.completions()]
+    texts = [task.prompt.decode_completion(ids) for ids in rollout.completions()]
     examples = [example for example in batch for _ in range(group_size)]
     sources = [example.source for example in examples]
     references = [example.references for example in examples]
@@ -72,7 +72,7 @@ def reward_rollout(task: Task, rollout: Rollout, batch: Sequence[Example], world
 def reference_ids(config: Config, task: Task, batch: Sequence[Example]) -> list[list[int]]:
     """Token ids of each example's reference text, with the end token; none of a text that is too long."""
     most = config.sft.max_completion_tokens
-    found = [encode_completion(task.tokenizer, example.reference) for example in batch]
+    found = [task.prompt.encode_completion(example.reference) for example in batch]
     return [ids if len(ids) <= most else [] for ids in found]
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from data.errors import TrainingFailure
 from data.examples import Example
-from data.template import decode_completion
+from data.prompt import Prompt
 from grpo.advantage import group_spread
 from grpo.engine.logprob import CompletionLogps
 from grpo.engine.packing import row_tokens
@@ -133,9 +132,7 @@ def _groups(rollout: Rollout) -> list[list[tuple[int, ...]]]:
     return [rows[start : start + rollout.group_size] for start in range(0, len(rows), rollout.group_size)]
 
 
-def rollout_samples(
-    batch: Sequence[Example], experience: Experience, tokenizer: PreTrainedTokenizerBase
-) -> list[dict[str, Any]]:
+def rollout_samples(batch: Sequence[Example], experience: Experience, prompt: Prompt) -> list[dict[str, Any]]:
     """The first prompt's group, best completion first, for rollouts.jsonl."""
     example = batch[0]
     group: list[dict[str, Any]] = []
@@ -146,7 +143,7 @@ def rollout_samples(
         }
         group.append(
             {
-                "completion": decode_completion(tokenizer, ids),
+                "completion": prompt.decode_completion(ids),
                 **{name: round(number, 4) for name, number in numbers.items()},
             }
         )

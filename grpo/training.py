@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.examples import Example
+from data.prompt import Prompt
 from grpo.anchor import AnchorFunction, no_anchor
 from grpo.engine.sampler import Sampling
 from grpo.optim import Optimizer
@@ -50,12 +51,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Task:
-    """What GRPO teaches: prompts, how completions are sampled behind them, their reward, and the reference
-    policy of the KL term.
+    """What GRPO teaches: examples, the prompt that asks for a completion, how completions are sampled,
+    their reward, and the reference policy of the KL term.
     """
 
     prompts: PromptSource
-    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
     reward: RewardFunction
     reference: PreTrainedModel
     sampling: Sampling

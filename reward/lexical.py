@@ -37,8 +37,11 @@ def is_tibetan_script(language: str) -> bool:
 
 
 def tokenizer_input(texts: Sequence[str], language: str) -> list[str]:
-    """The texts in the form that sacreBLEU's word tokeniser takes."""
-    return [split_syllables(text) for text in texts] if is_tibetan_script(language) else list(texts)
+    """The texts in the form that sacreBLEU's word tokeniser takes: one line each, since its 13a would join the
+    words around a hyphen at a line end.
+    """
+    lines = [text.replace("\n", " ") for text in texts]
+    return [split_syllables(text) for text in lines] if is_tibetan_script(language) else lines
 
 
 def bleu_metric(language: str, *, effective_order: bool = False) -> "BLEU":

@@ -16,8 +16,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.sources.news import SEED
-from data.template import prompt_text
 from eval.forgetting.bigbench import extended_items
 from eval.forgetting.drift import TokenText, measure_drift
 from eval.forgetting.probe_items import Panel, load_panel
@@ -46,25 +46,24 @@ def general_texts(tokenizer: PreTrainedTokenizerBase, panel: Panel) -> list[Toke
     ]
 
 
-def task_texts(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]) -> list[TokenText]:
+def task_texts(prompt: Prompt, examples: Sequence[Example]) -> list[TokenText]:
     """A fixed random choice of `TASK_TEXTS` examples: prompt and reference text, tokenised as in training."""
-    start = first_ids(tokenizer)
     positions = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
-    texts = (
-        (
-            examples[i].id,
-            text_ids(tokenizer, prompt_text(examples[i])),
-            text_ids(tokenizer, examples[i].reference),
-        )
-        for i in positions
-    )
-    return [TokenText(name, start, prompt + reference) for name, prompt, reference in texts]
+    return [task_text(prompt, examples[i]) for i in positions]
+
+
+def task_text(prompt: Prompt, example: Example) -> TokenText:
+    """A prompt with its reference text, without the end token; the first token is only conditioned on."""
+    ids = prompt.encode_prompt(example)
+    start = ids[:1] if prompt.chat else first_ids(prompt.tokenizer)
+    ids = ids[1:] if prompt.chat or prompt.tokenizer.bos_token_id is not None else ids
+    return TokenText(example.id, start, ids + prompt.encode_completion(example.reference)[:-1])
 
 
 def measure_tax(
     model: PreTrainedModel,
     base: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
     panel: Panel,
     task: Sequence[Example],
 ) -> Tax:
@@ -76,9 +75,10 @@ def measure_tax(
     every drift is exactly 0.
     """
     start = time.perf_counter()
+    tokenizer = prompt.tokenizer
     drift = {
         "general": measure_drift(model, base, general_texts(tokenizer, panel)),
-        "task": measure_drift(model, base, task_texts(tokenizer, task)),
+        "task": measure_drift(model, base, task_texts(prompt, task)),
     }
     nats = {row["id"]: row["nll"] for row in drift["general"]["items"]}
     texts = {"english": panel.english, "chinese": panel.chinese}

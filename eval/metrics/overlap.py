@@ -7,7 +7,8 @@ corpus metric for thousands of resamples at once. Nothing of sacreBLEU is used t
 hold the statistics to its own, and `bleu_of_sums` and `chrf_of_sums` to its scores.
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the
-signature says `tok:tsheg-13a`.
+signature says `tok:tsheg-13a`. BLEU reads the lines of a text as one, which its signature says where there are
+such texts; chrF knows no space.
 """
 
 from collections.abc import Sequence
@@ -131,7 +132,9 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     signature = bleu.get_signature()
     if is_tibetan_script(language):
         signature.update("tok", f"tsheg-{signature.info['tok']}")
-    return {"bleu": str(signature), "chrf": str(chrf.get_signature())}
+    has_lines = any("\n" in text for text in [*outputs, *(text for own in references for text in own)])
+    joined = "|lines:joined" if has_lines else ""
+    return {"bleu": f"{signature}{joined}", "chrf": str(chrf.get_signature())}
 
 
 def length_units(text: str, language: str) -> int:

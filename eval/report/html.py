@@ -46,7 +46,7 @@ figcaption { font-size: .85rem; color: var(--soft); }
 svg { width: 100%; height: auto; display: block; color: var(--ink); }
 .sample { background: var(--card); border-radius: 6px; padding: .7rem .9rem; }
 .sample dt { color: var(--soft); font-size: .78rem; margin-top: .45rem; }
-.sample dd { margin: 0; overflow-wrap: anywhere; }
+.sample dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
 .sample dl { margin: .2rem 0; }
 :lang(bo), :lang(dz) { line-height: 1.9;
   font-family: "Noto Serif Tibetan", Kailasa, Jomolhari, "Microsoft Himalaya", "Tibetan Machine Uni", serif; }

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.examples import Example
-from data.template import decode_completion, encode_prompt
+from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.gathering import has_fast_step
 from grpo.engine.graph_decoder import GraphDecoder
@@ -85,12 +85,12 @@ def greedy_in_batches(
 
 def greedy_outputs(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
     examples: Sequence[Example],
     settings: DecodeSettings,
 ) -> list[str]:
     """One text per example: the most likely token at every place."""
-    prompts = [encode_prompt(tokenizer, example) for example in examples]
+    prompts = [prompt.encode_prompt(example) for example in examples]
     decode = greedy_refilled if settings.fast and has_fast_step(model) else greedy_in_batches
     decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
     outputs = [""] * len(prompts)
@@ -100,7 +100,7 @@ def greedy_outputs(
             numbered_ids, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()
         )
         for i, ids in bar:
-            outputs[i] = decode_completion(tokenizer, ids)
+            outputs[i] = prompt.decode_completion(ids)
     return outputs
 
 

@@ -1,23 +1,26 @@
 """What every stage of a run needs, and what several stages derive from it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
-from data.template import encode_prompt, stop_ids
+from data.prompt import Prompt
+from data.saved_prompt import check_wording, model_ends
+from data.shots import take_shots
+from data.template import Wording
 from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
-from grpo.engine.model import load_frozen, load_policy, unsaid
+from grpo.engine.model import load_frozen, load_policy, load_tokenizer, unsaid
 from grpo.engine.pretrained import gemma_folder
 from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
@@ -79,8 +82,8 @@ class Run:
 
 
 def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
-    """The prepared corpus; from the cache when it has been made before. The data stage says what there is to
-    say.
+    """The prepared corpus, without the examples that stand in every prompt; from the cache when it has been made
+    before. The data stage says what there is to say.
 
     Raises InputError where it is not the corpus that the work in the run folder was made from.
     """
@@ -92,7 +95,14 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
             f"data.corpus = {run.config.data.corpus}: the corpus has changed since this run began (part {part} differs from "
             f"{run.folder / 'corpus.json'}), and its test items may have been trained on; restore it, or write run_dir=runs/another"
         )
-    return corpus
+    return replace(corpus, train=shots_and_others(run.config, corpus)[1])
+
+
+def shots_and_others(config: Config, corpus: Corpus) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """The examples of every prompt, and the rest of the training part. They follow from the seed of the corpus, so
+    that all arms of a study ask in the same words.
+    """
+    return take_shots(corpus.train, config.prompt.shots, config.data.seed)
 
 
 def part_hashes(manifest: Any) -> dict[str, str]:
@@ -146,10 +156,30 @@ def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     )
 
 
+def load_prompt(run: Run, source: Path | ModelSource) -> Prompt:
+    """How the run asks the model of a folder: its tokenizer and the section [prompt].
+
+    Raises InputError where a policy of the run was trained on another wording.
+    """
+    tokenizer = load_tokenizer(source)
+    config = run.config
+    corpus = prepare(config.data, run.cache, say=silent) if config.prompt.shots else None
+    wording = Wording.of(config.prompt, shots_and_others(config, corpus)[0] if corpus else ())
+    if isinstance(source, Path):
+        check_wording(source, wording)
+    folder = source if isinstance(source, Path) else source.files()
+    return Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
+
+
+def show_prompt(run: Run, prompt: Prompt, example: Example) -> None:
+    """Print a prompt as the model reads it, and what ends a completion."""
+    run.say("\n".join(prompt.lines(example)))
+
+
 def greedy_texts(
     run: Run,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
     examples: Sequence[Example],
     world: World = SINGLE_PROCESS,
 ) -> list[str]:
@@ -158,12 +188,12 @@ def greedy_texts(
     """
     config = run.config.eval
     settings = DecodeSettings(
-        config.max_new_tokens, stop_ids(tokenizer), config.batch_size, run.config.engine.fast_decode
+        config.max_new_tokens, prompt.stops, config.batch_size, run.config.engine.fast_decode
     )
-    prompts = [encode_prompt(tokenizer, example) for example in examples]
+    prompts = [prompt.encode_prompt(example) for example in examples]
     batches = world.part([*batches_by_length(prompts, config.batch_size)])
     own = [i for batch in batches for i in batch]
-    outputs = greedy_outputs(model, tokenizer, [examples[i] for i in own], settings) if own else []
+    outputs = greedy_outputs(model, prompt, [examples[i] for i in own], settings) if own else []
     merged = world.merge(dict(zip(own, outputs, strict=True)))
     return [merged[i] for i in range(len(examples))]
 
@@ -184,8 +214,6 @@ def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     return policy
 
 
-def within_limit(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int
-) -> list[Example]:
+def within_limit(examples: Sequence[Example], prompt: Prompt, max_prompt_tokens: int) -> list[Example]:
     """Examples whose prompt is short enough; nothing is ever cut. InputError where none of them is."""
-    return fit("prompts", examples, tokenizer, {PROMPT: max_prompt_tokens}).check().examples
+    return fit("prompts", examples, prompt, {PROMPT: max_prompt_tokens}).check().examples

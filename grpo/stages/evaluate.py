@@ -23,7 +23,15 @@ from eval.run_folder import SYSTEM_KEYS, read_part
 from eval.systems import evaluate_system, write_comparison, write_system
 from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
-from grpo.stages.context import Run, corpus_of, greedy_texts, load_model, untouched_model, within_limit
+from grpo.stages.context import (
+    Run,
+    corpus_of,
+    greedy_texts,
+    load_model,
+    load_prompt,
+    untouched_model,
+    within_limit,
+)
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
@@ -32,14 +40,14 @@ from reward.script import is_consistent
 
 def test_examples(run: Run) -> list[Example]:
     """The test items of every system: those whose prompt fits."""
-    tokenizer = load_tokenizer(untouched_model(run))
-    return within_limit(corpus_of(run).test, tokenizer, run.config.model.max_prompt_tokens)
+    prompt = load_prompt(run, untouched_model(run))
+    return within_limit(corpus_of(run).test, prompt, run.config.model.max_prompt_tokens)
 
 
 def outputs_of(
     run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: list[Example]
 ) -> list[str]:
-    return greedy_texts(run, model, load_tokenizer(folder), examples, run.world)
+    return greedy_texts(run, model, load_prompt(run, folder), examples, run.world)
 
 
 Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the reward, and the one that did not

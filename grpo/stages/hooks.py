@@ -2,14 +2,16 @@
 export the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.cache import atomic_folder
 from data.errors import Interrupted
+from data.prompt import Prompt
+from data.saved_prompt import kinds_of, save
 from eval.alarms import is_look, of_reward, ringing, rung, summary
 from grpo.engine.halves import low_halves
 from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
@@ -57,6 +59,7 @@ class UpdateHook:
     score      the figures of the dev set; the best checkpoint is that of the highest `reward_mean`
     snapshots  called after each step with the number of steps done
     alarms     said since this start, each with whether a full window was judged
+    notes      by the name of an alarm: what this run adds to its sentence
     """
 
     run: Run
@@ -70,6 +73,7 @@ class UpdateHook:
     snapshots: Callable[[int], None] | None = None
     last_score: float | None = None
     alarms: set[str] = field(default_factory=set)  # of this start
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -102,7 +106,7 @@ class UpdateHook:
         for name, sentence in ringing(rows).items():
             if name not in self.alarms:
                 self.alarms.add(name)
-                self.run.say(f"ALARM step {step}: {sentence}")
+                self.run.say(f"ALARM step {step}: {sentence}{self.notes.get(name, '')}")
         if step == self.num_steps and (rules := rung(rows)):
             self.run.say(summary(rules))
 
@@ -132,7 +136,7 @@ class UpdateHook:
 
 
 def dev_score(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reward: RewardFunction
+    run: Run, policy: PreTrainedModel, prompt: Prompt, reward: RewardFunction
 ) -> Callable[[], Scores] | None:
     """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when
     `eval.every` is 0.
@@ -140,14 +144,14 @@ def dev_score(
     config = run.config.eval
     if not config.every:
         return None
-    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)[
+    examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)[
         : config.dev_items
     ]
     if not examples:
         return None
 
     def score() -> Scores:
-        outputs = greedy_texts(run, policy, tokenizer, examples, run.world)
+        outputs = greedy_texts(run, policy, prompt, examples, run.world)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
         return {
             "reward_mean": float(rewards.nanmean()),
@@ -163,31 +167,25 @@ def check_end(run: Run, state: LoopState, num_steps: int) -> None:
         raise Interrupted(run.stop.signal)
 
 
-def finish(
-    run: Run, stage: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, target: Path
-) -> None:
+def finish(run: Run, stage: str, model: PreTrainedModel, prompt: Prompt, target: Path) -> None:
     """Save the trained model as a plain transformers folder, and remove the stage's checkpoints."""
     with shared_folder(target, run.world) as work:  # it appears whole or not at all
-        write_model(run, model, tokenizer, work)
+        write_model(run, model, prompt, work)
     if run.world.is_first:
         checkpoint.clear(run.checkpoints(stage))
     run.world.wait()
 
 
 def write_model(
-    run: Run,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    work: Path,
-    source: TensorSource | None = None,
+    run: Run, model: PreTrainedModel, prompt: Prompt, work: Path, source: TensorSource | None = None
 ) -> None:
     """The files of a transformers folder, with the notices that came with the untouched model, into `work`. Every
     process calls this; the first one writes. `source`: tensors other than those of the model.
 
-    Its end tokens are that of the tokenizer, which was trained, and those that the untouched model has.
+    Its end tokens are the one that was trained, and those that the untouched model has.
     """
     model.config.use_cache = True
-    name_ends(model, tokenizer)
+    name_ends(model, prompt)
     if source or is_sharded(model) or low_halves(model):
         write_folder(work if run.world.is_first else None, model, source or ModelTensors(model))
     elif run.world.is_first:
@@ -195,15 +193,15 @@ def write_model(
     model.config.use_cache = False
     if not run.world.is_first:
         return
-    tokenizer.save_pretrained(work)
+    save(prompt, kinds_of(corpus_of(run).train), work)
     folder = untouched_model(run).folder
     for notice in (NOTICE_FILE, TERMS_FILE):
         if folder and (folder / notice).is_file():
             (work / notice).write_bytes((folder / notice).read_bytes())
 
 
-def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write the tokenizer's end token as the first one into both settings of a model, and a padding token for
+def name_ends(model: PreTrainedModel, prompt: Prompt) -> None:
+    """Write the end token that was trained as the first one into both settings of a model, and a padding token for
     generating.
 
     The padding token of config.json stays: a model that is loaded gives the row of that token no gradient.
@@ -211,7 +209,8 @@ def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Non
     settings = model.generation_config
     if settings is None:
         return
-    tokens: list[int] = [tokenizer.eos_token_id]
+    tokenizer = prompt.tokenizer
+    tokens = [prompt.end, int(tokenizer.eos_token_id)]
     for ends in (settings.eos_token_id, model.config.get_text_config().eos_token_id):
         tokens += ends if isinstance(ends, list) else [] if ends is None else [ends]
     ends = list(dict.fromkeys(tokens))
@@ -221,7 +220,7 @@ def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Non
         settings.pad_token_id = tokenizer.eos_token_id if pad is None else pad
 
 
-def export_best(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+def export_best(hook: UpdateHook, prompt: Prompt, target: Path) -> None:
     """Export the best checkpoint to `target` where it did better on the dev set than the last step."""
     run = hook.run
     best = checkpoint.best(run.checkpoints(hook.stage))
@@ -232,7 +231,7 @@ def export_best(hook: UpdateHook, tokenizer: PreTrainedTokenizerBase, target: Pa
         run.say(f"{path}, the best on the dev set, cannot be saved as {target.name}/: {cause}")
         return
     with atomic_folder(target) as work:
-        write_model(run, hook.model, tokenizer, work, checkpoint.SavedModel(path, hook.model))
+        write_model(run, hook.model, prompt, work, checkpoint.SavedModel(path, hook.model))
     run.say(
         f"{path.name} did better on the dev set ({score:.3f}, the end {hook.last_score:.3f}); it is saved as {target.name}/"
     )

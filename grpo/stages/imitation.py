@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.errors import InputError, Interrupted
 from data.examples import Example
+from data.prompt import Prompt
 from data.stream import PromptStream
-from data.template import encode_completion, encode_prompt
 from grpo.engine.model import parameter_hash
 from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
@@ -35,10 +35,10 @@ class SamplePairs:
 
     steps: Sequence[SampledStep]
     prompts: PromptStream[Example]
-    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
 
     def at(self, step: int) -> list[Pair]:
-        prompts = {example.id: encode_prompt(self.tokenizer, example) for example in self.prompts.at(step)}
+        prompts = {example.id: self.prompt.encode_prompt(example) for example in self.prompts.at(step)}
         samples = self.steps[step].chosen
         if unknown := [sample.id for sample in samples if sample.id not in prompts]:
             raise InputError(
@@ -47,32 +47,29 @@ class SamplePairs:
         return [(prompts[sample.id], sample.completion_ids) for sample in samples]
 
 
-def sft_method(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
-) -> Method:
+def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> Method:
     """SFT on the reference texts, whole."""
     limit = run.config.rollout.max_new_tokens
     pairs: list[Pair] = [
-        (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
-        for example in examples
+        (prompt.encode_prompt(example), prompt.encode_completion(example.reference)) for example in examples
     ]
     longer = sum(len(completion) > limit for _, completion in pairs)
     run.say(
         f"SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
     )
     stream = PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed)
-    return imitation(run, stream, score_of(run, policy, tokenizer, examples))
+    return imitation(run, stream, score_of(run, policy, prompt, examples))
 
 
 def best_of_group_method(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
 ) -> Method:
     """SFT on the best of the samples of `policy`, which is the warm start."""
-    steps = sample_steps(run, policy, tokenizer, examples)
+    steps = sample_steps(run, policy, prompt, examples)
     run.say(summary(run, [sample for step in steps for sample in step.chosen]))
     prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
-    score = score_of(run, policy, tokenizer, examples)
-    return imitation(run, SamplePairs(steps, prompts, tokenizer), score, [step.seconds for step in steps])
+    score = score_of(run, policy, prompt, examples)
+    return imitation(run, SamplePairs(steps, prompts, prompt), score, [step.seconds for step in steps])
 
 
 def imitation(
@@ -101,13 +98,13 @@ def imitation(
 
 
 def score_of(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
 ) -> Callable[[], Scores] | None:
     """The figures of the dev set; None, and no reward is loaded, where eval.every is 0."""
     if not run.config.eval.every:
         return None
-    reward = run.world.first_then_all(lambda: load_reward(run, policy, tokenizer, examples))
-    return dev_score(run, policy, tokenizer, reward.function)
+    reward = run.world.first_then_all(lambda: load_reward(run, policy, prompt, examples))
+    return dev_score(run, policy, prompt, reward.function)
 
 
 def summary(run: Run, samples: Sequence[Sample]) -> str:
@@ -125,7 +122,7 @@ def summary(run: Run, samples: Sequence[Sample]) -> str:
 
 
 def sample_steps(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
 ) -> list[SampledStep]:
     """The best samples of every step: those in the file, and behind them new ones of `policy`."""
     path = run.folder / FILE
@@ -133,10 +130,10 @@ def sample_steps(
     steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))
     run.say(f"samples of {min(len(steps), num_steps)} of {num_steps} steps are in {path}")
     if len(steps) < num_steps:
-        run_reward = load_reward(run, policy, tokenizer, examples)
+        run_reward = load_reward(run, policy, prompt, examples)
         reward = training_reward(run, run_reward.function, examples)
         prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
-        task = Task(prompts, tokenizer, reward, policy, sampling_of(run.config, tokenizer))
+        task = Task(prompts, prompt, reward, policy, sampling_of(run.config, prompt))
         for step in range(len(steps), num_steps):
             steps.append(sample_step(run, policy, task, run_reward.std_floor, step))
             append(path, steps[-1])

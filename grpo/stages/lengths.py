@@ -1,6 +1,6 @@
 """Which examples of a corpus a run can use: those within its length limits. Nothing is ever cut.
 
-Not here: how a text becomes tokens (data/template.py).
+Not here: how a text becomes tokens (data/prompt.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,21 +9,19 @@ from functools import cached_property
 from operator import le
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
-from data.ends import ends_of
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
-from data.template import encode_completion, encode_prompt, prompt_text
+from data.prompt import Prompt
 from grpo.config import Config
 from grpo.engine.self_check import Need
 
 PROMPT = "model.max_prompt_tokens"
 COMPLETION = "sft.max_completion_tokens"
-TOKENS: dict[str, Callable[[PreTrainedTokenizerBase, Example], int]] = {  # what each setting limits
-    PROMPT: lambda tokenizer, example: len(encode_prompt(tokenizer, example)),
-    COMPLETION: lambda tokenizer, example: len(encode_completion(tokenizer, example.reference)),
+TOKENS: dict[str, Callable[[Prompt, Example], int]] = {  # what each setting limits
+    PROMPT: lambda prompt, example: len(prompt.encode_prompt(example)),
+    COMPLETION: lambda prompt, example: len(prompt.encode_completion(example.reference)),
 }
 ENOUGH = 99  # per cent of the examples that the value advised would keep
 # of a general text, with the token in front of it (grpo/stages/tax_guard.py, grpo/stages/anchor_setup.py)
@@ -94,19 +92,12 @@ def smallest(tokens: Sequence[int]) -> int:
     return int(np.percentile(tokens, ENOUGH, method="inverted_cdf"))
 
 
-def fit(
-    part: str, candidates: Sequence[Example], tokenizer: PreTrainedTokenizerBase, limits: Mapping[str, int]
-) -> Fit:
+def fit(part: str, candidates: Sequence[Example], prompt: Prompt, limits: Mapping[str, int]) -> Fit:
     """What can be used of the examples of a part; `limits`: setting of `TOKENS` -> most tokens."""
-    spellings = ends_of(tokenizer).spellings
-    tokens = {name: [TOKENS[name](tokenizer, example) for example in candidates] for name in limits}
-    special = [any(spelling in text_of(example) for spelling in spellings) for example in candidates]
+    spellings = prompt.spellings
+    tokens = {name: [TOKENS[name](prompt, example) for example in candidates] for name in limits}
+    special = [any(spelling in prompt.texts_of(example) for spelling in spellings) for example in candidates]
     return Fit(part, candidates, limits, tokens, special)
-
-
-def text_of(example: Example) -> str:
-    """All of an example that becomes tokens."""
-    return f"{prompt_text(example)}\n{example.reference}"
 
 
 def prompt_limits(config: Config) -> dict[str, int]:
@@ -119,7 +110,7 @@ def pair_limits(config: Config) -> dict[str, int]:
     return prompt_limits(config) | {COMPLETION: config.sft.max_completion_tokens}
 
 
-def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> dict[str, Fit]:
+def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     """What a run can use of every part that it reads, by the part's name. InputError for a dev set that is
     needed and empty.
     """
@@ -130,15 +121,13 @@ def fits(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Config) -> 
             raise InputError(
                 "the corpus is too small for a dev set, which eval.every or reward.threshold asks for; give more pairs"
             )
-    by_part = {
-        name: fit(name, examples, tokenizer, prompt_limits(config)) for name, examples in parts.items()
-    }
+    by_part = {name: fit(name, examples, prompt, prompt_limits(config)) for name, examples in parts.items()}
     if config.sft.num_steps:
-        by_part["warm_start"] = fit("warm_start", corpus.warm_start, tokenizer, pair_limits(config))
+        by_part["warm_start"] = fit("warm_start", corpus.warm_start, prompt, pair_limits(config))
     return by_part
 
 
-def needs(parts: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: Config) -> list[Need]:
+def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need]:
     """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
     num_new = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
     longest = max(one.longest for name, one in parts.items() if name != "warm_start")
@@ -148,7 +137,7 @@ def needs(parts: Mapping[str, Fit], tokenizer: PreTrainedTokenizerBase, config: 
         cure = f"lower {PROMPT} or {COMPLETION}"
         texts.append(Need(parts["warm_start"].longest - 1, "pairs of the warm start", cure))
     if config.train.method == "sft":
-        pairs = [sum(count(tokenizer, one) for count in TOKENS.values()) for one in parts["train"].examples]
+        pairs = [sum(count(prompt, one) for count in TOKENS.values()) for one in parts["train"].examples]
         cure = f"lower {PROMPT}, or leave out the longest texts"
         texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
     if config.tax.budget or config.anchor.sft or config.anchor.train:

@@ -17,17 +17,25 @@ from data.errors import InputError
 from data.examples import Example
 from data.model_folder import input_errors
 from data.obtain import UnobtainableError
+from data.prompt import Prompt
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
 from grpo.eight_bit import optimiser_class
-from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
 from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_files
 from grpo.stages.anchor_setup import anchor_texts
-from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, load_model, untouched_model
+from grpo.stages.context import (
+    DEFAULT_POLICY,
+    Run,
+    corpus_facts,
+    corpus_of,
+    load_model,
+    load_prompt,
+    untouched_model,
+)
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.reward_setup import STATIC
@@ -167,14 +175,14 @@ def model_stage(run: Run) -> None:
     check_encoder_fit(run, corpus.train)
     if "tokens" in facts:
         return
-    tokenizer = load_tokenizer(folder)
+    prompt = load_prompt(run, folder)
     everything = [*corpus.warm_start, *corpus.train, *corpus.dev, *corpus.test]
     facts["tokens"] = token_report(
-        tokenizer, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
+        prompt, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
     )
     run.say(token_lines(facts["tokens"]))
     check_writable(facts["tokens"])
-    parts = fits(corpus, tokenizer, config)
+    parts = fits(corpus, prompt, config)
     for part in parts.values():
         if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
@@ -189,23 +197,21 @@ def model_stage(run: Run) -> None:
         facts["pieces"] = pieces
     for line in concerns(facts["tokens"], facts.get("pieces")):
         run.say(f"NOTE: {line}")
-    if not ends_of(tokenizer).line_ends:
+    if prompt.wording.is_one_line and not ends_of(prompt.tokenizer).line_ends:
         run.say("NOTE: this tokenizer writes no line end, so a completion ends with the end token alone")
-    check_model(run, folder, tokenizer, parts)
+    check_model(run, folder, prompt, parts)
     write_corpus_facts(run, {"manifest": corpus.manifest, **facts})
 
 
-def check_model(
-    run: Run, folder: ModelSource, tokenizer: PreTrainedTokenizerBase, parts: dict[str, Fit]
-) -> None:
+def check_model(run: Run, folder: ModelSource, prompt: Prompt, parts: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
         model = load_model(run, folder)
         gap = check_packing(model, run.config.engine.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
-        text_needs = needs(parts, tokenizer, run.config)
+        text_needs = needs(parts, prompt, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
-            text_needs += probe_needs(run, tokenizer)
+            text_needs += probe_needs(run, prompt.tokenizer)
         if line := check_positions(model, text_needs):
             run.say(f"NOTE: {line}")
 

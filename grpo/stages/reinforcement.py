@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.stream import PromptStream
 from grpo.engine.model import frozen_copy, parameter_hash
 from grpo.engine.sharding import shard
@@ -28,9 +29,7 @@ SHOWN = {
 }
 
 
-def grpo_method(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
-) -> Method:
+def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> Method:
     """GRPO on the prompts of `examples`. The reference is `policy` as it is now, the warm start, frozen in
     memory.
     """
@@ -40,7 +39,7 @@ def grpo_method(
     shard(reference, run.world)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
-    reward = run.world.first_then_all(lambda: load_reward(run, policy, tokenizer, examples))
+    reward = run.world.first_then_all(lambda: load_reward(run, policy, prompt, examples))
     check_measured_threshold(run)
 
     def loop(
@@ -49,7 +48,7 @@ def grpo_method(
         prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
         steering = training_reward(run, reward.function, examples)
         logged_reward = log_reward(steering, reward.store, training.log, run.say)
-        task = Task(prompts, tokenizer, logged_reward, reference, sampling_of(config, tokenizer))
+        task = Task(prompts, prompt, logged_reward, reference, sampling_of(config, prompt))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=reward.std_floor))
         return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
 
@@ -64,6 +63,6 @@ def grpo_method(
         loop=loop,
         num_updates=config.train.num_steps * config.updates_per_step,
         shown=SHOWN,
-        score=dev_score(run, policy, tokenizer, reward.function),
+        score=dev_score(run, policy, prompt, reward.function),
         check=check,
     )

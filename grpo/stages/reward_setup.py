@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
+from data.prompt import Prompt
 from data.script import known_script
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
@@ -103,12 +104,10 @@ class RunReward:
     std_floor: float
 
 
-def load_reward(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: list[Example]
-) -> RunReward:
+def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> RunReward:
     """The reward of a run over `examples`; `policy` is the warm start, by which tau may be measured."""
     store = store_of(run)
-    facts = reward_facts(run, policy, tokenizer, store)
+    facts = reward_facts(run, policy, prompt, store)
     return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
 
 
@@ -174,15 +173,13 @@ def log_reward(
     return reward_and_log
 
 
-def reward_facts(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore
-) -> dict[str, Any]:
+def reward_facts(run: Run, policy: PreTrainedModel, prompt: Prompt, store: EmbeddingStore) -> dict[str, Any]:
     """tau and the floor of this run: measured on the first start, read back on every later one, said each
     time.
     """
     path = run.folder / FILE
     if not path.exists():
-        facts = threshold_facts(run, policy, tokenizer, store)
+        facts = threshold_facts(run, policy, prompt, store)
         facts |= floor_facts(run, store, facts["threshold"])
         atomic_write_text(path, json.dumps(facts, indent=1))
     facts = read_facts(path)
@@ -206,7 +203,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def threshold_facts(
-    run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, store: EmbeddingStore
+    run: Run, policy: PreTrainedModel, prompt: Prompt, store: EmbeddingStore
 ) -> dict[str, Any]:
     """tau as given; or the mean or a quantile of the cosines that the warm start's greedy outputs reach on
     dev (arXiv 2605.14366).
@@ -214,8 +211,8 @@ def threshold_facts(
     rule = run.config.reward.threshold
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
-    examples = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
-    outputs = greedy_texts(run, policy, tokenizer, examples)
+    examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
+    outputs = greedy_texts(run, policy, prompt, examples)
     cosines = cosine_raw(
         [e.source for e in examples], outputs, [e.references for e in examples], vectors=store
     ).double()

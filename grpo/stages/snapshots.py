@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from data.prompt import Prompt
 from grpo.config import Config
 from grpo.runtime.run_log import RunLog
 from grpo.runtime.shared_folder import shared_folder
@@ -29,7 +30,7 @@ class Snapshots:
 
     run: Run
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
     log: RunLog
     sampling_seconds: Sequence[float] = ()
 
@@ -42,7 +43,7 @@ class Snapshots:
         if not due or world.any(world.is_first and target.exists()):
             return
         with shared_folder(target, world) as work:
-            write_model(self.run, self.model, self.tokenizer, work)
+            write_model(self.run, self.model, self.prompt, work)
             if world.is_first:
                 facts = cost(config, self.log.rows, self.sampling_seconds)
                 (work / COST).write_text(json.dumps(facts, indent=1), encoding="utf-8")

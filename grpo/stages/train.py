@@ -7,11 +7,11 @@ The stage is done when run/policy exists.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.errors import InputError
 from data.examples import Example
-from grpo.engine.model import load_tokenizer
+from data.prompt import Prompt
 from grpo.engine.sharding import shard
 from grpo.optim import Optimizer
 from grpo.records import LoopState
@@ -19,7 +19,7 @@ from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
 from grpo.runtime.run_log import RunLog
 from grpo.stages.anchor_setup import make_anchor
-from grpo.stages.context import Run, corpus_of, trainable, within_limit
+from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, within_limit
 from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
@@ -32,7 +32,7 @@ from grpo.training import Training
 from reward.faults import RewardFailure
 
 STAGE = "train"
-MakeMethod = Callable[[Run, PreTrainedModel, PreTrainedTokenizerBase, list[Example]], Method]
+MakeMethod = Callable[[Run, PreTrainedModel, Prompt, list[Example]], Method]
 METHODS: dict[str, MakeMethod] = {  # train.method
     "grpo": grpo_method,
     "sft": sft_method,
@@ -46,21 +46,20 @@ def train_stage(run: Run) -> None:
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     require_warm_start(run)
-    tokenizer = load_tokenizer(run.warm_start)
+    prompt = load_prompt(run, run.warm_start)
     policy = trainable(run, run.warm_start)
     run = with_pass_size(run, "train", policy)
-    prompts = within_limit(corpus_of(run).train, tokenizer, run.config.model.max_prompt_tokens)
-    method = METHODS[run.config.train.method](run, policy, tokenizer, prompts)
-    hook, state = train(run, method, policy, tokenizer)
+    prompts = within_limit(corpus_of(run).train, prompt, run.config.model.max_prompt_tokens)
+    show_prompt(run, prompt, prompts[0])
+    method = METHODS[run.config.train.method](run, policy, prompt, prompts)
+    hook, state = train(run, method, policy, prompt)
     method.check()
     check_end(run, state, run.config.train.num_steps)
-    export_best(hook, tokenizer, run.best_policy)
-    finish(run, STAGE, policy, tokenizer, run.policy)
+    export_best(hook, prompt, run.best_policy)
+    finish(run, STAGE, policy, prompt, run.policy)
 
 
-def train(
-    run: Run, method: Method, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> tuple[UpdateHook, LoopState]:
+def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> tuple[UpdateHook, LoopState]:
     """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end. What was
     measured before had the whole policy in each process.
     """
@@ -77,12 +76,23 @@ def train(
         quiet=run.is_silent,
         report=run.world.report,
     ) as log:
-        guard, state = make_tax_guard(run, STAGE, policy, tokenizer, optimizer, config.num_steps, log, state)
-        snapshots = Snapshots(run, policy, tokenizer, log, method.sampling_seconds)
-        hook = UpdateHook(
-            run, STAGE, policy, optimizer, config.num_steps, log, state, method.score, snapshots
+        guard, state = make_tax_guard(
+            run, STAGE, policy, prompt.tokenizer, optimizer, config.num_steps, log, state
         )
-        anchor = make_anchor(run, tokenizer, run.config.anchor.train, config.max_tokens_per_pass)
+        snapshots = Snapshots(run, policy, prompt, log, method.sampling_seconds)
+        hook = UpdateHook(
+            run,
+            STAGE,
+            policy,
+            optimizer,
+            config.num_steps,
+            log,
+            state,
+            method.score,
+            snapshots,
+            notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
+        )
+        anchor = make_anchor(run, prompt.tokenizer, run.config.anchor.train, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         with checkpoint_on_failure(hook):
             state = method.loop(training, state, after_update=hook, after_step=guard)

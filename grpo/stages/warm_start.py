@@ -1,17 +1,16 @@
 """The stage `sft`, the warm start: untouched model -> run/warm_start. It is done when run/warm_start exists."""
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
+from data.prompt import Prompt
 from data.stream import PromptStream
-from data.template import encode_completion, encode_prompt
-from grpo.engine.model import load_tokenizer
 from grpo.engine.sharding import shard
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import make_anchor
-from grpo.stages.context import Run, corpus_of, trainable, untouched_model
+from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
 from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.pass_size import with_pass_size
@@ -26,15 +25,15 @@ def sft_stage(run: Run) -> None:
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     folder = untouched_model(run)
-    tokenizer = load_tokenizer(folder)
+    prompt = load_prompt(run, folder)
     policy = trainable(run, folder)
     run = with_pass_size(run, "sft", policy)
     shard(policy, run.world)
     if run.config.sft.num_steps:
-        train(run, policy, tokenizer)
+        train(run, policy, prompt)
     else:
         say_no_warm_start(run)
-    finish(run, STAGE, policy, tokenizer, run.warm_start)
+    finish(run, STAGE, policy, prompt, run.warm_start)
 
 
 def say_no_warm_start(run: Run) -> None:
@@ -45,12 +44,12 @@ def say_no_warm_start(run: Run) -> None:
         )
 
 
-def train(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     """Train `policy` from its newest checkpoint to the last step. Raises Interrupted where it is stopped
     before.
     """
     config = run.config.sft
-    stream = PromptStream(pairs_of(run, tokenizer), config.batch_size, run.config.seed)
+    stream = PromptStream(pairs_of(run, prompt), config.batch_size, run.config.seed)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(
@@ -62,7 +61,7 @@ def train(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         quiet=run.is_silent,
         report=run.world.report,
     ) as log:
-        anchor = make_anchor(run, tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
+        anchor = make_anchor(run, prompt.tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
         training = Training(policy, optimizer, log, run.compute, anchor, run.world)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
         state = train_sft(
@@ -76,20 +75,20 @@ def train(run: Run, policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     check_end(run, state, config.num_steps)
 
 
-def pairs_of(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Pair]:
+def pairs_of(run: Run, prompt: Prompt) -> list[Pair]:
     """The pairs of the part warm_start within the length limits, no more than sft.max_pairs. Raises
     InputError where there is none.
     """
     available = corpus_of(run).warm_start
-    examples = fit("warm_start", available, tokenizer, pair_limits(run.config)).check().examples
+    examples = fit("warm_start", available, prompt, pair_limits(run.config)).check().examples
     run.say(
         f"warm start on {len(examples):,} pairs ({len(available) - len(examples):,} are over a length limit)"
     )
+    show_prompt(run, prompt, examples[0])
     most = run.config.sft.max_pairs
     if 0 < most < len(examples):
         examples = examples[:most]
         run.say(f"only the first {most:,} of them are used: sft.max_pairs")
     return [
-        (encode_prompt(tokenizer, example), encode_completion(tokenizer, example.reference))
-        for example in examples
+        (prompt.encode_prompt(example), prompt.encode_completion(example.reference)) for example in examples
     ]

@@ -17,22 +17,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
 from data.errors import RESUMES, Interrupted, run_command
 from data.examples import Example
+from data.prompt import Prompt
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
 from eval.study.layout import point_files
 from eval.study.pareto import front
-from grpo.engine.model import load_tokenizer, parameter_hash
+from grpo.engine.model import parameter_hash
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
-from grpo.stages.context import Run, corpus_of, load_model, untouched_model, within_limit
+from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
 from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
@@ -55,17 +56,17 @@ class Instruments:
     panel: Panel
     task: list[Example]
     base: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    prompt: Prompt
 
 
 def load_instruments(study: Study, run: Run) -> Instruments:
     folder = untouched_model(run)
-    tokenizer = load_tokenizer(folder)
+    prompt = load_prompt(run, folder)
     base = load_model(run, folder).requires_grad_(False)
-    task = within_limit(corpus_of(run).dev, tokenizer, run.config.model.max_prompt_tokens)
+    task = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
     scales = (store_of(run), held_out_store(run))
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
-    return Instruments(study, run, test_examples(run), scales, panel, task, base, tokenizer)
+    return Instruments(study, run, test_examples(run), scales, panel, task, base, prompt)
 
 
 def measure_point(tools: Instruments, point: PlannedPoint) -> None:
@@ -81,7 +82,7 @@ def measure_point(tools: Instruments, point: PlannedPoint) -> None:
     outputs = outputs_of(run, model, point.model, tools.examples)
     target = measure(run, facts["arm"], tools.examples, outputs, tools.scales)
     base = model if facts["kind"] == "untouched" else tools.base
-    tax = measure_tax(model, base, tools.tokenizer, tools.panel, tools.task)
+    tax = measure_tax(model, base, tools.prompt, tools.panel, tools.task)
     result = {**facts, "sha256": parameter_hash(model), "target": target, "tax": tax}
     atomic_write_text(point.path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 

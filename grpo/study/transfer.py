@@ -19,11 +19,10 @@ from data.examples import Example
 from eval.study.layout import transfer_file
 from grpo.config import Config
 from grpo.config_file import load_config
-from grpo.engine.model import load_tokenizer
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, plain, study_lock
-from grpo.stages.context import Run, corpus_of, load_model, untouched_model
+from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.reward_setup import held_out_store, store_of
@@ -158,8 +157,8 @@ def check_enough(courses: list[Course], run: Run) -> None:
                 f"{course.model}: transfer begins from this model, which is not there; run the study with --only train first"
             )
     config = run.config
-    tokenizer = load_tokenizer(untouched_model(run))
-    count = len(fit("warm_start", corpus_of(run).warm_start, tokenizer, pair_limits(config)).usable)
+    prompt = load_prompt(run, untouched_model(run))
+    count = len(fit("warm_start", corpus_of(run).warm_start, prompt, pair_limits(config)).usable)
     largest = max(course.examples for course in courses)
     if count < largest:
         corpus = run.config.data.corpus

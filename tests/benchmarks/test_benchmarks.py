@@ -19,7 +19,7 @@ from benchmarks.slopes import grid, log_log_slope
 from benchmarks.step import StepSize
 from benchmarks.subject import Numerals, example
 from benchmarks.timing import Row, difference
-from data.template import decode_completion, encode_prompt, stop_ids
+from data.prompt import Prompt
 
 CEILINGS = Ceilings(64, (90.0, 100.0, 95.0), {"copy": 10.0, "read": 20.0, "gather": 5.0})
 SHAPE = ModelShape(body=1000, head=200, parameters=1210, windows=(None, 3), heads=2, kv_heads=1, head_dim=5)
@@ -143,10 +143,10 @@ def test_slopes_change_one_size_at_a_time() -> None:
 def test_prompts_have_the_asked_ids_and_nothing_ends_a_completion() -> None:
     tokenizer = Numerals(byte_tokenizer())
     ids = [5, 17, 200, 4]
-    assert encode_prompt(tokenizer, example(ids)) == ids  # type: ignore[arg-type]
-    assert stop_ids(tokenizer) == (-1,)  # type: ignore[arg-type]
+    assert Prompt.of(tokenizer).encode_prompt(example(ids)) == ids  # type: ignore[arg-type]
+    assert Prompt.of(tokenizer).stops == (-1,)  # type: ignore[arg-type]
     letters = byte_tokenizer().encode("ab", add_special_tokens=False)
-    assert decode_completion(tokenizer, letters) == "ab"  # type: ignore[arg-type]
+    assert Prompt.of(tokenizer).decode_completion(letters) == "ab"  # type: ignore[arg-type]
 
 
 def test_roof_bends_where_memory_keeps_up() -> None:

@@ -10,7 +10,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 from data import ends
 from data.ends import ends_of, find_ends, text_ids
 from data.examples import Example
-from data.template import decode_completion, encode_completion, encode_prompt, stop_ids
+from data.prompt import Prompt
 
 LETTER = "\u010a"
 KINDS = (
@@ -43,10 +43,12 @@ def test_a_line_end_ends_a_completion(kind: str, tmp_path: Path) -> None:
     """Obituary: it was looked for by encoding one alone, with a word mark or as a space; outputs ran on."""
     tokenizer = tokenizer_of(kind, tmp_path)
     text = text_ids(tokenizer, "天地\nthe dog")
-    stops = [token for token in text if token in stop_ids(tokenizer)]
+    stops = [token for token in text if token in Prompt.of(tokenizer).stops]
     assert len(stops) == 1 and tokenizer.decode([*text[:1], *stops, *text[:1]]).count("\n") == 1
-    assert decode_completion(tokenizer, text) == "天地"
-    assert decode_completion(tokenizer, encode_completion(tokenizer, "the dog")) == "the dog"
+    assert Prompt.of(tokenizer).decode_completion(text) == "天地"
+    assert (
+        Prompt.of(tokenizer).decode_completion(Prompt.of(tokenizer).encode_completion("the dog")) == "the dog"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,11 +63,11 @@ def test_a_spelling_of_a_special_token_is_text(kind: str, tmp_path: Path) -> Non
         "<pad>",
     }:
         text = f"天{spelling}地"
-        ids = encode_completion(tokenizer, text)
+        ids = Prompt.of(tokenizer).encode_completion(text)
         assert special.isdisjoint(ids[:-1]) and ids[-1] == tokenizer.eos_token_id, (spelling, ids)
         if kind != "characters":  # it has not all letters
-            assert decode_completion(tokenizer, ids) == text
-        prompt = encode_prompt(tokenizer, Example("1", text, "天", "o", "l", "bo", "zh"))
+            assert Prompt.of(tokenizer).decode_completion(ids) == text
+        prompt = Prompt.of(tokenizer).encode_prompt(Example("1", text, "天", "o", "l", "bo", "zh"))
         assert special.isdisjoint(prompt[tokenizer.bos_token_id is not None :])
     assert ends_of(tokenizer).spellings == ()
 
@@ -89,14 +91,16 @@ def test_a_token_that_only_holds_a_line_end_ends_too_and_what_stands_before_it_i
     assert result.with_text == {stop, stops}
     go = text_ids(tokenizer, "go")
     assert (
-        decode_completion(tokenizer, [*go, stop, *go])
-        == decode_completion(tokenizer, [*go, stops, *go])
+        Prompt.of(tokenizer).decode_completion([*go, stop, *go])
+        == Prompt.of(tokenizer).decode_completion([*go, stops, *go])
         == "go."
     )
     assert (
-        decode_completion(tokenizer, [*go, token, *go]) == decode_completion(tokenizer, [*go, lines]) == "go"
+        Prompt.of(tokenizer).decode_completion([*go, token, *go])
+        == Prompt.of(tokenizer).decode_completion([*go, lines])
+        == "go"
     )
-    assert decode_completion(tokenizer, [line, *go]) == ""
+    assert Prompt.of(tokenizer).decode_completion([line, *go]) == ""
 
 
 def test_a_half_character_before_a_line_end_stays_one_mark(tmp_path: Path) -> None:
@@ -105,31 +109,36 @@ def test_a_half_character_before_a_line_end_stays_one_mark(tmp_path: Path) -> No
     """
     tokenizer = tiny_tokenizers.llama(tmp_path)
     half, line = tokenizer.convert_tokens_to_ids(["<0xE5>", "<0x0A>"])
-    assert decode_completion(tokenizer, [*text_ids(tokenizer, "天"), half, line]) == "天\ufffd"
+    assert Prompt.of(tokenizer).decode_completion([*text_ids(tokenizer, "天"), half, line]) == "天\ufffd"
 
 
 def test_several_line_ends_in_one_added_token_end_a_completion() -> None:
     """Obituary: of Gemma's tokens of 1 to 31 line ends only the first two ended one."""
     tokenizer = tiny_tokenizers.characters("ab", "\n", "\n\n", "\n\n\n")
     a, three = tokenizer.convert_tokens_to_ids(["a", "\n\n\n"])
-    assert stop_ids(tokenizer) == (
+    assert Prompt.of(tokenizer).stops == (
         tokenizer.eos_token_id,
         *tokenizer.convert_tokens_to_ids(["\n", "\n\n", "\n\n\n"]),
     )
-    assert decode_completion(tokenizer, [a, three, a]) == "a"
+    assert Prompt.of(tokenizer).decode_completion([a, three, a]) == "a"
 
 
 def test_the_letter_of_maltese_ends_nothing() -> None:
     tokenizer = tiny_tokenizers.characters(f"ab{LETTER}")
-    assert stop_ids(tokenizer) == (tokenizer.eos_token_id,)
-    assert decode_completion(tokenizer, encode_completion(tokenizer, f"a{LETTER}b")) == f"a{LETTER}b"
+    assert Prompt.of(tokenizer).stops == (tokenizer.eos_token_id,)
+    assert (
+        Prompt.of(tokenizer).decode_completion(Prompt.of(tokenizer).encode_completion(f"a{LETTER}b"))
+        == f"a{LETTER}b"
+    )
 
 
 def test_where_the_normaliser_eats_line_ends_only_the_end_token_ends(tmp_path: Path) -> None:
     """Obituary: the line end became a space, the space a stop, and every output empty."""
     tokenizer = tiny_tokenizers.t5(tmp_path)
-    assert stop_ids(tokenizer) == (tokenizer.eos_token_id,) and not ends_of(tokenizer).line_ends
-    assert decode_completion(tokenizer, encode_completion(tokenizer, "the dog")) == "the dog"
+    assert Prompt.of(tokenizer).stops == (tokenizer.eos_token_id,) and not ends_of(tokenizer).line_ends
+    assert (
+        Prompt.of(tokenizer).decode_completion(Prompt.of(tokenizer).encode_completion("the dog")) == "the dog"
+    )
 
 
 def test_spellings_that_no_text_can_hold_are_named(tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_special_tokens_that_a_policy_samples_are_no_text() -> None:
     go = text_ids(tokenizer, "go")
     pad = tokenizer.pad_token_id
     bos = tokenizer.bos_token_id
-    assert decode_completion(tokenizer, [bos, *go, pad, *go, tokenizer.eos_token_id, *go]) == "gogo"
+    assert Prompt.of(tokenizer).decode_completion([bos, *go, pad, *go, tokenizer.eos_token_id, *go]) == "gogo"
 
 
 def test_a_vocabulary_is_read_once_and_forgotten_with_its_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +161,7 @@ def test_a_vocabulary_is_read_once_and_forgotten_with_its_tokenizer(monkeypatch:
     calls = []
     monkeypatch.setattr(ends, "line_ends", lambda tokenizer: calls.append(1) or {})
     for _ in range(3):
-        decode_completion(tokenizer, encode_completion(tokenizer, "go"))
+        Prompt.of(tokenizer).decode_completion(Prompt.of(tokenizer).encode_completion("go"))
     assert len(calls) == 1
     count = len(ends._ends_of_tokenizer)
     del tokenizer

@@ -7,14 +7,15 @@ from transformers import PreTrainedTokenizerFast
 
 from data.errors import InputError
 from data.examples import Example, swap_sides
-from data.template import decode_completion, encode_completion, encode_prompt, prompt_text, stop_ids
+from data.prompt import Prompt
+from data.template import Wording
 
 EXAMPLE = Example("1", "\u0f40\u0f0b\u0f41", "甲乙", "o", "l", "dz", "zh")
 
 
 def test_prompt_names_both_languages_and_ends_where_the_completion_starts() -> None:
-    assert prompt_text(EXAMPLE) == "宗喀文：\u0f40\u0f0b\u0f41\n中文："
-    assert prompt_text(replace(EXAMPLE, source_language="xx")).startswith("xx：")
+    assert Wording().text(EXAMPLE) == "宗喀文：\u0f40\u0f0b\u0f41\n中文："
+    assert Wording().text(replace(EXAMPLE, source_language="xx")).startswith("xx：")
 
 
 @pytest.mark.parametrize(
@@ -29,54 +30,57 @@ def test_prompt_names_both_languages_and_ends_where_the_completion_starts() -> N
     ],
 )
 def test_prompt_says_the_language_without_script_and_region(language: str, label: str) -> None:
-    assert prompt_text(replace(EXAMPLE, target_language=language)).endswith(f"\n{label}：")
+    assert Wording().text(replace(EXAMPLE, target_language=language)).endswith(f"\n{label}：")
 
 
 def test_prompt_of_a_headline_asks_for_one() -> None:
     assert (
-        prompt_text(replace(EXAMPLE, task="headline", target_language="dz"))
+        Wording().text(replace(EXAMPLE, task="headline", target_language="dz"))
         == "宗喀文：\u0f40\u0f0b\u0f41\n宗喀文标题："
     )
 
 
 def test_prompt_from_chinese_says_which_language_is_wanted() -> None:
     other_way = swap_sides(EXAMPLE)
-    assert prompt_text(other_way) == "中文：甲乙\n宗喀文："
-    assert prompt_text(replace(other_way, target_language="bo")) == "中文：甲乙\n藏文："
+    assert Wording().text(other_way) == "中文：甲乙\n宗喀文："
+    assert Wording().text(replace(other_way, target_language="bo")) == "中文：甲乙\n藏文："
 
 
 def test_unknown_task_is_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="unknown task 'poem'; known tasks: mt, headline"):
-        prompt_text(replace(EXAMPLE, task="poem"))
+        Wording().text(replace(EXAMPLE, task="poem"))
 
 
 def test_prompt_has_one_start_token_and_no_end(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    ids = encode_prompt(tiny_tokenizer, EXAMPLE)
+    ids = Prompt.of(tiny_tokenizer).encode_prompt(EXAMPLE)
     assert ids[0] == tiny_tokenizer.bos_token_id
     assert ids.count(tiny_tokenizer.bos_token_id) == 1 and tiny_tokenizer.eos_token_id not in ids
-    assert len(ids) == 1 + len(prompt_text(EXAMPLE).encode())
+    assert len(ids) == 1 + len(Wording().text(EXAMPLE).encode())
 
 
 def test_completion_comes_back_and_stops_at_the_end_token(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    ids = encode_completion(tiny_tokenizer, "甲乙")
+    ids = Prompt.of(tiny_tokenizer).encode_completion("甲乙")
     assert ids[-1] == tiny_tokenizer.eos_token_id and tiny_tokenizer.bos_token_id not in ids
-    assert decode_completion(tiny_tokenizer, [*ids, *ids]) == "甲乙"
-    assert decode_completion(tiny_tokenizer, ids[:-1]) == "甲乙"
-    assert decode_completion(tiny_tokenizer, [ids[-1]]) == ""
+    assert Prompt.of(tiny_tokenizer).decode_completion([*ids, *ids]) == "甲乙"
+    assert Prompt.of(tiny_tokenizer).decode_completion(ids[:-1]) == "甲乙"
+    assert Prompt.of(tiny_tokenizer).decode_completion([ids[-1]]) == ""
 
 
 def test_completion_is_one_line_and_loses_space_at_its_ends(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     """Obituary: an untuned model that never ends was judged by all it wrote after the line that was asked
     for.
     """
-    assert decode_completion(tiny_tokenizer, encode_completion(tiny_tokenizer, " 甲 \n乙 ")) == "甲"
+    assert (
+        Prompt.of(tiny_tokenizer).decode_completion(Prompt.of(tiny_tokenizer).encode_completion(" 甲 \n乙 "))
+        == "甲"
+    )
     (line_end,) = tiny_tokenizer.encode("\n", add_special_tokens=False)
-    assert line_end in stop_ids(tiny_tokenizer)
+    assert line_end in Prompt.of(tiny_tokenizer).stops
 
 
 def test_end_of_turn_stops_where_the_vocabulary_has_it(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     (line_end,) = tiny_tokenizer.encode("\n", add_special_tokens=False)
-    assert stop_ids(tiny_tokenizer) == (tiny_tokenizer.eos_token_id, line_end)
+    assert Prompt.of(tiny_tokenizer).stops == (tiny_tokenizer.eos_token_id, line_end)
     other = PreTrainedTokenizerFast(
         tokenizer_object=tiny_tokenizer.backend_tokenizer,
         eos_token="<eos>",
@@ -84,10 +88,14 @@ def test_end_of_turn_stops_where_the_vocabulary_has_it(tiny_tokenizer: PreTraine
         additional_special_tokens=["<end_of_turn>"],
     )
     turn_end = other.convert_tokens_to_ids("<end_of_turn>")
-    assert stop_ids(other) == (other.eos_token_id, turn_end, line_end)
+    assert Prompt.of(other).stops == (other.eos_token_id, turn_end, line_end)
     assert (
-        decode_completion(
-            other, [*encode_completion(other, "甲")[:-1], turn_end, *encode_completion(other, "乙")]
+        Prompt.of(other).decode_completion(
+            [
+                *Prompt.of(other).encode_completion("甲")[:-1],
+                turn_end,
+                *Prompt.of(other).encode_completion("乙"),
+            ]
         )
         == "甲"
     )

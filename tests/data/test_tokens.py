@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from data.errors import InputError
 from data.examples import Example
-from data.template import prompt_text
+from data.prompt import Prompt
+from data.template import Wording
 from data.tokens import check_writable, concerns, letters, token_report
 
 SHORT = Example(
@@ -20,14 +21,14 @@ LONG = Example(
 
 
 def test_tokens_per_unit_are_sums_over_sums(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    report = token_report(tiny_tokenizer, [SHORT, LONG], 100, 100)
+    report = token_report(Prompt.of(tiny_tokenizer), [SHORT, LONG], 100, 100)
     assert report["tokens_per_source_unit"] == pytest.approx(69 / 12)
     assert report["tokens_per_reference_unit"] == pytest.approx(3.0)
 
 
 def test_lengths_and_cut_shares_count_start_and_end_tokens(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    lengths = [1 + len(prompt_text(example).encode()) for example in (SHORT, LONG)]
-    report = token_report(tiny_tokenizer, [SHORT, LONG], lengths[0], 31)
+    lengths = [1 + len(Wording().text(example).encode()) for example in (SHORT, LONG)]
+    report = token_report(Prompt.of(tiny_tokenizer), [SHORT, LONG], lengths[0], 31)
     assert report["prompt_tokens"] == {
         "p50": lengths[1],
         "p90": lengths[1],
@@ -39,26 +40,28 @@ def test_lengths_and_cut_shares_count_start_and_end_tokens(tiny_tokenizer: PreTr
 
 
 def test_no_examples_give_an_empty_report(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    assert token_report(tiny_tokenizer, [], 1, 1)["prompt_tokens"]["p100"] == 0
+    assert token_report(Prompt.of(tiny_tokenizer), [], 1, 1)["prompt_tokens"]["p100"] == 0
 
 
 def test_tokens_that_are_parts_of_characters_are_counted(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    assert token_report(tiny_tokenizer, [SHORT, replace(SHORT, reference="abc")], 100, 100)[
+    assert token_report(Prompt.of(tiny_tokenizer), [SHORT, replace(SHORT, reference="abc")], 100, 100)[
         "reference_bytes"
     ] == pytest.approx(6 / 9)
 
 
 def test_a_script_spelled_in_bytes_is_said(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    report = token_report(tiny_tokenizer, [SHORT], 100, 100)
+    report = token_report(Prompt.of(tiny_tokenizer), [SHORT], 100, 100)
     assert [line[:43] for line in concerns(report)] == ["100% of the tokens of the reference texts a"]
-    assert concerns(token_report(tiny_tokenizer, [replace(SHORT, reference="abc")], 100, 100)) == []
+    assert (
+        concerns(token_report(Prompt.of(tiny_tokenizer), [replace(SHORT, reference="abc")], 100, 100)) == []
+    )
 
 
 def test_a_trimmed_vocabulary_that_spells_in_bytes_is_advised_against(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     """Obituary: Amharic took 4.5 times the tokens with the trimmed vocabulary, and nothing said so."""
-    report = token_report(tiny_tokenizer, [SHORT], 100, 100)
+    report = token_report(Prompt.of(tiny_tokenizer), [SHORT], 100, 100)
     (line,) = concerns(report, {"tokens_trimmed": 450, "tokens_full": 100})
     assert (
         line
@@ -69,8 +72,8 @@ def test_a_trimmed_vocabulary_that_spells_in_bytes_is_advised_against(
 
 def test_outputs_that_most_references_do_not_fit_are_said(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     texts = [replace(SHORT, reference="a" * length) for length in (3, 5, 6)]
-    assert concerns(token_report(tiny_tokenizer, texts, 100, 6)) == []
-    (line,) = concerns(token_report(tiny_tokenizer, texts, 100, 5))
+    assert concerns(token_report(Prompt.of(tiny_tokenizer), texts, 100, 6)) == []
+    (line,) = concerns(token_report(Prompt.of(tiny_tokenizer), texts, 100, 5))
     assert line.startswith(
         "67% of the reference texts have more than rollout.max_new_tokens = 5 tokens; 7 would"
     )
@@ -82,7 +85,10 @@ def test_references_that_the_tokenizer_cannot_write_are_refused_above_a_share() 
     """
     tokenizer = characters("甲乙ab")
     few = token_report(
-        tokenizer, [replace(SHORT, reference="a甲b")] * 9 + [replace(SHORT, reference="丙乙")], 100, 100
+        Prompt.of(tokenizer),
+        [replace(SHORT, reference="a甲b")] * 9 + [replace(SHORT, reference="丙乙")],
+        100,
+        100,
     )
     assert (few["references_lost"], few["lost_example"]) == (0.1, "丙乙")
     check_writable(few)
@@ -93,7 +99,10 @@ def test_references_that_the_tokenizer_cannot_write_are_refused_above_a_share() 
     ):
         check_writable(
             token_report(
-                tokenizer, [replace(SHORT, reference="a"), replace(SHORT, reference="丙乙")], 100, 100
+                Prompt.of(tokenizer),
+                [replace(SHORT, reference="a"), replace(SHORT, reference="丙乙")],
+                100,
+                100,
             )
         )
 

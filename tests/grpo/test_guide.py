@@ -12,7 +12,7 @@ import torch
 from tiny import byte_tokenizer, tiny_gemma
 from tiny_session import CONFIG, EXAMPLES, TWO_PASSES, Session, count_of_a, variety
 
-from data.template import encode_completion, encode_prompt
+from data.prompt import Prompt
 from grpo.advantage import group_advantages
 from grpo.config import AdvantageConfig, Config, GuideConfig
 from grpo.engine.logprob import completion_logps
@@ -114,12 +114,13 @@ def gradients_of_a_step(config: Config, session: Session, folder: Path) -> dict[
     from grpo.samples import sampling_of
     from grpo.training import Task, Training
 
+    prompt = Prompt.of(session.tokenizer)
     task = Task(
         PromptStream(EXAMPLES, config.rollout.num_prompts, config.seed),
-        session.tokenizer,
+        prompt,
         variety,
         session.reference,
-        sampling_of(config, session.tokenizer),
+        sampling_of(config, prompt),
     )
     with RunLog(folder, "train", 0, 1, {}) as log:
         training = Training(session.policy, session.optimizer, log, device.choose("cpu"))
@@ -138,8 +139,8 @@ def imitation_gradients(config: Config, session: Session) -> dict[str, torch.Ten
     batch: Sequence[Any] = PromptStream(EXAMPLES, config.rollout.num_prompts, config.seed).at(0)
     session.policy.zero_grad()
     for example in batch:
-        prompt = encode_prompt(session.tokenizer, example)
-        text = encode_completion(session.tokenizer, example.reference)
+        prompt = Prompt.of(session.tokenizer).encode_prompt(example)
+        text = Prompt.of(session.tokenizer).encode_completion(example.reference)
         logps = completion_logps(session.policy, pack([prompt], [text], 1), config.rollout.temperature).logps
         (-logps.sum() / len(text) / len(batch)).backward()
     return {name: p.grad.clone() for name, p in session.policy.named_parameters() if p.grad is not None}
@@ -173,8 +174,8 @@ def test_a_guided_run_learns_the_texts(mode: str, tmp_path: Path) -> None:
     config = replace(TWO_PASSES, guide=settings)
 
     def likelihood(session: Session) -> float:
-        prompt = encode_prompt(session.tokenizer, EXAMPLES[0])
-        text = encode_completion(session.tokenizer, EXAMPLES[0].reference)
+        prompt = Prompt.of(session.tokenizer).encode_prompt(EXAMPLES[0])
+        text = Prompt.of(session.tokenizer).encode_completion(EXAMPLES[0].reference)
         with torch.no_grad():
             return float(completion_logps(session.policy, pack([prompt], [text], 1)).logps.sum())
 

@@ -20,8 +20,8 @@ from tiny_session import CONFIG, Session
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.stream import PromptStream
-from data.template import encode_completion, encode_prompt
 from grpo.config import LossConfig, OptimConfig, RolloutConfig, SFTConfig, TrainConfig
 from grpo.optim import Optimizer
 from grpo.records import LoopState
@@ -88,7 +88,8 @@ def _warm_start(tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedMode
     policy = tiny_gemma(seed)
     config = SFTConfig(num_steps=60, optim=OptimConfig(lr=3e-3))
     pairs = [
-        (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference)[:LENGTH]) for e in SHUFFLED
+        (Prompt.of(tokenizer).encode_prompt(e), Prompt.of(tokenizer).encode_completion(e.reference)[:LENGTH])
+        for e in SHUFFLED
     ]
     optimizer = Optimizer(policy, config.optim, config.num_steps)
     stream = PromptStream(pairs, len(pairs), seed)

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from data.cache import cache_dir
+from data.prompt import Prompt
 from data.sources.news import TextItem
 from eval.forgetting.probe_items import ChoiceItem, Panel
 from eval.forgetting.probes import run_probes
@@ -156,7 +157,9 @@ def test_evaluation_between_updates_changes_nothing(
 
     def evaluate(state: LoopState) -> None:
         before = random_states()
-        outputs = greedy_outputs(watched.policy, tiny_tokenizer, EXAMPLES[:5], DecodeSettings(6, (EOS,), 2))
+        outputs = greedy_outputs(
+            watched.policy, Prompt.of(tiny_tokenizer), EXAMPLES[:5], DecodeSettings(6, (EOS,), 2)
+        )
         run_probes(watched.policy, tiny_tokenizer, PANEL)
         assert len(outputs) == 5 and random_states() == before
         asked.append(state.step)

@@ -33,6 +33,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.stream import PromptStream
 from grpo.engine import gathering, sampler
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
@@ -146,7 +147,9 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
                  "trainer": logps}  # fmt: skip
         result |= {f"{name}:{part}": world.gather_shares(x, shares) for part, x in parts.items()}
         examples = [Example(f"e{i}", "s" * (1 + i % 5), "r", "", "", "", "") for i in range(7)]
-        texts = greedy_outputs(model, byte_tokenizer(), examples, DecodeSettings(5, (1,), 3, is_fast))
+        texts = greedy_outputs(
+            model, Prompt.of(byte_tokenizer()), examples, DecodeSettings(5, (1,), 3, is_fast)
+        )
         result[f"{name}:greedy"] = torch.tensor([*"\n".join(texts).encode()])
         result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])
         in_shares = all(is_share(p) == world.is_sharded for p in model.parameters())

@@ -11,6 +11,7 @@ from tiny import tiny_gemma
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.stream import PromptStream
 from grpo.config import AdvantageConfig, Config, LossConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine.model import frozen_copy
@@ -107,9 +108,8 @@ class Session:
             prompts = PromptStream(self.examples, self.config.rollout.num_prompts, self.config.seed)
             compute = device.choose("cpu")
             training = Training(self.policy, self.optimizer, log, compute, world=self.world)
-            task = Task(
-                prompts, self.tokenizer, self.reward, self.reference, sampling_of(self.config, self.tokenizer)
-            )
+            prompt = Prompt.of(self.tokenizer)
+            task = Task(prompts, prompt, self.reward, self.reference, sampling_of(self.config, prompt))
             self.state = train_grpo(self.config, training, task, self.state, after_update=after)
         return self.state
 

@@ -11,8 +11,9 @@ import torch
 from tiny import tiny_gemma
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.sources.news import TextItem
-from data.template import prompt_text
+from data.template import Wording
 from eval.forgetting.probe_items import ChoiceItem, Panel
 from eval.forgetting.probes import run_probes, text_ids
 from eval.forgetting.tax import TASK_TEXTS, load_tax_panel, measure_tax, task_texts, tax_scalar
@@ -41,13 +42,13 @@ TASK = [example(number) for number in range(70)]
 
 @pytest.fixture(scope="module")
 def drifted_tax(tiny_tokenizer: Any) -> dict[str, Any]:
-    return measure_tax(tiny_gemma(0), tiny_gemma(1), tiny_tokenizer, PANEL, TASK)
+    return measure_tax(tiny_gemma(0), tiny_gemma(1), Prompt.of(tiny_tokenizer), PANEL, TASK)
 
 
 @pytest.fixture(scope="module")
 def own_tax(tiny_tokenizer: Any) -> dict[str, Any]:
     base = tiny_gemma(1)
-    return measure_tax(base, base, tiny_tokenizer, PANEL, TASK)
+    return measure_tax(base, base, Prompt.of(tiny_tokenizer), PANEL, TASK)
 
 
 def test_shape_of_the_record(drifted_tax: dict[str, Any]) -> None:
@@ -107,13 +108,13 @@ def test_the_scalar_is_the_rise_of_the_loss(drifted_tax: dict[str, Any]) -> None
 
 
 def test_task_texts_are_prompt_and_reference_of_the_same_examples_every_time(tiny_tokenizer: Any) -> None:
-    texts = task_texts(tiny_tokenizer, TASK)
-    assert texts == task_texts(tiny_tokenizer, TASK)
+    texts = task_texts(Prompt.of(tiny_tokenizer), TASK)
+    assert texts == task_texts(Prompt.of(tiny_tokenizer), TASK)
     assert len(texts) == TASK_TEXTS and [text.id for text in texts] == sorted(
         (text.id for text in texts), key=lambda name: int(name[1:])
     )
-    (only,) = task_texts(tiny_tokenizer, TASK[:1])
-    assert only.ids == text_ids(tiny_tokenizer, prompt_text(TASK[0]) + TASK[0].reference)
+    (only,) = task_texts(Prompt.of(tiny_tokenizer), TASK[:1])
+    assert only.ids == text_ids(tiny_tokenizer, Wording().text(TASK[0]) + TASK[0].reference)
     assert only.start == first_ids(tiny_tokenizer)
 
 
@@ -128,9 +129,9 @@ def test_a_worse_model_pays_more(tiny_tokenizer: Any) -> None:
             for parameter in model.parameters():
                 parameter.add_(size * parameter.std() * torch.randn(parameter.shape, generator=generator))
         drifts.append(
-            measure_tax(model, base, tiny_tokenizer, Panel(PANEL.english, PANEL.chinese, ()), TASK[:4])[
-                "drift"
-            ]
+            measure_tax(
+                model, base, Prompt.of(tiny_tokenizer), Panel(PANEL.english, PANEL.chinese, ()), TASK[:4]
+            )["drift"]
         )
     kl = np.asarray([[part["kl_mean"] for part in drift.values()] for drift in drifts])
     assert (kl[1] > 2 * kl[0]).all() and (kl[0] > 0).all()

@@ -112,6 +112,20 @@ def test_signatures_name_the_tokenisation() -> None:
     assert "nc:6" in signatures(["天"], [["天"]], "zh")["chrf"]
 
 
+def test_lines_of_a_text_are_one_segment_and_the_signature_says_so() -> None:
+    """sacreBLEU's 13a takes a hyphen at a line end for a divided word."""
+    lines = ["a well-\nknown dog\nsleeps here"]
+    line = ["a well- known dog sleeps here"]
+    for language in ("en", "zh", "bo", "th"):
+        assert (
+            bleu_statistics(lines, [line], language).tolist()
+            == bleu_statistics(line, [line], language).tolist()
+        )
+        assert chrf_statistics(lines, [line]).tolist() == chrf_statistics(line, [line]).tolist()
+        assert signatures(lines, [line], language)["bleu"].endswith("|lines:joined")
+        assert "lines" not in signatures(line, [line], language)["bleu"]
+
+
 def test_lengths_are_counted_in_units_of_the_language() -> None:
     assert length_units("abc 天地，人", "zh") == 3
     assert length_units(f"{KA}{TSHEG}{KHA}{SHAD}", "dz") == 2

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 import grpo.engine.capture
 import grpo.engine.greedy
 import grpo.engine.sampler
+from data.prompt import Prompt
 from grpo.engine import graph_decoder
 from grpo.engine.capture import FUSED_STEPS, PLAIN_STEPS, Runner, any_order, say_once
 from grpo.engine.draw import uniforms_for
@@ -276,7 +277,7 @@ def test_evaluation_takes_it(monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: An
     monkeypatch.setattr(
         grpo.engine.greedy, "greedy_in_slots", lambda *given: calls.append(1) or greedy_in_slots(*given)
     )
-    assert greedy_outputs(tiny_gemma(), tiny_tokenizer, [], DecodeSettings(4, STOPS)) == []
+    assert greedy_outputs(tiny_gemma(), Prompt.of(tiny_tokenizer), [], DecodeSettings(4, STOPS)) == []
     assert calls == [1]
 
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 import grpo.engine.greedy as module
 from data.examples import Example
+from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.greedy import REFILL_BELOW, DecodeSettings, greedy, greedy_in_batches, greedy_refilled
 from grpo.engine.kv_cache import PrefixCache
@@ -164,9 +165,10 @@ def test_only_a_known_model_with_the_switch_on_is_refilled(
     on = DecodeSettings(4, (EOS,))
     off = DecodeSettings(4, (EOS,), fast=False)
     outputs = [
-        module.greedy_outputs(tiny_gemma(), tiny_tokenizer, examples, settings) for settings in (on, off)
+        module.greedy_outputs(tiny_gemma(), Prompt.of(tiny_tokenizer), examples, settings)
+        for settings in (on, off)
     ]
-    module.greedy_outputs(tiny_gpt2(), tiny_tokenizer, examples, on)
+    module.greedy_outputs(tiny_gpt2(), Prompt.of(tiny_tokenizer), examples, on)
     assert used == ["refill", "batch", "batch"] and outputs[0] == outputs[1]
 
 

@@ -10,6 +10,7 @@ import torch
 from tiny_run import arguments
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from data.prompt import Prompt
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.run import main
 from grpo.stages.hooks import name_ends
@@ -46,7 +47,7 @@ def test_the_end_token_of_the_tokenizer_is_named_with_those_before(
     )
     change(model / "config.json", eos_token_id=config, pad_token_id=None)
     policy = load_policy(model, CPU)
-    name_ends(policy, load_tokenizer(model))
+    name_ends(policy, Prompt.of(load_tokenizer(model)))
     assert policy.generation_config.eos_token_id == policy.config.eos_token_id == ends
     assert (policy.generation_config.pad_token_id, policy.generation_config.temperature) == (0, 0.6)
     assert (
@@ -57,7 +58,7 @@ def test_the_end_token_of_the_tokenizer_is_named_with_those_before(
 def test_padding_that_is_named_stays(model: Path) -> None:
     (model / "generation_config.json").write_text(json.dumps({"pad_token_id": 3}))
     policy = load_policy(model, CPU)
-    name_ends(policy, load_tokenizer(model))
+    name_ends(policy, Prompt.of(load_tokenizer(model)))
     assert policy.generation_config.pad_token_id == 3
 
 

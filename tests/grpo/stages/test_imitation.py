@@ -13,7 +13,7 @@ from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data.errors import InputError
-from data.template import decode_completion, encode_completion, encode_prompt
+from data.prompt import Prompt
 from grpo import config
 from grpo.loop import train_grpo
 from grpo.optim import Optimizer
@@ -91,7 +91,7 @@ def test_strong_sft_sees_the_prompts_of_grpo_with_their_references(
     assert steps > 100
     for step in range(steps):
         pairs = [
-            (encode_prompt(tokenizer, e), encode_completion(tokenizer, e.reference))
+            (Prompt.of(tokenizer).encode_prompt(e), Prompt.of(tokenizer).encode_completion(e.reference))
             for e in streams["grpo"].at(step)
         ]
         assert list(streams["sft"].at(step)) == pairs
@@ -163,7 +163,7 @@ def test_what_is_imitated_is_the_best_of_what_grpo_samples_first(command: Comman
     sampled = {row["completion"]: row["reward"] for row in group["group"]}
     own = [one for one in step["chosen"] if one["id"] == group["id"]]
     assert own, "the first prompt has no finished sample; choose another seed"
-    assert sampled[decode_completion(tokenizer, own[0]["completion_ids"])] == pytest.approx(
+    assert sampled[Prompt.of(tokenizer).decode_completion(own[0]["completion_ids"])] == pytest.approx(
         own[0]["reward"], abs=1e-4
     )
     assert own[0]["group_mean"] == pytest.approx(sum(row["reward"] for row in group["group"]) / 6, abs=1e-4)

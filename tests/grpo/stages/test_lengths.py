@@ -13,7 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
-from data.template import prompt_text
+from data.prompt import Prompt
+from data.template import Wording
 from grpo.config import Config, EvalConfig, SFTConfig, TaxConfig, TrainConfig
 from grpo.run import main
 from grpo.stages.lengths import COMPLETION, PROMPT, fit, fits, needs
@@ -25,7 +26,7 @@ def examples(count: int, reference: str = "甲乙") -> tuple[Example, ...]:
 
 
 def prompt_tokens(example: Example) -> int:
-    return 1 + len(prompt_text(example).encode())
+    return 1 + len(Wording().text(example).encode())
 
 
 def corpus_of(**parts: tuple[Example, ...]) -> Corpus:
@@ -38,7 +39,9 @@ def test_what_fits_is_kept_in_order_and_the_rest_counted_by_its_cause(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     given = (*examples(10), *examples(1, "甲" * 10))
-    found = fit("warm_start", given, tiny_tokenizer, {PROMPT: prompt_tokens(given[6]), COMPLETION: 7})
+    found = fit(
+        "warm_start", given, Prompt.of(tiny_tokenizer), {PROMPT: prompt_tokens(given[6]), COMPLETION: 7}
+    )
     assert found.examples == list(given[:7])
     assert (len(found.candidates), found.over, sum(found.special)) == (11, {PROMPT: 3, COMPLETION: 1}, 0)
     assert found.longest == prompt_tokens(given[6]) + 7
@@ -58,58 +61,60 @@ def test_where_nothing_fits_the_setting_and_the_value_that_keeps_99_per_cent_are
     with pytest.raises(
         InputError, match=rf"train: 0 of 200 .*\(200 over {PROMPT} = 8\); {PROMPT} = {enough} would keep 99 %"
     ):
-        fit("train", given, tiny_tokenizer, {PROMPT: 8}).check()
-    assert len(fit("train", given, tiny_tokenizer, {PROMPT: enough}).check().examples) == 198
+        fit("train", given, Prompt.of(tiny_tokenizer), {PROMPT: 8}).check()
+    assert len(fit("train", given, Prompt.of(tiny_tokenizer), {PROMPT: enough}).check().examples) == 198
     with pytest.raises(InputError, match=rf"{COMPLETION} = 7 would keep all$"):
-        fit("warm_start", given, tiny_tokenizer, {PROMPT: 1000, COMPLETION: 6}).check()
-    assert fit("dev", (), tiny_tokenizer, {PROMPT: 8}).check().examples == []
+        fit("warm_start", given, Prompt.of(tiny_tokenizer), {PROMPT: 1000, COMPLETION: 6}).check()
+    assert fit("dev", (), Prompt.of(tiny_tokenizer), {PROMPT: 8}).check().examples == []
 
 
 def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizers.t5(tmp_path)
     given = examples(3) + examples(1, "天</s>地") + (Example("5", "<s>", "天", "o", "l", "bo", "zh"),)
-    found = fit("train", given, tokenizer, {PROMPT: 100})
+    found = fit("train", given, Prompt.of(tokenizer), {PROMPT: 100})
     assert found.examples == list(given[:3]) and sum(found.special) == 2
     assert "2 with the spelling of a special token" in found.line()
     with pytest.raises(InputError, match=r"special token.*take another model or other texts"):
-        fit("train", given[3:], tokenizer, {PROMPT: 100}).check()
+        fit("train", given[3:], Prompt.of(tokenizer), {PROMPT: 100}).check()
 
 
 def test_a_dev_set_that_is_needed_and_empty_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     given = corpus_of(dev=())
-    assert "dev" not in fits(given, tiny_tokenizer, Config())
+    assert "dev" not in fits(given, Prompt.of(tiny_tokenizer), Config())
     with pytest.raises(
         InputError, match=r"too small for a dev set, which eval\.every or reward.threshold asks for"
     ):
-        fits(given, tiny_tokenizer, Config(eval=EvalConfig(every=1)))
+        fits(given, Prompt.of(tiny_tokenizer), Config(eval=EvalConfig(every=1)))
 
 
 def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     config = Config(sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
     given = corpus_of(warm_start=examples(5) + examples(2, "甲" * 3))
-    found = fits(given, tiny_tokenizer, config)
+    found = fits(given, Prompt.of(tiny_tokenizer), config)
     assert {name: (len(one.examples), len(one.candidates)) for name, one in found.items()} == {
         "train": (4, 4), "dev": (4, 4), "test": (4, 4), "warm_start": (5, 7)
     }  # fmt: skip
-    assert "warm_start" not in fits(given, tiny_tokenizer, replace(config, sft=SFTConfig(num_steps=0)))
+    assert "warm_start" not in fits(
+        given, Prompt.of(tiny_tokenizer), replace(config, sft=SFTConfig(num_steps=0))
+    )
     unread = replace(config, eval=EvalConfig(), reward=replace(config.reward, threshold=0.2))
-    assert "dev" not in fits(given, tiny_tokenizer, unread)
+    assert "dev" not in fits(given, Prompt.of(tiny_tokenizer), unread)
     assert "dev" in fits(
-        given, tiny_tokenizer, replace(unread, reward=replace(config.reward, threshold="mean"))
+        given, Prompt.of(tiny_tokenizer), replace(unread, reward=replace(config.reward, threshold="mean"))
     )
 
 
 def test_positions_are_counted_for_every_kind_of_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     config = Config(tax=TaxConfig(budget=0.1))
-    found = fits(corpus_of(), tiny_tokenizer, config)
+    found = fits(corpus_of(), Prompt.of(tiny_tokenizer), config)
     longest = prompt_tokens(examples(4)[3])
-    assert [need.tokens for need in needs(found, tiny_tokenizer, config)] == [
+    assert [need.tokens for need in needs(found, Prompt.of(tiny_tokenizer), config)] == [
         longest + 40 - 1,
         longest + 7 - 1,
         97,
     ]
     strong = replace(config, train=TrainConfig(method="sft"), tax=TaxConfig())
-    assert [need.tokens for need in needs(found, tiny_tokenizer, strong)] == [
+    assert [need.tokens for need in needs(found, Prompt.of(tiny_tokenizer), strong)] == [
         longest + 40 - 1,
         longest + 7 - 1,
         longest + 7 - 1,

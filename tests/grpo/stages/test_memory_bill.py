@@ -19,7 +19,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from data.template import encode_prompt
+from data.prompt import Prompt
 from grpo.config import EngineConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine import sampler
 from grpo.engine.gradient_checkpointing import recompute_layers
@@ -271,7 +271,7 @@ def session_of(format: str, engine: EngineConfig, optimizer: str, folder: Path) 
         train=TrainConfig(num_steps=2, max_tokens_per_pass=PASS_TOKENS, optim=optim),
     )
     tokenizer = byte_tokenizer()
-    around = len(encode_prompt(tokenizer, EXAMPLES[0])) - len(EXAMPLES[0].source)
+    around = len(Prompt.of(tokenizer).encode_prompt(EXAMPLES[0])) - len(EXAMPLES[0].source)
     examples = [replace(one, source="x" * (PROMPT - around)) for one in EXAMPLES]
     return Session(config, folder, tokenizer, policy=policy, examples=examples, reward=variety)
 

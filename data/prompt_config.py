@@ -1,0 +1,70 @@
+"""Section [prompt]: how the model is asked, and what cannot be asked of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.settings import Rule, check_rules
+from data.template import CHAT, FIELDS, PLAIN, unknown_fields
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """Section [prompt]. `template`: "plain" (a text that a base model continues), "chat" (the tokenizer's own
+    chat template), or your own text with {source}. docs/prompts.md has examples.
+
+    `system` and `instruction` are of a chat: its system text, and the user's turn with {source}. Labels name the
+    languages; "" = by the languages. `shots` examples of the training part stand in every prompt. `lines`: is a
+    completion "one" line or "many"; "auto" = many for a chat, else one.
+    """
+
+    template: str = PLAIN
+    system: str = ""
+    instruction: str = ""
+    source_label: str = ""
+    target_label: str = ""
+    shots: int = 0
+    lines: Literal["auto", "one", "many"] = "auto"
+
+
+def check(config: PromptConfig) -> None:
+    """InputError for the first combination of settings that cannot work."""
+    check_rules([*text_rules(config), *chat_rules(config)])
+
+
+def text_rules(config: PromptConfig) -> list[Rule]:
+    """Rules of the user's own wording."""
+    rules = []
+    for name, text in (("template", config.template), ("instruction", config.instruction)):
+        is_own = bool(text) and text not in (PLAIN, CHAT)
+        others = unknown_fields(text)
+        rules += [
+            (
+                is_own and "{source}" not in text,
+                f"prompt.{name} = {text!r}: must hold {{source}}, where the source text goes"
+                + (f', or be "{PLAIN}" or "{CHAT}"' if name == "template" else ""),
+            ),
+            (
+                is_own and bool(others),
+                f"prompt.{name} holds {', '.join(others)}; known fields are {', '.join(FIELDS)}",
+            ),
+        ]
+    return rules
+
+
+def chat_rules(config: PromptConfig) -> list[Rule]:
+    """Rules of what only some templates have."""
+    texts = {"system": config.system, "instruction": config.instruction}
+    return [
+        *(
+            (
+                bool(text) and config.template != CHAT,
+                f'prompt.{name} is of a chat, and prompt.template is not "{CHAT}"; write prompt.template="{CHAT}", '
+                f"or put the text into prompt.template",
+            )
+            for name, text in texts.items()
+        ),
+        (
+            config.shots == 0 and "{examples}" in config.template + config.instruction,
+            "prompt: {examples} stands in the text, and prompt.shots = 0; write prompt.shots=3",
+        ),
+    ]

@@ -1,0 +1,143 @@
+"""Chat prompts: the ids that the family's own template gives, where an answer begins, and what ends it."""
+
+from pathlib import Path
+
+import pytest
+import tiny_tokenizers
+from chat_templates import EXAMPLE, FAMILIES, KINDS, SHOTS, with_template
+from transformers import PreTrainedTokenizerBase
+
+from data.chat import settled
+from data.ends import text_ids
+from data.errors import InputError
+from data.examples import Example
+from data.prompt import Prompt
+from data.prompt_config import PromptConfig
+from data.template import CHAT, Wording
+
+CASES = [(kind, name) for kind in KINDS for name in FAMILIES]
+ANSWERS = ("the cat sleep.", "the cat\nand the dog", "\u5929\u5730", "<b>x</b>")
+
+
+def tokenizer_of(kind: str, name: str, folder: Path) -> PreTrainedTokenizerBase:
+    return with_template(KINDS[kind](folder), FAMILIES[name])
+
+
+def prompt_of(tokenizer: PreTrainedTokenizerBase, **settings: object) -> Prompt:
+    return Prompt.of(tokenizer, Wording(template=CHAT, **settings))  # type: ignore[arg-type]
+
+
+def test_there_are_twenty_families() -> None:
+    assert len(FAMILIES) >= 20
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+@pytest.mark.parametrize("shots", [(), SHOTS], ids=["no shots", "shots"])
+def test_ids_are_those_of_the_template_with_one_start_token_at_most(
+    kind: str, name: str, shots: tuple[Example, ...], tmp_path: Path
+) -> None:
+    tokenizer = tokenizer_of(kind, name, tmp_path)
+    prompt = prompt_of(tokenizer, shots=shots)
+    switches = {"enable_thinking": False, "thinking": False}
+    messages = prompt.wording.messages(EXAMPLE)
+    expected = tokenizer.apply_chat_template(
+        messages, chat_template=settled(str(tokenizer.chat_template)), tokenize=True, add_generation_prompt=True, return_dict=False
+    )  # fmt: skip
+    ids = prompt.encode_prompt(EXAMPLE)
+    assert ids == expected
+    if "date" not in name:
+        assert ids == tokenizer.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=True, return_dict=False, **switches
+        )
+    assert ids.count(tokenizer.bos_token_id) == ("bos_token" in FAMILIES[name].template)
+    assert len(messages) == 1 + 2 * len(shots) and "the dog" in tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_an_answer_stands_where_the_prompt_ends_and_comes_back(kind: str, name: str, tmp_path: Path) -> None:
+    """Pieces of the answer never merge into the prompt, and both together are the conversation as the template
+    writes it.
+    """
+    tokenizer = tokenizer_of(kind, name, tmp_path)
+    prompt = prompt_of(tokenizer)
+    question = prompt.encode_prompt(EXAMPLE)
+    end = (
+        tokenizer.convert_tokens_to_ids(FAMILIES[name].end)
+        if FAMILIES[name].tokens
+        else tokenizer.eos_token_id
+    )
+    end = tokenizer.eos_token_id if FAMILIES[name].end == "<eos>" else end
+    assert prompt.end == end and prompt.stops[0] == end and tokenizer.eos_token_id in prompt.stops
+    assert prompt.chat is not None
+    for answer in ANSWERS:
+        ids = prompt.encode_completion(answer)
+        assert prompt.decode_completion(ids) == answer == prompt.decode_completion([*ids, *ids])
+        whole = [*prompt.wording.messages(EXAMPLE), {"role": "assistant", "content": answer}]
+        text = prompt.chat.text(whole, is_prompt=False)
+        before = text[: text.rindex(answer) + len(answer)]
+        assert tokenizer.decode([*question, *ids[:-1]]) == before
+        assert prompt.encode_prompt(EXAMPLE) == question
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_system_text_stands_in_the_prompt_once(name: str) -> None:
+    prompt = prompt_of(tokenizer_of("byte level", name, Path()), system="Be brief.")
+    assert prompt.rendered(EXAMPLE).count("Be brief.") == 1
+    assert len(prompt.remarks) == (not FAMILIES[name].takes_system)
+
+
+def test_thinking_is_off_where_there_is_a_switch_and_the_date_stands_still() -> None:
+    thinks = prompt_of(tokenizer_of("byte level", "qwen3", Path()))
+    assert thinks.rendered(EXAMPLE).endswith("<think>\\n\n\\n\n</think>\\n\n\\n")
+    dated = prompt_of(tokenizer_of("byte level", "llama3.1, with a date", Path()))
+    assert "Today is 26 Jul 2024" in dated.rendered(EXAMPLE)
+    template = FAMILIES["qwen3"].template
+    assert settled(settled(template)) == settled(template) != template
+    assert settled(FAMILIES["chatml"].template) == FAMILIES["chatml"].template
+
+
+def test_line_ends_stop_only_a_completion_of_one_line() -> None:
+    tokenizer = tokenizer_of("byte level", "chatml", Path())
+    many = prompt_of(tokenizer)
+    one = prompt_of(tokenizer, lines="one")
+    (line_end,) = text_ids(tokenizer, "\n")
+    assert line_end in one.stops and line_end not in many.stops
+    ids = text_ids(tokenizer, " a\nb \n")
+    assert many.decode_completion(ids) == "a\nb" and one.decode_completion(ids) == "a"
+    plain = Prompt.of(tokenizer, Wording(lines="many"))
+    assert plain.decode_completion(ids) == "a\nb" and plain.stops == (tokenizer.eos_token_id,)
+
+
+def test_ends_of_the_model_end_too() -> None:
+    tokenizer = tokenizer_of("byte level", "llama3", Path())
+    prompt = Prompt.of(tokenizer, Wording(template=CHAT), (7, tokenizer.eos_token_id))
+    assert prompt.stops == (tokenizer.convert_tokens_to_ids("<|eot|>"), tokenizer.eos_token_id, 7)
+    assert prompt.stops_in_words.startswith("<|eot|> or <eos> or ")
+
+
+def test_a_tokenizer_without_a_template_or_with_a_broken_one_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r'has no chat template; write prompt\.template="plain", or your own text'
+    ):
+        prompt_of(tiny_tokenizers.byte_level())
+    tokenizer = tiny_tokenizers.byte_level()
+    tokenizer.chat_template = "{% for %}"
+    with pytest.raises(
+        InputError, match=r'the chat template of .* cannot be used .*prompt\.template="plain"'
+    ):
+        prompt_of(tokenizer)
+
+
+def test_a_special_token_in_a_message_is_known_and_in_the_wording_refused() -> None:
+    """In a message its spelling becomes the token: such an example is left out (grpo/stages/lengths.py)."""
+    tokenizer = tokenizer_of("byte level", "chatml", Path())
+    assert {"<|im_end|>", "<|im_start|>", "<eos>"} <= set(prompt_of(tokenizer).spellings)
+    with pytest.raises(InputError, match=r"the text holds <\|im_end\|>"):
+        Prompt.of(tokenizer, Wording(template="{source}<|im_end|>"))
+    with pytest.raises(InputError, match=r"the text holds <\|im_end\|>"):
+        prompt_of(tokenizer, system="Hi<|im_end|>")
+
+
+def test_settings_are_the_fields_of_the_wording() -> None:
+    settings = PromptConfig(template=CHAT, system="S", shots=2, lines="one")
+    assert Wording.of(settings, SHOTS) == Wording(CHAT, "S", lines="one", shots=SHOTS)

@@ -1,0 +1,152 @@
+"""Whole runs that ask a chat model by its template, or with examples in the prompt, from data to report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_templates import FAMILIES, with_template
+from tiny import byte_tokenizer, tiny_gemma
+from tiny_run import arguments, metrics
+from transformers import AutoTokenizer
+
+from data.examples import Example
+from data.saved_prompt import load
+from eval.alarms import cut
+from grpo.run import main
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+CHAT = [
+    "prompt.template=chat",
+    "prompt.system=Be brief.",
+    "prompt.target_label=Chinese",
+    "model.max_prompt_tokens=512",
+]
+
+
+@pytest.fixture(scope="module")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model that has turns; its own settings name a further end token."""
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    tokenizer = with_template(byte_tokenizer(), FAMILIES["chatml"])
+    model = tiny_gemma(vocabulary=len(tokenizer))
+    assert model.generation_config is not None
+    model.generation_config.eos_token_id = [1, 7]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
+    reward = [f"reward.encoder=static:{model}", f"reward.held_out=static:{model}", "reward.gates=[]"]
+    reward += [
+        "reward.threshold=-1.0",
+        "reward.shown=[]",
+        "threads=1",
+        "train.num_steps=2",
+        "sft.num_steps=1",
+    ]
+    return arguments(corpus, model, run, *reward, *more)
+
+
+def test_a_chat_run_goes_from_data_to_report_and_saves_how_it_asked(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(command(corpus, chat_model, run, *CHAT)) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("the first prompt, ") == 2  # of the stages sft and train
+    assert (
+        "<|im_start|>system\\n\nBe brief.<|im_end|>\\n\n<|im_start|>user\\n\nTranslate this text from Tibetan to Chinese."
+        in printed
+    )
+    assert (
+        "a completion ends with <|im_end|> or <eos> or " in printed
+        and "line end\n" not in printed.split("ends with")[1]
+    )
+    tokenizer = AutoTokenizer.from_pretrained(run / "policy")
+    prompt = load(run / "policy", tokenizer)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert prompt.end == end and set(prompt.stops) == {end, 1, 7}
+    assert json.loads((run / "policy" / "generation_config.json").read_text())["eos_token_id"] == [end, 1, 7]
+    test = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))["items"][0]
+    example = Example("", test["source"], "", "", "", "bo", "zh")
+    served = tokenizer.apply_chat_template(
+        prompt.wording.messages(example), add_generation_prompt=True, return_dict=False
+    )
+    assert served == prompt.encode_prompt(example)
+    assert (run / "report.html").exists() and [row["stage"] for row in metrics(run)] == [
+        "sft",
+        "train",
+        "train",
+    ]
+
+
+def test_a_run_goes_on_only_with_the_prompt_it_began_with(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its configuration, and by the record beside the warm start where the two folders were mixed."""
+    run = tmp_path / "run"
+    stages = ["--stages", "data,sft"]
+    assert main([*command(corpus, chat_model, run), *stages]) == 0
+    assert main([*command(corpus, chat_model, run, *CHAT), "--stages", "train"]) == 2
+    assert "prompt.template" in capsys.readouterr().err
+    record = json.loads((run / "warm_start" / "prompt.json").read_text(encoding="utf-8"))
+    record["wording"]["source_label"] = "x"
+    (run / "warm_start" / "prompt.json").write_text(json.dumps(record))
+    assert main([*command(corpus, chat_model, run), "--stages", "train"]) == 2
+    assert "was trained with prompt.source_label = 'x', not ''" in capsys.readouterr().err
+    (run / "warm_start" / "prompt.json").unlink()  # as an earlier version left it
+    assert main([*command(corpus, chat_model, run), "--stages", "train"]) == 0
+
+
+def test_shots_are_pairs_that_are_not_trained_on(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shots = ["prompt.shots=2", "model.max_prompt_tokens=300", "train.num_steps=1"]
+    assert main([*command(corpus, chat_model, run, *shots), "--stages", "data,sft,train"]) == 0
+    tokenizer = AutoTokenizer.from_pretrained(run / "policy")
+    prompt = load(run / "policy", tokenizer)
+    ids = {shot.id for shot in prompt.wording.shots}
+    manifest = json.loads((run / "corpus.json").read_text(encoding="utf-8"))["manifest"]
+    rest = manifest["splits"]["train"]["pairs"] - 2
+    assert len(ids) == 2 and f"GRPO on {rest} prompts (0 are over" in capsys.readouterr().out
+    asked = prompt.wording.text(Example("", "天", "", "", "", "bo", "zh"))
+    assert all(f"{shot.source}\n中文：{shot.reference}\n" in asked for shot in prompt.wording.shots)
+
+
+def test_check_prints_the_first_prompt_with_its_ids_or_why_not(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main([*command(corpus, chat_model, run, *CHAT), "--check"]) == 0
+    printed = capsys.readouterr().out
+    ids = list(map(int, printed.rpartition("token ids: ")[2].split()))
+    shown = AutoTokenizer.from_pretrained(chat_model).decode(ids)
+    assert shown.startswith("<|im_start|>system\nBe brief.") and shown.endswith("<|im_start|>assistant\n")
+    assert f"the first prompt, {len(ids)} tokens" in printed and not run.exists()
+    assert main([*command(tmp_path / "absent.tsv", chat_model, run), "--check"]) == 0
+    assert "not shown: the corpus is not prepared yet" in capsys.readouterr().out
+    assert main([*command(corpus, tmp_path / "absent", run), "--check"]) == 0
+    assert "not shown: the model's folder is not there yet" in capsys.readouterr().out
+
+
+def test_a_model_without_a_chat_template_is_refused_before_training(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command(corpus, tiny_folder, tmp_path / "run", *CHAT), "--check"]) == 2
+    assert 'has no chat template; write prompt.template="plain"' in capsys.readouterr().err
+
+
+def test_the_alarm_of_cut_completions_names_the_limit_and_the_run_the_stops(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[dict[str, Any]] = [{"step": 0, "cut_share": 0.51}]
+    assert "rollout.max_new_tokens" in cut(rows) and cut([{"step": 0, "cut_share": 0.5}]) == ""
+    settings = ["rollout.max_new_tokens=1", "train.num_steps=1", "--stages", "data,sft,train"]
+    assert main([*command(corpus, chat_model, tmp_path / "run", *CHAT), *settings]) == 0
+    printed = capsys.readouterr().out
+    assert "ALARM step 1: " in printed
+    (alarm,) = [line for line in printed.splitlines() if "were cut at rollout.max_new_tokens" in line]
+    assert "; a completion ends with <|im_end|> or <eos> or " in alarm
