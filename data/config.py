@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from data.clean import Limits
 from data.documents import LARGEST
-from data.language_names import language_meant, script_meant
-from data.script import HAN_STYLES, SCRIPT_NAMES, with_script
+from data.language_names import is_language, language_meant, script_meant
+from data.script import SCRIPT_NAMES, known_code, with_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from data.sources import tibetan
 from data.sources.headlines import HEADLINES
@@ -29,7 +29,9 @@ class DataConfig:
     languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
     target_language: str = "zh"
-    target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
+    target_script: str = (
+        ""  # of the completions, an ISO 15924 code, or "Cyrl+Latn"; empty = as the language says
+    )
     source_column: str | int = (
         "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
     )
@@ -118,7 +120,6 @@ def language_rules(config: DataConfig) -> list[Rule]:
     others = [language for language in config.languages if language not in tibetan.LANGUAGES]
     languages = {"source_language": config.source_language, "target_language": config.target_language}
     script = config.target_script
-    scripts = (*HAN_STYLES, *SCRIPT_NAMES)
     likely_script = script_meant(script)
     return [
         (
@@ -126,7 +127,11 @@ def language_rules(config: DataConfig) -> list[Rule]:
             f"data.languages: {', '.join(map(repr, others))} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}",
         ),
         *(
-            (bool(code), f'data.{name}={language}: a code is needed; write "{code}"')
+            (
+                not is_language(language),
+                f"data.{name}={language}: a code is needed"
+                + (f'; write "{code}"' if code else " of ISO 639, such as bo, bod or bod_Tibt"),
+            )
             for name, language in languages.items()
             for code in [language_meant(language)]
         ),
@@ -135,8 +140,8 @@ def language_rules(config: DataConfig) -> list[Rule]:
             f"data.target_script={script}: the script of data.corpus={config.corpus} is known; leave it out",
         ),
         (
-            bool(script) and script.title() not in scripts,
-            f"data.target_script={script}: known scripts are {', '.join(scripts)}"
+            bool(script) and known_code(script) is None,
+            f"data.target_script={script}: known scripts are {', '.join(SCRIPT_NAMES)}"
             + (f'; write "{likely_script}"' if likely_script else ""),
         ),
     ]
