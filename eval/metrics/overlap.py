@@ -7,7 +7,7 @@ corpus metric for thousands of resamples at once. Nothing of sacreBLEU is used t
 hold the statistics to its own, and `bleu_of_sums` and `chrf_of_sums` to its scores.
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the
-signature says `tok:tsheg-13a`.
+signature says `tok:tsheg-13a`, and where a better tokeniser is not installed it says so.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from sacrebleu.metrics.helpers import extract_all_char_ngrams
 from data.script import count_units, script_of
 from eval.metrics.significance import Array
 from reward.guards import closest
-from reward.lexical import bleu_metric, is_tibetan_script, tokenizer_input
+from reward.lexical import bleu_metric, bleu_tokenizer, is_tibetan_script, tokenizer_input
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
@@ -131,7 +131,11 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     signature = bleu.get_signature()
     if is_tibetan_script(language):
         signature.update("tok", f"tsheg-{signature.info['tok']}")
-    return {"bleu": str(signature), "chrf": str(chrf.get_signature())}
+    remark = bleu_tokenizer(script_of(language))[1]
+    return {
+        "bleu": f"{signature} ({remark})" if remark else str(signature),
+        "chrf": str(chrf.get_signature()),
+    }
 
 
 def length_units(text: str, language: str) -> int:

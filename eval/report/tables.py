@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from data.language_names import language_name
+from data.script import script_of, unit_name
 from eval.report.blocks import Table
 from eval.report.wording import (
     ABSENT,
@@ -65,7 +67,12 @@ def overall_table(run: RunFolder) -> Table:
     rows = tuple(
         (run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items()
     )
-    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *signature_notes(run)))
+    languages = {system["target_language"] for system in run.systems.values()}
+    units = tuple(
+        f"Units of {language_name(language)}: {unit_name(script_of(language))}."
+        for language in sorted(languages)
+    )
+    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run)))
 
 
 def slice_names(run: RunFolder, origins: bool) -> list[str]:
