@@ -74,8 +74,8 @@ class Tag(NamedTuple):
 def parse_tag(language: str) -> Tag:
     """The parts of a tag; the shortest code of a language stands for its synonyms.
 
-    >>> parse_tag("bod_Tibt"), parse_tag("iw-IL"), parse_tag("sr-Cyrl+Latn")
-    (Tag(language='bo', script='Tibt', region=''), Tag(language='he', script='', region='IL'), Tag(language='sr', script='Cyrl+Latn', region=''))
+    >>> parse_tag("bod_Tibt")
+    Tag(language='bo', script='Tibt', region='')
     """
     first, *others = re.split("[-_]", language)
     try:
