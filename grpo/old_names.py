@@ -33,6 +33,7 @@ ADDED = {
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
     "loss.sampler_cap": 0.0,
+    "reward.identifier": "",
 }
 
 say_once = cache(say)  # a study reads the same file for every arm

@@ -28,6 +28,7 @@ from grpo.runtime.run_folder import check_files
 from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import DEFAULT_POLICY, Run, corpus_facts, corpus_of, load_model, untouched_model
 from grpo.stages.encoder_fit import check_encoder_fit
+from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
@@ -158,6 +159,7 @@ def model_stage(run: Run) -> None:
     folder = untouched_model(run)
     corpus = corpus_of(run)
     check_encoder_fit(run, corpus.train)
+    check_language_fit(run, corpus)
     if "tokens" in facts:
         return
     tokenizer = load_tokenizer(folder)
