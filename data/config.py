@@ -9,6 +9,7 @@ from data.script import SCRIPT_NAMES, known_code, with_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from data.sources import tibetan
 from data.sources.headlines import HEADLINES
+from data.sources.package_corpus import INTERFACES
 from data.split import SplitSizes
 
 BUILT_IN = "tibetan"
@@ -20,9 +21,7 @@ class DataConfig:
     spaces.
     """
 
-    corpus: str = (
-        BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
-    )
+    corpus: str = BUILT_IN  # or one of INTERFACES or HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
@@ -54,6 +53,9 @@ class DataConfig:
         """The language of the reference texts, and so of what the model is to write."""
         if self.corpus in HEADLINES:
             return HEADLINES[self.corpus].language
+        if self.corpus in INTERFACES:
+            corpus = INTERFACES[self.corpus]
+            return corpus.language if self.reverse else corpus.target
         if self.corpus == BUILT_IN:
             return self.languages[0] if self.reverse else "zh"
         return self.column_languages[0 if self.reverse else 1]
@@ -136,7 +138,7 @@ def language_rules(config: DataConfig) -> list[Rule]:
             for code in [language_meant(language)]
         ),
         (
-            bool(script) and config.corpus in (BUILT_IN, *HEADLINES),
+            bool(script) and config.corpus in (BUILT_IN, *INTERFACES, *HEADLINES),
             f"data.target_script={script}: the script of data.corpus={config.corpus} is known; leave it out",
         ),
         (

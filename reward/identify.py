@@ -65,7 +65,9 @@ class LabelIdentifier:
 
     def probabilities(self, texts: Sequence[str]) -> Array:
         """(N, L), rows in the order of `texts`."""
-        return np.array([self._row(text) for text in texts], dtype=np.float64).reshape(len(texts), len(self.languages))
+        return np.array([self._row(text) for text in texts], dtype=np.float64).reshape(
+            len(texts), len(self.languages)
+        )
 
     def _judge_text(self, text: str) -> Array:
         row = np.zeros(len(self.languages))
