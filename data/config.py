@@ -1,10 +1,12 @@
 """Section [data]: the corpus of a run, and what cannot be asked of it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from data.clean import Limits
 from data.documents import LARGEST
 from data.language_names import is_language, language_meant, script_meant
+from data.normalise import DEFAULT, STEPS
 from data.script import SCRIPT_NAMES, known_code, with_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from data.sources import tibetan
@@ -47,6 +49,7 @@ class DataConfig:
     warm_start_share: float = 0.35
     max_examples: int = 0  # 0 = all
     seed: int = 0
+    normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
 
     @property
     def completion_language(self) -> str:
@@ -99,7 +102,9 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
-    check_rules([*limit_rules(config), *language_rules(config), *side_rules(config)])
+    check_rules(
+        [*limit_rules(config), *language_rules(config), *side_rules(config), *normalise_rules(config)]
+    )
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -147,6 +152,27 @@ def language_rules(config: DataConfig) -> list[Rule]:
             + (f'; write "{likely_script}"' if likely_script else ""),
         ),
     ]
+
+
+def normalise_rules(config: DataConfig) -> list[Rule]:
+    """Rules of the steps of normalisation."""
+    unknown = [name for name in config.normalise if name not in STEPS]
+    digits = {"digits_ascii", "digits_script"}
+    return [
+        (bool(unknown), f"data.normalise: {', '.join(unknown)} is no step; known steps: {', '.join(STEPS)}"),
+        (
+            digits <= set(config.normalise),
+            "data.normalise: of digits_ascii and digits_script only one can be",
+        ),
+    ]
+
+
+def settings_of_old(config: DataConfig) -> dict[str, Any]:
+    """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
+    of an earlier version is found again.
+    """
+    added = {"normalise": DEFAULT}
+    return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
 
 def side_rules(config: DataConfig) -> list[Rule]:

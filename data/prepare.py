@@ -18,7 +18,7 @@ from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
 from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
-from data.config import BUILT_IN, DataConfig
+from data.config import BUILT_IN, DataConfig, settings_of_old
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swap_sides, write_jsonl
@@ -72,7 +72,7 @@ class Inputs:
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
     inputs = _inputs(config, cache, say)
-    identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": RULES}
+    identity = {"config": settings_of_old(config), "hashes": inputs.hashes, "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:
@@ -192,7 +192,9 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
     reading = inputs.read()
     limits = config.limits
     examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
-    tally = clean(map(swap_sides, examples) if config.reverse else examples, limits, inputs.rule)
+    tally = clean(
+        map(swap_sides, examples) if config.reverse else examples, limits, inputs.rule, config.normalise
+    )
     tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
     atomic_write_text(

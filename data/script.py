@@ -8,6 +8,7 @@ punctuation included. A language is a tag: an ISO 639 code, with or without a sc
 """
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -248,6 +249,14 @@ def is_unspaced(script: str | None) -> bool:
 def is_right_to_left(language: str) -> bool:
     """Whether texts of a language run from right to left."""
     return script_of(language) in RIGHT_TO_LEFT
+
+
+def isolate(text: str) -> str:
+    """A text for a line with others: one with letters that run from right to left stands between U+2068 and U+2069,
+    so that it does not reorder what is beside it.
+    """
+    is_mixed = any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
+    return f"\u2068{text}\u2069" if is_mixed else text
 
 
 def count_units(text: str, script: str | None) -> int:

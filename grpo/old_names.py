@@ -34,6 +34,7 @@ ADDED = {
     "train.optim.name": "adamw",
     "loss.sampler_cap": 0.0,
     "reward.identifier": "",
+    "data.normalise": ["invisible", "tsheg", "nfc"],
 }
 
 say_once = cache(say)  # a study reads the same file for every arm
