@@ -35,7 +35,7 @@ from data.split import LARGE_CLUSTER, PARTS, Cluster, near_duplicate_clusters, s
 SHOWN_LINES = 3  # of each reason
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
-RULES = 3
+RULES = 4
 
 
 @dataclass(frozen=True)

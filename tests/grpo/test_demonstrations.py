@@ -13,7 +13,7 @@ from grpo.config_file import load_config
 from grpo.run import main
 
 TINY = [
-    "device=cpu", "threads=1", "model.max_prompt_tokens=128", "sft.num_steps=2", "sft.batch_size=4", "rollout.num_prompts=2",
+    "device=cpu", "threads=1", "model.max_prompt_tokens=256", "sft.num_steps=2", "sft.batch_size=4", "rollout.num_prompts=2",
     "rollout.group_size=3", "rollout.max_new_tokens=8", "train.num_steps=2", "checkpoint.every=2", "eval.probes=false",
     "eval.max_new_tokens=8", "eval.bootstrap_samples=20", "anchor.sft=0.0", "data.test_size=20", "data.max_examples=300",
     "model.vocabulary=trimmed", "reward.threshold=-1.0", "data.test_min_per_language=0", "data.dev_size=40",

