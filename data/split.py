@@ -16,7 +16,7 @@ from data.console import silent
 from data.examples import Example
 from data.neighbours import NgramSet, ngrams, similar_pairs
 from data.progress import Say, with_progress
-from data.script import UNSPACED, script_of
+from data.script import is_unspaced, script_of
 
 PARTS = ("warm_start", "train", "dev", "test")
 LARGE_CLUSTER = 50  # a larger one is boilerplate and only trains
@@ -87,7 +87,7 @@ def near_duplicate_clusters(
 
 def ngram_size(language: str) -> int:
     """2 characters for scripts without spaces between words, such as Han; 4 otherwise."""
-    return 2 if script_of(language) in UNSPACED else 4
+    return 2 if is_unspaced(script_of(language)) else 4
 
 
 def split(

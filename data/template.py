@@ -11,7 +11,7 @@ from typing import Any
 
 from data.errors import InputError
 from data.examples import Example
-from data.language_names import LANGUAGE_NAMES
+from data.language_names import language_name
 from data.script import primary
 
 PLAIN = "plain"
@@ -58,11 +58,10 @@ def fill(text: str, fields: Mapping[str, str]) -> str:
 def english_name(code: str) -> str:
     """The English name of a language; its code where the name is not known.
 
-    >>> [english_name(code) for code in ("sw", "zh-CN", "bod_Tibt", "quy_Latn")]
-    ['Swahili', 'Chinese', 'Tibetan', 'quy']
+    >>> [english_name(code) for code in ("sw", "zh-CN", "bod_Tibt", "qaa")]
+    ['Swahili', 'Chinese', 'Tibetan', 'qaa']
     """
-    main = primary(code)
-    return next((name.title() for name, known in LANGUAGE_NAMES.items() if known == main), main)
+    return language_name(primary(code))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,17 @@
 languages, shifted lines. Each check reads texts alone and returns a sentence or "".
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 from data.alignment import Alignment, alignment
 from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
+from data.script import script_of
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
 
@@ -28,6 +32,7 @@ WRAPPERS = (
     "''",
     "``",
 )
+ZAWGYI = 0.95  # probability
 DIVIDERS = {",": "commas", ";": "semicolons", "|": "bars"}
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
@@ -42,6 +47,7 @@ def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
             quotes_remark(examples),
             wrapping_remark(examples),
             alignment_remark(examples, max_bad_share),
+            zawgyi_remark(examples, max_bad_share),
         )
         if remark
     ]
@@ -101,6 +107,40 @@ def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
             "there: align them again"
         )
     return f"{sentence}; see whether a line is missing or too many there"
+
+
+def zawgyi_remark(examples: Sequence[Example], max_bad_share: float) -> str:
+    """A warning where Burmese texts are written for the font Zawgyi, whose codes are no Unicode. Raises InputError
+    where more than `max_bad_share` of all are.
+    """
+    sides = [(e.id, text, code) for e in examples for text, code in
+             ((e.source, e.source_language), (e.reference, e.target_language))]  # fmt: skip
+    burmese = [(place, text) for place, text, code in sides if script_of(code) == "Mymr"]
+    bad = [place for place, text in burmese if is_zawgyi(text)]
+    if not bad:
+        return ""
+    sentence = (
+        f"{bad[0]}: {len(bad):,} of {len(burmese):,} Burmese texts are in Zawgyi codes and not in Unicode; convert the file "
+        "(for example with icu's transliterator Zawgyi-my)"
+    )
+    if len(bad) > max_bad_share * len(burmese):
+        raise InputError(f"{sentence}; data.max_bad_share={max_bad_share} allows fewer")
+    return sentence
+
+
+def is_zawgyi(text: str) -> bool:
+    """Whether Google's detector takes a text for Zawgyi with a probability of at least 0.95."""
+    return zawgyi_detector().get_zawgyi_probability(text) >= ZAWGYI
+
+
+@cache
+def zawgyi_detector() -> Any:
+    """The detector of myanmartools, loaded once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the way it opens its own file
+        from myanmartools import ZawgyiDetector
+
+        return ZawgyiDetector()
 
 
 def _shift_sentence(facts: Alignment, examples: Sequence[Example]) -> str:

@@ -12,7 +12,7 @@ import json
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,11 +29,12 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
 from reward.attacks import ATTACKS, Item, attack_text
-from reward.combine import Reward, RewardConfig, combine, make_reward
+from reward.combine import Reward, RewardConfig, combine, language_gate, make_reward
 from reward.cosine import Vectors
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.hubness import build_bank
+from reward.language import LanguageGate, measure_fit
 from reward.units import units
 
 GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
@@ -204,6 +205,7 @@ def attack_rows(
         "target_language": lambda: language,
         "threshold": lambda: config.threshold,
         "min_share": lambda: config.min_share,
+        "language_gate": lambda: fitted_gate(config, language, examples),
     }
     columns = columns_of(config)
     term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
@@ -223,6 +225,15 @@ def attack_rows(
                 "measured"
             )
     return [row_of(name, [place for place, _ in texts[name]], terms[name], best, columns) for name in texts]
+
+
+def fitted_gate(config: RewardConfig, language: str, examples: Sequence[Example]) -> LanguageGate | None:
+    """The gate on the language with a threshold for these examples; None without an identifier or for too few."""
+    gate = language_gate(config, language)
+    fit = (
+        measure_fit(gate, [text for example in examples for text in example.references], []) if gate else None
+    )
+    return replace(gate, threshold=fit.threshold) if gate and fit else gate
 
 
 def tables(rows: Sequence[Row], what: str) -> list[Table]:

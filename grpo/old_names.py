@@ -47,6 +47,8 @@ ADDED = {
     "prompt.target_label": "",
     "prompt.shots": 0,
     "prompt.lines": "auto",
+    "reward.identifier": "",
+    "data.normalise": ["invisible", "tsheg", "nfc"],
 }
 
 say_once = cache(say)  # a study reads the same file for every arm

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from data.script import UNSPACED
+from data.script import is_unspaced
 from reward.units import units
 
 TSHEG = "\u0f0b"
@@ -72,17 +72,17 @@ def pieces(text: str, script: str) -> list[str]:
     """
     if script == "Tibt":
         return [piece for piece in re.split(f"[{TSHEG}{SHAD}\\s]+", text) if piece]
-    return list(text) if script in UNSPACED else text.split()
+    return list(text) if is_unspaced(script) else text.split()
 
 
 def join_pieces(parts: list[str], script: str) -> str:
     """The inverse of `pieces`, without the punctuation."""
-    return (TSHEG if script == "Tibt" else "" if script in UNSPACED else " ").join(parts)
+    return (TSHEG if script == "Tibt" else "" if is_unspaced(script) else " ").join(parts)
 
 
 def punctuation(item: Item, rng: random.Random) -> str:
     """Three marks of the script."""
-    return SHAD * 3 if item.script == "Tibt" else "。。。" if item.script in UNSPACED else "..."
+    return SHAD * 3 if item.script == "Tibt" else "。。。" if is_unspaced(item.script) else "..."
 
 
 def copy_lead(item: Item, rng: random.Random) -> str | None:

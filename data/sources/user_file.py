@@ -22,7 +22,7 @@ from data.sources.table import SHOWN_COLUMNS, read_table
 ORIGIN = "user"
 LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
-BUILT_IN = "'tibetan', 'headlines', 'headlines_en', 'headlines_zh'"
+BUILT_IN = "'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
 MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is in memory
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")

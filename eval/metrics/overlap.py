@@ -7,8 +7,8 @@ corpus metric for thousands of resamples at once. Nothing of sacreBLEU is used t
 hold the statistics to its own, and `bleu_of_sums` and `chrf_of_sums` to its scores.
 
 Units by target language are those of the reward's own BLEU, `reward.lexical`; for Tibetan script the
-signature says `tok:tsheg-13a`. BLEU reads the lines of a text as one, which its signature says where there are
-such texts; chrF knows no space.
+signature says `tok:tsheg-13a`, and where a better tokeniser is not installed it says so. BLEU reads the lines of
+a text as one, which its signature says where there are such texts; chrF knows no space.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from sacrebleu.metrics.helpers import extract_all_char_ngrams
 from data.script import count_units, script_of
 from eval.metrics.significance import Array
 from reward.guards import closest
-from reward.lexical import bleu_metric, is_tibetan_script, tokenizer_input
+from reward.lexical import bleu_metric, bleu_tokenizer, is_tibetan_script, tokenizer_input
 
 BLEU_ORDER = 4
 CHRF_ORDER = 6
@@ -132,9 +132,10 @@ def signatures(outputs: Sequence[str], references: References, language: str) ->
     signature = bleu.get_signature()
     if is_tibetan_script(language):
         signature.update("tok", f"tsheg-{signature.info['tok']}")
+    remark = bleu_tokenizer(script_of(language))[1]
     has_lines = any("\n" in text for text in [*outputs, *(text for own in references for text in own)])
-    joined = "|lines:joined" if has_lines else ""
-    return {"bleu": f"{signature}{joined}", "chrf": str(chrf.get_signature())}
+    text = f"{signature}|lines:joined" if has_lines else str(signature)
+    return {"bleu": f"{text} ({remark})" if remark else text, "chrf": str(chrf.get_signature())}
 
 
 def length_units(text: str, language: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.script import UNSPACED, script_of
+from data.script import is_unspaced, script_of
 from eval.metrics.overlap import References, number_of
 from reward.copying import uncopied
 from reward.units import units
@@ -70,7 +70,7 @@ def copies(
 
 def copied_run(language: str) -> int:
     """How many units in a row are a copy: more where a unit is a character."""
-    return CHARACTER_RUN if script_of(language) in UNSPACED else RUN
+    return CHARACTER_RUN if is_unspaced(script_of(language)) else RUN
 
 
 def copy_signature(language: str) -> str:

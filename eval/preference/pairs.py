@@ -11,12 +11,10 @@ from typing import Any
 
 from data.documents import parse_json, parse_object, read_bytes, user_path
 from data.errors import InputError
-from data.script import primary
-from eval.report.wording import LANGUAGES
+from data.language_names import language_name
 from eval.run_folder import references_of
 
 ITEM_KEYS = ("id", "source_language", "source", "reference", "output")
-LANGUAGE_NAMES = {**LANGUAGES, "zh": "Chinese", "lzh": "Classical Chinese", "en": "English"}
 
 
 @dataclass(frozen=True)
@@ -151,9 +149,10 @@ def destination(text: str) -> Path:
     return path
 
 
-def language_name(code: str) -> str:
-    """'bo' -> 'Tibetan'; the code of a language without a name here."""
-    return LANGUAGE_NAMES.get(primary(code), f"the language {code!r}")
+def language_label(code: str) -> str:
+    """'bo' -> 'Tibetan'; the code of a language without a name."""
+    name = language_name(code)
+    return name if name != code else f"the language {code!r}"
 
 
 def task_word(pair: Pair) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from eval.preference.pairs import Pair, language_name, task_word
+from eval.preference.pairs import Pair, language_label, task_word
 
 TEMPLATE = """You compare two {thing}s of the same text. {task}
 
@@ -32,7 +32,7 @@ def question(pair: Pair, after_first: bool) -> str:
     first, second = (output.strip() or "(empty)" for output in pair.outputs(after_first))
     thing = task_word(pair)
     task = TASKS[thing].format(
-        source=language_name(pair.source_language), target=language_name(pair.target_language)
+        source=language_label(pair.source_language), target=language_label(pair.target_language)
     )
     return TEMPLATE.format(
         thing=thing, task=task, source=pair.source, reference=pair.reference, first=first, second=second

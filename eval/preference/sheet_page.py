@@ -75,6 +75,7 @@ function show() {
   for (const [id, [text, language]] of Object.entries(texts)) {
     find(id).textContent = text.trim() || "(empty)";
     find(id).lang = language;
+    find(id).dir = "auto";
   }
   find("comment").value = answer(row).comment;
   for (const button of document.querySelectorAll("button[data-sign]"))

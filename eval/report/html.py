@@ -6,6 +6,7 @@ All text passes `escape`; only the pictures, which hold no user text, are insert
 
 from html import escape
 
+from data.script import is_right_to_left, parse_tag
 from eval.report.blocks import Block, Document, Figure, Sample, Section, Table, Text
 
 LANGUAGE_TAGS = {"zh": "zh-Hans"}
@@ -133,11 +134,23 @@ def table_html(table: Table) -> str:
     )
 
 
+def html_tag(language: str) -> str:
+    """The tag of a language as HTML takes it, such as ug-Arab for uig_Arab."""
+    tag = parse_tag(language)
+    script = tag.script if "+" not in tag.script else ""
+    return LANGUAGE_TAGS.get(language) or "-".join(filter(None, (tag.language, script, tag.region)))
+
+
+def direction_of(language: str) -> str:
+    """The attribute of a text that runs from right to left, or ""."""
+    return ' dir="rtl"' if is_right_to_left(language) else ""
+
+
 def sample_html(sample: Sample) -> str:
     """One test item as a card; each text has its language, so that the browser takes the right font."""
     parts = "".join(
         f"<dt>{escape(label)}</dt><dd "
-        f'lang="{escape(LANGUAGE_TAGS.get(language, language))}">{escape(text) or "(empty)"}</dd>'
+        f'lang="{escape(html_tag(language))}"{direction_of(language)}>{escape(text) or "(empty)"}</dd>'
         for label, language, text in sample.parts
     )
     title, facts = (f'<div class="note">{escape(text)}</div>' for text in (sample.title, sample.facts))

@@ -2,6 +2,7 @@
 
 import re
 
+from data.script import isolate
 from eval.report.blocks import Block, Document, Figure, Sample, Section, Table, Text
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
@@ -63,5 +64,5 @@ def table_markdown(table: Table) -> str:
 
 def sample_markdown(sample: Sample) -> str:
     """One test item as a list."""
-    parts = [f"  - {escape(label)}: {escape(text) or '(empty)'}" for label, _, text in sample.parts]
+    parts = [f"  - {escape(label)}: {isolate(escape(text)) or '(empty)'}" for label, _, text in sample.parts]
     return "\n".join([f"- {escape(sample.title)}", *parts, f"  - {escape(sample.facts)}"])

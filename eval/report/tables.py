@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from data.language_names import language_name
+from data.script import script_of, unit_name
 from eval.report.blocks import Table
 from eval.report.wording import (
     ABSENT,
@@ -65,7 +67,35 @@ def overall_table(run: RunFolder) -> Table:
     rows = tuple(
         (run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items()
     )
-    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *signature_notes(run)))
+    languages = {system["target_language"] for system in run.systems.values()}
+    units = tuple(
+        f"Units of {language_name(language)}: {unit_name(script_of(language))}."
+        for language in sorted(languages)
+    )
+    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run)))
+
+
+def language_table(run: RunFolder) -> Table | None:
+    """How many outputs of each system an identifier takes for the target language; None where none was asked."""
+    facts = {name: system["language"] for name, system in run.systems.items() if "language" in system}
+    if not facts:
+        return None
+    share = Metric("language", "In the target language", 1, percent=True)
+    rows = tuple(
+        (
+            run.label(name),
+            plain_number(own["outputs"]),
+            share.value(own["outputs_share"]),
+            share.value(own["references_share"]),
+        )
+        for name, own in facts.items()
+    )
+    own = next(iter(facts.values()))
+    note = (
+        f"By {own['identifier']}: probability of the language at least {own['threshold']:.3f}; texts of three units or more. "
+        "The reference texts show how many true texts it refuses."
+    )
+    return Table("Language of the outputs", ("System", "n", share.label, "Reference texts"), rows, (note,))
 
 
 def slice_names(run: RunFolder, origins: bool) -> list[str]:

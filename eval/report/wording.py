@@ -8,17 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from data.script import primary
+from data.language_names import language_name
 
-LANGUAGES = {
-    "bo": "Tibetan",
-    "dz": "Dzongkha",
-    "ug": "Uyghur",
-    "mn": "Mongolian",
-    "kk": "Kazakh",
-    "ky": "Kyrgyz",
-    "ks": "Kashmiri",
-}
+ALL = "all"  # the slice of every item; also the code of a language
 ABSENT = "-"
 MINUS = "\u2212"
 # A percentile bootstrap of n items gives intervals that are too narrow: nominal 95 % ones cover the mean of
@@ -138,8 +130,8 @@ def share_of_resamples(p: float) -> str:
 
 def place_label(name: str) -> str:
     """'bo' -> 'Tibetan (bo)', 'origin:mediawiki' -> 'mediawiki', 'all' -> 'all'."""
-    language = LANGUAGES.get(primary(name))
-    return f"{language} ({name})" if language else name.removeprefix("origin:")
+    language = name if name == ALL or ":" in name else language_name(name)
+    return f"{language} ({name})" if language != name else name.removeprefix("origin:")
 
 
 def plain_number(value: Any) -> str:

@@ -23,6 +23,7 @@ from eval.report.samples import samples
 from eval.report.tables import (
     difference_tables,
     key_value_table,
+    language_table,
     overall_table,
     phase_seconds,
     probe_pairs,
@@ -124,6 +125,7 @@ def result_tables(run: RunFolder) -> list[Table]:
         overall_table(run),
         slice_table(run, "By source language", origins=False),
         slice_table(run, "By origin", origins=True),
+        *filter(None, [language_table(run)]),
     ]
 
 

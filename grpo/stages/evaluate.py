@@ -32,10 +32,13 @@ from grpo.stages.context import (
     untouched_model,
     within_limit,
 )
+from grpo.stages.language_fit import gate_of
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
+from reward.language import LEAST_UNITS
 from reward.script import is_consistent
+from reward.units import units
 
 
 def test_examples(run: Run) -> list[Example]:
@@ -62,11 +65,32 @@ def measure(
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
 
     store, other = scales
-    return evaluate_system(
+    result = evaluate_system(
         name, examples, outputs, embed=store.embed, is_consistent=has_script,
         encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
         held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}",
     )  # fmt: skip
+    return result | language_of_outputs(run, examples, outputs)
+
+
+def language_of_outputs(run: Run, examples: list[Example], outputs: list[str]) -> dict[str, Any]:
+    """The shares of outputs and of reference texts that the run's identifier takes for the target language, over
+    those long enough to judge; nothing without an identifier.
+    """
+    gate = gate_of(run)
+    if gate is None:
+        return {}
+    sides = (outputs, [text for example in examples for text in example.references])
+    long_texts = [[text for text in side if len(units(text)) >= LEAST_UNITS[True]] for side in sides]
+    shares = [
+        float((gate.probabilities(side) >= gate.threshold).mean()) if side else None for side in long_texts
+    ]
+    return {
+        "language": {
+            "identifier": run.config.reward.identifier, "threshold": gate.threshold, "outputs": len(long_texts[0]),
+            "outputs_share": shares[0], "references": len(long_texts[1]), "references_share": shares[1],
+        }
+    }  # fmt: skip
 
 
 def probe_results(run: Run, model: PreTrainedModel, folder: Path | ModelSource) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from grpo.stages.context import (
     untouched_model,
 )
 from grpo.stages.encoder_fit import check_encoder_fit
+from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
@@ -173,6 +174,7 @@ def model_stage(run: Run) -> None:
     folder = untouched_model(run)
     corpus = corpus_of(run)
     check_encoder_fit(run, corpus.train)
+    check_language_fit(run, corpus)
     if "tokens" in facts:
         return
     prompt = load_prompt(run, folder)

@@ -23,6 +23,7 @@ from data.prompt import Prompt
 from data.script import known_script
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
+from grpo.stages.language_fit import gate_of
 from grpo.training import RewardFunction
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
@@ -91,6 +92,7 @@ def reward_of(
         "target_script": lambda: known_script(language),
         "threshold": lambda: threshold,
         "min_share": lambda: config.min_share,
+        "language_gate": lambda: gate_of(run),
     }
     return make_reward(config, resources)
 

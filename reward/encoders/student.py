@@ -25,7 +25,7 @@ from data.checksums import sha256_of
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
-from data.script import SCRIPT_NAMES, is_han, script_share, tibetan_syllables
+from data.script import SCRIPT_NAMES, is_han, known_code, script_share, tibetan_syllables
 from reward.encoders.features import BAGS, BUCKETS, SETTINGS, bags, units_of
 from reward.encoders.folder import read_weights
 from reward.encoders.use import load_use
@@ -240,7 +240,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{folder} holds a student of another version (format {facts.get('format')}); delete it and "
             f"{REMAKE}"
         )
-    if facts["script"] not in tuple(SCRIPT_NAMES):
+    if not isinstance(facts["script"], str) or known_code(facts["script"]) != facts["script"]:
         raise InputError(
             f"{folder / FACTS_FILE}: script = {facts['script']!r}: known scripts are "
             f"{', '.join(SCRIPT_NAMES)}"

@@ -11,8 +11,6 @@ from invented_corpus import corpus_file, line, run
 
 from data.config import DataConfig
 from data.errors import InputError
-from data.language_names import LANGUAGE_NAMES
-from data.script import LANGUAGE_SCRIPT
 
 
 def refusal(folder: Path, name: str, content: str, **settings: str) -> str:
@@ -123,7 +121,3 @@ def test_further_reference_texts_are_kept_and_not_dropped(tmp_path: Path) -> Non
     )
     assert not any("dropped" in text for text in messages)
     assert corpus.manifest["totals"] == {"read": 120, "dropped": {"other reference": 60}, "kept": 60}
-
-
-def test_every_language_of_the_table_that_has_a_name_is_one_that_is_known() -> None:
-    assert set(LANGUAGE_NAMES.values()) <= set(LANGUAGE_SCRIPT) and len(set(LANGUAGE_NAMES.values())) > 60

@@ -5,9 +5,10 @@ import torch
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from data.script import script_of
 from eval.metrics import overlap
 from reward import lexical
-from reward.lexical import bleu, bleu_metric, chrf, split_syllables
+from reward.lexical import bleu, bleu_metric, bleu_tokenizer, chrf, split_syllables
 
 TSHEG = "\u0f0b"
 SHAD = "\u0f0d"
@@ -86,3 +87,35 @@ def test_rows_come_back_in_order_as_fp32() -> None:
     values = bleu(["s"] * 3, ["天地", "水", ""], [["天地"], ["火"], ["天"]], target_language="zh")
     assert values.tolist() == [1.0, 0.0, 0.0] and values.dtype == torch.float32
     assert chrf([], [], []).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [
+        ("zh", "zh"), ("en", "13a"), ("yo", "13a"), ("ru", "13a"), ("sr", "13a"), ("bo", "13a"), ("th", "char"), ("km", "char"),
+        ("ug", "intl"), ("am", "intl"), ("hi", "intl"), ("ja", "char"), ("ko", "char"), ("qqq", "13a"),
+    ],
+)  # fmt: skip
+def test_a_tokeniser_is_chosen_by_script(
+    language: str, tokenizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lexical, "has_pieces", lambda: False)
+    monkeypatch.setattr(lexical, "find_spec", lambda name: None)
+    bleu_tokenizer.cache_clear()
+    name, remark = bleu_tokenizer(script_of(language))
+    assert name == tokenizer and bool(remark) == (language in ("ug", "am", "hi", "ja", "ko"))
+    bleu_tokenizer.cache_clear()
+
+
+def test_better_tokenisers_are_taken_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lexical, "has_pieces", lambda: True)
+    monkeypatch.setattr(lexical, "find_spec", lambda name: name)
+    bleu_tokenizer.cache_clear()
+    languages = ("ja", "ko", "ug", "en", "zh")
+    names = [bleu_tokenizer(script_of(language))[0] for language in languages]
+    assert names == ["ja-mecab", "ko-mecab", "flores200", "13a", "zh"]
+    bleu_tokenizer.cache_clear()
+
+
+def test_punctuation_of_another_script_is_no_part_of_a_word() -> None:
+    assert bleu_of("ሰላም ለሁሉም ሰው ነው።", "ሰላም ለሁሉም ሰው ነው ።", language="am") == 1.0

@@ -1,0 +1,82 @@
+"""Normalises a text by the steps of `data.normalise`, in the order of STEPS; white space is always made single.
+
+The default steps are those of every corpus so far. The others are for texts of mixed make: digits of two scripts,
+Arabic letters stored as the shapes of old fonts, spaces where Tibetan has none.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import cache
+
+NON_BREAKING_TSHEG = "\u0f0c"
+TSHEG = "\u0f0b"
+INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+JOINERS = re.compile("[\u200c\u200d]")
+# ligatures and shapes of single letters; the signs among them (ornate brackets, words of respect) stay
+ARABIC_SHAPES = re.compile("[\ufb50-\ufbb1\ufbd3-\ufd3d\ufd50-\ufdf9\ufe70-\ufefc]+")
+TIBETAN_SPACES = re.compile(f"(?<={TSHEG}) +(?=[\u0f40-\u0fbc])| +(?=[\u0f0d\u0f0e])(?<![\u0f0d\u0f0e] )")
+NEEDLESS_TSHEG = re.compile(f"(?<!\u0f44){TSHEG}+(?=[\u0f0d\u0f0e])")  # only nga has one before a shad
+MANY_TSHEGS = re.compile(f"{TSHEG}{{2,}}")
+FIRST_DIGITS = {  # script: its zero
+    "Arab": "\u0660", "Beng": "\u09e6", "Deva": "\u0966", "Gujr": "\u0ae6", "Guru": "\u0a66", "Khmr": "\u17e0", "Knda": "\u0ce6",
+    "Laoo": "\u0ed0", "Mlym": "\u0d66", "Mymr": "\u1040", "Nkoo": "\u07c0", "Olck": "\u1c50", "Orya": "\u0b66", "Taml": "\u0be6",
+    "Telu": "\u0c66", "Thai": "\u0e50", "Tibt": "\u0f20",
+}  # fmt: skip
+
+Step = Callable[[str, str], str]
+
+
+def ascii_digits(text: str, script: str = "") -> str:
+    """Decimal digits of every script as 0 to 9.
+
+    >>> ascii_digits("\u0f21\u0f22 \u0663")
+    '12 3'
+    """
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+
+
+def script_digits(text: str, script: str) -> str:
+    """0 to 9 as the digits of the script, where it has its own."""
+    return text.translate(_digits_of(script))
+
+
+@cache
+def _digits_of(script: str) -> dict[int, str]:
+    zero = FIRST_DIGITS.get(script)
+    return {ord(str(digit)): chr(ord(zero) + digit) for digit in range(10)} if zero else {}
+
+
+def tibetan_spacing(text: str, script: str = "") -> str:
+    """No space after a tsheg or before a shad, one tsheg in a row, none before a shad except after nga."""
+    return NEEDLESS_TSHEG.sub("", TIBETAN_SPACES.sub("", MANY_TSHEGS.sub(TSHEG, text)))
+
+
+STEPS: dict[str, Step] = {
+    "invisible": lambda text, script: INVISIBLE.sub(
+        "", text
+    ),  # control and direction marks, soft hyphen, zero width space
+    "joiners": lambda text, script: JOINERS.sub("", text),  # Persian and Indic spelling need them
+    "tsheg": lambda text, script: text.replace(NON_BREAKING_TSHEG, TSHEG),  # one kind
+    "tibetan_spacing": tibetan_spacing,
+    "arabic_shapes": lambda text, script: ARABIC_SHAPES.sub(
+        lambda run: unicodedata.normalize("NFKC", run[0]), text
+    ),
+    "digits_ascii": ascii_digits,
+    "digits_script": script_digits,
+    "nfc": lambda text, script: unicodedata.normalize("NFC", text),
+}
+DEFAULT = ("invisible", "tsheg", "nfc")
+
+
+def normalise(
+    text: str, steps: Sequence[str], script: str = "", before_nfc: Callable[[str], str] = str
+) -> str:
+    """A text after the `steps`, in the order of STEPS; `before_nfc` sees it before and after NFC, which may take
+    long for a text that is harmful.
+    """
+    result = " ".join(text.split())
+    for name in (name for name in STEPS if name in steps and name != "nfc"):
+        result = STEPS[name](result, script)
+    result = before_nfc(" ".join(result.split()))
+    return before_nfc(STEPS["nfc"](result, script)) if "nfc" in steps else result
