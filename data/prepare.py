@@ -7,31 +7,40 @@ each step, licences and hashes.
 
 import hashlib
 import json
+import os
 import random
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data import user_checks
-from data.cache import atomic_folder, atomic_write_text
+from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
+from data.clusters import Clusters, near_duplicate_clusters
 from data.config import BUILT_IN, DataConfig
 from data.documents import read_object
 from data.errors import InputError
-from data.examples import Example, read_jsonl, swap_sides, write_jsonl
+from data.examples import Example, swap_sides
+from data.grams import Ints
 from data.interface_text import interface_problem
 from data.losses import limit_remarks, losses
-from data.manifest import by_reason, cluster_facts, counts, split_facts, summary
+from data.manifest import by_reason, cluster_facts, counts, in_words, split_facts, summary
 from data.progress import Say, with_progress
+from data.records import Records, Selection, Store
 from data.script import script_of
 from data.sources import tibetan, user_file
 from data.sources.headlines import HEADLINES, Headlines
-from data.split import LARGE_CLUSTER, PARTS, Cluster, near_duplicate_clusters, split
+from data.split import LARGE_CLUSTER, PARTS, Languages, split
 
 SHOWN_LINES = 3  # of each reason
+LISTING = "rejected.jsonl"
+TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
 RULES = 3
@@ -41,14 +50,14 @@ RULES = 3
 class Corpus:
     """Four parts, disjoint by near-duplicate cluster, and the manifest."""
 
-    warm_start: tuple[Example, ...]
-    train: tuple[Example, ...]
-    dev: tuple[Example, ...]
-    test: tuple[Example, ...]
+    warm_start: Sequence[Example]
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
     manifest: dict[str, Any]
 
 
-def no_remarks(examples: list[Example]) -> list[str]:
+def no_remarks(examples: Sequence[Example]) -> list[str]:
     """The check of the built-in corpora: none."""
     return []
 
@@ -61,9 +70,9 @@ class Inputs:
 
     hashes: dict[str, str]
     facts: dict[str, Any]
-    read: Callable[[], user_file.Reading]
+    read: Callable[[Path], user_file.Reading]  # into a new file
     rule: Rule = no_rule
-    check: Callable[[list[Example]], list[str]] = (
+    check: Callable[[Sequence[Example]], list[str]] = (
         no_remarks  # on the pairs in their order; may raise InputError
     )
 
@@ -89,7 +98,7 @@ def load(folder: Path) -> Corpus:
     cause = damage(folder, ("manifest.json", *(f"{name}.jsonl" for name in PARTS)))
     if cause:
         raise InputError(f"{folder} was changed after it was made: {cause}; delete it to have it made again")
-    warm_start, train, dev, test = (tuple(read_jsonl(folder / f"{name}.jsonl")) for name in PARTS)
+    warm_start, train, dev, test = (Records(folder / f"{name}.jsonl") for name in PARTS)
     return Corpus(warm_start, train, dev, test, read_object(folder / "manifest.json"))
 
 
@@ -139,7 +148,7 @@ def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> I
     return Inputs({headlines.package: archive.sha256}, facts, read, interface_problem)
 
 
-def _read(examples: Callable[[], Iterable[Example]]) -> user_file.Reading:
+def _read(examples: Callable[[], Iterable[Example]], path: Path) -> user_file.Reading:
     return user_file.Reading(list(examples()))
 
 
@@ -163,51 +172,92 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     return Inputs(
         hashes,
         facts,
-        partial(user_file.read, corpus),
+        lambda path: user_file.read(corpus, Store(path)),
         check=partial(user_checks.remarks, max_bad_share=config.max_bad_share),
     )
 
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     """Read, swap the sides if `reverse` is set, clean, split, and write the folder."""
-    reading = inputs.read()
-    limits = config.limits
-    examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
-    tally = clean(map(swap_sides, examples) if config.reverse else examples, limits, inputs.rule)
-    tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
-    atomic_write_text(
-        listing,
-        "".join(
-            json.dumps({"id": key, "reason": why}, ensure_ascii=False) + "\n" for key, why in tally.drops
-        ),
-    )
-    _report_bad_lines(reading, config, listing, say)
-    remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, limits)]
-    for remark in remarks:
-        say(f"data: {remark}")
-    pairs = _sample(tally.pairs, config.max_examples, config.seed)
-    clusters = near_duplicate_clusters(pairs, config.near_duplicate, say)
-    parts = split(pairs, clusters, config.sizes, config.seed)
-    _check_parts(parts, tally, clusters, config)
-    with atomic_folder(folder) as work:
-        for name in PARTS:
-            write_jsonl(work / f"{name}.jsonl", parts[name])
-        hashes = {name: sha256_of(work / f"{name}.jsonl") for name in PARTS}
-        facts = {
-            "config": asdict(config),
-            "corpus": config.corpus,
-            "seed": config.seed,
-            **inputs.facts,
-            "rules": RULES,
-        }
-        facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(pairs)}
-        facts |= {"remarks": remarks, "losses": losses(tally, limits)}
-        facts |= counts(tally) | {"clusters": cluster_facts(clusters), "splits": split_facts(parts, hashes)}
-        atomic_write_text(
-            work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-        )
-        write_checksums(work)
+    with scratch_folder(folder.parent) as scratch:
+        reading = inputs.read(scratch / "read")
+        store = Store(scratch / "pairs")
+        drops = Listing(scratch / LISTING)
+        tally = _clean(reading, config, inputs.rule, Tally(store, drops), say)
+        drops.flush()
+        os.replace(drops.path, listing)
+        _report_bad_lines(reading, config, listing, say)
+        remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, config.limits)]
+        for remark in remarks:
+            say(f"data: {remark}")
+        places = _sample(len(tally.pairs), config.max_examples, config.seed)
+        clusters = near_duplicate_clusters(Selection(tally.pairs, places), config.near_duplicate, say)
+        parts = split(languages_of(tally, places), clusters, config.sizes, config.seed)
+        parts = {name: places[items] for name, items in parts.items()}
+        _check_parts(parts, tally, clusters, config)
+        with atomic_folder(folder) as work:
+            hashes = {name: _write_part(work / f"{name}.jsonl", store, parts[name]) for name in PARTS}
+            facts = {
+                "config": asdict(config),
+                "corpus": config.corpus,
+                "seed": config.seed,
+                **inputs.facts,
+                "rules": RULES,
+            }
+            facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(places)}
+            facts |= {"remarks": remarks, "losses": losses(tally, config.limits)}
+            facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
+            facts |= {"splits": split_facts(tally, parts, hashes)}
+            atomic_write_text(
+                work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+            )
+            write_checksums(work)
+
+
+def _clean(reading: user_file.Reading, config: DataConfig, rule: Rule, tally: Tally, say: Say) -> Tally:
+    """Fill `tally` with what cleaning keeps and drops of what was read."""
+    examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
+    clean(map(swap_sides, examples) if config.reverse else examples, config.limits, rule, tally)
+    tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
+    return tally
+
+
+class Listing:
+    """Writes the id of each dropped pair and the reason into a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines = list[str]()
+        self.path = path
+        path.touch()
+
+    def append(self, drop: tuple[str, str]) -> None:
+        """Write one line."""
+        key, reason = drop
+        self.lines.append(json.dumps({"id": key, "reason": reason}, ensure_ascii=False) + "\n")
+        if len(self.lines) >= TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was not written yet."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(self.lines)
+        self.lines.clear()
+
+
+def languages_of(tally: Tally, places: Ints) -> Languages:
+    """The source languages of some pairs."""
+    names = list(dict.fromkeys(kind.language for kind in tally.kind_numbers))
+    numbers = np.array([names.index(kind.language) for kind in tally.kind_numbers], np.int64)
+    return Languages(numbers[np.array(tally.kinds, np.int64)[places]], names)
+
+
+def _write_part(path: Path, pairs: Store, places: Ints) -> str:
+    """Write the pairs of a part as they are in the store; the SHA-256 of the file."""
+    with path.open("wb") as file:
+        for place in places.tolist():
+            file.write(pairs.line(place))
+    return sha256_of(path)
 
 
 def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
@@ -230,33 +280,31 @@ def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: P
         )
 
 
-def _sample(examples: list[Example], count: int, seed: int) -> list[Example]:
-    """Choose `count` of the examples in their order (all of them for 0): a pure function of the arguments."""
-    if not 0 < count < len(examples):
-        return examples
-    return [
-        examples[item] for item in sorted(random.Random(f"sample {seed}").sample(range(len(examples)), count))
-    ]
+def _sample(total: int, count: int, seed: int) -> Ints:
+    """Choose `count` of the places 0 .. total - 1 in their order (all of them for 0): a pure function of the
+    arguments.
+    """
+    if not 0 < count < total:
+        return np.arange(total)
+    return np.sort(np.array(random.Random(f"sample {seed}").sample(range(total), count), np.int64))
 
 
-def _check_parts(
-    parts: dict[str, list[Example]], tally: Tally, clusters: list[Cluster], config: DataConfig
-) -> None:
+def _check_parts(parts: dict[str, Ints], tally: Tally, clusters: Clusters, config: DataConfig) -> None:
     is_required = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
-    empty = [name for name, is_needed in is_required.items() if is_needed and not parts[name]]
+    empty = [name for name, is_needed in is_required.items() if is_needed and not len(parts[name])]
     if empty:
-        drops = [entry for entry in tally.drops if entry[1] != OTHER_REFERENCE]
-        usable = f"{len(tally.pairs)} of {len(tally.pairs) + len(drops)} pairs are usable"
+        drops = Counter({reason: n for reason, n in tally.num_dropped.items() if reason != OTHER_REFERENCE})
+        usable = f"{len(tally.pairs)} of {len(tally.pairs) + drops.total()} pairs are usable"
         raise InputError(
             f"data.corpus={config.corpus}: nothing is left for {' and '.join(empty)}: {usable} "
-            f"(dropped: {by_reason(drops)}); {_cause(clusters, config)}"
+            f"(dropped: {in_words(drops)}); {_cause(clusters, config)}"
         )
 
 
-def _cause(clusters: list[Cluster], config: DataConfig) -> str:
+def _cause(clusters: Clusters, config: DataConfig) -> str:
     """Why parts are empty, and what to do."""
-    largest = max(map(len, clusters), default=0)
-    total = sum(map(len, clusters))
+    largest = int(clusters.sizes.max(initial=0))
+    total = len(clusters.items)
     setting = f"(data.near_duplicate={config.near_duplicate})"
     if largest <= 1 or largest <= min(total / 2, LARGE_CLUSTER):
         return "give more pairs, or change the limits or shares in [data]"

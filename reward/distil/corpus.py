@@ -20,7 +20,7 @@ from data.neighbours import ngrams, similar_pairs
 from data.obtain import Archive
 from data.script import script_of
 from data.sources import english, tibetan
-from data.split import ngram_size
+from data.clusters import ngram_size
 
 CHINESE = "zh"
 ENGLISH = "en"
