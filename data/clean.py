@@ -87,6 +87,7 @@ class Tally:
     drops: Drops = field(default_factory=list)
     kinds: "array[int]" = field(default_factory=lambda: array("i"))
     kind_numbers: dict[Kind, int] = field(default_factory=dict)
+    removed: "array[int]" = field(default_factory=lambda: array("q"))  # places of `drop_kept`
     num_read: Counter[str] = field(default_factory=Counter)
     num_dropped: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
@@ -106,6 +107,14 @@ class Tally:
             self.samples[reason] = describe_pair(example)
         if reason in LENGTH_LIMITS:
             self.misfits[units(example)] += 1
+
+    def drop_kept(self, places: Iterable[int], reason: str) -> None:
+        """Count pairs that cleaning kept and something else drops; they stay in `pairs`."""
+        for place in map(int, places):
+            example = self.pairs[place]
+            self._count(example.origin, example.id, reason)
+            self.samples.setdefault(reason, describe_pair(example))
+            self.removed.append(place)
 
     def add_bad_lines(
         self, origin: str, bad_lines: Iterable[tuple[str, str]], samples: Mapping[str, str]

@@ -95,14 +95,16 @@ class Components:
 
 
 def near_duplicate_clusters(examples: Sequence[Example], threshold: float, say: Say = silent) -> Clusters:
-    """Connected components over both sides at Jaccard similarity >= `threshold`, as indices into `examples`.
+    """Connected components over both sides at Jaccard similarity >= `threshold`, as indices into `examples`."""
+    return Clusters.of(near_duplicate_labels(examples, threshold, say))
 
-    `say` prints the progress of a long search.
-    """
+
+def near_duplicate_labels(examples: Sequence[Example], threshold: float, say: Say = silent) -> Labels:
+    """The first example of the cluster of each example. `say` prints the progress of a long search."""
     components = Components(len(examples))
     for is_reference in (False, True):
         Side(examples, is_reference).join_near(components, threshold, say)
-    return Clusters.of(components.labels())
+    return components.labels()
 
 
 def ngram_size(language: str) -> int:

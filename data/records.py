@@ -4,6 +4,7 @@ import os
 import weakref
 from array import array
 from collections.abc import Iterator, MutableSequence, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.examples import Example, example_of, line_of
-from data.grams import Ints
+from data.grams import Ints, starts_of
 
 BYTES = 1 << 20  # that are read or written at once
 
@@ -181,6 +182,27 @@ class Store(MutableSequence[Example]):
 
     def __iter__(self) -> Iterator[Example]:
         return map(self.__getitem__, range(len(self)))
+
+
+class Chain(Sequence[Example]):
+    """Several sequences of examples, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
+        self.parts = parts
+        self.starts = starts_of(np.array([len(part) for part in parts], np.int64))
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self))[place])
+        number = range(len(self))[place]
+        part = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return self.parts[part][number - int(self.starts[part])]
+
+    def __iter__(self) -> Iterator[Example]:
+        return chain.from_iterable(self.parts)
 
 
 def is_equal(one: Sequence[Example], other: object) -> bool:

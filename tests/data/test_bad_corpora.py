@@ -25,11 +25,11 @@ from invented_corpus import line
 
 from data import prepare as prepare_module
 from data.clean import Limits, clean_text, problem
+from data.clusters import near_duplicate_clusters
 from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example, line_of
 from data.interface_text import without_accelerators
-from data.clusters import near_duplicate_clusters
 from data.neighbours import ngrams, similar_pairs
 from data.prepare import prepare
 from data.records import Records
