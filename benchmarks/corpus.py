@@ -95,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="for the corpus and its cache; else a temporary one")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
     parser.add_argument(f"--{CHILD}", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -102,6 +103,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         facts = measure(arguments.pairs, Path(folder))
+    if arguments.json:
+        print(json.dumps(facts))
+        return
     millions = arguments.pairs / 1e6
     print(
         f"| {arguments.pairs:,} | {facts['seconds']:.0f} | {facts['cpu']:.0f} | "

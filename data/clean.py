@@ -84,7 +84,7 @@ class Tally:
     """
 
     pairs: MutableSequence[Example] = field(default_factory=list)
-    drops: Drops = field(default_factory=list)
+    drops: Drops = field(default_factory=list[tuple[str, str]])
     kinds: "array[int]" = field(default_factory=lambda: array("i"))
     kind_numbers: dict[Kind, int] = field(default_factory=dict)
     removed: "array[int]" = field(default_factory=lambda: array("q"))  # places of `drop_kept`

@@ -21,7 +21,7 @@ import numpy as np
 from data import user_checks
 from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
-from data.clean import OTHER_REFERENCE, Rule, Tally, clean
+from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean
 from data.clusters import Clusters, near_duplicate_labels
 from data.config import DataConfig
 from data.documents import read_object
@@ -29,6 +29,7 @@ from data.errors import InputError
 from data.examples import Example, swap_sides
 from data.grams import Ints
 from data.inputs import Inputs, inputs_of
+from data.limits import limits_of
 from data.losses import limit_remarks, losses
 from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
 from data.own_sets import NEAR, common_items, read_sets, set_hashes, without_near
@@ -42,7 +43,7 @@ LISTING = "rejected.jsonl"
 TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
 # (tests/project/test_code_numbers.py)
-RULES = 3
+RULES = 4  # near-duplicates of large corpora are found by sketches
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,15 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         reading = inputs.read(scratch / "read")
         store = Store(scratch / "pairs")
         drops = Listing(scratch / LISTING)
-        tally = _clean(reading, config, inputs.rule, Tally(store, drops), say)
+        is_reverse = config.reverse
+        limits, fitted = limits_of(
+            config.limits, map(swap_sides, reading.examples) if is_reverse else reading.examples
+        )
+        tally = _clean(reading, is_reverse, limits, inputs.rule, Tally(store, drops), say)
         drops.flush()
         shutil.copyfile(drops.path, listing)
         _report_bad_lines(reading, config, listing, say)
-        remarks = [*reading.remarks, *inputs.check(reading.examples), *limit_remarks(tally, config.limits)]
+        remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
         for remark in remarks:
             say(f"data: {remark}")
         sets = read_sets(config, scratch)
@@ -122,7 +127,7 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
                 "rules": RULES,
             }
             facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(sample)}
-            facts |= {"remarks": remarks, "losses": losses(tally, config.limits)}
+            facts |= {"remarks": remarks, "losses": losses(tally, limits)}
             facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
             facts |= {"splits": split_facts(parts, hashes)}
             atomic_write_text(
@@ -131,10 +136,12 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
             write_checksums(work)
 
 
-def _clean(reading: user_file.Reading, config: DataConfig, rule: Rule, tally: Tally, say: Say) -> Tally:
+def _clean(
+    reading: user_file.Reading, is_reverse: bool, limits: Limits, rule: Rule, tally: Tally, say: Say
+) -> Tally:
     """Fill `tally` with what cleaning keeps and drops of what was read."""
     examples = with_progress(reading.examples, f"cleaning {len(reading.examples):,} pairs", say)
-    clean(map(swap_sides, examples) if config.reverse else examples, config.limits, rule, tally)
+    clean(map(swap_sides, examples) if is_reverse else examples, limits, rule, tally)
     tally.add_bad_lines(user_file.ORIGIN, reading.bad_lines, reading.samples)
     return tally
 

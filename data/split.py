@@ -133,5 +133,5 @@ def _take_languages(choice: _Choice, candidates: Ints, languages: Languages, siz
 def _shuffle(items: Ints, seed: str) -> Ints:
     """The items in the order that `random.Random(seed).shuffle` gives a list of them."""
     order = array("q", items.astype(np.int64).tobytes())
-    random.Random(seed).shuffle(order)  # type: ignore[arg-type]
+    random.Random(seed).shuffle(order)
     return np.frombuffer(order, np.int64) if order else np.zeros(0, np.int64)

@@ -4,15 +4,14 @@ temporary one.
 
 import gzip
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import IO, overload
 
 from data.errors import InputError
-from data.records import Lines
+from data.records import BYTES, Lines
 
 MAX_BYTES = 1 << 35  # of a file, unpacked where it is gzipped
 MARK = b"\xef\xbb\xbf"
@@ -50,7 +49,7 @@ def file_lines(path: Path) -> FileLines:
     try:
         if path.suffix.lower() == ".gz":
             with gzip.open(path) as packed, tempfile.TemporaryFile() as file:
-                shutil.copyfileobj(_Limited(packed), file, 1 << 20)
+                _unpack(packed, file)
                 file.flush()
                 descriptor = os.dup(file.fileno())
         else:
@@ -69,15 +68,9 @@ def file_lines(path: Path) -> FileLines:
     return FileLines(lines, range(len(lines)))
 
 
-class _Limited:
-    """A file of which little more than MAX_BYTES are read."""
-
-    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
-        self.file = file
-        self.left = MAX_BYTES + 1
-
-    def read(self, size: int) -> bytes:
-        """The next bytes."""
-        content = self.file.read(min(size, self.left))
-        self.left -= len(content)
-        return content
+def _unpack(packed: gzip.GzipFile, file: IO[bytes]) -> None:
+    """Copy little more than MAX_BYTES of a file."""
+    left = MAX_BYTES + 1
+    while left > 0 and (block := packed.read(min(BYTES, left))):
+        file.write(block)
+        left -= len(block)

@@ -89,7 +89,9 @@ def test_dev_items_near_test_items_are_remarked_on(tmp_path: Path) -> None:
     dev = write_pairs(tmp_path / "dev.tsv", [500, 501])
     test = write_pairs(tmp_path / "test.tsv", [501, 502])
     corpus, _ = prepared(tmp_path, train=train, dev=dev, test=test)
-    assert any(remark.startswith("1 of 2 pairs of data.dev are near") for remark in corpus.manifest["remarks"])
+    assert any(
+        remark.startswith("1 of 2 pairs of data.dev are near") for remark in corpus.manifest["remarks"]
+    )
     assert (len(corpus.dev), len(corpus.test)) == (2, 2)
 
 
