@@ -15,7 +15,9 @@ from data.examples import Example, line_of
 from data.key_table import KeyTable
 from data.records import BYTES, Chain, Records, Selection, Store
 
-MOST_BYTES_PER_PAIR = 2000  # 1,300 were measured, most of them for chunks in work; with all texts in memory 20,000
+MOST_BYTES_PER_PAIR = (
+    2000  # 1,300 were measured, most of them for chunks in work; with all texts in memory 20,000
+)
 
 
 def example(number: int, text: str = "") -> Example:
