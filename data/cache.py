@@ -90,7 +90,7 @@ def name_disk_errors(path: Path) -> Iterator[None]:
 
 def atomic_write_text(path: Path, text: str) -> None:
     """Write UTF-8 `text` so that a reader sees the old file or the whole new one, also after a crash."""
-    with name_disk_errors(path), _scratch(path.parent) as scratch:
+    with name_disk_errors(path), scratch_folder(path.parent) as scratch:
         work = scratch / NEW
         work.write_text(text, encoding="utf-8")
         fsync_path(work)
@@ -104,7 +104,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     All of it is flushed before the rename, so `path` exists only complete. An older `path` is replaced.
     """
-    with name_disk_errors(path), _scratch(path.parent) as scratch:
+    with name_disk_errors(path), scratch_folder(path.parent) as scratch:
         work = scratch / NEW
         work.mkdir()
         yield work
@@ -118,7 +118,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def remove_folder(path: Path) -> None:
     """Delete a folder so that no half of it remains under its name, even if this process is killed."""
-    with _scratch(path.parent) as scratch:
+    with scratch_folder(path.parent) as scratch:
         os.replace(path, scratch / GONE)
 
 
@@ -143,7 +143,7 @@ def remove_unfinished(folder: Path) -> None:
 
 
 @contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
+def scratch_folder(parent: Path) -> Iterator[Path]:
     """Yield a scratch folder in `parent`, on the same disk, and delete it afterwards; its lock shows that
     this process uses it.
     """

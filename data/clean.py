@@ -6,11 +6,14 @@ placeholders of a catalogue (`data.interface_text`), are passed in by the reader
 
 import re
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 from data.examples import Example
+from data.key_table import KeyTable
 from data.normalise import DEFAULT, normalise
 from data.script import count_units, isolate, script_name, script_of, script_share
 
@@ -54,20 +57,46 @@ class Limits:
         return ""
 
 
+class Drops(Protocol):
+    """What takes (id, reason) of each dropped pair."""
+
+    def append(self, drop: tuple[str, str], /) -> None:
+        """Add one."""
+
+
+class Kind(NamedTuple):
+    """What the manifest counts pairs by."""
+
+    language: str
+    origin: str
+    licence: str
+
+
 @dataclass
 class Tally:
     """The result of cleaning: the clean `pairs` in order, and (id, reason) of each dropped one in `drops`.
 
-    `samples`: an example of each reason, as it is printed; `misfits`: (source, target) units of the pairs
-    that a length limit dropped.
+    `kinds`: the number of each pair's kind; `kind_numbers`: the kinds, which are its language, origin and
+    licence. `samples`: an example of each reason, as it is printed; `misfits`: how many of the pairs that a
+    length limit dropped have so many (source, target) units.
     """
 
-    pairs: list[Example] = field(default_factory=list)
-    drops: list[tuple[str, str]] = field(default_factory=list)
+    pairs: MutableSequence[Example] = field(default_factory=list)
+    drops: Drops = field(default_factory=list[tuple[str, str]])
+    kinds: "array[int]" = field(default_factory=lambda: array("i"))
+    kind_numbers: dict[Kind, int] = field(default_factory=dict)
+    removed: "array[int]" = field(default_factory=lambda: array("q"))  # places of `drop_kept`
     num_read: Counter[str] = field(default_factory=Counter)
+    num_dropped: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
     samples: dict[str, str] = field(default_factory=dict)
-    misfits: list[tuple[int, int]] = field(default_factory=list)
+    misfits: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    def keep(self, example: Example) -> None:
+        """Add a clean pair."""
+        kind = Kind(example.source_language, example.origin, example.licence)
+        self.kinds.append(self.kind_numbers.setdefault(kind, len(self.kind_numbers)))
+        self.pairs.append(example)
 
     def drop(self, example: Example, reason: str) -> None:
         """Count one pair that was read and dropped."""
@@ -75,7 +104,15 @@ class Tally:
         if reason not in self.samples:
             self.samples[reason] = describe_pair(example)
         if reason in LENGTH_LIMITS:
-            self.misfits.append(units(example))
+            self.misfits[units(example)] += 1
+
+    def drop_kept(self, places: Iterable[int], reason: str) -> None:
+        """Count pairs that cleaning kept and something else drops; they stay in `pairs`."""
+        for place in map(int, places):
+            example = self.pairs[place]
+            self._count(example.origin, example.id, reason)
+            self.samples.setdefault(reason, describe_pair(example))
+            self.removed.append(place)
 
     def add_bad_lines(
         self, origin: str, bad_lines: Iterable[tuple[str, str]], samples: Mapping[str, str]
@@ -88,6 +125,7 @@ class Tally:
 
     def _count(self, origin: str, key: str, reason: str) -> None:
         self.drops.append((key, reason))
+        self.num_dropped[reason] += 1
         self.reasons.setdefault(origin, Counter())[reason] += 1
 
 
@@ -162,28 +200,46 @@ def describe_pair(example: Example) -> str:
 
 
 def clean(
-    examples: Iterable[Example], limits: Limits, rule: Rule = no_rule, steps: Sequence[str] = DEFAULT
+    examples: Iterable[Example],
+    limits: Limits,
+    rule: Rule = no_rule,
+    steps: Sequence[str] = DEFAULT,
+    tally: Tally | None = None,
 ) -> Tally:
     """Clean all pairs and keep one for each source and target language. Exact copies are dropped; further
     reference texts join the first as `others`. Both count as drops, so that pairs read = pairs + drops.
+
+    `tally`: the empty one to fill, where pairs and drops go elsewhere than into lists.
     """
-    tally = Tally()
-    places: dict[tuple[str, str, str], int] = {}
+    tally = tally or Tally()
+    table = KeyTable()
     for example in _clean_texts(examples, steps):
         tally.num_read[example.origin] += 1
         reason = problem(example, limits, rule)
-        key = (example.source_language, example.target_language, example.source)
-        if not reason and key in places:
-            first = tally.pairs[places[key]]
+        key = hash(source_key(example))
+        place = None if reason else _place_of(example, table.positions_of(key), tally.pairs)
+        if place is not None:
+            first = tally.pairs[place]
             reason = "duplicate" if example.reference in first.references else OTHER_REFERENCE
             if reason == OTHER_REFERENCE:
-                tally.pairs[places[key]] = replace(first, others=(*first.others, example.reference))
+                tally.pairs[place] = replace(first, others=(*first.others, example.reference))
         if reason:
             tally.drop(example, reason)
         else:
-            places[key] = len(tally.pairs)
-            tally.pairs.append(example)
+            table.add(key, len(tally.pairs))
+            tally.keep(example)
     return tally
+
+
+def source_key(example: Example) -> tuple[str, str, str]:
+    """What two pairs share that become one."""
+    return example.source_language, example.target_language, example.source
+
+
+def _place_of(example: Example, places: Iterable[int], pairs: Sequence[Example]) -> int | None:
+    """Which of the places holds a pair with the same source, if any does."""
+    key = source_key(example)
+    return next((place for place in places if source_key(pairs[place]) == key), None)
 
 
 def _clean_texts(examples: Iterable[Example], steps: Sequence[str]) -> Iterator[Example]:

@@ -24,6 +24,9 @@ class DataConfig:
     """
 
     corpus: str = BUILT_IN  # or one of INTERFACES or HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    train: str = ""  # another name of `corpus` for a file of one's own
+    dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
+    test: str = ""
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
@@ -39,7 +42,7 @@ class DataConfig:
     reference_column: str | int = "reference"
     max_bad_share: float = 0.05
     min_source_units: int = 2
-    max_source_units: int = 24
+    max_source_units: int = 24  # 0 = what keeps 99 % of the corpus; likewise below
     min_target_units: int = 2
     max_target_units: int = 24
     near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
@@ -52,14 +55,19 @@ class DataConfig:
     normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
 
     @property
+    def pairs(self) -> str:
+        """The corpus, by whichever of its two names it is given."""
+        return self.train or self.corpus
+
+    @property
     def completion_language(self) -> str:
         """The language of the reference texts, and so of what the model is to write."""
-        if self.corpus in HEADLINES:
-            return HEADLINES[self.corpus].language
-        if self.corpus in INTERFACES:
-            corpus = INTERFACES[self.corpus]
+        if self.pairs in HEADLINES:
+            return HEADLINES[self.pairs].language
+        if self.pairs in INTERFACES:
+            corpus = INTERFACES[self.pairs]
             return corpus.language if self.reverse else corpus.target
-        if self.corpus == BUILT_IN:
+        if self.pairs == BUILT_IN:
             return self.languages[0] if self.reverse else "zh"
         return self.column_languages[0 if self.reverse else 1]
 
@@ -86,15 +94,22 @@ class DataConfig:
         )
 
     @property
+    def sets(self) -> dict[str, str]:
+        """The parts that have a file of their own."""
+        return {name: path for name, path in (("dev", self.dev), ("test", self.test)) if path}
+
+    @property
     def sizes(self) -> SplitSizes:
-        """The wanted sizes of the parts."""
-        return SplitSizes(self.test_size, self.test_min_per_language, self.dev_size, self.warm_start_share)
+        """The wanted sizes of the parts that are cut out of the corpus."""
+        test, per_language = (0, 0) if self.test else (self.test_size, self.test_min_per_language)
+        return SplitSizes(test, per_language, 0 if self.dev else self.dev_size, self.warm_start_share)
 
 
 BOUNDS = (
     Bounds(0, 1, "max_bad_share warm_start_share"),
     Bounds(1e-6, 1, "near_duplicate"),
     Bounds(1, LARGEST, "min_source_units min_target_units"),
+    Bounds(0, LARGEST, "max_source_units max_target_units"),
     Bounds(0, LARGEST, "test_size test_min_per_language dev_size max_examples seed"),
 )
 
@@ -102,9 +117,8 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
-    check_rules(
-        [*limit_rules(config), *language_rules(config), *side_rules(config), *normalise_rules(config)]
-    )
+    rules = (limit_rules, language_rules, side_rules, normalise_rules, file_rules)
+    check_rules([rule for make in rules for rule in make(config)])
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -112,7 +126,7 @@ def limit_rules(config: DataConfig) -> list[Rule]:
     limits = config.limits
     return [
         (
-            low > high,
+            0 < high < low,
             f"data.min_{side}_units={low}, data.max_{side}_units={high}: min <= max is needed",
         )
         for side, low, high in (
@@ -143,8 +157,8 @@ def language_rules(config: DataConfig) -> list[Rule]:
             for code in [language_meant(language)]
         ),
         (
-            bool(script) and config.corpus in (BUILT_IN, *INTERFACES, *HEADLINES),
-            f"data.target_script={script}: the script of data.corpus={config.corpus} is known; leave it out",
+            bool(script) and config.pairs in (BUILT_IN, *INTERFACES, *HEADLINES),
+            f"data.target_script={script}: the script of data.corpus={config.pairs} is known; leave it out",
         ),
         (
             bool(script) and known_code(script) is None,
@@ -171,7 +185,7 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
     """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
     of an earlier version is found again.
     """
-    added = {"normalise": DEFAULT}
+    added = {"normalise": DEFAULT, "train": "", "dev": "", "test": ""}
     return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
 
@@ -179,12 +193,29 @@ def side_rules(config: DataConfig) -> list[Rule]:
     """Rules of a corpus whose sides change."""
     return [
         (
-            config.reverse and config.corpus in HEADLINES,
+            config.reverse and config.pairs in HEADLINES,
             "data.reverse=true: headlines are not turned round; leave it out, or choose another data.corpus",
         ),
         (
-            config.reverse and config.corpus == BUILT_IN and len(set(config.languages)) != 1,
+            config.reverse and config.pairs == BUILT_IN and len(set(config.languages)) != 1,
             f"data.reverse=true, data.languages={list(config.languages)}: a test set is scored in one target language; "
             'write data.languages=["dz"] or ["bo"]',
+        ),
+    ]
+
+
+def file_rules(config: DataConfig) -> list[Rule]:
+    """Rules of files of one's own."""
+    return [
+        (
+            bool(config.train) and config.corpus != BUILT_IN,
+            f"data.train={config.train}, data.corpus={config.corpus}: both name the pairs to learn from; leave one out",
+        ),
+        *(
+            (
+                config.pairs in (BUILT_IN, *HEADLINES),
+                f"data.{name}={path}: data.corpus={config.pairs} has its own {name} set; give data.train too",
+            )
+            for name, path in config.sets.items()
         ),
     ]

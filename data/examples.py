@@ -1,15 +1,13 @@
-"""The record of a pair, and its file format: one JSON object a line, UTF-8.
+"""The record of a pair, and its line in a file: one JSON object, UTF-8. `data.records` reads and writes such
+files.
 
 Users' files are read by `data.sources.user_file`, which expects errors.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from data.cache import atomic_write_text
 from data.errors import InputError
 
 
@@ -56,20 +54,8 @@ def swap_sides(example: Example) -> Example:
     )
 
 
-def read_jsonl(path: Path) -> list[Example]:
-    """Read the examples of a file written by `write_jsonl`. Raises InputError for a file or line that it did
-    not write.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); delete its folder to have it made again"
-        ) from error
-    return [_example(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
-
-
-def _example(line: bytes, place: str) -> Example:
+def example_of(line: bytes, place: str) -> Example:
+    """The example of a line written by `line_of`. Raises InputError for any other line."""
     try:
         record: dict[str, Any] = json.loads(line.decode("utf-8"))
         others = record.pop("others", [])
@@ -85,7 +71,6 @@ def _example(line: bytes, place: str) -> Example:
         ) from error
 
 
-def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
-    """Write one JSON object a line; the file appears whole or not at all."""
-    lines = (json.dumps(asdict(example), ensure_ascii=False) + "\n" for example in examples)
-    atomic_write_text(path, "".join(lines))
+def line_of(example: Example) -> bytes:
+    """An example as one line of JSON with its line end."""
+    return json.dumps(vars(example), ensure_ascii=False).encode("utf-8") + b"\n"

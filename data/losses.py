@@ -15,7 +15,6 @@ Loss = Mapping[str, Any]
 
 def losses(tally: Tally, limits: Limits) -> list[dict[str, Any]]:
     """One entry per rule, the most frequent first: reason, pairs, setting (where there is one), example."""
-    counts = Counter(reason for _, reason in tally.drops)
     return [
         {
             "reason": reason,
@@ -23,7 +22,7 @@ def losses(tally: Tally, limits: Limits) -> list[dict[str, Any]]:
             "setting": _setting(reason, limits),
             "example": tally.samples[reason],
         }
-        for reason, count in sorted(counts.items(), key=lambda entry: -entry[1])
+        for reason, count in sorted(tally.num_dropped.items(), key=lambda entry: -entry[1])
     ]
 
 
@@ -56,25 +55,35 @@ def limit_remarks(tally: Tally, limits: Limits) -> list[str]:
     The share is of the pairs that reached the limits: those that no rule but the one on equal pairs dropped
     before.
     """
-    num_dropped = Counter(reason for _, reason in tally.drops)
+    num_dropped = tally.num_dropped
     num_pairs = (
-        len(tally.pairs) + len(tally.misfits) + num_dropped["duplicate"] + num_dropped[OTHER_REFERENCE]
+        len(tally.pairs) + tally.misfits.total() + num_dropped["duplicate"] + num_dropped[OTHER_REFERENCE]
     )
     remarks = []
     for name in LENGTH_LIMITS.values():
         sign = -1 if name.startswith("min") else 1
         side = int(name.endswith("target"))
         limit = asdict(limits)[name]
-        outside = sorted(
-            (sign * pair[side] for pair in tally.misfits if sign * pair[side] > sign * limit), reverse=True
-        )
-        if len(outside) > MANY * num_pairs:
-            share = len(outside) / num_pairs
-            enough = sign * outside[int((1 - TO_KEEP) * num_pairs)]
+        outside = Counter[int]()
+        for pair, count in tally.misfits.items():
+            if sign * pair[side] > sign * limit:
+                outside[sign * pair[side]] += count
+        if outside.total() > MANY * num_pairs:
+            share = outside.total() / num_pairs
+            enough = sign * _from_above(outside, int((1 - TO_KEEP) * num_pairs))
             word = "fewer" if sign < 0 else "more"
-            share_kept = "all" if enough == sign * outside[0] else f"{TO_KEEP:.0%}"
+            share_kept = "all" if enough == sign * max(outside) else f"{TO_KEEP:.0%}"
             remarks.append(
                 f"data.{name}_units={limit}: {share:.0%} of the pairs have {word} units; {enough} would "
                 f"keep {share_kept}"
             )
     return remarks
+
+
+def _from_above(counts: Counter[int], place: int) -> int:
+    """The value at a place, from 0, of all counted values from the largest down."""
+    for value, count in sorted(counts.items(), reverse=True):
+        if place < count:
+            return value
+        place -= count
+    raise IndexError("fewer values than the place")

@@ -3,19 +3,25 @@ JSON.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from data.clean import Tally
-from data.examples import Example
+import numpy as np
+
+from data.clean import Kind, Tally
+from data.clusters import Clusters
+from data.grams import Ints
 from data.losses import loss_lines
-from data.split import LARGE_CLUSTER, MAX_SHARES, Cluster
+from data.records import Store
+from data.split import LARGE_CLUSTER, MAX_SHARES
 
 
 def counts(tally: Tally) -> dict[str, Any]:
     """Per origin: pairs read, dropped by reason, kept; read = kept + the sum of dropped."""
-    num_kept = Counter(example.origin for example in tally.pairs)
-    licences = {example.origin: example.licence for example in tally.pairs}
+    remaining = np.delete(np.arange(len(tally.pairs)), np.array(tally.removed, np.int64))
+    kinds = kind_counts(tally, remaining)
+    num_kept, languages = by_origin(kinds), by_language(kinds)
+    licences = {kind.origin: kind.licence for kind in kinds}
     origins = {
         origin: {
             "read": tally.num_read[origin],
@@ -27,38 +33,71 @@ def counts(tally: Tally) -> dict[str, Any]:
     }
     totals = {
         "read": tally.num_read.total(),
-        "dropped": Counter(reason for _, reason in tally.drops),
-        "kept": len(tally.pairs),
+        "dropped": tally.num_dropped,
+        "kept": len(remaining),
     }
     return {
         "origins": origins,
         "totals": totals,
-        "languages": Counter(example.source_language for example in tally.pairs),
+        "languages": languages,
     }
 
 
-def cluster_facts(clusters: Sequence[Cluster]) -> dict[str, int]:
+def kind_counts(tally: Tally, places: Any) -> dict[Kind, int]:
+    """How many of the pairs at some places of `tally.pairs` are of each kind."""
+    numbers = np.frombuffer(tally.kinds, np.intc)[places] if tally.kinds else np.zeros(0, np.intc)
+    counts = np.bincount(numbers, minlength=len(tally.kind_numbers)).tolist()
+    return {kind: counts[number] for kind, number in tally.kind_numbers.items() if counts[number]}
+
+
+def by_origin(kinds: Mapping[Kind, int]) -> Counter[str]:
+    """Pairs of each origin."""
+    return _sums((kind.origin, count) for kind, count in kinds.items())
+
+
+def by_language(kinds: Mapping[Kind, int]) -> Counter[str]:
+    """Pairs of each source language."""
+    return _sums((kind.language, count) for kind, count in kinds.items())
+
+
+def _sums(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+    sums = Counter[str]()
+    for name, count in counts:
+        sums[name] += count
+    return sums
+
+
+def cluster_facts(clusters: Clusters) -> dict[str, int]:
     """The number of near-duplicate clusters and their sizes, in pairs."""
-    sizes = [len(cluster) for cluster in clusters]
+    sizes = clusters.sizes
     return {
         "number": len(sizes),
-        "single": sum(size == 1 for size in sizes),
-        "largest": max(sizes, default=0),
-        "larger_than_limit": sum(size > LARGE_CLUSTER for size in sizes),
+        "single": int((sizes == 1).sum()),
+        "largest": int(sizes.max(initial=0)),
+        "larger_than_limit": int((sizes > LARGE_CLUSTER).sum()),
         "limit_for_test_and_dev": LARGE_CLUSTER,
     }
 
 
-def split_facts(parts: Mapping[str, Sequence[Example]], hashes: Mapping[str, str]) -> dict[str, Any]:
+class Part(NamedTuple):
+    """The pairs of a part: places in a store, and what was counted when the store was filled."""
+
+    store: Store
+    tally: Tally
+    places: Ints
+
+
+def split_facts(parts: Mapping[str, Part], hashes: Mapping[str, str]) -> dict[str, Any]:
     """Per part: pairs, pairs by language and by origin, and the SHA-256 of its file."""
+    kinds = {name: kind_counts(part.tally, part.places) for name, part in parts.items()}
     return {
         name: {
-            "pairs": len(examples),
-            "languages": Counter(example.source_language for example in examples),
-            "origins": Counter(example.origin for example in examples),
+            "pairs": len(part.places),
+            "languages": by_language(kinds[name]),
+            "origins": by_origin(kinds[name]),
             "sha256": hashes[name],
         }
-        for name, examples in parts.items()
+        for name, part in parts.items()
     }
 
 
@@ -67,11 +106,12 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
     totals = manifest["totals"]
     clusters = manifest["clusters"]
     parts = ", ".join(
-        f"{name} {facts['pairs']} ({_list(facts['languages'])})" for name, facts in manifest["splits"].items()
+        f"{name} {facts['pairs']} ({in_words(facts['languages'])})"
+        for name, facts in manifest["splits"].items()
     )
     return [
         f"data tier: {manifest['tier']} ({manifest['tier_means']})",
-        f"data: {totals['read']} pairs read, {totals['kept']} kept ({_list(manifest['languages'])})",
+        f"data: {totals['read']} pairs read, {totals['kept']} kept ({in_words(manifest['languages'])})",
         *loss_lines(manifest["losses"]),
         f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
         *size_lines(manifest),
@@ -84,7 +124,7 @@ def size_lines(manifest: Mapping[str, Any]) -> list[str]:
     for name, (share, word) in MAX_SHARES.items():
         pairs = manifest["splits"][name]["pairs"]
         size = manifest["config"][f"{name}_size"]
-        if pairs < size:
+        if pairs < size and not manifest["config"].get(name):
             is_small = size > int(share * manifest["sampled"])
             cause = (
                 f"at most a {word} of the pairs" if is_small else "no near-duplicate group fits into the rest"
@@ -93,7 +133,8 @@ def size_lines(manifest: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _list(numbers: Mapping[str, int]) -> str:
+def in_words(numbers: Mapping[str, int]) -> str:
+    """Counts in words, the largest first: `12 dz, 3 bo`."""
     return (
         ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda entry: -entry[1]))
         or "none"
@@ -102,4 +143,4 @@ def _list(numbers: Mapping[str, int]) -> str:
 
 def by_reason(bad_lines: Sequence[tuple[str, str]]) -> str:
     """Count the reasons in words, the most frequent first: `12 not UTF-8, 3 empty source`."""
-    return _list(Counter(reason for _, reason in bad_lines))
+    return in_words(Counter(reason for _, reason in bad_lines))

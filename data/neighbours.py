@@ -1,13 +1,12 @@
 """Exact all-pairs Jaccard join over sets of character n-grams: every pair of texts with similarity >=
 `threshold`, and no other.
 
-There is no hashing and no sampling, so a split built on it leaks nothing. Prefix and length filter as in
+There is no sampling, so a split built on it leaks nothing. Prefix and length filter as in
 Bayardo, Ma & Srikant 2007 (AllPairs), with a bound on the overlap behind the prefixes as in Xiao et al. 2008
 (PPJoin): with tokens in order of rarity, two similar sets share a token among the first few of each.
 """
 
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -15,9 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.grams import Grams, Ints, overlaps, starts_of
+
 NgramSet = frozenset[str]
 Walk = Callable[[Sequence[int]], Iterator[int]]
 FINEST = 1_000_000
+TOGETHER = 1000  # sets whose candidates are compared at once
 
 
 def ngrams(text: str, size: int) -> NgramSet:
@@ -38,44 +40,71 @@ def ngrams(text: str, size: int) -> NgramSet:
 
 
 def similar_pairs(sets: Sequence[NgramSet], threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
-    """Every pair (i, j), i != j, each once, with |A & B| >= threshold * |A | B|. The arithmetic is in whole
-    numbers; only the threshold is rounded, to six digits, as a finer fraction would exceed 64-bit integers.
-    `walk` iterates over the numbers of the sets and may report progress.
-
-    Raises ValueError unless 0 < threshold <= 1 and every set has a member.
+    """`similar_rows` of sets of texts. Raises ValueError unless 0 < threshold <= 1 and every set has a
+    member.
     """
-    if not 0 < threshold <= 1 or not all(sets):
-        raise ValueError(
-            f"similar_pairs needs 0 < threshold <= 1 (got {threshold}) and sets that are not empty"
-        )
+    if not all(sets):
+        raise ValueError("similar_pairs needs sets that are not empty")
+    numbers = dict[str, int]()
+    rows = [sorted(numbers.setdefault(token, len(numbers)) for token in tokens) for tokens in sets]
+    hashes = np.array([number for row in rows for number in row], np.uint64)
+    grams = Grams(hashes, starts_of(np.array([len(row) for row in rows], np.int64)))
+    return similar_rows(grams, threshold, walk)
+
+
+def similar_rows(grams: Grams, threshold: float, walk: Walk = iter) -> Iterator[tuple[int, int]]:
+    """Every pair (i, j), i != j, of sets, each once, with |A & B| >= threshold * |A | B|. `walk` iterates
+    over the numbers of the sets and may report progress.
+
+    Raises ValueError unless 0 < threshold <= 1.
+    """
+    high, low = fraction_of(threshold)
+    order = np.argsort(grams.sizes, kind="stable")
+    index = _Index(grams.take(order), high, low)
+    found = list[tuple[int, int]]()
+    for place, _ in enumerate(walk(order.tolist())):
+        found += [(other, place) for other in index.candidates(place)]
+        if len(found) and (place % TOGETHER == TOGETHER - 1 or place == len(order) - 1):
+            pairs = order[np.array(found)]
+            is_near = is_similar(grams.take(pairs[:, 0]), grams.take(pairs[:, 1]), threshold)
+            yield from map(tuple, pairs[is_near].tolist())
+            found.clear()
+
+
+def fraction_of(threshold: float) -> tuple[int, int]:
+    """The threshold as a fraction, so that the arithmetic is in whole numbers; it is rounded to six digits,
+    as a finer one would exceed 64-bit integers. Raises ValueError unless 0 < threshold <= 1.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"a similarity needs 0 < threshold <= 1 (got {threshold})")
     ratio = max(Fraction(str(threshold)).limit_denominator(FINEST), Fraction(1, FINEST))
-    high = ratio.numerator
-    low = ratio.denominator
-    order = sorted(range(len(sets)), key=lambda item: len(sets[item]))
-    index = _Index([sets[item] for item in order], high, low)
-    for place, item in enumerate(walk(order)):
-        for candidate in index.candidates(place):
-            other = order[candidate]
-            num_shared = len(sets[item] & sets[other])
-            if num_shared * low >= high * (len(sets[item]) + len(sets[other]) - num_shared):
-                yield other, item
+    return ratio.numerator, ratio.denominator
+
+
+def is_similar(one: Grams, other: Grams, threshold: float) -> NDArray[np.bool_]:
+    """(n,) whether set i of `one` and set i of `other` have at least this Jaccard similarity."""
+    high, low = fraction_of(threshold)
+    num_shared = overlaps(one, other)
+    return num_shared * low >= high * (one.sizes + other.sizes - num_shared)
 
 
 class _Index:
     """Which sets have which token in their prefix; the sets are in order of size and named by their place."""
 
-    def __init__(self, sets: Sequence[NgramSet], high: int, low: int) -> None:
+    def __init__(self, grams: Grams, high: int, low: int) -> None:
         self.high = high
         self.low = low
-        self.count = len(sets)
-        self.sizes = np.array([len(tokens) for tokens in sets], dtype=np.int64)
-        self.prefixes = (
-            self.sizes - self._ceil(high * self.sizes, low) + 1
-        )  # so many of the rarest tokens must hold a shared one
-        self.tokens = [row[:prefix] for row, prefix in zip(_by_rarity(sets), self.prefixes, strict=True)]
-        self.last = np.array([row[-1] for row in self.tokens], dtype=np.int64)
-        places = np.repeat(np.arange(self.count), self.prefixes)
-        self.keys = np.sort(np.concatenate([*self.tokens, np.empty(0, np.int64)]) * self.count + places)
+        self.sizes = grams.sizes
+        self.count = len(self.sizes)
+        # so many of the rarest tokens must hold a shared one
+        self.prefixes = self.sizes - self._ceil(high * self.sizes, low) + 1
+        ranks = _by_rarity(grams)
+        behind = np.arange(len(ranks)) - np.repeat(grams.starts[:-1], self.sizes)
+        self.tokens = ranks[behind < np.repeat(self.prefixes, self.sizes)]
+        self.starts = starts_of(self.prefixes)
+        self.last = self.tokens[self.starts[1:] - 1]
+        self.keys = self.tokens * self.count + np.repeat(np.arange(self.count), self.prefixes)
+        self.keys.sort()
         self.places = self.keys % max(1, self.count)
 
     def candidates(self, place: int) -> list[int]:
@@ -85,7 +114,8 @@ class _Index:
         first = int(
             np.searchsorted(self.sizes, self._ceil(self.high * self.sizes[place], self.low))
         )  # shorter ones are too short
-        ranges = np.searchsorted(self.keys, self.tokens[place] * self.count + np.array([[first], [place]])).T
+        tokens = self.tokens[self.starts[place] : self.starts[place + 1]]
+        ranges = np.searchsorted(self.keys, tokens * self.count + np.array([[first], [place]])).T
         places = [self.places[start:stop] for start, stop in ranges.tolist() if start < stop]
         if not places:
             return []
@@ -104,11 +134,11 @@ class _Index:
         return -(-numerator // denominator)
 
 
-def _by_rarity(sets: Sequence[NgramSet]) -> list[NDArray[np.int64]]:
-    """Each set as sorted token numbers, the rarest token of the collection first."""
-    frequency = Counter(token for tokens in sets for token in tokens)
-    rank = {
-        token: number
-        for number, (token, _) in enumerate(sorted(frequency.items(), key=lambda entry: (entry[1], entry[0])))
-    }
-    return [np.sort(np.array([rank[token] for token in tokens], dtype=np.int64)) for tokens in sets]
+def _by_rarity(grams: Grams) -> Ints:
+    """The tokens of every set as numbers, ascending in each, the rarest token of the collection first."""
+    _, numbers, counts = np.unique(grams.hashes, return_inverse=True, return_counts=True)
+    rank = np.empty(len(counts), np.int64)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    keys = np.repeat(np.arange(len(grams)), grams.sizes) * max(1, len(counts)) + rank[numbers]
+    keys.sort()
+    return keys % max(1, len(counts))

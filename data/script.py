@@ -220,12 +220,16 @@ def script_share(text: str, script: str) -> float:
     >>> script_share("e\u0323\u0301 \u4e00", "Latn")
     0.75
     """
-    is_in_script = list[bool]()
-    belongs = False
-    for character in "".join(text.split()):
-        belongs = belongs if is_shared_mark(character) else is_script(character, script)
-        is_in_script.append(belongs)
-    return sum(is_in_script) / max(1, len(is_in_script))
+    characters = "".join(text.split())
+    num_outside = len(_runs(script).sub("", characters))
+    return (len(characters) - num_outside) / max(1, len(characters))
+
+
+@lru_cache
+def _runs(script: str) -> regex.Pattern[str]:
+    """Characters of a script, each with the shared marks behind it."""
+    own = "[\u0f00-\u0fff]" if script == "Tibt" else rf"\p{{Script={SCRIPT_NAMES[script]}}}"
+    return regex.compile(rf"(?:{own}(?:{SHARED_MARK.pattern})*+)++")
 
 
 def tibetan_syllables(text: str) -> int:

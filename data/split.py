@@ -1,22 +1,20 @@
 """Splits a corpus into four parts without a common near-duplicate: warm start, train (the prompts of RL), dev
 and test.
 
-Two pairs are near-duplicates when their sources or any of their reference texts are (`data.neighbours`);
-clusters are the connected components of that relation and are never divided. A random split by row would
-leak: in catalogues of messages a third of the test items have a near neighbour elsewhere.
+Clusters of near-duplicates (`data.clusters`) are never divided. A random split by row would leak: in catalogues
+of messages a third of the test items have a near neighbour elsewhere.
 """
 
 import random
-from collections import Counter
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from data.console import silent
-from data.examples import Example
-from data.neighbours import NgramSet, ngrams, similar_pairs
-from data.progress import Say, with_progress
-from data.script import is_unspaced, script_of
+import numpy as np
+from numpy.typing import NDArray
+
+from data.clusters import Clusters
+from data.grams import Ints
 
 PARTS = ("warm_start", "train", "dev", "test")
 LARGE_CLUSTER = 50  # a larger one is boilerplate and only trains
@@ -25,7 +23,7 @@ MAX_TEST_SHARE = 0.2  # of the corpus, and for the test minimum of each language
 MAX_DEV_SHARE = 0.1
 MAX_SHARES = {"test": (MAX_TEST_SHARE, "fifth"), "dev": (MAX_DEV_SHARE, "tenth")}
 
-Cluster = tuple[int, ...]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -44,113 +42,96 @@ class SplitSizes:
         return SplitSizes(test, self.test_min_per_language, dev, self.warm_start_share)
 
 
-def near_duplicate_clusters(
-    examples: Sequence[Example], threshold: float, say: Say = silent
-) -> list[Cluster]:
-    """Connected components over both sides at Jaccard similarity >= `threshold`: indices into `examples`,
-    each once, in order.
+@dataclass(frozen=True)
+class Languages:
+    """The language of every pair as a number, and the language that each number stands for."""
 
-    `say` prints the progress of a long search.
-    """
-    parents = list(range(len(examples)))
+    numbers: Ints
+    names: Sequence[str]
 
-    def root(item: int) -> int:
-        while parents[item] != item:
-            parents[item] = parents[parents[item]]
-            item = parents[item]
-        return item
-
-    sources = [(item, example.source, example.source_language) for item, example in enumerate(examples)]
-    references = [
-        (item, text, example.target_language)
-        for item, example in enumerate(examples)
-        for text in example.references
-    ]
-    for name, side in (("source", sources), ("reference", references)):
-        first: dict[
-            NgramSet, int
-        ] = {}  # joins equal sets here: a text that comes n times would make n * n pairs
-        for item, text, language in with_progress(
-            side, f"taking the n-grams of {len(side):,} {name} texts", say
-        ):
-            parents[root(item)] = root(first.setdefault(ngrams(text, ngram_size(language)), item))
-        sets = list(first)
-        items = list(first.values())
-        work = f"looking for near-duplicates among {len(sets):,} {name} texts"
-        for one, other in similar_pairs(sets, threshold, partial(with_progress, work=work, say=say)):
-            parents[root(items[one])] = root(items[other])
-    members: dict[int, list[int]] = {}
-    for item in range(len(examples)):
-        members.setdefault(root(item), []).append(item)
-    return [tuple(items) for items in members.values()]
+    def counts(self) -> dict[str, int]:
+        """Pairs of each language, the rarest first."""
+        numbers = np.bincount(self.numbers, minlength=len(self.names)).tolist()
+        counts = {name: count for name, count in zip(self.names, numbers, strict=True) if count}
+        return {name: counts[name] for name in sorted(counts, key=lambda name: (counts[name], name))}
 
 
-def ngram_size(language: str) -> int:
-    """2 characters for scripts without spaces between words, such as Han; 4 otherwise."""
-    return 2 if is_unspaced(script_of(language)) else 4
-
-
-def split(
-    examples: Sequence[Example], clusters: Sequence[Cluster], sizes: SplitSizes, seed: int
-) -> dict[str, list[Example]]:
-    """Assign whole clusters to the four parts, a pure function of its arguments; each part is shuffled.
+def split(languages: Languages, clusters: Clusters, sizes: SplitSizes, seed: int) -> dict[str, Ints]:
+    """Assign whole clusters to the four parts, a pure function of its arguments: the places of each part's
+    pairs, shuffled.
 
     Test takes its minimum of every language first, and small clusters before large ones.
     """
-    order = sorted(clusters)
-    random.Random(f"clusters {seed}").shuffle(order)
-    sizes = sizes.limit_to(len(examples))
-    eligible = [cluster for cluster in order if len(cluster) <= LARGE_CLUSTER]
-    eligible.sort(key=lambda cluster: len(cluster) > SMALL_CLUSTER)
-    test = _take_languages(eligible, examples, sizes)
-    test += _take(_without(eligible, test), sizes.test - _total(test))
-    dev = _take(_without(eligible, test), sizes.dev)
-    rest = _without(order, test + dev)
-    warm_start = _take(rest, round(sizes.warm_start_share * _total(rest)))
-    parts = (warm_start, _without(rest, warm_start), dev, test)
-    return {name: _shuffle(part, examples, seed) for name, part in zip(PARTS, parts, strict=True)}
+    order = _shuffle(np.arange(len(clusters)), f"clusters {seed}")
+    sizes = sizes.limit_to(len(languages.numbers))
+    eligible = order[clusters.sizes[order] <= LARGE_CLUSTER]
+    eligible = eligible[np.argsort(clusters.sizes[eligible] > SMALL_CLUSTER, kind="stable")]
+    choice = _Choice(clusters)
+    test = _take_languages(choice, eligible, languages, sizes)
+    test += choice.take(eligible, sizes.test - sum(map(choice.total, test)))
+    dev = choice.take(eligible, sizes.dev)
+    rest = order[~choice.is_taken[order]]
+    warm_start = choice.take(rest, round(sizes.warm_start_share * choice.total(rest)))
+    train = [order[~choice.is_taken[order]]]
+    parts = (warm_start, train, dev, test)
+    return {
+        name: _shuffle(choice.items(part), f"items {seed}") for name, part in zip(PARTS, parts, strict=True)
+    }
 
 
-def _take_languages(
-    clusters: Sequence[Cluster], examples: Sequence[Example], sizes: SplitSizes
-) -> list[Cluster]:
+class _Choice:
+    """Which clusters are taken; a cluster is taken once."""
+
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
+        self.sizes = clusters.sizes
+        self.is_taken: Bools = np.zeros(len(clusters), bool)
+
+    def take(self, candidates: Ints, num_pairs: int) -> list[Ints]:
+        """Choose clusters in order, each that is free and still fits, up to `num_pairs` pairs."""
+        candidates = candidates[~self.is_taken[candidates]]
+        totals = np.cumsum(self.sizes[candidates])
+        first = int(np.searchsorted(totals, num_pairs, side="right"))  # so many fit one after the other
+        chosen = candidates[:first].tolist() if num_pairs > 0 else []
+        num_pairs -= int(totals[first - 1]) if chosen else 0
+        for cluster in candidates[first:].tolist():
+            if num_pairs <= 0:
+                break
+            if self.sizes[cluster] <= num_pairs:
+                chosen.append(cluster)
+                num_pairs -= int(self.sizes[cluster])
+        self.is_taken[chosen] = True
+        return [np.array(chosen, np.int64)]
+
+    def total(self, clusters: Ints) -> int:
+        """Pairs of some clusters."""
+        return int(self.sizes[clusters].sum())
+
+    def items(self, part: Sequence[Ints]) -> Ints:
+        """The pairs of the clusters of a part, ascending."""
+        is_in_part = np.zeros(len(self.clusters), bool)
+        for clusters in part:
+            is_in_part[clusters] = True
+        return np.sort(self.clusters.items[np.repeat(is_in_part, self.sizes)])
+
+
+def _take_languages(choice: _Choice, candidates: Ints, languages: Languages, sizes: SplitSizes) -> list[Ints]:
     """Choose clusters that give the test its minimum of each language, the rarest language first."""
-    counts = Counter(example.source_language for example in examples)
-    test: list[Cluster] = []
-    for language in sorted(counts, key=lambda name: (counts[name], name)):
-        least = min(
-            sizes.test_min_per_language, int(MAX_TEST_SHARE * counts[language]), sizes.test // len(counts)
-        )
-        num_pairs = sum(examples[item].source_language == language for cluster in test for item in cluster)
-        of_language = [
-            cluster
-            for cluster in clusters
-            if all(examples[item].source_language == language for item in cluster)
-        ]
-        test += _take(_without(of_language, test), least - num_pairs)
+    counts = languages.counts()
+    numbers = languages.numbers[choice.clusters.items]
+    test: list[Ints] = []
+    for language, count in counts.items():
+        least = min(sizes.test_min_per_language, int(MAX_TEST_SHARE * count), sizes.test // len(counts))
+        is_of_language = numbers == languages.names.index(language)
+        num_of_language = np.add.reduceat(is_of_language, choice.clusters.starts[:-1], dtype=np.int64)
+        num_pairs = sum(int(num_of_language[clusters].sum()) for clusters in test)
+        is_pure = num_of_language == choice.sizes
+        test += choice.take(candidates[is_pure[candidates]], least - num_pairs)
     return test
 
 
-def _take(clusters: Sequence[Cluster], num_pairs: int) -> list[Cluster]:
-    """Choose clusters in order, each that still fits, up to `num_pairs` pairs."""
-    chosen_clusters: list[Cluster] = []
-    for cluster in clusters:
-        if len(cluster) <= num_pairs:
-            chosen_clusters.append(cluster)
-            num_pairs -= len(cluster)
-    return chosen_clusters
-
-
-def _without(clusters: Sequence[Cluster], excluded_clusters: Sequence[Cluster]) -> list[Cluster]:
-    excluded_set = set(excluded_clusters)
-    return [cluster for cluster in clusters if cluster not in excluded_set]
-
-
-def _total(clusters: Sequence[Cluster]) -> int:
-    return sum(len(cluster) for cluster in clusters)
-
-
-def _shuffle(clusters: Sequence[Cluster], examples: Sequence[Example], seed: int) -> list[Example]:
-    items = sorted(item for cluster in clusters for item in cluster)
-    random.Random(f"items {seed}").shuffle(items)
-    return [examples[item] for item in items]
+def _shuffle(items: Ints, seed: str) -> Ints:
+    """The items in the order that `random.Random(seed).shuffle` gives a list of them."""
+    order = array("q", items.astype(np.int64).tobytes())
+    random.Random(seed).shuffle(order)
+    return np.frombuffer(order, np.int64) if order else np.zeros(0, np.int64)

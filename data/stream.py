@@ -6,9 +6,11 @@ workers, no tokens and no state.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.errors import InputError
 
@@ -34,14 +36,14 @@ class PromptStream(Generic[Item]):
         """The examples of step `step`, counted from 0; a step may extend into the next epoch."""
         start = step * self.num_prompts
         positions = range(start, start + self.num_prompts)
-        epochs = {
-            epoch: self._permutation(epoch)
-            for epoch in {position // len(self.examples) for position in positions}
-        }
+        places = (divmod(position, len(self.examples)) for position in positions)
         return tuple(
-            self.examples[epochs[position // len(self.examples)][position % len(self.examples)]]
-            for position in positions
+            self.examples[int(permutation(self.seed, epoch, len(self.examples))[place])]
+            for epoch, place in places
         )
 
-    def _permutation(self, epoch: int) -> list[int]:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.examples)).tolist()
+
+@lru_cache(maxsize=2)  # a step may extend into the next epoch
+def permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The order of an epoch, a function of the arguments; kept, as that of millions takes a second."""
+    return np.random.default_rng((seed, epoch)).permutation(count)

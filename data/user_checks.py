@@ -4,7 +4,8 @@ languages, shifted lines. Each check reads texts alone and returns a sentence or
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -41,51 +42,63 @@ def remarks(examples: Sequence[Example], max_bad_share: float) -> list[str]:
     """All warnings about the pairs in the order of their file. Raises InputError where they are certainly
     shifted.
     """
-    return [
-        remark
-        for remark in (
-            quotes_remark(examples),
-            wrapping_remark(examples),
-            alignment_remark(examples, max_bad_share),
-            zawgyi_remark(examples, max_bad_share),
-        )
-        if remark
-    ]
-
-
-def quotes_remark(examples: Sequence[Example]) -> str:
-    """A warning where many texts have quotes around them, or some have those of CSV, although the file was
-    not read as an export.
-    """
-    quoted_pairs = [
-        example for example in examples if is_quoted(example.source) or is_quoted(example.reference)
-    ]
-    is_csv = any(
-        '""' in text[1:-1]
-        for example in quoted_pairs
-        for text in (example.source, example.reference)
-        if is_quoted(text)
+    found = (
+        *quote_remarks(examples),
+        alignment_remark(examples, max_bad_share),
+        zawgyi_remark(examples, max_bad_share),
     )
-    if not quoted_pairs or (len(quoted_pairs) <= MANY_QUOTED * len(examples) and not is_csv):
+    return [remark for remark in found if remark]
+
+
+@dataclass
+class Count:
+    """How many pairs have something, and the first that has."""
+
+    number: int = 0
+    first: Example | None = None
+
+    def add(self, example: Example) -> None:
+        """Count one."""
+        self.number += 1
+        self.first = self.first or example
+
+
+def quote_remarks(examples: Iterable[Example]) -> tuple[str, str]:
+    """A warning where many texts have quotes around them, or some have those of CSV, although the file was
+    not read as an export; and one where nearly all pairs have a text in curly, single or angle quotes, which
+    are never removed.
+    """
+    quoted, wrapped = Count(), Count()
+    is_csv = False
+    total = 0
+    for example in examples:
+        total += 1
+        texts = [text for text in (example.source, example.reference) if is_quoted(text)]
+        if texts:
+            quoted.add(example)
+            is_csv = is_csv or any('""' in text[1:-1] for text in texts)
+        if _is_wrapped(example.source) or _is_wrapped(example.reference):
+            wrapped.add(example)
+    return _quotes_remark(quoted, total, is_csv), _wrapping_remark(wrapped, total)
+
+
+def _quotes_remark(quoted: Count, total: int, is_csv: bool) -> str:
+    if quoted.first is None or (quoted.number <= MANY_QUOTED * total and not is_csv):
         return ""
     return (
-        f"{len(quoted_pairs):,} of {len(examples):,} pairs have a text in quotes, which stay part of it, "
-        f"e.g. {describe_pair(quoted_pairs[0])}; "
+        f"{quoted.number:,} of {total:,} pairs have a text in quotes, which stay part of it, "
+        f"e.g. {describe_pair(quoted.first)}; "
         "if they are those of an export, put every text in quotes, or none"
     )
 
 
-def wrapping_remark(examples: Sequence[Example]) -> str:
-    """A warning where nearly all pairs have a text in curly, single or angle quotes, which are never removed."""
-    wrapped_pairs = [
-        example for example in examples if _is_wrapped(example.source) or _is_wrapped(example.reference)
-    ]
-    if len(wrapped_pairs) <= MOST * len(examples):
+def _wrapping_remark(wrapped: Count, total: int) -> str:
+    if wrapped.first is None or wrapped.number <= MOST * total:
         return ""
     return (
-        f"{len(wrapped_pairs):,} of {len(examples):,} pairs have a text in curly, single or angle quotes, "
+        f"{wrapped.number:,} of {total:,} pairs have a text in curly, single or angle quotes, "
         "which stay part of it, e.g. "
-        f"{describe_pair(wrapped_pairs[0])}; take them off the file if they are no speech"
+        f"{describe_pair(wrapped.first)}; take them off the file if they are no speech"
     )
 
 
@@ -93,11 +106,25 @@ def _is_wrapped(text: str) -> bool:
     return len(text) > 1 and text[0] + text[-1] in WRAPPERS
 
 
+class Texts(Sequence[tuple[str, str]]):
+    """The two texts of examples."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, place: Any) -> Any:
+        example = self.examples[place]
+        return example.source, example.reference
+
+
 def alignment_remark(examples: Sequence[Example], max_bad_share: float) -> str:
     """A warning where reference texts belong to other lines. Raises InputError where that is certain and more
     than `max_bad_share` of all.
     """
-    facts = alignment([(example.source, example.reference) for example in examples])
+    facts = alignment(Texts(examples))
     if facts.evidence < DOUBTFUL:
         return ""
     sentence = _shift_sentence(facts, examples)
@@ -113,17 +140,20 @@ def zawgyi_remark(examples: Sequence[Example], max_bad_share: float) -> str:
     """A warning where Burmese texts are written for the font Zawgyi, whose codes are no Unicode. Raises InputError
     where more than `max_bad_share` of all are.
     """
-    sides = [(e.id, text, code) for e in examples for text, code in
-             ((e.source, e.source_language), (e.reference, e.target_language))]  # fmt: skip
-    burmese = [(place, text) for place, text, code in sides if script_of(code) == "Mymr"]
-    bad = [place for place, text in burmese if is_zawgyi(text)]
+    total = 0
+    bad = []
+    for e in examples:
+        for text, code in ((e.source, e.source_language), (e.reference, e.target_language)):
+            if script_of(code) == "Mymr":
+                total += 1
+                bad += [e.id] if is_zawgyi(text) else []
     if not bad:
         return ""
     sentence = (
-        f"{bad[0]}: {len(bad):,} of {len(burmese):,} Burmese texts are in Zawgyi codes and not in Unicode; convert the file "
+        f"{bad[0]}: {len(bad):,} of {total:,} Burmese texts are in Zawgyi codes and not in Unicode; convert the file "
         "(for example with icu's transliterator Zawgyi-my)"
     )
-    if len(bad) > max_bad_share * len(burmese):
+    if len(bad) > max_bad_share * total:
         raise InputError(f"{sentence}; data.max_bad_share={max_bad_share} allows fewer")
     return sentence
 

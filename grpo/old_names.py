@@ -20,6 +20,9 @@ OLD_NAMES = {  # section.key: its name now
 }
 # settings that a folder of an earlier version lacks, with the value that it was made with
 ADDED = {
+    "data.train": "",
+    "data.dev": "",
+    "data.test": "",
     "anchor.text": "",
     "engine.number_format": "auto",
     "engine.deterministic": False,

@@ -65,7 +65,7 @@ class Table:
     with text.
     """
 
-    rows: list[tuple[int, Line | BadLineError]]
+    rows: Iterable[tuple[int, Line | BadLineError]]
     columns: Columns
     is_export: bool
     column_words: str
@@ -83,7 +83,7 @@ def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Pat
     rows: Iterable[tuple[int, Row | bytes]] = (
         enumerate(lines[places.header :], start=places.header + 1) if export_rows is None else export_rows
     )
-    pairs = [(number, _pair(row, places)) for number, row in rows]
+    pairs = ((number, _pair(row, places)) for number, row in rows)
     column_words = (
         "{!r} and {!r}".format(*places.names)
         if places.header

@@ -5,9 +5,7 @@ again. A bad line is recorded with file, line and reason, and reading continues;
 are too many. InputError means that the file is no corpus at all.
 """
 
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from data.clean import DAMAGED, clean_text, describe_pair, script_problem, short
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
+from data.sources.file_lines import file_lines
 from data.sources.json_lines import choose_columns, json_pair, names_of
 from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
 from data.sources.table import SHOWN_COLUMNS, read_table
@@ -24,13 +23,6 @@ LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
-MAX_BYTES = 1 << 30  # of a file, unpacked where it is gzipped: all of it is in memory
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
-SAMPLE = (
-    1 << 16
-)  # bytes at the beginning, and the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
-MANY_ZEROS = 0.001
 INSTEAD = {
     ".csv": "save it with tabs as .tsv",
     ".json": "save it as .jsonl, one object a line",
@@ -89,7 +81,7 @@ class Reading:
     read and which there are.
     """
 
-    examples: list[Example] = field(default_factory=list)
+    examples: MutableSequence[Example] = field(default_factory=list)
     bad_lines: list[BadLine] = field(default_factory=list)
     samples: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
@@ -103,9 +95,9 @@ class Reading:
         self.samples.setdefault(reason, sample)
 
 
-def read(corpus: UserCorpus) -> Reading:
-    """Read the pairs of a corpus, cleaned, and its bad lines. Raises InputError."""
-    reading = Reading()
+def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -> Reading:
+    """Read the pairs of a corpus, cleaned, into the list `examples`, and its bad lines. Raises InputError."""
+    reading = Reading() if examples is None else Reading(examples)
     for place, raw_line, line in _read_lines(corpus, reading):
         if isinstance(line, BadLineError):
             reading.add_bad_line(
@@ -154,7 +146,7 @@ def _read_lines(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, byt
     An empty line is skipped in one file, and is half a pair in aligned ones.
     """
     path, *other = corpus.paths
-    lines = _lines(path)
+    lines = file_lines(path)
     columns = corpus.columns
     pairs: Iterable[tuple[int, Line | BadLineError]]
     if other:
@@ -188,7 +180,7 @@ def _list(columns: Columns) -> str:
 
 
 def _aligned_lines(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
-    others = _lines(reference)
+    others = file_lines(reference)
     if len(lines) != len(others):
         raise InputError(
             f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally "
@@ -203,23 +195,6 @@ def _aligned_lines(source: Path, lines: Sequence[bytes], reference: Path) -> Ite
 
 def _kind(path: Path) -> str:
     return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
-
-
-def _lines(path: Path) -> list[bytes]:
-    """The lines of a file without their ends and without a byte-order mark. Raises InputError."""
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise InputError(f"{path} has more than {MAX_BYTES:,} bytes of text; give a part of it")
-    zeros = content[:SAMPLE].count(0)
-    if content.startswith(UTF16_MARKS) or zeros > max(3, MANY_ZEROS * len(content[:SAMPLE])):
-        name = "UTF-32" if content.startswith(UTF32_MARKS) else "UTF-16"
-        raise InputError(f"{path} is {name}; save it as UTF-8: iconv -f {name} -t UTF-8 FILE > NEW_FILE")
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [line.rstrip(b"\r") for line in (lines if lines[-1] else lines[:-1])]
 
 
 def _is_file(path: Path) -> bool:

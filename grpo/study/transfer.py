@@ -161,7 +161,7 @@ def check_enough(courses: list[Course], run: Run) -> None:
     count = len(fit("warm_start", corpus_of(run).warm_start, prompt, pair_limits(config)).usable)
     largest = max(course.examples for course in courses)
     if count < largest:
-        corpus = run.config.data.corpus
+        corpus = run.config.data.pairs
         raise InputError(
             f"transfer.examples: {largest} pairs are wanted, and {corpus} has {count} to learn from; write fewer"
         )

@@ -14,13 +14,13 @@ from itertools import chain
 from pathlib import Path
 
 from data.clean import Limits, clean
+from data.clusters import ngram_size
 from data.examples import Example
 from data.interface_text import interface_problem
 from data.neighbours import ngrams, similar_pairs
 from data.obtain import Archive
 from data.script import script_of
 from data.sources import english, tibetan
-from data.split import ngram_size
 
 CHINESE = "zh"
 ENGLISH = "en"

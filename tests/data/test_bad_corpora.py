@@ -25,15 +25,16 @@ from invented_corpus import line
 
 from data import prepare as prepare_module
 from data.clean import Limits, clean_text, problem
+from data.clusters import near_duplicate_clusters
 from data.config import DataConfig
 from data.errors import InputError
-from data.examples import Example, read_jsonl, write_jsonl
+from data.examples import Example, line_of
 from data.interface_text import without_accelerators
 from data.neighbours import ngrams, similar_pairs
 from data.prepare import prepare
-from data.sources import user_file
+from data.records import Records
+from data.sources import file_lines, user_file
 from data.sources.user_file import UserCorpus, read
-from data.split import near_duplicate_clusters
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
 MORE = "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
@@ -188,20 +189,18 @@ def test_any_texts_can_be_clustered_and_equal_ones_come_together(count: int) -> 
 def test_any_change_to_a_prepared_corpus_is_noticed(tmp_path: Path, count: int) -> None:
     good = tmp_path / "good.jsonl"
     path = tmp_path / "a.jsonl"
-    write_jsonl(
-        good,
-        [Example(str(item), *row, "o", "l", "bo", "zh", others=("癸癸",)) for item, row in enumerate(ROWS)],
-    )
+    rows = [Example(str(item), *row, "o", "l", "bo", "zh", others=("癸癸",)) for item, row in enumerate(ROWS)]
+    good.write_bytes(b"".join(map(line_of, rows)))
 
     def holds(content: bytes) -> None:
         path.write_bytes(content)
         try:
-            examples = read_jsonl(path)
+            examples = list(Records(path))
         except InputError as error:
             assert_one_sentence(error, path)
             return
-        write_jsonl(path, examples)
-        assert read_jsonl(path) == examples
+        path.write_bytes(b"".join(map(line_of, examples)))
+        assert list(Records(path)) == examples
 
     for_all(count, holds, damaged_files(good.read_bytes()))
 
@@ -251,7 +250,7 @@ def test_gzip_that_grows_beyond_the_limit_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10 MB of gzip became 10 GB of memory."""
-    monkeypatch.setattr(user_file, "MAX_BYTES", 1000)
+    monkeypatch.setattr(file_lines, "MAX_BYTES", 1000)
     for name, content in (("a.tsv.gz", gzip.compress(bytes(10**6))), ("a.tsv", bytes(1001))):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=rf"{name} has more than 1,000 bytes of text; give a part of it"):
@@ -307,7 +306,7 @@ def test_a_text_that_comes_a_hundred_thousand_times_is_clustered_at_once() -> No
     pairs = [
         Example(str(item), f"{BO} {item % 7}", "甲乙丙", "o", "l", "bo", "zh") for item in range(100_000)
     ]
-    assert near_duplicate_clusters(pairs, 0.7) == [tuple(range(100_000))]
+    assert list(near_duplicate_clusters(pairs, 0.7)) == [tuple(range(100_000))]
 
 
 @pytest.mark.parametrize("threshold", [1e-300, 1e-9, 0.7000000000000001, 0.123456789123456789, 1.0])

@@ -51,7 +51,7 @@ def test_second_call_reads_the_cache_and_gives_the_same(
 ) -> None:
     config = DataConfig(corpus=str(corpus_file(tmp_path)))
     first, _ = run(config, tmp_path / "cache")
-    monkeypatch.setattr(user_file, "read", lambda corpus: pytest.fail("read again"))
+    monkeypatch.setattr(user_file, "read", lambda *_: pytest.fail("read again"))
     assert run(config, tmp_path / "cache")[0] == first
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from data.cache import cache_dir
 from data.errors import InputError
-from data.examples import Example, read_jsonl
+from data.examples import Example
+from data.records import Records
 from reward.copying import copied_units, uncopied
 from reward.guards import length_fit, length_ratio, length_ratio_penalty, nonempty
 from reward.repetition import unrepeated
@@ -259,7 +260,7 @@ def real_examples() -> list[Example]:
         example
         for path in folders
         for part in ("test", "train")
-        for example in read_jsonl(path.with_name(f"{part}.jsonl"))
+        for example in Records(path.with_name(f"{part}.jsonl"))
     ]
     translations = [
         example for example in examples if example.task == "mt" and example.target_language == "zh"

@@ -8,7 +8,7 @@ import pytest
 
 from data.examples import Example
 from data.sources.user_file import Reading, UserCorpus, read
-from data.user_checks import quotes_remark, wrapping_remark
+from data.user_checks import quote_remarks
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
 MORE = "\u0f44\u0f0b\u0f45\u0f0b\u0f46"
@@ -107,21 +107,21 @@ def examples(references: list[str]) -> list[Example]:
 
 
 def test_many_quoted_texts_or_doubled_quotes_that_stay_are_remarked_on() -> None:
-    assert quotes_remark(examples(["甲乙"] * 95 + ['"丙"'] * 5)) == ""
-    remark = quotes_remark(examples(["甲乙"] * 94 + ['"丙"'] * 6))
+    assert quote_remarks(examples(["甲乙"] * 95 + ['"丙"'] * 5))[0] == ""
+    remark = quote_remarks(examples(["甲乙"] * 94 + ['"丙"'] * 6))[0]
     assert remark.startswith(
         f'6 of 100 pairs have a text in quotes, which stay part of it, e.g. a.tsv:95: {BO} | "丙"; '
     )
-    assert quotes_remark(examples(["甲乙"] * 99 + ['"丙""丁"'])).startswith("1 of 100 pairs")
-    assert quotes_remark(examples(['"甲" 乙'] * 50)) == ""
+    assert quote_remarks(examples(["甲乙"] * 99 + ['"丙""丁"']))[0].startswith("1 of 100 pairs")
+    assert quote_remarks(examples(['"甲" 乙'] * 50))[0] == ""
 
 
 @pytest.mark.parametrize("quotes", ["\u201c\u201d", "\u2018\u2019", "''", "\u00ab\u00bb", "\u300c\u300d"])
 def test_other_quotes_round_nearly_every_text_are_remarked_on(quotes: str) -> None:
     with_quotes = f"{quotes[0]}甲{quotes[1]}"
-    remark = wrapping_remark(examples(["乙"] * 9 + [with_quotes] * 91))
+    remark = quote_remarks(examples(["乙"] * 9 + [with_quotes] * 91))[1]
     assert remark.startswith(
         "91 of 100 pairs have a text in curly, single or angle quotes, which stay part of it, "
     )
     assert f"e.g. a.tsv:10: {BO} | {with_quotes}; " in remark
-    assert wrapping_remark(examples(["乙"] * 10 + [with_quotes] * 90)) == ""
+    assert quote_remarks(examples(["乙"] * 10 + [with_quotes] * 90))[1] == ""

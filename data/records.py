@@ -1,0 +1,214 @@
+"""Lists of examples whose texts stay on disk: memory holds the place and the size of each line."""
+
+import os
+import weakref
+from array import array
+from collections.abc import Iterator, MutableSequence, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from data.errors import InputError
+from data.examples import Example, example_of, line_of
+from data.grams import Ints, starts_of
+
+BYTES = 1 << 20  # that are read or written at once
+
+
+class Lines(Sequence[bytes]):
+    """The lines of an open file, with their ends: line i has `sizes[i]` bytes from `begins[i]` on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.begins = array("q")
+        self.sizes = array("q")
+        weakref.finalize(self, os.close, descriptor)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all lines that were found."""
+        return self.begins[-1] + self.sizes[-1] if self.begins else 0
+
+    def scan(self, limit: int | None = None) -> None:
+        """Find the lines of the file; it may stop behind `limit` bytes."""
+        position = begin = 0
+        while (limit is None or position <= limit) and (block := os.pread(self.descriptor, BYTES, position)):
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (position + 1)
+            position += len(block)
+            self._extend(begin, ends)
+            begin = int(ends[-1]) if len(ends) else begin
+        if begin < position:
+            self._extend(begin, np.array([position]))
+
+    def _extend(self, begin: int, ends: Ints) -> None:
+        begins = np.concatenate([[begin], ends[:-1]])[: len(ends)].astype(np.int64)
+        self.begins.frombytes(begins.tobytes())
+        self.sizes.frombytes((ends - begins).astype(np.int64).tobytes())
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        return os.pread(self.descriptor, self.sizes[place], self.begins[place])
+
+
+class Records(Sequence[Example]):
+    """The examples of a file with one of `line_of` a line, read when they are asked for. Raises InputError
+    for a file or line that is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.lines = Lines(os.open(path, os.O_RDONLY))
+            self.lines.scan()
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); delete its folder to have it made again"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Selection": ...
+    def __getitem__(self, place: int | slice) -> "Example | Selection":
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self))[place])
+        number = range(len(self))[place]
+        return example_of(self.lines[number], f"{self.path}:{number + 1}")
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return is_equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Selection(Sequence[Example]):
+    """Some of the examples of another sequence, by their places."""
+
+    def __init__(self, examples: Sequence[Example], places: Ints) -> None:
+        self.examples = examples
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Selection": ...
+    def __getitem__(self, place: int | slice) -> "Example | Selection":
+        if isinstance(place, slice):
+            return Selection(self.examples, self.places[place])
+        return self.examples[int(self.places[place])]
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return is_equal(self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Store(MutableSequence[Example]):
+    """A list of examples in a new file, which must not exist. A changed example is written behind the others."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = Lines(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self.buffer = bytearray()
+        self.end = 0  # of the file with what the buffer holds
+
+    def append(self, value: Example) -> None:
+        """Write an example behind the others."""
+        self.lines.begins.append(self.end)
+        self.lines.sizes.append(self._write(value))
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.lines.begins[place] = self.end
+        self.lines.sizes[place] = self._write(value)
+
+    def _write(self, example: Example) -> int:
+        """Write an example to the end; its number of bytes."""
+        line = line_of(example)
+        self.buffer += line
+        self.end += len(line)
+        if len(self.buffer) > BYTES:
+            self._flush()
+        return len(line)
+
+    def _flush(self) -> None:
+        position = self.end - len(self.buffer)
+        while self.buffer:
+            written = os.pwrite(self.lines.descriptor, self.buffer, position)
+            del self.buffer[:written]
+            position += written
+
+    def line(self, place: int) -> bytes:
+        """An example as it is in the file."""
+        if self.buffer and self.lines.begins[place] + self.lines.sizes[place] > self.end - len(self.buffer):
+            self._flush()
+        return self.lines[place]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self))[place])
+        return example_of(self.line(place), f"{self.path}:{place + 1}")
+
+    def __delitem__(self, place: Any) -> None:
+        raise TypeError("an example that was written stays")
+
+    def insert(self, index: int, value: Example) -> None:
+        """Not possible. Raises TypeError."""
+        raise TypeError("examples are only appended")
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(self.__getitem__, range(len(self)))
+
+
+class Chain(Sequence[Example]):
+    """Several sequences of examples, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
+        self.parts = parts
+        self.starts = starts_of(np.array([len(part) for part in parts], np.int64))
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self))[place])
+        number = range(len(self))[place]
+        part = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return self.parts[part][number - int(self.starts[part])]
+
+    def __iter__(self) -> Iterator[Example]:
+        return chain.from_iterable(self.parts)
+
+
+def is_equal(one: Sequence[Example], other: object) -> bool:
+    """Whether two sequences hold the same examples."""
+    return (
+        isinstance(other, Sequence)
+        and len(one) == len(other)
+        and all(mine == theirs for mine, theirs in zip(one, other, strict=True))
+    )

@@ -1,0 +1,106 @@
+"""Dev and test sets of the user's own: scored as they are, and nothing near to them is learned from."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from data.clusters import near_duplicate_clusters
+from data.config import DataConfig, check
+from data.errors import InputError
+from data.prepare import Corpus, prepare
+
+
+def words(number: int) -> str:
+    """Ten words that no other number has."""
+    draw = random.Random(number)
+    return " ".join("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(10))
+
+
+def write_pairs(path: Path, numbers: list[int], change: str = "") -> str:
+    lines = [f"{words(number)}{change}\t{words(number + 10_000)}\n" for number in numbers]
+    path.write_text("".join(lines), encoding="utf-8")
+    return str(path)
+
+
+def aligned(folder: Path, name: str, numbers: list[int]) -> str:
+    """Two aligned files as FLORES and NTREX are."""
+    paths = [folder / f"{name}.{side}" for side in ("src", "ref")]
+    for path, offset in zip(paths, (0, 10_000), strict=True):
+        path.write_text("".join(f"{words(number + offset)}\n" for number in numbers), encoding="utf-8")
+    return ",".join(map(str, paths))
+
+
+def prepared(folder: Path, **settings: object) -> tuple[Corpus, list[str]]:
+    lines: list[str] = []
+    config = DataConfig(source_language="sw", target_language="en", **settings)  # type: ignore[arg-type]
+    check(config)
+    return prepare(config, folder / "cache", lines.append), lines
+
+
+def test_both_sets_are_taken_whole_and_in_their_order(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(200)))
+    dev = write_pairs(tmp_path / "dev.tsv", [700, 701, 702])
+    corpus, _ = prepared(
+        tmp_path, train=train, dev=dev, test=aligned(tmp_path, "flores", [802, 800, 801]), max_source_units=10
+    )
+    assert [example.source for example in corpus.dev] == [words(number) for number in (700, 701, 702)]
+    assert [example.source for example in corpus.test] == [words(number) for number in (802, 800, 801)]
+    assert len(corpus.train) + len(corpus.warm_start) == 200
+    assert corpus.manifest["splits"]["test"]["pairs"] == 3
+
+
+def test_pairs_near_a_set_are_dropped_counted_and_shown(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    test = write_pairs(tmp_path / "test.tsv", [3, 900, 901], change=" x")
+    corpus, lines = prepared(tmp_path, train=train, test=test)
+    learned = [*corpus.train, *corpus.warm_start, *corpus.dev]
+    assert words(3) not in {example.source for example in learned} and len(learned) == 99
+    together = [*learned, *corpus.test]
+    for cluster in near_duplicate_clusters(together, 0.7):
+        assert len({item >= len(learned) for item in cluster}) == 1
+    (line,) = [line for line in lines if "near a pair of data.test" in line]
+    assert line.startswith("data: dropped 1 near a pair of data.test, e.g. ") and words(3)[:20] in line
+    totals = corpus.manifest["totals"]
+    assert (totals["read"], totals["kept"]) == (100, 99)
+    origin = corpus.manifest["origins"]["user"]
+    assert origin["read"] == origin["kept"] + sum(origin["dropped"].values())
+
+
+def test_a_reference_near_a_set_is_enough(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    test = tmp_path / "test.tsv"
+    test.write_text(f"{words(555)}\t{words(10_007)}\n", encoding="utf-8")
+    corpus, _ = prepared(tmp_path, train=train, test=str(test))
+    assert words(7) not in {example.source for part in (corpus.train, corpus.dev) for example in part}
+
+
+def test_all_references_of_an_item_stay(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    test = tmp_path / "test.tsv"
+    test.write_text(f"{words(500)}\tone text\n{words(500)}\tanother text\n", encoding="utf-8")
+    corpus, _ = prepared(tmp_path, train=train, test=str(test))
+    (item,) = corpus.test
+    assert item.references == ("one text", "another text")
+
+
+def test_dev_items_near_test_items_are_remarked_on(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    dev = write_pairs(tmp_path / "dev.tsv", [500, 501])
+    test = write_pairs(tmp_path / "test.tsv", [501, 502])
+    corpus, _ = prepared(tmp_path, train=train, dev=dev, test=test)
+    assert any(
+        remark.startswith("1 of 2 pairs of data.dev are near") for remark in corpus.manifest["remarks"]
+    )
+    assert (len(corpus.dev), len(corpus.test)) == (2, 2)
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    with pytest.raises(InputError, match=r"data\.test=a\.tsv: data\.corpus=tibetan has its own test set"):
+        check(DataConfig(test="a.tsv"))
+    with pytest.raises(InputError, match="both name the pairs to learn from"):
+        check(DataConfig(train=train, corpus=train))
+    (tmp_path / "empty.tsv").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.test=.*empty\.tsv: 0 of 0 pairs are bad"):
+        prepared(tmp_path, train=train, test=str(tmp_path / "empty.tsv"))
