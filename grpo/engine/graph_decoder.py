@@ -129,10 +129,10 @@ class GraphDecoder:
 
         `uniforms` (P, G, tokens) fp64, not needed for temperature 0; at most `most_slots` prompts at a time.
         """
-        if not prompts:
-            return
         self.weights.load(model)
         prefill = FastDecoder(model, 0, 1, self.weights.products(model))
+        if not prompts:  # but other processes have, which needed the shares of this one
+            return
         state = self.state_for(prefill, prompts, settings, most_slots)
         width = round_up(max(map(len, prompts)), WIDTH)
         waiting = deque(range(len(prompts)))

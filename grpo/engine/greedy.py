@@ -19,7 +19,9 @@ from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.gathering import has_fast_step
 from grpo.engine.graph_decoder import GraphDecoder
+from grpo.engine.packing import FILLER
 from grpo.engine.sampler import Sampling, generate, uses_graph
+from grpo.engine.sharding import in_step
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ def greedy_in_batches(
     sampling = Sampling(
         1, settings.max_new_tokens, temperature=0.0, stop_ids=settings.stop_ids, fast=settings.fast
     )
-    for batch in batches_by_length(prompts, settings.batch_size):
-        rollout = generate(model, [prompts[i] for i in batch], sampling, seed=(0,))
-        yield from zip(batch, rollout.completions(), strict=True)
+    for batch in in_step(model, [*batches_by_length(prompts, settings.batch_size)]):
+        rollout = generate(model, [prompts[i] for i in batch] or [FILLER], sampling, seed=(0,))
+        yield from zip(batch, rollout.completions(), strict=bool(batch))
 
 
 def greedy_outputs(
@@ -89,7 +91,9 @@ def greedy_outputs(
     examples: Sequence[Example],
     settings: DecodeSettings,
 ) -> list[str]:
-    """One text per example: the most likely token at every place."""
+    """One text per example: the most likely token at every place. All processes call it for a sharded model, each with
+    its own examples, perhaps none.
+    """
     prompts = [prompt.encode_prompt(example) for example in examples]
     decode = greedy_refilled if settings.fast and has_fast_step(model) else greedy_in_batches
     decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
@@ -133,7 +137,7 @@ def greedy(
 
     At most `batch_size` rows are active at any time, each with room for `max_new_tokens` behind its prompt.
     """
-    decoder = FastDecoder(model, max_new_tokens, min(batch_size, len(prompts)))
+    decoder = FastDecoder(model, max_new_tokens, max(1, min(batch_size, len(prompts))))
     stops = frozenset(stop_ids)
     waiting = deque(range(len(prompts)))
     rows = list[Row]()

@@ -40,6 +40,8 @@ class Processes(Protocol):
 
     def largest(self, values: Mapping[str, float]) -> dict[str, float]: ...
 
+    def in_step(self, passes: list[list[int]]) -> list[list[int]]: ...
+
 
 def shard(model: PreTrainedModel, world: Processes) -> None:
     """From now on each process holds its share of the parameters of `model`; nothing where the world is not
@@ -80,6 +82,11 @@ def run_in(model: PreTrainedModel, function: Callable[..., T], *inputs: Any) -> 
 def any_process(model: PreTrainedModel, flag: bool) -> bool:
     """Is the flag set here or, of a sharded model, in another process that holds a share?"""
     return processes_of(model).any(flag) if is_sharded(model) else flag
+
+
+def in_step(model: PreTrainedModel, passes: list[list[int]]) -> list[list[int]]:
+    """Passes of this process, of a sharded model filled up by empty ones to as many as another process has."""
+    return processes_of(model).in_step(passes) if is_sharded(model) else passes
 
 
 def processes_of(model: PreTrainedModel) -> Processes:

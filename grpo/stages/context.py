@@ -22,6 +22,7 @@ from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
 from grpo.engine.model import load_frozen, load_policy, load_tokenizer, unsaid
 from grpo.engine.pretrained import gemma_folder
+from grpo.engine.sharding import is_sharded
 from grpo.engine.source import ModelSource
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
@@ -193,7 +194,8 @@ def greedy_texts(
     prompts = [prompt.encode_prompt(example) for example in examples]
     batches = world.part([*batches_by_length(prompts, config.batch_size)])
     own = [i for batch in batches for i in batch]
-    outputs = greedy_outputs(model, prompt, [examples[i] for i in own], settings) if own else []
+    has_part = bool(own) or is_sharded(model)  # passes of a sharded model need all processes
+    outputs = greedy_outputs(model, prompt, [examples[i] for i in own], settings) if has_part else []
     merged = world.merge(dict(zip(own, outputs, strict=True)))
     return [merged[i] for i in range(len(examples))]
 

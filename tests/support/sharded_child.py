@@ -35,7 +35,7 @@ from transformers import PreTrainedModel
 from data.examples import Example
 from data.prompt import Prompt
 from data.stream import PromptStream
-from grpo.engine import gathering, sampler
+from grpo.engine import gathering, greedy, sampler
 from grpo.engine.greedy import DecodeSettings, greedy_outputs
 from grpo.engine.logprob import completion_logps
 from grpo.engine.model import as_policy, parameter_hash
@@ -147,9 +147,14 @@ def samples(world: World, _folder: Path) -> dict[str, Tensor]:
                  "trainer": logps}  # fmt: skip
         result |= {f"{name}:{part}": world.gather_shares(x, shares) for part, x in parts.items()}
         examples = [Example(f"e{i}", "s" * (1 + i % 5), "r", "", "", "", "") for i in range(7)]
-        texts = greedy_outputs(
-            model, Prompt.of(byte_tokenizer()), examples, DecodeSettings(5, (1,), 3, is_fast)
-        )
+        settings_of_greedy = DecodeSettings(5, (1,), 3, is_fast)
+        prompt = Prompt.of(byte_tokenizer())
+        with mock.patch.object(greedy, "uses_graph", return_value=name == "slots"):
+            texts = greedy_outputs(model, prompt, examples, settings_of_greedy)
+            few = (
+                examples if world.is_first else examples[:1] if world.rank == 1 else []
+            )  # 3 batches, 1, none
+            assert greedy_outputs(model, prompt, few, settings_of_greedy) == texts[: len(few)]
         result[f"{name}:greedy"] = torch.tensor([*"\n".join(texts).encode()])
         result[f"{name}:hash"] = torch.tensor([*parameter_hash(model).encode()])
         in_shares = all(is_share(p) == world.is_sharded for p in model.parameters())
