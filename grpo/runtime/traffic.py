@@ -11,9 +11,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from grpo.engine.chunked_head import head_type
 from grpo.engine.gathering import decoder_weights
 from grpo.engine.model import output_weight
 from grpo.engine.private_apis import layers_of
+from grpo.engine.products import format_of
 
 
 class GatheredBytes(NamedTuple):
@@ -22,7 +24,7 @@ class GatheredBytes(NamedTuple):
     layers   parameters of all layers; `rest` the others: embedding, last norm, head
     decoder  weights of a rollout, in the types of its products, 0 for a head that is no product; `norms` those of them
              that are no part of a product
-    head     the head alone
+    head     the head alone, in the type of its products
     """
 
     layers: int
@@ -44,7 +46,7 @@ class GatheredBytes(NamedTuple):
             sum(filled(p, p.dtype.itemsize, size) for p in parameters if id(p) not in inside),
             sum(filled(weight, dtype.itemsize, size) for weight, dtype in weights),
             sum(filled(norm, norm.dtype.itemsize, size) for norm in norms),
-            0 if head is None else filled(head, head.dtype.itemsize, size),
+            0 if head is None else filled(head, head_type(head, format_of(model)).itemsize, size),
         )
 
 
