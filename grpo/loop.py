@@ -14,13 +14,12 @@ from data.template import encode_prompt
 from grpo.advantage import group_advantages
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
-from grpo.engine.sampler import generate
 from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.records import Experience, LoopState
 from grpo.runtime.parallel import balanced_shares
-from grpo.samples import reward_rollout
+from grpo.samples import reward_rollout, roll_out
 from grpo.step_metrics import (
     effective_share,
     maxima,
@@ -97,8 +96,8 @@ def collect(
     prompt_ids = [encode_prompt(task.tokenizer, example) for example in batch]
     shares = balanced_shares([*map(len, prompt_ids)], world.size)
     own = shares[world.rank]
-    with log.phase("rollout"):  # prefill each prompt once, decode its G completions
-        rollout = generate(policy, [prompt_ids[i] for i in own], task.sampling, seed, own)
+    with log.phase("rollout"):
+        rollout = roll_out(task, policy, prompt_ids, own, seed)
     with log.phase("score"):  # (N, T) each
         logps_under = partial(
             score,
