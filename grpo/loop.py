@@ -12,7 +12,6 @@ from torch import Tensor
 from data.examples import Example
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
-from grpo.engine.sampler import generate
 from grpo.guide import Guidance, guidance, reference_loss
 from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
@@ -20,7 +19,7 @@ from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.optim import with_last
 from grpo.records import Experience, LoopState
 from grpo.runtime.parallel import balanced_shares
-from grpo.samples import reference_ids, reward_rollout, reward_texts
+from grpo.samples import reference_ids, reward_rollout, reward_texts, roll_out
 from grpo.step_metrics import (
     effective_share,
     maxima,
@@ -95,8 +94,8 @@ def collect(
     prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     shares = balanced_shares([*map(len, prompt_ids)], world.size)
     own = shares[world.rank]
-    with log.phase("rollout"):  # prefill each prompt once, decode its G completions
-        rollout = generate(policy, [prompt_ids[i] for i in own], task.sampling, seed, own)
+    with log.phase("rollout"):
+        rollout = roll_out(task, policy, prompt_ids, own, seed)
     with log.phase("score"):  # (N, T) each
         logps_under = partial(
             score,
