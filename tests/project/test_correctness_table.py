@@ -23,7 +23,8 @@ def test_every_number_has_one_row_and_every_row_a_test() -> None:
     assert [int(number) for number, *_ in ROWS if number] == list(range(1, 45))
     others = {
         "determinism", "forward pass size", "fast paths", "memory", "baselines", "tax budget", "drift",
-        "sampler weights", "sampler gap",
+        "sampler weights", "sampler gap", "kills of several processes", "evaluation by several processes",
+        "study by several processes",
     }  # fmt: skip
     assert {name for number, name, *_ in ROWS if not number} == others
     assert [key for key, tests in TESTS.items() if not tests] == []
