@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from os import _exit as end_process  # at once, whatever the main thread is in
 from typing import Any, NoReturn
 
 import torch.distributed as dist
@@ -229,7 +230,7 @@ class Watch:
     def _resolve(self, failure: Failure) -> None:
         """Blame another process for an error in an exchange, or this one after GRACE seconds."""
         if number := self._roll.stop():
-            os._exit(128 + number)
+            end_process(128 + number)
         if sentence := self._roll.failure(GRACE_SILENCE):
             self._publish(Failure(sentence, 1))
         if self._doubt > GRACE:
@@ -247,7 +248,7 @@ class Watch:
         if self._own_store.add(self._key("printed", self._first.machine), 1) == 1:
             write(f"error: {sentence}\n")
         time.sleep(LINGER)
-        os._exit(code)
+        end_process(code)
 
     def _lose_store(self) -> None:
         if self._end:  # the others have ended, and the store with them
@@ -262,7 +263,7 @@ class Watch:
         near = [beat.rank for beat in self._roll.beats if beat and beat.machine == self._first.machine]
         if self.rank == min(rank for rank in (*near, self.rank) if rank or self.rank == 0):
             write(f"error: the store of this run, kept by {keeper}, {what}; {AS_BEFORE}\n")
-        os._exit(1)
+        end_process(1)
 
     def _key(self, *parts: object) -> str:
         return "/".join(map(str, (self.prefix, *parts)))

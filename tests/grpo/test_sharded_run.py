@@ -1,6 +1,5 @@
 """The whole command by two processes that each hold a share of every model: the run of one process."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -46,9 +45,6 @@ def write_general_texts(path: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("grpo.runtime.shared_folder") is None, reason="no checkpoints in shares yet"
-)
 def test_the_whole_command_in_shares(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@ store, as without torchrun.
 """
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,11 @@ def free_port() -> int:
 
 
 def join_team(rank: int, size: int, port: int, fault: Callable[[], object]) -> None:
-    """torchrun's variables, as the process itself would find them."""
+    """torchrun's variables, as the process itself would find them; signals that tests in the background ignore
+    act again.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
