@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -148,6 +148,8 @@ class World:
         """Return when every process has come here, however long one of them works before."""
         if self.watch:
             self.watch.meet()
+        elif self.size > 1:
+            dist.barrier()
 
     def report(self, doing: str) -> None:
         """Say what this process begins to do, for the sentence that names it where it fails."""
@@ -160,9 +162,11 @@ class World:
 
     def merge(self, found: Mapping[int, T]) -> dict[int, T]:
         """JSON values by number, some of each process -> all of them on all."""
-        if not self.watch:
-            return dict(found)
-        parts = self.watch.exchange([*found.items()])
+        parts: list[Any] = [[*found.items()]] * self.size
+        if self.watch:
+            parts = self.watch.exchange(parts[0])
+        elif self.size > 1:
+            dist.all_gather_object(parts, parts[0])
         return {number: value for part in parts for number, value in part}
 
     def from_first(self, make: Callable[[], T]) -> T:

@@ -168,7 +168,7 @@ def whole_run(world: World, argv: list[str], folder: Path) -> None:
         open(folder / f"output-{world.rank}", "w") as output,
         redirect_stdout(output),
         redirect_stderr(output),
-        mock.patch("grpo.run.join", lambda *_, **__: world),
+        mock.patch("grpo.run.meet", lambda *_: world),
     ):
         sys.exit(main(argv))
 
