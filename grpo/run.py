@@ -93,12 +93,14 @@ def run_stages(config: Config, stages: list[str]) -> None:
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
     world = meet(config.parallel)
-    with shared_ending(world, RESUMES):
+    with StopRequest() as stop, shared_ending(world, RESUMES):
         connect(world, compute.device.type != "cpu", config.parallel)
-        run_together(config, stages, compute, world)
+        run_together(config, stages, compute, world, stop)
 
 
-def run_together(config: Config, stages: list[str], compute: Compute, world: World) -> None:
+def run_together(
+    config: Config, stages: list[str], compute: Compute, world: World, stop: StopRequest
+) -> None:
     from grpo.stages.context import Run
     from grpo.stages.evaluate import eval_stage, report_stage
     from grpo.stages.prepare import check_inputs, data_stage, model_stage, preflight
@@ -116,7 +118,7 @@ def run_together(config: Config, stages: list[str], compute: Compute, world: Wor
         "report": report_stage,
     }
     print_line = say if world.is_first else silent
-    with StopRequest() as stop, sole_process(folder, print_line) if world.is_first else nullcontext():
+    with sole_process(folder, print_line) if world.is_first else nullcontext():
         run = Run(config, folder, cache_dir(), compute, stop, print_line, world)
         world.first_then_all(lambda: preflight(run, stages))
         if world.is_first:

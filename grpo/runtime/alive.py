@@ -28,7 +28,7 @@ from grpo.runtime.roll_call import AS_BEFORE, LOOK_SECONDS, UNKNOWN, Beat, RollC
 INTERVAL = 1.0  # seconds from one beat to the next
 QUICK = 0.05  # the same while this process ends
 HURRY = 10.0  # seconds of silence that are enough after a request to stop: who asks also kills, and soon
-GRACE = 10.0  # seconds in which the beats can tell whose failure an error in an exchange comes from
+GRACE = 12.0  # seconds in which the beats can tell whose failure an error in an exchange comes from
 GRACE_SILENCE = 5.0  # and of silence that are enough then
 LINGER = 2.5  # seconds in which all others read the verdict, before this process ends and perhaps the store with it
 BUSY = 0.01  # of a core: less is what the threads of a process take that does nothing

@@ -19,24 +19,30 @@ def shared_ending(world: World, after_stop: str = "") -> Iterator[None]:
     """End all processes where the work of one ends. `after_stop`: what the same command does after a stop.
 
     Raises Interrupted in the first process and SystemExit in the others where they were stopped; by any other
-    error the process itself ends here, where there are several.
+    error the process itself ends here, where there are several. Where one has ended, torchrun sends a signal to
+    the others, which comes too early for what they still have to say.
     """
     try:
         yield
     except Interrupted as stop:
-        if world.watch:
-            for number in SIGNALS:  # torchrun sends one as soon as it sees that another process has ended
-                signal(number, SIG_IGN)
+        ignore_signals(world)
         number = stop.args[0] or SIGINT
         leave(world, number)
         if world.is_first:
             raise
         raise SystemExit(128 + number) from stop
     except (Exception, KeyboardInterrupt) as error:
+        ignore_signals(world)
         if world.watch:
             world.watch.fail(failure_of(error, world.watch.name, after_stop))
         raise
     leave(world)
+
+
+def ignore_signals(world: World) -> None:
+    """From now on, where there are several processes."""
+    for number in SIGNALS if world.watch else ():
+        signal(number, SIG_IGN)
 
 
 def failure_of(error: BaseException, name: str, after_stop: str) -> Failure:

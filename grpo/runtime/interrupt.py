@@ -49,7 +49,8 @@ class StopRequest:
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            if signal.getsignal(number) == self._remember:  # nobody else has set another one
+                signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> "StopRequest":
         for number in SIGNALS:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 LOOK_SECONDS = 2.0  # that one look counts at most
-STAGGER = 3.0  # seconds by which the last beats of processes that died together may lie apart
+STAGGER = 3.0  # seconds by which the last beats of processes that died together may lie apart; waited for
 LONG = 10  # times `patience`: to start, and to come to where the others wait although it works
 UNKNOWN = -1
 
@@ -89,15 +89,14 @@ class RollCall:
         return next((beat.stop for beat in self.beats if beat and beat.end == "stopped"), 0)
 
     def failure(self, silence: float) -> str:
-        """A sentence that names the processes that failed; "" where none did. No beat for `silence` seconds is
-        a failure.
+        """A sentence that names the processes that failed; "" where none did. No beat for `silence` seconds, and
+        STAGGER more, is a failure.
         """
         started = [rank for rank in self.active() if self.beats[rank]]
-        silent = [rank for rank in started if self.silent[rank] > silence]
-        if silent:
-            together = [rank for rank in started if self.silent[rank] > silence - STAGGER]
-            seconds = max(self.silent[rank] for rank in together)
-            return f"{self.names(together)} gave no sign of life for {seconds:.0f} s; {AS_BEFORE}"
+        longest = max((self.silent[rank] for rank in started), default=0.0)
+        if longest > silence + STAGGER:
+            silent = [rank for rank in started if self.silent[rank] > silence]
+            return f"{self.names(silent)} gave no sign of life for {longest:.0f} s; {AS_BEFORE}"
         if missing := [
             rank
             for rank, beat in enumerate(self.beats)

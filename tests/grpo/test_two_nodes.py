@@ -1,4 +1,6 @@
-"""Two agents of torchrun on this machine stand for two nodes: the tiny run to its report, and one node lost."""
+"""torchrun itself: two agents on this machine stand for two nodes, of which one is lost; and one agent loses a
+process, or gets the signal.
+"""
 
 import os
 import signal
@@ -17,30 +19,27 @@ SECONDS = 600  # no test waits longer
 
 
 class Nodes:
-    """The command on two nodes of so many processes each."""
+    """The command on so many nodes of so many processes each."""
 
-    def __init__(self, argv: list[str], processes: int) -> None:
-        torchrun = [
-            *(
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--nnodes",
-                "2",
-                "--nproc-per-node",
-                str(processes),
-            ),
-            *("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "tiny"),
-        ]
+    def __init__(self, argv: list[str], nodes: int, processes: int) -> None:
+        options = {
+            "nnodes": nodes,
+            "nproc-per-node": processes,
+            "rdzv-backend": "c10d",
+            "rdzv-endpoint": f"127.0.0.1:{free_port()}",
+            "rdzv-id": "tiny",
+            "local-addr": "127.0.0.1",
+        }
+        torchrun = ["-m", "torch.distributed.run", *(f"--{name}={value}" for name, value in options.items())]
         self.agents = [
             subprocess.Popen(
-                [*torchrun, "--local-addr", "127.0.0.1", "-m", "grpo.run", *argv],
+                [sys.executable, *torchrun, "-m", "grpo.run", *argv],
                 env=os.environ | CHILD_PATH | {"OMP_NUM_THREADS": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            for _ in range(2)
+            for _ in range(nodes)
         ]
 
     def ends(self) -> list[tuple[int, str]]:
@@ -48,12 +47,19 @@ class Nodes:
         outputs = [agent.communicate(timeout=SECONDS)[0] for agent in self.agents]
         return [(agent.returncode, output) for agent, output in zip(self.agents, outputs, strict=True)]
 
+    def workers(self, node: int) -> list[int]:
+        """The process ids on a node, in order of rank."""
+        pid = self.agents[node].pid
+        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
     def lose(self, node: int) -> None:
         """The agent and its processes are gone from one moment to the next."""
-        pid = self.agents[node].pid
-        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for number in (pid, *map(int, workers)):
-            os.kill(number, signal.SIGKILL)
+        for pid in (self.agents[node].pid, *self.workers(node)):
+            os.kill(pid, signal.SIGKILL)
+
+
+def errors_in(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("error: ")]
 
 
 def wait_for_training(run: Path) -> None:
@@ -70,31 +76,24 @@ def wait_for_training(run: Path) -> None:
 def settings(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     reward = [f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0"]
-    return [
-        *reward,
-        "threads=1",
-        "checkpoint.every=1",
-        "train.num_steps=40",
-        "rollout.num_prompts=4",
-        "parallel.patience=5",
-    ]
+    steps = ["checkpoint.every=1", "train.num_steps=40", "rollout.num_prompts=6", "sft.batch_size=6"]
+    return [*reward, *steps, "threads=1", "parallel.patience=5"]
 
 
-def run_whole(argv: list[str], processes: int) -> str:
-    """Both nodes end well; what both printed."""
-    ends = Nodes(argv, processes).ends()
-    assert [code for code, _ in ends] == [0, 0], ends
+def run_whole(argv: list[str], nodes: int, processes: int) -> str:
+    """All nodes end well; what they printed."""
+    ends = Nodes(argv, nodes, processes).ends()
+    assert [code for code, _ in ends] == [0] * nodes, ends
     return "".join(output for _, output in ends)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, 3])
 def test_two_nodes_run_to_the_report(
     settings: list[str], processes: int, tiny_folder: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    output = run_whole(
-        arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, run, *settings), processes
-    )
+    argv = arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, run, *settings)
+    output = run_whole(argv, 2, processes)
     assert output.count("== train\n") == 1 and output.count("report: ") == 1
     assert (run / "report.html").exists() and len(list((run / "ranks").iterdir())) == 2 * processes - 1
 
@@ -110,16 +109,49 @@ def test_a_node_that_is_lost_stops_the_other_and_the_same_command_goes_on(
     argv = {
         name: arguments(corpus, tiny_folder, tmp_path / name / "run", *settings) for name in ("whole", "lost")
     }
-    run_whole(argv["whole"], 1)
-    nodes = Nodes(argv["lost"], 1)
+    run_whole(argv["whole"], 2, 1)
+    nodes = Nodes(argv["lost"], 2, 1)
     wait_for_training(tmp_path / "lost" / "run")
     nodes.lose(node)
     ends = nodes.ends()
     assert ends[node][0] == -signal.SIGKILL and ends[1 - node][0] == 1
-    lines = [line for line in ends[1 - node][1].splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "process " in lines[0] and " on " in lines[0], ends
-    assert "gave no sign of life" in lines[0] or "is gone" in lines[0]
-    run_whole(argv["lost"], 1)
+    (line,) = errors_in(ends[1 - node][1])
+    assert "process " in line and " on " in line
+    assert "gave no sign of life" in line or "is gone" in line
+    run_whole(argv["lost"], 2, 1)
     runs = [tmp_path / name / "run" for name in argv]
     assert weights(runs[0]) == weights(runs[1])
     assert metrics(runs[0]) == metrics(runs[1])
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_torchrun_loses_a_process(settings: list[str], rank: int, tiny_folder: Path, tmp_path: Path) -> None:
+    """It sends SIGTERM to the others at once; they still say who died, and blame nobody else."""
+    run = tmp_path / "run"
+    argv = arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, run, *settings)
+    nodes = Nodes(argv, 1, 3)
+    wait_for_training(run)
+    pid = nodes.workers(0)[rank]
+    os.kill(pid, signal.SIGKILL)
+    ((code, output),) = nodes.ends()
+    assert code == 1
+    (line,) = errors_in(output)
+    assert (
+        f"process {rank} on " in line and line.count("(process id ") == 1 and f"(process id {pid}; " in line
+    )
+    assert "exitcode  : -15" not in output
+
+
+def test_torchrun_gets_a_signal(settings: list[str], tiny_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    argv = arguments(write_corpus(tmp_path / "pairs.tsv"), tiny_folder, run, *settings)
+    nodes = Nodes(argv, 1, 3)
+    wait_for_training(run)
+    nodes.agents[0].send_signal(signal.SIGTERM)
+    for pid in nodes.workers(0):  # as a cluster does, which signals all processes of a job
+        os.kill(pid, signal.SIGTERM)
+    ((_, output),) = nodes.ends()
+    assert output.count("stopped and saved; the same command goes on from there") == 1
+    assert errors_in(output) == []
+    assert list((run / "checkpoints" / "train").glob("step-*"))
+    assert "resuming train at step" in run_whole(argv, 1, 3)
