@@ -33,7 +33,7 @@ from data.interface_text import without_accelerators
 from data.neighbours import ngrams, similar_pairs
 from data.prepare import prepare
 from data.records import Records
-from data.sources import file_lines, user_file
+from data.sources import packed_file, user_file
 from data.sources.user_file import UserCorpus, read
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
@@ -250,7 +250,7 @@ def test_gzip_that_grows_beyond_the_limit_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10 MB of gzip became 10 GB of memory."""
-    monkeypatch.setattr(file_lines, "MAX_BYTES", 1000)
+    monkeypatch.setattr(packed_file, "MAX_BYTES", 1000)
     for name, content in (("a.tsv.gz", gzip.compress(bytes(10**6))), ("a.tsv", bytes(1001))):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=rf"{name} has more than 1,000 bytes of text; give a part of it"):
