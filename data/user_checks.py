@@ -35,7 +35,11 @@ WRAPPERS = (
     "``",
 )
 ZAWGYI = 0.95  # probability
-DIVIDERS = {",": "commas", ";": "semicolons", "|": "bars"}
+DIVIDERS = {
+    ",": "commas? name it .csv",
+    ";": "semicolons? name it .csv",
+    "|": "bars? save it with tabs",
+}
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
@@ -227,7 +231,7 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
             word for mark, word in DIVIDERS.items() if len(reading.names) == 1 and mark in reading.names[0]
         ]
         if dividers:
-            return f"is the file divided by {dividers[0]}? save it with tabs"
+            return f"is the file divided by {dividers[0]}"
         return (
             "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
         )

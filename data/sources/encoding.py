@@ -1,7 +1,7 @@
 """Which encoding a file has that is not UTF-8, and the command that converts it.
 
 The languages of a corpus are known. So of the encodings under which a line can be decoded, the likely one is the
-first that gives letters of their scripts.
+first that gives letters of their scripts; of Latin letters only where no other script is known.
 """
 
 import shlex
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data.script import primary, script_of, script_share
+from data.script import is_script, primary, script_of
 from data.sources.packed_file import TOOLS
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -73,24 +73,26 @@ def likely_encoding(lines: Iterable[bytes], languages: Sequence[str]) -> str:
     """The encoding of lines that are not UTF-8, in texts of these languages; "" where none fits a line."""
     own = {primary(language) for language in languages}
     scripts = {script for language in languages if (script := script_of(language))}
+    script = "+".join(scripts - {"Latn"} or {"Latn"})
     first = [encoding for encoding in ENCODINGS if own & set(encoding.languages.split())]
     rest = [encoding for encoding in ENCODINGS if not encoding.languages]
     samples = list(lines)
     counts = [
-        (sum(_fits(line, encoding.codec, scripts) for line in samples), encoding)
+        (sum(_fits(line, encoding.codec, script) for line in samples), encoding)
         for encoding in (*first, *rest)
     ]
     most, best = max(counts, key=lambda item: item[0])  # the first of equal ones
     return best.name if most else ""
 
 
-def _fits(line: bytes, codec: str, scripts: Iterable[str]) -> bool:
+def _fits(line: bytes, codec: str, script: str) -> bool:
+    """Whether a line has this encoding by its letters that are not ASCII."""
     try:
         text = line.decode(codec)
     except UnicodeDecodeError:
         return False
-    letters = "".join(character for character in text if character > "\x7f" and character.isalpha())
-    return sum(script_share(letters, script) for script in scripts) >= MOST
+    letters = [character for character in text if character > "\x7f" and character.isalpha()]
+    return bool(letters) and sum(is_script(letter, script) for letter in letters) >= MOST * len(letters)
 
 
 def command_to_convert(path: Path, encoding: str) -> str:
