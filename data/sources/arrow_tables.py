@@ -58,7 +58,7 @@ def _json(path: Path, key: str) -> list[Any]:
 
 def read_tables(paths: Sequence[Path], candidates: Sequence[Columns]) -> Content:
     """The pairs of the files, one after the other. Raises InputError."""
-    first: Record = next((record for _, record in _records(paths[:1], None)), {})
+    first: Record = next((record for _, record in _records(paths[:1], None) if isinstance(record, dict)), {})
     columns = choose_columns(first, candidates)
     names = names_of(first)
     tops = sorted({name for column in columns for name in (column, column.split(".")[0]) if name in first})
@@ -76,24 +76,36 @@ def read_tables(paths: Sequence[Path], candidates: Sequence[Columns]) -> Content
     )
 
 
-def _shown(record: Record) -> bytes:
+def _shown(record: Record | BadLineError) -> bytes:
     return str(record)[:SHOWN_CHARACTERS].encode("utf-8", "replace")
 
 
-def _pair(record: Record, columns: Columns) -> Line | BadLineError:
+def _pair(record: Record | BadLineError, columns: Columns) -> Line | BadLineError:
+    if isinstance(record, BadLineError):
+        return record
     try:
         return pair_of(record, columns)
     except BadLineError as error:
         return error
 
 
-def _records(paths: Iterable[Path], columns: list[str] | None) -> Iterator[tuple[str, Record]]:
-    """(file:row, the row) of each row; `columns` are the only ones that are read."""
+def _records(paths: Iterable[Path], columns: list[str] | None) -> Iterator[tuple[str, Record | BadLineError]]:
+    """(file:row, the row or why it cannot be read) of each row; `columns` are the only ones that are read."""
     for path in paths:
         with _reading(path):
-            rows = chain.from_iterable(batch.to_pylist() for batch in _batches(path, columns))
+            rows = chain.from_iterable(map(_records_in, _batches(path, columns)))
             for number, record in enumerate(rows, start=1):
                 yield f"{path}:{number}", record
+
+
+def _records_in(batch: Any) -> list[Record | BadLineError]:
+    """The rows of a batch; a text that is no UTF-8 spoils its own row only."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            return [BadLineError("a text that is not UTF-8")]
+        return [record for row in range(batch.num_rows) for record in _records_in(batch.slice(row, 1))]
 
 
 def _batches(path: Path, columns: list[str] | None) -> Iterator[Any]:

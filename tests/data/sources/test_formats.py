@@ -223,6 +223,16 @@ def test_parquet_with_nested_and_with_plain_columns(tmp_path: Path) -> None:
             read(corpus(write(tmp_path / "b.parquet", content)))
 
 
+def test_a_row_of_parquet_that_is_not_utf8_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    rows = pa.table({"source": [BO, MORE, BO], "reference": ["甲乙", "XYZ", "丙丁"]})
+    parquet.write_table(rows, path, compression="none", use_dictionary=False, write_statistics=False)
+    write(path, path.read_bytes().replace(b"XYZ", b"\xff\xff\xff"))
+    reading = read(corpus(path))
+    assert [e.reference for e in reading.examples] == ["甲乙", "丙丁"]
+    assert reading.bad_lines == [(f"{path}:2", "a text that is not UTF-8")]
+
+
 def save_dataset(folder: Path, names: list[str]) -> None:
     """Write the files of a dataset as the package datasets does."""
     folder.mkdir()
