@@ -23,7 +23,9 @@ class DataConfig:
     spaces.
     """
 
-    corpus: str = BUILT_IN  # or one of INTERFACES or HEADLINES, or a path: .jsonl, .tsv (also .gz), or SOURCE.txt,REFERENCE.txt
+    corpus: str = (
+        BUILT_IN  # or one of INTERFACES or HEADLINES, or a path (KINDS of data/sources/user_file.py)
+    )
     train: str = ""  # another name of `corpus` for a file of one's own
     dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
     test: str = ""
@@ -37,7 +39,7 @@ class DataConfig:
         ""  # of the completions, an ISO 15924 code, or "Cyrl+Latn"; empty = as the language says
     )
     source_column: str | int = (
-        "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV
+        "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV and CSV
     )
     reference_column: str | int = "reference"
     max_bad_share: float = 0.05

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data import user_checks
 from data.clean import Limits, Tally, clean
 from data.clusters import Clusters, Labels
 from data.config import DataConfig
@@ -51,10 +52,12 @@ def read_sets(config: DataConfig, folder: Path) -> list[OwnSet]:
         reading = user_file.read(user_corpus(config, location), Store(folder / f"read-{name}"))
         num_read = len(reading.examples) + len(reading.bad_lines)
         if not reading.examples or len(reading.bad_lines) > config.max_bad_share * num_read:
+            advice = user_checks.advice(reading, config.column_languages)
+            advice = advice and f"; {advice}"
             first = f"; the first is {reading.bad_lines[0][0]}" if reading.bad_lines else ""
             raise InputError(
                 f"data.{name}={location}: {len(reading.bad_lines)} of {num_read} pairs are bad "
-                f"({by_reason(reading.bad_lines)}), and at most data.max_bad_share={config.max_bad_share} may be{first}"
+                f"({by_reason(reading.bad_lines)}), and at most data.max_bad_share={config.max_bad_share} may be{advice}{first}"
             )
         store = Store(folder / name)
         examples = map(swap_sides, reading.examples) if config.reverse else reading.examples

@@ -14,6 +14,7 @@ from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
 from data.script import script_of
+from data.sources.line import NOT_UTF8
 from data.sources.table import is_quoted
 from data.sources.user_file import Reading
 
@@ -34,7 +35,11 @@ WRAPPERS = (
     "``",
 )
 ZAWGYI = 0.95  # probability
-DIVIDERS = {",": "commas", ";": "semicolons", "|": "bars"}
+DIVIDERS = {
+    ",": "commas? name it .csv",
+    ";": "semicolons? name it .csv",
+    "|": "bars? save it with tabs",
+}
 SIDES = {"source": "data.source_language", "reference": "data.target_language"}
 
 
@@ -210,14 +215,23 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
     if reason.startswith("no field") or "is not text" in reason or "is neither text" in reason:
         names = ", ".join(reading.names) or "no text"
         return f"the first object has {names}: name two of them by data.source_column= and data.reference_column="
-    if reason == "not UTF-8":
-        return "save the file as UTF-8: iconv -f ENCODING -t UTF-8 FILE > NEW_FILE, where ENCODING is for example GB18030, BIG5 or CP1252"
+    if reason == NOT_UTF8:
+        where = (
+            f"{reading.encoding} is likely"
+            if reading.encoding
+            else "ENCODING is for example GB18030, BIG5 or CP1252"
+        )
+        return f"save the file as UTF-8: {reading.command} ({where})"
+    if reason.startswith("no text in"):
+        return (
+            f"{reading.layout}: name two of its languages by data.source_language= and data.target_language="
+        )
     if reason.endswith("are needed"):
         dividers = [
             word for mark, word in DIVIDERS.items() if len(reading.names) == 1 and mark in reading.names[0]
         ]
         if dividers:
-            return f"is the file divided by {dividers[0]}? save it with tabs"
+            return f"is the file divided by {dividers[0]}"
         return (
             "columns are divided by tabs; data.source_column= and data.reference_column= say which are read"
         )

@@ -20,23 +20,26 @@ FIRST_LINES = 100  # among which there should be an object
 def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
     """The two fields of a line, or the error that says why it is no pair."""
     try:
-        record = _record(line, columns)
-        return _text(record, columns[0]), _texts(record, columns[1])
+        return pair_of(_record(line, columns), columns)
     except BadLineError as error:
         return error
 
 
-def choose_columns(lines: Sequence[bytes], candidates: Sequence[Columns]) -> Columns:
-    """The first candidate whose two fields the first object has; the first candidate where none fits."""
-    record = _first_record(lines)
+def pair_of(record: Record, columns: Columns) -> Line:
+    """The two fields of a record. Raises BadLineError."""
+    return _text(record, columns[0]), _texts(record, columns[1])
+
+
+def choose_columns(record: Record, candidates: Sequence[Columns]) -> Columns:
+    """The first candidate whose two fields a record has; the first candidate where none fits."""
     return next(
         (columns for columns in candidates if all(_has(record, name) for name in columns)), candidates[0]
     )
 
 
-def names_of(lines: Sequence[bytes]) -> list[str]:
-    """The fields of the first object as column names: those with text or a list in them."""
-    return list(_names(_first_record(lines), ""))[:MAX_NAMES]
+def names_of(record: Record) -> list[str]:
+    """The fields of a record as column names: those with text or a list in them."""
+    return list(_names(record, ""))[:MAX_NAMES]
 
 
 def _names(record: Record, prefix: str) -> Iterator[str]:
@@ -47,7 +50,8 @@ def _names(record: Record, prefix: str) -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _first_record(lines: Sequence[bytes]) -> Record:
+def first_record(lines: Sequence[bytes]) -> Record:
+    """The first object of a file, empty where its first lines have none."""
     for line in lines[:FIRST_LINES]:
         try:
             return _record(line, ("", ""))

@@ -1,6 +1,11 @@
-"""Decodes one line of a user's file, or says why it is no pair. The readers of the formats use it."""
+"""What the readers of users' files have in common: a row of a file is a pair, or there is a reason why it is none."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAX_LINE_BYTES = 1 << 20
+NOT_UTF8 = "not UTF-8"
 
 Line = tuple[str, tuple[str, ...]]  # a source and its reference texts
 Columns = tuple[str, str]  # names of the two columns
@@ -10,6 +15,32 @@ class BadLineError(ValueError):
     """Why one line is not a pair; the readers of users' files catch it."""
 
 
+class Row(NamedTuple):
+    """A row of a file: its place as file:line, its text as written, and its pair or why there is none."""
+
+    place: str
+    text: bytes
+    line: Line | BadLineError
+
+
+@dataclass(frozen=True)
+class Content:
+    """The rows of a file, the columns that are read where it has some, and what a message may say: the `names` that a user can
+    choose from, the `layout` in words, and remarks.
+    """
+
+    rows: Iterable[Row]
+    columns: Columns | None = None
+    names: list[str] = field(default_factory=list)
+    layout: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+def in_words(columns: Columns) -> str:
+    """The names of two columns in a sentence."""
+    return " and ".join(map(repr, columns))
+
+
 def decode_line(line: bytes) -> str:
     """Decode a line as UTF-8. Raises BadLineError."""
     if len(line) > MAX_LINE_BYTES:
@@ -17,7 +48,7 @@ def decode_line(line: bytes) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadLineError("not UTF-8") from None
+        raise BadLineError(NOT_UTF8) from None
 
 
 def check_one_line(text: str) -> str:

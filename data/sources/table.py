@@ -41,6 +41,15 @@ class Places:
     names: Columns
     header: int
 
+    @property
+    def words(self) -> str:
+        """Which columns are read, by name or by number."""
+        return (
+            "{!r} and {!r}".format(*self.names)
+            if self.header
+            else f"columns {self.source + 1} and {self.reference + 1}"
+        )
+
     def texts(self, row: Row) -> tuple[str, str]:
         """The two cells. Raises BadLineError for a row with too few."""
         num_columns = max(self.source, self.reference) + 1
@@ -78,25 +87,20 @@ def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Pat
     """
     top = next((number for number, line in enumerate(lines) if line.strip()), 0)
     first = [_bare(cell) for cell in lines[top].decode("utf-8", "replace").split("\t")] if lines else []
-    places = _places(first, top + 1, candidates, place)
+    places = find_places(first, top + 1, candidates, place)
     export_rows = _export_rows(lines, places)
     rows: Iterable[tuple[int, Row | bytes]] = (
         enumerate(lines[places.header :], start=places.header + 1) if export_rows is None else export_rows
     )
     pairs = ((number, _pair(row, places)) for number, row in rows)
-    column_words = (
-        "{!r} and {!r}".format(*places.names)
-        if places.header
-        else f"columns {places.source + 1} and {places.reference + 1}"
-    )
-    return Table(pairs, places.names, export_rows is not None, column_words, first)
+    return Table(pairs, places.names, export_rows is not None, places.words, first)
 
 
 def _pair(row: Row | bytes, places: Places) -> Line | BadLineError:
     """The two texts of a row of an export, or of a plain line."""
     try:
         source, reference = places.texts(
-            _plain_cells(row) if isinstance(row, bytes) else list(map(_whole, row))
+            _plain_cells(row) if isinstance(row, bytes) else list(map(whole_cell, row))
         )
     except BadLineError as error:
         return error
@@ -107,12 +111,12 @@ def _plain_cells(line: bytes) -> Row:
     return check_one_line(decode_line(line)).split("\t")
 
 
-def _whole(cell: str) -> str:
+def whole_cell(cell: str) -> str:
     """Check a cell that was decoded with surrogates for bad bytes. Raises BadLineError where it has some."""
     return check_one_line(decode_line(cell.encode("utf-8", "surrogateescape")))
 
 
-def _places(header: Row, line: int, candidates: Sequence[Columns], place: Path) -> Places:
+def find_places(header: Row, line: int, candidates: Sequence[Columns], place: Path) -> Places:
     """Find names in the first line with text, `line`; numbers count from 1; without a header the default
     names mean 1 and 2.
     """
@@ -141,7 +145,7 @@ def _export_rows(lines: Sequence[bytes], places: Places) -> list[tuple[int, Row]
     """(line number, row) of all rows below the header where the file is an export in quotes; else None."""
     if not any(line.startswith(b'"') or b'\t"' in line for line in lines[places.header :]):
         return None
-    plain = [_text(line).split("\t") for line in lines[places.header :]]
+    plain = [lenient_text(line).split("\t") for line in lines[places.header :]]
     texts = places.cells(plain)
     if any(texts) and all(is_quoted(text) or not text for text in texts):  # then quotes inside may be single
         return [
@@ -182,7 +186,7 @@ def _csv_rows(lines: Sequence[bytes]) -> Iterator[tuple[int, list[Cell]]]:
 
     def feed() -> Iterator[str]:
         for line in lines:
-            row_lines.append(_text(line) + "\n")
+            row_lines.append(lenient_text(line) + "\n")
             yield row_lines[-1]
 
     reader = csv.reader(feed(), delimiter="\t", strict=True)
@@ -206,6 +210,6 @@ def _bare(cell: str) -> str:
     return cell[1:-1].replace(QUOTE * 2, QUOTE) if is_quoted(cell) else cell
 
 
-def _text(line: bytes) -> str:
-    """Decode a line with surrogates for bad bytes, so that reading continues; `_whole` finds them."""
+def lenient_text(line: bytes) -> str:
+    """Decode a line with surrogates for bad bytes, so that reading continues; `whole_cell` finds them."""
     return line.decode("utf-8", "surrogateescape")

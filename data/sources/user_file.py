@@ -1,11 +1,11 @@
-"""Reads the user's own corpus: JSONL, TSV (either may be gzipped) or two aligned text files, UTF-8.
+"""Reads the user's own corpus, in one of the formats of `data.sources.formats`.
 
-In JSONL a reference may be a list of texts: each makes a pair with the source, and `data.clean` joins them
+A source may have several reference texts: each makes a pair with it, and `data.clean` joins them
 again. A bad line is recorded with file, line and reason, and reading continues; the caller decides how many
 are too many. InputError means that the file is no corpus at all.
 """
 
-from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,22 +13,28 @@ from data.clean import DAMAGED, clean_text, describe_pair, script_problem, short
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
-from data.sources.file_lines import file_lines
-from data.sources.json_lines import choose_columns, json_pair, names_of
-from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
-from data.sources.table import SHOWN_COLUMNS, read_table
+from data.sources import formats
+from data.sources.arrow_tables import files_of_folder
+from data.sources.encoding import command_to_convert, likely_encoding
+from data.sources.line import NOT_UTF8, BadLineError, Columns, Line, in_words
+from data.sources.packed_file import kind_of
 
 ORIGIN = "user"
 LICENCE = "the user's own"
 DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh'"
-KINDS = f"{BUILT_IN}, a .jsonl, .tsv, .jsonl.gz or .tsv.gz file, or two aligned text files as SOURCE.txt,REFERENCE.txt"
+KINDS = (
+    f"{BUILT_IN}, a {', '.join(formats.KINDS)} file (also as .gz, .xz, .bz2 or .zst), a folder of datasets, or two "
+    "aligned text files as SOURCE.txt,REFERENCE.txt"
+)
 INSTEAD = {
-    ".csv": "save it with tabs as .tsv",
     ".json": "save it as .jsonl, one object a line",
+    ".xlsx": "save it as .csv",
+    ".ods": "save it as .csv",
+    ".arrow": "give its folder",
 }  # by what a file is named
-SHOWN_LINE = 80  # characters of a line that is no pair, and of a cell of the first line
-SHOWN_CELL = 20
+SHOWN_LINE = 80  # characters of a line that is no pair
+NUM_SAMPLES = 200  # lines that show the encoding
 
 BadLine = tuple[str, str]  # (file:line, reason)
 
@@ -46,7 +52,11 @@ class UserCorpus:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """One file, or the two aligned ones. Raises InputError for a missing file or an unknown ending."""
+        """One file, the two aligned ones, or those of a folder. Raises InputError for a missing file or an
+        unknown ending.
+        """
+        if files := _folder_files(user_path(self.location)):
+            return tuple(files)
         names = [self.location] if _is_file(user_path(self.location)) else self.location.split(",")
         paths = tuple(user_path(name.strip()) for name in names)
         for path in paths:
@@ -56,8 +66,8 @@ class UserCorpus:
                 raise InputError(
                     f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file"
                 )
-        if len(paths) > 2 or (len(paths) == 1 and _kind(paths[0]) not in {".jsonl", ".tsv"}):
-            advice = INSTEAD.get(_kind(paths[0]), f"give {KINDS}")
+        if len(paths) > 2 or (len(paths) == 1 and kind_of(paths[0]) not in formats.KINDS):
+            advice = INSTEAD.get(kind_of(paths[0]), f"give {KINDS}")
             raise InputError(f"data.corpus={self.location}: unknown kind of corpus; {advice}")
         return paths
 
@@ -76,9 +86,9 @@ class UserCorpus:
 class Reading:
     """The result of reading: clean pairs, bad lines, an example of each reason, and remarks on the file.
 
-    `num_swapped` counts the pairs that would be right with their sides exchanged; `names` are the fields of
-    the first object of JSONL, or the cells of the first line of TSV; `layout` says in words which columns are
-    read and which there are.
+    `encoding` is the likely one of the lines that are not UTF-8, and `command` converts the file;
+    `num_swapped` counts the pairs that would be right with their sides exchanged; `names` are those that
+    the columns or languages can be chosen from; `layout` says in words which are read and which there are.
     """
 
     examples: MutableSequence[Example] = field(default_factory=list)
@@ -88,6 +98,8 @@ class Reading:
     names: list[str] = field(default_factory=list)
     layout: str = ""
     num_swapped: int = 0
+    encoding: str = ""
+    command: str = ""
 
     def add_bad_line(self, place: str, reason: str, sample: str) -> None:
         """Count a line that is no pair."""
@@ -98,10 +110,13 @@ class Reading:
 def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -> Reading:
     """Read the pairs of a corpus, cleaned, into the list `examples`, and its bad lines. Raises InputError."""
     reading = Reading() if examples is None else Reading(examples)
-    for place, raw_line, line in _read_lines(corpus, reading):
+    undecoded: list[bytes] = []
+    for place, text, line in _rows(corpus, reading):
         if isinstance(line, BadLineError):
+            if str(line) == NOT_UTF8 and len(undecoded) < NUM_SAMPLES:
+                undecoded.append(text)
             reading.add_bad_line(
-                place, str(line), f"{place}: {shorten(raw_line.decode('utf-8', 'replace'), SHOWN_LINE)}"
+                place, str(line), f"{place}: {shorten(text.decode('utf-8', 'replace'), SHOWN_LINE)}"
             )
             continue
         for example in _examples(place, line, corpus):
@@ -111,7 +126,25 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
                 reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
+    if undecoded:
+        reading.encoding = likely_encoding(undecoded, (corpus.source_language, corpus.target_language))
+        reading.command = command_to_convert(corpus.paths[0], reading.encoding or "ENCODING")
     return reading
+
+
+def _rows(corpus: UserCorpus, reading: Reading) -> Iterator[formats.Row]:
+    """The rows of a corpus; what there is to say of the file goes to `reading`."""
+    content = formats.read_content(
+        corpus.paths, corpus.candidates, (corpus.source_language, corpus.target_language)
+    )
+    reading.names = content.names
+    reading.layout = content.layout
+    reading.remarks.extend(content.remarks)
+    if content.columns and content.columns != corpus.columns:
+        reading.remarks.append(
+            f"{corpus.paths[0]}: no columns {in_words(corpus.columns)}; {in_words(content.columns)} are read"
+        )
+    yield from content.rows
 
 
 def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
@@ -139,62 +172,12 @@ def _problem(example: Example) -> str:
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
-def _read_lines(corpus: UserCorpus, reading: Reading) -> Iterator[tuple[str, bytes, Line | BadLineError]]:
-    """(file:line, the line as written, its texts or its error) for every line with text; remarks go to
-    `reading`.
-
-    An empty line is skipped in one file, and is half a pair in aligned ones.
-    """
-    path, *other = corpus.paths
-    lines = file_lines(path)
-    columns = corpus.columns
-    pairs: Iterable[tuple[int, Line | BadLineError]]
-    if other:
-        pairs = enumerate(_aligned_lines(path, lines, other[0]), start=1)
-    elif _kind(path) == ".jsonl":
-        columns = choose_columns(lines, corpus.candidates)
-        reading.names = names_of(lines)
-        reading.layout = (
-            f"{_list(columns)} are read; the first object has {', '.join(reading.names) or 'no text'}"
-        )
-        pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
-    else:
-        table = read_table(lines, corpus.candidates, path)
-        pairs = table.rows
-        columns = table.columns
-        reading.names = table.first
-        cells = ", ".join(repr(shorten(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
-        reading.layout = f"{table.column_words} are read; the first line has {cells}" if cells else ""
-        if table.is_export:
-            reading.remarks.append(f"{path}: an export with quotes; they are taken off the texts")
-    if columns != corpus.columns:
-        reading.remarks.append(f"{path}: no columns {_list(corpus.columns)}; {_list(columns)} are read")
-    for number, line in pairs:
-        if not other and not lines[number - 1].strip():
-            continue
-        yield f"{path}:{number}", lines[number - 1], line
-
-
-def _list(columns: Columns) -> str:
-    return " and ".join(map(repr, columns))
-
-
-def _aligned_lines(source: Path, lines: Sequence[bytes], reference: Path) -> Iterator[Line | BadLineError]:
-    others = file_lines(reference)
-    if len(lines) != len(others):
-        raise InputError(
-            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally "
-            "many"
-        )
-    for line, other in zip(lines, others, strict=True):
-        try:
-            yield check_one_line(decode_line(line)), (check_one_line(decode_line(other)),)
-        except BadLineError as error:
-            yield error
-
-
-def _kind(path: Path) -> str:
-    return Path(path.stem).suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+def _folder_files(path: Path) -> list[Path]:
+    """The files of a folder of datasets; none where the path is no such folder."""
+    try:
+        return files_of_folder(path) if path.is_dir() else []
+    except OSError as error:
+        raise InputError(f"data.corpus: {path} cannot be read ({error.strerror}); give {KINDS}") from error
 
 
 def _is_file(path: Path) -> bool:

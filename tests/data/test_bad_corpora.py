@@ -2,13 +2,18 @@
 sentence refuses the file.
 """
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import random
 import re
 from pathlib import Path
 
+import pyarrow
 import pytest
+import zstandard
 from hypothesis import strategies as st
 from invented_bytes import (
     EDITS,
@@ -22,6 +27,7 @@ from invented_bytes import (
     times,
 )
 from invented_corpus import line
+from pyarrow import parquet
 
 from data import inputs
 from data.clean import Limits, clean_text, problem
@@ -33,7 +39,7 @@ from data.interface_text import without_accelerators
 from data.neighbours import ngrams, similar_pairs
 from data.prepare import prepare
 from data.records import Records
-from data.sources import file_lines, user_file
+from data.sources import packed_file, user_file
 from data.sources.user_file import UserCorpus, read
 
 BO = "\u0f40\u0f0b\u0f41\u0f0b\u0f42"
@@ -51,6 +57,35 @@ TSV_HEADER = b"\xef\xbb\xbfreference\tsource\r\n" + "".join(f"{zh}\t{bo}\r\n" fo
 ENCODED = [TSV.decode().encode(name) for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")] + [
     "甲乙\tabc\n".encode("gb18030")
 ]
+
+
+CSV = ("source,reference\n" + "".join(f'"{bo}","{zh}\n"";"""\r\n' for bo, zh in ROWS)).encode()
+TMX = (
+    '<?xml version="1.0"?><!DOCTYPE tmx SYSTEM "t.dtd"><tmx><header/><body>\n'
+    + "".join(
+        f'<tu><tuv xml:lang="bo"><seg>{bo}</seg></tuv><tuv xml:lang="zh"><seg><hi>{zh}</hi>&lt;</seg></tuv></tu>\n'
+        for bo, zh in ROWS
+    )
+    + "</body></tmx>"
+).encode()
+XLIFF = (
+    '<xliff version="2.0" srcLang="bo" trgLang="zh"><file id="f">\n'
+    + "".join(
+        f"<unit><segment><source>{bo}</source><target>{zh}</target></segment></unit>\n" for bo, zh in ROWS
+    )
+    + "</file></xliff>"
+).encode()
+XML = (TMX, XLIFF, TMX.decode().encode("utf-16"))
+LAUGHS = TMX.replace(b'SYSTEM "t.dtd"', b'[<!ENTITY a "ha"><!ENTITY b "&a;&a;">]').replace(b"&lt;", b"&b;")
+PACK = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zst": zstandard.compress}
+
+
+def parquet_file() -> bytes:
+    """The rows as Parquet."""
+    file = io.BytesIO()
+    rows = [{"translation": {"bo": bo, "zh": zh}} for bo, zh in ROWS]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), file, compression="none")
+    return file.getvalue()
 
 
 def corpus(location: object, columns: tuple[str, str] = user_file.DEFAULT_COLUMNS) -> UserCorpus:
@@ -99,11 +134,29 @@ def test_any_bytes_are_valid_examples_or_told_line_by_line(tmp_path: Path, name:
 
 
 @times(300)
-def test_any_bytes_behind_or_inside_gzip(tmp_path: Path, count: int) -> None:
-    path = tmp_path / "a.tsv.gz"
+@pytest.mark.parametrize(
+    ("name", "originals"),
+    [("a.csv", (CSV,)), ("a.tmx", (*XML, LAUGHS)), ("a.xlf", XML), ("a.parquet", (parquet_file(),))],
+)
+def test_any_bytes_of_other_formats(
+    tmp_path: Path, name: str, originals: tuple[bytes, ...], count: int
+) -> None:
+    path = tmp_path / name
+
+    def holds(content: bytes) -> None:
+        path.write_bytes(content)
+        check(corpus(path), 0, path)
+
+    for_all(count, holds, damaged_files(*originals))
+
+
+@times(300)
+@pytest.mark.parametrize("packing", PACK)
+def test_any_bytes_behind_or_inside_a_packing(tmp_path: Path, packing: str, count: int) -> None:
+    path = tmp_path / f"a.tsv.{packing}"
 
     def holds(content: bytes, edits: list[tuple[str, int, int]], is_whole: bool) -> None:
-        archive = gzip.compress(content, mtime=0)
+        archive = PACK[packing](content)
         path.write_bytes(archive if is_whole else apply_edits(archive, edits))
         check(corpus(path), 0, path)
 
@@ -250,7 +303,7 @@ def test_gzip_that_grows_beyond_the_limit_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10 MB of gzip became 10 GB of memory."""
-    monkeypatch.setattr(file_lines, "MAX_BYTES", 1000)
+    monkeypatch.setattr(packed_file, "MAX_BYTES", 1000)
     for name, content in (("a.tsv.gz", gzip.compress(bytes(10**6))), ("a.tsv", bytes(1001))):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=rf"{name} has more than 1,000 bytes of text; give a part of it"):

@@ -184,9 +184,17 @@ def test_sides_in_each_others_script_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "message"),
     [
-        ("gb18030", r"30 not UTF-8.*save the file as UTF-8: iconv -f ENCODING -t UTF-8"),
+        (
+            "gb18030",
+            r"30 not UTF-8.*save the file as UTF-8: iconv -f GB18030 -t UTF-8 \S+/a\.tsv > \S+/a\.utf8\.tsv.*a\.tsv:1: not UTF-8",
+        ),
         ("utf-16", r"a\.tsv is UTF-16; save it as UTF-8: iconv -f UTF-16 -t UTF-8"),
-        ("utf-16-le", r"a\.tsv is UTF-16; save it as UTF-8: iconv -f UTF-16 -t UTF-8"),
+        (
+            "utf-16-le",
+            r"a\.tsv is UTF-16; save it as UTF-8: iconv -f UTF-16LE -t UTF-8 \S+/a\.tsv > \S+/a\.utf8\.tsv",
+        ),
+        ("utf-16-be", r"a\.tsv is UTF-16; save it as UTF-8: iconv -f UTF-16BE -t UTF-8"),
+        ("utf-32-le", r"a\.tsv is UTF-32; save it as UTF-8: iconv -f UTF-32LE -t UTF-8"),
         ("utf-32", r"a\.tsv is UTF-32; save it as UTF-8: iconv -f UTF-32 -t UTF-8"),
     ],
 )

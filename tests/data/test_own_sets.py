@@ -1,5 +1,6 @@
 """Dev and test sets of the user's own: scored as they are, and nothing near to them is learned from."""
 
+import lzma
 import random
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_pairs_near_a_set_are_dropped_counted_and_shown(tmp_path: Path) -> None:
     assert (totals["read"], totals["kept"]) == (100, 99)
     origin = corpus.manifest["origins"]["user"]
     assert origin["read"] == origin["kept"] + sum(origin["dropped"].values())
+
+
+def test_sets_are_read_in_every_format_and_refused_with_the_command_that_mends(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    rows = "".join(f'"{words(number)}";"{words(number + 10_000)}"\r\n' for number in (700, 701))
+    test = tmp_path / "test.csv.xz"
+    test.write_bytes(lzma.compress(rows.encode()))
+    corpus, _ = prepared(tmp_path, train=train, test=str(test))
+    assert [example.source for example in corpus.test] == [words(700), words(701)]
+    test = tmp_path / "other.tsv"
+    test.write_bytes("sà fô\téa ü\n".encode("cp1252"))
+    with pytest.raises(
+        InputError, match=r"^data\.test=.*iconv -f CP1252 -t UTF-8 .*the first is .*other\.tsv:1"
+    ):
+        prepared(tmp_path, train=train, test=str(test))
 
 
 def test_a_reference_near_a_set_is_enough(tmp_path: Path) -> None:

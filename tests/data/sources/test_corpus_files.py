@@ -207,13 +207,13 @@ def test_aligned_files_of_different_length_name_both_counts(tmp_path: Path) -> N
 
 
 def test_missing_file_unknown_ending_and_three_files(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", "x")
+    path = write(tmp_path / "a.xlsx", "x")
     kinds = r"'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh', a \.jsonl, \.tsv"
     with pytest.raises(InputError, match=rf"gone\.tsv is not a file; give {kinds}"):
         read(corpus(tmp_path / "gone.tsv"))
     with pytest.raises(InputError, match="is not a file"):
         read(corpus(tmp_path))
-    with pytest.raises(InputError, match=r"unknown kind of corpus; save it with tabs as \.tsv$"):
+    with pytest.raises(InputError, match=r"unknown kind of corpus; save it as \.csv$"):
         read(corpus(path))
     with pytest.raises(InputError, match=r"unknown kind of corpus; save it as \.jsonl, one object a line$"):
         read(corpus(write(tmp_path / "a.json", "[]")))

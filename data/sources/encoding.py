@@ -1,0 +1,109 @@
+"""Which encoding a file has that is not UTF-8, and the command that converts it.
+
+The languages of a corpus are known. So of the encodings under which a line can be decoded, the likely one is the
+first that gives letters of their scripts; of Latin letters only where no other script is known.
+"""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.script import is_script, primary, script_of
+from data.sources.packed_file import TOOLS
+
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+# the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
+MANY_ZEROS = 0.001
+MOST = 0.8  # of the other characters than ASCII are letters of the languages
+
+
+class Encoding(NamedTuple):
+    """An encoding as iconv calls it, Python's name of it, and the languages it is tried first for."""
+
+    name: str
+    codec: str
+    languages: str = ""
+
+
+# where several fit, the first one is named: the smaller character set first
+ENCODINGS = (
+    Encoding("EUC-KR", "euc_kr", "ko"),
+    Encoding("CP949", "cp949", "ko"),
+    Encoding("SHIFT_JIS", "shift_jis", "ja"),
+    Encoding("EUC-JP", "euc_jp", "ja"),
+    Encoding("GB18030", "gb2312"),
+    Encoding("BIG5", "big5"),
+    Encoding("GB18030", "gb18030"),
+    Encoding("CP1250", "cp1250", "pl cs sk hu sl hr ro sq bs"),
+    Encoding("CP1254", "cp1254", "tr az"),
+    Encoding("CP1257", "cp1257", "et lv lt"),
+    Encoding("CP1258", "cp1258", "vi"),
+    Encoding("CP1252", "cp1252"),
+    Encoding("ISO-8859-1", "latin_1"),
+    Encoding("CP1251", "cp1251"),
+    Encoding("KOI8-R", "koi8_r"),
+    Encoding("CP1253", "cp1253"),
+    Encoding("CP1255", "cp1255"),
+    Encoding("CP1256", "cp1256"),
+    Encoding("CP874", "cp874"),
+)
+
+
+def wide_encoding(sample: bytes) -> str:
+    """UTF-16 or UTF-32 where the beginning of a file is that, else "". The order of bytes is part of the name
+    where no mark says it.
+    """
+    if sample.startswith(UTF32_MARKS):
+        return "UTF-32"
+    if sample.startswith(UTF16_MARKS):
+        return "UTF-16"
+    zeros = [sample[place::4].count(0) for place in range(4)]
+    for name, pair in (("UTF-32LE", zeros[2:]), ("UTF-32BE", zeros[:2])):
+        if sum(pair) > MOST * len(sample) / 2:
+            return name
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    if even + odd <= max(3, MANY_ZEROS * len(sample)):
+        return ""
+    return "UTF-16LE" if odd >= even else "UTF-16BE"
+
+
+def likely_encoding(lines: Iterable[bytes], languages: Sequence[str]) -> str:
+    """The encoding of lines that are not UTF-8, in texts of these languages; "" where none fits a line."""
+    own = {primary(language) for language in languages}
+    scripts = {script for language in languages if (script := script_of(language))}
+    script = "+".join(scripts - {"Latn"} or {"Latn"})
+    first = [encoding for encoding in ENCODINGS if own & set(encoding.languages.split())]
+    rest = [encoding for encoding in ENCODINGS if not encoding.languages]
+    samples = list(lines)
+    counts = [
+        (sum(_fits(line, encoding.codec, script) for line in samples), encoding)
+        for encoding in (*first, *rest)
+    ]
+    most, best = max(counts, key=lambda item: item[0])  # the first of equal ones
+    return best.name if most else ""
+
+
+def _fits(line: bytes, codec: str, script: str) -> bool:
+    """Whether a line has this encoding by its letters that are not ASCII."""
+    try:
+        text = line.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    letters = [character for character in text if character > "\x7f" and character.isalpha()]
+    return bool(letters) and sum(is_script(letter, script) for letter in letters) >= MOST * len(letters)
+
+
+def command_to_convert(path: Path, encoding: str) -> str:
+    """The command that writes a file again as UTF-8, beside it and unpacked.
+
+    >>> command_to_convert(Path("a.tsv.gz"), "BIG5")
+    'gzip -dc a.tsv.gz | iconv -f BIG5 -t UTF-8 > a.utf8.tsv'
+    """
+    packing = TOOLS.get(path.suffix.lower())
+    plain = path.with_suffix("") if packing else path
+    new = shlex.quote(str(plain.with_name(f"{plain.stem}.utf8{plain.suffix}")))
+    old = shlex.quote(str(path))
+    convert = f"iconv -f {encoding} -t UTF-8"
+    return f"{packing} -dc {old} | {convert} > {new}" if packing else f"{convert} {old} > {new}"

@@ -1,0 +1,84 @@
+"""The formats of a user's corpus: which reader a file's name asks for."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from data.clean import shorten
+from data.errors import InputError
+from data.sources.arrow_tables import read_tables
+from data.sources.csv_table import read_csv
+from data.sources.file_lines import file_lines
+from data.sources.json_lines import choose_columns, first_record, json_pair, names_of
+from data.sources.line import BadLineError, Columns, Content, Line, Row, check_one_line, decode_line, in_words
+from data.sources.packed_file import kind_of
+from data.sources.table import SHOWN_COLUMNS, read_table
+from data.sources.translation_units import read_units
+
+SHOWN_CELL = 20  # characters of a cell of the first line
+TABLES = (".tsv", ".csv")
+UNITS = (".tmx", ".xlf", ".xliff")
+ARROW = (".parquet", ".arrow")
+KINDS = (".jsonl", *TABLES, ".parquet", *UNITS)  # of one file
+
+
+def read_content(paths: Sequence[Path], candidates: Sequence[Columns], languages: tuple[str, str]) -> Content:
+    """The rows of a corpus. Raises InputError."""
+    kind = kind_of(paths[0])
+    if kind in ARROW:
+        return read_tables(paths, candidates)
+    if len(paths) > 1:
+        return Content(_aligned_rows(*paths))
+    if kind in UNITS:
+        return read_units(paths[0], languages)
+    lines = file_lines(paths[0])
+    return _objects(paths[0], lines, candidates) if kind == ".jsonl" else _cells(paths[0], lines, candidates)
+
+
+def _objects(path: Path, lines: Sequence[bytes], candidates: Sequence[Columns]) -> Content:
+    """The content of JSONL."""
+    first = first_record(lines)
+    columns = choose_columns(first, candidates)
+    names = names_of(first)
+    pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
+    layout = f"{in_words(columns)} are read; the first object has {', '.join(names) or 'no text'}"
+    return Content(_rows(path, lines, pairs), columns, names, layout)
+
+
+def _cells(path: Path, lines: Sequence[bytes], candidates: Sequence[Columns]) -> Content:
+    """The content of TSV or CSV."""
+    table = (read_csv if kind_of(path) == ".csv" else read_table)(lines, candidates, path)
+    cells = ", ".join(repr(shorten(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
+    layout = f"{table.column_words} are read; the first line has {cells}" if cells else ""
+    remarks = (f"{path}: an export with quotes; they are taken off the texts",) if table.is_export else ()
+    return Content(_rows(path, lines, table.rows), table.columns, table.first, layout, remarks)
+
+
+def _rows(
+    path: Path, lines: Sequence[bytes], pairs: Iterable[tuple[int, Line | BadLineError]]
+) -> Iterator[Row]:
+    """A row for each line with text."""
+    for number, line in pairs:
+        text = lines[number - 1]
+        if text.strip():
+            yield Row(f"{path}:{number}", text, line)
+
+
+def _aligned_rows(source: Path, reference: Path) -> Iterator[Row]:
+    """A row for each line of two files; an empty line is half a pair. Raises InputError where their numbers
+    differ.
+    """
+    lines, others = file_lines(source), file_lines(reference)
+    if len(lines) != len(others):
+        raise InputError(
+            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally "
+            "many"
+        )
+    for number, (line, other) in enumerate(zip(lines, others, strict=True), start=1):
+        yield Row(f"{source}:{number}", line, _aligned_pair(line, other))
+
+
+def _aligned_pair(line: bytes, other: bytes) -> Line | BadLineError:
+    try:
+        return check_one_line(decode_line(line)), (check_one_line(decode_line(other)),)
+    except BadLineError as error:
+        return error
