@@ -211,8 +211,8 @@ def test_a_kernel_that_fails_or_is_wrong_is_not_used(
 def test_torch_compiles_more_shapes_than_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._dynamo.config as settings
 
-    monkeypatch.setattr(settings, private_apis.SHAPES, 8)
-    assert callable(private_apis.compiled_for_shapes(dense_kernel))
-    assert getattr(settings, private_apis.SHAPES) == private_apis.MOST_SHAPES > 8
-    monkeypatch.setattr(private_apis, "SHAPES", "gone")
-    assert callable(private_apis.compiled_for_shapes(dense_kernel))
+    with settings.patch({private_apis.SHAPES: 8}):
+        assert callable(private_apis.compiled_for_shapes(dense_kernel))
+        assert getattr(settings, private_apis.SHAPES) == private_apis.MOST_SHAPES > 8
+        monkeypatch.setattr(private_apis, "SHAPES", "gone")
+        assert callable(private_apis.compiled_for_shapes(dense_kernel))
