@@ -139,9 +139,13 @@ def untouched_model(run: Run) -> ModelSource:
 
 
 def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] = unsaid) -> PreTrainedModel:
-    """A model of the run on its device, with the attention that the configuration asks for."""
+    """A model of the run on its device, with the attention that the configuration asks for; in a sharded world all
+    processes load their share together.
+    """
     engine = run.config.engine
-    return load_policy(folder, run.compute.device, engine.packed_attention, run.compute.format, say)
+    return load_policy(
+        folder, run.compute.device, engine.packed_attention, run.compute.format, say, world=run.world
+    )
 
 
 def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
