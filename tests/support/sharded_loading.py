@@ -18,7 +18,7 @@ from grpo.engine import loading
 from grpo.engine.likelihood import log_likelihoods
 from grpo.engine.model import load_frozen, load_policy, reads_blocks, trial
 from grpo.engine.products import FORMATS
-from grpo.engine.sharding import is_share, is_sharded, own_share, run_in, shard
+from grpo.engine.sharding import is_sharded, is_share, own_share, run_in, shard
 from grpo.runtime.parallel import World
 
 T = TypeVar("T")
@@ -91,9 +91,8 @@ def load_both_ways(world: World, folder: Path) -> None:
         assert torch.equal(logits(found), logits(expected))
         assert torch.allclose(logits(found), logits(whole), atol=1e-5)
 
-        settings = {"format": FORMATS["bf16"]}
-        frozen = load_frozen(folder / name, CPU, **settings, world=world)
-        expected = load_frozen(folder / name, CPU, **settings)
+        frozen = load_frozen(folder / name, CPU, format=FORMATS["bf16"], world=world)
+        expected = load_frozen(folder / name, CPU, format=FORMATS["bf16"])
         shard(expected, world)
         assert_same_shares(frozen, expected)
 
