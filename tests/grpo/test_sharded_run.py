@@ -30,7 +30,7 @@ WORDS = [
     "town",
 ]
 SETTINGS = [
-    "reward.gates=[]", "reward.threshold=mean", "threads=1", "rollout.num_prompts=4", "train.passes=2",
+    "reward.gates=[]", "reward.threshold=-1.0", "threads=1", "rollout.num_prompts=4", "train.passes=2",
     "train.optim.lr=3e-2", "sft.optim.lr=1e-3", "anchor.sft=0.1", "anchor.train=0.1", "anchor.batch_size=3",
     "tax.budget=0.01", "tax.every=2", "tax.texts=8", "tax.against=warm_start", "eval.every=2",
     "checkpoint.every=1", "checkpoint.snapshots=2", "engine.gradient_checkpointing=true",
