@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from data.ends import text_ids as text_ids
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
+from grpo.engine.sharding import in_step
 
 BATCH_TOKENS = 2048
 T = TypeVar("T")
@@ -48,25 +49,27 @@ def log_likelihoods(
     choices.
 
     A context runs once for all its choices; items of similar length share a forward pass. A `team` shares the
-    passes, which are those of one process.
+    passes, which are those of one process; for a sharded model it is all processes. One that has no pass left keeps
+    step with a pass of the first item, which counts for nothing.
     """
     device = next(model.parameters()).device
     results: dict[int, list[float]] = {}
     lengths = [row_tokens(context, group) for context, group in zip(contexts, choices, strict=True)]
     batches = [*by_budget(lengths, BATCH_TOKENS)]
     with torch.inference_mode():
-        for batch in team.part(batches) if team else batches:
-            group_size = len(choices[batch[0]])
+        for batch in in_step(model, [*(team.part(batches) if team else batches)]):
+            items = batch or [0]
+            group_size = len(choices[items[0]])
             packed = pack(
-                [contexts[i] for i in batch], [ids for i in batch for ids in choices[i]], group_size
+                [contexts[i] for i in items], [ids for i in items for ids in choices[i]], group_size
             )
             sums = (
                 completion_logps(model, packed.to(device))
                 .logps.double()
                 .sum(dim=1)
-                .view(len(batch), group_size)
+                .view(len(items), group_size)
             )
-            for i, values in zip(batch, sums.tolist(), strict=True):
+            for i, values in zip(batch, sums.tolist(), strict=bool(batch)):
                 results[i] = values
     results = team.merge(results) if team else results
     return [results[i] for i in range(len(contexts))]

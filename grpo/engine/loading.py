@@ -1,4 +1,4 @@
-"""Reads a transformers folder straight into a model: on its device, in its types, never twice in memory.
+"""Reads a transformers folder straight into a model: on its device, in its types and shares, never twice in memory.
 
 transformers builds the model around placeholders, as it would around the weights; then each tensor is read from its
 file into its place. Where the tensors of the files are not those of the model by name and shape, or are packed in
@@ -20,6 +20,7 @@ from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_model_folder, input_errors
 from grpo.engine.halves import LOW, split
+from grpo.engine.sharding import own_rows, own_share
 from grpo.engine.source import ModelSource
 
 SINGLE = "model.safetensors"  # transformers' names of the weights and of the list of their parts
@@ -28,7 +29,7 @@ SETTINGS = "generation_config.json"
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 STAGING = 1 << 18  # bytes read at a time where a tensor has another type than its file, or another device
 
-Form = Callable[[PreTrainedModel], object]  # changes how a model holds its weights
+Form = Callable[[PreTrainedModel], object]  # changes how a model holds its weights, or cuts it into shares
 
 
 class Stored(NamedTuple):
@@ -73,7 +74,7 @@ def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]
         raise InputError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
         )
-    broken = [name for name, parameter in model.named_parameters() if not is_finite(parameter)]
+    broken = [name for name, parameter in model.named_parameters() if not is_finite(own_share(parameter))]
     if broken:
         raise InputError(
             f"{folder}: not finite in {broken[0]} and {len(broken) - 1} more tensors; restore the weights"
@@ -184,7 +185,7 @@ def replace_parameters(model: nn.Module, device: torch.device) -> None:
     for module in model.modules():
         for name, old in [*module.named_parameters(recurse=False)]:
             if id(old) not in made:
-                new = nn.Parameter(torch.empty(old.shape, dtype=old.dtype, device=device), old.requires_grad)
+                new = nn.Parameter(torch.empty_like(old, device=device), old.requires_grad)
                 new.grad_dtype = old.grad_dtype
                 made[id(old)] = new
             setattr(module, name, made[id(old)])
@@ -194,14 +195,18 @@ def replace_parameters(model: nn.Module, device: torch.device) -> None:
 def read_parameter(
     model: nn.Module, name: str, place: Stored, rows: slice | None = None, target: Tensor | None = None
 ) -> None:
-    """Read a tensor of a file into the parameter `name`, in both halves where it is split.
+    """Read a tensor of a file into the parameter `name`, in both halves where it is split; where it is shared out,
+    only the rows of this process.
 
     `target`: takes the numbers in place of the parameter; `rows`: only these rows, as many as it has.
     """
     parameter = model.get_parameter(name)
     module = model.get_submodule(name.rpartition(".")[0])
     low = getattr(module, LOW, None) if parameter is getattr(module, "weight", None) else None
-    read_tensor(place, parameter if target is None else target, low if target is None else None, rows)
+    if target is None:
+        read_tensor(place, own_share(parameter), low, rows or own_rows(parameter))
+    else:
+        read_tensor(place, target, rows=rows)
 
 
 def read_tensor(place: Stored, target: Tensor, low: Tensor | None = None, rows: slice | None = None) -> None:

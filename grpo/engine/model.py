@@ -25,7 +25,7 @@ from grpo.engine.offload import keep_on_host
 from grpo.engine.packing import Packed, pack, visible
 from grpo.engine.private_apis import attention_name, layers_of
 from grpo.engine.products import FP32, Format, format_of, use_format
-from grpo.engine.sharding import whole
+from grpo.engine.sharding import Processes, gradient, run_in, shard, whole
 from grpo.engine.source import ModelSource
 from grpo.engine.weight_forms import copies_of_weights, freeze, join_rows, split_weights
 
@@ -45,9 +45,11 @@ def load_policy(
     format: Format = FP32,
     say: Callable[[str], None] = unsaid,
     is_split: bool = False,
+    world: Processes | None = None,
 ) -> PreTrainedModel:
     """A transformers causal LM -> model in fp32, eval mode, every parameter trainable; with `is_split` the matrices
-    of its layers are two halves of the exact value (grpo/engine/weight_forms.py).
+    of its layers are two halves of the exact value (grpo/engine/weight_forms.py). Each process of a sharded `world`
+    loads its share.
 
     Its attention is torch's own ("sdpa") where transformers has that for it, else "eager"; `as_policy` says
     what the rest is.
@@ -56,6 +58,7 @@ def load_policy(
     def form(model: PreTrainedModel) -> None:
         if is_split:
             split_weights(model)
+        shard(model, world, device)
 
     model = as_policy(load_model(source, device, form), device, packed_attention, format, say)
     if is_split:
@@ -70,9 +73,10 @@ def load_frozen(
     format: Format = FP32,
     is_split: bool = False,
     on_host: bool = False,
+    world: Processes | None = None,
 ) -> PreTrainedModel:
     """A model that is only read: what `load_policy` gives, as `freeze` keeps it; with `on_host` its layers lie in the
-    host's memory (grpo/engine/offload.py).
+    host's memory (grpo/engine/offload.py). Each process of a sharded `world` loads its share.
     """
 
     def form(model: PreTrainedModel) -> None:
@@ -81,6 +85,7 @@ def load_frozen(
         if is_split:
             split_weights(model)
         freeze(model)
+        shard(model, world, device)
 
     model = load_model(source, torch.device("cpu") if on_host else device, form)
     if on_host:
@@ -162,19 +167,19 @@ def trial(model: PreTrainedModel) -> list[Tensor]:
     """
     completions = [list(range(5, 5 + length)) for length in (3, 9, 1, 30, 0, 4)]
     packed = pack([[5, 6, 7, 8] * 8, [9, 10, 11]], completions, group_size=3).to(model.device)
-    hidden = packed_hidden(model, packed)
+    hidden = run_in(model, packed_hidden, packed)
     smallest = min(layers_of(model)[0].parameters(), key=Tensor.numel)
     if not smallest.requires_grad:
         return [hidden]
     weights = torch.arange(hidden.numel(), device=hidden.device).view_as(hidden).sin()
-    return [hidden.detach(), torch.autograd.grad((hidden * weights).sum(), smallest)[0]]
+    return [hidden.detach(), gradient(model, (hidden * weights).sum(), smallest)]
 
 
 @torch.no_grad()
 def reads_blocks(model: PreTrainedModel) -> bool:
     """Do the blocks of a packed row reach the attention? A model that drops them takes a dense mask."""
     try:
-        packed_hidden(model, pack([[0, 0]], [[0, 0], [0, 0]], 2).to(model.device))
+        run_in(model, packed_hidden, pack([[0, 0]], [[0, 0], [0, 0]], 2).to(model.device))
     except Exception:  # each model has its own way to fail
         return False
     return True

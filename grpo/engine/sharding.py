@@ -43,13 +43,16 @@ class Processes(Protocol):
     def in_step(self, passes: list[list[int]]) -> list[list[int]]: ...
 
 
-def shard(model: PreTrainedModel, world: Processes) -> None:
+def shard(model: PreTrainedModel, world: Processes | None, device: torch.device | None = None) -> None:
     """From now on each process holds its share of the parameters of `model`; nothing where the world is not
-    sharded. The model is on the device of its process. A gradient is the sum over the processes.
+    sharded. A gradient is the sum over the processes.
+
+    `device`: that of this process, where the model is not on it yet. An empty model stays empty; a layer on the host
+    goes there when it is cut, one after the other.
     """
-    if not world.is_sharded:
+    if world is None or not world.is_sharded:
         return
-    mesh = init_device_mesh(model.device.type, (world.size,))
+    mesh = init_device_mesh((device or model.device).type, (world.size,))
     modules: list[Any] = [*layers_of(model), model]
     for module in modules:
         fully_shard(module, mesh=mesh)
@@ -95,8 +98,37 @@ def processes_of(model: PreTrainedModel) -> Processes:
     return found
 
 
+def gradient(model: PreTrainedModel, value: Tensor, parameter: nn.Parameter) -> Tensor:
+    """d value / d parameter, whole; of a sharded model the mean over the processes."""
+    if not is_sharded(model):
+        return torch.autograd.grad(value, parameter)[0]
+    (value / processes_of(model).size).backward()
+    assert parameter.grad is not None
+    result = whole(parameter.grad)
+    model.zero_grad()
+    return result
+
+
 def is_share(parameter: Tensor) -> bool:
     return isinstance(parameter, DTensor)
+
+
+def own_share(parameter: Tensor) -> Tensor:
+    """What this process holds of a parameter: all of it where it is not shared out."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+
+
+def own_rows(parameter: Tensor) -> slice:
+    """The rows of a parameter that this process holds: those of its part in `torch.chunk`. The last shares may be
+    smaller, or empty.
+    """
+    if not isinstance(parameter, DTensor):
+        return slice(None)
+    mesh = parameter.device_mesh
+    rows = parameter.shape[0]
+    most = -(-rows // mesh.size())
+    first = min(mesh.get_local_rank() * most, rows)
+    return slice(first, min(first + most, rows))
 
 
 @torch.inference_mode(False)

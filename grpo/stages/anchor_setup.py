@@ -8,7 +8,6 @@ from data.stream import PromptStream
 from eval.forgetting.probes import text_ids
 from grpo.anchor import Anchor, AnchorFunction, no_anchor
 from grpo.engine.likelihood import first_ids
-from grpo.engine.sharding import shard
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.duration import ANCHOR_TOKENS
 
@@ -24,7 +23,6 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
     count = run.config.anchor.batch_size
     ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
     base = frozen_model(run, untouched_model(run))
-    shard(base, run.world)
     texts = PromptStream([one for one in ids if one], count, run.config.seed)
     run.say(
         f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"

@@ -139,13 +139,19 @@ def untouched_model(run: Run) -> ModelSource:
 
 
 def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] = unsaid) -> PreTrainedModel:
-    """A model of the run on its device, with the attention that the configuration asks for."""
+    """A model of the run on its device, with the attention that the configuration asks for; in a sharded world all
+    processes load their share together.
+    """
     engine = run.config.engine
-    return load_policy(folder, run.compute.device, engine.packed_attention, run.compute.format, say)
+    return load_policy(
+        folder, run.compute.device, engine.packed_attention, run.compute.format, say, world=run.world
+    )
 
 
 def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
-    """A model that training only reads, where engine.frozen puts it; it computes in the run's format alone."""
+    """A model that training only reads, where engine.frozen puts it, or this process's share of it; it computes in the
+    run's format alone.
+    """
     engine = run.config.engine
     return load_frozen(
         folder,
@@ -154,6 +160,7 @@ def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
         run.compute.format,
         is_split=engine.weights == "split",
         on_host=engine.frozen == "host",
+        world=run.world,
     )
 
 
@@ -201,13 +208,13 @@ def greedy_texts(
 
 
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
-    """The model to train: its matrices in two halves, its layers computed again in the backward pass, where the
-    configuration says so.
+    """The model to train, or this process's share of it: its matrices in two halves, its layers computed again in the
+    backward pass, where the configuration says so.
     """
     engine = run.config.engine
     is_split = engine.weights == "split"
     policy = load_policy(
-        folder, run.compute.device, engine.packed_attention, run.compute.format, run.say, is_split
+        folder, run.compute.device, engine.packed_attention, run.compute.format, run.say, is_split, run.world
     )
     if engine.gradient_checkpointing:
         run.say(

@@ -103,7 +103,7 @@ def score_of(
     """The figures of the dev set; None, and no reward is loaded, where eval.every is 0."""
     if not run.config.eval.every:
         return None
-    reward = run.world.first_then_all(lambda: load_reward(run, policy, prompt, examples))
+    reward = load_reward(run, policy, prompt, examples)
     return dev_score(run, policy, prompt, reward.function)
 
 

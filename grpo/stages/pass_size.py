@@ -18,7 +18,6 @@ MOST = 65_536  # a card is full of work long before
 STEP = 128
 USED_SHARE = 0.5  # of what is free, the rest for the rollout and for what the estimate does not know
 FOR_PARAMETERS = 12  # bytes of a parameter that come later: its gradient and two moments
-FOR_POLICY = 4
 FOR_UNTOUCHED = 4  # the model of an anchor
 PARTS = {"hidden": 12, "inner": 5, "heads": 5}  # numbers a layer keeps, in vectors of this kind
 
@@ -48,12 +47,11 @@ def bytes_per_token(model: PreTrainedModel, recomputed: bool) -> int:
 def fitting_tokens(
     model: PreTrainedModel, free: int, recomputed: bool, with_anchor: bool, shares: int = 1
 ) -> int:
-    """Tokens of a pass for so many free bytes, before the model has gradients and moments, and before it is cut into
-    `shares`.
+    """Tokens of a pass for so many free bytes beside the model, or one of so many `shares` of it, before it has
+    gradients and moments.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    at_the_end = FOR_POLICY + FOR_PARAMETERS + FOR_UNTOUCHED * with_anchor
-    later = parameters * (at_the_end / shares - FOR_POLICY)
+    later = parameters * (FOR_PARAMETERS + FOR_UNTOUCHED * with_anchor) / shares
     logits = 3 * 4 * CHUNK * model.config.get_text_config().vocab_size
     tokens = int(USED_SHARE * (free - later - logits) / bytes_per_token(model, recomputed))
     return max(LEAST, min(MOST, tokens // STEP * STEP))

@@ -5,9 +5,11 @@ Whatever a later stage needs is checked here, before the first step is made.
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedTokenizerBase
 
 from data.cache import atomic_write_text
@@ -26,6 +28,7 @@ from grpo.eight_bit import optimiser_class
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
 from grpo.engine.source import ModelSource
+from grpo.runtime.parallel import SINGLE_PROCESS
 from grpo.runtime.run_folder import check_files
 from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import (
@@ -210,7 +213,7 @@ def model_stage(run: Run) -> None:
 def check_model(run: Run, folder: ModelSource, prompt: Prompt, parts: dict[str, Fit]) -> None:
     """InputError for a model that cannot be trained on packed rows, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
-        model = load_model(run, folder)
+        model = load_model(alone(run), folder)
         gap = check_packing(model, run.config.engine.fast_decode)
         run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
         text_needs = needs(parts, prompt, run.config)
@@ -218,6 +221,16 @@ def check_model(run: Run, folder: ModelSource, prompt: Prompt, parts: dict[str, 
             text_needs += probe_needs(run, prompt.tokenizer)
         if line := check_positions(model, text_needs):
             run.say(f"NOTE: {line}")
+
+
+def alone(run: Run) -> Run:
+    """The same run without the other processes; on the host where a model is shared out, as it may be larger than a
+    card.
+    """
+    if not run.world.is_sharded:
+        return run
+    compute = replace(run.compute, device=torch.device("cpu"))
+    return replace(run, compute=compute, world=SINGLE_PROCESS)
 
 
 def probe_needs(run: Run, tokenizer: PreTrainedTokenizerBase) -> list[Need]:

@@ -8,11 +8,11 @@ from data.examples import Example
 from data.prompt import Prompt
 from data.stream import PromptStream
 from grpo.engine.model import frozen_copy, parameter_hash
-from grpo.engine.sharding import shard
+from grpo.engine.sharding import is_sharded
 from grpo.loop import train_grpo
 from grpo.records import LoopState
 from grpo.samples import sampling_of
-from grpo.stages.context import Run, corpus_of
+from grpo.stages.context import Run, corpus_of, frozen_model
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import dev_score
 from grpo.stages.method import Method
@@ -30,16 +30,13 @@ SHOWN = {
 
 
 def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> Method:
-    """GRPO on the prompts of `examples`. The reference is `policy` as it is now, the warm start, frozen in
-    memory.
-    """
+    """GRPO on the prompts of `examples`. The reference is `policy` as it is now, the warm start."""
     config = run.config
-    reference = frozen_copy(policy, on_host=config.engine.frozen == "host")
+    reference = reference_of(run, policy)
     reference_hash = parameter_hash(reference)
-    shard(reference, run.world)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
-    reward = run.world.first_then_all(lambda: load_reward(run, policy, prompt, examples))
+    reward = load_reward(run, policy, prompt, examples)
     check_measured_threshold(run)
 
     def loop(
@@ -66,3 +63,12 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: lis
         score=dev_score(run, policy, prompt, reward.function),
         check=check,
     )
+
+
+def reference_of(run: Run, policy: PreTrainedModel) -> PreTrainedModel:
+    """The warm start, frozen: copied from `policy` in memory, or read again where each process holds a share, which
+    cannot be copied.
+    """
+    if is_sharded(policy):
+        return frozen_model(run, run.warm_start)
+    return frozen_copy(policy, on_host=run.config.engine.frozen == "host")

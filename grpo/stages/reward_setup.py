@@ -38,6 +38,7 @@ from reward.noise import cosine_noise, std_floor
 STATIC = "static"
 NOISE_TEXTS = 256
 FILE = "reward.json"
+Outputs = Sequence[tuple[Example, str]]  # examples, and what the warm start writes for each
 
 
 def reference_texts(examples: Sequence[Example]) -> list[str]:
@@ -107,10 +108,17 @@ class RunReward:
 
 
 def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> RunReward:
-    """The reward of a run over `examples`; `policy` is the warm start, by which tau may be measured."""
-    store = store_of(run)
-    facts = reward_facts(run, policy, prompt, store)
-    return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
+    """The reward of a run over `examples`; `policy` is the warm start, by which tau may be measured. All processes call
+    it: they decode together, and the first one measures.
+    """
+    outputs = outputs_to_measure(run, policy, prompt)
+
+    def make() -> RunReward:
+        store = store_of(run)
+        facts = reward_facts(run, outputs, store)
+        return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
+
+    return run.world.first_then_all(make)
 
 
 def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
@@ -175,13 +183,22 @@ def log_reward(
     return reward_and_log
 
 
-def reward_facts(run: Run, policy: PreTrainedModel, prompt: Prompt, store: EmbeddingStore) -> dict[str, Any]:
+def outputs_to_measure(run: Run, policy: PreTrainedModel, prompt: Prompt) -> Outputs:
+    """The greedy outputs of `policy` on dev that tau is measured by; empty where it is given, or has been measured."""
+    is_given = not isinstance(run.config.reward.threshold, str)
+    if is_given or run.world.any((run.folder / FILE).exists()):
+        return []
+    examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
+    return [*zip(examples, greedy_texts(run, policy, prompt, examples, run.world), strict=True)]
+
+
+def reward_facts(run: Run, outputs: Outputs, store: EmbeddingStore) -> dict[str, Any]:
     """tau and the floor of this run: measured on the first start, read back on every later one, said each
     time.
     """
     path = run.folder / FILE
     if not path.exists():
-        facts = threshold_facts(run, policy, prompt, store)
+        facts = threshold_facts(run, outputs, store)
         facts |= floor_facts(run, store, facts["threshold"])
         atomic_write_text(path, json.dumps(facts, indent=1))
     facts = read_facts(path)
@@ -204,19 +221,17 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def threshold_facts(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, store: EmbeddingStore
-) -> dict[str, Any]:
+def threshold_facts(run: Run, outputs: Outputs, store: EmbeddingStore) -> dict[str, Any]:
     """tau as given; or the mean or a quantile of the cosines that the warm start's greedy outputs reach on
     dev (arXiv 2605.14366).
     """
     rule = run.config.reward.threshold
     if not isinstance(rule, str):
         return {"rule": "given", "threshold": rule}
-    examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
-    outputs = greedy_texts(run, policy, prompt, examples)
+    examples = [example for example, _ in outputs]
+    texts = [text for _, text in outputs]
     cosines = cosine_raw(
-        [e.source for e in examples], outputs, [e.references for e in examples], vectors=store
+        [e.source for e in examples], texts, [e.references for e in examples], vectors=store
     ).double()
     return {
         "rule": f"{rule} of {len(examples)} dev outputs of the warm start",

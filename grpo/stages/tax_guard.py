@@ -24,7 +24,6 @@ from data.sources.general_texts import read_general_texts
 from eval.forgetting.probes import text_ids
 from grpo.engine.likelihood import first_ids, log_likelihoods
 from grpo.engine.model import parameter_hash
-from grpo.engine.source import ModelSource
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
@@ -58,7 +57,7 @@ def make_tax_guard(
         return same_state, state
     start = first_ids(tokenizer)
     texts = [text_ids(tokenizer, text)[:MAX_TOKENS] for text in texts_of(run)]
-    baseline = run.world.first_then_all(lambda: baseline_nll(run, start, texts))
+    baseline = baseline_nll(run, start, texts)
     guard = TaxGuard(
         run,
         run.checkpoints(stage) / "within_budget",
@@ -87,29 +86,29 @@ def mean_nll(model: PreTrainedModel, start: list[int], texts: Ids) -> float:
 
 
 def baseline_nll(run: Run, start: list[int], texts: Ids) -> float:
-    """`mean_nll` of the model of `tax.against`. Computed once, and written to run/tax.json with what it
-    depends on.
+    """`mean_nll` of the model of `tax.against`. Computed once, by all processes together, and written to run/tax.json
+    with what it depends on.
     """
     path = run.folder / FACTS
     against = run.config.tax.against
-    digest = hashlib.sha256(json.dumps([start, texts]).encode()).hexdigest()
-    if path.exists():
-        facts = read_object(path)
-        if (facts.get("against"), facts.get("texts_sha256")) != (against, digest) or not isinstance(
-            facts.get("nll"), float
-        ):
-            raise InputError(
-                f"{path}: this run's tax was counted on other texts; restore tax.text, or write run_dir=runs/another"
-            )
-        return facts["nll"]
-    folder: Path | ModelSource = untouched_model(run) if against == "untouched" else run.warm_start
-    model = load_model(run, folder)
     facts = {
-        "against": against, "sha256": parameter_hash(model), "nll": mean_nll(model, start, texts),
-        "texts": len(texts), "tokens": sum(map(len, texts)), "texts_sha256": digest,
+        "against": against, "texts": len(texts), "tokens": sum(map(len, texts)),
+        "texts_sha256": hashlib.sha256(json.dumps([start, texts]).encode()).hexdigest(),
     }  # fmt: skip
-    atomic_write_text(path, json.dumps(facts, indent=1))
-    return facts["nll"]
+    if not run.world.any(path.exists()):
+        model = load_model(run, untouched_model(run) if against == "untouched" else run.warm_start)
+        measured = {"sha256": parameter_hash(model), "nll": mean_nll(model, start, texts)}
+        if run.world.is_first:
+            atomic_write_text(path, json.dumps(facts | measured, indent=1))
+        run.world.wait()
+    saved = read_object(path)
+    if any(saved.get(name) != facts[name] for name in ("against", "texts_sha256")) or not isinstance(
+        saved.get("nll"), float
+    ):
+        raise InputError(
+            f"{path}: this run's tax was counted on other texts; restore tax.text, or write run_dir=runs/another"
+        )
+    return float(saved["nll"])
 
 
 @dataclass

@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 from data.errors import InputError
 from data.examples import Example
 from data.prompt import Prompt
-from grpo.engine.sharding import shard
 from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
@@ -60,11 +59,8 @@ def train_stage(run: Run) -> None:
 
 
 def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> tuple[UpdateHook, LoopState]:
-    """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end. What was
-    measured before had the whole policy in each process.
-    """
+    """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end."""
     config = run.config.train
-    shard(policy, run.world)
     optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(

@@ -4,7 +4,6 @@ from transformers import PreTrainedModel
 
 from data.prompt import Prompt
 from data.stream import PromptStream
-from grpo.engine.sharding import shard
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
@@ -28,7 +27,6 @@ def sft_stage(run: Run) -> None:
     prompt = load_prompt(run, folder)
     policy = trainable(run, folder)
     run = with_pass_size(run, "sft", policy)
-    shard(policy, run.world)
     if run.config.sft.num_steps:
         train(run, policy, prompt)
     else:
