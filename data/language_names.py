@@ -7,9 +7,6 @@ import re
 from difflib import get_close_matches
 from functools import cache
 
-import langcodes
-from langcodes.data_dicts import LANGUAGE_ALPHA3, LIKELY_SUBTAGS
-
 from data.script import SCRIPT_NAMES, STYLES, parse_tag, primary, script_name
 
 # letters of an ISO 639 code; how alike a name and what was written are, of 1
@@ -39,6 +36,8 @@ def language_name(code: str) -> str:
 
 def name_of_code(code: str) -> str:
     """CLDR's English name of a code of ISO 639; "" where there is none."""
+    import langcodes  # here and below, because `make bench-gpu` runs without it
+
     try:
         name = langcodes.Language.get(code, normalize=False).language_name("en")
     except ValueError:
@@ -52,6 +51,8 @@ def is_language(code: str) -> bool:
     >>> [is_language(code) for code in ("bod_Tibt", "qaa", "aaa", "english", "xx", "")]
     [True, True, True, False, False, False]
     """
+    import langcodes
+
     first = re.split("[-_]", code)[0].lower()
     return bool(re.fullmatch("[a-z]{2,3}", first)) and langcodes.tag_is_valid(first)
 
@@ -63,6 +64,8 @@ def language_meant(text: str) -> str:
     >>> [language_meant(text) for text in ("english", "Vietnamse", "jp", "eng_Latn", "qu-Latn", "???")]
     ['en', 'vi', 'ja', '', '', '']
     """
+    from langcodes.data_dicts import LANGUAGE_ALPHA3, LIKELY_SUBTAGS
+
     first = re.split("[-_]", text)[0].lower()
     if is_language(first):
         return ""
@@ -79,6 +82,8 @@ def language_meant(text: str) -> str:
 @cache
 def codes_by_name() -> dict[str, str]:
     """English name in small letters -> code, of the languages that CLDR knows a script of."""
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
     codes = sorted({key for key in LIKELY_SUBTAGS if re.fullmatch("[a-z]{2,3}", key)}, key=len, reverse=True)
     names = {name.lower(): code for code in codes if (name := name_of_code(code))}
     return {**names, **OTHER_NAMES}

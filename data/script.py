@@ -12,9 +12,7 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-import langcodes
 import regex
-from langcodes.data_dicts import DEFAULT_SCRIPTS, LIKELY_SUBTAGS, MACROLANGUAGES, NORMALIZED_MACROLANGUAGES
 
 from data.errors import InputError
 
@@ -78,6 +76,8 @@ def parse_tag(language: str) -> Tag:
     >>> parse_tag("bod_Tibt")
     Tag(language='bo', script='Tibt', region='')
     """
+    import langcodes  # here and below, because `make bench-gpu` runs without it
+
     first, *others = re.split("[-_]", language)
     try:
         code = langcodes.Language.get(first.lower()).language or first.lower()
@@ -95,6 +95,8 @@ def primary(language: str) -> str:
     >>> [primary(tag) for tag in ("bod_Tibt", "zh-CN", "quy_Latn", "cmn", "arb_Arab")]
     ['bo', 'zh', 'quy', 'zh', 'ar']
     """
+    from langcodes.data_dicts import NORMALIZED_MACROLANGUAGES
+
     code = parse_tag(language).language
     return SAME_LANGUAGE.get(code, str(NORMALIZED_MACROLANGUAGES.get(code, code)))
 
@@ -123,6 +125,14 @@ def likely_script(code: str, region: str = "") -> str | None:
     """The script of CLDR's likely subtags for a language in a region; else that of its macrolanguage, else the
     one that the registry of BCP 47 leaves out of its tags. None where nobody says.
     """
+    import langcodes
+    from langcodes.data_dicts import (
+        DEFAULT_SCRIPTS,
+        LIKELY_SUBTAGS,
+        MACROLANGUAGES,
+        NORMALIZED_MACROLANGUAGES,
+    )
+
     if not region and code in USUAL_SCRIPTS:
         return USUAL_SCRIPTS[code]
     larger = NORMALIZED_MACROLANGUAGES.get(code) or MACROLANGUAGES.get(code, "")

@@ -175,7 +175,8 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
 
 def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
     """Of the model's folder, or of the default model."""
-    settings = read_object(folder / "config.json") if folder else DEFAULT_SIZES
+    path = folder / "config.json" if folder else None
+    settings = DEFAULT_SIZES if path is None else read_object(path) if path.is_file() else {}
     return ModelSizes.of(settings, *count_parameters(config, folder), is_tied(folder))
 
 

@@ -73,7 +73,9 @@ class ModelSizes:
             return next((text[name] for name in names if text.get(name)), 0)
 
         layers = number("num_hidden_layers", "n_layer") or GUESSED_LAYERS
-        width = number("hidden_size", "n_embd") or int(((parameters - embedding) / 12 / layers) ** 0.5)
+        width = number("hidden_size", "n_embd") or max(
+            1, int(((parameters - embedding) / 12 / layers) ** 0.5)
+        )
         heads = number("num_attention_heads", "n_head") or 1
         size = number("head_dim") or width // heads
         kind = text.get("model_type")

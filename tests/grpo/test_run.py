@@ -134,7 +134,7 @@ def test_work_of_another_configuration_is_not_mixed(
         (["reward.encoder=/nowhere/encoder"], "/nowhere/encoder"),
         (["reward.held_out=/nowhere/encoder"], "/nowhere/encoder"),
         (['reward.weights={"nowhere.py:f"=1.0}'], "nowhere.py is not a file"),
-        (["data.target_language=xx"], "data.target_language = 'xx'"),
+        (["data.target_language=xx"], "data.target_language=xx: a code is needed"),
         (["--stages", "train"], "there is no warm start yet"),
     ],
 )
