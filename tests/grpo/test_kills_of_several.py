@@ -12,7 +12,7 @@ import pytest
 from tiny_run import arguments, metrics, quick, weights, write_corpus
 from tiny_team import Team, start_team
 
-MODES = ["data"]  # of parallel.mode
+MODES = ["data", pytest.param("fsdp", marks=pytest.mark.slow)]  # of parallel.mode
 AFTER_START = 0.2  # of the run's seconds: no kill comes later, so that most of them strike
 
 

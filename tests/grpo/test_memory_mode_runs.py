@@ -26,18 +26,22 @@ IN_BACKWARD = ["engine.step_in_backward=true", *UNCUT]
 SGD = ["sft.optim.name=sgd", "train.optim.name=sgd", "sft.optim.lr=0.1", "train.optim.lr=0.1"]
 BF16 = "engine.gradients=bf16"
 EIGHT_BIT = "engine.moments=8bit"
+ALL = "in backward, all"
 MODES = {
     "sgd": SGD,
     "bf16 gradients": [BF16],
     "8bit": [EIGHT_BIT],
+    "split": ["engine.weights=split"],
     "in backward": IN_BACKWARD,
-    "in backward, all": [*IN_BACKWARD, BF16, EIGHT_BIT],
+    ALL: [*IN_BACKWARD, BF16, EIGHT_BIT],
 }
 STEP = "grpo.optim:Optimizer.step"
 TOO_EARLY = "engine.step_in_backward updates before the norm of all gradients is known"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [name if name == ALL else pytest.param(name, marks=pytest.mark.slow) for name in MODES]
+)
 def test_a_run_killed_in_both_loops_ends_bit_equal(
     mode: str, corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None
 ) -> None:

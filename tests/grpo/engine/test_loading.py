@@ -251,7 +251,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("form", ["fp32", "split", "frozen"])
+@pytest.mark.parametrize(
+    "form",
+    ["fp32", pytest.param("split", marks=pytest.mark.slow), pytest.param("frozen", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_memory_at_its_peak_is_that_of_the_model(dtype: str, form: str, large: Path) -> None:
     """Peak of a process of its own above what it held after its imports, against the bytes that it then holds."""

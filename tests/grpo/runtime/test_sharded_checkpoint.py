@@ -185,7 +185,9 @@ KILLS: dict[str, tuple[int, Fault]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("moment", KILLS)
+@pytest.mark.parametrize(
+    "moment", [*list(KILLS)[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in list(KILLS)[2:])]
+)
 def test_a_kill_while_saving_leaves_the_checkpoint_before(moment: str, tmp_path: Path) -> None:
     rank, fault = KILLS[moment]
     codes = run_ranks(2, save_twice, tmp_path, faults={rank: fault})

@@ -276,7 +276,10 @@ def session_of(format: str, engine: EngineConfig, optimizer: str, folder: Path) 
     return Session(config, folder, tokenizer, policy=policy, examples=examples, reward=variety)
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ("plain", "all") else pytest.param(name, marks=pytest.mark.slow) for name in STEPS],
+)
 def test_the_bill_of_a_step_is_what_a_step_takes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
