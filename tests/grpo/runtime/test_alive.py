@@ -2,6 +2,7 @@
 one sentence names it, and the same command goes on to the same bits.
 """
 
+import re
 import signal
 import time
 from functools import partial
@@ -79,7 +80,8 @@ def test_a_process_that_is_killed(job: Job, whole: Path) -> None:
     (code, output), (killed, _) = team.ends()
     assert (code, killed) == (1, -signal.SIGKILL)
     line = the_sentence(output, 1, team.processes[1].pid)
-    assert "last at: train, step " in line and "gave no sign of life for" in line
+    # what it said of itself is up to a second old, in which a tiny run makes several steps
+    assert re.search(r"last at: (sft|train), step \d", line) and "gave no sign of life for" in line
     assert_goes_on(job, "killed", whole)
 
 
