@@ -17,7 +17,8 @@ set -euo pipefail
 export SEMANTIC_GRPO_CACHE="${SEMANTIC_GRPO_CACHE:-$SLURM_SUBMIT_DIR/.cache}"
 cd "$SLURM_SUBMIT_DIR"
 
-first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first_node=${nodes[0]}
 port=$((20000 + SLURM_JOB_ID % 20000))
 config=$1
 shift
