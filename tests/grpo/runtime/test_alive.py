@@ -73,6 +73,7 @@ def fail() -> None:
     raise ValueError("as the test wants")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(job: Job, whole: Path) -> None:
     team = start_team(
         job.argv("killed"), 2, {1: partial(at_call, "grpo.loop:collect", 3, partial(send, signal.SIGKILL))}
@@ -127,6 +128,7 @@ def test_a_main_thread_that_hangs(job: Job, whole: Path, place: str) -> None:
     assert_goes_on(job, name, whole)
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_foresaw(job: Job, whole: Path) -> None:
     """Its traceback is printed once, and one sentence."""
     team = start_team(job.argv("failed"), 2, {1: partial(at_call, "grpo.loop:collect", 3, fail)})
