@@ -210,5 +210,5 @@ def is_equal(one: Sequence[Example], other: object) -> bool:
     return (
         isinstance(other, Sequence)
         and len(one) == len(other)
-        and all(mine == theirs for mine, theirs in zip(one, other, strict=True))
+        and all(a == b for a, b in zip(one, other, strict=True))
     )

@@ -38,11 +38,11 @@ def prepared_corpus(config: Config) -> Corpus | None:
     """The corpus of the configuration from the cache; a user's file of few lines is prepared. None where neither
     can be. Nothing is downloaded.
     """
-    wanted = json.loads(json.dumps(asdict(config.data)))
+    settings = json.loads(json.dumps(asdict(config.data)))
     manifests = (cache_dir() / "corpus").glob("*/manifest.json")
     for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
         facts = read_object(path)
-        if (facts.get("config"), facts.get("rules")) == (wanted, RULES):
+        if (facts.get("config"), facts.get("rules")) == (settings, RULES):
             return load(path.parent)
     is_small = 0 < lines_of(config.data.corpus) <= FEW_LINES
     return prepare(config.data, cache_dir(), say=silent) if is_small else None

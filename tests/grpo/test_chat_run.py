@@ -112,8 +112,8 @@ def test_shots_are_pairs_that_are_not_trained_on(
     manifest = json.loads((run / "corpus.json").read_text(encoding="utf-8"))["manifest"]
     rest = manifest["splits"]["train"]["pairs"] - 2
     assert len(ids) == 2 and f"GRPO on {rest} prompts (0 are over" in capsys.readouterr().out
-    asked = prompt.wording.text(Example("", "天", "", "", "", "bo", "zh"))
-    assert all(f"{shot.source}\n中文：{shot.reference}\n" in asked for shot in prompt.wording.shots)
+    text = prompt.wording.text(Example("", "天", "", "", "", "bo", "zh"))
+    assert all(f"{shot.source}\n中文：{shot.reference}\n" in text for shot in prompt.wording.shots)
 
 
 def test_check_prints_the_first_prompt_with_its_ids_or_why_not(
