@@ -5,6 +5,7 @@ one sentence names it, and the same command goes on to the same bits.
 import re
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -36,19 +37,18 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def job(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    return Job(tiny_folder, tmp_path_factory.mktemp("job"))
+def job(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """The job, with a cache of its own for all tests of this file."""
+    job = Job(tiny_folder, tmp_path_factory.mktemp("job"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SEMANTIC_GRPO_CACHE", str(job.folder / "cache"))
+        yield job
 
 
 @pytest.fixture(scope="module")
 def whole(job: Job) -> Path:
     """An undisturbed run."""
     return job.run("whole")
-
-
-@pytest.fixture(autouse=True)
-def cache(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(job.folder / "cache"))
 
 
 def assert_goes_on(job: Job, name: str, whole: Path) -> None:
