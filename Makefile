@@ -78,8 +78,8 @@ bench-peers: $(DONE) .venv-peers/.installed  ## speed beside TRL and others, in 
 	.venv-peers/bin/python -m pip install --quiet $(PIP_ARGS) -r benchmarks/requirements-peers.txt
 	@touch $@
 
-test: $(DONE)  ## the test suite without the slow tests
-	$(PY) -m pytest -m "not slow" $(ARGS)
+test: $(DONE)  ## the test suite without the slow tests, a file at a time in each of two processes
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(DONE)  ## the slow tests: the default model on the default corpus
 	$(PY) -m pytest -m slow $(ARGS)

@@ -20,6 +20,9 @@ class OptimConfig:
     """Section [sft.optim] or [train.optim]. After the warm-up to `lr`, the learning rate follows `schedule`
     down to `final_lr_share` of it. `name` "sgd" is plain gradient descent: no moments, and it wants a larger
     `lr`. The norm of a gradient is cut to `max_grad_norm`; 0 = never.
+
+    AdamW divides by sqrt(v) + `epsilon`: an `epsilon` above a weight's typical gradient makes its steps follow the
+    gradient's size again, so that noise moves weights less that hardly matter.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -30,6 +33,7 @@ class OptimConfig:
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.99
+    epsilon: float = 1e-8
     max_grad_norm: float = 1.0
 
 

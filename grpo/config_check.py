@@ -31,6 +31,7 @@ BOUNDS = (
     Bounds(0, 10, "sft.optim.weight_decay train.optim.weight_decay"),
     Bounds(0, 1, "sft.optim.final_lr_share train.optim.final_lr_share"),
     Bounds(0, 0.999999, "sft.optim.beta1 sft.optim.beta2 train.optim.beta1 train.optim.beta2"),
+    Bounds(1e-16, 1, "sft.optim.epsilon train.optim.epsilon"),
     Bounds(0, 10**6, "sft.optim.max_grad_norm train.optim.max_grad_norm"),
     Bounds(5, 10**6, "parallel.patience"),
     Bounds(1e-6, 0.999999, "loss.clip_low"),

@@ -35,6 +35,8 @@ ADDED = {
     "parallel.patience": 60.0,
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
+    "sft.optim.epsilon": 1e-8,
+    "train.optim.epsilon": 1e-8,
     "loss.sampler_cap": 0.0,
     "guide.mode": "none",
     "guide.shaping": 0.1,

@@ -29,13 +29,18 @@ def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOp
     lr x decay x parameter, which is the decoupled decay of AdamW.
     """
     decay = decay_of(parameter, config)
-    betas = (config.beta1, config.beta2)
+    settings: dict[str, Any] = {
+        "lr": config.lr,
+        "betas": (config.beta1, config.beta2),
+        "eps": config.epsilon,
+        "weight_decay": decay,
+    }
     if config.name == "sgd":
         return lambda exact: torch.optim.SGD([exact], lr=config.lr, weight_decay=decay, fused=True)
     if moments == "8bit":
         numbers = parameter.numel()
-        return lambda exact: adamw_8bit(exact, numbers, lr=config.lr, betas=betas, weight_decay=decay)
-    return lambda exact: torch.optim.AdamW([exact], lr=config.lr, betas=betas, weight_decay=decay, fused=True)
+        return lambda exact: adamw_8bit(exact, numbers, **settings)
+    return lambda exact: torch.optim.AdamW([exact], **settings, fused=True)
 
 
 class ParameterStep:

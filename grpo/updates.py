@@ -72,8 +72,9 @@ class JointUpdate:
             {"params": [p for p in parameters.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters.values() if p.dim() < 2], "weight_decay": 0.0},
         ]
+        betas = config.beta1, config.beta2
         self.adamw = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=config.lr, betas=(config.beta1, config.beta2), fused=True
+            [g for g in groups if g["params"]], lr=config.lr, betas=betas, eps=config.epsilon, fused=True
         )
 
     def last_pass(self, rate: float) -> AbstractContextManager[None]:

@@ -90,6 +90,26 @@ def test_sgd_by_hand() -> None:
     assert optimizer.moments() == {name: {} for name, _ in model.named_parameters()}
 
 
+@pytest.mark.parametrize("name", ["plain", "8bit", "split"])
+def test_epsilon_by_hand(name: str) -> None:
+    """The first step of AdamW moves a weight by lr g / (|g| + epsilon): with a large epsilon by lr g / epsilon."""
+    config, engine = MODES[name]
+    config = replace(
+        config, epsilon=2.0, weight_decay=0.0, max_grad_norm=0.0, schedule="constant", warmup_steps=0, lr=0.1
+    )
+    model = layers()
+    before = [value.double() for value in values(model)]
+    if engine.weights == "split":
+        split_layers(model)
+    optimizer = Optimizer(model, config, STEPS, engine)
+    set_gradients(model, 0)
+    gradients = [parameter.grad.double() for parameter in model.parameters() if parameter.grad is not None]
+    optimizer.step()
+    for old, gradient, new in zip(before, gradients, values(model), strict=True):
+        moved = 0.1 * gradient / (gradient.abs() + 2.0)
+        assert torch.allclose(new.double(), old - moved, atol=1e-3 if name == "8bit" else 1e-6)
+
+
 @pytest.mark.parametrize("name", ["plain", "sgd", "bf16 gradients", "8bit", "split"])
 def test_a_norm_of_0_cuts_nothing_and_is_logged(name: str) -> None:
     """A limit that is never reached gives the same bits."""
