@@ -2,7 +2,7 @@
 
 A general text is a pair whose prompt is what stands before it, so it is packed, shared over processes and counted as
 any other pair: every token of an update has the same weight. It is the oldest remedy against forgetting (Robins 1995);
-for language models: arXiv 2403.08763, section 3.3.
+for language models: arXiv 2403.08763.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,8 @@
 were at the start of the stage.
 
 A column is all weights of one input feature. The matrices are the linear layers inside of the model's layers; as in
-the paper, embedding and head are free. The paper masks gradients, and weight decay would still move its columns;
+the paper, embedding and head are free. (Its authors' script also freezes the embeddings of chat-template tokens; here
+they are free.) The paper masks gradients, and weight decay would still move its columns;
 here their values are put back behind every step, whatever the optimiser did. So the norm of a gradient, which
 `max_grad_norm` cuts, counts all columns.
 """

@@ -113,15 +113,12 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
 def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedding: int) -> float:
     """Of SFT on a pair, with its part of the general texts that are replayed and of the base of "asft"."""
     prompt, completion = typical_lengths(config)
-    share = getattr(config.replay, stage)
-    read = prompt + completion / (1 - share)
-    learned = completion / (1 - share)
-    flops = 6 * (body * read + embedding * learned)
-    if (
-        getattr(config.token_loss, stage) == "asft"
-    ):  # the base forward, and its head and that of the policy again
-        flops += 2 * (body * read + embedding * learned) + 6 * embedding * learned
-    return flops
+    learned = completion / (1 - getattr(config.replay, stage))
+    body_flops = body * (prompt + learned)
+    head_flops = embedding * learned
+    # the base runs forward; the policy's head makes its logits and their gradients once more
+    base = 2 * (body_flops + head_flops) + 6 * head_flops
+    return 6 * (body_flops + head_flops) + base * (getattr(config.token_loss, stage) == "asft")
 
 
 def protection_flops(config: Config, kind: str, body: int, embedding: int) -> float:
