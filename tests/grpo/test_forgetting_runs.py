@@ -42,6 +42,10 @@ MANY_IN_SFT = [
     "train.method=sft", "protection.sft=shield", "protection.train=ewc", "protection.strength=20.0",
     "replay.sft=0.25", "replay.train=0.1", "token_loss.sft=asft", "token_loss.train=dft",
 ]  # fmt: skip
+IN_SHARES = [
+    "train.method=sft", "parallel.mode=fsdp", "replay.sft=0.25", "replay.train=0.1", "token_loss.sft=dft",
+    "token_loss.train=asft",
+]  # fmt: skip
 
 Command = Callable[..., list[str]]
 
@@ -123,7 +127,7 @@ def test_a_pull_stays_nearer_and_replay_reads_more(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [SHIELD_IN_GRPO, MANY_IN_SFT], ids=["grpo", "sft"])
+@pytest.mark.parametrize("settings", [SHIELD_IN_GRPO, MANY_IN_SFT, IN_SHARES], ids=["grpo", "sft", "shares"])
 def test_two_processes_train_what_one_does(settings: list[str], command: Command, tmp_path: Path) -> None:
     small = ["sft.optim.lr=1e-3", "train.optim.lr=1e-3"]
     assert main(command("one", *settings, *small)) == 0
