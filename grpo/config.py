@@ -211,6 +211,42 @@ class AnchorConfig:
 
 
 @dataclass(frozen=True)
+class TokenLossConfig:
+    """Section [token_loss]: what SFT makes of a token (grpo/token_loss.py), in the warm start (`sft`) and after it
+    (`train`). `kl_coef` is the weight of the KL term of "asft", to the model at the start of the stage.
+    """
+
+    sft: Literal["nll", "dft", "asft"] = "nll"
+    train: Literal["nll", "dft", "asft"] = "nll"
+    kl_coef: float = 0.05
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Section [replay]: the share of the tokens of each SFT update that are general text (grpo/replay.py), in the
+    warm start (`sft`) and after it (`train`). The texts are those of an anchor.
+    """
+
+    sft: float = 0.0
+    train: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProtectionConfig:
+    """Section [protection]: what keeps parameters near the start of a stage, in the warm start (`sft`) and after it
+    (`train`), whatever the method.
+
+    shield: half of the columns of each matrix stay as they are (grpo/shield.py). l2, ewc: all parameters are pulled
+    back by `strength` (grpo/pull.py). shield and ewc see what matters on the first `texts` texts of an anchor.
+    """
+
+    sft: Literal["none", "shield", "l2", "ewc"] = "none"
+    train: Literal["none", "shield", "l2", "ewc"] = "none"
+    strength: float = 1000.0
+    texts: int = 500
+
+
+@dataclass(frozen=True)
 class TaxConfig:
     """Section [tax]. `budget`: nats per token that training may cost on general text; 0 = no budget. The cost
     is measured every `every` steps and at the end.
@@ -283,6 +319,9 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    token_loss: TokenLossConfig = field(default_factory=TokenLossConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    protection: ProtectionConfig = field(default_factory=ProtectionConfig)
     tax: TaxConfig = field(default_factory=TaxConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -301,3 +340,10 @@ class Config:
     @property
     def reuses_rollout(self) -> bool:
         return self.updates_per_step > 1
+
+    @property
+    def trains_on_general_text(self) -> bool:
+        """Does anything besides a tax budget read general texts?"""
+        kinds = {self.protection.sft, self.protection.train}
+        weights = (self.anchor.sft, self.anchor.train, self.replay.sft, self.replay.train)
+        return any(weights) or not kinds.isdisjoint({"shield", "ewc"})

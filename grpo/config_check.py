@@ -11,6 +11,7 @@ from data.settings import Bounds, Rule, check_bounds, check_rules
 from grpo.config import Config
 from reward.combine import check_section as check_reward
 
+IMITATION = ("sft", "best_of_group")  # values of train.method that are SFT
 BOUNDS = (
     Bounds(0, LARGEST, "seed"),
     Bounds(0, 1024, "threads"),
@@ -43,6 +44,10 @@ BOUNDS = (
     Bounds(0, 1000, "guide.weight guide.final_weight"),
     Bounds(-1000, 1000, "guide.threshold"),
     Bounds(2, 10**6, "guide.every"),
+    Bounds(0, 1000, "token_loss.kl_coef"),
+    Bounds(0, 0.9, "replay.sft replay.train", "a share of the tokens of an update"),
+    Bounds(0, 10**12, "protection.strength"),
+    Bounds(1, 10**6, "protection.texts"),
 )
 
 
@@ -54,7 +59,7 @@ def check(config: Config) -> None:
     check_data(config.data)
     check_prompt(config.prompt)
     check_reward(config.reward)
-    rules = (training_rules, corpus_rules, tax_rules, memory_rules, sharding_rules)
+    rules = (training_rules, forgetting_rules, corpus_rules, tax_rules, memory_rules, sharding_rules)
     check_rules([rule for make in rules for rule in make(config)])
 
 
@@ -92,6 +97,35 @@ def training_rules(config: Config) -> list[Rule]:
         (
             train.method == "sft" and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
+        ),
+    ]
+
+
+def forgetting_rules(config: Config) -> list[Rule]:
+    """Rules of what acts against forgetting."""
+    protection = config.protection
+    kinds = {"protection.sft": protection.sft, "protection.train": protection.train}
+    used = {name: kind for name, kind in kinds.items() if kind != "none"}
+    named = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
+    is_sft = config.train.method in IMITATION
+    return [
+        (
+            config.token_loss.train != "nll" and not is_sft,
+            f"token_loss.train = {config.token_loss.train!r} is a loss of SFT, and train.method = {config.train.method!r}; "
+            "write one of them",
+        ),
+        (
+            config.replay.train > 0 and not is_sft,
+            f"replay.train = {config.replay.train} adds texts to SFT, and train.method = {config.train.method!r}; write "
+            "anchor.train instead",
+        ),
+        (
+            protection.strength == 0 and not {"l2", "ewc"}.isdisjoint(used.values()),
+            f"protection.strength = 0.0 changes nothing, and {named}; raise it, or write 'none'",
+        ),
+        (
+            config.parallel.mode == "fsdp" and bool(used),
+            f"{named} needs whole parameters in each process; write parallel.mode='data', or 'none' for it",
         ),
     ]
 

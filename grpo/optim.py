@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data.errors import InputError, TrainingFailure
 from grpo.config import EngineConfig, OptimConfig
+from grpo.parameter_steps import Protection, no_protection
 from grpo.updates import Moments, make_update
 
 T = TypeVar("T")
@@ -47,16 +48,23 @@ class Optimizer:
     skipped, and those skipped in a row.
 
     `pace` multiplies the learning rate; it is 1 unless a tax budget slows training down
-    (grpo/stages/tax_controller.py).
+    (grpo/stages/tax_controller.py). `protection` has the last word on every parameter of a step.
     """
 
-    def __init__(self, model: nn.Module, config: OptimConfig, num_updates: int, engine: EngineConfig = PLAIN):
+    def __init__(
+        self,
+        model: nn.Module,
+        config: OptimConfig,
+        num_updates: int,
+        engine: EngineConfig = PLAIN,
+        protection: Protection = no_protection,
+    ):
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.config = config
         self.moments_kind = "none" if config.name == "sgd" else engine.moments
         self.num_updates = num_updates
         self.parameters = list(named.values())
-        self.way = make_update(model, named, config, engine)
+        self.way = make_update(model, named, config, engine, protection)
         self.pace = 1.0
         self.update = 0
         self.skipped = 0

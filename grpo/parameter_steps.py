@@ -17,6 +17,12 @@ from grpo.eight_bit import adamw_8bit, parts
 from grpo.engine.halves import join, split
 
 MakeOptimiser = Callable[[nn.Parameter], torch.optim.Optimizer]
+# changes the exact numbers of a parameter in place behind its step: (its name, numbers, learning rate)
+Protection = Callable[[str, Tensor, float], None]
+
+
+def no_protection(_name: str, _exact: Tensor, _rate: float) -> None:
+    """Leaves a parameter where its optimiser has put it."""
 
 
 def decay_of(parameter: Tensor, config: OptimConfig) -> float:
@@ -44,14 +50,23 @@ def optimiser_of(parameter: Tensor, config: OptimConfig, moments: str) -> MakeOp
 
 
 class ParameterStep:
-    """A parameter, the low half of its numbers where it is split, and its optimiser.
+    """A parameter, the low half of its numbers where it is split, its optimiser, and what protects it by its name.
 
     The optimiser knows the parameter as `exact`, which has the exact numbers during a step; between steps it is
     the parameter itself, or empty where that is split.
     """
 
-    def __init__(self, parameter: nn.Parameter, low: Tensor | None, make: MakeOptimiser):
+    def __init__(
+        self,
+        parameter: nn.Parameter,
+        low: Tensor | None,
+        make: MakeOptimiser,
+        name: str = "",
+        protection: Protection = no_protection,
+    ):
         self.parameter = parameter
+        self.name = name
+        self.protection = protection
         self.low = None if low is None else share_of(low)
         self.exact = nn.Parameter(self._between_steps())
         self.optimiser = make(self.exact)
@@ -71,6 +86,7 @@ class ParameterStep:
         exact = own if self.low is None else join(own, self.low)
         gradient = share_of(gradient).to(exact.dtype)
         self._step(exact, gradient if scale is None else gradient.mul_(scale), rate)
+        self.protection(self.name, exact, rate)
         if self.low is not None:
             high, low = split(exact)
             own.copy_(high)

@@ -1,7 +1,8 @@
 """Supervised fine-tuning: one function for the warm start and for the methods that imitate.
 
-Loss is the mean negative log-likelihood of the completion's tokens, its end token included, over the whole
-update; prompts carry no loss. Packing and log-probabilities are those of GRPO with a group of one.
+Loss is the mean over the completion's tokens, its end token included, of the whole update: their negative
+log-likelihood or another token loss. Prompts carry no loss. Packing and log-probabilities are those of GRPO with a
+group of one.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,13 @@ from typing import Protocol
 
 import torch
 
-from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.optim import with_last
 from grpo.records import LoopState
+from grpo.replay import Pair as Pair
 from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
 SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
-Pair = tuple[Sequence[int], Sequence[int]]  # prompt ids, completion ids with the end token
 
 
 class PairStream(Protocol):
@@ -42,11 +42,12 @@ def train_sft(
     world = training.world
     while state.step < num_steps:
         step = state.step
-        batch = pairs.at(step)
+        batch = training.replay(pairs.at(step), step)
         num_tokens = sum(len(completion) for _, completion in batch)
         lengths = [row_tokens(prompt, [completion]) for prompt, completion in batch]
         own = world.own_share(lengths)
-        total = torch.zeros((), dtype=torch.float64, device=training.compute.device)
+        zero = torch.zeros((), dtype=torch.float64, device=training.compute.device)
+        sums = {"loss": zero}
         with log.phase("update"):
             passes = world.in_step(by_budget([lengths[i] for i in own], max_tokens_per_pass))
             for chosen, is_last in with_last(passes):
@@ -54,13 +55,14 @@ def train_sft(
                 prompts = [prompt for prompt, _ in pairs_of_pass]
                 completions = [completion for _, completion in pairs_of_pass]
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
-                nll = -completion_logps(policy, packed).logps.sum()
-                training.backward(nll / num_tokens, is_last)
-                total += nll.detach()
+                loss, parts = training.token_loss(policy, packed)
+                training.backward(loss / num_tokens, is_last)
+                sums |= {name: sums.get(name, zero) + part for name, part in parts.items()}
             anchor_sums = training.anchor(policy, training.optimizer.update, training.optimizer.backward)
             world.sum_gradients(policy.parameters())
             own_tokens = sum(len(batch[i][1]) for i in own)
-            log.add(world.total({"loss": (total, own_tokens), **anchor_sums}))
+            own_sums = {name: (total, own_tokens) for name, total in sums.items()}
+            log.add(world.total({**own_sums, **anchor_sums}))
             log.put(training.optimizer.step())
         log.put({"tokens": sum(lengths)})
         log.write(step)

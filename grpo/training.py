@@ -13,9 +13,11 @@ from grpo.anchor import AnchorFunction, no_anchor
 from grpo.engine.sampler import Sampling
 from grpo.optim import Optimizer
 from grpo.records import LoopState
+from grpo.replay import Replay, no_replay
 from grpo.runtime.device import Compute
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_log import RunLog
+from grpo.token_loss import TokenLoss, nll
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
 RewardFunction = Callable[
@@ -34,7 +36,8 @@ class PromptSource(Protocol):
 @dataclass(frozen=True)
 class Training:
     """The model that is trained, and what every update of it needs. `anchor` adds its own gradient to each
-    update (grpo/anchor.py).
+    update (grpo/anchor.py). SFT learns by `token_loss` (grpo/token_loss.py) from its pairs and those of `replay`
+    (grpo/replay.py).
     """
 
     policy: PreTrainedModel
@@ -43,6 +46,8 @@ class Training:
     compute: Compute
     anchor: AnchorFunction = no_anchor
     world: World = SINGLE_PROCESS
+    token_loss: TokenLoss = nll
+    replay: Replay = no_replay
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradient of a micro-batch, the last one or not of its update; the anchor's come after it."""

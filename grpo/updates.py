@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from grpo.config import EngineConfig, OptimConfig
 from grpo.engine.halves import low_halves
-from grpo.parameter_steps import ParameterStep, optimiser_of, set_rate
+from grpo.parameter_steps import ParameterStep, Protection, no_protection, optimiser_of, set_rate
 
 Moments = Mapping[str, Mapping[str, Tensor]]  # by the name of the parameter, then that of the moment
 Parameters = Mapping[str, nn.Parameter]
@@ -42,15 +42,21 @@ class Update(Protocol):
 
 
 def make_update(
-    model: nn.Module, parameters: Parameters, config: OptimConfig, engine: EngineConfig
+    model: nn.Module,
+    parameters: Parameters,
+    config: OptimConfig,
+    engine: EngineConfig,
+    protection: Protection = no_protection,
 ) -> Update:
-    """The way that needs the least memory where a setting saves memory, else the fastest."""
+    """The way that needs the least memory where a setting saves memory, else the fastest. Each calls `protection`
+    behind the step of a parameter.
+    """
     low = low_halves(model)
     if engine.step_in_backward:
-        return BackwardUpdate(low, parameters, config, engine)
+        return BackwardUpdate(low, parameters, config, engine, protection)
     if low or config.name != "adamw" or engine.gradients != "fp32" or engine.moments != "fp32":
-        return SeparateUpdate(low, parameters, config, engine)
-    return JointUpdate(parameters, config)
+        return SeparateUpdate(low, parameters, config, engine, protection)
+    return JointUpdate(parameters, config, protection)
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -66,8 +72,9 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 class JointUpdate:
     """One AdamW over all parameters."""
 
-    def __init__(self, parameters: Parameters, config: OptimConfig):
+    def __init__(self, parameters: Parameters, config: OptimConfig, protection: Protection = no_protection):
         self.parameters = parameters
+        self.protection = protection
         groups = [
             {"params": [p for p in parameters.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters.values() if p.dim() < 2], "weight_decay": 0.0},
@@ -88,6 +95,8 @@ class JointUpdate:
         if math.isfinite(value):
             set_rate(self.adamw, rate)
             self.adamw.step()
+            for name, parameter in self.parameters.items():
+                self.protection(name, parameter.detach(), rate)
         self.adamw.zero_grad(set_to_none=True)
         return value
 
@@ -112,9 +121,12 @@ class SeparateUpdate:
         parameters: Parameters,
         config: OptimConfig,
         engine: EngineConfig,
+        protection: Protection = no_protection,
     ):
         self.steps = {
-            name: ParameterStep(p, low_halves.get(p), optimiser_of(p, config, engine.moments))
+            name: ParameterStep(
+                p, low_halves.get(p), optimiser_of(p, config, engine.moments), name, protection
+            )
             for name, p in parameters.items()
         }
         for parameter in parameters.values():
@@ -159,8 +171,9 @@ class BackwardUpdate(SeparateUpdate):
         parameters: Parameters,
         config: OptimConfig,
         engine: EngineConfig,
+        protection: Protection = no_protection,
     ):
-        super().__init__(low_halves, parameters, config, engine)
+        super().__init__(low_halves, parameters, config, engine, protection)
         self.norms = {}
 
     @contextmanager

@@ -147,9 +147,35 @@ def kl_to_states(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, b
 
 def head_kl(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
     """`kl_to_states` inside of a forward pass."""
-    hidden = packed_hidden(policy, packed)
+    return hidden_kl(policy, packed_hidden(policy, packed), base_hidden, base_weight)
+
+
+def hidden_kl(policy: PreTrainedModel, hidden: Tensor, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
+    """The same from the policy's own hidden states (K, H)."""
     total: Tensor = _HeadKL.apply(hidden, output_weight(policy), base_hidden, base_weight, format_of(policy))
     return total
+
+
+def logps_and_kl(policy: PreTrainedModel, base: PreTrainedModel, packed: Packed) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (K,) of the targets of `packed`, and `kl_to_base`, from one forward pass of the policy."""
+    base_weight = output_weight(base)
+    with torch.no_grad():
+        found = run_in(base, all_logps if base_weight is None else packed_hidden, packed)
+    if base_weight is not None:
+        return run_in(policy, head_logps_and_kl, packed, found, whole(base_weight))
+    logps = run_in(policy, all_logps, packed)
+    return logps.gather(1, packed.targets[:, None])[:, 0], full_kl(found, logps).sum()
+
+
+def head_logps_and_kl(
+    policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`logps_and_kl` inside of a forward pass, for a head that is a plain product."""
+    hidden = packed_hidden(policy, packed)
+    weight = output_weight(policy)
+    assert weight is not None
+    logps, _ = head_logps(hidden, weight, packed.targets, 1.0, format_of(policy))
+    return logps, hidden_kl(policy, hidden, base_hidden, base_weight)
 
 
 def all_logps(model: PreTrainedModel, packed: Packed) -> Tensor:

@@ -21,23 +21,28 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
     if not coef:
         return no_anchor
     count = run.config.anchor.batch_size
-    ids = [text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run)]
     base = frozen_model(run, untouched_model(run))
-    texts = PromptStream([one for one in ids if one], count, run.config.seed)
+    texts = PromptStream(anchor_ids(run, tokenizer), count, run.config.seed)
     run.say(
         f"anchor to the untouched model on {len(texts.examples)} general texts, {count} an update: {coef:g} x KL"
     )
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
 
-def anchor_texts(run: Run) -> list[str]:
-    """Up to POOL texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
+def anchor_ids(run: Run, tokenizer: PreTrainedTokenizerBase, count: int = POOL) -> list[list[int]]:
+    """The token ids of `anchor_texts`, each cut to ANCHOR_TOKENS, without empty ones."""
+    ids = (text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run, count))
+    return [one for one in ids if one]
+
+
+def anchor_texts(run: Run, count: int = POOL) -> list[str]:
+    """Up to `count` texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
     where none is left.
     """
     tax = run.config.tax
     own = run.config.anchor.text
     setting = "anchor.text" if own else "tax.text"
-    texts = read_general_texts(own or tax.text, tax.texts + POOL, run.cache, setting)
+    texts = read_general_texts(own or tax.text, tax.texts + count, run.cache, setting)
     if tax.budget or not own:
         measured = set(read_general_texts(tax.text, tax.texts, run.cache))
         texts = [text for text in texts if text not in measured]
@@ -46,4 +51,4 @@ def anchor_texts(run: Run) -> list[str]:
             f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "
             f"measuring; an anchor needs more of them, best {POOL} or more"
         )
-    return texts[:POOL]
+    return texts[:count]

@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,7 +16,7 @@ from grpo.config import Config
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute, synchronise
 from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
-from grpo.stages.memory_bill import MemoryModes, ModelSizes, StepWork
+from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork
 from grpo.stages.pass_size import MOST
 
 # of the default model by vocabulary: all, embedding
@@ -91,20 +91,40 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     train = config.train
     sft = config.sft
     prompt, completion = typical_lengths(config)
-    pair = 6 * (body * (prompt + completion) + embedding * completion)
+    pair = pair_flops(config, "train", body, embedding)
     anchor = 8 * total * ANCHOR_TOKENS * config.anchor.batch_size  # an update: both models forward, one back
     anchored_flops = anchor if config.anchor.train else 0
-    warm_start = sft.num_steps * (sft.batch_size * pair + (anchor if config.anchor.sft else 0))
+    warm_pairs = sft.batch_size * pair_flops(config, "sft", body, embedding)
+    warm_start = sft.num_steps * (warm_pairs + (anchor if config.anchor.sft else 0))
+    warm_start += protection_flops(config, config.protection.sft, body, embedding)
+    once = protection_flops(config, config.protection.train, body, embedding)
     if train.method == "sft":
-        return warm_start, train.num_steps * (rollout.num_prompts * pair + anchored_flops)
+        return warm_start, once + train.num_steps * (rollout.num_prompts * pair + anchored_flops)
     sampled = rollout.num_prompts * rollout.group_size * completion
     decode = decode_flops(config, folder)
     if train.method == "best_of_group":
-        return warm_start, train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
+        return warm_start, once + train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
     prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
     update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
-    return warm_start, train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
+    return warm_start, once + train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
+
+
+def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedding: int) -> float:
+    """Of SFT on a pair, with its part of the general texts that are replayed and of the base of "asft"."""
+    prompt, completion = typical_lengths(config)
+    learned = completion / (1 - getattr(config.replay, stage))
+    body_flops = body * (prompt + learned)
+    head_flops = embedding * learned
+    # the base runs forward; the policy's head makes its logits and their gradients once more
+    base = 2 * (body_flops + head_flops) + 6 * head_flops
+    return 6 * (body_flops + head_flops) + base * (getattr(config.token_loss, stage) == "asft")
+
+
+def protection_flops(config: Config, kind: str, body: int, embedding: int) -> float:
+    """Of what a protection reads before the first step: forward for a shield, there and back for EWC."""
+    tokens = config.protection.texts * ANCHOR_TOKENS
+    return tokens * {"shield": 2 * body, "ewc": 6 * (body + embedding)}.get(kind, 0)
 
 
 def decode_flops(config: Config, folder: Path | None) -> float:
@@ -194,8 +214,9 @@ def step_work(config: Config, packed: float) -> StepWork:
             min(train.max_tokens_per_pass or MOST, packed),
             min(config.sft.max_tokens_per_pass or MOST, config.sft.batch_size * pair),
         ),
-        has_reference=train.method == "grpo",
+        has_reference=train.method == "grpo" or "asft" in (config.token_loss.sft, config.token_loss.train),
         has_anchor=bool(config.anchor.sft or config.anchor.train),
         modes=MemoryModes.of(config),
+        protection=max((config.protection.sft, config.protection.train), key=lambda kind: PROTECTION[kind]),
         processes=int(os.environ.get("WORLD_SIZE", "1")) if config.parallel.mode == "fsdp" else 1,
     )

@@ -140,7 +140,7 @@ def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need
         pairs = [sum(count(prompt, one) for count in TOKENS.values()) for one in parts["train"].examples]
         cure = f"lower {PROMPT}, or leave out the longest texts"
         texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
-    if config.tax.budget or config.anchor.sft or config.anchor.train:
-        cure = "write tax.budget=0 anchor.sft=0 anchor.train=0"
+    if config.tax.budget or config.trains_on_general_text:
+        cure = "write tax.budget=0, and leave out [anchor], [replay] and [protection]"
         texts.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))
     return texts

@@ -20,6 +20,8 @@ MOMENTS = {
     "fp32": 8.0,
     "8bit": 2 + 2 * 4 / 256,
 }  # of AdamW: two, and in 8 bits a scale of fp32 for 256 of them
+# of what a protection stores: the start of half of the columns in the layers; of all parameters; and their Fisher
+PROTECTION = {"none": 0.0, "shield": 2.0, "l2": 4.0, "ewc": 8.0}
 # bytes that a layer keeps for the backward pass of each number of a token's hidden state, feed-forward layer,
 # queries, and keys (values are as many): counted in what autograd saves (tests/grpo/stages), for products of 16
 # bits; a norm keeps 8 bytes of each number
@@ -123,7 +125,7 @@ class MemoryModes:
 @dataclass(frozen=True)
 class StepWork:
     """P prompts of at most `prompt` tokens x G completions of at most `new` tokens; a pass over `pass_tokens`
-    packed tokens, and whether an update is one pass. `processes` share every model.
+    packed tokens, and whether an update is one pass. `processes` share every model. `protection`: a key of PROTECTION.
     """
 
     prompts: int
@@ -136,6 +138,7 @@ class StepWork:
     modes: MemoryModes = MemoryModes()
     is_one_pass: bool = False
     processes: int = 1
+    protection: str = "none"
 
     @property
     def rows(self) -> int:
@@ -183,6 +186,8 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
         "keys and values": cache_bytes(sizes, slots, format),
         "whole layers": whole_bytes(sizes) if work.processes > 1 else 0,
     }
+    if work.protection != "none":
+        models["protection"] = protection_bytes(sizes, work.protection)
     rollout = {"logits": SAMPLING_TENSORS * 4 * work.rows * sizes.vocabulary}
     copies = 0 if format == FP32 else HALF_BYTES * len({format.forward, format.backward})
     head = FP32_BYTES + copies  # of the gradient that a pass gathers, and of the operands
@@ -199,6 +204,11 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
 
 def moment_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:
     return 0 if modes.optimizer == "sgd" else MOMENTS[modes.moments] * sizes.parameters
+
+
+def protection_bytes(sizes: ModelSizes, kind: str) -> float:
+    """A shield stores nothing of embedding and head."""
+    return PROTECTION[kind] * (sizes.body if kind == "shield" else sizes.parameters)
 
 
 def gradient_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:

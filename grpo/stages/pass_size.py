@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from grpo.engine.chunked_head import CHUNK
 from grpo.runtime.device import free_memory_bytes
 from grpo.stages.context import Run
+from grpo.stages.memory_bill import PROTECTION
 
 CPU_TOKENS = 2048
 LEAST = 512
@@ -18,7 +19,7 @@ MOST = 65_536  # a card is full of work long before
 STEP = 128
 USED_SHARE = 0.5  # of what is free, the rest for the rollout and for what the estimate does not know
 FOR_PARAMETERS = 12  # bytes of a parameter that come later: its gradient and two moments
-FOR_UNTOUCHED = 4  # the model of an anchor
+FOR_UNTOUCHED = 4  # the model of an anchor, or of the token loss "asft"
 PARTS = {"hidden": 12, "inner": 5, "heads": 5}  # numbers a layer keeps, in vectors of this kind
 
 
@@ -45,13 +46,18 @@ def bytes_per_token(model: PreTrainedModel, recomputed: bool) -> int:
 
 
 def fitting_tokens(
-    model: PreTrainedModel, free: int, recomputed: bool, with_anchor: bool, shares: int = 1
+    model: PreTrainedModel,
+    free: int,
+    recomputed: bool,
+    with_anchor: bool,
+    shares: int = 1,
+    protection: str = "none",
 ) -> int:
     """Tokens of a pass for so many free bytes beside the model, or one of so many `shares` of it, before it has
-    gradients and moments.
+    gradients, moments and what the `protection` stores.
     """
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    later = parameters * (FOR_PARAMETERS + FOR_UNTOUCHED * with_anchor) / shares
+    later = parameters * (FOR_PARAMETERS + FOR_UNTOUCHED * with_anchor + PROTECTION[protection]) / shares
     logits = 3 * 4 * CHUNK * model.config.get_text_config().vocab_size
     tokens = int(USED_SHARE * (free - later - logits) / bytes_per_token(model, recomputed))
     return max(LEAST, min(MOST, tokens // STEP * STEP))
@@ -75,7 +81,9 @@ def tokens_per_pass(run: Run, section: Literal["sft", "train"], policy: PreTrain
         return CPU_TOKENS
     recomputed = run.config.engine.gradient_checkpointing
     shares = run.world.size if run.world.is_sharded else 1
-    own = fitting_tokens(policy, free, recomputed, getattr(run.config.anchor, section) > 0, shares)
+    has_base = getattr(run.config.anchor, section) > 0 or getattr(run.config.token_loss, section) == "asft"
+    protection = getattr(run.config.protection, section)
+    own = fitting_tokens(policy, free, recomputed, has_base, shares, protection)
     tokens = int(-run.world.largest({"tokens": -float(own)})["tokens"])
     run.say(
         f"{section}.max_tokens_per_pass = 0: at most {tokens:,} tokens a pass, by {free / 1e9:.1f} GB of free memory "

@@ -35,6 +35,7 @@ from grpo.stages.memory_bill import (
     gradient_bytes,
     memory_bill,
     moment_bytes,
+    protection_bytes,
 )
 from grpo.stages.pass_size import CPU_TOKENS
 
@@ -192,7 +193,8 @@ def training_models(config: Config, folder: Path | None, format: Format) -> floa
     at_rest = replace(modes, frozen="device")  # on a CPU both are the same memory
     work = step_work(config, 0)
     frozen = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
-    return FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes) + frozen
+    own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes)
+    return own + frozen + protection_bytes(sizes, work.protection)
 
 
 @dataclass(frozen=True)

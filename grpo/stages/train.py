@@ -6,6 +6,7 @@ The stage is done when run/policy exists.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from transformers import PreTrainedModel
 
@@ -19,6 +20,7 @@ from grpo.runtime.parallel import FailedElsewhere
 from grpo.runtime.run_log import RunLog
 from grpo.stages.anchor_setup import make_anchor
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, within_limit
+from grpo.stages.forgetting_setup import make_protection, make_replay, make_token_loss
 from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
@@ -30,7 +32,7 @@ from grpo.stages.tax_guard import make_tax_guard
 from grpo.training import Training
 from reward.faults import RewardFailure
 
-STAGE = "train"
+STAGE: Final = "train"
 MakeMethod = Callable[[Run, PreTrainedModel, Prompt, list[Example]], Method]
 METHODS: dict[str, MakeMethod] = {  # train.method
     "grpo": grpo_method,
@@ -61,7 +63,8 @@ def train_stage(run: Run) -> None:
 def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> tuple[UpdateHook, LoopState]:
     """Train `policy` from its newest checkpoint on; the hook that looked on, and the state at the end."""
     config = run.config.train
-    optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine)
+    protection = make_protection(run, STAGE, policy, prompt.tokenizer)
+    optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(
         run.log_folder,
@@ -89,7 +92,16 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
             notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
         )
         anchor = make_anchor(run, prompt.tokenizer, run.config.anchor.train, config.max_tokens_per_pass)
-        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
+        training = Training(
+            policy,
+            optimizer,
+            log,
+            run.compute,
+            anchor,
+            run.world,
+            make_token_loss(run, STAGE),
+            make_replay(run, STAGE, prompt.tokenizer),
+        )
         with checkpoint_on_failure(hook):
             state = method.loop(training, state, after_update=hook, after_step=guard)
     return hook, state

@@ -1,5 +1,7 @@
 """The stage `sft`, the warm start: untouched model -> run/warm_start. It is done when run/warm_start exists."""
 
+from typing import Final
+
 from transformers import PreTrainedModel
 
 from data.prompt import Prompt
@@ -10,12 +12,13 @@ from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, Pair, train_sft
 from grpo.stages.anchor_setup import make_anchor
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
+from grpo.stages.forgetting_setup import make_protection, make_replay, make_token_loss
 from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.pass_size import with_pass_size
 from grpo.training import Training
 
-STAGE = "sft"
+STAGE: Final = "sft"
 
 
 def sft_stage(run: Run) -> None:
@@ -48,7 +51,8 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     """
     config = run.config.sft
     stream = PromptStream(pairs_of(run, prompt), config.batch_size, run.config.seed)
-    optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine)
+    protection = make_protection(run, STAGE, policy, prompt.tokenizer)
+    optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
     with RunLog(
         run.log_folder,
@@ -60,7 +64,16 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
         report=run.world.report,
     ) as log:
         anchor = make_anchor(run, prompt.tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
-        training = Training(policy, optimizer, log, run.compute, anchor, run.world)
+        training = Training(
+            policy,
+            optimizer,
+            log,
+            run.compute,
+            anchor,
+            run.world,
+            make_token_loss(run, STAGE),
+            make_replay(run, STAGE, prompt.tokenizer),
+        )
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
         state = train_sft(
             training,

@@ -23,7 +23,8 @@ from reward.combine import check as check_reward
 
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
-SHARED = ("data", "model", "sft", "anchor.sft", "eval", "device")  # in which arms of one study cannot differ
+WARM_START = ("sft", "anchor.sft", "token_loss.sft", "replay.sft", "protection.sft")
+SHARED = ("data", "model", *WARM_START, "eval", "device")  # in which arms of one study cannot differ
 
 
 @dataclass(frozen=True)

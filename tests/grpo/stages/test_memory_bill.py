@@ -107,6 +107,14 @@ def test_modes_by_hand(modes: dict[str, Any], part: str, size: float) -> None:
     }
 
 
+@pytest.mark.parametrize(("kind", "size"), [("shield", 2 * 800), ("l2", 4 * 1000), ("ewc", 8 * 1000)])
+def test_what_a_protection_stores_is_there_all_the_time(kind: str, size: float) -> None:
+    plain = memory_bill(SIZES, WORK, FP16)
+    bill = memory_bill(SIZES, replace(WORK, protection=kind), FP16)
+    assert bill.rollout == {**plain.rollout, "protection": size}
+    assert bill.update == {**plain.update, "protection": size}
+
+
 def test_high_halves_are_read_in_place() -> None:
     """With products of bf16 only the head has a copy."""
     split = replace(WORK, modes=MemoryModes(weights="split"))

@@ -63,6 +63,8 @@ def test_free_memory_gives_tokens_within_bounds() -> None:
     assert fitting_tokens(model, free, recomputed=False, with_anchor=False) == 3968  # a multiple of 128
     assert fitting_tokens(model, free + 4 * parameters, recomputed=False, with_anchor=True) == 3968
     assert fitting_tokens(model, free, recomputed=True, with_anchor=False) > 3968
+    ewc = fitting_tokens(model, free + 8 * parameters, recomputed=False, with_anchor=False, protection="ewc")
+    assert ewc == 3968
     # of 4 shares: 12 bytes a parameter become 3
     assert fitting_tokens(model, free - 9 * parameters, recomputed=False, with_anchor=False, shares=4) == 3968
     assert fitting_tokens(model, 0, recomputed=False, with_anchor=False) == pass_size.LEAST

@@ -11,7 +11,18 @@ from tiny import Make, tiny_gemma, tiny_llama
 
 from data.config import DataConfig
 from data.errors import InputError
-from grpo.config import AnchorConfig, Config, EngineConfig, ModelConfig, RolloutConfig, SFTConfig, TrainConfig
+from grpo.config import (
+    AnchorConfig,
+    Config,
+    EngineConfig,
+    ModelConfig,
+    ProtectionConfig,
+    ReplayConfig,
+    RolloutConfig,
+    SFTConfig,
+    TokenLossConfig,
+    TrainConfig,
+)
 from grpo.engine.packing import Packed
 from grpo.engine.self_check import check_packing
 from grpo.runtime import device
@@ -77,6 +88,29 @@ def test_an_anchor_costs_a_pass_of_both_models_an_update(tmp_path: Path) -> None
     assert more == [pytest.approx(10 * 8 * 131e6 * 128), pytest.approx(5 * 2 * 8 * 131e6 * 128)]
     plans = [make_plan(config, None, device.choose("cpu")) for config in (two, both)]
     assert plans[1].memory_bytes - plans[0].memory_bytes == 4 * 131_000_000
+
+
+def test_rivals_against_forgetting_by_hand(tmp_path: Path) -> None:
+    """A pair has 40 + 20 tokens, with a fifth replayed 40 + 25; ASFT runs the base forward and the head once more; a
+    protection reads 10 texts of 64 tokens once.
+    """
+    plain = replace(CONFIG, run_dir=str(tmp_path), train=TrainConfig(num_steps=5, method="sft"))
+    body, head = 100e6, 31e6
+    replay = replace(plain, replay=ReplayConfig(train=0.2))
+    assert stage_flops(replay, None)[1] == pytest.approx(5 * 4 * 6 * (body * 65 + head * 25))
+    asft = replace(plain, token_loss=TokenLossConfig(train="asft"))
+    extra = 5 * 4 * (2 * (body * 60 + head * 20) + 6 * head * 20)
+    assert stage_flops(asft, None)[1] - stage_flops(plain, None)[1] == pytest.approx(extra)
+    for kind, flops, stored in (
+        ("shield", 2 * body, 2 * 100e6),
+        ("l2", 0, 4 * 131e6),
+        ("ewc", 6 * 131e6, 8 * 131e6),
+    ):
+        config = replace(plain, protection=ProtectionConfig(sft=kind, texts=10))  # type: ignore[arg-type]
+        more = stage_flops(config, None)[0] - stage_flops(plain, None)[0]
+        assert more == pytest.approx(640 * flops, abs=1)
+        plans = [make_plan(one, None, device.choose("cpu")).training_bytes for one in (plain, config)]
+        assert plans[1] - plans[0] == pytest.approx(stored, abs=2)
 
 
 def test_memory_of_training_by_hand(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""What SFT makes of the log-probabilities of a pass: the sum over its tokens of a loss each, with a gradient.
+
+nll   -log p
+dft   -sg(p) log p, sg: no gradient (Dynamic Fine-Tuning, arXiv 2508.05629, eq. 9): sure tokens count, surprises hardly
+asft  dft + kl_coef x KL(base || policy) at the same tokens over the whole vocabulary (Anchored SFT, arXiv 2509.23753)
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from grpo.engine.chunked_head import logps_and_kl
+from grpo.engine.logprob import completion_logps
+from grpo.engine.packing import Packed
+
+# -> loss (), and what the log has of it, sums over the tokens without gradient; "loss" is the NLL in all
+TokenLoss = Callable[[PreTrainedModel, Packed], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+def nll(policy: PreTrainedModel, packed: Packed) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Negative log-likelihood."""
+    loss = -completion_logps(policy, packed).logps.sum()
+    return loss, {"loss": loss.detach()}
+
+
+def dft_of(logps: Tensor) -> Tensor:
+    """Log-probabilities of any shape, 0 where there is no token -> the sum of -sg(p) log p."""
+    return -(logps.detach().exp() * logps).sum()
+
+
+def dft(policy: PreTrainedModel, packed: Packed) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Each token weighs its own probability."""
+    logps = completion_logps(policy, packed).logps
+    return dft_of(logps), {"loss": -logps.detach().sum()}
+
+
+@dataclass(frozen=True)
+class Asft:
+    """`base` is the model at the start of the stage."""
+
+    base: PreTrainedModel
+    kl_coef: float
+
+    def __call__(self, policy: PreTrainedModel, packed: Packed) -> tuple[Tensor, Mapping[str, Tensor]]:
+        logps, divergence = logps_and_kl(policy, self.base, packed)
+        loss = dft_of(logps) + self.kl_coef * divergence
+        return loss, {"loss": -logps.detach().sum(), "base_kl": divergence.detach()}
