@@ -7,6 +7,7 @@ over processes each updates its share.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
