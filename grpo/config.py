@@ -67,6 +67,9 @@ class RolloutConfig:
     """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts`
     prompts, at `temperature` from the full softmax.
 
+    Where a group has no spread, another prompt's group takes its place, after at most `redraws` tries a step
+    (grpo/redraw.py); 0 = it stays.
+
     Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats per token,
     on average over a step; 0 = by the number format (grpo/runtime/device.py).
     """
@@ -75,6 +78,7 @@ class RolloutConfig:
     group_size: int = 8
     max_new_tokens: int = 32
     temperature: float = 1.0
+    redraws: int = 0
     max_gap: float = 0.0
 
 

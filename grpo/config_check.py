@@ -17,7 +17,7 @@ BOUNDS = (
     Bounds(0, 10**9, "sft.num_steps train.num_steps sft.optim.warmup_steps train.optim.warmup_steps"),
     Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every"),
     Bounds(0, 10**6, "train.prompts_per_update"),
-    Bounds(0, 64, "prompt.shots"),
+    Bounds(0, 64, "prompt.shots rollout.redraws"),
     Bounds(1, 10**6, "sft.batch_size rollout.num_prompts anchor.batch_size eval.batch_size"),
     Bounds(
         1, 10**6, "train.passes tax.every tax.texts checkpoint.keep eval.dev_items eval.bootstrap_samples"
@@ -79,6 +79,10 @@ def training_rules(config: Config) -> list[Rule]:
         (
             train.method != "grpo" and config.updates_per_step > 1,
             f"train.method = {train.method!r} makes one update of each step; write train.passes=1 and train.prompts_per_update=0",
+        ),
+        (
+            config.rollout.redraws > 0 and train.method != "grpo",
+            f"rollout.redraws = {config.rollout.redraws} is of GRPO, and train.method = {train.method!r}; write rollout.redraws=0",
         ),
         (
             config.guide.mode != "none" and train.method != "grpo",

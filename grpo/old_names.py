@@ -35,6 +35,7 @@ ADDED = {
     "parallel.patience": 60.0,
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
+    "rollout.redraws": 0,
     "loss.sampler_cap": 0.0,
     "guide.mode": "none",
     "guide.shaping": 0.1,

@@ -23,7 +23,7 @@ from data.errors import InputError
 from data.examples import Example
 from grpo.advantage import group_spread
 from grpo.config import Config
-from grpo.old_names import current_keys
+from grpo.old_names import ADDED, current_keys
 from grpo.records import Rollout
 
 FILE = "best_of_group.jsonl"
@@ -122,7 +122,7 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
 
 
 def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
-    before = current_keys(old)
+    before = {name: value for name, value in ADDED.items() if name in now} | current_keys(old)
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             raise InputError(

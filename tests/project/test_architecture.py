@@ -38,6 +38,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
         "grpo.minibatch",
         "grpo.guide",
         "grpo.step_metrics",
+        "grpo.redraw",
     ),
     ("eval",),
     ("grpo.stages",),
