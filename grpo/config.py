@@ -12,7 +12,8 @@ from data.prompt_config import PromptConfig
 from reward.combine import RewardConfig
 
 DEFAULT_POLICY = "gemma-3-270m"
-Method = Literal["grpo", "sft", "best_of_group"]
+Method = Literal["grpo", "sft", "best_of_group", "recovery", "self_distillation"]
+WITHOUT_REWARD = ("sft", "recovery", "self_distillation")  # methods that no reward steers
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,13 @@ class TrainConfig:
 
     `method` "grpo" reinforces. "sft" and "best_of_group" imitate, at the prompts that GRPO would see: the
     reference texts, or the best of `rollout.group_size` samples of the warm start by the run's own reward
-    (grpo/stages/imitation.py).
+    (grpo/stages/imitation.py). "recovery" and "self_distillation" distil on the policy's own samples: from the untouched
+    model on general texts (grpo/stages/recovery.py), or from the warm start with a demonstration in its prompt
+    (grpo/stages/self_distillation.py), which is the reference text, or `nearest_pairs` pairs of the training part.
     """
 
     method: Method = "grpo"
+    nearest_pairs: int = 0
     num_steps: int = 60
     passes: int = 1
     prompts_per_update: int = 0

@@ -8,7 +8,7 @@ from data.config import check as check_data
 from data.documents import LARGEST
 from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
-from grpo.config import Config
+from grpo.config import WITHOUT_REWARD, Config
 from reward.combine import check_section as check_reward
 
 BOUNDS = (
@@ -17,7 +17,7 @@ BOUNDS = (
     Bounds(0, 10**9, "sft.num_steps train.num_steps sft.optim.warmup_steps train.optim.warmup_steps"),
     Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every"),
     Bounds(0, 10**6, "train.prompts_per_update"),
-    Bounds(0, 64, "prompt.shots rollout.redraws"),
+    Bounds(0, 64, "prompt.shots rollout.redraws train.nearest_pairs"),
     Bounds(1, 10**6, "sft.batch_size rollout.num_prompts anchor.batch_size eval.batch_size"),
     Bounds(
         1, 10**6, "train.passes tax.every tax.texts checkpoint.keep eval.dev_items eval.bootstrap_samples"
@@ -95,6 +95,14 @@ def training_rules(config: Config) -> list[Rule]:
         (
             train.method == "sft" and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
+        ),
+        (
+            train.method in WITHOUT_REWARD and config.reward.control != "none",
+            f"reward.control = {config.reward.control!r} changes nothing: train.method = {train.method!r} has no reward",
+        ),
+        (
+            train.nearest_pairs > 0 and train.method != "self_distillation",
+            f"train.nearest_pairs = {train.nearest_pairs} is of train.method = 'self_distillation', not {train.method!r}; write 0",
         ),
     ]
 

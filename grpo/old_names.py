@@ -36,6 +36,7 @@ ADDED = {
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
     "rollout.redraws": 0,
+    "train.nearest_pairs": 0,
     "loss.sampler_cap": 0.0,
     "guide.mode": "none",
     "guide.shaping": 0.1,

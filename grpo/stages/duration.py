@@ -194,7 +194,8 @@ def step_work(config: Config, packed: float) -> StepWork:
             min(train.max_tokens_per_pass or MOST, packed),
             min(config.sft.max_tokens_per_pass or MOST, config.sft.batch_size * pair),
         ),
-        has_reference=train.method == "grpo",
+        has_reference=train.method
+        in ("grpo", "recovery", "self_distillation"),  # a frozen model beside the policy
         has_anchor=bool(config.anchor.sft or config.anchor.train),
         modes=MemoryModes.of(config),
         processes=int(os.environ.get("WORLD_SIZE", "1")) if config.parallel.mode == "fsdp" else 1,

@@ -103,10 +103,10 @@ def require_warm_start(run: Run) -> None:
 
 
 def check_texts(run: Run) -> None:
-    """Obtain and read the general texts that a budget or an anchor needs. Raises InputError."""
+    """Obtain and read the general texts that a budget, an anchor or a recovery needs. Raises InputError."""
     if run.config.tax.budget:
         texts_of(run)
-    if run.config.anchor.sft or run.config.anchor.train:
+    if run.config.anchor.sft or run.config.anchor.train or run.config.train.method == "recovery":
         anchor_texts(run)
 
 

@@ -24,7 +24,9 @@ from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
 from grpo.stages.pass_size import with_pass_size
 from grpo.stages.prepare import require_warm_start
+from grpo.stages.recovery import recovery_method
 from grpo.stages.reinforcement import grpo_method
+from grpo.stages.self_distillation import self_distillation_method
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
 from grpo.training import Training
@@ -36,6 +38,8 @@ METHODS: dict[str, MakeMethod] = {  # train.method
     "grpo": grpo_method,
     "sft": sft_method,
     "best_of_group": best_of_group_method,
+    "recovery": recovery_method,
+    "self_distillation": self_distillation_method,
 }
 
 

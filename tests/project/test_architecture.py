@@ -39,6 +39,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
         "grpo.guide",
         "grpo.step_metrics",
         "grpo.redraw",
+        "grpo.distillation",
     ),
     ("eval",),
     ("grpo.stages",),
