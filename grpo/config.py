@@ -143,12 +143,15 @@ class TrainConfig:
 
     `method` "grpo" reinforces. "sft" and "best_of_group" imitate, at the prompts that GRPO would see: the
     reference texts, or the best of `rollout.group_size` samples of the warm start by the run's own reward
-    (grpo/stages/imitation.py). "recovery" and "self_distillation" distil on the policy's own samples: from the untouched
-    model on general texts (grpo/stages/recovery.py), or from the warm start with a demonstration in its prompt
-    (grpo/stages/self_distillation.py), which is the reference text, or `nearest_pairs` pairs of the training part.
+    (grpo/stages/imitation.py); with `refresh_every` = k > 0 every k steps those of the policy.
+
+    "recovery" and "self_distillation" distil on the policy's own samples: from the untouched model on general texts
+    (grpo/stages/recovery.py), or from the warm start with a demonstration in its prompt
+    (grpo/stages/self_distillation.py): the reference text, or `nearest_pairs` pairs of the training part.
     """
 
     method: Method = "grpo"
+    refresh_every: int = 0
     nearest_pairs: int = 0
     num_steps: int = 60
     passes: int = 1

@@ -15,7 +15,7 @@ BOUNDS = (
     Bounds(0, LARGEST, "seed"),
     Bounds(0, 1024, "threads"),
     Bounds(0, 10**9, "sft.num_steps train.num_steps sft.optim.warmup_steps train.optim.warmup_steps"),
-    Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every"),
+    Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every train.refresh_every"),
     Bounds(0, 10**6, "train.prompts_per_update"),
     Bounds(0, 64, "prompt.shots rollout.redraws train.nearest_pairs"),
     Bounds(1, 10**6, "sft.batch_size rollout.num_prompts anchor.batch_size eval.batch_size"),
@@ -99,6 +99,10 @@ def training_rules(config: Config) -> list[Rule]:
         (
             train.method in WITHOUT_REWARD and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = {train.method!r} has no reward",
+        ),
+        (
+            train.refresh_every > 0 and train.method != "best_of_group",
+            f"train.refresh_every = {train.refresh_every} is of train.method = 'best_of_group', not {train.method!r}; write 0",
         ),
         (
             train.nearest_pairs > 0 and train.method != "self_distillation",

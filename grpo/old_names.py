@@ -37,6 +37,7 @@ ADDED = {
     "train.optim.name": "adamw",
     "rollout.redraws": 0,
     "train.nearest_pairs": 0,
+    "train.refresh_every": 0,
     "loss.sampler_cap": 0.0,
     "guide.mode": "none",
     "guide.shaping": 0.1,

@@ -86,6 +86,9 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
     facts |= {f"reward.{name}": value for name, value in asdict(config.reward).items()}
     facts["engine.fast_decode"] = config.engine.fast_decode
     facts["advantage.std_floor"] = config.advantage.std_floor
+    if config.train.refresh_every:  # then they depend on the training too
+        for name in ("train", "anchor", "tax"):
+            facts |= {f"{name}.{key}": value for key, value in asdict(getattr(config, name)).items()}
     return dict(json.loads(json.dumps(facts)))
 
 

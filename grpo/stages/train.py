@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedModel
 
-from data.errors import InputError
+from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.prompt import Prompt
 from grpo.optim import Optimizer
@@ -101,12 +101,16 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
 
 @contextmanager
 def checkpoint_on_failure(hook: UpdateHook) -> Iterator[None]:
-    """Save the hook's state where the reward fails, here or in another process, and say so in an InputError.
+    """Save the hook's state where the reward fails, here or in another process, and say so in an InputError; and where
+    the user stops the run while it samples.
 
     A reward is asked for between two updates only, so the model still is in that state.
     """
     try:
         yield
+    except Interrupted:
+        hook.save()
+        raise
     except (RewardFailure, FailedElsewhere) as failure:
         hook.save()
         raise InputError(f"{failure}; everything up to step {hook.state.step} is saved") from failure

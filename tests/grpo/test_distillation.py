@@ -170,7 +170,7 @@ def go(corpus: Path, tiny_folder: Path, tmp_path: Path, own_cache: None) -> Go:
     [
         ["train.method=recovery", "train.num_steps=12"],
         ["train.method=self_distillation"],
-        ["train.method=self_distillation", "train.nearest_pairs=2"],
+        pytest.param(["train.method=self_distillation", "train.nearest_pairs=2"], marks=pytest.mark.slow),
     ],
     ids=["recovery", "reference", "nearest"],
 )

@@ -146,7 +146,9 @@ def test_what_a_try_draws_is_a_function_of_its_address(tmp_path: Path) -> None:
     assert torch.equal(alone.lengths, tensors["lengths"][rows])
 
 
-@pytest.mark.parametrize(("guide", "update"), [("none", 0), ("member", 2)])
+@pytest.mark.parametrize(
+    ("guide", "update"), [pytest.param("none", 0, marks=pytest.mark.slow), ("member", 2)]
+)
 def test_a_stopped_run_ends_bit_equal(guide: str, update: int, tmp_path: Path) -> None:
     config = replace(CONFIG, guide=GuideConfig(mode=guide))  # type: ignore[arg-type]
     whole = run(tmp_path / "whole", config)
