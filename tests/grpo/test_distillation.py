@@ -2,12 +2,15 @@
 for the teacher, passes and processes, and whole runs of both methods.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import run_processes
+from safetensors.torch import load_file
 from tiny import byte_tokenizer, tiny_gemma, tiny_gpt2, tiny_llama
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
@@ -227,3 +230,33 @@ def test_what_cannot_work_is_refused(
 ) -> None:
     assert go("a", *settings) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["data", "fsdp"])
+@pytest.mark.parametrize("method", ["recovery", "self_distillation"])
+def test_two_processes_train_as_one(
+    method: str, mode: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command: the same rollouts, losses and policy but for rounding."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "own.txt").write_text("\n".join(f"The river rose on day {n}." for n in range(12)))
+    more = [
+        f"train.method={method}",
+        f"tax.text={tmp_path / 'own.txt'}",
+        "tax.texts=2",
+        "rollout.num_prompts=4",
+    ]
+    commands = {
+        name: [*arguments(corpus, tiny_folder, tmp_path / name / "run", *quick(tiny_folder)), *more]
+        for name in ("one", "two")
+    }
+    assert main(commands["one"]) == 0
+    run_processes([sys.executable, "-m", "grpo.run", *commands["two"], f"parallel.mode={mode}"], 2)
+    one, two = (tmp_path / name / "run" for name in ("one", "two"))
+    for ours, theirs in zip(metrics(two), metrics(one), strict=True):
+        for name in ours.keys() & {"loss", "tokens", "trained_tokens", "length_mean", "grad_norm"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
+    first, second = (load_file(run / "policy" / "model.safetensors") for run in (one, two))
+    for name, values in first.items():
+        assert (second[name] - values).norm() < 1e-2 * values.norm(), name

@@ -110,8 +110,7 @@ def test_a_run_draws_until_groups_spread_and_counts_what_it_took(tmp_path: Path)
         CONFIG, tmp_path, byte_tokenizer(), reward=variety_of_some, between=lambda state: states.append(state)
     )
     session.run()
-    plain = run(tmp_path / "plain", replace(CONFIG, rollout=replace(CONFIG.rollout, redraws=0)))
-    for step, (row, without) in enumerate(zip(session.metrics(), plain.metrics(), strict=True)):
+    for step, row in enumerate(session.metrics()):
         tries = expected_tries(step)
         first = [int(example.source.split()[1]) for example in PROMPTS.at(step)]
         idle = [not has_spread(number) for number in first]
@@ -119,8 +118,8 @@ def test_a_run_draws_until_groups_spread_and_counts_what_it_took(tmp_path: Path)
         drawn = sum(attempt or 3 for attempt, flag in zip(tries, idle, strict=True) if flag)
         assert (row["redrawn_groups"], row["replaced_groups"]) == (drawn, sum(map(bool, tries)))
         left = sum(flag and not attempt for attempt, flag in zip(tries, idle, strict=True))
-        assert row["zero_std_share"] == left / 4 and without["zero_std_share"] == sum(idle) / 4
-        assert row["sampled_tokens"] >= row["tokens"] and "sampled_tokens" not in without
+        assert row["zero_std_share"] == left / 4
+        assert row["sampled_tokens"] > row["tokens"]
     assert sum(row["replaced_groups"] for row in session.metrics()) >= 3
 
 
