@@ -6,7 +6,7 @@ trained on is saved beside it (data/saved_prompt.py).
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from transformers import PreTrainedTokenizerBase
@@ -83,6 +83,10 @@ class Prompt:
     def end(self) -> int:
         """The token behind every completion that the policy learns from."""
         return self.chat.end if self.chat else int(self.tokenizer.eos_token_id)
+
+    def with_shots(self, shots: Sequence[Example]) -> "Prompt":
+        """The same with these examples in every prompt, behind those that it has."""
+        return replace(self, wording=replace(self.wording, shots=(*self.wording.shots, *shots)))
 
     def encode_prompt(self, example: Example) -> list[int]:
         """Token ids of a prompt. A text comes after the start token where the tokenizer has one; a chat template

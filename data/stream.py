@@ -1,4 +1,5 @@
-"""Gives the examples of each step as a pure function of (seed, step), so a resumed run needs no replay.
+"""Gives the examples of each step as a pure function of (seed, step), and those that replace them as one of (seed,
+step, try, place), so a resumed run needs no replay.
 
 The examples are read in epochs, each with its own permutation; within an epoch none comes twice. It has no
 workers, no tokens and no state.
@@ -41,6 +42,13 @@ class PromptStream(Generic[Item]):
             self.examples[int(permutation(self.seed, epoch, len(self.examples))[place])]
             for epoch, place in places
         )
+
+    def replacement(self, step: int, attempt: int, place: int) -> Item:
+        """What stands in the place `place` of step `step` where the first example, and all `attempt` - 1 others, were of
+        no use; `attempt` counts from 1.
+        """
+        address = np.random.SeedSequence((self.seed, step, attempt, place), spawn_key=(0,))
+        return self.examples[int(np.random.default_rng(address).integers(len(self.examples)))]
 
 
 @lru_cache(maxsize=2)  # a step may extend into the next epoch

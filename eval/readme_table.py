@@ -17,13 +17,13 @@ from data.documents import read_object
 from data.errors import InputError, run_command
 from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
 from eval.study.points import WARM_START
-from eval.study.roles import as_keys
+from eval.study.roles import RIVALS, as_keys
 from eval.study.sentences import METRIC, TAX, metric_name
 from eval.study.tables import with_interval
 
 OPEN = "<!-- results -->"
 CLOSE = "<!-- /results -->"
-TABLE_ROLES = ("main", "start", "sft", "best_of_group", "budget")  # ablations and controls are in the report
+TABLE_ROLES = ("main", "start", *RIVALS, "budget")  # ablations and controls are in the report
 SCORES = (
     "cosine_held_out",
     "chrf",
@@ -32,6 +32,8 @@ METHODS = {
     "grpo": "GRPO",
     "sft": "SFT on the reference texts",
     "best_of_group": "SFT on the best of its own samples",
+    "recovery": "recovery by distillation from the untouched model",
+    "self_distillation": "self-distillation (SDFT)",
 }
 WORDS = {  # a setting that tells arms apart -> how the table says it; any other is shown as key=value
     "train.optim.lr": "lr {}",

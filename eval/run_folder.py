@@ -159,4 +159,10 @@ SYSTEM_LABELS = {
 }  # of those that no method trained
 
 
-METHOD_LABELS = {"grpo": "GRPO", "sft": "SFT", "best_of_group": "Best of group"}  # train.method
+METHOD_LABELS = {  # train.method
+    "grpo": "GRPO",
+    "sft": "SFT",
+    "best_of_group": "Best of group",
+    "recovery": "Recovery",
+    "self_distillation": "Self-distillation",
+}

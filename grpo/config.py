@@ -12,7 +12,8 @@ from data.prompt_config import PromptConfig
 from reward.combine import RewardConfig
 
 DEFAULT_POLICY = "gemma-3-270m"
-Method = Literal["grpo", "sft", "best_of_group"]
+Method = Literal["grpo", "sft", "best_of_group", "recovery", "self_distillation"]
+WITHOUT_REWARD = ("sft", "recovery", "self_distillation")  # methods that no reward steers
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ class RolloutConfig:
     """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts`
     prompts, at `temperature` from the full softmax.
 
+    Where a group has no spread, another prompt's group takes its place, after at most `redraws` tries a step
+    (grpo/redraw.py); 0 = it stays.
+
     Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats per token,
     on average over a step; 0 = by the number format (grpo/runtime/device.py).
     """
@@ -79,6 +83,7 @@ class RolloutConfig:
     group_size: int = 8
     max_new_tokens: int = 32
     temperature: float = 1.0
+    redraws: int = 0
     max_gap: float = 0.0
 
 
@@ -142,10 +147,16 @@ class TrainConfig:
 
     `method` "grpo" reinforces. "sft" and "best_of_group" imitate, at the prompts that GRPO would see: the
     reference texts, or the best of `rollout.group_size` samples of the warm start by the run's own reward
-    (grpo/stages/imitation.py).
+    (grpo/stages/imitation.py); with `refresh_every` = k > 0 every k steps those of the policy.
+
+    "recovery" and "self_distillation" distil on the policy's own samples: from the untouched model on general texts
+    (grpo/stages/recovery.py), or from the warm start with a demonstration in its prompt
+    (grpo/stages/self_distillation.py): the reference text, or `nearest_pairs` pairs of the training part.
     """
 
     method: Method = "grpo"
+    refresh_every: int = 0
+    nearest_pairs: int = 0
     num_steps: int = 60
     passes: int = 1
     prompts_per_update: int = 0
@@ -346,4 +357,5 @@ class Config:
         """Does anything besides a tax budget read general texts?"""
         kinds = {self.protection.sft, self.protection.train}
         weights = (self.anchor.sft, self.anchor.train, self.replay.sft, self.replay.train)
-        return any(weights) or not kinds.isdisjoint({"shield", "ewc"})
+        recovers = self.train.method == "recovery"
+        return recovers or any(weights) or not kinds.isdisjoint({"shield", "ewc"})

@@ -8,7 +8,7 @@ from data.config import check as check_data
 from data.documents import LARGEST
 from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
-from grpo.config import Config
+from grpo.config import WITHOUT_REWARD, Config
 from reward.combine import check_section as check_reward
 
 IMITATION = ("sft", "best_of_group")  # values of train.method that are SFT
@@ -16,9 +16,9 @@ BOUNDS = (
     Bounds(0, LARGEST, "seed"),
     Bounds(0, 1024, "threads"),
     Bounds(0, 10**9, "sft.num_steps train.num_steps sft.optim.warmup_steps train.optim.warmup_steps"),
-    Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every"),
+    Bounds(0, 10**9, "sft.max_pairs checkpoint.every checkpoint.snapshots eval.every train.refresh_every"),
     Bounds(0, 10**6, "train.prompts_per_update"),
-    Bounds(0, 64, "prompt.shots"),
+    Bounds(0, 64, "prompt.shots rollout.redraws train.nearest_pairs"),
     Bounds(1, 10**6, "sft.batch_size rollout.num_prompts anchor.batch_size eval.batch_size"),
     Bounds(
         1, 10**6, "train.passes tax.every tax.texts checkpoint.keep eval.dev_items eval.bootstrap_samples"
@@ -87,6 +87,10 @@ def training_rules(config: Config) -> list[Rule]:
             f"train.method = {train.method!r} makes one update of each step; write train.passes=1 and train.prompts_per_update=0",
         ),
         (
+            config.rollout.redraws > 0 and train.method != "grpo",
+            f"rollout.redraws = {config.rollout.redraws} is of GRPO, and train.method = {train.method!r}; write rollout.redraws=0",
+        ),
+        (
             config.guide.mode != "none" and train.method != "grpo",
             f"guide.mode = {config.guide.mode!r} guides GRPO, and train.method = {train.method!r}; write one of them",
         ),
@@ -97,6 +101,18 @@ def training_rules(config: Config) -> list[Rule]:
         (
             train.method == "sft" and config.reward.control != "none",
             f"reward.control = {config.reward.control!r} changes nothing: train.method = 'sft' imitates the references without a reward",
+        ),
+        (
+            train.method in WITHOUT_REWARD and config.reward.control != "none",
+            f"reward.control = {config.reward.control!r} changes nothing: train.method = {train.method!r} has no reward",
+        ),
+        (
+            train.refresh_every > 0 and train.method != "best_of_group",
+            f"train.refresh_every = {train.refresh_every} is of train.method = 'best_of_group', not {train.method!r}; write 0",
+        ),
+        (
+            train.nearest_pairs > 0 and train.method != "self_distillation",
+            f"train.nearest_pairs = {train.nearest_pairs} is of train.method = 'self_distillation', not {train.method!r}; write 0",
         ),
     ]
 

@@ -82,6 +82,16 @@ def full_kl(base: Tensor, policy: Tensor) -> Tensor:
     return (weight * (base - policy) - weight + policy.exp()).sum(dim=-1, dtype=torch.float64)
 
 
+def reverse_kl_slope(policy: Tensor, base: Tensor, kl: Tensor) -> Tensor:
+    """(..., V) log-probabilities of both and (...) `kl` = KL(policy || base) -> (..., V) its gradient with respect to the
+    policy's logits, pi(v) (log pi(v) - log base(v) - kl). It adds up to 0 over the vocabulary.
+
+    >>> reverse_kl_slope(torch.tensor([0.5, 0.5]).log(), torch.tensor([0.25, 0.75]).log(), torch.tensor(0.1438))
+    tensor([ 0.2747, -0.2746])
+    """
+    return policy.exp() * (policy - base - kl[..., None].to(policy.dtype))
+
+
 def next_kl_coef(kl_coef: float, kl: float, target: float) -> float:
     """The coefficient of the next step: moved so that the measured KL (nats per token) goes to `target`;
     unmoved when target is 0.

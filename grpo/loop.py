@@ -17,9 +17,10 @@ from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
 from grpo.minibatch import Minibatch, iter_minibatches, score, update_windows
 from grpo.optim import with_last
-from grpo.records import Experience, LoopState
+from grpo.records import Experience, LoopState, Rollout
+from grpo.redraw import batch_at, redraw
 from grpo.runtime.parallel import balanced_shares
-from grpo.samples import reference_ids, reward_rollout, reward_texts, roll_out
+from grpo.samples import reference_ids, reward_groups, roll_out
 from grpo.step_metrics import (
     effective_share,
     maxima,
@@ -52,11 +53,11 @@ def train_grpo(
     while state.step < config.train.num_steps:
         step = state.step
         kl_coef = config.loss.kl_coef if state.kl_coef is None else state.kl_coef
-        batch = task.prompts.at(step)  # P examples: a pure function of (seed, step)
         if state.update:  # the step was left between two of its updates
-            experience = restore_experience(config, training, task, batch, state)
+            experience = restore_experience(config, training, task, state)
         else:
-            experience = collect(config, training, task, batch, step)
+            experience = collect(config, training, task, task.prompts.at(step), step)
+        batch = batch_at(task.prompts, step, experience.tries)  # P examples: a pure function of (seed, step)
         guide = guide_of(config, task, batch, experience, step)  # advantages (P, G)
         minibatches = minibatches_of(config, experience, guide.advantages, step, guide)
         for number, minibatch in enumerate(minibatches, start=1):
@@ -84,44 +85,62 @@ def collect(
 ) -> Experience:
     """Sample a group for each prompt, score it under the reference policy, and reward it; no gradient. Each
     process does its share, of about as many prompt tokens as every other, and all get the experience of all.
-
-    An accelerator only has to be told what to score, so it does while the host works at the reward.
     """
     policy = training.policy
     log = training.log
     world = training.world
-    seed = (config.seed, step)
     prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     shares = balanced_shares([*map(len, prompt_ids)], world.size)
     own = shares[world.rank]
     with log.phase("rollout"):
-        rollout = roll_out(task, policy, prompt_ids, own, seed)
-    with log.phase("score"):  # (N, T) each
-        logps_under = partial(
-            score,
-            temperature=config.rollout.temperature,
-            max_tokens=config.train.max_tokens_per_pass,
-            share_prefix=config.engine.share_prefix,
-            windows=update_windows(len(own), config.train.prompts_per_update // world.size, seed),
-            world=world,
-        )
-        ref_logps = logps_under(task.reference, rollout)
-        old_logps = logps_under(policy, rollout) if config.reuses_rollout else None
+        rollout = roll_out(task, policy, prompt_ids, own, (config.seed, step))
+    tries = None
+    if (
+        not config.rollout.redraws
+    ):  # an accelerator only has to be told what to score, so it does in the reward's time
+        logps = score_share(config, training, task, rollout, step)
     with log.phase("reward"):
-        samples = reward_rollout(task, rollout, [batch[i] for i in own], world)
-        text_rewards = reward_texts(config, task, [batch[i] for i in own], world)
-    experience = Experience(rollout, samples.rewards, samples.terms, ref_logps, old_logps, text_rewards)
+        samples = reward_groups(config, task, rollout, [batch[i] for i in own], world)
+    if config.rollout.redraws:
+        samples, tries = redraw(config, training, task, samples, own, step)
+        logps = score_share(config, training, task, samples.rollout, step)
+        final = batch_at(task.prompts, step, world.gather_shares(tries, shares))
+        prompt_ids = [task.prompt.encode_prompt(example) for example in final]
+    experience = Experience(
+        samples.rollout, samples.rewards, samples.terms, *logps, samples.text_rewards, tries
+    )
     return experience.map_tensors(partial(world.gather_shares, shares=shares), prompt_ids)
 
 
-def restore_experience(
-    config: Config, training: Training, task: Task, batch: Sequence[Example], state: LoopState
-) -> Experience:
+def score_share(
+    config: Config, training: Training, task: Task, rollout: Rollout, step: int
+) -> tuple[Tensor, Tensor | None]:
+    """(N, T) log-probabilities of this process's rollout under the reference policy, and under the policy where several
+    updates follow.
+    """
+    world = training.world
+    count = len(rollout.prompt_ids)
+    per_update = config.train.prompts_per_update // world.size
+    logps_under = partial(
+        score,
+        rollout=rollout,
+        temperature=config.rollout.temperature,
+        max_tokens=config.train.max_tokens_per_pass,
+        share_prefix=config.engine.share_prefix,
+        windows=update_windows(count, per_update, (config.seed, step)),
+        world=world,
+    )
+    with training.log.phase("score"):
+        return logps_under(task.reference), logps_under(training.policy) if config.reuses_rollout else None
+
+
+def restore_experience(config: Config, training: Training, task: Task, state: LoopState) -> Experience:
     """The experience of a step that was left between two of its updates; the log gets back what it had
     gathered of that step.
     """
-    prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     tensors = {name: values.to(training.policy.device) for name, values in state.tensors.items()}
+    batch = batch_at(task.prompts, state.step, tensors.get("tries"))
+    prompt_ids = [task.prompt.encode_prompt(example) for example in batch]
     training.log.go_on(state.partial)
     return Experience.of(tensors, prompt_ids, config.rollout.group_size)
 

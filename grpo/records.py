@@ -78,7 +78,8 @@ class Experience:
     it.
 
     rewards (P, G), NaN where one is missing; terms name -> (P, G); ref_logps, old_logps (N, T), old_logps
-    None when one update follows; text_rewards (P, 1) of the reference texts, where they join their groups.
+    None when one update follows; text_rewards (P, 1) of the reference texts, where they join their groups; tries
+    (P,) the try that gave each group, 0 = the first draw, where groups are drawn again (grpo/redraw.py).
     """
 
     rollout: Rollout
@@ -87,6 +88,7 @@ class Experience:
     ref_logps: Tensor
     old_logps: Tensor | None
     text_rewards: Tensor | None = None
+    tries: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the prompts, by name, for a checkpoint in the middle of a step."""
@@ -94,6 +96,7 @@ class Experience:
         named |= {"rewards": self.rewards, "ref_logps": self.ref_logps}
         named |= {} if self.old_logps is None else {"old_logps": self.old_logps}
         named |= {} if self.text_rewards is None else {"text_rewards": self.text_rewards}
+        named |= {} if self.tries is None else {"tries": self.tries}
         return named | {f"{TERM}{name}": values for name, values in self.terms.items()}
 
     @classmethod
@@ -116,6 +119,7 @@ class Experience:
             tensors["ref_logps"],
             tensors.get("old_logps"),
             tensors.get("text_rewards"),
+            tensors.get("tries"),
         )
 
     def map_tensors(

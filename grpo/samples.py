@@ -5,7 +5,7 @@ differs by what they do with it and by nothing else.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -22,13 +22,14 @@ from grpo.training import Task
 @dataclass(frozen=True)
 class Samples:
     """The rollout of P prompts and what is said of it: N = P * G texts, rewards (P, G), terms name -> (P,
-    G).
+    G), and rewards (P, 1) of the reference texts where they join the groups.
     """
 
     rollout: Rollout
     texts: list[str]
     rewards: Tensor
     terms: dict[str, Tensor]
+    text_rewards: Tensor | None = None
 
 
 def sampling_of(config: Config, prompt: Prompt) -> Sampling:
@@ -78,6 +79,14 @@ def reward_rollout(task: Task, rollout: Rollout, batch: Sequence[Example], world
     references = [example.references for example in examples]
     rewards, terms = world.together(lambda: task.reward(sources, texts, references, group_size))
     return Samples(rollout, texts, rewards, terms)
+
+
+def reward_groups(
+    config: Config, task: Task, rollout: Rollout, batch: Sequence[Example], world: World
+) -> Samples:
+    """`reward_rollout` with the rewards of the reference texts, where they join the groups."""
+    samples = reward_rollout(task, rollout, batch, world)
+    return replace(samples, text_rewards=reward_texts(config, task, batch, world))
 
 
 def reference_ids(config: Config, task: Task, batch: Sequence[Example]) -> list[list[int]]:

@@ -32,6 +32,10 @@ class PromptSource(Protocol):
         """The examples of a step: a function of (seed, step) alone."""
         ...
 
+    def replacement(self, step: int, attempt: int, place: int) -> Example:
+        """The example that stands in for another one: a function of (seed, step, attempt, place) alone."""
+        ...
+
 
 @dataclass(frozen=True)
 class Training:

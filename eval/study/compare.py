@@ -19,9 +19,9 @@ from eval.study import layout
 from eval.study.estimates import Estimate, EvaluatedCheckpoint, interval
 from eval.study.pareto import hypervolume, tax_at
 from eval.study.points import UNTOUCHED, WARM_START
-from eval.study.roles import INTERPOLATED, as_keys
+from eval.study.roles import INTERPOLATED, MAIN_KIND, RIVALS, as_keys
 
-TRAINING_KINDS = ("grpo", "sft", "best_of_group")  # kinds that a budget can steer
+TRAINING_KINDS = (MAIN_KIND, *RIVALS)  # kinds that a budget can steer
 STUDY = Path()  # a study's folder, from which places in the results are counted
 DEFAULT_REFERENCE = WARM_START  # what a tax budget is measured against where an arm does not say so
 

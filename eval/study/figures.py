@@ -18,13 +18,13 @@ from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
-from eval.study.roles import MAIN_KIND, differing_settings, main_arm, rank, role
+from eval.study.roles import MAIN_KIND, RIVALS, differing_settings, main_arm, rank, role
 from eval.study.transfer import transfer_figures
 from eval.systems import SCORES
 
 SEED = 0  # of the resamples
 TARGETS = ("cosine", "cosine_held_out", "chrf")  # at whose equal score taxes are compared
-RIVALS = ("sft", "best_of_group")
+USUAL_RIVALS = ("sft", "best_of_group")  # without which a study has a gap
 DRIFT = ("n_tokens", "nll_mean", "nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90")
 
 
@@ -251,7 +251,7 @@ def gaps(study: StudyFolder, main: str | None) -> list[str]:
         sentences.append("The untouched model was not evaluated: no change of the probes.")
     if main is None:
         sentences.append("No GRPO arm.")
-    sentences += [f"No {kind} arm." for kind in RIVALS if kind not in kinds]
+    sentences += [f"No {kind} arm." for kind in USUAL_RIVALS if kind not in kinds]
     if len(seeds) == 1:
         sentences.append(f"One seed ({seeds[0]}): no interval here covers repeated training.")
     for arm in dict.fromkeys(point.arm for point in study.points if point.is_trained):

@@ -20,6 +20,8 @@ COLOURS = {
     "main": "#2f86d2",
     "sft": "#d9772b",
     "best_of_group": "#3aa657",
+    "recovery": "#c9a227",
+    "self_distillation": "#1f9e9e",
     "budget": "#8d6fd1",
     "control": "#98a0ab",
 }

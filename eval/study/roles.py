@@ -13,7 +13,8 @@ MAIN_KIND = "grpo"
 INTERPOLATED = "interpolated"
 # the study sets them, never an arm; grpo/study/config.py refuses them in a study's settings
 STUDY_SETTINGS = ("seed", "run_dir", "checkpoint.snapshots", "eval.probes")
-KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, "sft", "best_of_group", INTERPOLATED)
+RIVALS = ("sft", "best_of_group", "recovery", "self_distillation")  # kinds that GRPO is compared with
+KINDS = (UNTOUCHED, WARM_START, MAIN_KIND, *RIVALS, INTERPOLATED)
 ROLES = ("main", "start", "budget", "ablation", "control")
 DEFAULT = "(default)"
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from eval.report.wording import METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
 from eval.run_folder import Json
 from eval.study.estimates import SEEDS_FOR_T
+from eval.study.roles import RIVALS
 
 METRIC = {metric.key: metric for metric in METRICS}
 TAX = Metric("tax", "Tax", 4)
@@ -17,6 +18,8 @@ KIND_LABELS = {
     "grpo": "GRPO",
     "sft": "SFT",
     "best_of_group": "best-of-group SFT",
+    "recovery": "recovery",
+    "self_distillation": "self-distillation",
     "interpolated": "interpolated",
 }
 CLEAR_P = 0.05
@@ -176,10 +179,10 @@ def seeds_of(count: int) -> str:
 
 
 def area_sentences(figures: Json) -> list[str]:
-    """The areas under the fronts of all SFT arms and of all best-of-group arms against the main arm's."""
+    """The areas under the fronts of all arms of each rival kind against the main arm's."""
     rows = {row["name"]: row for row in figures["areas"]}
     sentences = []
-    for kind in ("sft", "best_of_group"):
+    for kind in RIVALS:
         names = list(dict.fromkeys(row["arm"] for row in figures["checkpoints"] if row["kind"] == kind))
         row = rows.get(f"all {kind} arms") or (rows.get(names[0]) if names else None)
         if row is not None and row["area_minus_first"] is not None:

@@ -14,7 +14,7 @@ from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed
 from grpo.engine.products import FP32, Format, format_of, multiply
 from grpo.engine.sharding import run_in, whole
-from grpo.kl import full_kl
+from grpo.kl import full_kl, reverse_kl_slope
 
 # tokens; 512 x 48,578 fp32 logits are 100 MB; every chunk reads the whole head, so that few are faster
 CHUNK = 512
@@ -92,13 +92,19 @@ def head_logps(
 
 
 class _HeadKL(torch.autograd.Function):
-    """Sum over K tokens of KL(base || policy) from the hidden states and heads of both; the gradient is made
-    in the forward pass.
+    """Sum over K tokens of KL(base || policy), or in `reverse` of KL(policy || base), from the hidden states and heads
+    of both; the gradient is made in the forward pass.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, base_hidden: Tensor, base_weight: Tensor, format: Format
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        base_hidden: Tensor,
+        base_weight: Tensor,
+        format: Format,
+        reverse: bool,
     ) -> Tensor:
         pieces, matrix = operands(hidden, weight, format)
         base_pieces, base_matrix = operands(base_hidden, base_weight, format)
@@ -107,17 +113,22 @@ class _HeadKL(torch.autograd.Function):
         for part in row_chunks(len(hidden), KL_CHUNK):
             logps = head_logits([piece[part] for piece in pieces], matrix).log_softmax(dim=-1)
             base_logps = head_logits([piece[part] for piece in base_pieces], base_matrix).log_softmax(dim=-1)
-            total += full_kl(base_logps, logps).sum()
-            grad.add(part, logps.exp_().sub_(base_logps.exp_()))  # d KL / d logits = policy - base
+            kl = full_kl(logps, base_logps) if reverse else full_kl(base_logps, logps)
+            total += kl.sum()
+            if reverse:
+                grad.add(part, reverse_kl_slope(logps, base_logps, kl))
+            else:
+                grad.add(part, logps.exp_().sub_(base_logps.exp_()))  # d KL / d logits = policy - base
         ctx.save_for_backward(grad.of_hidden, grad.of_weight)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
             grad_hidden * grad_total.to(grad_hidden.dtype),
             grad_weight.mul_(grad_total.to(grad_weight.dtype)),
+            None,
             None,
             None,
             None,
@@ -145,14 +156,35 @@ def kl_to_states(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, b
     return run_in(policy, head_kl, packed, base_hidden, base_weight)
 
 
-def head_kl(policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
-    """`kl_to_states` inside of a forward pass."""
-    return hidden_kl(policy, packed_hidden(policy, packed), base_hidden, base_weight)
+def kl_from_policy(policy: PreTrainedModel, packed: Packed, teacher: PreTrainedModel, read: Packed) -> Tensor:
+    """KL(policy || teacher) in nats, over the whole vocabulary, summed over K target tokens; differentiable in `policy`.
+
+    The teacher reads the same targets in the row `read`, where other prompts may stand before them.
+    """
+    weight = output_weight(teacher)
+    if weight is None:
+        with torch.no_grad():
+            teacher_logps = run_in(teacher, all_logps, read)
+        return full_kl(run_in(policy, all_logps, packed), teacher_logps).sum()
+    with torch.no_grad():
+        hidden = run_in(teacher, packed_hidden, read)
+    return run_in(policy, head_kl, packed, hidden, whole(weight), True)
 
 
-def hidden_kl(policy: PreTrainedModel, hidden: Tensor, base_hidden: Tensor, base_weight: Tensor) -> Tensor:
+def head_kl(
+    policy: PreTrainedModel, packed: Packed, base_hidden: Tensor, base_weight: Tensor, reverse: bool = False
+) -> Tensor:
+    """`kl_to_states`, or in `reverse` `kl_from_policy`, inside of a forward pass."""
+    return hidden_kl(policy, packed_hidden(policy, packed), base_hidden, base_weight, reverse)
+
+
+def hidden_kl(
+    policy: PreTrainedModel, hidden: Tensor, base_hidden: Tensor, base_weight: Tensor, reverse: bool = False
+) -> Tensor:
     """The same from the policy's own hidden states (K, H)."""
-    total: Tensor = _HeadKL.apply(hidden, output_weight(policy), base_hidden, base_weight, format_of(policy))
+    total: Tensor = _HeadKL.apply(
+        hidden, output_weight(policy), base_hidden, base_weight, format_of(policy), reverse
+    )
     return total
 
 

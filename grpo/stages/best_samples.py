@@ -23,7 +23,7 @@ from data.errors import InputError
 from data.examples import Example
 from grpo.advantage import group_spread
 from grpo.config import Config
-from grpo.old_names import current_keys
+from grpo.old_names import ADDED, current_keys
 from grpo.records import Rollout
 
 FILE = "best_of_group.jsonl"
@@ -86,6 +86,9 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
     facts |= {f"reward.{name}": value for name, value in asdict(config.reward).items()}
     facts["engine.fast_decode"] = config.engine.fast_decode
     facts["advantage.std_floor"] = config.advantage.std_floor
+    if config.train.refresh_every:  # then they depend on the training too
+        for name in ("train", "anchor", "tax"):
+            facts |= {f"{name}.{key}": value for key, value in asdict(getattr(config, name)).items()}
     return dict(json.loads(json.dumps(facts)))
 
 
@@ -122,7 +125,7 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
 
 
 def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
-    before = current_keys(old)
+    before = {name: value for name, value in ADDED.items() if name in now} | current_keys(old)
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             raise InputError(

@@ -214,7 +214,8 @@ def step_work(config: Config, packed: float) -> StepWork:
             min(train.max_tokens_per_pass or MOST, packed),
             min(config.sft.max_tokens_per_pass or MOST, config.sft.batch_size * pair),
         ),
-        has_reference=train.method == "grpo" or "asft" in (config.token_loss.sft, config.token_loss.train),
+        has_reference=train.method in ("grpo", "recovery", "self_distillation")
+        or "asft" in (config.token_loss.sft, config.token_loss.train),  # a frozen model beside the policy
         has_anchor=bool(config.anchor.sft or config.anchor.train),
         modes=MemoryModes.of(config),
         protection=max((config.protection.sft, config.protection.train), key=lambda kind: PROTECTION[kind]),

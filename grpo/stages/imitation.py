@@ -2,7 +2,12 @@
 the same order, as many updates.
 
 sft            on the reference texts
-best_of_group  on the best of G samples of the warm start by the run's own reward (RAFT, arXiv 2304.06767)
+best_of_group  on the best of G samples of the warm start by the run's own reward (RAFT, arXiv 2304.06767); with
+               train.refresh_every = k the samples of every k steps are those of the policy at their begin, iterated
+               as in ReST (arXiv 2308.08998)
+
+The samples of a window of steps are on disk before the first of them is trained on, so a resumed run learns from the
+same ones.
 """
 
 import time
@@ -28,16 +33,29 @@ from grpo.stages.reward_setup import load_reward, training_reward
 from grpo.training import AfterStep, AfterUpdate, Task, Training
 from reward.faults import RewardFailure
 
+Draw = Callable[[int], None]  # the samples of all steps before this one
+
 
 @dataclass(frozen=True)
 class SamplePairs:
-    """The prompts of each step that have a best sample, with it."""
+    """The prompts of each step that have a best sample, with it. One policy draws the samples of a `window` of steps,
+    at their begin: `draw` adds those of all steps before its argument to `steps`.
+    """
 
     steps: Sequence[SampledStep]
     prompts: PromptStream[Example]
     prompt: Prompt
+    window: int
+    draw: Draw
 
     def at(self, step: int) -> list[Pair]:
+        if step % self.window == 0:
+            self.draw(step + self.window)
+        if step >= len(self.steps):
+            raise InputError(
+                f"{FILE}: the samples of step {step} are gone, and the policy that drew them has been trained since; "
+                "restore the file, or write run_dir=runs/another"
+            )
         prompts = {example.id: self.prompt.encode_prompt(example) for example in self.prompts.at(step)}
         samples = self.steps[step].chosen
         if unknown := [sample.id for sample in samples if sample.id not in prompts]:
@@ -64,12 +82,21 @@ def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list
 def best_of_group_method(
     run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
 ) -> Method:
-    """SFT on the best of the samples of `policy`, which is the warm start."""
-    steps = sample_steps(run, policy, prompt, examples)
-    run.say(summary(run, [sample for step in steps for sample in step.chosen]))
-    prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
+    """SFT on the best of the samples of `policy`: as it is now, the warm start, or as it is every `refresh_every` steps."""
+    config = run.config
+    num_steps = config.train.num_steps
+    prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
+    steps, draw = sampled_steps(run, policy, prompt, examples)
+    window = config.train.refresh_every or num_steps
+    seconds: list[float] = []  # a refreshed window is drawn within a step, whose seconds have it
+    if not config.train.refresh_every:
+        draw_all(draw, steps, num_steps)
+        samples = [sample for step in steps for sample in step.chosen]
+        check_samples(run, samples)
+        run.say(summary(run, samples, num_steps))
+        seconds = [step.seconds for step in steps]
     score = score_of(run, policy, prompt, examples)
-    return imitation(run, SamplePairs(steps, prompts, prompt), score, [step.seconds for step in steps])
+    return imitation(run, SamplePairs(steps, prompts, prompt, window, draw), score, seconds)
 
 
 def imitation(
@@ -107,8 +134,8 @@ def score_of(
     return dev_score(run, policy, prompt, reward.function)
 
 
-def summary(run: Run, samples: Sequence[Sample]) -> str:
-    """How many prompts have a best sample, and by how much it is better. Raises InputError where none has."""
+def check_samples(run: Run, samples: Sequence[Sample]) -> None:
+    """Raises InputError where no prompt of the run has a best sample."""
     count = run.config.train.num_steps * run.config.rollout.num_prompts
     if count and not samples:
         raise InputError(
@@ -116,42 +143,62 @@ def summary(run: Run, samples: Sequence[Sample]) -> str:
             f"{run.config.rollout.max_new_tokens}, or the reward gives all of a group the same; raise rollout.max_new_tokens, or train the "
             "warm start for longer, under a new run_dir"
         )
+
+
+def summary(run: Run, samples: Sequence[Sample], num_steps: int) -> str:
+    """How many prompts of so many steps have a best sample, and by how much it is better."""
+    count = num_steps * run.config.rollout.num_prompts
     best = sum(sample.reward for sample in samples) / max(1, len(samples))
     mean = sum(sample.group_mean for sample in samples) / max(1, len(samples))
     return f"best of group: SFT on the best samples of {len(samples):,} of {count:,} prompts: reward {best:.3f}, their groups {mean:.3f}"
 
 
-def sample_steps(
+def sampled_steps(
     run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
-) -> list[SampledStep]:
-    """The best samples of every step: those in the file, and behind them new ones of `policy`."""
+) -> tuple[list[SampledStep], Draw]:
+    """The best samples of the steps that the file has, and a function that draws those of all steps before its argument
+    by `policy` as it then is, into the file and the list.
+    """
     path = run.folder / FILE
     num_steps = run.config.train.num_steps
-    steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))
-    run.say(f"samples of {min(len(steps), num_steps)} of {num_steps} steps are in {path}")
-    if len(steps) < num_steps:
-        run_reward = load_reward(run, policy, prompt, examples)
-        reward = training_reward(run, run_reward.function, examples)
-        prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
-        task = Task(prompts, prompt, reward, policy, sampling_of(run.config, prompt))
-        for step in range(len(steps), num_steps):
+    steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))[:num_steps]
+    run.say(f"samples of {len(steps)} of {num_steps} steps are in {path}")
+    if len(steps) == num_steps:
+        return steps, lambda _: None
+    run_reward = load_reward(run, policy, prompt, examples)
+    reward = training_reward(run, run_reward.function, examples)
+    prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
+    task = Task(prompts, prompt, reward, policy, sampling_of(run.config, prompt))
+
+    def draw(end: int) -> None:
+        first = len(steps)
+        last = min(end, num_steps)
+        for step in range(first, last):
             steps.append(sample_step(run, policy, task, run_reward.std_floor, step))
             append(path, steps[-1])
-            if step % PLAIN_EVERY == 0 or step + 1 == num_steps:
+            if step % PLAIN_EVERY == 0 or step + 1 == last:
                 run.say(f"  sampling {step + 1}/{num_steps}")
             if run.stop():
                 raise Interrupted(run.stop.signal)
-    return steps[:num_steps]
+        if first < last and run.config.train.refresh_every:
+            run.say(summary(run, [sample for step in steps[first:] for sample in step.chosen], last - first))
+
+    return steps, draw
+
+
+def draw_all(draw: Draw, steps: Sequence[SampledStep], num_steps: int) -> None:
+    """Draw the samples of all steps before training. Raises InputError for a reward that fails."""
+    try:
+        draw(num_steps)
+    except RewardFailure as failure:
+        raise InputError(f"{failure}; the samples of all {len(steps)} steps before are saved") from failure
 
 
 def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, step: int) -> SampledStep:
     """Draw and judge a group for each prompt of a step, as GRPO does in it."""
     batch = task.prompts.at(step)
     start = time.perf_counter()
-    try:
-        samples = draw_samples(task, policy, batch, (run.config.seed, step))
-    except RewardFailure as failure:
-        raise InputError(f"{failure}; the samples of all {step} steps before are saved") from failure
+    samples = draw_samples(task, policy, batch, (run.config.seed, step))
     best = best_of_groups(
         [example.id for example in batch], samples.rollout, samples.texts, samples.rewards, floor
     )

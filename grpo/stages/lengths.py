@@ -136,8 +136,13 @@ def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need
     if "warm_start" in parts:
         cure = f"lower {PROMPT} or {COMPLETION}"
         texts.append(Need(parts["warm_start"].longest - 1, "pairs of the warm start", cure))
-    if config.train.method == "sft":
+    if config.train.method in ("sft", "self_distillation"):
         pairs = [sum(count(prompt, one) for count in TOKENS.values()) for one in parts["train"].examples]
+    if config.train.method == "self_distillation":
+        shown = max(1, config.train.nearest_pairs) * max(pairs, default=1)
+        cure = f"lower train.nearest_pairs or {PROMPT}, or leave out the longest texts"
+        texts.append(Need(shown + longest + num_new, "prompts of the teacher with demonstrations", cure))
+    if config.train.method == "sft":
         cure = f"lower {PROMPT}, or leave out the longest texts"
         texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
     if config.tax.budget or config.trains_on_general_text:

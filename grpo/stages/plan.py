@@ -161,7 +161,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     prompts = rows if not config.engine.share_prefix else rollout.num_prompts
     sampled = rows * completion
     packed = prompts * prompt + rows * completion
-    if train.method != "grpo":
+    if train.method in ("sft", "best_of_group"):
         sampled = sampled * (train.method != "sft")
         packed = rollout.num_prompts * (prompt + completion)
     flops = sum(stage_flops(config, folder))

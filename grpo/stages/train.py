@@ -10,7 +10,7 @@ from typing import Final
 
 from transformers import PreTrainedModel
 
-from data.errors import InputError
+from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.prompt import Prompt
 from grpo.optim import Optimizer
@@ -26,7 +26,9 @@ from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
 from grpo.stages.pass_size import with_pass_size
 from grpo.stages.prepare import require_warm_start
+from grpo.stages.recovery import recovery_method
 from grpo.stages.reinforcement import grpo_method
+from grpo.stages.self_distillation import self_distillation_method
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
 from grpo.training import Training
@@ -38,6 +40,8 @@ METHODS: dict[str, MakeMethod] = {  # train.method
     "grpo": grpo_method,
     "sft": sft_method,
     "best_of_group": best_of_group_method,
+    "recovery": recovery_method,
+    "self_distillation": self_distillation_method,
 }
 
 
@@ -109,12 +113,16 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
 
 @contextmanager
 def checkpoint_on_failure(hook: UpdateHook) -> Iterator[None]:
-    """Save the hook's state where the reward fails, here or in another process, and say so in an InputError.
+    """Save the hook's state where the reward fails, here or in another process, and say so in an InputError; and where
+    the user stops the run while it samples.
 
     A reward is asked for between two updates only, so the model still is in that state.
     """
     try:
         yield
+    except Interrupted:
+        hook.save()
+        raise
     except (RewardFailure, FailedElsewhere) as failure:
         hook.save()
         raise InputError(f"{failure}; everything up to step {hook.state.step} is saved") from failure

@@ -191,8 +191,9 @@ def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
     choose the very same.
     """
     target = study.arm_folder(arm.name, seed) / SAMPLES
-    inputs = sampling_inputs(study.arm_config(arm, seed))
-    if arm.kind != "best_of_group" or target.exists():
+    config = study.arm_config(arm, seed)
+    inputs = sampling_inputs(config)
+    if arm.kind != "best_of_group" or config.train.refresh_every or target.exists():
         return
     for other in study.arms:
         folder = study.arm_folder(other.name, seed)
@@ -217,4 +218,5 @@ def sampling_inputs(config: Config) -> tuple[object, ...]:
         config.reward,
         config.advantage,
         config.train.num_steps,
+        config.train.refresh_every,
     )

@@ -29,7 +29,7 @@ SHARED = ("data", "model", *WARM_START, "eval", "device")  # in which arms of on
 
 @dataclass(frozen=True)
 class ArmConfig:
-    """A run that begins from the model `start`; `kind` is its train.method: "grpo", "sft" or "best_of_group".
+    """A run that begins from the model `start`; `kind` is its train.method.
 
     `start` is "warm_start", "untouched", or an arm above this one, whose last policy it is. `snapshots` 0: a
     point as often as the study says.

@@ -69,9 +69,10 @@ class Bill:
 
     def lines(self) -> list[str]:
         width = max(len(bill.arm.name) for bill in self.arms)
+        kind = max(len(bill.arm.kind) for bill in self.arms)
         rows = [
-            f"  {bill.arm.name:{width}}  {bill.arm.kind:13}  {bill.steps:4} steps x {bill.prompts:4} prompts  {bill.seconds / 60:6.1f} min"
-            f"  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
+            f"  {bill.arm.name:{width}}  {bill.arm.kind:{kind}}  {bill.steps:4} steps x {bill.prompts:4} prompts"
+            f"  {bill.seconds / 60:6.1f} min  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
             for bill in self.arms
         ]
         return [

@@ -92,6 +92,7 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     *[(kl.kl_term, (LOGPS - REF, RATIO, name), {}) for name in kl.KL_ESTIMATORS],
     (logprob.at_least_fp32, (torch.bfloat16,), {}),
     (kl.full_kl, (REF.log_softmax(-1), LOGPS.log_softmax(-1)), {}),
+    (kl.reverse_kl_slope, (REF.log_softmax(-1), LOGPS.log_softmax(-1), LOGPS[:, 0]), {}),
     (kl.next_kl_coef, (0.1, 0.2, 0.3), {}),
     (packing.row_tokens, (PROMPTS[0], ROLLOUT.completions()), {}),
     (packing.pack, (PROMPTS, ROLLOUT.completions(), 3, 6), {}),

@@ -42,6 +42,8 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
         "grpo.minibatch",
         "grpo.guide",
         "grpo.step_metrics",
+        "grpo.redraw",
+        "grpo.distillation",
     ),
     ("eval",),
     ("grpo.stages",),

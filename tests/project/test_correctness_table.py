@@ -25,8 +25,8 @@ def test_every_number_has_one_row_and_every_row_a_test() -> None:
         "determinism", "forward pass size", "fast paths", "memory", "baselines", "tax budget", "drift",
         "sampler weights", "sampler gap", "memory modes", "checkpoints in shares", "export from shares",
         "split weights", "frozen models", "loading", "loading in shares", "processes", "prompts",
-        "kills of several processes", "evaluation by several processes", "study by several processes", "shield",
-            "pull (L2, EWC)", "token losses", "replay",
+        "redraws", "distillation", "refreshed samples", "shield", "pull (L2, EWC)", "token losses", "replay",
+        "kills of several processes", "evaluation by several processes", "study by several processes",
     }  # fmt: skip
     assert {name for number, name, *_ in ROWS if not number} == others
     assert [key for key, tests in TESTS.items() if not tests] == []

@@ -277,7 +277,10 @@ def test_a_warm_start_on_the_first_pairs_only(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["train.method=dpo"], "train.method = 'dpo': known values are grpo, sft, best_of_group"),
+        (
+            ["train.method=dpo"],
+            "train.method = 'dpo': known values are grpo, sft, best_of_group, recovery, self_distillation",
+        ),
         ([SFT, "train.passes=2"], "train.method = 'sft' makes one update of each step; write train.passes=1"),
         (
             [SELF_SFT, "train.prompts_per_update=1"],

@@ -20,13 +20,14 @@ from transformers import (
 )
 
 from data.prompt import Prompt
-from grpo.config import EngineConfig, OptimConfig, RolloutConfig, TrainConfig
+from grpo.config import Config, EngineConfig, OptimConfig, RolloutConfig, TrainConfig
 from grpo.engine import sampler
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.model import as_policy, packed_hidden
 from grpo.engine.packing import Packed, pack
 from grpo.engine.products import FORMATS, use_format
 from grpo.engine.weight_forms import join_rows, split_weights
+from grpo.stages.duration import step_work
 from grpo.stages.memory_bill import (
     MemoryModes,
     ModelSizes,
@@ -67,6 +68,16 @@ def test_parts_by_hand() -> None:
         "logits": 2 * 4 * 512 * 50 + 8 * 200,
     }
     assert bill.peak == 12_000 + 2400 + 2000 + 9216 + 4000 + 16 * 2 * LAYER + 204_800 + 1600
+
+
+@pytest.mark.parametrize(
+    ("method", "models"),
+    [("grpo", 1), ("sft", 0), ("best_of_group", 0), ("recovery", 1), ("self_distillation", 1)],
+)
+def test_methods_with_a_frozen_model_beside_the_policy(method: str, models: int) -> None:
+    work = step_work(Config(train=TrainConfig(method=method)), 100)  # type: ignore[arg-type]
+    assert memory_bill(SIZES, work, FP16).update["reference"] == models * (2 * 800 + 4 * 200)
+    assert (work.group > 0) == (method != "sft")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""On-policy distillation: the policy writes, and at each of its tokens a teacher that is not trained says what it would
+have written.
+
+The loss of a step is the mean of KL(policy || teacher), over the whole vocabulary, at all tokens of the policy's own
+completions. This is GKD with the policy's samples alone and the reverse KL (arXiv 2306.13649, eq. 4), and SDFT's
+analytic estimator (arXiv 2601.19897, eq. 2 and appendix A.1). The gradient goes through the policy's distribution at each
+token and not through the choice of the tokens before it: of MiniLLM's gradient (arXiv 2306.08543, section 2.2) it is the
+single-step part, biased for the KL of whole texts and with little variance.
+
+Samples are drawn at `rollout.temperature`; both distributions of the KL are those of temperature 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from grpo.config import Config
+from grpo.engine.chunked_head import kl_from_policy
+from grpo.engine.packing import by_budget, pack, row_tokens
+from grpo.engine.sampler import Sampling, generate
+from grpo.optim import with_last
+from grpo.records import LoopState, Rollout
+from grpo.training import AfterStep, AfterUpdate, Training, same_state
+
+SHOWN = {"loss": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}  # in the progress bar
+Prompts = tuple[
+    Sequence[int], Sequence[int]
+]  # token ids before which the policy writes, and the teacher reads
+
+
+class PromptsStream(Protocol):
+    def at(self, step: int) -> Sequence[Prompts]: ...
+
+
+def train_distillation(
+    config: Config,
+    training: Training,
+    prompts: PromptsStream,
+    teacher: PreTrainedModel,
+    sampling: Sampling,
+    state: LoopState,
+    *,
+    after_update: AfterUpdate,
+    after_step: AfterStep = same_state,
+) -> LoopState:
+    """Distil `teacher` into the policy from `state.step` to `config.train.num_steps`, one update a step, and return the
+    state to go on from; `after_update` and `after_step` as of GRPO.
+    """
+    log = training.log
+    world = training.world
+    while state.step < config.train.num_steps:
+        batch = prompts.at(state.step)
+        own = world.own_share([len(policy_reads) for policy_reads, _ in batch])
+        with log.phase("rollout"):
+            rollout = generate(
+                training.policy, [batch[i][0] for i in own], sampling, (config.seed, state.step), own
+            )
+        with log.phase("update"):
+            lengths = rollout.lengths.sum(), float(len(rollout.lengths))
+            fed = sum(map(rollout.num_tokens, range(len(own)))) - len(rollout.lengths)
+            sums = world.total({"length_mean": lengths, "trained_tokens": (float(fed), 1.0)})
+            num_tokens = sums["length_mean"][0]
+            kl = distil(config, training, teacher, rollout, [batch[i][1] for i in own], num_tokens)
+            anchor_sums = training.anchor(
+                training.policy, training.optimizer.update, training.optimizer.backward
+            )
+            world.sum_gradients(training.policy.parameters())
+            log.add({"length_mean": sums["length_mean"]})
+            log.add(world.total({"loss": (kl, lengths[0]), **anchor_sums}))
+            log.put(training.optimizer.step())
+        log.put({"tokens": num_tokens, "trained_tokens": sums["trained_tokens"][0]})
+        log.write(state.step)
+        state = after_step(replace(state, step=state.step + 1))
+        if after_update(state):
+            break
+    return state
+
+
+def distil(
+    config: Config,
+    training: Training,
+    teacher: PreTrainedModel,
+    rollout: Rollout,
+    teacher_prompts: Sequence[Sequence[int]],
+    num_tokens: float,
+) -> Tensor:
+    """Add the gradient of KL(policy || teacher) / num_tokens, summed over the tokens of this process's rollout; that sum,
+    () fp64. `teacher_prompts`: what the teacher reads in the place of each of the P prompts.
+    """
+    size = rollout.group_size
+    completions = rollout.completions()
+    groups = [completions[start : start + size] for start in range(0, len(completions), size)]
+    both = [*zip(rollout.prompt_ids, teacher_prompts, strict=True)]
+    lengths = [row_tokens(max(pair, key=len), group) for pair, group in zip(both, groups, strict=True)]
+    device = rollout.lengths.device
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    passes = training.world.in_step(by_budget(lengths, config.train.max_tokens_per_pass))
+    for chosen, is_last in with_last(passes):
+        rows = [ids for number in chosen for ids in groups[number]]
+        packed, read = (pack([both[number][i] for number in chosen], rows, size).to(device) for i in (0, 1))
+        kl = kl_from_policy(training.policy, packed, teacher, read)
+        training.backward(kl / num_tokens, is_last)
+        total += kl.detach()
+    return total
