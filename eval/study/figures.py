@@ -20,6 +20,7 @@ from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
 from eval.study.roles import MAIN_KIND, differing_settings, main_arm, rank, role
 from eval.study.transfer import transfer_figures
+from eval.study.transitions import transition_figures
 from eval.systems import SCORES
 
 SEED = 0  # of the resamples
@@ -135,6 +136,11 @@ def step_figures(
         "kl": interval([one.kl for one in steps]),
         "drift": drift([one.point for one in steps]),
         "probes": probes([one.point for one in steps], untouched_point),
+        "transitions": transition_figures(
+            [one.point for one in steps],
+            untouched_point,
+            {seed: one.point for seed, one in warm.items()},
+        ),
         "sanity": sanity([one.point for one in steps]),
     }
 

@@ -17,12 +17,13 @@ from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.report.tables import key_value_table
 from eval.run_folder import SYSTEM_LABELS, Json
+from eval.study.cells import label
 from eval.study.figures import figures
 from eval.study.plots import pareto_figures
 from eval.study.points import Point, StudyFolder, read_study
 from eval.study.roles import rank
 from eval.study.sentences import METRIC, conclusions
-from eval.study.tables import all_tables, label
+from eval.study.tables import all_tables
 
 SAMPLES = 6
 SAMPLE_SEED = 7
