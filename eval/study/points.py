@@ -67,10 +67,14 @@ JUDGE_KEYS = {
 
 
 class Cost(TypedDict):
-    """What a checkpoint took to train: prompts seen, tokens trained on, updates, seconds."""
+    """What a checkpoint took to train from its start on: prompts seen, tokens trained on, sampled and scored, updates,
+    seconds. Points of earlier versions lack the tokens sampled and scored.
+    """
 
     prompts: float
     tokens: float
+    sampled_tokens: NotRequired[float]
+    scored_tokens: NotRequired[float]
     updates: float
     seconds: float
 

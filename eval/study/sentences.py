@@ -19,6 +19,7 @@ KIND_LABELS = {
     "best_of_group": "best-of-group SFT",
     "interpolated": "interpolated",
 }
+COST_NAMES = {"seconds": "seconds", "all_tokens": "tokens"}
 CLEAR_P = 0.05
 
 
@@ -29,6 +30,11 @@ def conclusions(figures: Json) -> list[str]:
         setting(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
+        *(
+            equal_cost_sentence(result)
+            for result in figures["equal_cost"]
+            if result["metric"] == figures["target"]
+        ),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),
         *role_sentences(figures, "ablation", "Reward and loss variants"),
@@ -163,6 +169,25 @@ def equal_sentence(result: Json, figures: Json) -> str:
         f"of GRPO is {plus_minus(result['main_tax'])} nats per token, that of the best {rival} ({names}) "
         f"{plus_minus(result['other_tax'])}: "
         f"{outcome}{difference if metric.key == figures['target'] else ''}.{without}"
+    )
+
+
+def equal_cost_sentence(result: Json) -> str:
+    """'With as many seconds (412, from the untouched model on) GRPO gains ...: no clear difference (...)'"""
+    metric = METRIC[result["metric"]]
+    rival = KIND_LABELS.get(result["kind"], result["kind"])
+    words = {
+        1: f"GRPO gains more than {rival}",
+        0: "no clear difference",
+        -1: f"GRPO gains less than {rival}",
+    }
+    names = ", ".join(sorted(set(result["others"])))
+    difference = result["gain_difference"]
+    return (
+        f"With as many {COST_NAMES[result['axis']]} ({result['cost']:,.0f}, from the untouched model on) GRPO gains "
+        f"{metric.change(result['main_gain']['value'])} {metric_name(metric)}, the best {rival} ({names}) "
+        f"{metric.change(result['other_gain']['value'])}: {words[direction(difference)]} "
+        f"(difference {spread(metric, difference)}; tax {spread(TAX, result['tax_difference'])})."
     )
 
 

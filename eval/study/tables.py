@@ -7,6 +7,7 @@ from eval.report.blocks import Table
 from eval.report.wording import ABSENT, METRICS, direction, plain_number
 from eval.run_folder import Json
 from eval.study.cells import SHARE, interval_note, label, with_interval
+from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
 from eval.study.tax_tables import drift_table, sanity_table, tax_table, transition_table
 from eval.study.transfer_tables import transfer_pairs_table, transfer_table
@@ -26,6 +27,7 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
             sanity_table(figures),
         ],
         "At an equal target score": [equal_table(figures), area_table(figures)],
+        "At an equal cost": [equal_cost_table(figures)],
         "Other starts": [
             role_table(figures, "start", "GRPO from another model than the warm start, at its last step")
         ],
@@ -36,7 +38,7 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
         "Tax budget": [budget_table(figures)],
         "Few-shot transfer": [transfer_table(figures), transfer_pairs_table(figures)],
         "Preference": [judge_table(figures)],
-        "Cost": [cost_table(figures)],
+        "Cost": [cost_table(figures), path_cost_table(figures)],
     }
     return {
         title: [table for table in tables if table.rows]
@@ -215,22 +217,4 @@ def judge_table(figures: Json) -> Table:
     header = ("Comparison", "Judge", "n", "Win", "Tie", "Loss", "Win, 95 %", "Loss, 95 %")
     return Table(
         "Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",)
-    )
-
-
-def cost_table(figures: Json) -> Table:
-    """Prompts, tokens, updates and seconds of every trained checkpoint."""
-    rows = tuple(
-        (
-            label(row),
-            row["kind"],
-            *(plain_number(round(row["cost"][key])) for key in ("prompts", "tokens", "updates", "seconds")),
-        )
-        for row in figures["checkpoints"]
-        if row["kind"] != "untouched"
-    )
-    return Table(
-        "Prompts, tokens and updates",
-        ("Checkpoint", "Kind", "Prompts", "Tokens trained on", "Updates", "Seconds"),
-        rows,
     )

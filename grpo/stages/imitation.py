@@ -69,14 +69,14 @@ def best_of_group_method(
     run.say(summary(run, [sample for step in steps for sample in step.chosen]))
     prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
     score = score_of(run, policy, prompt, examples)
-    return imitation(run, SamplePairs(steps, prompts, prompt), score, [step.seconds for step in steps])
+    return imitation(run, SamplePairs(steps, prompts, prompt), score, steps)
 
 
 def imitation(
     run: Run,
     pairs: PairStream,
     score: Callable[[], Scores] | None,
-    sampling_seconds: Sequence[float] = (),
+    samples: Sequence[SampledStep] = (),
 ) -> Method:
     """SFT on `pairs`, one update a step."""
     config = run.config.train
@@ -94,7 +94,7 @@ def imitation(
             after_step=after_step,
         )
 
-    return Method(loop, config.num_steps, SHOWN_SFT, score, sampling_seconds)
+    return Method(loop, config.num_steps, SHOWN_SFT, score, samples)
 
 
 def score_of(
@@ -155,4 +155,5 @@ def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, ste
     best = best_of_groups(
         [example.id for example in batch], samples.rollout, samples.texts, samples.rewards, floor
     )
-    return SampledStep(step, time.perf_counter() - start, best)
+    tokens = int(samples.rollout.lengths.sum())
+    return SampledStep(step, time.perf_counter() - start, best, tokens)
