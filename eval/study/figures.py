@@ -19,6 +19,7 @@ from eval.study.cost import COSTS, equal_cost, path_cost
 from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
+from eval.study.razor import razor_figures
 from eval.study.roles import MAIN_KIND, differing_settings, main_arm, rank, role
 from eval.study.transfer import transfer_figures
 from eval.study.transitions import transition_figures
@@ -85,6 +86,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
+        "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
@@ -142,6 +144,7 @@ def step_figures(
         if with_warm_start
         else None,
         "kl": interval([one.kl for one in steps]),
+        "policy_kl": mean_policy_kl([one.point for one in steps]),
         "drift": drift([one.point for one in steps]),
         "probes": probes([one.point for one in steps], untouched_point),
         "transitions": transition_figures(
@@ -170,6 +173,12 @@ def minus_main(
         key: interval([one.metrics[key] - other.metrics[key] for one, other in pairs]) for key in SCORES
     }
     return {**scores, "tax": interval([one.tax - other.tax for one, other in pairs])}
+
+
+def mean_policy_kl(points: Sequence[Point]) -> float | None:
+    """KL(policy || untouched) on task prompts, nats per token; None where a seed has none."""
+    values = [point.policy_kl["kl_mean"] for point in points if point.policy_kl is not None]
+    return mean(values) if len(values) == len(points) else None
 
 
 def mean_cost(costs: Sequence[Json | None]) -> Json | None:

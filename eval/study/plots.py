@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from eval.report.blocks import Figure
@@ -115,6 +116,30 @@ def draw_starts(axes: Any, rows: Sequence[Json], metric: str, across: Across) ->
             name = row["kind"].replace("_", " ")
             place = coordinates(row, metric, across)
             axes.plot(*place, marker, color=INK, markersize=8, label=name, zorder=4)
+
+
+def razor_pictures(figures: Json) -> list[Figure]:
+    """Tax against KL(policy || untouched) on task prompts, one dot per checkpoint, with the fitted curves."""
+    razor = figures["razor"]
+    if razor is None:
+        return []
+    title = "Tax against KL(policy || untouched) on task prompts"
+    style: Any = {**STYLE, "svg.hashsalt": title}
+    with matplotlib.rc_context(style):
+        canvas = Canvas(figsize=(7.4, 4.6), layout="constrained")
+        axes = canvas.subplots()
+        axes.plot(razor["kl"], razor["tax"], "o", color=OTHER, markersize=4)
+        places = np.linspace(min(razor["kl"]), max(razor["kl"]), 101)
+        for line, (name, fit) in zip(LINES, razor["fits"].items(), strict=False):
+            heights = np.polynomial.polynomial.polyval(places, fit["coefficients"])
+            axes.plot(
+                places, heights, line, color=INK, linewidth=1, label=f"{name}, R\u00b2 {fit['value']:.2f}"
+            )
+        axes.set_xlabel("KL(policy || untouched) on task prompts, nats per token")
+        axes.set_ylabel("tax, nats per token")
+        axes.grid(alpha=0.15, color=INK)
+        axes.legend(frameon=False, fontsize=7)
+        return [Figure(title, svg_text(canvas))]
 
 
 def set_tax_axis(axes: Any, taxes: Sequence[float], budget: float) -> None:

@@ -96,7 +96,8 @@ class PointFacts(TypedDict):
 class Point:
     """One evaluated checkpoint.
 
-    `target` comes from `eval.systems.evaluate_system`, `tax` from `eval.forgetting.tax.measure_tax`.
+    `target` comes from `eval.systems.evaluate_system`, `tax` from `eval.forgetting.tax.measure_tax`, `policy_kl` from
+    `eval.forgetting.policy_kl.measure_policy_kl`.
     """
 
     path: Path
@@ -111,6 +112,7 @@ class Point:
     target: Json
     tax: Json
     start: str = WARM_START
+    policy_kl: Json | None = None  # none in points of earlier versions
 
     @property
     def is_trained(self) -> bool:
@@ -165,6 +167,9 @@ def read_point(file: Path, study: Path) -> Point:
         raise InputError(
             f"{file}: start = {document['start']!r}: not the name of a model to begin from; {AGAIN}"
         )
+    policy_kl = document.get("policy_kl", {"kl_mean": 0.0})
+    if not isinstance(policy_kl, dict) or not isinstance(policy_kl.get("kl_mean"), int | float):
+        raise InputError(f"{file}: policy_kl has no number 'kl_mean', so the file is damaged; {AGAIN}")
     fields = {
         key: document[key]
         for key in Point.__dataclass_fields__

@@ -19,7 +19,7 @@ from eval.report.tables import key_value_table
 from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.cells import label
 from eval.study.figures import figures
-from eval.study.plots import pareto_figures
+from eval.study.plots import pareto_figures, razor_pictures
 from eval.study.points import Point, StudyFolder, read_study
 from eval.study.roles import rank
 from eval.study.sentences import METRIC, conclusions
@@ -78,6 +78,7 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
     sections = [
         Section("Gain against tax", (*pareto_figures(summary), Text(front_words(summary)))),
         *(Section(title, section_tables) for title, section_tables in tables.items()),
+        Section("Tax against KL on task prompts", tuple(razor_pictures(summary))),
         Section("Samples", sample_blocks(study, summary)),
         Section("Checkpoints", (hash_table(summary),), is_folded=True),
         Section("Configuration", configuration(study), is_folded=True),

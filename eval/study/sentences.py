@@ -35,6 +35,7 @@ def conclusions(figures: Json) -> list[str]:
             for result in figures["equal_cost"]
             if result["metric"] == figures["target"]
         ),
+        *razor_sentences(figures),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),
         *role_sentences(figures, "ablation", "Reward and loss variants"),
@@ -189,6 +190,21 @@ def equal_cost_sentence(result: Json) -> str:
         f"{metric.change(result['other_gain']['value'])}: {words[direction(difference)]} "
         f"(difference {spread(metric, difference)}; tax {spread(TAX, result['tax_difference'])})."
     )
+
+
+def razor_sentences(figures: Json) -> list[str]:
+    """How much of the tax the divergence on task prompts explains."""
+    razor = figures["razor"]
+    if razor is None:
+        return []
+    parts = [
+        f"{name} R\u00b2 {fit['value']:.2f} (95 % interval over arms {fit['low']:.2f} to {fit['high']:.2f})"
+        for name, fit in razor["fits"].items()
+    ]
+    return [
+        f"Over {razor['points']} points of {razor['arms']} arms and warm starts, KL(policy || untouched) on task prompts "
+        f"explains the tax: {', '.join(parts)}."
+    ]
 
 
 def plus_minus(figure: Json) -> str:

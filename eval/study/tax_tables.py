@@ -20,6 +20,7 @@ def tax_table(figures: Json) -> Table:
             with_interval(TAX, row["tax"]),
             with_interval(TAX, row["tax_added"]),
             TAX.value(row["kl"]["value"]),
+            TAX.value(row["policy_kl"]),
             *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in probes),
         )
         for row in figures["checkpoints"]
@@ -36,6 +37,7 @@ def tax_table(figures: Json) -> Table:
         "Tax, nats per token",
         "Tax over the warm start",
         "KL",
+        "KL of the policy on task prompts",
         *(name for _, name, _ in probes),
     )
     return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
