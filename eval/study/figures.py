@@ -14,6 +14,7 @@ from eval.forgetting.probes import compare_probes
 from eval.metrics.significance import RESAMPLES
 from eval.report.tables import is_number
 from eval.run_folder import DAMAGE, Json
+from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
 from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
@@ -86,6 +87,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
+        "claim": claim_figures(checkpoints, str(study.settings.get("recommended", "")), target, SEED),
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],

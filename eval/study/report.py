@@ -18,6 +18,7 @@ from eval.report.markdown import markdown
 from eval.report.tables import key_value_table
 from eval.run_folder import SYSTEM_LABELS, Json
 from eval.study.cells import label
+from eval.study.claim_report import claim_sentence
 from eval.study.figures import figures
 from eval.study.plots import pareto_figures, razor_pictures
 from eval.study.points import Point, StudyFolder, read_study
@@ -40,7 +41,7 @@ def write_study_report(
     """
     contents = read_study(study)
     summary = round_numbers(figures(contents, target, budget, resamples))
-    summary = {"conclusions": conclusions(summary), **summary}
+    summary = {"conclusions": [*conclusions(summary), *claim_sentence(summary)], **summary}
     document = report_document(contents, summary)
     texts = html_page(document), markdown(document), summary_text(summary)
     paths = study / "report.html", study / "report.md", study / "summary.json"

@@ -7,6 +7,7 @@ from eval.report.blocks import Table
 from eval.report.wording import ABSENT, METRICS, direction, plain_number
 from eval.run_folder import Json
 from eval.study.cells import SHARE, interval_note, label, with_interval
+from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
 from eval.study.tax_tables import drift_table, sanity_table, tax_table, transition_table
@@ -27,6 +28,7 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
             sanity_table(figures),
         ],
         "At an equal target score": [equal_table(figures), area_table(figures)],
+        "The claim": [claim_table(figures)],
         "At an equal cost": [equal_cost_table(figures)],
         "Other starts": [
             role_table(figures, "start", "GRPO from another model than the warm start, at its last step")

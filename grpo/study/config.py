@@ -60,7 +60,8 @@ class Study:
 
     `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats per token).
     `keep_snapshots` says whose weights stay on disk once evaluated; final policies always do. `interpolate`:
-    shares of an arm's way from the untouched model.
+    shares of an arm's way from the untouched model. `recommended` names the arm that the report tests its claim on
+    (eval/study/claim.py); "" = none.
     """
 
     study_dir: str = "runs/study"
@@ -72,6 +73,7 @@ class Study:
     budget: float = 0.05
     keep_snapshots: Literal["front", "all", "none"] = "front"
     interpolate: tuple[float, ...] = ()
+    recommended: str = ""
     arms: tuple[ArmConfig, ...] = ()
     transfer: TransferConfig | None = None
 
@@ -195,6 +197,10 @@ def check(study: Study, path: str) -> None:
         (
             study.snapshots < 1,
             f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more",
+        ),
+        (
+            bool(study.recommended) and study.recommended not in names,
+            f"recommended = {study.recommended!r}: no arm of this study; its arms are {', '.join(names)}",
         ),
         (study.budget < 0, f"budget = {study.budget}: nats per token, not negative, e.g. 0.05"),
         (
