@@ -22,6 +22,7 @@ from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
 from eval.study.razor import razor_figures
 from eval.study.roles import MAIN_KIND, differing_settings, main_arm, rank, role
+from eval.study.sequence import sequence_figures
 from eval.study.transfer import transfer_figures
 from eval.study.transitions import transition_figures
 from eval.systems import SCORES
@@ -90,6 +91,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "claim": claim_figures(checkpoints, str(study.settings.get("recommended", "")), target, SEED),
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
+        "sequence": sequence_figures(study.sequence, target, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
 

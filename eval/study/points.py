@@ -57,6 +57,16 @@ TRANSFER_KEYS = {
     "target.target_language": str,
     "target.items": list,
 }
+SEQUENCE_KEYS = {
+    "recipe": str,
+    "stage": int,
+    "task": str,
+    "tasks": list,
+    "seed": int,
+    "target": dict,
+    "target.target_language": str,
+    "target.items": list,
+}
 JUDGE_KEYS = {
     **dict.fromkeys(("before", "after", "judge"), str),
     "n": int,
@@ -128,6 +138,7 @@ class StudyFolder:
     points: tuple[Point, ...]
     transfer: tuple[Json, ...]
     judgements: tuple[Json, ...]
+    sequence: tuple[Json, ...] = ()
 
 
 def read_study(path: Path) -> StudyFolder:
@@ -147,6 +158,7 @@ def read_study(path: Path) -> StudyFolder:
         tuple(points),
         tuple(read_with(file, TRANSFER_KEYS) for file in sorted((path / "transfer").glob("*.json"))),
         tuple(read_with(file, JUDGE_KEYS) for file in sorted((path / "judge").glob("*.json"))),
+        tuple(read_with(file, SEQUENCE_KEYS) for file in sorted((path / "sequence").glob("*.json"))),
     )
 
 

@@ -27,7 +27,7 @@ from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.cost import Bill, make_bill
 from grpo.study.files import check_base, keep_files
 
-PARTS = ("train", "evaluate", "transfer", "report")
+PARTS = ("train", "evaluate", "transfer", "sequence", "report")
 
 
 @dataclass
@@ -105,9 +105,10 @@ def carry_out(work: Work) -> None:
     for seed in work.seeds:
         train_and_evaluate(work, own[seed], seed)
     world.wait()
-    if "transfer" in work.parts and study.transfer is not None:
-        transfer_all(work)
-    world.wait()
+    for part in ("transfer", "sequence"):
+        if part in work.parts and getattr(study, part) is not None:
+            do_by_seed(work, part)
+        world.wait()
     if "report" in work.parts and world.is_first:
         write_report(work)
     work.failures = [
@@ -174,14 +175,17 @@ def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     )
 
 
-def transfer_all(work: Work) -> None:
+def do_by_seed(work: Work, part: str) -> None:
+    """Transfer or sequence of the seeds of this process."""
+    from grpo.study.sequence import run_sequence
     from grpo.study.transfer import run_transfer
 
+    run_part = {"transfer": run_transfer, "sequence": run_sequence}[part]
     for seed in work.world.part(work.seeds):
         try:
-            run_transfer(work.study, seed, say)
+            run_part(work.study, seed, say)
         except InputError as error:
-            work.failures.append(f"transfer, seed {seed}: {one_line(error)}")
+            work.failures.append(f"{part}, seed {seed}: {one_line(error)}")
             say(work.failures[-1])
 
 

@@ -7,7 +7,7 @@ before anything runs.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +54,22 @@ class TransferConfig:
 
 
 @dataclass(frozen=True)
+class SequenceConfig:
+    """Tasks `configs` one after the other, each learned from where the one before ended: a warm start and a training
+    stage by the settings of a recipe. `settings` apply to every task.
+    """
+
+    configs: tuple[str, ...] = ()
+    recipes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks: those of their files."""
+        return tuple(Path(config).stem for config in self.configs)
+
+
+@dataclass(frozen=True)
 class Study:
     """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm
     gives one point.
@@ -76,6 +92,7 @@ class Study:
     recommended: str = ""
     arms: tuple[ArmConfig, ...] = ()
     transfer: TransferConfig | None = None
+    sequence: SequenceConfig | None = None
 
     @property
     def folder(self) -> Path:
@@ -147,16 +164,22 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     check_settings(values, str(path))
     arms = values.pop("arms", {})
     transfer = values.pop("transfer", None)
+    sequence = values.pop("sequence", None)
     study: Study = build(Study, values, str(path), "")
     study = replace(
         study,
         settings=tuple(current_overrides(study.settings, str(path))),
         arms=read_arms(arms, str(path)),
         transfer=None if transfer is None else read_transfer(transfer, str(path)),
+        sequence=None if sequence is None else read_sequence(sequence, str(path)),
     )
     check(study, str(path))
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
+    if study.sequence is not None:
+        for config in study.sequence.configs:
+            for settings in study.sequence.recipes.values():
+                load_config(config, [*study.sequence.settings, *settings])
     return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
@@ -185,6 +208,28 @@ def read_transfer(values: Any, path: str) -> TransferConfig:
         raise InputError(f"{path}: transfer is a section; write its settings under [transfer]")
     transfer: TransferConfig = build(TransferConfig, values, path, "transfer.")
     return replace(transfer, settings=tuple(current_overrides(transfer.settings, path)))
+
+
+def read_sequence(values: Any, path: str) -> SequenceConfig:
+    """Raises InputError for what is no sequence of two tasks or more with a recipe."""
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: sequence is a section; write its settings under [sequence]")
+    sequence: SequenceConfig = build(SequenceConfig, values, path, "sequence.")
+    recipes = {name: tuple(current_overrides(settings, path)) for name, settings in sequence.recipes.items()}
+    bad = [name for name in recipes if not ARM_NAME.fullmatch(name) or name in RESERVED]
+    rules: list[Rule] = [
+        (
+            len(sequence.configs) < 2 or len(set(sequence.tasks)) < len(sequence.configs),
+            'sequence.configs: two files or more of different names, e.g. ["configs/mt.toml", "configs/headline.toml"]',
+        ),
+        (not recipes, 'sequence.recipes: at least one, e.g. [sequence.recipes] sft = ["train.method=sft"]'),
+        (
+            bool(bad),
+            f"sequence.recipes: {', '.join(bad)}: use a-z, 0-9, _ and -, and no {' or '.join(RESERVED)}",
+        ),
+    ]
+    check_rules(rules, f"{path}: ")
+    return replace(sequence, recipes=recipes, settings=tuple(current_overrides(sequence.settings, path)))
 
 
 def check(study: Study, path: str) -> None:

@@ -54,6 +54,7 @@ class Bill:
     reference_points: int
     peak_bytes: float
     on_accelerator: bool
+    sequence_seconds: float = 0.0
 
     @property
     def points(self) -> int:
@@ -65,7 +66,8 @@ class Bill:
 
     @property
     def seconds(self) -> float:
-        return self.training_seconds + self.points * self.point_seconds + self.transfer_seconds
+        others = self.transfer_seconds + self.sequence_seconds
+        return self.training_seconds + self.points * self.point_seconds + others
 
     def lines(self) -> list[str]:
         width = max(len(bill.arm.name) for bill in self.arms)
@@ -83,6 +85,7 @@ class Bill:
     def summary(self) -> str:
         """The bill in one line."""
         transfer = f" + transfer {self.transfer_seconds / 3600:.1f}" if self.transfer_seconds else ""
+        sequence = f" + sequence {self.sequence_seconds / 3600:.1f}" if self.sequence_seconds else ""
         about = (
             "at least" if self.on_accelerator else "about"
         )  # there short sequences wait for each other, not for arithmetic
@@ -90,7 +93,7 @@ class Bill:
         points = self.points * self.point_seconds / 3600
         return (
             f"bill: {about} {self.seconds / 3600:.1f} hours on this machine (training {training:.1f} + {self.points} points "
-            f"{points:.1f}{transfer}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"{points:.1f}{transfer}{sequence}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
         )
 
 
@@ -118,6 +121,7 @@ def make_bill(
         reference_points=sum(not path.exists() for path in references),
         peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
+        sequence_seconds=sequence_seconds(study, len(seeds), folder, machine),
     )
 
 
@@ -165,6 +169,20 @@ def transfer_seconds(study: Study, seeds: int, folder: Path | None, machine: Mac
     config = load_config(study.transfer.config, study.transfer.settings)
     run = stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine)
     return seeds * len(study.transfer.starts) * len(study.transfer.examples) * run
+
+
+def sequence_seconds(study: Study, seeds: int, folder: Path | None, machine: Machine) -> float:
+    """Of all stages of all recipes, with the test outputs of every task after each; 0 without [sequence]."""
+    sequence = study.sequence
+    if sequence is None:
+        return 0.0
+    seconds = 0.0
+    for settings in sequence.recipes.values():
+        configs = [load_config(one, [*sequence.settings, *settings]) for one in sequence.configs]
+        training = sum(sum(stage_seconds(config, folder, machine)) for config in configs)
+        outputs = sum(output_seconds(config, folder, machine) for config in configs)
+        seconds += training + len(configs) * outputs
+    return seeds * seconds
 
 
 def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Config) -> float:
