@@ -9,7 +9,7 @@ right, 130 / 143 stopped with everything saved.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
+from grpo.runtime.run_folder import check_config
 from grpo.stages.plan import known_model
-from grpo.study.arms import run_child, train_arm, train_warm_start
+from grpo.study.arms import train_arm, train_warm_start, train_warm_starts
 from grpo.study.checkpoints import chosen_arms, chosen_seeds, has_all_points
+from grpo.study.children import Job, run_child, run_children
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.cost import Bill, make_bill
 from grpo.study.files import check_base, keep_files
@@ -42,6 +44,7 @@ class Work:
     parts: Sequence[str]
     world: World = SINGLE_PROCESS
     source: Sequence[str] = ()
+    side_by_side: int = 1
     failures: list[str] = field(default_factory=list)
 
     def note(self, what: str, code: int, folder: Path) -> bool:
@@ -65,6 +68,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)} (default: all)"
     )
+    parser.add_argument(
+        "--one-by-one", action="store_true", help=argparse.SUPPRESS
+    )  # one of arms side by side
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -102,8 +108,11 @@ def carry_out(work: Work) -> None:
     if "evaluate" in work.parts:
         world.first_then_all(lambda: obtain_panel(study))
     own = own_arms(work)
-    for seed in work.seeds:
-        train_and_evaluate(work, own[seed], seed)
+    if work.side_by_side > 1 and "train" in work.parts:
+        train_side_by_side(work, own)
+    else:
+        for seed in work.seeds:
+            train_and_evaluate(work, own[seed], seed)
     world.wait()
     for part in ("transfer", "sequence"):
         if part in work.parts and getattr(study, part) is not None:
@@ -118,13 +127,19 @@ def carry_out(work: Work) -> None:
 
 def own_arms(work: Work) -> dict[int, list[ArmConfig]]:
     """The arms that this process trains, by seed. An arm goes to the process of the arm that it begins from."""
+    chains = chains_of(work.arms)
+    pairs = work.world.part([(seed, chain) for seed in work.seeds for chain in chains])
+    return {seed: [arm for own, chain in pairs if own == seed for arm in chain] for seed in work.seeds}
+
+
+def chains_of(arms: Sequence[ArmConfig]) -> list[list[ArmConfig]]:
+    """The arms in groups: each with those that it begins from."""
     chains: dict[str, list[ArmConfig]] = {}
     root: dict[str, str] = {}
-    for arm in work.arms:
+    for arm in arms:
         root[arm.name] = root.get(arm.start, arm.name)
         chains.setdefault(root[arm.name], []).append(arm)
-    pairs = work.world.part([(seed, chain) for seed in work.seeds for chain in chains.values()])
-    return {seed: [arm for own, chain in pairs if own == seed for arm in chain] for seed in work.seeds}
+    return [*chains.values()]
 
 
 def obtain_panel(study: Study) -> None:
@@ -160,6 +175,51 @@ def train_and_evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None
             continue
         if is_trained:
             evaluate_arms(work, [arm], seed)
+
+
+def train_side_by_side(work: Work, own: Mapping[int, Sequence[ArmConfig]]) -> None:
+    """The warm starts, then the arms of this process with their points: `work.side_by_side` commands at a time on one
+    device, each for one arm and what begins from it. What is finished starts no command.
+    """
+    study = work.study
+    codes = work.world.from_first(lambda: train_warm_starts(study, work.seeds, work.side_by_side, say))
+    if work.world.is_first:
+        for seed, code in codes.items():
+            work.note(f"the warm start of seed {seed}", code, study.warm_start_folder(seed))
+    parts = [part for part in ("train", "evaluate") if part in work.parts]
+    jobs = [
+        arms_job(work, chain, seed, parts)
+        for seed in work.seeds
+        if codes[seed] == 0
+        for chain in chains_of(own[seed])
+        if not is_finished(work, chain, seed)
+    ]
+    for job, code in zip(jobs, run_children(jobs, work.side_by_side), strict=True):
+        work.note(f"{job.name},", code, job.folder)
+
+
+def arms_job(work: Work, chain: Sequence[ArmConfig], seed: int, parts: Sequence[str]) -> Job:
+    """The command that trains and evaluates some arms of a seed one after the other."""
+    names = ",".join(arm.name for arm in chain)
+    command = [
+        "grpo.study", *work.source, "--arms", names, "--seeds", str(seed), "--only", ",".join(parts), "--one-by-one",
+    ]  # fmt: skip
+    folder = work.study.folder / "commands" / f"{chain[0].name}-seed{seed}"
+    return Job(command, f"{names} seed{seed}", folder)
+
+
+def is_finished(work: Work, arms: Sequence[ArmConfig], seed: int) -> bool:
+    """Whether nothing of these arms is left to do; an arm of other settings than now is left to its command, which
+    names it.
+    """
+    study = work.study
+    try:
+        for arm in arms:
+            check_config(study.arm_config(arm, seed), study.arm_folder(arm.name, seed))
+    except InputError:
+        return False
+    is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for arm in arms)
+    return is_trained and ("evaluate" not in work.parts or has_all_points(study, arms, [seed]))
 
 
 def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
@@ -232,7 +292,11 @@ def run_study(work: Work, bill: Bill, options: argparse.Namespace) -> None:
     check_world(work)
     if work.world.is_first:
         say(bill.summary())
-    work.source = work.world.from_first(lambda: keep_files(work.study, options.config, options.overrides))
+    if options.one_by_one:
+        work.source = ["--config", options.config, *options.overrides]
+    else:
+        work.source = work.world.from_first(lambda: keep_files(work.study, options.config, options.overrides))
+        work.side_by_side = work.study.side_by_side
     work.study = load_study(work.source[1], work.source[2:])
     carry_out(work)
 

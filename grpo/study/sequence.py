@@ -18,7 +18,7 @@ from grpo.config_file import load_config
 from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import untouched_model
-from grpo.study.arms import run_child
+from grpo.study.children import run_child
 from grpo.study.config import SequenceConfig, Study, override
 from grpo.study.tasks import Say, TaskInstruments, has_result, load_task, measure_on_task, task_run
 

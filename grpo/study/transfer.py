@@ -16,7 +16,7 @@ from grpo.config_file import load_config
 from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run, corpus_of, load_prompt, untouched_model
 from grpo.stages.lengths import fit, pair_limits
-from grpo.study.arms import run_child
+from grpo.study.children import run_child
 from grpo.study.config import Study, TransferConfig, override
 from grpo.study.tasks import Say, TaskInstruments, has_result, load_task, measure_on_task, task_run
 
