@@ -96,9 +96,10 @@ class Bill:
         )  # there short sequences wait for each other, not for arithmetic
         training = self.training_seconds / 3600
         points = self.points * self.point_seconds / 3600
+        starts = f" + starts {self.start_seconds / 3600:.1f}" if self.start_seconds else ""
         return (
             f"bill: {about} {self.seconds / 3600:.1f} hours on this machine (training {training:.1f} + {self.points} points "
-            f"{points:.1f}{transfer}{sequence}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"{points:.1f}{transfer}{sequence}{starts}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
             f"{f', {self.side_by_side} arms side by side' if self.side_by_side > 1 else ''}"
         )
 
