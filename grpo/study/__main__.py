@@ -182,7 +182,8 @@ def train_side_by_side(work: Work, own: Mapping[int, Sequence[ArmConfig]]) -> No
     device, each for one arm and what begins from it. What is finished starts no command.
     """
     study = work.study
-    codes = work.world.from_first(lambda: train_warm_starts(study, work.seeds, work.side_by_side, say))
+    made = work.world.from_first(lambda: train_warm_starts(study, work.seeds, work.side_by_side, say))
+    codes = dict(zip(work.seeds, made, strict=True))
     if work.world.is_first:
         for seed, code in codes.items():
             work.note(f"the warm start of seed {seed}", code, study.warm_start_folder(seed))

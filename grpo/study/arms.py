@@ -36,13 +36,14 @@ def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int
 
 def train_warm_starts(
     study: Study, seeds: Sequence[int], at_most: int, say: Callable[[str], None]
-) -> dict[int, int]:
-    """Those of several seeds, at most so many at a time: exit code of each."""
+) -> list[int]:
+    """Those of several seeds, at most so many at a time: the exit code of each, 0 where it was finished."""
     with ExitStack() as stack:
         locks = {seed: stack.enter_context(study_lock(study.warm_start_folder(seed), say)) for seed in seeds}
         missing = [seed for seed in seeds if not has_warm_start(study, seed)]
         codes = run_children([warm_start_job(study, seed, locks[seed]) for seed in missing], at_most)
-    return dict.fromkeys(seeds, 0) | dict(zip(missing, codes, strict=True))
+    found = dict(zip(missing, codes, strict=True))
+    return [found.get(seed, 0) for seed in seeds]
 
 
 def has_warm_start(study: Study, seed: int) -> bool:
