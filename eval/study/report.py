@@ -23,7 +23,7 @@ from eval.study.figures import figures
 from eval.study.plots import pareto_figures, razor_pictures
 from eval.study.points import Point, StudyFolder, read_study
 from eval.study.roles import rank
-from eval.study.sentences import METRIC, conclusions
+from eval.study.sentences import METRIC, conclusions, equal_cost_sentences
 from eval.study.tables import all_tables
 
 SAMPLES = 6
@@ -77,7 +77,7 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
     """The whole report as a document: the conclusions are its first paragraph."""
     tables = {title: tuple(section_tables) for title, section_tables in all_tables(summary).items()}
     sections = [
-        Section("Gain against tax", (*pareto_figures(summary), Text(front_words(summary)))),
+        Section("Gain against tax", (*pareto_figures(summary), *map(Text, pareto_words(summary)))),
         *(Section(title, section_tables) for title, section_tables in tables.items()),
         Section("Tax against KL on task prompts", tuple(razor_pictures(summary))),
         Section("Samples", sample_blocks(study, summary)),
@@ -90,6 +90,11 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
         tuple(summary["gaps"]),
         tuple(section for section in sections if section.blocks),
     )
+
+
+def pareto_words(summary: Json) -> list[str]:
+    """The front, and the arms at equal seconds."""
+    return [front_words(summary), *equal_cost_sentences(summary, "seconds")]
 
 
 def front_words(summary: Json) -> str:
