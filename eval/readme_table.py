@@ -16,10 +16,10 @@ from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, run_command
 from eval.run_folder import DAMAGE, SYSTEM_LABELS, Json
+from eval.study.cells import with_interval
 from eval.study.points import WARM_START
 from eval.study.roles import RIVALS, as_keys
 from eval.study.sentences import METRIC, TAX, metric_name
-from eval.study.tables import with_interval
 
 OPEN = "<!-- results -->"
 CLOSE = "<!-- /results -->"

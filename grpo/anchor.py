@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from data.stream import PromptStream
 from grpo.engine.chunked_head import at_least_fp32, head_type, kl_to_base, kl_to_states
 from grpo.engine.model import output_weight, packed_hidden
-from grpo.engine.packing import Packed, by_budget, pack, sent
+from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
 from grpo.engine.products import format_of
 from grpo.engine.sharding import run_in, whole
 from grpo.optim import with_last
@@ -105,7 +105,8 @@ class Anchor:
     """Called before each update with the policy and the update's number: adds the gradient of coef x mean
     KL(base || policy), in nats per token.
 
-    Returns {"anchor_kl": (sum over the tokens of this process, their number)}. Which texts an update sees is
+    Returns {"anchor_kl": (sum over the tokens of this process, their number), "anchor_tokens": (tokens fed by it, its
+    share of the update)}. Which texts an update sees is
     a function of (seed, update); processes share them. `start` stands before each text and is not counted.
     """
 
@@ -140,7 +141,11 @@ class Anchor:
             divergence = self._divergence(policy, [tuple(share[i]) for i in chosen])
             backward(self.coef / num_tokens * divergence, is_last)
             total += divergence.detach()
-        return {"anchor_kl": (total, float(sum(map(len, share))))}
+        fed = float(sum(row_tokens(self.start, [ids]) for ids in share))
+        return {
+            "anchor_kl": (total, float(sum(map(len, share)))),
+            "anchor_tokens": (fed, 1 / self.world.size),
+        }
 
     def _divergence(self, policy: PreTrainedModel, texts: list[Text]) -> Tensor:
         """Sum of KL(base || policy) over the tokens of texts."""

@@ -294,11 +294,13 @@ class EvalConfig:
     """Section [eval]: greedy decoding of the test set, and with `probes` the general-competence probes;
     `extended_probes`: those of BIG-bench too (a package of 358 MB).
 
-    Every `every` steps of training (0 = never) the first `dev_items` of the dev set get the run's own reward:
-    a curve in the log, and the checkpoint that did best is kept.
+    Every `every` steps of training (0 = never) the first `dev_items` of the dev set get the run's own reward and the
+    score `best_by`: a curve in the log. The checkpoint with the highest `best_by` is kept. It is "reward", or a score
+    that the run does not reward.
     """
 
     every: int = 0
+    best_by: Literal["reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l"] = "cosine_held_out"
     dev_items: int = 128
     batch_size: int = 64
     max_new_tokens: int = 40

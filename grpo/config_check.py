@@ -59,7 +59,15 @@ def check(config: Config) -> None:
     check_data(config.data)
     check_prompt(config.prompt)
     check_reward(config.reward)
-    rules = (training_rules, forgetting_rules, corpus_rules, tax_rules, memory_rules, sharding_rules)
+    rules = (
+        training_rules,
+        dev_rules,
+        forgetting_rules,
+        corpus_rules,
+        tax_rules,
+        memory_rules,
+        sharding_rules,
+    )
     check_rules([rule for make in rules for rule in make(config)])
 
 
@@ -162,6 +170,28 @@ def corpus_rules(config: Config) -> list[Rule]:
         (
             data.dev_size == 0 and config.eval.every > 0,
             f"eval.every = {config.eval.every} looks at the dev set, and data.dev_size = 0; raise data.dev_size, or write eval.every=0",
+        ),
+    ]
+
+
+# the reward terms that pay for a score of eval.best_by
+REWARDED = {
+    "cosine": ("cosine", "cosine_raw", "margin", "rank"),
+    "cosine_held_out": ("cosine_held_out",),
+    "chrf": ("chrf",),
+    "bleu": ("bleu",),
+}
+
+
+def dev_rules(config: Config) -> list[Rule]:
+    """Rules of the score that chooses the best checkpoint: training must not have optimised it unseen."""
+    best_by = config.eval.best_by
+    paid = [term for term in REWARDED.get(best_by, ()) if config.reward.weights.get(term)]
+    return [
+        (
+            config.eval.every > 0 and config.train.method != "sft" and bool(paid),
+            f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "
+            "write a score that is not rewarded, such as rouge_l, or eval.best_by=reward",
         ),
     ]
 

@@ -62,7 +62,9 @@ def train_distillation(
         with log.phase("update"):
             lengths = rollout.lengths.sum(), float(len(rollout.lengths))
             fed = sum(map(rollout.num_tokens, range(len(own)))) - len(rollout.lengths)
-            sums = world.total({"length_mean": lengths, "trained_tokens": (float(fed), 1.0)})
+            longer = sum(len(batch[i][1]) - len(batch[i][0]) for i in own)  # what the teacher alone reads
+            counts = {"trained_tokens": (float(fed), 1.0), "scored_tokens": (float(fed + longer), 1.0)}
+            sums = world.total({"length_mean": lengths, **counts})
             num_tokens = sums["length_mean"][0]
             kl = distil(config, training, teacher, rollout, [batch[i][1] for i in own], num_tokens)
             anchor_sums = training.anchor(
@@ -72,7 +74,7 @@ def train_distillation(
             log.add({"length_mean": sums["length_mean"]})
             log.add(world.total({"loss": (kl, lengths[0]), **anchor_sums}))
             log.put(training.optimizer.step())
-        log.put({"tokens": num_tokens, "trained_tokens": sums["trained_tokens"][0]})
+        log.put({"tokens": num_tokens, **{name: sums[name][0] for name in counts}})
         log.write(state.step)
         state = after_step(replace(state, step=state.step + 1))
         if after_update(state):

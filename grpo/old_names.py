@@ -65,6 +65,7 @@ ADDED = {
     "prompt.shots": 0,
     "prompt.lines": "auto",
     "reward.identifier": "",
+    "eval.best_by": "cosine_held_out",  # a best checkpoint by another score is not compared (grpo/runtime/checkpoint.py)
     "data.normalise": ["invisible", "tsheg", "nfc"],
 }
 

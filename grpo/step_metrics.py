@@ -20,11 +20,12 @@ from grpo.records import Experience, Rollout
 from grpo.runtime.parallel import Sums
 from reward.panel import agreement
 
+FED = "fed_tokens"  # of an update's passes, for each completion
 UNREWARDED = ("cosine_held_out", "chrf")
 
 
 def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Sums:
-    """Sums of the entropy and of the gap between what the sampler recorded and what teacher forcing says now;
+    """Sums of the tokens fed, of the entropy, and of the gap between what the sampler recorded and what teacher forcing says now;
     fp64 tensors that nobody has waited for.
     """
     log_ratio = sampler_log_ratio(policy, micro).clamp(max=MAX_LOG_RATIO)
@@ -37,7 +38,9 @@ def micro_batch_sums(policy: CompletionLogps, micro: MicroBatch) -> Sums:
         "sampler_ratio_square_mean": ratio.square().sum(),
     }
     count = micro.mask.sum().double()
-    return {name: (total.double(), count) for name, total in sums.items()}
+    rows = float(len(micro.mask))
+    fed = float(micro.packed.input_ids.numel()) if rows else 0.0  # a pass that only keeps step feeds no text
+    return {**{name: (total.double(), count) for name, total in sums.items()}, FED: (fed, rows)}
 
 
 def effective_share(mean: float, square_mean: float) -> float:

@@ -26,6 +26,7 @@ from eval.metrics.significance import (
     paired_bootstrap,
     ratio_of_sums,
     resample_counts,
+    transitions,
     wilson_interval,
 )
 from eval.run_folder import questions_of
@@ -131,7 +132,7 @@ def compare_probes(
     before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """Change of each probe that both have: bits per character with a bootstrap interval, accuracies with
-    McNemar's exact test. Raises ValueError if the items differ.
+    McNemar's exact test and the rates of both transitions. Raises ValueError if the items differ.
     """
     changes: dict[str, Any] = {}
     for name in TEXT_PROBES:
@@ -141,6 +142,12 @@ def compare_probes(
         )
         counts = resample_counts(len(first), np.random.default_rng(seed), resamples)
         changes[name] = asdict(paired_bootstrap(first, second, ratio_of_sums, counts))
+    return changes | compare_questions(before, after)
+
+
+def compare_questions(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Change of the accuracies that both results have. Raises ValueError if the items differ."""
+    changes: dict[str, Any] = {}
     for name in questions_of(before):
         if name not in after:
             continue
@@ -150,5 +157,6 @@ def compare_probes(
             changes[f"{name}_{metric}"] = {
                 "difference": difference,
                 **asdict(mcnemar(first_right, second_right)),
+                **asdict(transitions(first_right, second_right)),
             }
     return changes

@@ -47,9 +47,14 @@ def general_texts(tokenizer: PreTrainedTokenizerBase, panel: Panel) -> list[Toke
 
 
 def task_texts(prompt: Prompt, examples: Sequence[Example]) -> list[TokenText]:
-    """A fixed random choice of `TASK_TEXTS` examples: prompt and reference text, tokenised as in training."""
+    """The examples of `task_sample`: prompt and reference text, tokenised as in training."""
+    return [task_text(prompt, example) for example in task_sample(examples)]
+
+
+def task_sample(examples: Sequence[Example]) -> list[Example]:
+    """A fixed random choice of `TASK_TEXTS` examples."""
     positions = sorted(random.Random(SEED).sample(range(len(examples)), min(TASK_TEXTS, len(examples))))
-    return [task_text(prompt, examples[i]) for i in positions]
+    return [examples[i] for i in positions]
 
 
 def task_text(prompt: Prompt, example: Example) -> TokenText:

@@ -50,6 +50,26 @@ class McNemar:
     n: int
 
 
+@dataclass(frozen=True)
+class Share:
+    """A share of `n` items with its Wilson interval; `value` is None where there is no item."""
+
+    value: float | None
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Of the items that were right before the share that is wrong after (1 -> 0), and of those that were wrong
+    before the share that is right after (0 -> 1).
+    """
+
+    lost_share: Share
+    gained_share: Share
+
+
 def mean_statistics(values: Sequence[float] | Array) -> Array:
     """(n,) values -> (n, 2) rows (value, 1), whose sums `ratio_of_sums` turns into the mean."""
     column = np.asarray(values, dtype=np.float64)
@@ -89,7 +109,7 @@ def paired_bootstrap(before: Array, after: Array, score: Score, counts: Array) -
     )
 
 
-def wilson_interval(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:
     """Interval of a share: 8 of 10 -> (0.490, 0.943). No items -> (0, 1)."""
     if n == 0:
         return 0.0, 1.0
@@ -112,3 +132,18 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> McNemar:
     discordant = gained + lost
     tail = sum(math.comb(discordant, k) for k in range(min(gained, lost) + 1))
     return McNemar(gained, lost, min(1.0, 2 * tail / 2**discordant), len(before))
+
+
+def share(successes: int, n: int) -> Share:
+    """`successes` of `n` items."""
+    return Share(successes / n if n else None, *wilson_interval(successes, n), n)
+
+
+def transitions(before: Sequence[bool], after: Sequence[bool]) -> Transitions:
+    """The transition rates of the same items before and after. Raises ValueError for different numbers of items.
+
+    Two right items of which one is lost, and three wrong ones of which one is gained: 1/2 and 1/3.
+    """
+    change = mcnemar(before, after)
+    right = sum(map(bool, before))
+    return Transitions(share(change.lost, right), share(change.gained, change.n - right))

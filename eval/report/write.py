@@ -32,6 +32,7 @@ from eval.report.tables import (
     time_table,
     training_table,
 )
+from eval.report.transitions import transition_table
 from eval.report.verdict import verdict
 from eval.run_folder import DAMAGE, RunFolder, read_run
 from grpo.runtime.old_folders import update_names
@@ -129,12 +130,18 @@ def result_tables(run: RunFolder) -> list[Table]:
     ]
 
 
+def competence_tables(run: RunFolder) -> list[Table | None]:
+    """The probes before and after, and which questions were lost and gained."""
+    pairs = probe_pairs(run)
+    return [probe_table(run, pairs), transition_table(run, pairs)]
+
+
 def report_document(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
         Section("Results", tuple(result_tables(run))),
         Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
-        Section("General competence", with_rows([probe_table(run, probe_pairs(run))])),
+        Section("General competence", with_rows(competence_tables(run))),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
         Section("Samples", sample_blocks(run)),

@@ -67,6 +67,19 @@ def warm_starts(checkpoints: Iterable[EvaluatedCheckpoint]) -> dict[int, Evaluat
 def curves(checkpoints: Sequence[EvaluatedCheckpoint], metric: str) -> dict[str, dict[int, Curve]]:
     """arm -> seed -> curve, for every trained arm and every seed whose warm start was evaluated."""
     warm = warm_starts(checkpoints)
+    return {
+        arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()}
+        for arm, seeds in starts_and_steps(checkpoints).items()
+    }
+
+
+def starts_and_steps(
+    checkpoints: Sequence[EvaluatedCheckpoint],
+) -> dict[str, dict[int, list[EvaluatedCheckpoint]]]:
+    """arm -> seed -> what its training began from, if that was evaluated, and its checkpoints; of the seeds whose warm
+    start was evaluated.
+    """
+    warm = warm_starts(checkpoints)
     groups: dict[str, dict[int, list[EvaluatedCheckpoint]]] = {}
     for checkpoint in checkpoints:
         seed = checkpoint.point.seed
@@ -74,10 +87,7 @@ def curves(checkpoints: Sequence[EvaluatedCheckpoint], metric: str) -> dict[str,
             groups.setdefault(checkpoint.point.arm, {}).setdefault(
                 seed, training_start(checkpoint, checkpoints)
             ).append(checkpoint)
-    return {
-        arm: {seed: curve(steps, warm[seed], metric) for seed, steps in seeds.items()}
-        for arm, seeds in groups.items()
-    }
+    return groups
 
 
 def training_start(

@@ -14,16 +14,22 @@ from eval.forgetting.probes import compare_probes
 from eval.metrics.significance import RESAMPLES
 from eval.report.tables import is_number
 from eval.run_folder import DAMAGE, Json
+from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
+from eval.study.cost import COSTS, equal_cost, path_cost
 from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
+from eval.study.razor import razor_figures
 from eval.study.roles import MAIN_KIND, RIVALS, differing_settings, main_arm, rank, role
+from eval.study.sequence import sequence_figures
 from eval.study.transfer import transfer_figures
+from eval.study.transitions import transition_figures
 from eval.systems import SCORES
 
 SEED = 0  # of the resamples
 TARGETS = ("cosine", "cosine_held_out", "chrf")  # at whose equal score taxes are compared
+AT_COST = ("cosine_held_out", "chrf")  # at an equal cost
 USUAL_RIVALS = ("sft", "best_of_group")  # without which a study has a gap
 DRIFT = ("n_tokens", "nll_mean", "nll_change_mean", "nll_change_p90", "kl_mean", "kl_p90")
 
@@ -56,6 +62,13 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         for kind, names in rivals.items()
         if main
     ]
+    cost_comparisons = [
+        (kind, equal_cost(checkpoints, main, names, metric, axis))
+        for axis in COSTS
+        for metric in dict.fromkeys((target, *AT_COST))
+        for kind, names in rivals.items()
+        if main
+    ]
     return {
         "target": target,
         "budget": budget,
@@ -72,9 +85,13 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
         "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
+        "equal_cost": [{"kind": kind, **result} for kind, result in cost_comparisons if result is not None],
         "ship": ship(checkpoints, target, budget, study.path),
         "budgets": budgets(checkpoints),
+        "claim": claim_figures(checkpoints, str(study.settings.get("recommended", "")), target, SEED),
+        "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
+        "sequence": sequence_figures(study.sequence, target, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
 
@@ -121,10 +138,8 @@ def step_figures(
         "start": point.start,
         "seeds": [one.point.seed for one in steps],
         "sha256": [one.point.sha256 for one in steps],
-        "cost": {
-            key: mean([one.point.cost[key] for one in steps])
-            for key in ("prompts", "tokens", "updates", "seconds")
-        },
+        "cost": mean_cost([dict(one.point.cost) for one in steps]),
+        "path_cost": mean_cost([path_cost(one, checkpoints) for one in steps]),
         "metrics": {key: interval([one.metrics[key] for one in steps]) for key in SCORES},
         "gains": gains,
         "minus_main": minus_main(steps, checkpoints, main),
@@ -133,8 +148,14 @@ def step_figures(
         if with_warm_start
         else None,
         "kl": interval([one.kl for one in steps]),
+        "policy_kl": mean_policy_kl([one.point for one in steps]),
         "drift": drift([one.point for one in steps]),
         "probes": probes([one.point for one in steps], untouched_point),
+        "transitions": transition_figures(
+            [one.point for one in steps],
+            untouched_point,
+            {seed: one.point for seed, one in warm.items()},
+        ),
         "sanity": sanity([one.point for one in steps]),
     }
 
@@ -158,15 +179,37 @@ def minus_main(
     return {**scores, "tax": interval([one.tax - other.tax for one, other in pairs])}
 
 
+def mean_policy_kl(points: Sequence[Point]) -> float | None:
+    """KL(policy || untouched) on task prompts, nats per token; None where a seed has none."""
+    values = [point.policy_kl["kl_mean"] for point in points if point.policy_kl is not None]
+    return mean(values) if len(values) == len(points) else None
+
+
+def mean_cost(costs: Sequence[Json | None]) -> Json | None:
+    """Means over seeds of the costs that every seed has; None where one is unknown."""
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    return {key: mean([one[key] for one in known]) for key in known[0] if all(key in one for one in known)}
+
+
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
 def mark_front(rows: Sequence[Json], target: str) -> None:
-    """Set `on_front` of every row: no other has at least its target score for at most its tax, by means."""
+    """Set `on_front` of every row: no other has at least its target score for at most its tax, by means; and
+    `on_cost_front`, the same for each cost in place of the tax.
+    """
     best = front([row["metrics"][target]["value"] for row in rows], [row["tax"]["value"] for row in rows])
     for position, row in enumerate(rows):
         row["on_front"] = position in best
+        row["on_cost_front"] = []
+    for axis in COSTS:
+        known = [row for row in rows if row["path_cost"] is not None]
+        scores = [row["metrics"][target]["value"] for row in known]
+        for position in front(scores, [row["path_cost"][axis] for row in known]):
+            known[position]["on_cost_front"].append(axis)
 
 
 def drift(points: Sequence[Point]) -> Json:

@@ -3,6 +3,7 @@
 warm_start/seedK/               the run folder of a seed's warm start
 arms/ARM/seedK/                 the run folder of an arm: policy/ in it, and snapshots/step-N/
 points/ARM/seedK/step-N.json    an evaluated checkpoint
+sequence/RECIPE-STAGE-TASK-seedK.json    a model after some stages of a sequence, on one task
 transfer/START-EXAMPLES-seedK.json, judge/*.json, study.json
 """
 
@@ -53,3 +54,8 @@ def point_files(study: Path, seed: int | None = None) -> list[Path]:
 def transfer_file(study: Path, start: str, examples: int, seed: int) -> Path:
     """The result of one start that has learned another task from so many examples."""
     return study / "transfer" / f"{start}-{examples}-seed{seed}.json"
+
+
+def sequence_file(study: Path, recipe: str, stage: int, task: str, seed: int) -> Path:
+    """The result on a task of a recipe's model after so many stages of a sequence; stage 0 is the untouched model."""
+    return study / "sequence" / f"{recipe}-{stage}-{task}-seed{seed}.json"

@@ -57,6 +57,16 @@ TRANSFER_KEYS = {
     "target.target_language": str,
     "target.items": list,
 }
+SEQUENCE_KEYS = {
+    "recipe": str,
+    "stage": int,
+    "task": str,
+    "tasks": list,
+    "seed": int,
+    "target": dict,
+    "target.target_language": str,
+    "target.items": list,
+}
 JUDGE_KEYS = {
     **dict.fromkeys(("before", "after", "judge"), str),
     "n": int,
@@ -67,10 +77,14 @@ JUDGE_KEYS = {
 
 
 class Cost(TypedDict):
-    """What a checkpoint took to train: prompts seen, tokens trained on, updates, seconds."""
+    """What a checkpoint took to train from its start on: prompts seen, tokens trained on, sampled and scored, updates,
+    seconds. Points of earlier versions lack the tokens sampled and scored.
+    """
 
     prompts: float
     tokens: float
+    sampled_tokens: NotRequired[float]
+    scored_tokens: NotRequired[float]
     updates: float
     seconds: float
 
@@ -92,7 +106,8 @@ class PointFacts(TypedDict):
 class Point:
     """One evaluated checkpoint.
 
-    `target` comes from `eval.systems.evaluate_system`, `tax` from `eval.forgetting.tax.measure_tax`.
+    `target` comes from `eval.systems.evaluate_system`, `tax` from `eval.forgetting.tax.measure_tax`, `policy_kl` from
+    `eval.forgetting.policy_kl.measure_policy_kl`.
     """
 
     path: Path
@@ -107,6 +122,7 @@ class Point:
     target: Json
     tax: Json
     start: str = WARM_START
+    policy_kl: Json | None = None  # none in points of earlier versions
 
     @property
     def is_trained(self) -> bool:
@@ -122,6 +138,7 @@ class StudyFolder:
     points: tuple[Point, ...]
     transfer: tuple[Json, ...]
     judgements: tuple[Json, ...]
+    sequence: tuple[Json, ...] = ()
 
 
 def read_study(path: Path) -> StudyFolder:
@@ -141,6 +158,7 @@ def read_study(path: Path) -> StudyFolder:
         tuple(points),
         tuple(read_with(file, TRANSFER_KEYS) for file in sorted((path / "transfer").glob("*.json"))),
         tuple(read_with(file, JUDGE_KEYS) for file in sorted((path / "judge").glob("*.json"))),
+        tuple(read_with(file, SEQUENCE_KEYS) for file in sorted((path / "sequence").glob("*.json"))),
     )
 
 
@@ -161,6 +179,9 @@ def read_point(file: Path, study: Path) -> Point:
         raise InputError(
             f"{file}: start = {document['start']!r}: not the name of a model to begin from; {AGAIN}"
         )
+    policy_kl = document.get("policy_kl", {"kl_mean": 0.0})
+    if not isinstance(policy_kl, dict) or not isinstance(policy_kl.get("kl_mean"), int | float):
+        raise InputError(f"{file}: policy_kl has no number 'kl_mean', so the file is damaged; {AGAIN}")
     fields = {
         key: document[key]
         for key in Point.__dataclass_fields__

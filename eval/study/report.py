@@ -17,12 +17,14 @@ from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.report.tables import key_value_table
 from eval.run_folder import SYSTEM_LABELS, Json
+from eval.study.cells import label
+from eval.study.claim_report import claim_sentence
 from eval.study.figures import figures
-from eval.study.plots import pareto_figures
+from eval.study.plots import pareto_figures, razor_pictures
 from eval.study.points import Point, StudyFolder, read_study
 from eval.study.roles import rank
-from eval.study.sentences import METRIC, conclusions
-from eval.study.tables import all_tables, label
+from eval.study.sentences import METRIC, conclusions, equal_cost_sentences
+from eval.study.tables import all_tables
 
 SAMPLES = 6
 SAMPLE_SEED = 7
@@ -39,7 +41,7 @@ def write_study_report(
     """
     contents = read_study(study)
     summary = round_numbers(figures(contents, target, budget, resamples))
-    summary = {"conclusions": conclusions(summary), **summary}
+    summary = {"conclusions": [*conclusions(summary), *claim_sentence(summary)], **summary}
     document = report_document(contents, summary)
     texts = html_page(document), markdown(document), summary_text(summary)
     paths = study / "report.html", study / "report.md", study / "summary.json"
@@ -75,8 +77,9 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
     """The whole report as a document: the conclusions are its first paragraph."""
     tables = {title: tuple(section_tables) for title, section_tables in all_tables(summary).items()}
     sections = [
-        Section("Gain against tax", (*pareto_figures(summary), Text(front_words(summary)))),
+        Section("Gain against tax", (*pareto_figures(summary), *map(Text, pareto_words(summary)))),
         *(Section(title, section_tables) for title, section_tables in tables.items()),
+        Section("Tax against KL on task prompts", tuple(razor_pictures(summary))),
         Section("Samples", sample_blocks(study, summary)),
         Section("Checkpoints", (hash_table(summary),), is_folded=True),
         Section("Configuration", configuration(study), is_folded=True),
@@ -87,6 +90,11 @@ def report_document(study: StudyFolder, summary: Json) -> Document:
         tuple(summary["gaps"]),
         tuple(section for section in sections if section.blocks),
     )
+
+
+def pareto_words(summary: Json) -> list[str]:
+    """The front, and the arms at equal seconds."""
+    return [front_words(summary), *equal_cost_sentences(summary, "seconds")]
 
 
 def front_words(summary: Json) -> str:

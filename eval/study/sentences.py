@@ -22,6 +22,7 @@ KIND_LABELS = {
     "self_distillation": "self-distillation",
     "interpolated": "interpolated",
 }
+COST_NAMES = {"seconds": "seconds", "all_tokens": "tokens"}
 CLEAR_P = 0.05
 
 
@@ -32,6 +33,10 @@ def conclusions(figures: Json) -> list[str]:
         setting(figures),
         *main_sentences(figures),
         *(equal_sentence(result, figures) for result in figures["equal_target"]),
+        *equal_cost_sentences(
+            figures, "all_tokens"
+        ),  # by seconds: beside the pictures, as no two machines agree
+        *razor_sentences(figures),
         *area_sentences(figures),
         *role_sentences(figures, "start", "GRPO from another start"),
         *role_sentences(figures, "ablation", "Reward and loss variants"),
@@ -167,6 +172,48 @@ def equal_sentence(result: Json, figures: Json) -> str:
         f"{plus_minus(result['other_tax'])}: "
         f"{outcome}{difference if metric.key == figures['target'] else ''}.{without}"
     )
+
+
+def equal_cost_sentences(figures: Json, axis: str) -> list[str]:
+    """The main arm against each kind of rival at an equal cost, by the target score."""
+    wanted = axis, figures["target"]
+    return [
+        equal_cost_sentence(one) for one in figures["equal_cost"] if (one["axis"], one["metric"]) == wanted
+    ]
+
+
+def equal_cost_sentence(result: Json) -> str:
+    """'With as many seconds (412, from the untouched model on) GRPO gains ...: no clear difference (...)'"""
+    metric = METRIC[result["metric"]]
+    rival = KIND_LABELS.get(result["kind"], result["kind"])
+    words = {
+        1: f"GRPO gains more than {rival}",
+        0: "no clear difference",
+        -1: f"GRPO gains less than {rival}",
+    }
+    names = ", ".join(sorted(set(result["others"])))
+    difference = result["gain_difference"]
+    return (
+        f"With as many {COST_NAMES[result['axis']]} ({result['cost']:,.0f}, from the untouched model on) GRPO gains "
+        f"{metric.change(result['main_gain']['value'])} {metric_name(metric)}, the best {rival} ({names}) "
+        f"{metric.change(result['other_gain']['value'])}: {words[direction(difference)]} "
+        f"(difference {spread(metric, difference)}; tax {spread(TAX, result['tax_difference'])})."
+    )
+
+
+def razor_sentences(figures: Json) -> list[str]:
+    """How much of the tax the divergence on task prompts explains."""
+    razor = figures["razor"]
+    if razor is None:
+        return []
+    parts = [
+        f"{name} R\u00b2 {fit['value']:.2f} (95 % interval over arms {fit['low']:.2f} to {fit['high']:.2f})"
+        for name, fit in razor["fits"].items()
+    ]
+    return [
+        f"Over {razor['points']} points of {razor['arms']} arms and warm starts, KL(policy || untouched) on task prompts "
+        f"explains the tax: {', '.join(parts)}."
+    ]
 
 
 def plus_minus(figure: Json) -> str:

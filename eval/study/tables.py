@@ -3,26 +3,34 @@
 A table without rows is left out.
 """
 
-from collections.abc import Sequence
-
 from eval.report.blocks import Table
-from eval.report.wording import ABSENT, METRICS, PROBES, Metric, direction, plain_number
-from eval.run_folder import SYSTEM_LABELS, Json
-from eval.study.points import UNTOUCHED, WARM_START
-from eval.study.roles import INTERPOLATED
+from eval.report.wording import ABSENT, METRICS, direction, plain_number
+from eval.run_folder import Json
+from eval.study.cells import SHARE, interval_note, label, with_interval
+from eval.study.claim_report import claim_table
+from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
+from eval.study.sequence_tables import sequence_table, stage_table
+from eval.study.tax_tables import drift_table, sanity_table, tax_table, transition_table
+from eval.study.transfer_tables import transfer_pairs_table, transfer_table
 
 GAIN_KEYS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l", "consistent_share")
 BY_TEXTS = "Each seed alone: 95 % percentile interval of a bootstrap over texts."
-SHARE = Metric("share", "share", 1, percent=True)
 
 
 def all_tables(figures: Json) -> dict[str, list[Table]]:
     """Section title -> its tables, with rows."""
     sections = {
         "Target scores": [score_table(figures), gain_table(figures)],
-        "Alignment tax": [tax_table(figures), drift_table(figures), sanity_table(figures)],
+        "Alignment tax": [
+            tax_table(figures),
+            transition_table(figures),
+            drift_table(figures),
+            sanity_table(figures),
+        ],
         "At an equal target score": [equal_table(figures), area_table(figures)],
+        "The claim": [claim_table(figures)],
+        "At an equal cost": [equal_cost_table(figures)],
         "Other starts": [
             role_table(figures, "start", "GRPO from another model than the warm start, at its last step")
         ],
@@ -32,50 +40,15 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
         "Controls": [role_table(figures, "control", "Arms whose reward means nothing, at their last step")],
         "Tax budget": [budget_table(figures)],
         "Few-shot transfer": [transfer_table(figures), transfer_pairs_table(figures)],
+        "Sequence": [sequence_table(figures), stage_table(figures)],
         "Preference": [judge_table(figures)],
-        "Cost": [cost_table(figures)],
+        "Cost": [cost_table(figures), path_cost_table(figures)],
     }
     return {
         title: [table for table in tables if table.rows]
         for title, tables in sections.items()
         if any(table.rows for table in tables)
     }
-
-
-def label(row: Json) -> str:
-    """'grpo, step 20 of 40', with an asterisk on the front."""
-    name = (
-        SYSTEM_LABELS[row["kind"]]
-        if row["kind"] in (UNTOUCHED, WARM_START)
-        else f"{row['arm']}, {step_words(row)}"
-    )
-    return f"{name} *" if row["on_front"] else name
-
-
-def step_words(row: Json) -> str:
-    """'step 20 of 40', or '50 % of the way' from the untouched model for an interpolated one."""
-    return (
-        f"{row['step']} % of the way"
-        if row["kind"] == INTERPOLATED
-        else f"step {row['step']} of {row['num_steps']}"
-    )
-
-
-def with_interval(metric: Metric, change: Json | None) -> str:
-    """'+0.021 (+0.010 to +0.032)', nothing -> '-'."""
-    return (
-        ABSENT
-        if change is None
-        else f"{metric.change(change['value'])} ({metric.interval(change['low'], change['high'])})"
-    )
-
-
-def interval_note(figures: Json) -> str:
-    """How the intervals of all tables are made."""
-    return (
-        f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. "
-        "No correction for the number of comparisons."
-    )
 
 
 def score_table(figures: Json) -> Table:
@@ -111,96 +84,6 @@ def gain_table(figures: Json) -> Table:
     )
     header = ("Checkpoint", *(metric.label for metric in metrics), METRIC[target].label)
     return Table("Gain over the warm start", header, rows, (interval_note(figures),))
-
-
-def tax_table(figures: Json) -> Table:
-    """The scalar tax, KL, and every probe's change from the untouched model."""
-    probes = [probe for probe in PROBES if any(probe[0] in row["probes"] for row in figures["checkpoints"])]
-    rows = tuple(
-        (
-            label(row),
-            with_interval(TAX, row["tax"]),
-            with_interval(TAX, row["tax_added"]),
-            TAX.value(row["kl"]["value"]),
-            *(probe_cell(metric, row["probes"].get(key)) for key, _, metric in probes),
-        )
-        for row in figures["checkpoints"]
-    )
-    note = (
-        f"Tax: (loss - loss of the untouched model) per token on {figures['texts']} general English and "
-        "Chinese "
-        f"texts ({figures['tokens']:,} tokens). Probes: change from the untouched model, mean over seeds; in "
-        "brackets the interval (texts, one seed) or the p-value of McNemar's exact test of each seed "
-        "(choices)."
-    )
-    header = (
-        "Checkpoint",
-        "Tax, nats per token",
-        "Tax over the warm start",
-        "KL",
-        *(name for _, name, _ in probes),
-    )
-    return Table("Tax against the untouched model", header, rows, (note, interval_note(figures)))
-
-
-def probe_cell(metric: Metric, changes: Sequence[Json] | None) -> str:
-    """The mean change of one probe over seeds, with its interval (one seed) or the p-value of each seed."""
-    if not changes:
-        return ABSENT
-    text = metric.change(sum(change["difference"] for change in changes) / len(changes))
-    if "p_value" in changes[0]:
-        return f"{text} (p = {', '.join(format(change['p_value'], '.2g') for change in changes)})"
-    return f"{text} ({metric.interval(changes[0]['low'], changes[0]['high'])})" if len(changes) == 1 else text
-
-
-def drift_table(figures: Json) -> Table:
-    """The paper's drift figures on general and on task text."""
-    kinds = [
-        kind for kind in ("general", "task") if any(kind in row["drift"] for row in figures["checkpoints"])
-    ]
-    keys = {
-        "nll_change_mean": "change of mean NLL",
-        "nll_change_p90": "change of P90 NLL",
-        "kl_mean": "mean KL",
-        "kl_p90": "P90 KL",
-    }
-    rows = tuple(
-        (label(row), *(TAX.value(row["drift"].get(kind, {}).get(key)) for kind in kinds for key in keys))
-        for row in figures["checkpoints"]
-    )
-    note = (
-        "Nats per token over tokens; KL(untouched || checkpoint) over the whole vocabulary; "
-        "task: prompts with their reference texts."
-    )
-    return Table(
-        "Drift",
-        ("Checkpoint", *(f"{kind}: {name}" for kind in kinds for name in keys.values())),
-        rows if kinds else (),
-        (note,),
-    )
-
-
-def sanity_table(figures: Json) -> Table:
-    """Greedy continuations of plain English and Chinese prompts."""
-    keys = list(
-        dict.fromkeys(
-            (name, key)
-            for row in figures["checkpoints"]
-            for name, shares in row["sanity"].items()
-            for key in shares
-            if key.endswith("share")
-        )
-    )
-    rows = tuple(
-        (label(row), *(SHARE.value(row["sanity"].get(name, {}).get(key)) for name, key in keys))
-        for row in figures["checkpoints"]
-    )
-    header = (
-        "Checkpoint",
-        *(f"{name}: {key.removesuffix('_share').replace('_', ' ')}" for name, key in keys),
-    )
-    note = "Shares of greedy continuations of plain English and Chinese prompts."
-    return Table("Generation sanity", header, rows if keys else (), (note,))
 
 
 def equal_table(figures: Json) -> Table:
@@ -323,41 +206,6 @@ def budget_table(figures: Json) -> Table:
     )
 
 
-TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
-
-
-def transfer_table(figures: Json) -> Table:
-    """The scores after fine-tuning on few examples of another task, by start."""
-    rows = tuple(
-        (
-            f"{row['examples']} examples from {row['start']}",
-            plain_number(row["seeds"]),
-            plain_number(row["n"]),
-            *(METRIC[key].value(row["metrics"][key]["value"]) for key in TRANSFER_KEYS),
-        )
-        for row in figures["transfer"]["rows"]
-    )
-    return Table(
-        "Fine-tuned on few examples of another task",
-        ("Start", "Seeds", "n", *(METRIC[key].label for key in TRANSFER_KEYS)),
-        rows,
-    )
-
-
-def transfer_pairs_table(figures: Json) -> Table:
-    """Every start against every other with the same examples."""
-    rows = tuple(
-        (
-            f"{row['examples']} examples: {row['second']} minus {row['first']}",
-            plain_number(row["seeds"]),
-            *(with_interval(METRIC[key], row["changes"][key]) for key in TRANSFER_KEYS),
-        )
-        for row in figures["transfer"]["pairs"]
-    )
-    header = ("Starts", "Seeds", *(METRIC[key].label for key in TRANSFER_KEYS))
-    return Table("Differences between starts", header, rows, (interval_note(figures),))
-
-
 def judge_table(figures: Json) -> Table:
     """Pairwise preferences; a win is one of the second system."""
     rows = tuple(
@@ -373,22 +221,4 @@ def judge_table(figures: Json) -> Table:
     header = ("Comparison", "Judge", "n", "Win", "Tie", "Loss", "Win, 95 %", "Loss, 95 %")
     return Table(
         "Which output is preferred", header, rows, ("Win: of the system named first. Intervals: Wilson.",)
-    )
-
-
-def cost_table(figures: Json) -> Table:
-    """Prompts, tokens, updates and seconds of every trained checkpoint."""
-    rows = tuple(
-        (
-            label(row),
-            row["kind"],
-            *(plain_number(round(row["cost"][key])) for key in ("prompts", "tokens", "updates", "seconds")),
-        )
-        for row in figures["checkpoints"]
-        if row["kind"] != "untouched"
-    )
-    return Table(
-        "Prompts, tokens and updates",
-        ("Checkpoint", "Kind", "Prompts", "Tokens trained on", "Updates", "Seconds"),
-        rows,
     )

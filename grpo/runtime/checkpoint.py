@@ -43,6 +43,7 @@ NEEDED = (
     STATE,
 )  # and STEP in the middle of a step; files of shares instead of the first two where a model is sharded
 BEST = "best.json"
+REWARD = "reward"  # what chooses the best checkpoint if nothing else is said
 NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # step, or step.update in the middle of one
 READ_BYTES = 256 << 20  # of parameters at a time
 COUNTERS = ("update", "skipped", "skipped_in_a_row")  # of the optimiser
@@ -72,12 +73,13 @@ def save(
     *,
     keep: int,
     best: float | None = None,
+    best_by: str = REWARD,
     world: World = SINGLE_PROCESS,
 ) -> Path:
     """Write a checkpoint atomically, then delete all but the newest `keep` and the best; returns its path. Every
     process calls this.
 
-    `best` is the score of these weights where they are the best so far. Raises InputError where there is no
+    `best` is the score `best_by` of these weights where they are the best so far. Raises InputError where there is no
     room for the checkpoint.
     """
     path = path_of(folder, state)
@@ -99,7 +101,7 @@ def save(
             if world.is_first:
                 if best is not None:
                     # before the checkpoint itself: a run that is killed in between makes it again
-                    mark_best(folder, path, best)
+                    mark_best(folder, path, best, best_by)
                 for name, content in alone.items():
                     save_file(content, work / name)
                 (work / STATE).write_text(json.dumps(facts_of(state, optimizer)), encoding="utf-8")
@@ -154,21 +156,21 @@ def _no_room(path: Path, needed: int, error: OSError) -> str:
     )
 
 
-def mark_best(folder: Path, path: Path, score: float) -> None:
+def mark_best(folder: Path, path: Path, score: float, by: str = REWARD) -> None:
     """Say that `path` has the best weights so far; it is kept however old it gets."""
-    atomic_write_text(folder / BEST, json.dumps({"name": path.name, "score": score}))
+    atomic_write_text(folder / BEST, json.dumps({"name": path.name, "score": score, "by": by}))
 
 
 def _best_mark(folder: Path) -> dict | None:
     return json.loads((folder / BEST).read_bytes()) if (folder / BEST).exists() else None
 
 
-def best(folder: Path) -> tuple[Path, float] | None:
-    """The best checkpoint and its score; None before there is one."""
+def best(folder: Path, by: str = REWARD) -> tuple[Path, float] | None:
+    """The best checkpoint by a score, and that score; None before there is one. Earlier versions knew the reward only."""
     marked = _best_mark(folder)
-    return (
-        (folder / marked["name"], marked["score"]) if marked and (folder / marked["name"]).is_dir() else None
-    )
+    if not marked or marked.get("by", REWARD) != by or not (folder / marked["name"]).is_dir():
+        return None
+    return folder / marked["name"], marked["score"]
 
 
 def damage_of(path: Path) -> str:
@@ -201,7 +203,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
 def _check_best(folder: Path, say: Callable[[str], None]) -> None:
     """Set aside what would be taken for the best later and is damaged."""
     try:
-        found = best(folder)
+        found = best(folder, (_best_mark(folder) or {}).get("by", REWARD))
         path, cause = (found[0], damage_of(found[0])) if found else (folder / BEST, "")
     except (ValueError, TypeError, KeyError):
         path = folder / BEST

@@ -1,7 +1,7 @@
 """The best of each prompt's own samples (rejection sampling), and their file, best_of_group.jsonl.
 
 Its first line says what the samples depend on; every further one is a whole step, so that a kill leaves
-nothing half done: {"step", "seconds", "chosen": [{"id", "completion_ids", "reward", "group_mean"}, ...]}.
+nothing half done: {"step", "seconds", "tokens", "chosen": [{"id", "completion_ids", "reward", "group_mean"}, ...]}.
 Runs that sample alike can share the file; one made otherwise is refused. Not here: who samples and who learns
 (grpo/stages/imitation.py).
 """
@@ -42,11 +42,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampledStep:
-    """The best samples of one step, at most one for each prompt. `seconds`: of sampling and rewarding."""
+    """The best samples of one step, at most one for each prompt. `seconds`: of sampling and rewarding; `tokens` of all
+    samples, 0 in a file of an earlier version.
+    """
 
     step: int
     seconds: float
     chosen: tuple[Sample, ...]
+    tokens: int = 0
 
 
 def best_of_groups(
@@ -147,7 +150,7 @@ def _step(line: bytes, number: int, place: str) -> SampledStep:
             )
             for one in row["chosen"]
         )
-        step = SampledStep(int(row["step"]), float(row["seconds"]), chosen)
+        step = SampledStep(int(row["step"]), float(row["seconds"]), chosen, int(row.get("tokens", 0)))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{place}: not a step of samples ({error}); remove the file to sample anew"

@@ -23,6 +23,7 @@ from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.runtime.shared_folder import shared_folder
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
+from grpo.stages.dev_metric import dev_metric
 from grpo.training import RewardFunction
 
 Scores = dict[str, float]
@@ -56,7 +57,7 @@ class UpdateHook:
     they are due, and saves and returns True, which ends the loop, when the user asks to stop.
 
     state      of the last call, which `save` writes; the model is in it until the next update begins
-    score      the figures of the dev set; the best checkpoint is that of the highest `reward_mean`
+    score      the figures of the dev set; the best checkpoint is that of the highest `eval.best_by`
     snapshots  called after each step with the number of steps done
     alarms     said since this start, each with whether a full window was judged
     notes      by the name of an alarm: what this run adds to its sentence
@@ -74,6 +75,10 @@ class UpdateHook:
     last_score: float | None = None
     alarms: set[str] = field(default_factory=set)  # of this start
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def best_by(self) -> str:
+        return self.run.config.eval.best_by
 
     def __call__(self, state: LoopState) -> bool:
         self.state = state
@@ -114,13 +119,13 @@ class UpdateHook:
         """Log the figures of the dev set; returns the score where it is the best so far, else None."""
         assert self.score is not None
         scores = self.score()
-        self.last_score = scores["reward_mean"]
+        self.last_score = scores["reward_mean" if self.best_by == "reward" else self.best_by]
         self.log.note(f"{self.log.stage}_dev", self.state.step - 1, scores)
         self.run.say(
             f"  dev after step {self.state.step}: "
             + "  ".join(f"{name} {scores[name]:.3f}" for name in list(scores)[:3])
         )
-        before = checkpoint.best(self.run.checkpoints(self.stage))
+        before = checkpoint.best(self.run.checkpoints(self.stage), self.best_by)
         is_best = before is None or self.last_score > before[1]
         return self.last_score if self.run.world.any(self.run.world.is_first and is_best) else None
 
@@ -132,13 +137,22 @@ class UpdateHook:
         if world.any(world.is_first and checkpoint.path_of(folder, self.state).exists()):
             return
         keep = self.run.config.checkpoint.keep
-        checkpoint.save(folder, self.model, self.optimizer, self.state, keep=keep, best=best, world=world)
+        checkpoint.save(
+            folder,
+            self.model,
+            self.optimizer,
+            self.state,
+            keep=keep,
+            best=best,
+            best_by=self.best_by,
+            world=world,
+        )
 
 
 def dev_score(
     run: Run, policy: PreTrainedModel, prompt: Prompt, reward: RewardFunction
 ) -> Callable[[], Scores] | None:
-    """Greedy outputs on the first `eval.dev_items` of the dev set under the run's own reward; None when
+    """Greedy outputs on the first `eval.dev_items` of the dev set under `eval.best_by` and the run's own reward; None when
     `eval.every` is 0.
     """
     config = run.config.eval
@@ -150,10 +164,14 @@ def dev_score(
     if not examples:
         return None
 
+    metric = dev_metric(run)
+
     def score() -> Scores:
         outputs = greedy_texts(run, policy, prompt, examples, run.world)
         rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
+        own: Scores = {} if metric is None else {config.best_by: metric(examples, outputs)}
         return {
+            **own,
             "reward_mean": float(rewards.nanmean()),
             **{f"{name}_mean": float(values.nanmean()) for name, values in terms.items()},
         }
@@ -223,7 +241,7 @@ def name_ends(model: PreTrainedModel, prompt: Prompt) -> None:
 def export_best(hook: UpdateHook, prompt: Prompt, target: Path) -> None:
     """Export the best checkpoint to `target` where it did better on the dev set than the last step."""
     run = hook.run
-    best = checkpoint.best(run.checkpoints(hook.stage))
+    best = checkpoint.best(run.checkpoints(hook.stage), hook.best_by)
     if not run.world.is_first or hook.last_score is None or best is None or best[1] <= hook.last_score:
         return
     path, score = best

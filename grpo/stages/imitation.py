@@ -88,22 +88,20 @@ def best_of_group_method(
     prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
     steps, draw = sampled_steps(run, policy, prompt, examples)
     window = config.train.refresh_every or num_steps
-    seconds: list[float] = []  # a refreshed window is drawn within a step, whose seconds have it
     if not config.train.refresh_every:
         draw_all(draw, steps, num_steps)
         samples = [sample for step in steps for sample in step.chosen]
         check_samples(run, samples)
         run.say(summary(run, samples, num_steps))
-        seconds = [step.seconds for step in steps]
     score = score_of(run, policy, prompt, examples)
-    return imitation(run, SamplePairs(steps, prompts, prompt, window, draw), score, seconds)
+    return imitation(run, SamplePairs(steps, prompts, prompt, window, draw), score, steps)
 
 
 def imitation(
     run: Run,
     pairs: PairStream,
     score: Callable[[], Scores] | None,
-    sampling_seconds: Sequence[float] = (),
+    samples: Sequence[SampledStep] = (),
 ) -> Method:
     """SFT on `pairs`, one update a step."""
     config = run.config.train
@@ -121,7 +119,7 @@ def imitation(
             after_step=after_step,
         )
 
-    return Method(loop, config.num_steps, SHOWN_SFT, score, sampling_seconds)
+    return Method(loop, config.num_steps, SHOWN_SFT, score, samples)
 
 
 def score_of(
@@ -202,4 +200,5 @@ def sample_step(run: Run, policy: PreTrainedModel, task: Task, floor: float, ste
     best = best_of_groups(
         [example.id for example in batch], samples.rollout, samples.texts, samples.rewards, floor
     )
-    return SampledStep(step, time.perf_counter() - start, best)
+    tokens = int(samples.rollout.lengths.sum())
+    return SampledStep(step, time.perf_counter() - start, best, tokens)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from grpo.records import LoopState
+from grpo.stages.best_samples import SampledStep
 from grpo.stages.hooks import Scores
 from grpo.training import AfterStep, AfterUpdate, Training
 
@@ -25,16 +26,16 @@ def no_check() -> None:
 class Method:
     """A training loop, and what the stage has to know of it.
 
-    num_updates       updates of the whole loop, for the schedule of the learning rate
-    shown             metric -> its label in the progress bar
-    score             the figures of the dev set; None where none are asked for
-    sampling_seconds  per step, spent on samples before the loop
-    check             called after the loop; raises where training was not what it should be
+    num_updates  updates of the whole loop, for the schedule of the learning rate
+    shown        metric -> its label in the progress bar
+    score        the figures of the dev set; None where none are asked for
+    samples      per step, what was sampled before the loop
+    check        called after the loop; raises where training was not what it should be
     """
 
     loop: Loop
     num_updates: int
     shown: Mapping[str, str]
     score: Callable[[], Scores] | None = None
-    sampling_seconds: Sequence[float] = ()
+    samples: Sequence[SampledStep] = ()
     check: Callable[[], None] = no_check

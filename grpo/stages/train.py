@@ -82,7 +82,7 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
         guard, state = make_tax_guard(
             run, STAGE, policy, prompt.tokenizer, optimizer, config.num_steps, log, state
         )
-        snapshots = Snapshots(run, policy, prompt, log, method.sampling_seconds)
+        snapshots = Snapshots(run, policy, prompt, log, method.samples)
         hook = UpdateHook(
             run,
             STAGE,

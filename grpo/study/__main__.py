@@ -9,7 +9,7 @@ right, 130 / 143 stopped with everything saved.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,14 +20,16 @@ from grpo.run import go_offline
 from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.parallel import SINGLE_PROCESS, World, meet
+from grpo.runtime.run_folder import check_config
 from grpo.stages.plan import known_model
-from grpo.study.arms import run_child, train_arm, train_warm_start
+from grpo.study.arms import train_arm, train_warm_start, train_warm_starts
 from grpo.study.checkpoints import chosen_arms, chosen_seeds, has_all_points
+from grpo.study.children import Job, run_child, run_children
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.cost import Bill, make_bill
 from grpo.study.files import check_base, keep_files
 
-PARTS = ("train", "evaluate", "transfer", "report")
+PARTS = ("train", "evaluate", "transfer", "sequence", "report")
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Work:
     parts: Sequence[str]
     world: World = SINGLE_PROCESS
     source: Sequence[str] = ()
+    side_by_side: int = 1
     failures: list[str] = field(default_factory=list)
 
     def note(self, what: str, code: int, folder: Path) -> bool:
@@ -65,6 +68,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)} (default: all)"
     )
+    parser.add_argument(
+        "--one-by-one", action="store_true", help=argparse.SUPPRESS
+    )  # one of arms side by side
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -102,12 +108,16 @@ def carry_out(work: Work) -> None:
     if "evaluate" in work.parts:
         world.first_then_all(lambda: obtain_panel(study))
     own = own_arms(work)
-    for seed in work.seeds:
-        train_and_evaluate(work, own[seed], seed)
+    if work.side_by_side > 1 and "train" in work.parts:
+        train_side_by_side(work, own)
+    else:
+        for seed in work.seeds:
+            train_and_evaluate(work, own[seed], seed)
     world.wait()
-    if "transfer" in work.parts and study.transfer is not None:
-        transfer_all(work)
-    world.wait()
+    for part in ("transfer", "sequence"):
+        if part in work.parts and getattr(study, part) is not None:
+            do_by_seed(work, part)
+        world.wait()
     if "report" in work.parts and world.is_first:
         write_report(work)
     work.failures = [
@@ -117,13 +127,19 @@ def carry_out(work: Work) -> None:
 
 def own_arms(work: Work) -> dict[int, list[ArmConfig]]:
     """The arms that this process trains, by seed. An arm goes to the process of the arm that it begins from."""
+    chains = chains_of(work.arms)
+    pairs = work.world.part([(seed, chain) for seed in work.seeds for chain in chains])
+    return {seed: [arm for own, chain in pairs if own == seed for arm in chain] for seed in work.seeds}
+
+
+def chains_of(arms: Sequence[ArmConfig]) -> list[list[ArmConfig]]:
+    """The arms in groups: each with those that it begins from."""
     chains: dict[str, list[ArmConfig]] = {}
     root: dict[str, str] = {}
-    for arm in work.arms:
+    for arm in arms:
         root[arm.name] = root.get(arm.start, arm.name)
         chains.setdefault(root[arm.name], []).append(arm)
-    pairs = work.world.part([(seed, chain) for seed in work.seeds for chain in chains.values()])
-    return {seed: [arm for own, chain in pairs if own == seed for arm in chain] for seed in work.seeds}
+    return [*chains.values()]
 
 
 def obtain_panel(study: Study) -> None:
@@ -161,6 +177,52 @@ def train_and_evaluate(work: Work, arms: Sequence[ArmConfig], seed: int) -> None
             evaluate_arms(work, [arm], seed)
 
 
+def train_side_by_side(work: Work, own: Mapping[int, Sequence[ArmConfig]]) -> None:
+    """The warm starts, then the arms of this process with their points: `work.side_by_side` commands at a time on one
+    device, each for one arm and what begins from it. What is finished starts no command.
+    """
+    study = work.study
+    made = work.world.from_first(lambda: train_warm_starts(study, work.seeds, work.side_by_side, say))
+    codes = dict(zip(work.seeds, made, strict=True))
+    if work.world.is_first:
+        for seed, code in codes.items():
+            work.note(f"the warm start of seed {seed}", code, study.warm_start_folder(seed))
+    parts = [part for part in ("train", "evaluate") if part in work.parts]
+    jobs = [
+        arms_job(work, chain, seed, parts)
+        for seed in work.seeds
+        if codes[seed] == 0
+        for chain in chains_of(own[seed])
+        if not is_finished(work, chain, seed)
+    ]
+    for job, code in zip(jobs, run_children(jobs, work.side_by_side), strict=True):
+        work.note(f"{job.name},", code, job.folder)
+
+
+def arms_job(work: Work, chain: Sequence[ArmConfig], seed: int, parts: Sequence[str]) -> Job:
+    """The command that trains and evaluates some arms of a seed one after the other."""
+    names = ",".join(arm.name for arm in chain)
+    command = [
+        "grpo.study", *work.source, "--arms", names, "--seeds", str(seed), "--only", ",".join(parts), "--one-by-one",
+    ]  # fmt: skip
+    folder = work.study.folder / "commands" / f"{chain[0].name}-seed{seed}"
+    return Job(command, f"{names} seed{seed}", folder)
+
+
+def is_finished(work: Work, arms: Sequence[ArmConfig], seed: int) -> bool:
+    """Whether nothing of these arms is left to do; an arm of other settings than now is left to its command, which
+    names it.
+    """
+    study = work.study
+    try:
+        for arm in arms:
+            check_config(study.arm_config(arm, seed), study.arm_folder(arm.name, seed))
+    except InputError:
+        return False
+    is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for arm in arms)
+    return is_trained and ("evaluate" not in work.parts or has_all_points(study, arms, [seed]))
+
+
 def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     """The points of some arms, and of what they are compared with, in a process of their own."""
     study = work.study
@@ -174,14 +236,17 @@ def evaluate_arms(work: Work, arms: Sequence[ArmConfig], seed: int) -> None:
     )
 
 
-def transfer_all(work: Work) -> None:
+def do_by_seed(work: Work, part: str) -> None:
+    """Transfer or sequence of the seeds of this process."""
+    from grpo.study.sequence import run_sequence
     from grpo.study.transfer import run_transfer
 
+    run_part = {"transfer": run_transfer, "sequence": run_sequence}[part]
     for seed in work.world.part(work.seeds):
         try:
-            run_transfer(work.study, seed, say)
+            run_part(work.study, seed, say)
         except InputError as error:
-            work.failures.append(f"transfer, seed {seed}: {one_line(error)}")
+            work.failures.append(f"{part}, seed {seed}: {one_line(error)}")
             say(work.failures[-1])
 
 
@@ -228,7 +293,11 @@ def run_study(work: Work, bill: Bill, options: argparse.Namespace) -> None:
     check_world(work)
     if work.world.is_first:
         say(bill.summary())
-    work.source = work.world.from_first(lambda: keep_files(work.study, options.config, options.overrides))
+    if options.one_by_one:
+        work.source = ["--config", options.config, *options.overrides]
+    else:
+        work.source = work.world.from_first(lambda: keep_files(work.study, options.config, options.overrides))
+        work.side_by_side = work.study.side_by_side
     work.study = load_study(work.source[1], work.source[2:])
     carry_out(work)
 

@@ -8,106 +8,57 @@ one study; a process that outlives a killed command still holds its own.
 import filecmp
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
 
 from data.cache import atomic_folder, atomic_write_text
-from data.console import say
-from data.errors import InputError, Interrupted
+from data.errors import InputError
 from eval.study.layout import snapshots_in
 from grpo.config import Config
-from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.plan import known_model
+from grpo.study.children import Job, run_child, run_children
 from grpo.study.config import ArmConfig, Study
 
-POLL = 0.1  # seconds between two looks at a child
-TEAM = (
-    "WORLD_SIZE",
-    "RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "TORCHELASTIC_RUN_ID",
-)  # what makes a process one of several
 SAMPLES = "best_of_group.jsonl"
-
-
-def run_child(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
-    """`python -m *command`: its exit code, or minus the signal that ended it.
-
-    The child looks for modules where this process does, so -P leaves out the working folder, which may have a
-    `data` of its own. What it prints goes to the console behind `name`, and to log.txt in `folder`; file
-    descriptors in `keep` stay open in it. Raises Interrupted when this process was asked to stop: it asks the
-    child, which saves and ends first. Ctrl-C reaches only this process, as the child has a group of its own;
-    a second one is passed on too. Where this process is one of several, the child is none of them, but uses the same card.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with StopRequest() as stop, open(folder / "log.txt", "a", encoding="utf-8") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-m", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, encoding="utf-8", errors="replace", process_group=0, pass_fds=tuple(keep),
-            env={name: value for name, value in os.environ.items() if name not in TEAM}
-            | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-        )  # fmt: skip
-        assert child.stdout is not None
-        copier = threading.Thread(target=copy_lines, args=(child.stdout, name, log))
-        copier.start()
-        try:
-            wait_for(child, stop)
-        except KeyboardInterrupt:
-            child.send_signal(signal.SIGINT)
-            child.wait()
-            raise
-        finally:
-            copier.join()
-            child.stdout.close()
-    if stop():
-        raise Interrupted(stop.signal)
-    return child.returncode
-
-
-def wait_for(child: subprocess.Popen[str], stop: StopRequest) -> None:
-    """Until the child ends; the first request to stop is passed on to it."""
-    passed_on = False
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(POLL)
-            return
-        if stop.signal is not None and not passed_on:
-            child.send_signal(stop.signal)
-            passed_on = True
-
-
-def copy_lines(lines: TextIO, name: str, log: TextIO) -> None:
-    for line in lines:
-        say(f"{name} | {line.rstrip()}")
-        log.write(line)
-        log.flush()
 
 
 def train_warm_start(study: Study, seed: int, say: Callable[[str], None]) -> int:
     """The stages data, model and sft, which all arms of a seed share; exit code."""
     folder = study.warm_start_folder(seed)
-    config = study.warm_start_config(seed)
     with study_lock(folder, say) as lock:
-        if (folder / "warm_start").exists():
-            check_config(config, folder)
+        if has_warm_start(study, seed):
             return 0
-        command = [
-            "grpo.run",
-            "--config",
-            study.config,
-            "--stages",
-            "data,model,sft",
-            *study.warm_start_overrides(seed),
-        ]
-        return run_child(command, f"warm_start seed{seed}", folder, [lock])
+        job = warm_start_job(study, seed, lock)
+        return run_child(job.command, job.name, job.folder, job.keep)
+
+
+def train_warm_starts(
+    study: Study, seeds: Sequence[int], at_most: int, say: Callable[[str], None]
+) -> list[int]:
+    """Those of several seeds, at most so many at a time: the exit code of each, 0 where it was finished."""
+    with ExitStack() as stack:
+        locks = {seed: stack.enter_context(study_lock(study.warm_start_folder(seed), say)) for seed in seeds}
+        missing = [seed for seed in seeds if not has_warm_start(study, seed)]
+        codes = run_children([warm_start_job(study, seed, locks[seed]) for seed in missing], at_most)
+    found = dict(zip(missing, codes, strict=True))
+    return [found.get(seed, 0) for seed in seeds]
+
+
+def has_warm_start(study: Study, seed: int) -> bool:
+    """Whether a seed's warm start is finished. Raises InputError where another configuration has made it."""
+    folder = study.warm_start_folder(seed)
+    if not (folder / "warm_start").exists():
+        return False
+    check_config(study.warm_start_config(seed), folder)
+    return True
+
+
+def warm_start_job(study: Study, seed: int, lock: int) -> Job:
+    overrides = study.warm_start_overrides(seed)
+    command = ["grpo.run", "--config", study.config, "--stages", "data,model,sft", *overrides]
+    return Job(command, f"warm_start seed{seed}", study.warm_start_folder(seed), [lock])
 
 
 def train_arm(study: Study, arm: ArmConfig, seed: int, say: Callable[[str], None]) -> int:

@@ -40,7 +40,7 @@ def reference_points(study: Study, start: ModelSource, seeds: Sequence[int]) -> 
         seed=lowest,
         step=0,
         num_steps=0,
-        cost=Cost(prompts=0, tokens=0, updates=0, seconds=0.0),
+        cost=Cost(prompts=0, tokens=0, sampled_tokens=0, scored_tokens=0, updates=0, seconds=0.0),
         settings=[],
     )
     points = [PlannedPoint(study.point_path("untouched", lowest, 0), start, facts)]
@@ -70,9 +70,16 @@ def warm_start_cost(study: Study, seed: int) -> Cost:
         for number, line in enumerate(lines, 1)
     ]
     rows = [row for row in found if row.get("stage") == "sft"]
-    tokens = sum(int(row["tokens"]) for row in rows)
+    tokens = round(sum(row["tokens"] + row.get("anchor_tokens", 0) for row in rows))
     seconds = sum(float(row["seconds"]["step"]) for row in rows)
-    return Cost(prompts=len(rows) * config.sft.batch_size, tokens=tokens, updates=len(rows), seconds=seconds)
+    return Cost(
+        prompts=len(rows) * config.sft.batch_size,
+        tokens=tokens,
+        sampled_tokens=0,
+        scored_tokens=0,
+        updates=len(rows),
+        seconds=seconds,
+    )
 
 
 def snapshot_folders(study: Study, arm: ArmConfig, seed: int) -> list[tuple[int, Path]]:

@@ -7,7 +7,7 @@ before anything runs.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,12 @@ from data.settings import Rule, check_rules
 from eval.study import layout
 from eval.study.roles import STUDY_SETTINGS
 from grpo.config import Config, Method
-from grpo.config_file import apply_override, build, load_config
+from grpo.config_file import apply_override, build, load_config, setting_value
 from grpo.old_names import current_overrides
 from reward.combine import check as check_reward
 
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
+RATE = "train.optim.lr"
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
 WARM_START = ("sft", "anchor.sft", "token_loss.sft", "replay.sft", "protection.sft")
 SHARED = ("data", "model", *WARM_START, "eval", "device")  # in which arms of one study cannot differ
@@ -55,13 +56,31 @@ class TransferConfig:
 
 
 @dataclass(frozen=True)
+class SequenceConfig:
+    """Tasks `configs` one after the other, each learned from where the one before ended: a warm start and a training
+    stage by the settings of a recipe. `settings` apply to every task.
+    """
+
+    configs: tuple[str, ...] = ()
+    recipes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks: those of their files."""
+        return tuple(Path(config).stem for config in self.configs)
+
+
+@dataclass(frozen=True)
 class Study:
     """`settings` (section.key=value) apply to the warm start and to every arm; every `snapshots` steps an arm
     gives one point.
 
     `target` is the score that a shipped checkpoint must raise, `budget` the tax it may cost (nats per token).
     `keep_snapshots` says whose weights stay on disk once evaluated; final policies always do. `interpolate`:
-    shares of an arm's way from the untouched model.
+    shares of an arm's way from the untouched model. `recommended` names the arm that the report tests its claim on
+    (eval/study/claim.py); "" = none. `learning_rates` makes an arm of each rate out of every arm that
+    names neither rates of its own nor train.optim.lr. So many arms as `side_by_side` run at a time on a device.
     """
 
     study_dir: str = "runs/study"
@@ -73,8 +92,12 @@ class Study:
     budget: float = 0.05
     keep_snapshots: Literal["front", "all", "none"] = "front"
     interpolate: tuple[float, ...] = ()
+    recommended: str = ""
+    learning_rates: tuple[float, ...] = ()
+    side_by_side: int = 1
     arms: tuple[ArmConfig, ...] = ()
     transfer: TransferConfig | None = None
+    sequence: SequenceConfig | None = None
 
     @property
     def folder(self) -> Path:
@@ -146,20 +169,27 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     check_settings(values, str(path))
     arms = values.pop("arms", {})
     transfer = values.pop("transfer", None)
+    sequence = values.pop("sequence", None)
     study: Study = build(Study, values, str(path), "")
     study = replace(
         study,
         settings=tuple(current_overrides(study.settings, str(path))),
-        arms=read_arms(arms, str(path)),
+        arms=read_arms(arms, str(path), study.learning_rates),
         transfer=None if transfer is None else read_transfer(transfer, str(path)),
+        sequence=None if sequence is None else read_sequence(sequence, str(path)),
     )
     check(study, str(path))
     if study.transfer is not None:
         load_config(study.transfer.config, study.transfer.settings)
+    if study.sequence is not None:
+        for config in study.sequence.configs:
+            for settings in study.sequence.recipes.values():
+                load_config(config, [*study.sequence.settings, *settings])
     return replace(study, arms=tuple(resolve_arm(study, arm, str(path)) for arm in study.arms))
 
 
-def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
+def read_arms(values: Any, path: str, rates: Sequence[float] = ()) -> tuple[ArmConfig, ...]:
+    """The arms of a file, each with every learning rate of its own or of the study."""
     if not isinstance(values, dict) or not values:
         raise InputError(
             f'{path}: a study needs arms; write [arms.grpo] with settings = [] or e.g. settings = ["loss.kl_coef=0.0"]'
@@ -170,13 +200,31 @@ def read_arms(values: Any, path: str) -> tuple[ArmConfig, ...]:
             raise InputError(
                 f"{path}: arms.{name}: no name for an arm; use a-z, 0-9, _ and -, and neither {' nor '.join(RESERVED)}"
             )
-        if not isinstance(value, dict) or set(value) - {"settings", "start", "snapshots"}:
+        if not isinstance(value, dict) or set(value) - {"settings", "start", "snapshots", "learning_rates"}:
             raise InputError(
-                f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, and nothing else'
+                f'{path}: arms.{name}: an arm has settings = ["section.key=value", ...], start, snapshots, learning_rates, and nothing else'
             )
-        arm: ArmConfig = build(ArmConfig, value, path, f"arms.{name}.", ArmConfig(name))
-        arms.append(replace(arm, settings=tuple(current_overrides(arm.settings, path))))
+        own = setting_value(
+            tuple[float, ...], value.get("learning_rates", [*rates]), path, f"arms.{name}.learning_rates"
+        )
+        rest = {key: one for key, one in value.items() if key != "learning_rates"}
+        arm: ArmConfig = build(ArmConfig, rest, path, f"arms.{name}.", ArmConfig(name))
+        arm = replace(arm, settings=tuple(current_overrides(arm.settings, path)))
+        has_rate = any(one.partition("=")[0].strip() == RATE for one in arm.settings)
+        arms += [arm] if has_rate or not own else [with_rate(arm, rate) for rate in own]
+    if repeated := {arm.name for arm in arms if sum(arm.name == one.name for one in arms) > 1}:
+        raise InputError(f"{path}: arms.{min(repeated)}: two arms of this name; each learning rate once")
     return tuple(arms)
+
+
+def with_rate(arm: ArmConfig, rate: float) -> ArmConfig:
+    """
+    >>> with_rate(ArmConfig("sft"), 1e-05)
+    ArmConfig(name='sft_1e-5', settings=('train.optim.lr=1e-05',), start='warm_start', snapshots=0, kind='grpo')
+    """
+    text = f"{rate:.6g}"
+    name = f"{arm.name}_{text.replace('e-0', 'e-').replace('.', '_')}"
+    return replace(arm, name=name, settings=(*arm.settings, f"{RATE}={text}"))
 
 
 def read_transfer(values: Any, path: str) -> TransferConfig:
@@ -184,6 +232,28 @@ def read_transfer(values: Any, path: str) -> TransferConfig:
         raise InputError(f"{path}: transfer is a section; write its settings under [transfer]")
     transfer: TransferConfig = build(TransferConfig, values, path, "transfer.")
     return replace(transfer, settings=tuple(current_overrides(transfer.settings, path)))
+
+
+def read_sequence(values: Any, path: str) -> SequenceConfig:
+    """Raises InputError for what is no sequence of two tasks or more with a recipe."""
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: sequence is a section; write its settings under [sequence]")
+    sequence: SequenceConfig = build(SequenceConfig, values, path, "sequence.")
+    recipes = {name: tuple(current_overrides(settings, path)) for name, settings in sequence.recipes.items()}
+    bad = [name for name in recipes if not ARM_NAME.fullmatch(name) or name in RESERVED]
+    rules: list[Rule] = [
+        (
+            len(sequence.configs) < 2 or len(set(sequence.tasks)) < len(sequence.configs),
+            'sequence.configs: two files or more of different names, e.g. ["configs/mt.toml", "configs/headline.toml"]',
+        ),
+        (not recipes, 'sequence.recipes: at least one, e.g. [sequence.recipes] sft = ["train.method=sft"]'),
+        (
+            bool(bad),
+            f"sequence.recipes: {', '.join(bad)}: use a-z, 0-9, _ and -, and no {' or '.join(RESERVED)}",
+        ),
+    ]
+    check_rules(rules, f"{path}: ")
+    return replace(sequence, recipes=recipes, settings=tuple(current_overrides(sequence.settings, path)))
 
 
 def check(study: Study, path: str) -> None:
@@ -196,6 +266,14 @@ def check(study: Study, path: str) -> None:
         (
             study.snapshots < 1,
             f"snapshots = {study.snapshots}: an arm is evaluated every so many steps; use 1 or more",
+        ),
+        (
+            bool(study.recommended) and study.recommended not in names,
+            f"recommended = {study.recommended!r}: no arm of this study; its arms are {', '.join(names)}",
+        ),
+        (
+            not 1 <= study.side_by_side <= 64,
+            f"side_by_side = {study.side_by_side}: arms that run at a time on a device, 1 to 64",
         ),
         (study.budget < 0, f"budget = {study.budget}: nats per token, not negative, e.g. 0.05"),
         (

@@ -25,6 +25,9 @@ from grpo.study.config import ArmConfig, Study
 TAX_TOKENS = 22_000
 BASE_SHARE = 0.3  # of them go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
+# imports, model, corpus, encoders and kernels of a process: six arms of 150 steps with their points took 190 s side by
+# side on an H200, of which their steps are 100 to 120 by this bill
+START_SECONDS = 30.0
 CHECKPOINT_MODELS = 3  # sizes of a model in a checkpoint: parameters and two moments
 
 
@@ -54,6 +57,9 @@ class Bill:
     reference_points: int
     peak_bytes: float
     on_accelerator: bool
+    sequence_seconds: float = 0.0
+    start_seconds: float = 0.0
+    side_by_side: int = 1
 
     @property
     def points(self) -> int:
@@ -65,7 +71,8 @@ class Bill:
 
     @property
     def seconds(self) -> float:
-        return self.training_seconds + self.points * self.point_seconds + self.transfer_seconds
+        others = self.transfer_seconds + self.sequence_seconds + self.start_seconds
+        return self.training_seconds + self.points * self.point_seconds + others
 
     def lines(self) -> list[str]:
         width = max(len(bill.arm.name) for bill in self.arms)
@@ -84,14 +91,17 @@ class Bill:
     def summary(self) -> str:
         """The bill in one line."""
         transfer = f" + transfer {self.transfer_seconds / 3600:.1f}" if self.transfer_seconds else ""
+        sequence = f" + sequence {self.sequence_seconds / 3600:.1f}" if self.sequence_seconds else ""
         about = (
             "at least" if self.on_accelerator else "about"
         )  # there short sequences wait for each other, not for arithmetic
         training = self.training_seconds / 3600
         points = self.points * self.point_seconds / 3600
+        starts = f" + starts {self.start_seconds / 3600:.1f}" if self.start_seconds else ""
         return (
             f"bill: {about} {self.seconds / 3600:.1f} hours on this machine (training {training:.1f} + {self.points} points "
-            f"{points:.1f}{transfer}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"{points:.1f}{transfer}{sequence}{starts}), {self.peak_bytes / 1e9:.1f} GB of disk at the peak"
+            f"{f', {self.side_by_side} arms side by side' if self.side_by_side > 1 else ''}"
         )
 
 
@@ -119,6 +129,9 @@ def make_bill(
         reference_points=sum(not path.exists() for path in references),
         peak_bytes=size * models_on_disk(study, bills, len(seeds), base),
         on_accelerator=compute.device.type != "cpu",
+        start_seconds=start_seconds(study, bills, len(seeds), machine),
+        side_by_side=study.side_by_side,
+        sequence_seconds=sequence_seconds(study, len(seeds), folder, machine),
     )
 
 
@@ -166,6 +179,30 @@ def transfer_seconds(study: Study, seeds: int, folder: Path | None, machine: Mac
     config = load_config(study.transfer.config, study.transfer.settings)
     run = stage_seconds(config, folder, machine)[0] + output_seconds(config, folder, machine)
     return seeds * len(study.transfer.starts) * len(study.transfer.examples) * run
+
+
+def sequence_seconds(study: Study, seeds: int, folder: Path | None, machine: Machine) -> float:
+    """Of all stages of all recipes, with the test outputs of every task after each; 0 without [sequence]."""
+    sequence = study.sequence
+    if sequence is None:
+        return 0.0
+    seconds = 0.0
+    for settings in sequence.recipes.values():
+        configs = [load_config(one, [*sequence.settings, *settings]) for one in sequence.configs]
+        training = sum(sum(stage_seconds(config, folder, machine)) for config in configs)
+        outputs = sum(output_seconds(config, folder, machine) for config in configs)
+        seconds += training + len(configs) * outputs
+    return seeds * seconds
+
+
+def start_seconds(study: Study, bills: Sequence[ArmBill], seeds: int, machine: Machine) -> float:
+    """Of an accelerator that waits for processes to begin: two for each arm, training and evaluation, and one for each
+    warm start. Side by side they begin together, and what the card computes adds up. A CPU is busy meanwhile.
+    """
+    if machine.card is None:
+        return 0.0
+    processes = seeds * (1 + 2 * sum(not bill.done for bill in bills))
+    return START_SECONDS * processes / study.side_by_side
 
 
 def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Config) -> float:

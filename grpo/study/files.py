@@ -21,10 +21,15 @@ from grpo.study.config import Study, override
 
 
 def base_files(study: Study) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    """(name of the copy, key of the study that names the file, the file, the settings that apply to it)."""
+    """(name of the copy, key of the study that names the file, the file, the settings that apply to it); the files of a
+    sequence have one key together, and here none.
+    """
     files = [("base.toml", "config", study.config, study.settings)]
     if study.transfer is not None:
         files.append(("transfer.toml", "transfer.config", study.transfer.config, study.transfer.settings))
+    if study.sequence is not None:
+        settings = study.sequence.settings
+        files += [(f"sequence/{Path(one).name}", "", one, settings) for one in study.sequence.configs]
     return files
 
 
@@ -59,7 +64,10 @@ def keep_files(study: Study, file: str, overrides: Sequence[str]) -> list[str]:
     changes = []
     for name, key, source, _ in base_files(study):
         keep(study.folder / name, read_text(source))
-        changes.append(override(key, study.folder / name))
+        changes += [override(key, study.folder / name)] if key else []
+    if study.sequence is not None:
+        copies = [str(study.folder / "sequence" / Path(one).name) for one in study.sequence.configs]
+        changes.append(f"sequence.configs={json.dumps(copies, ensure_ascii=False)}")
     return ["--config", str(copy), *overrides, *changes]
 
 

@@ -25,6 +25,7 @@ from data.documents import read_object
 from data.errors import RESUMES, Interrupted, run_command
 from data.examples import Example
 from data.prompt import Prompt
+from eval.forgetting.policy_kl import measure_policy_kl
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
 from eval.study.layout import point_files
@@ -83,7 +84,16 @@ def measure_point(tools: Instruments, point: PlannedPoint) -> None:
     target = measure(run, facts["arm"], tools.examples, outputs, tools.scales)
     base = model if facts["kind"] == "untouched" else tools.base
     tax = measure_tax(model, base, tools.prompt, tools.panel, tools.task)
-    result = {**facts, "sha256": parameter_hash(model), "target": target, "tax": tax}
+    config = run.config
+    settings = config.eval.max_new_tokens, config.engine.fast_decode
+    policy_kl = measure_policy_kl(model, base, tools.prompt, tools.task, *settings)
+    result = {
+        **facts,
+        "sha256": parameter_hash(model),
+        "target": target,
+        "tax": tax,
+        "policy_kl": policy_kl,
+    }
     atomic_write_text(point.path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 

@@ -2,34 +2,24 @@
 
 Each start and number of examples is an ordinary run (stages data, model, sft) in transfer/START/N/seedK of
 the study's folder. What it can then do on the other task's test set is transfer/START-N-seedK.json: {"start",
-"examples", "seed", "config", "target"}. All are judged by one set of instruments, that of a run of the
-untouched model; the held-out scale of a run of its own would be made of each start's weights.
+"examples", "seed", "config", "target"}. All are judged by one set of instruments (grpo/study/tasks.py).
 """
 
-import gc
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import atomic_write_text, cache_dir, remove_folder
-from data.documents import read_object
-from data.errors import InputError, Interrupted
-from data.examples import Example
+from data.cache import remove_folder
+from data.errors import InputError
 from eval.study.layout import transfer_file
 from grpo.config import Config
 from grpo.config_file import load_config
-from grpo.runtime import device
-from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import first_difference, plain, study_lock
-from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model
-from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
+from grpo.runtime.run_folder import study_lock
+from grpo.stages.context import Run, corpus_of, load_prompt, untouched_model
 from grpo.stages.lengths import fit, pair_limits
-from grpo.stages.reward_setup import held_out_store, store_of
-from grpo.study.arms import run_child
+from grpo.study.children import run_child
 from grpo.study.config import Study, TransferConfig, override
+from grpo.study.tasks import Say, TaskInstruments, has_result, load_task, measure_on_task, task_run
 
-Say = Callable[[str], None]
 # of the pairs that are neither test nor dev: nearly all, as GRPO needs no prompts here
 WARM_START_SHARE = 0.9
 
@@ -83,15 +73,6 @@ class Course:
         return load_config(self.transfer.config, self.overrides())
 
 
-@dataclass(frozen=True)
-class TaskInstruments:
-    """The test items and the encoders that measure every result of a seed, loaded once."""
-
-    run: Run
-    examples: list[Example]
-    scales: Scales
-
-
 def run_transfer(study: Study, seed: int, say: Say) -> None:
     """Every course of one seed that has no result yet. Raises InputError, after the others were run, where
     one could not be.
@@ -103,7 +84,7 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
         for start in study.transfer.starts
         for count in study.transfer.examples
     ]
-    waiting = [course for course in courses if not has_result(course)]
+    waiting = [course for course in courses if not has_result(course.result, course.config())]
     if not waiting:
         return
     run = untouched_run(waiting[0], say)
@@ -115,36 +96,18 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
             if train_course(course, lock) != 0:
                 failed.append(f"{course.name} (see {course.folder / 'log.txt'})")
                 continue
-            tools = tools or TaskInstruments(run, test_examples(run), (store_of(run), held_out_store(run)))
-            with StopRequest() as stop:
-                measure_course(course, tools)
-            if stop():
-                raise Interrupted(stop.signal)
+            tools = tools or load_task(run)
+            measure_course(course, tools)
     if failed:
         raise InputError(
             f"transfer: {', '.join(failed)} failed; put right what the log says and run the same command again"
         )
 
 
-def has_result(course: Course) -> bool:
-    """Whether there is a result. Raises InputError for one that was made by another configuration."""
-    if not course.result.exists():
-        return False
-    if difference := first_difference(read_object(course.result).get("config", {}), plain(course.config())):
-        key, old, new = difference
-        raise InputError(
-            f"{course.result}: was made with {key} = {old!r}, not {new!r}; remove it to have it made again"
-        )
-    return True
-
-
 def untouched_run(course: Course, say: Say) -> Run:
     """A run of the other task by the untouched model, of which only corpus, test set and encoders are used."""
     start = Course(course.study, course.transfer, "untouched", course.examples, course.seed)
-    config = start.config()
-    compute = device.choose(config.device, config.engine.number_format)
-    device.configure(compute, config.threads, config.engine.deterministic)
-    return Run(config, start.folder, cache_dir(), compute, StopRequest(), say)
+    return task_run(start.config(), start.folder, say)
 
 
 def check_enough(courses: list[Course], run: Run) -> None:
@@ -184,24 +147,8 @@ def train_course(course: Course, lock: int) -> int:
 
 def measure_course(course: Course, tools: TaskInstruments) -> None:
     """Write a course's result; its weights go unless the study keeps all."""
-    run = tools.run
     folder = course.folder / "warm_start"
-    run.say(f"evaluating transfer {course.name} on {len(tools.examples)} test items")
-    model = load_model(run, folder).requires_grad_(False)
-    target = measure(
-        run, course.start, tools.examples, outputs_of(run, model, folder, tools.examples), tools.scales
-    )
-    about = {
-        "start": course.start,
-        "examples": course.examples,
-        "seed": course.seed,
-        "config": plain(course.config()),
-    }
-    atomic_write_text(
-        course.result,
-        json.dumps(about | {"target": target}, ensure_ascii=False, indent=1, allow_nan=False) + "\n",
-    )
-    del model
-    gc.collect()
+    about = {"start": course.start, "examples": course.examples, "seed": course.seed}
+    measure_on_task(tools, folder, course.result, about, course.config())
     if course.study.keep_snapshots != "all":
         remove_folder(folder)

@@ -9,6 +9,7 @@ from eval.metrics.significance import (
     paired_bootstrap,
     ratio_of_sums,
     resample_counts,
+    transitions,
     wilson_interval,
 )
 
@@ -39,6 +40,19 @@ def test_mcnemar_without_discordant_items_is_certain_of_nothing() -> None:
 
 def test_mcnemar_of_equal_gains_and_losses_is_one() -> None:
     assert mcnemar([True] * 4 + [False] * 4, [False] * 4 + [True] * 4).p_value == 1.0
+
+
+def test_transition_rates_count_lost_and_gained_items_apart() -> None:
+    """Ten right items of which eight stay so, twenty wrong ones of which none is gained."""
+    rates = transitions([True] * 10 + [False] * 20, [True] * 8 + [False] * 22)
+    lost, gained = rates.lost_share, rates.gained_share
+    assert (lost.value, lost.n, gained.value, gained.n) == (0.2, 10, 0.0, 20)
+    assert (lost.low, lost.high) == pytest.approx((1 - 0.94332, 1 - 0.49016), abs=1e-5)
+    assert (gained.low, gained.high) == pytest.approx((0.0, 0.16113), abs=1e-5)
+
+
+def test_a_rate_without_items_is_no_number() -> None:
+    assert transitions([True, True], [True, False]).gained_share.value is None
 
 
 def test_mcnemar_refuses_different_items() -> None:

@@ -98,6 +98,20 @@ def test_probe_figures_signatures_times_and_manifest_are_in_the_report(complete:
         assert f"<figcaption>{title}</figcaption><svg" in page
 
 
+def test_questions_lost_and_gained_are_in_the_report(complete: Path) -> None:
+    """Counted here from the answers themselves."""
+    before, after = (
+        [row["right"] for row in system_json(complete, name)["probes"]["capitals"]["items"]]
+        for name in ("untouched", "trained")
+    )
+    lost = sum(b and not a for b, a in zip(before, after, strict=True)) / sum(before)
+    gained = sum(a and not b for b, a in zip(before, after, strict=True)) / (100 - sum(before))
+    page = (complete / "report.html").read_text(encoding="utf-8")
+    row = page.split("Untouched model \u2192 GRPO: Capital cities, accuracy</td>")[1].split("</tr>")[0]
+    assert f"<td>{100 * lost:.1f} % (" in row and f"<td>{100 * gained:.1f} % (" in row
+    assert 0 < lost < 1 and 0 < gained < 1
+
+
 def test_corpus_tables_show_parts_origins_licences_and_the_rest_of_the_manifest(complete: Path) -> None:
     plain = (complete / "report.md").read_text(encoding="utf-8")
     assert "| Part | Pairs | Tibetan (bo) | Dzongkha (dz) |\n" in plain

@@ -50,7 +50,7 @@ def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds
     checker = BalanceChecker()
     checker.feed(page)
     assert checker.open == []
-    assert page.count("<figure>") == 2 and "http-equiv" in page and "<script" not in page
+    assert page.count("<figure>") == 4 and "http-equiv" in page and "<script" not in page
     for title in (
         "Target scores",
         "Alignment tax",

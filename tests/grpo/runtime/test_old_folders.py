@@ -46,7 +46,7 @@ def invent_scores(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> 
 
     def score(hook: UpdateHook) -> float | None:
         value = scores[hook.state.step]
-        hook.score = lambda: {"reward_mean": value}
+        hook.score = lambda: {"reward_mean": value, "cosine_held_out": value}
         return real(hook)
 
     monkeypatch.setattr(UpdateHook, "_score_dev_set", score)

@@ -3,14 +3,24 @@ best checkpoint.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
+from data.errors import InputError
+from data.examples import Example
+from eval.systems import evaluate_system
+from grpo.config_file import load_config
 from grpo.run import main
+from grpo.runtime import checkpoint
+from grpo.stages import hooks
+from grpo.stages.context import Run
+from grpo.stages.dev_metric import DevMetric
 from grpo.stages.hooks import UpdateHook
+from grpo.stages.reward_setup import held_out_store, store_of
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -43,7 +53,7 @@ def scores(monkeypatch: pytest.MonkeyPatch, values: dict[int, float]) -> None:
     def invented(between: UpdateHook) -> float | None:
         assert between.score is not None
         score = values[between.state.step]
-        between.score = lambda: {"reward_mean": score}
+        between.score = lambda: {"reward_mean": score, "cosine_held_out": score}
         return real(between)
 
     real = UpdateHook._score_dev_set
@@ -85,6 +95,79 @@ def test_an_earlier_step_that_did_better_is_saved_too(
     )
     assert json.loads((run / "eval" / "trained_best.json").read_text())["metrics"]["all"]["n"] == 12
     assert "GRPO, best on dev" in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_an_unrewarded_score_chooses_and_the_reward_does_not(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reward is highest at the end, chrF after step 2."""
+    run = tmp_path / "run"
+    chrf = {1: 20.0, 2: 40.0, 3: 30.0, 4: 10.0}
+    real = UpdateHook._score_dev_set
+
+    def invented(between: UpdateHook) -> float | None:
+        step = between.state.step
+        between.score = lambda: {"chrf": chrf[step], "reward_mean": 0.1 * step}
+        return real(between)
+
+    monkeypatch.setattr(UpdateHook, "_score_dev_set", invented)
+    command = [*arguments(corpus, tiny_folder, run, *quick(tiny_folder)), "eval.every=1"]
+    assert main([*command, "eval.best_by=chrf", "checkpoint.keep=1", "--stages", "data,model,sft,train"]) == 0
+    assert (run / "policy_best").exists()
+
+
+@pytest.mark.parametrize("best_by", ["chrf", "rouge_l", "cosine_held_out"])
+def test_the_score_is_that_of_the_evaluation(
+    best_by: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dev set's outputs, scored here by the functions of the final evaluation."""
+    seen = {}
+    real = hooks.dev_metric
+
+    def watched(run: Run) -> DevMetric:
+        metric = real(run)
+        assert metric is not None
+
+        def score(examples: Sequence[Example], outputs: Sequence[str]) -> float:
+            outputs = [example.reference[: 1 + number % 3] for number, example in enumerate(examples)]
+            items = evaluate_system(
+                "x", examples, outputs, embed=store_of(run).embed, is_consistent=lambda *_: True, encoder="e",
+                held_out=held_out_store(run).embed, held_out_encoder="h",
+            )  # fmt: skip
+            seen["expected"] = items["metrics"]["all"][best_by]
+            return metric(examples, outputs)
+
+        return score
+
+    monkeypatch.setattr(hooks, "dev_metric", watched)
+    more = ["eval.every=4", f"eval.best_by={best_by}", "--stages", "data,model,sft,train"]
+    assert main([*arguments(corpus, tiny_folder, tmp_path / "run", *quick(tiny_folder)), *more]) == 0
+    assert dev_rows(tmp_path / "run")[-1][best_by] == pytest.approx(seen["expected"], rel=1e-6)
+    assert seen["expected"] > 0
+
+
+@pytest.mark.parametrize(
+    "best_by, weights, is_refused",
+    [("cosine", "cosine", True), ("cosine", "margin", True), ("chrf", "chrf", True), ("chrf", "bleu", False), ("reward", "chrf", False)],
+)  # fmt: skip
+def test_a_rewarded_score_chooses_nothing(
+    best_by: str, weights: str, is_refused: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text(f"[reward]\nweights = {{{weights} = 1.0}}\n", encoding="utf-8")
+    overrides = ["eval.every=1", f"eval.best_by={best_by}"]
+    if is_refused:
+        with pytest.raises(InputError, match=f"eval.best_by = '{best_by}' would choose.*{weights}"):
+            load_config(tmp_path / "c.toml", overrides)
+    assert load_config(tmp_path / "c.toml", overrides[1:]).eval.best_by == best_by
+    if not is_refused:
+        assert load_config(tmp_path / "c.toml", overrides).eval.every == 1
+
+
+def test_a_best_checkpoint_of_an_earlier_version_is_not_compared_with_another_score(tmp_path: Path) -> None:
+    (tmp_path / "step-000001").mkdir()
+    (tmp_path / "best.json").write_text('{"name": "step-000001", "score": 0.9}', encoding="utf-8")
+    assert checkpoint.best(tmp_path) == (tmp_path / "step-000001", 0.9)
+    assert checkpoint.best(tmp_path, "cosine_held_out") is None
 
 
 def test_the_last_step_is_no_best_of_its_own(

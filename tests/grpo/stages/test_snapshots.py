@@ -10,9 +10,11 @@ import pytest
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from grpo.config import Config, GuideConfig, RolloutConfig, TrainConfig
 from grpo.run import main
 from grpo.runtime import checkpoint
 from grpo.stages.hooks import UpdateHook
+from grpo.stages.snapshots import cost as step_cost
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 MORE = [
@@ -81,6 +83,7 @@ def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Pa
     assert len(rows) == 5
     name = "trained_tokens" if method == "grpo" else "tokens"
     sampling = [0.0] * 5
+    sampled = []
     if method == "best_of_group":
         sampled = [
             json.loads(line)
@@ -92,6 +95,13 @@ def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Pa
         found = cost(run, step)
         assert found["prompts"] == 2 * step and found["updates"] == passes * step
         assert found["tokens"] == passes * sum(row[name] for row in rows[:step]) > 0
+        drawn = rows[:step] if method == "grpo" else sampled[:step] if method == "best_of_group" else []
+        assert found["sampled_tokens"] == sum(row["tokens"] for row in drawn)
+        assert (found["sampled_tokens"] > 0) == (method != "sft")
+        scored = (
+            2 * found["tokens"] // passes if method == "grpo" else 0
+        )  # reference, and policy as it sampled
+        assert found["scored_tokens"] == scored
         assert found["seconds"] == pytest.approx(
             sum(row["seconds"]["step"] for row in rows[:step]) + sum(sampling[:step])
         )
@@ -108,6 +118,44 @@ def test_grpo_counts_a_prompt_once_for_its_group(corpus: Path, tiny_folder: Path
     assert row["tokens"] == 2 * 6  # one token each, never fed
     one = len("藏文：".encode()) + len("ཀ་ཀ་ཀ་ཀ".encode()) + len("\n中文：".encode()) + 1
     assert tokenizer.bos_token_id == 2 and row["trained_tokens"] == 2 * one
+
+
+def test_tokens_of_guide_and_anchor_count_as_trained() -> None:
+    """Two prompts with groups of three, two passes: in each pass 6 completions x 7.5 tokens with their reference texts,
+    of which 40 are samples; two updates with 30 tokens of general text each.
+    """
+    config = Config(
+        rollout=RolloutConfig(num_prompts=2, group_size=3),
+        train=TrainConfig(passes=2),
+        guide=GuideConfig(mode="term"),
+    )
+    row = {
+        "tokens": 33.0,
+        "trained_tokens": 40.0,
+        "fed_tokens": 7.5,
+        "anchor_tokens": 30.0,
+        "seconds": {"step": 1.5},
+    }
+    assert step_cost(config, [row, row]) == {
+        "prompts": 4,
+        "tokens": 2 * (2 * 45 + 2 * 30),
+        "sampled_tokens": 66,
+        "scored_tokens": 2 * 2 * 40,
+        "updates": 4,
+        "seconds": 3.0,
+    }
+
+
+def test_a_step_logs_what_it_feeds(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """Without a guide as many tokens as the groups have; a guide adds all but the last token of each reference text."""
+    plain, guided = (tmp_path / name / "run" for name in ("plain", "guided"))
+    short = ["train.num_steps=1", "sft.max_completion_tokens=64"]
+    assert main(command(corpus, tiny_folder, plain, *short)) == 0
+    assert main(command(corpus, tiny_folder, guided, *short, "guide.mode=term", "train.num_steps=1")) == 0
+    rows = [next(row for row in metrics(run) if row["stage"] == "train") for run in (plain, guided)]
+    assert 12 * rows[0]["fed_tokens"] == pytest.approx(rows[0]["trained_tokens"])
+    texts = 12 * rows[1]["fed_tokens"] - rows[1]["trained_tokens"]
+    assert texts == pytest.approx(round(texts)) and 0 < texts < 2 * 64
 
 
 def test_none_are_kept_unless_asked_for(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Cells, labels and notes that the tables of a study's report share."""
+
+from eval.report.wording import ABSENT, Metric
+from eval.run_folder import SYSTEM_LABELS, Json
+from eval.study.points import UNTOUCHED, WARM_START
+from eval.study.roles import INTERPOLATED
+
+SHARE = Metric("share", "share", 1, percent=True)
+
+
+def label(row: Json) -> str:
+    """'grpo, step 20 of 40', with an asterisk on the front."""
+    name = (
+        SYSTEM_LABELS[row["kind"]]
+        if row["kind"] in (UNTOUCHED, WARM_START)
+        else f"{row['arm']}, {step_words(row)}"
+    )
+    return f"{name} *" if row["on_front"] else name
+
+
+def step_words(row: Json) -> str:
+    """'step 20 of 40', or '50 % of the way' from the untouched model for an interpolated one."""
+    return (
+        f"{row['step']} % of the way"
+        if row["kind"] == INTERPOLATED
+        else f"step {row['step']} of {row['num_steps']}"
+    )
+
+
+def with_interval(metric: Metric, change: Json | None) -> str:
+    """'+0.021 (+0.010 to +0.032)', nothing -> '-'."""
+    return (
+        ABSENT
+        if change is None
+        else f"{metric.change(change['value'])} ({metric.interval(change['low'], change['high'])})"
+    )
+
+
+def interval_note(figures: Json) -> str:
+    """How the intervals of all tables are made."""
+    return (
+        f"Intervals: {figures['intervals']}; {figures['resamples']:,} resamples. "
+        "No correction for the number of comparisons."
+    )

@@ -1,0 +1,140 @@
+"""Tests a study's claim: at the target score of the best SFT run the recommended arm pays at most half its tax, or it
+gains more at an equal tax.
+
+SFT runs are the arms of kind "sft" that begin where the recommended arm begins. The best is the one that reaches the
+highest target score, as a mean over seeds; its score and its tax are those of that checkpoint. It is chosen on the
+items it is reported on, which favours SFT.
+
+Intervals cover seeds and items: every resample draws seeds with replacement, and items with replacement, which are
+the same for all arms and seeds. Seeds and items are crossed, so this is the pigeonhole bootstrap (Owen, Annals of
+Applied Statistics 1, 2007), a hierarchical one (Davison and Hinkley, Bootstrap Methods, 1997, section 3.8).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.metrics.significance import CONFIDENCE, Array
+from eval.run_folder import Json
+from eval.study.compare import Curve, curves
+from eval.study.estimates import EvaluatedCheckpoint
+from eval.study.pareto import front, tax_at
+
+CONFIRMED = "confirmed"
+REFUTED = "refuted"
+UNCLEAR = "not clear"
+SHARE = 0.5  # of the SFT run's tax
+
+
+def claim_figures(
+    checkpoints: Sequence[EvaluatedCheckpoint], recommended: str, metric: str, seed: int
+) -> Json | None:
+    """The claim's two halves with intervals, and its verdict; None without the recommended arm or an SFT run."""
+    lines = curves(checkpoints, metric)
+    starts = {one.point.arm: (one.point.kind, one.point.start) for one in checkpoints if one.point.is_trained}
+    start = starts.get(recommended, ("", ""))[1]
+    rivals = [arm for arm, about in starts.items() if about == ("sft", start) and arm != recommended]
+    seeds = [
+        one for one in lines.get(recommended, {}) if any(one in lines.get(rival, {}) for rival in rivals)
+    ]
+    rivals = [rival for rival in rivals if set(seeds) <= set(lines.get(rival, {}))]
+    if not seeds or not rivals:
+        return None
+    best = max(rivals, key=lambda rival: float(np.mean([lines[rival][one].reach[0] for one in seeds])))
+    rows = [halves(lines[recommended][one], lines[best][one]) for one in seeds]
+    parts = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    draws = seed_draws(len(seeds), parts["score"].shape[1] - 1, seed)
+    figures = {name: seed_interval(part, draws) for name, part in parts.items()}
+    verdicts = {"half": half_verdict(figures["half"]), "gain": gain_verdict(figures["gain"])}
+    return {
+        "recommended": recommended, "sft": best, "sft_arms": rivals, "metric": metric, "seeds": seeds, **figures,
+        "verdicts": verdicts, "verdict": verdict(verdicts),
+    }  # fmt: skip
+
+
+def halves(own: Curve, rival: Curve) -> dict[str, Array]:
+    """(1 + resamples,) of one seed: the SFT run's score (its gain) and tax, the recommended arm's tax at that score and
+    its gain at that tax, and what the claim is about: `half`, own tax minus half the rival's, and `gain`, own gain minus
+    the rival's. A score that the arm does not reach has an infinite tax.
+    """
+    best = int(rival.gains[:, 0].argmax())
+    score = rival.gains[best]
+    tax = rival.taxes[best]
+    columns = list(zip(own.gains.T, own.taxes.T, score, tax, strict=True))
+    own_tax = np.asarray(
+        [math.inf if (cost := tax_at(g, t, s)) is None else cost for g, t, s, _ in columns], dtype=np.float64
+    )
+    own_gain = np.asarray([gain_at(g, t, limit) for g, t, _, limit in columns], dtype=np.float64)
+    return {
+        "score": score,
+        "sft_tax": tax,
+        "own_tax": own_tax,
+        "own_gain": own_gain,
+        "half": own_tax - SHARE * tax,
+        "gain": own_gain - score,
+    }
+
+
+def gain_at(gains: Array, taxes: Array, tax: float) -> float:
+    """The gain for at most `tax` on the front, linear between neighbours; minus infinity below its smallest tax.
+
+    >>> gain_at(np.array([0.0, 2.0]), np.array([1.0, 2.0]), 1.5)
+    1.0
+    """
+    best = front(gains, taxes)
+    if tax < taxes[best[0]]:
+        return -math.inf
+    return float(np.interp(tax, taxes[best], gains[best]))
+
+
+def seed_draws(seeds: int, resamples: int, seed: int) -> Array:
+    """(resamples, seeds): how often each resample draws each of the seeds."""
+    generator = np.random.default_rng([seed, seeds])
+    return generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples).astype(np.float64)
+
+
+def seed_interval(part: Array, draws: Array) -> Json:
+    """(seeds, 1 + resamples) of one figure -> {value, low, high, per_seed}; null for what is infinite.
+
+    In resample b the figure is the mean over the drawn seeds of their values under the b-th draw of items.
+    """
+    with np.errstate(invalid="ignore"):
+        weighted = np.where(
+            draws.T > 0, draws.T * part[:, 1:], 0.0
+        )  # a seed that is not drawn counts nothing
+    resampled = weighted.sum(axis=0) / len(part)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail], method="inverted_cdf")
+    return {
+        "value": finite(part[:, 0].mean()),
+        "low": finite(low),
+        "high": finite(high),
+        "per_seed": [finite(value) for value in part[:, 0]],
+    }
+
+
+def finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def half_verdict(half: Json) -> str:
+    """Whether the arm pays at most half: by the whole interval. An infinite end lies above."""
+    if half["high"] is not None and half["high"] <= 0:
+        return CONFIRMED
+    return REFUTED if half["low"] is None or half["low"] > 0 else UNCLEAR
+
+
+def gain_verdict(gain: Json) -> str:
+    """Whether the arm gains more: by the whole interval. An infinite end lies below."""
+    if gain["low"] is not None and gain["low"] > 0:
+        return CONFIRMED
+    return REFUTED if gain["high"] is None or gain["high"] <= 0 else UNCLEAR
+
+
+def verdict(halves_of_claim: Json) -> str:
+    """Of the claim: one half that holds is enough, and both must fail."""
+    found = set(halves_of_claim.values())
+    if CONFIRMED in found:
+        return CONFIRMED
+    return REFUTED if found == {REFUTED} else UNCLEAR

@@ -1,0 +1,64 @@
+"""The table and the sentence of a study's claim (`eval.study.claim`)."""
+
+from eval.report.blocks import Table
+from eval.report.wording import ABSENT, Metric
+from eval.run_folder import Json
+from eval.study.sentences import METRIC, TAX, metric_name
+
+
+def claim_sentence(figures: Json) -> list[str]:
+    """The verdict on the claim, in words."""
+    claim = figures["claim"]
+    if claim is None:
+        return []
+    metric = METRIC[claim["metric"]]
+    half, gain = (claim["verdicts"][name] for name in ("half", "gain"))
+    return [
+        f"The claim is {claim['verdict']}: at the {metric_name(metric)} of the best SFT run ({claim['sft']}) the arm "
+        f"{claim['recommended']} pays at most half its tax ({half}; tax minus half of SFT's {ends(TAX, claim['half'])}), or "
+        f"gains more at an equal tax ({gain}; gain minus SFT's {ends(metric, claim['gain'])})."
+    ]
+
+
+def claim_table(figures: Json) -> Table:
+    """Both halves of the claim, with the figures that they compare."""
+    claim = figures["claim"]
+    header = ("Claim", "Best SFT run", "Recommended", "Difference", "Reading")
+    if claim is None:
+        return Table("The claim", header, ())
+    metric = METRIC[claim["metric"]]
+    rows = (
+        (
+            f"Tax at SFT's {metric_name(metric)} ({metric.change(claim['score']['value'])}): minus half of SFT's",
+            value(TAX, claim["sft_tax"]),
+            value(TAX, claim["own_tax"]),
+            ends(TAX, claim["half"]),
+            claim["verdicts"]["half"],
+        ),
+        (
+            f"Gain in {metric_name(metric)} at SFT's tax",
+            value(metric, claim["score"]),
+            value(metric, claim["own_gain"]),
+            ends(metric, claim["gain"]),
+            claim["verdicts"]["gain"],
+        ),
+    )
+    note = (
+        f"Recommended: {claim['recommended']}. Best SFT run: {claim['sft']}, which reaches the highest score of "
+        f"{len(claim['sft_arms'])} arms from the same start; it is chosen on the same items, which favours it. 95 % "
+        "intervals of a bootstrap over seeds and items. '-': a score that the arm does not reach, or a tax below all of "
+        f"its. Verdict: {claim['verdict']}; one half that holds is enough."
+    )
+    return Table("The claim", header, rows, (note,))
+
+
+def value(metric: Metric, figure: Json) -> str:
+    return metric.value(figure["value"])
+
+
+def ends(metric: Metric, figure: Json) -> str:
+    """'-0.0100 (-0.0200 to 0.0000)', with '-' for an end that is infinite."""
+    value, low, high = (
+        ABSENT if figure[key] is None else metric.change(figure[key]) for key in ("value", "low", "high")
+    )
+    return f"{value} ({low} to {high})"

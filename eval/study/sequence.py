@@ -1,0 +1,92 @@
+"""What a recipe keeps and carries over when it learns several tasks one after the other.
+
+R[i][j] is the score on task j after the stages 1 to i; stage 0 is the untouched model. With T tasks, after Lopez-Paz
+and Ranzato, "Gradient Episodic Memory" (arXiv 1706.08840, section 2):
+
+average accuracy   mean over j of R[T][j]
+backward transfer  mean over j < T of R[T][j] - R[j][j]: what later stages did to a task; below 0 is forgetting
+forward transfer   mean over j > 1 of R[j - 1][j] - R[0][j]: what earlier stages gave to a task before its own
+
+The items of each task are drawn anew in every resample, the same for all models.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval.run_folder import Json
+from eval.study.estimates import Estimate, interval
+from eval.study.layout import sequence_file
+from eval.study.points import UNTOUCHED
+from eval.study.results import check_same_items, scores
+
+Matrix = list[list[Estimate]]  # [stage][task], the untouched model first
+
+
+def sequence_figures(documents: Sequence[Json], metric: str, resamples: int, seed: int) -> Json | None:
+    """For each recipe the seeds with all results, every score, and the three means; None without a whole seed."""
+    if not documents:
+        return None
+    check_same_items([((one["task"], one["seed"]), name_of(one), one) for one in documents])
+    tasks = documents[0]["tasks"]
+    known = {
+        (one["recipe"], one["stage"], one["task"], one["seed"]): scores(
+            one, name_of(one), resamples, seed + 1 + tasks.index(one["task"])
+        )[metric]
+        for one in documents
+        if one["tasks"] == tasks
+    }
+    recipes = sorted({recipe for recipe, *_ in known} - {UNTOUCHED})
+    rows = [recipe_figures(recipe, tasks, known) for recipe in recipes]
+    whole = [row for row in rows if row is not None]
+    return {"metric": metric, "tasks": tasks, "recipes": whole} if whole else None
+
+
+def name_of(document: Json) -> str:
+    """The file that a result is read from, from the study's folder."""
+    keys = ("recipe", "stage", "task", "seed")
+    return sequence_file(Path(), *(document[key] for key in keys)).as_posix()
+
+
+def recipe_figures(
+    recipe: str, tasks: Sequence[str], known: dict[tuple[str, int, str, int], Estimate]
+) -> Json | None:
+    """The figures of one recipe over its whole seeds; None without one."""
+    matrices: dict[int, Matrix] = {}
+    for seed in sorted({key[3] for key in known}):
+        keys = [
+            [(recipe if stage else UNTOUCHED, stage, task, seed) for task in tasks]
+            for stage in range(len(tasks) + 1)
+        ]
+        if all(key in known for row in keys for key in row):
+            matrices[seed] = [[known[key] for key in row] for row in keys]
+    if not matrices:
+        return None
+    return {
+        "recipe": recipe,
+        "seeds": [*matrices],
+        "scores": [
+            [interval([matrix[stage][task] for matrix in matrices.values()]) for task in range(len(tasks))]
+            for stage in range(len(tasks) + 1)
+        ],
+        "accuracy": interval([average(matrix[-1]) for matrix in matrices.values()]),
+        "backward": interval([backward_transfer(matrix) for matrix in matrices.values()]),
+        "forward": interval([forward_transfer(matrix) for matrix in matrices.values()]),
+    }
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    values = [one.value for one in estimates]
+    return Estimate(sum(values) / len(values), np.mean([one.draws for one in estimates], axis=0))
+
+
+def backward_transfer(matrix: Matrix) -> Estimate:
+    """Of R[0..T][1..T] with T > 1."""
+    last = len(matrix) - 1
+    return average([matrix[last][task] - matrix[task + 1][task] for task in range(last - 1)])
+
+
+def forward_transfer(matrix: Matrix) -> Estimate:
+    """Of R[0..T][1..T] with T > 1."""
+    return average([matrix[task][task] - matrix[0][task] for task in range(1, len(matrix) - 1)])

@@ -1,0 +1,71 @@
+"""Backward and forward transfer by hand, and a sequence's results in the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from invented_points import even, invented_study, target_items, write_points
+
+from data.errors import InputError
+from eval.study.estimates import Estimate
+from eval.study.report import write_study_report
+from eval.study.sequence import backward_transfer, forward_transfer, sequence_figures
+
+TASKS = ["one", "two", "three"]
+SCORES = [[0.1, 0.2, 0.3], [0.8, 0.3, 0.3], [0.6, 0.9, 0.5], [0.5, 0.6, 0.7]]  # [stage][task]
+
+
+def estimates() -> list[list[Estimate]]:
+    return [[Estimate(score, np.array([score, 2 * score])) for score in row] for row in SCORES]
+
+
+def result(recipe: str, stage: int, task: str, score: float, seed: int = 0) -> dict[str, Any]:
+    target = {"target_language": "zh", "items": target_items(even(score, 4))}
+    return {"recipe": recipe, "stage": stage, "task": task, "tasks": TASKS, "seed": seed, "target": target}
+
+
+def results() -> list[dict[str, Any]]:
+    return [
+        result("grpo" if stage else "untouched", stage, task, score)
+        for stage, row in enumerate(SCORES)
+        for task, score in zip(TASKS, row, strict=True)
+    ]
+
+
+def test_transfer_by_hand() -> None:
+    """Backward: (0.5 - 0.8 + 0.6 - 0.9) / 2. Forward: (0.3 - 0.2 + 0.5 - 0.3) / 2. Each resample alike."""
+    backward, forward = backward_transfer(estimates()), forward_transfer(estimates())
+    assert backward.value == pytest.approx(-0.3) and backward.draws == pytest.approx([-0.3, -0.6])
+    assert forward.value == pytest.approx(0.15) and forward.draws == pytest.approx([0.15, 0.3])
+
+
+def test_results_become_figures_and_tables(tmp_path: Path) -> None:
+    folder = write_points(tmp_path, invented_study())
+    (folder / "sequence").mkdir()
+    for one in results():
+        name = f"{one['recipe']}-{one['stage']}-{one['task']}-seed0.json"
+        (folder / "sequence" / name).write_text(json.dumps(one, ensure_ascii=False), encoding="utf-8")
+    _, plain, summary = write_study_report(folder, resamples=50)
+    (row,) = json.loads(summary.read_text(encoding="utf-8"))["sequence"]["recipes"]
+    assert row["accuracy"]["value"] == pytest.approx(0.6)
+    assert (row["backward"]["value"], row["forward"]["value"]) == pytest.approx((-0.3, 0.15))
+    assert [score["value"] for score in row["scores"][2]] == pytest.approx([0.6, 0.9, 0.5])
+    assert "| grpo | 1 | 0.600 | \u22120.300 (\u22120.300 to \u22120.300) |" in plain.read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_seed_that_lacks_a_result_does_not_count() -> None:
+    more = [result("grpo", 3, "one", 0.0, seed=1)]
+    figures = sequence_figures([*results(), *more], "cosine_held_out", 20, 0)
+    assert figures is not None and figures["recipes"][0]["seeds"] == [0]
+    assert sequence_figures(more, "cosine_held_out", 20, 0) is None
+
+
+def test_results_on_other_test_items_are_refused() -> None:
+    other = results()
+    other[3]["target"]["items"].pop()
+    with pytest.raises(InputError, match=r"sequence/grpo-1-one-seed0\.json: other test items than"):
+        sequence_figures(other, "cosine_held_out", 20, 0)

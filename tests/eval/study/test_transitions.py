@@ -1,0 +1,42 @@
+"""Transition rates of a study on invented points."""
+
+import json
+from pathlib import Path
+
+import pytest
+from invented_points import even, invented_point, write_points
+
+from eval.study.report import write_study_report
+from eval.study.transitions import mean_share
+
+
+def test_rates_are_counted_from_the_untouched_model_and_from_the_warm_start(tmp_path: Path) -> None:
+    """Of 20 questions the untouched model answers the first 18 rightly, the warm start 16, GRPO 9."""
+    points = [
+        invented_point("untouched", "untouched", even(0.1), even(0.0), right=18),
+        invented_point("warm_start", "warm_start", even(0.3), even(0.01), right=16),
+        invented_point("grpo", "grpo", even(0.5), even(0.02), step=20, right=9),
+    ]
+    _, plain, summary = write_study_report(write_points(tmp_path, points), resamples=50)
+    rows = {row["arm"]: row for row in json.loads(summary.read_text(encoding="utf-8"))["checkpoints"]}
+    grpo = {before: rates["capitals_accuracy"] for before, rates in rows["grpo"]["transitions"].items()}
+    assert grpo["untouched"]["lost_share"]["value"] == 0.5 and grpo["untouched"]["lost_share"]["n"] == 18
+    assert grpo["warm_start"]["lost_share"]["value"] == pytest.approx(7 / 16)
+    assert grpo["warm_start"]["gained_share"]["value"] == 0 and grpo["warm_start"]["gained_share"]["n"] == 4
+    assert grpo["untouched"]["p_values"] == [pytest.approx(2 / 2**9)]
+    assert rows["warm_start"]["transitions"]["untouched"]["capitals_accuracy"]["lost_share"][
+        "value"
+    ] == pytest.approx(2 / 18, abs=1e-6)
+    assert "50.0 % (29.0 % to 71.0 %)" in plain.read_text(encoding="utf-8")
+
+
+def test_a_rate_over_seeds_is_a_mean_whose_interval_counts_no_question_twice() -> None:
+    one = {"value": 0.2, "low": 0.1, "high": 0.4, "n": 10}
+    two = {"value": 0.4, "low": 0.1, "high": 0.7, "n": 10}
+    both = mean_share([one, two])
+    assert (both["value"], both["n"]) == (pytest.approx(0.3), 10)
+    assert (both["low"], both["high"]) == pytest.approx((0.10779, 0.60324), abs=2e-5)  # Wilson, 3 of 10
+    three = mean_share([one, two, {**one, "value": 0.3}])
+    half = 4.30265 * 0.1 / 3**0.5  # Student's t with 2 degrees of freedom, standard deviation 0.1
+    assert (three["low"], three["high"]) == pytest.approx((0.3 - half, 0.3 + half), abs=1e-5)
+    assert mean_share([one, {**two, "value": None}])["value"] == 0.2

@@ -1,0 +1,41 @@
+"""The study for one card: how many arms it has, and that its bill is within two hours on an H100."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from grpo.config_file import load_config
+from grpo.engine.products import FORMATS
+from grpo.runtime.device import Compute
+from grpo.stages import duration
+from grpo.stages.card_bill import Card
+from grpo.study.config import load_study
+from grpo.study.cost import make_bill
+
+H100 = Card(memory=80_000_000_000, product_rate=790e12, copy_rate=3.0e12)
+
+
+def test_it_has_48_arms_of_three_seeds_in_two_hours_by_its_bill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duration, "matmul_rate", lambda compute: H100.product_rate)
+    monkeypatch.setattr(duration, "measure_card", lambda compute, rate: H100)
+    study = load_study("configs/study_gpu.toml", [f"study_dir={tmp_path}/study"])
+    names = {arm.name.rpartition("_")[0] for arm in study.arms}
+    assert (len(names), len(study.arms), len(study.seeds), study.side_by_side) == (16, 48, 3, 6)
+    compute = Compute(torch.device("cuda"), FORMATS["fp16"])
+    bill = make_bill(study, study.arms, study.seeds, None, compute)
+    assert (
+        bill.start_seconds == 30 * (3 + 2 * 144) / 6
+    )  # a process for each warm start, two for each arm and seed
+    assert 0.5 * 3600 < bill.seconds <= 2 * 3600
+    assert bill.summary().startswith("bill: at least") and bill.summary().endswith("6 arms side by side")
+
+
+@pytest.mark.parametrize("name", ["mt", "headline", "zh_dz"])
+def test_a_job_for_a_card_has_the_task_of_its_job_for_a_cpu(name: str) -> None:
+    job = load_config(f"configs/{name}_gpu.toml")
+    assert job.data == load_config(f"configs/{name}.toml").data
+    assert (job.sft.num_steps, job.sft.batch_size, job.sft.optim.lr, job.anchor.sft) == (450, 32, 5e-5, 1.0)
+    assert job.guide.mode == "term"

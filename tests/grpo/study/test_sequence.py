@@ -1,0 +1,129 @@
+"""A sequence of two tasks on the tiny model: each stage begins where the one before ended, and all are judged alike."""
+
+import json
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_run import CONFIG
+
+from data.errors import InputError
+from eval.study.sequence import sequence_figures
+from grpo.run import main
+from grpo.study import sequence
+from grpo.study.config import ArmConfig, SequenceConfig, Study, load_study
+from grpo.study.files import keep_files
+from grpo.study.sequence import run_sequence
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def study(tmp_path: Path, corpus: Path, tiny_folder: Path) -> Study:
+    """The second task is the same pairs turned round; one recipe is SFT, in both stages of it."""
+    text = CONFIG.format(run=tmp_path / "unused", corpus=corpus, model=tiny_folder)
+    for name, more in (("there", ""), ("back", "reverse = true\n")):
+        (tmp_path / f"{name}.toml").write_text(text.replace("[data]\n", f"[data]\n{more}"), encoding="utf-8")
+    settings = (
+        f"reward.encoder=static:{tiny_folder}",
+        "threads=1",
+        "sft.num_steps=2",
+        "sft.max_completion_tokens=64",
+    )
+    recipe = ("train.method=sft", "train.num_steps=2", "train.optim.lr=1e-2")
+    tasks = (str(tmp_path / "there.toml"), str(tmp_path / "back.toml"))
+    return Study(
+        str(tmp_path / "study"), tasks[0], arms=(ArmConfig("sft"),), settings=settings[:2],
+        sequence=SequenceConfig(tasks, {"sft": recipe}, settings),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs that start no process of their own; who was called."""
+    names: list[str] = []
+
+    def run_here(command: Sequence[str], name: str, folder: Path, keep: Sequence[int] = ()) -> int:
+        names.append(name)
+        with (
+            open(folder / "log.txt", "a", encoding="utf-8") as log,
+            redirect_stdout(log),
+            redirect_stderr(log),
+        ):
+            return main(list(command)[1:])
+
+    monkeypatch.setattr(sequence, "run_child", run_here)
+    return names
+
+
+def test_each_stage_goes_on_from_the_last_and_is_measured_on_all_tasks(
+    study: Study, children: list[str]
+) -> None:
+    run_sequence(study, 0, print)
+    assert children == ["sequence sft there seed0", "sequence sft back seed0"]
+    folder = study.folder / "sequence"
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    models = [("untouched", 0), ("sft", 1), ("sft", 2)]
+    assert set(found) == {
+        f"{name}-{stage}-{task}-seed0" for name, stage in models for task in ("there", "back")
+    }
+    second = json.loads((folder / "sft" / "seed0" / "back" / "config.json").read_text(encoding="utf-8"))
+    assert second["model"]["policy"] == str(folder / "sft" / "seed0" / "there" / "policy")
+    languages = {one["task"]: one["target"]["target_language"] for one in found.values()}
+    assert languages == {"there": "zh", "back": "bo"}
+    for task in ("there", "back"):
+        own = [one["target"] for one in found.values() if one["task"] == task]
+        assert len({json.dumps(target["signatures"], sort_keys=True) for target in own}) == 1
+    figures = sequence_figures(list(found.values()), "chrf", 50, 0)
+    assert figures is not None and figures["tasks"] == ["there", "back"]
+    row = figures["recipes"][0]
+    chrf = {name: one["target"]["metrics"]["all"]["chrf"] for name, one in found.items()}
+    assert row["backward"]["value"] == pytest.approx(chrf["sft-2-there-seed0"] - chrf["sft-1-there-seed0"])
+    assert row["forward"]["value"] == pytest.approx(chrf["sft-1-back-seed0"] - chrf["untouched-0-back-seed0"])
+
+    (folder / "sft-2-back-seed0.json").unlink()
+    children.clear()
+    run_sequence(study, 0, print)
+    assert children == [] and (folder / "sft-2-back-seed0.json").exists()
+
+
+def test_a_recipe_that_fails_is_named(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "run_child", lambda *_: 1)
+    monkeypatch.setattr(sequence, "measure_stage", lambda *_: None)
+    with pytest.raises(InputError, match=r"sequence: sft, seed 0 \(see .*sft/seed0/there/log\.txt\) failed"):
+        run_sequence(study, 0, print)
+
+
+def test_the_files_of_the_tasks_are_copied_under_their_names(study: Study, tmp_path: Path) -> None:
+    assert study.sequence is not None
+    tasks = json.dumps(study.sequence.configs)
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f'study_dir = "{study.folder}"\nconfig = "{study.config}"\n[arms.sft]\n[sequence]\nconfigs = {tasks}\n'
+        '[sequence.recipes]\nsft = ["train.method=sft"]\n',
+        encoding="utf-8",
+    )
+    command = keep_files(load_study(file), str(file), [])
+    again = load_study(command[1], command[2:])
+    assert again.sequence is not None and again.sequence.tasks == ("there", "back")
+    assert {Path(one).parent for one in again.sequence.configs} == {study.folder / "sequence"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sequence.configs=['{there}']", "two files or more of different names"),
+        ("sequence.recipes={{}}", "sequence.recipes: at least one"),
+        ("sequence.recipes={{untouched=[]}}", "sequence.recipes: untouched: use a-z"),
+    ],
+)
+def test_what_is_no_sequence_is_refused(study: Study, tmp_path: Path, change: str, message: str) -> None:
+    assert study.sequence is not None
+    file = tmp_path / "study.toml"
+    file.write_text(f'config = "{study.config}"\n[arms.sft]\n', encoding="utf-8")
+    whole = [f"sequence.configs={json.dumps(study.sequence.configs)}", "sequence.recipes={sft=[]}"]
+    assert load_study(file, whole).sequence == replace(study.sequence, recipes={"sft": ()}, settings=())
+    with pytest.raises(InputError, match=message):
+        load_study(file, [*whole, change.format(there=tmp_path / "there.toml")])
