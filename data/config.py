@@ -1,6 +1,7 @@
 """Section [data]: the corpus of a run, and what cannot be asked of it."""
 
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from data.clean import Limits
@@ -15,6 +16,8 @@ from data.sources.package_corpus import INTERFACES
 from data.split import SplitSizes
 
 BUILT_IN = "tibetan"
+TESTS = "tests."  # in front of the name of a further test set
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class DataConfig:
     train: str = ""  # another name of `corpus` for a file of one's own
     dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
     test: str = ""
+    tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
@@ -97,8 +101,14 @@ class DataConfig:
 
     @property
     def sets(self) -> dict[str, str]:
-        """The parts that have a file of their own."""
-        return {name: path for name, path in (("dev", self.dev), ("test", self.test)) if path}
+        """The parts that have a file of their own, by their settings; several files of a part as one location."""
+        parts = {"dev": self.dev, "test": self.test} | {
+            f"{TESTS}{name}": files for name, files in self.tests.items()
+        }
+        locations = {
+            name: files if isinstance(files, str) else ",".join(files) for name, files in parts.items()
+        }
+        return {name: location for name, location in locations.items() if location}
 
     @property
     def sizes(self) -> SplitSizes:
@@ -119,8 +129,9 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
-    rules = (limit_rules, language_rules, side_rules, normalise_rules, file_rules)
-    check_rules([rule for make in rules for rule in make(config)])
+    rules = (limit_rules, language_rules, side_rules, normalise_rules, file_rules, test_rules)
+    for make in rules:
+        check_rules(make(config))
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -187,7 +198,7 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
     """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
     of an earlier version is found again.
     """
-    added = {"normalise": DEFAULT, "train": "", "dev": "", "test": ""}
+    added: dict[str, Any] = {"normalise": DEFAULT, "train": "", "dev": "", "test": "", "tests": {}}
     return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
 
@@ -218,6 +229,30 @@ def file_rules(config: DataConfig) -> list[Rule]:
                 config.pairs in (BUILT_IN, *HEADLINES),
                 f"data.{name}={path}: data.corpus={config.pairs} has its own {name} set; give data.train too",
             )
-            for name, path in config.sets.items()
+            for name, path in (("dev", config.dev), ("test", config.test))
+            if path
+        ),
+    ]
+
+
+def test_rules(config: DataConfig) -> list[Rule]:
+    """Rules of the further test sets, whose columns are in the languages of the user's settings."""
+    names = [name for name in config.tests if not NAME.fullmatch(name)]
+    empty = [name for name, files in config.tests.items() if not files or not all(files)]
+    target = config.column_languages[0 if config.reverse else 1]
+    return [
+        (
+            bool(names),
+            f"data.tests: {', '.join(map(repr, names))} is no name; write letters, digits, - and _",
+        ),
+        (bool(empty), f"data.tests.{', '.join(empty)} names no file; give one, or two or more aligned ones"),
+        (
+            bool(config.tests) and config.pairs in HEADLINES,
+            f"data.tests: data.corpus={config.pairs} has no test sets beside its own; leave data.tests out",
+        ),
+        (
+            bool(config.tests) and target != config.completion_language,
+            f"data.tests: {config.completion_setting}={target}, and data.corpus={config.pairs} teaches {config.completion_language}; "
+            f'write {config.completion_setting}="{config.completion_language}"',
         ),
     ]

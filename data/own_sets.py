@@ -1,4 +1,4 @@
-"""The dev and test sets that the user gives as files: read whole, and kept apart from the corpus.
+"""The dev set and the test sets that the user gives as files: read whole, and kept apart from the corpus.
 
 A pair of the corpus that is a near-duplicate of one of theirs, on either side or by way of others, is dropped.
 Of their own pairs only those without text are: a test set that others use is scored as it is, with all
@@ -87,15 +87,16 @@ def without_near(
 
 
 def common_items(labels: Labels, num_pairs: int, sets: Sequence[OwnSet]) -> str:
-    """A sentence about the items of dev that are near-duplicates of test items, or ""."""
-    if len(sets) < 2:
+    """A sentence about the items of dev that are near-duplicates of items of a test set, or ""."""
+    if not sets or sets[0].name != "dev":
         return ""
     dev = labels[num_pairs : num_pairs + len(sets[0].store)]
     both = np.flatnonzero(np.isin(dev, labels[num_pairs + len(dev) :]))
     if not len(both):
         return ""
     example: Example = sets[0].store[int(both[0])]
+    names = " or ".join(f"data.{one.name}" for one in sets[1:])
     return (
-        f"{len(both):,} of {len(dev):,} pairs of data.dev are near-duplicates of pairs of data.test, "
+        f"{len(both):,} of {len(dev):,} pairs of data.dev are near-duplicates of pairs of {names}, "
         f"the first is {example.id}; what is chosen on dev is not independent of test"
     )

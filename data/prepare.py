@@ -11,8 +11,8 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean
 from data.clusters import Clusters, near_duplicate_labels
-from data.config import DataConfig, settings_of_old
+from data.config import TESTS, DataConfig, settings_of_old
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, swap_sides
@@ -48,13 +48,14 @@ RULES = 4  # near-duplicates of large corpora are found by sketches
 
 @dataclass(frozen=True)
 class Corpus:
-    """Four parts, disjoint by near-duplicate cluster, and the manifest."""
+    """Four parts, disjoint by near-duplicate cluster, the manifest, and the further test sets by their names."""
 
     warm_start: Sequence[Example]
     train: Sequence[Example]
     dev: Sequence[Example]
     test: Sequence[Example]
     manifest: dict[str, Any]
+    tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
 
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
@@ -80,7 +81,10 @@ def load(folder: Path) -> Corpus:
     if cause:
         raise InputError(f"{folder} was changed after it was made: {cause}; delete it to have it made again")
     warm_start, train, dev, test = (Records(folder / f"{name}.jsonl") for name in PARTS)
-    return Corpus(warm_start, train, dev, test, read_object(folder / "manifest.json"))
+    manifest = read_object(folder / "manifest.json")
+    names = [name.removeprefix(TESTS) for name in manifest["splits"] if name.startswith(TESTS)]
+    tests = {name: Records(folder / f"{TESTS}{name}.jsonl") for name in names}
+    return Corpus(warm_start, train, dev, test, manifest, tests)
 
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
@@ -119,7 +123,7 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         os.replace(drops.path, listing)
         _check_parts(parts, tally, clusters, config)
         with atomic_folder(folder) as work:
-            hashes = {name: _write_part(work / f"{name}.jsonl", parts[name]) for name in PARTS}
+            hashes = {name: _write_part(work / f"{name}.jsonl", part) for name, part in parts.items()}
             facts = {
                 "config": asdict(config),
                 "corpus": config.pairs,

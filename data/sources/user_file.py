@@ -25,7 +25,7 @@ DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = (
     f"{BUILT_IN}, a {', '.join(formats.KINDS)} file (also as .gz, .xz, .bz2 or .zst), a folder of datasets, or two "
-    "aligned text files as SOURCE.txt,REFERENCE.txt"
+    "or more aligned text files as SOURCE.txt,REFERENCE.txt"
 )
 INSTEAD = {
     ".json": "save it as .jsonl, one object a line",
@@ -52,7 +52,7 @@ class UserCorpus:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """One file, the two aligned ones, or those of a folder. Raises InputError for a missing file or an
+        """One file, the aligned ones, or those of a folder. Raises InputError for a missing file or an
         unknown ending.
         """
         if files := _folder_files(user_path(self.location)):
@@ -66,8 +66,9 @@ class UserCorpus:
                 raise InputError(
                     f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file"
                 )
-        if len(paths) > 2 or (len(paths) == 1 and kind_of(paths[0]) not in formats.KINDS):
-            advice = INSTEAD.get(kind_of(paths[0]), f"give {KINDS}")
+        kinds = [kind_of(path) for path in paths]
+        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), f"give {KINDS}")
+        if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
             raise InputError(f"data.corpus={self.location}: unknown kind of corpus; {advice}")
         return paths
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eval.report.corpus_tables import PARTS
 from eval.report.wording import place_label
 from eval.run_folder import OPTIONAL, SYSTEMS, RunFolder
 
@@ -51,7 +52,8 @@ def missing_test_items(settings: Mapping[str, Any], corpus: Mapping[str, Any]) -
             f"The test set has {size} of the {wish} items of data.test_size: the corpus is too small."
         )
     counts = splits["test"]["languages"]
-    languages = sorted({language for split in splits.values() for language in split["languages"]})
+    own = [split for name, split in splits.items() if name in PARTS]
+    languages = sorted({language for split in own for language in split["languages"]})
     minimum = min(settings.get("test_min_per_language", 0), wish // max(1, len(languages)))
     few = [
         f"{place_label(language)} has {counts.get(language, 0)}"

@@ -73,7 +73,8 @@ def console_text(contents: RunFolder) -> str:
         if (pair["before"], pair["after"]) == ("untouched", last_system)
     ]
     overall = difference_tables(contents, "warm_start", "trained")[:1]
-    tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
+    tests = [overall_table(run, f"Results on {name}") for name, run in contents.tests.items()]
+    tables = [*result_tables(contents)[:1], *tests, *overall, probe_table(contents, changes)]
     words = [wrap(text) for text in (verdict(contents), *alarms(contents))]
     return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
 
@@ -115,6 +116,9 @@ def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}
         yield f"eval/{name}.json", replace(contents, systems=rest)
+    for name in contents.tests:
+        rest_of_tests = {other: view for other, view in contents.tests.items() if other != name}
+        yield f"eval/{name}", replace(contents, tests=rest_of_tests)
 
 
 def result_tables(run: RunFolder) -> list[Table]:
@@ -134,6 +138,7 @@ def report_document(run: RunFolder) -> Document:
     sections = (
         Section("Results", tuple(result_tables(run))),
         Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
+        *(test_section(name, view) for name, view in run.tests.items()),
         Section("General competence", with_rows([probe_table(run, probe_pairs(run))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
@@ -157,6 +162,17 @@ def report_document(run: RunFolder) -> Document:
         tuple(section for section in sections if section.blocks),
         alarms(run),
     )
+
+
+def test_section(name: str, view: RunFolder) -> Section:
+    """The results on a further test set, and what training changed there."""
+    tables = [
+        overall_table(view, f"Results on {name}"),
+        slice_table(view, "By source language", origins=False),
+        *filter(None, [language_table(view)]),
+        *difference_tables(view, "warm_start", "trained"),
+    ]
+    return Section(f"Test set {name}", with_rows(tables))
 
 
 def with_rows(tables: Sequence[Table | None]) -> tuple[Block, ...]:
@@ -203,6 +219,14 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "metrics": {name: system["metrics"] for name, system in run.systems.items()},
         "signatures": {name: system["signatures"] for name, system in run.systems.items()},
         "comparison": run.comparison,
+        "tests": {
+            name: {
+                "metrics": {key: system["metrics"] for key, system in view.systems.items()},
+                "signatures": {key: system["signatures"] for key, system in view.systems.items()},
+                "comparison": view.comparison,
+            }
+            for name, view in run.tests.items()
+        },
         "probes": probes,
         "training": {
             "sft_steps": len(run.sft),

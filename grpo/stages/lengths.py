@@ -10,6 +10,7 @@ from operator import le
 
 import numpy as np
 
+from data.config import TESTS
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
@@ -115,6 +116,7 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     needed and empty.
     """
     parts = {"train": corpus.train, "test": corpus.test}
+    parts |= {f"{TESTS}{name}": examples for name, examples in corpus.tests.items()}
     if config.eval.every or isinstance(config.reward.threshold, str):
         parts["dev"] = corpus.dev
         if not corpus.dev:

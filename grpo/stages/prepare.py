@@ -183,7 +183,7 @@ def model_stage(run: Run) -> None:
     if "tokens" in facts:
         return
     prompt = load_prompt(run, folder)
-    everything = Chain([corpus.warm_start, corpus.train, corpus.dev, corpus.test])
+    everything = Chain([corpus.warm_start, corpus.train, corpus.dev, corpus.test, *corpus.tests.values()])
     facts["tokens"] = token_report(
         prompt, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
     )
