@@ -1,11 +1,13 @@
 """Section [data]: the corpus of a run, and what cannot be asked of it."""
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from data.clean import Limits
+from data.corpora_config import CorpusConfig, temperature_shares
 from data.documents import LARGEST
+from data.errors import InputError
 from data.language_names import is_language, language_meant, script_meant
 from data.normalise import DEFAULT, STEPS
 from data.script import SCRIPT_NAMES, known_code, with_script
@@ -59,6 +61,8 @@ class DataConfig:
     max_examples: int = 0  # 0 = all
     seed: int = 0
     normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
+    corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several in place of one, by name
+    temperature: float = 1.0  # of their shares: in proportion to size ** (1 / temperature)
 
     @property
     def pairs(self) -> str:
@@ -66,8 +70,38 @@ class DataConfig:
         return self.train or self.corpus
 
     @property
+    def members(self) -> dict[str, "DataConfig"]:
+        """The settings of each of several corpora by its name; those of a single one by ""."""
+        if not self.corpora:
+            return {"": self}
+        alone = replace(self, corpora={}, temperature=1.0)
+        return {name: replace(alone, **corpus.own_settings) for name, corpus in self.corpora.items()}
+
+    @property
+    def completion_languages(self) -> dict[str, str]:
+        """What the model is to write: each language of reference texts, with the setting that gives it."""
+        return {
+            one.completion_language: f"data.corpora.{name}.{one.completion_setting[5:]}"
+            if name
+            else one.completion_setting
+            for name, one in self.members.items()
+        }
+
+    def shares(self, sizes: dict[str, int]) -> dict[str, float]:
+        """The probability of each of several corpora; `sizes`: pairs of each."""
+        weights = {name: self.corpora[name].share for name in sizes}
+        total = sum(weights.values())
+        if not total:
+            return temperature_shares(sizes, self.temperature)
+        return {name: weight / total for name, weight in weights.items()}
+
+    @property
     def completion_language(self) -> str:
-        """The language of the reference texts, and so of what the model is to write."""
+        """The language of the reference texts, and so of what the model is to write; of several corpora, all of
+        them.
+        """
+        if self.corpora:
+            return "+".join(self.completion_languages)
         if self.pairs in HEADLINES:
             return HEADLINES[self.pairs].language
         if self.pairs in INTERFACES:
@@ -120,6 +154,7 @@ class DataConfig:
 BOUNDS = (
     Bounds(0, 1, "max_bad_share warm_start_share"),
     Bounds(1e-6, 1, "near_duplicate"),
+    Bounds(1, 10**6, "temperature"),
     Bounds(1, LARGEST, "min_source_units min_target_units"),
     Bounds(0, LARGEST, "max_source_units max_target_units"),
     Bounds(0, LARGEST, "test_size test_min_per_language dev_size max_examples seed"),
@@ -129,9 +164,52 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
+    check_rules(mixture_rules(config))
+    if config.corpora:
+        check_members(config)
+        return
     rules = (limit_rules, language_rules, side_rules, normalise_rules, file_rules, test_rules)
     for make in rules:
         check_rules(make(config))
+
+
+def check_members(config: DataConfig) -> None:
+    """InputError for what cannot work in one of several corpora, whose name it says."""
+    for name, one in config.members.items():
+        try:
+            check(one)
+        except InputError as error:
+            raise InputError(f"data.corpora.{name}: {error}") from error
+
+
+def mixture_rules(config: DataConfig) -> list[Rule]:
+    """Rules of several corpora."""
+    plain = DataConfig()
+    inner = [one.name for one in fields(CorpusConfig) if one.name != "share"]
+    of_one = ("corpus", "train", "dev", "test", "tests", "reverse")
+    both = [name for name in inner if name in of_one and getattr(config, name) != getattr(plain, name)]
+    names = [name for name in config.corpora if not NAME.fullmatch(name)]
+    shares = [corpus.share for corpus in config.corpora.values()]
+    bad_shares = [name for name, corpus in config.corpora.items() if not 0 <= corpus.share < float("inf")]
+    return [
+        (
+            bool(config.corpora) and bool(both),
+            f"data.{', data.'.join(both)} and data.corpora: with several corpora each has its own; write it under data.corpora.NAME",
+        ),
+        (
+            bool(names),
+            f"data.corpora: {', '.join(map(repr, names))} is no name; write letters, digits, - and _",
+        ),
+        (bool(bad_shares), f"data.corpora.{', '.join(bad_shares)}: share must be a number from 0"),
+        (
+            any(shares) and not all(shares),
+            "data.corpora: some have a share and some have none; write one for each, or none",
+        ),
+        (
+            not config.corpora and config.temperature != plain.temperature,
+            f"data.temperature={config.temperature} mixes several corpora, and there is one; write data.corpora, or leave it out",
+        ),
+    ]
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -199,6 +277,7 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
     of an earlier version is found again.
     """
     added: dict[str, Any] = {"normalise": DEFAULT, "train": "", "dev": "", "test": "", "tests": {}}
+    added |= {"corpora": {}, "temperature": 1.0}
     return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
 

@@ -32,6 +32,7 @@ from data.inputs import Inputs, inputs_of
 from data.limits import limits_of
 from data.losses import limit_remarks, losses
 from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
+from data.mixture import identity, mixture_lines, write_mixture
 from data.own_sets import NEAR, common_items, read_sets, set_hashes, without_near
 from data.progress import Say, with_progress
 from data.records import Chain, Records, Selection, Store
@@ -57,9 +58,34 @@ class Corpus:
     manifest: dict[str, Any]
     tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
 
+    @property
+    def parts(self) -> dict[str, Sequence[Example]]:
+        """Every part and test set by the name of its file."""
+        own = {"warm_start": self.warm_start, "train": self.train, "dev": self.dev, "test": self.test}
+        return own | {f"{TESTS}{name}": examples for name, examples in self.tests.items()}
+
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
+    return _prepare_mixture(config, cache, say) if config.corpora else _prepare_one(config, cache, say)
+
+
+def _prepare_mixture(config: DataConfig, cache: Path, say: Say) -> Corpus:
+    """Several corpora, each prepared alone, as one."""
+    corpora = {name: _prepare_one(one, cache, say) for name, one in config.members.items()}
+    manifests = {name: corpus.manifest for name, corpus in corpora.items()}
+    folder = cache / "corpus" / identity(manifests, config, RULES)
+    if not (folder / "manifest.json").exists():
+        members = {name: corpus.parts for name, corpus in corpora.items()}
+        write_mixture(members, manifests, config, folder, say)
+    corpus = load(folder)
+    for line in mixture_lines(corpus.manifest):
+        say(line)
+    return corpus
+
+
+def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
+    """A corpus that is not mixed."""
     inputs = inputs_of(config, cache, say)
     hashes = inputs.hashes | set_hashes(config)
     identity = {"config": settings_of_old(config), "hashes": hashes, "rules": RULES}

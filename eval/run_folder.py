@@ -46,6 +46,13 @@ class RunFolder:
     tests: Mapping[str, "RunFolder"] = field(default_factory=dict)  # this run on each further test set
 
     @property
+    def main(self) -> "RunFolder":
+        """This run on its own test set; where it has none, on the further one that the probes are with."""
+        views = (self, *self.tests.values())
+        with_probes = (view for view in views if any("probes" in one for one in view.systems.values()))
+        return self if self.systems else next(with_probes, views[-1])
+
+    @property
     def method(self) -> str:
         """The name of the method that trained the warm start."""
         return METHOD_LABELS[method_of(self.config)]

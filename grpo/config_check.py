@@ -99,7 +99,18 @@ def corpus_rules(config: Config) -> list[Rule]:
     """Rules of what needs a part of the corpus, which may be set to nothing."""
     data = config.data
     threshold = config.reward.threshold
+    languages = data.completion_languages if data.corpora or config.reward.encoders else {}
+    others = [language for language in config.reward.encoders if language not in languages]
+    labels = [name for name in ("source_label", "target_label") if getattr(config.prompt, name)]
     return [
+        (
+            bool(others),
+            f"reward.encoders.{', '.join(others)}: no target language of this run; they are {', '.join(languages)}",
+        ),
+        (
+            bool(data.corpora) and bool(labels),
+            f"prompt.{', prompt.'.join(labels)} would name every language of data.corpora so; leave it out",
+        ),
         (
             data.warm_start_share == 0 and config.sft.num_steps > 0,
             f"data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = {config.sft.num_steps}; raise one, or write 0 for both",

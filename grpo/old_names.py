@@ -23,6 +23,7 @@ ADDED = {
     "data.train": "",
     "data.dev": "",
     "data.test": "",
+    "data.temperature": 1.0,
     "anchor.text": "",
     "engine.number_format": "auto",
     "engine.deterministic": False,

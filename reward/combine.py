@@ -63,6 +63,7 @@ class RewardConfig:
     """
 
     encoder: str = "use"
+    encoders: dict[str, str] = field(default_factory=dict)  # by target language, in place of `encoder`
     held_out: str = "static"
     control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})

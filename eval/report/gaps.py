@@ -10,6 +10,7 @@ from eval.run_folder import OPTIONAL, SYSTEMS, RunFolder
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
     """What this run does not have, one sentence each."""
+    run = run.main
     stages = (("warm start (SFT)", run.sft), (run.method, run.train))
     sentences = [
         f"No {name} metrics: this stage did not run, or its metrics are missing."
@@ -42,7 +43,9 @@ def missing_test_items(settings: Mapping[str, Any], corpus: Mapping[str, Any]) -
     The data stage takes at most a fifth of the pairs, and of each language's pairs, for the test set.
     """
     splits = corpus.get("manifest", {}).get("splits", {})
-    if "test" not in splits or settings.get("test"):  # a file of one's own is taken whole
+    if (
+        "test" not in splits or settings.get("test") or settings.get("corpora")
+    ):  # a file of one's own is taken whole
         return []
     sentences = []
     size = splits["test"]["pairs"]

@@ -17,6 +17,7 @@ from eval.report.blocks import Block, Document, Section, Table, Text, plain_text
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.gaps import gaps
 from eval.report.html import html_page
+from eval.report.macro import macro_metrics, macro_table
 from eval.report.markdown import markdown
 from eval.report.plots import curves
 from eval.report.samples import samples
@@ -66,15 +67,21 @@ def result_table(run: Path) -> str:
 
 def console_text(contents: RunFolder) -> str:
     """The text of `result_table`."""
-    last_system = ["", *contents.systems][-1]
+    last_system = ["", *contents.main.systems][-1]
     changes = [
         pair
-        for pair in probe_pairs(contents)
+        for pair in probe_pairs(contents.main)
         if (pair["before"], pair["after"]) == ("untouched", last_system)
     ]
     overall = difference_tables(contents, "warm_start", "trained")[:1]
     tests = [overall_table(run, f"Results on {name}") for name, run in contents.tests.items()]
-    tables = [*result_tables(contents)[:1], *tests, *overall, probe_table(contents, changes)]
+    tables = [
+        *result_tables(contents)[:1],
+        macro_table(contents),
+        *tests,
+        *overall,
+        probe_table(contents.main, changes),
+    ]
     words = [wrap(text) for text in (verdict(contents), *alarms(contents))]
     return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
 
@@ -136,10 +143,10 @@ def result_tables(run: RunFolder) -> list[Table]:
 def report_document(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
-        Section("Results", tuple(result_tables(run))),
+        Section("Results", (*result_tables(run), *filter(None, [macro_table(run)]))),
         Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
         *(test_section(name, view) for name, view in run.tests.items()),
-        Section("General competence", with_rows([probe_table(run, probe_pairs(run))])),
+        Section("General competence", with_rows([probe_table(run.main, probe_pairs(run.main))])),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
         Section("Samples", sample_blocks(run)),
@@ -210,7 +217,9 @@ def alarms(run: RunFolder) -> tuple[str, ...]:
 def summary(run: RunFolder) -> dict[str, Any]:
     """The figures of the report for a program: full precision, no items."""
     probes = {
-        name: without_items(system["probes"]) for name, system in run.systems.items() if "probes" in system
+        name: without_items(system["probes"])
+        for name, system in run.main.systems.items()
+        if "probes" in system
     }
     return {
         "verdict": verdict(run),
@@ -219,6 +228,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "metrics": {name: system["metrics"] for name, system in run.systems.items()},
         "signatures": {name: system["signatures"] for name, system in run.systems.items()},
         "comparison": run.comparison,
+        "macro": macro_metrics(run),
         "tests": {
             name: {
                 "metrics": {key: system["metrics"] for key, system in view.systems.items()},

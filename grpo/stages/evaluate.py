@@ -34,6 +34,7 @@ from grpo.stages.context import (
     within_limit,
 )
 from grpo.stages.language_fit import gate_of
+from grpo.stages.mixing import runs_by_language
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
@@ -71,7 +72,8 @@ Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the rewa
 def measure(
     run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales
 ) -> dict[str, Any]:
-    script = known_script(run.config.data.completion_language)
+    run = runs_by_language(run).get(examples[0].target_language, run)
+    script = known_script(run.target_language)
 
     def has_script(text: str, reference: str) -> bool:
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
@@ -121,8 +123,15 @@ class Measures:
     sets: TestSets
 
     @functools.cached_property
-    def scales(self) -> Scales:
-        return store_of(self.run), held_out_store(self.run)
+    def scales(self) -> dict[str, Scales]:
+        """By target language."""
+        held_out = held_out_store(self.run)
+        return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
+
+    def scales_for(self, examples: list[Example]) -> Scales:
+        """Those of the target language of a test set."""
+        single = next(iter(self.scales.values()))
+        return self.scales.get(examples[0].target_language, single)
 
     def write(self, name: str, outputs: Mapping[str, list[str]], more: dict[str, Any]) -> None:
         """The file of a system for each test set, by the first process; the others wait. `more` goes with the
@@ -130,7 +139,7 @@ class Measures:
         """
         if self.run.world.is_first:
             for test, examples in self.sets.items():
-                result = measure(self.run, name, examples, outputs[test], self.scales)
+                result = measure(self.run, name, examples, outputs[test], self.scales_for(examples))
                 write_system(self.run.folder, result | (more if test == next(iter(self.sets)) else {}), test)
         self.run.world.wait()
 
@@ -192,8 +201,14 @@ def missing_systems(run: Run, folders: Mapping[str, Path | ModelSource], sets: T
 
 def memory_outputs(run: Run, sets: TestSets) -> dict[str, list[str]]:
     corpus = corpus_of(run)
-    memory = build_memory([*corpus.warm_start, *corpus.train])
-    return {test: memory.translate([example.source for example in items]) for test, items in sets.items()}
+    pairs = [*corpus.warm_start, *corpus.train]
+
+    def answers(items: list[Example]) -> list[str]:
+        language = items[0].target_language
+        memory = build_memory([pair for pair in pairs if pair.target_language == language])
+        return memory.translate([item.source for item in items])
+
+    return {test: answers(items) for test, items in sets.items()}
 
 
 def copy_untouched(run: Run, name: str, sets: TestSets) -> None:

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.prompt import Prompt
-from data.stream import PromptStream
 from grpo.engine.model import parameter_hash
 from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
@@ -24,8 +23,9 @@ from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_
 from grpo.stages.context import Run
 from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
-from grpo.stages.reward_setup import load_reward, training_reward
-from grpo.training import AfterStep, AfterUpdate, Task, Training
+from grpo.stages.mixing import of_language, runs_by_language, stream_of
+from grpo.stages.reward_setup import functions_of, load_rewards, training_reward
+from grpo.training import AfterStep, AfterUpdate, PromptSource, Task, Training, by_language
 from reward.faults import RewardFailure
 
 
@@ -34,7 +34,7 @@ class SamplePairs:
     """The prompts of each step that have a best sample, with it."""
 
     steps: Sequence[SampledStep]
-    prompts: PromptStream[Example]
+    prompts: PromptSource
     prompt: Prompt
 
     def at(self, step: int) -> list[Pair]:
@@ -57,7 +57,7 @@ def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list
     run.say(
         f"SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
     )
-    stream = PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed)
+    stream = stream_of(run, examples, pairs, run.config.rollout.num_prompts)
     return imitation(run, stream, score_of(run, policy, prompt, examples))
 
 
@@ -65,9 +65,9 @@ def best_of_group_method(
     run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
 ) -> Method:
     """SFT on the best of the samples of `policy`, which is the warm start."""
-    steps = sample_steps(run, policy, prompt, examples)
+    prompts = stream_of(run, examples, examples, run.config.rollout.num_prompts)
+    steps = sample_steps(run, policy, prompt, examples, prompts)
     run.say(summary(run, [sample for step in steps for sample in step.chosen]))
-    prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
     score = score_of(run, policy, prompt, examples)
     return imitation(run, SamplePairs(steps, prompts, prompt), score, [step.seconds for step in steps])
 
@@ -103,8 +103,7 @@ def score_of(
     """The figures of the dev set; None, and no reward is loaded, where eval.every is 0."""
     if not run.config.eval.every:
         return None
-    reward = load_reward(run, policy, prompt, examples)
-    return dev_score(run, policy, prompt, reward.function)
+    return dev_score(run, policy, prompt, functions_of(load_rewards(run, policy, prompt, examples)))
 
 
 def summary(run: Run, samples: Sequence[Sample]) -> str:
@@ -122,7 +121,7 @@ def summary(run: Run, samples: Sequence[Sample]) -> str:
 
 
 def sample_steps(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example], prompts: PromptSource
 ) -> list[SampledStep]:
     """The best samples of every step: those in the file, and behind them new ones of `policy`."""
     path = run.folder / FILE
@@ -130,12 +129,16 @@ def sample_steps(
     steps = steps_in(path, header_of(run.config, parameter_hash(policy), examples))
     run.say(f"samples of {min(len(steps), num_steps)} of {num_steps} steps are in {path}")
     if len(steps) < num_steps:
-        run_reward = load_reward(run, policy, prompt, examples)
-        reward = training_reward(run, run_reward.function, examples)
-        prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
-        task = Task(prompts, prompt, reward, policy, sampling_of(run.config, prompt))
+        runs = runs_by_language(run)
+        rewards = load_rewards(run, policy, prompt, examples)
+        steering = {
+            language: training_reward(run, reward.function, of_language(runs[language], examples))
+            for language, reward in rewards.items()
+        }
+        floor = max(reward.std_floor for reward in rewards.values())
+        task = Task(prompts, prompt, by_language(steering), policy, sampling_of(run.config, prompt))
         for step in range(len(steps), num_steps):
-            steps.append(sample_step(run, policy, task, run_reward.std_floor, step))
+            steps.append(sample_step(run, policy, task, floor, step))
             append(path, steps[-1])
             if step % PLAIN_EVERY == 0 or step + 1 == num_steps:
                 run.say(f"  sampling {step + 1}/{num_steps}")

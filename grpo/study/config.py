@@ -23,6 +23,9 @@ from reward.combine import check as check_reward
 
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
+NO_CORPORA = (
+    "data.corpora: a study measures its points on one test set; write data.train, or run each arm by itself"
+)
 SHARED = ("data", "model", "sft", "anchor.sft", "eval", "device")  # in which arms of one study cannot differ
 
 
@@ -261,6 +264,7 @@ def resolve_arm(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     study.warm_start_config(study.seeds[0])
     try:
         config = study.arm_config(arm, study.seeds[0])
+        check_rules([(bool(config.data.corpora), NO_CORPORA)])
         check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
     except InputError as error:
         raise InputError(f"{path}: arms.{arm.name}: {error}") from error

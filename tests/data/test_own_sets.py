@@ -1,36 +1,16 @@
 """Dev and test sets of the user's own: scored as they are, and nothing near to them is learned from."""
 
 import lzma
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
+from invented_words import aligned, words, write_pairs, write_texts
 
 from data.clusters import near_duplicate_clusters
 from data.config import DataConfig, check
 from data.errors import InputError
 from data.prepare import Corpus, prepare
-
-
-def words(number: int) -> str:
-    """Ten words that no other number has."""
-    draw = random.Random(number)
-    return " ".join("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(10))
-
-
-def write_pairs(path: Path, numbers: list[int], change: str = "") -> str:
-    lines = [f"{words(number)}{change}\t{words(number + 10_000)}\n" for number in numbers]
-    path.write_text("".join(lines), encoding="utf-8")
-    return str(path)
-
-
-def aligned(folder: Path, name: str, numbers: list[int]) -> str:
-    """Two aligned files as FLORES and NTREX are."""
-    paths = [folder / f"{name}.{side}" for side in ("src", "ref")]
-    for path, offset in zip(paths, (0, 10_000), strict=True):
-        path.write_text("".join(f"{words(number + offset)}\n" for number in numbers), encoding="utf-8")
-    return ",".join(map(str, paths))
 
 
 def prepared(folder: Path, **settings: object) -> tuple[Corpus, list[str]]:
@@ -139,11 +119,6 @@ def test_further_test_sets_are_read_with_all_references_and_kept_apart(tmp_path:
     assert dropped == {"near a pair of data.tests.flores": 1, "near a pair of data.tests.ntrex": 1}
     assert any(line.startswith("data: dropped 1 near a pair of data.tests.ntrex, e.g. ") for line in lines)
     assert prepared(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})[0].tests == corpus.tests
-
-
-def write_texts(path: Path, numbers: list[int]) -> str:
-    path.write_text("".join(f"{words(number)}\n" for number in numbers), encoding="utf-8")
-    return str(path)
 
 
 def test_aligned_files_of_another_length_are_named(tmp_path: Path) -> None:
