@@ -35,6 +35,7 @@ class DataConfig:
     dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
     test: str = ""
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
+    prompts: str = ""  # a file of source texts without reference texts, which join the part train
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
@@ -186,7 +187,7 @@ def mixture_rules(config: DataConfig) -> list[Rule]:
     """Rules of several corpora."""
     plain = DataConfig()
     inner = [one.name for one in fields(CorpusConfig) if one.name != "share"]
-    of_one = ("corpus", "train", "dev", "test", "tests", "reverse")
+    of_one = ("corpus", "train", "dev", "test", "tests", "prompts", "reverse")
     both = [name for name in inner if name in of_one and getattr(config, name) != getattr(plain, name)]
     names = [name for name in config.corpora if not NAME.fullmatch(name)]
     shares = [corpus.share for corpus in config.corpora.values()]
@@ -276,7 +277,14 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
     """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
     of an earlier version is found again.
     """
-    added: dict[str, Any] = {"normalise": DEFAULT, "train": "", "dev": "", "test": "", "tests": {}}
+    added: dict[str, Any] = {
+        "normalise": DEFAULT,
+        "train": "",
+        "dev": "",
+        "test": "",
+        "tests": {},
+        "prompts": "",
+    }
     added |= {"corpora": {}, "temperature": 1.0}
     return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
@@ -315,10 +323,11 @@ def file_rules(config: DataConfig) -> list[Rule]:
 
 
 def test_rules(config: DataConfig) -> list[Rule]:
-    """Rules of the further test sets, whose columns are in the languages of the user's settings."""
+    """Rules of the further test sets and prompts, which are in the languages of the user's settings."""
     names = [name for name in config.tests if not NAME.fullmatch(name)]
     empty = [name for name, files in config.tests.items() if not files or not all(files)]
     target = config.column_languages[0 if config.reverse else 1]
+    which = "tests" if config.tests else "prompts" if config.prompts else ""
     return [
         (
             bool(names),
@@ -330,8 +339,12 @@ def test_rules(config: DataConfig) -> list[Rule]:
             f"data.tests: data.corpus={config.pairs} has no test sets beside its own; leave data.tests out",
         ),
         (
-            bool(config.tests) and target != config.completion_language,
-            f"data.tests: {config.completion_setting}={target}, and data.corpus={config.pairs} teaches {config.completion_language}; "
-            f'write {config.completion_setting}="{config.completion_language}"',
+            bool(config.prompts) and config.pairs in HEADLINES,
+            f"data.prompts: data.corpus={config.pairs} has no prompts beside its own; leave data.prompts out",
+        ),
+        (
+            bool(which) and target != config.completion_language,
+            f"data.{which}: {config.completion_setting}={target}, and data.corpus={config.pairs} teaches "
+            f'{config.completion_language}; write {config.completion_setting}="{config.completion_language}"',
         ),
     ]

@@ -15,6 +15,7 @@ class CorpusConfig:
     dev: str = ""
     test: str = ""
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
+    prompts: str = ""
     reverse: bool = False
     languages: tuple[str, ...] = ()
     source_language: str = ""

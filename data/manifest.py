@@ -115,6 +115,16 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
         *loss_lines(manifest["losses"]),
         f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
         *size_lines(manifest),
+        *prompt_lines(manifest.get("prompts", {})),
+    ]
+
+
+def prompt_lines(prompts: Mapping[str, Any]) -> list[str]:
+    """What was read of a file of prompts without reference texts."""
+    if not prompts:
+        return []
+    return [
+        f"data: {prompts['read']} prompts without reference texts read; dropped: {in_words(prompts['dropped'])}"
     ]
 
 

@@ -22,7 +22,7 @@ from data import user_checks
 from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean
-from data.clusters import Clusters, near_duplicate_labels
+from data.clusters import Clusters, Labels, near_duplicate_labels
 from data.config import TESTS, DataConfig, settings_of_old
 from data.documents import read_object
 from data.errors import InputError
@@ -33,9 +33,10 @@ from data.limits import limits_of
 from data.losses import limit_remarks, losses
 from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
 from data.mixture import identity, mixture_lines, write_mixture
-from data.own_sets import NEAR, common_items, read_sets, set_hashes, without_near
+from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, without_near
 from data.progress import Say, with_progress
 from data.records import Chain, Records, Selection, Store
+from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
 from data.split import LARGE_CLUSTER, PARTS, Languages, split
 
@@ -88,6 +89,8 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     """A corpus that is not mixed."""
     inputs = inputs_of(config, cache, say)
     hashes = inputs.hashes | set_hashes(config)
+    if config.prompts:
+        hashes[f"data.prompts: {config.prompts}"] = sha256_of(source_texts_path(config))
     identity = {"config": settings_of_old(config), "hashes": hashes, "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
@@ -109,8 +112,11 @@ def load(folder: Path) -> Corpus:
     warm_start, train, dev, test = (Records(folder / f"{name}.jsonl") for name in PARTS)
     manifest = read_object(folder / "manifest.json")
     names = [name.removeprefix(TESTS) for name in manifest["splits"] if name.startswith(TESTS)]
+    further = [PROMPTS] if PROMPTS in manifest["splits"] else []
+    prompts = [Records(folder / f"{name}.jsonl") for name in further]
+    learned = Chain([train, *prompts]) if prompts else train
     tests = {name: Records(folder / f"{TESTS}{name}.jsonl") for name in names}
-    return Corpus(warm_start, train, dev, test, manifest, tests)
+    return Corpus(warm_start, learned, dev, test, manifest, tests)
 
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
@@ -133,16 +139,18 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
             say(f"data: {remark}")
         sets = read_sets(config, scratch)
         sample = _sample(len(tally.pairs), config.max_examples, config.seed)
-        candidates = Chain([Selection(store, sample), *(one.store for one in sets)])
+        prompts = [read_source_texts(config, limits, scratch)] if config.prompts else []
+        candidates = Chain([Selection(store, sample), *(one.store for one in [*sets, *prompts])])
         labels = near_duplicate_labels(candidates, config.near_duplicate, say)
         if remark := common_items(labels, len(sample), sets):
             remarks.append(remark)
             say(f"data: {remark}")
         places, near, clusters = without_near(labels, len(sample), sets)
-        places = sample[places]
-        split_places = split(languages_of(tally, places), clusters, config.sizes, config.seed)
-        parts = {name: Part(store, tally, places[items]) for name, items in split_places.items()}
+        split_places = split(languages_of(tally, sample[places]), clusters, config.sizes, config.seed)
+        parts = {name: Part(store, tally, sample[places[items]]) for name, items in split_places.items()}
         parts |= {one.name: Part(one.store, one.tally, np.arange(len(one.store))) for one in sets}
+        learned = places[np.concatenate([split_places[name] for name in ("warm_start", "train")])]
+        parts |= {one.name: free_part(one, labels, learned) for one in prompts}
         for name, items in near.items():
             tally.drop_kept(sample[items], f"{NEAR}{name}")
         drops.flush()
@@ -161,10 +169,26 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
             facts |= {"remarks": remarks, "losses": losses(tally, limits)}
             facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
             facts |= {"splits": split_facts(parts, hashes)}
+            facts |= {one.name: dropped_prompts(one.tally) for one in prompts}
             atomic_write_text(
                 work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
             )
             write_checksums(work)
+
+
+def free_part(prompts: OwnSet, labels: Labels, learned: Ints) -> Part:
+    """The prompts that are near to no dev or test pair; the others are counted as dropped. `labels`: of the corpus, the
+    own sets and then the prompts; `learned`: the items of the corpus that are learned from.
+    """
+    start = len(labels) - len(prompts.store)
+    is_free = ~np.isin(labels[start:], np.delete(labels[:start], learned))
+    prompts.tally.drop_kept(np.flatnonzero(~is_free), f"{NEAR}dev or data.test")
+    return Part(prompts.store, prompts.tally, np.flatnonzero(is_free))
+
+
+def dropped_prompts(tally: Tally) -> dict[str, Any]:
+    """What the manifest says of the prompts without reference texts."""
+    return {"read": tally.num_read.total(), "dropped": tally.num_dropped}
 
 
 def _clean(

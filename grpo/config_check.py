@@ -10,6 +10,7 @@ from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from grpo.config import Config
 from reward.combine import check_section as check_reward
+from reward.combine import terms_with_references
 
 BOUNDS = (
     Bounds(0, LARGEST, "seed"),
@@ -53,7 +54,7 @@ def check(config: Config) -> None:
     check_data(config.data)
     check_prompt(config.prompt)
     check_reward(config.reward)
-    rules = (training_rules, corpus_rules, tax_rules, memory_rules, sharding_rules)
+    rules = (training_rules, corpus_rules, prompt_rules, tax_rules, memory_rules, sharding_rules)
     check_rules([rule for make in rules for rule in make(config)])
 
 
@@ -122,6 +123,33 @@ def corpus_rules(config: Config) -> list[Rule]:
         (
             data.dev_size == 0 and config.eval.every > 0,
             f"eval.every = {config.eval.every} looks at the dev set, and data.dev_size = 0; raise data.dev_size, or write eval.every=0",
+        ),
+    ]
+
+
+def prompt_rules(config: Config) -> list[Rule]:
+    """Rules of prompts that have no reference text."""
+    if not any(one.prompts for one in config.data.members.values()):
+        return []
+    terms = terms_with_references(config.reward)
+    which = "data.prompts: prompts have no reference text, and"
+    return [
+        (
+            bool(terms),
+            f"{which} the reward term {', '.join(terms)} needs one; leave it out of reward.weights, reward.gates and "
+            "reward.shown, or leave data.prompts out",
+        ),
+        (
+            config.train.method == "sft",
+            f"{which} train.method = 'sft' imitates them; write another method, or leave data.prompts out",
+        ),
+        (
+            config.guide.mode != "none",
+            f"{which} guide.mode = {config.guide.mode!r} learns from them; write guide.mode='none', or leave data.prompts out",
+        ),
+        (
+            config.reward.control == "shuffled",
+            f"{which} reward.control = 'shuffled' exchanges them; write 'random', or leave data.prompts out",
         ),
     ]
 

@@ -24,6 +24,7 @@ ADDED = {
     "data.dev": "",
     "data.test": "",
     "data.temperature": 1.0,
+    "data.prompts": "",
     "anchor.text": "",
     "engine.number_format": "auto",
     "engine.deterministic": False,

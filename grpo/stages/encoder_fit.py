@@ -69,6 +69,7 @@ def known_fit(run: Run) -> EncoderFit | None:
 def measured_fit(run: Run, examples: Sequence[Example]) -> EncoderFit | None:
     """The fit of the run's encoder to these pairs."""
     encoder = store_of(run).encoder
+    examples = [example for example in examples if example.reference]
     return measure_fit(
         encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed
     )

@@ -205,7 +205,7 @@ def memory_outputs(run: Run, sets: TestSets) -> dict[str, list[str]]:
 
     def answers(items: list[Example]) -> list[str]:
         language = items[0].target_language
-        memory = build_memory([pair for pair in pairs if pair.target_language == language])
+        memory = build_memory([pair for pair in pairs if pair.target_language == language and pair.reference])
         return memory.translate([item.source for item in items])
 
     return {test: answers(items) for test, items in sets.items()}

@@ -53,5 +53,31 @@ def test_a_further_test_set_is_scored_beside_the_own_one(
     assert summary["tests"]["flores"]["metrics"]["trained"]["all"]["n"] == 2
     assert summary["metrics"]["trained"]["all"]["n"] == 12
     (run / "eval" / "flores" / "trained.json").unlink()
-    assert main(arguments(corpus, tiny_folder, run, *reward, *steps, f"data.tests.flores={files}")) == 0
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "eval", *reward, *steps, f"data.tests.flores={files}")) == 0
     assert (run / "eval" / "flores" / "trained.json").exists()
+
+
+def test_a_run_learns_from_prompts_without_reference_texts(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    term = tmp_path / "mine.py"
+    term.write_text(
+        "def long(sources, completions, references):\n    return [len(c) / 40 for c in completions]\n"
+    )
+    prompts = tmp_path / "prompts.txt"
+    rows = [(3, 1, 4, 1, 5, 9, 2, n) for n in range(16)]
+    prompts.write_text("\n".join("་".join(SYLLABLES[n] for n in row) for row in rows), encoding="utf-8")
+    run = tmp_path / "run"
+    reward = [f"reward.encoder=static:{tiny_folder}", 'reward.gates=["script"]', "reward.shown=[]"]
+    weights = f'reward.weights={{"{term}:long" = 1.0}}'
+    more = [
+        "threads=1",
+        "train.num_steps=12",
+        "sft.num_steps=1",
+        "rollout.num_prompts=8",
+        f"data.prompts={prompts}",
+    ]
+    stages = ["--stages", "data,model,sft,train"]
+    assert main(arguments(corpus, tiny_folder, run, *stages, *reward, weights, *more)) == 0
+    assert "16 prompts without reference texts read" in capsys.readouterr().out
+    assert (run / "policy").is_dir()
