@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from data.clean import Limits
 from data.corpora_config import CorpusConfig, temperature_shares
@@ -18,6 +18,7 @@ from data.sources.package_corpus import INTERFACES
 from data.split import SplitSizes
 
 BUILT_IN = "tibetan"
+TASKS = {"": "mt", "translation": "mt"}  # settings that an example names otherwise
 TESTS = "tests."  # in front of the name of a further test set
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -35,6 +36,9 @@ class DataConfig:
     dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
     test: str = ""
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
+    task: Literal["", "translation", "headline", "summary", "answer", "free"] = (
+        ""  # of a file; "" = translation
+    )
     prompts: str = ""  # a file of source texts without reference texts, which join the part train
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
@@ -64,6 +68,11 @@ class DataConfig:
     normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
     corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several in place of one, by name
     temperature: float = 1.0  # of their shares: in proportion to size ** (1 / temperature)
+
+    @property
+    def example_task(self) -> str:
+        """The task of the pairs of a file, as its examples name it."""
+        return TASKS.get(self.task, self.task)
 
     @property
     def pairs(self) -> str:
@@ -284,6 +293,7 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
         "test": "",
         "tests": {},
         "prompts": "",
+        "task": "",
     }
     added |= {"corpora": {}, "temperature": 1.0}
     return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
@@ -310,6 +320,10 @@ def file_rules(config: DataConfig) -> list[Rule]:
         (
             bool(config.train) and config.corpus != BUILT_IN,
             f"data.train={config.train}, data.corpus={config.corpus}: both name the pairs to learn from; leave one out",
+        ),
+        (
+            bool(config.task) and config.pairs in (BUILT_IN, *INTERFACES, *HEADLINES),
+            f"data.task={config.task}: the task of data.corpus={config.pairs} is known; leave it out",
         ),
         *(
             (

@@ -17,6 +17,7 @@ class CorpusConfig:
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     prompts: str = ""
     reverse: bool = False
+    task: str = ""
     languages: tuple[str, ...] = ()
     source_language: str = ""
     target_language: str = ""

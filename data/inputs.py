@@ -132,7 +132,7 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
 def user_corpus(config: DataConfig, location: str) -> user_file.UserCorpus:
     """A file of the user's with the languages and columns of the corpus."""
     columns = (str(config.source_column), str(config.reference_column))
-    return user_file.UserCorpus(location, *config.column_languages, columns)
+    return user_file.UserCorpus(location, *config.column_languages, columns, config.example_task)
 
 
 def hashes_of(corpus: user_file.UserCorpus, setting: str) -> dict[str, str]:

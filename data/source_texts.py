@@ -83,6 +83,7 @@ def _examples(path: Path, config: DataConfig) -> Iterator[Example]:
                 LICENCE,
                 source_language,
                 config.completion_language,
+                config.example_task,
             )
 
 

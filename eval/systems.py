@@ -132,7 +132,10 @@ def item_record(example: Example, output: str, scores: dict[str, float | bool]) 
     lengths = overlap.length_statistics([output], [example.references], example.target_language)
     [[length, units]] = lengths.tolist()
     ratio = length / units if units else None
-    about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
+    about = {
+        key: getattr(example, key)
+        for key in ("id", "origin", "task", "source_language", "source", "reference")
+    }
     about["references"] = list(example.references)
     return {**about, "output": output, **scores, "length_ratio": ratio}
 

@@ -25,6 +25,7 @@ ADDED = {
     "data.test": "",
     "data.temperature": 1.0,
     "data.prompts": "",
+    "data.task": "",
     "anchor.text": "",
     "engine.number_format": "auto",
     "engine.deterministic": False,

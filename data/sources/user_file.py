@@ -49,6 +49,7 @@ class UserCorpus:
     source_language: str
     target_language: str
     columns: Columns = DEFAULT_COLUMNS
+    task: str = "mt"
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -159,7 +160,8 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
     texts = {number: text for number, text in enumerate(references, start=1) if text} or {1: ""}
     for number, reference in texts.items():
         key = place if number == 1 else f"{place}#{number}"
-        yield Example(key, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
+        languages = (corpus.source_language, corpus.target_language)
+        yield Example(key, source, reference, ORIGIN, LICENCE, *languages, corpus.task)
 
 
 def _swap_texts(example: Example) -> Example:

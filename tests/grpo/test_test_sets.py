@@ -53,7 +53,14 @@ def test_a_further_test_set_is_scored_beside_the_own_one(
     assert summary["tests"]["flores"]["metrics"]["trained"]["all"]["n"] == 2
     assert summary["metrics"]["trained"]["all"]["n"] == 12
     (run / "eval" / "flores" / "trained.json").unlink()
-    assert main(arguments(corpus, tiny_folder, run, "--stages", "eval", *reward, *steps, f"data.tests.flores={files}")) == 0
+    assert (
+        main(
+            arguments(
+                corpus, tiny_folder, run, "--stages", "eval", *reward, *steps, f"data.tests.flores={files}"
+            )
+        )
+        == 0
+    )
     assert (run / "eval" / "flores" / "trained.json").exists()
 
 
