@@ -33,12 +33,14 @@ class DataConfig:
         BUILT_IN  # or one of INTERFACES or HEADLINES, or a path (KINDS of data/sources/user_file.py)
     )
     train: str = ""  # another name of `corpus` for a file of one's own
+    warm_start: str = ""  # a file of pairs for the warm start; all of the corpus then trains
     dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
     test: str = ""
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
     task: Literal["", "translation", "headline", "summary", "answer", "free"] = (
         ""  # of a file; "" = translation
     )
+    catalogue: Literal["auto", "on", "off"] = "auto"  # rules for messages of programs; auto = off for a file
     prompts: str = ""  # a file of source texts without reference texts, which join the part train
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
@@ -73,6 +75,13 @@ class DataConfig:
     def example_task(self) -> str:
         """The task of the pairs of a file, as its examples name it."""
         return TASKS.get(self.task, self.task)
+
+    @property
+    def is_catalogue(self) -> bool:
+        """Whether the rules for messages of programs apply: placeholders, wiki markup, keyboard accelerators."""
+        return self.catalogue == "on" or (
+            self.catalogue == "auto" and self.pairs in (BUILT_IN, *INTERFACES, *HEADLINES)
+        )
 
     @property
     def pairs(self) -> str:
@@ -158,7 +167,8 @@ class DataConfig:
     def sizes(self) -> SplitSizes:
         """The wanted sizes of the parts that are cut out of the corpus."""
         test, per_language = (0, 0) if self.test else (self.test_size, self.test_min_per_language)
-        return SplitSizes(test, per_language, 0 if self.dev else self.dev_size, self.warm_start_share)
+        dev = 0 if self.dev else self.dev_size
+        return SplitSizes(test, per_language, dev, 0.0 if self.warm_start else self.warm_start_share)
 
 
 BOUNDS = (
@@ -196,7 +206,7 @@ def mixture_rules(config: DataConfig) -> list[Rule]:
     """Rules of several corpora."""
     plain = DataConfig()
     inner = [one.name for one in fields(CorpusConfig) if one.name != "share"]
-    of_one = ("corpus", "train", "dev", "test", "tests", "prompts", "reverse")
+    of_one = ("corpus", "train", "warm_start", "dev", "test", "tests", "prompts", "reverse")
     both = [name for name in inner if name in of_one and getattr(config, name) != getattr(plain, name)]
     names = [name for name in config.corpora if not NAME.fullmatch(name)]
     shares = [corpus.share for corpus in config.corpora.values()]
@@ -293,6 +303,8 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
         "test": "",
         "tests": {},
         "prompts": "",
+        "catalogue": "auto",
+        "warm_start": "",
         "task": "",
     }
     added |= {"corpora": {}, "temperature": 1.0}
@@ -330,7 +342,7 @@ def file_rules(config: DataConfig) -> list[Rule]:
                 config.pairs in (BUILT_IN, *HEADLINES),
                 f"data.{name}={path}: data.corpus={config.pairs} has its own {name} set; give data.train too",
             )
-            for name, path in (("dev", config.dev), ("test", config.test))
+            for name, path in (("warm_start", config.warm_start), ("dev", config.dev), ("test", config.test))
             if path
         ),
     ]

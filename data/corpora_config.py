@@ -12,12 +12,14 @@ class CorpusConfig:
 
     corpus: str = ""
     train: str = ""
+    warm_start: str = ""
     dev: str = ""
     test: str = ""
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     prompts: str = ""
     reverse: bool = False
     task: str = ""
+    catalogue: str = ""
     languages: tuple[str, ...] = ()
     source_language: str = ""
     target_language: str = ""

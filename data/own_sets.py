@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data import user_checks
-from data.clean import Limits, Tally, clean
+from data.clean import Limits, Rule, Tally, clean, no_rule
 from data.clusters import Clusters, Labels
 from data.config import DataConfig
 from data.errors import InputError
@@ -40,15 +40,26 @@ def set_hashes(config: DataConfig) -> dict[str, str]:
     """The SHA-256 of every file of the sets, under the setting and the path. Raises InputError."""
     return {
         f"data.{name}: {path}": digest
-        for name, location in config.sets.items()
+        for name, location in {**config.sets, **warm_start_file(config)}.items()
         for path, digest in hashes_of(user_corpus(config, location), f"data.{name}").items()
     }
 
 
-def read_sets(config: DataConfig, folder: Path) -> list[OwnSet]:
-    """Read the sets into files of `folder`. Raises InputError for one with too many bad lines or no pair."""
+def warm_start_file(config: DataConfig) -> dict[str, str]:
+    """The file of pairs for the warm start by its setting; nothing where it is cut out of the corpus."""
+    return {"warm_start": config.warm_start} if config.warm_start else {}
+
+
+def read_sets(
+    config: DataConfig,
+    folder: Path,
+    files: Mapping[str, str],
+    limits: Limits = ANY_LENGTH,
+    rule: Rule = no_rule,
+) -> list[OwnSet]:
+    """Read the sets of `files` into files of `folder`. Raises InputError for one with too many bad lines or no pair."""
     sets = []
-    for name, location in config.sets.items():
+    for name, location in files.items():
         reading = user_file.read(user_corpus(config, location), Store(folder / f"read-{name}"))
         num_read = len(reading.examples) + len(reading.bad_lines)
         if not reading.examples or len(reading.bad_lines) > config.max_bad_share * num_read:
@@ -61,9 +72,7 @@ def read_sets(config: DataConfig, folder: Path) -> list[OwnSet]:
             )
         store = Store(folder / name)
         examples = map(swap_sides, reading.examples) if config.reverse else reading.examples
-        sets.append(
-            OwnSet(name, store, clean(examples, ANY_LENGTH, steps=config.normalise, tally=Tally(store)))
-        )
+        sets.append(OwnSet(name, store, clean(examples, limits, rule, config.normalise, Tally(store))))
     return sets
 
 

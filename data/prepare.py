@@ -33,7 +33,7 @@ from data.limits import limits_of
 from data.losses import limit_remarks, losses
 from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
 from data.mixture import identity, mixture_lines, write_mixture
-from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, without_near
+from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
 from data.progress import Say, with_progress
 from data.records import Chain, Records, Selection, Store
 from data.source_texts import PROMPTS, read_source_texts, source_texts_path
@@ -137,10 +137,11 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
         for remark in remarks:
             say(f"data: {remark}")
-        sets = read_sets(config, scratch)
+        sets = read_sets(config, scratch, config.sets)
         sample = _sample(len(tally.pairs), config.max_examples, config.seed)
-        prompts = [read_source_texts(config, limits, scratch)] if config.prompts else []
-        candidates = Chain([Selection(store, sample), *(one.store for one in [*sets, *prompts])])
+        more = read_sets(config, scratch, warm_start_file(config), limits, inputs.rule)
+        more += [read_source_texts(config, limits, scratch)] if config.prompts else []
+        candidates = Chain([Selection(store, sample), *(one.store for one in [*sets, *more])])
         labels = near_duplicate_labels(candidates, config.near_duplicate, say)
         if remark := common_items(labels, len(sample), sets):
             remarks.append(remark)
@@ -150,7 +151,7 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         parts = {name: Part(store, tally, sample[places[items]]) for name, items in split_places.items()}
         parts |= {one.name: Part(one.store, one.tally, np.arange(len(one.store))) for one in sets}
         learned = places[np.concatenate([split_places[name] for name in ("warm_start", "train")])]
-        parts |= {one.name: free_part(one, labels, learned) for one in prompts}
+        parts |= free_parts(more, labels, learned)
         for name, items in near.items():
             tally.drop_kept(sample[items], f"{NEAR}{name}")
         drops.flush()
@@ -169,25 +170,30 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
             facts |= {"remarks": remarks, "losses": losses(tally, limits)}
             facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
             facts |= {"splits": split_facts(parts, hashes)}
-            facts |= {one.name: dropped_prompts(one.tally) for one in prompts}
+            facts |= {one.name: dropped_facts(one.tally) for one in more}
             atomic_write_text(
                 work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
             )
             write_checksums(work)
 
 
-def free_part(prompts: OwnSet, labels: Labels, learned: Ints) -> Part:
-    """The prompts that are near to no dev or test pair; the others are counted as dropped. `labels`: of the corpus, the
-    own sets and then the prompts; `learned`: the items of the corpus that are learned from.
+def free_parts(more: Sequence[OwnSet], labels: Labels, learned: Ints) -> dict[str, Part]:
+    """Of further files to learn from, what is near to no dev or test pair; the rest is counted as dropped. `labels`: of
+    the corpus, the own sets and then these files; `learned`: the items of the corpus that are learned from.
     """
-    start = len(labels) - len(prompts.store)
-    is_free = ~np.isin(labels[start:], np.delete(labels[:start], learned))
-    prompts.tally.drop_kept(np.flatnonzero(~is_free), f"{NEAR}dev or data.test")
-    return Part(prompts.store, prompts.tally, np.flatnonzero(is_free))
+    start = len(labels) - sum(len(one.store) for one in more)
+    held_out = np.delete(labels[:start], learned)
+    parts = {}
+    for one in more:
+        is_free = ~np.isin(labels[start : start + len(one.store)], held_out)
+        start += len(one.store)
+        one.tally.drop_kept(np.flatnonzero(~is_free), f"{NEAR}dev or data.test")
+        parts[one.name] = Part(one.store, one.tally, np.flatnonzero(is_free))
+    return parts
 
 
-def dropped_prompts(tally: Tally) -> dict[str, Any]:
-    """What the manifest says of the prompts without reference texts."""
+def dropped_facts(tally: Tally) -> dict[str, Any]:
+    """What the manifest says of a further file to learn from."""
     return {"read": tally.num_read.total(), "dropped": tally.num_dropped}
 
 

@@ -102,6 +102,7 @@ def corpus_rules(config: Config) -> list[Rule]:
     threshold = config.reward.threshold
     languages = data.completion_languages if data.corpora or config.reward.encoders else {}
     others = [language for language in config.reward.encoders if language not in languages]
+    has_warm_start = all(one.warm_start for one in data.members.values())
     labels = [name for name in ("source_label", "target_label") if getattr(config.prompt, name)]
     return [
         (
@@ -113,7 +114,7 @@ def corpus_rules(config: Config) -> list[Rule]:
             f"prompt.{', prompt.'.join(labels)} would name every language of data.corpora so; leave it out",
         ),
         (
-            data.warm_start_share == 0 and config.sft.num_steps > 0,
+            data.warm_start_share == 0 and config.sft.num_steps > 0 and not has_warm_start,
             f"data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = {config.sft.num_steps}; raise one, or write 0 for both",
         ),
         (

@@ -25,6 +25,8 @@ ADDED = {
     "data.test": "",
     "data.temperature": 1.0,
     "data.prompts": "",
+    "data.catalogue": "auto",
+    "data.warm_start": "",
     "data.task": "",
     "anchor.text": "",
     "engine.number_format": "auto",

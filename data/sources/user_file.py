@@ -13,6 +13,7 @@ from data.clean import DAMAGED, clean_text, describe_pair, script_problem, short
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
+from data.interface_text import without_accelerators
 from data.sources import formats
 from data.sources.arrow_tables import files_of_folder
 from data.sources.encoding import command_to_convert, likely_encoding
@@ -50,6 +51,7 @@ class UserCorpus:
     target_language: str
     columns: Columns = DEFAULT_COLUMNS
     task: str = "mt"
+    is_catalogue: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -155,8 +157,9 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
 
     Empty texts of a list are skipped where it has another text.
     """
-    source = clean_text(line[0])
-    references = [clean_text(text) for text in line[1]]
+    plain = without_accelerators if corpus.is_catalogue else str
+    source = clean_text(plain(line[0]))
+    references = [clean_text(plain(text)) for text in line[1]]
     texts = {number: text for number, text in enumerate(references, start=1) if text} or {1: ""}
     for number, reference in texts.items():
         key = place if number == 1 else f"{place}#{number}"

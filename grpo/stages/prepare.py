@@ -42,7 +42,7 @@ from grpo.stages.context import (
 )
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
-from grpo.stages.lengths import Fit, fits, needs
+from grpo.stages.lengths import Fit, cap_lines, fits, needs
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
@@ -197,6 +197,8 @@ def model_stage(run: Run) -> None:
     for part in parts.values():
         if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
+    for line in cap_lines(parts, config.data):
+        run.say(line)
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces(
             (text for example in everything for text in (example.source, example.reference)), run.cache
