@@ -8,7 +8,7 @@ becomes the name of its corpus.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,28 +23,12 @@ from data.errors import InputError
 from data.examples import Example, line_of
 from data.grams import Ints
 from data.progress import Say
-from data.records import Chain, Selection
+from data.records import Chain, Mapped, Selection
 from data.split import PARTS, shuffle
 
 Members = Mapping[str, Mapping[str, Sequence[Example]]]  # part -> pairs, of each corpus
 LEARNED = ("warm_start", "train")
 HELD_OUT = "near a dev or test pair of the corpora"
-
-
-class Mirror(Sequence[Example]):
-    """The same pairs with the first reference text as source, and the source as reference text."""
-
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, place: Any) -> Any:
-        return mirror(self.examples[place])
-
-    def __iter__(self) -> Iterator[Example]:
-        return map(mirror, self.examples)
 
 
 def mirror(example: Example) -> Example:
@@ -88,7 +72,9 @@ def near_held_out(members: Members, threshold: float, say: Say) -> dict[str, dic
     is_held_out = np.repeat(
         [part not in LEARNED for _, part in places], [len(members[name][part]) for name, part in places]
     )
-    labels = near_duplicate_labels(Chain([everything, Mirror(everything)]), threshold, say).reshape(2, -1)
+    labels = near_duplicate_labels(Chain([everything, Mapped(everything, mirror)]), threshold, say).reshape(
+        2, -1
+    )
     is_near = np.any(np.isin(labels, labels[:, is_held_out]), axis=0)
     starts = dict(zip(places, everything.starts[:-1].tolist(), strict=True))
     near = {
@@ -109,14 +95,12 @@ def near_held_out(members: Members, threshold: float, say: Say) -> dict[str, dic
 
 def mixed_part(
     members: Members, part: str, near: Mapping[str, Mapping[str, Ints]], seed: int
-) -> list[Example]:
+) -> Sequence[Example]:
     """A part of all corpora in random order, so that the first ones are of all."""
-    examples = [
-        example
-        for name, parts in members.items()
-        for example in named(name, without(parts[part], near[name].get(part)))
-    ]
-    return [examples[place] for place in shuffle(np.arange(len(examples)), f"mixture {seed}").tolist()]
+    examples = Chain(
+        [named(name, without(parts[part], near[name].get(part))) for name, parts in members.items()]
+    )
+    return Selection(examples, shuffle(np.arange(len(examples)), f"mixture {seed}"))
 
 
 def without(examples: Sequence[Example], places: Ints | None) -> Sequence[Example]:
@@ -124,16 +108,16 @@ def without(examples: Sequence[Example], places: Ints | None) -> Sequence[Exampl
     return examples if places is None else Selection(examples, np.delete(np.arange(len(examples)), places))
 
 
-def named(name: str, examples: Sequence[Example]) -> Iterator[Example]:
+def named(name: str, examples: Sequence[Example]) -> Sequence[Example]:
     """The examples with their corpus as origin, and ids that no other corpus has."""
-    return (replace(example, id=f"{name}/{example.id}", origin=name) for example in examples)
+    return Mapped(examples, lambda example: replace(example, id=f"{name}/{example.id}", origin=name))
 
 
-def test_sets(members: Members) -> dict[str, list[Example]]:
+def test_sets(members: Members) -> dict[str, Sequence[Example]]:
     """The test set of each corpus by its name, then the further ones as `corpus-set`."""
-    sets = {name: [*named(name, parts["test"])] for name, parts in members.items()}
+    sets = {name: named(name, parts["test"]) for name, parts in members.items()}
     further = {
-        f"{name}-{part.removeprefix(TESTS)}": [*named(name, examples)]
+        f"{name}-{part.removeprefix(TESTS)}": named(name, examples)
         for name, parts in members.items()
         for part, examples in parts.items()
         if part.startswith(TESTS)
@@ -143,14 +127,13 @@ def test_sets(members: Members) -> dict[str, list[Example]]:
 
 def write_part(path: Path, examples: Sequence[Example]) -> dict[str, Any]:
     """Write a part; what the manifest says of it."""
+    languages, origins = Counter[str](), Counter[str]()
     with path.open("wb") as file:
-        file.writelines(map(line_of, examples))
-    return {
-        "pairs": len(examples),
-        "languages": Counter(example.source_language for example in examples),
-        "origins": Counter(example.origin for example in examples),
-        "sha256": sha256_of(path),
-    }
+        for example in examples:
+            file.write(line_of(example))
+            languages[example.source_language] += 1
+            origins[example.origin] += 1
+    return {"pairs": len(examples), "languages": languages, "origins": origins, "sha256": sha256_of(path)}
 
 
 def manifest_of(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from data.console import silent
@@ -13,6 +14,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.prompt import Prompt
+from data.records import Selection
 from data.saved_prompt import check_wording, model_ends
 from data.shots import take_shots
 from data.split import PARTS
@@ -117,8 +119,9 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
 def in_language(corpus: Corpus, language: str) -> Corpus:
     """The pairs of a corpus with this target language."""
 
-    def own(examples: Sequence[Example]) -> list[Example]:
-        return [example for example in examples if example.target_language == language]
+    def own(examples: Sequence[Example]) -> Sequence[Example]:
+        places = [place for place, one in enumerate(examples) if one.target_language == language]
+        return Selection(examples, np.array(places, np.int64))
 
     parts: dict[str, Any] = {name: own(getattr(corpus, name)) for name in PARTS}
     tests = {name: own(examples) for name, examples in corpus.tests.items()}

@@ -7,8 +7,12 @@ import pytest
 import torch
 from tiny_run import arguments, metrics, weights
 
+from data.errors import InputError
 from data.examples import Example
 from data.script import script_share
+from grpo.config import Config
+from grpo.config_check import check
+from grpo.config_file import build
 from grpo.run import main
 from grpo.training import by_language, reward_examples
 
@@ -120,3 +124,22 @@ def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_
             main(command(corpus, tiny_folder, parts, *more))
     assert main(command(corpus, tiny_folder, parts, *more)) == 0
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+
+
+def two_languages(**more: dict[str, str]) -> Config:
+    corpora = {
+        "a": {"train": "a.tsv", "source_language": "en", "target_language": "sw"},
+        "b": {"train": "b.tsv", "source_language": "en", "target_language": "bo"},
+    }
+    return build(Config, {"data": {"corpora": corpora}, **more}, "test", "")  # type: ignore[no-any-return]
+
+
+def test_encoders_are_of_languages_of_the_run() -> None:
+    check(two_languages(reward={"encoders": {"sw": "folder"}}))
+    with pytest.raises(InputError) as refusal:
+        check(two_languages(reward={"encoders": {"fr": "folder"}}))
+    assert str(refusal.value) == "reward.encoders.fr: no target language of this run; they are sw, bo"
+    with pytest.raises(
+        InputError, match=r"^prompt\.target_label would name every language of data\.corpora so"
+    ):
+        check(two_languages(prompt={"target_label": "Swahili"}))
