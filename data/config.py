@@ -1,10 +1,13 @@
 """Section [data]: the corpus of a run, and what cannot be asked of it."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
 
 from data.clean import Limits
+from data.corpora_config import CorpusConfig, temperature_shares
 from data.documents import LARGEST
+from data.errors import InputError
 from data.language_names import is_language, language_meant, script_meant
 from data.normalise import DEFAULT, STEPS
 from data.script import SCRIPT_NAMES, known_code, with_script
@@ -15,6 +18,9 @@ from data.sources.package_corpus import INTERFACES
 from data.split import SplitSizes
 
 BUILT_IN = "tibetan"
+TASKS = {"": "mt", "translation": "mt"}  # settings that an example names otherwise
+TESTS = "tests."  # in front of the name of a further test set
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,15 @@ class DataConfig:
         BUILT_IN  # or one of INTERFACES or HEADLINES, or a path (KINDS of data/sources/user_file.py)
     )
     train: str = ""  # another name of `corpus` for a file of one's own
+    warm_start: str = ""  # a file of pairs for the warm start; all of the corpus then trains
     dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
     test: str = ""
+    tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
+    task: Literal["", "translation", "headline", "summary", "answer", "free"] = (
+        ""  # of a file; "" = translation
+    )
+    catalogue: Literal["auto", "on", "off"] = "auto"  # rules for messages of programs; auto = off for a file
+    prompts: str = ""  # a file of source texts without reference texts, which join the part train
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
@@ -55,6 +68,20 @@ class DataConfig:
     max_examples: int = 0  # 0 = all
     seed: int = 0
     normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
+    corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several in place of one, by name
+    temperature: float = 1.0  # of their shares: in proportion to size ** (1 / temperature)
+
+    @property
+    def example_task(self) -> str:
+        """The task of the pairs of a file, as its examples name it."""
+        return TASKS.get(self.task, self.task)
+
+    @property
+    def is_catalogue(self) -> bool:
+        """Whether the rules for messages of programs apply: placeholders, wiki markup, keyboard accelerators."""
+        return self.catalogue == "on" or (
+            self.catalogue == "auto" and self.pairs in (BUILT_IN, *INTERFACES, *HEADLINES)
+        )
 
     @property
     def pairs(self) -> str:
@@ -62,8 +89,38 @@ class DataConfig:
         return self.train or self.corpus
 
     @property
+    def members(self) -> dict[str, "DataConfig"]:
+        """The settings of each of several corpora by its name; those of a single one by ""."""
+        if not self.corpora:
+            return {"": self}
+        alone = replace(self, corpora={}, temperature=1.0)
+        return {name: replace(alone, **corpus.own_settings) for name, corpus in self.corpora.items()}
+
+    @property
+    def completion_languages(self) -> dict[str, str]:
+        """What the model is to write: each language of reference texts, with the setting that gives it."""
+        return {
+            one.completion_language: f"data.corpora.{name}.{one.completion_setting[5:]}"
+            if name
+            else one.completion_setting
+            for name, one in self.members.items()
+        }
+
+    def shares(self, sizes: dict[str, int]) -> dict[str, float]:
+        """The probability of each of several corpora; `sizes`: pairs of each."""
+        weights = {name: self.corpora[name].share for name in sizes}
+        total = sum(weights.values())
+        if not total:
+            return temperature_shares(sizes, self.temperature)
+        return {name: weight / total for name, weight in weights.items()}
+
+    @property
     def completion_language(self) -> str:
-        """The language of the reference texts, and so of what the model is to write."""
+        """The language of the reference texts, and so of what the model is to write; of several corpora, all of
+        them.
+        """
+        if self.corpora:
+            return "+".join(self.completion_languages)
         if self.pairs in HEADLINES:
             return HEADLINES[self.pairs].language
         if self.pairs in INTERFACES:
@@ -97,19 +154,27 @@ class DataConfig:
 
     @property
     def sets(self) -> dict[str, str]:
-        """The parts that have a file of their own."""
-        return {name: path for name, path in (("dev", self.dev), ("test", self.test)) if path}
+        """The parts that have a file of their own, by their settings; several files of a part as one location."""
+        parts = {"dev": self.dev, "test": self.test} | {
+            f"{TESTS}{name}": files for name, files in self.tests.items()
+        }
+        locations = {
+            name: files if isinstance(files, str) else ",".join(files) for name, files in parts.items()
+        }
+        return {name: location for name, location in locations.items() if location}
 
     @property
     def sizes(self) -> SplitSizes:
         """The wanted sizes of the parts that are cut out of the corpus."""
         test, per_language = (0, 0) if self.test else (self.test_size, self.test_min_per_language)
-        return SplitSizes(test, per_language, 0 if self.dev else self.dev_size, self.warm_start_share)
+        dev = 0 if self.dev else self.dev_size
+        return SplitSizes(test, per_language, dev, 0.0 if self.warm_start else self.warm_start_share)
 
 
 BOUNDS = (
     Bounds(0, 1, "max_bad_share warm_start_share"),
     Bounds(1e-6, 1, "near_duplicate"),
+    Bounds(1, 10**6, "temperature"),
     Bounds(1, LARGEST, "min_source_units min_target_units"),
     Bounds(0, LARGEST, "max_source_units max_target_units"),
     Bounds(0, LARGEST, "test_size test_min_per_language dev_size max_examples seed"),
@@ -119,8 +184,52 @@ BOUNDS = (
 def check(config: DataConfig) -> None:
     """InputError for the first setting, or combination of settings, that cannot work."""
     check_bounds(config, BOUNDS, "data.")
-    rules = (limit_rules, language_rules, side_rules, normalise_rules, file_rules)
-    check_rules([rule for make in rules for rule in make(config)])
+    check_rules(mixture_rules(config))
+    if config.corpora:
+        check_members(config)
+        return
+    rules = (limit_rules, language_rules, side_rules, normalise_rules, file_rules, test_rules)
+    for make in rules:
+        check_rules(make(config))
+
+
+def check_members(config: DataConfig) -> None:
+    """InputError for what cannot work in one of several corpora, whose name it says."""
+    for name, one in config.members.items():
+        try:
+            check(one)
+        except InputError as error:
+            raise InputError(f"data.corpora.{name}: {error}") from error
+
+
+def mixture_rules(config: DataConfig) -> list[Rule]:
+    """Rules of several corpora."""
+    plain = DataConfig()
+    inner = [one.name for one in fields(CorpusConfig) if one.name != "share"]
+    of_one = ("corpus", "train", "warm_start", "dev", "test", "tests", "prompts", "reverse")
+    both = [name for name in inner if name in of_one and getattr(config, name) != getattr(plain, name)]
+    names = [name for name in config.corpora if not NAME.fullmatch(name)]
+    shares = [corpus.share for corpus in config.corpora.values()]
+    bad_shares = [name for name, corpus in config.corpora.items() if not 0 <= corpus.share < float("inf")]
+    return [
+        (
+            bool(config.corpora) and bool(both),
+            f"data.{', data.'.join(both)} and data.corpora: with several corpora each has its own; write it under data.corpora.NAME",
+        ),
+        (
+            bool(names),
+            f"data.corpora: {', '.join(map(repr, names))} is no name; write letters, digits, - and _",
+        ),
+        (bool(bad_shares), f"data.corpora.{', '.join(bad_shares)}: share must be a number from 0"),
+        (
+            any(shares) and not all(shares),
+            "data.corpora: some have a share and some have none; write one for each, or none",
+        ),
+        (
+            not config.corpora and config.temperature != plain.temperature,
+            f"data.temperature={config.temperature} mixes several corpora, and there is one; write data.corpora, or leave it out",
+        ),
+    ]
 
 
 def limit_rules(config: DataConfig) -> list[Rule]:
@@ -187,7 +296,18 @@ def settings_of_old(config: DataConfig) -> dict[str, Any]:
     """The settings that name a prepared corpus: without those added later that have their default, so that a corpus
     of an earlier version is found again.
     """
-    added = {"normalise": DEFAULT, "train": "", "dev": "", "test": ""}
+    added: dict[str, Any] = {
+        "normalise": DEFAULT,
+        "train": "",
+        "dev": "",
+        "test": "",
+        "tests": {},
+        "prompts": "",
+        "catalogue": "auto",
+        "warm_start": "",
+        "task": "",
+    }
+    added |= {"corpora": {}, "temperature": 1.0}
     return {key: value for key, value in asdict(config).items() if key not in added or value != added[key]}
 
 
@@ -213,11 +333,44 @@ def file_rules(config: DataConfig) -> list[Rule]:
             bool(config.train) and config.corpus != BUILT_IN,
             f"data.train={config.train}, data.corpus={config.corpus}: both name the pairs to learn from; leave one out",
         ),
+        (
+            bool(config.task) and config.pairs in (BUILT_IN, *INTERFACES, *HEADLINES),
+            f"data.task={config.task}: the task of data.corpus={config.pairs} is known; leave it out",
+        ),
         *(
             (
                 config.pairs in (BUILT_IN, *HEADLINES),
                 f"data.{name}={path}: data.corpus={config.pairs} has its own {name} set; give data.train too",
             )
-            for name, path in config.sets.items()
+            for name, path in (("warm_start", config.warm_start), ("dev", config.dev), ("test", config.test))
+            if path
+        ),
+    ]
+
+
+def test_rules(config: DataConfig) -> list[Rule]:
+    """Rules of the further test sets and prompts, which are in the languages of the user's settings."""
+    names = [name for name in config.tests if not NAME.fullmatch(name)]
+    empty = [name for name, files in config.tests.items() if not files or not all(files)]
+    target = config.column_languages[0 if config.reverse else 1]
+    which = "tests" if config.tests else "prompts" if config.prompts else ""
+    return [
+        (
+            bool(names),
+            f"data.tests: {', '.join(map(repr, names))} is no name; write letters, digits, - and _",
+        ),
+        (bool(empty), f"data.tests.{', '.join(empty)} names no file; give one, or two or more aligned ones"),
+        (
+            bool(config.tests) and config.pairs in HEADLINES,
+            f"data.tests: data.corpus={config.pairs} has no test sets beside its own; leave data.tests out",
+        ),
+        (
+            bool(config.prompts) and config.pairs in HEADLINES,
+            f"data.prompts: data.corpus={config.pairs} has no prompts beside its own; leave data.prompts out",
+        ),
+        (
+            bool(which) and target != config.completion_language,
+            f"data.{which}: {config.completion_setting}={target}, and data.corpus={config.pairs} teaches "
+            f'{config.completion_language}; write {config.completion_setting}="{config.completion_language}"',
         ),
     ]

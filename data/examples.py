@@ -31,8 +31,8 @@ class Example:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Every reference text, the first one first."""
-        return (self.reference, *self.others)
+        """Every reference text, the first one first; none of a prompt without one."""
+        return (self.reference, *self.others) if self.reference else ()
 
 
 def swap_sides(example: Example) -> Example:

@@ -1,7 +1,7 @@
 """Where the pairs of a corpus come from: the packages of a built-in one, or the user's file."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,17 @@ class Inputs:
     )
 
 
+def rule_of(config: DataConfig) -> Rule:
+    """The rule of the corpus' kind of text."""
+    return interface_problem if config.is_catalogue else no_rule
+
+
 def inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
     """Where the corpus of `config` comes from. Raises InputError."""
+    return replace(_inputs_of(config, cache, say), rule=rule_of(config))
+
+
+def _inputs_of(config: DataConfig, cache: Path, say: Say) -> Inputs:
     if config.pairs == BUILT_IN:
         return built_in_inputs(config, cache, say)
     if config.pairs in INTERFACES:
@@ -74,7 +83,7 @@ def built_in_inputs(config: DataConfig, cache: Path, say: Say) -> Inputs:
     read = partial(
         _read, lambda: (e for e in tibetan.examples(packages_here, cache) if e.source_language in languages)
     )
-    return Inputs(hashes, facts, read, interface_problem)
+    return Inputs(hashes, facts, read)
 
 
 def interface_inputs(name: str, corpus: PackageCorpus, cache: Path, say: Say) -> Inputs:
@@ -88,7 +97,7 @@ def interface_inputs(name: str, corpus: PackageCorpus, cache: Path, say: Say) ->
     }
     facts = {"tier": name, "tier_means": corpus.means, "packages": packages, "not_obtained": missing}
     read = partial(_read, lambda: package_corpus.examples(corpus.origins, archives, cache))
-    return Inputs(hashes, facts, read, interface_problem)
+    return Inputs(hashes, facts, read)
 
 
 def _say_missing(missing: dict[str, str], say: Say) -> None:
@@ -103,7 +112,7 @@ def headline_inputs(name: str, headlines: Headlines, cache: Path, say: Say) -> I
     packages = {headlines.package: {"file": archive.path.name, "sha256": archive.sha256}}
     facts = {"tier": name, "tier_means": headlines.means, "packages": packages}
     read = partial(_read, lambda: headlines.examples(archive, cache))
-    return Inputs({headlines.package: archive.sha256}, facts, read, interface_problem)
+    return Inputs({headlines.package: archive.sha256}, facts, read)
 
 
 def _read(examples: Callable[[], Iterable[Example]], path: Path) -> user_file.Reading:
@@ -132,7 +141,9 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
 def user_corpus(config: DataConfig, location: str) -> user_file.UserCorpus:
     """A file of the user's with the languages and columns of the corpus."""
     columns = (str(config.source_column), str(config.reference_column))
-    return user_file.UserCorpus(location, *config.column_languages, columns)
+    return user_file.UserCorpus(
+        location, *config.column_languages, columns, config.example_task, config.is_catalogue
+    )
 
 
 def hashes_of(corpus: user_file.UserCorpus, setting: str) -> dict[str, str]:

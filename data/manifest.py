@@ -115,6 +115,17 @@ def summary(manifest: Mapping[str, Any]) -> list[str]:
         *loss_lines(manifest["losses"]),
         f"data: {clusters['number']} near-duplicate clusters, the largest of {clusters['largest']} pairs; {parts}",
         *size_lines(manifest),
+        *further_lines(manifest),
+    ]
+
+
+def further_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What was read of the further files to learn from."""
+    names = {"warm_start": "pairs for the warm start", "prompts": "prompts without reference texts"}
+    facts = {name: manifest[name] for name in names if name in manifest}
+    return [
+        f"data: {own['read']} {names[name]} read; dropped: {in_words(own['dropped'])}"
+        for name, own in facts.items()
     ]
 
 

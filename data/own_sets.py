@@ -1,4 +1,4 @@
-"""The dev and test sets that the user gives as files: read whole, and kept apart from the corpus.
+"""The dev set and the test sets that the user gives as files: read whole, and kept apart from the corpus.
 
 A pair of the corpus that is a near-duplicate of one of theirs, on either side or by way of others, is dropped.
 Of their own pairs only those without text are: a test set that others use is scored as it is, with all
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data import user_checks
-from data.clean import Limits, Tally, clean
+from data.clean import Limits, Rule, Tally, clean, no_rule
 from data.clusters import Clusters, Labels
 from data.config import DataConfig
 from data.errors import InputError
@@ -40,15 +40,26 @@ def set_hashes(config: DataConfig) -> dict[str, str]:
     """The SHA-256 of every file of the sets, under the setting and the path. Raises InputError."""
     return {
         f"data.{name}: {path}": digest
-        for name, location in config.sets.items()
+        for name, location in {**config.sets, **warm_start_file(config)}.items()
         for path, digest in hashes_of(user_corpus(config, location), f"data.{name}").items()
     }
 
 
-def read_sets(config: DataConfig, folder: Path) -> list[OwnSet]:
-    """Read the sets into files of `folder`. Raises InputError for one with too many bad lines or no pair."""
+def warm_start_file(config: DataConfig) -> dict[str, str]:
+    """The file of pairs for the warm start by its setting; nothing where it is cut out of the corpus."""
+    return {"warm_start": config.warm_start} if config.warm_start else {}
+
+
+def read_sets(
+    config: DataConfig,
+    folder: Path,
+    files: Mapping[str, str],
+    limits: Limits = ANY_LENGTH,
+    rule: Rule = no_rule,
+) -> list[OwnSet]:
+    """Read the sets of `files` into files of `folder`. Raises InputError for one with too many bad lines or no pair."""
     sets = []
-    for name, location in config.sets.items():
+    for name, location in files.items():
         reading = user_file.read(user_corpus(config, location), Store(folder / f"read-{name}"))
         num_read = len(reading.examples) + len(reading.bad_lines)
         if not reading.examples or len(reading.bad_lines) > config.max_bad_share * num_read:
@@ -61,9 +72,7 @@ def read_sets(config: DataConfig, folder: Path) -> list[OwnSet]:
             )
         store = Store(folder / name)
         examples = map(swap_sides, reading.examples) if config.reverse else reading.examples
-        sets.append(
-            OwnSet(name, store, clean(examples, ANY_LENGTH, steps=config.normalise, tally=Tally(store)))
-        )
+        sets.append(OwnSet(name, store, clean(examples, limits, rule, config.normalise, Tally(store))))
     return sets
 
 
@@ -87,15 +96,16 @@ def without_near(
 
 
 def common_items(labels: Labels, num_pairs: int, sets: Sequence[OwnSet]) -> str:
-    """A sentence about the items of dev that are near-duplicates of test items, or ""."""
-    if len(sets) < 2:
+    """A sentence about the items of dev that are near-duplicates of items of a test set, or ""."""
+    if not sets or sets[0].name != "dev":
         return ""
     dev = labels[num_pairs : num_pairs + len(sets[0].store)]
     both = np.flatnonzero(np.isin(dev, labels[num_pairs + len(dev) :]))
     if not len(both):
         return ""
     example: Example = sets[0].store[int(both[0])]
+    names = " or ".join(f"data.{one.name}" for one in sets[1:])
     return (
-        f"{len(both):,} of {len(dev):,} pairs of data.dev are near-duplicates of pairs of data.test, "
+        f"{len(both):,} of {len(dev):,} pairs of data.dev are near-duplicates of pairs of {names}, "
         f"the first is {example.id}; what is chosen on dev is not independent of test"
     )

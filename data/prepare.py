@@ -11,8 +11,8 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from data import user_checks
 from data.cache import atomic_folder, atomic_write_text, scratch_folder
 from data.checksums import damage, sha256_of, write_checksums
 from data.clean import OTHER_REFERENCE, Limits, Rule, Tally, clean
-from data.clusters import Clusters, near_duplicate_labels
-from data.config import DataConfig, settings_of_old
+from data.clusters import Clusters, Labels, near_duplicate_labels
+from data.config import TESTS, DataConfig, settings_of_old
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example, swap_sides
@@ -32,9 +32,11 @@ from data.inputs import Inputs, inputs_of
 from data.limits import limits_of
 from data.losses import limit_remarks, losses
 from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
-from data.own_sets import NEAR, common_items, read_sets, set_hashes, without_near
+from data.mixture import identity, mixture_lines, write_mixture
+from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
 from data.progress import Say, with_progress
 from data.records import Chain, Records, Selection, Store
+from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
 from data.split import LARGE_CLUSTER, PARTS, Languages, split
 
@@ -48,19 +50,47 @@ RULES = 4  # near-duplicates of large corpora are found by sketches
 
 @dataclass(frozen=True)
 class Corpus:
-    """Four parts, disjoint by near-duplicate cluster, and the manifest."""
+    """Four parts, disjoint by near-duplicate cluster, the manifest, and the further test sets by their names."""
 
     warm_start: Sequence[Example]
     train: Sequence[Example]
     dev: Sequence[Example]
     test: Sequence[Example]
     manifest: dict[str, Any]
+    tests: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Sequence[Example]]:
+        """Every part and test set by the name of its file."""
+        own = {"warm_start": self.warm_start, "train": self.train, "dev": self.dev, "test": self.test}
+        return own | {f"{TESTS}{name}": examples for name, examples in self.tests.items()}
 
 
 def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
     """The corpus of `config`, from the cache where its inputs have not changed. Raises InputError."""
+    return _prepare_mixture(config, cache, say) if config.corpora else _prepare_one(config, cache, say)
+
+
+def _prepare_mixture(config: DataConfig, cache: Path, say: Say) -> Corpus:
+    """Several corpora, each prepared alone, as one."""
+    corpora = {name: _prepare_one(one, cache, say) for name, one in config.members.items()}
+    manifests = {name: corpus.manifest for name, corpus in corpora.items()}
+    folder = cache / "corpus" / identity(manifests, config, RULES)
+    if not (folder / "manifest.json").exists():
+        members = {name: corpus.parts for name, corpus in corpora.items()}
+        write_mixture(members, manifests, config, folder, say)
+    corpus = load(folder)
+    for line in mixture_lines(corpus.manifest):
+        say(line)
+    return corpus
+
+
+def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
+    """A corpus that is not mixed."""
     inputs = inputs_of(config, cache, say)
     hashes = inputs.hashes | set_hashes(config)
+    if config.prompts:
+        hashes[f"data.prompts: {config.prompts}"] = sha256_of(source_texts_path(config))
     identity = {"config": settings_of_old(config), "hashes": hashes, "rules": RULES}
     folder = cache / "corpus" / hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     is_known = (folder / "manifest.json").exists()
@@ -80,7 +110,13 @@ def load(folder: Path) -> Corpus:
     if cause:
         raise InputError(f"{folder} was changed after it was made: {cause}; delete it to have it made again")
     warm_start, train, dev, test = (Records(folder / f"{name}.jsonl") for name in PARTS)
-    return Corpus(warm_start, train, dev, test, read_object(folder / "manifest.json"))
+    manifest = read_object(folder / "manifest.json")
+    names = [name.removeprefix(TESTS) for name in manifest["splits"] if name.startswith(TESTS)]
+    further = [PROMPTS] if PROMPTS in manifest["splits"] else []
+    prompts = [Records(folder / f"{name}.jsonl") for name in further]
+    learned = Chain([train, *prompts]) if prompts else train
+    tests = {name: Records(folder / f"{TESTS}{name}.jsonl") for name in names}
+    return Corpus(warm_start, learned, dev, test, manifest, tests)
 
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
@@ -101,25 +137,28 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
         for remark in remarks:
             say(f"data: {remark}")
-        sets = read_sets(config, scratch)
+        sets = read_sets(config, scratch, config.sets)
         sample = _sample(len(tally.pairs), config.max_examples, config.seed)
-        candidates = Chain([Selection(store, sample), *(one.store for one in sets)])
+        more = read_sets(config, scratch, warm_start_file(config), limits, inputs.rule)
+        more += [read_source_texts(config, limits, scratch)] if config.prompts else []
+        candidates = Chain([Selection(store, sample), *(one.store for one in [*sets, *more])])
         labels = near_duplicate_labels(candidates, config.near_duplicate, say)
         if remark := common_items(labels, len(sample), sets):
             remarks.append(remark)
             say(f"data: {remark}")
         places, near, clusters = without_near(labels, len(sample), sets)
-        places = sample[places]
-        split_places = split(languages_of(tally, places), clusters, config.sizes, config.seed)
-        parts = {name: Part(store, tally, places[items]) for name, items in split_places.items()}
+        split_places = split(languages_of(tally, sample[places]), clusters, config.sizes, config.seed)
+        parts = {name: Part(store, tally, sample[places[items]]) for name, items in split_places.items()}
         parts |= {one.name: Part(one.store, one.tally, np.arange(len(one.store))) for one in sets}
+        learned = places[np.concatenate([split_places[name] for name in ("warm_start", "train")])]
+        parts |= free_parts(more, labels, learned)
         for name, items in near.items():
             tally.drop_kept(sample[items], f"{NEAR}{name}")
         drops.flush()
         os.replace(drops.path, listing)
         _check_parts(parts, tally, clusters, config)
         with atomic_folder(folder) as work:
-            hashes = {name: _write_part(work / f"{name}.jsonl", parts[name]) for name in PARTS}
+            hashes = {name: _write_part(work / f"{name}.jsonl", part) for name, part in parts.items()}
             facts = {
                 "config": asdict(config),
                 "corpus": config.pairs,
@@ -131,10 +170,31 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
             facts |= {"remarks": remarks, "losses": losses(tally, limits)}
             facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
             facts |= {"splits": split_facts(parts, hashes)}
+            facts |= {one.name: dropped_facts(one.tally) for one in more}
             atomic_write_text(
                 work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
             )
             write_checksums(work)
+
+
+def free_parts(more: Sequence[OwnSet], labels: Labels, learned: Ints) -> dict[str, Part]:
+    """Of further files to learn from, what is near to no dev or test pair; the rest is counted as dropped. `labels`: of
+    the corpus, the own sets and then these files; `learned`: the items of the corpus that are learned from.
+    """
+    start = len(labels) - sum(len(one.store) for one in more)
+    held_out = np.delete(labels[:start], learned)
+    parts = {}
+    for one in more:
+        is_free = ~np.isin(labels[start : start + len(one.store)], held_out)
+        start += len(one.store)
+        one.tally.drop_kept(np.flatnonzero(~is_free), f"{NEAR}dev or data.test")
+        parts[one.name] = Part(one.store, one.tally, np.flatnonzero(is_free))
+    return parts
+
+
+def dropped_facts(tally: Tally) -> dict[str, Any]:
+    """What the manifest says of a further file to learn from."""
+    return {"read": tally.num_read.total(), "dropped": tally.num_dropped}
 
 
 def _clean(

@@ -3,7 +3,7 @@
 import os
 import weakref
 from array import array
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -203,6 +203,25 @@ class Chain(Sequence[Example]):
 
     def __iter__(self) -> Iterator[Example]:
         return chain.from_iterable(self.parts)
+
+
+class Mapped(Sequence[Example]):
+    """A function of each example of another sequence, computed when it is asked for."""
+
+    def __init__(self, examples: Sequence[Example], function: Callable[[Example], Example]) -> None:
+        self.examples = examples
+        self.function = function
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return Selection(self, np.arange(len(self))[place])
+        return self.function(self.examples[place])
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(self.function, self.examples)
 
 
 def is_equal(one: Sequence[Example], other: object) -> bool:

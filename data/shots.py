@@ -15,8 +15,9 @@ def take_shots(
     """
     if not count:
         return (), tuple(train)
-    if count >= len(train):
-        raise InputError(f"prompt.shots = {count}, and the training part has {len(train)} pairs; write fewer")
-    chosen = random.Random(f"shots {seed}").sample(range(len(train)), count)
+    pairs = [place for place, example in enumerate(train) if example.reference]
+    if count >= len(pairs):
+        raise InputError(f"prompt.shots = {count}, and the training part has {len(pairs)} pairs; write fewer")
+    chosen = random.Random(f"shots {seed}").sample(pairs, count)
     taken = set(chosen)
     return tuple(train[i] for i in chosen), tuple(e for i, e in enumerate(train) if i not in taken)

@@ -62,7 +62,7 @@ def split(languages: Languages, clusters: Clusters, sizes: SplitSizes, seed: int
 
     Test takes its minimum of every language first, and small clusters before large ones.
     """
-    order = _shuffle(np.arange(len(clusters)), f"clusters {seed}")
+    order = shuffle(np.arange(len(clusters)), f"clusters {seed}")
     sizes = sizes.limit_to(len(languages.numbers))
     eligible = order[clusters.sizes[order] <= LARGE_CLUSTER]
     eligible = eligible[np.argsort(clusters.sizes[eligible] > SMALL_CLUSTER, kind="stable")]
@@ -75,7 +75,7 @@ def split(languages: Languages, clusters: Clusters, sizes: SplitSizes, seed: int
     train = [order[~choice.is_taken[order]]]
     parts = (warm_start, train, dev, test)
     return {
-        name: _shuffle(choice.items(part), f"items {seed}") for name, part in zip(PARTS, parts, strict=True)
+        name: shuffle(choice.items(part), f"items {seed}") for name, part in zip(PARTS, parts, strict=True)
     }
 
 
@@ -130,7 +130,7 @@ def _take_languages(choice: _Choice, candidates: Ints, languages: Languages, siz
     return test
 
 
-def _shuffle(items: Ints, seed: str) -> Ints:
+def shuffle(items: Ints, seed: str) -> Ints:
     """The items in the order that `random.Random(seed).shuffle` gives a list of them."""
     order = array("q", items.astype(np.int64).tobytes())
     random.Random(seed).shuffle(order)

@@ -1,7 +1,8 @@
 """The wording of a prompt: the one place that says in which words a model is asked. No token ids here.
 
 A base model continues a text: "plain" gives it the source text after its language's name, then the name of what
-to write (the target language, or a headline in it). A chat model answers a message.
+to write (the target language, or a headline, summary or answer in it); a free prompt is the source text as it
+is. A chat model answers a message.
 """
 
 import re
@@ -32,10 +33,16 @@ LABELS = {
 TEMPLATES = {
     "mt": "{source_language}：{source}\n{target_language}：",
     "headline": "{source_language}：{source}\n{target_language}标题：",
+    "summary": "{source_language}：{source}\n{target_language}摘要：",
+    "answer": "{source_language}问题：{source}\n{target_language}回答：",
+    "free": "{source}",
 }
 INSTRUCTIONS = {
     "mt": "Translate this text from {source_language} to {target_language}. Answer with the translation only.\n\n{source}",
     "headline": "Write a headline in {target_language} for this text in {source_language}. Answer with the headline only.\n\n{source}",
+    "summary": "Summarise this text in {source_language}. Write the summary in {target_language}, and nothing else.\n\n{source}",
+    "answer": "Answer this question in {target_language}. Give the answer only.\n\n{source}",
+    "free": "{source}",
 }
 SHOT = "{source_language}: {source}\n{target_language}: "  # an example in the place of {examples}
 FIELDS = ("{source}", "{source_language}", "{target_language}", "{examples}")

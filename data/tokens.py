@@ -34,13 +34,14 @@ def token_report(
     """
     tokenizer = prompt.tokenizer
     prompts = [len(prompt.encode_prompt(example)) for example in examples]
-    encodings = [prompt.encode_completion(example.reference) for example in examples]
+    pairs = [example for example in examples if example.reference]
+    encodings = [prompt.encode_completion(example.reference) for example in pairs]
     completions = [len(ids) for ids in encodings]
     decodings = [prompt.decode_completion(ids) for ids in encodings]
-    texts = [example.reference for example in examples]
+    texts = [example.reference for example in pairs]
     lost_texts = [text for text, back in zip(texts, decodings, strict=True) if letters(text) != letters(back)]
     sources = [(example.source, example.source_language) for example in examples]
-    references = [(example.reference, example.target_language) for example in examples]
+    references = [(example.reference, example.target_language) for example in pairs]
     return {
         "pairs": len(examples),
         "tokens_per_source_unit": _tokens_per_unit(tokenizer, sources),
@@ -52,7 +53,7 @@ def token_report(
         "max_prompt_tokens": max_prompt_tokens,
         "max_completion_tokens": max_completion_tokens,
         "reference_bytes": _share_of_bytes(tokenizer, encodings),
-        "references_lost": len(lost_texts) / max(1, len(examples)),
+        "references_lost": len(lost_texts) / max(1, len(pairs)),
         "lost_example": lost_texts[0] if lost_texts else "",
     }
 

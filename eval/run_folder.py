@@ -5,7 +5,7 @@ damaged is a mistake somebody must know about, and raises `InputError` with file
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class RunFolder:
     train: tuple[Json, ...]
     train_dev: tuple[Json, ...]
     tax: tuple[Json, ...]
+    tests: Mapping[str, "RunFolder"] = field(default_factory=dict)  # this run on each further test set
+
+    @property
+    def main(self) -> "RunFolder":
+        """This run on its own test set; where it has none, on the further one that the probes are with."""
+        views = (self, *self.tests.values())
+        with_probes = (view for view in views if any("probes" in one for one in view.systems.values()))
+        return self if self.systems else next(with_probes, views[-1])
 
     @property
     def method(self) -> str:
@@ -78,20 +86,42 @@ def read_run(path: Path) -> RunFolder:
         )
     metrics = read_metrics(path / "metrics.jsonl")
     config = read_part(path / "config.json")
-    systems = {name: read_system(path / "eval" / f"{name}.json") for name in SYSTEMS}
-    return RunFolder(
+    systems, comparison = read_results(path)
+    run = RunFolder(
         path=path,
         config=config,
         environment=read_part(path / "environment.json"),
         corpus=read_part(path / "corpus.json"),
         timings=read_part(path / "timings.json"),
-        comparison=read_part(path / "eval" / "comparison.json", ("pairs", "resamples")),
-        systems={name: system for name, system in systems.items() if system},
+        comparison=comparison,
+        systems=systems,
         sft=tuple(row for row in metrics if row["stage"] == "sft"),
         train=tuple(row for row in metrics if row["stage"] == "train"),
         train_dev=tuple(row for row in metrics if row["stage"] == "train_dev"),
         tax=tuple(row for row in metrics if row["stage"].endswith("_tax")),
     )
+    tests = {name: read_results(path, name) for name in test_names(path)}
+    views = {name: replace(run, systems=own, comparison=pairs) for name, (own, pairs) in tests.items() if own}
+    return replace(run, tests=views)
+
+
+def results_folder(run: Path, test: str = "") -> Path:
+    """Where the results on a test set are: "" is the run's own one."""
+    return run / "eval" / test
+
+
+def test_names(run: Path) -> list[str]:
+    """The further test sets that a run folder has results on."""
+    folders = results_folder(run).glob("[!.]*/")
+    return sorted(path.name for path in folders)
+
+
+def read_results(run: Path, test: str = "") -> tuple[dict[str, Json], Json]:
+    """The results of each system on a test set, and their comparison. Raises InputError for a damaged file."""
+    folder = results_folder(run, test)
+    systems = {name: read_system(folder / f"{name}.json") for name in SYSTEMS}
+    comparison = read_part(folder / "comparison.json", ("pairs", "resamples"))
+    return {name: system for name, system in systems.items() if system}, comparison
 
 
 def method_of(config: Json) -> str:

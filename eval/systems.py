@@ -28,7 +28,7 @@ from eval.metrics.significance import (
     resample_counts,
 )
 from eval.metrics.similarity import Embed, cosines
-from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of
+from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of, results_folder
 
 PAIRS = (
     ("warm_start", "trained"),
@@ -132,7 +132,10 @@ def item_record(example: Example, output: str, scores: dict[str, float | bool]) 
     lengths = overlap.length_statistics([output], [example.references], example.target_language)
     [[length, units]] = lengths.tolist()
     ratio = length / units if units else None
-    about = {key: getattr(example, key) for key in ("id", "origin", "source_language", "source", "reference")}
+    about = {
+        key: getattr(example, key)
+        for key in ("id", "origin", "task", "source_language", "source", "reference")
+    }
     about["references"] = list(example.references)
     return {**about, "output": output, **scores, "length_ratio": ratio}
 
@@ -200,29 +203,30 @@ def compare_systems(
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
 
 
-def compare_or_name_damage(run: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
-    """`compare_systems` of two systems of a run folder. Raises InputError where one of them is damaged."""
+def compare_or_name_damage(folder: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
+    """`compare_systems` of two systems in a folder. Raises InputError where one of them is damaged."""
     try:
         return compare_systems(before, after, seed, resamples)
     except DAMAGE as error:
         files = " or ".join(f"{system['system']}.json" for system in (before, after))
         raise InputError(
-            f"{run / 'eval'}: {files} is damaged ({error}); remove it and run the evaluation again"
+            f"{folder}: {files} is damaged ({error}); remove it and run the evaluation again"
         ) from error
 
 
-def write_system(run: Path, system: dict[str, Any]) -> None:
-    """Write `eval/<system>.json` of a run folder."""
-    write_json(run / "eval" / f"{system['system']}.json", system)
+def write_system(run: Path, system: dict[str, Any], test: str = "") -> None:
+    """Write `<system>.json` of a test set of a run folder."""
+    write_json(results_folder(run, test) / f"{system['system']}.json", system)
 
 
-def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Compare the systems in a run folder pair by pair and write `eval/comparison.json`."""
+def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> dict[str, Any]:
+    """Compare the systems on a test set pair by pair and write its `comparison.json`."""
+    folder = results_folder(run, test)
     systems = {
-        name: system for name in SYSTEMS if (system := read_part(run / "eval" / f"{name}.json", SYSTEM_KEYS))
+        name: system for name in SYSTEMS if (system := read_part(folder / f"{name}.json", SYSTEM_KEYS))
     }
     pairs = [
-        compare_or_name_damage(run, systems[before], systems[after], seed, resamples)
+        compare_or_name_damage(folder, systems[before], systems[after], seed, resamples)
         for before, after in PAIRS
         if before in systems and after in systems
     ]
@@ -232,7 +236,7 @@ def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES) -> dict[s
         "seed": seed,
         "pairs": pairs,
     }
-    write_json(run / "eval" / "comparison.json", comparison)
+    write_json(folder / "comparison.json", comparison)
     return comparison
 
 

@@ -10,6 +10,7 @@ from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from grpo.config import WITHOUT_REWARD, Config
 from reward.combine import check_section as check_reward
+from reward.combine import terms_with_references
 
 IMITATION = ("sft", "best_of_group")  # values of train.method that are SFT
 BOUNDS = (
@@ -64,6 +65,7 @@ def check(config: Config) -> None:
         dev_rules,
         forgetting_rules,
         corpus_rules,
+        prompt_rules,
         tax_rules,
         memory_rules,
         sharding_rules,
@@ -158,9 +160,21 @@ def corpus_rules(config: Config) -> list[Rule]:
     """Rules of what needs a part of the corpus, which may be set to nothing."""
     data = config.data
     threshold = config.reward.threshold
+    languages = data.completion_languages if data.corpora or config.reward.encoders else {}
+    others = [language for language in config.reward.encoders if language not in languages]
+    has_warm_start = all(one.warm_start for one in data.members.values())
+    labels = [name for name in ("source_label", "target_label") if getattr(config.prompt, name)]
     return [
         (
-            data.warm_start_share == 0 and config.sft.num_steps > 0,
+            bool(others),
+            f"reward.encoders.{', '.join(others)}: no target language of this run; they are {', '.join(languages)}",
+        ),
+        (
+            bool(data.corpora) and bool(labels),
+            f"prompt.{', prompt.'.join(labels)} would name every language of data.corpora so; leave it out",
+        ),
+        (
+            data.warm_start_share == 0 and config.sft.num_steps > 0 and not has_warm_start,
             f"data.warm_start_share = 0.0 leaves no pairs for sft.num_steps = {config.sft.num_steps}; raise one, or write 0 for both",
         ),
         (
@@ -192,6 +206,37 @@ def dev_rules(config: Config) -> list[Rule]:
             config.eval.every > 0 and config.train.method != "sft" and bool(paid),
             f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "
             "write a score that is not rewarded, such as rouge_l, or eval.best_by=reward",
+        ),
+        (
+            config.eval.every > 0 and best_by == "bleu" and len(config.data.completion_languages) > 1,
+            "eval.best_by = 'bleu' cuts texts by one language, and data.corpora has several target languages; write chrf",
+        ),
+    ]
+
+
+def prompt_rules(config: Config) -> list[Rule]:
+    """Rules of prompts that have no reference text."""
+    if not any(one.prompts for one in config.data.members.values()):
+        return []
+    terms = terms_with_references(config.reward)
+    which = "data.prompts: prompts have no reference text, and"
+    return [
+        (
+            bool(terms),
+            f"{which} the reward term {', '.join(terms)} needs one; leave it out of reward.weights, reward.gates and "
+            "reward.shown, or leave data.prompts out",
+        ),
+        (
+            config.train.method in ("sft", "self_distillation"),
+            f"{which} train.method = {config.train.method!r} learns from them; write another method, or leave data.prompts out",
+        ),
+        (
+            config.guide.mode != "none",
+            f"{which} guide.mode = {config.guide.mode!r} learns from them; write guide.mode='none', or leave data.prompts out",
+        ),
+        (
+            config.reward.control == "shuffled",
+            f"{which} reward.control = 'shuffled' exchanges them; write 'random', or leave data.prompts out",
         ),
     ]
 

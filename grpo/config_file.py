@@ -113,6 +113,8 @@ def setting_value(hint: Any, value: Any, path: str, key: str) -> Any:
             return value
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            return build(option, value, path, f"{key}.")
         if kind is tuple and isinstance(value, list):
             return tuple(setting_value(inner[0], item, path, f"{key}[{n}]") for n, item in enumerate(value))
         if kind is dict and isinstance(value, dict):

@@ -80,7 +80,8 @@ def print_plan(config: Config) -> None:
     from grpo.stages.first_prompt import prompt_lines
     from reward.combine import check as check_reward
 
-    check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
+    for language, setting in config.data.completion_languages.items():
+        check_reward(config.reward, language, setting)
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))

@@ -16,7 +16,7 @@ from grpo.config import Config
 from grpo.engine.sampler import Sampling, generate
 from grpo.records import Rollout
 from grpo.runtime.parallel import SINGLE_PROCESS, World
-from grpo.training import Task
+from grpo.training import Task, reward_examples
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,7 @@ def reward_rollout(task: Task, rollout: Rollout, batch: Sequence[Example], world
     group_size = task.sampling.group_size
     texts = [task.prompt.decode_completion(ids) for ids in rollout.completions()]
     examples = [example for example in batch for _ in range(group_size)]
-    sources = [example.source for example in examples]
-    references = [example.references for example in examples]
-    rewards, terms = world.together(lambda: task.reward(sources, texts, references, group_size))
+    rewards, terms = world.together(lambda: reward_examples(task.reward, examples, texts, group_size))
     return Samples(rollout, texts, rewards, terms)
 
 
@@ -100,7 +98,5 @@ def reward_texts(config: Config, task: Task, batch: Sequence[Example], world: Wo
     """(P, 1) reward of each example's reference text; None where it joins no group."""
     if config.guide.mode != "member":
         return None
-    sources = [example.source for example in batch]
     texts = [example.reference for example in batch]
-    references = [example.references for example in batch]
-    return world.together(lambda: task.reward(sources, texts, references, 1))[0]
+    return world.together(lambda: reward_examples(task.reward, batch, texts, 1))[0]

@@ -1,9 +1,10 @@
 """What the training loops are given: the model and its optimiser, the log, the machine; and GRPO's task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -23,6 +24,7 @@ from grpo.token_loss import TokenLoss, nll
 RewardFunction = Callable[
     [Sequence[str], Sequence[str], Sequence[Sequence[str]], int], tuple[Tensor, dict[str, Tensor]]
 ]
+Rewards = Mapping[str, RewardFunction]  # by target language
 AfterUpdate = Callable[[LoopState], bool]  # saves, evaluates; True ends the loop
 AfterStep = Callable[[LoopState], LoopState]  # the state to go on from -> the same, or an earlier one
 
@@ -66,9 +68,35 @@ class Task:
 
     prompts: PromptSource
     prompt: Prompt
-    reward: RewardFunction
+    reward: RewardFunction | Rewards
     reference: PreTrainedModel
     sampling: Sampling
+
+
+def by_language(rewards: Rewards) -> RewardFunction | Rewards:
+    """The rewards of several target languages; of a single one its function, for every example."""
+    return rewards if len(rewards) > 1 else next(iter(rewards.values()))
+
+
+def reward_examples(
+    reward: RewardFunction | Rewards, examples: Sequence[Example], texts: Sequence[str], group_size: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The rewards of N texts, each by the reward of its example's target language where there are several: (P, G),
+    and each term (P, G). All examples of a group have one language.
+    """
+    if not isinstance(reward, Mapping):
+        references = [example.references for example in examples]
+        return reward([example.source for example in examples], texts, references, group_size)
+    languages = [example.target_language for example in examples[::group_size]]
+    total, terms = torch.full((len(languages), group_size), torch.nan), dict[str, Tensor]()
+    for language in dict.fromkeys(languages):
+        prompts = [number for number, own in enumerate(languages) if own == language]
+        rows = [prompt * group_size + place for prompt in prompts for place in range(group_size)]
+        own_examples, own_texts = [examples[row] for row in rows], [texts[row] for row in rows]
+        total[prompts], values = reward_examples(reward[language], own_examples, own_texts, group_size)
+        for name, value in values.items():
+            terms.setdefault(name, torch.full_like(total, torch.nan))[prompts] = value.to(total)
+    return total, terms
 
 
 def same_state(state: LoopState) -> LoopState:

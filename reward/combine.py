@@ -29,7 +29,7 @@ from reward.groups import deviations, standard_deviation
 from reward.identify import load_identifier
 from reward.language import LanguageGate, check_known
 from reward.own_term import is_own_term, load_own_term
-from reward.terms import NO_GATES, TERMS
+from reward.terms import NO_GATES, REFERENCE_FREE, TERMS
 
 RESOURCES = (
     "vectors",
@@ -63,6 +63,7 @@ class RewardConfig:
     """
 
     encoder: str = "use"
+    encoders: dict[str, str] = field(default_factory=dict)  # by target language, in place of `encoder`
     held_out: str = "static"
     control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
@@ -191,6 +192,11 @@ def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
     """Whether a term that counts, by weight or as a gate, takes one of `resources` (names in RESOURCES)."""
     active = [*(name for name, weight in config.weights.items() if weight), *config.gates]
     return any(keywords(find_term(name)).keys() & set(resources) for name in active)
+
+
+def terms_with_references(config: RewardConfig) -> list[str]:
+    """The terms that are computed and need a reference text; one of the user's own says so itself when it is called."""
+    return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE]
 
 
 def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:

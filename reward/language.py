@@ -170,4 +170,4 @@ def language(
         }  # the detector may misread a reference text as well
         return float(identify(completion) in accepted_languages)
 
-    return per_row(score, sources, completions, references)
+    return per_row(score, sources, completions, references, needs_references=False)

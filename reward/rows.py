@@ -16,16 +16,22 @@ Score = Callable[[str, str, Sequence[str]], float]  # source, completion, refere
 
 
 def per_row(
-    score: Score, sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
+    score: Score,
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    needs_references: bool = True,
 ) -> Tensor:
     """`score` of every row: N strings, N strings, N lists of one or more reference texts -> (N,) fp32.
 
-    Raises ValueError for lists of different lengths and for a row without any reference text.
+    Raises ValueError for lists of different lengths and, where the score needs one, for a row without any reference
+    text.
 
     >>> per_row(lambda source, completion, texts: float(completion in texts), ["s", "s"], ["a", "b"], [["a"], ["c", "d"]]).tolist()
     [1.0, 0.0]
     """
-    check_rows(sources, completions, references)
+    check_rows(sources, completions, references, needs_references)
     rows = zip(sources, completions, references, strict=True)
     return torch.tensor(
         [score(source, completion, texts) for source, completion, texts in rows], dtype=torch.float32
@@ -39,13 +45,16 @@ def check_setting(name: str, value: float, lowest: float) -> None:
 
 
 def check_rows(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]]
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    needs_references: bool = True,
 ) -> None:
-    """Raises ValueError for lists of different lengths and for a row without any reference text."""
+    """Raises ValueError for lists of different lengths and for a row without the reference text that it needs."""
     if not len(sources) == len(completions) == len(references):
         raise ValueError(
             f"a term needs lists of one length, got {len(sources)}, {len(completions)}, {len(references)}"
         )
     for row, texts in enumerate(references):
-        if isinstance(texts, str) or not texts:
+        if isinstance(texts, str) or (needs_references and not texts):
             raise ValueError(f"row {row}: reference texts are a list of at least one text, got {texts!r}")

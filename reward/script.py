@@ -71,4 +71,4 @@ def script(
             )
         )
 
-    return per_row(score, sources, completions, references)
+    return per_row(score, sources, completions, references, needs_references=False)

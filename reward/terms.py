@@ -25,6 +25,8 @@ NO_GATES = (
     "length_ratio",
 )  # not in [0, 1], or for the log only
 
+REFERENCE_FREE = ("script", "language")  # work without a reference text
+
 TERMS: dict[str, Callable[..., Tensor]] = {
     # meaning
     "cosine": cosine,

@@ -63,22 +63,23 @@ def _rows(
             yield Row(f"{path}:{number}", text, line)
 
 
-def _aligned_rows(source: Path, reference: Path) -> Iterator[Row]:
-    """A row for each line of two files; an empty line is half a pair. Raises InputError where their numbers
-    differ.
+def _aligned_rows(source: Path, *references: Path) -> Iterator[Row]:
+    """A row for each line of a file and those with its reference texts; an empty line is half a pair. Raises
+    InputError where their numbers differ.
     """
-    lines, others = file_lines(source), file_lines(reference)
-    if len(lines) != len(others):
-        raise InputError(
-            f"{source} has {len(lines)} lines and {reference} has {len(others)}: aligned files need equally "
-            "many"
-        )
-    for number, (line, other) in enumerate(zip(lines, others, strict=True), start=1):
-        yield Row(f"{source}:{number}", line, _aligned_pair(line, other))
+    lines = file_lines(source)
+    others = [file_lines(path) for path in references]
+    for path, own in zip(references, others, strict=True):
+        if len(lines) != len(own):
+            raise InputError(
+                f"{source} has {len(lines)} lines and {path} has {len(own)}: aligned files need equally many"
+            )
+    for number, (line, *texts) in enumerate(zip(lines, *others, strict=True), start=1):
+        yield Row(f"{source}:{number}", line, _aligned_pair(line, texts))
 
 
-def _aligned_pair(line: bytes, other: bytes) -> Line | BadLineError:
+def _aligned_pair(line: bytes, others: Sequence[bytes]) -> Line | BadLineError:
     try:
-        return check_one_line(decode_line(line)), (check_one_line(decode_line(other)),)
+        return check_one_line(decode_line(line)), tuple(check_one_line(decode_line(text)) for text in others)
     except BadLineError as error:
         return error

@@ -25,6 +25,11 @@ def json_pair(line: bytes, columns: Columns) -> Line | BadLineError:
         return error
 
 
+def text_field(line: bytes, column: str) -> str:
+    """One field of a line. Raises BadLineError."""
+    return _text(_record(line, (column, column)), column)
+
+
 def pair_of(record: Record, columns: Columns) -> Line:
     """The two fields of a record. Raises BadLineError."""
     return _text(record, columns[0]), _texts(record, columns[1])

@@ -13,6 +13,7 @@ from data.clean import DAMAGED, clean_text, describe_pair, script_problem, short
 from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
+from data.interface_text import without_accelerators
 from data.sources import formats
 from data.sources.arrow_tables import files_of_folder
 from data.sources.encoding import command_to_convert, likely_encoding
@@ -25,7 +26,7 @@ DEFAULT_COLUMNS = ("source", "reference")
 BUILT_IN = "'tibetan', 'uyghur', 'guarani', 'headlines', 'headlines_en', 'headlines_zh'"
 KINDS = (
     f"{BUILT_IN}, a {', '.join(formats.KINDS)} file (also as .gz, .xz, .bz2 or .zst), a folder of datasets, or two "
-    "aligned text files as SOURCE.txt,REFERENCE.txt"
+    "or more aligned text files as SOURCE.txt,REFERENCE.txt"
 )
 INSTEAD = {
     ".json": "save it as .jsonl, one object a line",
@@ -49,10 +50,12 @@ class UserCorpus:
     source_language: str
     target_language: str
     columns: Columns = DEFAULT_COLUMNS
+    task: str = "mt"
+    is_catalogue: bool = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """One file, the two aligned ones, or those of a folder. Raises InputError for a missing file or an
+        """One file, the aligned ones, or those of a folder. Raises InputError for a missing file or an
         unknown ending.
         """
         if files := _folder_files(user_path(self.location)):
@@ -66,8 +69,9 @@ class UserCorpus:
                 raise InputError(
                     f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file"
                 )
-        if len(paths) > 2 or (len(paths) == 1 and kind_of(paths[0]) not in formats.KINDS):
-            advice = INSTEAD.get(kind_of(paths[0]), f"give {KINDS}")
+        kinds = [kind_of(path) for path in paths]
+        advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), f"give {KINDS}")
+        if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
             raise InputError(f"data.corpus={self.location}: unknown kind of corpus; {advice}")
         return paths
 
@@ -153,12 +157,14 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
 
     Empty texts of a list are skipped where it has another text.
     """
-    source = clean_text(line[0])
-    references = [clean_text(text) for text in line[1]]
+    plain = without_accelerators if corpus.is_catalogue else str
+    source = clean_text(plain(line[0]))
+    references = [clean_text(plain(text)) for text in line[1]]
     texts = {number: text for number, text in enumerate(references, start=1) if text} or {1: ""}
     for number, reference in texts.items():
         key = place if number == 1 else f"{place}#{number}"
-        yield Example(key, source, reference, ORIGIN, LICENCE, corpus.source_language, corpus.target_language)
+        languages = (corpus.source_language, corpus.target_language)
+        yield Example(key, source, reference, ORIGIN, LICENCE, *languages, corpus.task)
 
 
 def _swap_texts(example: Example) -> Example:

@@ -31,6 +31,7 @@ class Pair:
     reference: str
     before: str
     after: str
+    task: str = ""  # as an example names it; "" in files of earlier versions
 
     @property
     def is_identical(self) -> bool:
@@ -97,7 +98,8 @@ def checked_item(item: Any, place: str) -> dict[str, str]:
     texts = references_of(row)
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"{place}: references must be a list of texts; run the evaluation again")
-    return {key: row[key] for key in ITEM_KEYS} | {"reference": "\n/\n".join(texts)}
+    task = str(row.get("task", ""))
+    return {key: row[key] for key in ITEM_KEYS} | {"reference": "\n/\n".join(texts), "task": task}
 
 
 def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
@@ -120,6 +122,7 @@ def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
             first["reference"],
             first["output"],
             second["output"],
+            first["task"],
         )
         pairs.append(Pair(key, *texts))
     return pairs
@@ -156,5 +159,11 @@ def language_label(code: str) -> str:
 
 
 def task_word(pair: Pair) -> str:
-    """'headline' where source and target language are the same, else 'translation'."""
-    return "headline" if pair.source_language == pair.target_language else "translation"
+    """What a system wrote, in a word. Where the task is not known it is a headline if source and target language are
+    the same, else a translation.
+
+    >>> task_word(Pair("1", "en", "en", "", "", "", "", task="answer"))
+    'answer'
+    """
+    likely = "headline" if pair.source_language == pair.target_language else "translation"
+    return {"": likely, "mt": "translation", "free": "text"}.get(pair.task, pair.task)

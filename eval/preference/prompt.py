@@ -4,7 +4,7 @@ import re
 
 from eval.preference.pairs import Pair, language_label, task_word
 
-TEMPLATE = """You compare two {thing}s of the same text. {task}
+TEMPLATE = """You compare {things}. {task}
 
 The reference shows what a good {thing} says; another wording may be as good. Judge first whether the \
 meaning is right and complete and nothing is invented, then whether the language is correct and natural. \
@@ -22,6 +22,14 @@ Answer:"""
 TASKS = {
     "translation": "They translate from {source} into {target}.",
     "headline": "They are headlines of a text in {source}.",
+    "summary": "They summarise a text in {source}, and are to be in {target}.",
+    "answer": "They answer a question in {source}, and are to be in {target}.",
+    "text": "They go on from a beginning in {source}, and are to be in {target}.",
+}
+THINGS = {
+    "summary": "two summaries of the same text",
+    "answer": "two answers to the same question",
+    "text": "two texts",
 }
 THOUGHTS = re.compile(r"^.*</think>", re.DOTALL)
 VERDICT = re.compile(r"\W*?(?:answer|verdict|text)?\W*?(1|2|=|tie)\W*", re.IGNORECASE)
@@ -34,9 +42,9 @@ def question(pair: Pair, after_first: bool) -> str:
     task = TASKS[thing].format(
         source=language_label(pair.source_language), target=language_label(pair.target_language)
     )
-    return TEMPLATE.format(
-        thing=thing, task=task, source=pair.source, reference=pair.reference, first=first, second=second
-    )
+    things = THINGS.get(thing, f"two {thing}s of the same text")
+    texts = {"source": pair.source, "reference": pair.reference, "first": first, "second": second}
+    return TEMPLATE.format(things=things, thing=thing, task=task, **texts)
 
 
 def sign_of(reply: str) -> str | None:

@@ -77,8 +77,10 @@ def part_table(splits: Json) -> Table:
             plain_number(splits[name]["pairs"]),
             *(plain_number(splits[name]["languages"].get(key, 0)) for key in languages),
         )
-        for name in PARTS
-        if name in splits
+        for name in [
+            *(name for name in PARTS if name in splits),
+            *(name for name in splits if name not in PARTS),
+        ]
     )
     return Table("Parts", ("Part", "Pairs", *map(place_label, languages)), rows)
 

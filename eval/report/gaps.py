@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from eval.report.corpus_tables import PARTS
 from eval.report.wording import place_label
 from eval.run_folder import OPTIONAL, SYSTEMS, RunFolder
 
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
     """What this run does not have, one sentence each."""
+    run = run.main
     stages = (("warm start (SFT)", run.sft), (run.method, run.train))
     sentences = [
         f"No {name} metrics: this stage did not run, or its metrics are missing."
@@ -41,7 +43,9 @@ def missing_test_items(settings: Mapping[str, Any], corpus: Mapping[str, Any]) -
     The data stage takes at most a fifth of the pairs, and of each language's pairs, for the test set.
     """
     splits = corpus.get("manifest", {}).get("splits", {})
-    if "test" not in splits or settings.get("test"):  # a file of one's own is taken whole
+    if (
+        "test" not in splits or settings.get("test") or settings.get("corpora")
+    ):  # a file of one's own is taken whole
         return []
     sentences = []
     size = splits["test"]["pairs"]
@@ -51,7 +55,8 @@ def missing_test_items(settings: Mapping[str, Any], corpus: Mapping[str, Any]) -
             f"The test set has {size} of the {wish} items of data.test_size: the corpus is too small."
         )
     counts = splits["test"]["languages"]
-    languages = sorted({language for split in splits.values() for language in split["languages"]})
+    own = [split for name, split in splits.items() if name in PARTS]
+    languages = sorted({language for split in own for language in split["languages"]})
     minimum = min(settings.get("test_min_per_language", 0), wish // max(1, len(languages)))
     few = [
         f"{place_label(language)} has {counts.get(language, 0)}"

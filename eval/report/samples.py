@@ -27,6 +27,7 @@ def samples(run: RunFolder) -> list[tuple[str, list[Sample]]]:
     """(heading, samples): outputs of the warm start and the trained model side by side, or of the one that was
     evaluated.
     """
+    run = run.main
     by_system = {
         name: {item["id"]: item for item in run.systems[name]["items"]}
         for name in ("warm_start", "trained")

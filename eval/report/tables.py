@@ -62,8 +62,8 @@ def signature_notes(run: RunFolder) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def overall_table(run: RunFolder) -> Table:
-    """One row for each evaluated system over the whole test set."""
+def overall_table(run: RunFolder, title: str = "Results on the test set") -> Table:
+    """One row for each evaluated system over a whole test set."""
     rows = tuple(
         (run.label(name), *result_cells(system["metrics"]["all"])) for name, system in run.systems.items()
     )
@@ -72,7 +72,7 @@ def overall_table(run: RunFolder) -> Table:
         f"Units of {language_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
-    return Table("Results on the test set", RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run)))
+    return Table(title, RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run)))
 
 
 def language_table(run: RunFolder) -> Table | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from eval.alarms import number, ringing
+from eval.report.macro import macro_sentence
 from eval.report.wording import (
     MAIN_METRICS,
     MAIN_PROBES,
@@ -17,10 +18,32 @@ from eval.run_folder import Json, RunFolder
 
 
 def verdict(run: RunFolder) -> str:
-    """One paragraph: the trained model against the warm start and the translation memory, then its tax."""
+    """One paragraph: the trained model against the warm start and the translation memory on each test set, then its
+    tax.
+    """
+    views = ([("", run)] if run.systems or not run.tests else []) + list(run.tests.items())
+    sentences = [
+        f"{name}: {sentence}" if name and number == 0 else sentence
+        for name, view in views
+        for number, sentence in enumerate(result_sentences(view))
+    ]
+    system = "warm_start" if run.main.pair("warm_start", "trained") is None else "trained"
+    gaming = gaming_sentences(run) if system == "trained" else []
+    parts = [
+        macro_sentence(run),
+        *sentences,
+        *gaming,
+        *tax_sentences(run.main, system),
+        *budget_sentences(run),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def result_sentences(run: RunFolder) -> list[str]:
+    """The trained model against the warm start and the translation memory."""
     main = run.pair("warm_start", "trained")
     if main is None:
-        return " ".join([no_comparison(run), *tax_sentences(run, "warm_start"), *budget_sentences(run)])
+        return [no_comparison(run)]
     sentences = [
         headline(run.method, main["slices"]["all"]["cosine"]),
         *change_sentences(main["slices"]["all"]),
@@ -28,9 +51,7 @@ def verdict(run: RunFolder) -> str:
     memory = run.pair("translation_memory", "trained")
     if memory is not None:
         sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
-    return " ".join(
-        [*sentences, *gaming_sentences(run), *tax_sentences(run, "trained"), *budget_sentences(run)]
-    )
+    return sentences
 
 
 def no_comparison(run: RunFolder) -> str:

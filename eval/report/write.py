@@ -17,6 +17,7 @@ from eval.report.blocks import Block, Document, Section, Table, Text, plain_text
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.gaps import gaps
 from eval.report.html import html_page
+from eval.report.macro import macro_metrics, macro_table
 from eval.report.markdown import markdown
 from eval.report.plots import curves
 from eval.report.samples import samples
@@ -67,14 +68,21 @@ def result_table(run: Path) -> str:
 
 def console_text(contents: RunFolder) -> str:
     """The text of `result_table`."""
-    last_system = ["", *contents.systems][-1]
+    last_system = ["", *contents.main.systems][-1]
     changes = [
         pair
-        for pair in probe_pairs(contents)
+        for pair in probe_pairs(contents.main)
         if (pair["before"], pair["after"]) == ("untouched", last_system)
     ]
     overall = difference_tables(contents, "warm_start", "trained")[:1]
-    tables = [*result_tables(contents)[:1], *overall, probe_table(contents, changes)]
+    tests = [overall_table(run, f"Results on {name}") for name, run in contents.tests.items()]
+    tables = [
+        *result_tables(contents)[:1],
+        macro_table(contents),
+        *tests,
+        *overall,
+        probe_table(contents.main, changes),
+    ]
     words = [wrap(text) for text in (verdict(contents), *alarms(contents))]
     return "\n\n".join([*(plain_text(table) for table in tables if table is not None), *words])
 
@@ -116,6 +124,9 @@ def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}
         yield f"eval/{name}.json", replace(contents, systems=rest)
+    for name in contents.tests:
+        rest_of_tests = {other: view for other, view in contents.tests.items() if other != name}
+        yield f"eval/{name}", replace(contents, tests=rest_of_tests)
 
 
 def result_tables(run: RunFolder) -> list[Table]:
@@ -139,9 +150,10 @@ def competence_tables(run: RunFolder) -> list[Table | None]:
 def report_document(run: RunFolder) -> Document:
     """The whole report as a document."""
     sections = (
-        Section("Results", tuple(result_tables(run))),
+        Section("Results", (*result_tables(run), *filter(None, [macro_table(run)]))),
         Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
-        Section("General competence", with_rows(competence_tables(run))),
+        *(test_section(name, view) for name, view in run.tests.items()),
+        Section("General competence", with_rows(competence_tables(run.main))),
         Section("Training curves", tuple(curves(run))),
         Section("Training figures", training_tables(run)),
         Section("Samples", sample_blocks(run)),
@@ -164,6 +176,17 @@ def report_document(run: RunFolder) -> Document:
         tuple(section for section in sections if section.blocks),
         alarms(run),
     )
+
+
+def test_section(name: str, view: RunFolder) -> Section:
+    """The results on a further test set, and what training changed there."""
+    tables = [
+        overall_table(view, f"Results on {name}"),
+        slice_table(view, "By source language", origins=False),
+        *filter(None, [language_table(view)]),
+        *difference_tables(view, "warm_start", "trained"),
+    ]
+    return Section(f"Test set {name}", with_rows(tables))
 
 
 def with_rows(tables: Sequence[Table | None]) -> tuple[Block, ...]:
@@ -201,7 +224,9 @@ def alarms(run: RunFolder) -> tuple[str, ...]:
 def summary(run: RunFolder) -> dict[str, Any]:
     """The figures of the report for a program: full precision, no items."""
     probes = {
-        name: without_items(system["probes"]) for name, system in run.systems.items() if "probes" in system
+        name: without_items(system["probes"])
+        for name, system in run.main.systems.items()
+        if "probes" in system
     }
     return {
         "verdict": verdict(run),
@@ -210,6 +235,15 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "metrics": {name: system["metrics"] for name, system in run.systems.items()},
         "signatures": {name: system["signatures"] for name, system in run.systems.items()},
         "comparison": run.comparison,
+        "macro": macro_metrics(run),
+        "tests": {
+            name: {
+                "metrics": {key: system["metrics"] for key, system in view.systems.items()},
+                "signatures": {key: system["signatures"] for key, system in view.systems.items()},
+                "comparison": view.comparison,
+            }
+            for name, view in run.tests.items()
+        },
         "probes": probes,
         "training": {
             "sft_steps": len(run.sft),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from data.console import silent
@@ -13,8 +14,10 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.prompt import Prompt
+from data.records import Selection
 from data.saved_prompt import check_wording, model_ends
 from data.shots import take_shots
+from data.split import PARTS
 from data.template import Wording
 from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
@@ -44,6 +47,19 @@ class Run:
     stop: StopRequest
     say: Callable[[str], None]
     world: World = SINGLE_PROCESS
+    language: str = ""  # of several target languages the one that this is about; "" = of all
+
+    @property
+    def target_language(self) -> str:
+        """What the model is to write."""
+        return self.language or self.config.data.completion_language
+
+    def facts(self, name: str) -> Path:
+        """A file of measured figures in the run folder, with the language in its name where this is about one of
+        several.
+        """
+        path = self.folder / name
+        return path.with_name(f"{path.stem}.{self.language}{path.suffix}") if self.language else path
 
     def is_stopping(self) -> bool:
         """Whether any process was asked to stop; the same answer in all, which call it together."""
@@ -96,7 +112,20 @@ def corpus_of(run: Run, say: Callable[[str], None] = silent) -> Corpus:
             f"data.corpus = {run.config.data.corpus}: the corpus has changed since this run began (part {part} differs from "
             f"{run.folder / 'corpus.json'}), and its test items may have been trained on; restore it, or write run_dir=runs/another"
         )
-    return replace(corpus, train=shots_and_others(run.config, corpus)[1])
+    corpus = replace(corpus, train=shots_and_others(run.config, corpus)[1])
+    return in_language(corpus, run.language) if run.language else corpus
+
+
+def in_language(corpus: Corpus, language: str) -> Corpus:
+    """The pairs of a corpus with this target language."""
+
+    def own(examples: Sequence[Example]) -> Sequence[Example]:
+        places = [place for place, one in enumerate(examples) if one.target_language == language]
+        return Selection(examples, np.array(places, np.int64))
+
+    parts: dict[str, Any] = {name: own(getattr(corpus, name)) for name in PARTS}
+    tests = {name: own(examples) for name, examples in corpus.tests.items()}
+    return replace(corpus, **parts, tests=tests)
 
 
 def shots_and_others(config: Config, corpus: Corpus) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

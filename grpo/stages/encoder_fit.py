@@ -39,21 +39,21 @@ def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
     of_interest = warnings(fit, threshold) if reward_needs(reward, ("vectors", "bank")) else []
     for sentence in [reason] if reason else of_interest:
         run.say(f"WARNING: reward.encoder = {reward.encoder!r}: {sentence}")
-    atomic_write_text(run.folder / FILE, json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))
+    atomic_write_text(run.facts(FILE), json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))
 
 
 def check_measured_threshold(run: Run) -> None:
     """Say where a tau that was measured (reward.json) leaves much for an unrelated text."""
     fit = known_fit(run)
     if isinstance(run.config.reward.threshold, str) and fit is not None:
-        threshold = read_facts(run.folder / REWARD_FILE)["threshold"]
+        threshold = read_facts(run.facts(REWARD_FILE))["threshold"]
         if sentence := threshold_warning(fit, threshold):
             run.say(f"WARNING: reward.encoder = {run.config.reward.encoder!r}: {sentence}")
 
 
 def known_fit(run: Run) -> EncoderFit | None:
     """The figures of an earlier start with this encoder. Raises InputError for a damaged file."""
-    path = run.folder / FILE
+    path = run.facts(FILE)
     facts = read_object(path) if path.exists() else {}
     if facts.pop("encoder", None) != run.config.reward.encoder:
         return None
@@ -69,6 +69,7 @@ def known_fit(run: Run) -> EncoderFit | None:
 def measured_fit(run: Run, examples: Sequence[Example]) -> EncoderFit | None:
     """The fit of the run's encoder to these pairs."""
     encoder = store_of(run).encoder
+    examples = [example for example in examples if example.reference]
     return measure_fit(
         encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed
     )

@@ -1,6 +1,7 @@
 """The evaluation stage: greedy outputs and probes of each system of a run, their comparison, and the report.
 
-Each system is one file in run/eval; one that exists is not made again. All processes share the batches of texts;
+Each system is one file in run/eval, and one in run/eval/<name> for each further test set; a system that has all of
+them is not evaluated again. All processes share the batches of texts;
 the first one scores the outputs and writes.
 """
 
@@ -19,7 +20,7 @@ from data.script import known_script
 from eval.forgetting.probes import run_probes
 from eval.memory import build_memory
 from eval.report.write import result_table, write_report
-from eval.run_folder import SYSTEM_KEYS, read_part
+from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
 from eval.systems import evaluate_system, write_comparison, write_system
 from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
@@ -33,6 +34,7 @@ from grpo.stages.context import (
     within_limit,
 )
 from grpo.stages.language_fit import gate_of
+from grpo.stages.mixing import runs_by_language
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
 from reward.embedding import EmbeddingStore
@@ -40,11 +42,22 @@ from reward.language import LEAST_UNITS
 from reward.script import is_consistent
 from reward.units import units
 
+OWN = ""  # the name of the run's own test set
+TestSets = Mapping[str, list[Example]]
+
+
+def test_sets(run: Run) -> TestSets:
+    """The items of every test set that has any, the own one first: those whose prompt fits."""
+    prompt = load_prompt(run, untouched_model(run))
+    corpus = corpus_of(run)
+    sets = {OWN: corpus.test, **corpus.tests}
+    limit = run.config.model.max_prompt_tokens
+    return {name: within_limit(examples, prompt, limit) for name, examples in sets.items() if examples}
+
 
 def test_examples(run: Run) -> list[Example]:
-    """The test items of every system: those whose prompt fits."""
-    prompt = load_prompt(run, untouched_model(run))
-    return within_limit(corpus_of(run).test, prompt, run.config.model.max_prompt_tokens)
+    """The items of the own test set."""
+    return test_sets(run).get(OWN, [])
 
 
 def outputs_of(
@@ -59,7 +72,8 @@ Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the rewa
 def measure(
     run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales
 ) -> dict[str, Any]:
-    script = known_script(run.config.data.completion_language)
+    run = runs_by_language(run).get(examples[0].target_language, run)
+    script = known_script(run.target_language)
 
     def has_script(text: str, reference: str) -> bool:
         return is_consistent(text, script, reference=reference, min_share=run.config.reward.min_share)
@@ -103,30 +117,40 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path | ModelSource) 
 
 @dataclass(frozen=True)
 class Measures:
-    """The test items of a run, and the encoders that score outputs, which only the first process loads."""
+    """The test sets of a run, and the encoders that score outputs, which only the first process loads."""
 
     run: Run
-    examples: list[Example]
+    sets: TestSets
 
     @functools.cached_property
-    def scales(self) -> Scales:
-        return store_of(self.run), held_out_store(self.run)
+    def scales(self) -> dict[str, Scales]:
+        """By target language."""
+        held_out = held_out_store(self.run)
+        return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
 
-    def write(self, name: str, outputs: list[str], more: dict[str, Any]) -> None:
-        """run/eval/<name>.json, by the first process; the others wait."""
+    def scales_for(self, examples: list[Example]) -> Scales:
+        """Those of the target language of a test set."""
+        single = next(iter(self.scales.values()))
+        return self.scales.get(examples[0].target_language, single)
+
+    def write(self, name: str, outputs: Mapping[str, list[str]], more: dict[str, Any]) -> None:
+        """The file of a system for each test set, by the first process; the others wait. `more` goes with the
+        first set.
+        """
         if self.run.world.is_first:
-            result = measure(self.run, name, self.examples, outputs, self.scales)
-            write_system(self.run.folder, result | more)
+            for test, examples in self.sets.items():
+                result = measure(self.run, name, examples, outputs[test], self.scales_for(examples))
+                write_system(self.run.folder, result | (more if test == next(iter(self.sets)) else {}), test)
         self.run.world.wait()
 
 
 def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) -> None:
     """Greedy outputs and probes of one model folder."""
     run = measures.run
-    run.say(f"evaluating {name} on {len(measures.examples)} test items")
+    run.say(f"evaluating {name} on {sum(map(len, measures.sets.values()))} test items")
     run.world.report(f"eval, {name}")
     model = load_model(run, folder)
-    outputs = outputs_of(run, model, folder, measures.examples)
+    outputs = {test: outputs_of(run, model, folder, items) for test, items in measures.sets.items()}
     probes = probe_results(run, model, folder) if run.config.eval.probes else {}
     measures.write(name, outputs, probes)
     del model
@@ -135,25 +159,26 @@ def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) ->
 
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
-    examples = run.world.first_then_all(lambda: test_examples(run))
-    if not examples:
+    sets = run.world.first_then_all(lambda: test_sets(run))
+    if not sets:
         run.say("no test items, so there is no evaluation (data.test_size = 0)")
         return
-    measures = Measures(run, examples)
+    measures = Measures(run, sets)
     folders = folders_of(run)
-    missing = run.world.from_first(lambda: missing_systems(run, folders))
+    missing = run.world.from_first(lambda: missing_systems(run, folders, sets))
     for name in missing:
         if name == "translation_memory":
-            outputs = memory_outputs(run, examples) if run.world.is_first else []
+            outputs = memory_outputs(run, sets) if run.world.is_first else {}
             measures.write(name, outputs, {})
         elif name == "warm_start" and not run.config.sft.num_steps:  # it is the untouched model
-            copy_untouched(run, name)
+            copy_untouched(run, name, sets)
         else:
             evaluate_model(measures, name, folders[name])
         if run.is_stopping():
             raise Interrupted(run.stop.signal)
     if run.world.is_first:
-        write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples)
+        for test in sets:
+            write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples, test)
 
 
 def folders_of(run: Run) -> dict[str, Path | ModelSource]:
@@ -166,24 +191,32 @@ def folders_of(run: Run) -> dict[str, Path | ModelSource]:
     }
 
 
-def missing_systems(run: Run, folders: Mapping[str, Path | ModelSource]) -> list[str]:
-    """The systems that can be evaluated and have no result yet, in their order."""
+def missing_systems(run: Run, folders: Mapping[str, Path | ModelSource], sets: TestSets) -> list[str]:
+    """The systems that can be evaluated and lack the result on a test set, in their order."""
     there = [name for name, folder in folders.items() if not isinstance(folder, Path) or folder.exists()]
     names = ["translation_memory", *there]
-    return [name for name in names if not (run.folder / "eval" / f"{name}.json").exists()]
+    places = [results_folder(run.folder, test) for test in sets]
+    return [name for name in names if not all((place / f"{name}.json").exists() for place in places)]
 
 
-def memory_outputs(run: Run, examples: list[Example]) -> list[str]:
+def memory_outputs(run: Run, sets: TestSets) -> dict[str, list[str]]:
     corpus = corpus_of(run)
-    memory = build_memory([*corpus.warm_start, *corpus.train])
-    return memory.translate([example.source for example in examples])
+    pairs = [*corpus.warm_start, *corpus.train]
+
+    def answers(items: list[Example]) -> list[str]:
+        language = items[0].target_language
+        memory = build_memory([pair for pair in pairs if pair.target_language == language and pair.reference])
+        return memory.translate([item.source for item in items])
+
+    return {test: answers(items) for test, items in sets.items()}
 
 
-def copy_untouched(run: Run, name: str) -> None:
-    """The result of the untouched model under another name."""
+def copy_untouched(run: Run, name: str, sets: TestSets) -> None:
+    """The results of the untouched model under another name."""
     if run.world.is_first:
-        untouched = read_part(run.folder / "eval" / "untouched.json", SYSTEM_KEYS)
-        write_system(run.folder, untouched | {"system": name})
+        for test in sets:
+            untouched = read_part(results_folder(run.folder, test) / "untouched.json", SYSTEM_KEYS)
+            write_system(run.folder, untouched | {"system": name}, test)
     run.world.wait()
 
 

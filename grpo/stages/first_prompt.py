@@ -44,5 +44,6 @@ def prepared_corpus(config: Config) -> Corpus | None:
         facts = read_object(path)
         if (facts.get("config"), facts.get("rules")) == (settings, RULES):
             return load(path.parent)
-    is_small = 0 < lines_of(config.data.corpus) <= FEW_LINES
+    counts = [lines_of(one.pairs) for one in config.data.members.values()]
+    is_small = min(counts) > 0 and sum(counts) <= FEW_LINES
     return prepare(config.data, cache_dir(), say=silent) if is_small else None

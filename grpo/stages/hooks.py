@@ -24,7 +24,7 @@ from grpo.runtime.run_log import RunLog
 from grpo.runtime.shared_folder import shared_folder
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.stages.dev_metric import dev_metric
-from grpo.training import RewardFunction
+from grpo.training import RewardFunction, Rewards, reward_examples
 
 Scores = dict[str, float]
 
@@ -150,7 +150,7 @@ class UpdateHook:
 
 
 def dev_score(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, reward: RewardFunction
+    run: Run, policy: PreTrainedModel, prompt: Prompt, reward: RewardFunction | Rewards
 ) -> Callable[[], Scores] | None:
     """Greedy outputs on the first `eval.dev_items` of the dev set under `eval.best_by` and the run's own reward; None when
     `eval.every` is 0.
@@ -168,7 +168,7 @@ def dev_score(
 
     def score() -> Scores:
         outputs = greedy_texts(run, policy, prompt, examples, run.world)
-        rewards, terms = reward([e.source for e in examples], outputs, [e.references for e in examples], 1)
+        rewards, terms = reward_examples(reward, examples, outputs, 1)
         own: Scores = {} if metric is None else {config.best_by: metric(examples, outputs)}
         return {
             **own,

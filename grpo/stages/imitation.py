@@ -19,7 +19,6 @@ from transformers import PreTrainedModel
 from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.prompt import Prompt
-from data.stream import PromptStream
 from grpo.engine.model import parameter_hash
 from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
@@ -29,8 +28,9 @@ from grpo.stages.best_samples import FILE, Sample, SampledStep, append, best_of_
 from grpo.stages.context import Run
 from grpo.stages.hooks import Scores, dev_score
 from grpo.stages.method import Method
-from grpo.stages.reward_setup import load_reward, training_reward
-from grpo.training import AfterStep, AfterUpdate, Task, Training
+from grpo.stages.mixing import of_language, runs_by_language, stream_of
+from grpo.stages.reward_setup import functions_of, load_rewards, training_reward
+from grpo.training import AfterStep, AfterUpdate, PromptSource, Task, Training, by_language
 from reward.faults import RewardFailure
 
 Draw = Callable[[int], None]  # the samples of all steps before this one
@@ -43,7 +43,7 @@ class SamplePairs:
     """
 
     steps: Sequence[SampledStep]
-    prompts: PromptStream[Example]
+    prompts: PromptSource
     prompt: Prompt
     window: int
     draw: Draw
@@ -75,7 +75,7 @@ def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list
     run.say(
         f"SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
     )
-    stream = PromptStream(pairs, run.config.rollout.num_prompts, run.config.seed)
+    stream = stream_of(run, examples, pairs, run.config.rollout.num_prompts)
     return imitation(run, stream, score_of(run, policy, prompt, examples))
 
 
@@ -85,8 +85,8 @@ def best_of_group_method(
     """SFT on the best of the samples of `policy`: as it is now, the warm start, or as it is every `refresh_every` steps."""
     config = run.config
     num_steps = config.train.num_steps
-    prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
-    steps, draw = sampled_steps(run, policy, prompt, examples)
+    prompts = stream_of(run, examples, examples, config.rollout.num_prompts)
+    steps, draw = sampled_steps(run, policy, prompt, examples, prompts)
     window = config.train.refresh_every or num_steps
     if not config.train.refresh_every:
         draw_all(draw, steps, num_steps)
@@ -128,8 +128,7 @@ def score_of(
     """The figures of the dev set; None, and no reward is loaded, where eval.every is 0."""
     if not run.config.eval.every:
         return None
-    reward = load_reward(run, policy, prompt, examples)
-    return dev_score(run, policy, prompt, reward.function)
+    return dev_score(run, policy, prompt, functions_of(load_rewards(run, policy, prompt, examples)))
 
 
 def check_samples(run: Run, samples: Sequence[Sample]) -> None:
@@ -152,7 +151,7 @@ def summary(run: Run, samples: Sequence[Sample], num_steps: int) -> str:
 
 
 def sampled_steps(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example], prompts: PromptSource
 ) -> tuple[list[SampledStep], Draw]:
     """The best samples of the steps that the file has, and a function that draws those of all steps before its argument
     by `policy` as it then is, into the file and the list.
@@ -163,16 +162,20 @@ def sampled_steps(
     run.say(f"samples of {len(steps)} of {num_steps} steps are in {path}")
     if len(steps) == num_steps:
         return steps, lambda _: None
-    run_reward = load_reward(run, policy, prompt, examples)
-    reward = training_reward(run, run_reward.function, examples)
-    prompts = PromptStream(examples, run.config.rollout.num_prompts, run.config.seed)
-    task = Task(prompts, prompt, reward, policy, sampling_of(run.config, prompt))
+    runs = runs_by_language(run)
+    rewards = load_rewards(run, policy, prompt, examples)
+    steering = {
+        language: training_reward(run, reward.function, of_language(runs[language], examples))
+        for language, reward in rewards.items()
+    }
+    floor = max(reward.std_floor for reward in rewards.values())
+    task = Task(prompts, prompt, by_language(steering), policy, sampling_of(run.config, prompt))
 
     def draw(end: int) -> None:
         first = len(steps)
         last = min(end, num_steps)
         for step in range(first, last):
-            steps.append(sample_step(run, policy, task, run_reward.std_floor, step))
+            steps.append(sample_step(run, policy, task, floor, step))
             append(path, steps[-1])
             if step % PLAIN_EVERY == 0 or step + 1 == last:
                 run.say(f"  sampling {step + 1}/{num_steps}")

@@ -28,7 +28,7 @@ def check_language_fit(run: Run, corpus: Corpus) -> None:
     refuses too many true texts.
     """
     name = run.config.reward.identifier
-    gate = language_gate(run.config.reward, run.config.data.completion_language)
+    gate = language_gate(run.config.reward, run.target_language)
     if gate is None:
         return
     fit = known_fit(run) or measured_fit(gate, corpus.dev) or measured_fit(gate, corpus.train)
@@ -44,7 +44,7 @@ def check_language_fit(run: Run, corpus: Corpus) -> None:
         run.say(f"WARNING: {label}: {reason}")
     elif fit.passed > 0.2:
         run.say(f"WARNING: {label}: it hardly tells source texts from the target language")
-    atomic_write_text(run.folder / FILE, json.dumps({"identifier": name, **asdict(fit)}, indent=1))
+    atomic_write_text(run.facts(FILE), json.dumps({"identifier": name, **asdict(fit)}, indent=1))
 
 
 def measured_fit(gate: LanguageGate, examples: Sequence[Example]) -> LanguageFit | None:
@@ -56,7 +56,7 @@ def measured_fit(gate: LanguageGate, examples: Sequence[Example]) -> LanguageFit
 
 def known_fit(run: Run) -> LanguageFit | None:
     """The figures of an earlier start with this identifier. Raises InputError for a damaged file."""
-    path = run.folder / FILE
+    path = run.facts(FILE)
     facts: dict[str, Any] = read_object(path) if path.exists() else {}
     if facts.pop("identifier", None) != run.config.reward.identifier:
         return None
@@ -70,6 +70,6 @@ def known_fit(run: Run) -> LanguageFit | None:
 
 def gate_of(run: Run) -> LanguageGate | None:
     """The gate with the threshold of this run; None without an identifier."""
-    gate = language_gate(run.config.reward, run.config.data.completion_language)
+    gate = language_gate(run.config.reward, run.target_language)
     fit = known_fit(run) if gate else None
     return replace(gate, threshold=fit.threshold) if gate and fit else gate

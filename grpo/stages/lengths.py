@@ -10,10 +10,12 @@ from operator import le
 
 import numpy as np
 
+from data.config import TESTS, DataConfig
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
 from data.prompt import Prompt
+from data.script import count_units, script_of
 from grpo.config import Config
 from grpo.engine.self_check import Need
 
@@ -115,6 +117,7 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     needed and empty.
     """
     parts = {"train": corpus.train, "test": corpus.test}
+    parts |= {f"{TESTS}{name}": examples for name, examples in corpus.tests.items()}
     if config.eval.every or isinstance(config.reward.threshold, str):
         parts["dev"] = corpus.dev
         if not corpus.dev:
@@ -125,6 +128,27 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     if config.sft.num_steps:
         by_part["warm_start"] = fit("warm_start", corpus.warm_start, prompt, pair_limits(config))
     return by_part
+
+
+def cap_lines(parts: Mapping[str, Fit], data: DataConfig) -> list[str]:
+    """A sentence for each corpus whose length limit comes from the corpus (0) where the limit of prompts is lower: how
+    many source units it leaves, and which value would leave 99 %.
+    """
+    if all(one.max_source_units for one in data.members.values()):
+        return []
+    own = [part for name, part in parts.items() if not name.startswith(TESTS) and PROMPT in part.limits]
+    candidates = [example for part in own for example in part.candidates]
+    tokens = [number for part in own for number in part.tokens[PROMPT]]
+    limit = max((part.limits[PROMPT] for part in own), default=0)
+    lengths = [count_units(one.source, script_of(one.source_language)) for one in candidates]
+    too_long = [length for length, count in zip(lengths, tokens, strict=True) if count > limit]
+    if not too_long:
+        return []
+    return [
+        f"data.max_source_units=0 is capped by {PROMPT} = {limit}: of up to {max(lengths)} source units those below "
+        f"{min(too_long)} always fit, and {len(too_long):,} of {len(lengths):,} examples are left out; "
+        f"{PROMPT} = {smallest(tokens)} would keep {ENOUGH} %"
+    ]
 
 
 def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need]:

@@ -115,7 +115,7 @@ def corpus_pairs(config: Config) -> int:
     except (KeyError, TypeError):
         counts = []
     known = counts and all(isinstance(count, int) for count in counts)
-    return sum(counts) if known else lines_of(config.data.pairs)
+    return sum(counts) if known else sum(lines_of(one.pairs) for one in config.data.members.values())
 
 
 def lines_of(corpus: str) -> int:

@@ -42,7 +42,8 @@ from grpo.stages.context import (
 )
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
-from grpo.stages.lengths import Fit, fits, needs
+from grpo.stages.lengths import Fit, cap_lines, fits, needs
+from grpo.stages.mixing import runs_by_language
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
 from reward.combine import check as check_reward
@@ -58,15 +59,15 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises
     InputError.
     """
-    language = run.config.data.completion_language
     name = run.config.model.policy
     if "train" in stages and "sft" not in stages:
         require_warm_start(run)
     check_world(run)
     if run.config.engine.moments == "8bit":
         optimiser_class()
-    check_reward(run.config.reward, language, run.config.data.completion_setting)
-    check_encoder(run.config.reward.encoder, run.cache)
+    for language, own_run in runs_by_language(run).items():
+        check_reward(own_run.config.reward, language, run.config.data.completion_languages[language])
+        check_encoder(own_run.config.reward.encoder, run.cache)
     if run.config.reward.held_out != STATIC:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
@@ -83,6 +84,7 @@ def check_inputs(run: Run) -> None:
     """
     config = run.config
     encoders = {"reward.encoder": config.reward.encoder, "reward.held_out": config.reward.held_out}
+    encoders |= {f"reward.encoders.{language}": name for language, name in config.reward.encoders.items()}
     folders = {"model.policy": Path(config.model.policy)}
     folders |= {key: folder for key, name in encoders.items() if (folder := encoder_folder(name, run.cache))}
     for setting, folder in folders.items():
@@ -178,12 +180,14 @@ def model_stage(run: Run) -> None:
     facts = corpus_facts(run)
     folder = untouched_model(run)
     corpus = corpus_of(run)
-    check_encoder_fit(run, corpus.train)
-    check_language_fit(run, corpus)
+    for own_run in runs_by_language(run).values():
+        own_corpus = corpus_of(own_run) if own_run.language else corpus
+        check_encoder_fit(own_run, own_corpus.train)
+        check_language_fit(own_run, own_corpus)
     if "tokens" in facts:
         return
     prompt = load_prompt(run, folder)
-    everything = Chain([corpus.warm_start, corpus.train, corpus.dev, corpus.test])
+    everything = Chain([corpus.warm_start, corpus.train, corpus.dev, corpus.test, *corpus.tests.values()])
     facts["tokens"] = token_report(
         prompt, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
     )
@@ -193,6 +197,8 @@ def model_stage(run: Run) -> None:
     for part in parts.values():
         if len(part.check().usable) < len(part.candidates):
             run.say(part.line())
+    for line in cap_lines(parts, config.data):
+        run.say(line)
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces(
             (text for example in everything for text in (example.source, example.reference)), run.cache

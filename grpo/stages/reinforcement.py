@@ -6,7 +6,6 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
-from data.stream import PromptStream
 from grpo.engine.model import frozen_copy, parameter_hash
 from grpo.engine.sharding import is_sharded
 from grpo.loop import train_grpo
@@ -16,8 +15,9 @@ from grpo.stages.context import Run, corpus_of, frozen_model
 from grpo.stages.encoder_fit import check_measured_threshold
 from grpo.stages.hooks import dev_score
 from grpo.stages.method import Method
-from grpo.stages.reward_setup import load_reward, log_reward, training_reward
-from grpo.training import AfterStep, AfterUpdate, Task, Training
+from grpo.stages.mixing import of_language, runs_by_language, stream_of
+from grpo.stages.reward_setup import functions_of, load_rewards, log_reward, training_reward
+from grpo.training import AfterStep, AfterUpdate, Task, Training, by_language
 
 SHOWN = {
     "reward_mean": "reward",
@@ -36,21 +36,27 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: lis
     reference_hash = parameter_hash(reference)
     available = len(corpus_of(run).train)
     run.say(f"GRPO on {len(examples):,} prompts ({available - len(examples):,} are over the length limit)")
-    reward = load_reward(run, policy, prompt, examples)
-    check_measured_threshold(run)
+    runs = runs_by_language(run)
+    rewards = load_rewards(run, policy, prompt, examples)
+    for own_run in runs.values():
+        check_measured_threshold(own_run)
+    prompts = stream_of(run, examples, examples, config.rollout.num_prompts)
+    floor = max(reward.std_floor for reward in rewards.values())
 
     def loop(
         training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
     ) -> LoopState:
-        prompts = PromptStream(examples, config.rollout.num_prompts, config.seed)
-        steering = training_reward(run, reward.function, examples)
-        logged_reward = log_reward(steering, reward.store, training.log, run.say)
-        task = Task(prompts, prompt, logged_reward, reference, sampling_of(config, prompt))
-        with_floor = replace(config, advantage=replace(config.advantage, std_floor=reward.std_floor))
+        logged = {}
+        for language, reward in rewards.items():
+            steering = training_reward(run, reward.function, of_language(runs[language], examples))
+            logged[language] = log_reward(steering, reward.store, training.log, run.say)
+        task = Task(prompts, prompt, by_language(logged), reference, sampling_of(config, prompt))
+        with_floor = replace(config, advantage=replace(config.advantage, std_floor=floor))
         return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
 
     def check() -> None:
-        run.say(reward.store.summary())
+        for reward in rewards.values():
+            run.say(reward.store.summary())
         if parameter_hash(reference) != reference_hash:
             raise RuntimeError(
                 "the reference policy changed during training; its KL term meant nothing - please report this"
@@ -60,7 +66,7 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: lis
         loop=loop,
         num_updates=config.train.num_steps * config.updates_per_step,
         shown=SHOWN,
-        score=dev_score(run, policy, prompt, reward.function),
+        score=dev_score(run, policy, prompt, functions_of(rewards)),
         check=check,
     )
 

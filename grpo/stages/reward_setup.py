@@ -7,7 +7,7 @@ reward.
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from data.script import known_script
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.stages.language_fit import gate_of
-from grpo.training import RewardFunction
+from grpo.stages.mixing import of_language, runs_by_language
+from grpo.training import RewardFunction, Rewards, by_language
 from reward.combine import make_reward
 from reward.control import random_rewards, shuffled_references
 from reward.cosine import cosine_raw
@@ -74,7 +75,7 @@ def reward_of(
 ) -> RewardFunction:
     """The reward of a run over `examples`, whose reference texts are embedded here, once ever."""
     config = run.config.reward
-    language = run.config.data.completion_language
+    language = run.target_language
     texts = reference_texts(examples)
     before = store.num_encoded
     store.remember(texts)
@@ -119,6 +120,21 @@ def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: lis
         return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
 
     return run.world.first_then_all(make)
+
+
+def load_rewards(
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+) -> dict[str, RunReward]:
+    """The reward of each target language of a run over its `examples`."""
+    return {
+        language: load_reward(own_run, policy, prompt, of_language(own_run, examples))
+        for language, own_run in runs_by_language(run).items()
+    }
+
+
+def functions_of(rewards: Mapping[str, RunReward]) -> RewardFunction | Rewards:
+    """The rewards themselves, without a control."""
+    return by_language({language: reward.function for language, reward in rewards.items()})
 
 
 def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example]) -> RewardFunction:
@@ -186,7 +202,7 @@ def log_reward(
 def outputs_to_measure(run: Run, policy: PreTrainedModel, prompt: Prompt) -> Outputs:
     """The greedy outputs of `policy` on dev that tau is measured by; empty where it is given, or has been measured."""
     is_given = not isinstance(run.config.reward.threshold, str)
-    if is_given or run.world.any((run.folder / FILE).exists()):
+    if is_given or run.world.any(run.facts(FILE).exists()):
         return []
     examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
     return [*zip(examples, greedy_texts(run, policy, prompt, examples, run.world), strict=True)]
@@ -196,7 +212,7 @@ def reward_facts(run: Run, outputs: Outputs, store: EmbeddingStore) -> dict[str,
     """tau and the floor of this run: measured on the first start, read back on every later one, said each
     time.
     """
-    path = run.folder / FILE
+    path = run.facts(FILE)
     if not path.exists():
         facts = threshold_facts(run, outputs, store)
         facts |= floor_facts(run, store, facts["threshold"])

@@ -20,7 +20,6 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
-from data.stream import PromptStream
 from eval.memory import build_memory
 from grpo.distillation import Prompts
 from grpo.samples import sampling_of
@@ -28,7 +27,9 @@ from grpo.stages.context import Run
 from grpo.stages.distillation import distillation
 from grpo.stages.imitation import score_of
 from grpo.stages.method import Method
+from grpo.stages.mixing import stream_of
 from grpo.stages.reinforcement import reference_of
+from grpo.training import PromptSource
 
 Demonstrate = Callable[[Example], tuple[Example, ...]]
 
@@ -37,7 +38,7 @@ Demonstrate = Callable[[Example], tuple[Example, ...]]
 class DemonstratedPrompts:
     """The prompts of each step, and the same with demonstrations for the teacher."""
 
-    examples: PromptStream[Example]
+    examples: PromptSource
     prompt: Prompt
     demonstrate: Demonstrate
 
@@ -60,21 +61,29 @@ def self_distillation_method(
     shown = f"the {count} nearest pairs" if count else "the reference text"
     run.say(f"self-distillation on {len(examples):,} prompts: the teacher also reads {shown}")
     demonstrate = nearest_pairs(examples, count) if count else lambda example: (example,)
-    stream = PromptStream(examples, config.rollout.num_prompts, config.seed)
+    stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)
     score = score_of(run, policy, prompt, examples)
     return distillation(run, prompts, reference_of(run, policy), sampling_of(config, prompt), score)
 
 
 def nearest_pairs(examples: Sequence[Example], count: int) -> Demonstrate:
-    """Gives the `count` examples with the most similar sources, the nearest one last, next to the question; none has the
-    source that is asked for. Similarity: that of the translation memory (eval/memory.py).
+    """Gives the `count` examples of the same direction with the most similar sources, the nearest one last, next to the
+    question; none has the source that is asked for. Similarity: that of the translation memory (eval/memory.py).
     """
     memory = build_memory(examples)
 
     def nearest(example: Example) -> tuple[Example, ...]:
         order = np.argsort(-memory.cosines(example.source), kind="stable").tolist()
-        others = (examples[place] for place in order if examples[place].source != example.source)
+        candidates = (examples[place] for place in order)
+        others = (
+            one for one in candidates if direction(one) == direction(example) and one.source != example.source
+        )
         return tuple(one for _, one in zip(range(count), others, strict=False))[::-1]
 
     return nearest
+
+
+def direction(example: Example) -> tuple[str, str]:
+    """From which language into which one."""
+    return example.source_language, example.target_language

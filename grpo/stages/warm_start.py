@@ -4,17 +4,18 @@ from typing import Final
 
 from transformers import PreTrainedModel
 
+from data.examples import Example
 from data.prompt import Prompt
-from data.stream import PromptStream
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
-from grpo.sft import SHOWN_SFT, Pair, train_sft
+from grpo.sft import SHOWN_SFT, train_sft
 from grpo.stages.anchor_setup import make_anchor
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
 from grpo.stages.forgetting_setup import make_protection, make_replay, make_token_loss
 from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
+from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
 from grpo.training import Training
 
@@ -50,7 +51,9 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     before.
     """
     config = run.config.sft
-    stream = PromptStream(pairs_of(run, prompt), config.batch_size, run.config.seed)
+    examples = examples_of(run, prompt)
+    pairs = [(prompt.encode_prompt(one), prompt.encode_completion(one.reference)) for one in examples]
+    stream = stream_of(run, examples, pairs, config.batch_size)
     protection = make_protection(run, STAGE, policy, prompt.tokenizer)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
@@ -86,7 +89,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     check_end(run, state, config.num_steps)
 
 
-def pairs_of(run: Run, prompt: Prompt) -> list[Pair]:
+def examples_of(run: Run, prompt: Prompt) -> list[Example]:
     """The pairs of the part warm_start within the length limits, no more than sft.max_pairs. Raises
     InputError where there is none.
     """
@@ -100,6 +103,4 @@ def pairs_of(run: Run, prompt: Prompt) -> list[Pair]:
     if 0 < most < len(examples):
         examples = examples[:most]
         run.say(f"only the first {most:,} of them are used: sft.max_pairs")
-    return [
-        (prompt.encode_prompt(example), prompt.encode_completion(example.reference)) for example in examples
-    ]
+    return examples

@@ -24,6 +24,9 @@ from reward.combine import check as check_reward
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RATE = "train.optim.lr"
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
+NO_CORPORA = (
+    "data.corpora: a study measures its points on one test set; write data.train, or run each arm by itself"
+)
 WARM_START = ("sft", "anchor.sft", "token_loss.sft", "replay.sft", "protection.sft")
 SHARED = ("data", "model", *WARM_START, "eval", "device")  # in which arms of one study cannot differ
 
@@ -340,6 +343,7 @@ def resolve_arm(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     study.warm_start_config(study.seeds[0])
     try:
         config = study.arm_config(arm, study.seeds[0])
+        check_rules([(bool(config.data.corpora), NO_CORPORA)])
         check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
     except InputError as error:
         raise InputError(f"{path}: arms.{arm.name}: {error}") from error

@@ -1,35 +1,16 @@
 """Dev and test sets of the user's own: scored as they are, and nothing near to them is learned from."""
 
 import lzma
-import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from invented_words import aligned, words, write_pairs, write_texts
 
 from data.clusters import near_duplicate_clusters
 from data.config import DataConfig, check
 from data.errors import InputError
 from data.prepare import Corpus, prepare
-
-
-def words(number: int) -> str:
-    """Ten words that no other number has."""
-    draw = random.Random(number)
-    return " ".join("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(10))
-
-
-def write_pairs(path: Path, numbers: list[int], change: str = "") -> str:
-    lines = [f"{words(number)}{change}\t{words(number + 10_000)}\n" for number in numbers]
-    path.write_text("".join(lines), encoding="utf-8")
-    return str(path)
-
-
-def aligned(folder: Path, name: str, numbers: list[int]) -> str:
-    """Two aligned files as FLORES and NTREX are."""
-    paths = [folder / f"{name}.{side}" for side in ("src", "ref")]
-    for path, offset in zip(paths, (0, 10_000), strict=True):
-        path.write_text("".join(f"{words(number + offset)}\n" for number in numbers), encoding="utf-8")
-    return ",".join(map(str, paths))
 
 
 def prepared(folder: Path, **settings: object) -> tuple[Corpus, list[str]]:
@@ -120,3 +101,52 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.tsv").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"data\.test=.*empty\.tsv: 0 of 0 pairs are bad"):
         prepared(tmp_path, train=train, test=str(tmp_path / "empty.tsv"))
+
+
+def test_further_test_sets_are_read_with_all_references_and_kept_apart(tmp_path: Path) -> None:
+    """Item 7 of the corpus is near to both sets and counts once, for the first; item 8 is near to the second."""
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    flores = aligned(tmp_path, "flores", [7, 801])
+    second = write_texts(tmp_path / "second.ref", [20_001, 20_002, 20_003])
+    ntrex = (*aligned(tmp_path, "ntrex", [7, 8, 900]).split(","), second)
+    corpus, lines = prepared(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})
+    assert {name: len(items) for name, items in corpus.tests.items()} == {"flores": 2, "ntrex": 3}
+    assert corpus.tests["ntrex"][2].references == (words(10_900), words(20_003))
+    learned = {example.source for part in (corpus.warm_start, corpus.train, corpus.dev) for example in part}
+    assert not {words(7), words(8)} & learned
+    assert len(learned) + len(corpus.test) == 98 and len(corpus.test) == 19
+    dropped = corpus.manifest["totals"]["dropped"]
+    assert dropped == {"near a pair of data.tests.flores": 1, "near a pair of data.tests.ntrex": 1}
+    assert any(line.startswith("data: dropped 1 near a pair of data.tests.ntrex, e.g. ") for line in lines)
+    assert prepared(tmp_path, train=train, tests={"flores": flores, "ntrex": ntrex})[0].tests == corpus.tests
+
+
+def test_aligned_files_of_another_length_are_named(tmp_path: Path) -> None:
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    files = (*aligned(tmp_path, "ntrex", [7, 8]).split(","), write_texts(tmp_path / "third.ref", [1]))
+    with pytest.raises(
+        InputError, match=r"ntrex\.src has 2 lines and .*third\.ref has 1: aligned files need"
+    ):
+        prepared(tmp_path, train=train, tests={"ntrex": files})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"tests": {"a/b": "x.tsv"}}, "data.tests: 'a/b' is no name; write letters, digits, - and _"),
+        ({"tests": {"a": ()}}, "data.tests.a names no file; give one, or two or more aligned ones"),
+        (
+            {"corpus": "headlines", "tests": {"a": "x.tsv"}},
+            "data.tests: data.corpus=headlines has no test sets beside its own; leave data.tests out",
+        ),
+        (
+            {"corpus": "guarani", "tests": {"a": "x.tsv"}},
+            "data.tests: data.target_language=zh, and data.corpus=guarani teaches en; "
+            'write data.target_language="en"',
+        ),
+    ],
+)
+def test_test_sets_that_cannot_be_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        check(DataConfig(**settings))
+    assert str(refusal.value) == sentence

@@ -200,7 +200,7 @@ def test_a_whole_file_of_another_arm_is_used_as_it_is(
     whole = tmp_path / "a" / "run"
     other = tmp_path / "b" / "run"
     (other / "best_of_group.jsonl").hardlink_to(whole / "best_of_group.jsonl")
-    monkeypatch.setattr(imitate, "load_reward", lambda *_: pytest.fail("a reward was made"))
+    monkeypatch.setattr(imitate, "load_rewards", lambda *_: pytest.fail("a reward was made"))
     assert main([*command("b", SELF_SFT, "train.optim.lr=2e-3"), "--stages", "train"]) == 0
     assert lines(other) == lines(whole) and weights(other) != weights(whole)
 

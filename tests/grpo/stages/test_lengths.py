@@ -10,6 +10,7 @@ import torch
 from tiny_run import arguments, write_corpus
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
@@ -17,7 +18,7 @@ from data.prompt import Prompt
 from data.template import Wording
 from grpo.config import Config, EvalConfig, SFTConfig, TaxConfig, TrainConfig
 from grpo.run import main
-from grpo.stages.lengths import COMPLETION, PROMPT, fit, fits, needs
+from grpo.stages.lengths import COMPLETION, PROMPT, cap_lines, fit, fits, needs
 
 
 def examples(count: int, reference: str = "甲乙") -> tuple[Example, ...]:
@@ -176,3 +177,21 @@ def test_a_model_with_too_few_positions_ends_in_the_model_stage(
         "gpt2 has 32 positions, and pairs of the warm start need 53; lower model.max_prompt_tokens or sft"
         in said
     )
+
+
+def test_what_caps_a_limit_that_comes_from_the_corpus_is_said(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Sources of 1 .. 10 words of one letter; prompts of more than 7 words are too long."""
+    prompt = Prompt.of(tiny_tokenizer)
+    given = tuple(Example(str(n), " ".join("a" * n), "甲乙", "o", "l", "sw", "zh") for n in range(1, 11))
+    limit = prompt_tokens(given[6])
+    parts = {"train": fit("train", given, prompt, {PROMPT: limit})}
+    (line,) = cap_lines(parts, DataConfig(max_source_units=0))
+    assert line == (
+        f"data.max_source_units=0 is capped by {PROMPT} = {limit}: of up to 10 source units those below 8 always "
+        f"fit, and 3 of 10 examples are left out; {PROMPT} = {limit + 6} would keep 99 %"
+    )
+    assert cap_lines(parts, DataConfig()) == []
+    wide = {"train": fit("train", given, prompt, {PROMPT: limit + 6})}
+    assert cap_lines(wide, DataConfig(max_source_units=0)) == []

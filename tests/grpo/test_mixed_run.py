@@ -1,0 +1,145 @@
+"""A run on two directions of one corpus, from data to report, and its resume."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_run import arguments, metrics, weights
+
+from data.errors import InputError
+from data.examples import Example
+from data.script import script_share
+from grpo.config import Config
+from grpo.config_check import check
+from grpo.config_file import build
+from grpo.run import main
+from grpo.training import by_language, reward_examples
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def example(number: int, language: str) -> Example:
+    return Example(str(number), f"source {number}", f"reference {number}", "o", "l", "en", language)
+
+
+def test_every_text_is_judged_by_the_reward_of_its_language() -> None:
+    calls = []
+
+    def reward(language: str, value: float):  # type: ignore[no-untyped-def]
+        def function(sources, texts, references, group_size):  # type: ignore[no-untyped-def]
+            calls.append((language, list(sources), list(texts), [*references]))
+            numbers = torch.tensor([value + float(text) for text in texts]).view(-1, group_size)
+            return numbers, {"term": numbers * 2}
+
+        return function
+
+    examples = [example(number, language) for number, language in enumerate("bzb") for _ in range(2)]
+    rewards, terms = reward_examples(
+        {"b": reward("b", 10), "z": reward("z", 20)}, examples, ["0", "1", "2", "3", "4", "5"], 2
+    )
+    assert rewards.tolist() == [[10, 11], [22, 23], [14, 15]]
+    assert terms["term"].tolist() == [[20, 22], [44, 46], [28, 30]]
+    assert calls[1] == ("z", ["source 1"] * 2, ["2", "3"], [("reference 1",)] * 2)
+    alone = reward("z", 1)
+    assert by_language({"z": alone}) is alone
+
+
+def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
+    run.parent.mkdir(parents=True, exist_ok=True)
+    arguments(corpus, model, run)
+    path = run.parent / "tiny.toml"
+    text = path.read_text(encoding="utf-8").replace(f'corpus = "{corpus}"\n', "temperature = 2.0\n")
+    tables = f"""
+[data.corpora.there]
+train = "{corpus}"
+[data.corpora.back]
+train = "{corpus}"
+reverse = true
+"""
+    path.write_text(text + tables, encoding="utf-8")
+    reward = [f"reward.encoder=static:{model}", f"reward.held_out=static:{model}", 'reward.gates=["script"]']
+    reward += [
+        "reward.threshold=mean",
+        "reward.shown=[]",
+        "threads=1",
+        "sft.num_steps=2",
+        "train.num_steps=3",
+    ]
+    return ["--config", str(path), *more, *reward]
+
+
+def test_two_directions_go_from_data_to_report(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(command(corpus, tiny_folder, run, "eval.every=2")) == 0
+    printed = capsys.readouterr().out
+    assert "drawn from there " in printed and "Macro average over 2 corpora" in printed
+    assert {path.name for path in run.glob("reward*.json")} == {"reward.zh.json", "reward.bo.json"}
+    results = {
+        name: json.loads((run / "eval" / name / "trained.json").read_text(encoding="utf-8"))
+        for name in ("there", "back")
+    }
+    assert [results[name]["target_language"] for name in ("there", "back")] == ["zh", "bo"]
+    assert "tok:zh" in results["there"]["signatures"]["bleu"]
+    assert "tok:tsheg-13a" in results["back"]["signatures"]["bleu"]
+    for name, script in (("there", "Hani"), ("back", "Tibt")):
+        assert all(script_share(item["reference"], script) == 1 for item in results[name]["items"])
+    memory = json.loads((run / "eval" / "back" / "translation_memory.json").read_text(encoding="utf-8"))
+    assert all(item["consistent"] and script_share(item["output"], "Tibt") == 1 for item in memory["items"])
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    mean = sum(summary["tests"][name]["metrics"]["trained"]["all"]["chrf"] for name in results) / 2
+    assert summary["macro"]["trained"]["chrf"] == pytest.approx(mean)
+    report = (run / "report.md").read_text(encoding="utf-8")
+    for title in ("### Macro average over the corpora", "## Test set there", "## Test set back"):
+        assert title in report
+    prompt = json.loads((run / "policy" / "prompt.json").read_text(encoding="utf-8"))
+    assert {kind["prompt"] for kind in prompt["kinds"]} == {
+        "藏文：{source}\n中文：",
+        "中文：{source}\n藏文：",
+    }
+
+
+def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"
+    more = ["--stages", "data,model,sft,train", "train.optim.lr=1e-3", "checkpoint.every=1"]
+    assert main(command(corpus, tiny_folder, whole, *more)) == 0
+    import grpo.stages.hooks as hooks
+
+    called = []
+    original = hooks.UpdateHook.__call__
+
+    def stop_after_two(self: hooks.UpdateHook, state: object) -> bool:
+        ended = original(self, state)  # type: ignore[arg-type]
+        if self.stage == "train":
+            called.append(state)
+            if len(called) == 2:
+                raise RuntimeError("killed")
+        return ended
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks.UpdateHook, "__call__", stop_after_two)
+        with pytest.raises(RuntimeError, match="killed"):
+            main(command(corpus, tiny_folder, parts, *more))
+    assert main(command(corpus, tiny_folder, parts, *more)) == 0
+    assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+
+
+def two_languages(**more: dict[str, str]) -> Config:
+    corpora = {
+        "a": {"train": "a.tsv", "source_language": "en", "target_language": "sw"},
+        "b": {"train": "b.tsv", "source_language": "en", "target_language": "bo"},
+    }
+    return build(Config, {"data": {"corpora": corpora}, **more}, "test", "")  # type: ignore[no-any-return]
+
+
+def test_encoders_are_of_languages_of_the_run() -> None:
+    check(two_languages(reward={"encoders": {"sw": "folder"}}))
+    with pytest.raises(InputError) as refusal:
+        check(two_languages(reward={"encoders": {"fr": "folder"}}))
+    assert str(refusal.value) == "reward.encoders.fr: no target language of this run; they are sw, bo"
+    with pytest.raises(
+        InputError, match=r"^prompt\.target_label would name every language of data\.corpora so"
+    ):
+        check(two_languages(prompt={"target_label": "Swahili"}))

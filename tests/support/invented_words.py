@@ -1,0 +1,30 @@
+"""Files of pairs whose texts are invented words; a pair is a number, and no two numbers share a word."""
+
+import random
+from pathlib import Path
+
+
+def words(number: int) -> str:
+    """Ten words that no other number has."""
+    draw = random.Random(number)
+    return " ".join("".join(draw.choices("abcdefghijklmnop", k=6)) for _ in range(10))
+
+
+def write_pairs(path: Path, numbers: list[int], change: str = "") -> str:
+    lines = [f"{words(number)}{change}\t{words(number + 10_000)}\n" for number in numbers]
+    path.write_text("".join(lines), encoding="utf-8")
+    return str(path)
+
+
+def write_texts(path: Path, numbers: list[int]) -> str:
+    path.write_text("".join(f"{words(number)}\n" for number in numbers), encoding="utf-8")
+    return str(path)
+
+
+def aligned(folder: Path, name: str, numbers: list[int]) -> str:
+    """Two aligned files as FLORES and NTREX are."""
+    offsets = {"src": 0, "ref": 10_000}
+    return ",".join(
+        write_texts(folder / f"{name}.{side}", [number + offset for number in numbers])
+        for side, offset in offsets.items()
+    )
