@@ -25,6 +25,7 @@ from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
 from grpo.eight_bit import optimiser_class
+from grpo.engine.padding import cause_of_padding
 from grpo.engine.pretrained import check_pieces
 from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
 from grpo.engine.source import ModelSource
@@ -211,11 +212,21 @@ def model_stage(run: Run) -> None:
 
 
 def check_model(run: Run, folder: ModelSource, prompt: Prompt, parts: dict[str, Fit]) -> None:
-    """InputError for a model that cannot be trained on packed rows, or has too few positions."""
+    """InputError for a model that cannot be trained, cannot be shared out as it should, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
         model = load_model(alone(run), folder)
         gap = check_packing(model, run.config.engine.fast_decode)
-        run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+        cause = cause_of_padding(model)
+        if cause and run.world.is_sharded:
+            raise InputError(
+                f"{folder}: {model.config.model_type} cannot be shared out: {cause}; write parallel.mode='data'"
+            )
+        rows = "padded" if cause else "packed"
+        run.say(f"{rows} rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+        if cause:
+            run.say(
+                f"NOTE: slower than others, as {model.config.model_type} cannot compute packed rows: {cause}"
+            )
         text_needs = needs(parts, prompt, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
             text_needs += probe_needs(run, prompt.tokenizer)
