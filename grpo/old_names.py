@@ -24,6 +24,7 @@ ADDED = {
     "data.dev": "",
     "data.test": "",
     "anchor.text": "",
+    "model.add_pieces": 0,
     "engine.number_format": "auto",
     "engine.deterministic": False,
     "engine.weights": "fp32",

@@ -121,6 +121,12 @@ def refusal(model: PreTrainedModel, cause: str, switch: str = "") -> InputError:
     return InputError(f"{name_of(model)} cannot be trained: {cause}; {switch}{ADVICE}")
 
 
+def check_shares(model: PreTrainedModel) -> None:
+    """InputError for a model that processes cannot share: one with padded rows, which decodes by `generate`."""
+    if cause := cause_of_padding(model):
+        raise InputError(f"{name_of(model)} cannot be shared out: {cause}; write parallel.mode='data'")
+
+
 def name_of(model: PreTrainedModel) -> str:
     """The folder of a model, where it has one, and its architecture."""
     kind = model.config.model_type

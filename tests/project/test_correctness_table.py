@@ -24,7 +24,7 @@ def test_every_number_has_one_row_and_every_row_a_test() -> None:
     others = {
         "determinism", "forward pass size", "fast paths", "memory", "baselines", "tax budget", "drift",
         "sampler weights", "sampler gap", "memory modes", "checkpoints in shares", "export from shares",
-        "split weights", "frozen models", "loading", "loading in shares", "processes", "prompts", "model families",
+        "split weights", "frozen models", "loading", "loading in shares", "processes", "prompts", "model families", "new pieces",
         "kills of several processes", "evaluation by several processes", "study by several processes",
     }  # fmt: skip
     assert {name for number, name, *_ in ROWS if not number} == others

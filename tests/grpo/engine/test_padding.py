@@ -9,6 +9,7 @@ from ragged import COMPLETIONS, PROMPTS
 from tiny import Make, tiny_gemma, tiny_gpt2, tiny_llama
 from transformers import GenerationConfig
 
+from data.errors import InputError
 from grpo.config import Config, EngineConfig, GuideConfig
 from grpo.engine import model as models
 from grpo.engine import private_apis
@@ -17,6 +18,7 @@ from grpo.engine.model import as_policy, load_policy, trouble_of_packing
 from grpo.engine.packing import pack
 from grpo.engine.padding import cause_of_padding, padded_rows, use_padding
 from grpo.engine.sampler import Sampling, generate
+from grpo.engine.self_check import check_shares
 from grpo.loop import shares_prefix
 
 CPU = torch.device("cpu")
@@ -93,3 +95,11 @@ def test_a_pass_counts_every_copy_of_a_prompt() -> None:
     assert [shares_prefix(Config(), model) for model in (packs, pads)] == [True, False]
     assert [shares_prefix(guided, model) for model in (packs, pads)] == [True, True]
     assert [shares_prefix(unshared, model) for model in (packs, pads)] == [False, False]
+
+
+def test_shares_of_a_model_with_padded_rows_are_refused(tmp_path: Path) -> None:
+    check_shares(tiny_gpt2())
+    with pytest.raises(
+        InputError, match=r"jamba cannot be shared out: it has recurrent .*; write parallel\.mode='data'"
+    ):
+        check_shares(load_policy(made("Jamba", tmp_path), CPU))
