@@ -181,6 +181,7 @@ def test_a_folder_is_one_of_plain_transformers(kind: str, dtype: torch.dtype, tm
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "most_tokens"), [(1000, 1.2), (2000, 1.0)])
 def test_tibetan_for_the_default_model(count: int, most_tokens: float, tmp_path: Path) -> None:
     """Learned from the training part, counted on the test part; the figures of docs/models.md."""
