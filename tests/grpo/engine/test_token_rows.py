@@ -9,6 +9,8 @@ import pytest
 import torch
 from model_families import made
 from ragged import COMPLETIONS, PROMPTS
+from ranks import run_ranks
+from safetensors.torch import load_file, save_file
 from tiny import byte_tokenizer, tiny_gpt2
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
@@ -22,6 +24,7 @@ from grpo.engine.model import load_frozen, load_policy, load_tokenizer
 from grpo.engine.packing import pack
 from grpo.engine.sampler import Sampling, generate
 from grpo.engine.self_check import check_packing
+from grpo.runtime.parallel import World
 from grpo.stages.duration import count_parameters
 from grpo.stages.hooks import name_ends
 
@@ -154,3 +157,26 @@ def test_the_bill_of_memory_counts_all_experts(tmp_path: Path) -> None:
 def test_a_model_without_a_tokenizer_keeps_all_its_rows() -> None:
     rollout = generate(tiny_gpt2(vocabulary=300), PROMPTS, Sampling(40, 6, 3.0, ()), seed=(0,))
     assert int(rollout.completion_ids.max()) >= TOKENS
+
+
+def in_shares(world: World, folder: Path, results: Path) -> None:
+    """What each of several processes samples and trains on with its share of a model."""
+    model = load_policy(folder, CPU, world=world)
+    rollout = generate(model, PROMPTS, Sampling(3, 6, 1.0, ()), seed=(0,))
+    logps = completion_logps(model, pack(PROMPTS, COMPLETIONS, 3)).logps
+    logps.sum().backward()
+    found = {"ids": rollout.completion_ids, "logps": logps.detach(), "sampled": rollout.sampling_logps}
+    save_file(found, results / f"{world.rank}.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["Llama 2", "Qwen 2.5"])
+def test_rows_without_a_token_in_shares(family: str, tmp_path: Path) -> None:
+    folder = padded_folder(family, tmp_path / "model")
+    assert run_ranks(2, in_shares, folder, tmp_path) == [0, 0]
+    in_shares(World(2, 1, "data"), folder, tmp_path)
+    alone, *shares = (load_file(tmp_path / f"{rank}.safetensors") for rank in (2, 0, 1))
+    for own in shares:
+        assert torch.equal(own["ids"], alone["ids"]) and int(own["ids"].max()) < TOKENS
+        torch.testing.assert_close(own["logps"], alone["logps"], atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(own["sampled"], alone["sampled"], atol=1e-4, rtol=1e-5)
