@@ -41,11 +41,13 @@ class OptimConfig:
 @dataclass(frozen=True)
 class ModelConfig:
     """Section [model]. `policy`: DEFAULT_POLICY (from its package), a transformers folder, or
-    "hub:owner/name", which alone may use the network.
+    "hub:owner/name", which alone may use the network. `add_pieces`: at most so many new pieces for the vocabulary,
+    learned from the reference texts of the training part (grpo/engine/new_pieces.py); 0 = none.
     """
 
     policy: str = DEFAULT_POLICY
     vocabulary: Literal["trimmed", "full"] = "trimmed"
+    add_pieces: int = 0
     max_prompt_tokens: int = 96
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from data.examples import Example
 from grpo.config import Config
 from grpo.engine.logprob import completion_logps
+from grpo.engine.padding import cause_of_padding
 from grpo.guide import Guidance, guidance, reference_loss
 from grpo.kl import next_kl_coef
 from grpo.loss import OBJECTIVES, Bounds, grpo_loss, sampler_weights
@@ -95,9 +97,8 @@ def collect(
     with log.phase("rollout"):
         rollout = roll_out(task, policy, prompt_ids, own, (config.seed, step))
     tries = None
-    if (
-        not config.rollout.redraws
-    ):  # an accelerator only has to be told what to score, so it does in the reward's time
+    if not config.rollout.redraws:
+        # an accelerator only has to be told what to score, so it does in the reward's time
         logps = score_share(config, training, task, rollout, step)
     with log.phase("reward"):
         samples = reward_groups(config, task, rollout, [batch[i] for i in own], world)
@@ -126,7 +127,7 @@ def score_share(
         rollout=rollout,
         temperature=config.rollout.temperature,
         max_tokens=config.train.max_tokens_per_pass,
-        share_prefix=config.engine.share_prefix,
+        share_prefix=shares_prefix(config, training.policy),
         windows=update_windows(count, per_update, (config.seed, step)),
         world=world,
     )
@@ -169,6 +170,12 @@ def minibatches_of(
     )
 
 
+def shares_prefix(config: Config, policy: PreTrainedModel) -> bool:
+    """Whether a group counts its prompt once: not where rows are padded, but for reference texts in a group."""
+    is_padded = bool(cause_of_padding(policy)) and config.guide.mode == "none"
+    return config.engine.share_prefix and not is_padded
+
+
 def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef: float) -> None:
     """Add the gradient of one update to the parameters: of each micro-batch, of the anchor, and of all other
     processes.
@@ -179,7 +186,7 @@ def accumulate(config: Config, training: Training, minibatch: Minibatch, kl_coef
     bounds = Bounds(config.loss.clip_low, config.loss.clip_high, config.loss.dual_clip)
     sums = []
     peaks = []
-    micros = minibatch.split(config.train.max_tokens_per_pass, config.engine.share_prefix, world)
+    micros = minibatch.split(config.train.max_tokens_per_pass, shares_prefix(config, policy), world)
     for micro, is_last in with_last(micros):
         logps = completion_logps(policy, micro.packed, config.rollout.temperature)
         policy_logps, text_logps = micro.parts_of(logps)

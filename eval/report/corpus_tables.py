@@ -38,8 +38,20 @@ def corpus_tables(corpus: Json) -> list[Table]:
         origin_table(manifest.get("origins", {}), manifest.get("splits", {})),
         dropped_table(manifest),
         Table("Tokens", ("Key", "Value"), tuple(flatten(tokens)) if tokens else ()),
+        pieces_table(corpus.get("new_pieces", {})),
     ]
     return [table for table in tables if table.rows]
+
+
+def pieces_table(pieces: Json) -> Table:
+    """What the new pieces of model.add_pieces changed before any training; the tax in nats a token of general text."""
+    rows = [("new pieces", plain_number(pieces["pieces"]), ABSENT)] if pieces else []
+    for side in ("source", "reference") if pieces else ():
+        before, after = pieces[f"tokens_per_{side}_unit"]
+        rows.append((f"tokens a {side} unit", f"{after:.2f}", f"{before:.2f}"))
+    if isinstance(tax := pieces.get("tax"), float):
+        rows.append(("tax before any training", f"{tax:+.4f}", "0"))
+    return Table("New pieces", ("What", "With them", "Without"), tuple(rows))
 
 
 def dropped_table(manifest: Json) -> Table:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from grpo.engine.kv_cache import PrefixCache
 from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.padding import cause_of_padding
 from grpo.engine.private_apis import has_onednn_product, onednn_product
 from grpo.engine.products import FP32, Format, format_of, still_product, weight_in
 from grpo.engine.sharding import is_share, whole, with_weight
@@ -57,7 +58,8 @@ def is_known(model: PreTrainedModel) -> bool:
     plain = getattr(config, "attn_logit_softcapping", None) is None and not getattr(
         config, "use_bidirectional_attention", False
     )
-    return config.model_type in FAMILIES and plain and output_weight(model) is not None
+    is_plain = plain and not cause_of_padding(model)
+    return config.model_type in FAMILIES and is_plain and output_weight(model) is not None
 
 
 def embedding_of(model: PreTrainedModel) -> nn.Embedding:

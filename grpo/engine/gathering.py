@@ -6,6 +6,7 @@ all processes go on until none has a row left.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,6 @@ from transformers import PreTrainedModel
 
 from grpo.engine.capture import Accelerator, say_once
 from grpo.engine.decode_step import embedding_of, is_known
-from grpo.engine.model import output_weight
 from grpo.engine.products import FP32, format_of
 from grpo.engine.sharding import is_sharded, processes_of
 
@@ -61,8 +61,8 @@ def decoder_weights(model: PreTrainedModel) -> list[tuple[Tensor, torch.dtype]]:
     products, all others their own. A tied head is gathered beside the embedding.
     """
     format = format_of(model)
-    head = output_weight(model)
-    assert head is not None
+    output: Any = model.get_output_embeddings()
+    head: Tensor = output.weight
     embedding = embedding_of(model).weight
     matrices = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     others: list[Tensor] = [parameter for parameter in model.parameters() if parameter is not embedding]

@@ -8,6 +8,7 @@ in-memory weights, never a second load from disk.
 import copy
 import hashlib
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,19 @@ from grpo.engine.halves import exact_parameters
 from grpo.engine.loading import load_model
 from grpo.engine.offload import keep_on_host
 from grpo.engine.packing import Packed, pack, visible
-from grpo.engine.private_apis import attention_name, layers_of
+from grpo.engine.padding import cause_of_padding, padded_rows, use_padding
+from grpo.engine.private_apis import attention_name, is_stateful, layers_of
 from grpo.engine.products import FP32, Format, format_of, use_format
 from grpo.engine.sharding import Processes, gradient, run_in, shard, whole
 from grpo.engine.source import ModelSource
+from grpo.engine.token_rows import has_tokenizer, note_tokens, token_logits, token_rows
 from grpo.engine.weight_forms import copies_of_weights, freeze, join_rows, split_weights
 
-TOKENIZER_FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # patterns; one is enough
+PLACES = 40  # tokens by which a trial moves a completion
 EAGER = "eager"  # transformers' name of the attention that every model has
 LARGEST_GAP = 0.05  # between two attentions in 16 bits, of what they give; a wrong one is off by much more
+MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask says
+LARGEST_SHIFT = {"fp32": 1e-3}  # of hidden states by what a token should not see; 0.2 in other number formats
 
 
 def unsaid(_text: str) -> None:
@@ -60,7 +65,9 @@ def load_policy(
             split_weights(model)
         shard(model, world, device)
 
-    model = as_policy(load_model(source, device, form), device, packed_attention, format, say)
+    model = load_model(source, device, form)
+    note_tokens(model, source)
+    as_policy(model, device, packed_attention, format, say)
     if is_split:
         join_rows(model)
     return model
@@ -88,6 +95,7 @@ def load_frozen(
         shard(model, world, device)
 
     model = load_model(source, torch.device("cpu") if on_host else device, form)
+    note_tokens(model, source)
     if on_host:
         keep_on_host(model, device)
     return with_attention(model, packed_attention)
@@ -113,16 +121,52 @@ def with_attention(
     model: PreTrainedModel, packed_attention: bool, say: Callable[[str], None] = unsaid
 ) -> PreTrainedModel:
     """The model itself, in eval mode. With torch's own attention, its packed rows run through
-    grpo/engine/attention.py unless `packed_attention` is off; on an accelerator `say` gets a sentence on that.
+    grpo/engine/attention.py unless `packed_attention` is off; on an accelerator `say` gets a sentence on that. A model
+    that cannot compute packed rows gets padded ones (grpo/engine/padding.py).
     """
     model.config.use_cache = False
     model.eval()
+    if cause := kind_that_cannot_pack(model):
+        use_padding(model, cause)
+        return model
     replaceable = model.is_backend_compatible() and attention_name(model) == PLAIN
     if packed_attention and replaceable:
         choice = choose_attention(model)
         if model.device.type != "cpu":
             say(f"attention of packed rows: {choice}")
+    if cause := trouble_of_packing(model):
+        use_padding(model, cause)
     return model
+
+
+def kind_that_cannot_pack(model: PreTrainedModel) -> str:
+    """Why layers of its kinds give other numbers in a packed row, as the model says itself; "" where it does not."""
+    config = model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
+    if is_stateful(model):
+        return "it has recurrent layers, whose state would run from one completion into the next"
+    if strange := sorted(set(kinds) - MASKABLE):
+        return f"it has layers of the kind {strange[0]}, which do not look where a mask says"
+    if "past_key_values" not in signature(model.forward).parameters:
+        return "it cannot go on from the keys and values of a prompt"
+    return ""
+
+
+@torch.no_grad()
+def trouble_of_packing(model: PreTrainedModel) -> str:
+    """Why a packed row gives other numbers, found by a trial: a completion behind a short and behind a long one; ""
+    where it does not.
+    """
+    short, long = (pack([[0, 1]], [[2] * length, [3, 1, 2, 0]], 2).to(model.device) for length in (2, PLACES))
+    try:
+        one, other = (run_in(model, packed_hidden, packed)[-3:].float() for packed in (short, long))
+    except Exception as error:  # each model has its own way to fail
+        return f"it cannot run them ({first_line(error)})"
+    if float((one - other).norm() / one.norm()) > LARGEST_SHIFT.get(format_of(model).name, 0.2):
+        return (
+            "it takes a token's place in the row for its position, as ALiBi does, or looks where no mask says"
+        )
+    return ""
 
 
 def choose_attention(model: PreTrainedModel) -> str:
@@ -188,9 +232,7 @@ def reads_blocks(model: PreTrainedModel) -> bool:
 def load_tokenizer(source: str | Path | ModelSource) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model; raises InputError when there is none, or it has no end-of-text token."""
     folder = str(source)
-    if Path(folder).is_dir() and not any(
-        file for like in TOKENIZER_FILES for file in Path(folder).glob(like)
-    ):
+    if Path(folder).is_dir() and not has_tokenizer(Path(folder)):
         raise InputError(
             f"{folder}: no tokenizer beside the model; copy tokenizer.json and tokenizer_config.json of the model it was made from into it"
         )
@@ -243,8 +285,8 @@ def parameter_hash(model: nn.Module) -> str:
 
 
 def output_weight(model: PreTrainedModel) -> Tensor | None:
-    """(V, H) weight when logits are exactly `hidden @ weight.T`; None for heads with a bias, a cap or a
-    scale.
+    """(V, H) weight of all tokens when logits are exactly `hidden @ weight.T`; None for heads with a bias, a cap or
+    a scale.
     """
     head = model.get_output_embeddings()
     config = model.config.get_text_config()
@@ -254,13 +296,16 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
         "logits_scaling",
         "lm_head_multiplier",
         "output_multiplier_scale",
+        "logits_soft_cap",
+        "output_logit_soft_cap",
     )
     plain = (
         isinstance(head, nn.Linear)
         and head.bias is None
+        and model.base_model is not model  # a family without a body that transformers knows
         and all(getattr(config, name, None) in (None, 1, 1.0) for name in altered)
     )
-    return head.weight if plain else None
+    return token_rows(model, head.weight) if plain else None
 
 
 def masks_for(model: PreTrainedModel, may_look: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
@@ -303,13 +348,23 @@ def packed_inputs(model: PreTrainedModel, packed: Packed) -> dict[str, Any]:
     return inputs | {"attention_mask": per_layer_kind(model, no_mask), "layout": layout}
 
 
+def inputs_and_source(model: PreTrainedModel, packed: Packed) -> tuple[dict[str, Any], Tensor]:
+    """Arguments of a forward pass over packed or padded rows, and where the K predicting states lie in all of them."""
+    if not cause_of_padding(model):
+        return packed_inputs(model, packed), packed.source
+    rows = padded_rows(packed)
+    return rows.inputs(), rows.source
+
+
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     """(K, H) final hidden states at the positions that predict the K completion tokens."""
-    return (
-        model.base_model(**packed_inputs(model, packed)).last_hidden_state[0].index_select(0, packed.source)
-    )
+    inputs, source = inputs_and_source(model, packed)
+    hidden: Tensor = model.base_model(**inputs).last_hidden_state
+    return hidden.flatten(0, 1).index_select(0, source)
 
 
 def packed_logits(model: PreTrainedModel, packed: Packed) -> Tensor:
     """(K, V) logits through the model's own head, for heads that are not a plain product."""
-    return model(**packed_inputs(model, packed)).logits[0].index_select(0, packed.source)
+    inputs, source = inputs_and_source(model, packed)
+    logits = token_logits(model, model(**inputs).logits)
+    return logits.flatten(0, 1).index_select(0, source)

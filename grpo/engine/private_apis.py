@@ -4,7 +4,7 @@ what it is for                               how we notice that it is gone    wh
 ------------------------------------------------------------------------------------------------------------
 matrix products of the sampler on a CPU      a trial product, once            `linear`: slower
 which attention a model computes with        no such attribute                dense masks that any attention takes
-whether a model carries a state              no such attribute                the comparison in self_check.py
+whether a model carries a state              no such attribute                the kinds of its layers, and a trial
 which modules are a model's layers           the import fails                 the layers of the base model
 how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
 what the files of a model leave out          no such attribute                all of its tensors are written

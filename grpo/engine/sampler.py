@@ -17,11 +17,14 @@ from grpo.engine.capture import say_once
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.draw import Sampling, pick, uniforms_for
 from grpo.engine.gathering import has_fast_step
+from grpo.engine.generation import decode_by_generation
 from grpo.engine.graph_decoder import GraphDecoder, is_static
 from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
+from grpo.engine.padding import cause_of_padding
 from grpo.engine.products import format_of, product
 from grpo.engine.sharding import any_process, run_in
+from grpo.engine.token_rows import token_logits
 from grpo.records import Rollout
 
 COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the active rows go on
@@ -52,7 +55,7 @@ class ModelDecoder:
         rows = torch.arange(len(ids), device=ids.device)
         weight = output_weight(self.model)
         if weight is None:
-            return self.model(**inputs).logits[rows, at].float()
+            return token_logits(self.model, self.model(**inputs).logits[rows, at]).float()
         hidden = self.model.base_model(**inputs).last_hidden_state[rows, at]
         return product(hidden, weight, None, format_of(self.model)).float()
 
@@ -173,6 +176,8 @@ def decode_in_rows(
 ) -> Rollout:
     """By tensors that shrink as rows end, as a CPU likes it; `uniforms` (N, T)."""
     num_rows, tail = uniforms.shape
+    if cause_of_padding(model):
+        return decode_by_generation(model, prompts, settings, uniforms)
     if settings.fast and has_fast_step(model):
         return decode_with(FastDecoder(model, tail, num_rows), prompts, settings, uniforms)
     return run_in(model, decode_by_model, prompts, settings, uniforms)

@@ -1,12 +1,11 @@
 """Before training: does a model compute the same on packed rows as on plain ones? Has it positions enough?
 
-Packing needs attention that takes any mask, and positions that are given. A recurrent layer, ALiBi or a fixed
-causal kernel would silently mix completions of a group; so it is tried once, on a few random tokens.
+Packing needs attention that takes any mask, and positions that are given; other models compute padded rows
+(grpo/engine/padding.py). Whatever a model computes, it is compared once with plain rows, on a few random tokens.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from inspect import signature
 from typing import NamedTuple
 
 import torch
@@ -19,15 +18,15 @@ from grpo.engine.attention import uses_blocks
 from grpo.engine.decode_step import is_known
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import pack
-from grpo.engine.private_apis import is_stateful
+from grpo.engine.padding import cause_of_padding
 from grpo.engine.products import ProductLinear, format_of
 from grpo.engine.sampler import Sampling, generate
+from grpo.engine.token_rows import token_logits, token_rows
 from grpo.records import Rollout
 
 TOLERANCES = {"fp32": 1e-3, "bf16x2": 1e-2, "fp16": 0.1, "bf16": 0.5}  # nats, one token, by number format
 HEADROOM = 8  # fp16 must reach so many times the largest operand of the trial
-MASKABLE = {"full_attention", "sliding_attention", "global"}  # kinds of layers that look where a mask says
-ADVICE = "use a model with ordinary attention (Gemma, Llama, Qwen, ...; docs/models.md)"
+ADVICE = "use a model of another family (Gemma, Llama, Qwen, ...; docs/models.md)"
 
 
 class Need(NamedTuple):
@@ -42,35 +41,36 @@ class Need(NamedTuple):
 def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     """Largest difference in nats between packed, sampled and plain log-probabilities.
 
-    Raises InputError, with the cause, where they disagree.
+    Raises InputError, with the cause, where they disagree. Rows may be padded ones (grpo/engine/padding.py).
     """
-    refuse_architecture(model)
     generator = torch.Generator().manual_seed(0)
-    vocabulary = model.config.get_text_config().vocab_size
+    vocabulary = len(token_rows(model, torch.empty(model.config.get_text_config().vocab_size, 0)))
     prompts = [torch.randint(4, vocabulary, (length,), generator=generator).tolist() for length in (9, 5)]
     rollout = trial_rollout(model, prompts, fast)
     try:
         packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
     except Exception as error:
         found = f"packed rows cannot be run ({first_line(error)})"
-        raise failure(model, found, packed_switch(model)) from error
+        raise refusal(model, found, packed_switch(model)) from error
     plain = torch.zeros_like(packed)
     with largest_operands(model) as largest:
         for row, completion in enumerate(rollout.completions()):
             prompt = prompts[row // 2]
             ids = torch.tensor([prompt + completion], device=model.device)
-            logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(dim=-1)
+            logits = token_logits(model, model(input_ids=ids, use_cache=False).logits[0])
+            logps = logits.float().log_softmax(dim=-1)
             plain[row] = logps[len(prompt) - 1 : -1].gather(1, ids[0, len(prompt) :, None])[:, 0]
     check_range(model, max(largest, default=0.0))
+    rows = "padded rows" if cause_of_padding(model) else "packed rows"
     gaps = {
         name: float((logps - plain).abs().max())
-        for name, logps in (("packed rows", packed), ("the sampler", rollout.sampling_logps))
+        for name, logps in ((rows, packed), ("the sampler", rollout.sampling_logps))
     }
     for name, gap in gaps.items():
         if not gap < TOLERANCES[format_of(model).name]:
-            switch = packed_switch(model) if name == "packed rows" else fast_switch(model, fast)
+            switch = packed_switch(model) if name == rows else fast_switch(model, fast)
             found = f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats"
-            raise failure(model, found, switch)
+            raise refusal(model, found, switch)
     return max(gaps.values())
 
 
@@ -111,26 +111,20 @@ def trial_rollout(model: PreTrainedModel, prompts: list[list[int]], fast: bool) 
         return generate(model, prompts, settings, seed=(0,))
     except Exception as error:
         found = f"the sampler cannot run it ({first_line(error)})"
-        raise failure(model, found, fast_switch(model, fast)) from error
-
-
-def refuse_architecture(model: PreTrainedModel) -> None:
-    """InputError for a model whose layers follow no mask, or that forgets the keys and values of a prompt."""
-    config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None) or ()
-    strange = sorted(set(kinds) - MASKABLE)
-    if is_stateful(model):
-        state = "whose state would run from one completion of a packed row into the next"
-        raise refusal(model, f"it has recurrent layers, {state}")
-    if strange:
-        raise refusal(model, f"it has layers of the kind {strange[0]}, which do not look where a mask says")
-    if "past_key_values" not in signature(model.forward).parameters:
-        raise refusal(model, "it cannot go on from the keys and values of a prompt, as the sampler does")
+        raise refusal(model, found, fast_switch(model, fast)) from error
 
 
 def refusal(model: PreTrainedModel, cause: str, switch: str = "") -> InputError:
     """The sentence for a model that cannot be trained: the cause, and the switch that may help."""
+    if padding := cause_of_padding(model):
+        cause = f"{padding}, and {cause}"
     return InputError(f"{name_of(model)} cannot be trained: {cause}; {switch}{ADVICE}")
+
+
+def check_shares(model: PreTrainedModel) -> None:
+    """InputError for a model that processes cannot share: one with padded rows, which decodes by `generate`."""
+    if cause := cause_of_padding(model):
+        raise InputError(f"{name_of(model)} cannot be shared out: {cause}; write parallel.mode='data'")
 
 
 def name_of(model: PreTrainedModel) -> str:
@@ -140,34 +134,12 @@ def name_of(model: PreTrainedModel) -> str:
     return f"{folder}: {kind}" if folder else str(kind)
 
 
-def failure(model: PreTrainedModel, found: str, switch: str) -> InputError:
-    """The same for a model that failed: its cause where that is known, else what was found."""
-    if not reads_positions(model):
-        found = "it takes a token's place in the row for its position, as ALiBi does"
-        switch = ""
-    return refusal(model, found, switch)
-
-
 def packed_switch(model: PreTrainedModel) -> str:
     return "write engine.packed_attention=false, or " if uses_blocks(model) else ""
 
 
 def fast_switch(model: PreTrainedModel, fast: bool) -> str:
     return "write engine.fast_decode=false, or " if fast and is_known(model) else ""
-
-
-def reads_positions(model: PreTrainedModel) -> bool:
-    """Do the positions that are given change what the model computes? True also where it computes nothing."""
-    ids = torch.arange(4, 8, device=model.device)[None]
-    near = torch.arange(4, device=model.device)[None]
-    try:
-        plain = model(input_ids=ids, use_cache=False).logits
-    except Exception:  # a damaged model raises anything; positions are not its trouble
-        return True
-    try:
-        return not torch.allclose(plain, model(input_ids=ids, position_ids=2 * near, use_cache=False).logits)
-    except (TypeError, ValueError, RuntimeError):
-        return False
 
 
 def check_positions(model: PreTrainedModel, needs: Sequence[Need]) -> str:
@@ -194,9 +166,11 @@ def positions_of(model: PreTrainedModel) -> int:
 @torch.no_grad()
 def has_position(model: PreTrainedModel, position: int) -> bool:
     """Can a token stand there, counted from 0? Only for a CPU: elsewhere a no ends the process."""
-    ids = torch.ones(1, 1, dtype=torch.int64)
+    inputs = {"input_ids": torch.ones(1, 1, dtype=torch.int64), "position_ids": torch.tensor([[position]])}
+    if cause_of_padding(model):
+        inputs = {"input_ids": torch.ones(1, position + 1, dtype=torch.int64)}
     try:
-        model(input_ids=ids, position_ids=torch.tensor([[position]]), use_cache=False)
+        model(**inputs, use_cache=False)
     except (IndexError, RuntimeError):
         return False
     return True

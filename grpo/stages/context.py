@@ -1,13 +1,17 @@
 """What every stage of a run needs, and what several stages derive from it."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel
 
+from data.checksums import sha256_of
 from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
@@ -21,6 +25,7 @@ from data.split import PARTS
 from data.template import Wording
 from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
+from grpo.engine.extended import EXTENSION, extend
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
 from grpo.engine.model import load_frozen, load_policy, load_tokenizer, unsaid
@@ -32,6 +37,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_folder import holds_work
 from grpo.stages.lengths import PROMPT, fit
+from reward.encoders.folder import model_files
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,41 @@ def corpus_facts(run: Run) -> dict[str, Any]:
 
 
 def untouched_model(run: Run) -> ModelSource:
-    """The model before any training; its folder is made from its package on first use."""
+    """The model before any training, with the new pieces of model.add_pieces; its folder is made on first use."""
+    base = base_model(run)
+    count = run.config.model.add_pieces
+    if not count:
+        return base
+    folder = extended_folder(run, base.files(), count)
+    if not folder.exists():
+        run.say(f"model: learning up to {count:,} new pieces from the reference texts of the training part")
+        extend(
+            base.files(), folder, chain.from_iterable(one.references for one in corpus_of(run).train), count
+        )
+    return ModelSource(folder)
+
+
+def extended_folder(run: Run, base: Path, count: int) -> Path:
+    """Where a model with new pieces lies in the cache: by its files and by the texts that the pieces come from."""
+    manifest = corpus_facts(run).get("manifest") or corpus_of(run).manifest
+    small = (file for file in model_files(base) if file.suffix == ".json")
+    facts = [
+        EXTENSION,
+        count,
+        part_hashes(manifest).get("train"),
+        run.config.prompt.shots,
+        [(file.name, sha256_of(file)) for file in sorted(small)],
+        [
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+            for file in sorted(base.glob("*.safetensors"))
+        ],
+    ]
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return run.cache / "models" / f"extended-{name}"
+
+
+def base_model(run: Run) -> ModelSource:
+    """The model as it was published; its folder is made from its package on first use."""
     name = run.config.model.policy
     if name == DEFAULT_POLICY:
         return ModelSource(gemma_folder(run.cache, run.config.model.vocabulary, say=run.say))

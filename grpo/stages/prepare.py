@@ -25,8 +25,9 @@ from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
 from grpo.eight_bit import optimiser_class
+from grpo.engine.padding import cause_of_padding
 from grpo.engine.pretrained import check_pieces
-from grpo.engine.self_check import Need, check_packing, check_positions, positions_of
+from grpo.engine.self_check import Need, check_packing, check_positions, check_shares, positions_of
 from grpo.engine.source import ModelSource
 from grpo.runtime.parallel import SINGLE_PROCESS
 from grpo.runtime.run_folder import check_files
@@ -34,6 +35,7 @@ from grpo.stages.anchor_setup import anchor_texts
 from grpo.stages.context import (
     DEFAULT_POLICY,
     Run,
+    base_model,
     corpus_facts,
     corpus_of,
     load_model,
@@ -44,6 +46,7 @@ from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, cap_lines, fits, needs
 from grpo.stages.mixing import runs_by_language
+from grpo.stages.pieces import measure_pieces
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
 from reward.combine import check as check_reward
@@ -71,7 +74,7 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     if run.config.reward.held_out != STATIC:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
-        untouched_model(run)
+        base_model(run)
     if run.config.tax.text or run.config.anchor.text:
         check_texts(run)
 
@@ -208,6 +211,8 @@ def model_stage(run: Run) -> None:
             f"{pieces['tokens_trimmed']:,} tokens against {pieces['tokens_full']:,}"
         )
         facts["pieces"] = pieces
+    if config.model.add_pieces:
+        facts["new_pieces"] = measure_pieces(run, prompt, everything, facts["tokens"])
     for line in concerns(facts["tokens"], facts.get("pieces")):
         run.say(f"NOTE: {line}")
     if prompt.wording.is_one_line and not ends_of(prompt.tokenizer).line_ends:
@@ -217,11 +222,19 @@ def model_stage(run: Run) -> None:
 
 
 def check_model(run: Run, folder: ModelSource, prompt: Prompt, parts: dict[str, Fit]) -> None:
-    """InputError for a model that cannot be trained on packed rows, or has too few positions."""
+    """InputError for a model that cannot be trained, cannot be shared out as it should, or has too few positions."""
     with input_errors(folder, "is no model that can be run"):
         model = load_model(alone(run), folder)
         gap = check_packing(model, run.config.engine.fast_decode)
-        run.say(f"packed rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+        cause = cause_of_padding(model)
+        if run.world.is_sharded:
+            check_shares(model)
+        rows = "padded" if cause else "packed"
+        run.say(f"{rows} rows and sampler agree with the plain forward pass to {gap:.1e} nats")
+        if cause:
+            run.say(
+                f"NOTE: slower than others, as {model.config.model_type} cannot compute packed rows: {cause}"
+            )
         text_needs = needs(parts, prompt, run.config)
         if run.config.eval.probes and 0 < positions_of(model) < PROBE_TOKENS:
             text_needs += probe_needs(run, prompt.tokenizer)
