@@ -99,7 +99,11 @@ def test_a_reward_that_needs_no_reference_text_is_taken() -> None:
             {"reward": {"gates": ["length_fit"], "shown": ["chrf"]}},
             "the reward term length_fit, chrf needs one; leave it out of reward.weights, reward.gates and reward.shown",
         ),
-        ({"train": {"method": "sft"}}, "train.method = 'sft' imitates them; write another method"),
+        ({"train": {"method": "sft"}}, "train.method = 'sft' learns from them; write another method"),
+        (
+            {"train": {"method": "self_distillation"}},
+            "train.method = 'self_distillation' learns from them; write another method",
+        ),
         ({"guide": {"mode": "term"}}, "guide.mode = 'term' learns from them; write guide.mode='none'"),
         ({"reward": {"control": "shuffled"}}, "reward.control = 'shuffled' exchanges them; write 'random'"),
     ],
