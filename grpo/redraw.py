@@ -47,19 +47,19 @@ def idle_groups(config: Config, samples: Samples, step: int) -> list[int]:
 def choose_groups(samples: Samples, others: Samples, numbers: Sequence[int]) -> Samples:
     """The groups `numbers`, of the P of `samples` and then those of `others`, in this order."""
     groups = torch.tensor(numbers)
-    mine = samples.rollout
-    theirs = others.rollout
-    rows = mine.rows_of(groups)
+    first = samples.rollout
+    second = others.rollout
+    rows = first.rows_of(groups)
 
     def choose(own: Tensor, other: Tensor, places: Tensor) -> Tensor:
         return torch.cat([own, other])[places.to(own.device)]
 
-    prompt_ids = mine.prompt_ids + theirs.prompt_ids
+    prompt_ids = first.prompt_ids + second.prompt_ids
     texts = samples.texts + others.texts
     rollout = Rollout(
         tuple(prompt_ids[number] for number in numbers),
-        **{name: choose(getattr(mine, name), getattr(theirs, name), rows) for name in ROLLOUT_TENSORS},
-        group_size=mine.group_size,
+        **{name: choose(getattr(first, name), getattr(second, name), rows) for name in ROLLOUT_TENSORS},
+        group_size=first.group_size,
     )
     text_rewards = samples.text_rewards
     if text_rewards is not None and others.text_rewards is not None:
@@ -81,7 +81,7 @@ def redraw(
     """
     world = training.world
     tries = [0] * len(own)
-    drawn = 0
+    num_redraws = 0
     tokens = int(samples.rollout.lengths.sum())
     for attempt in range(1, config.rollout.redraws + 1):
         idle = idle_groups(config, samples, step)
@@ -96,9 +96,13 @@ def redraw(
                 numbers[old] = len(own) + new
                 tries[old] = attempt
         samples = choose_groups(samples, others, numbers)
-        drawn += len(idle)
+        num_redraws += len(idle)
         tokens += int(others.rollout.lengths.sum()) if idle else 0
-    counts = {"redrawn_groups": drawn, "replaced_groups": sum(map(bool, tries)), "sampled_tokens": tokens}
+    counts = {
+        "redrawn_groups": num_redraws,
+        "replaced_groups": sum(map(bool, tries)),
+        "sampled_tokens": tokens,
+    }
     totals = world.total({name: (float(count), 1.0) for name, count in counts.items()})
     training.log.put({name: total for name, (total, _) in totals.items()})
     return samples, torch.tensor(tries)

@@ -176,9 +176,11 @@ def equal_sentence(result: Json, figures: Json) -> str:
 
 def equal_cost_sentences(figures: Json, axis: str) -> list[str]:
     """The main arm against each kind of rival at an equal cost, by the target score."""
-    wanted = axis, figures["target"]
+    comparison = axis, figures["target"]
     return [
-        equal_cost_sentence(one) for one in figures["equal_cost"] if (one["axis"], one["metric"]) == wanted
+        equal_cost_sentence(one)
+        for one in figures["equal_cost"]
+        if (one["axis"], one["metric"]) == comparison
     ]
 
 

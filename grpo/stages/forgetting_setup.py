@@ -11,15 +11,34 @@ from grpo.anchor import texts_behind
 from grpo.engine.halves import exact_parameters
 from grpo.engine.likelihood import BATCH_TOKENS, first_ids
 from grpo.engine.packing import Packed, by_budget
+from grpo.optim import Optimizer
 from grpo.parameter_steps import Protection, no_protection
 from grpo.pull import Pull, squared_gradients, unit_mean
 from grpo.replay import Replay, TextReplay, no_replay
+from grpo.runtime.run_log import RunLog
 from grpo.shield import input_squares, make_shield
-from grpo.stages.anchor_setup import anchor_ids
+from grpo.stages.anchor_setup import anchor_ids, make_anchor
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.token_loss import Asft, TokenLoss, dft, nll
+from grpo.training import Training
 
 Stage = Literal["sft", "train"]
+
+
+def make_training(
+    run: Run,
+    stage: Stage,
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    optimizer: Optimizer,
+    log: RunLog,
+) -> Training:
+    """What the loop of a stage is given, with its anchor, token loss and replay."""
+    max_tokens = getattr(run.config, stage).max_tokens_per_pass
+    anchor = make_anchor(run, tokenizer, getattr(run.config.anchor, stage), max_tokens)
+    token_loss = make_token_loss(run, stage)
+    replay = make_replay(run, stage, tokenizer)
+    return Training(policy, optimizer, log, run.compute, anchor, run.world, token_loss, replay)
 
 
 def make_token_loss(run: Run, stage: Stage) -> TokenLoss:

@@ -18,9 +18,8 @@ from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
 from grpo.runtime.run_log import RunLog
-from grpo.stages.anchor_setup import make_anchor
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, within_limit
-from grpo.stages.forgetting_setup import make_protection, make_replay, make_token_loss
+from grpo.stages.forgetting_setup import make_protection, make_training
 from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
@@ -31,7 +30,6 @@ from grpo.stages.reinforcement import grpo_method
 from grpo.stages.self_distillation import self_distillation_method
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
-from grpo.training import Training
 from reward.faults import RewardFailure
 
 STAGE: Final = "train"
@@ -95,17 +93,7 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
             snapshots,
             notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
         )
-        anchor = make_anchor(run, prompt.tokenizer, run.config.anchor.train, config.max_tokens_per_pass)
-        training = Training(
-            policy,
-            optimizer,
-            log,
-            run.compute,
-            anchor,
-            run.world,
-            make_token_loss(run, STAGE),
-            make_replay(run, STAGE, prompt.tokenizer),
-        )
+        training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
         with checkpoint_on_failure(hook):
             state = method.loop(training, state, after_update=hook, after_step=guard)
     return hook, state

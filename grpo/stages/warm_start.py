@@ -10,14 +10,12 @@ from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, train_sft
-from grpo.stages.anchor_setup import make_anchor
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
-from grpo.stages.forgetting_setup import make_protection, make_replay, make_token_loss
+from grpo.stages.forgetting_setup import make_protection, make_training
 from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
-from grpo.training import Training
 
 STAGE: Final = "sft"
 
@@ -66,17 +64,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
         quiet=run.is_silent,
         report=run.world.report,
     ) as log:
-        anchor = make_anchor(run, prompt.tokenizer, run.config.anchor.sft, config.max_tokens_per_pass)
-        training = Training(
-            policy,
-            optimizer,
-            log,
-            run.compute,
-            anchor,
-            run.world,
-            make_token_loss(run, STAGE),
-            make_replay(run, STAGE, prompt.tokenizer),
-        )
+        training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
         state = train_sft(
             training,
