@@ -81,17 +81,17 @@ SHARES = {"a": 0.3, "b": 0.6, "c": 0.1}
 
 def test_a_mixture_keeps_its_shares_and_reads_every_corpus_in_epochs() -> None:
     stream = MixedStream(CORPORA, SHARES, 5, seed=3)
-    drawn = [item for step in range(4 * BLOCK // 5 + 1) for item in stream.at(step)]
+    stream_items = [item for step in range(4 * BLOCK // 5 + 1) for item in stream.at(step)]
     for blocks in (1, 2, 3, 4):
-        counts = Counter(item[0] for item in drawn[: blocks * BLOCK])
+        counts = Counter(item[0] for item in stream_items[: blocks * BLOCK])
         for name, share in SHARES.items():
             assert abs(counts[name] - share * blocks * BLOCK) <= 2
     for name, items in CORPORA.items():
-        own = [item for item in drawn if item[0] == name]
+        own = [item for item in stream_items if item[0] == name]
         for start in range(0, len(own) - len(items), len(items)):
             assert sorted(own[start : start + len(items)]) == sorted(items)
-    assert len(set(drawn[:20])) > 10 and [item[0] for item in drawn[:20]] != sorted(
-        item[0] for item in drawn[:20]
+    assert len(set(stream_items[:20])) > 10 and [item[0] for item in stream_items[:20]] != sorted(
+        item[0] for item in stream_items[:20]
     )
 
 
@@ -150,9 +150,11 @@ def test_a_replacement_comes_from_a_corpus_by_its_share() -> None:
     """Of 4,000 draws each corpus has its share to within four standard errors; an address is one pair."""
     corpora = {"a": ["a0", "a1"], "b": ["b0", "b1", "b2"], "c": ["c0"]}
     stream = MixedStream(corpora, {"a": 0.2, "b": 0.7, "c": 0.1}, 4, seed=5)
-    drawn = [stream.replacement(step, 1, place) for step in range(1000) for place in range(4)]
-    shares = {name: sum(item[0] == name for item in drawn) / 4000 for name in corpora}
+    stream_items = [stream.replacement(step, 1, place) for step in range(1000) for place in range(4)]
+    shares = {name: sum(item[0] == name for item in stream_items) / 4000 for name in corpora}
     assert shares == pytest.approx({"a": 0.2, "b": 0.7, "c": 0.1}, abs=4 * 0.0073)
-    assert {*drawn} == {item for items in corpora.values() for item in items}
-    assert drawn[:4] == [stream.replacement(0, 1, place) for place in range(4)]
-    assert drawn[:400] != [stream.replacement(step, 2, place) for step in range(100) for place in range(4)]
+    assert {*stream_items} == {item for items in corpora.values() for item in items}
+    assert stream_items[:4] == [stream.replacement(0, 1, place) for place in range(4)]
+    assert stream_items[:400] != [
+        stream.replacement(step, 2, place) for step in range(100) for place in range(4)
+    ]

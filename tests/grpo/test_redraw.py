@@ -115,8 +115,8 @@ def test_a_run_draws_until_groups_spread_and_counts_what_it_took(tmp_path: Path)
         first = [int(example.source.split()[1]) for example in PROMPTS.at(step)]
         idle = [not has_spread(number) for number in first]
         assert next(s for s in states if s.step == step and s.update).tensors["tries"].tolist() == tries
-        drawn = sum(attempt or 3 for attempt, flag in zip(tries, idle, strict=True) if flag)
-        assert (row["redrawn_groups"], row["replaced_groups"]) == (drawn, sum(map(bool, tries)))
+        redraws = sum(attempt or 3 for attempt, flag in zip(tries, idle, strict=True) if flag)
+        assert (row["redrawn_groups"], row["replaced_groups"]) == (redraws, sum(map(bool, tries)))
         left = sum(flag and not attempt for attempt, flag in zip(tries, idle, strict=True))
         assert row["zero_std_share"] == left / 4
         assert row["sampled_tokens"] > row["tokens"]

@@ -34,11 +34,11 @@ def expected_loss(policy: Any, base: Any, name: str, kl_coef: float) -> tuple[Te
     loss = torch.zeros((), dtype=torch.float64)
     sums = [0.0, 0.0]
     for prompt, target in zip(PROMPTS, TARGETS, strict=True):
-        mine = dense(policy, prompt, target)
+        all_logps = dense(policy, prompt, target)
         theirs = dense(base, prompt, target).detach()
-        own = mine.gather(1, torch.tensor(target)[:, None])[:, 0]
+        own = all_logps.gather(1, torch.tensor(target)[:, None])[:, 0]
         weight = torch.tensor([float(one) for one in own.detach().exp()]) if name != "nll" else 1.0
-        divergence = (theirs.exp() * (theirs - mine)).sum()
+        divergence = (theirs.exp() * (theirs - all_logps)).sum()
         loss = loss - (weight * own).sum() + (kl_coef * divergence if name == "asft" else 0.0)
         sums[0] -= float(own.detach().sum())
         sums[1] += float(divergence.detach())

@@ -95,8 +95,10 @@ def test_cost_is_counted_from_the_log(method: str, corpus: Path, tiny_folder: Pa
         found = cost(run, step)
         assert found["prompts"] == 2 * step and found["updates"] == passes * step
         assert found["tokens"] == passes * sum(row[name] for row in rows[:step]) > 0
-        drawn = rows[:step] if method == "grpo" else sampled[:step] if method == "best_of_group" else []
-        assert found["sampled_tokens"] == sum(row["tokens"] for row in drawn)
+        sampling_rows = (
+            rows[:step] if method == "grpo" else sampled[:step] if method == "best_of_group" else []
+        )
+        assert found["sampled_tokens"] == sum(row["tokens"] for row in sampling_rows)
         assert (found["sampled_tokens"] > 0) == (method != "sft")
         scored = (
             2 * found["tokens"] // passes if method == "grpo" else 0
