@@ -17,7 +17,7 @@ from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention
 from transformers import PreTrainedModel
 
 from grpo.engine.kv_cache import PrefixCache
-from grpo.engine.model import output_weight, per_layer_kind
+from grpo.engine.model import caps_scores, output_weight, per_layer_kind
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.private_apis import has_onednn_product, onednn_product
 from grpo.engine.products import FP32, Format, format_of, still_product, weight_in
@@ -55,10 +55,8 @@ Products = Callable[[nn.Linear | nn.Embedding | Tensor], Function]
 def is_known(model: PreTrainedModel) -> bool:
     """Is this a model that `FastDecoder` computes exactly?"""
     config = model.config
-    plain = getattr(config, "attn_logit_softcapping", None) is None and not getattr(
-        config, "use_bidirectional_attention", False
-    )
-    is_plain = plain and not cause_of_padding(model)
+    is_causal = not getattr(config, "use_bidirectional_attention", False)
+    is_plain = is_causal and not caps_scores(model) and not cause_of_padding(model)
     return config.model_type in FAMILIES and is_plain and output_weight(model) is not None
 
 

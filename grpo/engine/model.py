@@ -126,6 +126,8 @@ def with_attention(
     """
     model.config.use_cache = False
     model.eval()
+    if caps_scores(model):
+        model.set_attn_implementation(EAGER)
     if cause := kind_that_cannot_pack(model):
         use_padding(model, cause)
         return model
@@ -137,6 +139,13 @@ def with_attention(
     if cause := trouble_of_packing(model):
         use_padding(model, cause)
     return model
+
+
+def caps_scores(model: PreTrainedModel) -> bool:
+    """Whether a model bounds its attention scores, as Gemma 2 does. Torch's own attention leaves that out, and some
+    versions of transformers take it all the same.
+    """
+    return getattr(model.config.get_text_config(), "attn_logit_softcapping", None) is not None
 
 
 def kind_that_cannot_pack(model: PreTrainedModel) -> str:

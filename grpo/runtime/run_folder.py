@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +248,19 @@ def commit() -> str:
     return answer.stdout.strip()
 
 
+def version_of(package: str) -> str:
+    """The version of a package; empty where it is not installed, as some are for certain terms of the reward only."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 def environment(facts: dict[str, object]) -> dict[str, object]:
     """What a run ran on: commit, system, packages, `facts` of the device, and whether the sampler has oneDNN's
     product (grpo/engine/private_apis.py).
     """
-    packages = {name: version(name) for name in PACKAGES}
+    packages = {name: version_of(name) for name in PACKAGES}
     return {
         "commit": commit(),
         "python": platform.python_version(),
