@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from grpo.engine.attention import in_fp32
 from grpo.engine.chunked_head import KL_CHUNK, dense_log_softmax, head_logits, row_chunks
 from grpo.engine.model import output_weight, packed_hidden, packed_logits
 from grpo.engine.packing import Packed, by_budget, pack
-from grpo.engine.products import FP32, in_format
 from grpo.kl import full_kl
 
 BATCH_TOKENS = 2048
@@ -87,7 +87,7 @@ def measure_drift(
     device = next(model.parameters()).device
     lengths = [len(text.start) + len(text.ids) for text in texts]
     parts: list[np.ndarray] = []
-    with torch.inference_mode(), in_format(FP32, model, base):
+    with torch.inference_mode(), in_fp32(model, base):
         for batch in by_budget(lengths, BATCH_TOKENS if plain else KL_CHUNK):
             packed = pack([texts[i].start for i in batch], [texts[i].ids for i in batch], group_size=1).to(
                 device

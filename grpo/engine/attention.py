@@ -7,6 +7,8 @@ An accelerator has another way, grpo/engine/groups.py. transformers calls `packe
 that is not packed it is torch's own attention.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +23,7 @@ from transformers.masking_utils import sdpa_mask
 from grpo.engine.groups import groups_of
 from grpo.engine.packing import Packed
 from grpo.engine.private_apis import attention_name
-from grpo.engine.products import FP32, Format, format_of, round_operand
+from grpo.engine.products import FP32, Format, format_of, in_format, round_operand
 
 NAME = "packed"
 GROUPS = "packed_groups"
@@ -203,6 +205,25 @@ def use_blocks(model: PreTrainedModel, name: str = NAME) -> None:
 def uses_blocks(model: PreTrainedModel) -> bool:
     """Do packed rows of `model` run through `packed_attention`?"""
     return attention_name(model) in (NAME, GROUPS)
+
+
+@contextmanager
+def in_fp32(*models: PreTrainedModel) -> Iterator[None]:
+    """Inside, `models` compute in fp32 without TF32, whatever a run trains in; their packed rows run by blocks, because
+    the tiles of the one kernel are too large in fp32.
+    """
+    precision = torch.get_float32_matmul_precision()
+    grouped = [model for model in models if attention_name(model) == GROUPS]
+    for model in grouped:
+        use_blocks(model)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with in_format(FP32, *models):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        for model in grouped:
+            use_blocks(model, GROUPS)
 
 
 def layout_of(model: PreTrainedModel, packed: Packed) -> Layout | None:

@@ -71,8 +71,9 @@ class Child:
 
 
 def copy_lines(lines: TextIO, name: str, log: TextIO) -> None:
+    prefix = f"{name} | "
     for line in lines:
-        say(f"{name} | {line.rstrip()}")
+        say(prefix + line.rstrip().removeprefix(prefix))  # a child of a child may have the same name
         log.write(line)
         log.flush()
 

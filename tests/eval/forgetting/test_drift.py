@@ -10,7 +10,10 @@ from tiny import tiny_gemma, tiny_gpt2, tiny_llama
 
 from eval.forgetting import drift
 from eval.forgetting.drift import TokenText, drift_record, log_softmax_chunks, measure_drift
+from grpo.engine import groups
+from grpo.engine.attention import GROUPS, use_blocks
 from grpo.engine.packing import pack
+from grpo.engine.private_apis import attention_name
 from grpo.engine.products import FORMATS, format_of, use_format
 
 TEXTS = [
@@ -154,3 +157,27 @@ def test_the_number_format_of_a_run_changes_no_bit() -> None:
         use_format(own, FORMATS["bf16"])
     assert measure_drift(model, base, TEXTS) == plain
     assert format_of(model) == format_of(base) == FORMATS["bf16"]
+
+
+def test_an_attention_for_16_bits_is_not_measured_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Obituary: every evaluation on a card ended with "out of resource", as the kernel met fp32."""
+
+    def kernel(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("out of resource: shared memory")
+
+    monkeypatch.setattr(groups, "kernel", lambda _device: kernel)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")  # as an accelerator has it
+    precisions: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", precisions.append)
+    model = tiny_gemma(0)
+    base = tiny_gemma(1)
+    for own in (model, base):
+        use_format(own, FORMATS["fp16"])
+    use_blocks(base)
+    plain = measure_drift(base, base, TEXTS)
+    use_blocks(base, GROUPS)
+    use_blocks(model, GROUPS)
+    assert measure_drift(base, base, TEXTS) == plain
+    assert measure_drift(model, base, TEXTS)["kl_mean"] > 0
+    assert attention_name(model) == attention_name(base) == GROUPS
+    assert precisions == ["highest", "high"] * 3
