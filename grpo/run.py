@@ -124,7 +124,7 @@ def run_together(
         world.first_then_all(lambda: preflight(run, stages))
         if world.is_first:
             timings_of(folder)  # not after hours of training
-            claim_folder(config, folder)
+            claim_folder(config, folder, print_line)
             update_names(folder)
             check_inputs(run)
             atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
