@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from data.cache import cache_dir
 from data.errors import InputError
 from grpo.engine import pretrained
-from grpo.engine.pretrained import EMBEDDING, NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder, trim
+from grpo.engine.licences import NOTICE_FILE, TERMS_FILE
+from grpo.engine.pretrained import EMBEDDING, check_pieces, gemma_folder, trim
 from grpo.engine.vocabulary import kept_ids
 
 PIECES = ["<pad>", "<eos>", "<bos>", "<unk>", "a", "é", "中", "ཀ", "中ཀ", "éa"]
