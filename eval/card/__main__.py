@@ -49,7 +49,11 @@ def joined(blocks: Iterable[str]) -> str:
     text = ""
     before = ""
     for block in blocks:
-        text += ("\n" if before.startswith("- ") and block.startswith("- ") else "\n\n") + block if text else block
+        text += (
+            ("\n" if before.startswith("- ") and block.startswith("- ") else "\n\n") + block
+            if text
+            else block
+        )
         before = block
     return text
 
@@ -61,21 +65,29 @@ def write_card(folder: Path, name: str) -> Path:
     run = read_run(folder)
     policy = folder / name
     if not (policy / "config.json").is_file():
-        raise InputError(f"{policy}: there is no model; finish the run first, or name one by --model {'|'.join(SYSTEMS)}")
+        raise InputError(
+            f"{policy}: there is no model; finish the run first, or name one by --model {'|'.join(SYSTEMS)}"
+        )
     path = policy / CARD
     if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{path}: was not written by this command and stays as it is; move it away first")
     if licence_of(policy) == GEMMA and not (policy / NOTICE_FILE).exists():
         terms = TERMS_FILE if (policy / TERMS_FILE).exists() else ELSEWHERE
-        atomic_write_text(policy / NOTICE_FILE, NOTICE.format(terms=terms, changes="all weights were trained."))
+        atomic_write_text(
+            policy / NOTICE_FILE, NOTICE.format(terms=terms, changes="all weights were trained.")
+        )
     atomic_write_text(path, make_or_name_damage(run, lambda contents: card_text(contents, name)))
     return path
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.card", description="Write the card of a trained model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.card", description="Write the card of a trained model."
+    )
     parser.add_argument("run", type=Path, help="the folder of a finished run")
-    parser.add_argument("--model", choices=SYSTEMS, default="policy", help="which model of the run (default: policy)")
+    parser.add_argument(
+        "--model", choices=SYSTEMS, default="policy", help="which model of the run (default: policy)"
+    )
     options = parser.parse_args(argv)
     return run_command(lambda: say(f"card: {write_card(options.run, options.model)}"))
 

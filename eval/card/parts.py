@@ -46,7 +46,11 @@ def about(run: RunFolder, system: str) -> Iterator[str]:
     else:
         yield "The run folder does not say for which languages: it has no corpus.json or no evaluation."
     base = base_of(run)
-    yield f"It was trained from {escape(base)}; all weights were trained." if base else "The run folder does not name the base model."
+    yield (
+        f"It was trained from {escape(base)}; all weights were trained."
+        if base
+        else "The run folder does not name the base model."
+    )
 
 
 def asking(policy: Path) -> Iterator[str]:
@@ -141,7 +145,9 @@ def results(run: RunFolder, system: str) -> Iterator[str]:
 
 def cost(run: RunFolder, system: str) -> Iterator[str]:
     """What training cost elsewhere."""
-    pairs = [pair for pair in probe_pairs(run.main) if (pair["before"], pair["after"]) == ("untouched", system)]
+    pairs = [
+        pair for pair in probe_pairs(run.main) if (pair["before"], pair["after"]) == ("untouched", system)
+    ]
     table = probe_table(run.main, pairs)
     yield table_markdown(table) if table else "Not measured: the run has no probes of general competence."
     yield from budget_sentences(run)
@@ -158,7 +164,9 @@ def attacks(run: RunFolder) -> Iterator[str]:
     rows = sorted(facts["rows"], key=lambda row: row["margin"][column])[:WORST]
     cells = tuple((row["name"], f"{row['cosine']:.3f}", f"{row['margin'][column]:+.3f}") for row in rows)
     header = ("Written instead", "Cosine", "1 - R / R(reference text)")
-    yield table_markdown(Table(f"The {len(rows)} attacks that earn most, of {len(facts['rows'])}", header, cells))
+    yield table_markdown(
+        Table(f"The {len(rows)} attacks that earn most, of {len(facts['rows'])}", header, cells)
+    )
 
 
 def data(run: RunFolder, policy: Path) -> Iterator[str]:
@@ -171,7 +179,11 @@ def data(run: RunFolder, policy: Path) -> Iterator[str]:
     yield table_markdown(part_table(splits))
     yield table_markdown(origin_table(manifest.get("origins", {}), splits))
     shots = wording_of(policy).shots
-    held = f"{PROMPT_FILE} holds {len(shots)} pairs of the corpus, the examples of the prompt" if shots else "no text of the corpus"
+    held = (
+        f"{PROMPT_FILE} holds {len(shots)} pairs of the corpus, the examples of the prompt"
+        if shots
+        else "no text of the corpus"
+    )
     yield f"In this folder: {held}."
 
 
@@ -198,4 +210,3 @@ def licence(policy: Path) -> Iterator[str]:
         yield "The licence of the base model is not recorded: its folder had no licence text. Add it before you pass the model on."
     files = ", ".join(f"`{path.name}`" for path in licence_files(policy))
     yield f"Licence texts in this folder: {files}." if files else "This folder has no licence text."
-

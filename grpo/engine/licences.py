@@ -14,7 +14,9 @@ The files in this folder were modified: {changes}
 """
 GEMMA = "gemma"
 GEMMA_TYPES = ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "gemma3n_text")  # of config.json
-LEGAL = re.compile(r"(?i)(licen[cs]e|notice|copying|terms|use_policy|gemma_terms|prohibited_use)[\w.-]*")
+LEGAL = re.compile(
+    r"(?i)(licen[cs]es?|notices?|copying|terms|use_policy|gemma_terms|prohibited_use)([-_][\w-]+)?(\.(txt|md|html|pdf|rst))?"
+)
 LARGEST = 1 << 20  # bytes that are looked at
 SIGNS = {  # a licence's name on a model hub -> what its text says
     GEMMA: "Gemma Terms of Use",

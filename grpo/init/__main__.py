@@ -22,11 +22,19 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m grpo.init", description="Write a first configuration.")
     parser.add_argument("pairs", nargs="?", default="", help="the parallel file, or SOURCE.txt,REFERENCE.txt")
     parser.add_argument("--model", default="", help=f"a model's folder, hub:OWNER/NAME, or {DEFAULT_POLICY}")
-    parser.add_argument("--from", dest="source", default="", metavar="CODE", help="the language of the source texts")
+    parser.add_argument(
+        "--from", dest="source", default="", metavar="CODE", help="the language of the source texts"
+    )
     parser.add_argument("--to", dest="target", default="", metavar="CODE", help="the language to learn")
-    parser.add_argument("--columns", nargs=2, metavar=("SOURCE", "REFERENCE"), help="names or numbers of two columns")
-    parser.add_argument("--encoder", default="", help="an encoder that knows the language to learn (docs/reward.md)")
-    parser.add_argument("--out", type=Path, help="the file to write (default: NAME.toml by the name of the corpus)")
+    parser.add_argument(
+        "--columns", nargs=2, metavar=("SOURCE", "REFERENCE"), help="names or numbers of two columns"
+    )
+    parser.add_argument(
+        "--encoder", default="", help="an encoder that knows the language to learn (docs/reward.md)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="the file to write (default: NAME.toml by the name of the corpus)"
+    )
     return parser.parse_args(argv)
 
 

@@ -27,7 +27,13 @@ NO_NAMES = ("", "")  # a table without a header may be read: its first two colum
 UNCLEAR = ("Latn", "Cyrl", "Arab", "Deva")  # scripts of so many languages that none is guessed
 SOURCE_WORDS = ("source", "src", "input", "from")
 REFERENCE_WORDS = ("reference", "target", "tgt", "trg", "translation", "output", "to")
-SHARED = ("Tibt", "Beng", "Ethi", "Mymr", "Hebr")  # scripts of several languages, of which CLDR's likely one is a guess
+SHARED = (
+    "Tibt",
+    "Beng",
+    "Ethi",
+    "Mymr",
+    "Hebr",
+)  # scripts of several languages, of which CLDR's likely one is a guess
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,9 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
     candidates = (columns,) if columns else (found or DEFAULT_COLUMNS, NO_NAMES)
     pairs = read_pairs(paths, candidates, (languages[0] or hints[0], languages[1] or hints[1]))
     if not pairs:
-        raise InputError(f"{location}: none of the first {ROWS:,} rows is a pair; name the columns by --columns SOURCE REFERENCE")
+        raise InputError(
+            f"{location}: none of the first {ROWS:,} rows is a pair; name the columns by --columns SOURCE REFERENCE"
+        )
     texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
     sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
     return CorpusFacts(location, found, sides[0], sides[1], pairs, kind_of(paths[0]))
@@ -90,7 +98,10 @@ def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[
     wanted = [next((name for name in by_language if same(code_of(name), one)), "") for one in languages]
     if all(wanted):
         return wanted[0], wanted[1]
-    words = [next((name for name in names if name.lower() in group), "") for group in (SOURCE_WORDS, REFERENCE_WORDS)]
+    words = [
+        next((name for name in names if name.lower() in group), "")
+        for group in (SOURCE_WORDS, REFERENCE_WORDS)
+    ]
     if all(words):
         return words[0], words[1]
     if len(by_language) == 2:
@@ -100,7 +111,9 @@ def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[
     texts = [name for name in names if name.lower() != "id"]
     if len(texts) == 2:
         return texts[0], texts[1]
-    raise InputError(f"{paths[0]}: has the columns {', '.join(names)}; name two by --columns SOURCE REFERENCE")
+    raise InputError(
+        f"{paths[0]}: has the columns {', '.join(names)}; name two by --columns SOURCE REFERENCE"
+    )
 
 
 def code_of(name: str) -> str:
@@ -108,7 +121,11 @@ def code_of(name: str) -> str:
     last = name.rpartition(".")[2].strip()
     if is_language(last) and len(last) <= LONGEST_CODE and script_of(last):
         return last
-    return language_meant(last) if len(last) > 3 and language_name(language_meant(last)).lower() == last.lower() else ""
+    return (
+        language_meant(last)
+        if len(last) > 3 and language_name(language_meant(last)).lower() == last.lower()
+        else ""
+    )
 
 
 def same(a: str, b: str) -> bool:
@@ -129,12 +146,16 @@ def hints_of(paths: Sequence[Path], columns: Columns, location: str) -> tuple[st
     return (codes[0], codes[1]) if all(map(is_language, codes)) else ("", "")
 
 
-def unit_languages(paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]) -> tuple[str, str]:
+def unit_languages(
+    paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]
+) -> tuple[str, str]:
     """The two languages of a translation memory. Raises InputError where it has others."""
     first = languages[0] or next((name for name in names if not same(name, languages[1])), "")
     second = languages[1] or next((name for name in names if not same(name, first)), "")
     if not (first and second):
-        raise InputError(f"{paths[0]}: its first unit has {', '.join(names) or 'no text'}; name two languages by --from and --to")
+        raise InputError(
+            f"{paths[0]}: its first unit has {', '.join(names) or 'no text'}; name two languages by --from and --to"
+        )
     return first, second
 
 
@@ -144,7 +165,11 @@ def read_pairs(
     """The pairs among the first rows, each with its first reference text."""
     rows = read_content(paths, candidates, languages).rows
     lines = (row.line for row in islice(rows, ROWS))
-    return [(line[0], line[1][0]) for line in lines if not isinstance(line, BadLineError) and line[0] and line[1][0]]
+    return [
+        (line[0], line[1][0])
+        for line in lines
+        if not isinstance(line, BadLineError) and line[0] and line[1][0]
+    ]
 
 
 def side_of(name: str, texts: Sequence[str], given: str, hint: str) -> Side:
@@ -167,7 +192,9 @@ def language_of(name: str, texts: Sequence[str], given: str, hint: str) -> tuple
     words = SCRIPT_NAMES.get(script, script).replace("_", " ")
     if not guess or script in UNCLEAR:
         flag = "--from" if name == "source" else "--to"
-        raise InputError(f"the {name} texts are in {words} script, which many languages have; say which by {flag} CODE")
+        raise InputError(
+            f"the {name} texts are in {words} script, which many languages have; say which by {flag} CODE"
+        )
     doubt = "; many languages have it, so look at this" if script in SHARED else ""
     return guess, f"{language_name(guess)}, by its {words} script{doubt}"
 
@@ -175,7 +202,9 @@ def language_of(name: str, texts: Sequence[str], given: str, hint: str) -> tuple
 def script_in(texts: Sequence[str]) -> str:
     """The script of most letters."""
     letters = Counter(character for character in "".join(texts)[:LETTERS] if character.isalpha())
-    shares = {script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES}
+    shares = {
+        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES
+    }
     return max(shares, key=lambda script: shares[script]) if any(shares.values()) else ""
 
 

@@ -49,7 +49,9 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
     folder that is no model.
     """
     sides = (corpus.source, corpus.reference)
-    guess = tuple(rounded(TOKENS_A_UNIT * side.longest + extra) for side, extra in zip(sides, (FRAME, 1), strict=True))
+    guess = tuple(
+        rounded(TOKENS_A_UNIT * side.longest + extra) for side, extra in zip(sides, (FRAME, 1), strict=True)
+    )
     vocabulary = "trimmed"
     if policy == DEFAULT_POLICY:
         scripts = {script_of(side.language) for side in sides}
@@ -57,9 +59,18 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
         folder = known_model(Config(model=ModelConfig(vocabulary=vocabulary)))  # type: ignore[arg-type]
         words = "Gemma 3 270M (base), from its pip package"
         if folder is None:
-            return ModelFacts(policy, words, PLAIN, "a base model continues a text", vocabulary, (guess[0], guess[1]), False, 0)
+            return ModelFacts(
+                policy,
+                words,
+                PLAIN,
+                "a base model continues a text",
+                vocabulary,
+                (guess[0], guess[1]),
+                False,
+                0,
+            )
     elif policy.startswith(HUB):
-        reason = "not opened here; write \"chat\" for an instruct model"
+        reason = 'not opened here; write "chat" for an instruct model'
         return ModelFacts(policy, "from the hub", PLAIN, reason, vocabulary, (guess[0], guess[1]), False, 0)
     else:
         folder = model_folder(Path(policy))
@@ -77,7 +88,9 @@ def describe(folder: Path) -> str:
     """'llama, 135M parameters'."""
     shapes = [shape for file in folder.glob("*.safetensors") for shape in tensor_shapes(file).values()]
     millions = sum(map(math.prod, shapes)) / 1e6
-    size = f"{millions / 1000:.1f}B" if millions >= 1000 else f"{millions:.0f}M" if millions >= 1 else "under 1M"
+    size = (
+        f"{millions / 1000:.1f}B" if millions >= 1000 else f"{millions:.0f}M" if millions >= 1 else "under 1M"
+    )
     return f"{read_object(folder / 'config.json')['model_type']}, {size} parameters"
 
 
@@ -91,7 +104,9 @@ def template_of(folder: Path) -> tuple[str, str]:
 def count_tokens(folder: Path, template: str, corpus: CorpusFacts) -> tuple[int, int]:
     """Tokens that 99 % of the prompts and completions do not exceed, rounded up."""
     tokenizer = load_tokenizer(folder)
-    prompt = Prompt.of(tokenizer, Wording.of(PromptConfig(template=template), ()), model_ends(folder, tokenizer))
+    prompt = Prompt.of(
+        tokenizer, Wording.of(PromptConfig(template=template), ()), model_ends(folder, tokenizer)
+    )
     task = DataConfig().example_task
     languages = corpus.source.language, corpus.reference.language
     examples = [Example("", a, b, "", "", *languages, task) for a, b in corpus.pairs[:SAMPLE]]

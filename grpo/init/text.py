@@ -40,7 +40,9 @@ class Answers:
 Row = tuple[str, Any, str]  # a setting, its value, the reason
 
 
-def config_text(corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Compute, answers: Answers) -> str:
+def config_text(
+    corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Compute, answers: Answers
+) -> str:
     """The TOML text. Batches are halved until the bill fits into the memory of the machine."""
     batch = 32 if compute.device.type != "cpu" else 16
     while True:
@@ -58,7 +60,9 @@ def config_text(corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Com
         batch //= 2
     head = f"# For {corpus.location} and {model.policy}: {model.words}.\n"
     fit = "fits into" if needed <= FREE_SHARE * memory else "is too much for"
-    head += f"# A run takes about {needed / 1e9:.1f} GB, which {fit} the {memory / 1e9:.1f} GB of this machine.\n"
+    head += (
+        f"# A run takes about {needed / 1e9:.1f} GB, which {fit} the {memory / 1e9:.1f} GB of this machine.\n"
+    )
     head += "# What is not here has its default (grpo/config.py). docs/training.md and docs/corpus.md say what settings do.\n"
     return head + "".join(section_text(name, own) for name, own in rows.items() if own)
 
@@ -111,7 +115,11 @@ def model_rows(model: ModelFacts, corpus: CorpusFacts) -> Iterator[Row]:
     yield "policy", model.policy, model.words
     if model.vocabulary == "full":
         yield "vocabulary", "full", "the trimmed one is for Tibetan, Chinese and common Latin"
-    how = "99 % of the prompts have no more" if model.is_counted else "guessed; the stage model counts and says more"
+    how = (
+        "99 % of the prompts have no more"
+        if model.is_counted
+        else "guessed; the stage model counts and says more"
+    )
     yield "max_prompt_tokens", model.tokens[0], how
 
 
@@ -129,8 +137,16 @@ def reward_rows(corpus: CorpusFacts, encoder: str) -> Iterator[Row]:
         yield "encoder", "use", f"the built-in encoder knows {language_name(language)}"
     else:
         name = language_name(language)
-        yield "weights", {"chrf": 1.0}, f"the built-in encoder does not know {name}, so form is rewarded, not meaning;"
-        yield "shown", [], "better: encoder = a folder of one that does (docs/reward.md), without these two lines"
+        yield (
+            "weights",
+            {"chrf": 1.0},
+            f"the built-in encoder does not know {name}, so form is rewarded, not meaning;",
+        )
+        yield (
+            "shown",
+            [],
+            "better: encoder = a folder of one that does (docs/reward.md), without these two lines",
+        )
 
 
 def training_rows(model: ModelFacts, pairs: int, batch: int, compute: Compute) -> dict[str, list[Row]]:

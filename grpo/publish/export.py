@@ -33,7 +33,13 @@ NOT_COPIED += ("config.json", "generation_config.json")  # written anew
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 EXACT = 1e-4  # nats; what the order of additions may change
 ONE_FILE = 1 << 62  # bytes
-SPELLINGS = ("  two  spaces ", "line\nend", "1,234.5 %", "\u0f40\u0f0b\u0f41\u0f0b \u5929\u5730", "\U0001f600")
+SPELLINGS = (
+    "  two  spaces ",
+    "line\nend",
+    "1,234.5 %",
+    "\u0f40\u0f0b\u0f41\u0f0b \u5929\u5730",
+    "\U0001f600",
+)
 
 
 def export(source: Path, target: Path, form: str, most: int, say: Callable[[str], None]) -> Path:
@@ -57,7 +63,9 @@ def export(source: Path, target: Path, form: str, most: int, say: Callable[[str]
                 notice.write(f"The weights were rounded to {form}.\n")
         check_like(load(work, torch.float32), ids, meant, target)
     if form:
-        say(f"rounding to {form} moves a log-probability of the prompt by up to {largest_gap(before, meant):.3g} nats")
+        say(
+            f"rounding to {form} moves a log-probability of the prompt by up to {largest_gap(before, meant):.3g} nats"
+        )
     return target
 
 
@@ -89,7 +97,9 @@ def check_pieces(folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, so
         other = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     for text in (trial_text(source), *SPELLINGS):
         if text_ids(other, text) != text_ids(tokenizer, text):
-            raise InputError(f"--gguf: the file's tokenizer would cut {text!r} otherwise, so it was not kept; {CONVERTER}")
+            raise InputError(
+                f"--gguf: the file's tokenizer would cut {text!r} otherwise, so it was not kept; {CONVERTER}"
+            )
 
 
 def check_target(target: Path) -> None:
@@ -120,7 +130,9 @@ def check_like(model: PreTrainedModel, ids: list[int], meant: Tensor, place: Pat
     """Raises InputError where a model that was read back is not the one that was written."""
     gap = largest_gap(meant, log_probabilities(model, ids))
     if not gap <= EXACT:
-        raise InputError(f"{place}: read back, it differs by {gap:.3g} nats on the prompt, so it was not kept; please report this")
+        raise InputError(
+            f"{place}: read back, it differs by {gap:.3g} nats on the prompt, so it was not kept; please report this"
+        )
 
 
 def bytes_of(text: str) -> int:
@@ -133,16 +145,26 @@ def bytes_of(text: str) -> int:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m grpo.publish.export", description="Write a model in another form.")
-    parser.add_argument("source", type=Path, metavar="RUN_OR_FOLDER", help="a finished run, or the folder of a model")
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.publish.export", description="Write a model in another form."
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="RUN_OR_FOLDER", help="a finished run, or the folder of a model"
+    )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="a new folder for transformers")
     parser.add_argument("--gguf", type=Path, metavar="FILE", help="a new file for llama.cpp")
     number = parser.add_mutually_exclusive_group()
     for form in DTYPES:
-        number.add_argument(f"--{form}", action="store_const", const=form, dest="form", help=f"round the weights to {form}")
+        number.add_argument(
+            f"--{form}", action="store_const", const=form, dest="form", help=f"round the weights to {form}"
+        )
     files = parser.add_mutually_exclusive_group()
-    files.add_argument("--merge-shards", action="store_const", const=ONE_FILE, dest="most", help="all weights in one file")
-    files.add_argument("--max-shard-size", type=bytes_of, dest="most", help="files of at most so much (default: 5GB)")
+    files.add_argument(
+        "--merge-shards", action="store_const", const=ONE_FILE, dest="most", help="all weights in one file"
+    )
+    files.add_argument(
+        "--max-shard-size", type=bytes_of, dest="most", help="files of at most so much (default: 5GB)"
+    )
     return parser.parse_args(argv)
 
 

@@ -25,7 +25,11 @@ PERIOD = 6  # every sixth layer sees the whole text; llama.cpp has it in its cod
 LOCAL_BASE = 10_000.0  # of the rotary positions of the other layers; likewise
 UNMERGED_SCORE = -1000.0  # of tokens that no merge makes, as in Google's files
 KINDS = {"": Kind.F32, "fp16": Kind.F16, "bf16": Kind.BF16}
-FILE_TYPES = {"": gguf.LlamaFileType.ALL_F32, "fp16": gguf.LlamaFileType.MOSTLY_F16, "bf16": gguf.LlamaFileType.MOSTLY_BF16}
+FILE_TYPES = {
+    "": gguf.LlamaFileType.ALL_F32,
+    "fp16": gguf.LlamaFileType.MOSTLY_F16,
+    "bf16": gguf.LlamaFileType.MOSTLY_BF16,
+}
 CONVERTER = "python convert_hf_to_gguf.py {folder} --outfile FILE.gguf"
 
 
@@ -34,7 +38,10 @@ def check_gguf(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     config = model.config
     if config.model_type != FAMILY:
         raise InputError(refusal(folder, f"{config.model_type} is not written here, only {FAMILY}"))
-    own = ["full_attention" if (layer + 1) % PERIOD == 0 else "sliding_attention" for layer in range(config.num_hidden_layers)]
+    own = [
+        "full_attention" if (layer + 1) % PERIOD == 0 else "sliding_attention"
+        for layer in range(config.num_hidden_layers)
+    ]
     rope = config.rope_parameters
     faults = {
         f"its layers do not see the whole text at every {PERIOD}th layer": list(config.layer_types) != own,
@@ -65,7 +72,11 @@ def is_gemma_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
     settings = settings_of(tokenizer)
     normaliser = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
     model = settings.get("model", {})
-    return model.get("type") == "BPE" and bool(model.get("byte_fallback")) and settings.get("normalizer") == normaliser
+    return (
+        model.get("type") == "BPE"
+        and bool(model.get("byte_fallback"))
+        and settings.get("normalizer") == normaliser
+    )
 
 
 def write_gguf(
@@ -111,7 +122,11 @@ def write_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, fold
     writer.add_token_list(tokens)
     writer.add_token_scores(scores)
     writer.add_token_types(kinds)
-    end = read_object(folder / PROMPT_FILE)["end"] if (folder / PROMPT_FILE).exists() else tokenizer.eos_token_id
+    end = (
+        read_object(folder / PROMPT_FILE)["end"]
+        if (folder / PROMPT_FILE).exists()
+        else tokenizer.eos_token_id
+    )
     writer.add_eos_token_id(end)
     for token, add in (
         (tokenizer.bos_token_id, writer.add_bos_token_id),
@@ -137,13 +152,19 @@ def pieces(settings: dict[str, Any], rows: int) -> Iterator[tuple[str, float, in
     for place, (left, right) in enumerate(model["merges"]):
         first.setdefault(left + right, place)
     added = {token["id"]: token for token in settings["added_tokens"]}
-    by_id = {number: piece for piece, number in model["vocab"].items()} | {n: one["content"] for n, one in added.items()}
+    by_id = {number: piece for piece, number in model["vocab"].items()} | {
+        n: one["content"] for n, one in added.items()
+    }
     for row in range(rows):
         piece = by_id.get(row, f"[PAD{row}]")
         if row not in by_id:
             yield piece, UNMERGED_SCORE, TokenType.UNUSED
         elif row in added:
-            yield piece, UNMERGED_SCORE, TokenType.CONTROL if added[row]["special"] else TokenType.USER_DEFINED
+            yield (
+                piece,
+                UNMERGED_SCORE,
+                TokenType.CONTROL if added[row]["special"] else TokenType.USER_DEFINED,
+            )
         elif len(piece) == 6 and piece.startswith("<0x"):
             yield piece, 0.0, TokenType.BYTE
         else:

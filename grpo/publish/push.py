@@ -27,7 +27,9 @@ SHOWN_LINES = 12  # of the card
 def files_of(folder: Path) -> list[Path]:
     """The files that go: those directly in the folder, but for hidden ones."""
     return sorted(
-        path for path in folder.iterdir() if path.is_file() and path.name not in STAYS and path.name[0] != HIDDEN
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name not in STAYS and path.name[0] != HIDDEN
     )
 
 
@@ -40,7 +42,9 @@ def check(folder: Path, repo: str) -> None:
     if repo.count("/") != 1:
         raise InputError(f"{repo}: no name of a repository; write OWNER/NAME")
     if not (folder / CARD).is_file() or not metadata_load(folder / CARD):
-        raise InputError(f"{folder}: has no card; write one first: semantic-grpo card RUN, then push or export that folder")
+        raise InputError(
+            f"{folder}: has no card; write one first: semantic-grpo card RUN, then push or export that folder"
+        )
     if licence_of(folder) == GEMMA and not licence_files(folder):
         raise InputError(f"{folder}: a Gemma must go with its Notice file; semantic-grpo card RUN writes it")
 
@@ -66,7 +70,14 @@ def preview(folder: Path, repo: str, is_private: bool) -> str:
 
 def size_text(size: int) -> str:
     """A number of bytes in words."""
-    return next((f"{size / unit:.1f} {name}" for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")) if size >= unit), f"{size} B")
+    return next(
+        (
+            f"{size / unit:.1f} {name}"
+            for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+            if size >= unit
+        ),
+        f"{size} B",
+    )
 
 
 def push(folder: Path, repo: str, is_private: bool) -> str:
@@ -77,7 +88,9 @@ def push(folder: Path, repo: str, is_private: bool) -> str:
         names = [path.name for path in files_of(folder)]
         commit = api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=names)
     except (HfHubHTTPError, OSError) as error:
-        raise InputError(f"{repo}: the hub did not take it ({error}); see hf auth login, and run the same command") from error
+        raise InputError(
+            f"{repo}: the hub did not take it ({error}); see hf auth login, and run the same command"
+        ) from error
     return str(commit)
 
 
@@ -92,7 +105,9 @@ def command(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m grpo.publish.push", description="Put a model on a model hub.")
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.publish.push", description="Put a model on a model hub."
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="an exported folder, or a finished run")
     parser.add_argument("repo", metavar="OWNER/NAME", help="the repository on the hub")
     parser.add_argument("--yes", action="store_true", help="send it; without this nothing is sent")

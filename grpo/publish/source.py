@@ -18,7 +18,9 @@ def model_folder(path: Path) -> Path:
     folder = path / POLICY if (path / POLICY / "config.json").is_file() else path
     config = folder / "config.json"
     if not config.is_file():
-        raise InputError(f"{path}: no model there; give the folder of a finished run, or one with config.json and *.safetensors")
+        raise InputError(
+            f"{path}: no model there; give the folder of a finished run, or one with config.json and *.safetensors"
+        )
     if "model_type" not in read_object(config):
         raise InputError(f"{path}: this run has no {POLICY} yet; finish it, or give {path}/warm_start")
     check_model_folder(folder, AutoModelForCausalLM)

@@ -17,7 +17,10 @@ TEXT = "1, 2, 3, 4, 5, 6, 7, 8, 9"  # the source text, in any language; the whol
 
 def load(folder: Path, dtype: torch.dtype, **more: object) -> PreTrainedModel:
     """The model in a folder, by transformers. Raises InputError where it cannot be read; a pickle never is."""
-    with input_errors(folder, "transformers cannot load this as a causal LM with safetensors weights"), quiet():
+    with (
+        input_errors(folder, "transformers cannot load this as a causal LM with safetensors weights"),
+        quiet(),
+    ):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True, **more
         )

@@ -10,7 +10,13 @@ from command_line import outcome
 from safetensors.torch import load_file
 from tiny import initialise
 from tiny_tokenizers import gemma
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    PreTrainedModel,
+)
 
 from data.errors import InputError
 from grpo.publish import export
@@ -68,7 +74,9 @@ def test_a_weight_beyond_fp16_is_refused_and_nothing_is_left(run: Path, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_read_back_otherwise_is_not_kept(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_read_back_otherwise_is_not_kept(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A loader that gives one weight another value: the check sees 1e-2 of it and lets 1e-7 pass."""
     model = load(run / "policy", torch.float32)
     meant = log_probabilities(model, IDS)
@@ -102,7 +110,11 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
         (str(tmp_path / "nowhere"), *out): "no model there; give the folder of a finished run",
         (str(pickled), *out): "its weights are only a pickle (pytorch_model.bin)",
         (str(unfinished), *out): "this run has no policy yet",
-        (str(run), "--gguf", str(tmp_path / "x.gguf")): "--gguf: its layers do not see the whole text at every 6th layer",
+        (
+            str(run),
+            "--gguf",
+            str(tmp_path / "x.gguf"),
+        ): "--gguf: its layers do not see the whole text at every 6th layer",
     }
     for arguments, said in cases.items():
         code, sentence = outcome(main, list(arguments))
@@ -138,7 +150,10 @@ def test_a_gguf_file_gives_the_same_numbers_and_the_same_pieces(six: Path, tmp_p
     config = AutoModelForCausalLM.from_pretrained(six).config
     read = load(tmp_path, torch.float32, gguf_file="m.gguf", config=config)
     assert largest_gap(log_probabilities(six_layers(), IDS), log_probabilities(read, IDS)) < 1e-5
-    ours, theirs = AutoTokenizer.from_pretrained(six), AutoTokenizer.from_pretrained(tmp_path, gguf_file="m.gguf")
+    ours, theirs = (
+        AutoTokenizer.from_pretrained(six),
+        AutoTokenizer.from_pretrained(tmp_path, gguf_file="m.gguf"),
+    )
     for text in ("the quick  brown\n", "地 ཀ་ཁ!", " a"):
         assert ours(text)["input_ids"] == theirs(text)["input_ids"]
     code, said = outcome(main, [str(six), "--gguf", str(path)])
@@ -152,7 +167,9 @@ def test_a_gguf_file_gives_the_same_numbers_and_the_same_pieces(six: Path, tmp_p
         ({"final_logit_softcapping": 30.0}, "it has soft caps"),
     ],
 )
-def test_what_a_gguf_file_cannot_say_is_refused(change: dict[str, float], said: str, six: Path, tmp_path: Path) -> None:
+def test_what_a_gguf_file_cannot_say_is_refused(
+    change: dict[str, float], said: str, six: Path, tmp_path: Path
+) -> None:
     path = six / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     code, sentence = outcome(main, [str(six), "--gguf", str(tmp_path / "m.gguf")])

@@ -79,7 +79,11 @@ def test_a_hub_that_refuses_is_one_sentence(folder: Path, hub: Hub, monkeypatch:
 
     monkeypatch.setattr(hub, "upload_folder", refuse)
     code, said = outcome(main, [str(folder), "me/model", "--yes"])
-    assert code == 2 and said.startswith("error: me/model: the hub did not take it (no token)") and said.count("\n") == 1
+    assert (
+        code == 2
+        and said.startswith("error: me/model: the hub did not take it (no token)")
+        and said.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(
