@@ -12,14 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from data.cache import atomic_folder
 from data.console import say
 from data.ends import text_ids
 from data.errors import InputError, run_command
-from data.model_folder import input_errors
+from data.model_folder import PICKLES, input_errors
 from grpo.engine.licences import NOTICE_FILE
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import quiet
@@ -28,8 +28,8 @@ from grpo.publish.gguf_file import CONVERTER, check_gguf, write_gguf
 from grpo.publish.source import model_folder
 from grpo.publish.trial import largest_gap, load, log_probabilities, trial_ids, trial_text
 
-NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.ckpt", "cost.json")
-NOT_COPIED += ("config.json", "generation_config.json")  # written anew
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", *PICKLES)
+WRITTEN = ("config.json", "generation_config.json", "cost.json")  # anew, or of a study
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 EXACT = 1e-4  # nats; what the order of additions may change
 ONE_FILE = 1 << 62  # bytes
@@ -57,7 +57,8 @@ def export(source: Path, target: Path, form: str, most: int, say: Callable[[str]
     with atomic_folder(target) as work:
         copy_others(source, work)
         with quiet():
-            model.to(DTYPES.get(form, torch.float32)).save_pretrained(work, max_shard_size=most)
+            nn.Module.to(model, DTYPES.get(form, torch.float32))
+            model.save_pretrained(work, max_shard_size=most)
         if form and (work / NOTICE_FILE).exists():
             with (work / NOTICE_FILE).open("a", encoding="utf-8") as notice:
                 notice.write(f"The weights were rounded to {form}.\n")
@@ -110,7 +111,7 @@ def check_target(target: Path) -> None:
 
 def copy_others(source: Path, work: Path) -> None:
     """Copy what is neither weights nor written anew: tokenizer, template, prompt.json, card, licence texts."""
-    left_out = {path for pattern in NOT_COPIED for path in source.glob(pattern)}
+    left_out = {path for pattern in (*WEIGHTS, *WRITTEN) for path in source.glob(pattern)}
     for path in sorted(source.iterdir()):
         if path.is_file() and path not in left_out:
             shutil.copyfile(path, work / path.name)

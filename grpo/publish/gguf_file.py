@@ -85,7 +85,7 @@ def write_gguf(
     """Write the file: matrices in `form`, "" = fp32, vectors in fp32."""
     writer = GGUFWriter(path, "gemma3")
     write_settings(writer, model.config, folder, form)
-    write_tokenizer(writer, tokenizer, folder, model.get_input_embeddings().weight.shape[0])
+    write_tokenizer(writer, tokenizer, folder, model.config.vocab_size)
     for name, tensor in named_tensors(model):
         kind = KINDS[form] if tensor.dim() > 1 else Kind.F32
         writer.add_tensor(name, gguf.quants.quantize(tensor.numpy(), kind), raw_dtype=kind)

@@ -119,7 +119,7 @@ def package_that_writes(content: bytes | None) -> SimpleNamespace:
 def test_damaged_package_is_refused_before_it_is_read(
     content: bytes | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrained, "_package", lambda: package_that_writes(content))
+    monkeypatch.setattr(pretrained, "model_package", lambda: package_that_writes(content))
     with pytest.raises(InputError, match=rf"{message}.*--force-reinstall"):
         gemma_folder(tmp_path, "full", lambda line: None)
     assert list((tmp_path / "models").iterdir()) == []
