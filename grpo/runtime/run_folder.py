@@ -111,10 +111,9 @@ def claim_folder(config: Config, folder: Path, say: Callable[[str], None] = sile
     """Make the folder that of `config`. Raises InputError where a stage that it has begun was shaped by another value
     of a setting.
     """
+    check_bound(config, folder)
     changes = changes_of(config, folder)
     progress = progress_of(folder)
-    for change, stage in bound(changes, config, progress):
-        raise InputError(binding_sentence(change, stage, folder, progress))
     if changes:
         forget(changes, config, folder)
     unfinished = " and ".join(sorted(progress.unfinished))
@@ -124,6 +123,13 @@ def claim_folder(config: Config, folder: Path, say: Callable[[str], None] = sile
                 f"{change.key} = {change.new!r}, before {change.old!r}: {unfinished} goes on; its last bits may differ"
             )
     write_config(config, folder)
+
+
+def check_bound(config: Config, folder: Path) -> None:
+    """Raises InputError where a stage that the folder has begun was shaped by another value of a setting."""
+    progress = progress_of(folder)
+    for change, stage in bound(changes_of(config, folder), config, progress):
+        raise InputError(binding_sentence(change, stage, folder, progress))
 
 
 def binding_sentence(change: Change, stage: str, folder: Path, progress: Progress) -> str:

@@ -103,9 +103,8 @@ class Plan:
     def time(self, config: Config) -> str:
         """The range that the stages are likely to take together."""
         low, high = (share * (self.seconds + self.evaluation_seconds) / 60 for share in spread(config))
-        return (
-            f"{low:.0f} to {high:.0f} min for warm start, {METHOD_LABELS[config.train.method]} and evaluation"
-        )
+        span = f"{low:.0f} to {high:.0f} min" if high >= 1 else "under a minute"
+        return f"{span} for warm start, {METHOD_LABELS[config.train.method]} and evaluation"
 
 
 def known_model(config: Config) -> Path | None:

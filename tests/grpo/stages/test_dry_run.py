@@ -12,8 +12,10 @@ from tiny_run import arguments
 
 from data.errors import InputError
 from grpo.config import Config
+from grpo.config_file import load_config
 from grpo.engine import pretrained
 from grpo.run import main
+from grpo.runtime.run_folder import write_config
 from grpo.stages import duration
 from grpo.stages.dry_run import check_packages
 from grpo.stages.plan import Plan
@@ -96,6 +98,15 @@ def test_check_of_what_is_right_prints_a_prompt_and_a_range(
     )
     assert "<bos>藏文：" in printed and "token ids: 2 " in printed
     assert not (tmp_path / "run").exists()
+
+
+def test_check_refuses_what_the_run_folder_binds(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    start = arguments(corpus, tiny_folder, tmp_path / "run")
+    (tmp_path / "run" / "warm_start").mkdir(parents=True)
+    write_config(load_config(start[1]), tmp_path / "run")
+    assert outcome(main, [*start, "--check", "threads=1", "loss.kl_coef=0.5"]) == (0, "")
+    code, said = outcome(main, [*start, "--check", "sft.batch_size=3"])
+    assert code == 2 and "sft of this run was made with sft.batch_size = 4, not 3" in said
 
 
 def test_the_range_is_wider_before_the_corpus_is_counted(tmp_path: Path) -> None:
