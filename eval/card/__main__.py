@@ -41,10 +41,10 @@ def card_text(run: RunFolder, name: str) -> str:
     body = [f"# {escape(run.path.resolve().name)}", *parts.about(run, system)]
     for title, texts in sections.items():
         body += [f"## {title}", *texts]
-    return f"{head(run, system, policy)}\n{MARK}\n\n{joined(body)}\n"
+    return f"{head(run, system, policy)}\n{MARK}\n\n{joint_text(body)}\n"
 
 
-def joined(blocks: Iterable[str]) -> str:
+def joint_text(blocks: Iterable[str]) -> str:
     """Blocks with an empty line between two, and none between two entries of a list."""
     text = ""
     before = ""

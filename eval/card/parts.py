@@ -93,7 +93,7 @@ def method(run: RunFolder) -> Iterator[str]:
     sft, train = config["sft"], config["train"]
     yield (
         f"Warm start: SFT with {plain_number(sft['num_steps'])} updates of {sft['batch_size']} pairs, "
-        f"{sft['optim']['name']}, lr {sft['optim']['lr']:g}{anchored(config, 'sft')}."
+        f"{sft['optim']['name']}, lr {sft['optim']['lr']:g}{anchor_words(config, 'sft')}."
     )
     samples = ""
     if train["method"] in ("grpo", "best_of_group"):
@@ -105,12 +105,12 @@ def method(run: RunFolder) -> Iterator[str]:
         )
     yield (
         f"Then {METHOD_WORDS[train['method']]}, {plain_number(train['num_steps'])} steps, lr {train['optim']['lr']:g}"
-        f"{anchored(config, 'train')}.{samples}"
+        f"{anchor_words(config, 'train')}.{samples}"
     )
     yield f"Seed {config['seed']}. Made with semantic-grpo{commit(run)}."
 
 
-def anchored(config: dict[str, Any], stage: str) -> str:
+def anchor_words(config: dict[str, Any], stage: str) -> str:
     """The anchor of a stage in words."""
     weight = config.get("anchor", {}).get(stage, 0)
     return f", with an anchor to the untouched model of weight {weight:g}" if weight else ""
@@ -179,12 +179,12 @@ def data(run: RunFolder, policy: Path) -> Iterator[str]:
     yield table_markdown(part_table(splits))
     yield table_markdown(origin_table(manifest.get("origins", {}), splits))
     shots = wording_of(policy).shots
-    held = (
+    texts = (
         f"{PROMPT_FILE} holds {len(shots)} pairs of the corpus, the examples of the prompt"
         if shots
         else "no text of the corpus"
     )
-    yield f"In this folder: {held}."
+    yield f"In this folder: {texts}."
 
 
 def limits(run: RunFolder) -> Iterator[str]:

@@ -38,18 +38,18 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def answer(given: str, question: str, default: str) -> str:
+def answer(choice: str, question: str, default: str) -> str:
     """What the command line gives, else what the user types; `default` for an empty line. Raises InputError where
     nobody can be asked and there is no default.
     """
-    if given:
-        return given
+    if choice:
+        return choice
     if sys.stdin.isatty():
         shown = f" [{default}]" if default else ""
-        given = input(f"{question}{shown}: ").strip()
-    if not (given or default):
+        choice = input(f"{question}{shown}: ").strip()
+    if not (choice or default):
         raise InputError(f"init: no {question}; write semantic-grpo init PAIRS --model MODEL")
-    return given or default
+    return choice or default
 
 
 def command(options: argparse.Namespace) -> None:
@@ -61,8 +61,8 @@ def command(options: argparse.Namespace) -> None:
     policy = answer(options.model, "model (a folder, hub:OWNER/NAME, or the default)", DEFAULT_POLICY)
     model = model_facts.look(policy, corpus)
     compute = device.choose("auto", "auto")
-    seen = len(corpus.pairs)
-    count = max(lines_of(pairs), seen) if corpus.has_more else seen
+    rows = len(corpus.pairs)
+    count = max(lines_of(pairs), rows) if corpus.has_more else rows
     text = config_text(corpus, model, count, compute, Answers(run_dir_of(pairs), options.encoder))
     try:
         with out.open("x", encoding="utf-8") as file:

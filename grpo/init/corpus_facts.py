@@ -70,11 +70,11 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
     corpus = UserCorpus(location, "und", "und")
     paths = corpus.paths
     names = column_names(paths)
-    found = columns or found_columns(paths, names, languages)
-    hints = hints_of(paths, found or DEFAULT_COLUMNS, location)
+    names_to_read = columns or found_columns(paths, names, languages)
+    hints = hints_of(paths, names_to_read or DEFAULT_COLUMNS, location)
     if kind_of(paths[0]) in UNITS:
         hints = unit_languages(paths, names, languages)
-    candidates = (columns,) if columns else (found or DEFAULT_COLUMNS, NO_NAMES)
+    candidates = (columns,) if columns else (names_to_read or DEFAULT_COLUMNS, NO_NAMES)
     pairs = read_pairs(paths, candidates, (languages[0] or hints[0], languages[1] or hints[1]))
     if not pairs:
         raise InputError(
@@ -82,7 +82,7 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
         )
     texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
     sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
-    return CorpusFacts(location, found, sides[0], sides[1], pairs, kind_of(paths[0]))
+    return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]))
 
 
 def column_names(paths: Sequence[Path]) -> list[str]:
@@ -95,9 +95,9 @@ def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[
     if len(paths) > 1 or kind_of(paths[0]) in UNITS or all(name in names for name in DEFAULT_COLUMNS):
         return None
     by_language = [name for name in names if code_of(name)]
-    wanted = [next((name for name in by_language if same(code_of(name), one)), "") for one in languages]
-    if all(wanted):
-        return wanted[0], wanted[1]
+    chosen_names = [next((name for name in by_language if same(code_of(name), one)), "") for one in languages]
+    if all(chosen_names):
+        return chosen_names[0], chosen_names[1]
     words = [
         next((name for name in names if name.lower() in group), "")
         for group in (SOURCE_WORDS, REFERENCE_WORDS)
@@ -172,20 +172,20 @@ def read_pairs(
     ]
 
 
-def side_of(name: str, texts: Sequence[str], given: str, hint: str) -> Side:
+def side_of(name: str, texts: Sequence[str], choice: str, hint: str) -> Side:
     """The language and the lengths of a side."""
-    language, reason = language_of(name, texts, given, hint)
+    language, reason = language_of(name, texts, choice, hint)
     lengths = [count_units(text, script_of(language)) for text in texts]
     longest = int(np.percentile(lengths, ENOUGH, method="inverted_cdf"))
     shortest = int(np.percentile(lengths, 100 - ENOUGH, method="inverted_cdf"))
     return Side(language, reason, max(1, longest), max(1, shortest))
 
 
-def language_of(name: str, texts: Sequence[str], given: str, hint: str) -> tuple[str, str]:
+def language_of(name: str, texts: Sequence[str], choice: str, hint: str) -> tuple[str, str]:
     """The language of a side and how it is known. Raises InputError where it is not."""
     script = script_in(texts)
-    if given:
-        return given, f"{language_name(given)}, as you said"
+    if choice:
+        return choice, f"{language_name(choice)}, as you said"
     if hint and (script_of(hint) is None or script in (script_of(hint) or "").split("+")):
         return hint, f"{language_name(hint)}, by the name of the column or file"
     guess = likely_language(script)

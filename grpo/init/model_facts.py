@@ -50,7 +50,7 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
     """
     sides = (corpus.source, corpus.reference)
     guess = tuple(
-        rounded(TOKENS_A_UNIT * side.longest + extra) for side, extra in zip(sides, (FRAME, 1), strict=True)
+        round_up(TOKENS_A_UNIT * side.longest + extra) for side, extra in zip(sides, (FRAME, 1), strict=True)
     )
     vocabulary = "trimmed"
     if policy == DEFAULT_POLICY:
@@ -113,9 +113,9 @@ def count_tokens(folder: Path, template: str, corpus: CorpusFacts) -> tuple[int,
     prompts = [len(prompt.encode_prompt(one)) for one in examples]
     completions = [len(prompt.encode_completion(one.reference)) for one in examples]
     most = [int(np.percentile(counts, 99, method="inverted_cdf")) for counts in (prompts, completions)]
-    return rounded(most[0]), rounded(most[1])
+    return round_up(most[0]), round_up(most[1])
 
 
-def rounded(tokens: float) -> int:
+def round_up(tokens: float) -> int:
     """The next multiple of STEP."""
     return STEP * math.ceil(tokens / STEP)

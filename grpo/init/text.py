@@ -12,7 +12,7 @@ from data.script import primary, script_of, unit_name
 from grpo.config import Config
 from grpo.config_file import build
 from grpo.init.corpus_facts import CorpusFacts
-from grpo.init.model_facts import ROOM, ModelFacts, rounded
+from grpo.init.model_facts import ROOM, ModelFacts, round_up
 from grpo.runtime.device import Compute
 from grpo.stages.plan import known_model, make_plan
 
@@ -54,14 +54,14 @@ def config_text(
             "reward": list(reward_rows(corpus, answers.encoder)),
             **training_rows(model, pairs, batch, compute),
         }
-        needed, memory = bill(rows, compute)
-        if batch == 1 or needed <= FREE_SHARE * memory:
+        need, memory = bill(rows, compute)
+        if batch == 1 or need <= FREE_SHARE * memory:
             break
         batch //= 2
     head = f"# For {corpus.location} and {model.policy}: {model.words}.\n"
-    fit = "fits into" if needed <= FREE_SHARE * memory else "is too much for"
+    fit = "fits into" if need <= FREE_SHARE * memory else "is too much for"
     head += (
-        f"# A run takes about {needed / 1e9:.1f} GB, which {fit} the {memory / 1e9:.1f} GB of this machine.\n"
+        f"# A run takes about {need / 1e9:.1f} GB, which {fit} the {memory / 1e9:.1f} GB of this machine.\n"
     )
     head += "# What is not here has its default (grpo/config.py). docs/training.md and docs/corpus.md say what settings do.\n"
     return head + "".join(section_text(name, own) for name, own in rows.items() if own)
@@ -154,7 +154,7 @@ def training_rows(model: ModelFacts, pairs: int, batch: int, compute: Compute) -
     on_card = compute.device.type != "cpu"
     most = max(1, int(WARM_SHARE * pairs * EPOCHS / batch))
     steps = min(MOST_STEPS, max(FEWEST_STEPS, most))
-    new = rounded(ROOM * model.tokens[1])
+    new = round_up(ROOM * model.tokens[1])
     tokens = 8192 if on_card else max(640, model.tokens[0] + new)
     passes = "a large pass fills an accelerator" if on_card else "a CPU gains nothing from larger passes"
     rate = {"lr": 5e-5, "schedule": "linear", "warmup_steps": 5, "weight_decay": 0.01, "final_lr_share": 0.1}

@@ -53,7 +53,7 @@ def export(source: Path, target: Path, form: str, most: int, say: Callable[[str]
     before = log_probabilities(model, ids)
     if form:
         round_to(model, DTYPES[form])
-    meant = log_probabilities(model, ids)
+    target_scores = log_probabilities(model, ids)
     with atomic_folder(target) as work:
         copy_others(source, work)
         with quiet():
@@ -62,10 +62,10 @@ def export(source: Path, target: Path, form: str, most: int, say: Callable[[str]
         if form and (work / NOTICE_FILE).exists():
             with (work / NOTICE_FILE).open("a", encoding="utf-8") as notice:
                 notice.write(f"The weights were rounded to {form}.\n")
-        check_like(load(work, torch.float32), ids, meant, target)
+        check_like(load(work, torch.float32), ids, target_scores, target)
     if form:
         say(
-            f"rounding to {form} moves a log-probability of the prompt by up to {largest_gap(before, meant):.3g} nats"
+            f"rounding to {form} moves a log-probability of the prompt by up to {largest_gap(before, target_scores):.3g} nats"
         )
     return target
 
@@ -80,12 +80,12 @@ def export_gguf(source: Path, path: Path, form: str) -> Path:
     if form:
         round_to(model, DTYPES[form])
     ids = trial_ids(source, tokenizer)
-    meant = log_probabilities(model, ids)
+    target_scores = log_probabilities(model, ids)
     config = model.config
     with atomic_folder(path.with_name(f"{path.name}.folder")) as work:
         write_gguf(model, tokenizer, source, work / path.name, form)
         read = load(work, torch.float32, gguf_file=path.name, config=config)
-        check_like(read, ids, meant, path)
+        check_like(read, ids, target_scores, path)
         check_pieces(work, path.name, tokenizer, source)
         (work / path.name).replace(path)
     shutil.rmtree(path.with_name(f"{path.name}.folder"))
@@ -127,9 +127,9 @@ def round_to(model: PreTrainedModel, dtype: torch.dtype) -> None:
         parameter.copy_(values)
 
 
-def check_like(model: PreTrainedModel, ids: list[int], meant: Tensor, place: Path) -> None:
+def check_like(model: PreTrainedModel, ids: list[int], target_scores: Tensor, place: Path) -> None:
     """Raises InputError where a model that was read back is not the one that was written."""
-    gap = largest_gap(meant, log_probabilities(model, ids))
+    gap = largest_gap(target_scores, log_probabilities(model, ids))
     if not gap <= EXACT:
         raise InputError(
             f"{place}: read back, it differs by {gap:.3g} nats on the prompt, so it was not kept; please report this"

@@ -121,26 +121,26 @@ def stages_of(key: str, config: Config) -> tuple[Stage, ...]:
     """The stages of `config` that the setting `key` ("section.name") shapes."""
     parts = key.split(".")
     names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
-    shaped = next((SHAPES[name] for name in names if name in SHAPES), ALL)  # a setting of another version
+    all_stages = next((SHAPES[name] for name in names if name in SHAPES), ALL)  # a setting of another version
     is_used = USED.get(key, lambda config, stage: True)
-    return tuple(stage for stage in shaped if is_used(config, stage))
+    return tuple(stage for stage in all_stages if is_used(config, stage))
 
 
 @dataclass(frozen=True)
 class Progress:
     """The stages that a run folder has begun, and those of them that are not finished."""
 
-    begun: frozenset[Stage] = frozenset()
-    unfinished: frozenset[Stage] = frozenset()
+    begun_stages: frozenset[Stage] = frozenset()
+    open_stages: frozenset[Stage] = frozenset()
 
 
 def progress_of(folder: Path) -> Progress:
     """What a run folder has begun: a stage with a checkpoint or a result."""
-    saved = {stage for stage in TRAINING if has_checkpoint(folder, stage)}
-    done = {stage for stage in TRAINING if (folder / RESULTS[stage][0]).exists()}
+    resumable = {stage for stage in TRAINING if has_checkpoint(folder, stage)}
+    complete = {stage for stage in TRAINING if (folder / RESULTS[stage][0]).exists()}
     parts = {stage for stage in TRAINING if any((folder / name).exists() for name in RESULTS[stage])}
-    scored: set[Stage] = {"eval"} if any((folder / "eval").rglob("*.json")) else set()
-    return Progress(frozenset(saved | parts | scored), frozenset((saved | parts) - done))
+    measures: set[Stage] = {"eval"} if any((folder / "eval").rglob("*.json")) else set()
+    return Progress(frozenset(resumable | parts | measures), frozenset((resumable | parts) - complete))
 
 
 def has_checkpoint(folder: Path, stage: Stage) -> bool:
@@ -163,10 +163,12 @@ class Change:
         return any(self.key == name or self.key.startswith(f"{name}.") for name in ROUNDS)
 
 
-def bound(changes: list[Change], config: Config, progress: Progress) -> Iterator[tuple[Change, Stage]]:
+def refused_changes(
+    changes: list[Change], config: Config, progress: Progress
+) -> Iterator[tuple[Change, Stage]]:
     """The changes that a folder forbids, each with the first stage that it would change."""
     for change in changes:
-        stages = [stage for stage in stages_of(change.key, config) if stage in progress.begun]
+        stages = [stage for stage in stages_of(change.key, config) if stage in progress.begun_stages]
         if stages and not is_longer(change, config, progress):
             yield change, stages[0]
 
@@ -176,7 +178,7 @@ def is_longer(change: Change, config: Config, progress: Progress) -> bool:
     no learning rate and no weight of the loss falls towards the last step.
     """
     stage, _, name = change.key.partition(".")
-    if name != "num_steps" or stage not in progress.unfinished or not isinstance(change.old, int):
+    if name != "num_steps" or stage not in progress.open_stages or not isinstance(change.old, int):
         return False
     part = config.sft if stage == "sft" else config.train
     falls = stage == "train" and config.guide.mode == "term"

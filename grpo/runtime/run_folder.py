@@ -27,7 +27,7 @@ from data.errors import InputError
 from grpo.config import Config
 from grpo.engine.private_apis import has_onednn_product
 from grpo.old_names import ADDED, current_keys
-from grpo.runtime.bindings import RESULTS, Change, Progress, bound, progress_of, stages_of
+from grpo.runtime.bindings import RESULTS, Change, Progress, progress_of, refused_changes, stages_of
 
 WORK = (
     "checkpoints",
@@ -111,33 +111,33 @@ def claim_folder(config: Config, folder: Path, say: Callable[[str], None] = sile
     """Make the folder that of `config`. Raises InputError where a stage that it has begun was shaped by another value
     of a setting.
     """
-    check_bound(config, folder)
+    check_settings(config, folder)
     changes = changes_of(config, folder)
     progress = progress_of(folder)
     if changes:
         forget(changes, config, folder)
-    unfinished = " and ".join(sorted(progress.unfinished))
-    for change in changes if unfinished else ():
+    open_stages = " and ".join(sorted(progress.open_stages))
+    for change in changes if open_stages else ():
         if change.may_round:
             say(
-                f"{change.key} = {change.new!r}, before {change.old!r}: {unfinished} goes on; its last bits may differ"
+                f"{change.key} = {change.new!r}, before {change.old!r}: {open_stages} goes on; its last bits may differ"
             )
     write_config(config, folder)
 
 
-def check_bound(config: Config, folder: Path) -> None:
+def check_settings(config: Config, folder: Path) -> None:
     """Raises InputError where a stage that the folder has begun was shaped by another value of a setting."""
     progress = progress_of(folder)
-    for change, stage in bound(changes_of(config, folder), config, progress):
+    for change, stage in refused_changes(changes_of(config, folder), config, progress):
         raise InputError(binding_sentence(change, stage, folder, progress))
 
 
 def binding_sentence(change: Change, stage: str, folder: Path, progress: Progress) -> str:
     """Why a changed setting is refused, and what to do."""
     cures = [f"restore that value to go on with it, or write {ANOTHER}"]
-    if stage == "eval" and "train" not in progress.unfinished:
+    if stage == "eval" and "train" not in progress.open_stages:
         cures.append(f"or remove {folder / 'eval'} to have this stage done again")
-    if change.key == f"{stage}.num_steps" and stage not in progress.unfinished:
+    if change.key == f"{stage}.num_steps" and stage not in progress.open_stages:
         cures.append(f"with model.policy={folder / RESULTS[stage][0]} to train on from here")
     elif change.key == f"{stage}.num_steps":
         cures.append(
@@ -179,7 +179,7 @@ def forget(changes: Sequence[Change], config: Config, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     edit(folder / CORPUS, lambda facts: {name: facts[name] for name in facts if name == "manifest"})
     edit(folder / INPUTS, lambda facts: {name: facts[name] for name in facts if name not in shaping})
-    if "train" not in progress_of(folder).begun:
+    if "train" not in progress_of(folder).begun_stages:
         for path in (path for pattern in MEASURED for path in folder.glob(pattern)):
             path.unlink()
 

@@ -26,7 +26,7 @@ from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import model_package
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import check_bound
+from grpo.runtime.run_folder import check_settings
 from grpo.stages.context import Run, shots_and_others
 from grpo.stages.lengths import fits
 from grpo.stages.plan import known_model
@@ -48,7 +48,7 @@ class Inputs:
 def open_inputs(config: Config, compute: Compute) -> Inputs:
     """Open everything that is here. Raises InputError as the run would."""
     run = Run(config, Path(config.run_dir), cache_dir(), compute, StopRequest(), silent)
-    check_bound(config, run.folder)
+    check_settings(config, run.folder)
     check_names(run)
     check_packages(config)
     model = known_model(config)

@@ -14,7 +14,7 @@ from data.errors import InputError
 from grpo.config import Config
 from grpo.config_file import apply_override, build
 from grpo.run import main
-from grpo.runtime.bindings import SHAPES, Change, bound, progress_of, stages_of
+from grpo.runtime.bindings import SHAPES, Change, progress_of, refused_changes, stages_of
 from grpo.runtime.run_folder import claim_folder, differences, flat, plain, write_config
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -107,7 +107,7 @@ def states_with(override: str, folders: dict[str, Path], config: Config) -> str:
     new = changed(config, override)
     changes = [Change(*one) for one in differences(plain(config), plain(new))]
     assert [change.key for change in changes] == [override.partition("=")[0]]
-    refusals = (any(bound(changes, new, progress_of(folder))) for folder in folders.values())
+    refusals = (any(refused_changes(changes, new, progress_of(folder))) for folder in folders.values())
     return "".join("01"[not is_refused] for is_refused in refusals)
 
 
@@ -165,11 +165,11 @@ def test_every_setting_has_a_row() -> None:
 
 
 def test_progress_of_a_folder(tmp_path: Path) -> None:
-    begun = {state: progress_of(folder_in(state, tmp_path / state, Config())) for state in STATES}
-    assert [sorted(one.begun) for one in begun.values()] == [
+    progress = {state: progress_of(folder_in(state, tmp_path / state, Config())) for state in STATES}
+    assert [sorted(one.begun_stages) for one in progress.values()] == [
         [], ["sft"], ["sft"], ["sft", "train"], ["sft", "train"], ["sft", "train"], ["eval", "sft", "train"],
     ]  # fmt: skip
-    assert [sorted(one.unfinished) for one in begun.values()] == [
+    assert [sorted(one.open_stages) for one in progress.values()] == [
         [],
         ["sft"],
         [],
