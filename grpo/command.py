@@ -12,11 +12,21 @@ import sys
 from grpo import __version__
 
 COMMANDS = {  # name -> module, and what it does
+    "init": (
+        "grpo.init",
+        "look at a parallel file and a model, and write a first configuration with reasons",
+    ),
     "run": ("grpo.run", "train and evaluate one model: corpus, warm start, GRPO, evaluation, report"),
     "study": (
         "grpo.study",
         "train and compare many arms from one warm start: gain on the task against loss elsewhere",
     ),
+    "card": (
+        "eval.card",
+        "write the model card of a finished run: data, method, results, cost, limits, licence",
+    ),
+    "export": ("grpo.publish.export", "write a model in another form: bf16, fp16, one file, GGUF"),
+    "push": ("grpo.publish.push", "show what would go to a model hub, and with --yes send it"),
     "judge": ("eval.judge", "ask a judge model which of two systems' outputs it prefers"),
     "blind-sheet": (
         "eval.blind_sheet",

@@ -76,17 +76,16 @@ def go_offline(config: Config) -> None:
 
 
 def print_plan(config: Config) -> None:
-    from grpo.stages import plan
-    from grpo.stages.first_prompt import prompt_lines
-    from reward.combine import check as check_reward
+    """What `--check` prints: the settings, the bill and a prompt. Raises InputError for what would stop the run."""
+    from grpo.stages.dry_run import open_inputs, prompt_lines
+    from grpo.stages.plan import make_plan
 
-    for language, setting in config.data.completion_languages.items():
-        check_reward(config.reward, language, setting)
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
+    inputs = open_inputs(config, compute)
+    bill = make_plan(config, inputs.model, compute)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
-    model = plan.known_model(config)
-    print("\n".join([*plan.make_plan(config, model, compute).lines(config), *prompt_lines(config, model)]))
+    print("\n".join([*bill.lines(config), *prompt_lines(config, inputs)]))
 
 
 def run_stages(config: Config, stages: list[str]) -> None:
@@ -124,7 +123,7 @@ def run_together(
         world.first_then_all(lambda: preflight(run, stages))
         if world.is_first:
             timings_of(folder)  # not after hours of training
-            claim_folder(config, folder)
+            claim_folder(config, folder, print_line)
             update_names(folder)
             check_inputs(run)
             atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))

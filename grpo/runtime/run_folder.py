@@ -1,9 +1,9 @@
 """A run folder and who may work in it: its lock, the configuration and the inputs it was made from, and the
 time each stage took.
 
-A folder that holds work belongs to one configuration and to one set of inputs. A start that differs is
-refused, because it would mix two runs in silence: a changed corpus has another split, so that what was
-trained on becomes a test item.
+A folder that holds work belongs to the settings of the stages that it has begun (grpo/runtime/bindings.py) and to
+one set of inputs. A start that differs is refused, because it would mix two runs in silence: a changed corpus has
+another split, so that what was trained on becomes a test item.
 """
 
 import fcntl
@@ -21,11 +21,13 @@ from typing import Any
 
 from data.cache import atomic_write_text
 from data.checksums import sha256_of
+from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
 from grpo.config import Config
 from grpo.engine.private_apis import has_onednn_product
 from grpo.old_names import ADDED, current_keys
+from grpo.runtime.bindings import RESULTS, Change, Progress, progress_of, refused_changes, stages_of
 
 WORK = (
     "checkpoints",
@@ -36,10 +38,13 @@ WORK = (
     "eval",
 )  # what must not be mixed from two runs
 CONFIG = "config.json"
+CORPUS = "corpus.json"
 INPUTS = "inputs.json"
+MEASURED = ("reward*.json", "tax.json")  # for the stage train, at its first start
 LOCK = "run.lock"
 # settings that say nothing of what a run is: a folder may be moved and its path spelled in many ways
 NO_CONTENT = ("run_dir", "parallel.patience")
+ANOTHER = "run_dir=runs/another for a new run"
 REMEDY = "restore it to go on with this run, or write run_dir=runs/another for a new one"
 
 
@@ -102,37 +107,87 @@ def holds_work(folder: Path) -> bool:
     return any((folder / name).exists() for name in WORK)
 
 
-def claim_folder(config: Config, folder: Path) -> None:
-    """Make the folder that of `config`. Raises InputError where it holds the work of another configuration."""
-    check_config(config, folder)
-    if config_difference(config, folder):
-        remove_records(folder)
+def claim_folder(config: Config, folder: Path, say: Callable[[str], None] = silent) -> None:
+    """Make the folder that of `config`. Raises InputError where a stage that it has begun was shaped by another value
+    of a setting.
+    """
+    check_settings(config, folder)
+    changes = changes_of(config, folder)
+    progress = progress_of(folder)
+    if changes:
+        forget(changes, config, folder)
+    open_stages = " and ".join(sorted(progress.open_stages))
+    for change in changes if open_stages else ():
+        if change.may_round:
+            say(
+                f"{change.key} = {change.new!r}, before {change.old!r}: {open_stages} goes on; its last bits may differ"
+            )
     write_config(config, folder)
 
 
+def check_settings(config: Config, folder: Path) -> None:
+    """Raises InputError where a stage that the folder has begun was shaped by another value of a setting."""
+    progress = progress_of(folder)
+    for change, stage in refused_changes(changes_of(config, folder), config, progress):
+        raise InputError(binding_sentence(change, stage, folder, progress))
+
+
+def binding_sentence(change: Change, stage: str, folder: Path, progress: Progress) -> str:
+    """Why a changed setting is refused, and what to do."""
+    cures = [f"restore that value to go on with it, or write {ANOTHER}"]
+    if stage == "eval" and "train" not in progress.open_stages:
+        cures.append(f"or remove {folder / 'eval'} to have this stage done again")
+    if change.key == f"{stage}.num_steps" and stage not in progress.open_stages:
+        cures.append(f"with model.policy={folder / RESULTS[stage][0]} to train on from here")
+    elif change.key == f"{stage}.num_steps":
+        cures.append(
+            f"as only more steps at {stage}.optim.schedule = 'constant' leave the steps before as they are"
+        )
+    return (
+        f"{folder / CONFIG}: {stage} of this run was made with {change.key} = {change.old!r}, not {change.new!r}; "
+        + ", ".join(cures)
+    )
+
+
 def check_config(config: Config, folder: Path) -> None:
-    """Raises InputError where the folder holds the work of another configuration."""
-    difference = config_difference(config, folder)
-    if difference and holds_work(folder):
-        key, old, new = difference
+    """Raises InputError where the folder holds work and any setting differs. For a study, which compares runs and so
+    binds all of them.
+    """
+    changes = changes_of(config, folder)
+    if changes and holds_work(folder):
+        key, old, new = changes[0].key, changes[0].old, changes[0].new
         raise InputError(
             f"{folder / CONFIG}: this run was made with {key} = {old!r}, not {new!r}; "
-            "restore that value to go on with it, or write run_dir=runs/another for a new run"
+            f"restore that value to go on with it, or write {ANOTHER}"
         )
 
 
-def config_difference(config: Config, folder: Path) -> tuple[str, object, object] | None:
-    """The first setting in which config.json differs from `config`, as `first_difference` gives it; None
-    where there is no file.
-    """
+def changes_of(config: Config, folder: Path) -> list[Change]:
+    """The settings in which `config` differs from config.json; none where there is no file."""
     path = folder / CONFIG
-    return first_difference(read_object(path), plain(config), NO_CONTENT) if path.exists() else None
+    found = differences(read_object(path), plain(config)) if path.exists() else ()
+    return [Change(*one) for one in found if one[0] not in NO_CONTENT]
 
 
-def remove_records(folder: Path) -> None:
-    """Remove what is recorded of the inputs of another configuration, under which nothing was made."""
-    for name in ("corpus.json", INPUTS):
-        (folder / name).unlink(missing_ok=True)
+def forget(changes: Sequence[Change], config: Config, folder: Path) -> None:
+    """Remove what is recorded of other values of these settings, under which no stage has begun."""
+    shaping = [change.key for change in changes if stages_of(change.key, config)]
+    if not shaping:
+        return
+    if not holds_work(folder):
+        for name in (CORPUS, INPUTS):
+            (folder / name).unlink(missing_ok=True)
+    edit(folder / CORPUS, lambda facts: {name: facts[name] for name in facts if name == "manifest"})
+    edit(folder / INPUTS, lambda facts: {name: facts[name] for name in facts if name not in shaping})
+    if "train" not in progress_of(folder).begun_stages:
+        for path in (path for pattern in MEASURED for path in folder.glob(pattern)):
+            path.unlink()
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Write what `change` makes of the object in a JSON file; nothing where there is none."""
+    if path.exists():
+        atomic_write_text(path, json.dumps(change(read_object(path)), ensure_ascii=False, indent=1))
 
 
 def write_config(config: Config, folder: Path) -> None:
@@ -152,12 +207,16 @@ def first_difference(
     """("section.key", its old value, its new one) of the first setting in which two configurations differ;
     None where none does. `old` may be of an earlier version.
     """
+    return next((one for one in differences(old, new) if one[0] not in ignored), None)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """(section.key, its old value, its new one) of all settings in which two configurations differ."""
     before = ADDED | current_keys(flat(old))
     after = flat(new)
     for key in {**after, **before}:
-        if key not in ignored and before.get(key) != after.get(key):
-            return key, before.get(key), after.get(key)
-    return None
+        if before.get(key) != after.get(key):
+            yield key, before.get(key), after.get(key)
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:

@@ -36,6 +36,12 @@ ACCELERATOR_PRODUCT_SIDE = 8192  # a smaller one leaves an accelerator partly id
 LENGTH_SHARE = 0.4
 ANCHOR_TOKENS = 64  # of a text that an anchor holds to (grpo/stages/anchor_setup.py)
 EFFICIENCY = 0.5  # of the measured matrix-product rate, what whole steps have reached
+# of the bill, what runs take: other work on the machine, warm-up, padding; and before the corpus has been counted,
+# texts that are much shorter or longer than LENGTH_SHARE of their limits
+SPREAD = (0.5, 2.0)
+UNCOUNTED_SPREAD = (0.25, 3.0)
+# of the evaluation of one model: 5,000 tokens of general texts, 2,000 of the task, 15,000 of questions
+PANEL_TOKENS = 22_000
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,36 @@ def stage_seconds(config: Config, folder: Path | None, machine: Machine) -> tupl
         machine.training_seconds(warm_start, sizes),
         machine.training_seconds(stage - steps * rollout, sizes) + (steps * decoding if rollout else 0.0),
     )
+
+
+def output_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
+    """To decode the test set; on an accelerator each batch goes on to the length limit."""
+    parameters, embedding = count_parameters(config, folder)
+    prompt, completion = typical_lengths(config)
+    items = config.data.test_size
+    flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
+    rows = min(items, config.eval.batch_size)
+    new = config.eval.max_new_tokens
+    batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
+    batches = -(-items // rows) if machine.card and rows else 1
+    return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)
+
+
+def panel_seconds(config: Config, folder: Path | None, machine: Machine, passes: float = 1.0) -> float:
+    """Of `passes` passes over the probes of general competence."""
+    sizes = model_sizes(config, folder)
+    return machine.training_seconds(2 * sizes.parameters * PANEL_TOKENS * passes, sizes)
+
+
+def evaluation_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
+    """Of the untouched model, the warm start and the trained model."""
+    panel = panel_seconds(config, folder, machine) if config.eval.probes else 0.0
+    return 3 * (output_seconds(config, folder, machine) + panel)
+
+
+def spread(config: Config) -> tuple[float, float]:
+    """The least and the most that a run takes, as shares of its bill."""
+    return SPREAD if counted_tokens(config) else UNCOUNTED_SPREAD
 
 
 def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
@@ -143,10 +179,15 @@ def typical_lengths(config: Config) -> tuple[float, float]:
     from the limits.
     """
     path = Path(config.run_dir) / "corpus.json"
-    tokens = read_object(path).get("tokens") if path.exists() else None
-    if tokens:
+    if tokens := counted_tokens(config):
         return median_of(tokens, "prompt_tokens", path), median_of(tokens, "completion_tokens", path)
     return LENGTH_SHARE * config.model.max_prompt_tokens, LENGTH_SHARE * config.rollout.max_new_tokens
+
+
+def counted_tokens(config: Config) -> Any:
+    """The token report of the run folder; nothing before there is one."""
+    path = Path(config.run_dir) / "corpus.json"
+    return read_object(path).get("tokens") if path.exists() else None
 
 
 def median_of(tokens: Any, name: str, path: Path) -> float:
@@ -179,18 +220,20 @@ def is_tied(folder: Path | None) -> bool:
 
 
 def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
-    """Measured floating-point operations a second of a square matrix product."""
+    """Floating-point operations a second of a square matrix product, by the fastest of those measured: others wait
+    for other work on the machine.
+    """
     side = PRODUCT_SIDE if compute.device.type == "cpu" else ACCELERATOR_PRODUCT_SIDE
     a, b = (torch.randn(side, side, device=compute.device, dtype=compute.format.forward) for _ in range(2))
     a @ b
     synchronise(compute)
-    count = 0
-    started = time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    fastest = math.inf
+    end = time.perf_counter() + seconds
+    while (started := time.perf_counter()) < end:
         a @ b
         synchronise(compute)
-        count += 1
-    return count * 2 * side**3 / (time.perf_counter() - started)
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2 * side**3 / fastest
 
 
 def model_sizes(config: Config, folder: Path | None) -> ModelSizes:

@@ -14,7 +14,7 @@ from data.prompt import Prompt
 from data.saved_prompt import kinds_of, save
 from eval.alarms import is_look, of_reward, ringing, rung, summary
 from grpo.engine.halves import low_halves
-from grpo.engine.pretrained import NOTICE_FILE, TERMS_FILE
+from grpo.engine.licences import copy_licences
 from grpo.engine.sharding import is_sharded
 from grpo.engine.weight_files import FILE_BYTES, ModelTensors, TensorSource, write_folder
 from grpo.optim import Optimizer
@@ -197,7 +197,7 @@ def finish(run: Run, stage: str, model: PreTrainedModel, prompt: Prompt, target:
 def write_model(
     run: Run, model: PreTrainedModel, prompt: Prompt, work: Path, source: TensorSource | None = None
 ) -> None:
-    """The files of a transformers folder, with the notices that came with the untouched model, into `work`. Every
+    """The files of a transformers folder, with the licence texts of the untouched model, into `work`. Every
     process calls this; the first one writes. `source`: tensors other than those of the model.
 
     Its end tokens are the one that was trained, and those that the untouched model has.
@@ -212,10 +212,8 @@ def write_model(
     if not run.world.is_first:
         return
     save(prompt, kinds_of(corpus_of(run).train), work)
-    folder = untouched_model(run).folder
-    for notice in (NOTICE_FILE, TERMS_FILE):
-        if folder and (folder / notice).is_file():
-            (work / notice).write_bytes((folder / notice).read_bytes())
+    if folder := untouched_model(run).folder:
+        copy_licences(folder, work)
 
 
 def name_ends(model: PreTrainedModel, prompt: Prompt) -> None:

@@ -18,7 +18,9 @@ from grpo.stages.card_bill import Card
 from grpo.stages.duration import (
     Machine,
     count_parameters,
+    evaluation_seconds,
     model_sizes,
+    spread,
     stage_flops,
     stage_seconds,
     step_work,
@@ -58,7 +60,7 @@ RESAMPLED_BYTES = 16  # of a test item in a resample of the bootstrap, while it 
 @dataclass(frozen=True)
 class Plan:
     """Counts of a run. `flops` counts 2 per parameter and token forward, 4 more backward, the head on
-    completion tokens only.
+    completion tokens only. `seconds` and `flops` are those of training.
     """
 
     parameters: int
@@ -70,6 +72,7 @@ class Plan:
     training_bytes: int
     evaluation_bytes: int
     seconds: float
+    evaluation_seconds: float = 0.0
     card: "CardBill | None" = None
 
     @property
@@ -94,8 +97,14 @@ class Plan:
             f"model        {self.parameters / 1e6:.0f}M parameters, all trained, fp32 masters",
             *(self.card.lines() if self.card else ()),
             f"{'machine' if self.card else 'memory':12} about {self.memory_bytes / 1e9:.1f} GB at the peak: {' and '.join(peaks)}",
-            f"time         about {self.seconds / 60:.0f} min for both on this machine ({self.flops / 1e12:.0f} TFLOP)",
+            f"time         {self.time(config)} on this machine ({self.flops / 1e12:.0f} TFLOP of training)",
         ]
+
+    def time(self, config: Config) -> str:
+        """The range that the stages are likely to take together."""
+        low, high = (share * (self.seconds + self.evaluation_seconds) / 60 for share in spread(config))
+        span = f"{low:.0f} to {high:.0f} min" if high >= 1 else "under a minute"
+        return f"{span} for warm start, {METHOD_LABELS[config.train.method]} and evaluation"
 
 
 def known_model(config: Config) -> Path | None:
@@ -182,6 +191,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         training_bytes=int(training + corpus),
         evaluation_bytes=int(evaluation_bytes(config, total, pairs) + corpus),
         seconds=sum(stage_seconds(config, folder, machine)),
+        evaluation_seconds=evaluation_seconds(config, folder, machine),
         card=card,
     )
 

@@ -21,6 +21,7 @@ from data.model_folder import input_errors
 from data.obtain import UnobtainableError
 from data.prompt import Prompt
 from data.records import Chain
+from data.sources.general_texts import read_general_texts
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
@@ -62,10 +63,22 @@ def preflight(run: Run, stages: Collection[str]) -> None:
     """Refuse, before anything is downloaded or loaded, what would only fail stages later. Raises
     InputError.
     """
-    name = run.config.model.policy
     if "train" in stages and "sft" not in stages:
         require_warm_start(run)
+    check_names(run)
+    if run.config.tax.text or run.config.anchor.text:
+        check_texts(run)
+
+
+def check_names(run: Run) -> None:
+    """Raises InputError for a reward, an encoder, a model or a general text that is not what its setting says, and for
+    settings that this many processes cannot share. No model is loaded.
+    """
+    name = run.config.model.policy
     check_world(run)
+    for setting, text in (("tax.text", run.config.tax.text), ("anchor.text", run.config.anchor.text)):
+        if text:
+            read_general_texts(text, run.config.tax.texts, run.cache, setting)
     if run.config.engine.moments == "8bit":
         optimiser_class()
     for language, own_run in runs_by_language(run).items():
@@ -75,8 +88,6 @@ def preflight(run: Run, stages: Collection[str]) -> None:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         base_model(run)
-    if run.config.tax.text or run.config.anchor.text:
-        check_texts(run)
 
 
 def check_inputs(run: Run) -> None:

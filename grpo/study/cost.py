@@ -10,20 +10,19 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime.device import Compute
 from grpo.stages.duration import (
+    UNCOUNTED_SPREAD,
     Machine,
     count_parameters,
-    model_sizes,
+    output_seconds,
+    panel_seconds,
+    spread,
     stage_seconds,
-    step_work,
-    typical_lengths,
 )
 from grpo.stages.memory_bill import FP32_BYTES
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
 
-# through a checkpoint for its tax: 5,000 of general texts, 2,000 of the task, 15,000 of questions
-TAX_TOKENS = 22_000
-BASE_SHARE = 0.3  # of them go through the untouched model too
+BASE_SHARE = 0.3  # of the tokens of the panel that go through the untouched model too
 FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's front
 # imports, model, corpus, encoders and kernels of a process: six arms of 150 steps with their points took 190 s side by
 # side on an H200, of which their steps are 100 to 120 by this bill
@@ -60,6 +59,7 @@ class Bill:
     sequence_seconds: float = 0.0
     start_seconds: float = 0.0
     side_by_side: int = 1
+    spread: tuple[float, float] = UNCOUNTED_SPREAD
 
     @property
     def points(self) -> int:
@@ -77,6 +77,7 @@ class Bill:
     def lines(self) -> list[str]:
         width = max(len(bill.arm.name) for bill in self.arms)
         kind = max(len(bill.arm.kind) for bill in self.arms)
+        low, high = (share * self.seconds / 3600 for share in self.spread)
         rows = [
             f"  {bill.arm.name:{width}}  {bill.arm.kind:{kind}}  {bill.steps:4} steps x {bill.prompts:4} prompts"
             f"  {bill.seconds / 60:6.1f} min  {bill.points:3} points  {'done' if bill.done else ''}  {' '.join(bill.arm.settings)}".rstrip()
@@ -86,6 +87,7 @@ class Bill:
             f"arms: {len(self.arms)}, seeds: {self.seeds}; minutes of training for one of each:",
             *rows,
             self.summary(),
+            f"      {low:.1f} to {high:.1f} hours are likely (docs/training.md#how-long-it-takes)",
         ]
 
     def summary(self) -> str:
@@ -131,6 +133,7 @@ def make_bill(
         on_accelerator=compute.device.type != "cpu",
         start_seconds=start_seconds(study, bills, len(seeds), machine),
         side_by_side=study.side_by_side,
+        spread=spread(base),
         sequence_seconds=sequence_seconds(study, len(seeds), folder, machine),
     )
 
@@ -154,22 +157,7 @@ def point_seconds(config: Config, folder: Path | None, machine: Machine) -> floa
     """To evaluate one checkpoint: greedy outputs on the test set, the tax panel, and what of it the untouched
     model reads.
     """
-    sizes = model_sizes(config, folder)
-    panel = 2 * sizes.parameters * TAX_TOKENS * (1 + BASE_SHARE)
-    return output_seconds(config, folder, machine) + machine.training_seconds(panel, sizes)
-
-
-def output_seconds(config: Config, folder: Path | None, machine: Machine) -> float:
-    """To decode the test set; on an accelerator each batch goes on to the length limit."""
-    parameters, embedding = count_parameters(config, folder)
-    prompt, completion = typical_lengths(config)
-    items = config.data.test_size
-    flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
-    rows = min(items, config.eval.batch_size)
-    new = config.eval.max_new_tokens
-    batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
-    batches = -(-items // rows) if machine.card and rows else 1
-    return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)
+    return output_seconds(config, folder, machine) + panel_seconds(config, folder, machine, 1 + BASE_SHARE)
 
 
 def transfer_seconds(study: Study, seeds: int, folder: Path | None, machine: Machine) -> float:

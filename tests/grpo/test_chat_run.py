@@ -117,7 +117,11 @@ def test_shots_are_pairs_that_are_not_trained_on(
 
 
 def test_check_prints_the_first_prompt_with_its_ids_or_why_not(
-    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    chat_model: Path,
+    corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
     assert main([*command(corpus, chat_model, run, *CHAT), "--check"]) == 0
@@ -126,9 +130,10 @@ def test_check_prints_the_first_prompt_with_its_ids_or_why_not(
     shown = AutoTokenizer.from_pretrained(chat_model).decode(ids)
     assert shown.startswith("<|im_start|>system\nBe brief.") and shown.endswith("<|im_start|>assistant\n")
     assert f"the first prompt, {len(ids)} tokens" in printed and not run.exists()
-    assert main([*command(tmp_path / "absent.tsv", chat_model, run), "--check"]) == 0
+    assert main([*command(corpus, chat_model, run), "data.corpus=tibetan", "--check"]) == 0
     assert "not shown: the corpus is not prepared yet" in capsys.readouterr().out
-    assert main([*command(corpus, tmp_path / "absent", run), "--check"]) == 0
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    assert main([*command(corpus, chat_model, run), "model.policy=gemma-3-270m", "--check"]) == 0
     assert "not shown: the model's folder is not there yet" in capsys.readouterr().out
 
 

@@ -137,8 +137,8 @@ def test_a_run_folder_of_before_goes_on(
     path = tmp_path / "run" / "config.json"
     write_old_settings(path)
     capsys.readouterr()
-    assert go("grpo", "train.share_prefix=false") == 2
-    assert "made with engine.share_prefix = True, not False" in capsys.readouterr().err
+    assert go("grpo", "sft.anchor=0.5") == 2
+    assert "made with anchor.sft = 0.0, not 0.5" in capsys.readouterr().err
     assert go("grpo") == 0
     assert json.loads(path.read_text())["engine"] == asdict(EngineConfig())
     write_old_settings(path)

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from data.cache import cache_dir
 from data.errors import InputError
 from grpo.engine import pretrained
-from grpo.engine.pretrained import EMBEDDING, NOTICE_FILE, TERMS_FILE, check_pieces, gemma_folder, trim
+from grpo.engine.licences import NOTICE_FILE, TERMS_FILE
+from grpo.engine.pretrained import EMBEDDING, check_pieces, gemma_folder, trim
 from grpo.engine.vocabulary import kept_ids
 
 PIECES = ["<pad>", "<eos>", "<bos>", "<unk>", "a", "é", "中", "ཀ", "中ཀ", "éa"]
@@ -118,7 +119,7 @@ def package_that_writes(content: bytes | None) -> SimpleNamespace:
 def test_damaged_package_is_refused_before_it_is_read(
     content: bytes | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrained, "_package", lambda: package_that_writes(content))
+    monkeypatch.setattr(pretrained, "model_package", lambda: package_that_writes(content))
     with pytest.raises(InputError, match=rf"{message}.*--force-reinstall"):
         gemma_folder(tmp_path, "full", lambda line: None)
     assert list((tmp_path / "models").iterdir()) == []

@@ -1,0 +1,88 @@
+"""`python -m grpo.init PAIRS --model MODEL`: writes a first configuration, with a reason for every setting.
+
+In a terminal it asks for what the command line leaves out. It looks at the parallel file and at the model's folder,
+downloads nothing, and never writes over a file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from data.console import say
+from data.documents import user_path
+from data.errors import InputError, run_command
+from grpo.config import DEFAULT_POLICY
+from grpo.init import corpus_facts, model_facts
+from grpo.init.text import Answers, config_text, run_dir_of
+from grpo.runtime import device
+from grpo.stages.plan import lines_of
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m grpo.init", description="Write a first configuration.")
+    parser.add_argument("pairs", nargs="?", default="", help="the parallel file, or SOURCE.txt,REFERENCE.txt")
+    parser.add_argument("--model", default="", help=f"a model's folder, hub:OWNER/NAME, or {DEFAULT_POLICY}")
+    parser.add_argument(
+        "--from", dest="source", default="", metavar="CODE", help="the language of the source texts"
+    )
+    parser.add_argument("--to", dest="target", default="", metavar="CODE", help="the language to learn")
+    parser.add_argument(
+        "--columns", nargs=2, metavar=("SOURCE", "REFERENCE"), help="names or numbers of two columns"
+    )
+    parser.add_argument(
+        "--encoder", default="", help="an encoder that knows the language to learn (docs/reward.md)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="the file to write (default: NAME.toml by the name of the corpus)"
+    )
+    return parser.parse_args(argv)
+
+
+def answer(choice: str, question: str, default: str) -> str:
+    """What the command line gives, else what the user types; `default` for an empty line. Raises InputError where
+    nobody can be asked and there is no default.
+    """
+    if choice:
+        return choice
+    if sys.stdin.isatty():
+        shown = f" [{default}]" if default else ""
+        choice = input(f"{question}{shown}: ").strip()
+    if not (choice or default):
+        raise InputError(f"init: no {question}; write semantic-grpo init PAIRS --model MODEL")
+    return choice or default
+
+
+def command(options: argparse.Namespace) -> None:
+    pairs = answer(options.pairs, "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", "")
+    out = options.out or Path(f"{Path(run_dir_of(pairs)).name}.toml")
+    check_free(out)
+    columns = tuple(options.columns) if options.columns else None
+    corpus = corpus_facts.look(pairs, (options.source, options.target), columns)
+    policy = answer(options.model, "model (a folder, hub:OWNER/NAME, or the default)", DEFAULT_POLICY)
+    model = model_facts.look(policy, corpus)
+    compute = device.choose("auto", "auto")
+    rows = len(corpus.pairs)
+    count = max(lines_of(pairs), rows) if corpus.has_more else rows
+    text = config_text(corpus, model, count, compute, Answers(run_dir_of(pairs), options.encoder))
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        check_free(out)
+    say(text)
+    say(f"written: {out}; look at the reasons, then: python -m grpo.run --config {out} --check")
+
+
+def check_free(out: Path) -> None:
+    """Raises InputError where the file is there already."""
+    if user_path(str(out)).exists():
+        raise InputError(f"{out}: is there already and stays as it is; name another file by --out")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    return run_command(lambda: command(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""What a user's parallel file says by itself: columns, languages, lengths. Only its first rows are read."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from data.clean import clean_text
+from data.errors import InputError
+from data.language_names import is_language, language_meant, language_name
+from data.script import SCRIPT_NAMES, count_units, is_script, parse_tag, primary, script_of
+from data.sources.formats import TABLES, UNITS, read_content
+from data.sources.line import BadLineError, Columns
+from data.sources.packed_file import kind_of
+from data.sources.user_file import DEFAULT_COLUMNS, UserCorpus
+
+ROWS = 2000  # that are looked at
+LETTERS = 4000  # characters that show the script of a side
+LONGEST_CODE = 8  # letters of "zho_Hans"
+ENOUGH = 99  # per cent of the texts that a length limit keeps
+SIDES = ("source", "reference")
+NO_NAMES = ("", "")  # a table without a header may be read: its first two columns
+UNCLEAR = ("Latn", "Cyrl", "Arab", "Deva")  # scripts of so many languages that none is guessed
+SOURCE_WORDS = ("source", "src", "input", "from")
+REFERENCE_WORDS = ("reference", "target", "tgt", "trg", "translation", "output", "to")
+SHARED = (
+    "Tibt",
+    "Beng",
+    "Ethi",
+    "Mymr",
+    "Hebr",
+)  # scripts of several languages, of which CLDR's likely one is a guess
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the corpus. `reason` says how the language was found; `longest` and `shortest` are in units."""
+
+    language: str
+    reason: str
+    longest: int
+    shortest: int
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What was found. `columns` is None where the file has none, or the usual ones."""
+
+    location: str
+    columns: Columns | None
+    source: Side
+    reference: Side
+    pairs: list[tuple[str, str]]
+    kind: str
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the file may have more pairs than were looked at."""
+        return len(self.pairs) > ROWS // 2
+
+
+def look(location: str, languages: tuple[str, str], columns: Columns | None) -> CorpusFacts:
+    """Look at a file; "" for a language, and None for the columns, which are then found. Raises InputError for what is
+    no corpus, and for a language that neither names nor script give.
+    """
+    corpus = UserCorpus(location, "und", "und")
+    paths = corpus.paths
+    names = column_names(paths)
+    names_to_read = columns or found_columns(paths, names, languages)
+    hints = hints_of(paths, names_to_read or DEFAULT_COLUMNS, location)
+    if kind_of(paths[0]) in UNITS:
+        hints = unit_languages(paths, names, languages)
+    candidates = (columns,) if columns else (names_to_read or DEFAULT_COLUMNS, NO_NAMES)
+    pairs = read_pairs(paths, candidates, (languages[0] or hints[0], languages[1] or hints[1]))
+    if not pairs:
+        raise InputError(
+            f"{location}: none of the first {ROWS:,} rows is a pair; name the columns by --columns SOURCE REFERENCE"
+        )
+    texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
+    sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
+    return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]))
+
+
+def column_names(paths: Sequence[Path]) -> list[str]:
+    """The names that a file's first line, first object or first unit has; none for aligned files."""
+    return read_content(paths, (DEFAULT_COLUMNS, NO_NAMES), ("und", "und")).names
+
+
+def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]) -> Columns | None:
+    """The two columns to read; None where they need no name."""
+    if len(paths) > 1 or kind_of(paths[0]) in UNITS or all(name in names for name in DEFAULT_COLUMNS):
+        return None
+    by_language = [name for name in names if code_of(name)]
+    chosen_names = [next((name for name in by_language if same(code_of(name), one)), "") for one in languages]
+    if all(chosen_names):
+        return chosen_names[0], chosen_names[1]
+    words = [
+        next((name for name in names if name.lower() in group), "")
+        for group in (SOURCE_WORDS, REFERENCE_WORDS)
+    ]
+    if all(words):
+        return words[0], words[1]
+    if len(by_language) == 2:
+        return by_language[0], by_language[1]
+    if kind_of(paths[0]) in TABLES:
+        return None  # the first two
+    texts = [name for name in names if name.lower() != "id"]
+    if len(texts) == 2:
+        return texts[0], texts[1]
+    raise InputError(
+        f"{paths[0]}: has the columns {', '.join(names)}; name two by --columns SOURCE REFERENCE"
+    )
+
+
+def code_of(name: str) -> str:
+    """The language that a column's name names, as a code: "translation.bo", "Tibetan"; "" for none."""
+    last = name.rpartition(".")[2].strip()
+    if is_language(last) and len(last) <= LONGEST_CODE and script_of(last):
+        return last
+    return (
+        language_meant(last)
+        if len(last) > 3 and language_name(language_meant(last)).lower() == last.lower()
+        else ""
+    )
+
+
+def same(a: str, b: str) -> bool:
+    """Whether two codes name one language."""
+    return bool(a) and bool(b) and primary(a) == primary(b)
+
+
+def hints_of(paths: Sequence[Path], columns: Columns, location: str) -> tuple[str, str]:
+    """The languages that the names of columns or files give: "bo", "zh" of `corpus.bo,corpus.zh` and `bo-zh.tsv`."""
+    if len(paths) > 1:
+        ends = [code_of(path.suffixes[-1][1:]) if path.suffixes else "" for path in paths]
+        return ends[0], ends[1]
+    by_name = code_of(columns[0]), code_of(columns[1])
+    if any(by_name):
+        return by_name
+    pair = re.search(r"(?<![a-z])([a-z]{2,3})[-_]([a-z]{2,3})(?![a-z])", Path(location).name.split(".")[0])
+    codes = pair.groups() if pair else ("", "")
+    return (codes[0], codes[1]) if all(map(is_language, codes)) else ("", "")
+
+
+def unit_languages(
+    paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]
+) -> tuple[str, str]:
+    """The two languages of a translation memory. Raises InputError where it has others."""
+    first = languages[0] or next((name for name in names if not same(name, languages[1])), "")
+    second = languages[1] or next((name for name in names if not same(name, first)), "")
+    if not (first and second):
+        raise InputError(
+            f"{paths[0]}: its first unit has {', '.join(names) or 'no text'}; name two languages by --from and --to"
+        )
+    return first, second
+
+
+def read_pairs(
+    paths: Sequence[Path], candidates: Sequence[Columns], languages: tuple[str, str]
+) -> list[tuple[str, str]]:
+    """The pairs among the first rows, each with its first reference text."""
+    rows = read_content(paths, candidates, languages).rows
+    lines = (row.line for row in islice(rows, ROWS))
+    return [
+        (line[0], line[1][0])
+        for line in lines
+        if not isinstance(line, BadLineError) and line[0] and line[1][0]
+    ]
+
+
+def side_of(name: str, texts: Sequence[str], choice: str, hint: str) -> Side:
+    """The language and the lengths of a side."""
+    language, reason = language_of(name, texts, choice, hint)
+    lengths = [count_units(text, script_of(language)) for text in texts]
+    longest = int(np.percentile(lengths, ENOUGH, method="inverted_cdf"))
+    shortest = int(np.percentile(lengths, 100 - ENOUGH, method="inverted_cdf"))
+    return Side(language, reason, max(1, longest), max(1, shortest))
+
+
+def language_of(name: str, texts: Sequence[str], choice: str, hint: str) -> tuple[str, str]:
+    """The language of a side and how it is known. Raises InputError where it is not."""
+    script = script_in(texts)
+    if choice:
+        return choice, f"{language_name(choice)}, as you said"
+    if hint and (script_of(hint) is None or script in (script_of(hint) or "").split("+")):
+        return hint, f"{language_name(hint)}, by the name of the column or file"
+    guess = likely_language(script)
+    words = SCRIPT_NAMES.get(script, script).replace("_", " ")
+    if not guess or script in UNCLEAR:
+        flag = "--from" if name == "source" else "--to"
+        raise InputError(
+            f"the {name} texts are in {words} script, which many languages have; say which by {flag} CODE"
+        )
+    doubt = "; many languages have it, so look at this" if script in SHARED else ""
+    return guess, f"{language_name(guess)}, by its {words} script{doubt}"
+
+
+def script_in(texts: Sequence[str]) -> str:
+    """The script of most letters."""
+    letters = Counter(character for character in "".join(texts)[:LETTERS] if character.isalpha())
+    shares = {
+        script: sum(n for one, n in letters.items() if is_script(one, script)) for script in SCRIPT_NAMES
+    }
+    return max(shares, key=lambda script: shares[script]) if any(shares.values()) else ""
+
+
+def likely_language(script: str) -> str:
+    """CLDR's likely language of a script; "" for none."""
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
+    tag = LIKELY_SUBTAGS.get(f"und-{script}", "")
+    return parse_tag(tag).language if tag else ""

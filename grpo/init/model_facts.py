@@ -1,0 +1,121 @@
+"""What the folder of a model says by itself: family, size, context, chat template, tokens of the corpus."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.config import DataConfig
+from data.documents import read_object
+from data.examples import Example
+from data.model_folder import tensor_shapes
+from data.prompt import Prompt
+from data.prompt_config import PromptConfig
+from data.saved_prompt import model_ends
+from data.script import script_of
+from data.template import CHAT, PLAIN, Wording
+from grpo.config import DEFAULT_POLICY, Config, ModelConfig
+from grpo.engine.model import load_tokenizer
+from grpo.init.corpus_facts import CorpusFacts
+from grpo.publish.source import model_folder
+from grpo.stages.plan import known_model
+
+HUB = "hub:"
+TRIMMED = ("Tibt", "Hani", "Latn")  # scripts of the trimmed vocabulary; of Latin only common pieces
+TOKENS_A_UNIT = 4  # of a tokenizer that is not here yet
+FRAME = 24  # tokens of the words around a source text
+STEP = 8  # limits are multiples of it
+ROOM = 1.25  # of the longest usual completion, for outputs
+SAMPLE = 500  # pairs whose tokens are counted
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What was found. `tokens`: most tokens of a usual prompt and completion; `is_counted` or only guessed."""
+
+    policy: str
+    words: str
+    template: str
+    reason: str
+    vocabulary: str
+    tokens: tuple[int, int]
+    is_counted: bool
+    positions: int
+
+
+def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
+    """Look at a model: DEFAULT_POLICY, "hub:owner/name" (which is not opened), or a folder. Raises InputError for a
+    folder that is no model.
+    """
+    sides = (corpus.source, corpus.reference)
+    guess = tuple(
+        round_up(TOKENS_A_UNIT * side.longest + extra) for side, extra in zip(sides, (FRAME, 1), strict=True)
+    )
+    vocabulary = "trimmed"
+    if policy == DEFAULT_POLICY:
+        scripts = {script_of(side.language) for side in sides}
+        vocabulary = "trimmed" if scripts <= set(TRIMMED) and scripts != {"Latn"} else "full"
+        folder = known_model(Config(model=ModelConfig(vocabulary=vocabulary)))  # type: ignore[arg-type]
+        words = "Gemma 3 270M (base), from its pip package"
+        if folder is None:
+            return ModelFacts(
+                policy,
+                words,
+                PLAIN,
+                "a base model continues a text",
+                vocabulary,
+                (guess[0], guess[1]),
+                False,
+                0,
+            )
+    elif policy.startswith(HUB):
+        reason = 'not opened here; write "chat" for an instruct model'
+        return ModelFacts(policy, "from the hub", PLAIN, reason, vocabulary, (guess[0], guess[1]), False, 0)
+    else:
+        folder = model_folder(Path(policy))
+        words = describe(folder)
+    template, reason = template_of(folder)
+    config = read_object(folder / "config.json")
+    positions = config.get("text_config", config).get("max_position_embeddings") or 0
+    return ModelFacts(
+        policy if policy == DEFAULT_POLICY else str(folder), words, template, reason, vocabulary,
+        count_tokens(folder, template, corpus), True, positions,
+    )  # fmt: skip
+
+
+def describe(folder: Path) -> str:
+    """'llama, 135M parameters'."""
+    shapes = [shape for file in folder.glob("*.safetensors") for shape in tensor_shapes(file).values()]
+    millions = sum(map(math.prod, shapes)) / 1e6
+    size = (
+        f"{millions / 1000:.1f}B" if millions >= 1000 else f"{millions:.0f}M" if millions >= 1 else "under 1M"
+    )
+    return f"{read_object(folder / 'config.json')['model_type']}, {size} parameters"
+
+
+def template_of(folder: Path) -> tuple[str, str]:
+    """How to ask the model, and why."""
+    if load_tokenizer(folder).chat_template:
+        return CHAT, 'its tokenizer has a chat template; write "plain" if it is a base model all the same'
+    return PLAIN, "its tokenizer has no chat template, so it continues a text"
+
+
+def count_tokens(folder: Path, template: str, corpus: CorpusFacts) -> tuple[int, int]:
+    """Tokens that 99 % of the prompts and completions do not exceed, rounded up."""
+    tokenizer = load_tokenizer(folder)
+    prompt = Prompt.of(
+        tokenizer, Wording.of(PromptConfig(template=template), ()), model_ends(folder, tokenizer)
+    )
+    task = DataConfig().example_task
+    languages = corpus.source.language, corpus.reference.language
+    examples = [Example("", a, b, "", "", *languages, task) for a, b in corpus.pairs[:SAMPLE]]
+    prompts = [len(prompt.encode_prompt(one)) for one in examples]
+    completions = [len(prompt.encode_completion(one.reference)) for one in examples]
+    most = [int(np.percentile(counts, 99, method="inverted_cdf")) for counts in (prompts, completions)]
+    return round_up(most[0]), round_up(most[1])
+
+
+def round_up(tokens: float) -> int:
+    """The next multiple of STEP."""
+    return STEP * math.ceil(tokens / STEP)

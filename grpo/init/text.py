@@ -1,0 +1,202 @@
+"""The text of a first configuration: each setting with its reason. It leaves out what the defaults say as well."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.language_names import language_name
+from data.script import primary, script_of, unit_name
+from grpo.config import Config
+from grpo.config_file import build
+from grpo.init.corpus_facts import CorpusFacts
+from grpo.init.model_facts import ROOM, ModelFacts, round_up
+from grpo.runtime.device import Compute
+from grpo.stages.plan import known_model, make_plan
+
+# of the built-in encoder "use"
+ENCODER_LANGUAGES = ("ar", "zh", "en", "fr", "de", "it", "ja", "ko", "nl", "pl", "pt", "es", "th", "tr", "ru")
+TEST_SHARE = 10  # a test set has this part of a small corpus, a dev set half of it
+TEST_SIZE = 500
+DEV_SIZE = 200
+EPOCHS = 1.0  # of the warm start
+WARM_SHARE = 0.35  # of the pairs, as data.warm_start_share
+FEWEST_STEPS = 60
+MOST_STEPS = 300
+FREE_SHARE = 0.8  # of the machine's memory that a run may take
+NOTE_COLUMN = 34
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the user said."""
+
+    run_dir: str
+    encoder: str
+
+
+Row = tuple[str, Any, str]  # a setting, its value, the reason
+
+
+def config_text(
+    corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Compute, answers: Answers
+) -> str:
+    """The TOML text. Batches are halved until the bill fits into the memory of the machine."""
+    batch = 32 if compute.device.type != "cpu" else 16
+    while True:
+        rows = {
+            "": [("run_dir", answers.run_dir, "everything that the run makes")],
+            "data": [*data_rows(corpus), *size_rows(pairs)],
+            "model": list(model_rows(model, corpus)),
+            "prompt": prompt_rows(model),
+            "reward": list(reward_rows(corpus, answers.encoder)),
+            **training_rows(model, pairs, batch, compute),
+        }
+        need, memory = bill(rows, compute)
+        if batch == 1 or need <= FREE_SHARE * memory:
+            break
+        batch //= 2
+    head = f"# For {corpus.location} and {model.policy}: {model.words}.\n"
+    fit = "fits into" if need <= FREE_SHARE * memory else "is too much for"
+    head += (
+        f"# A run takes about {need / 1e9:.1f} GB, which {fit} the {memory / 1e9:.1f} GB of this machine.\n"
+    )
+    head += "# What is not here has its default (grpo/config.py). docs/training.md and docs/corpus.md say what settings do.\n"
+    return head + "".join(section_text(name, own) for name, own in rows.items() if own)
+
+
+def section_text(name: str, rows: list[Row]) -> str:
+    """A section with its reasons in a column."""
+    lines = [f"\n[{name}]"] if name else []
+    for key, value, reason in rows:
+        setting = f"{key} = {toml_value(value)}"
+        lines.append(f"{setting:{NOTE_COLUMN}}  # {reason}" if reason else setting)
+    return "\n".join(lines) + "\n"
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items()) + " }"
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("e-0", "e-") if isinstance(value, float) else text
+
+
+def data_rows(corpus: CorpusFacts) -> Iterator[Row]:
+    """The file, its columns, languages and lengths."""
+    yield "corpus", corpus.location, f"{corpus.kind.lstrip('.') or 'text'}"
+    if corpus.columns:
+        yield "source_column", corpus.columns[0], ""
+        yield "reference_column", corpus.columns[1], ""
+    for key, side in (("source_language", corpus.source), ("target_language", corpus.reference)):
+        yield key, side.language, side.reason
+    for name, side in (("source", corpus.source), ("target", corpus.reference)):
+        unit = unit_name(script_of(side.language))
+        if side.shortest < 2:
+            yield f"min_{name}_units", 1, "some texts are that short"
+        yield f"max_{name}_units", side.longest, f"99 % of the {name} texts have no more {unit}"
+
+
+def size_rows(pairs: int) -> Iterator[Row]:
+    """The sizes of test and dev set, where the corpus is small."""
+    test = min(TEST_SIZE, pairs // TEST_SHARE)
+    dev = min(DEV_SIZE, pairs // (2 * TEST_SHARE))
+    if test < TEST_SIZE:
+        yield "test_size", max(1, test), f"a tenth of about {pairs:,} pairs; fewer than 30 give no verdict"
+        yield "test_min_per_language", 0, ""
+    if dev < DEV_SIZE:
+        yield "dev_size", max(1, dev), ""
+
+
+def model_rows(model: ModelFacts, corpus: CorpusFacts) -> Iterator[Row]:
+    """The model and its limit of tokens."""
+    yield "policy", model.policy, model.words
+    if model.vocabulary == "full":
+        yield "vocabulary", "full", "the trimmed one is for Tibetan, Chinese and common Latin"
+    how = (
+        "99 % of the prompts have no more"
+        if model.is_counted
+        else "guessed; the stage model counts and says more"
+    )
+    yield "max_prompt_tokens", model.tokens[0], how
+
+
+def prompt_rows(model: ModelFacts) -> list[Row]:
+    """How the model is asked."""
+    return [("template", model.template, model.reason)]
+
+
+def reward_rows(corpus: CorpusFacts, encoder: str) -> Iterator[Row]:
+    """The encoder that knows the language of the reference texts, or a reward without one."""
+    language = corpus.reference.language
+    if encoder:
+        yield "encoder", encoder, "as you said"
+    elif primary(language) in ENCODER_LANGUAGES:
+        yield "encoder", "use", f"the built-in encoder knows {language_name(language)}"
+    else:
+        name = language_name(language)
+        yield (
+            "weights",
+            {"chrf": 1.0},
+            f"the built-in encoder does not know {name}, so form is rewarded, not meaning;",
+        )
+        yield (
+            "shown",
+            [],
+            "better: encoder = a folder of one that does (docs/reward.md), without these two lines",
+        )
+
+
+def training_rows(model: ModelFacts, pairs: int, batch: int, compute: Compute) -> dict[str, list[Row]]:
+    """Warm start, rollout and updates."""
+    on_card = compute.device.type != "cpu"
+    most = max(1, int(WARM_SHARE * pairs * EPOCHS / batch))
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, most))
+    new = round_up(ROOM * model.tokens[1])
+    tokens = 8192 if on_card else max(640, model.tokens[0] + new)
+    passes = "a large pass fills an accelerator" if on_card else "a CPU gains nothing from larger passes"
+    rate = {"lr": 5e-5, "schedule": "linear", "warmup_steps": 5, "weight_decay": 0.01, "final_lr_share": 0.1}
+    return {
+        "sft": [
+            ("num_steps", steps, "about one pass over the pairs of the warm start, within bounds"),
+            ("batch_size", batch, "by the memory of this machine"),
+            ("max_completion_tokens", new, "the usual length of a reference text, and a quarter"),
+            ("max_tokens_per_pass", tokens, passes),
+            ("optim", rate, ""),
+        ],
+        "anchor": [("sft", 1.0, "keeps the model near the untouched one on general text, against forgetting")],
+        "rollout": [
+            ("num_prompts", batch, ""),
+            ("group_size", 8, "completions of a prompt, which are compared"),
+            ("max_new_tokens", new, "as sft.max_completion_tokens"),
+            ("temperature", 0.8, ""),
+        ],
+        "loss": [("kl_coef", 0.05, "keeps GRPO near the warm start")],
+        "train": [
+            ("num_steps", 60 if on_card else 40, "more is possible later: the learning rate stays as it is"),
+            ("max_tokens_per_pass", tokens, ""),
+            ("optim", {"lr": 1e-5, "warmup_steps": 3}, ""),
+        ],
+        "eval": [("max_new_tokens", new, "")],
+        "checkpoint": [("every", 20, "")],
+    }  # fmt: skip
+
+
+def bill(rows: dict[str, list[Row]], compute: Compute) -> tuple[float, float]:
+    """Bytes that a run takes at its peak, and those that there are: of the accelerator, or of the host without one."""
+    values: dict[str, Any] = {}
+    for section, own in rows.items():
+        target = values.setdefault(section, {}) if section else values
+        target |= {key: value for key, value, _ in own}
+    config: Config = build(Config, values, "init", "")
+    plan = make_plan(config, known_model(config), compute)
+    if plan.card:
+        return plan.card.memory.peak, plan.card.card.memory
+    return plan.memory_bytes, float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+
+
+def run_dir_of(location: str) -> str:
+    """runs/NAME by the name of the corpus."""
+    return f"runs/{Path(location.split(',')[0]).name.split('.')[0]}"

@@ -1,0 +1,106 @@
+"""What `--check` opens: everything that a configuration names, so that what would stop the run is said now, in the
+words of the run.
+
+Nothing is trained and nothing is downloaded. A corpus of the user's own is prepared whole, and the run finds it so.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM
+
+from data.cache import cache_dir
+from data.config import BUILT_IN, DataConfig
+from data.console import silent
+from data.documents import read_object
+from data.model_folder import check_model_folder
+from data.prepare import RULES, Corpus, load, prepare
+from data.prompt import Prompt
+from data.saved_prompt import model_ends
+from data.sources.headlines import HEADLINES
+from data.sources.package_corpus import INTERFACES
+from data.template import Wording
+from grpo.config import DEFAULT_POLICY, Config
+from grpo.engine.model import load_tokenizer
+from grpo.engine.pretrained import model_package
+from grpo.runtime.device import Compute
+from grpo.runtime.interrupt import StopRequest
+from grpo.runtime.run_folder import check_settings
+from grpo.stages.context import Run, shots_and_others
+from grpo.stages.lengths import fits
+from grpo.stages.plan import known_model
+from grpo.stages.prepare import check_names, check_sides
+from reward.encoders.use_weights import package_files
+
+LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
+LACKS_CORPUS = "prompt       not shown: the corpus is not prepared yet (the stage data does it)"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a configuration names and is there already: the model's folder and the prepared corpus."""
+
+    model: Path | None
+    corpus: Corpus | None
+
+
+def open_inputs(config: Config, compute: Compute) -> Inputs:
+    """Open everything that is here. Raises InputError as the run would."""
+    run = Run(config, Path(config.run_dir), cache_dir(), compute, StopRequest(), silent)
+    check_settings(config, run.folder)
+    check_names(run)
+    check_packages(config)
+    model = known_model(config)
+    if model:
+        check_model_folder(model, AutoModelForCausalLM)
+        load_tokenizer(model)
+    corpus = prepared_corpus(config)
+    if corpus:
+        check_sides(corpus.train)
+    return Inputs(model, corpus)
+
+
+def check_packages(config: Config) -> None:
+    """Raises InputError where a package that the run takes a model or an encoder from is not installed."""
+    reward = config.reward
+    if "use" in (reward.encoder, reward.held_out, *reward.encoders.values()):
+        package_files()
+    if config.model.policy == DEFAULT_POLICY and known_model(config) is None:
+        model_package()
+
+
+def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
+    """A rendered prompt with its token ids, or one line that says why there is none. Raises InputError where the
+    model cannot be asked as [prompt] says, or no text is within the length limits.
+    """
+    if inputs.model is None:
+        return [LACKS_MODEL]
+    if inputs.corpus is None:
+        return [LACKS_CORPUS]
+    shots, others = shots_and_others(config, inputs.corpus)
+    tokenizer = load_tokenizer(inputs.model)
+    prompt = Prompt.of(tokenizer, Wording.of(config.prompt, shots), model_ends(inputs.model, tokenizer))
+    for part in fits(inputs.corpus, prompt, config).values():
+        part.check()
+    return [*prompt.lines(others[0]), f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}"]
+
+
+def prepared_corpus(config: Config) -> Corpus | None:
+    """The corpus of the configuration from the cache; the user's own files are prepared where they are not yet. None
+    where packages would have to be obtained.
+    """
+    settings = json.loads(json.dumps(asdict(config.data)))
+    manifests = (cache_dir() / "corpus").glob("*/manifest.json")
+    if all(map(is_own_file, config.data.members.values())):
+        return prepare(config.data, cache_dir(), say=silent)
+    for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
+        facts = read_object(path)
+        if (facts.get("config"), facts.get("rules")) == (settings, RULES):
+            return load(path.parent)
+    return None
+
+
+def is_own_file(config: DataConfig) -> bool:
+    """Whether the corpus is a file of the user's."""
+    return config.pairs not in (BUILT_IN, *INTERFACES, *HEADLINES)

@@ -1,0 +1,178 @@
+"""The card of a model: a head that the hub reads, and nothing that the run folder does not say."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import outcome
+from huggingface_hub import ModelCardData, metadata_load
+from invented_run import write_run
+
+from eval.card.__main__ import MARK, main, write_card
+from grpo.config import Config
+from grpo.engine.licences import NOTICE_FILE, copy_licences, licence_files, licence_of
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the default model."""
+    run = write_run(tmp_path_factory.mktemp("card") / "my_run", count=40, resamples=20)
+    config = json.loads(json.dumps(dataclasses.asdict(Config(run_dir="/secret/place/my_run"))))
+    (run / "config.json").write_text(json.dumps(config))
+    policy = run / "policy"
+    policy.mkdir()
+    (policy / "config.json").write_text('{"model_type": "gemma3_text"}')
+    kind = {
+        "source_language": "bo",
+        "target_language": "zh",
+        "task": "mt",
+        "prompt": "藏文：{source}\n中文：",
+    }
+    wording = {"shots": []}
+    facts = {"kinds": [kind], "end": 1, "stops": [1, 5], "servers_ask_rightly": True, "wording": wording}
+    facts["wording"] = saved_wording()
+    (policy / "prompt.json").write_text(json.dumps(facts))
+    rows = [
+        {"name": name, "cosine": 0.5, "margin": {"reward": margin}}
+        for name, margin in (("copy", 0.9), ("empty", -0.2))
+    ]
+    (run / "attacks.json").write_text(json.dumps({"rows": rows}))
+    return run
+
+
+def saved_wording() -> dict[str, Any]:
+    from data.template import Wording
+
+    return dataclasses.asdict(Wording())
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "my_run")
+
+
+def section(card: str, title: str) -> str:
+    return card.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_head_is_what_the_hub_reads(run: Path) -> None:
+    path = write_card(run, "policy")
+    head = metadata_load(path)
+    assert head is not None
+    assert {key: head[key] for key in ("language", "license", "base_model", "library_name", "pipeline_tag")} == {
+        "language": ["bo", "dz", "zh"], "license": "gemma", "base_model": "google/gemma-3-270m",
+        "library_name": "transformers", "pipeline_tag": "text-generation",
+    }  # fmt: skip
+    data = ModelCardData(**head, ignore_metadata_errors=False)
+    scores = json.loads((run / "eval" / "trained.json").read_text())["metrics"]["all"]
+    found = {one.metric_type: one.metric_value for one in data.eval_results or []}
+    assert found == {
+        key: round(scores[key], 4) for key in ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l")
+    }
+    assert yaml.safe_load(path.read_text().split("---")[1]) == head
+
+
+def test_the_body_says_data_method_results_cost_attacks_and_limits(run: Path) -> None:
+    card = write_card(run, "policy").read_text(encoding="utf-8")
+    assert "```text\n藏文：{source}\n中文：\n```" in section(card, "How to ask it")
+    assert "decoding stops at the tokens 1, 5." in section(card, "How to ask it")
+    assert "60 updates of 32 pairs, adamw, lr 0.0001" in section(card, "How it was trained")
+    results = section(card, "Results")
+    (row,) = re.findall(r"^\| all \| 40 \| chrF \|.*$", results, re.M)
+    comparison = json.loads((run / "eval" / "comparison.json").read_text())
+    pair = next(
+        one for one in comparison["pairs"] if (one["before"], one["after"]) == ("warm_start", "trained")
+    )
+    facts = pair["slices"]["all"]["chrf"]
+    assert f"| +{facts['difference']:.2f} | +{facts['low']:.2f} to +{facts['high']:.2f} |" in row
+    assert "English text, bits per character" in section(card, "What it cost elsewhere")
+    attacks = section(card, "Attacks on the reward")
+    assert attacks.index("| empty | 0.500 | -0.200 |") < attacks.index("| copy | 0.500 | +0.900 |")
+    assert "| origin0 | none | 800 |" in section(card, "Data and licences")
+    assert "One seed." in section(card, "Limits")
+    assert "Gemma Terms of Use" in section(card, "Licence") and "`Notice`" in section(card, "Licence")
+    assert "/secret" not in card and "<script>" not in card
+
+
+def test_the_same_folder_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
+    first = write_card(run, "policy").read_bytes()
+    assert write_card(run, "policy").read_bytes() == first
+    moved = shutil.copytree(run, tmp_path / "elsewhere" / "my_run")
+    assert write_card(moved, "policy").read_bytes() == first
+
+
+PARTS = {  # what is missing -> what the card says instead
+    "corpus.json": "has no corpus.json, so data and licences are not recorded",
+    "eval": "The run was not evaluated: its folder has no results.",
+    "attacks.json": "was not measured (no attacks.json in the run folder)",
+    "policy/prompt.json": "so how the model was asked in training is not recorded",
+    "eval/comparison.json": "was not compared with the warm start, so there are no intervals",
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_missing_is_said_and_not_invented(name: str, run: Path) -> None:
+    path = run / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    card = write_card(run, "policy").read_text(encoding="utf-8")
+    assert PARTS[name] in card
+    if name == "eval":
+        assert "model-index" not in card
+
+
+def test_a_readme_of_others_stays(run: Path) -> None:
+    (run / "policy" / "README.md").write_text("mine")
+    code, said = outcome(main, [str(run)])
+    assert code == 2 and "was not written by this command and stays as it is" in said
+    assert (run / "policy" / "README.md").read_text() == "mine"
+
+
+def test_refusals(run: Path, tmp_path: Path) -> None:
+    code, said = outcome(main, [str(tmp_path / "nowhere")])
+    assert code == 2 and "no such run folder" in said
+    code, said = outcome(main, [str(run), "--model", "policy_best"])
+    assert code == 2 and "there is no model; finish the run first" in said
+    (run / "eval" / "comparison.json").write_text(
+        '{"pairs": [{"before": "warm_start", "after": "trained"}], "resamples": 1}'
+    )
+    code, said = outcome(main, [str(run)])
+    assert code == 2 and "comparison.json is damaged" in said and said.count("\n") == 1
+
+
+def test_a_gemma_without_a_notice_gets_one(run: Path) -> None:
+    write_card(run, "policy")
+    notice = (run / "policy" / NOTICE_FILE).read_text()
+    assert (
+        notice.startswith("Gemma is provided under and subject to the Gemma Terms of Use")
+        and "all weights" in notice
+    )
+    (run / "policy" / NOTICE_FILE).write_text("older")
+    write_card(run, "policy")
+    assert (run / "policy" / NOTICE_FILE).read_text() == "older"
+    assert MARK in (run / "policy" / "README.md").read_text()
+
+
+LICENCES = {  # text of a licence file -> the licence
+    "                                 Apache License\n   Version 2.0": "apache-2.0",
+    "MIT License\n\nCopyright (c)": "mit",
+    "LLAMA 3.2 COMMUNITY\nLICENSE AGREEMENT": "llama3.2",
+    "All rights reserved.": "",
+}
+
+
+@pytest.mark.parametrize("text", LICENCES)
+def test_the_licence_follows_from_the_text_of_the_base(text: str, tmp_path: Path) -> None:
+    base, policy = tmp_path / "base", tmp_path / "policy"
+    for folder in (base, policy):
+        folder.mkdir()
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+    for name in ("LICENSE.txt", "USE_POLICY.md", "tokenizer.json", "licenses.py.orig", "noticeable"):
+        (base / name).write_text(text if name.startswith("LIC") else "x")
+    copy_licences(base, policy)
+    assert [path.name for path in licence_files(policy)] == ["LICENSE.txt", "USE_POLICY.md"]
+    assert licence_of(policy) == LICENCES[text]

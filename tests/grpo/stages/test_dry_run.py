@@ -1,0 +1,126 @@
+"""`--check` opens what a configuration names: what stops the run stops it, in the same words."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import outcome
+from tiny_run import arguments
+
+from data.errors import InputError
+from grpo.config import Config
+from grpo.config_file import load_config
+from grpo.engine import pretrained
+from grpo.run import main
+from grpo.runtime.run_folder import write_config
+from grpo.stages import duration
+from grpo.stages.dry_run import check_packages
+from grpo.stages.plan import Plan
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture(autouse=True)
+def given_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duration, "matmul_rate", lambda compute: 1e11)
+
+
+def bad_lines(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(
+        "\n".join(line.partition("\t")[0] if n % 2 else line for n, line in enumerate(lines)),
+        encoding="utf-8",
+    )
+
+
+def other_columns(path: Path) -> None:
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("source\treference", "one\ttwo"), encoding="utf-8"
+    )
+
+
+def no_tokenizer(path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (path.parent / "model" / name).unlink()
+
+
+def cut_weights(path: Path) -> None:
+    weights = path.parent / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+
+
+def nothing(path: Path) -> None:
+    """All files stay as they are."""
+
+
+MISTAKES: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
+    "no encoder of this name": (nothing, ["reward.encoder=labse"], "reward.encoder: unknown encoder 'labse'"),
+    "no folder of an encoder": (nothing, ["reward.encoder=./nowhere"], "there is no folder nowhere"),
+    "no held-out encoder": (nothing, ["reward.held_out=static:nowhere"], "there is no folder nowhere"),
+    "no model": (nothing, ["model.policy=nowhere"], 'model.policy = "nowhere": no folder with a config.json there'),
+    "no corpus": (nothing, ["data.corpus=nowhere.tsv"], "nowhere.tsv is not a file"),
+    "bad lines": (bad_lines, [], "pairs are bad"),
+    "no such column": (nothing, ["data.source_column=bo"], "bo"),
+    "both columns one": (nothing, ["data.source_column=reference", "data.source_language=zh"], "equal their source"),
+    "no general text": (nothing, ["tax.text=nowhere.txt"], "tax.text = nowhere.txt: cannot be read"),
+    "limits too short": (nothing, ["model.max_prompt_tokens=3"], "model.max_prompt_tokens = "),
+    "no tokenizer": (no_tokenizer, [], "no tokenizer beside the model"),
+    "weights cut off": (cut_weights, [], "model.safetensors: not a readable safetensors file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_check_says_what_the_run_says(
+    mistake: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pairs = shutil.copy(corpus, tmp_path / "pairs.tsv")
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    spoil, settings, said = MISTAKES[mistake]
+    spoil(pairs)
+    start = arguments(pairs, tmp_path / "model", tmp_path / "run", *settings)
+    code, sentence = outcome(main, [*start, "--check"])
+    assert code == 2 and said in sentence and sentence.count("\n") == 1
+    assert outcome(main, [*start, "--stages", "data,model"]) == (2, sentence)
+
+
+def test_check_of_what_is_right_prints_a_prompt_and_a_range(
+    corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = arguments(corpus, tiny_folder, tmp_path / "run", "--check")
+    assert main(start) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"^time +under a minute for warm start, GRPO and evaluation on this machine", printed, re.M
+    )
+    assert "<bos>藏文：" in printed and "token ids: 2 " in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_refuses_what_the_run_folder_binds(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    start = arguments(corpus, tiny_folder, tmp_path / "run")
+    (tmp_path / "run" / "warm_start").mkdir(parents=True)
+    write_config(load_config(start[1]), tmp_path / "run")
+    assert outcome(main, [*start, "--check", "threads=1", "loss.kl_coef=0.5"]) == (0, "")
+    code, said = outcome(main, [*start, "--check", "sft.batch_size=3"])
+    assert code == 2 and "sft of this run was made with sft.batch_size = 4, not 3" in said
+
+
+def test_the_range_is_wider_before_the_corpus_is_counted(tmp_path: Path) -> None:
+    """A bill of 40 minutes: 10 to 120 by the limits alone, 20 to 80 once lengths are known."""
+    bill = Plan(1, 1, 1, 1, 1.0, 0, 1, 1, seconds=1800.0, evaluation_seconds=600.0)
+    config = Config(run_dir=str(tmp_path))
+    assert bill.time(config) == "10 to 120 min for warm start, GRPO and evaluation"
+    tokens = {"prompt_tokens": {"p50": 3}, "completion_tokens": {"p50": 3}}
+    (tmp_path / "corpus.json").write_text(json.dumps({"tokens": tokens}))
+    assert bill.time(config) == "20 to 80 min for warm start, GRPO and evaluation"
+
+
+def test_a_missing_package_is_said_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path))
+    monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package_here")
+    with pytest.raises(InputError, match="the default model's package is not installed"):
+        check_packages(Config())
