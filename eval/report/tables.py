@@ -219,7 +219,7 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
         "trained": run.method,
     }
     change_headers = (
-        " \u2192 ".join(short.get(pair[side], pair[side]) for side in ("before", "after")) for pair in pairs
+        f"{short.get(pair['before'], pair['before'])} \u2192 {short.get(pair['after'], pair['after'])}" for pair in pairs
     )
     header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
     rows = []
