@@ -200,17 +200,19 @@ def trained_tokens(run: RunFolder) -> float:
     completions = rollout.get("num_prompts", 0) * rollout.get("group_size", 0)
     passes = run.config.get("train", {}).get("passes", 1)
     after = [
-        row["fed_tokens"] * completions
+        float(row["fed_tokens"] * completions)
         if "fed_tokens" in row
-        else row.get("trained_tokens", row.get("tokens", 0))
+        else float(row["trained_tokens"] if "trained_tokens" in row else row["tokens"])
         for row in run.train
+        if "tokens" in row
     ]
-    return sum(finite_series(run.sft, "tokens")[1]) + passes * sum(after)
+    return float(sum(finite_series(run.sft, "tokens")[1]) + passes * sum(after))
 
 
 def sampled_tokens(run: RunFolder) -> float:
     """Tokens of the completions that were sampled in training."""
-    return sum(row.get("sampled_tokens", row["tokens"]) for row in run.train if "trained_tokens" in row)
+    rows = [row for row in run.train if "trained_tokens" in row]
+    return float(sum(row["sampled_tokens"] if "sampled_tokens" in row else row["tokens"] for row in rows))
 
 
 def memory(run: RunFolder) -> str:

@@ -212,15 +212,14 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     }
     if not probe_results:
         return None
-    short = {
+    short: dict[str, str] = {
         "untouched": "untouched",
         "warm_start": "warm start",
         "trained_best": "best on dev",
         "trained": run.method,
     }
-    change_headers = (
-        f"{short.get(pair['before'], pair['before'])} \u2192 {short.get(pair['after'], pair['after'])}" for pair in pairs
-    )
+    short |= {name: name for name in run.added_systems}
+    change_headers = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
     header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
     rows = []
     for key, label, metric in PROBES:

@@ -10,7 +10,7 @@ from data.cache import atomic_write_text
 from data.checksums import sha256_of
 from data.errors import InputError
 from data.examples import Example
-from data.saved_prompt import load_wording
+from data.saved_prompt import load_kinds, load_wording
 from data.sources.file_lines import file_lines
 from data.sources.json_lines import text_field
 from data.sources.line import BadLineError, decode_line
@@ -41,7 +41,7 @@ def chosen_set(sets: TestSets, test: str) -> TestSets:
 def add_model(run: Run, sets: TestSets, name: str, folder: Path) -> None:
     """Evaluate a model folder as the run's own models are: with its wording and settings."""
     asked = load_prompt(run, untouched_model(run)).wording
-    if load_wording(folder) != asked:
+    if load_kinds(folder) and load_wording(folder) != asked:
         run.say(f"NOTE: {folder} was trained with another wording; here it is asked in that of the run")
     made_by = f"the model in {folder}, asked and decoded as the models of this run"
     evaluate_model(Measures(run, sets, added_folder, made_by), name, ModelSource(folder))

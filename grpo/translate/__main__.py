@@ -169,7 +169,7 @@ def last_sentence(output: Output | Stream, place: str) -> str:
     reasons += [f"{counts.without_text:,} without an answer of the model"] if counts.without_text else []
     empty = counts.left_empty + counts.without_text
     parts = [f"{output.lines:,} lines in, {output.lines:,} lines out{place}"]
-    parts += [f"{empty:,} of them empty: {', '.join(reasons)}"] if empty else []
+    parts += [f"{empty:,} of them left empty: {', '.join(reasons)}"] if empty else []
     parts += [f"{counts.cut:,} cut at the length limit (--max-new-tokens)"] if counts.cut else []
     return "; ".join(parts)
 

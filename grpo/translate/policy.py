@@ -40,7 +40,7 @@ class Policy:
     def problem(self, example: Example, max_prompt_tokens: int) -> str:
         """Why an example gets no output, or ""."""
         if not example.source:
-            return "empty"
+            return "with an empty source"
         if any(spelling in self.prompt.texts_of(example) for spelling in self.prompt.spellings):
             return "with the spelling of a special token"
         if len(self.prompt.encode_prompt(example)) > max_prompt_tokens:
