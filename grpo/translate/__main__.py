@@ -54,9 +54,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--best-of", type=int, default=1, metavar="N", help="draw N outputs and keep the best"
     )
-    parser.add_argument(
-        "--choose-by", choices=TERMS, default="logprob", help="what the best is (default: logprob)"
-    )
+    parser.add_argument("--choose-by", choices=TERMS, help="what the best is (default: logprob)")
     parser.add_argument(
         "--max-prompt-tokens", type=int, help="longer prompts are left out (default: the run's)"
     )
@@ -79,6 +77,10 @@ def check(options: argparse.Namespace) -> None:
     if options.temperature is not None and not 0 < options.temperature < 100:
         raise InputError(
             f"--temperature {options.temperature}: a number above 0 is needed; greedy is the default"
+        )
+    if options.choose_by and options.best_of == 1:
+        raise InputError(
+            f"--choose-by {options.choose_by}: there is one output a line; write --best-of N too"
         )
     if options.seed < 0:
         raise InputError(f"--seed {options.seed}: a number from 0 is needed")
@@ -105,7 +107,6 @@ def made_by(options: argparse.Namespace, translator: Translator, source: Source)
     decoding = translator.decoding
     weights = sorted(policy.folder.glob("*.safetensors"))
     facts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in weights]
-    chosen_by = options.choose_by if translator.term else None
     return {
         "model": str(policy.folder.resolve()),
         "weights": facts,
@@ -114,11 +115,16 @@ def made_by(options: argparse.Namespace, translator: Translator, source: Source)
         "temperature": decoding.temperature,
         "seed": decoding.seed,
         "best_of": decoding.samples,
-        "choose_by": chosen_by,
+        "choose_by": chosen_by(options),
         "max_prompt_tokens": translator.max_prompt_tokens,
         "max_new_tokens": decoding.settings.max_new_tokens,
         "batch_size": decoding.settings.batch_size,
     }
+
+
+def chosen_by(options: argparse.Namespace) -> str:
+    """The name of the term that chooses; "" where there is nothing to choose."""
+    return (options.choose_by or "logprob") if options.best_of > 1 else ""
 
 
 def prompt_limit(options: argparse.Namespace, policy: Policy, model: Any, max_new_tokens: int) -> int:
@@ -139,7 +145,8 @@ def load(options: argparse.Namespace, source: Source) -> Translator:
     )
     device.configure(compute, policy.settings["threads"], policy.settings["engine.deterministic"])
     decoding = decoding_of(options, policy)
-    term = TERMS[options.choose_by](policy, cache_dir(), compute.device) if options.best_of > 1 else None
+    name = chosen_by(options)
+    term = TERMS[name](policy, cache_dir(), compute.device) if name else None
     model = load_policy(
         policy.folder, compute.device, policy.settings["engine.packed_attention"], compute.format
     ).requires_grad_(False)
@@ -158,7 +165,7 @@ def first_sentence(
     if decoding.temperature:
         how = f"sampled at temperature {decoding.temperature:g}, seed {decoding.seed}"
     if decoding.samples > 1:
-        how = f"the best of {decoding.samples} by {options.choose_by}, {how}"
+        how = f"the best of {decoding.samples} by {chosen_by(options)}, {how}"
     return f"{policy.folder}: {count:,} lines, {source} to {target}, {how}, on {compute.device.type}"
 
 

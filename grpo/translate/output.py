@@ -80,6 +80,10 @@ class Output:
             write_all(self.descriptor, content)
             os.fsync(self.descriptor)
         self._count(rows, content)
+        self.record()
+
+    def record(self) -> None:
+        """Write down what is finished."""
         record = {
             "format": FORMAT,
             "made_by": self.made_by,
@@ -145,7 +149,9 @@ def open_output(path: Path, source: Source, made_by: Json) -> Iterator[Output]:
     command has not made, or not from this input in this way.
     """
     record = record_path(path)
-    if path.exists() and not record.exists() and path.stat().st_size:
+    if not path.exists():
+        record.unlink(missing_ok=True)
+    elif not record.exists() and path.stat().st_size:
         raise InputError(
             f"{path}: is there already, and not as a translation; give another --output, or remove it"
         )
@@ -159,6 +165,8 @@ def open_output(path: Path, source: Source, made_by: Json) -> Iterator[Output]:
         output = Output(path, descriptor, source, made_by)
         if record.exists():
             output.go_on(read_object(record))
+        else:
+            output.record()
         os.lseek(descriptor, output.bytes, os.SEEK_SET)
         yield output
     finally:

@@ -152,9 +152,14 @@ def test_standard_input_to_standard_output(
     assert b"NOTE: lines are read as bo; the policy also knows dz" in printed.err
 
 
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize(("stop", "finished"), [(2, 0), (4, 32)])  # the first record is that of the start
 def test_an_interrupted_command_goes_on_to_the_same_bytes(
-    stop: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stop: int,
+    finished: int,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Stopped after lines were written and before the record says so, with half a line behind them; chunks are of 16
     lines.
@@ -176,12 +181,9 @@ def test_an_interrupted_command_goes_on_to_the_same_bytes(
     with out.open("a", encoding="utf-8") as file:
         file.write("half a line")
     capsys.readouterr()
-    first = main([*command, str(out)])
-    said = capsys.readouterr().err
-    if stop == 1:  # no record yet: not known to be ours
-        assert first == 2 and "is there already, and not as a translation" in said
-        return
-    assert first == 0 and "32 of 40 lines are finished and as they were written" in said
+    assert main([*command, str(out)]) == 0
+    said = f"{finished} of 40 lines are finished and as they were written"
+    assert (said in capsys.readouterr().err) == (finished > 0)
     assert main([*command, str(whole)]) == 0
     assert out.read_bytes() == whole.read_bytes() and len(set(out.read_text().splitlines())) > 3
     with path.open("a", encoding="utf-8") as file:
@@ -214,12 +216,17 @@ def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
     assert "made with temperature = 0.0, not 1.0" in refusals[0]
     assert all("belong to another input than" in refusals[n] for n in (1, 2))
     assert all("have changed since they were written" in refusals[n] for n in (3, 4))
+    out.unlink()
+    assert main(command) == 0 and out.read_bytes() == before
+    output_file.record_path(out).unlink()
+    assert main(command) == 2 and "is there already, and not as a translation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         (["--best-of", "0"], "--best-of 0: a number from 1"),
+        (["--choose-by", "logprob"], "--choose-by logprob: there is one output a line"),
         (["--temperature", "0"], "--temperature 0.0: a number above 0"),
         (["--source-language", "en"], "was trained on bo to zh, dz to zh, not on en to any language"),
         (["--best-of", "2", "--choose-by", "cosine"], "lies in no run folder with encoder_fit.json"),
