@@ -86,6 +86,22 @@ def load_wording(folder: Path) -> Wording:
         raise InputError(f"{path}: is no record of a prompt ({error}); restore the file") from error
 
 
+def load_kinds(folder: Path) -> list[Kind]:
+    """The kinds of examples that the policy in a folder was trained on; none where there is no prompt.json. Raises
+    InputError for a damaged file.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        return [
+            (kind["source_language"], kind["target_language"], kind["task"])
+            for kind in read_object(path)["kinds"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: is no record of a prompt ({error}); restore the file") from error
+
+
 def load(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Prompt:
     """The prompt that the policy in a folder was trained on; `tokenizer` is the one beside it."""
     return Prompt.of(tokenizer, load_wording(folder), model_ends(folder, tokenizer))

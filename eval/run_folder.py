@@ -13,6 +13,7 @@ from data.documents import parse_log_row, read_bytes, read_object
 from data.errors import InputError
 
 SYSTEMS = ("untouched", "translation_memory", "warm_start", "trained_best", "trained")
+ADDED = "added_systems"  # in a run folder: what others wrote for its test sets, beside its own evaluation
 OPTIONAL = ("trained_best",)  # only where an earlier step did better on the dev set than the last
 SYSTEM_KEYS = ("system", "target_language", "signatures", "metrics", "items")
 # that the samples of a report show
@@ -30,7 +31,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The contents of one run folder; what is not there is empty. `systems` is in the order of `SYSTEMS`."""
+    """The contents of one run folder; what is not there is empty. `systems` is in the order of `SYSTEMS`, with the
+    added ones behind them.
+    """
 
     path: Path
     config: Json
@@ -60,7 +63,17 @@ class RunFolder:
     def label(self, system: str) -> str:
         """The name of a system of this run."""
         trained = {"trained": self.method, "trained_best": f"{self.method}, best on dev"}
-        return trained.get(system) or SYSTEM_LABELS[system]
+        return trained.get(system) or SYSTEM_LABELS.get(system, system)
+
+    @property
+    def own_systems(self) -> list[str]:
+        """The names of the run's own systems."""
+        return [name for name in self.systems if name in SYSTEMS]
+
+    @property
+    def added_systems(self) -> list[str]:
+        """The names of those that were added to the run."""
+        return [name for name in self.systems if name not in SYSTEMS]
 
     def pair(self, before: str, after: str) -> Json | None:
         """The comparison after - before, if it was made."""
@@ -110,6 +123,11 @@ def results_folder(run: Path, test: str = "") -> Path:
     return run / "eval" / test
 
 
+def added_folder(run: Path, test: str = "") -> Path:
+    """Where the results of added systems on a test set are."""
+    return run / ADDED / test
+
+
 def test_names(run: Path) -> list[str]:
     """The further test sets that a run folder has results on."""
     folders = results_folder(run).glob("[!.]*/")
@@ -117,11 +135,25 @@ def test_names(run: Path) -> list[str]:
 
 
 def read_results(run: Path, test: str = "") -> tuple[dict[str, Json], Json]:
-    """The results of each system on a test set, and their comparison. Raises InputError for a damaged file."""
+    """The results of each system on a test set, added ones too, and their comparison. Raises InputError for a damaged
+    file.
+    """
     folder = results_folder(run, test)
     systems = {name: read_system(folder / f"{name}.json") for name in SYSTEMS}
+    systems = {name: system for name, system in systems.items() if system}
     comparison = read_part(folder / "comparison.json", ("pairs", "resamples"))
-    return {name: system for name, system in systems.items() if system}, comparison
+    added = {name: read_system(added_folder(run, test) / f"{name}.json") for name in added_names(run, test)}
+    if not systems or not added:
+        return systems, comparison
+    more = read_part(added_folder(run, test) / "comparison.json", ("pairs", "resamples"))
+    pairs = [*comparison.get("pairs", ()), *more.get("pairs", ())]
+    return systems | added, {**more, **comparison, "pairs": pairs}
+
+
+def added_names(run: Path, test: str = "") -> list[str]:
+    """The names of the systems that were added on a test set."""
+    names = {path.stem for path in added_folder(run, test).glob("[!.]*.json")}
+    return sorted(names - {"comparison"})
 
 
 def method_of(config: Json) -> str:

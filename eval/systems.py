@@ -28,7 +28,17 @@ from eval.metrics.significance import (
     resample_counts,
 )
 from eval.metrics.similarity import Embed, cosines
-from eval.run_folder import DAMAGE, SYSTEM_KEYS, SYSTEMS, Json, read_part, references_of, results_folder
+from eval.run_folder import (
+    DAMAGE,
+    SYSTEM_KEYS,
+    SYSTEMS,
+    Json,
+    added_folder,
+    added_names,
+    read_part,
+    references_of,
+    results_folder,
+)
 
 PAIRS = (
     ("warm_start", "trained"),
@@ -49,6 +59,7 @@ SCORES: dict[str, Score] = {
     "copied_share": ratio_of_sums,
 }
 Items = Sequence[dict[str, Any]]
+Place = Callable[[Path, str], Path]  # run folder and test set -> the folder of results
 
 
 def evaluate_system(
@@ -214,30 +225,54 @@ def compare_or_name_damage(folder: Path, before: Json, after: Json, seed: int, r
         ) from error
 
 
-def write_system(run: Path, system: dict[str, Any], test: str = "") -> None:
+def write_system(run: Path, system: dict[str, Any], test: str = "", place: Place = results_folder) -> None:
     """Write `<system>.json` of a test set of a run folder."""
-    write_json(results_folder(run, test) / f"{system['system']}.json", system)
+    write_json(place(run, test) / f"{system['system']}.json", system)
 
 
 def write_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> dict[str, Any]:
     """Compare the systems on a test set pair by pair and write its `comparison.json`."""
     folder = results_folder(run, test)
-    systems = {
-        name: system for name in SYSTEMS if (system := read_part(folder / f"{name}.json", SYSTEM_KEYS))
-    }
-    pairs = [
-        compare_or_name_damage(folder, systems[before], systems[after], seed, resamples)
-        for before, after in PAIRS
-        if before in systems and after in systems
-    ]
-    comparison = {
+    comparison = comparison_of(folder, own_results(run, test), PAIRS, seed, resamples)
+    write_json(folder / "comparison.json", comparison)
+    return comparison
+
+
+def write_added_comparison(run: Path, seed: int, resamples: int = RESAMPLES, test: str = "") -> None:
+    """Compare each added system on a test set with what the run has trained, and the untouched model with it: the
+    file `comparison.json` beside the added systems. None where there is no added system.
+    """
+    folder = added_folder(run, test)
+    names = added_names(run, test)
+    own = own_results(run, test)
+    if not names or not own:
+        return
+    added = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in names}
+    pairs = [pair for name in names for pair in ((name, list(own)[-1]), ("untouched", name))]
+    write_json(folder / "comparison.json", comparison_of(folder, own | added, pairs, seed, resamples))
+
+
+def own_results(run: Path, test: str = "") -> dict[str, Json]:
+    """The results of the run's own systems on a test set, in the order of SYSTEMS."""
+    folder = results_folder(run, test)
+    systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in SYSTEMS}
+    return {name: system for name, system in systems.items() if system}
+
+
+def comparison_of(
+    folder: Path, systems: dict[str, Json], pairs: Sequence[tuple[str, str]], seed: int, resamples: int
+) -> dict[str, Any]:
+    """The comparison of those `pairs` of which both are there; `folder` is named where one is damaged."""
+    return {
         "method": "paired bootstrap, 95 % percentile interval",
         "resamples": resamples,
         "seed": seed,
-        "pairs": pairs,
+        "pairs": [
+            compare_or_name_damage(folder, systems[before], systems[after], seed, resamples)
+            for before, after in pairs
+            if before in systems and after in systems
+        ],
     }
-    write_json(folder / "comparison.json", comparison)
-    return comparison
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

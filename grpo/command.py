@@ -17,6 +17,18 @@ COMMANDS = {  # name -> module, and what it does
         "look at a parallel file and a model, and write a first configuration with reasons",
     ),
     "run": ("grpo.run", "train and evaluate one model: corpus, warm start, GRPO, evaluation, report"),
+    "translate": (
+        "grpo.translate",
+        "translate a file, or standard input, line by line with a trained policy",
+    ),
+    "evaluate": (
+        "grpo.evaluate",
+        "score another model, or a file of outputs, on the test set of a run and add it to the report",
+    ),
+    "compare": (
+        "eval.compare",
+        "compare finished runs on one page: settings, scores with intervals, tax, cost",
+    ),
     "study": (
         "grpo.study",
         "train and compare many arms from one warm start: gain on the task against loss elsewhere",

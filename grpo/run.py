@@ -10,8 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,10 @@ from data.errors import RESUMES, InputError, Interrupted, run_command
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
-from grpo.runtime.device import Compute
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
-from grpo.runtime.parallel import World, connect, meet
+from grpo.runtime.parallel import connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
 if TYPE_CHECKING:
@@ -88,27 +87,30 @@ def print_plan(config: Config) -> None:
     print("\n".join([*bill.lines(config), *prompt_lines(config, inputs)]))
 
 
-def run_stages(config: Config, stages: list[str]) -> None:
-    """Join the other processes, and run the stages with them."""
+@contextmanager
+def open_run(config: Config) -> Iterator["Run"]:
+    """A run with its device and the other processes; the first of them keeps its folder locked."""
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
+    folder = Path(config.run_dir)
     world = meet(config.parallel)
     with StopRequest() as stop, shared_ending(world, RESUMES):
         connect(world, compute.device.type != "cpu", config.parallel)
-        run_together(config, stages, compute, world, stop)
+        from grpo.stages.context import Run
+
+        print_line = say if world.is_first else silent
+        with sole_process(folder, print_line) if world.is_first else nullcontext():
+            yield Run(config, folder, cache_dir(), compute, stop, print_line, world)
 
 
-def run_together(
-    config: Config, stages: list[str], compute: Compute, world: World, stop: StopRequest
-) -> None:
-    from grpo.stages.context import Run
+def run_stages(run: "Run", stages: list[str]) -> None:
+    """The stages in their order, with the other processes."""
     from grpo.stages.evaluate import eval_stage, report_stage
     from grpo.stages.prepare import check_inputs, data_stage, model_stage, preflight
     from grpo.stages.train import train_stage
     from grpo.stages.warm_start import sft_stage
 
-    folder = Path(config.run_dir)
-    facts = device.describe(compute)
+    world, folder, facts = run.world, run.folder, device.describe(run.compute)
     table = {
         "data": data_stage,
         "model": model_stage,
@@ -117,29 +119,26 @@ def run_together(
         "eval": eval_stage,
         "report": report_stage,
     }
-    print_line = say if world.is_first else silent
-    with sole_process(folder, print_line) if world.is_first else nullcontext():
-        run = Run(config, folder, cache_dir(), compute, stop, print_line, world)
-        world.first_then_all(lambda: preflight(run, stages))
-        if world.is_first:
-            timings_of(folder)  # not after hours of training
-            claim_folder(config, folder, print_line)
-            update_names(folder)
-            check_inputs(run)
-            atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
-        run.say(
-            f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute{' with TF32' if facts['tf32'] else ''}, "
-            f"{facts['threads']} threads of {facts['cores']} cores, "
-            f"{'deterministic' if facts['deterministic'] else 'the fastest'} kernels"
-        )
-        for stage in stages:
-            run.say(f"== {stage}")
-            world.report(stage)
-            if world.is_first or stage in PARALLEL_STAGES:
-                run_stage(run, stage, table[stage])
-            world.wait()
-            if run.is_stopping() and stage != stages[-1]:
-                raise Interrupted(stop.signal)
+    world.first_then_all(lambda: preflight(run, stages))
+    if world.is_first:
+        timings_of(folder)  # not after hours of training
+        claim_folder(run.config, folder, run.say)
+        update_names(folder)
+        check_inputs(run)
+        atomic_write_text(folder / "environment.json", json.dumps(environment(facts), indent=1))
+    run.say(
+        f"run {folder}: {facts['device']}, {facts['compute_dtype']} compute{' with TF32' if facts['tf32'] else ''}, "
+        f"{facts['threads']} threads of {facts['cores']} cores, "
+        f"{'deterministic' if facts['deterministic'] else 'the fastest'} kernels"
+    )
+    for stage in stages:
+        run.say(f"== {stage}")
+        world.report(stage)
+        if world.is_first or stage in PARALLEL_STAGES:
+            run_stage(run, stage, table[stage])
+        world.wait()
+        if run.is_stopping() and stage != stages[-1]:
+            raise Interrupted(run.stop.signal)
 
 
 def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
@@ -171,7 +170,8 @@ def command(options: argparse.Namespace) -> None:
         print_plan(config)
         return
     try:
-        run_stages(config, stages)
+        with open_run(config) as run:
+            run_stages(run, stages)
     except Interrupted as stop:
         raise Interrupted(stop.args[0], f"run folder {config.run_dir}") from stop
 

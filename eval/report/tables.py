@@ -49,11 +49,11 @@ def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     return (plain_number(metrics["n"]), *values)
 
 
-def signature_notes(run: RunFolder) -> tuple[str, ...]:
+def signature_notes(systems: Mapping[str, Json]) -> tuple[str, ...]:
     """The signature of each metric, by system only where systems differ."""
     notes = []
     for key in ("cosine", "cosine_held_out", "chrf", "bleu", *NEWER):
-        by_system = {name: system["signatures"] for name, system in run.systems.items()}
+        by_system = {name: system["signatures"] for name, system in systems.items()}
         signatures = {name: own[key] for name, own in by_system.items() if key in own or key not in NEWER}
         if len(set(signatures.values())) == 1:
             notes.append(f"{key}: {next(iter(signatures.values()))}")
@@ -72,7 +72,7 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
         f"Units of {language_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
-    return Table(title, RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run)))
+    return Table(title, RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run.systems)))
 
 
 def language_table(run: RunFolder) -> Table | None:
@@ -212,12 +212,13 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     }
     if not probe_results:
         return None
-    short = {
+    short: dict[str, str] = {
         "untouched": "untouched",
         "warm_start": "warm start",
         "trained_best": "best on dev",
         "trained": run.method,
     }
+    short |= {name: name for name in run.added_systems}
     change_headers = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
     header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
     rows = []

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from data.cache import atomic_write_text
 from data.errors import InputError
 from eval.alarms import of_reward, rung
+from eval.report.added import added_blocks
 from eval.report.blocks import Block, Document, Section, Table, Text, plain_text, wrap
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.gaps import gaps
@@ -35,7 +36,7 @@ from eval.report.tables import (
 )
 from eval.report.transitions import transition_table
 from eval.report.verdict import verdict
-from eval.run_folder import DAMAGE, RunFolder, read_run
+from eval.run_folder import ADDED, DAMAGE, RunFolder, read_run
 from grpo.runtime.old_folders import update_names
 
 Result = TypeVar("Result")
@@ -68,7 +69,7 @@ def result_table(run: Path) -> str:
 
 def console_text(contents: RunFolder) -> str:
     """The text of `result_table`."""
-    last_system = ["", *contents.main.systems][-1]
+    last_system = ["", *contents.main.own_systems][-1]
     changes = [
         pair
         for pair in probe_pairs(contents.main)
@@ -123,7 +124,8 @@ def without_a_part(contents: RunFolder) -> Iterator[tuple[str, RunFolder]]:
     yield "eval/comparison.json", replace(contents, comparison={})
     for name in contents.systems:
         rest = {other: system for other, system in contents.systems.items() if other != name}
-        yield f"eval/{name}.json", replace(contents, systems=rest)
+        place = ADDED if name in contents.added_systems else "eval"
+        yield f"{place}/{name}.json", replace(contents, systems=rest)
     for name in contents.tests:
         rest_of_tests = {other: view for other, view in contents.tests.items() if other != name}
         yield f"eval/{name}", replace(contents, tests=rest_of_tests)
@@ -152,6 +154,7 @@ def report_document(run: RunFolder) -> Document:
     sections = (
         Section("Results", (*result_tables(run), *filter(None, [macro_table(run)]))),
         Section(f"{run.method} minus warm start", with_rows(difference_tables(run, "warm_start", "trained"))),
+        Section("Added systems", added_blocks(run)),
         *(test_section(name, view) for name, view in run.tests.items()),
         Section("General competence", with_rows(competence_tables(run.main))),
         Section("Training curves", tuple(curves(run))),
@@ -186,7 +189,7 @@ def test_section(name: str, view: RunFolder) -> Section:
         *filter(None, [language_table(view)]),
         *difference_tables(view, "warm_start", "trained"),
     ]
-    return Section(f"Test set {name}", with_rows(tables))
+    return Section(f"Test set {name}", (*with_rows(tables), *added_blocks(view)))
 
 
 def with_rows(tables: Sequence[Table | None]) -> tuple[Block, ...]:

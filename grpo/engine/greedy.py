@@ -85,6 +85,15 @@ def greedy_in_batches(
         yield from zip(batch, rollout.completions(), strict=bool(batch))
 
 
+def greedy_ids(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: DecodeSettings
+) -> Iterator[tuple[int, list[int]]]:
+    """Index and completion of every prompt, as they end, by the fastest way that the model has."""
+    decode = greedy_refilled if settings.fast and has_fast_step(model) else greedy_in_batches
+    decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
+    return decode(model, prompts, settings)
+
+
 def greedy_outputs(
     model: PreTrainedModel,
     prompt: Prompt,
@@ -95,13 +104,14 @@ def greedy_outputs(
     its own examples, perhaps none.
     """
     prompts = [prompt.encode_prompt(example) for example in examples]
-    decode = greedy_refilled if settings.fast and has_fast_step(model) else greedy_in_batches
-    decode = greedy_in_slots if settings.fast and uses_graph(model) else decode
     outputs = [""] * len(prompts)
     with torch.inference_mode():
-        numbered_ids = decode(model, prompts, settings)
         bar = tqdm(
-            numbered_ids, desc="decoding", total=len(prompts), leave=False, disable=not sys.stderr.isatty()
+            greedy_ids(model, prompts, settings),
+            desc="decoding",
+            total=len(prompts),
+            leave=False,
+            disable=not sys.stderr.isatty(),
         )
         for i, ids in bar:
             outputs[i] = prompt.decode_completion(ids)

@@ -107,6 +107,36 @@ def holds_work(folder: Path) -> bool:
     return any((folder / name).exists() for name in WORK)
 
 
+def policy_in(path: Path) -> Path:
+    """The model folder that a path stands for: itself, or of a run folder the best policy, else the policy. Raises
+    InputError.
+    """
+    for folder in (path / "policy_best", path / "policy", path):
+        if any(folder.glob("*.safetensors")):
+            return folder
+    if (path / "warm_start").is_dir():
+        raise InputError(f"{path}: this run has no policy yet; let it finish, or give {path / 'warm_start'}")
+    raise InputError(f"{path}: neither a run folder with a policy nor a model folder with *.safetensors")
+
+
+def run_of(folder: Path) -> Path | None:
+    """The run folder that a model folder lies in; None for one that lies elsewhere."""
+    places = list(folder.resolve().parents)[:2]  # policy/, and snapshots/step-N/
+    return next((place for place in places if is_run(place)), None)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run: its config.json is no model's."""
+    path = folder / CONFIG
+    return path.is_file() and "run_dir" in read_object(path)
+
+
+def settings_in(folder: Path | None) -> dict[str, Any]:
+    """section.key -> value of the run in a folder, also of an earlier version; without a folder the defaults."""
+    own = current_keys(flat(read_object(folder / CONFIG))) if folder else {}
+    return flat(plain(Config())) | (ADDED if folder else {}) | own
+
+
 def claim_folder(config: Config, folder: Path, say: Callable[[str], None] = silent) -> None:
     """Make the folder that of `config`. Raises InputError where a stage that it has begun was shaped by another value
     of a setting.

@@ -21,7 +21,13 @@ from eval.forgetting.probes import run_probes
 from eval.memory import build_memory
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
-from eval.systems import evaluate_system, write_comparison, write_system
+from eval.systems import (
+    Place,
+    evaluate_system,
+    write_added_comparison,
+    write_comparison,
+    write_system,
+)
 from grpo.engine.model import load_tokenizer
 from grpo.engine.source import ModelSource
 from grpo.stages.context import (
@@ -117,10 +123,14 @@ def probe_results(run: Run, model: PreTrainedModel, folder: Path | ModelSource) 
 
 @dataclass(frozen=True)
 class Measures:
-    """The test sets of a run, and the encoders that score outputs, which only the first process loads."""
+    """The test sets of a run, the encoders that score outputs, which only the first process loads, and where results
+    go. `made_by` says how the outputs of an added system were made.
+    """
 
     run: Run
     sets: TestSets
+    place: Place = results_folder
+    made_by: str = ""
 
     @functools.cached_property
     def scales(self) -> dict[str, Scales]:
@@ -140,7 +150,9 @@ class Measures:
         if self.run.world.is_first:
             for test, examples in self.sets.items():
                 result = measure(self.run, name, examples, outputs[test], self.scales_for(examples))
-                write_system(self.run.folder, result | (more if test == next(iter(self.sets)) else {}), test)
+                result |= {"made_by": self.made_by} if self.made_by else {}
+                result |= more if test == next(iter(self.sets)) else {}
+                write_system(self.run.folder, result, test, self.place)
         self.run.world.wait()
 
 
@@ -179,6 +191,7 @@ def eval_stage(run: Run) -> None:
     if run.world.is_first:
         for test in sets:
             write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples, test)
+            write_added_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples, test)
 
 
 def folders_of(run: Run) -> dict[str, Path | ModelSource]:

@@ -1,0 +1,164 @@
+"""`python -m eval.compare RUN RUN ...`: several runs on one page, each against the first: settings that differ, scores
+with paired intervals, tax, cost.
+
+Only items that all runs were tested on count. Nothing is written into a run folder.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from data.cache import atomic_write_text
+from data.console import say
+from data.documents import user_path
+from data.errors import InputError, run_command
+from eval.metrics.significance import RESAMPLES
+from eval.report.compare import ComparedSystem, comparison_document
+from eval.report.html import html_page
+from eval.report.markdown import markdown
+from eval.run_folder import DAMAGE, Json, RunFolder, read_run, references_of
+from eval.systems import compare_systems, metrics
+
+
+def compared_name(run: RunFolder, system: str) -> str:
+    """The system of a run that is compared: the one asked for, else the last that the run made. Raises InputError."""
+    own = run.main.own_systems
+    if not own:
+        raise InputError(f"{run.path}: has no evaluated model; run its stage eval first")
+    if system and system not in run.main.systems:
+        raise InputError(
+            f"{run.path}: no system {system!r}; it has {', '.join(run.main.systems)} (--system NAME)"
+        )
+    return system or own[-1]
+
+
+def common_tests(runs: Sequence[RunFolder], system: str) -> list[str]:
+    """The test sets on which all runs have results, the own one ("") first. Raises InputError where there is none."""
+    by_run = [
+        {test for test, view in views_of(run).items() if compared_name(run, system) in view.systems}
+        for run in runs
+    ]
+    common = [test for test in views_of(runs[0]) if all(test in tests for tests in by_run)]
+    if not common:
+        raise InputError(f"{names_of(runs)}: no test set has results of all; compare runs on the same one")
+    return common
+
+
+def views_of(run: RunFolder) -> dict[str, RunFolder]:
+    """The run on each of its test sets."""
+    return {"": run, **run.tests}
+
+
+def names_of(runs: Sequence[RunFolder]) -> str:
+    return " and ".join(str(run.path) for run in runs)
+
+
+def check_same_set(first: RunFolder, other: RunFolder, test: str) -> None:
+    """InputError where the manifests say that the two runs have different test sets."""
+    part = f"tests.{test}" if test else "test"
+    hashes = [
+        run.corpus.get("manifest", {}).get("splits", {}).get(part, {}).get("sha256") for run in (first, other)
+    ]
+    if None not in hashes and hashes[0] != hashes[1]:
+        raise different(first, other, test, "their corpora were split differently")
+
+
+def different(first: RunFolder, other: RunFolder, test: str, why: str) -> InputError:
+    return InputError(
+        f"{other.path}: another test set{f' {test}' if test else ''} than {first.path} ({why}); compare runs that "
+        "were tested on the same items"
+    )
+
+
+def shared_items(runs: Sequence[RunFolder], systems: Sequence[Json], test: str) -> list[str]:
+    """The ids of the items that all systems have, sorted. Raises InputError for different test sets."""
+    texts = [{item["id"]: (item["source"], references_of(item)) for item in one["items"]} for one in systems]
+    for run, system, own in zip(runs[1:], systems[1:], texts[1:], strict=True):
+        check_same_set(runs[0], run, test)
+        if system["target_language"] != systems[0]["target_language"]:
+            raise different(runs[0], run, test, "another target language")
+        changed = [key for key in own if key in texts[0] and own[key] != texts[0][key]]
+        if changed:
+            raise different(runs[0], run, test, f"item {changed[0]} has other texts")
+        if not own.keys() & texts[0].keys():
+            raise different(runs[0], run, test, "no item is in both")
+    shared = set(texts[0]).intersection(*texts[1:])
+    if not shared:
+        raise InputError(f"{names_of(runs)}: no test item is in all; compare them two by two")
+    return sorted(shared)
+
+
+def restricted(system: Json, ids: Sequence[str], name: str) -> Json:
+    """A system on these items alone, called `name`."""
+    by_id = {item["id"]: item for item in system["items"]}
+    items = [by_id[key] for key in ids]
+    own = {"items": items, "system": name, "metrics": {"all": metrics(items, system["target_language"])}}
+    return system | own
+
+
+def compare_on(
+    runs: Sequence[RunFolder], names: Sequence[str], test: str, system: str, resamples: int
+) -> list[ComparedSystem]:
+    """Each run on the shared items of a test set, with its change against the first."""
+    views = [views_of(run)[test] for run in runs]
+    systems = [view.systems[compared_name(run, system)] for run, view in zip(runs, views, strict=True)]
+    try:
+        ids = shared_items(runs, systems, test)
+        own = [restricted(one, ids, name) for one, name in zip(systems, names, strict=True)]
+        seed = int(runs[0].config.get("seed", 0))
+        changes = [compare_systems(own[0], one, seed, resamples) for one in own[1:]]
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(f"{names_of(runs)}: a result is damaged ({error}); evaluate again") from error
+    return [
+        ComparedSystem(name, one, change)
+        for name, one, change in zip(names, own, [None, *changes], strict=True)
+    ]
+
+
+def short_names(runs: Sequence[RunFolder]) -> list[str]:
+    """The last part of each path by which all differ, as 'grpo16/seed0'."""
+    parts = [run.path.resolve().parts for run in runs]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-count:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise InputError(f"{runs[0].path}: is named twice; name different runs")
+
+
+def work(options: argparse.Namespace) -> None:
+    if len(options.runs) < 2:
+        raise InputError("name two runs or more; the others are compared with the first")
+    if options.resamples < 1:
+        raise InputError(f"--resamples {options.resamples}: a number from 1 is needed")
+    runs = [read_run(user_path(path)) for path in options.runs]
+    names = short_names(runs)
+    tests = {
+        test: compare_on(runs, names, test, options.system, options.resamples)
+        for test in common_tests(runs, options.system)
+    }
+    document = comparison_document(runs, names, [compared_name(run, options.system) for run in runs], tests)
+    if options.html:
+        atomic_write_text(user_path(options.html), html_page(document))
+    say(markdown(document))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.compare", description="Compare runs on the test items that they share."
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders; all are compared with the first")
+    parser.add_argument("--html", metavar="FILE", help="also write the page as HTML")
+    parser.add_argument(
+        "--system", default="", help="the system of each run (default: the last that the run has trained)"
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help=f"of the bootstrap (default: {RESAMPLES:,})"
+    )
+    options = parser.parse_args(argv)
+    return run_command(lambda: work(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The part of a run's report on added systems: what each is, and what the run has trained minus it."""
+
+from pathlib import Path
+
+from eval.report.blocks import Block, Text, plain_text
+from eval.report.tables import difference_tables, overall_table
+from eval.run_folder import RunFolder, read_run
+
+
+def added_text(folder: Path, name: str) -> str:
+    """For the console: on each test set that has this added system, all systems, and what the run has trained minus it."""
+    run = read_run(folder)
+    views = {"": run, **run.tests}
+    tables = [
+        table
+        for test, view in views.items()
+        if name in view.systems
+        for table in (
+            overall_table(view, f"Results on {test or 'the test set'}"),
+            *difference_tables(view, name, view.own_systems[-1])[:1],
+        )
+    ]
+    return "\n\n".join(map(plain_text, tables))
+
+
+def added_blocks(run: RunFolder) -> tuple[Block, ...]:
+    """A line for each added system, and the table of differences over all test items where it was compared."""
+    last = ["", *run.own_systems][-1]
+    blocks: list[Block] = []
+    for name in run.added_systems:
+        blocks.append(Text(f"{name}: {run.systems[name].get('made_by', 'not known how it was made')}."))
+        blocks += difference_tables(run, name, last)[:1]
+    return tuple(blocks)

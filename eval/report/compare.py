@@ -1,0 +1,220 @@
+"""The page that compares several runs, made of the blocks of a run's report: each run against the first."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.report.blocks import Document, Section, Table
+from eval.report.tables import (
+    RESULT_HEADER,
+    difference_table,
+    finite_series,
+    flatten,
+    phase_seconds,
+    probe_change,
+    result_cells,
+    signature_notes,
+)
+from eval.report.verdict import change_sentence
+from eval.report.wording import (
+    ABSENT,
+    MAIN_METRICS,
+    METRICS,
+    PROBES,
+    Metric,
+    are_too_few,
+    duration,
+    plain_number,
+)
+from eval.run_folder import Json, RunFolder
+from grpo.old_names import ADDED, current_keys
+
+IGNORED = ("run_dir",)  # differs between any two runs
+TAX = Metric("tax", "tax", 4)
+NOTE = (
+    "Paired bootstrap over the shared test items, percentile interval; corpus metrics recomputed for each resample. It "
+    "does not cover training again. No correction for the number of comparisons."
+)
+
+
+@dataclass(frozen=True)
+class ComparedSystem:
+    """One system of one run on the shared items of a test set. `change` is its comparison with the first run's; None
+    for the first.
+    """
+
+    name: str
+    system: Json
+    change: Json | None = None
+
+
+Tests = Mapping[str, Sequence[ComparedSystem]]  # by test set, "" = the own one; in the order of the runs
+
+
+def comparison_document(
+    runs: Sequence[RunFolder], names: Sequence[str], systems: Sequence[str], tests: Tests
+) -> Document:
+    """The whole page. `systems`: the compared system of each run."""
+    which = "; ".join(
+        f"{name}: {run.label(system)}" for name, run, system in zip(names, runs, systems, strict=True)
+    )
+    settings = settings_table(runs, names)
+    tax = tax_table(runs, names, systems, tests)
+    sections = (
+        Section("Settings that differ", (settings,) if settings.rows else ()),
+        *(score_section(test, compared) for test, compared in tests.items()),
+        Section("Tax", (tax,) if tax.rows else ()),
+        Section("Cost", (cost_table(runs, names),)),
+    )
+    return Document(
+        f"{names[0]} and {', '.join(names[1:])}",
+        " ".join([f"{which}.", *(verdict(compared, test) for test, compared in tests.items())]),
+        (),
+        tuple(section for section in sections if section.blocks),
+    )
+
+
+def verdict(compared: Sequence[ComparedSystem], test: str) -> str:
+    """What changed against the first run in the main metrics that can be compared, run by run."""
+    first, *others = compared
+    count = len(first.system["items"])
+    few = " (too few to read anything from)" if are_too_few(count) else ""
+    sentences = [f"On {count:,} shared items{f' of {test}' if test else ''}{few}, against {first.name}."]
+    for other in others:
+        changes = other.change["slices"]["all"] if other.change else {}
+        same = comparable(first, other)
+        parts = [
+            change_sentence(metric, changes[metric.key])
+            for metric in METRICS
+            if metric.key in MAIN_METRICS and metric.key in same
+        ]
+        sentences.append(f"{other.name}: {' '.join(parts)}")
+    return " ".join(sentences)
+
+
+def comparable(first: ComparedSystem, other: ComparedSystem) -> list[str]:
+    """The metrics that mean the same in both: those with one signature."""
+    signatures = [one.system["signatures"] for one in (first, other)]
+    return [
+        metric.key
+        for metric in METRICS
+        if len({one.get(metric.key, signatures[0].get(metric.key)) for one in signatures}) == 1
+    ]
+
+
+def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
+    """The scores of all, and each minus the first with intervals."""
+    rows = tuple((one.name, *result_cells(one.system["metrics"]["all"])) for one in compared)
+    systems = {one.name: one.system for one in compared}
+    tables = [
+        Table("Scores on the shared items", ("Run", *RESULT_HEADER[1:]), rows, signature_notes(systems))
+    ]
+    first, *others = compared
+    for other in others:
+        if other.change:
+            same = comparable(first, other)
+            left = [metric.label for metric in METRICS if metric.key not in same]
+            notes = (
+                (NOTE, f"Not compared, as their signatures differ: {', '.join(left)}.") if left else (NOTE,)
+            )
+            metrics = [metric for metric in METRICS if metric.key in same]
+            title = f"{other.name} minus {first.name}"
+            tables.append(difference_table(title, other.change["slices"], ["all"], metrics, notes))
+    return Section(f"Test set {test}" if test else "Scores", tuple(tables))
+
+
+def settings_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:
+    """The settings that are not the same in all runs; those of earlier versions with the values they had."""
+    settings = [
+        dict(flatten_current(ADDED)) | dict(flatten_current(current_keys(dict(flatten(run.config)))))
+        for run in runs
+    ]
+    keys = [key for key in dict.fromkeys(key for one in settings for key in one) if key not in IGNORED]
+    rows = [(key, *(one.get(key, ABSENT) for one in settings)) for key in keys]
+    differing = tuple(row for row in rows if len(set(row[1:])) > 1)
+    return Table("Settings", ("Setting", *names), differing)
+
+
+def flatten_current(values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """(key, text) of settings whose keys have dots already."""
+    return ((key, text) for key, value in values.items() for _, text in flatten(value))
+
+
+def tax_table(runs: Sequence[RunFolder], names: Sequence[str], systems: Sequence[str], tests: Tests) -> Table:
+    """What each run's model lost elsewhere: its probes against its own untouched model, what its log measured last, and
+    its probes against the first run's.
+    """
+    own = [probe_changes(run, system) for run, system in zip(runs, systems, strict=True)]
+    between = {
+        one.name: one.change["probes"]
+        for compared in tests.values()
+        for one in compared
+        if one.change and one.change["probes"]
+    }
+    rows = []
+    for key, label, metric in PROBES:
+        if any(key in one for one in [*own, *between.values()]):
+            cells = [probe_change(one.get(key), metric) for one in own]
+            rows.append((label, *cells, *(probe_change(one.get(key), metric) for one in between.values())))
+    if any(run.tax for run in runs):
+        last = [TAX.value(run.tax[-1]["tax_kept"]) if run.tax else ABSENT for run in runs]
+        rows.append(("Tax in the log, nats per token", *last, *(ABSENT for _ in between)))
+    header = (
+        "Probe",
+        *(f"untouched \u2192 {name}" for name in names),
+        *(f"{names[0]} \u2192 {name}" for name in between),
+    )
+    return Table("General competence", header, tuple(rows))
+
+
+def probe_changes(run: RunFolder, system: str) -> Json:
+    """The change of the probes from the untouched model to this system; empty where it was not measured."""
+    pair = run.main.pair("untouched", system)
+    return (pair and pair["probes"]) or {}
+
+
+def cost_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:
+    """Seconds, tokens and memory of each run; what a run began from elsewhere, such as an arm of a study from a warm
+    start, is not in it.
+    """
+    rows = (
+        ("All stages", *(duration(sum(run.timings.get("stages", {}).values())) for run in runs)),
+        ("Steps of the warm start", *(step_time(run.sft) for run in runs)),
+        ("Steps of the training after it", *(step_time(run.train) for run in runs)),
+        ("Tokens trained on", *(plain_number(round(trained_tokens(run))) for run in runs)),
+        ("Tokens sampled", *(plain_number(round(sampled_tokens(run))) for run in runs)),
+        ("Peak memory", *(memory(run) for run in runs)),
+        ("Device", *(str(run.environment.get("device", ABSENT)) for run in runs)),
+    )
+    note = "Without a part that a run did not do itself, such as the warm start of a study's arm."
+    return Table("Cost", ("", *names), rows, (note,))
+
+
+def step_time(rows: Sequence[Json]) -> str:
+    """Number and seconds of the steps of a stage."""
+    return f"{len(rows)} in {duration(phase_seconds(rows).get('step', 0.0))}" if rows else ABSENT
+
+
+def trained_tokens(run: RunFolder) -> float:
+    """Tokens of the passes that have a backward pass, a prompt once for its group, without general texts."""
+    rollout = run.config.get("rollout", {})
+    completions = rollout.get("num_prompts", 0) * rollout.get("group_size", 0)
+    passes = run.config.get("train", {}).get("passes", 1)
+    after = [
+        float(row["fed_tokens"] * completions)
+        if "fed_tokens" in row
+        else float(row["trained_tokens"] if "trained_tokens" in row else row["tokens"])
+        for row in run.train
+        if "tokens" in row
+    ]
+    return float(sum(finite_series(run.sft, "tokens")[1]) + passes * sum(after))
+
+
+def sampled_tokens(run: RunFolder) -> float:
+    """Tokens of the completions that were sampled in training."""
+    rows = [row for row in run.train if "trained_tokens" in row]
+    return float(sum(row["sampled_tokens"] if "sampled_tokens" in row else row["tokens"] for row in rows))
+
+
+def memory(run: RunFolder) -> str:
+    peak = run.timings.get("peak_memory_bytes")
+    return ABSENT if peak is None else f"{peak / 2**30:.2f} GiB"

@@ -1,0 +1,1 @@
+"""Translates a file with a policy: lines in, as many lines out."""

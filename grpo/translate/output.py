@@ -1,0 +1,201 @@
+"""The output: a line for every line of the input, in order, and the record by which an interrupted command goes on.
+
+Beside OUTPUT lies OUTPUT.record.json: how the output was made, how much of it is finished, and the hashes of that part
+and of the input lines that it belongs to. What stands behind the finished part was being written when the command
+was stopped, and is written again.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.cache import atomic_write_text, name_disk_errors
+from data.documents import read_object
+from data.errors import InputError
+from grpo.translate.source import Source
+
+FORMAT = 1
+BLOCK = 1 << 20
+Json = dict[str, Any]
+
+
+class Digest:
+    """SHA-256 of what was fed to it so far."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def feed(self, content: bytes) -> None:
+        self._hash.update(content)
+
+    def __str__(self) -> str:
+        return self._hash.hexdigest()
+
+
+@dataclass
+class Counts:
+    """What the last sentence says: lines left empty by reason, with the first of each; outputs without text; outputs
+    that were cut at the length limit.
+    """
+
+    problems: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # reason -> [count, number of the first line]
+    without_text: int = 0
+    cut: int = 0
+
+    def add_problem(self, reason: str, line: int) -> None:
+        self.problems.setdefault(reason, [0, line])[0] += 1
+
+    @property
+    def left_empty(self) -> int:
+        return sum(count for count, _ in self.problems.values())
+
+
+class Output:
+    """An open file of finished lines; `lines` of them belong to the first lines of the source."""
+
+    def __init__(self, path: Path, descriptor: int, source: Source, made_by: Json) -> None:
+        self.path = path
+        self.descriptor = descriptor
+        self.source = source
+        self.made_by = made_by
+        self.lines = 0
+        self.bytes = 0
+        self.counts = Counts()
+        self.input_digest = Digest()
+        self.output_digest = Digest()
+
+    def add(self, rows: Sequence[bytes]) -> None:
+        """Finish the next lines: on disk when this returns."""
+        content = b"".join(row + b"\n" for row in rows)
+        with name_disk_errors(self.path):
+            write_all(self.descriptor, content)
+            os.fsync(self.descriptor)
+        self._count(rows, content)
+        self.record()
+
+    def record(self) -> None:
+        """Write down what is finished."""
+        record = {
+            "format": FORMAT,
+            "made_by": self.made_by,
+            "lines": self.lines,
+            "bytes": self.bytes,
+            "input_sha256": str(self.input_digest),
+            "output_sha256": str(self.output_digest),
+            "counts": vars(self.counts),
+        }
+        atomic_write_text(record_path(self.path), json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+    def _count(self, rows: Sequence[bytes], content: bytes) -> None:
+        self.output_digest.feed(content)
+        for line in self.source.lines[self.lines : self.lines + len(rows)]:
+            self.input_digest.feed(line + b"\n")
+        self.lines += len(rows)
+        self.bytes += len(content)
+
+    def go_on(self, record: Json) -> None:
+        """Take up the finished part that a record tells of, and cut off what is behind it. Raises InputError where the
+        record is of another output, or a part has changed.
+        """
+        check_made_by(self.path, record.get("made_by"), self.made_by)
+        count, size = record.get("lines"), record.get("bytes")
+        if not (isinstance(count, int) and isinstance(size, int) and count >= 0):
+            raise InputError(f"{record_path(self.path)}: no record of an output; remove it and {self.path}")
+        for line in self.source.lines[:count]:
+            self.input_digest.feed(line + b"\n")
+        if len(self.source) < count or str(self.input_digest) != record.get("input_sha256"):
+            raise InputError(
+                f"{self.path}: its {count:,} finished lines belong to another input than {self.source.name}; "
+                "give another --output, or remove it"
+            )
+        for block in blocks_of(self.descriptor, size):
+            self.output_digest.feed(block)
+        if str(self.output_digest) != record.get("output_sha256"):
+            raise InputError(
+                f"{self.path}: its finished lines have changed since they were written; give another --output, or "
+                "remove it"
+            )
+        self.lines, self.bytes = count, size
+        self.counts = Counts(**record["counts"])
+        os.ftruncate(self.descriptor, size)
+
+
+class Stream:
+    """Standard output in the place of a file: nothing is kept, so nothing can go on."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.counts = Counts()
+
+    def add(self, rows: Sequence[bytes]) -> None:
+        """Print the next lines."""
+        sys.stdout.buffer.write(b"".join(row + b"\n" for row in rows))
+        sys.stdout.buffer.flush()
+        self.lines += len(rows)
+
+
+@contextmanager
+def open_output(path: Path, source: Source, made_by: Json) -> Iterator[Output]:
+    """The output in a file, for this process alone; its finished lines stay. Raises InputError for a file that this
+    command has not made, or not from this input in this way.
+    """
+    record = record_path(path)
+    if not path.exists():
+        record.unlink(missing_ok=True)
+    elif not record.exists() and path.stat().st_size:
+        raise InputError(
+            f"{path}: is there already, and not as a translation; give another --output, or remove it"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{path}: another process writes it now; wait for its end") from error
+        output = Output(path, descriptor, source, made_by)
+        if record.exists():
+            output.go_on(read_object(record))
+        else:
+            output.record()
+        os.lseek(descriptor, output.bytes, os.SEEK_SET)
+        yield output
+    finally:
+        os.close(descriptor)
+
+
+def record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.record.json")
+
+
+def check_made_by(path: Path, before: object, now: Mapping[str, Any]) -> None:
+    """InputError that names the first thing in which the finished lines were made otherwise."""
+    old = before if isinstance(before, dict) else {}
+    for name, value in json.loads(json.dumps(now)).items():
+        if old.get(name) != value:
+            raise InputError(
+                f"{path}: its finished lines were made with {name} = {old.get(name)!r}, not {value!r}; restore "
+                "that, or give another --output"
+            )
+
+
+def blocks_of(descriptor: int, size: int) -> Iterator[bytes]:
+    """The first bytes of a file; fewer where it is shorter."""
+    position = 0
+    while position < size and (block := os.pread(descriptor, min(BLOCK, size - position), position)):
+        position += len(block)
+        yield block
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

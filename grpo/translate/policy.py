@@ -1,0 +1,76 @@
+"""The policy that translates: its prompt, and the settings of the run that made it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.clean import clean_text
+from data.errors import InputError
+from data.examples import Example
+from data.prompt import Prompt
+from data.saved_prompt import Kind, example_of, load, load_kinds
+from grpo.engine.model import load_tokenizer
+from grpo.runtime.run_folder import policy_in, run_of, settings_in
+
+PAIR = "--source-language and --target-language"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model folder and how it is asked.
+
+    run       the run folder that it lies in; None for a folder alone
+    settings  section.key -> value of that run, else the defaults
+    kind      languages and task of the lines
+    kinds     those that it was trained on
+    """
+
+    folder: Path
+    run: Path | None
+    settings: Mapping[str, Any]
+    prompt: Prompt
+    kind: Kind
+    kinds: Sequence[Kind]
+
+    def example(self, text: str) -> Example:
+        """A line as an example, normalised as the corpus of the run was."""
+        return example_of(self.kind, clean_text(text, self.settings["data.normalise"], self.kind[0]))
+
+    def problem(self, example: Example, max_prompt_tokens: int) -> str:
+        """Why an example gets no output, or ""."""
+        if not example.source:
+            return "with an empty source"
+        if any(spelling in self.prompt.texts_of(example) for spelling in self.prompt.spellings):
+            return "with the spelling of a special token"
+        if len(self.prompt.encode_prompt(example)) > max_prompt_tokens:
+            return f"longer than {max_prompt_tokens} tokens with the prompt"
+        return ""
+
+
+def open_policy(path: Path, source_language: str = "", target_language: str = "") -> Policy:
+    """The policy of a run folder or model folder. Raises InputError."""
+    folder = policy_in(path)
+    run = run_of(folder)
+    kinds = load_kinds(folder)
+    kind = chosen_kind(folder, kinds, source_language, target_language)
+    prompt = load(folder, load_tokenizer(folder))
+    return Policy(folder, run, settings_in(run), prompt, kind, kinds)
+
+
+def chosen_kind(folder: Path, kinds: Sequence[Kind], source: str, target: str) -> Kind:
+    """The first kind of these languages, "" for any. A model that was saved without its kinds is asked to translate
+    between the two. Raises InputError.
+    """
+    fitting = [kind for kind in kinds if source in ("", kind[0]) and target in ("", kind[1])]
+    if fitting:
+        return fitting[0]
+    if kinds:
+        known = ", ".join(f"{one} to {other}" for one, other, _ in kinds)
+        asked = f"{source or 'any language'} to {target or 'any language'}"
+        raise InputError(f"{folder}: was trained on {known}, not on {asked}; write {PAIR} of those")
+    if not (source and target):
+        raise InputError(
+            f"{folder}: no prompt.json says which languages this model was trained on; write {PAIR}"
+        )
+    return source, target, "mt"

@@ -1,0 +1,169 @@
+"""Several runs on one page: only what they share counts, and every figure is that of the files."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invented_run import write_run
+
+from data.documents import read_object
+from eval.compare import main
+from eval.report.compare import sampled_tokens, trained_tokens
+from eval.run_folder import read_run
+from eval.systems import compare_systems, write_json
+
+
+def change(path: Path, key: str, value: Any) -> None:
+    write_json(path, read_object(path) | {key: value})
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("compare") / "run", resamples=10)
+
+
+@pytest.fixture
+def runs(invented: Path, tmp_path: Path) -> list[Path]:
+    """Two runs on 60 items: the second one's trained model is the first one's warm start."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        shutil.copytree(invented, folder)
+    warm_start = read_object(folders[0] / "eval" / "warm_start.json")
+    write_json(folders[1] / "eval" / "trained.json", warm_start | {"system": "trained"})
+    write_json(folders[1] / "config.json", {"seed": 0, "loss": {"kl_coef": 0.05}, "run_dir": "elsewhere"})
+    return folders
+
+
+def page(runs: list[Path], capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    assert main([*map(str, runs), *more]) == 0
+    return re.sub(r"\\(.)", r"\1", capsys.readouterr().out)
+
+
+def test_figures_are_those_of_the_files(
+    runs: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for run in runs for path in run.rglob("*") if path.is_file()}
+    html = tmp_path / "page.html"
+    text = page(runs, capsys, "--html", str(html), "--resamples", "200")
+    first, second = (read_object(run / "eval" / "trained.json") for run in runs)
+    row = compare_systems(first, second, seed=0, resamples=200)["slices"]["all"]["chrf"]
+    cells = (f"{row[key]:.2f}" for key in ("before", "after"))
+    interval = f"{row['low']:+.2f} to {row['high']:+.2f}".replace("-", "−")
+    change_text = f"{row['difference']:+.2f}".replace("-", "−")
+    assert f"| all | 60 | chrF | {' | '.join(cells)} | {change_text} | {interval} |" in text
+    assert row["difference"] < 0 and row["high"] < 0 and "two: " in text
+    assert "| loss.kl_coef | 0.02 | 0.05 |" in text and "run_dir" not in text
+    assert "one → two" in text and "untouched → one" in text
+    assert "two minus one" in html.read_text(encoding="utf-8")
+    assert before == {path: path.read_bytes() for run in runs for path in run.rglob("*") if path.is_file()}
+
+
+def test_only_items_of_all_runs_count(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("untouched", "warm_start", "trained", "translation_memory"):
+        path = runs[1] / "eval" / f"{name}.json"
+        change(path, "items", read_object(path)["items"][10:])
+    text = page(runs, capsys)
+    first, second = (read_object(run / "eval" / "trained.json") for run in runs)
+    first["items"] = first["items"][10:]
+    row = compare_systems(first, second, seed=0)["slices"]["all"]["chrf"]
+    assert f"| all | 50 | chrF | {row['before']:.2f} | {row['after']:.2f} |" in text
+    assert "On 50 shared items, against one." in text
+
+
+def test_scores_by_different_encoders_are_not_compared(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = runs[1] / "eval" / "trained.json"
+    change(path, "signatures", read_object(path)["signatures"] | {"cosine": "encoder:another"})
+    text = page(runs, capsys)
+    assert "Not compared, as their signatures differ: Cosine." in text
+    assert "| all | 60 | Held-out cosine |" in text and "| all | 60 | Cosine |" not in text
+    assert "two: Held-out cosine" in text
+
+
+def test_another_system_of_each_run(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    text = page(runs, capsys, "--system", "warm_start")
+    assert "one: Warm start (SFT); two: Warm start (SFT)." in text
+    assert "| all | 60 | chrF |" in text and "0.00 to 0.00" in text
+
+
+def different_texts(run: Path) -> None:
+    path = run / "eval" / "trained.json"
+    items = read_object(path)["items"]
+    items[3]["reference"] = "又"
+    items[3]["references"] = ["又"]
+    change(path, "items", items)
+
+
+def different_split(run: Path) -> None:
+    path = run / "corpus.json"
+    manifest = read_object(path)["manifest"]
+    manifest["splits"]["test"] = {"sha256": hashlib.sha256(b"x").hexdigest()}
+    change(path, "manifest", manifest)
+
+
+def other_items(run: Path) -> None:
+    path = run / "eval" / "trained.json"
+    items = [item | {"id": f"x{item['id']}"} for item in read_object(path)["items"]]
+    change(path, "items", items)
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        ((different_texts,), "item item-003 has other texts"),
+        ((other_items,), "no item is in both"),
+        ((different_split,), "their corpora were split differently"),
+    ],
+)
+def test_other_test_sets_are_refused(
+    alter: tuple[Any, ...], said: str, runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = read_object(runs[0] / "corpus.json")["manifest"]
+    manifest["splits"]["test"] = {"sha256": "0"}
+    if alter == (different_split,):
+        change(runs[0] / "corpus.json", "manifest", manifest)
+    alter[0](runs[1])
+    assert main([*map(str, runs)]) == 2
+    error = capsys.readouterr().err
+    assert f"{runs[1]}: another test set than {runs[0]} ({said})" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "name two runs or more"),
+        (["SAME"], "is named twice"),
+        (["OTHER", "--system", "none"], "no system 'none'; it has untouched"),
+        (["OTHER", "--resamples", "0"], "--resamples 0: a number from 1"),
+        (["nowhere"], "nowhere: no such run folder"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    more: list[str], said: str, runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"SAME": str(runs[0]), "OTHER": str(runs[1])}
+    assert main([str(runs[0]), *(names.get(word, word) for word in more)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_tokens_are_counted_from_the_log(runs: list[Path]) -> None:
+    rows = [
+        {"stage": "sft", "step": 0, "tokens": 100},
+        {"stage": "train", "step": 0, "tokens": 40, "trained_tokens": 70},
+        {"stage": "train", "step": 1, "tokens": 30, "trained_tokens": 60, "sampled_tokens": 90},
+        {"stage": "train", "step": 2, "tokens": 25},
+        {"stage": "train", "step": 3, "tokens": 5, "trained_tokens": 1, "fed_tokens": 2.5},
+    ]
+    (runs[0] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_json(
+        runs[0] / "config.json",
+        {"rollout": {"num_prompts": 2, "group_size": 4}, "train": {"passes": 3}},
+    )
+    run = read_run(runs[0])
+    assert trained_tokens(run) == 100 + 3 * (70 + 60 + 25 + 8 * 2.5)
+    assert sampled_tokens(run) == 40 + 90 + 5

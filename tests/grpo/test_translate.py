@@ -1,0 +1,328 @@
+"""A file through a policy: as many lines out as in, the run's prompt and decoding, and the same bytes after any stop."""
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_gemma
+from tiny_run import HAN, SYLLABLES
+from transformers import PreTrainedTokenizerFast
+
+from data.errors import InputError
+from data.prompt import Prompt
+from data.saved_prompt import example_of, save
+from data.template import Wording
+from eval.metrics.significance import Array
+from grpo.config import Config, EvalConfig, ModelConfig
+from grpo.engine.draw import Sampling
+from grpo.engine.greedy import DecodeSettings
+from grpo.engine.likelihood import log_likelihoods
+from grpo.engine.model import load_policy
+from grpo.engine.sampler import generate
+from grpo.runtime.run_folder import plain
+from grpo.translate import output as output_file
+from grpo.translate.__main__ import main
+from grpo.translate.choice import choose, cosine, logprob
+from grpo.translate.decoding import Candidates, Decoding, candidates
+from grpo.translate.policy import Policy, open_policy
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+KINDS = [("bo", "zh", "mt"), ("dz", "zh", "mt")]
+NEW = 6
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
+    """What a run leaves for a translation: its settings, and a policy with its prompt."""
+    folder = tmp_path_factory.mktemp("translate") / "run"
+    policy = folder / "policy"
+    tiny_gemma().save_pretrained(policy)
+    save(Prompt.of(tiny_tokenizer, Wording(template="{source_language}: {source}=")), KINDS, policy)
+    config = Config(
+        device="cpu",
+        eval=EvalConfig(max_new_tokens=NEW, batch_size=2),
+        model=ModelConfig(max_prompt_tokens=60),
+    )
+    (folder / "config.json").write_text(json.dumps(plain(config)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def policy(run: Path) -> Policy:
+    return open_policy(run)
+
+
+def sources(count: int) -> list[str]:
+    return ["་".join(SYLLABLES[(n * k) % 16] for k in (1, 3, 5)[: 1 + n % 3]) for n in range(count)]
+
+
+def write(path: Path, lines: Sequence[str]) -> Path:
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def alone(policy: Policy, text: str, kind: int = 0) -> str:
+    """The greedy output of one line, without others beside it."""
+    model = load_policy(policy.folder, CPU)
+    prompt = policy.prompt.encode_prompt(example_of(KINDS[kind], text))
+    decoding = Decoding(DecodeSettings(NEW, policy.prompt.stops, 1))
+    ((_, own),) = candidates(model, policy.prompt, [prompt], [1], decoding)
+    return own.texts[0]
+
+
+def test_every_line_has_its_line_and_is_asked_as_in_training(
+    run: Path, policy: Policy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = sources(5)
+    content = [texts[0], "", texts[1], "  ", "x" * 80, texts[2], "\u2028".join(texts[3:]), texts[4]]
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "\n".join(content).encode() + b"\r\n\xff\xfe\n" + texts[3].encode())
+    out = tmp_path / "deep" / "out.txt"
+    assert main([str(path), "--model", str(run), "--output", str(out), "--source-language", "dz"]) == 0
+    lines = out.read_bytes().decode().split("\n")
+    assert len(lines) == 11 and lines[-1] == ""
+    for number, text in ((0, texts[0]), (2, texts[1]), (5, texts[2]), (7, texts[4]), (9, texts[3])):
+        assert lines[number] == " ".join(alone(policy, text, 1).splitlines()) != ""
+    assert [lines[number] for number in (1, 3, 4, 8)] == [""] * 4
+    said = capsys.readouterr().err
+    assert (
+        "10 lines in, 10 lines out" in said
+        and "4 of them left empty: 2 with an empty source (line 2), " in said
+    )
+    assert "1 longer than 60 tokens with the prompt (line 5), 1 not UTF-8 (line 9)" in said
+    assert "dz to zh, greedy, on cpu" in said and "NOTE" not in said
+
+
+def test_a_folder_alone_is_asked_by_the_default_settings(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "policy"
+    shutil.copytree(run / "policy", folder)
+    assert open_policy(folder).settings["eval.max_new_tokens"] == EvalConfig().max_new_tokens
+    (folder / "prompt.json").unlink()
+    path = write(tmp_path / "in.txt", ["a"])
+    assert main([str(path), "--model", str(folder)]) == 2
+    assert "write --source-language and --target-language" in capsys.readouterr().err
+    languages = ["--source-language", "en", "--target-language", "sw"]
+    assert main([str(path), "--model", str(folder), *languages, "--max-new-tokens", "2"]) == 0
+    assert "1 lines, en to sw" in capsys.readouterr().err
+
+
+def test_best_policy_of_a_run_comes_first(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert open_policy(folder).folder == folder / "policy"
+    shutil.copytree(run / "policy", folder / "policy_best")
+    assert open_policy(folder).folder == folder / "policy_best"
+    assert open_policy(folder / "policy").run == folder.resolve()
+
+
+def test_jsonl_with_a_nested_field_keeps_ids(run: Path, policy: Policy, tmp_path: Path) -> None:
+    texts = sources(3)
+    rows: list[Any] = [
+        {"id": "one", "translation": {"bo": texts[0]}},
+        {"translation": {"bo": texts[1]}},
+        {"id": 7, "translation": {"zh": "x"}},
+    ]
+    path = write(tmp_path / "in.jsonl", [json.dumps(row) for row in rows])
+    out = tmp_path / "out.jsonl"
+    options = ["--model", str(run), "--output", str(out), "--field", "translation.bo"]
+    assert main([str(path), *options]) == 0
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in found] == ["one", "2", "7"]
+    assert [row["output"] for row in found] == [alone(policy, texts[0]), alone(policy, texts[1]), ""]
+    assert found[2]["problem"] == "no field 'translation.bo'" and found[0]["source"] == texts[0]
+
+
+def test_standard_input_to_standard_output(
+    run: Path, policy: Policy, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (text,) = sources(1)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{text}\n\n".encode())))
+    assert main(["--model", str(run)]) == 0
+    printed = capsysbinary.readouterr()
+    assert printed.out.decode() == " ".join(alone(policy, text).splitlines()) + "\n\n"
+    assert b"NOTE: lines are read as bo; the policy also knows dz" in printed.err
+
+
+@pytest.mark.parametrize(("stop", "finished"), [(2, 0), (4, 32)])  # the first record is that of the start
+def test_an_interrupted_command_goes_on_to_the_same_bytes(
+    stop: int,
+    finished: int,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Stopped after lines were written and before the record says so, with half a line behind them; chunks are of 16
+    lines.
+    """
+    path = write(tmp_path / "in.txt", sources(40))
+    command = [str(path), "--model", str(run), "--sample", "--output"]
+    whole, out = tmp_path / "whole.txt", tmp_path / "out.txt"
+    calls: list[int] = []
+
+    def fail(target: Path, text: str) -> None:
+        calls.append(0)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        target.write_text(text, encoding="utf-8")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output_file, "atomic_write_text", fail)
+        assert main([*command, str(out)]) == 130
+    with out.open("a", encoding="utf-8") as file:
+        file.write("half a line")
+    capsys.readouterr()
+    assert main([*command, str(out)]) == 0
+    said = f"{finished} of 40 lines are finished and as they were written"
+    assert (said in capsys.readouterr().err) == (finished > 0)
+    assert main([*command, str(whole)]) == 0
+    assert out.read_bytes() == whole.read_bytes() and len(set(out.read_text().splitlines())) > 3
+    with path.open("a", encoding="utf-8") as file:
+        file.write("more\n")
+    assert main([*command, str(out)]) == 0
+    assert out.read_bytes().startswith(whole.read_bytes()) and len(out.read_bytes().split(b"\n")) == 42
+
+
+def test_finished_lines_of_another_kind_are_refused_in_one_sentence(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = sources(6)
+    path = write(tmp_path / "in.txt", lines)
+    out = tmp_path / "out.txt"
+    command = [str(path), "--model", str(run), "--output", str(out)]
+    assert main(command) == 0
+    before = out.read_bytes()
+    refusals = []
+    for change, more in (
+        (lambda: None, ["--sample"]),
+        (lambda: write(path, ["other", *lines[1:]]), []),
+        (lambda: write(path, lines[:4]), []),
+        (lambda: (write(path, lines), out.write_bytes(before.replace(b"\n", b"!", 1))), []),
+        (lambda: out.write_bytes(before[:-3]), []),
+    ):
+        change()
+        capsys.readouterr()
+        assert main([*command, *more]) == 2
+        refusals.append(capsys.readouterr().err.splitlines()[-1])
+    assert "made with temperature = 0.0, not 1.0" in refusals[0]
+    assert all("belong to another input than" in refusals[n] for n in (1, 2))
+    assert all("have changed since they were written" in refusals[n] for n in (3, 4))
+    out.unlink()
+    assert main(command) == 0 and out.read_bytes() == before
+    output_file.record_path(out).unlink()
+    assert main(command) == 2 and "is there already, and not as a translation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--best-of", "0"], "--best-of 0: a number from 1"),
+        (["--choose-by", "logprob"], "--choose-by logprob: there is one output a line"),
+        (["--temperature", "0"], "--temperature 0.0: a number above 0"),
+        (["--source-language", "en"], "was trained on bo to zh, dz to zh, not on en to any language"),
+        (["--best-of", "2", "--choose-by", "cosine"], "lies in no run folder with encoder_fit.json"),
+        (["--field", "text"], "no field 'text'; its first record has source"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    more: list[str], said: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "in.jsonl", ['{"source": "a"}'])
+    assert main([str(path), "--model", str(run), *more]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_folders_without_a_policy_and_several_processes_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "in.txt", ["a"])
+    (tmp_path / "young" / "warm_start").mkdir(parents=True)
+    assert main([str(path), "--model", str(tmp_path / "young")]) == 2
+    assert "this run has no policy yet" in capsys.readouterr().err
+    assert main([str(path), "--model", str(tmp_path)]) == 2
+    assert "neither a run folder with a policy nor a model folder" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([str(path), "--model", str(run)]) == 2
+    assert "runs in one process" in capsys.readouterr().err
+
+
+def test_a_draw_is_a_function_of_seed_and_line(run: Path, tmp_path: Path) -> None:
+    texts = sources(9)
+    path = write(tmp_path / "in.txt", texts)
+    other = write(tmp_path / "other.txt", [texts[0], "", *texts[2:]])
+
+    def outputs(name: str, source: Path, *more: str) -> list[str]:
+        out = tmp_path / name
+        assert main([str(source), "--model", str(run), "--sample", "--output", str(out), *more]) == 0
+        return out.read_text(encoding="utf-8").split("\n")
+
+    first = outputs("a", path)
+    assert first == outputs("b", path, "--batch-size", "7")
+    assert first != outputs("c", path, "--seed", "1")
+    changed = outputs("d", other)
+    assert changed[1] == "" and first[:1] + first[2:] == changed[:1] + changed[2:]
+    twice = outputs("e", write(tmp_path / "twice.txt", [texts[0]] * 8))
+    assert len(set(twice)) > 2
+
+
+def test_logprob_is_the_mean_over_the_tokens_that_were_written(policy: Policy) -> None:
+    model = load_policy(policy.folder, CPU)
+    prompts = [policy.prompt.encode_prompt(policy.example(text)) for text in sources(3)]
+    decoding = Decoding(DecodeSettings(NEW, policy.prompt.stops, 4), temperature=1.0, samples=3, seed=5)
+    sampled: dict[int, Candidates] = dict(candidates(model, policy.prompt, prompts, [4, 5, 6], decoding))
+    sampling = Sampling(3, NEW, 1.0, policy.prompt.stops)
+    for place, own in sampled.items():
+        rollout = generate(model, [prompts[place]], sampling, (5,), [4 + place])
+        rows = [list(ids) for ids in rollout.completions()]
+        assert own.texts == [policy.prompt.decode_completion(ids) for ids in rows]
+        (sums,) = log_likelihoods(model, [prompts[place]], [rows])
+        means: Array = torch.tensor(sums).numpy() / [len(ids) for ids in rows]
+        assert own.logps == pytest.approx(list(means), abs=1e-5)
+
+
+def test_the_best_is_a_text_with_the_highest_score_then_the_likeliest() -> None:
+    found = [
+        Candidates(["a", "", "b", "c"], [-2.0, -0.1, -1.0, -1.0], [False] * 4),
+        Candidates(["", ""], [-1.0, -2.0], [False] * 2),
+    ]
+    assert choose(logprob, ["s", "t"], found) == [(2, -1.0), (0, -1.0)]
+    scores = torch.tensor([0.5, 9.0, 0.5, 0.2, 0.0, 1.0], dtype=torch.float64)
+    assert choose(lambda *_: scores, ["s", "t"], found) == [(2, 0.5), (1, 1.0)]
+
+
+class ThreeFours:
+    """An encoder that knows three texts."""
+
+    dim = 2
+    fingerprint = "a" * 64
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        known = {HAN[:3]: [0.6, 0.8], HAN[0] * 4: [0.8, 0.6]}
+        return torch.tensor([known.get(text, [1.0, 0.0]) for text in texts])
+
+
+def test_cosine_does_not_choose_a_copy_of_the_source(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    monkeypatch.setattr("grpo.translate.choice.load_encoder", lambda *_: ThreeFours())
+    fit = folder / "encoder_fit.json"
+    fit.write_text('{"pair_auc": 0.85}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"use does not read both languages: .* AUC 0\.85, and"):
+        cosine(open_policy(folder), tmp_path, CPU)
+    fit.write_text('{"pair_auc": 0.95}', encoding="utf-8")
+    source = SYLLABLES[1] * 3
+    term = cosine(open_policy(folder), tmp_path, CPU)
+    scores = term([source], [Candidates([source, HAN[:3], HAN[0] * 4], [0.0] * 3, [False] * 3)])
+    # the copy has the cosine 1 and the wrong script; of four equal units one is free
+    assert scores.tolist() == pytest.approx([0.0, 0.6, 0.8 / 4], abs=1e-6)
