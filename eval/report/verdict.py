@@ -16,7 +16,7 @@ from eval.run_folder import Json, RunFolder
 NAMES = 2  # of losses in a sentence
 RIVALS = (
     ("untouched", "cosine_held_out", "by Held-out cosine the untouched model"),
-    ("translation_memory", "chrf", "by chrF a look-up in the training data"),
+    ("translation_memory", "chrf", "by chrF the translation memory"),
 )
 WAY = {1: "up", 0: "", -1: "down"}
 

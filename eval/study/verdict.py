@@ -12,6 +12,7 @@ from eval.study.cells import with_interval
 from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.sentences import KIND_LABELS, METRIC, TAX, last_step, metric_name, too_few
 
+START = {UNTOUCHED: "untouched model", WARM_START: "warm start"}
 SCORES = ("cosine_held_out", "chrf")
 
 
@@ -25,9 +26,7 @@ def answer(figures: Json) -> Answer:
         return Answer(f"Ship none: no checkpoint stays {limit}.", "bad")
     name = f"{choice['arm']}, step {choice['step']} (seed {choice['seed']})"
     if choice["kind"] in (UNTOUCHED, WARM_START):
-        return Answer(
-            f"Keep the {choice['kind'].replace('_', ' ')}: no checkpoint scores higher {limit}.", "caution"
-        )
+        return Answer(f"Keep the {START[choice['kind']]}: no checkpoint scores higher {limit}.", "caution")
     if choice["gain"] is None or direction(choice["gain"]) <= 0:
         return Answer(
             f"Keep the warm start: {name} has the best score {limit}, but no clear gain.", "caution"
@@ -43,13 +42,13 @@ def reasons(figures: Json) -> tuple[str, ...]:
     if row is not None and row["gains"][metric.key] is not None:
         gain = with_interval(metric, row["gains"][metric.key])
         words = f"gains {gain} in {metric_name(metric)} over the warm start, for a tax of {with_interval(TAX, row['tax'])}"
-        sentences.append(f"{row['arm']} at step {row['step']} {words}.")
+        sentences.append(f"Arm {row['arm']} at step {row['step']} {words}.")
     return (*sentences, *rival_sentence(figures))
 
 
 def rival_sentence(figures: Json) -> list[str]:
-    """'At an equal held-out cosine GRPO pays less than SFT (-0.0233).'"""
-    words = {-1: "less than", 0: "no clearly different amount than", 1: "more than"}
+    """'At an equal held-out cosine GRPO's tax is lower than that of SFT (-0.0233).'"""
+    words = {-1: "lower than that of", 0: "not clearly different from that of", 1: "higher than that of"}
     results = [row for row in figures["equal_target"] if row["metric"] == figures["target"] and row["seeds"]]
     parts = [
         f"{words[direction(row['main_minus_other'])]} {KIND_LABELS.get(row['kind'], row['kind'])} "
@@ -57,7 +56,7 @@ def rival_sentence(figures: Json) -> list[str]:
         for row in results
     ]
     name = metric_name(METRIC[figures["target"]])
-    return [f"At an equal {name} GRPO pays {', '.join(parts)}."] if parts else []
+    return [f"At an equal {name} GRPO's tax is {', '.join(parts)}."] if parts else []
 
 
 def numbers(figures: Json) -> tuple[Number, ...]:
@@ -65,33 +64,30 @@ def numbers(figures: Json) -> tuple[Number, ...]:
     row = chosen_row(figures)
     if row is None:
         return ()
-    gains = [(METRIC[key], row["gains"][key]) for key in SCORES]
+    warm = next((one for one in figures["checkpoints"] if one["kind"] == WARM_START), row)
     cards = [
-        card(
-            metric.label,
-            metric,
-            gain,
-            metric.value(row["metrics"][metric.key]["value"]),
-            "against the warm start",
-            1,
-        )
-        for metric, gain in gains
-        if gain is not None
+        card(METRIC[key], row["gains"][key], values(METRIC[key], warm, row), "against the warm start", 1)
+        for key in SCORES
+        if row["gains"][key] is not None
     ]
     unit = "nats per token"
-    cards.append(card("Tax", TAX, row["tax"], unit, "against the untouched model", -1))
+    cards.append(card(TAX, row["tax"], unit, "against the untouched model", -1))
     if row["tax_added"] is not None:
-        cards.append(card("Tax", TAX, row["tax_added"], unit, "against the warm start", -1))
+        cards.append(card(TAX, row["tax_added"], unit, "against the warm start", -1))
     return tuple(cards)
 
 
-def card(label: str, metric: Metric, figure: Json, values: str, against: str, better: int) -> Number:
+def values(metric: Metric, before: Json, after: Json) -> str:
+    """'0.300 -> 0.500'."""
+    return " \u2192 ".join(metric.value(row["metrics"][metric.key]["value"]) for row in (before, after))
+
+
+def card(metric: Metric, figure: Json, words: str, against: str, better: int) -> Number:
     """An interval of a row as a figure of the first screen."""
     way = direction(figure)
     interval = metric.interval(figure["low"], figure["high"])
-    return Number(
-        label, metric.change(figure["value"]), interval, values, against, WAY[way], READINGS[way * better]
-    )
+    reading = READINGS[way * better]
+    return Number(metric.label, metric.change(figure["value"]), interval, words, against, WAY[way], reading)
 
 
 def chosen_row(figures: Json) -> Json | None:
