@@ -18,7 +18,7 @@ def first_screen(document: Document, draw: Callable[[Figure], str]) -> str:
         f'<header class="top"><div>\n<h1>{escape(document.title)}</h1>\n'
         f'<div class="verdict {document.tone}"><span class="sign" aria-hidden="true">{SIGNS[document.tone]}</span>'
         f'<div><p class="answer">{escape(document.verdict)}</p>{reasons}</div></div>\n'
-        f"{listing('alarms', document.alarms)}{numbers}</div>\n{picture}</header>\n{lacking(document.gaps)}"
+        f"{numbers}{listing('alarms', document.alarms)}</div>\n{picture}</header>\n{lacking(document.gaps)}"
     )
 
 
@@ -29,7 +29,7 @@ def card_html(number: Number) -> str:
         f'<li class="{kind}"><span class="label">{escape(number.label)}</span>'
         f'<strong><span aria-hidden="true">{WAYS[number.way]}</span> {escape(number.change)}</strong>'
         f'<span class="interval">{escape(number.interval)}</span>'
-        f'<span class="reading">{escape(number.reading)} {escape(number.against)}</span>'
+        f'<span class="reading">{escape(number.against)}: {escape(number.reading)}</span>'
         f'<span class="values">{escape(number.values)}</span></li>'
     )
 

@@ -30,8 +30,8 @@ def markdown(document: Document) -> str:
     parts = [
         f"# {escape(document.title)}",
         f"**{escape(document.verdict)}** {' '.join(map(escape, document.reasons))}".strip(),
-        *map(list_markdown, filter(None, [document.alarms])),
         *map(table_markdown, [number_table(document.numbers)] if document.numbers else []),
+        *map(list_markdown, filter(None, [document.alarms])),
         *map(table_markdown, figure_tables),
         *map(list_markdown, filter(None, [document.gaps])),
         *map(section_markdown, document.sections),
