@@ -23,7 +23,7 @@ from eval.preference.sheet_csv import COLUMNS, read_signs, sheet_csv
 from eval.preference.sheet_key import Key, make_key, read_key
 from eval.preference.sheet_page import blind_page
 from eval.report.blocks import plain_text
-from eval.report.html import LANGUAGE_TAGS
+from eval.report.cards import LANGUAGE_TAGS
 from eval.systems import write_json
 
 Signs = Mapping[str, str]  # row name -> "1", "2" or "="

@@ -4,9 +4,11 @@ Every figure is text already, so all forms of a report show the same one.
 """
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONSOLE_WIDTH = 110
+WAYS = {"up": "\u25b2", "down": "\u25bc", "": "\u2248"}  # of a number, with its arrow
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,13 @@ class Text:
     """A paragraph."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """A list of sentences."""
+
+    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -28,22 +37,35 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A finished SVG picture; it exists in HTML only."""
+    """A finished picture, which exists in HTML only, and `table`, its numbers for those who cannot see it."""
 
     title: str
-    svg: str
+    drawing: str
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One test item: `parts` are (label, language, text), `facts` a line such as the cosines."""
+    """One test item: `parts` are (label, language, text), `facts` a line such as the cosines.
+
+    `groups` are the headings that it belongs to. The parts behind the one called `base` are compared with it.
+    """
 
     title: str
     parts: tuple[tuple[str, str, str], ...]
     facts: str
+    groups: tuple[str, ...] = ()
+    base: str = ""
 
 
-Block = Text | Table | Figure | Sample
+@dataclass(frozen=True)
+class Samples:
+    """Test items, with a filter where they are in several groups."""
+
+    items: tuple[Sample, ...]
+
+
+Block = Text | Sentences | Table | Figure | Samples
 
 
 @dataclass(frozen=True)
@@ -56,10 +78,28 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Number:
+    """One figure of the first screen.
+
+    `values` are those before and after, `against` names what the change is over. `way` is a key of WAYS, by what
+    is clear, and `reading` says in words whether that is good.
+    """
+
+    label: str
+    change: str
+    interval: str
+    values: str
+    against: str
+    way: str
+    reading: str
+
+
+@dataclass(frozen=True)
 class Document:
     """The whole report.
 
-    `verdict` is its first paragraph, `alarms` says what went wrong in training, `gaps` what this run lacks.
+    `verdict` answers whether to ship in one sentence and `reasons` says why in at most two; `tone` is "good",
+    "caution", "bad" or "" (no verdict). `alarms` say what went wrong in training, `gaps` what is lacking.
     """
 
     title: str
@@ -67,6 +107,20 @@ class Document:
     gaps: tuple[str, ...]
     sections: tuple[Section, ...]
     alarms: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    tone: str = ""
+    numbers: tuple[Number, ...] = ()
+    picture: Figure | None = None
+
+
+def number_table(numbers: Sequence[Number]) -> Table:
+    """The figures of the first screen as a table, for the forms of a report that have no cards."""
+    rows = tuple(
+        (f"{one.label} ({one.against})", WAYS[one.way], one.change, one.interval, one.values, one.reading)
+        for one in numbers
+    )
+    header = ("Number", "Way", "Change", "95 % interval", "Before and after", "Reading")
+    return Table("The main numbers", header, rows)
 
 
 def plain_text(table: Table) -> str:

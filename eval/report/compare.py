@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.report.blocks import Document, Section, Table
+from eval.report.changes import Change, score_changes
+from eval.report.findings import change_sentence
 from eval.report.tables import (
     RESULT_HEADER,
     difference_table,
     finite_series,
     flatten,
     phase_seconds,
-    probe_change,
     result_cells,
     signature_notes,
 )
-from eval.report.verdict import change_sentence
 from eval.report.wording import (
     ABSENT,
     MAIN_METRICS,
@@ -80,13 +80,10 @@ def verdict(compared: Sequence[ComparedSystem], test: str) -> str:
     few = " (too few to read anything from)" if are_too_few(count) else ""
     sentences = [f"On {count:,} shared items{f' of {test}' if test else ''}{few}, against {first.name}."]
     for other in others:
-        changes = other.change["slices"]["all"] if other.change else {}
         same = comparable(first, other)
-        parts = [
-            change_sentence(metric, changes[metric.key])
-            for metric in METRICS
-            if metric.key in MAIN_METRICS and metric.key in same
-        ]
+        metrics = [one for one in METRICS if one.key in MAIN_METRICS and one.key in same]
+        changes = score_changes(other.change["slices"], metrics=metrics) if other.change else []
+        parts = map(change_sentence, changes)
         sentences.append(f"{other.name}: {' '.join(parts)}")
     return " ".join(sentences)
 
@@ -153,8 +150,9 @@ def tax_table(runs: Sequence[RunFolder], names: Sequence[str], systems: Sequence
     rows = []
     for key, label, metric in PROBES:
         if any(key in one for one in [*own, *between.values()]):
-            cells = [probe_change(one.get(key), metric) for one in own]
-            rows.append((label, *cells, *(probe_change(one.get(key), metric) for one in between.values())))
+            columns = [*own, *between.values()]
+            cells = (Change(label, metric, one[key]).cell if key in one else ABSENT for one in columns)
+            rows.append((label, *cells))
     if any(run.tax for run in runs):
         last = [TAX.value(run.tax[-1]["tax_kept"]) if run.tax else ABSENT for run in runs]
         rows.append(("Tax in the log, nats per token", *last, *(ABSENT for _ in between)))

@@ -3,7 +3,18 @@
 import re
 
 from data.script import isolate
-from eval.report.blocks import Block, Document, Figure, Sample, Section, Table, Text
+from eval.report.blocks import (
+    Block,
+    Document,
+    Figure,
+    Sample,
+    Samples,
+    Section,
+    Sentences,
+    Table,
+    Text,
+    number_table,
+)
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
@@ -14,19 +25,23 @@ def escape(text: str) -> str:
 
 
 def markdown(document: Document) -> str:
-    """The whole report."""
-    lists = [
-        "\n".join(f"- {escape(text)}" for text in texts)
-        for texts in (document.alarms, document.gaps)
-        if texts
-    ]
+    """The whole report, in the order of the page."""
+    figure_tables = [document.picture.table] if document.picture and document.picture.table else []
     parts = [
         f"# {escape(document.title)}",
-        escape(document.verdict),
-        *lists,
+        f"**{escape(document.verdict)}** {' '.join(map(escape, document.reasons))}".strip(),
+        *map(table_markdown, [number_table(document.numbers)] if document.numbers else []),
+        *map(list_markdown, filter(None, [document.alarms])),
+        *map(table_markdown, figure_tables),
+        *map(list_markdown, filter(None, [document.gaps])),
         *map(section_markdown, document.sections),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def list_markdown(sentences: tuple[str, ...]) -> str:
+    """A list of sentences."""
+    return "\n".join(f"- {escape(sentence)}" for sentence in sentences)
 
 
 def section_markdown(section: Section) -> str:
@@ -39,10 +54,12 @@ def block_markdown(block: Block) -> str:
     """One block that is no picture."""
     if isinstance(block, Text):
         return escape(block.text)
+    if isinstance(block, Sentences):
+        return list_markdown(block.texts)
     if isinstance(block, Table):
         return table_markdown(block)
-    if isinstance(block, Sample):
-        return sample_markdown(block)
+    if isinstance(block, Samples):
+        return samples_markdown(block)
     raise TypeError(f"a {type(block).__name__} has no Markdown form")
 
 
@@ -60,6 +77,16 @@ def table_markdown(table: Table) -> str:
             *(f"\n{escape(note)}" for note in table.notes),
         ]
     )
+
+
+def samples_markdown(block: Samples) -> str:
+    """Test items as lists below the headings of their first groups."""
+    groups = dict.fromkeys(item.groups[:1] for item in block.items)
+    parts = []
+    for group in groups:
+        parts += [f"### {escape(name)}\n" for name in group]
+        parts += [sample_markdown(item) for item in block.items if item.groups[:1] == group]
+    return "\n".join(parts)
 
 
 def sample_markdown(sample: Sample) -> str:

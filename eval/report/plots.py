@@ -1,23 +1,19 @@
-"""Draws training curves as inline SVG, one small picture per metric, with matplotlib and without a display.
+"""Draws training curves as SVG, one small picture for each metric.
 
-Text and axes use `currentColor` on a transparent ground, so a picture follows the page into dark mode. No
-user text is drawn.
+Points are also written as text, from which page.js shows the value under the pointer or the arrow keys.
 """
 
-import io
-import re
 from collections.abc import Sequence
-from typing import Any
+from html import escape
 
-import matplotlib
-from matplotlib.figure import Figure as Canvas
-
+from eval.report.axes import Scale, frame, left_margin, limits, ticks
 from eval.report.blocks import Figure
 from eval.report.tables import finite_series
+from eval.report.wording import plain_number
 from eval.run_folder import Json, RunFolder
 
-INK = "#010203"  # a colour nothing else uses, replaced by currentColor
-LINE = "#2f86d2"
+WIDTH, HEIGHT = 320, 170
+RIGHT, TOP, BOTTOM = 8, 8, 36
 SFT_CURVES = (("loss", "Warm start: loss"),)
 TRAIN_CURVES = (
     ("reward_mean", "Reward"),
@@ -37,18 +33,6 @@ TAX_CURVES = (
     ("tax", "Measured tax on general text (nats per token)"),
     ("tax_kept", "Tax of the state that training continued from (nats per token)"),
 )
-STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def moving_average(values: Sequence[float], reach: int) -> list[float]:
@@ -59,39 +43,29 @@ def moving_average(values: Sequence[float], reach: int) -> list[float]:
 
 def curve(steps: Sequence[int], values: Sequence[float], title: str) -> Figure:
     """One metric against the step: each value faint, the moving average over a tenth of the steps strong."""
-    style: Any = {**STYLE, "svg.hashsalt": title}
-    with matplotlib.rc_context(style):
-        canvas = Canvas(figsize=(4.2, 2.3), layout="constrained")
-        axes = canvas.subplots()
-        marker = "o" if len(values) == 1 else ""
-        axes.plot(steps, values, color=LINE, alpha=0.35, linewidth=1, marker=marker)
-        axes.plot(steps, moving_average(values, len(values) // 20), color=LINE, linewidth=1.8)
-        axes.set_xlabel("step")
-        axes.margins(x=0.01)
-        axes.grid(alpha=0.15, color=INK)
-        axes.ticklabel_format(useOffset=False)
-        return Figure(title, svg_text(canvas))
-
-
-def svg_text(canvas: Canvas) -> str:
-    """The picture as an <svg> element that scales with the page, without ids that two pictures may share."""
-    file = io.StringIO()
-    canvas.savefig(
-        file,
-        format="svg",
-        transparent=True,
-        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+    y_low, y_high = limits(values)
+    up = ticks(y_low, y_high, 3)
+    x_low, x_high = (steps[0], steps[-1]) if len(steps) > 1 else (steps[0] - 1, steps[0] + 1)
+    x = Scale(x_low, x_high, round(left_margin(up)), WIDTH - RIGHT)
+    y = Scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
+    across = [tick for tick in ticks(x_low, x_high) if tick == int(tick)]
+    smooth = moving_average(values, len(values) // 20)
+    texts = [plain_number(float(value)) for value in values]
+    label = f"{title}: {texts[0]} at step {steps[0]}, {texts[-1]} at step {steps[-1]}"
+    drawing = (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}" '
+        f'data-steps="{" ".join(map(str, steps))}" data-values="{" ".join(texts)}">'
+        f'{frame(x, y, across, up, "step")}<g class="c0">'
+        f'<polyline class="raw" points="{places(x, y, steps, values)}"/>'
+        f'<polyline class="way" points="{places(x, y, steps, smooth)}"/></g></svg>'
     )
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"',
-        r"\1",
-        re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1),
-        count=1,
-    ).strip()
+    return Figure(title, drawing)
+
+
+def places(x: Scale, y: Scale, steps: Sequence[int], values: Sequence[float]) -> str:
+    """The points of a polyline; a single one becomes a short stroke."""
+    points = [f"{x(step)},{y(value)}" for step, value in zip(steps, values, strict=True)]
+    return " ".join(points if len(points) > 1 else [*points, f"{x(steps[0]) + 3},{y(values[0])}"])
 
 
 def curves(run: RunFolder) -> list[Figure]:

@@ -7,6 +7,7 @@ from typing import Any
 from data.language_names import language_name
 from data.script import script_of, unit_name
 from eval.report.blocks import Table
+from eval.report.changes import Change, probe_changes, score_changes
 from eval.report.wording import (
     ABSENT,
     MAIN_METRICS,
@@ -14,8 +15,6 @@ from eval.report.wording import (
     MIN_ITEMS,
     PROBES,
     Metric,
-    are_too_few,
-    direction,
     duration,
     place_label,
     plain_number,
@@ -25,18 +24,16 @@ from eval.run_folder import Json, RunFolder, questions_of
 
 NEWER = tuple(metric.key for metric in METRICS if metric.newer)
 RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
-COSINE_NOTE = (
-    "Cosine: to the reference text, by the encoder in its signature. Where that encoder also gave the "
-    "reward, "
-    "training optimised this number; it did not optimise held-out cosine (by an encoder that gave no "
-    "reward), "
-    "chrF and BLEU. "
-    "Length ratio: units of the outputs / units of the reference texts. "
-    "Where an item has several reference texts, the best one counts; BLEU uses all of them, and the length "
-    "nearest to the output's, as the length ratio does. "
-    "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words). "
-    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), "
-    "beyond what the reference text copies."
+SCORE_NOTES = (
+    "Cosine: to the reference text, by the encoder in its signature. Training optimised it where that encoder also gave "
+    "the reward.",
+    "Held-out cosine is by an encoder that gave no reward. Training optimised neither it nor chrF nor BLEU.",
+    "Length ratio: units of the outputs / units of the reference texts.",
+    "Of several reference texts of an item the best one counts. BLEU uses all, and the length nearest to the output's, "
+    "as the length ratio does.",
+    "ROUGE-L: mean F1 of the longest common subsequence of units (syllables, Han characters or words).",
+    "Copies: outputs of which half or more is copied from the source in runs of 6 units (10 characters), beyond what the "
+    "reference text copies.",
 )
 
 
@@ -72,7 +69,7 @@ def overall_table(run: RunFolder, title: str = "Results on the test set") -> Tab
         f"Units of {language_name(language)}: {unit_name(script_of(language))}."
         for language in sorted(languages)
     )
-    return Table(title, RESULT_HEADER, rows, (COSINE_NOTE, *units, *signature_notes(run.systems)))
+    return Table(title, RESULT_HEADER, rows, (*SCORE_NOTES, *units, *signature_notes(run.systems)))
 
 
 def language_table(run: RunFolder) -> Table | None:
@@ -129,31 +126,27 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
     if pair is None:
         return []
     parts = [name for name in pair["slices"] if name != "all"]
-    title = f"{run.label(after)} minus {run.label(before).lower()}"
-    note = (
-        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, "
-        "percentile interval; "
-        "corpus metrics recomputed for each resample. No correction for the number of comparisons. "
-        f"Fewer than {MIN_ITEMS} items: the interval is too narrow, so nothing is read from it."
+    notes = (
+        f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
+        "corpus metrics are computed anew for each resample.",
+        f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
     )
     main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
+    languages = [name for name in parts if not is_origin(name)]
     return [
-        difference_table(title, pair["slices"], ["all"], METRICS, (note,)),
-        difference_table(
-            "By source language", pair["slices"], [name for name in parts if not is_origin(name)], main
-        ),
-        difference_table("By origin", pair["slices"], [name for name in parts if is_origin(name)], main),
+        difference_table("Change over the whole test set", pair["slices"], ["all"], METRICS, notes),
+        difference_table("Change by source language", pair["slices"], languages, main),
+        difference_table("Change by origin", pair["slices"], list(filter(is_origin, parts)), main),
     ]
 
 
 def difference_table(
     title: str, slices: Json, places: Sequence[str], metrics: Sequence[Metric], notes: tuple[str, ...] = ()
 ) -> Table:
-    """One row for each place and metric; no row for a `newer` metric that an older comparison lacks."""
+    """One row for each place and metric."""
     header = (
-        "Test items",
-        "n",
         "Metric",
+        "n",
         "Before",
         "After",
         "Change",
@@ -162,29 +155,25 @@ def difference_table(
         "Reading",
     )
     rows = tuple(
-        difference_cells(place, metric, slices[place][metric.key])
+        difference_cells(place, change)
         for place in places
-        for metric in metrics
-        if metric.key in slices[place] or metric.key not in NEWER
+        for change in score_changes(slices, place, metrics)
     )
     return Table(title, header, rows, notes)
 
 
-def difference_cells(place: str, metric: Metric, row: Json) -> tuple[str, ...]:
-    """One row of the table of differences."""
-    reading = {1: "higher", 0: "includes 0", -1: "lower"}[direction(row)]
-    if are_too_few(row["n"]):
-        reading = "too few items"
-    values = (metric.value(row["before"]), metric.value(row["after"]), metric.change(row["difference"]))
-    interval = metric.interval(row["low"], row["high"])
+def difference_cells(place: str, change: Change) -> tuple[str, ...]:
+    """One row of the table of differences; a part of the test set is named in front of the metric."""
+    facts = change.facts
     return (
-        place_label(place),
-        plain_number(row["n"]),
-        metric.label,
-        *values,
-        interval,
-        share_of_resamples(row["p_not_greater"]),
-        reading,
+        change.label if place == "all" else f"{place_label(place)}: {change.label}",
+        plain_number(facts["n"]),
+        change.metric.value(facts["before"]),
+        change.metric.value(facts["after"]),
+        change.change,
+        change.interval,
+        share_of_resamples(facts["p_not_greater"]),
+        change.reading,
     )
 
 
@@ -220,43 +209,32 @@ def probe_table(run: RunFolder, pairs: Sequence[Json]) -> Table | None:
     }
     short |= {name: name for name in run.added_systems}
     change_headers = (f"{short[pair['before']]} \u2192 {short[pair['after']]}" for pair in pairs)
+    changes = [{change.label: change.cell for change in probe_changes(pair)} for pair in pairs]
     header = ("Probe", "n", *(run.label(name) for name in probe_results), *change_headers)
     rows = []
     for key, label, metric in PROBES:
         cells = [result.get(key) for result in probe_results.values()]
         count = next((cell[1] for cell in cells if cell), None)
         if count is not None:
-            changes = (probe_change(pair["probes"].get(key), metric) for pair in pairs)
-            rows.append(
-                (label, plain_number(count), *(metric.value(cell and cell[0]) for cell in cells), *changes)
-            )
+            values = (metric.value(cell and cell[0]) for cell in cells)
+            rows.append((label, plain_number(count), *values, *(one.get(label, ABSENT) for one in changes)))
     chances = {
         name: result["chance"]
         for system in run.systems.values()
         for name, result in questions(system).items()
     }
-    note = (
-        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap "
-        "over texts). "
+    notes = (
         "Questions: exact McNemar test; chance "
-        f"{', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}."
+        f"{', '.join(f'{100 * chance:.0f} % ({name})' for name, chance in chances.items())}.",
+        "Bits per character: held-out news, lower is better; change with 95 % interval (paired bootstrap over texts).",
     )
-    return Table("General competence before and after", header, tuple(rows), (note,))
+    return Table("General competence before and after", header, tuple(rows), notes)
 
 
 def questions(system: Json) -> Json:
     """The results of each set of questions for a system, by name."""
     probes = system.get("probes", {})
     return {name: probes[name] for name in questions_of(probes)}
-
-
-def probe_change(change: Json | None, metric: Metric) -> str:
-    """The change of one probe with its interval or p-value; '-' where one side lacks the probe."""
-    if change is None:
-        return ABSENT
-    if "p_value" in change:
-        return f"{metric.change(change['difference'])} (p = {change['p_value']:.2g})"
-    return f"{metric.change(change['difference'])} ({metric.interval(change['low'], change['high'])})"
 
 
 def finite_series(rows: Sequence[Json], key: str) -> tuple[list[int], list[float]]:

@@ -1,169 +1,134 @@
-"""Writes the report's first paragraph from the figures and their intervals."""
+"""The answer of a run's report: whether to ship the trained model, and why, in at most three short sentences.
 
-from typing import Any
+The rule, which docs/metrics.md states for readers: held-out cosine decides, because no reward is made of it; chrF may
+not clearly fall; neither the untouched model nor a look-up in the training data may do better; and what is clearly lost
+elsewhere is said.
+"""
 
-from eval.alarms import number, ringing
-from eval.report.macro import macro_sentence
-from eval.report.wording import (
-    MAIN_METRICS,
-    MAIN_PROBES,
-    METRICS,
-    MIN_ITEMS,
-    PROBES,
-    Metric,
-    are_too_few,
-    direction,
-)
+from typing import NamedTuple
+
+from eval.alarms import ringing
+from eval.report.blocks import Number
+from eval.report.changes import Change, probe_changes, score_change
+from eval.report.wording import MAIN_PROBES, MIN_ITEMS
 from eval.run_folder import Json, RunFolder
+
+NAMES = 2  # of losses in a sentence
+RIVALS = (
+    ("untouched", "cosine_held_out", "by Held-out cosine the untouched model"),
+    ("translation_memory", "chrf", "by chrF the translation memory"),
+)
+WAY = {1: "up", 0: "", -1: "down"}
+
+
+class Answer(NamedTuple):
+    """Whether to ship, and `tone` as in a document."""
+
+    text: str
+    tone: str
 
 
 def verdict(run: RunFolder) -> str:
-    """One paragraph: the trained model against the warm start and the translation memory on each test set, then its
-    tax.
-    """
-    views = ([("", run)] if run.systems or not run.tests else []) + list(run.tests.items())
-    sentences = [
-        f"{name}: {sentence}" if name and number == 0 else sentence
-        for name, view in views
-        for number, sentence in enumerate(result_sentences(view))
-    ]
-    system = "warm_start" if run.main.pair("warm_start", "trained") is None else "trained"
-    gaming = gaming_sentences(run) if system == "trained" else []
-    parts = [
-        macro_sentence(run),
-        *sentences,
-        *gaming,
-        *tax_sentences(run.main, system),
-        *budget_sentences(run),
-    ]
-    return " ".join(filter(None, parts))
+    """All sentences of the verdict."""
+    return " ".join([answer(run).text, *reasons(run)])
 
 
-def result_sentences(run: RunFolder) -> list[str]:
-    """The trained model against the warm start and the translation memory."""
-    main = run.pair("warm_start", "trained")
-    if main is None:
-        return [no_comparison(run)]
-    sentences = [
-        headline(run.method, main["slices"]["all"]["cosine"]),
-        *change_sentences(main["slices"]["all"]),
-    ]
-    memory = run.pair("translation_memory", "trained")
-    if memory is not None:
-        sentences.append(memory_sentence(memory["slices"]["all"]["chrf"]))
-    return sentences
+def answer(run: RunFolder) -> Answer:
+    """The first sentence."""
+    view = run.main
+    pair = view.pair("warm_start", "trained")
+    method = run.method
+    if pair is None:
+        return Answer(f"No verdict on {method}: it was not compared with the warm start.", "")
+    gain = score_change(pair, "cosine_held_out")
+    chrf = score_change(pair, "chrf")
+    if gain.has_too_few:
+        few = f"{gain.facts['n']} test items are too few (fewer than {MIN_ITEMS})"
+        return Answer(f"No verdict on {method}: {few}.", "")
+    if "gamed" in ringing(run.train):
+        return Answer("Do not ship it: the reward rose while what is not rewarded fell.", "bad")
+    if down := [change.label for change in (gain, chrf) if change.sense < 0]:
+        return Answer(f"Do not ship it: {method} lowered {' and '.join(down)}.", "bad")
+    if not gain.sense:
+        return Answer(f"Keep the warm start: {method} made no clear difference to {gain.label}.", "caution")
+    for rival, key, name in RIVALS:
+        other = view.pair(rival, "trained")
+        if other is not None and score_change(other, key).sense < 0:
+            return Answer(f"Do not ship it: {name} does better.", "bad")
+    return cost_answer(method, tax_changes(view))
 
 
-def no_comparison(run: RunFolder) -> str:
-    """The sentence of a run in which the trained model was not compared with the warm start."""
-    names = ", ".join(run.label(name) for name in run.systems) or "nothing"
+def cost_answer(method: str, changes: list[Change]) -> Answer:
+    """The first sentence about a model that became better: by what it lost elsewhere."""
+    better = f"{method} brought the outputs closer to the reference texts"
+    if not changes:
+        return Answer(f"Ship it for this task: {better}; what it cost elsewhere was not measured.", "caution")
+    if losses(changes):
+        return Answer(f"Ship it for this task only: {better}, and general competence fell.", "caution")
+    return Answer(f"Ship it: {better}, and general competence did not clearly fall.", "good")
+
+
+def reasons(run: RunFolder) -> tuple[str, ...]:
+    """The gain and the losses, at most one sentence each, in the figures of the tables."""
+    view = run.main
+    pair, against = gain_pair(run)
+    sentences = []
+    if pair is not None:
+        scores = [score_change(pair, key) for key in ("cosine_held_out", "chrf")]
+        parts = " and ".join(f"{change.label} {change.change} ({change.interval})" for change in scores)
+        sentences.append(f"{capital(against)}, {parts}, n = {scores[0].facts['n']}.")
+    if changes := tax_changes(view):
+        sentences.append(loss_sentence(changes))
+    return tuple(sentences)
+
+
+def loss_sentence(changes: list[Change]) -> str:
+    """How many probes clearly fell against the untouched model, with the first of them."""
+    lost = losses(changes)
+    if not lost:
+        return f"Against the untouched model, none of {len(changes)} probes clearly got worse."
+    names = "; ".join(f"{change.label} {change.change}" for change in lost[:NAMES])
+    more = f"; and {len(lost) - NAMES} more" if len(lost) > NAMES else ""
+    return f"Against the untouched model, {len(lost)} of {len(changes)} probes got worse: {names}{more}."
+
+
+def numbers(run: RunFolder) -> tuple[Number, ...]:
+    """Four figures of the first screen: two of the task and two of the cost; of the task only without probes."""
+    view = run.main
+    pair, against = gain_pair(run)
+    texts = [change for change in tax_changes(view) if not change.is_test]
+    keys = ("cosine_held_out", "chrf") if texts else ("cosine_held_out", "chrf", "bleu", "consistent_share")
+    scores = [score_change(pair, key) for key in keys] if pair else []
     return (
-        f"No verdict on {run.method}: this run holds no comparison of {run.method} with the warm start "
-        f"(evaluated: {names})."
+        *(card(change, against) for change in scores),
+        *(card(change, "against the untouched model") for change in texts),
     )
 
 
-def headline(method: str, cosine: Json) -> str:
-    """Whether the outputs came closer to the reference texts, by the interval of the cosine's difference.
-
-    Fewer than MIN_ITEMS test items get no answer.
-    """
-    if are_too_few(cosine["n"]):
-        return (
-            f"No verdict on {method}: n = {cosine['n']} is too small. Below {MIN_ITEMS} test items the "
-            "intervals "
-            "are too narrow to be trusted; raise data.test_size, or use a larger corpus."
-        )
-    words = {
-        1: "brought the outputs closer to the reference texts than the warm start",
-        0: "made no clear difference to the warm start: the 95 % interval of the change includes 0",
-        -1: "took the outputs further from the reference texts than the warm start",
-    }
-    return f"By embedding cosine, {method} {words[direction(cosine)]} (n = {cosine['n']})."
+def card(change: Change, against: str) -> Number:
+    """A change as a figure of the first screen."""
+    way = "" if change.has_too_few else WAY[change.way]
+    return Number(change.label, change.change, change.interval, change.values, against, way, change.reading)
 
 
-def change_sentences(differences: Json) -> list[str]:
-    """One sentence for each of the main metrics."""
-    return [
-        change_sentence(metric, differences[metric.key]) for metric in METRICS if metric.key in MAIN_METRICS
-    ]
+def gain_pair(run: RunFolder) -> tuple[Json | None, str]:
+    """The comparison that the verdict is about, and what its gain is over and on which further test set."""
+    place = "".join(f" on {name}" for name, view in run.tests.items() if view is run.main)
+    if (pair := run.main.pair("warm_start", "trained")) is not None:
+        return pair, f"against the warm start{place}"
+    return run.main.pair("untouched", "warm_start"), f"against the untouched model{place}"
 
 
-def change_sentence(metric: Metric, difference: Json) -> str:
-    """'chrF rose from 24.10 to 25.31 (+1.21, 95 % interval +0.40 to +2.02).'"""
-    verb = {1: "rose", 0: "did not clearly change:", -1: "fell"}[direction(difference)]
-    if are_too_few(difference["n"]):
-        verb = "went"
-    values = f"from {metric.value(difference['before'])} to {metric.value(difference['after'])}"
-    return f"{metric.label} {verb} {values} ({spread(metric, difference)})."
+def tax_changes(run: RunFolder) -> list[Change]:
+    """The main probes of the last system against the untouched model."""
+    last = "trained" if run.pair("warm_start", "trained") is not None else "warm_start"
+    return probe_changes(run.pair("untouched", last), MAIN_PROBES)
 
 
-def spread(metric: Metric, difference: Json) -> str:
-    """'+1.21, 95 % interval +0.40 to +2.02', and a remark when the interval includes 0."""
-    remark = "" if direction(difference) else ", which includes 0"
-    interval = metric.interval(difference["low"], difference["high"])
-    return f"{metric.change(difference['difference'])}, 95 % interval {interval}{remark}"
+def losses(changes: list[Change]) -> list[Change]:
+    """Those that are clearly worse."""
+    return [change for change in changes if change.sense < 0]
 
 
-def memory_sentence(chrf: Json) -> str:
-    """Whether the trained model is better than a look-up in the training data."""
-    metric = next(metric for metric in METRICS if metric.key == "chrf")
-    words = {1: "beats", 0: "is not clearly different from", -1: "is worse than"}
-    outcome = "cannot yet be compared with" if are_too_few(chrf["n"]) else words[direction(chrf)]
-    return (
-        f"In chrF it {outcome} the translation memory, a look-up of the nearest training source "
-        f"({spread(metric, chrf)})."
-    )
-
-
-def gaming_sentences(run: RunFolder) -> list[str]:
-    """The alarm that the reward is gamed, where it rings at the end."""
-    warning = ringing(run.train).get("gamed")
-    return [f"ALARM step {number(run.train[-1])}: {warning}."] if warning else []
-
-
-def tax_sentences(run: RunFolder, system: str) -> list[str]:
-    """The change of the main probes of general competence against the untouched model."""
-    pair = run.pair("untouched", system)
-    if pair is None or not pair["probes"]:
-        return []
-    rows = [row for row in PROBES if row[0] in MAIN_PROBES and row[0] in pair["probes"]]
-    parts = [probe_clause(label.split(" (")[0], metric, pair["probes"][key]) for key, label, metric in rows]
-    return [f"General competence, {run.label(system)} against the untouched model: {'; '.join(parts)}."]
-
-
-def budget_sentences(run: RunFolder) -> list[str]:
-    """Whether training stayed within its tax budget, by the measurements in the log.
-
-    The last measurement is that of the final model.
-    """
-    if not run.tax:
-        return []
-    last = run.tax[-1]
-    rollbacks = sum(row["rolled_back"] for row in run.tax)
-    outcome = "was kept" if last["tax_kept"] <= last["budget"] else "was not kept"
-    sentences = [
-        f"The tax budget of {last['budget']:g} nats per token on general text {outcome}: "
-        f"{last['tax_kept']:.4f} at the end."
-    ]
-    if rollbacks:
-        sentences.append(
-            f"Training went back to an earlier state after {rollbacks} of {len(run.tax)} measurements of the "
-            "tax."
-        )
-    if last["ended"]:
-        sentences.append(f"It ended early, after step {last['step'] + 1}.")
-    return sentences
-
-
-def probe_clause(label: str, metric: Metric, change: dict[str, Any]) -> str:
-    """The change of one probe with its interval or its test.
-
-    'English text, bits per character +0.012, 95 % interval ...' for texts, '... -0.8 pp (3 gained, 5 lost,
-    McNemar p = 0.73)' for questions.
-    """
-    if "p_value" in change:
-        clear = "" if change["p_value"] < 0.05 else ", no clear change"
-        counts = f"{change['gained']} gained, {change['lost']} lost, McNemar p = {change['p_value']:.2g}"
-        return f"{label} {metric.change(change['difference'])} ({counts}{clear})"
-    return f"{label} {spread(metric, change)}"
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -16,13 +16,15 @@ MINUS = "\u2212"
 # A percentile bootstrap of n items gives intervals that are too narrow: nominal 95 % ones cover the mean of
 # normal values in 94 % of the cases at n = 30, in 90 % at n = 10, in 85 % at n = 5 (and never at n = 1).
 MIN_ITEMS = 30
+CLEAR_P = 0.05  # below it a test counts as a change
 
 
 @dataclass(frozen=True)
 class Metric:
     """A figure's name and form.
 
-    `percent` figures are shares shown times 100; results of earlier versions lack a `newer` one.
+    `percent` figures are shares shown times 100; results of earlier versions lack a `newer` one. `better` is 1
+    where higher is better, -1 where lower is, 0 where neither.
     """
 
     key: str
@@ -30,6 +32,7 @@ class Metric:
     digits: int
     percent: bool = False
     newer: bool = False
+    better: int = 1
 
     def value(self, number: float | None) -> str:
         """0.6543 -> '0.654', a share 0.98 -> '98.0 %', nothing -> '-'."""
@@ -62,12 +65,12 @@ METRICS = (
     Metric("bleu", "BLEU", 2),
     Metric("rouge_l", "ROUGE-L", 3, newer=True),
     Metric("consistent_share", "Script consistency", 1, percent=True),
-    Metric("length_ratio", "Length ratio", 2),
-    Metric("empty_share", "Empty outputs", 1, percent=True),
-    Metric("copied_share", "Copies", 1, percent=True, newer=True),
+    Metric("length_ratio", "Length ratio", 2, better=0),
+    Metric("empty_share", "Empty outputs", 1, percent=True, better=-1),
+    Metric("copied_share", "Copies", 1, percent=True, newer=True, better=-1),
 )
 MAIN_METRICS = ("cosine", "cosine_held_out", "chrf", "bleu", "consistent_share")
-BITS = Metric("bits_per_character", "bits per character", 3)
+BITS = Metric("bits_per_character", "bits per character", 3, better=-1)
 ACCURACY = Metric("accuracy", "accuracy", 1, percent=True)
 PROBES = (
     ("english", "English text, bits per character", BITS),

@@ -1,50 +1,53 @@
-"""Draws the Pareto pictures of a study: gain against tax or cost, one point per checkpoint, one line per arm.
+"""The pictures of a study: gain against tax or cost, one point per checkpoint, one line per arm; tax against KL."""
 
-As in the training curves (`eval.report.plots`), no display is needed and text has the page's colour. Names of
-arms need no escaping; no other user text is drawn.
-"""
-
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure as Canvas
 
 from eval.report.blocks import Figure
-from eval.report.plots import INK, STYLE, svg_text
+from eval.report.scatter import Line, Mark, scatter
+from eval.report.wording import plain_number
 from eval.run_folder import Json
+from eval.study.cells import label, with_interval
+from eval.study.points import UNTOUCHED, WARM_START
 from eval.study.roles import INTERPOLATED
-from eval.study.sentences import COST_NAMES, METRIC
+from eval.study.sentences import COST_NAMES, METRIC, TAX
 
-COLOURS = {
-    "main": "#2f86d2",
-    "sft": "#d9772b",
-    "best_of_group": "#3aa657",
-    "recovery": "#c9a227",
-    "self_distillation": "#1f9e9e",
-    "budget": "#8d6fd1",
-    "control": "#98a0ab",
+COLOURS = {  # role -> class of page.css
+    "main": "c0",
+    "sft": "c1",
+    "best_of_group": "c2",
+    "recovery": "c3",
+    "self_distillation": "c4",
+    "budget": "c5",
+    "control": "c7",
 }
-OTHER = "#c2588f"
-MARKERS = "osD^vP*X<>"
+OTHER = "c6"
+STARTS = {UNTOUCHED: "cross", WARM_START: "square"}
+SHAPES = ("circle", "diamond", "up", "down", "plus")
+DASHES = ("", "6 3", "2 3", "7 3 2 3")
 MANY_BUDGETS = 5  # a tax above so many budgets would squeeze the other arms on a linear axis
-LINES = ("-", "--", ":", "-.")
+FIT_POINTS = 40
 
 
 @dataclass(frozen=True)
 class Across:
-    """What a picture has from left to right: its label, and of a checkpoint the value with its interval."""
+    """What a picture has from left to right: its label, and of a checkpoint the value with its interval, and as text."""
 
     label: str
     value: Callable[[Json], Json]
+    text: Callable[[Json], str]
     budget: float | None = None
 
 
 def tax_across(budget: float) -> Across:
     return Across(
-        "tax: rise of the loss on general text, nats per token", lambda row: dict(row["tax"]), budget
+        "tax: rise of the loss on general text, nats per token",
+        lambda row: dict(row["tax"]),
+        lambda row: with_interval(TAX, row["tax"]),
+        budget,
     )
 
 
@@ -52,7 +55,8 @@ def cost_across(axis: str) -> Across:
     def value(row: Json) -> Json:
         return dict.fromkeys(("value", "low", "high"), row["path_cost"][axis])
 
-    return Across(f"{COST_NAMES[axis]}, from the untouched model on", value)
+    name = f"{COST_NAMES[axis]}, from the untouched model on"
+    return Across(name, value, lambda row: f"{row['path_cost'][axis]:,.0f}")
 
 
 def pareto_figures(figures: Json) -> list[Figure]:
@@ -63,8 +67,8 @@ def pareto_figures(figures: Json) -> list[Figure]:
     """
     metric = figures["target"]
     rows = [row for row in figures["checkpoints"] if row["gains"][metric] is not None]
-    trained_rows = [row for row in rows if row["kind"] != "untouched"]
-    if not any(row["kind"] not in ("untouched", "warm_start") for row in rows):
+    trained_rows = [row for row in rows if row["kind"] != UNTOUCHED]
+    if not any(row["kind"] not in STARTS for row in rows):
         return []
     name = METRIC[metric].label
     tax = tax_across(figures["budget"])
@@ -81,43 +85,48 @@ def pareto_figures(figures: Json) -> list[Figure]:
 
 def pareto_figure(title: str, rows: Sequence[Json], metric: str, across: Across) -> Figure:
     """One picture; crosses are 95 % intervals of the last checkpoint of each arm, a vertical line is the budget."""
-    style: Any = {**STYLE, "svg.hashsalt": title}
-    with matplotlib.rc_context(style):
-        canvas = Canvas(figsize=(7.4, 4.6), layout="constrained")
-        axes = canvas.subplots()
-        draw_arms(axes, rows, metric, across)
-        draw_starts(axes, rows, metric, across)
-        axes.set_xlabel(across.label)
-        axes.set_ylabel("gain over the warm start")
-        axes.grid(alpha=0.15, color=INK)
-        axes.ticklabel_format(axis="y", useOffset=False)
-        if across.budget is not None:
-            axes.axvline(
-                across.budget, color=INK, linestyle=":", linewidth=1, label=f"budget {across.budget:g}"
-            )
-            set_tax_axis(axes, [row["tax"]["value"] for row in rows], across.budget)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=7)
-        return Figure(title, svg_text(canvas))
+    lines = [*arm_lines(rows, metric, across), *start_lines(rows, metric, across)]
+    header = ("Checkpoint", f"gain in {METRIC[metric].label}", across.label)
+    bend = math.inf
+    if (
+        across.budget is not None
+        and max(row["tax"]["value"] for row in rows) > MANY_BUDGETS * across.budget > 0
+    ):
+        bend = across.budget
+    return scatter(title, lines, header, bend, across.budget)
 
 
-def draw_arms(axes: Any, rows: Sequence[Json], metric: str, across: Across) -> None:
-    """The line of every arm, from its start on."""
-    arms = dict.fromkeys(row["arm"] for row in rows if row["kind"] not in ("untouched", "warm_start"))
-    starts = {row["arm"]: [row] for row in rows}  # of each arm the last
-    for number, arm in enumerate(arms):
+def start_lines(rows: Sequence[Json], metric: str, across: Across) -> list[Line]:
+    """Untouched model and warm start, a point each."""
+    return [
+        Line(row["kind"].replace("_", " "), "ink", (mark(row, metric, across, STARTS[row["kind"]]),))
+        for row in rows
+        if row["kind"] in STARTS
+    ]
+
+
+def arm_lines(rows: Sequence[Json], metric: str, across: Across) -> list[Line]:
+    """The line of every arm through its checkpoints, from its start on where that is shown."""
+    starts = {row["arm"]: row for row in rows}  # of each arm the last
+    lines = []
+    for number, arm in enumerate(dict.fromkeys(row["arm"] for row in rows if row["kind"] not in STARTS)):
         own = [row for row in rows if row["arm"] == arm]
-        start = [] if own[0]["kind"] == INTERPOLATED else starts.get(own[0]["start"], [])
-        draw_arm(axes, number, start + own, metric, across)
+        start = None if own[0]["kind"] == INTERPOLATED else starts.get(own[0]["start"])
+        shape = SHAPES[number % len(SHAPES)]
+        marks = [mark(row, metric, across, shape, has_spans=row is own[-1]) for row in own]
+        if start is not None:
+            marks = [mark(start, metric, across, STARTS.get(start["kind"], shape)), *marks]
+        colour = COLOURS.get(own[-1]["role"], OTHER)
+        lines.append(Line(arm, colour, tuple(marks), DASHES[number % len(DASHES)]))
+    return lines
 
 
-def draw_starts(axes: Any, rows: Sequence[Json], metric: str, across: Across) -> None:
-    """The marks of untouched model and warm start."""
-    for row in rows:
-        if row["kind"] in ("untouched", "warm_start"):
-            marker = "s" if row["kind"] == "warm_start" else "X"
-            name = row["kind"].replace("_", " ")
-            place = coordinates(row, metric, across)
-            axes.plot(*place, marker, color=INK, markersize=8, label=name, zorder=4)
+def mark(row: Json, metric: str, across: Across, shape: str, has_spans: bool = False) -> Mark:
+    """A checkpoint."""
+    place, gain = across.value(row), row["gains"][metric]
+    cells = (label(row), with_interval(METRIC[metric], gain), across.text(row))
+    across_ends, up_ends = ((one["low"], one["high"]) if has_spans else None for one in (place, gain))
+    return Mark(place["value"], gain["value"], cells, shape, across_ends, up_ends)
 
 
 def razor_pictures(figures: Json) -> list[Figure]:
@@ -125,53 +134,15 @@ def razor_pictures(figures: Json) -> list[Figure]:
     razor = figures["razor"]
     if razor is None:
         return []
-    title = "Tax against KL(policy || untouched) on task prompts"
-    style: Any = {**STYLE, "svg.hashsalt": title}
-    with matplotlib.rc_context(style):
-        canvas = Canvas(figsize=(7.4, 4.6), layout="constrained")
-        axes = canvas.subplots()
-        axes.plot(razor["kl"], razor["tax"], "o", color=OTHER, markersize=4)
-        places = np.linspace(min(razor["kl"]), max(razor["kl"]), 101)
-        for line, (name, fit) in zip(LINES, razor["fits"].items(), strict=False):
-            heights = np.polynomial.polynomial.polyval(places, fit["coefficients"])
-            axes.plot(
-                places, heights, line, color=INK, linewidth=1, label=f"{name}, R\u00b2 {fit['value']:.2f}"
-            )
-        axes.set_xlabel("KL(policy || untouched) on task prompts, nats per token")
-        axes.set_ylabel("tax, nats per token")
-        axes.grid(alpha=0.15, color=INK)
-        axes.legend(frameon=False, fontsize=7)
-        return [Figure(title, svg_text(canvas))]
-
-
-def set_tax_axis(axes: Any, taxes: Sequence[float], budget: float) -> None:
-    """Make the tax axis logarithmic above the budget, if a tax is above MANY_BUDGETS budgets."""
-    if budget <= 0 or max(taxes) <= MANY_BUDGETS * budget:
-        return
-    axes.set_xscale("symlog", linthresh=budget, linscale=2)
-    ticks = [
-        budget * step
-        for step in (0, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100)
-        if step * budget <= 1.2 * max(taxes)
+    points = [
+        Mark(kl, tax, (str(number), TAX.value(tax), plain_number(kl)), SHAPES[0])
+        for number, (kl, tax) in enumerate(zip(razor["kl"], razor["tax"], strict=True), 1)
     ]
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(min(0, *taxes) - 0.1 * budget, 1.2 * max(taxes))
-
-
-def coordinates(row: Json, metric: str, across: Across) -> tuple[float, float]:
-    """(tax or cost, gain) of a checkpoint."""
-    return across.value(row)["value"], row["gains"][metric]["value"]
-
-
-def draw_arm(axes: Any, number: int, rows: Sequence[Json], metric: str, across: Across) -> None:
-    """Draw the line through an arm's start (if shown) and checkpoints, and the cross at its last one."""
-    last = rows[-1]
-    colour = COLOURS.get(last["role"], OTHER)
-    x, y = zip(*(coordinates(row, metric, across) for row in rows), strict=True)
-    shape = {"marker": MARKERS[number % len(MARKERS)], "linestyle": LINES[number % len(LINES)]}
-    axes.plot(x, y, color=colour, markersize=4, linewidth=1.2, label=last["arm"], **shape)
-    tax = across.value(last)
-    gain = last["gains"][metric]
-    axes.plot([tax["low"], tax["high"]], [gain["value"]] * 2, color=colour, linewidth=0.7, alpha=0.6)
-    axes.plot([tax["value"]] * 2, [gain["low"], gain["high"]], color=colour, linewidth=0.7, alpha=0.6)
+    places = np.linspace(min(razor["kl"]), max(razor["kl"]), FIT_POINTS)
+    lines = [Line("checkpoints and warm starts", OTHER, tuple(points), is_joined=False)]
+    for dash, (name, fit) in zip(DASHES, razor["fits"].items(), strict=False):
+        heights = np.polynomial.polynomial.polyval(places, fit["coefficients"])
+        way = tuple(Mark(float(x), float(y), (), "") for x, y in zip(places, heights, strict=True))
+        lines.append(Line(f"{name}, R\u00b2 {fit['value']:.2f}", "ink", way, dash))
+    header = ("Point", "tax, nats per token", "KL(policy || untouched) on task prompts, nats per token")
+    return [scatter("Tax against KL(policy || untouched) on task prompts", lines, header)]

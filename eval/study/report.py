@@ -12,7 +12,7 @@ from typing import Any
 
 from data.cache import atomic_write_text
 from eval.metrics.significance import RESAMPLES
-from eval.report.blocks import Block, Document, Sample, Section, Table, Text
+from eval.report.blocks import Block, Document, Sample, Samples, Section, Sentences, Table, Text
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.report.tables import key_value_table
@@ -21,10 +21,11 @@ from eval.study.cells import label
 from eval.study.claim_report import claim_sentence
 from eval.study.figures import figures
 from eval.study.plots import pareto_figures, razor_pictures
-from eval.study.points import Point, StudyFolder, read_study
+from eval.study.points import WARM_START, Point, StudyFolder, read_study
 from eval.study.roles import rank
 from eval.study.sentences import METRIC, conclusions, equal_cost_sentences
 from eval.study.tables import all_tables
+from eval.study.verdict import answer, numbers, reasons
 
 SAMPLES = 6
 SAMPLE_SEED = 7
@@ -74,21 +75,28 @@ def compact(value: Any) -> str:
 
 
 def report_document(study: StudyFolder, summary: Json) -> Document:
-    """The whole report as a document: the conclusions are its first paragraph."""
-    tables = {title: tuple(section_tables) for title, section_tables in all_tables(summary).items()}
+    """The whole report as a document."""
+    text, tone = answer(summary)
+    pictures = pareto_figures(summary)
     sections = [
-        Section("Gain against tax", (*pareto_figures(summary), *map(Text, pareto_words(summary)))),
-        *(Section(title, section_tables) for title, section_tables in tables.items()),
+        *(Section(title, tuple(tables)) for title, tables in all_tables(summary).items()),
+        Section("Gain against tax", (*pictures[1:], *map(Text, pareto_words(summary)))),
         Section("Tax against KL on task prompts", tuple(razor_pictures(summary))),
         Section("Samples", sample_blocks(study, summary)),
+        Section("All conclusions in words", (Sentences(tuple(summary["conclusions"])),), is_folded=True),
         Section("Checkpoints", (hash_table(summary),), is_folded=True),
         Section("Configuration", configuration(study), is_folded=True),
     ]
     return Document(
         f"Study {study.path.resolve().name}",
-        " ".join(summary["conclusions"]),
+        text,
         tuple(summary["gaps"]),
         tuple(section for section in sections if section.blocks),
+        (),
+        reasons(summary),
+        tone,
+        numbers(summary),
+        pictures[0] if pictures else None,
     )
 
 
@@ -123,7 +131,7 @@ def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
     text = (
         f"{len(positions)} random test items; the last checkpoint of each arm, seed {min(summary['seeds'])}"
     )
-    return Text(text), *(sample([*last.values()], position) for position in positions)
+    return Text(text), Samples(tuple(sample([*last.values()], position) for position in positions))
 
 
 def sample(points: Sequence[Point], position: int) -> Sample:
@@ -140,7 +148,8 @@ def sample(points: Sequence[Point], position: int) -> Sample:
         *((name, language, own["output"]) for name, own in outputs),
     )
     cosines = ", ".join(f"{name} {own['cosine_held_out']:.3f}" for name, own in outputs)
-    return Sample(item["id"], parts, f"Held-out cosine: {cosines}")
+    base = SYSTEM_LABELS[WARM_START]
+    return Sample(item["id"], parts, f"Held-out cosine: {cosines}", (), base)
 
 
 def hash_table(summary: Json) -> Table:

@@ -6,7 +6,7 @@ clear difference.
 
 from collections.abc import Sequence
 
-from eval.report.wording import METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
+from eval.report.wording import CLEAR_P, METRICS, MIN_ITEMS, PROBES, Metric, are_too_few, direction
 from eval.run_folder import Json
 from eval.study.estimates import SEEDS_FOR_T
 from eval.study.roles import RIVALS
@@ -23,7 +23,6 @@ KIND_LABELS = {
     "interpolated": "interpolated",
 }
 COST_NAMES = {"seconds": "seconds", "all_tokens": "tokens"}
-CLEAR_P = 0.05
 
 
 def conclusions(figures: Json) -> list[str]:
@@ -47,18 +46,21 @@ def conclusions(figures: Json) -> list[str]:
     ]
 
 
+def too_few(figures: Json) -> str:
+    """'12 test items and 12 general texts' where their intervals cannot be trusted and no seeds make up for it, or ""."""
+    if len(figures["seeds"]) >= SEEDS_FOR_T:
+        return ""
+    kinds = {"n": "test items", "texts": "general texts"}
+    return " and ".join(f"{figures[key]} {name}" for key, name in kinds.items() if are_too_few(figures[key]))
+
+
 def warning_sentences(figures: Json) -> list[str]:
     """That the intervals over items cannot be trusted, where a study has too few items and too few seeds."""
-    if len(figures["seeds"]) >= SEEDS_FOR_T:
-        return []
-    kinds = {"n": "test items", "texts": "general texts"}
-    few = [f"{figures[key]} {name}" for key, name in kinds.items() if are_too_few(figures[key])]
-    if not few:
+    if not (few := too_few(figures)):
         return []
     return [
-        f"Too few for a verdict: {' and '.join(few)}. Below {MIN_ITEMS} the intervals over them are too "
-        "narrow, "
-        "so what is called clear below may be chance."
+        f"Too few for a verdict: {few}. Below {MIN_ITEMS} the intervals over them are too narrow, so what is called "
+        "clear below may be chance."
     ]
 
 

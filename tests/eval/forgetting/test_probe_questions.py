@@ -24,8 +24,8 @@ from eval.forgetting.probe_items import (
 )
 from eval.forgetting.probes import compare_probes, run_probes
 from eval.report.blocks import Table
+from eval.report.findings import tax_sentences
 from eval.report.tables import probe_pairs, probe_table
-from eval.report.verdict import tax_sentences
 from eval.run_folder import RunFolder
 
 KINDS = ("capital-world", "family", "gram8-plural")
@@ -171,17 +171,13 @@ def test_table_and_verdict_show_what_each_system_was_asked() -> None:
     )
     assert "BIG-bench, past tense, accuracy (score per character)" not in rows
     assert "25 % (capitals), 25 % (analogies), 25 % (idioms), 25 % (bigbench_facts)" in table.notes[0]
-    assert (
-        "Capital cities" in tax_sentences(run, "trained")[0]
-        and "idioms" not in tax_sentences(run, "trained")[0]
-    )
+    sentences = " ".join(tax_sentences(run, "trained"))
+    assert "Capital cities" in sentences and "idioms" not in sentences
     both = dataclasses.replace(
         run, comparison={"pairs": [{**pair, "probes": compare_probes(now, now, seed=0)}]}
     )
-    assert (
-        "Word analogies, accuracy" in tax_sentences(both, "trained")[0]
-        and "Chinese idioms" in tax_sentences(both, "trained")[0]
-    )
+    sentences = " ".join(tax_sentences(both, "trained"))
+    assert "Word analogies, accuracy" in sentences and "Chinese idioms" in sentences
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""What a report claims: the verdict by intervals and numbers of items, and the test items that are missing."""
+"""What a report claims: the findings by intervals and numbers of items, and the test items that are missing."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from invented_run import write_run
 
 from eval.metrics.significance import resample_counts
+from eval.report.findings import findings
 from eval.report.gaps import missing_test_items
 from eval.report.tables import difference_tables
-from eval.report.verdict import verdict
 from eval.report.wording import MIN_ITEMS
 from eval.run_folder import read_run
 from eval.systems import write_json
@@ -22,15 +22,15 @@ def run(tmp_path: Path) -> Path:
 
 
 def with_cosine(run: Path, low: float, difference: float, high: float) -> str:
-    """The verdict when the cosine's change is as given."""
+    """The findings when the cosine's change is as given."""
     path = run / "eval" / "comparison.json"
     comparison = json.loads(path.read_text(encoding="utf-8"))
     comparison["pairs"][0]["slices"]["all"]["cosine"] |= {"low": low, "difference": difference, "high": high}
     write_json(path, comparison)
-    return verdict(read_run(run))
+    return " ".join(findings(read_run(run)))
 
 
-def test_verdict_follows_the_interval(run: Path) -> None:
+def test_findings_follow_the_interval(run: Path) -> None:
     assert with_cosine(run, 0.01, 0.02, 0.03).startswith(
         "By embedding cosine, GRPO brought the outputs closer"
     )
@@ -94,15 +94,15 @@ def test_a_test_set_that_the_corpus_could_not_fill_is_named() -> None:
     assert missing_test_items({}, {}) == []
 
 
-def test_verdict_names_the_translation_memory_and_the_probes(run: Path) -> None:
-    text = verdict(read_run(run))
+def test_findings_name_the_translation_memory_and_the_probes(run: Path) -> None:
+    text = " ".join(findings(read_run(run)))
     assert "it beats the translation memory" in text
     assert "General competence, GRPO against the untouched model: English text, bits per character" in text
     assert "McNemar p = " in text
 
 
-def test_verdict_says_when_the_reward_was_gamed(run: Path) -> None:
-    assert "ALARM" not in verdict(read_run(run))
+def test_findings_say_when_the_reward_was_gamed(run: Path) -> None:
+    assert "ALARM" not in " ".join(findings(read_run(run)))
     path = run / "metrics.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for row in rows:
@@ -112,4 +112,6 @@ def test_verdict_says_when_the_reward_was_gamed(run: Path) -> None:
                 "cosine_held_out_mean": 0.5 - row["cosine_held_out_mean"],
             }
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    assert "ALARM step 60: the reward rises while what is not rewarded falls" in verdict(read_run(run))
+    assert "ALARM step 60: the reward rises while what is not rewarded falls" in " ".join(
+        findings(read_run(run))
+    )

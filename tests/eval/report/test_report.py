@@ -1,5 +1,7 @@
 """The report of an invented run: every figure in it is generated here, none is a result."""
 
+import base64
+import hashlib
 import json
 import math
 import re
@@ -15,7 +17,7 @@ from invented_run import RATES, write_run
 
 from data.errors import InputError
 from eval.report.plots import moving_average
-from eval.report.samples import choose, samples
+from eval.report.samples import GROUPS, choose, samples
 from eval.report.tables import time_table
 from eval.report.wording import METRICS, direction, duration, plain_number, signed_number
 from eval.report.write import result_table, write_report
@@ -107,7 +109,7 @@ def test_questions_lost_and_gained_are_in_the_report(complete: Path) -> None:
     lost = sum(b and not a for b, a in zip(before, after, strict=True)) / sum(before)
     gained = sum(a and not b for b, a in zip(before, after, strict=True)) / (100 - sum(before))
     page = (complete / "report.html").read_text(encoding="utf-8")
-    row = page.split("Untouched model \u2192 GRPO: Capital cities, accuracy</td>")[1].split("</tr>")[0]
+    row = page.split("Untouched model \u2192 GRPO: Capital cities, accuracy</th>")[1].split("</tr>")[0]
     assert f"<td>{100 * lost:.1f} % (" in row and f"<td>{100 * gained:.1f} % (" in row
     assert 0 < lost < 1 and 0 < gained < 1
 
@@ -158,12 +160,17 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_nothing(complete: Path) -> None:
+def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_one_script_of_its_own(
+    complete: Path,
+) -> None:
     page = (complete / "report.html").read_text(encoding="utf-8")
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert not {"script", "link", "img", "iframe", "object"} & set(checker.tags)
+    assert not {"link", "img", "iframe", "object"} & set(checker.tags)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert checker.tags.count("script") == 1 and f"script-src 'sha256-{digest}'\"" in page
     assert all(link.startswith("#") for link in checker.links)
     assert len(checker.ids) == len(set(checker.ids))
     assert "url(http" not in page and "@import" not in page
@@ -173,7 +180,7 @@ def test_page_is_one_balanced_document_that_fetches_nothing_and_runs_nothing(com
 def test_user_text_is_escaped(complete: Path) -> None:
     page = (complete / "report.html").read_text(encoding="utf-8")
     plain = (complete / "report.md").read_text(encoding="utf-8")
-    assert "<script" not in page and "&lt;script&gt;alert(&quot;x&quot;)" in page
+    assert page.count("<script") == 1 and "&lt;script&gt;alert(&quot;x&quot;)" in page
     assert "<script" not in plain.replace("\\<script", "") and "\\|\\[a\\]" in plain
 
 
@@ -208,11 +215,10 @@ def test_samples_show_every_reference_text(run_copy: Path) -> None:
         for item in document["items"]:
             item["references"] = [item["reference"], f"other of {item['id']}"]
         path.write_text(json.dumps(document), encoding="utf-8")
-    shown = [sample for _, group in samples(read_run(run_copy)) for sample in group]
+    shown = samples(read_run(run_copy))
     texts = [[text for label, _, text in sample.parts if label == "Reference text"] for sample in shown]
-    assert len(shown) == 30 and [two[1] for two in texts] == [
-        f"other of {sample.title[:8]}" for sample in shown
-    ]
+    assert [sum(group in sample.groups for sample in shown) for group in GROUPS] == [10] * 4
+    assert [two[1] for two in texts] == [f"other of {sample.title[:8]}" for sample in shown]
 
 
 def test_samples_are_ten_gains_ten_losses_ten_others() -> None:

@@ -50,7 +50,7 @@ def test_a_report_has_every_part_and_stays_one_closed_page(tmp_path: Path, seeds
     checker = BalanceChecker()
     checker.feed(page)
     assert checker.open == []
-    assert page.count("<figure>") == 4 and "http-equiv" in page and "<script" not in page
+    assert page.count("<figure>") == 4 and "http-equiv" in page and page.count("<script") == 1
     for title in (
         "Target scores",
         "Alignment tax",
@@ -107,7 +107,7 @@ def test_a_study_without_one_arm_is_reported_without_it(tmp_path: Path, missing:
     page, _, summary = write_and_read(
         tmp_path, [point for point in invented_study() if point["arm"] != missing]
     )
-    assert f"<td>{missing}, step" not in page and f"<td>{missing}</td><td>0</td>" not in page
+    assert f">{missing}, step" not in page and f">{missing}</th><td>0</td>" not in page
     expected_gaps = {
         "untouched": "no change of the probes",
         "warm_start": "No warm start of seed 0",

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from invented_run import write_run
 
 from data.errors import InputError
-from eval.report import write as report
 from eval.report.write import result_table, write_report
 from eval.systems import write_comparison
 from grpo.config_file import load_config
@@ -65,13 +64,7 @@ def leaves(document: Any) -> Iterator[Any]:
 
 @times
 @pytest.mark.parametrize("name", PARTS)
-def test_any_damage_is_named_or_reported_on(
-    times: int, name: str, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if name != "metrics.jsonl":
-        monkeypatch.setattr(
-            report, "curves", lambda contents: []
-        )  # pictures of metrics.jsonl alone, and slow
+def test_any_damage_is_named_or_reported_on(times: int, name: str, run: Path) -> None:
     content = (run / name).read_bytes()
 
     def holds(damage: bytes) -> None:

@@ -13,7 +13,7 @@ from tiny_run import arguments, metrics, quick, weights
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from eval.report.verdict import budget_sentences
+from eval.report.findings import budget_sentences
 from eval.run_folder import read_run
 from grpo.engine.model import parameter_hash
 from grpo.records import LoopState

@@ -1,0 +1,122 @@
+"""A run's report as a document: the answer first, then results, translations, curves, and behind folds the rest."""
+
+from collections.abc import Sequence
+
+from eval.alarms import of_reward, rung
+from eval.report.added import added_blocks
+from eval.report.blocks import Block, Document, Samples, Section, Sentences, Table
+from eval.report.corpus_tables import corpus_tables, manifest_tables
+from eval.report.findings import findings
+from eval.report.gaps import gaps
+from eval.report.macro import macro_table
+from eval.report.picture import gain_against_tax
+from eval.report.plots import curves
+from eval.report.samples import samples
+from eval.report.tables import (
+    difference_tables,
+    key_value_table,
+    language_table,
+    overall_table,
+    probe_pairs,
+    probe_table,
+    slice_table,
+    time_table,
+    training_table,
+)
+from eval.report.transitions import transition_table
+from eval.report.verdict import answer, numbers, reasons
+from eval.run_folder import RunFolder
+
+
+def report_document(run: RunFolder) -> Document:
+    """The whole report."""
+    text, tone = answer(run)
+    return Document(
+        f"Run {run.path.resolve().name}",
+        text,
+        gaps(run),
+        tuple(section for section in sections(run) if section.blocks),
+        alarms(run),
+        reasons(run),
+        tone,
+        numbers(run),
+        gain_against_tax(run),
+    )
+
+
+def sections(run: RunFolder) -> list[Section]:
+    """What follows the first screen; inputs and small slices are folded."""
+    differences = difference_tables(run, "warm_start", "trained")
+    shown = samples(run)
+    return [
+        Section(f"{run.method} minus warm start", with_rows(differences[:1])),
+        Section("Results", with_rows(result_tables(run))),
+        Section("Added systems", added_blocks(run)),
+        Section("General competence", with_rows([probe_table(run.main, probe_pairs(run.main))])),
+        Section("Samples", (Samples(shown),) if shown else ()),
+        Section("Training curves", tuple(curves(run))),
+        *(test_section(name, view) for name, view in run.tests.items()),
+        folded("All findings in words", [Sentences(findings(run))]),
+        folded("By language and origin", [*with_rows(slice_tables(run)), *with_rows(differences[1:])]),
+        folded("Questions lost and gained", with_rows([transition_table(run.main, probe_pairs(run.main))])),
+        folded("Training figures", training_tables(run)),
+        folded("Corpus", corpus_tables(run.corpus)),
+        folded("Time and memory", with_rows([time_table(run)])),
+        folded("Corpus manifest", with_rows(manifest_tables(run.corpus))),
+        folded("Configuration", with_rows([key_value_table("Settings of this run", run.config)])),
+        folded("Environment", with_rows([key_value_table("Machine and versions", run.environment)])),
+    ]
+
+
+def folded(title: str, blocks: Sequence[Block]) -> Section:
+    """A section that starts closed."""
+    return Section(title, tuple(blocks), is_folded=True)
+
+
+def result_tables(run: RunFolder) -> list[Table | None]:
+    """Overall, on average over corpora, and the language of the outputs."""
+    tables = [overall_table(run), language_table(run)] if run.systems else []
+    return [*tables, macro_table(run)]
+
+
+def slice_tables(run: RunFolder) -> list[Table]:
+    """Every system by source language and by origin."""
+    return [
+        slice_table(run, "By source language", origins=False),
+        slice_table(run, "By origin", origins=True),
+    ]
+
+
+def test_section(name: str, view: RunFolder) -> Section:
+    """The results on a further test set, and what training changed there."""
+    tables = [
+        overall_table(view, f"Results on {name}"),
+        slice_table(view, "By source language", origins=False),
+        *filter(None, [language_table(view)]),
+        *difference_tables(view, "warm_start", "trained"),
+    ]
+    return Section(f"Test set {name}", (*with_rows(tables), *added_blocks(view)))
+
+
+def with_rows(tables: Sequence[Table | None]) -> tuple[Block, ...]:
+    """The tables that exist and have rows."""
+    return tuple(table for table in tables if table is not None and table.rows)
+
+
+def training_tables(run: RunFolder) -> tuple[Block, ...]:
+    """Start and end of every logged metric."""
+    stages = (
+        ("Warm start (SFT)", run.sft),
+        (run.method, run.train),
+        (f"Dev set during {run.method}", run.train_dev),
+    )
+    return with_rows([training_table(title, rows) for title, rows in stages if rows])
+
+
+def alarms(run: RunFolder) -> tuple[str, ...]:
+    """What went wrong in training, one sentence for each rule that rang."""
+    stages = (("Warm start (SFT)", run.sft), (run.method, run.train))
+    reward = run.config.get("reward", {})
+    return tuple(
+        f"{name}, {alarm.line()}." for name, rows in stages for alarm in rung(of_reward(rows, reward))
+    )

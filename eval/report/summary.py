@@ -1,0 +1,68 @@
+"""The figures of a run's report for a program: summary.json."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from eval.report.document import alarms
+from eval.report.findings import findings
+from eval.report.gaps import gaps
+from eval.report.macro import macro_metrics
+from eval.report.tables import phase_seconds
+from eval.report.verdict import verdict
+from eval.run_folder import RunFolder
+
+
+def summary(run: RunFolder) -> dict[str, Any]:
+    """The figures of the report for a program: full precision, no items."""
+    probes = {
+        name: without_items(system["probes"])
+        for name, system in run.main.systems.items()
+        if "probes" in system
+    }
+    return {
+        "verdict": verdict(run),
+        "findings": findings(run),
+        "alarms": alarms(run),
+        "gaps": gaps(run),
+        "metrics": {name: system["metrics"] for name, system in run.systems.items()},
+        "signatures": {name: system["signatures"] for name, system in run.systems.items()},
+        "comparison": run.comparison,
+        "macro": macro_metrics(run),
+        "tests": {
+            name: {
+                "metrics": {key: system["metrics"] for key, system in view.systems.items()},
+                "signatures": {key: system["signatures"] for key, system in view.systems.items()},
+                "comparison": view.comparison,
+            }
+            for name, view in run.tests.items()
+        },
+        "probes": probes,
+        "training": {
+            "sft_steps": len(run.sft),
+            "train_steps": len(run.train),
+            "last_sft": last_row(run.sft),
+            "last_train": last_row(run.train),
+        },
+        "phase_seconds": {"sft": phase_seconds(run.sft), "train": phase_seconds(run.train)},
+        "timings": run.timings,
+    }
+
+
+def without_items(probes: dict[str, Any]) -> dict[str, Any]:
+    """Probe results without their item lists."""
+    return {
+        name: {key: value for key, value in result.items() if key != "items"}
+        if isinstance(result, dict)
+        else result
+        for name, result in probes.items()
+    }
+
+
+def last_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last logged row of a stage; null where a value is no finite number."""
+    row = rows[-1] if rows else {}
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }

@@ -1,0 +1,99 @@
+"""The answer of a study's report: which checkpoint to ship, and why, in at most three short sentences.
+
+Its numbers are those of the tables' rows, which are means over seeds; the checkpoint is `ship` of the figures.
+"""
+
+from eval.report.blocks import Number
+from eval.report.changes import READINGS
+from eval.report.verdict import WAY, Answer
+from eval.report.wording import MIN_ITEMS, Metric, direction
+from eval.run_folder import Json
+from eval.study.cells import with_interval
+from eval.study.points import UNTOUCHED, WARM_START
+from eval.study.sentences import KIND_LABELS, METRIC, TAX, last_step, metric_name, too_few
+
+START = {UNTOUCHED: "untouched model", WARM_START: "warm start"}
+SCORES = ("cosine_held_out", "chrf")
+
+
+def answer(figures: Json) -> Answer:
+    """The first sentence."""
+    choice = figures["ship"]
+    limit = f"within a tax of {figures['budget']:g} nats per token"
+    if few := too_few(figures):
+        return Answer(f"No verdict: {few} are too few (fewer than {MIN_ITEMS}) for so few seeds.", "")
+    if choice is None:
+        return Answer(f"Ship none: no checkpoint stays {limit}.", "bad")
+    name = f"{choice['arm']}, step {choice['step']} (seed {choice['seed']})"
+    if choice["kind"] in (UNTOUCHED, WARM_START):
+        return Answer(f"Keep the {START[choice['kind']]}: no checkpoint scores higher {limit}.", "caution")
+    if choice["gain"] is None or direction(choice["gain"]) <= 0:
+        return Answer(
+            f"Keep the warm start: {name} has the best score {limit}, but no clear gain.", "caution"
+        )
+    return Answer(f"Ship {name}: it has the best score {limit}.", "good")
+
+
+def reasons(figures: Json) -> tuple[str, ...]:
+    """Gain and tax of the row, then the main arm against its rivals."""
+    row = chosen_row(figures)
+    metric = METRIC[figures["target"]]
+    sentences = []
+    if row is not None and row["gains"][metric.key] is not None:
+        gain = with_interval(metric, row["gains"][metric.key])
+        words = f"gains {gain} in {metric_name(metric)} over the warm start, for a tax of {with_interval(TAX, row['tax'])}"
+        sentences.append(f"Arm {row['arm']} at step {row['step']} {words}.")
+    return (*sentences, *rival_sentence(figures))
+
+
+def rival_sentence(figures: Json) -> list[str]:
+    """'At an equal held-out cosine GRPO's tax is lower than that of SFT (-0.0233).'"""
+    words = {-1: "lower than that of", 0: "not clearly different from that of", 1: "higher than that of"}
+    results = [row for row in figures["equal_target"] if row["metric"] == figures["target"] and row["seeds"]]
+    parts = [
+        f"{words[direction(row['main_minus_other'])]} {KIND_LABELS.get(row['kind'], row['kind'])} "
+        f"({TAX.change(row['main_minus_other']['value'])})"
+        for row in results
+    ]
+    name = metric_name(METRIC[figures["target"]])
+    return [f"At an equal {name} GRPO's tax is {', '.join(parts)}."] if parts else []
+
+
+def numbers(figures: Json) -> tuple[Number, ...]:
+    """Two gains of the row, its tax, and the tax that training added to the warm start's."""
+    row = chosen_row(figures)
+    if row is None:
+        return ()
+    warm = next((one for one in figures["checkpoints"] if one["kind"] == WARM_START), row)
+    cards = [
+        card(METRIC[key], row["gains"][key], values(METRIC[key], warm, row), "against the warm start", 1)
+        for key in SCORES
+        if row["gains"][key] is not None
+    ]
+    unit = "nats per token"
+    cards.append(card(TAX, row["tax"], unit, "against the untouched model", -1))
+    if row["tax_added"] is not None:
+        cards.append(card(TAX, row["tax_added"], unit, "against the warm start", -1))
+    return tuple(cards)
+
+
+def values(metric: Metric, before: Json, after: Json) -> str:
+    """'0.300 -> 0.500'."""
+    return " \u2192 ".join(metric.value(row["metrics"][metric.key]["value"]) for row in (before, after))
+
+
+def card(metric: Metric, figure: Json, words: str, against: str, better: int) -> Number:
+    """An interval of a row as a figure of the first screen."""
+    way = direction(figure)
+    interval = metric.interval(figure["low"], figure["high"])
+    reading = READINGS[way * better]
+    return Number(metric.label, metric.change(figure["value"]), interval, words, against, WAY[way], reading)
+
+
+def chosen_row(figures: Json) -> Json | None:
+    """The row of the trained checkpoint to ship, else the main arm's last."""
+    choice = figures["ship"] or {"arm": None}
+    place = (choice["arm"], choice.get("step"))
+    own = [row for row in figures["checkpoints"] if (row["arm"], row["step"]) == place]
+    is_trained = own and own[0]["kind"] not in (UNTOUCHED, WARM_START)
+    return own[0] if is_trained else last_step(figures, figures["main"])

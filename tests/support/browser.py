@@ -1,0 +1,47 @@
+"""Headless Chromium: a page shown at several widths at once, and what a script measures in each."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--hide-scrollbars", "--disable-sync", "--allow-file-access-from-files", "--virtual-time-budget=5000",
+)  # fmt: skip
+DARK = "--blink-settings=preferredColorScheme=0"
+FRAME = '<iframe src="{page}" style="width:{width}px;height:{height}px;border:0"></iframe>'
+HARNESS = """<!DOCTYPE html><meta name="color-scheme" content="light dark">{frames}<pre id="found"></pre><script>
+const measure = {script};
+addEventListener("load", () => {{
+  const found = Array.from(document.querySelectorAll("iframe"), frame => measure(frame.contentWindow));
+  document.getElementById("found").textContent = JSON.stringify(found);
+}});
+</script>"""
+
+
+def measure(
+    page: Path, sizes: Sequence[tuple[int, int]], script: str, folder: Path, is_dark: bool = False
+) -> list[Any]:
+    """What `script`, a JavaScript function of a window, returns for the page at each (width, height) in pixels.
+
+    Skips where there is no Chromium.
+    """
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here; install Debian's package chromium")
+    frames = "".join(FRAME.format(page=page.as_uri(), width=width, height=height) for width, height in sizes)
+    harness = folder / "harness.html"
+    harness.write_text(HARNESS.format(frames=frames, script=script), encoding="utf-8")
+    profile = f"--user-data-dir={folder / 'profile'}"
+    more = [DARK] if is_dark else []
+    command = [program, *FLAGS, *more, profile, "--dump-dom", harness.as_uri()]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    (text,) = re.findall(r'<pre id="found">(.*?)</pre>', output, re.DOTALL)
+    return list(json.loads(html.unescape(text)))
