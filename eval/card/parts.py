@@ -11,10 +11,10 @@ from data.saved_prompt import load_wording as wording_of
 from eval.card.head import base_of, views
 from eval.report.blocks import Table
 from eval.report.corpus_tables import origin_table, part_table
+from eval.report.findings import budget_sentences
 from eval.report.gaps import gaps
 from eval.report.markdown import escape, table_markdown
 from eval.report.tables import difference_tables, overall_table, probe_pairs, probe_table
-from eval.report.verdict import budget_sentences
 from eval.report.wording import MIN_ITEMS, plain_number
 from eval.run_folder import RunFolder
 from grpo.engine.licences import GEMMA, licence_files, licence_of

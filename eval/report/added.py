@@ -1,8 +1,9 @@
 """The part of a run's report on added systems: what each is, and what the run has trained minus it."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from eval.report.blocks import Block, Text, plain_text
+from eval.report.blocks import Block, Table, Text, plain_text
 from eval.report.tables import difference_tables, overall_table
 from eval.run_folder import RunFolder, read_run
 
@@ -17,7 +18,7 @@ def added_text(folder: Path, name: str) -> str:
         if name in view.systems
         for table in (
             overall_table(view, f"Results on {test or 'the test set'}"),
-            *difference_tables(view, name, view.own_systems[-1])[:1],
+            *differences(view, name),
         )
     ]
     return "\n\n".join(map(plain_text, tables))
@@ -25,9 +26,15 @@ def added_text(folder: Path, name: str) -> str:
 
 def added_blocks(run: RunFolder) -> tuple[Block, ...]:
     """A line for each added system, and the table of differences over all test items where it was compared."""
-    last = ["", *run.own_systems][-1]
     blocks: list[Block] = []
     for name in run.added_systems:
         blocks.append(Text(f"{name}: {run.systems[name].get('made_by', 'not known how it was made')}."))
-        blocks += difference_tables(run, name, last)[:1]
+        blocks += differences(run, name)
     return tuple(blocks)
+
+
+def differences(run: RunFolder, name: str) -> list[Table]:
+    """What the run has trained minus an added system, over all test items; no table where they were not compared."""
+    last = ["", *run.own_systems][-1]
+    tables = difference_tables(run, name, last)[:1]
+    return [replace(table, title=f"{run.label(last)} minus {name}") for table in tables]

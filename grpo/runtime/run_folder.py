@@ -111,12 +111,16 @@ def policy_in(path: Path) -> Path:
     """The model folder that a path stands for: itself, or of a run folder the best policy, else the policy. Raises
     InputError.
     """
-    for folder in (path / "policy_best", path / "policy", path):
-        if any(folder.glob("*.safetensors")):
+    for folder in (path / "policy_best", path / "policy"):
+        if (folder / CONFIG).is_file():
             return folder
-    if (path / "warm_start").is_dir():
+    if not (path / CONFIG).is_file() and not (path / "warm_start").is_dir():
+        raise InputError(
+            f"{path}: no model there; give the folder of a finished run, or one with config.json and *.safetensors"
+        )
+    if not (path / CONFIG).is_file() or "model_type" not in read_object(path / CONFIG):
         raise InputError(f"{path}: this run has no policy yet; let it finish, or give {path / 'warm_start'}")
-    raise InputError(f"{path}: neither a run folder with a policy nor a model folder with *.safetensors")
+    return path
 
 
 def run_of(folder: Path) -> Path | None:

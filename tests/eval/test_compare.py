@@ -54,7 +54,7 @@ def test_figures_are_those_of_the_files(
     cells = (f"{row[key]:.2f}" for key in ("before", "after"))
     interval = f"{row['low']:+.2f} to {row['high']:+.2f}".replace("-", "−")
     change_text = f"{row['difference']:+.2f}".replace("-", "−")
-    assert f"| all | 60 | chrF | {' | '.join(cells)} | {change_text} | {interval} |" in text
+    assert f"| chrF | 60 | {' | '.join(cells)} | {change_text} | {interval} |" in text
     assert row["difference"] < 0 and row["high"] < 0 and "two: " in text
     assert "| loss.kl_coef | 0.02 | 0.05 |" in text and "run_dir" not in text
     assert "one → two" in text and "untouched → one" in text
@@ -70,7 +70,7 @@ def test_only_items_of_all_runs_count(runs: list[Path], capsys: pytest.CaptureFi
     first, second = (read_object(run / "eval" / "trained.json") for run in runs)
     first["items"] = first["items"][10:]
     row = compare_systems(first, second, seed=0)["slices"]["all"]["chrf"]
-    assert f"| all | 50 | chrF | {row['before']:.2f} | {row['after']:.2f} |" in text
+    assert f"| chrF | 50 | {row['before']:.2f} | {row['after']:.2f} |" in text
     assert "On 50 shared items, against one." in text
 
 
@@ -81,14 +81,14 @@ def test_scores_by_different_encoders_are_not_compared(
     change(path, "signatures", read_object(path)["signatures"] | {"cosine": "encoder:another"})
     text = page(runs, capsys)
     assert "Not compared, as their signatures differ: Cosine." in text
-    assert "| all | 60 | Held-out cosine |" in text and "| all | 60 | Cosine |" not in text
+    assert "| Held-out cosine | 60 |" in text and "| Cosine | 60 |" not in text
     assert "two: Held-out cosine" in text
 
 
 def test_another_system_of_each_run(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     text = page(runs, capsys, "--system", "warm_start")
     assert "one: Warm start (SFT); two: Warm start (SFT)." in text
-    assert "| all | 60 | chrF |" in text and "0.00 to 0.00" in text
+    assert "| chrF | 60 |" in text and "0.00 to 0.00" in text
 
 
 def different_texts(run: Path) -> None:

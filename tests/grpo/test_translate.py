@@ -249,7 +249,7 @@ def test_folders_without_a_policy_and_several_processes_are_refused(
     assert main([str(path), "--model", str(tmp_path / "young")]) == 2
     assert "this run has no policy yet" in capsys.readouterr().err
     assert main([str(path), "--model", str(tmp_path)]) == 2
-    assert "neither a run folder with a policy nor a model folder" in capsys.readouterr().err
+    assert "no model there; give the folder of a finished run" in capsys.readouterr().err
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([str(path), "--model", str(run)]) == 2
     assert "runs in one process" in capsys.readouterr().err
