@@ -159,20 +159,25 @@ def activation_bytes(config: Config, body: int) -> float:
     return share * ACTIVATION_BYTES * tokens * (LAYERS * body / LAYER_PARAMETERS) ** 0.5
 
 
+def packed_tokens(config: Config) -> float:
+    """Tokens that a step trains on, by the typical lengths: a prompt once for its group, where groups share it."""
+    prompt, completion = typical_lengths(config)
+    prompts = config.rollout.num_prompts
+    if config.train.method in ("sft", "best_of_group"):
+        return prompts * (prompt + completion)
+    rows = prompts * config.rollout.group_size
+    return (prompts if config.engine.share_prefix else rows) * prompt + rows * completion
+
+
 def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     """The bill of a configuration; `folder` is the model's, None when it has not been made yet."""
     total, embedding = count_parameters(config, folder)
-    rollout = config.rollout
     train = config.train
     sft = config.sft
     prompt, completion = typical_lengths(config)
-    rows = rollout.num_prompts * rollout.group_size
-    prompts = rows if not config.engine.share_prefix else rollout.num_prompts
-    sampled = rows * completion
-    packed = prompts * prompt + rows * completion
-    if train.method in ("sft", "best_of_group"):
-        sampled = sampled * (train.method != "sft")
-        packed = rollout.num_prompts * (prompt + completion)
+    rows = config.rollout.num_prompts * config.rollout.group_size
+    sampled = rows * completion * (train.method != "sft")
+    packed = packed_tokens(config)
     flops = sum(stage_flops(config, folder))
     pairs = corpus_pairs(config)
     corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))

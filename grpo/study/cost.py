@@ -8,17 +8,21 @@ from pathlib import Path
 
 from grpo.config import Config
 from grpo.config_file import load_config
+from grpo.engine.products import Format
 from grpo.runtime.device import Compute
 from grpo.stages.duration import (
     UNCOUNTED_SPREAD,
     Machine,
     count_parameters,
+    model_sizes,
     output_seconds,
     panel_seconds,
     spread,
     stage_seconds,
+    step_work,
 )
-from grpo.stages.memory_bill import FP32_BYTES
+from grpo.stages.memory_bill import FP32_BYTES, memory_bill
+from grpo.stages.plan import packed_tokens
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
 
@@ -27,6 +31,9 @@ FRONT_SHARE = 0.15  # of the evaluated snapshots are typically on the study's fr
 # imports, model, corpus, encoders and kernels of a process: six arms of 150 steps with their points took 190 s side by
 # side on an H200, of which their steps are 100 to 120 by this bill
 START_SECONDS = 30.0
+# what a process takes beside its tensors: context, kernels, room between tensors. Of an H200 twelve arms of 8.4 to 9.3 GB
+# by their bill wanted more than 140 GB
+PROCESS_BYTES = 3e9
 CHECKPOINT_MODELS = 3  # sizes of a model in a checkpoint: parameters and two moments
 
 
@@ -40,12 +47,13 @@ class ArmBill:
     steps: int
     prompts: int
     done: bool
+    card_bytes: float = 0.0  # of an accelerator's memory at the peak
 
 
 @dataclass(frozen=True)
 class Bill:
     """What the chosen arms and seeds still cost; `peak_bytes`: the most on disk, which is while the last arm is
-    trained.
+    trained; `card_memory`: of an accelerator, 0 without one.
     """
 
     arms: tuple[ArmBill, ...]
@@ -60,6 +68,7 @@ class Bill:
     start_seconds: float = 0.0
     side_by_side: int = 1
     spread: tuple[float, float] = UNCOUNTED_SPREAD
+    card_memory: float = 0.0
 
     @property
     def points(self) -> int:
@@ -87,8 +96,19 @@ class Bill:
             f"arms: {len(self.arms)}, seeds: {self.seeds}; minutes of training for one of each:",
             *rows,
             self.summary(),
+            *self.memory_lines(),
             f"      {low:.1f} to {high:.1f} hours are likely (docs/training.md#how-long-it-takes)",
         ]
+
+    def memory_lines(self) -> list[str]:
+        """What the largest arms that run side by side take of an accelerator, and how many fit."""
+        if not self.card_memory or self.side_by_side == 1:
+            return []
+        each = sorted((bill.card_bytes + PROCESS_BYTES for bill in self.seeds * self.arms), reverse=True)
+        total = sum(each[: self.side_by_side])
+        fitting = int(self.card_memory // each[0])
+        advice = f"; write side_by_side = {max(1, fitting)}" if total > self.card_memory else ""
+        return [f"card  {total / 1e9:.0f} GB at most of {self.card_memory / 1e9:.0f} GB{advice}"]
 
     def summary(self) -> str:
         """The bill in one line."""
@@ -115,7 +135,7 @@ def make_bill(
     """
     machine = Machine.of(compute)
     base = study.warm_start_config(seeds[0])
-    bills = tuple(arm_bill(study, arm, seeds, folder, machine) for arm in arms)
+    bills = tuple(arm_bill(study, arm, seeds, folder, machine, compute.format) for arm in arms)
     size = FP32_BYTES * float(count_parameters(base, folder)[0])
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
@@ -134,12 +154,13 @@ def make_bill(
         start_seconds=start_seconds(study, bills, len(seeds), machine),
         side_by_side=study.side_by_side,
         spread=spread(base),
+        card_memory=machine.card.memory if machine.card else 0.0,
         sequence_seconds=sequence_seconds(study, len(seeds), folder, machine),
     )
 
 
 def arm_bill(
-    study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, machine: Machine
+    study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, machine: Machine, format: Format
 ) -> ArmBill:
     config = replace(
         study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0]))
@@ -150,7 +171,11 @@ def arm_bill(
     is_trained = all((study.arm_folder(arm.name, seed) / "policy").exists() for seed in seeds)
     done = is_trained and has_all_points(study, [arm], seeds)
     seconds = stage_seconds(config, folder, machine)[1]
-    return ArmBill(arm, seconds, points, steps, config.rollout.num_prompts, done)
+    sizes = model_sizes(config, folder)
+    on_card = (
+        memory_bill(sizes, step_work(config, packed_tokens(config)), format).peak if machine.card else 0.0
+    )
+    return ArmBill(arm, seconds, points, steps, config.rollout.num_prompts, done, on_card)
 
 
 def point_seconds(config: Config, folder: Path | None, machine: Machine) -> float:

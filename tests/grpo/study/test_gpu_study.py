@@ -1,5 +1,6 @@
 """The study for one card: how many arms it has, and that its bill is within two hours on an H100."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,12 @@ def test_it_has_48_arms_of_three_seeds_in_two_hours_by_its_bill(
     )  # a process for each warm start, two for each arm and seed
     assert 0.5 * 3600 < bill.seconds <= 2 * 3600
     assert bill.summary().startswith("bill: at least") and bill.summary().endswith("6 arms side by side")
+    (line,) = bill.memory_lines()
+    assert "at most of 80 GB" in line and "write" not in line
+    arm = replace(bill.arms[0], card_bytes=9e9)
+    twelve = replace(bill, arms=(arm,) * 6, seeds=2, side_by_side=12, card_memory=140e9)
+    assert twelve.memory_lines() == ["card  144 GB at most of 140 GB; write side_by_side = 11"]
+    assert not replace(twelve, card_memory=0.0).memory_lines()
 
 
 @pytest.mark.parametrize("name", ["mt", "headline", "zh_dz"])
