@@ -154,7 +154,7 @@ def claim_folder(config: Config, folder: Path, say: Callable[[str], None] = sile
     for change in changes if open_stages else ():
         if change.may_round:
             say(
-                f"{change.key} = {change.new!r}, before {change.old!r}: {open_stages} goes on; its last bits may differ"
+                f"{change.key} = {change.new!r}, before {change.old!r}: {open_stages} goes on; its numbers may differ by rounding"
             )
     write_config(config, folder)
 

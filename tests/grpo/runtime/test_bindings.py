@@ -133,7 +133,7 @@ def test_another_rounding_of_what_goes_on_is_said(tmp_path: Path) -> None:
     folder = folder_in("train begun", tmp_path / "run", Config())
     said: list[str] = []
     claim_folder(changed(Config(), "threads=3", "checkpoint.every=3"), folder, said.append)
-    assert said == ["threads = 3, before 0: train goes on; its last bits may differ"]
+    assert said == ["threads = 3, before 0: train goes on; its numbers may differ by rounding"]
 
 
 USES = {  # settings that bind only where another one uses them: the other one, and the states as above
