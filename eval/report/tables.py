@@ -39,6 +39,11 @@ COSINE_NOTE = (
     "beyond what the reference text copies."
 )
 
+MACRO_NOTE = (
+    "Macro average over the corpora: items are drawn inside each corpus, and the corpora are taken as given. n: items of "
+    "the smallest corpus."
+)
+
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """n and every metric as text."""
@@ -136,9 +141,10 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
         "corpus metrics recomputed for each resample. No correction for the number of comparisons. "
         f"Fewer than {MIN_ITEMS} items: the interval is too narrow, so nothing is read from it."
     )
+    notes = (note, MACRO_NOTE) if "corpora" in run.comparison else (note,)
     main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
     return [
-        difference_table(title, pair["slices"], ["all"], METRICS, (note,)),
+        difference_table(title, pair["slices"], ["all"], METRICS, notes),
         difference_table(
             "By source language", pair["slices"], [name for name in parts if not is_origin(name)], main
         ),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from eval.alarms import number, ringing
-from eval.report.macro import macro_sentence
+from eval.report.macro import corpora_of
 from eval.report.wording import (
     MAIN_METRICS,
     MAIN_PROBES,
@@ -30,13 +30,23 @@ def verdict(run: RunFolder) -> str:
     system = "warm_start" if run.main.pair("warm_start", "trained") is None else "trained"
     gaming = gaming_sentences(run) if system == "trained" else []
     parts = [
-        macro_sentence(run),
+        *macro_sentences(run),
         *sentences,
         *gaming,
         *tax_sentences(run.main, system),
         *budget_sentences(run),
     ]
     return " ".join(filter(None, parts))
+
+
+def macro_sentences(run: RunFolder) -> list[str]:
+    """What training changed on average over the corpora; none for a run on one."""
+    corpora = corpora_of(run)
+    pair = run.pair("warm_start", "trained") if corpora else None
+    if pair is None:
+        return []
+    first, *others = change_sentences(pair["slices"]["all"])
+    return [f"Macro average over {len(corpora)} corpora: {first}", *others]
 
 
 def result_sentences(run: RunFolder) -> list[str]:

@@ -17,7 +17,7 @@ from eval.report.blocks import Block, Document, Section, Table, Text, plain_text
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.gaps import gaps
 from eval.report.html import html_page
-from eval.report.macro import macro_metrics, macro_table
+from eval.report.macro import macro_table, system_averages
 from eval.report.markdown import markdown
 from eval.report.plots import curves
 from eval.report.samples import samples
@@ -235,7 +235,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "metrics": {name: system["metrics"] for name, system in run.systems.items()},
         "signatures": {name: system["signatures"] for name, system in run.systems.items()},
         "comparison": run.comparison,
-        "macro": macro_metrics(run),
+        "macro": system_averages(run),
         "tests": {
             name: {
                 "metrics": {key: system["metrics"] for key, system in view.systems.items()},

@@ -51,8 +51,9 @@ def warning_sentences(figures: Json) -> list[str]:
     """That the intervals over items cannot be trusted, where a study has too few items and too few seeds."""
     if len(figures["seeds"]) >= SEEDS_FOR_T:
         return []
-    kinds = {"n": "test items", "texts": "general texts"}
-    few = [f"{figures[key]} {name}" for key, name in kinds.items() if are_too_few(figures[key])]
+    corpora = {f"test items of {name}": facts["n"] for name, facts in figures.get("corpora", {}).items()}
+    counts = (corpora or {"test items": figures["n"]}) | {"general texts": figures["texts"]}
+    few = [f"{count} {name}" for name, count in counts.items() if are_too_few(count)]
     if not few:
         return []
     return [
@@ -71,8 +72,10 @@ def setting(figures: Json) -> str:
         if len(seeds) > 1
         else f"one seed ({names}), so no interval covers repeated training"
     )
+    corpora = ", ".join(figures["corpora"])
+    average = f" of {corpora}, whose scores are averaged" if corpora else ""
     return (
-        f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
+        f"{figures['n']} test items{average}, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
         f"{many}. "
         "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats "
         "per token."
