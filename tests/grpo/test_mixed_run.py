@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import arguments, metrics, weights
+from tiny_run import arguments, metrics, use_both_directions, weights
 
 from data.errors import InputError
 from data.examples import Example
@@ -46,18 +46,9 @@ def test_every_text_is_judged_by_the_reward_of_its_language() -> None:
 
 
 def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
-    run.parent.mkdir(parents=True, exist_ok=True)
     arguments(corpus, model, run)
     path = run.parent / "tiny.toml"
-    text = path.read_text(encoding="utf-8").replace(f'corpus = "{corpus}"\n', "temperature = 2.0\n")
-    tables = f"""
-[data.corpora.there]
-train = "{corpus}"
-[data.corpora.back]
-train = "{corpus}"
-reverse = true
-"""
-    path.write_text(text + tables, encoding="utf-8")
+    use_both_directions(path)
     reward = [f"reward.encoder=static:{model}", f"reward.held_out=static:{model}", 'reward.gates=["script"]']
     reward += [
         "reward.threshold=mean",
@@ -91,6 +82,13 @@ def test_two_directions_go_from_data_to_report(
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     mean = sum(summary["tests"][name]["metrics"]["trained"]["all"]["chrf"] for name in results) / 2
     assert summary["macro"]["trained"]["chrf"] == pytest.approx(mean)
+    (change,) = [
+        pair["slices"]["all"]["chrf"]
+        for pair in summary["comparison"]["pairs"]
+        if pair["before"] == "warm_start"
+    ]
+    assert change["after"] == pytest.approx(mean) and change["n"] == 12
+    assert change["low"] <= change["difference"] <= change["high"]
     report = (run / "report.md").read_text(encoding="utf-8")
     for title in ("### Macro average over the corpora", "## Test set there", "## Test set back"):
         assert title in report
