@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_run import arguments, metrics, use_both_directions, weights
+from tiny_team import start_team
 
 from data.errors import InputError
 from data.examples import Example
@@ -122,6 +123,25 @@ def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_
             main(command(corpus, tiny_folder, parts, *more))
     assert main(command(corpus, tiny_folder, parts, *more)) == 0
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+
+
+def test_two_processes_with_new_pieces_end_as_one(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From an empty cache: the processes make the mixture and the longer model together."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    alone, team = tmp_path / "alone" / "run", tmp_path / "team" / "run"
+    more = ["model.add_pieces=12", "train.optim.lr=1e-3"]
+    for code, output in start_team(command(corpus, tiny_folder, team, *more), 2).ends():
+        assert code == 0, output
+    assert main(command(corpus, tiny_folder, alone, *more)) == 0
+    for one, several in zip(metrics(alone), metrics(team), strict=True):
+        assert several == pytest.approx(one, abs=1e-5)
+    facts = [json.loads((run / "corpus.json").read_text(encoding="utf-8")) for run in (alone, team)]
+    assert facts[0] == facts[1] and facts[0]["new_pieces"]["pieces"] == 12
+    for name in ("comparison", "there/trained", "back/trained", "back/translation_memory"):
+        results = [(run / "eval" / f"{name}.json").read_text(encoding="utf-8") for run in (alone, team)]
+        assert results[0] == results[1]
 
 
 def two_languages(**more: dict[str, str]) -> Config:
