@@ -1,10 +1,13 @@
 """A run on two directions of one corpus, from data to report, and its resume."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from tiny import byte_tokenizer, tiny_gemma
 from tiny_run import arguments, metrics, use_both_directions, weights
 from tiny_team import start_team
 
@@ -16,6 +19,7 @@ from grpo.config_check import check
 from grpo.config_file import build
 from grpo.run import main
 from grpo.training import by_language, reward_examples
+from reward.encoders.static import load_static
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -98,6 +102,48 @@ def test_two_directions_go_from_data_to_report(
         "藏文：{source}\n中文：",
         "中文：{source}\n藏文：",
     }
+
+
+def test_each_language_has_the_reward_of_its_own_encoder(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training, on the dev set and in the evaluation; each encoder is another matrix, and that of reward.encoder is
+    no language's.
+    """
+    folders = {"zh": tmp_path / "zh", "bo": tmp_path / "bo"}
+    for seed, folder in enumerate(folders.values(), 1):
+        tiny_gemma(seed).save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+    seen: list[tuple[Sequence[Example], Sequence[str], torch.Tensor]] = []
+
+    def reward(*arguments: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        found = reward_examples(*arguments)
+        seen.append((arguments[1], arguments[2], found[1]["cosine_raw"].flatten()))
+        return found
+
+    monkeypatch.setattr("grpo.samples.reward_examples", reward)
+    monkeypatch.setattr("grpo.stages.hooks.reward_examples", reward)
+    run = tmp_path / "run"
+    encoders = [f"reward.encoders.{language}=static:{folder}" for language, folder in folders.items()]
+    more = ["eval.every=1", "reward.weights={cosine_raw = 1.0}", "rollout.num_prompts=6"]
+    assert main([*command(corpus, tiny_folder, run, *encoders, *more), "train.num_steps=1"]) == 0
+
+    def cosine(text: str, references: Sequence[str], language: str) -> float:
+        vectors = load_static(folders[language]).encode([text, *references])
+        return float((vectors[0] @ vectors[1:].T).max()) if text.strip() else 0.0
+
+    rows = [row for one in seen for row in zip(*one, strict=True) if any(map(str.isalnum, row[1]))]
+    for language in folders:
+        own_rows = [row for row in rows if row[0].target_language == language]
+        values = [cosine(text, example.references, language) for example, text, _ in own_rows]
+        assert len(values) > 3 and [float(row[2]) for row in own_rows] == pytest.approx(values, abs=1e-5)
+    for name, language in (("there", "zh"), ("back", "bo")):
+        result = json.loads((run / "eval" / name / "trained.json").read_text(encoding="utf-8"))
+        assert result["signatures"]["cosine"].startswith(f"encoder:static:{folders[language]}:")
+        for item in result["items"]:
+            own = cosine(item["output"], item["references"], language)
+            assert item["cosine"] == pytest.approx(own, abs=1e-5)
+    assert "Macro average over the corpora" in (run / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
