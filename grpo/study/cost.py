@@ -163,7 +163,7 @@ def output_seconds(config: Config, folder: Path | None, machine: Machine) -> flo
     """To decode the test set; on an accelerator each batch goes on to the length limit."""
     parameters, embedding = count_parameters(config, folder)
     prompt, completion = typical_lengths(config)
-    items = config.data.test_size
+    items = config.data.test_size * len(config.data.members)
     flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
     rows = min(items, config.eval.batch_size)
     new = config.eval.max_new_tokens

@@ -21,6 +21,7 @@ from eval.metrics.significance import (
 from eval.preference.pairs import make_pairs, read_outputs
 from eval.run_folder import results_by_corpus
 from eval.study.report import write_study_report
+from eval.study.results import check_same_items, scores
 from eval.systems import compare_systems
 
 Json = dict[str, Any]
@@ -93,6 +94,17 @@ def test_each_corpus_of_a_study_counts_as_much_and_has_rows_of_its_own(tmp_path:
         "Too few for a verdict: 12 test items of a and 6 test items of b and 12 general texts",
     ):
         assert title in text
+
+
+def test_another_task_may_have_several_corpora_too() -> None:
+    """The first untouched point and warm start: macro scores of 0 and of (0.3 + 0.15) / 2."""
+    documents = mixed_study()[:2]
+    found = [scores(one, "file", resamples=20, seed=1)["cosine_held_out"].value for one in documents]
+    assert found == pytest.approx([0, 0.225])
+    check_same_items([("task", "a.json", documents[0]), ("task", "b.json", documents[1])])
+    documents[1]["target"]["corpora"]["b"]["items"].pop()
+    with pytest.raises(InputError, match=r"b\.json: other test items than a\.json"):
+        check_same_items([("task", "a.json", documents[0]), ("task", "b.json", documents[1])])
 
 
 def test_damage_names_the_corpus(tmp_path: Path) -> None:

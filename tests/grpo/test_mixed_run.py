@@ -177,7 +177,7 @@ def test_two_processes_with_new_pieces_end_as_one(
     """From an empty cache: the processes make the mixture and the longer model together."""
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
     alone, team = tmp_path / "alone" / "run", tmp_path / "team" / "run"
-    more = ["model.add_pieces=12", "train.optim.lr=1e-3"]
+    more = ["--stages", "data,model,sft,train,eval", "model.add_pieces=12", "train.optim.lr=1e-3"]
     for code, output in start_team(command(corpus, tiny_folder, team, *more), 2).ends():
         assert code == 0, output
     assert main(command(corpus, tiny_folder, alone, *more)) == 0

@@ -12,6 +12,7 @@ from tiny import Make, byte_tokenizer, tiny_gemma, tiny_llama
 from transformers import PreTrainedModel
 
 from data.config import DataConfig
+from data.corpora_config import CorpusConfig
 from data.errors import InputError
 from grpo.config import (
     AnchorConfig,
@@ -176,6 +177,16 @@ def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long
     assert bill.memory_bytes == bill.evaluation_bytes > bill.training_bytes
     corpus_bytes = 400_000 * (800 + 45 * 2006 + 6 * 4096)
     assert bill.evaluation_bytes == pytest.approx(4 * 131e6 + 1e9 + corpus_bytes + 16 * 2000 * 500)
+
+
+def test_each_of_several_corpora_has_test_items(tmp_path: Path) -> None:
+    """2000 resamples of 500 items a corpus, 16 bytes each."""
+    data = DataConfig(corpora={name: CorpusConfig(train=str(tmp_path / name)) for name in "abc"})
+    bills = [
+        make_plan(replace(CONFIG, run_dir=str(tmp_path), data=own), None, device.choose("cpu"))
+        for own in (DataConfig(), data)
+    ]
+    assert bills[1].evaluation_bytes - bills[0].evaluation_bytes == pytest.approx(16 * 2000 * 2 * 500)
 
 
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:
