@@ -52,6 +52,10 @@ class EvaluatedCheckpoint:
     kl: Estimate
     corpora: Mapping[str, Scores] = field(default_factory=dict)
 
+    def on(self, corpus: str) -> Scores:
+        """The scores on one of several corpora; on "" those of all."""
+        return self.corpora[corpus] if corpus else self.metrics
+
 
 def student_t(freedom: int) -> float:
     """The 97.5 % quantile of Student's t, from 10 degrees of freedom on by the Cornish-Fisher expansion.

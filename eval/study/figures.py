@@ -7,7 +7,7 @@ and how they are made: `eval.study.estimates`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from data.errors import InputError
 from eval.forgetting.probes import compare_probes
@@ -18,7 +18,7 @@ from eval.run_folder import DAMAGE, Json
 from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
-from eval.study.estimates import EvaluatedCheckpoint, Scores, estimate_checkpoints, interval, method_words
+from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
 from eval.study.razor import razor_figures
@@ -146,12 +146,8 @@ def step_figures(
         "sha256": [one.point.sha256 for one in steps],
         "cost": mean_cost([dict(one.point.cost) for one in steps]),
         "path_cost": mean_cost([path_cost(one, checkpoints) for one in steps]),
-        **scores_and_gains(steps, warm, lambda one: one.metrics),
-        "corpora": {
-            name: scores_and_gains(steps, warm, lambda one, name=name: one.corpora[name])  # type: ignore[misc]
-            for name in point.results
-            if name
-        },
+        **scores_and_gains(steps, warm),
+        "corpora": {name: scores_and_gains(steps, warm, name) for name in point.results if name},
         "minus_main": minus_main(steps, checkpoints, main),
         "tax": interval([one.tax for one in steps]),
         "tax_added": interval([one.tax - warm[one.point.seed].tax for one in with_warm_start])
@@ -171,14 +167,13 @@ def step_figures(
 
 
 def scores_and_gains(
-    steps: Sequence[EvaluatedCheckpoint],
-    warm: Mapping[int, EvaluatedCheckpoint],
-    scores: Callable[[EvaluatedCheckpoint], Scores],
+    steps: Sequence[EvaluatedCheckpoint], warm: Mapping[int, EvaluatedCheckpoint], corpus: str = ""
 ) -> Json:
     """`metrics` over the seeds, and `gains` over the warm start of the same seed; null without one."""
-    pairs = [(scores(one), scores(warm[one.point.seed])) for one in steps if one.point.seed in warm]
+    scores = [one.on(corpus) for one in steps]
+    pairs = [(one.on(corpus), warm[one.point.seed].on(corpus)) for one in steps if one.point.seed in warm]
     return {
-        "metrics": {key: interval([scores(one)[key] for one in steps]) for key in SCORES},
+        "metrics": {key: interval([one[key] for one in scores]) for key in SCORES},
         "gains": {
             key: interval([own[key] - start[key] for own, start in pairs]) if pairs else None
             for key in SCORES

@@ -171,8 +171,8 @@ def read_point(file: Path, study: Path) -> Point:
             f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it "
             f"belongs at {place}"
         )
-    for place_of, one in target_places(document["target"]):
-        check_items(file, f"{place_of}.items", one["items"], TARGET_ITEM)
+    for key, one in target_places(document["target"]):
+        check_items(file, f"{key}.items", one["items"], TARGET_ITEM)
     check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
     if sum(item["tokens"] for item in document["tax"]["drift"]["general"]["items"]) < 1:
         raise InputError(f"{file}: tax.drift.general.items hold no token; {AGAIN}")
