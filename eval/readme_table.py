@@ -111,8 +111,8 @@ def note(summary: Json) -> str:
         f"{summary['n']} test items, seeds {', '.join(map(str, summary['seeds']))}. First row: scores; other "
         "rows: gains over it. "
         f"Tax: against the untouched model. Checkpoints chosen by {metric_name(METRIC[summary['target']])}. "
-        f"Brackets: {summary['intervals']}. {signatures}."
-    )
+        f"Brackets: {summary['intervals']}. {signatures + '.' if signatures else ''}"
+    ).rstrip()
     return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 

@@ -195,6 +195,12 @@ def references_of(item: Json) -> list[str]:
     return references
 
 
+def results_by_corpus(result: Json) -> dict[str, Json]:
+    """The results that `eval.macro.macro_result` has put together, by corpus; one on a single corpus as ""."""
+    corpora = result.get("corpora")
+    return corpora if isinstance(corpora, dict) and corpora else {"": result}
+
+
 def questions_of(probes: Json) -> list[str]:
     """The sets of questions that a result of the probes holds; an older one has fewer."""
     return [name for name, result in probes.items() if isinstance(result, dict) and "accuracy" in result]

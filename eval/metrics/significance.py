@@ -95,17 +95,29 @@ def paired_bootstrap(before: Array, after: Array, score: Score, counts: Array) -
     (...) metric. `counts`: (resamples, n) from `resample_counts`; passing it in lets several metrics share
     one set of resamples.
     """
-    if before.shape != after.shape or counts.shape[1] != len(before):
-        raise ValueError(
-            f"statistics {before.shape} and {after.shape} and counts {counts.shape} do not belong to the same items"
-        )
-    start = float(score(before.sum(axis=0)))
-    end = float(score(after.sum(axis=0)))
-    resampled = score(counts @ after) - score(counts @ before)
+    return macro_bootstrap([(before, after, counts)], score)
+
+
+def macro_bootstrap(corpora: Sequence[tuple[Array, Array, Array]], score: Score) -> Difference:
+    """Difference of the mean of a metric over corpora, each given as (before, after, counts) of `paired_bootstrap`.
+
+    Items are drawn inside each corpus, and the corpora are taken as given: a stratified bootstrap. `n` is the number
+    of items of the smallest corpus. Raises ValueError for statistics of different items.
+    """
+    for before, after, counts in corpora:
+        if before.shape != after.shape or counts.shape[1] != len(before):
+            raise ValueError(
+                f"statistics {before.shape} and {after.shape} and counts {counts.shape} do not belong to the same items"
+            )
+    start = float(np.mean([score(before.sum(axis=0)) for before, _, _ in corpora]))
+    end = float(np.mean([score(after.sum(axis=0)) for _, after, _ in corpora]))
+    changes = [score(counts @ after) - score(counts @ before) for before, after, counts in corpora]
+    resampled = np.mean(changes, axis=0)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
+    smallest = min(len(before) for before, _, _ in corpora)
     return Difference(
-        start, end, end - start, float(low), float(high), float(np.mean(resampled <= 0)), len(before)
+        start, end, end - start, float(low), float(high), float(np.mean(resampled <= 0)), smallest
     )
 
 

@@ -12,9 +12,12 @@ from typing import Any
 from data.documents import parse_json, parse_object, read_bytes, user_path
 from data.errors import InputError
 from data.language_names import language_name
-from eval.run_folder import references_of
+from eval.run_folder import references_of, results_by_corpus
 
 ITEM_KEYS = ("id", "source_language", "source", "reference", "output")
+NO_OUTPUTS = (
+    "needs a name, a target_language and items; give eval/SYSTEM.json of a run folder, or a point of a study"
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The contents of one file: the system's name, its target language, its items by id, the file's hash."""
+    """The contents of one file: the system's name, its items by id, the file's hash."""
 
     path: Path
     name: str
-    language: str
     items: dict[str, dict[str, str]]
     sha256: str
 
@@ -66,22 +68,28 @@ def read_outputs(path: Path) -> Outputs:
         name = point_name(document)
         document = parse_object(f"{path}: target", document["target"])
         place = f"{path}: target"
-    items = document.get("items")
-    if (
-        not isinstance(items, list)
-        or not items
-        or not isinstance(document.get("target_language"), str)
-        or not isinstance(name, str)
-    ):
-        raise InputError(
-            f"{place}: needs a name, a target_language and items; give eval/SYSTEM.json of a run folder, or "
-            "a point of a study"
-        )
-    rows = [checked_item(item, f"{place}: items[{number}]") for number, item in enumerate(items)]
+    rows = [
+        row
+        for corpus, result in results_by_corpus(document).items()
+        for row in rows_of(result, f"{place}: corpora.{corpus}" if corpus else place)
+    ]
     by_id = {row["id"]: row for row in rows}
     if len(by_id) < len(rows):
         raise InputError(f"{place}: items: an id occurs twice; run the evaluation again")
-    return Outputs(path, name, document["target_language"], by_id, hashlib.sha256(content).hexdigest())
+    if not isinstance(name, str):
+        raise InputError(f"{place}: {NO_OUTPUTS}")
+    return Outputs(path, name, by_id, hashlib.sha256(content).hexdigest())
+
+
+def rows_of(result: Any, place: str) -> list[dict[str, str]]:
+    """The texts of the items of one test set, each with its target language. Raises InputError."""
+    document = parse_object(place, result)
+    items = document.get("items")
+    language = document.get("target_language")
+    if not isinstance(items, list) or not items or not isinstance(language, str):
+        raise InputError(f"{place}: {NO_OUTPUTS}")
+    rows = [checked_item(item, f"{place}: items[{number}]") for number, item in enumerate(items)]
+    return [row | {"target_language": language} for row in rows]
 
 
 def point_name(point: dict[str, Any]) -> str:
@@ -105,7 +113,8 @@ def checked_item(item: Any, place: str) -> dict[str, str]:
 def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
     """The pairs in order of id. Raises InputError unless both systems have the same items."""
     where = f"{before.path} and {after.path}"
-    if set(before.items) != set(after.items) or before.language != after.language:
+    languages = [{key: row["target_language"] for key, row in one.items.items()} for one in (before, after)]
+    if languages[0] != languages[1]:
         raise InputError(f"{where} are of different test items; evaluate both systems on the same test set")
     pairs = []
     for key in sorted(before.items):
@@ -117,7 +126,7 @@ def make_pairs(before: Outputs, after: Outputs) -> list[Pair]:
             )
         texts = (
             first["source_language"],
-            before.language,
+            first["target_language"],
             first["source"],
             first["reference"],
             first["output"],

@@ -2,7 +2,7 @@
 
 from eval.alarms import number, ringing
 from eval.report.changes import Change, probe_changes, score_change, score_changes
-from eval.report.macro import macro_sentence
+from eval.report.macro import corpora_of
 from eval.report.wording import MAIN_METRICS, MAIN_PROBES, METRICS, MIN_ITEMS, are_too_few, direction
 from eval.run_folder import Json, RunFolder
 
@@ -18,13 +18,23 @@ def findings(run: RunFolder) -> tuple[str, ...]:
     system = "warm_start" if run.main.pair("warm_start", "trained") is None else "trained"
     gaming = gaming_sentences(run) if system == "trained" else []
     parts = [
-        macro_sentence(run),
+        *macro_sentences(run),
         *sentences,
         *gaming,
         *tax_sentences(run.main, system),
         *budget_sentences(run),
     ]
     return tuple(filter(None, parts))
+
+
+def macro_sentences(run: RunFolder) -> list[str]:
+    """What training changed on average over the corpora; none for a run on one."""
+    corpora = corpora_of(run)
+    pair = run.pair("warm_start", "trained") if corpora else None
+    if pair is None:
+        return []
+    first, *others = change_sentences(pair["slices"])
+    return [f"Macro average over {len(corpora)} corpora: {first}", *others]
 
 
 def result_sentences(run: RunFolder) -> list[str]:

@@ -1,8 +1,8 @@
-"""The macro average of a run on several corpora: the mean over their test sets, each of which counts as much."""
+"""The macro average of a run on several corpora (`eval.macro`) in its report."""
 
+from eval.macro import macro_metrics
 from eval.report.blocks import Table
 from eval.report.tables import RESULT_HEADER, result_cells
-from eval.report.wording import METRICS
 from eval.run_folder import Json, RunFolder
 
 
@@ -12,41 +12,21 @@ def corpora_of(run: RunFolder) -> dict[str, RunFolder]:
     return {name: run.tests[name] for name in names if name in run.tests}
 
 
-def macro_metrics(run: RunFolder) -> dict[str, Json]:
+def system_averages(run: RunFolder) -> dict[str, Json]:
     """The mean of each metric over the corpora, and the sum of their items, of each system that all have."""
     views = list(corpora_of(run).values())
     systems = [
         name for name in (views[0].systems if views else ()) if all(name in view.systems for view in views)
     ]
-    return {name: mean_of([view.systems[name]["metrics"]["all"] for view in views]) for name in systems}
-
-
-def mean_of(results: list[Json]) -> Json:
-    """The mean of each metric; n is the sum."""
-    means = {metric.key: sum(one[metric.key] for one in results) / len(results) for metric in METRICS}
-    return {"n": sum(one["n"] for one in results), **means}
+    return {name: macro_metrics([view.systems[name]["metrics"]["all"] for view in views]) for name in systems}
 
 
 def macro_table(run: RunFolder) -> Table | None:
     """A row for each system; None for a run on one corpus."""
-    means = macro_metrics(run)
+    means = system_averages(run)
     if not means:
         return None
     rows = tuple((run.label(name), *result_cells(metrics)) for name, metrics in means.items())
     names = ", ".join(corpora_of(run))
-    note = f"Mean of the results on {names}, each of which counts as much. Signatures and intervals: in their sections."
+    note = f"Mean of the results on {names}, each of which counts as much. Signatures: in their sections."
     return Table("Macro average over the corpora", RESULT_HEADER, rows, (note,))
-
-
-def macro_sentence(run: RunFolder) -> str:
-    """What training changed on average over the corpora, or ""."""
-    means = macro_metrics(run)
-    if "warm_start" not in means or "trained" not in means:
-        return ""
-    before, after = means["warm_start"], means["trained"]
-    parts = [
-        f"{metric.label} {metric.value(before[metric.key])} -> {metric.value(after[metric.key])}"
-        for metric in METRICS
-        if metric.key in ("cosine", "chrf", "bleu")
-    ]
-    return f"Macro average over {len(corpora_of(run))} corpora, {run.method} after the warm start: {', '.join(parts)}."

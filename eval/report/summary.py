@@ -7,7 +7,7 @@ from typing import Any
 from eval.report.document import alarms
 from eval.report.findings import findings
 from eval.report.gaps import gaps
-from eval.report.macro import macro_metrics
+from eval.report.macro import system_averages
 from eval.report.tables import phase_seconds
 from eval.report.verdict import verdict
 from eval.run_folder import RunFolder
@@ -28,7 +28,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
         "metrics": {name: system["metrics"] for name, system in run.systems.items()},
         "signatures": {name: system["signatures"] for name, system in run.systems.items()},
         "comparison": run.comparison,
-        "macro": macro_metrics(run),
+        "macro": system_averages(run),
         "tests": {
             name: {
                 "metrics": {key: system["metrics"] for key, system in view.systems.items()},

@@ -36,6 +36,11 @@ SCORE_NOTES = (
     "reference text copies.",
 )
 
+MACRO_NOTE = (
+    "Macro average over the corpora: items are drawn inside each corpus, and the corpora are taken as given. n: items of "
+    "the smallest corpus."
+)
+
 
 def result_cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     """n and every metric as text."""
@@ -131,6 +136,7 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
         "corpus metrics are computed anew for each resample.",
         f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
     )
+    notes = (*notes, MACRO_NOTE) if "corpora" in run.comparison else notes
     main = [metric for metric in METRICS if metric.key in MAIN_METRICS]
     languages = [name for name in parts if not is_origin(name)]
     return [

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from eval.alarms import ringing
 from eval.report.blocks import Number
 from eval.report.changes import Change, probe_changes, score_change
+from eval.report.macro import corpora_of
 from eval.report.wording import MAIN_PROBES, MIN_ITEMS
 from eval.run_folder import Json, RunFolder
 
@@ -35,7 +36,7 @@ def verdict(run: RunFolder) -> str:
 
 def answer(run: RunFolder) -> Answer:
     """The first sentence."""
-    view = run.main
+    view = scored(run)
     pair = view.pair("warm_start", "trained")
     method = run.method
     if pair is None:
@@ -55,7 +56,7 @@ def answer(run: RunFolder) -> Answer:
         other = view.pair(rival, "trained")
         if other is not None and score_change(other, key).sense < 0:
             return Answer(f"Do not ship it: {name} does better.", "bad")
-    return cost_answer(method, tax_changes(view))
+    return cost_answer(method, tax_changes(run.main))
 
 
 def cost_answer(method: str, changes: list[Change]) -> Answer:
@@ -111,12 +112,20 @@ def card(change: Change, against: str) -> Number:
     return Number(change.label, change.change, change.interval, change.values, against, way, change.reading)
 
 
+def scored(run: RunFolder) -> RunFolder:
+    """The part of a run whose comparison the verdict is about: of several corpora their average."""
+    return run if corpora_of(run) and run.comparison else run.main
+
+
 def gain_pair(run: RunFolder) -> tuple[Json | None, str]:
     """The comparison that the verdict is about, and what its gain is over and on which further test set."""
-    place = "".join(f" on {name}" for name, view in run.tests.items() if view is run.main)
-    if (pair := run.main.pair("warm_start", "trained")) is not None:
+    view = scored(run)
+    place = "".join(f" on {name}" for name, test in run.tests.items() if test is view)
+    if corpora := corpora_of(run):
+        place = f" on average over {len(corpora)} corpora"
+    if (pair := view.pair("warm_start", "trained")) is not None:
         return pair, f"against the warm start{place}"
-    return run.main.pair("untouched", "warm_start"), f"against the untouched model{place}"
+    return view.pair("untouched", "warm_start"), f"against the untouched model{place}"
 
 
 def tax_changes(run: RunFolder) -> list[Change]:

@@ -7,14 +7,16 @@ averaged, and the interval covers the choice of items only; from three seeds on 
 over the seeds' values, which covers repeated training and takes the test items as given.
 """
 
+import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from eval.macro import corpus_counts
 from eval.metrics.significance import CONFIDENCE, Z_95, Array, ratio_of_sums, resample_counts
-from eval.run_folder import Json
+from eval.run_folder import Json, results_by_corpus
 from eval.study.points import Point
 from eval.systems import SCORES, statistics
 
@@ -34,14 +36,25 @@ class Estimate:
         return Estimate(self.value - other.value, self.draws - other.draws)
 
 
+Scores = dict[str, Estimate]
+Counts = Callable[[int, int], Array]  # (place of a corpus, its items) -> (resamples, items)
+
+
 @dataclass(frozen=True)
 class EvaluatedCheckpoint:
-    """A point with estimates of its target metrics, tax (change of NLL per token on general text) and KL."""
+    """A point with estimates of its target metrics, tax (change of NLL per token on general text) and KL; and of its
+    metrics on each of several corpora, whose means the target metrics are.
+    """
 
     point: Point
-    metrics: dict[str, Estimate]
+    metrics: Scores
     tax: Estimate
     kl: Estimate
+    corpora: Mapping[str, Scores] = field(default_factory=dict)
+
+    def on(self, corpus: str) -> Scores:
+        """The scores on one of several corpora; on "" those of all."""
+        return self.corpora[corpus] if corpus else self.metrics
 
 
 def student_t(freedom: int) -> float:
@@ -91,20 +104,17 @@ def method_words(seeds: int) -> str:
 
 
 def estimate_checkpoints(points: Sequence[Point], resamples: int, seed: int) -> list[EvaluatedCheckpoint]:
-    """The estimates of every point, from one set of resamples of the test items and one of the texts."""
-    counts: dict[tuple[str, int], Array] = {}
+    """The estimates of every point, from one set of resamples of the test items of each corpus and one of the texts."""
 
-    def counts_for(kind: str, n: int) -> Array:
-        if (kind, n) not in counts:
-            counts[kind, n] = resample_counts(n, np.random.default_rng([seed, kind == "text"]), resamples)
-        return counts[kind, n]
+    @functools.cache
+    def items(corpus: int, n: int) -> Array:
+        return corpus_counts(corpus, n, seed, resamples)
 
-    return [
-        estimate_checkpoint(
-            point, counts_for("item", len(point.target["items"])), counts_for("text", len(general(point)))
-        )
-        for point in points
-    ]
+    @functools.cache
+    def texts(n: int) -> Array:
+        return resample_counts(n, np.random.default_rng([seed, 1]), resamples)
+
+    return [estimate_checkpoint(point, items, texts(len(general(point)))) for point in points]
 
 
 def general(point: Point) -> list[Json]:
@@ -113,20 +123,37 @@ def general(point: Point) -> list[Json]:
     return items
 
 
-def estimate_checkpoint(point: Point, items: Array, texts: Array) -> EvaluatedCheckpoint:
-    """The estimates of one point.
-
-    `items` (resamples, test items) and `texts` (resamples, general texts) count how often each is drawn.
-    """
-    rows = statistics(point.target["items"], point.target["target_language"])
-    metrics = {
-        key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(items @ rows[key])))
-        for key, score in SCORES.items()
-    }
+def estimate_checkpoint(point: Point, items: Counts, texts: Array) -> EvaluatedCheckpoint:
+    """The estimates of one point; `texts` (resamples, general texts) counts how often each is drawn."""
+    corpora = corpus_estimates(point.target, items)
     change = ratios([item["nll"] - item["nll_base"] for item in general(point)], general(point), texts)
-    return EvaluatedCheckpoint(
-        point, metrics, change, ratios([item["kl"] for item in general(point)], general(point), texts)
-    )
+    kl = ratios([item["kl"] for item in general(point)], general(point), texts)
+    return EvaluatedCheckpoint(point, macro_estimates(corpora), change, kl, corpora)
+
+
+def corpus_estimates(result: Json, counts: Counts) -> dict[str, Scores]:
+    """Every score of a result on each of its corpora; on "" where it is of one."""
+    estimates = {}
+    for place, (name, one) in enumerate(results_by_corpus(result).items()):
+        rows = statistics(one["items"], one["target_language"])
+        drawn_items = counts(place, len(one["items"]))
+        estimates[name] = {
+            key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(drawn_items @ rows[key])))
+            for key, score in SCORES.items()
+        }
+    return estimates
+
+
+def macro_estimates(corpora: Mapping[str, Scores]) -> Scores:
+    """The mean of every score over the corpora."""
+    if "" in corpora:
+        return corpora[""]
+    return {key: average([one[key] for one in corpora.values()]) for key in SCORES}
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    values = [one.value for one in estimates]
+    return Estimate(sum(values) / len(values), np.mean([one.draws for one in estimates], axis=0))
 
 
 def ratios(sums: Sequence[float], texts: Sequence[Json], counts: Array) -> Estimate:

@@ -7,10 +7,11 @@ and how they are made: `eval.study.estimates`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from data.errors import InputError
 from eval.forgetting.probes import compare_probes
+from eval.macro import number_of_items
 from eval.metrics.significance import RESAMPLES
 from eval.report.tables import is_number
 from eval.run_folder import DAMAGE, Json
@@ -48,6 +49,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     mark_front(rows, target)
     first = checkpoints[0].point
     texts = first.tax["drift"]["general"]["items"]
+    corpora = {name: corpus_facts(result) for name, result in first.results.items()}
     seeds = sorted({point.seed for point in study.points})
     rivals = {kind: arms_of(checkpoints, kind) for kind in RIVALS if arms_of(checkpoints, kind)}
     arms = list(dict.fromkeys(one.point.arm for one in checkpoints if one.point.is_trained))
@@ -74,13 +76,14 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "budget": budget,
         "main": main,
         "seeds": seeds,
-        "n": len(first.target["items"]),
+        "n": number_of_items(first.target),
         "texts": len(texts),
         "tokens": sum(text["tokens"] for text in texts),
         "language": first.target["target_language"],
         "resamples": resamples,
         "intervals": method_words(len(seeds)),
-        "signatures": first.target["signatures"],
+        "signatures": corpora.get("", {}).get("signatures", {}),
+        "corpora": {name: facts for name, facts in corpora.items() if name},
         "gaps": gaps(study, main),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
@@ -93,6 +96,15 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "sequence": sequence_figures(study.sequence, target, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
+    }
+
+
+def corpus_facts(result: Json) -> Json:
+    """What the tables say of the test set of a corpus."""
+    return {
+        "n": len(result["items"]),
+        "language": result["target_language"],
+        "signatures": result["signatures"],
     }
 
 
@@ -119,12 +131,6 @@ def step_figures(
     point = steps[0].point
     warm = warm_starts(checkpoints)
     with_warm_start = [one for one in steps if one.point.seed in warm]
-    gains = {
-        key: interval([one.metrics[key] - warm[one.point.seed].metrics[key] for one in with_warm_start])
-        if with_warm_start
-        else None
-        for key in SCORES
-    }
     reference = next((one.point for one in checkpoints if one.point.arm == main), None)
     untouched_point = next((one.point for one in checkpoints if one.point.kind == UNTOUCHED), None)
     return {
@@ -140,8 +146,8 @@ def step_figures(
         "sha256": [one.point.sha256 for one in steps],
         "cost": mean_cost([dict(one.point.cost) for one in steps]),
         "path_cost": mean_cost([path_cost(one, checkpoints) for one in steps]),
-        "metrics": {key: interval([one.metrics[key] for one in steps]) for key in SCORES},
-        "gains": gains,
+        **scores_and_gains(steps, warm),
+        "corpora": {name: scores_and_gains(steps, warm, name) for name in point.results if name},
         "minus_main": minus_main(steps, checkpoints, main),
         "tax": interval([one.tax for one in steps]),
         "tax_added": interval([one.tax - warm[one.point.seed].tax for one in with_warm_start])
@@ -157,6 +163,21 @@ def step_figures(
             {seed: one.point for seed, one in warm.items()},
         ),
         "sanity": sanity([one.point for one in steps]),
+    }
+
+
+def scores_and_gains(
+    steps: Sequence[EvaluatedCheckpoint], warm: Mapping[int, EvaluatedCheckpoint], corpus: str = ""
+) -> Json:
+    """`metrics` over the seeds, and `gains` over the warm start of the same seed; null without one."""
+    scores = [one.on(corpus) for one in steps]
+    pairs = [(one.on(corpus), warm[one.point.seed].on(corpus)) for one in steps if one.point.seed in warm]
+    return {
+        "metrics": {key: interval([one[key] for one in scores]) for key in SCORES},
+        "gains": {
+            key: interval([own[key] - start[key] for own, start in pairs]) if pairs else None
+            for key in SCORES
+        },
     }
 
 

@@ -5,20 +5,21 @@ compared item by item, so all of one seed must hold the same test items and the 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from data.documents import read_object
 from data.errors import InputError
-from eval.run_folder import Json, references_of
+from eval.run_folder import Json, references_of, results_by_corpus
 from eval.study import layout
 
 UNTOUCHED = "untouched"  # kinds of point that no arm trained
 WARM_START = "warm_start"
 AGAIN = "remove it and run the study again"
-SHAPE: dict[str, type | tuple[type, ...]] = {
+Shape = Mapping[str, type | tuple[type, ...]]
+SHAPE: Shape = {
     "arm": str,
     "kind": str,
     "seed": int,
@@ -32,42 +33,36 @@ SHAPE: dict[str, type | tuple[type, ...]] = {
     "cost.updates": (int, float),
     "cost.seconds": (int, float),
     "target": dict,
-    "target.target_language": str,
-    "target.signatures": dict,
-    "target.metrics": dict,
-    "target.items": list,
     "tax": dict,
     "tax.drift": dict,
     "tax.drift.general": dict,
     "tax.drift.general.items": list,
 }
-DRIFT_ITEM = {"id": str, **dict.fromkeys(("tokens", "nll", "nll_base", "kl"), (int, float))}
+RESULT: Shape = {"target_language": str, "items": list}  # of a corpus
+POINT_RESULT: Shape = {**RESULT, "signatures": dict, "metrics": dict}
+DRIFT_ITEM: Shape = {"id": str, **dict.fromkeys(("tokens", "nll", "nll_base", "kl"), (int, float))}
 TEXTS = ("id", "source", "source_language", "reference", "output")
-TARGET_ITEM = {
+TARGET_ITEM: Shape = {
     **dict.fromkeys(TEXTS, str),
     "cosine": (int, float),
     "cosine_held_out": (int, float),
     "consistent": bool,
 }
-TRANSFER_KEYS = {
+TRANSFER_KEYS: Shape = {
     "start": str,
     "examples": int,
     "seed": int,
     "target": dict,
-    "target.target_language": str,
-    "target.items": list,
 }
-SEQUENCE_KEYS = {
+SEQUENCE_KEYS: Shape = {
     "recipe": str,
     "stage": int,
     "task": str,
     "tasks": list,
     "seed": int,
     "target": dict,
-    "target.target_language": str,
-    "target.items": list,
 }
-JUDGE_KEYS = {
+JUDGE_KEYS: Shape = {
     **dict.fromkeys(("before", "after", "judge"), str),
     "n": int,
     **dict.fromkeys(("win", "tie", "loss"), (int, float)),
@@ -106,7 +101,7 @@ class PointFacts(TypedDict):
 class Point:
     """One evaluated checkpoint.
 
-    `target` comes from `eval.systems.evaluate_system`, `tax` from `eval.forgetting.tax.measure_tax`, `policy_kl` from
+    `target` comes from `eval.macro.macro_result`, `tax` from `eval.forgetting.tax.measure_tax`, `policy_kl` from
     `eval.forgetting.policy_kl.measure_policy_kl`.
     """
 
@@ -123,6 +118,11 @@ class Point:
     tax: Json
     start: str = WARM_START
     policy_kl: Json | None = None  # none in points of earlier versions
+
+    @property
+    def results(self) -> dict[str, Json]:
+        """The result on each of several corpora by name; that of a study on one corpus has the name ""."""
+        return results_by_corpus(self.target)
 
     @property
     def is_trained(self) -> bool:
@@ -156,22 +156,23 @@ def read_study(path: Path) -> StudyFolder:
         path,
         read_finite(settings) if settings.exists() else {},
         tuple(points),
-        tuple(read_with(file, TRANSFER_KEYS) for file in sorted((path / "transfer").glob("*.json"))),
+        tuple(read_result(file, TRANSFER_KEYS) for file in sorted((path / "transfer").glob("*.json"))),
         tuple(read_with(file, JUDGE_KEYS) for file in sorted((path / "judge").glob("*.json"))),
-        tuple(read_with(file, SEQUENCE_KEYS) for file in sorted((path / "sequence").glob("*.json"))),
+        tuple(read_result(file, SEQUENCE_KEYS) for file in sorted((path / "sequence").glob("*.json"))),
     )
 
 
 def read_point(file: Path, study: Path) -> Point:
     """Read one point file and check every value that the figures use. Raises InputError."""
-    document = read_with(file, SHAPE)
+    document = read_result(file, SHAPE, POINT_RESULT)
     place = layout.point_file(study, document["arm"], document["seed"], document["step"])
     if place != file:
         raise InputError(
             f"{file}: holds arm {document['arm']!r}, seed {document['seed']}, step {document['step']}; it "
             f"belongs at {place}"
         )
-    check_items(file, "target.items", document["target"]["items"], TARGET_ITEM)
+    for key, one in target_places(document["target"]):
+        check_items(file, f"{key}.items", one["items"], TARGET_ITEM)
     check_items(file, "tax.drift.general.items", document["tax"]["drift"]["general"]["items"], DRIFT_ITEM)
     if sum(item["tokens"] for item in document["tax"]["drift"]["general"]["items"]) < 1:
         raise InputError(f"{file}: tax.drift.general.items hold no token; {AGAIN}")
@@ -190,19 +191,38 @@ def read_point(file: Path, study: Path) -> Point:
     return Point(path=file, settings=tuple(map(str, document["settings"])), **fields)
 
 
-def read_with(file: Path, shape: dict[str, Any]) -> Json:
+def read_result(file: Path, shape: Shape, result: Shape = RESULT) -> Json:
+    """`read_with` of a document whose target is a result on one corpus or on several, each of the shape `result`."""
+    document = read_with(file, shape)
+    for place, one in target_places(document["target"]):
+        check_shape(file, one, result, f"{place}.")
+    return document
+
+
+def target_places(target: Json) -> list[tuple[str, Json]]:
+    """(dotted key in the document, result) of each corpus of a target."""
+    each = results_by_corpus(target)
+    return [(f"target.corpora.{name}" if name else "target", one) for name, one in each.items()]
+
+
+def read_with(file: Path, shape: Shape) -> Json:
     """A JSON object of finite numbers with a value of the right type at each dotted key of `shape`."""
     document = read_finite(file)
+    check_shape(file, document, shape)
+    return document
+
+
+def check_shape(file: Path, document: Any, shape: Shape, place: str = "") -> None:
+    """InputError unless there is a value of the right type at each dotted key, which the document has at `place`."""
     for key, kind in shape.items():
         value: Any = document
         for part in key.split("."):
-            value = value.get(part)
+            value = value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(
-                f"{file}: {key} is {'missing' if value is None else f'no {kind_name(kind)}'}, so the file is "
+                f"{file}: {place}{key} is {'missing' if value is None else f'no {kind_name(kind)}'}, so the file is "
                 f"damaged; {AGAIN}"
             )
-    return document
 
 
 def kind_name(kind: type | tuple[type, ...]) -> str:
@@ -233,7 +253,7 @@ def numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
         yield key, value
 
 
-def check_items(file: Path, place: str, items: list[Any], shape: dict[str, Any]) -> None:
+def check_items(file: Path, place: str, items: list[Any], shape: Shape) -> None:
     """InputError unless there are items and each holds what the figures need of it."""
     if not items:
         raise InputError(f"{file}: {place} is empty; {AGAIN}")
@@ -251,7 +271,11 @@ def check_same_items(points: list[Point]) -> None:
     seed.
     """
     parts: dict[str, Callable[[Point], list[Any]]] = {
-        "test items": lambda point: [(item["id"], references_of(item)) for item in point.target["items"]],
+        "test items": lambda point: [
+            (name, item["id"], references_of(item))
+            for name, result in point.results.items()
+            for item in result["items"]
+        ],
         "tax texts": lambda point: [item["id"] for item in point.tax["drift"]["general"]["items"]],
     }
     for name, part in parts.items():

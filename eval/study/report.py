@@ -126,20 +126,19 @@ def sample_blocks(study: StudyFolder, summary: Json) -> tuple[Block, ...]:
     for point in sorted(study.points, key=lambda point: rank(point, summary["main"])):
         if point.seed == min(summary["seeds"]):
             last[point.arm] = point
-    items = next(iter(last.values())).target["items"]
-    positions = sorted(random.Random(SAMPLE_SEED).sample(range(len(items)), min(SAMPLES, len(items))))
-    text = (
-        f"{len(positions)} random test items; the last checkpoint of each arm, seed {min(summary['seeds'])}"
-    )
-    return Text(text), Samples(tuple(sample([*last.values()], position) for position in positions))
+    results = next(iter(last.values())).results
+    places = [(corpus, row) for corpus, result in results.items() for row in range(len(result["items"]))]
+    numbers = sorted(random.Random(SAMPLE_SEED).sample(range(len(places)), min(SAMPLES, len(places))))
+    text = f"{len(numbers)} random test items; the last checkpoint of each arm, seed {min(summary['seeds'])}"
+    return Text(text), Samples(tuple(sample([*last.values()], *places[number]) for number in numbers))
 
 
-def sample(points: Sequence[Point], position: int) -> Sample:
-    """One test item with the outputs of all arms."""
-    item = points[0].target["items"][position]
-    language = points[0].target["target_language"]
+def sample(points: Sequence[Point], corpus: str, row: int) -> Sample:
+    """One test item of a corpus with the outputs of all arms."""
+    item = points[0].results[corpus]["items"][row]
+    language = points[0].results[corpus]["target_language"]
     outputs = [
-        (point.arm if point.is_trained else SYSTEM_LABELS[point.kind], point.target["items"][position])
+        (point.arm if point.is_trained else SYSTEM_LABELS[point.kind], point.results[corpus]["items"][row])
         for point in points
     ]
     parts = (

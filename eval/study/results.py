@@ -2,15 +2,10 @@
 
 from collections.abc import Hashable, Sequence
 
-import numpy as np
-
 from data.errors import InputError
-from eval.metrics.significance import resample_counts
-from eval.run_folder import DAMAGE, Json
-from eval.study.estimates import Estimate
-from eval.systems import SCORES, statistics
-
-Scores = dict[str, Estimate]
+from eval.macro import corpus_counts
+from eval.run_folder import DAMAGE, Json, results_by_corpus
+from eval.study.estimates import Scores, corpus_estimates, macro_estimates
 
 
 def check_same_items(documents: Sequence[tuple[Hashable, str, Json]]) -> None:
@@ -25,22 +20,20 @@ def check_same_items(documents: Sequence[tuple[Hashable, str, Json]]) -> None:
 
 
 def identities(document: Json) -> list[Json]:
-    """What makes the test items of two runs the same: id and reference texts."""
-    items = document["target"]["items"]
-    texts = [item.get("references") or [item.get("reference")] for item in items]
-    return [{"id": item.get("id"), "texts": own} for item, own in zip(items, texts, strict=True)]
+    """What makes the test items of two runs the same: corpus, id and reference texts."""
+    return [
+        {"corpus": name, "id": item.get("id"), "texts": item.get("references") or [item.get("reference")]}
+        for name, result in results_by_corpus(document["target"]).items()
+        for item in result["items"]
+    ]
 
 
 def scores(document: Json, name: str, resamples: int, seed: int) -> Scores:
     """Every score of one result, which is read from the file `name`. Raises InputError where its items are damaged."""
-    target = document["target"]
     try:
-        rows = statistics(target["items"], target["target_language"])
-        counts = resample_counts(len(target["items"]), np.random.default_rng(seed), resamples)
-        return {
-            key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(counts @ rows[key])))
-            for key, score in SCORES.items()
-        }
+        return macro_estimates(
+            corpus_estimates(document["target"], lambda corpus, n: corpus_counts(corpus, n, seed, resamples))
+        )
     except DAMAGE as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"{name} is damaged ({problem}); remove it and run the study again") from error

@@ -50,8 +50,9 @@ def too_few(figures: Json) -> str:
     """'12 test items and 12 general texts' where their intervals cannot be trusted and no seeds make up for it, or ""."""
     if len(figures["seeds"]) >= SEEDS_FOR_T:
         return ""
-    kinds = {"n": "test items", "texts": "general texts"}
-    return " and ".join(f"{figures[key]} {name}" for key, name in kinds.items() if are_too_few(figures[key]))
+    corpora = {f"test items of {name}": facts["n"] for name, facts in figures.get("corpora", {}).items()}
+    counts = (corpora or {"test items": figures["n"]}) | {"general texts": figures["texts"]}
+    return " and ".join(f"{count} {name}" for name, count in counts.items() if are_too_few(count))
 
 
 def warning_sentences(figures: Json) -> list[str]:
@@ -73,8 +74,10 @@ def setting(figures: Json) -> str:
         if len(seeds) > 1
         else f"one seed ({names}), so no interval covers repeated training"
     )
+    corpora = ", ".join(figures["corpora"])
+    average = f" of {corpora}, whose scores are averaged" if corpora else ""
     return (
-        f"{figures['n']} test items, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
+        f"{figures['n']} test items{average}, {figures['texts']} general texts ({figures['tokens']:,} tokens), "
         f"{many}. "
         "Tax is the rise of the loss on general English and Chinese text over the untouched model, in nats "
         "per token."

@@ -13,10 +13,8 @@ The items of each task are drawn anew in every resample, the same for all models
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from eval.run_folder import Json
-from eval.study.estimates import Estimate, interval
+from eval.study.estimates import Estimate, average, interval
 from eval.study.layout import sequence_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores
@@ -74,11 +72,6 @@ def recipe_figures(
         "backward": interval([backward_transfer(matrix) for matrix in matrices.values()]),
         "forward": interval([forward_transfer(matrix) for matrix in matrices.values()]),
     }
-
-
-def average(estimates: Sequence[Estimate]) -> Estimate:
-    values = [one.value for one in estimates]
-    return Estimate(sum(values) / len(values), np.mean([one.draws for one in estimates], axis=0))
 
 
 def backward_transfer(matrix: Matrix) -> Estimate:

@@ -15,13 +15,18 @@ from eval.study.tax_tables import drift_table, sanity_table, tax_table, transiti
 from eval.study.transfer_tables import transfer_pairs_table, transfer_table
 
 GAIN_KEYS = ("cosine", "cosine_held_out", "chrf", "bleu", "rouge_l", "consistent_share")
+MACRO_INTERVALS = "Its intervals draw items inside each corpus and take the corpora as given."
 BY_TEXTS = "Each seed alone: 95 % percentile interval of a bootstrap over texts."
 
 
 def all_tables(figures: Json) -> dict[str, list[Table]]:
     """Section title -> its tables, with rows."""
     sections = {
-        "Target scores": [score_table(figures), gain_table(figures)],
+        "Target scores": [
+            table(figures, corpus)
+            for corpus in ("", *figures["corpora"])
+            for table in (score_table, gain_table)
+        ],
         "Alignment tax": [
             tax_table(figures),
             transition_table(figures),
@@ -51,24 +56,39 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
     }
 
 
-def score_table(figures: Json) -> Table:
+def rows_on(figures: Json, corpus: str) -> list[tuple[Json, Json]]:
+    """(checkpoint, its metrics and gains on a corpus), for every checkpoint; "" is the study's whole test set."""
+    return [(row, row["corpora"][corpus] if corpus else row) for row in figures["checkpoints"]]
+
+
+def score_table(figures: Json, corpus: str = "") -> Table:
     """Every score of every checkpoint."""
     rows = tuple(
         (
             label(row),
             plain_number(row["seeds"]),
-            *(metric.value(row["metrics"][metric.key]["value"]) for metric in METRICS),
+            *(metric.value(own["metrics"][metric.key]["value"]) for metric in METRICS),
         )
-        for row in figures["checkpoints"]
+        for row, own in rows_on(figures, corpus)
     )
-    signatures = tuple(f"{key}: {value}" for key, value in figures["signatures"].items())
+    test_set = figures["corpora"][corpus] if corpus else figures
+    notes = tuple(f"{key}: {value}" for key, value in test_set["signatures"].items())
+    if figures["corpora"] and not corpus:
+        names = ", ".join(figures["corpora"])
+        notes = (f"Macro average over {names}, each of which counts as much. {MACRO_INTERVALS}",)
     target = METRIC[figures["target"]].label
     star = f"* on the front: no other has at least its {target} for at most its tax (means over seeds)."
     header = ("Checkpoint", "Seeds", *(metric.label for metric in METRICS))
-    return Table(f"Scores on {figures['n']} test items", header, rows, (star, *signatures))
+    title = f"Scores on {test_set['n']} test items{of_corpus(corpus)}"
+    return Table(title, header, rows, (star, *notes))
 
 
-def gain_table(figures: Json) -> Table:
+def of_corpus(corpus: str) -> str:
+    """What a title says of one of several corpora."""
+    return f" of {corpus}" if corpus else ""
+
+
+def gain_table(figures: Json, corpus: str = "") -> Table:
     """Every checkpoint against the warm start of its seed."""
     metrics = [METRIC[key] for key in GAIN_KEYS]
     words = {1: "higher", 0: "no clear difference", -1: "lower"}
@@ -76,14 +96,14 @@ def gain_table(figures: Json) -> Table:
     rows = tuple(
         (
             label(row),
-            *(with_interval(metric, row["gains"][metric.key]) for metric in metrics),
-            words[direction(row["gains"][target])],
+            *(with_interval(metric, own["gains"][metric.key]) for metric in metrics),
+            words[direction(own["gains"][target])],
         )
-        for row in figures["checkpoints"]
-        if row["kind"] != "warm_start" and row["gains"][target] is not None
+        for row, own in rows_on(figures, corpus)
+        if row["kind"] != "warm_start" and own["gains"][target] is not None
     )
     header = ("Checkpoint", *(metric.label for metric in metrics), METRIC[target].label)
-    return Table("Gain over the warm start", header, rows, (interval_note(figures),))
+    return Table(f"Gain over the warm start{of_corpus(corpus)}", header, rows, (interval_note(figures),))
 
 
 def equal_table(figures: Json) -> Table:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from eval.macro import number_of_items
 from eval.run_folder import Json
-from eval.study.estimates import interval
+from eval.study.estimates import Scores, interval
 from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED
-from eval.study.results import Scores, check_same_items, scores
+from eval.study.results import check_same_items, scores
 from eval.systems import SCORES
 
 Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> scores
@@ -27,7 +28,7 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
             one, name_of(one), resamples, seed
         )
     order = sorted(runs, key=lambda key: (key[0], key[1] != UNTOUCHED, key[1]))
-    n = {(one["examples"], one["start"]): len(one["target"]["items"]) for one in documents}
+    n = {(one["examples"], one["start"]): number_of_items(one["target"]) for one in documents}
     rows = [
         {
             "examples": key[0], "start": key[1], "seeds": sorted(runs[key]), "n": n[key],

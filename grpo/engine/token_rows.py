@@ -21,9 +21,9 @@ FILES = ("*token*", "vocab*", "merges*", "spiece*", "tekken*", "*.model")  # pat
 def note_tokens(model: PreTrainedModel, source: str | Path | ModelSource) -> None:
     """Let a model that was loaded know how many tokens the tokenizer beside it has, where it has more rows."""
     folder = files_of(source)
-    if folder is None or not has_tokenizer(folder):
+    if folder is None:
         return
-    count = tokens_in(folder, max(file.stat().st_mtime_ns for file in folder.iterdir()))
+    count = count_tokens(folder)
     if 0 < count < model.config.get_text_config().vocab_size:
         setattr(model, COUNT, count)
 
@@ -31,6 +31,13 @@ def note_tokens(model: PreTrainedModel, source: str | Path | ModelSource) -> Non
 def has_tokenizer(folder: Path) -> bool:
     """Whether a folder has files of a tokenizer; transformers would make up one without them."""
     return any(file for like in FILES for file in folder.glob(like))
+
+
+def count_tokens(folder: Path) -> int:
+    """How many rows the tokenizer of a model's folder needs; 0 where it has none or none can be read."""
+    if not has_tokenizer(folder):
+        return 0
+    return tokens_in(folder, max(file.stat().st_mtime_ns for file in folder.iterdir()))
 
 
 @lru_cache(maxsize=8)

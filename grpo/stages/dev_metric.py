@@ -1,15 +1,17 @@
 """The score of the dev set that chooses the best checkpoint (`eval.best_by`): one that the run does not reward."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from data.examples import Example
 from eval.metrics import overlap, rouge
 from eval.metrics.similarity import cosines
 from grpo.stages.context import Run
+from grpo.stages.mixing import runs_by_language
 from grpo.stages.reward_setup import held_out_store, store_of
+from reward.embedding import EmbeddingStore
 
 DevMetric = Callable[[Sequence[Example], Sequence[str]], float]
-STORES = {"cosine": store_of, "cosine_held_out": held_out_store}
+COSINES = ("cosine", "cosine_held_out")
 
 
 def dev_metric(run: Run) -> DevMetric | None:
@@ -17,9 +19,9 @@ def dev_metric(run: Run) -> DevMetric | None:
     name = run.config.eval.best_by
     if name == "reward":
         return None
-    if name in STORES:
-        store = run.world.first_then_all(lambda: STORES[name](run))
-        return lambda examples, outputs: mean(cosines(outputs, texts_of(examples), store.embed))
+    if name in COSINES:
+        stores = run.world.first_then_all(lambda: stores_of(run, name))
+        return lambda examples, outputs: mean_cosine(stores, examples, outputs)
     language = run.config.data.completion_language
     scores: dict[str, DevMetric] = {
         "chrf": lambda examples, outputs: float(
@@ -31,6 +33,28 @@ def dev_metric(run: Run) -> DevMetric | None:
         "rouge_l": lambda examples, outputs: mean(rouge.rouge_l(outputs, texts_of(examples))),
     }
     return scores[name]
+
+
+def stores_of(run: Run, name: str) -> dict[str, EmbeddingStore]:
+    """The vectors by which the outputs in each target language are scored."""
+    runs = runs_by_language(run)
+    if name == "cosine":
+        return {language: store_of(own) for language, own in runs.items()}
+    return dict.fromkeys(runs, held_out_store(run))
+
+
+def mean_cosine(
+    stores: Mapping[str, EmbeddingStore], examples: Sequence[Example], outputs: Sequence[str]
+) -> float:
+    """The mean over all examples; each by the vectors of its target language where there are several."""
+    total = 0.0
+    for language, store in stores.items():
+        rows = [
+            row for row, one in enumerate(examples) if len(stores) == 1 or one.target_language == language
+        ]
+        texts = texts_of([examples[row] for row in rows])
+        total += sum(cosines([outputs[row] for row in rows], texts, store.embed))
+    return total / len(examples)
 
 
 def texts_of(examples: Sequence[Example]) -> list[Sequence[str]]:

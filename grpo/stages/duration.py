@@ -91,7 +91,7 @@ def output_seconds(config: Config, folder: Path | None, machine: Machine) -> flo
     """To decode the test set; on an accelerator each batch goes on to the length limit."""
     parameters, embedding = count_parameters(config, folder)
     prompt, completion = typical_lengths(config)
-    items = config.data.test_size
+    items = config.data.test_size * len(config.data.members)
     flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
     rows = min(items, config.eval.batch_size)
     new = config.eval.max_new_tokens
@@ -201,6 +201,12 @@ def median_of(tokens: Any, name: str, path: Path) -> float:
 
 
 def count_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
+    """(all, output embedding) parameters of the untouched model."""
+    sizes = model_sizes(config, folder)
+    return sizes.parameters, sizes.embedding
+
+
+def stored_parameters(config: Config, folder: Path | None) -> tuple[int, int]:
     """(all, output embedding) parameters from the headers of a model folder, or the known sizes of the
     default model.
     """
@@ -237,10 +243,21 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
 
 
 def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
-    """Of the model's folder, or of the default model."""
+    """Of the model's folder, or of the default model, with the rows of all pieces of model.add_pieces."""
     path = folder / "config.json" if folder else None
     settings = DEFAULT_SIZES if path is None else read_object(path) if path.is_file() else {}
-    return ModelSizes.of(settings, *count_parameters(config, folder), is_tied(folder))
+    sizes = ModelSizes.of(settings, *stored_parameters(config, folder), is_tied(folder))
+    return sizes.with_rows(new_rows(config, folder, sizes.vocabulary))
+
+
+def new_rows(config: Config, folder: Path | None, rows: int) -> int:
+    """How many rows the embedding lacks for model.add_pieces: those of no token are filled first."""
+    if not config.model.add_pieces:
+        return 0
+    from grpo.engine.token_rows import count_tokens  # it imports transformers
+
+    tokens = (count_tokens(folder) if folder else 0) or rows
+    return max(0, tokens + config.model.add_pieces - rows)
 
 
 def step_work(config: Config, packed: float) -> StepWork:

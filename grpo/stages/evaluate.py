@@ -14,10 +14,11 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from data.errors import Interrupted
+from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.script import known_script
 from eval.forgetting.probes import run_probes
+from eval.macro import write_macro_comparison
 from eval.memory import build_memory
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
@@ -61,9 +62,13 @@ def test_sets(run: Run) -> TestSets:
     return {name: within_limit(examples, prompt, limit) for name, examples in sets.items() if examples}
 
 
-def test_examples(run: Run) -> list[Example]:
-    """The items of the own test set."""
-    return test_sets(run).get(OWN, [])
+def own_sets(run: Run) -> TestSets:
+    """The items of the own test set, or those of each of several corpora by its name. Raises InputError for none."""
+    sets = test_sets(run)
+    own = {name: sets[name] for name in run.config.data.corpora or (OWN,) if name in sets}
+    if not own:
+        raise InputError("there is no test item to evaluate; set data.test_size above 0")
+    return own
 
 
 def outputs_of(
@@ -143,13 +148,27 @@ class Measures:
         single = next(iter(self.scales.values()))
         return self.scales.get(examples[0].target_language, single)
 
+    @property
+    def num_items(self) -> int:
+        return sum(map(len, self.sets.values()))
+
+    def outputs(self, model: PreTrainedModel, folder: Path | ModelSource) -> dict[str, list[str]]:
+        """The model's greedy outputs on each test set."""
+        return {test: outputs_of(self.run, model, folder, items) for test, items in self.sets.items()}
+
+    def results(self, name: str, outputs: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
+        """The result of a system on each test set."""
+        return {
+            test: measure(self.run, name, examples, outputs[test], self.scales_for(examples))
+            for test, examples in self.sets.items()
+        }
+
     def write(self, name: str, outputs: Mapping[str, list[str]], more: dict[str, Any]) -> None:
         """The file of a system for each test set, by the first process; the others wait. `more` goes with the
         first set.
         """
         if self.run.world.is_first:
-            for test, examples in self.sets.items():
-                result = measure(self.run, name, examples, outputs[test], self.scales_for(examples))
+            for test, result in self.results(name, outputs).items():
                 result |= {"made_by": self.made_by} if self.made_by else {}
                 result |= more if test == next(iter(self.sets)) else {}
                 write_system(self.run.folder, result, test, self.place)
@@ -159,10 +178,10 @@ class Measures:
 def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) -> None:
     """Greedy outputs and probes of one model folder."""
     run = measures.run
-    run.say(f"evaluating {name} on {sum(map(len, measures.sets.values()))} test items")
+    run.say(f"evaluating {name} on {measures.num_items} test items")
     run.world.report(f"eval, {name}")
     model = load_model(run, folder)
-    outputs = {test: outputs_of(run, model, folder, items) for test, items in measures.sets.items()}
+    outputs = measures.outputs(model, folder)
     probes = probe_results(run, model, folder) if run.config.eval.probes else {}
     measures.write(name, outputs, probes)
     del model
@@ -189,9 +208,12 @@ def eval_stage(run: Run) -> None:
         if run.is_stopping():
             raise Interrupted(run.stop.signal)
     if run.world.is_first:
+        draws = run.config.seed, run.config.eval.bootstrap_samples
         for test in sets:
-            write_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples, test)
-            write_added_comparison(run.folder, run.config.seed, run.config.eval.bootstrap_samples, test)
+            write_comparison(run.folder, *draws, test)
+            write_added_comparison(run.folder, *draws, test)
+        if corpora := [name for name in run.config.data.corpora if name in sets]:
+            write_macro_comparison(run.folder, corpora, *draws)
 
 
 def folders_of(run: Run) -> dict[str, Path | ModelSource]:

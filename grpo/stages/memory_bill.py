@@ -62,6 +62,16 @@ class ModelSizes:
         """Parameters of all layers."""
         return self.parameters - self.embedding * (1 if self.tied else 2)
 
+    def with_rows(self, rows: int) -> "ModelSizes":
+        """With so many more rows in embedding and head."""
+        added = rows * (self.embedding // max(1, self.vocabulary))
+        return replace(
+            self,
+            parameters=self.parameters + added * (1 if self.tied else 2),
+            embedding=self.embedding + added,
+            vocabulary=self.vocabulary + rows,
+        )
+
     @classmethod
     def of(
         cls, config: Mapping[str, Any], parameters: int, embedding: int, tied: bool = True

@@ -146,7 +146,8 @@ def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
     """
     prompt, _ = typical_lengths(config)
     index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
-    resamples = RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size
+    items = config.data.test_size * len(config.data.members)
+    resamples = RESAMPLED_BYTES * config.eval.bootstrap_samples * items
     return FP32_BYTES * total + index + resamples
 
 

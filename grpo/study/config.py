@@ -24,9 +24,6 @@ from reward.combine import check as check_reward
 ARM_NAME = re.compile(r"[a-z0-9_-]+")
 RATE = "train.optim.lr"
 RESERVED = ("untouched", "warm_start")  # kinds of point that are no arm
-NO_CORPORA = (
-    "data.corpora: a study measures its points on one test set; write data.train, or run each arm by itself"
-)
 WARM_START = ("sft", "anchor.sft", "token_loss.sft", "replay.sft", "protection.sft")
 SHARED = ("data", "model", *WARM_START, "eval", "device")  # in which arms of one study cannot differ
 
@@ -343,8 +340,8 @@ def resolve_arm(study: Study, arm: ArmConfig, path: str) -> ArmConfig:
     study.warm_start_config(study.seeds[0])
     try:
         config = study.arm_config(arm, study.seeds[0])
-        check_rules([(bool(config.data.corpora), NO_CORPORA)])
-        check_reward(config.reward, config.data.completion_language, config.data.completion_setting)
+        for language, setting in config.data.completion_languages.items():
+            check_reward(config.reward, language, setting)
     except InputError as error:
         raise InputError(f"{path}: arms.{arm.name}: {error}") from error
     return replace(arm, kind=config.train.method)

@@ -28,6 +28,7 @@ from data.prompt import Prompt
 from eval.forgetting.policy_kl import measure_policy_kl
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel, measure_tax, tax_scalar
+from eval.macro import macro_result
 from eval.study.layout import point_files
 from eval.study.pareto import front
 from grpo.engine.model import parameter_hash
@@ -35,8 +36,7 @@ from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model, within_limit
-from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
-from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.evaluate import Measures, own_sets
 from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.files import check_base
@@ -52,8 +52,7 @@ class Instruments:
 
     study: Study
     run: Run
-    examples: list[Example]
-    scales: Scales
+    measures: Measures
     panel: Panel
     task: list[Example]
     base: PreTrainedModel
@@ -65,9 +64,8 @@ def load_instruments(study: Study, run: Run) -> Instruments:
     prompt = load_prompt(run, folder)
     base = load_model(run, folder).requires_grad_(False)
     task = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
-    scales = (store_of(run), held_out_store(run))
     panel = load_tax_panel(run.cache, run.config.eval.extended_probes)
-    return Instruments(study, run, test_examples(run), scales, panel, task, base, prompt)
+    return Instruments(study, run, Measures(run, own_sets(run)), panel, task, base, prompt)
 
 
 def measure_point(tools: Instruments, point: PlannedPoint) -> None:
@@ -75,13 +73,13 @@ def measure_point(tools: Instruments, point: PlannedPoint) -> None:
     run = tools.run
     facts = point.facts
     run.say(
-        f"evaluating {facts['arm']}, seed {facts['seed']}, step {facts['step']}, on {len(tools.examples)} test items and the tax panel"
+        f"evaluating {facts['arm']}, seed {facts['seed']}, step {facts['step']}, on {tools.measures.num_items} test items and the tax panel"
     )
     model = load_model(run, point.model).requires_grad_(False)
     if point.share != 1:
         model.load_state_dict(interpolate(tools.base.state_dict(), model.state_dict(), point.share))
-    outputs = outputs_of(run, model, point.model, tools.examples)
-    target = measure(run, facts["arm"], tools.examples, outputs, tools.scales)
+    outputs = tools.measures.outputs(model, point.model)
+    target = macro_result(tools.measures.results(facts["arm"], outputs))
     base = model if facts["kind"] == "untouched" else tools.base
     tax = measure_tax(model, base, tools.prompt, tools.panel, tools.task)
     config = run.config

@@ -18,9 +18,10 @@ from grpo.config_file import load_config
 from grpo.engine.source import ModelSource
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import untouched_model
+from grpo.stages.evaluate import Measures
 from grpo.study.children import run_child
 from grpo.study.config import SequenceConfig, Study, override
-from grpo.study.tasks import Say, TaskInstruments, has_result, load_task, measure_on_task, task_run
+from grpo.study.tasks import Say, has_result, measure_on_task, measures_of, task_run
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class Instruments:
     def __init__(self, untouched: Stage, say: Say):
         self.untouched = untouched
         self.say = say
-        self.loaded: dict[int, TaskInstruments] = {}
+        self.loaded: dict[int, Measures] = {}
 
-    def of(self, task: int) -> TaskInstruments:
+    def of(self, task: int) -> Measures:
         if task not in self.loaded:
-            self.loaded[task] = load_task(
+            self.loaded[task] = measures_of(
                 task_run(self.untouched.config(task), self.untouched.folder, self.say)
             )
         return self.loaded[task]

@@ -7,33 +7,22 @@ its own would be made of each start's weights.
 import gc
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.cache import atomic_write_text, cache_dir
 from data.documents import read_object
 from data.errors import InputError, Interrupted
-from data.examples import Example
+from eval.macro import macro_result
 from grpo.config import Config
 from grpo.engine.source import ModelSource
 from grpo.runtime import device
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, plain
 from grpo.stages.context import Run, load_model
-from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
-from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.evaluate import Measures, own_sets
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TaskInstruments:
-    """The test items and the encoders that measure every result on a task, loaded once."""
-
-    run: Run
-    examples: list[Example]
-    scales: Scales
 
 
 def task_run(config: Config, folder: Path, say: Say) -> Run:
@@ -43,8 +32,9 @@ def task_run(config: Config, folder: Path, say: Say) -> Run:
     return Run(config, folder, cache_dir(), compute, StopRequest(), say)
 
 
-def load_task(run: Run) -> TaskInstruments:
-    return TaskInstruments(run, test_examples(run), (store_of(run), held_out_store(run)))
+def measures_of(run: Run) -> Measures:
+    """The test items and the encoders that measure every result on a task."""
+    return Measures(run, own_sets(run))
 
 
 def has_result(path: Path, config: Config) -> bool:
@@ -60,17 +50,17 @@ def has_result(path: Path, config: Config) -> bool:
 
 
 def measure_on_task(
-    tools: TaskInstruments, model: Path | ModelSource, path: Path, about: dict[str, Any], config: Config
+    measures: Measures, model: Path | ModelSource, path: Path, about: dict[str, Any], config: Config
 ) -> None:
     """Write what a model can do on the task: `about`, "config" and "target". Raises Interrupted, with the result
     written, where the user asks to stop.
     """
-    run = tools.run
+    run = measures.run
     with StopRequest() as stop:
-        run.say(f"evaluating {path.parent.name} {path.stem} on {len(tools.examples)} test items")
+        run.say(f"evaluating {path.parent.name} {path.stem} on {measures.num_items} test items")
         loaded = load_model(run, model).requires_grad_(False)
-        outputs = outputs_of(run, loaded, model, tools.examples)
-        target = measure(run, path.stem, tools.examples, outputs, tools.scales)
+        outputs = measures.outputs(loaded, model)
+        target = macro_result(measures.results(path.stem, outputs))
         result = {**about, "config": plain(config), "target": target}
         atomic_write_text(path, json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
         del loaded

@@ -15,10 +15,11 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime.run_folder import study_lock
 from grpo.stages.context import Run, corpus_of, load_prompt, untouched_model
+from grpo.stages.evaluate import Measures
 from grpo.stages.lengths import fit, pair_limits
 from grpo.study.children import run_child
 from grpo.study.config import Study, TransferConfig, override
-from grpo.study.tasks import Say, TaskInstruments, has_result, load_task, measure_on_task, task_run
+from grpo.study.tasks import Say, has_result, measure_on_task, measures_of, task_run
 
 # of the pairs that are neither test nor dev: nearly all, as GRPO needs no prompts here
 WARM_START_SHARE = 0.9
@@ -89,15 +90,15 @@ def run_transfer(study: Study, seed: int, say: Say) -> None:
         return
     run = untouched_run(waiting[0], say)
     check_enough(waiting, run)
-    tools: TaskInstruments | None = None
+    measures: Measures | None = None
     failed = []
     for course in waiting:
         with study_lock(course.folder, say) as lock:
             if train_course(course, lock) != 0:
                 failed.append(f"{course.name} (see {course.folder / 'log.txt'})")
                 continue
-            tools = tools or load_task(run)
-            measure_course(course, tools)
+            measures = measures or measures_of(run)
+            measure_course(course, measures)
     if failed:
         raise InputError(
             f"transfer: {', '.join(failed)} failed; put right what the log says and run the same command again"
@@ -145,10 +146,10 @@ def train_course(course: Course, lock: int) -> int:
     return run_child(command, f"transfer {course.name}", course.folder, [lock])
 
 
-def measure_course(course: Course, tools: TaskInstruments) -> None:
+def measure_course(course: Course, measures: Measures) -> None:
     """Write a course's result; its weights go unless the study keeps all."""
     folder = course.folder / "warm_start"
     about = {"start": course.start, "examples": course.examples, "seed": course.seed}
-    measure_on_task(tools, folder, course.result, about, course.config())
+    measure_on_task(measures, folder, course.result, about, course.config())
     if course.study.keep_snapshots != "all":
         remove_folder(folder)

@@ -1,10 +1,10 @@
-"""SmolLM2-135M-Instruct through a whole run by its own chat template, from English to Spanish."""
+"""SmolLM2-135M-Instruct through a whole run by its own chat template, from English to Spanish with own files."""
 
 import json
-from itertools import product
 from pathlib import Path
 
 import pytest
+from latin_pairs import write_latin_pairs
 from smollm2 import smollm2_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -13,24 +13,7 @@ from data.examples import Example
 from data.saved_prompt import load
 from grpo.run import main
 
-NOUNS = {
-    "dog": "perro",
-    "cat": "gato",
-    "boy": "niño",
-    "teacher": "maestro",
-    "doctor": "médico",
-    "horse": "caballo",
-}
-VERBS = {"sleeps": "duerme", "eats": "come", "runs": "corre", "sings": "canta", "works": "trabaja"}
-PLACES = {"here": "aquí", "at home": "en casa", "in the garden": "en el jardín", "today": "hoy"}
 SETTINGS = """
-[data]
-source_language = "en"
-target_language = "es"
-test_size = 10
-test_min_per_language = 0
-dev_size = 4
-near_duplicate = 1.0
 [prompt]
 template = "chat"
 system = "You are a translator."
@@ -63,16 +46,12 @@ def test_an_instruct_model_goes_from_data_to_report(
     model = smollm2_folder(cache_dir())
     if not model.is_dir():
         pytest.skip("SmolLM2-135M-Instruct is not in the cache; run `python tests/support/smollm2.py` first")
-    corpus = tmp_path / "pairs.tsv"
-    rows = product(NOUNS.items(), VERBS.items(), PLACES.items())
-    pairs = [f"The {n[0]} {v[0]} {p[0]}.\tEl {n[1]} {v[1]} {p[1]}." for n, v, p in rows]
-    corpus.write_text("\n".join(["source\treference", *pairs]) + "\n", encoding="utf-8")
     config = tmp_path / "chat.toml"
     config.write_text(SETTINGS, encoding="utf-8")
     run = tmp_path / "run"
     places = [
         f"run_dir={run}",
-        f"data.corpus={corpus}",
+        *write_latin_pairs(tmp_path),
         f"model.policy={model}",
         f"reward.encoder=static:{model}",
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from chat_templates import FAMILIES, with_template
+from latin_pairs import write_latin_pairs
 from tiny import byte_tokenizer, tiny_gemma
 from tiny_run import arguments, metrics
 from transformers import AutoTokenizer
@@ -80,6 +81,30 @@ def test_a_chat_run_goes_from_data_to_report_and_saves_how_it_asked(
         "train",
         "train",
     ]
+
+
+def test_a_pair_in_one_script_goes_from_own_files_to_the_report(
+    chat_model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """English to Spanish, where the script says nothing: the dev and test files are taken whole."""
+    run = tmp_path / "run"
+    settings = command(
+        corpus, chat_model, run, *CHAT[:2], CHAT[-1], *write_latin_pairs(tmp_path), "eval.every=2"
+    )
+    config = tmp_path / "tiny.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace(f'corpus = "{corpus}"\n', ""), encoding="utf-8")
+    assert main(settings) == 0
+    assert "Translate this text from English to Spanish." in capsys.readouterr().out
+    splits = json.loads((run / "corpus.json").read_text(encoding="utf-8"))["manifest"]["splits"]
+    assert [splits[part]["pairs"] for part in ("dev", "test")] == [4, 10]
+    assert splits["warm_start"]["pairs"] + splits["train"]["pairs"] == 106
+    result = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))
+    lines = (tmp_path / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    assert {f"{item['source']}\t{item['reference']}" for item in result["items"]} == {*lines}
+    assert result["target_language"] == "es" and "tok:13a" in result["signatures"]["bleu"]
+    rows = [row for row in metrics(run) if row["stage"] == "train_dev"]
+    assert [row["step"] for row in rows] == [1] and (run / "report.html").exists()
 
 
 def test_a_run_goes_on_only_with_the_prompt_it_began_with(

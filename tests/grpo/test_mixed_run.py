@@ -1,11 +1,15 @@
 """A run on two directions of one corpus, from data to report, and its resume."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_run import arguments, metrics, weights
+from tiny import byte_tokenizer, tiny_gemma
+from tiny_run import arguments, metrics, use_both_directions, weights
+from tiny_team import start_team
 
 from data.errors import InputError
 from data.examples import Example
@@ -15,6 +19,7 @@ from grpo.config_check import check
 from grpo.config_file import build
 from grpo.run import main
 from grpo.training import by_language, reward_examples
+from reward.encoders.static import load_static
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -46,18 +51,9 @@ def test_every_text_is_judged_by_the_reward_of_its_language() -> None:
 
 
 def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
-    run.parent.mkdir(parents=True, exist_ok=True)
     arguments(corpus, model, run)
     path = run.parent / "tiny.toml"
-    text = path.read_text(encoding="utf-8").replace(f'corpus = "{corpus}"\n', "temperature = 2.0\n")
-    tables = f"""
-[data.corpora.there]
-train = "{corpus}"
-[data.corpora.back]
-train = "{corpus}"
-reverse = true
-"""
-    path.write_text(text + tables, encoding="utf-8")
+    use_both_directions(path)
     reward = [f"reward.encoder=static:{model}", f"reward.held_out=static:{model}", 'reward.gates=["script"]']
     reward += [
         "reward.threshold=mean",
@@ -91,6 +87,13 @@ def test_two_directions_go_from_data_to_report(
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     mean = sum(summary["tests"][name]["metrics"]["trained"]["all"]["chrf"] for name in results) / 2
     assert summary["macro"]["trained"]["chrf"] == pytest.approx(mean)
+    (change,) = [
+        pair["slices"]["all"]["chrf"]
+        for pair in summary["comparison"]["pairs"]
+        if pair["before"] == "warm_start"
+    ]
+    assert change["after"] == pytest.approx(mean) and change["n"] == 12
+    assert change["low"] <= change["difference"] <= change["high"]
     report = (run / "report.md").read_text(encoding="utf-8")
     for title in ("### Macro average over the corpora", "## Test set there", "## Test set back"):
         assert title in report
@@ -99,6 +102,48 @@ def test_two_directions_go_from_data_to_report(
         "藏文：{source}\n中文：",
         "中文：{source}\n藏文：",
     }
+
+
+def test_each_language_has_the_reward_of_its_own_encoder(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training, on the dev set and in the evaluation; each encoder is another matrix, and that of reward.encoder is
+    no language's.
+    """
+    folders = {"zh": tmp_path / "zh", "bo": tmp_path / "bo"}
+    for seed, folder in enumerate(folders.values(), 1):
+        tiny_gemma(seed).save_pretrained(folder)
+        byte_tokenizer().save_pretrained(folder)
+    seen: list[tuple[Sequence[Example], Sequence[str], torch.Tensor]] = []
+
+    def reward(*arguments: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        found = reward_examples(*arguments)
+        seen.append((arguments[1], arguments[2], found[1]["cosine_raw"].flatten()))
+        return found
+
+    monkeypatch.setattr("grpo.samples.reward_examples", reward)
+    monkeypatch.setattr("grpo.stages.hooks.reward_examples", reward)
+    run = tmp_path / "run"
+    encoders = [f"reward.encoders.{language}=static:{folder}" for language, folder in folders.items()]
+    more = ["eval.every=1", "reward.weights={cosine_raw = 1.0}", "rollout.num_prompts=6"]
+    assert main([*command(corpus, tiny_folder, run, *encoders, *more), "train.num_steps=1"]) == 0
+
+    def cosine(text: str, references: Sequence[str], language: str) -> float:
+        vectors = load_static(folders[language]).encode([text, *references])
+        return float((vectors[0] @ vectors[1:].T).max()) if text.strip() else 0.0
+
+    rows = [row for one in seen for row in zip(*one, strict=True) if any(map(str.isalnum, row[1]))]
+    for language in folders:
+        own_rows = [row for row in rows if row[0].target_language == language]
+        values = [cosine(text, example.references, language) for example, text, _ in own_rows]
+        assert len(values) > 3 and [float(row[2]) for row in own_rows] == pytest.approx(values, abs=1e-5)
+    for name, language in (("there", "zh"), ("back", "bo")):
+        result = json.loads((run / "eval" / name / "trained.json").read_text(encoding="utf-8"))
+        assert result["signatures"]["cosine"].startswith(f"encoder:static:{folders[language]}:")
+        for item in result["items"]:
+            own = cosine(item["output"], item["references"], language)
+            assert item["cosine"] == pytest.approx(own, abs=1e-5)
+    assert "Macro average over the corpora" in (run / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_path: Path) -> None:
@@ -124,6 +169,25 @@ def test_a_stopped_mixture_goes_on_exactly(tiny_folder: Path, corpus: Path, tmp_
             main(command(corpus, tiny_folder, parts, *more))
     assert main(command(corpus, tiny_folder, parts, *more)) == 0
     assert weights(parts) == weights(whole) and metrics(parts) == metrics(whole)
+
+
+def test_two_processes_with_new_pieces_end_as_one(
+    tiny_folder: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From an empty cache: the processes make the mixture and the longer model together."""
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    alone, team = tmp_path / "alone" / "run", tmp_path / "team" / "run"
+    more = ["--stages", "data,model,sft,train,eval", "model.add_pieces=12", "train.optim.lr=1e-3"]
+    for code, output in start_team(command(corpus, tiny_folder, team, *more), 2).ends():
+        assert code == 0, output
+    assert main(command(corpus, tiny_folder, alone, *more)) == 0
+    for one, several in zip(metrics(alone), metrics(team), strict=True):
+        assert several == pytest.approx(one, abs=1e-5)
+    facts = [json.loads((run / "corpus.json").read_text(encoding="utf-8")) for run in (alone, team)]
+    assert facts[0] == facts[1] and facts[0]["new_pieces"]["pieces"] == 12
+    for name in ("comparison", "there/trained", "back/trained", "back/translation_memory"):
+        results = [(run / "eval" / f"{name}.json").read_text(encoding="utf-8") for run in (alone, team)]
+        assert results[0] == results[1]
 
 
 def two_languages(**more: dict[str, str]) -> Config:

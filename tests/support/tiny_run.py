@@ -65,6 +65,15 @@ def arguments(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
     return ["--config", str(config), *more]
 
 
+def use_both_directions(config: Path) -> None:
+    """Make a written configuration one of two corpora: the made-up one and its reverse."""
+    text = config.read_text(encoding="utf-8")
+    (corpus,) = (line for line in text.splitlines() if line.startswith("corpus = "))
+    train = corpus.replace("corpus", "train", 1)
+    tables = f"[data.corpora.there]\n{train}\n[data.corpora.back]\n{train}\nreverse = true\n"
+    config.write_text(text.replace(corpus, "temperature = 2.0") + tables, encoding="utf-8")
+
+
 def quick(model: Path) -> list[str]:
     """Settings that make a run of data, sft and train last a second and let the policy learn from each step of
     it.

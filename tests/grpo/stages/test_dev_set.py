@@ -4,9 +4,12 @@ best checkpoint.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from tiny_run import arguments, metrics, quick, weights
 from transformers import AutoModelForCausalLM
 
@@ -18,7 +21,7 @@ from grpo.run import main
 from grpo.runtime import checkpoint
 from grpo.stages import hooks
 from grpo.stages.context import Run
-from grpo.stages.dev_metric import DevMetric
+from grpo.stages.dev_metric import DevMetric, mean_cosine
 from grpo.stages.hooks import UpdateHook
 from grpo.stages.reward_setup import held_out_store, store_of
 
@@ -144,6 +147,27 @@ def test_the_score_is_that_of_the_evaluation(
     assert main([*arguments(corpus, tiny_folder, tmp_path / "run", *quick(tiny_folder)), *more]) == 0
     assert dev_rows(tmp_path / "run")[-1][best_by] == pytest.approx(seen["expected"], rel=1e-6)
     assert seen["expected"] > 0
+
+
+@dataclass
+class Constant:
+    """Vectors whose cosine with a reference text is always the same."""
+
+    cosine: float
+
+    def embed(self, texts: Sequence[str]) -> torch.Tensor:
+        sine = (1 - self.cosine**2) ** 0.5
+        return torch.tensor([[1.0, 0.0] if text == "reference" else [self.cosine, sine] for text in texts])
+
+
+def test_a_cosine_is_that_of_the_encoder_of_each_language() -> None:
+    """0.8 twice, 0.2 once."""
+    examples = [
+        Example(str(n), "s", "reference", "o", "l", "en", language) for n, language in enumerate("bzb")
+    ]
+    stores: Any = {"b": Constant(0.8), "z": Constant(0.2)}
+    assert mean_cosine(stores, examples, ["x", "y", "z"]) == pytest.approx(1.8 / 3)
+    assert mean_cosine({"b": stores["b"]}, examples, ["x", "y", ""]) == pytest.approx(1.6 / 3)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import Make, tiny_gemma, tiny_llama
+from tiny import Make, byte_tokenizer, tiny_gemma, tiny_llama
+from transformers import PreTrainedModel
 
 from data.config import DataConfig
+from data.corpora_config import CorpusConfig
 from data.errors import InputError
 from grpo.config import (
     AnchorConfig,
@@ -23,10 +26,11 @@ from grpo.config import (
     TokenLossConfig,
     TrainConfig,
 )
+from grpo.engine.extended import extend
 from grpo.engine.packing import Packed
 from grpo.engine.self_check import check_packing
 from grpo.runtime import device
-from grpo.stages.duration import count_parameters, stage_flops
+from grpo.stages.duration import count_parameters, model_sizes, stage_flops
 from grpo.stages.plan import corpus_pairs, make_plan
 
 CONFIG = Config(
@@ -175,12 +179,43 @@ def test_the_larger_peak_is_that_of_the_evaluation_where_a_large_corpus_has_long
     assert bill.evaluation_bytes == pytest.approx(4 * 131e6 + 1e9 + corpus_bytes + 16 * 2000 * 500)
 
 
+def test_each_of_several_corpora_has_test_items(tmp_path: Path) -> None:
+    """2000 resamples of 500 items a corpus, 16 bytes each."""
+    data = DataConfig(corpora={name: CorpusConfig(train=str(tmp_path / name)) for name in "abc"})
+    bills = [
+        make_plan(replace(CONFIG, run_dir=str(tmp_path), data=own), None, device.choose("cpu"))
+        for own in (DataConfig(), data)
+    ]
+    assert bills[1].evaluation_bytes - bills[0].evaluation_bytes == pytest.approx(16 * 2000 * 2 * 500)
+
+
 def test_parameters_are_read_from_the_folder(tiny_folder: Path) -> None:
     model = tiny_gemma()
     assert count_parameters(CONFIG, tiny_folder) == (
         sum(p.numel() for p in model.parameters()),
         model.get_output_embeddings().weight.numel(),
     )
+
+
+@pytest.mark.parametrize(("make", "spare", "grown"), [(tiny_gemma, 0, 9), (tiny_llama, 5, 4)])
+def test_new_pieces_are_billed_as_the_longer_model_is(
+    make: Callable[..., PreTrainedModel], spare: int, grown: int, tmp_path: Path
+) -> None:
+    """Beside a tied head and one of its own; five rows that have no token are filled first."""
+    folder = tmp_path / "base"
+    tokens = len(byte_tokenizer())
+    make(vocabulary=tokens + spare).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    extend(folder, tmp_path / "longer", ["ཀ་ཁ་ག་ང་ཅ་ཆ"] * 9, 9)
+    config = replace(CONFIG, model=replace(CONFIG.model, add_pieces=9), run_dir=str(tmp_path))
+    sizes = model_sizes(config, folder)
+    assert sizes == model_sizes(CONFIG, tmp_path / "longer")
+    assert sizes.vocabulary == tokens + spare + grown == tokens + 9
+    bills = [
+        make_plan(config, folder, device.choose("cpu")),
+        make_plan(replace(CONFIG, run_dir=str(tmp_path)), tmp_path / "longer", device.choose("cpu")),
+    ]
+    assert len({(bill.parameters, bill.flops, bill.memory_bytes) for bill in bills}) == 1
 
 
 @pytest.mark.parametrize("make", [tiny_gemma, tiny_llama])
