@@ -131,7 +131,7 @@ def difference_tables(run: RunFolder, before: str, after: str) -> list[Table]:
     if pair is None:
         return []
     parts = [name for name in pair["slices"] if name != "all"]
-    notes = (
+    notes: tuple[str, ...] = (
         f"Paired bootstrap over test items, {plain_number(run.comparison['resamples'])} resamples, percentile interval; "
         "corpus metrics are computed anew for each resample.",
         f"No correction for the number of comparisons. Nothing is read from fewer than {MIN_ITEMS} items.",
