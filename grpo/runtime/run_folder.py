@@ -39,7 +39,7 @@ CONFIG = "config.json"
 INPUTS = "inputs.json"
 LOCK = "run.lock"
 # settings that say nothing of what a run is: a folder may be moved and its path spelled in many ways
-NO_CONTENT = ("run_dir", "parallel.patience")
+NO_CONTENT = ("run_dir", "parallel.patience", "log.to")
 REMEDY = "restore it to go on with this run, or write run_dir=runs/another for a new one"
 
 
