@@ -5,6 +5,8 @@ spinning they slow each other down up to tenfold as soon as anything else uses a
 package torchao is installed, transformers imports it, and no command prints its warnings of kernels that are
 not used. And the sibling packages, whose names are everyday words, must be ours: a stray `eval.py` or another
 distribution's `data/` would shadow them without a word.
+
+The names at the end are imported when they are first used (docs/library.md).
 """
 
 import logging
@@ -12,7 +14,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 __version__ = "0.1.0"
 
@@ -56,4 +58,45 @@ if _found := intruders(Path(__file__).resolve().parent.parent):
     refuse(
         f"{_found[0]} hides a package of this project; rename it, start from another folder, "
         "or use the command semantic-grpo, which does not look into the working folder"
+    )
+
+from data.lazy import lazy_names  # noqa: E402
+
+if TYPE_CHECKING:
+    from grpo.advantage import group_advantages as group_advantages
+    from grpo.advantage import group_spread as group_spread
+    from grpo.config import Config as Config
+    from grpo.config_file import load_config as load_config
+    from grpo.engine.draw import Sampling as Sampling
+    from grpo.engine.logprob import completion_logps as completion_logps
+    from grpo.engine.model import load_policy as load_policy
+    from grpo.engine.model import load_tokenizer as load_tokenizer
+    from grpo.engine.packing import pack as pack
+    from grpo.engine.sampler import generate as generate
+    from grpo.kl import full_kl as full_kl
+    from grpo.kl import kl_k1 as kl_k1
+    from grpo.kl import kl_k2 as kl_k2
+    from grpo.kl import kl_k3 as kl_k3
+    from grpo.kl import kl_term as kl_term
+    from grpo.loss import Bounds as Bounds
+    from grpo.loss import grpo_loss as grpo_loss
+    from grpo.loss import sampler_weights as sampler_weights
+    from grpo.loss import token_weights as token_weights
+    from grpo.records import Rollout as Rollout
+else:
+    __all__, __getattr__ = lazy_names(
+        __name__,
+        {
+            "grpo.advantage": "group_advantages group_spread",
+            "grpo.config": "Config",
+            "grpo.config_file": "load_config",
+            "grpo.engine.draw": "Sampling",
+            "grpo.engine.logprob": "completion_logps",
+            "grpo.engine.model": "load_policy load_tokenizer",
+            "grpo.engine.packing": "pack",
+            "grpo.engine.sampler": "generate",
+            "grpo.kl": "full_kl kl_k1 kl_k2 kl_k3 kl_term",
+            "grpo.loss": "Bounds grpo_loss sampler_weights token_weights",
+            "grpo.records": "Rollout",
+        },
     )

@@ -312,6 +312,15 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """Section [log]: the tools that get the numbers of metrics.jsonl too (grpo/runtime/trackers.py). Their own
+    environment variables say whether they work offline.
+    """
+
+    to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ("tensorboard",)
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run: `seed` of everything that is random, the folder `run_dir`, `device` (auto: an
     accelerator where there is one), CPU `threads` (0 = torch's choice), and its sections.
@@ -340,6 +349,7 @@ class Config:
     tax: TaxConfig = field(default_factory=TaxConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     @property
     def updates_per_step(self) -> int:

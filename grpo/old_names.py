@@ -72,6 +72,7 @@ ADDED = {
     "prompt.lines": "auto",
     "reward.identifier": "",
     "eval.best_by": "cosine_held_out",  # a best checkpoint by another score is not compared (grpo/runtime/checkpoint.py)
+    "log.to": ["tensorboard"],
     "data.normalise": ["invisible", "tsheg", "nfc"],
 }
 

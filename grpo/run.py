@@ -26,6 +26,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
 from grpo.runtime.parallel import connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
+from grpo.runtime.trackers import check_installed
 
 if TYPE_CHECKING:
     from grpo.stages.context import Run
@@ -165,6 +166,7 @@ def main(argv: list[str] | None = None) -> int:
 def command(options: argparse.Namespace) -> None:
     stages = chosen_stages(options.stages)
     config = load_config(options.config, options.overrides)
+    check_installed(config.log.to)
     go_offline(config)
     if options.check:
         print_plan(config)

@@ -1,3 +1,33 @@
 """The reward: strings in, numbers out. It knows nothing of models, sampling or training; `reward.terms` lists
-what there is.
+what there is. The names below are imported when they are first used (docs/library.md).
 """
+
+from typing import TYPE_CHECKING
+
+from data.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from reward.combine import RewardConfig as RewardConfig
+    from reward.combine import make_reward as make_reward
+    from reward.embedding import EmbeddingStore as EmbeddingStore
+    from reward.encoder import Encoder as Encoder
+    from reward.encoder import load_encoder as load_encoder
+    from reward.kernel import ragged_cosines as ragged_cosines
+    from reward.kernel import soft_maximum as soft_maximum
+    from reward.semantic import SemanticReward as SemanticReward
+    from reward.terms import TERMS as TERMS
+    from reward.trl import as_term as as_term
+    from reward.trl import as_trl_reward as as_trl_reward
+else:
+    __all__, __getattr__ = lazy_names(
+        __name__,
+        {
+            "reward.combine": "RewardConfig make_reward",
+            "reward.embedding": "EmbeddingStore",
+            "reward.encoder": "Encoder load_encoder",
+            "reward.kernel": "ragged_cosines soft_maximum",
+            "reward.semantic": "SemanticReward",
+            "reward.terms": "TERMS",
+            "reward.trl": "as_term as_trl_reward",
+        },
+    )

@@ -99,15 +99,21 @@ class Reward(Protocol):
         ...
 
 
-def make_reward(config: RewardConfig, resources: Mapping[str, Callable[[], Any]]) -> Reward:
+Terms = Mapping[str, Callable[..., Any]]  # a caller's own terms by name
+NO_TERMS: Terms = {}
+
+
+def make_reward(
+    config: RewardConfig, resources: Mapping[str, Callable[[], Any]], own_terms: Terms = NO_TERMS
+) -> Reward:
     """Make the reward of a run. `resources`: name in RESOURCES -> the function that makes it; only the
-    resources that a term takes are made.
+    resources that a term takes are made (reward/semantic.py has all of them).
 
     Raises InputError for settings that cannot work.
     """
     terms: dict[str, Term] = {}
     for name in config.names:
-        function = find_term(name)
+        function = find_term(name, own_terms)
         lent_settings = {key: resources[key]() for key in keywords(function) if key in resources}
         terms[name] = bind(name, function, lent_settings | config.settings.get(name, {}))
     return combine(terms, config.weights, config.gates, normalise=config.normalise)
@@ -145,7 +151,12 @@ def section_rules(config: RewardConfig) -> list[Rule]:
     ]
 
 
-def check(config: RewardConfig, target_language: str, setting: str = "data.target_language") -> None:
+def check(
+    config: RewardConfig,
+    target_language: str,
+    setting: str = "data.target_language",
+    own_terms: Terms = NO_TERMS,
+) -> None:
     """Refuse what cannot work before anything is computed: the section, its terms and their settings. Raises
     InputError.
 
@@ -158,10 +169,10 @@ def check(config: RewardConfig, target_language: str, setting: str = "data.targe
         "language_gate": language_gate(config, target_language),
     }  # fmt: skip
     for name in config.names:
-        function = find_term(name)
+        function = find_term(name, own_terms)
         lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}
         term = bind(name, function, lent | config.settings.get(name, {}))
-        if name in TERMS and set(lent) <= set(facts):
+        if name in TERMS and name not in own_terms and set(lent) <= set(facts):
             term([], [], [])  # a term checks the values of its settings when it is called
 
 
@@ -176,8 +187,10 @@ def language_gate(config: RewardConfig, target_language: str) -> LanguageGate | 
     return LanguageGate(identifier, target_language)
 
 
-def find_term(name: str) -> Callable[..., Tensor]:
-    """A row of TERMS, or the function of "FILE.py:function". Raises InputError."""
+def find_term(name: str, own_terms: Terms = NO_TERMS) -> Callable[..., Any]:
+    """One of `own_terms`, a row of TERMS, or the function of "FILE.py:function". Raises InputError."""
+    if name in own_terms:
+        return own_terms[name]
     if is_own_term(name):
         return load_own_term(name)
     if name not in TERMS:
@@ -199,7 +212,7 @@ def terms_with_references(config: RewardConfig) -> list[str]:
     return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE]
 
 
-def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
+def keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of a term: its settings."""
     return {
         key: p
@@ -208,7 +221,7 @@ def keywords(function: Callable[..., Tensor]) -> dict[str, inspect.Parameter]:
     }
 
 
-def bind(name: str, function: Callable[..., Tensor], settings: Mapping[str, Any]) -> Term:
+def bind(name: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> Term:
     """Fill in the settings of a term. Raises InputError for an unknown setting and for a required one that is
     missing.
     """

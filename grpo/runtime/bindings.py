@@ -64,6 +64,7 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
     "tax": ("train",),
     "tax.text": TRAINING,
     "tax.texts": TRAINING,
+    "log": NONE,
     "checkpoint": NONE,
     "checkpoint.snapshots": ("train",),
     "eval": ("eval",),

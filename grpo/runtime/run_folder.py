@@ -43,7 +43,7 @@ INPUTS = "inputs.json"
 MEASURED = ("reward*.json", "tax.json")  # for the stage train, at its first start
 LOCK = "run.lock"
 # settings that say nothing of what a run is: a folder may be moved and its path spelled in many ways
-NO_CONTENT = ("run_dir", "parallel.patience")
+NO_CONTENT = ("run_dir", "parallel.patience", "log.to")
 ANOTHER = "run_dir=runs/another for a new run"
 REMEDY = "restore it to go on with this run, or write run_dir=runs/another for a new one"
 

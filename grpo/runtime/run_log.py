@@ -1,4 +1,4 @@
-"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, TensorBoard events and one progress
+"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, the trackers of log.to and one progress
 bar.
 
 What a metric means is written down in docs/metrics.md. A resumed run cuts the log back to the step it resumes
@@ -21,8 +21,11 @@ from tqdm import tqdm
 from data.cache import atomic_write_text, name_disk_errors
 from data.console import say, silent
 from data.documents import parse_log_row, read_bytes
+from grpo.runtime.time_left import seconds_left
+from grpo.runtime.trackers import Trackers
 
 PLAIN_EVERY = 10  # without a terminal: one line every so many steps
+BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
 
 
 def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
@@ -41,23 +44,6 @@ def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
             records += [record] if record["stage"] == stage else []
     atomic_write_text(path, "".join(f"{line.decode()}\n" for line in remaining))
     return records
-
-
-class NoEvents:
-    """Stands for TensorBoard's writer where tensorboard is not installed: the JSON lines hold the same."""
-
-    def add_scalar(self, _name: str, _value: float, _step: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def event_writer(run_dir: Path, first_step: int) -> Any:
-    """Writes TensorBoard events of the steps from `first_step`."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return NoEvents()
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=first_step)
 
 
 def _append(file: TextIO, lines: Sequence[str]) -> None:
@@ -83,9 +69,10 @@ class RunLog:
         *,
         quiet: bool = False,
         report: Callable[[str], None] = silent,
+        to: Sequence[str] = ("tensorboard",),
     ):
         """`shown`: metric name -> label in the progress bar. `quiet`: write, show nothing. `report` is told of
-        every phase that begins.
+        every phase that begins. `to`: tools that get the same numbers (log.to).
         """
         self.stage = stage
         self._step = first_step
@@ -95,13 +82,18 @@ class RunLog:
         run_dir.mkdir(parents=True, exist_ok=True)
         cut_back(run_dir / "rollouts.jsonl", stage, first_step)
         self.rows: list[dict[str, Any]] = cut_back(run_dir / "metrics.jsonl", stage, first_step)
+        self._trackers = Trackers(to, run_dir, first_step, say)  # may refuse, so before files are open
         self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._rollouts = open(run_dir / "rollouts.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._events = event_writer(run_dir, first_step)
         self._plain = not quiet and not sys.stderr.isatty()
         disable = quiet or self._plain
         self._bar = tqdm(
-            total=num_steps, initial=first_step, desc=stage, unit="step", disable=disable, dynamic_ncols=True
+            total=num_steps,
+            initial=first_step,
+            desc=stage,
+            disable=disable,
+            dynamic_ncols=True,
+            bar_format=BAR,
         )
         self._clear()
 
@@ -162,23 +154,26 @@ class RunLog:
         _append(self._metrics, [json.dumps(line)])
         rows = ({"stage": self.stage, "step": step, **sample} for sample in samples or [])
         _append(self._rollouts, [json.dumps(row, ensure_ascii=False) for row in rows])
-        for name, value in record.items():
-            self._events.add_scalar(f"{self.stage}/{name}", value, step)
-        summary = {label: f"{record[name]:.3g}" for name, label in self.shown.items() if name in record}
-        self._bar.set_postfix(summary, refresh=False)
-        self._bar.update()
-        if self._plain and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
-            left = (self.num_steps - step - 1) * seconds
-            shown = "  ".join(f"{k} {v}" for k, v in summary.items())
-            say(f"  {self.stage} {step + 1}/{self.num_steps}  {shown}  {left / 60:.1f} min left")
+        self._trackers.log(self.stage, step, record)
+        self._show(step, record)
         self._clear()
         self._step = step + 1
+
+    def _show(self, step: int, record: Mapping[str, float]) -> None:
+        """Move the bar, or say a line."""
+        summary = {label: f"{record[name]:.3g}" for name, label in self.shown.items() if name in record}
+        times = [row["seconds"] for row in self.rows if "step" in row.get("seconds", {})]
+        left = f"{seconds_left(times, self.num_steps - step - 1) / 60:.1f} min left"
+        self._bar.set_postfix_str(", ".join([*(f"{k} {v}" for k, v in summary.items()), left]), refresh=False)
+        self._bar.update()
+        if self._plain and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
+            shown = "  ".join(f"{k} {v}" for k, v in summary.items())
+            say(f"  {self.stage} {step + 1}/{self.num_steps}  {shown}  {left}")
 
     def note(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """A line of its own beside the steps: what was measured after `step`."""
         _append(self._metrics, [json.dumps({"stage": stage, "step": step, **values})])
-        for name, value in values.items():
-            self._events.add_scalar(f"{stage}/{name}", value, step)
+        self._trackers.log(stage, step, values)
 
     def sync(self) -> None:
         """Everything written so far is on disk."""
@@ -190,7 +185,7 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._events.close()
+        self._trackers.close()
         for file in (self._metrics, self._rollouts):
             with name_disk_errors(Path(file.name)):  # what could not be written before is tried again
                 file.close()

@@ -118,7 +118,8 @@ class UpdateHook:
     def _score_dev_set(self) -> float | None:
         """Log the figures of the dev set; returns the score where it is the best so far, else None."""
         assert self.score is not None
-        scores = self.score()
+        with self.log.phase("dev"):
+            scores = self.score()
         self.last_score = scores["reward_mean" if self.best_by == "reward" else self.best_by]
         self.log.note(f"{self.log.stage}_dev", self.state.step - 1, scores)
         self.run.say(
@@ -136,17 +137,17 @@ class UpdateHook:
         world = self.run.world
         if world.any(world.is_first and checkpoint.path_of(folder, self.state).exists()):
             return
-        keep = self.run.config.checkpoint.keep
-        checkpoint.save(
-            folder,
-            self.model,
-            self.optimizer,
-            self.state,
-            keep=keep,
-            best=best,
-            best_by=self.best_by,
-            world=world,
-        )
+        with self.log.phase("save"):
+            checkpoint.save(
+                folder,
+                self.model,
+                self.optimizer,
+                self.state,
+                keep=self.run.config.checkpoint.keep,
+                best=best,
+                best_by=self.best_by,
+                world=world,
+            )
 
 
 def dev_score(

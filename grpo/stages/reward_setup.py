@@ -5,7 +5,6 @@ The measurements (tau, noise) are in `reward.json` of the run folder, so that a 
 reward.
 """
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prompt import Prompt
-from data.script import known_script
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.stages.language_fit import gate_of
@@ -33,8 +31,8 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.encoders.static import LEAST_TEXTS, load_static
 from reward.faults import NamedEncoder, missing_sentence
-from reward.hubness import build_bank
 from reward.noise import cosine_noise, std_floor
+from reward.semantic import resources_of
 
 STATIC = "static"
 NOISE_TEXTS = 256
@@ -86,16 +84,9 @@ def reward_of(
         other.remember(texts)
         return other
 
-    resources: dict[str, Callable[[], Any]] = {
-        "vectors": lambda: store,
-        "held_out": functools.cache(held_out),
-        "bank": functools.cache(lambda: build_bank(store, texts)),
-        "target_language": lambda: language,
-        "target_script": lambda: known_script(language),
-        "threshold": lambda: threshold,
-        "min_share": lambda: config.min_share,
-        "language_gate": lambda: gate_of(run),
-    }
+    resources = resources_of(
+        config, language, threshold, store, texts, held_out=held_out, gate=lambda: gate_of(run)
+    )
     return make_reward(config, resources)
 
 

@@ -44,7 +44,7 @@ class Snapshots:
         world = self.run.world
         if not due or world.any(world.is_first and target.exists()):
             return
-        with shared_folder(target, world) as work:
+        with self.log.phase("snapshot"), shared_folder(target, world) as work:
             write_model(self.run, self.model, self.prompt, work)
             if world.is_first:
                 facts = cost(config, self.log.rows, self.samples)

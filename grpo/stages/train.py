@@ -76,6 +76,7 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
         method.shown,
         quiet=run.is_silent,
         report=run.world.report,
+        to=() if run.is_silent else run.config.log.to,
     ) as log:
         guard, state = make_tax_guard(
             run, STAGE, policy, prompt.tokenizer, optimizer, config.num_steps, log, state

@@ -63,6 +63,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
         SHOWN_SFT,
         quiet=run.is_silent,
         report=run.world.report,
+        to=() if run.is_silent else run.config.log.to,
     ) as log:
         training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)

@@ -10,10 +10,11 @@ import pytest
 from tiny_run import write_corpus
 
 from examples.my_reward.my_reward import same_numbers
-from examples.my_reward.trl_adapter import as_term, as_trl_reward, short_answer, short_answer_term
+from examples.my_reward.trl_adapter import short_answer, short_answer_term
 from grpo.run import main
 from reward.lexical import chrf
 from reward.script import script
+from reward.trl import as_term, as_trl_reward
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "setup.cfg").exists())
 FOLDER = "examples/my_reward"
