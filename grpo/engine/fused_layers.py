@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from data.errors import InputError
 from data.model_folder import first_line
 from grpo.engine.attention import Layout, uses_blocks
 from grpo.engine.capture import say_once
@@ -64,7 +63,12 @@ class FusedForward:
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         layout = settings.get("layout")
-        if layout is None or not FusedForward.is_on or any(self.hooks) or self.format_now() != self.format_name:
+        if (
+            layout is None
+            or not FusedForward.is_on
+            or any(self.hooks)
+            or self.format_now() != self.format_name
+        ):
             return self.plain(self.layer, *inputs, **settings)
         try:
             return self.fused(self.layer, *inputs, **(settings | {"layout": Outside(layout)}))
@@ -88,9 +92,8 @@ def trouble_of_fusing(model: PreTrainedModel) -> str:
 
 
 def fuse_layers(model: PreTrainedModel, backend: str = BACKEND) -> str:
-    """From now on packed rows of `model` and of its copies run through fused layers; what is now so, or why it is not.
-
-    Raises InputError where `setting`
+    """From now on packed rows of `model` and of its copies run through fused layers. Returns a sentence: that it is so,
+    or why not.
     """
     if trouble := trouble_of_fusing(model):
         return f"layers run kernel by kernel: {trouble}"
@@ -100,3 +103,8 @@ def fuse_layers(model: PreTrainedModel, backend: str = BACKEND) -> str:
     for layer in layers:
         layer.forward = FusedForward(layer, backend)
     return f"{len(layers)} layers are fused by torch.compile; the first passes take longer"
+
+
+def is_fused(setting: str, device: torch.device) -> bool:
+    """Whether engine.fuse asks for fused layers on a device."""
+    return setting == "on" or (setting == "auto" and device.type != "cpu")
