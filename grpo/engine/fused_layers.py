@@ -2,8 +2,11 @@
 backward, in place of some 330 kernels a layer that Python starts one by one.
 
 A small model leaves an accelerator idle while Python starts kernels, so their number is the time of a pass. One
-compilation serves rows of any length and all layers of a kind. The compiler is told to keep every rounding, so that
-the trainer's numbers stay those of the sampler.
+compilation serves rows of any length and all layers of a kind.
+
+The trainer's numbers stay those of the sampler: an operand of a product is written to memory, so it is rounded as
+without the compiler. What the compiler leaves out is a rounding that is read in fp32 again, with or without its switch
+`emulate_precision_casts`; formats of two pieces (bf16x2) have such ones and are not fused.
 
 Some passes run kernel by kernel all the same: those without a layout of grpo/engine/attention.py (decoding, dense
 masks, padded rows), those in another number format than that of training, and those in which a hook reads inside of
@@ -22,7 +25,7 @@ from grpo.engine.attention import Layout, uses_blocks
 from grpo.engine.capture import say_once
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.private_apis import compiled_for_lengths, layers_of
-from grpo.engine.products import FP32, ProductLinear, has_wide_results
+from grpo.engine.products import FP32, ProductLinear, format_of, has_wide_results
 from grpo.engine.sharding import is_sharded
 
 BACKEND = "inductor"
@@ -88,6 +91,8 @@ def trouble_of_fusing(model: PreTrainedModel) -> str:
         return f"its rows are padded, because {cause}"
     if not uses_blocks(model):
         return "its packed rows have a dense mask"
+    if format_of(model).pieces > 1:
+        return f"the compiler would leave out roundings of {format_of(model).name}"
     return "" if layers_of(model) else f"{model.config.model_type} has no layers that are known"
 
 

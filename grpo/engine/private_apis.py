@@ -88,9 +88,8 @@ def allow_shapes() -> None:
 
 @functools.cache
 def compiled_for_lengths(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
-    """`function`, compiled once for all lengths and with every rounding that it writes; what calls a function that the
-    compiler must not read becomes a part before it and a part behind. A failure in compiling the way back shows in
-    the forward pass already.
+    """`function`, compiled once for all lengths. Where it calls a function that the compiler must not read, it becomes a
+    part before that and a part behind. A failure in compiling the way back shows in the forward pass already.
     """
     import torch._dynamo.config as settings
     import torch._functorch.config as gradients
@@ -99,7 +98,7 @@ def compiled_for_lengths(function: Callable[..., Any], backend: str) -> Callable
     for module, name in ((settings, GOES_ON_INSIDE), (gradients, AT_ONCE)):
         if hasattr(module, name):
             setattr(module, name, True)
-    options = {"emulate_precision_casts": True} if backend == "inductor" else None
+    options: dict[str, Any] | None = {"emulate_precision_casts": True} if backend == "inductor" else None
     return torch.compile(function, dynamic=True, backend=backend, options=options)
 
 

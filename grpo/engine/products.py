@@ -28,10 +28,13 @@ class Format(NamedTuple):
     backward: torch.dtype
     pieces: int = 1
 
+    def cut(self, x: Tensor) -> Tensor:
+        """x without what is beyond the range of fp16."""
+        return x.clamp(-65504.0, 65504.0) if self.forward == torch.float16 else x
+
     def split(self, x: Tensor) -> list[Tensor]:
         """The pieces of an activation; what is beyond the range of fp16 takes its largest number."""
-        if self.forward == torch.float16:
-            x = x.clamp(-65504.0, 65504.0)
+        x = self.cut(x)
         pieces = [x.to(self.forward)]
         for _ in range(self.pieces - 1):
             x = x - pieces[-1]
