@@ -4,9 +4,10 @@ backward, in place of some 330 kernels a layer that Python starts one by one.
 A small model leaves an accelerator idle while Python starts kernels, so their number is the time of a pass. One
 compilation serves rows of any length and all layers of a kind.
 
-The trainer's numbers stay those of the sampler: an operand of a product is written to memory, so it is rounded as
-without the compiler. What the compiler leaves out is a rounding that is read in fp32 again, with or without its switch
-`emulate_precision_casts`; formats of two pieces (bf16x2) have such ones and are not fused.
+The trainer's numbers stay those of the sampler: an operand of a product of 16 bits is written to memory, so it is
+rounded as without the compiler. A rounding whose result is read in fp32 is left out by the compiler, also with its
+switch `emulate_precision_casts`. So formats of two pieces (bf16x2), and 16 bits on a device that multiplies them in
+fp32 (a CPU), are not fused.
 
 Some passes run kernel by kernel all the same: those without a layout of grpo/engine/attention.py (decoding, dense
 masks, padded rows), those in another number format than that of training, and those in which a hook reads inside of
@@ -43,7 +44,7 @@ class Outside:
     def __init__(self, layout: Layout):
         self.layout = layout
 
-    def attend(self, *inputs: Any) -> Tensor:
+    def attend(self, *inputs: Any) -> Tensor:  # as of Layout
         return Outside.attention(self.layout, *inputs)
 
 
@@ -83,7 +84,7 @@ class FusedForward:
             return self.plain(self.layer, *inputs, **settings)
 
 
-def trouble_of_fusing(model: PreTrainedModel) -> str:
+def trouble_of_fusing(model: PreTrainedModel, backend: str) -> str:
     """Why the layers of a model stay as they are; "" where they can be fused."""
     if is_sharded(model):
         return "each process holds a share of them"
@@ -91,8 +92,10 @@ def trouble_of_fusing(model: PreTrainedModel) -> str:
         return f"its rows are padded, because {cause}"
     if not uses_blocks(model):
         return "its packed rows have a dense mask"
-    if format_of(model).pieces > 1:
-        return f"the compiler would leave out roundings of {format_of(model).name}"
+    format = format_of(model)
+    is_wide = has_wide_results(model.device.type)  # also for the compiler, which finds the answer in a table
+    if backend == BACKEND and format != FP32 and (format.pieces > 1 or not is_wide):
+        return f"the compiler would leave out roundings of {format.name} here"
     return "" if layers_of(model) else f"{model.config.model_type} has no layers that are known"
 
 
@@ -100,9 +103,8 @@ def fuse_layers(model: PreTrainedModel, backend: str = BACKEND) -> str:
     """From now on packed rows of `model` and of its copies run through fused layers. Returns a sentence: that it is so,
     or why not.
     """
-    if trouble := trouble_of_fusing(model):
+    if trouble := trouble_of_fusing(model, backend):
         return f"layers run kernel by kernel: {trouble}"
-    has_wide_results(model.device.type)
     Outside.attention = torch.compiler.disable(attend_outside)
     layers = layers_of(model)
     for layer in layers:
