@@ -180,9 +180,7 @@ class _Narrow(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, size: int, format: Format, power: PowerOfTwo, *parts: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, size: int, format: Format, power: PowerOfTwo, *parts: Tensor) -> tuple[Tensor, ...]:
         ctx.length = parts[0].shape[1]
         ctx.power = power
         heads = [len(part) for part in parts]

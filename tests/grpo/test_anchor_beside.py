@@ -35,7 +35,11 @@ class Update(NamedTuple):
 
 
 def sft_update(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, is_beside: bool, loss: TokenLoss = nll, max_tokens: int = 64
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    is_beside: bool,
+    loss: TokenLoss = nll,
+    max_tokens: int = 64,
 ) -> Update:
     """One update of SFT in fp64, with the texts of its anchor in the last pass or in passes of their own."""
     policy = tiny_gpt2(0).double()

@@ -126,7 +126,9 @@ def test_a_failing_compiler_is_left_out_and_one_sentence_says_so(
     results = [[*logps_and_gradients(one, PACKED)] for one in (model, plain)]
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     sentences = [record.message for record in caplog.records if "kernel by kernel" in record.message]
-    assert sentences == ["layers run kernel by kernel: they were not fused (CompilerFault: no such processor)"]
+    assert sentences == [
+        "layers run kernel by kernel: they were not fused (CompilerFault: no such processor)"
+    ]
 
 
 def test_memory_that_runs_out_is_no_failure_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +175,9 @@ def test_the_setting() -> None:
 
 
 def worst(results: list[Tensor], others: list[Tensor]) -> float:
-    return max(float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in zip(results, others, strict=True))
+    return max(
+        float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in zip(results, others, strict=True)
+    )
 
 
 @pytest.mark.slow
