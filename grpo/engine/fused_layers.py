@@ -25,7 +25,7 @@ from data.model_folder import first_line
 from grpo.engine.attention import Layout, uses_blocks
 from grpo.engine.capture import say_once
 from grpo.engine.padding import cause_of_padding
-from grpo.engine.private_apis import compiled_for_lengths, layers_of
+from grpo.engine.private_apis import compiled_for_lengths, hooks_inside, layers_of
 from grpo.engine.products import FP32, ProductLinear, format_of, has_wide_results
 from grpo.engine.sharding import is_sharded
 
@@ -54,12 +54,11 @@ class FusedForward:
     is_on = True  # in this process, until a compilation fails
 
     def __init__(self, layer: nn.Module, backend: str):
-        inside = [part for part in layer.modules() if part is not layer]
         self.layer = layer
         self.plain: Callable[..., Any] = type(layer).forward
         self.fused = compiled_for_lengths(self.plain, backend)
-        self.hooks = [hooks for part in inside for hooks in (part._forward_pre_hooks, part._forward_hooks)]
-        self.product = next((part for part in inside if isinstance(part, ProductLinear)), None)
+        self.hooks = hooks_inside(layer)
+        self.product = next((part for part in layer.modules() if isinstance(part, ProductLinear)), None)
         self.format_name = self.format_now()
 
     def format_now(self) -> str:

@@ -9,6 +9,7 @@ which modules are a model's layers           the import fails                 th
 how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
 a compiled function of two calls, not six    no such attribute                more calls of smaller parts
 when the way back is compiled                no such attribute                a failure there ends the run
+whether a hook reads inside of a layer       no such attribute                it is not seen: a hook may read nothing
 what the files of a model leave out          no such attribute                all of its tensors are written
 names and parts of tensors in these files    the import fails                 those of the model in memory
 how many exchanges a process has begun       no such attribute                nobody is blamed for doing nothing
@@ -33,6 +34,7 @@ SHAPES = "recompile_limit"
 MOST_SHAPES = 64
 GOES_ON_INSIDE = "nested_graph_breaks"
 AT_ONCE = "force_non_lazy_backward_lowering"
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 KEPT_OUT = "_keys_to_ignore_on_save"
 SEQUENCE = "_get_sequence_number_for_group"
 
@@ -100,6 +102,12 @@ def compiled_for_lengths(function: Callable[..., Any], backend: str) -> Callable
             setattr(module, name, True)
     options: dict[str, Any] | None = {"emulate_precision_casts": True} if backend == "inductor" else None
     return torch.compile(function, dynamic=True, backend=backend, options=options)
+
+
+def hooks_inside(layer: nn.Module) -> list[Any]:
+    """The tables of hooks of all modules inside of a layer; a table is empty where there is none, now or later."""
+    inside = [part for part in layer.modules() if part is not layer]
+    return [getattr(part, name) for part in inside for name in HOOKS if hasattr(part, name)]
 
 
 def layers_of(model: "PreTrainedModel") -> list[Any]:
