@@ -34,6 +34,7 @@ from benchmarks.gpu_table import line_of
 from benchmarks.step import Stepper, StepSize
 from benchmarks.subject import Subject, numerals, random_model, trivial_reward
 from data.errors import InputError, one_line, run_command
+from grpo.engine.fused_layers import fuse_layers, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.products import FORMATS
 from grpo.runtime import device
@@ -120,6 +121,8 @@ class Model:
 
     def __init__(self, size: ModelSize, compute: device.Compute):
         policy = random_model(size.settings, compute, size.family)
+        if is_fused("auto", compute.device):
+            print(f"{size.name}: {fuse_layers(policy)}", flush=True)
         if size.recomputes:
             recompute_layers(policy)
         self.size = size

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from data.stream import PromptStream
 from grpo.engine.chunked_head import at_least_fp32, head_type, kl_to_base, kl_to_states
+from grpo.engine.logprob import CompletionLogps, logps_beside_texts
 from grpo.engine.model import output_weight, packed_hidden
 from grpo.engine.packing import Packed, by_budget, pack, row_tokens, sent
 from grpo.engine.products import format_of
@@ -128,24 +129,44 @@ class Anchor:
         self.world = world
         self.states = fixed_states(base, texts, start, max_tokens)
         self.base = base if self.states is None else None
+        self.shares_a_pass = self.device.type != "cpu" and not world.is_sharded and self.states is not None
 
     def __call__(self, policy: PreTrainedModel, update: int, backward: Backward = plain_backward) -> Sums:
-        batch = self.texts.at(update)
-        num_tokens = sum(map(len, batch))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        if self.states is not None:
-            self.states.compute([*map(tuple, batch)])
-        share = [batch[i] for i in self.world.own_share([*map(len, batch)])]
+        share, weight = self._share(update)
         lengths = [len(self.start) + len(ids) for ids in share]
         for chosen, is_last in with_last(self.world.in_step(by_budget(lengths, self.max_tokens))):
-            divergence = self._divergence(policy, [tuple(share[i]) for i in chosen])
-            backward(self.coef / num_tokens * divergence, is_last)
+            divergence = self._divergence(policy, [share[i] for i in chosen])
+            backward(weight * divergence, is_last)
             total += divergence.detach()
+        return self.sums(total, share)
+
+    def beside(self, update: int, num_tokens: int) -> "TextsBeside | None":
+        """The texts of an update for the pass that has `num_tokens` of others; None where they do not fit into it.
+
+        On an accelerator only: what it saves is the time to start a pass. A sharded model counts its passes before.
+        """
+        if not self.shares_a_pass:
+            return None
+        share, weight = self._share(update)
+        fed = sum(len(self.start) + len(ids) for ids in share)
+        return TextsBeside(self, share, weight) if share and num_tokens + fed <= self.max_tokens else None
+
+    def sums(self, total: Tensor, share: Sequence[Text]) -> Sums:
+        """What the log has of an update, from the sum of the divergences of this process's share."""
         fed = float(sum(row_tokens(self.start, [ids]) for ids in share))
         return {
             "anchor_kl": (total, float(sum(map(len, share)))),
             "anchor_tokens": (fed, 1 / self.world.size),
         }
+
+    def _share(self, update: int) -> tuple[list[Text], float]:
+        """This process's texts of an update, and the weight of a token of them in the loss."""
+        batch = [*map(tuple, self.texts.at(update))]
+        lengths = [*map(len, batch)]
+        if self.states is not None:
+            self.states.compute(batch)
+        return [batch[i] for i in self.world.own_share(lengths)], self.coef / sum(lengths)
 
     def _divergence(self, policy: PreTrainedModel, texts: list[Text]) -> Tensor:
         """Sum of KL(base || policy) over the tokens of texts."""
@@ -154,3 +175,32 @@ class Anchor:
             return kl_to_states(policy, packed, self.states.of(texts), whole(self.states.head))
         assert self.base is not None
         return kl_to_base(policy, self.base, packed)
+
+
+class TextsBeside:
+    """The texts of an update in the row of its last pass. It gives `completion_logps` of the others, and has the
+    anchor's part of the loss afterwards.
+    """
+
+    def __init__(self, anchor: Anchor, texts: list[Text], weight: float):
+        self.anchor = anchor
+        self.texts = texts
+        self.weight = weight
+        self.divergence = torch.zeros(())
+
+    def __call__(self, policy: PreTrainedModel, packed: Packed) -> CompletionLogps:
+        states = self.anchor.states
+        assert states is not None
+        row = texts_behind(self.anchor.start, self.texts, self.anchor.device)
+        base = states.of(self.texts), whole(states.head)
+        logps, self.divergence = logps_beside_texts(policy, packed, row, *base)
+        return logps
+
+    @property
+    def loss(self) -> Tensor:
+        """What to add to the loss of the pass."""
+        return self.weight * self.divergence
+
+    @property
+    def sums(self) -> Sums:
+        return self.anchor.sums(self.divergence.detach(), self.texts)

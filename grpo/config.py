@@ -176,6 +176,7 @@ class EngineConfig:
     computes activations again in the backward pass instead of keeping them. `number_format` of the operands of
     matrix products (grpo/engine/products.py): auto is fp16 on an accelerator and fp32 on a CPU. `deterministic`
     takes kernels on an accelerator that give the same bits every time, where torch has them; a CPU always does.
+    `fuse` compiles the layers of packed rows (grpo/engine/fused_layers.py): auto does so on an accelerator.
 
     The others save memory (docs/memory.md). `weights` "split" keeps each layer's matrices as two 16-bit halves of
     the exact fp32 value. `gradients` and `moments` choose their formats. `step_in_backward` updates a parameter
@@ -188,6 +189,7 @@ class EngineConfig:
     gradient_checkpointing: bool = False
     number_format: Literal["auto", "fp32", "bf16", "fp16", "bf16x2"] = "auto"
     deterministic: bool = False
+    fuse: Literal["auto", "on", "off"] = "auto"
     weights: Literal["fp32", "split"] = "fp32"
     gradients: Literal["fp32", "bf16"] = "fp32"
     moments: Literal["fp32", "8bit"] = "fp32"

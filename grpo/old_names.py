@@ -32,6 +32,7 @@ ADDED = {
     "model.add_pieces": 0,
     "engine.number_format": "auto",
     "engine.deterministic": False,
+    "engine.fuse": "auto",
     "engine.weights": "fp32",
     "engine.gradients": "fp32",
     "engine.moments": "fp32",

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 
+from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.optim import with_last
 from grpo.records import LoopState
@@ -48,6 +49,7 @@ def train_sft(
         own = world.own_share(lengths)
         zero = torch.zeros((), dtype=torch.float64, device=training.compute.device)
         sums = {"loss": zero}
+        beside = None
         with log.phase("update"):
             passes = world.in_step(by_budget([lengths[i] for i in own], max_tokens_per_pass))
             for chosen, is_last in with_last(passes):
@@ -55,10 +57,15 @@ def train_sft(
                 prompts = [prompt for prompt, _ in pairs_of_pass]
                 completions = [completion for _, completion in pairs_of_pass]
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
-                loss, parts = training.token_loss(policy, packed)
-                training.backward(loss / num_tokens, is_last)
+                beside = training.texts_beside(sum(lengths[own[i]] for i in chosen)) if is_last else None
+                loss, parts = training.token_loss(policy, packed, beside or completion_logps)
+                training.backward(loss / num_tokens, is_last, beside)
                 sums |= {name: sums.get(name, zero) + part for name, part in parts.items()}
-            anchor_sums = training.anchor(policy, training.optimizer.update, training.optimizer.backward)
+            anchor_sums = (
+                beside.sums
+                if beside
+                else training.anchor(policy, training.optimizer.update, training.optimizer.backward)
+            )
             world.sum_gradients(policy.parameters())
             own_tokens = sum(len(batch[i][1]) for i in own)
             own_sums = {name: (total, own_tokens) for name, total in sums.items()}

@@ -7,21 +7,32 @@ asft  dft + kl_coef x KL(base || policy) at the same tokens over the whole vocab
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from grpo.engine.chunked_head import logps_and_kl
-from grpo.engine.logprob import completion_logps
+from grpo.engine.logprob import CompletionLogps, completion_logps
 from grpo.engine.packing import Packed
 
-# -> loss (), and what the log has of it, sums over the tokens without gradient; "loss" is the NLL in all
-TokenLoss = Callable[[PreTrainedModel, Packed], tuple[Tensor, Mapping[str, Tensor]]]
+LogpsFunction = Callable[[PreTrainedModel, Packed], CompletionLogps]
+Values = tuple[Tensor, Mapping[str, Tensor]]
 
 
-def nll(policy: PreTrainedModel, packed: Packed) -> tuple[Tensor, Mapping[str, Tensor]]:
+class TokenLoss(Protocol):
+    def __call__(
+        self, policy: PreTrainedModel, packed: Packed, logps_of: LogpsFunction = completion_logps, /
+    ) -> Values:
+        """-> loss (), and what the log has of it, sums over the tokens without gradient; "loss" is the NLL in all.
+        `logps_of` runs the policy, with an anchor over its texts too.
+        """
+        ...
+
+
+def nll(policy: PreTrainedModel, packed: Packed, logps_of: LogpsFunction = completion_logps, /) -> Values:
     """Negative log-likelihood."""
-    loss = -completion_logps(policy, packed).logps.sum()
+    loss = -logps_of(policy, packed).logps.sum()
     return loss, {"loss": loss.detach()}
 
 
@@ -30,9 +41,9 @@ def dft_of(logps: Tensor) -> Tensor:
     return -(logps.detach().exp() * logps).sum()
 
 
-def dft(policy: PreTrainedModel, packed: Packed) -> tuple[Tensor, Mapping[str, Tensor]]:
+def dft(policy: PreTrainedModel, packed: Packed, logps_of: LogpsFunction = completion_logps, /) -> Values:
     """Each token weighs its own probability."""
-    logps = completion_logps(policy, packed).logps
+    logps = logps_of(policy, packed).logps
     return dft_of(logps), {"loss": -logps.detach().sum()}
 
 
@@ -43,7 +54,9 @@ class Asft:
     base: PreTrainedModel
     kl_coef: float
 
-    def __call__(self, policy: PreTrainedModel, packed: Packed) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def __call__(
+        self, policy: PreTrainedModel, packed: Packed, _logps_of: LogpsFunction = completion_logps, /
+    ) -> Values:
         logps, divergence = logps_and_kl(policy, self.base, packed)
         loss = dft_of(logps) + self.kl_coef * divergence
         return loss, {"loss": -logps.detach().sum(), "base_kl": divergence.detach()}

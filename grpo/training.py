@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
-from grpo.anchor import AnchorFunction, no_anchor
+from grpo.anchor import Anchor, AnchorFunction, TextsBeside, no_anchor
 from grpo.engine.sampler import Sampling
 from grpo.optim import Optimizer
 from grpo.records import LoopState
@@ -18,7 +18,7 @@ from grpo.replay import Replay, no_replay
 from grpo.runtime.device import Compute
 from grpo.runtime.parallel import SINGLE_PROCESS, World
 from grpo.runtime.run_log import RunLog
-from grpo.token_loss import TokenLoss, nll
+from grpo.token_loss import Asft, TokenLoss, nll
 
 # (sources, completions, references of each, group_size), N rows -> rewards (P, G) and each term (P, G)
 RewardFunction = Callable[
@@ -55,9 +55,21 @@ class Training:
     token_loss: TokenLoss = nll
     replay: Replay = no_replay
 
-    def backward(self, loss: Tensor, is_last: bool) -> None:
-        """Add the gradient of a micro-batch, the last one or not of its update; the anchor's come after it."""
-        self.optimizer.backward(loss, is_last and self.anchor is no_anchor)
+    def backward(self, loss: Tensor, is_last: bool, beside: TextsBeside | None = None) -> None:
+        """Add the gradient of a micro-batch, the last one or not of its update. The anchor's come after it, unless its
+        texts are in the micro-batch.
+        """
+        if beside is not None:
+            loss = loss + beside.loss
+        self.optimizer.backward(loss, is_last and (self.anchor is no_anchor or beside is not None))
+
+    def texts_beside(self, num_tokens: int) -> TextsBeside | None:
+        """The anchor's texts for the last pass of the next update, which has `num_tokens` of its own; None where they
+        have passes of their own. In GRPO they always do: there a row must be packed as it was scored.
+        """
+        if not isinstance(self.anchor, Anchor) or isinstance(self.token_loss, Asft):
+            return None
+        return self.anchor.beside(self.optimizer.update, num_tokens)
 
 
 @dataclass(frozen=True)

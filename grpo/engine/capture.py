@@ -47,13 +47,15 @@ def fused_functions(format: Format) -> Functions:
     """The step's functions as a compiler fuses them, at their first call, for the shapes of that call.
 
     Torch counts how often a function was compiled by its code object, so each size has copies of its own. With
-    two pieces an activation is rounded and taken away from itself, which the compiler must not leave out.
+    two pieces an activation is rounded and taken away from itself; the compiler leaves such a rounding out, so these
+    formats are not fused.
     """
-    options: dict[str, Any] | None = {"emulate_precision_casts": True} if format.pieces > 1 else None
+    if format.pieces > 1:
+        return PLAIN
 
     def compiled(function: Any) -> Any:
         own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-        return torch.compile(own, dynamic=False, fullgraph=True, options=options)
+        return torch.compile(own, dynamic=False, fullgraph=True)
 
     return Functions(*map(compiled, PLAIN))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from transformers import PreTrainedModel
 
 from data.errors import InputError
@@ -35,7 +35,10 @@ def recompute_layers(model: PreTrainedModel) -> int:
 
 
 def _forward(forward: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
-    """No random state is kept for the second time: dropout is off everywhere."""
+    """No random state is kept for the second time: dropout is off everywhere. The second time goes to the end of the
+    layer: torch would stop it by an exception, which a layer takes for a failure (grpo/engine/fused_layers.py).
+    """
     if not torch.is_grad_enabled():
         return forward(*inputs, **settings)
-    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **settings)
+    with set_checkpoint_early_stop(False):
+        return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **settings)

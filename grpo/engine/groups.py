@@ -71,7 +71,7 @@ class Groups:
         """(heads, S, D), keys and values perhaps of fewer heads -> (heads, S, D)."""
         power = PowerOfTwo()
         size = len(self.group)
-        parts = [_Narrow.apply(part, size, format, power) for part in (query, key, value)]
+        parts = _Narrow.apply(size, format, power, query, key, value)
         result = kernel(query.device.type)(
             *(part[None] for part in parts),
             block_mask=self.mask(window),
@@ -166,28 +166,35 @@ def kernel(device: str) -> Callable[..., Any]:
 class PowerOfTwo:
     """What the gradient of one attention is multiplied by while it has 16 bits; chosen on the device."""
 
-    value: Tensor
+    value: Tensor  # (1,), so that it widens a product with 16 bits
 
     def choose(self, grad: Tensor) -> None:
         """So that the largest number lies in [1, 2)."""
         largest = grad.abs().amax().clamp_min(SMALLEST)
-        self.value = torch.exp2(-largest.log2().floor())
+        self.value = torch.exp2(-largest.log2().floor())[None]
 
 
 class _Narrow(torch.autograd.Function):
-    """(heads, S, D) -> (heads, S', D) of 16 bits, zeros behind; the gradient comes back with its own size."""
+    """Queries, keys and values (heads, S, D) -> the same (heads, S', D) of 16 bits, zeros behind; their gradients come
+    back with their own size.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, size: int, format: Format, power: PowerOfTwo) -> Tensor:
-        ctx.length = x.shape[1]
+    def forward(ctx: Any, size: int, format: Format, power: PowerOfTwo, *parts: Tensor) -> tuple[Tensor, ...]:
+        ctx.length = parts[0].shape[1]
         ctx.power = power
-        ctx.dtype = x.dtype
-        narrow = format.split(x)[0] if format.forward.itemsize == 2 else x
-        return pad(narrow, (0, 0, 0, size - x.shape[1]))
+        heads = [len(part) for part in parts]
+        is_narrow = format.forward.itemsize == 2
+        dtype = format.forward if is_narrow else parts[0].dtype
+        room = parts[0].new_zeros(sum(heads), size, parts[0].shape[2], dtype=dtype)
+        places = room.split(heads)
+        for part, place in zip(parts, places, strict=True):
+            place[:, : ctx.length] = format.cut(part) if is_narrow else part
+        return places
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return grad[:, : ctx.length].to(ctx.dtype) / ctx.power.value, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, *(grad[:, : ctx.length] / ctx.power.value for grad in grads)
 
 
 class _Widen(torch.autograd.Function):
@@ -195,7 +202,7 @@ class _Widen(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, length: int, dtype: torch.dtype, power: PowerOfTwo) -> Tensor:
-        ctx.behind = x.shape[1] - length
+        ctx.size = x.shape[1]
         ctx.power = power
         ctx.dtype = x.dtype
         return x[:, :length].to(dtype, copy=True)
@@ -203,4 +210,7 @@ class _Widen(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         ctx.power.choose(grad)
-        return pad((grad * ctx.power.value).to(ctx.dtype), (0, 0, 0, ctx.behind)), None, None, None
+        heads, length, width = grad.shape
+        room = grad.new_zeros(heads, ctx.size, width, dtype=ctx.dtype)
+        torch.mul(grad, ctx.power.value, out=room[:, :length])
+        return room, None, None, None

@@ -24,8 +24,8 @@ def split(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def join(high: Tensor, low: Tensor) -> Tensor:
     """The fp32 numbers of two halves."""
-    bits = low.to(torch.int32).add_(high.view(torch.int16), alpha=1 << 16)
-    return bits.view(torch.float32)
+    bits = high.view(torch.int16).to(torch.int32)
+    return bits.bitwise_left_shift_(16).add_(low).view(torch.float32)
 
 
 def low_halves(model: nn.Module) -> dict[nn.Parameter, Tensor]:

@@ -207,11 +207,17 @@ def trouble_of_groups(model: PreTrainedModel) -> str:
         by_groups = trial(model)
     except Exception as error:  # each torch, driver and card has its own way to fail
         return f"flex_attention fails here ({first_line(error)})"
-    gaps = [float((a - b).norm() / b.norm()) for a, b in zip(by_groups, by_blocks, strict=True)]
+    found = difference(by_groups, by_blocks)
+    return f"flex_attention is off here ({found})" if found else ""
+
+
+def difference(ours: list[Tensor], theirs: list[Tensor]) -> str:
+    """How far two trials are from each other; "" where it is rounding."""
+    gaps = [float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs, strict=True)]
     if all(gap < LARGEST_GAP for gap in gaps):
         return ""
     found = zip(("hidden states", "a gradient"), gaps, strict=False)
-    return f"flex_attention is off here ({', '.join(f'{what} by {gap:.2g} of their size' for what, gap in found)})"
+    return ", ".join(f"{what} by {gap:.2g} of their size" for what, gap in found)
 
 
 def trial(model: PreTrainedModel) -> list[Tensor]:

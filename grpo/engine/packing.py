@@ -108,6 +108,18 @@ def pack(
     return Packed(row[0], row[1], row[2], row[3], flat[0], flat[1], flat[2], (len(completions), width))
 
 
+def joined_rows(first: Packed, second: Packed) -> Packed:
+    """Two rows with groups of one as a single row; the second's targets follow the first's, and have no slots."""
+
+    def ids(name: str, more: int = 0) -> Tensor:
+        return torch.cat([getattr(first, name), getattr(second, name) + more], dim=-1)
+
+    return Packed(
+        ids("input_ids"), ids("position_ids"), ids("group_ids", first.shape[0]), ids("segment_ids"),
+        ids("source", first.input_ids.shape[1]), ids("targets"), first.slots, first.shape,
+    )  # fmt: skip
+
+
 def visible(packed: Packed, window: int | None = None) -> Tensor:
     """(1, 1, S, S) bool: may query q look at key k?
 

@@ -7,6 +7,9 @@ which attention a model computes with        no such attribute                de
 whether a model carries a state              no such attribute                the kinds of its layers, and a trial
 which modules are a model's layers           the import fails                 the layers of the base model
 how many shapes torch.compile will compile   no such attribute                torch's own number of shapes
+a compiled function of two calls, not six    no such attribute                more calls of smaller parts
+when the way back is compiled                no such attribute                a failure there ends the run
+whether a hook reads inside of a layer       no such attribute                it is not seen: a hook may read nothing
 what the files of a model leave out          no such attribute                all of its tensors are written
 names and parts of tensors in these files    the import fails                 those of the model in memory
 how many exchanges a process has begun       no such attribute                nobody is blamed for doing nothing
@@ -29,6 +32,9 @@ ATTENTION = "_attn_implementation"
 STATEFUL = "_is_stateful"
 SHAPES = "recompile_limit"
 MOST_SHAPES = 64
+GOES_ON_INSIDE = "nested_graph_breaks"
+AT_ONCE = "force_non_lazy_backward_lowering"
+HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 KEPT_OUT = "_keys_to_ignore_on_save"
 SEQUENCE = "_get_sequence_number_for_group"
 
@@ -70,11 +76,38 @@ def is_stateful(model: "PreTrainedModel") -> bool:
 
 def compiled_for_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, compiled anew for each shape; torch would give up after eight of them."""
+    allow_shapes()
+    return torch.compile(function, dynamic=False)
+
+
+def allow_shapes() -> None:
+    """Let torch compile a function as often as it is asked for another kind of input, up to MOST_SHAPES."""
     import torch._dynamo.config as settings  # takes seconds, and a CPU does not need it
 
     if hasattr(settings, SHAPES):
         setattr(settings, SHAPES, max(MOST_SHAPES, getattr(settings, SHAPES)))
-    return torch.compile(function, dynamic=False)
+
+
+@functools.cache
+def compiled_for_lengths(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    """`function`, compiled once for all lengths. Where it calls a function that the compiler must not read, it becomes a
+    part before that and a part behind. A failure in compiling the way back shows in the forward pass already.
+    """
+    import torch._dynamo.config as settings
+    import torch._functorch.config as gradients
+
+    allow_shapes()
+    for module, name in ((settings, GOES_ON_INSIDE), (gradients, AT_ONCE)):
+        if hasattr(module, name):
+            setattr(module, name, True)
+    options: dict[str, Any] | None = {"emulate_precision_casts": True} if backend == "inductor" else None
+    return torch.compile(function, dynamic=True, backend=backend, options=options)
+
+
+def hooks_inside(layer: nn.Module) -> list[Any]:
+    """The tables of hooks of all modules inside of a layer; a table is empty where there is none, now or later."""
+    inside = [part for part in layer.modules() if part is not layer]
+    return [getattr(part, name) for part in inside for name in HOOKS if hasattr(part, name)]
 
 
 def layers_of(model: "PreTrainedModel") -> list[Any]:

@@ -9,7 +9,6 @@ measurements.
 Gradients have a wider range than fp16; their products take bf16 operands, so no loss is scaled.
 """
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -29,10 +28,13 @@ class Format(NamedTuple):
     backward: torch.dtype
     pieces: int = 1
 
+    def cut(self, x: Tensor) -> Tensor:
+        """x without what is beyond the range of fp16."""
+        return x.clamp(-65504.0, 65504.0) if self.forward == torch.float16 else x
+
     def split(self, x: Tensor) -> list[Tensor]:
         """The pieces of an activation; what is beyond the range of fp16 takes its largest number."""
-        if self.forward == torch.float16:
-            x = x.clamp(-65504.0, 65504.0)
+        x = self.cut(x)
         pieces = [x.to(self.forward)]
         for _ in range(self.pieces - 1):
             x = x - pieces[-1]
@@ -60,9 +62,17 @@ FORMATS = {
 }
 
 
-@functools.cache
+WIDE: dict[str, bool] = {}  # by device; a compiler that reads `multiply` finds the answer here
+
+
 def has_wide_results(device: str) -> bool:
     """Whether a device multiplies 16-bit operands into fp32 without rounding; tried once, on a small product."""
+    if device not in WIDE:
+        WIDE[device] = multiplies_wide(device)
+    return WIDE[device]
+
+
+def multiplies_wide(device: str) -> bool:
     small = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
     try:
         return torch.mm(small, small, out_dtype=torch.float32).dtype == torch.float32
@@ -101,7 +111,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, low: Tensor | None, format: Format) -> Tensor:
         pieces = format.split(x)
-        ctx.save_for_backward(pieces[0].to(format.backward), weight, low)
+        ctx.save_for_backward(pieces[0], weight, low)
         ctx.format = format
         matrix = as_operand(weight, low, format.forward).T
         result = multiply(pieces[0], matrix)
@@ -115,7 +125,8 @@ class _Linear(torch.autograd.Function):
         grad = grad.to(ctx.format.backward)
         needs_x, needs_weight, *_ = ctx.needs_input_grad
         grad_x = multiply(grad, as_operand(weight, low, grad.dtype)) if needs_x else None
-        return grad_x, multiply(grad.T, x) if needs_weight else None, None, None
+        grad_weight = multiply(grad.T, x.to(grad.dtype)) if needs_weight else None
+        return grad_x, grad_weight, None, None
 
 
 class _JoinedLinear(torch.autograd.Function):

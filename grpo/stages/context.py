@@ -26,6 +26,7 @@ from data.template import Wording
 from eval.study.layout import snapshot_folder
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.extended import EXTENSION, extend
+from grpo.engine.fused_layers import fuse_after_trial, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.greedy import DecodeSettings, batches_by_length, greedy_outputs
 from grpo.engine.model import load_frozen, load_policy, load_tokenizer, unsaid
@@ -222,7 +223,7 @@ def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     run's format alone.
     """
     engine = run.config.engine
-    return load_frozen(
+    model = load_frozen(
         folder,
         run.compute.device,
         engine.packed_attention,
@@ -231,6 +232,9 @@ def frozen_model(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
         on_host=engine.frozen == "host",
         world=run.world,
     )
+    if is_fused(engine.fuse, run.compute.device):
+        fuse_after_trial(model)
+    return model
 
 
 def load_prompt(run: Run, source: Path | ModelSource) -> Prompt:
@@ -277,14 +281,16 @@ def greedy_texts(
 
 
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
-    """The model to train, or this process's share of it: its matrices in two halves, its layers computed again in the
-    backward pass, where the configuration says so.
+    """The model to train, or this process's share of it: its matrices in two halves, its layers fused, and computed again
+    in the backward pass, where the configuration says so.
     """
     engine = run.config.engine
     is_split = engine.weights == "split"
     policy = load_policy(
         folder, run.compute.device, engine.packed_attention, run.compute.format, run.say, is_split, run.world
     )
+    if is_fused(engine.fuse, run.compute.device):
+        run.say(fuse_after_trial(policy))
     if engine.gradient_checkpointing:
         run.say(
             f"gradient checkpointing: {recompute_layers(policy)} layers are computed again in the backward pass"

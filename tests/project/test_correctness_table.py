@@ -26,7 +26,7 @@ def test_every_number_has_one_row_and_every_row_a_test() -> None:
         "sampler weights", "sampler gap", "memory modes", "checkpoints in shares", "export from shares",
         "split weights", "frozen models", "loading", "loading in shares", "processes", "prompts", "mixture",
         "redraws", "distillation", "refreshed samples", "shield", "pull (L2, EWC)", "token losses", "replay",
-        "model families", "new pieces",
+        "model families", "new pieces", "fused layers", "anchor beside pairs",
         "kills of several processes", "evaluation by several processes", "study by several processes",
         "cost and claim of a study", "KL on task prompts", "transfer in a sequence",
         "translation", "added systems, compared runs",
