@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from packed_rows import LAYOUTS, logps_and_gradients, packed_of
+from packed_rows import LAYOUTS, dense_kernel, logps_and_gradients, packed_of
 from ragged import PROMPTS
 from tiny import EOS, tiny_gemma, tiny_gpt2, tiny_llama
 from torch import Tensor
 
-from grpo.engine import fused_layers
-from grpo.engine.attention import use_blocks
+from grpo.engine import fused_layers, groups
+from grpo.engine.attention import GROUPS, use_blocks
 from grpo.engine.fused_layers import FusedForward, fuse_after_trial, fuse_layers, is_fused
 from grpo.engine.gradient_checkpointing import recompute_layers
 from grpo.engine.logprob import completion_logps
@@ -113,7 +113,9 @@ def test_layers_that_give_other_numbers_are_taken_back(
         return lambda *inputs, **settings: function(*inputs, **settings).roll(shift, dims=-1)
 
     monkeypatch.setattr(fused_layers, "compiled_for_lengths", compiled)
-    model = blocks(tiny_gemma())
+    monkeypatch.setattr(groups, "kernel", lambda _device: dense_kernel)
+    model = tiny_gemma()
+    use_blocks(model, GROUPS)
     sentence = fuse_after_trial(model)
     assert ("fused ones are off here (hidden states by " in sentence) == (count == 0)
     assert sum("forward" in vars(layer) for layer in layers_of(model)) == count
