@@ -14,7 +14,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 __version__ = "0.1.0"
 
@@ -60,8 +60,6 @@ if _found := intruders(Path(__file__).resolve().parent.parent):
         "or use the command semantic-grpo, which does not look into the working folder"
     )
 
-from data.lazy import lazy_names  # noqa: E402
-
 if TYPE_CHECKING:
     from grpo.advantage import group_advantages as group_advantages
     from grpo.advantage import group_spread as group_spread
@@ -84,19 +82,22 @@ if TYPE_CHECKING:
     from grpo.loss import token_weights as token_weights
     from grpo.records import Rollout as Rollout
 else:
-    __all__, __getattr__ = lazy_names(
-        __name__,
-        {
-            "grpo.advantage": "group_advantages group_spread",
-            "grpo.config": "Config",
-            "grpo.config_file": "load_config",
-            "grpo.engine.draw": "Sampling",
-            "grpo.engine.logprob": "completion_logps",
-            "grpo.engine.model": "load_policy load_tokenizer",
-            "grpo.engine.packing": "pack",
-            "grpo.engine.sampler": "generate",
-            "grpo.kl": "full_kl kl_k1 kl_k2 kl_k3 kl_term",
-            "grpo.loss": "Bounds grpo_loss sampler_weights token_weights",
-            "grpo.records": "Rollout",
-        },
-    )
+    MODULES = {
+        "grpo.advantage": "group_advantages group_spread",
+        "grpo.config": "Config",
+        "grpo.config_file": "load_config",
+        "grpo.engine.draw": "Sampling",
+        "grpo.engine.logprob": "completion_logps",
+        "grpo.engine.model": "load_policy load_tokenizer",
+        "grpo.engine.packing": "pack",
+        "grpo.engine.sampler": "generate",
+        "grpo.kl": "full_kl kl_k1 kl_k2 kl_k3 kl_term",
+        "grpo.loss": "Bounds grpo_loss sampler_weights token_weights",
+        "grpo.records": "Rollout",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """One of the names above, or `__all__`; nothing of the project is imported before."""
+        from data.lazy import find, names_of
+
+        return names_of(MODULES) if name == "__all__" else find(__name__, MODULES, name)

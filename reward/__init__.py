@@ -2,9 +2,7 @@
 what there is. The names below are imported when they are first used (docs/library.md).
 """
 
-from typing import TYPE_CHECKING
-
-from data.lazy import lazy_names
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reward.combine import RewardConfig as RewardConfig
@@ -19,15 +17,18 @@ if TYPE_CHECKING:
     from reward.trl import as_term as as_term
     from reward.trl import as_trl_reward as as_trl_reward
 else:
-    __all__, __getattr__ = lazy_names(
-        __name__,
-        {
-            "reward.combine": "RewardConfig make_reward",
-            "reward.embedding": "EmbeddingStore",
-            "reward.encoder": "Encoder load_encoder",
-            "reward.kernel": "ragged_cosines soft_maximum",
-            "reward.semantic": "SemanticReward",
-            "reward.terms": "TERMS",
-            "reward.trl": "as_term as_trl_reward",
-        },
-    )
+    MODULES = {
+        "reward.combine": "RewardConfig make_reward",
+        "reward.embedding": "EmbeddingStore",
+        "reward.encoder": "Encoder load_encoder",
+        "reward.kernel": "ragged_cosines soft_maximum",
+        "reward.semantic": "SemanticReward",
+        "reward.terms": "TERMS",
+        "reward.trl": "as_term as_trl_reward",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """One of the names above, or `__all__`; a command checks first that `data` is ours."""
+        from data.lazy import find, names_of
+
+        return names_of(MODULES) if name == "__all__" else find(__name__, MODULES, name)

@@ -22,7 +22,7 @@ from grpo import advantage, kl, loss, minibatch
 from grpo import step_metrics as observe
 from grpo.config import EngineConfig, LossConfig
 from grpo.engine import draw, logprob, packing, products, sampler
-from grpo.engine.model import load_policy, parameter_hash
+from grpo.engine.model import load_policy, packed_hidden, parameter_hash
 from grpo.loss import Bounds
 from grpo.records import Experience
 from reward import combine, cosine, groups, kernel, panel
@@ -58,6 +58,11 @@ PACKED = packing.pack(PROMPTS, ROLLOUT.completions(), 3, 6)
 (MINIBATCH, *_) = minibatch.iter_minibatches(EXPERIENCE, ADVANTAGES, **UPDATE)
 (MICRO, *_) = MINIBATCH.split(1000)
 MICRO_LOGPS = logprob.completion_logps(MODEL, MICRO.packed)
+SINGLE = packing.pack([[5, 6], [7]], [[8, 9, 1], [9, 1]], 1)
+TEXTS = packing.pack([[2], [2]], [[5, 6, 7], [8, 9]], 1)
+JOINED = packing.joined_rows(SINGLE, TEXTS)
+BASE_STATES = packed_hidden(MODEL, TEXTS).detach() + 0.1
+HEAD = MODEL.get_output_embeddings().weight.detach() * 0.9
 LOGITS = torch.randn(4, 300, generator=DRAW)
 UNIFORMS = torch.rand(4, generator=DRAW, dtype=torch.float64)
 VECTORS = F.normalize(torch.randn(5, 8, generator=DRAW), dim=1)
@@ -97,10 +102,14 @@ CALLS: list[tuple[Callable, tuple, dict]] = [
     (packing.row_tokens, (PROMPTS[0], ROLLOUT.completions()), {}),
     (packing.pack, (PROMPTS, ROLLOUT.completions(), 3, 6), {}),
     (packing.visible, (PACKED, 3), {}),
+    (packing.joined_rows, (SINGLE, TEXTS), {}),
     (packing.by_budget, ([4, 5, 6], 9), {}),
     (packing.sent, (VECTORS, torch.device("cpu")), {}),
     (logprob.completion_logps, (MODEL, PACKED, 0.7), {}),
     (logprob.target_logps, (MODEL, PACKED, 0.7), {}),
+    (logprob.by_completion, (SINGLE, torch.randn(5), torch.rand(5)), {}),
+    (logprob.logps_beside_texts, (MODEL, SINGLE, TEXTS, BASE_STATES, HEAD), {}),
+    (logprob.target_logps_and_kl, (MODEL, JOINED, 5, BASE_STATES, HEAD), {}),
     *[(minibatch.micro_batches, (ROLLOUT, torch.arange(2), 20, share), {}) for share in (True, False)],
     (minibatch.score, (MODEL, ROLLOUT, 0.7, 20), {}),
     (minibatch.update_windows, (6, 2, (0, 1)), {}),
