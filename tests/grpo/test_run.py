@@ -94,7 +94,12 @@ def test_a_reward_changed_on_the_way_is_refused(
     assert (
         main(
             arguments(
-                corpus, tiny_folder, run, "--stages", "data,sft", "reward.weights={cosine=1.5,script=1.0}"
+                corpus,
+                tiny_folder,
+                run,
+                "--stages",
+                "data,sft,train",
+                "reward.weights={cosine=1.5,script=1.0}",
             )
         )
         == 0
@@ -109,7 +114,7 @@ def test_work_of_another_configuration_is_not_mixed(
     run = tmp_path / "run"
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "data"), "train.optim.lr=0.5"]) == 0
     assert (
-        main(arguments(corpus, tiny_folder, run, "--stages", "data,sft")) == 0
+        main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train")) == 0
     )  # nothing was trained yet: a new value may be tried
     assert main([*arguments(corpus, tiny_folder, run, "--stages", "train"), "train.optim.lr=0.5"]) == 2
     assert "train.optim.lr = 1e-05, not 0.5" in capsys.readouterr().err
