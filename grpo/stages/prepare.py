@@ -20,7 +20,7 @@ from data.examples import Example
 from data.model_folder import input_errors
 from data.obtain import UnobtainableError
 from data.prompt import Prompt
-from data.records import Chain
+from data.records import Chain, places_where, sample_of
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
@@ -155,9 +155,9 @@ def data_stage(run: Run) -> None:
 
 def check_sides(examples: Sequence[Example]) -> None:
     """InputError where most reference texts are their own source: copying would be learned as the task."""
-    copies = [number for number, one in enumerate(examples) if one.source in one.references]
+    copies = places_where(examples, lambda one: one.source in one.references)
     if len(copies) > MOST_COPIES * len(examples):
-        first = examples[copies[0]].id
+        first = examples[int(copies[0])].id
         raise InputError(
             f"data.corpus: {len(copies):,} of {len(examples):,} reference texts equal their source, the first is {first}; "
             "look whether data.source_column and data.reference_column, or the two files, are one and the same"
@@ -190,7 +190,7 @@ def model_stage(run: Run) -> None:
     if "tokens" in facts:
         return
     prompt = load_prompt(run, folder)
-    everything = Chain([corpus.warm_start, corpus.train, corpus.dev, corpus.test, *corpus.tests.values()])
+    everything = sample_of(Chain([*corpus.parts.values()]))
     facts["tokens"] = token_report(
         prompt, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
     )

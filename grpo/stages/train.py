@@ -4,7 +4,7 @@ Every method goes the same way: resume, train with the hooks, check, save the be
 The stage is done when run/policy exists.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -33,7 +33,7 @@ from grpo.stages.tax_guard import make_tax_guard
 from reward.faults import RewardFailure
 
 STAGE: Final = "train"
-MakeMethod = Callable[[Run, PreTrainedModel, Prompt, list[Example]], Method]
+MakeMethod = Callable[[Run, PreTrainedModel, Prompt, Sequence[Example]], Method]
 METHODS: dict[str, MakeMethod] = {  # train.method
     "grpo": grpo_method,
     "sft": sft_method,

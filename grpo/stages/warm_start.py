@@ -1,11 +1,13 @@
 """The stage `sft`, the warm start: untouched model -> run/warm_start. It is done when run/warm_start exists."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
+from data.records import Mapped
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
@@ -50,8 +52,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     """
     config = run.config.sft
     examples = examples_of(run, prompt)
-    pairs = [(prompt.encode_prompt(one), prompt.encode_completion(one.reference)) for one in examples]
-    stream = stream_of(run, examples, pairs, config.batch_size)
+    stream = stream_of(run, examples, Mapped(examples, prompt.encode_pair), config.batch_size)
     protection = make_protection(run, STAGE, policy, prompt.tokenizer)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
@@ -77,7 +78,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     check_end(run, state, config.num_steps)
 
 
-def examples_of(run: Run, prompt: Prompt) -> list[Example]:
+def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
     """The pairs of the part warm_start within the length limits, no more than sft.max_pairs. Raises
     InputError where there is none.
     """

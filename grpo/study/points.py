@@ -52,10 +52,10 @@ class Instruments:
 
     study: Study
     run: Run
-    examples: list[Example]
+    examples: Sequence[Example]
     scales: Scales
     panel: Panel
-    task: list[Example]
+    task: Sequence[Example]
     base: PreTrainedModel
     prompt: Prompt
 

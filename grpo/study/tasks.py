@@ -6,7 +6,7 @@ its own would be made of each start's weights.
 
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class TaskInstruments:
     """The test items and the encoders that measure every result on a task, loaded once."""
 
     run: Run
-    examples: list[Example]
+    examples: Sequence[Example]
     scales: Scales
 
 
