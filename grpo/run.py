@@ -24,7 +24,7 @@ from grpo.runtime import device
 from grpo.runtime.device import Compute
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.old_folders import COMMAND_STAGES, update_names
+from grpo.runtime.old_folders import COMMAND_STAGES, update_names, with_old_limits
 from grpo.runtime.parallel import World, connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 
@@ -109,6 +109,7 @@ def run_together(
     from grpo.stages.warm_start import sft_stage
 
     folder = Path(config.run_dir)
+    config = with_old_limits(config, folder)
     facts = device.describe(compute)
     table = {
         "data": data_stage,

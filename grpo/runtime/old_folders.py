@@ -1,6 +1,8 @@
 """Names in run folders of earlier versions, which called the stage `train` by its method.
 
 What writes into a run folder calls `update_names` first, so that nothing else has to know the old names.
+
+The length limits of earlier versions had numbers by default; a run that began with them goes on with them.
 """
 
 import os
@@ -9,6 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data.cache import atomic_write_text
+from data.documents import read_object
+from grpo.config import Config, with_numbers
+from grpo.old_names import current_keys
+from grpo.runtime.run_folder import CONFIG, flat, holds_work
 
 Names = Mapping[str, str]  # old -> present
 COMMAND_STAGES: Names = {"grpo": "train"}  # of --stages, checkpoints/ and timings.json
@@ -18,6 +24,27 @@ SYSTEMS: Names = {"grpo": "trained", "grpo_best": "trained_best"}  # of eval/
 ROW = r'(?:\A|\n)\{"stage": '  # what stands before a name: in a log,
 SYSTEM = r'"(?:system|before|after)": '  # in a result of the evaluation,
 KEY = r"[{,]\s*"  # as a key in timings.json
+
+
+LIMITS = (
+    "data.max_source_units",
+    "data.max_target_units",
+    "model.max_prompt_tokens",
+    "sft.max_completion_tokens",
+    "rollout.max_new_tokens",
+    "eval.max_new_tokens",
+)
+
+
+def with_old_limits(config: Config, folder: Path) -> Config:
+    """The configuration with the limits that the work in a run folder was made with, where it leaves them to the
+    corpus (0).
+    """
+    path = folder / CONFIG
+    if not holds_work(folder) or not path.exists():
+        return config
+    old = current_keys(flat(read_object(path)))
+    return with_numbers(config, {name: old[name] for name in LIMITS if isinstance(old.get(name), int)})
 
 
 def update_names(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from data.cache import atomic_write_text
 from data.checksums import sha256_of
 from data.console import silent
 from data.documents import read_object
@@ -154,6 +155,11 @@ def corpus_facts(run: Run) -> dict[str, Any]:
     """What corpus.json says so far; empty before the data stage."""
     path = run.folder / "corpus.json"
     return read_object(path) if path.exists() else {}
+
+
+def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
+    """Write corpus.json."""
+    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 def untouched_model(run: Run) -> ModelSource:

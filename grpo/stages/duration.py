@@ -12,12 +12,13 @@ import torch
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
-from grpo.config import Config
+from grpo.config import Config, with_numbers
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute, synchronise
 from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
 from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork
 from grpo.stages.pass_size import MOST
+from grpo.stages.token_limits import known_limits
 
 # of the default model by vocabulary: all, embedding
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
@@ -146,6 +147,7 @@ def typical_lengths(config: Config) -> tuple[float, float]:
     tokens = read_object(path).get("tokens") if path.exists() else None
     if tokens:
         return median_of(tokens, "prompt_tokens", path), median_of(tokens, "completion_tokens", path)
+    config = with_numbers(config, known_limits(config))
     return LENGTH_SHARE * config.model.max_prompt_tokens, LENGTH_SHARE * config.rollout.max_new_tokens
 
 
@@ -202,6 +204,7 @@ def model_sizes(config: Config, folder: Path | None) -> ModelSizes:
 
 def step_work(config: Config, packed: float) -> StepWork:
     """A step with the longest prompts and completions that the limits allow."""
+    config = with_numbers(config, known_limits(config))
     train = config.train
     rollout = config.rollout
     pair = config.model.max_prompt_tokens + config.sft.max_completion_tokens

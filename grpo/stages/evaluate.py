@@ -38,6 +38,7 @@ from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.token_limits import with_limits
 from reward.embedding import EmbeddingStore
 from reward.language import LEAST_UNITS
 from reward.script import is_consistent
@@ -160,6 +161,7 @@ def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) ->
 
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
+    run = run.world.first_then_all(lambda: with_limits(run))
     sets = run.world.first_then_all(lambda: test_sets(run))
     if not sets:
         run.say("no test items, so there is no evaluation (data.test_size = 0)")

@@ -10,14 +10,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from data.config import TESTS, DataConfig
+from data.config import TESTS
 from data.errors import InputError
 from data.examples import Example
 from data.grams import Ints
 from data.prepare import Corpus
 from data.prompt import Prompt
 from data.records import Selection
-from data.script import count_units, script_of
 from grpo.config import Config
 from grpo.engine.self_check import Need
 
@@ -82,15 +81,24 @@ class Fit:
         why = f" ({', '.join(causes)})" if causes else ""
         return f"{self.part}: {len(self.usable):,} of {len(self.candidates):,} examples can be used{why}"
 
+    @property
+    def cure(self) -> str:
+        """Which values would keep nearly all; "" where no limit keeps any out."""
+        limits = {name: smallest(self.tokens[name]) for name in self.over}
+        is_all = all(limit == self.tokens[name].max() for name, limit in limits.items())
+        values = " and ".join(f"{name} = {limit}" for name, limit in limits.items())
+        return values and f"{values} would keep {'all' if is_all else f'{ENOUGH} %'}"
+
+    def report(self) -> str:
+        """The line, with the cure where the limits keep many out; "" where all can be used."""
+        is_much = 100 * len(self.usable) < ENOUGH * len(self.candidates)
+        lines = [self.line(), self.cure] if is_much and self.cure else [self.line()]
+        return "; ".join(lines) if len(self.usable) < len(self.candidates) else ""
+
     def check(self) -> "Fit":
         """Itself. InputError, naming the settings to raise, where there were examples and none is of use."""
         if len(self.candidates) and not len(self.usable):
-            limits = {name: smallest(self.tokens[name]) for name in self.over}
-            is_all = all(limit == self.tokens[name].max() for name, limit in limits.items())
-            share = "all" if is_all else f"{ENOUGH} %"
-            enough = " and ".join(f"{name} = {limit}" for name, limit in limits.items())
-            cure = f"{enough} would keep {share}" if enough else "take another model or other texts"
-            raise InputError(f"{self.line()}; {cure}")
+            raise InputError(f"{self.line()}; {self.cure or 'take another model or other texts'}")
         return self
 
 
@@ -142,27 +150,6 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     if config.sft.num_steps:
         by_part["warm_start"] = fit("warm_start", corpus.warm_start, prompt, pair_limits(config))
     return by_part
-
-
-def cap_lines(parts: Mapping[str, Fit], data: DataConfig) -> list[str]:
-    """A sentence for each corpus whose length limit comes from the corpus (0) where the limit of prompts is lower: how
-    many source units it leaves, and which value would leave 99 %.
-    """
-    if all(one.max_source_units for one in data.members.values()):
-        return []
-    own = [part for name, part in parts.items() if not name.startswith(TESTS) and PROMPT in part.limits]
-    candidates = [example for part in own for example in part.candidates]
-    tokens = [number for part in own for number in part.tokens[PROMPT]]
-    limit = max((part.limits[PROMPT] for part in own), default=0)
-    lengths = [count_units(one.source, script_of(one.source_language)) for one in candidates]
-    too_long = [length for length, count in zip(lengths, tokens, strict=True) if count > limit]
-    if not too_long:
-        return []
-    return [
-        f"data.max_source_units=0 is capped by {PROMPT} = {limit}: of up to {max(lengths)} source units those below "
-        f"{min(too_long)} always fit, and {len(too_long):,} of {len(lengths):,} examples are left out; "
-        f"{PROMPT} = {smallest(tokens)} would keep {ENOUGH} %"
-    ]
 
 
 def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need]:

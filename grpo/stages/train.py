@@ -30,6 +30,7 @@ from grpo.stages.reinforcement import grpo_method
 from grpo.stages.self_distillation import self_distillation_method
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
+from grpo.stages.token_limits import with_limits
 from reward.faults import RewardFailure
 
 STAGE: Final = "train"
@@ -49,6 +50,7 @@ def train_stage(run: Run) -> None:
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     require_warm_start(run)
+    run = run.world.first_then_all(lambda: with_limits(run))
     prompt = load_prompt(run, run.warm_start)
     policy = trainable(run, run.warm_start)
     run = with_pass_size(run, "train", policy)

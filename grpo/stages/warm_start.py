@@ -18,6 +18,7 @@ from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
+from grpo.stages.token_limits import with_limits
 
 STAGE: Final = "sft"
 
@@ -27,6 +28,7 @@ def sft_stage(run: Run) -> None:
     if run.world.any(run.warm_start.exists()):
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
+    run = run.world.first_then_all(lambda: with_limits(run))
     folder = untouched_model(run)
     prompt = load_prompt(run, folder)
     policy = trainable(run, folder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grpo.config import Config
+from grpo.config import Config, with_numbers
 from grpo.config_file import load_config
 from grpo.runtime.device import Compute
 from grpo.stages.duration import (
@@ -18,6 +18,7 @@ from grpo.stages.duration import (
     typical_lengths,
 )
 from grpo.stages.memory_bill import FP32_BYTES
+from grpo.stages.token_limits import known_limits
 from grpo.study.checkpoints import has_all_points
 from grpo.study.config import ArmConfig, Study
 
@@ -166,7 +167,7 @@ def output_seconds(config: Config, folder: Path | None, machine: Machine) -> flo
     items = config.data.test_size
     flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
     rows = min(items, config.eval.batch_size)
-    new = config.eval.max_new_tokens
+    new = with_numbers(config, known_limits(config)).eval.max_new_tokens
     batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
     batches = -(-items // rows) if machine.card and rows else 1
     return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)

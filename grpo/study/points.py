@@ -37,6 +37,7 @@ from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model, within_limit
 from grpo.stages.evaluate import Scales, measure, outputs_of, test_examples
 from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.token_limits import with_limits
 from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.files import check_base
@@ -61,6 +62,7 @@ class Instruments:
 
 
 def load_instruments(study: Study, run: Run) -> Instruments:
+    run = with_limits(run)
     folder = untouched_model(run)
     prompt = load_prompt(run, folder)
     base = load_model(run, folder).requires_grad_(False)
