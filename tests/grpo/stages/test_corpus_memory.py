@@ -35,10 +35,10 @@ def write_part(path: Path, count: int) -> Path:
 
 
 def warm_start_pairs(part: Sequence[Example], prompt: Prompt) -> Any:
-    """The pairs of SFT over two epochs."""
+    """The pairs of SFT over an epoch and into the next."""
     examples = fit("warm_start", part, prompt, {PROMPT: 500, COMPLETION: 500}).check().examples
     stream = PromptStream(Mapped(examples, prompt.encode_pair), 4, 0)
-    assert all(len(stream.at(step)) == 4 for step in range(2 * len(part) // 4))
+    assert all(len(stream.at(step)) == 4 for step in range(len(part) // 4 + 2))
     return stream
 
 

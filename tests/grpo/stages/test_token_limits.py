@@ -33,7 +33,7 @@ ONE_STEP = [
 
 
 def write_sentences(path: Path) -> Path:
-    rows[100] = f"one two three {'x' * 500}\tone two three {'y' * 500}"
+    """300 pairs of 10 to 39 random words a side; one has 4 words of which one is very long."""
     draw = random.Random(0)
     rows = ["source\treference"]
     for number in range(300):
