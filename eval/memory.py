@@ -9,8 +9,6 @@ memory holds a block of it, and a length for each text.
 import math
 import tempfile
 import weakref
-import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,38 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.examples import Example
+from data.grams import Ints
 from data.records import Mapped
+from eval.buckets import BUCKETS, entries_of
 
-BUCKETS = 4096
-ORDERS = (2, 3, 4)
 BLOCK = 4096  # texts that are indexed, and compared with a source, at once: bounds memory
 DIGITS = 9  # of a cosine that count: cosines are equal that differ by rounding only
 Array = NDArray[np.float64]
-
-
-def bucket_counts(text: str) -> Counter[int]:
-    """How many character n-grams of a text fall into each bucket.
-
-    A space is added at both ends, so every text has an n-gram. crc32 gives the same buckets on every machine.
-    """
-    line = f" {text} "
-    grams = (line[start : start + order] for order in ORDERS for start in range(len(line) - order + 1))
-    return Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in grams)
-
-
-@dataclass(frozen=True)
-class Vector:
-    """A text before weighting: the buckets it hits (k,), ascending, and 1 + ln count of each (k,)."""
-
-    buckets: NDArray[np.uint16]
-    factors: NDArray[np.float32]
-
-
-def vector(text: str) -> Vector:
-    """The buckets and factors of a text."""
-    counts = sorted(bucket_counts(text).items())
-    buckets, numbers = np.array(counts, dtype=np.int64).T
-    return Vector(buckets.astype(np.uint16), (1 + np.log(numbers)).astype(np.float32))
 
 
 def inverse_frequencies(text_counts: NDArray[np.int64], count: int) -> Array:
@@ -59,6 +32,11 @@ def inverse_frequencies(text_counts: NDArray[np.int64], count: int) -> Array:
     `text_counts`: n, how many of the `count` texts hit the bucket.
     """
     return np.asarray([math.log((1 + count) / (1 + number)) + 1 for number in text_counts.tolist()])
+
+
+def factors_of(counts: Ints) -> NDArray[np.float32]:
+    """1 + ln count of each."""
+    return (1 + np.log(counts)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -73,13 +51,13 @@ class Block:
     n: int
 
     @classmethod
-    def of(cls, vectors: Sequence[Vector]) -> "Block":
+    def of(cls, texts: Sequence[str]) -> "Block":
         """The index of up to BLOCK texts."""
-        buckets = np.concatenate([one.buckets for one in vectors])
-        rows = np.repeat(np.arange(len(vectors), dtype=np.uint16), [len(one.buckets) for one in vectors])
-        order = np.argsort(buckets, kind="stable")
-        starts = np.searchsorted(buckets[order], np.arange(BUCKETS + 1))
-        return cls(starts, rows[order], np.concatenate([one.factors for one in vectors])[order], len(vectors))
+        entries = entries_of(texts)
+        order = np.argsort(entries.buckets.astype(np.uint16), kind="stable")
+        starts = np.searchsorted(entries.buckets[order], np.arange(BUCKETS + 1))
+        factors = factors_of(entries.counts)[order]
+        return cls(starts, entries.rows[order].astype(np.uint16), factors, len(texts))
 
     @property
     def text_counts(self) -> NDArray[np.int64]:
@@ -91,7 +69,7 @@ class Block:
         values = self.factors * np.repeat(weights, self.text_counts)
         return np.sqrt(np.bincount(self.rows, values**2, minlength=self.n))
 
-    def products(self, buckets: NDArray[np.uint16], values: Array) -> Array:
+    def products(self, buckets: Ints, values: Array) -> Array:
         """(n,) inner products with the vector that has `values` (k,) in `buckets` (k,), added up in fp64."""
         places = [slice(self.starts[bucket], self.starts[bucket + 1]) for bucket in buckets.tolist()]
         rows = np.concatenate([self.rows[place] for place in places])
@@ -126,7 +104,7 @@ class Blocks:
 class Query:
     """A source to look up: its buckets (k,), and its values in them (k,), of length 1 in all and then weighted."""
 
-    buckets: NDArray[np.uint16]
+    buckets: Ints
     values: Array
 
 
@@ -169,11 +147,11 @@ class TranslationMemory:
             start += block.n
 
     def _query(self, source: str) -> Query:
-        query = vector(source)
-        weights = self.weights[query.buckets]
-        values = query.factors * weights
+        entries = entries_of([source])
+        weights = self.weights[entries.buckets]
+        values = factors_of(entries.counts) * weights
         values /= np.linalg.norm(values)
-        return Query(query.buckets, values * weights)
+        return Query(entries.buckets, values * weights)
 
     def _cosines(self, query: Query, block: Block, start: int) -> Array:
         """(n,) rounded cosines of a source and the texts of a block."""
@@ -192,7 +170,7 @@ def build_memory(examples: Sequence[Example], folder: Path | None = None) -> Tra
     blocks = Blocks(folder)
     text_counts = np.zeros(BUCKETS, np.int64)
     for start in range(0, len(examples), BLOCK):
-        block = Block.of([vector(example.source) for example in examples[start : start + BLOCK]])
+        block = Block.of([example.source for example in examples[start : start + BLOCK]])
         text_counts += block.text_counts
         blocks.append(block)
     weights = inverse_frequencies(text_counts, len(examples))
