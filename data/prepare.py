@@ -137,6 +137,7 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
         for remark in remarks:
             say(f"data: {remark}")
+        del reading  # memory holds the places of what was kept only
         sets = read_sets(config, scratch, config.sets)
         sample = _sample(len(tally.pairs), config.max_examples, config.seed)
         more = read_sets(config, scratch, warm_start_file(config), limits, inputs.rule)
