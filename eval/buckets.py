@@ -46,7 +46,7 @@ def _few_entries(texts: Sequence[str], first: int) -> Entries:
         places = np.flatnonzero(behind >= order)
         codes = checksums(content, begins[places], begins[places + order])
         hits.append(rows[places] * BUCKETS + codes % BUCKETS)
-    table = np.bincount(np.concatenate(hits))
+    table = np.bincount(np.concatenate(hits), minlength=len(lines) * BUCKETS)
     keys = np.flatnonzero(table)
     return Entries(keys // BUCKETS + first, keys % BUCKETS, table[keys])
 

@@ -78,7 +78,7 @@ def peak_bytes(use: Use, part: Sequence[Example], prompt: Prompt) -> int:
 def test_a_pair_more_takes_a_few_numbers(
     use: Use, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "BLOCK", 64)
+    monkeypatch.setattr(memory, "BLOCK", 32)
     prompt = Prompt.of(tiny_tokenizer)
     parts = [Records(write_part(tmp_path / f"{count}.jsonl", count)) for count in (FEW, MANY)]
     use(parts[0], prompt)  # what is made once
