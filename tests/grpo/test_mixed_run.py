@@ -71,7 +71,8 @@ def test_two_directions_go_from_data_to_report(
     run = tmp_path / "run"
     assert main(command(corpus, tiny_folder, run, "eval.every=2")) == 0
     printed = capsys.readouterr().out
-    assert "drawn from there " in printed and "Macro average over 2 corpora" in printed
+    assert "drawn from there " in printed and "Macro average over the corpora" in printed
+    assert "Macro average over 2 corpora" in (run / "report.md").read_text(encoding="utf-8")
     assert {path.name for path in run.glob("reward*.json")} == {"reward.zh.json", "reward.bo.json"}
     results = {
         name: json.loads((run / "eval" / name / "trained.json").read_text(encoding="utf-8"))
