@@ -14,6 +14,7 @@ import numpy as np
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
+from data.prepare import Corpus
 from data.prompt import Prompt
 from data.records import Chain, sample_of
 from grpo.config import Config, value_of, with_numbers
@@ -35,7 +36,11 @@ def with_limits(run: Run) -> Run:
         return run
     facts = corpus_facts(run)
     if FACT not in facts:
-        facts = {"manifest": corpus_of(run).manifest, **facts, FACT: measured_limits(run)}
+        facts = {
+            "manifest": corpus_of(run).manifest,
+            **facts,
+            FACT: limits_of(corpus_of(run), load_prompt(run, untouched_model(run))),
+        }
         write_corpus_facts(run, facts)
         values = ", ".join(f"{name} = {facts[FACT][name]}" for name in names)
         run.say(
@@ -57,10 +62,8 @@ def checked(values: Any, path: Path) -> dict[str, int]:
     return dict(values)
 
 
-def measured_limits(run: Run) -> dict[str, int]:
+def limits_of(corpus: Corpus, prompt: Prompt) -> dict[str, int]:
     """A number for each limit: of prompts, and one for all that a model writes or learns."""
-    prompt = load_prompt(run, untouched_model(run))
-    corpus = corpus_of(run)
     learned = sample_of(Chain([corpus.warm_start, corpus.train]))
     others = [
         part for name, part in corpus.parts.items() if name not in ("warm_start", "train") and len(part)

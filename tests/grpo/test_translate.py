@@ -105,7 +105,7 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
 ) -> None:
     folder = tmp_path / "policy"
     shutil.copytree(run / "policy", folder)
-    assert open_policy(folder).settings["eval.max_new_tokens"] == EvalConfig().max_new_tokens
+    assert open_policy(folder).settings["eval.max_new_tokens"] == LIMITS["eval.max_new_tokens"] == 40
     (folder / "prompt.json").unlink()
     path = write(tmp_path / "in.txt", ["a"])
     assert main([str(path), "--model", str(folder)]) == 2
