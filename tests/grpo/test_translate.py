@@ -26,6 +26,7 @@ from grpo.engine.likelihood import log_likelihoods
 from grpo.engine.model import load_policy
 from grpo.engine.sampler import generate
 from grpo.runtime.run_folder import plain
+from grpo.stages.token_limits import LIMITS
 from grpo.translate import output as output_file
 from grpo.translate.__main__ import main
 from grpo.translate.choice import choose, cosine, logprob
