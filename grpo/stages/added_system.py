@@ -40,8 +40,8 @@ def chosen_set(sets: TestSets, test: str) -> TestSets:
 
 def add_model(run: Run, sets: TestSets, name: str, folder: Path) -> None:
     """Evaluate a model folder as the run's own models are: with its wording and settings."""
-    asked = load_prompt(run, untouched_model(run)).wording
-    if load_kinds(folder) and load_wording(folder) != asked:
+    wording = load_prompt(run, untouched_model(run)).wording
+    if load_kinds(folder) and load_wording(folder) != wording:
         run.say(f"NOTE: {folder} was trained with another wording; here it is asked in that of the run")
     made_by = f"the model in {folder}, asked and decoded as the models of this run"
     evaluate_model(Measures(run, sets, added_folder, made_by), name, ModelSource(folder))

@@ -7,6 +7,7 @@ Nothing is trained and nothing is downloaded. A corpus of the user's own is prep
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoModelForCausalLM
 
@@ -92,15 +93,22 @@ def prepared_corpus(config: Config) -> Corpus | None:
     """The corpus of the configuration from the cache; the user's own files are prepared where they are not yet. None
     where packages would have to be obtained.
     """
-    settings = json.loads(json.dumps(asdict(config.data)))
     manifests = (cache_dir() / "corpus").glob("*/manifest.json")
     if all(map(is_own_file, config.data.members.values())):
         return prepare(config.data, cache_dir(), say=silent)
     for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
-        facts = read_object(path)
-        if (facts.get("config"), facts.get("rules")) == (settings, RULES):
+        if is_manifest_of(read_object(path), config.data):
             return load(path.parent)
     return None
+
+
+def is_manifest_of(facts: dict[str, Any], config: DataConfig) -> bool:
+    """Whether a corpus was prepared by these settings and today's rules. A setting that is younger than the corpus had
+    the value that is its default now.
+    """
+    defaults, settings = (json.loads(json.dumps(asdict(one))) for one in (DataConfig(), config))
+    own = facts.get("config")
+    return isinstance(own, dict) and (defaults | own, facts.get("rules")) == (settings, RULES)
 
 
 def is_own_file(config: DataConfig) -> bool:

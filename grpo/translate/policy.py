@@ -75,8 +75,8 @@ def chosen_kind(folder: Path, kinds: Sequence[Kind], source: str, target: str) -
         return fitting[0]
     if kinds:
         known = ", ".join(f"{one} to {other}" for one, other, _ in kinds)
-        asked = f"{source or 'any language'} to {target or 'any language'}"
-        raise InputError(f"{folder}: was trained on {known}, not on {asked}; write {PAIR} of those")
+        wish = f"{source or 'any language'} to {target or 'any language'}"
+        raise InputError(f"{folder}: was trained on {known}, not on {wish}; write {PAIR} of those")
     if not (source and target):
         raise InputError(
             f"{folder}: no prompt.json says which languages this model was trained on; write {PAIR}"

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from tiny_faults import Fault
 from tiny_run import nothing, start, wait_for_exit
 
-PATIENCE = 5  # seconds, the least that a configuration may have
+PATIENCE = 8  # seconds; the least that a configuration may have, 5, is too short on a busy machine
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_faults import at_call, send
 from tiny_run import arguments, metrics, quick, weights, write_corpus
-from tiny_team import start_team
+from tiny_team import PATIENCE, start_team
 
 NAMED = "(process id {pid}; last at: "
 
@@ -124,7 +124,9 @@ def test_a_main_thread_that_hangs(job: Job, whole: Path, place: str) -> None:
     team = start_team(job.argv(name), 2, {rank: partial(at_call, place, 1, hang)})
     ends = team.ends()
     assert [code for code, _ in ends] == [1, 1]
-    assert "did nothing for 5 s" in the_sentence(ends[0][1] + ends[1][1], rank, team.processes[rank].pid)
+    assert f"did nothing for {PATIENCE} s" in the_sentence(
+        ends[0][1] + ends[1][1], rank, team.processes[rank].pid
+    )
     assert_goes_on(job, name, whole)
 
 

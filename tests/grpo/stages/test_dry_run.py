@@ -4,20 +4,23 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from command_line import outcome
 from tiny_run import arguments
 
+from data.config import DataConfig
 from data.errors import InputError
+from data.prepare import RULES
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.engine import pretrained
 from grpo.run import main
 from grpo.runtime.run_folder import write_config
 from grpo.stages import duration
-from grpo.stages.dry_run import check_packages
+from grpo.stages.dry_run import check_packages, is_manifest_of
 from grpo.stages.plan import Plan
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -124,3 +127,14 @@ def test_a_missing_package_is_said_with_its_command(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package_here")
     with pytest.raises(InputError, match="the default model's package is not installed"):
         check_packages(Config())
+
+
+def test_a_corpus_that_is_older_than_a_setting_is_found() -> None:
+    """Obituary: a corpus in the cache was said to be not prepared yet, because its manifest lacked newer settings."""
+    settings = json.loads(json.dumps(asdict(DataConfig(test_size=7))))
+    older = {name: value for name, value in settings.items() if name not in ("tests", "task", "prompts")}
+    assert is_manifest_of({"config": older, "rules": RULES}, DataConfig(test_size=7))
+    assert not is_manifest_of({"config": older, "rules": RULES}, DataConfig(test_size=8))
+    assert not is_manifest_of({"config": older, "rules": RULES}, DataConfig(test_size=7, task="summary"))
+    assert not is_manifest_of({"config": older, "rules": RULES - 1}, DataConfig(test_size=7))
+    assert not is_manifest_of({"rules": RULES}, DataConfig(test_size=7))
