@@ -1,13 +1,14 @@
-"""Measures the data stage on synthetic pairs: `python -m benchmarks.corpus --pairs 100000`.
+"""Measures a run on synthetic pairs: `python -m benchmarks.corpus --pairs 100000`.
 
 Words are random letters with frequencies after Zipf's law; a text has 10 to 30 of them, and one pair in twenty
-repeats an earlier one with a word changed on each side. A child process prepares the corpus; printed is a line
-of the table in docs/corpus.md: pairs, seconds, processor seconds, those of a million pairs, and the largest
-resident memory in MB.
+repeats an earlier one with a word changed on each side. A child process prepares the corpus; with `--run` further
+ones do the other stages, on a tiny random model that reads bytes. Printed are lines of the tables in docs/corpus.md:
+pairs, seconds, processor seconds, those of a million pairs, and the largest resident memory in MB.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -22,7 +23,19 @@ from numpy.typing import NDArray
 WORDS = 50_000
 CHUNK = 10_000  # pairs
 NEAR_DUPLICATES = 0.05
-CHILD = "child"
+PREPARE = "prepare"
+STAGES = ("data", "model", "sft", "train", "eval", "report")
+RUN = """
+run_dir = "{folder}/run"
+device = "cpu"
+data = {{ corpus = "{corpus}", source_language = "sw", target_language = "en", test_size = 60 }}
+model = {{ policy = "{folder}/model" }}
+sft = {{ num_steps = 4, batch_size = 4 }}
+rollout = {{ num_prompts = 2, group_size = 2 }}
+reward = {{ encoder = "static:{folder}/model" }}
+train = {{ num_steps = 4 }}
+eval = {{ probes = false, bootstrap_samples = 50 }}
+"""
 
 
 def vocabulary(seed: int) -> NDArray[np.str_]:
@@ -65,52 +78,99 @@ def write_corpus(path: Path, count: int, seed: int = 0) -> None:
 
 
 def prepare_corpus(path: Path, cache: Path) -> None:
-    """The child: prepare the corpus and print what it took as JSON in the last line."""
+    """The child: prepare the corpus, with the settings that RUN leaves as they come."""
     from data.config import DataConfig
     from data.prepare import prepare
 
+    prepare(DataConfig(corpus=str(path), source_language="sw", target_language="en", test_size=60), cache)
+
+
+def run_stage(corpus: Path, folder: Path, stage: str) -> None:
+    """The child: a stage of a short run on the corpus."""
+    from grpo.run import main as run_command
+
+    model = folder / "model"
+    if not model.exists():
+        write_model(model)
+    config = folder / "run.toml"
+    config.write_text(RUN.format(folder=folder, corpus=corpus), encoding="utf-8")
+    if code := run_command(["--config", str(config), "--stages", stage]):
+        sys.exit(code)
+
+
+def write_model(folder: Path) -> None:
+    """A tiny random model, and a tokenizer whose tokens are bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = ["<pad>", "<eos>", "<bos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos")}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": len(alphabet),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    LlamaForCausalLM(LlamaConfig(**sizes, **ids)).save_pretrained(folder)
+
+
+def child(stage: str, corpus: Path, folder: Path) -> None:
+    """Do the work of a child process, and print what it took as JSON in the last line."""
     start = time.perf_counter()
-    config = DataConfig(
-        corpus=str(path), source_language="sw", target_language="en", max_source_units=40, max_target_units=40
-    )
-    prepare(config, cache)
+    if stage == PREPARE:
+        prepare_corpus(corpus, folder / "cache")
+    else:
+        run_stage(corpus, folder, stage)
     seconds = time.perf_counter() - start
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu = usage.ru_utime + usage.ru_stime
     print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": usage.ru_maxrss * 1024}))
 
 
-def measure(count: int, folder: Path) -> dict[str, float]:
-    """Seconds and peak bytes of the data stage of `count` pairs, in a child process of its own."""
-    corpus = folder / "pairs.jsonl"
-    write_corpus(corpus, count)
-    command = [sys.executable, "-m", "benchmarks.corpus", f"--{CHILD}", str(corpus), str(folder / "cache")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+def measure(stage: str, corpus: Path, folder: Path) -> dict[str, float]:
+    """Seconds and peak bytes of a stage, in a child process of its own."""
+    command = [sys.executable, "-m", "benchmarks.corpus", "--child", stage, str(corpus), str(folder)]
+    places = {"SEMANTIC_GRPO_CACHE": str(folder / "cache")}
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, **places}
+    )
     print(result.stdout, file=sys.stderr)
     return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
 def main() -> None:
-    """Print a line of the table in docs/corpus.md."""
+    """Print lines of the tables in docs/corpus.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="for the corpus and its cache; else a temporary one")
+    parser.add_argument("--run", action="store_true", help="the other stages of a run too")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead")
-    parser.add_argument(f"--{CHILD}", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        prepare_corpus(*arguments.child)
+        stage, corpus, folder = arguments.child
+        child(stage, Path(corpus), Path(folder))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        facts = measure(arguments.pairs, Path(folder))
-    if arguments.json:
-        print(json.dumps(facts))
-        return
-    millions = arguments.pairs / 1e6
-    print(
-        f"| {arguments.pairs:,} | {facts['seconds']:.0f} | {facts['cpu']:.0f} | "
-        f"{facts['cpu'] / millions:.0f} | {facts['peak'] / 1e6:.0f} |"
-    )
+        corpus = Path(folder) / "pairs.jsonl"
+        write_corpus(corpus, arguments.pairs)
+        for stage in (PREPARE, *STAGES) if arguments.run else (PREPARE,):
+            facts = measure(stage, corpus, Path(folder))
+            print(json.dumps(facts) if arguments.json else row(stage, arguments.pairs, facts), flush=True)
+
+
+def row(stage: str, pairs: int, facts: dict[str, float]) -> str:
+    """A line of a table."""
+    numbers = (facts["seconds"], facts["cpu"], facts["cpu"] / (pairs / 1e6), facts["peak"] / 1e6)
+    return " | ".join([f"| {stage}", f"{pairs:,}", *(f"{number:.0f}" for number in numbers)]) + " |"
 
 
 if __name__ == "__main__":

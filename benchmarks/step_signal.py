@@ -35,6 +35,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.samples import Samples, draw_samples, sampling_of
 from grpo.stages.context import Run, corpus_of, load_model, load_prompt, within_limit
 from grpo.stages.reward_setup import load_reward
+from grpo.stages.token_limits import with_limits
 from grpo.training import Task
 
 Gradient = dict[str, Tensor]
@@ -186,7 +187,7 @@ def main() -> None:
     config = load_config(options.config, options.overrides)
     compute = choose(config.device)
     configure(compute, threads=config.threads)
-    run = Run(config, Path(config.run_dir), cache_dir(), compute, StopRequest(), print)
+    run = with_limits(Run(config, Path(config.run_dir), cache_dir(), compute, StopRequest(), print))
     print(*measure(run, options.steps, print), sep="\n")
 
 

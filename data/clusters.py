@@ -121,8 +121,10 @@ class Side:
         self.examples = examples
         self.is_reference = is_reference
         self.name = "reference" if is_reference else "source"
-        counts = [len(example.references) for example in examples] if is_reference else [1] * len(examples)
-        self.starts = starts_of(np.array(counts, np.int64))  # the first text of each example
+        counts = np.ones(len(examples), np.int64)
+        if is_reference:
+            counts = np.fromiter((len(example.references) for example in examples), np.int64, len(examples))
+        self.starts = starts_of(counts)  # the first text of each example
         self.items = np.repeat(np.arange(len(examples), dtype=np.int32), counts)  # the example of each text
 
     def __len__(self) -> int:
@@ -203,6 +205,7 @@ class Side:
                     keys.append(grams.keys())
                     start += len(grams)
             distinct = self._join_equal(components, np.concatenate(keys))
+            del keys
             say(f"data: looking for near-duplicates among {len(distinct):,} {self.name} texts ...")
             rejected = np.zeros(0, np.uint64)
             for pairs in file.candidates(distinct, threshold, workers):

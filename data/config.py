@@ -57,9 +57,9 @@ class DataConfig:
     reference_column: str | int = "reference"
     max_bad_share: float = 0.05
     min_source_units: int = 2
-    max_source_units: int = 24  # 0 = what keeps 99 % of the corpus; likewise below
+    max_source_units: int = 0  # 0 = what keeps 99 % of the corpus; likewise below
     min_target_units: int = 2
-    max_target_units: int = 24
+    max_target_units: int = 0
     near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
     test_size: int = 500
     test_min_per_language: int = 100

@@ -10,8 +10,10 @@ from data.examples import Example
 KEPT = 0.99
 
 
-def limits_of(limits: Limits, examples: Iterable[Example]) -> tuple[Limits, list[str]]:
-    """The limits with each largest length of 0 replaced, and a sentence about each that was."""
+def limits_of(limits: Limits, examples: Iterable[Example], place: str = "") -> tuple[Limits, list[str]]:
+    """The limits with each largest length of 0 replaced, and a sentence about each that was. `place`: the setting of
+    the file, where it is not the corpus.
+    """
     names = [name for name in ("max_source", "max_target") if not getattr(limits, name)]
     if not names:
         return limits, []
@@ -25,7 +27,7 @@ def limits_of(limits: Limits, examples: Iterable[Example]) -> tuple[Limits, list
         for name in names
     }
     remarks = [
-        f"data.{name}_units=0: up to {value} units are kept, as {KEPT:.0%} of the pairs have"
+        f"data.{name}_units=0: up to {value} units are kept, as {KEPT:.0%} of the pairs {f'of {place} ' if place else ''}have"
         for name, value in values.items()
     ]
     return replace(limits, **values), remarks

@@ -19,8 +19,9 @@ from data.errors import InputError
 from data.examples import Example, swap_sides
 from data.grams import Ints
 from data.inputs import hashes_of, user_corpus
+from data.limits import limits_of
 from data.manifest import by_reason
-from data.records import Store
+from data.records import Mapped, Store
 from data.sources import user_file
 
 ANY_LENGTH = Limits(0, 2**53, 0, 2**53)
@@ -29,11 +30,12 @@ NEAR = "near a pair of data."
 
 @dataclass(frozen=True)
 class OwnSet:
-    """A dev or test set: its clean pairs, in a file, and what was counted."""
+    """A dev or test set, or a further file to learn from: its clean pairs, in a file, what was counted, and remarks."""
 
     name: str
     store: Store
     tally: Tally
+    remarks: Sequence[str] = ()
 
 
 def set_hashes(config: DataConfig) -> dict[str, str]:
@@ -57,7 +59,9 @@ def read_sets(
     limits: Limits = ANY_LENGTH,
     rule: Rule = no_rule,
 ) -> list[OwnSet]:
-    """Read the sets of `files` into files of `folder`. Raises InputError for one with too many bad lines or no pair."""
+    """Read the sets of `files` into files of `folder`; a limit of 0 becomes that of the file. Raises InputError for one
+    with too many bad lines or no pair.
+    """
     sets = []
     for name, location in files.items():
         reading = user_file.read(user_corpus(config, location), Store(folder / f"read-{name}"))
@@ -71,8 +75,10 @@ def read_sets(
                 f"({by_reason(reading.bad_lines)}), and at most data.max_bad_share={config.max_bad_share} may be{advice}{first}"
             )
         store = Store(folder / name)
-        examples = map(swap_sides, reading.examples) if config.reverse else reading.examples
-        sets.append(OwnSet(name, store, clean(examples, limits, rule, config.normalise, Tally(store))))
+        examples = Mapped(reading.examples, swap_sides) if config.reverse else reading.examples
+        own, remarks = limits_of(limits, examples, f"data.{name}")
+        tally = clean(examples, own, rule, config.normalise, Tally(store))
+        sets.append(OwnSet(name, store, tally, remarks))
     return sets
 
 

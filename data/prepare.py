@@ -135,13 +135,15 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         shutil.copyfile(drops.path, listing)
         _report_bad_lines(reading, config, listing, say)
         remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
-        for remark in remarks:
-            say(f"data: {remark}")
+        del reading  # memory holds the places of what was kept only
         sets = read_sets(config, scratch, config.sets)
         sample = _sample(len(tally.pairs), config.max_examples, config.seed)
-        more = read_sets(config, scratch, warm_start_file(config), limits, inputs.rule)
-        more += [read_source_texts(config, limits, scratch)] if config.prompts else []
+        more = read_sets(config, scratch, warm_start_file(config), config.limits, inputs.rule)
+        more += [read_source_texts(config, config.limits, scratch)] if config.prompts else []
+        remarks += [remark for one in more for remark in one.remarks]
         candidates = Chain([Selection(store, sample), *(one.store for one in [*sets, *more])])
+        for remark in remarks:
+            say(f"data: {remark}")
         labels = near_duplicate_labels(candidates, config.near_duplicate, say)
         if remark := common_items(labels, len(sample), sets):
             remarks.append(remark)

@@ -102,6 +102,10 @@ class Prompt:
         ids = self.chat.start.ids(self.tokenizer, text) if self.chat else text_ids(self.tokenizer, text)
         return [*ids, self.end]
 
+    def encode_pair(self, example: Example) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt, and of the first reference text with the end token."""
+        return self.encode_prompt(example), self.encode_completion(example.reference)
+
     def decode_completion(self, ids: Sequence[int]) -> str:
         """The text before the first stop token, without special tokens and space at the ends; of a completion of
         one line, what is before the first line end.

@@ -1,12 +1,15 @@
-"""Lists of examples whose texts stay on disk: memory holds the place and the size of each line."""
+"""Lists of examples whose texts stay on disk: memory holds the place and the size of each line.
+
+Parts of them, and what is computed of each, are views: they read an example when it is asked for.
+"""
 
 import os
 import weakref
 from array import array
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -15,6 +18,9 @@ from data.examples import Example, example_of, line_of
 from data.grams import Ints, starts_of
 
 BYTES = 1 << 20  # that are read or written at once
+SAMPLE = 100_000  # examples at most from which something about a corpus is measured
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Lines(Sequence[bytes]):
@@ -81,8 +87,8 @@ class Records(Sequence[Example]):
     @overload
     def __getitem__(self, place: int) -> Example: ...
     @overload
-    def __getitem__(self, place: slice) -> "Selection": ...
-    def __getitem__(self, place: int | slice) -> "Example | Selection":
+    def __getitem__(self, place: slice) -> "Selection[Example]": ...
+    def __getitem__(self, place: int | slice) -> "Example | Selection[Example]":
         if isinstance(place, slice):
             return Selection(self, np.arange(len(self))[place])
         number = range(len(self))[place]
@@ -97,26 +103,26 @@ class Records(Sequence[Example]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class Selection(Sequence[Example]):
-    """Some of the examples of another sequence, by their places."""
+class Selection(Sequence[Item]):
+    """Some of the items of another sequence, by their places."""
 
-    def __init__(self, examples: Sequence[Example], places: Ints) -> None:
-        self.examples = examples
+    def __init__(self, items: Sequence[Item], places: Ints) -> None:
+        self.items = items
         self.places = places
 
     def __len__(self) -> int:
         return len(self.places)
 
     @overload
-    def __getitem__(self, place: int) -> Example: ...
+    def __getitem__(self, place: int) -> Item: ...
     @overload
-    def __getitem__(self, place: slice) -> "Selection": ...
-    def __getitem__(self, place: int | slice) -> "Example | Selection":
+    def __getitem__(self, place: slice) -> "Selection[Item]": ...
+    def __getitem__(self, place: int | slice) -> "Item | Selection[Item]":
         if isinstance(place, slice):
-            return Selection(self.examples, self.places[place])
-        return self.examples[int(self.places[place])]
+            return Selection(self.items, self.places[place])
+        return self.items[int(self.places[place])]
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[Item]:
         return map(self.__getitem__, range(len(self)))
 
     def __eq__(self, other: object) -> bool:
@@ -205,27 +211,43 @@ class Chain(Sequence[Example]):
         return chain.from_iterable(self.parts)
 
 
-class Mapped(Sequence[Example]):
-    """A function of each example of another sequence, computed when it is asked for."""
+class Mapped(Sequence[Result], Generic[Item, Result]):
+    """A function of each item of another sequence, computed when it is asked for."""
 
-    def __init__(self, examples: Sequence[Example], function: Callable[[Example], Example]) -> None:
-        self.examples = examples
+    def __init__(self, items: Sequence[Item], function: Callable[[Item], Result]) -> None:
+        self.items = items
         self.function = function
 
     def __len__(self) -> int:
-        return len(self.examples)
+        return len(self.items)
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return Selection(self, np.arange(len(self))[place])
-        return self.function(self.examples[place])
+        return self.function(self.items[place])
 
-    def __iter__(self) -> Iterator[Example]:
-        return map(self.function, self.examples)
+    def __iter__(self) -> Iterator[Result]:
+        return map(self.function, self.items)
 
 
-def is_equal(one: Sequence[Example], other: object) -> bool:
-    """Whether two sequences hold the same examples."""
+def places_where(examples: Iterable[Example], condition: Callable[[Example], object]) -> Ints:
+    """The places of the examples that meet a condition, ascending."""
+    return np.fromiter((place for place, one in enumerate(examples) if condition(one)), np.int64)
+
+
+def examples_where(examples: Sequence[Example], condition: Callable[[Example], object]) -> Selection[Example]:
+    """The examples that meet a condition."""
+    return Selection(examples, places_where(examples, condition))
+
+
+def sample_of(examples: Sequence[Example], most: int = SAMPLE) -> Sequence[Example]:
+    """The examples, or at most so many of them, spread evenly over all."""
+    count = len(examples)
+    return examples if count <= most else Selection(examples, np.arange(most) * count // most)
+
+
+def is_equal(one: Sequence[Any], other: object) -> bool:
+    """Whether two sequences hold the same items."""
     return (
         isinstance(other, Sequence)
         and len(one) == len(other)

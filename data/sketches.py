@@ -26,6 +26,7 @@ MAX_BAND = 16  # columns
 MARGIN = 2.2  # times the bands that independent ones would need: they share columns
 WINDOW = 8  # following sets of a bucket that a set is compared with
 BLOCK = 512  # sets whose hashes stay in the processor's cache
+TOGETHER = 65_536  # keys that are mixed at once
 Words = NDArray[np.uint16]
 
 
@@ -105,9 +106,11 @@ class SketchFile:
         for number in band:
             keys *= BASE
             keys += self.column(number)[rows]
-        keys = (mix(keys) >> bits << bits) | rows.astype(np.uint64)
+        for start in range(0, len(rows), TOGETHER):  # so that memory holds no second set of keys
+            part = slice(start, start + TOGETHER)
+            keys[part] = (mix(keys[part]) >> bits << bits) | rows[part].astype(np.uint64)
         keys.sort()
-        items = (keys & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+        items = (keys & ((np.uint64(1) << bits) - np.uint64(1))).view(np.int64)
         keys >>= bits
         places = np.flatnonzero(keys[1:] == keys[:-1])
         pairs = [np.zeros((0, 2), np.int64)]

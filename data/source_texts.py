@@ -5,14 +5,16 @@ a dev or test pair is dropped, as a pair would be.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from data.clean import DAMAGED, MIN_SOURCE_SHARE, NOT_IN, Limits, Tally, clean_text, source_key
 from data.config import DataConfig
-from data.documents import user_path
+from data.documents import LARGEST, user_path
 from data.errors import InputError
 from data.examples import Example
 from data.key_table import KeyTable
+from data.limits import limits_of
 from data.manifest import by_reason
 from data.own_sets import OwnSet
 from data.records import Store
@@ -37,8 +39,12 @@ def source_texts_path(config: DataConfig) -> Path:
 
 
 def read_source_texts(config: DataConfig, limits: Limits, folder: Path) -> OwnSet:
-    """The prompts, cleaned, in a file of `folder`, each text once. Raises InputError where too many are bad."""
+    """The prompts, cleaned, in a file of `folder`, each text once; a limit of 0 becomes that of the file. Raises
+    InputError where too many are bad.
+    """
     path = source_texts_path(config)
+    of_any_reference = replace(limits, max_target=LARGEST)
+    limits, remarks = limits_of(of_any_reference, _examples(path, config), f"data.{PROMPTS}")
     store = Store(folder / PROMPTS)
     tally = Tally(store)
     table = KeyTable()
@@ -61,7 +67,7 @@ def read_source_texts(config: DataConfig, limits: Limits, folder: Path) -> OwnSe
             f"({by_reason([(reason, reason) for reason, count in tally.num_dropped.items() for _ in range(count)])}), and at most "
             f"data.max_bad_share={config.max_bad_share} may be bad"
         )
-    return OwnSet(PROMPTS, store, tally)
+    return OwnSet(PROMPTS, store, tally, remarks)
 
 
 EMPTY = "empty"

@@ -1,8 +1,10 @@
 """Measures a tokenizer on a corpus: tokens per unit of text, lengths, and the texts that it cannot write."""
 
 import unicodedata
+from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,28 +35,35 @@ def token_report(
     of texts that do not come back from their tokens, and one of these.
     """
     tokenizer = prompt.tokenizer
-    prompts = [len(prompt.encode_prompt(example)) for example in examples]
-    pairs = [example for example in examples if example.reference]
-    encodings = [prompt.encode_completion(example.reference) for example in pairs]
-    completions = [len(ids) for ids in encodings]
-    decodings = [prompt.decode_completion(ids) for ids in encodings]
-    texts = [example.reference for example in pairs]
-    lost_texts = [text for text, back in zip(texts, decodings, strict=True) if letters(text) != letters(back)]
-    sources = [(example.source, example.source_language) for example in examples]
-    references = [(example.reference, example.target_language) for example in pairs]
+    prompts, completions = array("i"), array("i")
+    sources, references = _Ratio(tokenizer), _Ratio(tokenizer)
+    pieces = Counter[int]()
+    num_lost, lost_example = 0, ""
+    for example in examples:
+        prompts.append(len(prompt.encode_prompt(example)))
+        sources.add(example.source, example.source_language)
+        text = example.reference
+        if text:
+            ids = prompt.encode_completion(text)
+            completions.append(len(ids))
+            references.add(text, example.target_language)
+            pieces.update(ids[:-1])  # without the end token
+            if letters(text) != letters(prompt.decode_completion(ids)):
+                num_lost += 1
+                lost_example = lost_example or text
     return {
         "pairs": len(examples),
-        "tokens_per_source_unit": _tokens_per_unit(tokenizer, sources),
-        "tokens_per_reference_unit": _tokens_per_unit(tokenizer, references),
+        "tokens_per_source_unit": sources.value,
+        "tokens_per_reference_unit": references.value,
         "prompt_tokens": _percentiles(prompts),
         "completion_tokens": _percentiles(completions),
         "prompts_cut": _share_above(prompts, max_prompt_tokens),
         "completions_cut": _share_above(completions, max_completion_tokens),
         "max_prompt_tokens": max_prompt_tokens,
         "max_completion_tokens": max_completion_tokens,
-        "reference_bytes": _share_of_bytes(tokenizer, encodings),
-        "references_lost": len(lost_texts) / max(1, len(pairs)),
-        "lost_example": lost_texts[0] if lost_texts else "",
+        "reference_bytes": _share_of_bytes(tokenizer, pieces),
+        "references_lost": num_lost / max(1, len(completions)),
+        "lost_example": lost_example,
     }
 
 
@@ -105,17 +114,27 @@ def concerns(report: dict[str, Any], pieces: dict[str, Any] | None = None) -> li
     return sentences
 
 
-def _tokens_per_unit(tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[str, str]]) -> float:
-    """All tokens over all units: a ratio of sums, so that a text counts by its length."""
-    tokens = sum(len(text_ids(tokenizer, text)) for text, _ in texts)
-    return tokens / max(1, sum(count_units(text, script_of(language)) for text, language in texts))
+@dataclass
+class _Ratio:
+    """Tokens per unit, a ratio of sums, so that a text counts by its length."""
+
+    tokenizer: PreTrainedTokenizerBase
+    tokens: int = 0
+    units: int = 0
+
+    def add(self, text: str, language: str) -> None:
+        self.tokens += len(text_ids(self.tokenizer, text))
+        self.units += count_units(text, script_of(language))
+
+    @property
+    def value(self) -> float:
+        return self.tokens / max(1, self.units)
 
 
-def _share_of_bytes(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Sequence[int]]) -> float:
-    """The share of tokens that are only a part of a character; end tokens do not count."""
-    counts = Counter(token for ids in texts for token in ids[:-1])
-    parts = sum(count for token, count in counts.items() if REPLACED in tokenizer.decode([token]))
-    return parts / max(1, counts.total())
+def _share_of_bytes(tokenizer: PreTrainedTokenizerBase, pieces: Counter[int]) -> float:
+    """The share of tokens that are only a part of a character."""
+    parts = sum(count for token, count in pieces.items() if REPLACED in tokenizer.decode([token]))
+    return parts / max(1, pieces.total())
 
 
 def _percentiles(lengths: Sequence[int]) -> dict[str, int]:

@@ -4,8 +4,9 @@ Defaults live here and in the section classes of `data` and `reward`, nowhere el
 values that a setting can have; the bounds of numbers are in grpo/config_check.py.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from data.config import DataConfig
 from data.prompt_config import PromptConfig
@@ -43,12 +44,15 @@ class ModelConfig:
     """Section [model]. `policy`: DEFAULT_POLICY (from its package), a transformers folder, or
     "hub:owner/name", which alone may use the network. `add_pieces`: at most so many new pieces for the vocabulary,
     learned from the reference texts of the training part (grpo/engine/new_pieces.py); 0 = none.
+
+    `max_prompt_tokens` and the limits of completions in the next sections: 0 = as the corpus needs
+    (grpo/stages/token_limits.py).
     """
 
     policy: str = DEFAULT_POLICY
     vocabulary: Literal["trimmed", "full"] = "trimmed"
     add_pieces: int = 0
-    max_prompt_tokens: int = 96
+    max_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class SFTConfig:
     num_steps: int = 60
     batch_size: int = 32
     max_pairs: int = 0
-    max_completion_tokens: int = 32
+    max_completion_tokens: int = 0
     max_tokens_per_pass: int = 2048
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(
@@ -83,7 +87,7 @@ class RolloutConfig:
 
     num_prompts: int = 8
     group_size: int = 8
-    max_new_tokens: int = 32
+    max_new_tokens: int = 0
     temperature: float = 1.0
     redraws: int = 0
     max_gap: float = 0.0
@@ -307,7 +311,7 @@ class EvalConfig:
     best_by: Literal["reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l"] = "cosine_held_out"
     dev_items: int = 128
     batch_size: int = 64
-    max_new_tokens: int = 40
+    max_new_tokens: int = 0
     bootstrap_samples: int = 2000
     probes: bool = True
     extended_probes: bool = False
@@ -375,3 +379,18 @@ class Config:
         weights = (self.anchor.sft, self.anchor.train, self.replay.sft, self.replay.train)
         recovers = self.train.method == "recovery"
         return recovers or any(weights) or not kinds.isdisjoint({"shield", "ewc"})
+
+
+def value_of(config: Config, name: str) -> Any:
+    """The value of the setting "section.key"."""
+    section, key = name.split(".")
+    return getattr(getattr(config, section), key)
+
+
+def with_numbers(config: Config, numbers: Mapping[str, int]) -> Config:
+    """The configuration with these numbers, by "section.key", where its own is 0."""
+    for name in (name for name in numbers if not value_of(config, name)):
+        section, key = name.split(".")
+        own: Any = getattr(config, section)
+        config = replace(config, **{section: replace(own, **{key: numbers[name]})})
+    return config

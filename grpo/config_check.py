@@ -26,8 +26,8 @@ BOUNDS = (
         1, 10**6, "train.passes tax.every tax.texts checkpoint.keep eval.dev_items eval.bootstrap_samples"
     ),
     Bounds(2, 10**6, "rollout.group_size", "GRPO compares the completions of one prompt"),
-    Bounds(1, 10**6, "model.max_prompt_tokens sft.max_completion_tokens"),
-    Bounds(1, 10**6, "rollout.max_new_tokens eval.max_new_tokens"),
+    Bounds(0, 10**6, "model.max_prompt_tokens sft.max_completion_tokens"),
+    Bounds(0, 10**6, "rollout.max_new_tokens eval.max_new_tokens"),
     Bounds(0, 10**8, "sft.max_tokens_per_pass train.max_tokens_per_pass"),
     Bounds(0.01, 100, "rollout.temperature", "GRPO samples"),
     Bounds(1e-12, 100, "sft.optim.lr train.optim.lr"),

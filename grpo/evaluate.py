@@ -17,6 +17,7 @@ from eval.run_folder import results_folder
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.run import go_offline, open_run
+from grpo.runtime.old_limits import with_old_limits
 from grpo.runtime.run_folder import check_config, policy_in
 
 
@@ -56,15 +57,18 @@ def check_folder(config: Config) -> None:
 
 def work(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
+    config = with_old_limits(config, Path(config.run_dir))
     go_offline(config)
     check_folder(config)
     from grpo.stages.added_system import add_model, add_outputs, check_name, chosen_set, write_sources
     from grpo.stages.evaluate import test_sets
+    from grpo.stages.token_limits import with_limits
 
     if not options.write_sources:
         check_name(options.name)
     folder = policy_in(user_path(options.model)) if options.model else None
-    with open_run(config) as run:
+    with open_run(config) as opened:
+        run = opened.world.first_then_all(lambda: with_limits(opened))
         sets = run.world.first_then_all(lambda: test_sets(run))
         if options.test is not None or folder is None:
             sets = chosen_set(sets, options.test or "")

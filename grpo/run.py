@@ -24,6 +24,7 @@ from grpo.runtime import device
 from grpo.runtime.ending import shared_ending
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.old_folders import COMMAND_STAGES, update_names
+from grpo.runtime.old_limits import with_old_limits
 from grpo.runtime.parallel import connect, meet
 from grpo.runtime.run_folder import add_timing, claim_folder, environment, sole_process, timings_of
 from grpo.runtime.trackers import check_installed
@@ -101,7 +102,8 @@ def open_run(config: Config) -> Iterator["Run"]:
 
         print_line = say if world.is_first else silent
         with sole_process(folder, print_line) if world.is_first else nullcontext():
-            yield Run(config, folder, cache_dir(), compute, stop, print_line, world)
+            own = with_old_limits(config, folder)
+            yield Run(own, folder, cache_dir(), compute, stop, print_line, world)
 
 
 def run_stages(run: "Run", stages: list[str]) -> None:

@@ -4,6 +4,7 @@ GRPO and best-of-group SFT (grpo/stages/imitation.py) draw them by the same two 
 differs by what they do with it and by nothing else.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -88,8 +89,10 @@ def reward_groups(
 
 
 def reference_ids(config: Config, task: Task, batch: Sequence[Example]) -> list[list[int]]:
-    """Token ids of each example's reference text, with the end token; none of a text that is too long."""
-    most = config.sft.max_completion_tokens
+    """Token ids of each example's reference text, with the end token; none of a text that is too long, where there
+    is a limit.
+    """
+    most = config.sft.max_completion_tokens or sys.maxsize
     found = [task.prompt.encode_completion(example.reference) for example in batch]
     return [ids if len(ids) <= most else [] for ids in found]
 

@@ -8,24 +8,27 @@ Not here: the true reward, which the log still shows.
 """
 
 import hashlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from data.errors import InputError
+from data.grams import Ints
+from data.key_table import KeyTable
 
 BITS = 24  # of a random reward: as many as fp32 holds exactly
 
 References = tuple[str, ...]
 
 
-def derangement(count: int, seed: int) -> list[int]:
+def derangement(count: int, seed: int) -> Ints:
     """A permutation of `count` places without a fixed point: one cycle through all places, a function of
     `count` and `seed`. Raises InputError for fewer than 2.
 
-    >>> derangement(2, seed=5)
+    >>> derangement(2, seed=5).tolist()
     [1, 0]
     """
     if count < 2:
@@ -35,17 +38,42 @@ def derangement(count: int, seed: int) -> list[int]:
     cycle = np.random.default_rng(seed).permutation(count)
     following = np.empty(count, dtype=np.int64)
     following[cycle] = np.roll(cycle, -1)
-    return [int(place) for place in following]
+    return following
 
 
-def shuffled_references(references: Sequence[Sequence[str]], seed: int) -> dict[References, References]:
-    """The references of each example -> the references that judge it instead; equal ones map to equal ones,
-    none to itself.
+class OtherReferences(Mapping[References, References]):
+    """The reference texts of each example -> those that judge it instead; equal ones map to equal ones, none to
+    itself. Memory holds numbers for each of them, and no text.
     """
-    different = list(dict.fromkeys(map(tuple, references)))
-    return {
-        different[place]: different[other] for place, other in enumerate(derangement(len(different), seed))
-    }
+
+    def __init__(self, references: Sequence[Sequence[str]], seed: int) -> None:
+        self.references = references
+        self.table = KeyTable()
+        self.places = array("q")  # where each different one comes first
+        for place, texts in enumerate(map(tuple, references)):
+            if self._number(texts) is None:
+                self.table.add(hash(texts), len(self.places))
+                self.places.append(place)
+        self.following = derangement(len(self.places), seed)
+
+    def _number(self, texts: References) -> int | None:
+        numbers = self.table.positions_of(hash(texts))
+        return next((number for number in numbers if self._texts(number) == texts), None)
+
+    def _texts(self, number: int) -> References:
+        return tuple(self.references[self.places[number]])
+
+    def __getitem__(self, texts: References) -> References:
+        number = self._number(texts)
+        if number is None:
+            raise KeyError(texts)
+        return self._texts(int(self.following[number]))
+
+    def __iter__(self) -> Iterator[References]:
+        return map(self._texts, range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 def random_rewards(sources: Sequence[str], completions: Sequence[str], seed: int) -> Tensor:

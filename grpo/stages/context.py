@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedModel
 
+from data.cache import atomic_write_text
 from data.checksums import sha256_of
 from data.console import silent
 from data.documents import read_object
@@ -18,7 +18,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus, prepare
 from data.prompt import Prompt
-from data.records import Selection
+from data.records import examples_where
 from data.saved_prompt import check_wording, model_ends
 from data.shots import take_shots
 from data.split import PARTS
@@ -127,15 +127,14 @@ def in_language(corpus: Corpus, language: str) -> Corpus:
     """The pairs of a corpus with this target language."""
 
     def own(examples: Sequence[Example]) -> Sequence[Example]:
-        places = [place for place, one in enumerate(examples) if one.target_language == language]
-        return Selection(examples, np.array(places, np.int64))
+        return examples_where(examples, lambda one: one.target_language == language)
 
     parts: dict[str, Any] = {name: own(getattr(corpus, name)) for name in PARTS}
     tests = {name: own(examples) for name, examples in corpus.tests.items()}
     return replace(corpus, **parts, tests=tests)
 
 
-def shots_and_others(config: Config, corpus: Corpus) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def shots_and_others(config: Config, corpus: Corpus) -> tuple[tuple[Example, ...], Sequence[Example]]:
     """The examples of every prompt, and the rest of the training part. They follow from the seed of the corpus, so
     that all arms of a study ask in the same words.
     """
@@ -157,6 +156,11 @@ def corpus_facts(run: Run) -> dict[str, Any]:
     """What corpus.json says so far; empty before the data stage."""
     path = run.folder / "corpus.json"
     return read_object(path) if path.exists() else {}
+
+
+def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
+    """Write corpus.json."""
+    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
 
 
 def untouched_model(run: Run) -> ModelSource:
@@ -298,6 +302,6 @@ def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:
     return policy
 
 
-def within_limit(examples: Sequence[Example], prompt: Prompt, max_prompt_tokens: int) -> list[Example]:
+def within_limit(examples: Sequence[Example], prompt: Prompt, max_prompt_tokens: int) -> Sequence[Example]:
     """Examples whose prompt is short enough; nothing is ever cut. InputError where none of them is."""
     return fit("prompts", examples, prompt, {PROMPT: max_prompt_tokens}).check().examples

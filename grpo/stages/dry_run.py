@@ -22,7 +22,7 @@ from data.saved_prompt import model_ends
 from data.sources.headlines import HEADLINES
 from data.sources.package_corpus import INTERFACES
 from data.template import Wording
-from grpo.config import DEFAULT_POLICY, Config
+from grpo.config import DEFAULT_POLICY, Config, with_numbers
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import model_package
 from grpo.runtime.device import Compute
@@ -32,6 +32,7 @@ from grpo.stages.context import Run, shots_and_others
 from grpo.stages.lengths import fits
 from grpo.stages.plan import known_model
 from grpo.stages.prepare import check_names, check_sides
+from grpo.stages.token_limits import limits_of
 from reward.encoders.use_weights import package_files
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
@@ -82,6 +83,7 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
     shots, others = shots_and_others(config, inputs.corpus)
     tokenizer = load_tokenizer(inputs.model)
     prompt = Prompt.of(tokenizer, Wording.of(config.prompt, shots), model_ends(inputs.model, tokenizer))
+    config = with_numbers(config, limits_of(inputs.corpus, prompt))
     for part in fits(inputs.corpus, prompt, config).values():
         part.check()
     return [*prompt.lines(others[0]), f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}"]

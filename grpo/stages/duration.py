@@ -12,12 +12,13 @@ import torch
 from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import tensor_shapes
-from grpo.config import Config
+from grpo.config import Config, with_numbers
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute, synchronise
 from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
 from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork
 from grpo.stages.pass_size import MOST
+from grpo.stages.token_limits import known_limits
 
 # of the default model by vocabulary: all, embedding
 DEFAULT_PARAMETERS = {"trimmed": (131_000_000, 31_000_000), "full": (268_000_000, 168_000_000)}
@@ -94,7 +95,7 @@ def output_seconds(config: Config, folder: Path | None, machine: Machine) -> flo
     items = config.data.test_size * len(config.data.members)
     flops = 2 * items * (parameters * completion + (parameters - embedding) * prompt)
     rows = min(items, config.eval.batch_size)
-    new = config.eval.max_new_tokens
+    new = with_numbers(config, known_limits(config)).eval.max_new_tokens
     batch = replace(step_work(config, 0), prompts=rows, group=1, prompt=prompt, new=new)
     batches = -(-items // rows) if machine.card and rows else 1
     return batches * machine.decoding_seconds(flops / batches, model_sizes(config, folder), batch)
@@ -181,6 +182,7 @@ def typical_lengths(config: Config) -> tuple[float, float]:
     path = Path(config.run_dir) / "corpus.json"
     if tokens := counted_tokens(config):
         return median_of(tokens, "prompt_tokens", path), median_of(tokens, "completion_tokens", path)
+    config = with_numbers(config, known_limits(config))
     return LENGTH_SHARE * config.model.max_prompt_tokens, LENGTH_SHARE * config.rollout.max_new_tokens
 
 
@@ -262,6 +264,7 @@ def new_rows(config: Config, folder: Path | None, rows: int) -> int:
 
 def step_work(config: Config, packed: float) -> StepWork:
     """A step with the longest prompts and completions that the limits allow."""
+    config = with_numbers(config, known_limits(config))
     train = config.train
     rollout = config.rollout
     pair = config.model.max_prompt_tokens + config.sft.max_completion_tokens

@@ -13,6 +13,7 @@ from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
+from data.records import sample_of
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import FILE as REWARD_FILE
 from grpo.stages.reward_setup import read_facts, store_of
@@ -69,7 +70,7 @@ def known_fit(run: Run) -> EncoderFit | None:
 def measured_fit(run: Run, examples: Sequence[Example]) -> EncoderFit | None:
     """The fit of the run's encoder to these pairs."""
     encoder = store_of(run).encoder
-    examples = [example for example in examples if example.reference]
+    examples = [example for example in sample_of(examples) if example.reference]
     return measure_fit(
         encoder.encode, [e.source for e in examples], [e.reference for e in examples], run.config.seed
     )

@@ -7,7 +7,7 @@ the first one scores the outputs and writes.
 
 import functools
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from transformers import PreTrainedModel
 
 from data.errors import InputError, Interrupted
 from data.examples import Example
+from data.records import Chain, examples_where
 from data.script import known_script
 from eval.forgetting.probes import run_probes
 from eval.macro import write_macro_comparison
-from eval.memory import build_memory
+from eval.memory import TranslationMemory, build_memory
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
 from eval.systems import (
@@ -44,13 +45,14 @@ from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.token_limits import with_limits
 from reward.embedding import EmbeddingStore
 from reward.language import LEAST_UNITS
 from reward.script import is_consistent
 from reward.units import units
 
 OWN = ""  # the name of the run's own test set
-TestSets = Mapping[str, list[Example]]
+TestSets = Mapping[str, Sequence[Example]]
 
 
 def test_sets(run: Run) -> TestSets:
@@ -72,7 +74,7 @@ def own_sets(run: Run) -> TestSets:
 
 
 def outputs_of(
-    run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: list[Example]
+    run: Run, model: PreTrainedModel, folder: Path | ModelSource, examples: Sequence[Example]
 ) -> list[str]:
     return greedy_texts(run, model, load_prompt(run, folder), examples, run.world)
 
@@ -81,7 +83,7 @@ Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the rewa
 
 
 def measure(
-    run: Run, name: str, examples: list[Example], outputs: list[str], scales: Scales
+    run: Run, name: str, examples: Sequence[Example], outputs: list[str], scales: Scales
 ) -> dict[str, Any]:
     run = runs_by_language(run).get(examples[0].target_language, run)
     script = known_script(run.target_language)
@@ -98,7 +100,7 @@ def measure(
     return result | language_of_outputs(run, examples, outputs)
 
 
-def language_of_outputs(run: Run, examples: list[Example], outputs: list[str]) -> dict[str, Any]:
+def language_of_outputs(run: Run, examples: Sequence[Example], outputs: list[str]) -> dict[str, Any]:
     """The shares of outputs and of reference texts that the run's identifier takes for the target language, over
     those long enough to judge; nothing without an identifier.
     """
@@ -143,7 +145,7 @@ class Measures:
         held_out = held_out_store(self.run)
         return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
 
-    def scales_for(self, examples: list[Example]) -> Scales:
+    def scales_for(self, examples: Sequence[Example]) -> Scales:
         """Those of the target language of a test set."""
         single = next(iter(self.scales.values()))
         return self.scales.get(examples[0].target_language, single)
@@ -190,6 +192,7 @@ def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) ->
 
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
+    run = run.world.first_then_all(lambda: with_limits(run))
     sets = run.world.first_then_all(lambda: test_sets(run))
     if not sets:
         run.say("no test items, so there is no evaluation (data.test_size = 0)")
@@ -235,15 +238,19 @@ def missing_systems(run: Run, folders: Mapping[str, Path | ModelSource], sets: T
 
 
 def memory_outputs(run: Run, sets: TestSets) -> dict[str, list[str]]:
+    """What the translation memory of each target language answers to its test sets."""
     corpus = corpus_of(run)
-    pairs = [*corpus.warm_start, *corpus.train]
+    pairs = Chain([corpus.warm_start, corpus.train])
 
-    def answers(items: list[Example]) -> list[str]:
-        language = items[0].target_language
-        memory = build_memory([pair for pair in pairs if pair.target_language == language and pair.reference])
-        return memory.translate([item.source for item in items])
+    @functools.cache
+    def memory_of(language: str) -> TranslationMemory:
+        own = examples_where(pairs, lambda one: one.target_language == language and one.reference)
+        return build_memory(own, run.cache)
 
-    return {test: answers(items) for test, items in sets.items()}
+    return {
+        test: memory_of(items[0].target_language).translate([item.source for item in items])
+        for test, items in sets.items()
+    }
 
 
 def copy_untouched(run: Run, name: str, sets: TestSets) -> None:

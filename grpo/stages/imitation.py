@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from data.errors import InputError, Interrupted
 from data.examples import Example
 from data.prompt import Prompt
+from data.records import Mapped
 from grpo.engine.model import parameter_hash
 from grpo.records import LoopState
 from grpo.runtime.run_log import PLAIN_EVERY
@@ -65,13 +66,11 @@ class SamplePairs:
         return [(prompts[sample.id], sample.completion_ids) for sample in samples]
 
 
-def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> Method:
+def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> Method:
     """SFT on the reference texts, whole."""
     limit = run.config.rollout.max_new_tokens
-    pairs: list[Pair] = [
-        (prompt.encode_prompt(example), prompt.encode_completion(example.reference)) for example in examples
-    ]
-    longer = sum(len(completion) > limit for _, completion in pairs)
+    pairs: Sequence[Pair] = Mapped(examples, prompt.encode_pair)
+    longer = sum(len(prompt.encode_completion(example.reference)) > limit for example in examples)
     run.say(
         f"SFT on {len(pairs):,} references, whole: {longer:,} of them have more than rollout.max_new_tokens = {limit} tokens"
     )
@@ -80,7 +79,7 @@ def sft_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list
 
 
 def best_of_group_method(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]
 ) -> Method:
     """SFT on the best of the samples of `policy`: as it is now, the warm start, or as it is every `refresh_every` steps."""
     config = run.config
@@ -123,7 +122,7 @@ def imitation(
 
 
 def score_of(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]
 ) -> Callable[[], Scores] | None:
     """The figures of the dev set; None, and no reward is loaded, where eval.every is 0."""
     if not run.config.eval.every:
@@ -151,7 +150,7 @@ def summary(run: Run, samples: Sequence[Sample], num_steps: int) -> str:
 
 
 def sampled_steps(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example], prompts: PromptSource
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example], prompts: PromptSource
 ) -> tuple[list[SampledStep], Draw]:
     """The best samples of the steps that the file has, and a function that draws those of all steps before its argument
     by `policy` as it then is, into the file and the list.

@@ -15,6 +15,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.language_names import language_name
 from data.prepare import Corpus
+from data.records import sample_of
 from data.script import primary
 from grpo.stages.context import Run
 from reward.combine import language_gate, reward_needs
@@ -49,6 +50,7 @@ def check_language_fit(run: Run, corpus: Corpus) -> None:
 
 def measured_fit(gate: LanguageGate, examples: Sequence[Example]) -> LanguageFit | None:
     """The threshold and its errors on the texts of `examples`; sources count where they are another language."""
+    examples = sample_of(examples)
     references = [text for example in examples for text in example.references]
     sources = [e.source for e in examples if primary(e.source_language) != primary(gate.language)]
     return measure_fit(gate, references, sources)

@@ -6,16 +6,17 @@ Not here: how a text becomes tokens (data/prompt.py).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import le
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data.config import TESTS, DataConfig
+from data.config import TESTS
 from data.errors import InputError
 from data.examples import Example
+from data.grams import Ints
 from data.prepare import Corpus
 from data.prompt import Prompt
-from data.script import count_units, script_of
+from data.records import Selection
 from grpo.config import Config
 from grpo.engine.self_check import Need
 
@@ -25,6 +26,7 @@ TOKENS: dict[str, Callable[[Prompt, Example], int]] = {  # what each setting lim
     PROMPT: lambda prompt, example: len(prompt.encode_prompt(example)),
     COMPLETION: lambda prompt, example: len(prompt.encode_completion(example.reference)),
 }
+Counts = NDArray[np.int32]
 ENOUGH = 99  # per cent of the examples that the value advised would keep
 # of a general text, with the token in front of it (grpo/stages/tax_guard.py, grpo/stages/anchor_setup.py)
 GENERAL_TOKENS = 97
@@ -32,74 +34,94 @@ GENERAL_TOKENS = 97
 
 @dataclass(frozen=True)
 class Fit:
-    """What a run can use of one part of a corpus, and what keeps the rest out.
+    """What a run can use of one part of a corpus, and what keeps the rest out. The n candidates stay on disk.
 
-    tokens   setting -> for each candidate its number of tokens of what the setting limits
-    special  for each candidate whether it holds a special token, which the tokenizer cannot write as text
+    tokens   setting -> (n,) the tokens that each candidate has of what the setting limits
+    special  (n,) whether it holds a special token, which the tokenizer cannot write as text
     """
 
     part: str
     candidates: Sequence[Example]
     limits: Mapping[str, int]
-    tokens: Mapping[str, Sequence[int]]
-    special: Sequence[bool]
+    tokens: Mapping[str, Counts]
+    special: NDArray[np.bool_]
 
     @cached_property
-    def usable(self) -> list[int]:
+    def usable(self) -> Ints:
         """The positions of those it can use."""
-        rows = enumerate(zip(self.special, *(self.tokens[name] for name in self.limits), strict=True))
-        most = tuple(self.limits.values())
-        return [n for n, (special, *row) in rows if not special and all(map(le, row, most))]
+        fits = ~self.special
+        for name, limit in self.limits.items():
+            fits = fits & (self.tokens[name] <= limit)
+        return np.flatnonzero(fits)
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> Selection[Example]:
         """Those it can use, in their order."""
-        return [self.candidates[n] for n in self.usable]
+        return Selection(self.candidates, self.usable)
 
     @property
     def longest(self) -> int:
         """Tokens of the longest that it can use, by all that is limited together."""
-        return max((sum(tokens[n] for tokens in self.tokens.values()) for n in self.usable), default=0)
+        totals = np.sum([*self.tokens.values()], axis=0)
+        return int(totals[self.usable].max(initial=0))
 
     @property
     def over(self) -> dict[str, int]:
         """How many of all are longer than each setting allows, where any are."""
         limits = self.limits.items()
-        counts = {name: sum(length > limit for length in self.tokens[name]) for name, limit in limits}
+        counts = {name: int((self.tokens[name] > limit).sum()) for name, limit in limits}
         return {name: count for name, count in counts.items() if count}
 
     def line(self) -> str:
         """How many are left, and why the others are not."""
         causes = [f"{count:,} over {name} = {self.limits[name]}" for name, count in self.over.items()]
-        if any(self.special):
+        if num_special := int(self.special.sum()):
             cause = "with the spelling of a special token, which the tokenizer cannot write as text"
-            causes.append(f"{sum(self.special):,} {cause}")
+            causes.append(f"{num_special:,} {cause}")
         why = f" ({', '.join(causes)})" if causes else ""
         return f"{self.part}: {len(self.usable):,} of {len(self.candidates):,} examples can be used{why}"
 
+    @property
+    def cure(self) -> str:
+        """Which values would keep nearly all; "" where no limit keeps any out."""
+        limits = {name: smallest(self.tokens[name]) for name in self.over}
+        is_all = all(limit == self.tokens[name].max() for name, limit in limits.items())
+        values = " and ".join(f"{name} = {limit}" for name, limit in limits.items())
+        return values and f"{values} would keep {'all' if is_all else f'{ENOUGH} %'}"
+
+    def report(self) -> str:
+        """The line, with the cure where the limits keep many out; "" where all can be used."""
+        is_much = 100 * len(self.usable) < ENOUGH * len(self.candidates)
+        lines = [self.line(), self.cure] if is_much and self.cure else [self.line()]
+        return "; ".join(lines) if len(self.usable) < len(self.candidates) else ""
+
     def check(self) -> "Fit":
         """Itself. InputError, naming the settings to raise, where there were examples and none is of use."""
-        if self.candidates and not self.usable:
-            limits = {name: smallest(self.tokens[name]) for name in self.over}
-            is_all = all(limit == max(self.tokens[name]) for name, limit in limits.items())
-            share = "all" if is_all else f"{ENOUGH} %"
-            enough = " and ".join(f"{name} = {limit}" for name, limit in limits.items())
-            cure = f"{enough} would keep {share}" if enough else "take another model or other texts"
-            raise InputError(f"{self.line()}; {cure}")
+        if len(self.candidates) and not len(self.usable):
+            raise InputError(f"{self.line()}; {self.cure or 'take another model or other texts'}")
         return self
 
 
-def smallest(tokens: Sequence[int]) -> int:
+def smallest(tokens: Counts) -> int:
     """The smallest limit that keeps `ENOUGH` per cent."""
     return int(np.percentile(tokens, ENOUGH, method="inverted_cdf"))
 
 
 def fit(part: str, candidates: Sequence[Example], prompt: Prompt, limits: Mapping[str, int]) -> Fit:
-    """What can be used of the examples of a part; `limits`: setting of `TOKENS` -> most tokens."""
+    """What can be used of the examples of a part; `limits`: setting of `TOKENS` -> most tokens. Reads each once."""
     spellings = prompt.spellings
-    tokens = {name: [TOKENS[name](prompt, example) for example in candidates] for name in limits}
-    special = [any(spelling in prompt.texts_of(example) for spelling in spellings) for example in candidates]
-    return Fit(part, candidates, limits, tokens, special)
+    counts = [TOKENS[name] for name in limits]
+
+    def row(example: Example) -> tuple[int, ...]:
+        text = prompt.texts_of(example)
+        return (
+            *(count(prompt, example) for count in counts),
+            any(spelling in text for spelling in spellings),
+        )
+
+    columns = np.dtype((np.int32, (len(limits) + 1,)))
+    table: Counts = np.fromiter(map(row, candidates), columns, len(candidates))
+    return Fit(part, candidates, limits, dict(zip(limits, table.T, strict=False)), table[:, -1] > 0)
 
 
 def prompt_limits(config: Config) -> dict[str, int]:
@@ -130,27 +152,6 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     return by_part
 
 
-def cap_lines(parts: Mapping[str, Fit], data: DataConfig) -> list[str]:
-    """A sentence for each corpus whose length limit comes from the corpus (0) where the limit of prompts is lower: how
-    many source units it leaves, and which value would leave 99 %.
-    """
-    if all(one.max_source_units for one in data.members.values()):
-        return []
-    own = [part for name, part in parts.items() if not name.startswith(TESTS) and PROMPT in part.limits]
-    candidates = [example for part in own for example in part.candidates]
-    tokens = [number for part in own for number in part.tokens[PROMPT]]
-    limit = max((part.limits[PROMPT] for part in own), default=0)
-    lengths = [count_units(one.source, script_of(one.source_language)) for one in candidates]
-    too_long = [length for length, count in zip(lengths, tokens, strict=True) if count > limit]
-    if not too_long:
-        return []
-    return [
-        f"data.max_source_units=0 is capped by {PROMPT} = {limit}: of up to {max(lengths)} source units those below "
-        f"{min(too_long)} always fit, and {len(too_long):,} of {len(lengths):,} examples are left out; "
-        f"{PROMPT} = {smallest(tokens)} would keep {ENOUGH} %"
-    ]
-
-
 def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need]:
     """The positions that each kind of text of a run needs. A completion's last token is only predicted."""
     num_new = max(config.rollout.max_new_tokens, config.eval.max_new_tokens)
@@ -161,14 +162,16 @@ def needs(parts: Mapping[str, Fit], prompt: Prompt, config: Config) -> list[Need
         cure = f"lower {PROMPT} or {COMPLETION}"
         texts.append(Need(parts["warm_start"].longest - 1, "pairs of the warm start", cure))
     if config.train.method in ("sft", "self_distillation"):
-        pairs = [sum(count(prompt, one) for count in TOKENS.values()) for one in parts["train"].examples]
+        longest_pair = max(
+            (sum(map(len, prompt.encode_pair(one))) for one in parts["train"].examples), default=1
+        )
     if config.train.method == "self_distillation":
-        shown = max(1, config.train.nearest_pairs) * max(pairs, default=1)
+        shown = max(1, config.train.nearest_pairs) * longest_pair
         cure = f"lower train.nearest_pairs or {PROMPT}, or leave out the longest texts"
         texts.append(Need(shown + longest + num_new, "prompts of the teacher with demonstrations", cure))
     if config.train.method == "sft":
         cure = f"lower {PROMPT}, or leave out the longest texts"
-        texts.append(Need(max(pairs, default=1) - 1, 'pairs of train.method = "sft"', cure))
+        texts.append(Need(longest_pair - 1, 'pairs of train.method = "sft"', cure))
     if config.tax.budget or config.trains_on_general_text:
         cure = "write tax.budget=0, and leave out [anchor], [replay] and [protection]"
         texts.append(Need(GENERAL_TOKENS, "general texts of tax and anchor", cure))

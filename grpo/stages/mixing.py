@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+
 from data.examples import Example
+from data.records import Selection, examples_where
 from data.stream import MixedStream, PromptStream
 from grpo.stages.context import Run
 
@@ -27,9 +30,11 @@ def runs_by_language(run: Run) -> dict[str, Run]:
     }
 
 
-def of_language(run: Run, examples: Sequence[Example]) -> list[Example]:
+def of_language(run: Run, examples: Sequence[Example]) -> Sequence[Example]:
     """The examples that a run for one target language is about."""
-    return [one for one in examples if run.language in ("", one.target_language)]
+    if not run.language:
+        return examples
+    return examples_where(examples, lambda one: one.target_language == run.language)
 
 
 def stream_of(
@@ -41,10 +46,9 @@ def stream_of(
     data = run.config.data
     if not data.corpora:
         return PromptStream(items, num_items, run.config.seed)
-    corpora = {
-        name: [item for item, one in zip(items, examples, strict=True) if one.origin == name]
-        for name in data.corpora
-    }
+    names = [*data.corpora]
+    origins = np.fromiter((names.index(one.origin) for one in examples), np.int64, len(examples))
+    corpora = {name: Selection(items, np.flatnonzero(origins == i)) for i, name in enumerate(names)}
     shares = data.shares({name: len(own) for name, own in corpora.items()})
     run.say("drawn from " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
     return MixedStream(corpora, shares, num_items, run.config.seed)

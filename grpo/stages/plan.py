@@ -9,7 +9,6 @@ from pathlib import Path
 
 from data.cache import cache_dir
 from data.documents import read_object, user_path
-from eval.memory import BUCKETS
 from eval.run_folder import METHOD_LABELS
 from grpo.config import DEFAULT_POLICY, Config
 from grpo.engine.products import Format
@@ -50,10 +49,7 @@ CHECKPOINTED = 0.2  # of the activations stay with gradient checkpointing
 ROOM = 0.95  # of an accelerator's memory that a bill may take; the rest is for fragments
 PROCESSES = (2, 4, 8, 16, 32, 64)  # that share a model
 OWN_BYTES = 1e9  # of a process with its libraries
-PAIR_BYTES = 800  # of a pair of the corpus and of each token of it: texts and token ids, measured
-TOKEN_BYTES = 45
-NGRAM_BYTES = 6  # of the translation memory (eval/memory.py); 3 to 8 n-grams by language
-NGRAMS_A_TOKEN = 5
+PAIR_BYTES = 120  # of a pair of the corpus, whose texts stay on disk: places, lengths, an order; measured
 RESAMPLED_BYTES = 16  # of a test item in a resample of the bootstrap, while it is drawn
 
 
@@ -140,15 +136,12 @@ def lines_of(corpus: str) -> int:
         return 0
 
 
-def evaluation_bytes(config: Config, total: int, pairs: int) -> float:
-    """Peak of the evaluation: the model in fp32, the translation memory of all pairs, resamples of the test
-    set.
-    """
-    prompt, _ = typical_lengths(config)
-    index = pairs * NGRAM_BYTES * min(BUCKETS, NGRAMS_A_TOKEN * prompt)
-    items = config.data.test_size * len(config.data.members)
-    resamples = RESAMPLED_BYTES * config.eval.bootstrap_samples * items
-    return FP32_BYTES * total + index + resamples
+def evaluation_bytes(config: Config, total: int) -> float:
+    """Peak of the evaluation beside the corpus: the model in fp32, resamples of the test set."""
+    resamples = (
+        RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size * len(config.data.members)
+    )
+    return FP32_BYTES * total + resamples
 
 
 def activation_bytes(config: Config, body: int) -> float:
@@ -181,7 +174,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     packed = packed_tokens(config)
     flops = sum(stage_flops(config, folder))
     pairs = corpus_pairs(config)
-    corpus = OWN_BYTES + pairs * (PAIR_BYTES + TOKEN_BYTES * (prompt + completion))
+    corpus = OWN_BYTES + pairs * PAIR_BYTES
     machine = Machine.of(compute)
     card = card_bill(config, folder, machine.card, compute.format, packed) if machine.card else None
     training = training_models(config, folder, compute.format) + activation_bytes(config, total - embedding)
@@ -195,7 +188,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
         flops=flops,
         pairs=pairs,
         training_bytes=int(training + corpus),
-        evaluation_bytes=int(evaluation_bytes(config, total, pairs) + corpus),
+        evaluation_bytes=int(evaluation_bytes(config, total) + corpus),
         seconds=sum(stage_seconds(config, folder, machine)),
         evaluation_seconds=evaluation_seconds(config, folder, machine),
         card=card,

@@ -3,7 +3,6 @@
 Whatever a later stage needs is checked here, before the first step is made.
 """
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from data.cache import atomic_write_text
 from data.documents import user_path
 from data.ends import ends_of, text_ids
 from data.errors import InputError
@@ -20,7 +18,7 @@ from data.examples import Example
 from data.model_folder import input_errors
 from data.obtain import UnobtainableError
 from data.prompt import Prompt
-from data.records import Chain
+from data.records import Chain, places_where, sample_of
 from data.sources.general_texts import read_general_texts
 from data.tokens import check_writable, concerns, token_report
 from eval.forgetting.probe_items import Panel
@@ -42,14 +40,16 @@ from grpo.stages.context import (
     load_model,
     load_prompt,
     untouched_model,
+    write_corpus_facts,
 )
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
-from grpo.stages.lengths import Fit, cap_lines, fits, needs
+from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.pieces import measure_pieces
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
+from grpo.stages.token_limits import with_limits
 from reward.combine import check as check_reward
 from reward.encoder import check_encoder, encoder_folder
 from reward.encoders.folder import model_files
@@ -150,10 +150,6 @@ def check_world(run: Run) -> None:
         )
 
 
-def write_corpus_facts(run: Run, facts: dict[str, Any]) -> None:
-    atomic_write_text(run.folder / "corpus.json", json.dumps(facts, ensure_ascii=False, indent=1))
-
-
 def data_stage(run: Run) -> None:
     corpus = corpus_of(run, run.say)
     check_sides(corpus.train)
@@ -166,9 +162,9 @@ def data_stage(run: Run) -> None:
 
 def check_sides(examples: Sequence[Example]) -> None:
     """InputError where most reference texts are their own source: copying would be learned as the task."""
-    copies = [number for number, one in enumerate(examples) if one.source in one.references]
+    copies = places_where(examples, lambda one: one.source in one.references)
     if len(copies) > MOST_COPIES * len(examples):
-        first = examples[copies[0]].id
+        first = examples[int(copies[0])].id
         raise InputError(
             f"data.corpus: {len(copies):,} of {len(examples):,} reference texts equal their source, the first is {first}; "
             "look whether data.source_column and data.reference_column, or the two files, are one and the same"
@@ -190,6 +186,7 @@ def model_stage(run: Run) -> None:
     Raises InputError where a part of the corpus has nothing within its limits, or the model cannot be
     trained.
     """
+    run = with_limits(run)
     config = run.config
     facts = corpus_facts(run)
     folder = untouched_model(run)
@@ -201,7 +198,7 @@ def model_stage(run: Run) -> None:
     if "tokens" in facts:
         return
     prompt = load_prompt(run, folder)
-    everything = Chain([corpus.warm_start, corpus.train, corpus.dev, corpus.test, *corpus.tests.values()])
+    everything = sample_of(Chain([*corpus.parts.values()]))
     facts["tokens"] = token_report(
         prompt, everything, config.model.max_prompt_tokens, config.rollout.max_new_tokens
     )
@@ -209,10 +206,8 @@ def model_stage(run: Run) -> None:
     check_writable(facts["tokens"])
     parts = fits(corpus, prompt, config)
     for part in parts.values():
-        if len(part.check().usable) < len(part.candidates):
-            run.say(part.line())
-    for line in cap_lines(parts, config.data):
-        run.say(line)
+        if line := part.check().report():
+            run.say(line)
     if config.model.policy == DEFAULT_POLICY and config.model.vocabulary == "trimmed":
         pieces = check_pieces(
             (text for example in everything for text in (example.source, example.reference)), run.cache

@@ -5,6 +5,8 @@ The policy continues the beginnings of general texts, and KL(policy || untouched
 on the task itself. It begins from a warm start or, as an arm of a study, from the last policy of another arm.
 """
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedModel
 
 from data.examples import Example
@@ -24,7 +26,7 @@ from grpo.stages.method import Method
 BEGINNING = 16  # tokens of a text that the policy continues; of a short one the first half
 
 
-def recovery_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> Method:
+def recovery_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> Method:
     """Distillation from the untouched model on the beginnings of the texts that an anchor would have."""
     config = run.config
     start = first_ids(prompt.tokenizer)

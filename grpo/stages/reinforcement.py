@@ -1,5 +1,6 @@
 """GRPO as a method of the stage `train`: the run's reward, its frozen reference policy, its loop."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from transformers import PreTrainedModel
@@ -29,7 +30,7 @@ SHOWN = {
 }
 
 
-def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> Method:
+def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> Method:
     """GRPO on the prompts of `examples`. The reference is `policy` as it is now, the warm start."""
     config = run.config
     reference = reference_of(run, policy)

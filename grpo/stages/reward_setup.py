@@ -19,13 +19,14 @@ from data.documents import read_object
 from data.errors import InputError
 from data.examples import Example
 from data.prompt import Prompt
+from data.records import Mapped, sample_of
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import of_language, runs_by_language
 from grpo.training import RewardFunction, Rewards, by_language
 from reward.combine import make_reward
-from reward.control import random_rewards, shuffled_references
+from reward.control import OtherReferences, random_rewards
 from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
@@ -54,7 +55,7 @@ def store_of(run: Run) -> EmbeddingStore:
 
 def held_out_store(run: Run) -> EmbeddingStore:
     """The vectors of the encoder that is watched only; "static" is fitted to both sides of the corpus's train
-    part.
+    part, or of a sample of it.
 
     With fewer of them than a fit needs it goes without.
     """
@@ -62,7 +63,7 @@ def held_out_store(run: Run) -> EmbeddingStore:
     if name != STATIC:
         encoder = load_encoder(name, run.cache, run.compute.device)
     else:
-        examples = corpus_of(run).train
+        examples = sample_of(corpus_of(run).train)
         texts = [*reference_texts(examples), *(example.source for example in examples)]
         encoder = load_static(untouched_model(run).files(), texts if len(texts) >= LEAST_TEXTS else None)
     return EmbeddingStore(NamedEncoder(name, encoder), run.cache / "embeddings", say=run.say)
@@ -71,17 +72,26 @@ def held_out_store(run: Run) -> EmbeddingStore:
 def reward_of(
     run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float
 ) -> RewardFunction:
-    """The reward of a run over `examples`, whose reference texts are embedded here, once ever."""
+    """The reward of a run over `examples`. Their reference texts are embedded here, once ever; those of more than
+    SAMPLE examples only when a step needs them, and then the bank is of a sample.
+    """
     config = run.config.reward
     language = run.target_language
-    texts = reference_texts(examples)
+    sample = sample_of(examples)
+    texts = reference_texts(sample)
+    known = texts if sample is examples else []
     before = store.num_encoded
-    store.remember(texts)
-    run.say(f"{len(texts):,} reference texts, {store.num_encoded - before:,} of them embedded now")
+    store.remember(known)
+    of_them = f"{store.num_encoded - before:,} of them embedded now"
+    run.say(
+        f"{len(texts):,} reference texts, {of_them}"
+        if sample is examples
+        else f"the reference texts of {len(examples):,} examples are embedded when a step needs them"
+    )
 
     def held_out() -> EmbeddingStore:
         other = held_out_store(run)
-        other.remember(texts)
+        other.remember(known)
         return other
 
     resources = resources_of(
@@ -99,7 +109,7 @@ class RunReward:
     std_floor: float
 
 
-def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]) -> RunReward:
+def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]) -> RunReward:
     """The reward of a run over `examples`; `policy` is the warm start, by which tau may be measured. All processes call
     it: they decode together, and the first one measures.
     """
@@ -114,7 +124,7 @@ def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: lis
 
 
 def load_rewards(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]
 ) -> dict[str, RunReward]:
     """The reward of each target language of a run over its `examples`."""
     return {
@@ -136,11 +146,8 @@ def training_reward(run: Run, reward: RewardFunction, examples: Sequence[Example
     seed = run.config.seed
     if control == "none":
         return reward
-    other = (
-        shuffled_references([example.references for example in examples], seed)
-        if control == "shuffled"
-        else {}
-    )
+    references = Mapped(examples, lambda example: example.references)
+    other = OtherReferences(references, seed) if control == "shuffled" else {}
     run.say(
         f'CONTROL: with reward.control = "{control}" training goes by a reward without sense; the true one is logged as true_reward'
     )

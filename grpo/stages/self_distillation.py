@@ -14,6 +14,7 @@ long training (appendix A.3), and would be a second state in every checkpoint.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -53,29 +54,29 @@ class DemonstratedPrompts:
 
 
 def self_distillation_method(
-    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: list[Example]
+    run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Sequence[Example]
 ) -> Method:
     """Distillation from the warm start, `policy` as it is now, with demonstrations in its prompt."""
     config = run.config
     count = config.train.nearest_pairs
     shown = f"the {count} nearest pairs" if count else "the reference text"
     run.say(f"self-distillation on {len(examples):,} prompts: the teacher also reads {shown}")
-    demonstrate = nearest_pairs(examples, count) if count else lambda example: (example,)
+    demonstrate = nearest_pairs(examples, count, run.cache) if count else lambda example: (example,)
     stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)
     score = score_of(run, policy, prompt, examples)
     return distillation(run, prompts, reference_of(run, policy), sampling_of(config, prompt), score)
 
 
-def nearest_pairs(examples: Sequence[Example], count: int) -> Demonstrate:
+def nearest_pairs(examples: Sequence[Example], count: int, folder: Path | None = None) -> Demonstrate:
     """Gives the `count` examples of the same direction with the most similar sources, the nearest one last, next to the
     question; none has the source that is asked for. Similarity: that of the translation memory (eval/memory.py).
     """
-    memory = build_memory(examples)
+    memory = build_memory(examples, folder)
 
     def nearest(example: Example) -> tuple[Example, ...]:
-        order = np.argsort(-memory.cosines(example.source), kind="stable").tolist()
-        candidates = (examples[place] for place in order)
+        order = np.argsort(-memory.cosines(example.source), kind="stable")
+        candidates = (examples[int(place)] for place in order)
         others = (
             one for one in candidates if direction(one) == direction(example) and one.source != example.source
         )

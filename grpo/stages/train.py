@@ -4,7 +4,7 @@ Every method goes the same way: resume, train with the hooks, check, save the be
 The stage is done when run/policy exists.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -30,10 +30,11 @@ from grpo.stages.reinforcement import grpo_method
 from grpo.stages.self_distillation import self_distillation_method
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
+from grpo.stages.token_limits import with_limits
 from reward.faults import RewardFailure
 
 STAGE: Final = "train"
-MakeMethod = Callable[[Run, PreTrainedModel, Prompt, list[Example]], Method]
+MakeMethod = Callable[[Run, PreTrainedModel, Prompt, Sequence[Example]], Method]
 METHODS: dict[str, MakeMethod] = {  # train.method
     "grpo": grpo_method,
     "sft": sft_method,
@@ -49,6 +50,7 @@ def train_stage(run: Run) -> None:
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
     require_warm_start(run)
+    run = run.world.first_then_all(lambda: with_limits(run))
     prompt = load_prompt(run, run.warm_start)
     policy = trainable(run, run.warm_start)
     run = with_pass_size(run, "train", policy)

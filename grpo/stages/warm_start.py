@@ -1,11 +1,13 @@
 """The stage `sft`, the warm start: untouched model -> run/warm_start. It is done when run/warm_start exists."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from transformers import PreTrainedModel
 
 from data.examples import Example
 from data.prompt import Prompt
+from data.records import Mapped
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
 from grpo.runtime.run_log import RunLog
@@ -16,6 +18,7 @@ from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
+from grpo.stages.token_limits import with_limits
 
 STAGE: Final = "sft"
 
@@ -25,6 +28,7 @@ def sft_stage(run: Run) -> None:
     if run.world.any(run.warm_start.exists()):
         checkpoint.clear(run.checkpoints(STAGE))  # a kill may have come between the export and this
         return
+    run = run.world.first_then_all(lambda: with_limits(run))
     folder = untouched_model(run)
     prompt = load_prompt(run, folder)
     policy = trainable(run, folder)
@@ -50,8 +54,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     """
     config = run.config.sft
     examples = examples_of(run, prompt)
-    pairs = [(prompt.encode_prompt(one), prompt.encode_completion(one.reference)) for one in examples]
-    stream = stream_of(run, examples, pairs, config.batch_size)
+    stream = stream_of(run, examples, Mapped(examples, prompt.encode_pair), config.batch_size)
     protection = make_protection(run, STAGE, policy, prompt.tokenizer)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
@@ -78,7 +81,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     check_end(run, state, config.num_steps)
 
 
-def examples_of(run: Run, prompt: Prompt) -> list[Example]:
+def examples_of(run: Run, prompt: Prompt) -> Sequence[Example]:
     """The pairs of the part warm_start within the length limits, no more than sft.max_pairs. Raises
     InputError where there is none.
     """

@@ -37,6 +37,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model, within_limit
 from grpo.stages.evaluate import Measures, own_sets
+from grpo.stages.token_limits import with_limits
 from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
 from grpo.study.config import ArmConfig, Study, load_study
 from grpo.study.files import check_base
@@ -54,12 +55,13 @@ class Instruments:
     run: Run
     measures: Measures
     panel: Panel
-    task: list[Example]
+    task: Sequence[Example]
     base: PreTrainedModel
     prompt: Prompt
 
 
 def load_instruments(study: Study, run: Run) -> Instruments:
+    run = with_limits(run)
     folder = untouched_model(run)
     prompt = load_prompt(run, folder)
     base = load_model(run, folder).requires_grad_(False)

@@ -21,6 +21,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import first_difference, plain
 from grpo.stages.context import Run, load_model
 from grpo.stages.evaluate import Measures, own_sets
+from grpo.stages.token_limits import with_limits
 
 Say = Callable[[str], None]
 
@@ -29,7 +30,7 @@ def task_run(config: Config, folder: Path, say: Say) -> Run:
     """A run of the task, of which only corpus, test set and encoders are used."""
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
-    return Run(config, folder, cache_dir(), compute, StopRequest(), say)
+    return with_limits(Run(config, folder, cache_dir(), compute, StopRequest(), say))
 
 
 def measures_of(run: Run) -> Measures:

@@ -1,7 +1,7 @@
 """The policy that translates: its prompt, and the settings of the run that made it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ from data.errors import InputError
 from data.examples import Example
 from data.prompt import Prompt
 from data.saved_prompt import Kind, example_of, load, load_kinds
+from grpo.config import Config
 from grpo.engine.model import load_tokenizer
 from grpo.runtime.run_folder import policy_in, run_of, settings_in
+from grpo.stages.token_limits import LIMITS, known_limits
 
 PAIR = "--source-language and --target-language"
 
@@ -55,7 +57,13 @@ def open_policy(path: Path, source_language: str = "", target_language: str = ""
     kinds = load_kinds(folder)
     kind = chosen_kind(folder, kinds, source_language, target_language)
     prompt = load(folder, load_tokenizer(folder))
-    return Policy(folder, run, settings_in(run), prompt, kind, kinds)
+    return Policy(folder, run, with_known_limits(settings_in(run), run), prompt, kind, kinds)
+
+
+def with_known_limits(settings: dict[str, Any], run: Path | None) -> dict[str, Any]:
+    """The settings of a run, with the numbers that it has measured where a limit was left to its corpus."""
+    known = known_limits(replace(Config(), run_dir=str(run))) if run else LIMITS
+    return settings | {name: number for name, number in known.items() if not settings[name]}
 
 
 def chosen_kind(folder: Path, kinds: Sequence[Kind], source: str, target: str) -> Kind:

@@ -49,6 +49,28 @@ def test_the_limits_of_the_corpus_hold_for_the_warm_start(tmp_path: Path) -> Non
     assert corpus.manifest["warm_start"]["dropped"] == {"source too short": 1}
 
 
+def test_a_limit_that_is_left_to_the_texts_is_that_of_each_file(tmp_path: Path) -> None:
+    """Pairs for the warm start and prompts that are longer than any pair of the corpus are kept."""
+    train = write_pairs(tmp_path / "train.tsv", list(range(100)))
+    longest = max(len(words(number).split()) for number in range(100))
+    start, prompt = (" ".join(words(number) for number in range(first, first + 4)) for first in (300, 310))
+    (tmp_path / "start.tsv").write_text(f"{start}\t{start[::-1]}\n", encoding="utf-8")
+    (tmp_path / "prompts.txt").write_text(f"{prompt}\n", encoding="utf-8")
+    files = {"warm_start": str(tmp_path / "start.tsv"), "prompts": str(tmp_path / "prompts.txt")}
+    corpus, lines = prepared(tmp_path, train=train, **files)
+    assert [one.source for one in corpus.warm_start] == [start]
+    assert [one.source for one in corpus.train if not one.reference] == [prompt]
+    for name, text in (("warm_start", start), ("prompts", prompt)):
+        count = len(text.split())
+        assert count > longest
+        sentence = (
+            f"data.max_source_units=0: up to {count} units are kept, as 99% of the pairs of data.{name} have"
+        )
+        assert lines.count(f"data: {sentence}") == 1 and sentence in corpus.manifest["remarks"]
+    with pytest.raises(InputError, match=r"of 1 texts 0 can be used \(1 source too long\)"):
+        prepared(tmp_path, train=train, max_source_units=longest, prompts=files["prompts"])
+
+
 def test_a_warm_start_of_its_own_needs_no_share(tmp_path: Path) -> None:
     data = {"train": "a.tsv", "warm_start": "b.tsv", "warm_start_share": 0.0}
     check_all(build(Config, {"data": data}, "test", ""))

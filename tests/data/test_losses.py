@@ -124,7 +124,7 @@ def test_remarks_and_losses_are_said_each_time_and_stand_in_manifest_and_report(
     path = corpus_file(
         tmp_path, count=80, extra=(*(json.dumps(line(random.Random(n), 40)) for n in range(20)), "{")
     )
-    config = DataConfig(corpus=str(path))
+    config = DataConfig(corpus=str(path), max_source_units=24, max_target_units=24)
     remark = "data.max_source_units=24: 20% of the pairs have more units; 40 would keep all"
     corpus, messages = run(config, tmp_path / "cache")
     again = run(config, tmp_path / "cache")[1]

@@ -359,7 +359,8 @@ def test_headlines_are_a_corpus_of_one_package(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(
         help_sections, "debian_archives", lambda names, cache, say: ({names[0]: Archive(path, "1" * 64)}, {})
     )
-    corpus, lines = run(DataConfig(corpus="headlines", test_size=8), tmp_path / "cache")
+    config = DataConfig(corpus="headlines", test_size=8, max_source_units=24, max_target_units=24)
+    corpus, lines = run(config, tmp_path / "cache")
     assert corpus.manifest["totals"] == {"read": 52, "dropped": {"other reference": 1}, "kept": 51}
     assert corpus.manifest["packages"] == {"libreoffice-help-dz": {"file": "help.zip", "sha256": "1" * 64}}
     examples = [example for name in PARTS for example in getattr(corpus, name)]

@@ -75,7 +75,7 @@ def test_shots_leave_training_and_follow_from_the_seed() -> None:
     shots, others = take_shots(TRAIN, 3, 5)
     assert len(shots) == 3 and [e for e in TRAIN if e not in shots] == list(others)
     assert take_shots(TRAIN, 3, 5) == (shots, others) != take_shots(TRAIN, 3, 6)
-    assert take_shots(TRAIN, 0, 5) == ((), tuple(TRAIN))
+    assert take_shots(TRAIN, 0, 5) == ((), TRAIN)
     with pytest.raises(
         InputError, match=r"prompt\.shots = 20, and the training part has 20 pairs; write fewer"
     ):

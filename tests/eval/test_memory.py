@@ -2,13 +2,22 @@ import math
 import random
 import tracemalloc
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from data.examples import Example
 from eval import memory as module
-from eval.memory import BUCKETS, bucket_counts, build_memory, vector
+from eval.buckets import BUCKETS, ORDERS, TOGETHER, checksums, entries_of
+from eval.memory import build_memory, factors_of
+
+
+def bucket_counts(text: str) -> Counter[int]:
+    """The definition: how many character n-grams of a text fall into each bucket."""
+    line = f" {text} "
+    grams = (line[start : start + order] for order in ORDERS for start in range(len(line) - order + 1))
+    return Counter(zlib.crc32(gram.encode()) % BUCKETS for gram in grams)
 
 
 def example(source: str, reference: str) -> Example:
@@ -60,6 +69,33 @@ def test_ngrams_of_two_to_four_characters_are_counted() -> None:
     assert bucket_counts("ab")[2659403885 % BUCKETS] == 1  # crc32 of b"ab"
 
 
+def test_entries_are_the_counts_of_the_definition() -> None:
+    """Characters of one to four bytes, an empty text, a long one, more texts than are counted at once."""
+    draw = random.Random(3)
+    letters = "ab é藏བོད😀"
+    texts = [
+        "",
+        "x",
+        "a" * 300,
+        *("".join(draw.choices(letters, k=draw.randrange(40))) for _ in range(TOGETHER)),
+    ]
+    entries = entries_of(texts)
+    found = list(zip(entries.rows.tolist(), entries.buckets.tolist(), entries.counts.tolist(), strict=True))
+    expected = [
+        (row, bucket, count)
+        for row, text in enumerate(texts)
+        for bucket, count in sorted(bucket_counts(text).items())
+    ]
+    assert found == expected
+
+
+def test_checksums_of_runs_are_those_of_zlib() -> None:
+    content = "天 ab😀".encode()
+    begins, ends = np.array([0, 3, 2, 9]), np.array([3, 4, 2, 10])
+    expected = [zlib.crc32(content[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+    assert checksums(np.frombuffer(content, np.uint8), begins, ends).tolist() == expected
+
+
 def dense(texts: list[str], weights: np.ndarray) -> np.ndarray:
     """(n, BUCKETS) unit rows, by the formula: (1 + ln count) * weight."""
     rows = np.zeros((len(texts), BUCKETS))
@@ -94,9 +130,9 @@ def test_of_equally_similar_sources_the_first_answers(monkeypatch: pytest.Monkey
 
 
 def test_a_text_hits_each_bucket_once_however_often() -> None:
-    found = vector("abcabc")
+    found = entries_of(["abcabc"])
     assert found.buckets.tolist() == sorted(bucket_counts("abcabc"))
-    assert found.factors.max() == pytest.approx(1 + math.log(2))
+    assert factors_of(found.counts).max() == pytest.approx(1 + math.log(2))
 
 
 def test_a_pair_takes_a_few_bytes_for_each_different_ngram() -> None:

@@ -26,6 +26,7 @@ from grpo.engine.likelihood import log_likelihoods
 from grpo.engine.model import load_policy
 from grpo.engine.sampler import generate
 from grpo.runtime.run_folder import plain
+from grpo.stages.token_limits import LIMITS
 from grpo.translate import output as output_file
 from grpo.translate.__main__ import main
 from grpo.translate.choice import choose, cosine, logprob
@@ -105,7 +106,7 @@ def test_a_folder_alone_is_asked_by_the_default_settings(
 ) -> None:
     folder = tmp_path / "policy"
     shutil.copytree(run / "policy", folder)
-    assert open_policy(folder).settings["eval.max_new_tokens"] == EvalConfig().max_new_tokens
+    assert open_policy(folder).settings["eval.max_new_tokens"] == LIMITS["eval.max_new_tokens"] == 40
     (folder / "prompt.json").unlink()
     path = write(tmp_path / "in.txt", ["a"])
     assert main([str(path), "--model", str(folder)]) == 2

@@ -20,15 +20,15 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.stages.context import Run
 from grpo.stages.reward_setup import training_reward
 from reward.combine import RewardConfig
-from reward.control import derangement, random_rewards, shuffled_references
+from reward.control import OtherReferences, derangement, random_rewards
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 50, 1001])
 def test_a_derangement_moves_every_place_and_is_a_function_of_the_seed(count: int) -> None:
-    results = [derangement(count, seed) for seed in range(20)]
+    results = [derangement(count, seed).tolist() for seed in range(20)]
     assert all(sorted(places) == list(range(count)) for places in results)
     assert not any(place == other for places in results for place, other in enumerate(places))
-    assert results == [derangement(count, seed) for seed in range(20)]
+    assert results == [derangement(count, seed).tolist() for seed in range(20)]
     assert len({tuple(places) for places in results}) > 1 or count == 2
 
 
@@ -36,12 +36,12 @@ def test_fewer_than_two_reference_texts_cannot_be_shuffled() -> None:
     with pytest.raises(
         InputError, match='needs 2 different reference texts, and there are 1; write "random"'
     ):
-        shuffled_references([("a",), ("a",)], 0)
+        OtherReferences([("a",), ("a",)], 0)
 
 
 def test_equal_references_stay_equal_and_none_is_its_own_replacement() -> None:
     references = [("a",), ("b", "c"), ("a",), ("d",)]
-    other = shuffled_references(references, 1)
+    other = OtherReferences(references, 1)
     assert set(other) == set(other.values()) == {("a",), ("b", "c"), ("d",)}
     assert all(original != replacement for original, replacement in other.items())
 

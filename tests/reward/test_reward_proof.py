@@ -32,7 +32,8 @@ def built_in(name: str, reverse: bool) -> Corpus | None:
     ):
         corpus = load(listing.parent)
         config = corpus.manifest["config"]
-        if config["corpus"] == name and config.get("reverse", False) == reverse:
+        is_of_user = any(config.get(part) for part in ("train", "dev", "test"))  # its corpus then says nothing
+        if config["corpus"] == name and config.get("reverse", False) == reverse and not is_of_user:
             return corpus
     return None
 

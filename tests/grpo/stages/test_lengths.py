@@ -10,15 +10,21 @@ import torch
 from tiny_run import arguments, write_corpus
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from data.config import DataConfig
 from data.errors import InputError
 from data.examples import Example
 from data.prepare import Corpus
 from data.prompt import Prompt
 from data.template import Wording
-from grpo.config import Config, EvalConfig, SFTConfig, TaxConfig, TrainConfig
+from grpo.config import Config, EvalConfig, ModelConfig, RolloutConfig, SFTConfig, TaxConfig, TrainConfig
 from grpo.run import main
-from grpo.stages.lengths import COMPLETION, PROMPT, cap_lines, fit, fits, needs
+from grpo.stages.lengths import COMPLETION, PROMPT, fit, fits, needs
+
+CONFIG = Config(
+    model=ModelConfig(max_prompt_tokens=96),
+    sft=SFTConfig(max_completion_tokens=32),
+    rollout=RolloutConfig(max_new_tokens=32),
+    eval=EvalConfig(max_new_tokens=40),
+)
 
 
 def examples(count: int, reference: str = "甲乙") -> tuple[Example, ...]:
@@ -81,15 +87,15 @@ def test_texts_with_a_special_token_that_the_tokenizer_cannot_write_are_left_out
 
 def test_a_dev_set_that_is_needed_and_empty_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     given = corpus_of(dev=())
-    assert "dev" not in fits(given, Prompt.of(tiny_tokenizer), Config())
+    assert "dev" not in fits(given, Prompt.of(tiny_tokenizer), CONFIG)
     with pytest.raises(
         InputError, match=r"too small for a dev set, which eval\.every or reward.threshold asks for"
     ):
-        fits(given, Prompt.of(tiny_tokenizer), Config(eval=EvalConfig(every=1)))
+        fits(given, Prompt.of(tiny_tokenizer), replace(CONFIG, eval=EvalConfig(every=1)))
 
 
 def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    config = Config(sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
+    config = replace(CONFIG, sft=SFTConfig(max_completion_tokens=7), eval=EvalConfig(every=1))
     given = corpus_of(warm_start=examples(5) + examples(2, "甲" * 3))
     found = fits(given, Prompt.of(tiny_tokenizer), config)
     assert {name: (len(one.examples), len(one.candidates)) for name, one in found.items()} == {
@@ -106,7 +112,7 @@ def test_every_part_that_a_run_reads_is_looked_at(tiny_tokenizer: PreTrainedToke
 
 
 def test_positions_are_counted_for_every_kind_of_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    config = Config(tax=TaxConfig(budget=0.1))
+    config = replace(CONFIG, tax=TaxConfig(budget=0.1))
     found = fits(corpus_of(), Prompt.of(tiny_tokenizer), config)
     longest = prompt_tokens(examples(4)[3])
     assert [need.tokens for need in needs(found, Prompt.of(tiny_tokenizer), config)] == [
@@ -179,19 +185,20 @@ def test_a_model_with_too_few_positions_ends_in_the_model_stage(
     )
 
 
-def test_what_caps_a_limit_that_comes_from_the_corpus_is_said(
+def test_a_limit_that_keeps_many_out_is_said_with_the_value_that_would_keep_them(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     """Sources of 1 .. 10 words of one letter; prompts of more than 7 words are too long."""
     prompt = Prompt.of(tiny_tokenizer)
     given = tuple(Example(str(n), " ".join("a" * n), "甲乙", "o", "l", "sw", "zh") for n in range(1, 11))
     limit = prompt_tokens(given[6])
-    parts = {"train": fit("train", given, prompt, {PROMPT: limit})}
-    (line,) = cap_lines(parts, DataConfig(max_source_units=0))
-    assert line == (
-        f"data.max_source_units=0 is capped by {PROMPT} = {limit}: of up to 10 source units those below 8 always "
-        f"fit, and 3 of 10 examples are left out; {PROMPT} = {limit + 6} would keep 99 %"
+    assert fit("train", given, prompt, {PROMPT: limit}).report() == (
+        f"train: 7 of 10 examples can be used (3 over {PROMPT} = {limit}); {PROMPT} = {limit + 6} would keep all"
     )
-    assert cap_lines(parts, DataConfig()) == []
-    wide = {"train": fit("train", given, prompt, {PROMPT: limit + 6})}
-    assert cap_lines(wide, DataConfig(max_source_units=0)) == []
+    assert fit("train", given, prompt, {PROMPT: limit + 6}).report() == ""
+    many = examples(250)
+    most = fit("train", many, prompt, {PROMPT: prompt_tokens(many[247])})
+    assert (
+        most.report()
+        == f"train: 248 of 250 examples can be used (2 over {PROMPT} = {prompt_tokens(many[247])})"
+    )
