@@ -32,8 +32,9 @@ def built_in(name: str, reverse: bool) -> Corpus | None:
     ):
         corpus = load(listing.parent)
         config = corpus.manifest["config"]
-        is_of_user = any(config.get(part) for part in ("train", "dev", "test"))  # its corpus then says nothing
-        if config["corpus"] == name and config.get("reverse", False) == reverse and not is_of_user:
+        if any(config.get(part) for part in ("train", "dev", "test", "corpora")):
+            continue  # a user's files; `corpus` then says nothing
+        if config["corpus"] == name and config.get("reverse", False) == reverse:
             return corpus
     return None
 
