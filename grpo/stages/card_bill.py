@@ -18,9 +18,10 @@ from grpo.stages.memory_bill import ModelSizes, StepWork, cache_bytes
 TRAINING_SHARE = 0.2
 SMALL_TRAINING_SHARE = 0.035
 SMALL_PARAMETERS = 500_000_000
-# of a decode step and layer beside the reading of bytes, whatever the rows: 0.8e-4 to 1.2e-4 at 0.13B and 1.7B in
-# a prototype that replays one captured step; 7.8e-4 to 9.2e-4 at 0.13B, 1.7B and 4B kernel by kernel
-DECODE_LAYER_SECONDS = 1e-4
+# of an update and a layer, however few its tokens: Python starts the kernels one by one (0.15 s of 18 layers)
+UPDATE_LAYER_SECONDS = 8e-3
+# of a captured decode step and layer beside the reading of bytes: 3.4e-5 of 64 and 256 rows, 6.5e-5 of 512
+DECODE_LAYER_SECONDS = 5e-5
 COPY_BYTES = 1 << 30
 
 
@@ -44,10 +45,12 @@ def decode_seconds(sizes: ModelSizes, work: StepWork, format: Format, card: Card
     return moved / card.copy_rate + sizes.layers * DECODE_LAYER_SECONDS
 
 
-def training_seconds(flops: float, sizes: ModelSizes, card: Card) -> float:
-    """Of passes that read whole texts: scoring, updates, prefill."""
+def training_seconds(flops: float, sizes: ModelSizes, card: Card, updates: int = 0) -> float:
+    """Of passes that read whole texts: scoring, updates, prefill. `updates` of them are updates of the policy, each of
+    which takes its least time.
+    """
     share = SMALL_TRAINING_SHARE if sizes.parameters <= SMALL_PARAMETERS else TRAINING_SHARE
-    return flops / (share * card.product_rate)
+    return max(flops / (share * card.product_rate), updates * sizes.layers * UPDATE_LAYER_SECONDS)
 
 
 def measure_card(compute: Compute, product_rate: float) -> Card:

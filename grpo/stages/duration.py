@@ -59,11 +59,11 @@ class Machine:
         card = None if compute.device.type == "cpu" else measure_card(compute, rate)
         return cls(rate, compute.format, card)
 
-    def training_seconds(self, flops: float, sizes: ModelSizes) -> float:
-        """Of passes over whole texts."""
+    def training_seconds(self, flops: float, sizes: ModelSizes, updates: int = 0) -> float:
+        """Of passes over whole texts, `updates` of them updates of the policy."""
         if self.card is None:
             return flops / (EFFICIENCY * self.product_rate)
-        return training_seconds(flops, sizes, self.card)
+        return training_seconds(flops, sizes, self.card, updates)
 
     def decoding_seconds(self, flops: float, sizes: ModelSizes, work: StepWork) -> float:
         """Of `work.new` tokens for all its rows; `flops`: their operations and those of the prompts."""
@@ -83,8 +83,9 @@ def stage_seconds(config: Config, folder: Path | None, machine: Machine) -> tupl
     steps = config.train.num_steps
     decoding = machine.decoding_seconds(rollout, sizes, replace(step_work(config, 0), prompt=prompt))
     return (
-        machine.training_seconds(warm_start, sizes),
-        machine.training_seconds(stage - steps * rollout, sizes) + (steps * decoding if rollout else 0.0),
+        machine.training_seconds(warm_start, sizes, config.sft.num_steps),
+        machine.training_seconds(stage - steps * rollout, sizes, steps)
+        + (steps * decoding if rollout else 0.0),
     )
 
 
