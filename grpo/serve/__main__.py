@@ -22,8 +22,10 @@ from grpo.engine.self_check import positions_of
 from grpo.runtime import device
 from grpo.serve.batch import Batch
 from grpo.serve.decoders import decoders_of
-from grpo.serve.http_server import Server, Service
+from grpo.serve.http_server import Server
+from grpo.serve.routes import ROUTES
 from grpo.serve.served import Limits, Served, open_any
+from grpo.serve.service import Service
 from grpo.serve.similarity import Similarity
 from grpo.serve.worker import Worker
 from grpo.translate.policy import Policy
@@ -137,7 +139,7 @@ def serve(server: Server, service: Service) -> None:
 
 def work(options: argparse.Namespace) -> None:
     check(options)
-    with Server(options.host, options.port) as server:
+    with Server(options.host, options.port, ROUTES) as server:
         if options.host not in LOCAL:
             tell("NOTE: there is no key; whoever reaches this address may use the model")
         serve(server, load(options))

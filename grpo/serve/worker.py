@@ -82,7 +82,7 @@ class Worker(threading.Thread):
         with torch.inference_mode():
             while self._wait():
                 try:
-                    self._round()
+                    self.round()
                 except Exception as error:  # the server goes on with the next request
                     traceback.print_exc(file=sys.stderr)
                     self._fail(
@@ -96,7 +96,7 @@ class Worker(threading.Thread):
             self.change.wait_for(lambda: self.is_closed or self.waiting or self.active)
             return not self.is_closed
 
-    def _round(self) -> None:
+    def round(self) -> None:
         """Let jobs in, and decode one token of each row."""
         new = self._new_jobs()
         self.active += new

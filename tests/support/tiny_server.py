@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from grpo.serve.__main__ import arguments, load
-from grpo.serve.http_server import Server, Service
+from grpo.serve.http_server import Server
+from grpo.serve.routes import ROUTES
+from grpo.serve.service import Service
 
 Json = dict[str, Any]
 
@@ -24,7 +26,7 @@ def options(model: Path, *more: str) -> argparse.Namespace:
 @contextmanager
 def running(service: Service, decodes: bool = True) -> Iterator[Server]:
     """The service at a port; without `decodes` every request waits."""
-    with Server("127.0.0.1", 0) as server:
+    with Server("127.0.0.1", 0, ROUTES) as server:
         server.service = service
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -180,7 +181,9 @@ def test_the_pieces_of_a_stream_join_to_the_whole(server: Server) -> None:
     assert pieces[-1]["choices"] == [] and pieces[-1]["usage"] == whole["usage"]
     assert all(piece["usage"] is None for piece in pieces[:-1])
     reasons = [choice["finish_reason"] for piece in pieces for choice in piece["choices"]]
-    assert [reason for reason in reasons if reason] == [choice["finish_reason"] for choice in whole["choices"]]
+    assert [reason for reason in reasons if reason] == [
+        choice["finish_reason"] for choice in whole["choices"]
+    ]
 
 
 def test_a_completion_goes_on_from_a_text_or_ids_as_they_are(server: Server, policy: Policy) -> None:
@@ -375,10 +378,8 @@ def test_the_command_says_its_address_and_ends_by_a_signal(
 
     def ask(service: Any, url: str) -> str:
         def go() -> None:
-            port = int(url.rpartition(":")[2])
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request("GET", "/health")
-            answers.append(connection.getresponse().status)
+            with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
+                answers.append(answer.status)
             os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=go).start()
