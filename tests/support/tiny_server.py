@@ -10,13 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tiny import byte_tokenizer, tiny_gemma
 
+from data.prompt import Prompt
+from data.saved_prompt import Kind, save
+from data.template import Wording
+from grpo.config import Config, EvalConfig
+from grpo.runtime.run_folder import plain
 from grpo.serve.__main__ import arguments, load
 from grpo.serve.http_server import Server
 from grpo.serve.routes import ROUTES
 from grpo.serve.service import Service
 
 Json = dict[str, Any]
+
+
+def write_run(folder: Path, kind: Kind, wording: Wording, max_new_tokens: int) -> Path:
+    """What a run leaves for a server: its settings, and a policy with its prompt."""
+    tiny_gemma().save_pretrained(folder / "policy")
+    save(Prompt.of(byte_tokenizer(), wording), [kind], folder / "policy")
+    config = Config(device="cpu", eval=EvalConfig(max_new_tokens=max_new_tokens))
+    (folder / "config.json").write_text(json.dumps(plain(config)), encoding="utf-8")
+    return folder
 
 
 def options(model: Path, *more: str) -> argparse.Namespace:

@@ -1,6 +1,5 @@
 """The page of a server in headless Chromium at 1366 and 390 pixels, light and dark: it skips where there is none."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,9 @@ from typing import Any
 import pytest
 import torch
 from browser import found_at, harness_of
-from tiny import tiny_gemma
-from tiny_server import Json, serving
-from transformers import PreTrainedTokenizerFast
+from tiny_server import Json, serving, write_run
 
-from data.prompt import Prompt
-from data.saved_prompt import save
 from data.template import Wording
-from grpo.config import Config, EvalConfig
-from grpo.runtime.run_folder import plain
 from grpo.serve.http_server import Handler, Server
 from grpo.serve.routes import ROUTES
 
@@ -36,13 +29,8 @@ class NearlyAlike:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: PreTrainedTokenizerFast) -> Path:
-    folder = tmp_path_factory.mktemp("page") / "run"
-    tiny_gemma().save_pretrained(folder / "policy")
-    save(Prompt.of(tiny_tokenizer, Wording()), [("ug", "zh", "mt")], folder / "policy")
-    config = Config(device="cpu", eval=EvalConfig(max_new_tokens=60))
-    (folder / "config.json").write_text(json.dumps(plain(config)), encoding="utf-8")
-    return folder
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("page") / "run", ("ug", "zh", "mt"), Wording(), 60)
 
 
 def harness_page(handler: Handler) -> None:
