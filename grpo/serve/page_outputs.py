@@ -26,7 +26,7 @@ def page_outputs(
     def text(name: str) -> str:
         return str(typed(body, name, "", lambda value: isinstance(value, str), "a text"))
 
-    prompt = served.source_prompt(text("source"))
+    prompt = served.source_prompt(text("source"), "source")
     count = whole(body, "samples", 0, 0, most_samples(served))
     temperature = temperature_of(body)
     seed = whole(body, "seed", secrets.randbits(32), 0, SEEDS - 1)

@@ -16,6 +16,7 @@ from grpo.serve.refusal import RequestError
 from grpo.translate.policy import Policy, open_policy, with_known_limits
 
 FREE = ("", "", "free")  # kind of what a model is asked that no run has trained: the text as it is
+USUAL_OUTPUT = 256  # tokens that such a model may write where a request does not say
 
 
 def open_any(path: Path, source_language: str = "", target_language: str = "") -> Policy:
@@ -28,7 +29,8 @@ def open_any(path: Path, source_language: str = "", target_language: str = "") -
     tokenizer = load_tokenizer(folder)
     wording = Wording(template=CHAT) if tokenizer.chat_template else Wording(lines="many")
     prompt = Prompt.of(tokenizer, wording, model_ends(folder, tokenizer))
-    return Policy(folder, None, with_known_limits(settings_in(None), None), prompt, FREE, [FREE])
+    settings = with_known_limits(settings_in(None), None) | {"eval.max_new_tokens": USUAL_OUTPUT}
+    return Policy(folder, None, settings, prompt, FREE, [FREE])
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,16 @@ class Served:
         with self.lock:
             return self.policy.prompt.decode_completion(ids)
 
-    def source_prompt(self, text: str) -> list[int]:
+    def source_prompt(self, text: str, field_name: str) -> list[int]:
         """The prompt of a source text, as in training. Raises RequestError."""
         with self.lock:
             example = self.policy.example(text)
             problem = self.policy.problem(example, self.limits.prompt)
             if problem:
-                raise RequestError(
-                    400, f"This server does not take a text {problem}.", "messages", code_of(problem)
+                sentence = (
+                    f"This server takes no text {problem}." if example.source else "The source text is empty."
                 )
+                raise RequestError(400, sentence, field_name, code_of(problem))
             return self.policy.prompt.encode_prompt(example)
 
     def chat_prompt(self, messages: Sequence[Message]) -> list[int]:
@@ -72,7 +75,7 @@ class Served:
         """
         chat = self.policy.prompt.chat
         if chat is None:
-            return self.source_prompt(messages[-1]["content"])
+            return self.source_prompt(messages[-1]["content"], "messages")
         with self.lock:
             for spelling in chat.spellings:
                 if any(spelling in message["content"] for message in messages):

@@ -79,4 +79,4 @@ def test_outputs_and_cosines_appear_and_directions_are_right(views: dict[str, An
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_refusal_is_shown(views: dict[str, Any], size: str) -> None:
-    assert views[size]["problem"].startswith("This server does not take a text longer than")
+    assert views[size]["problem"].startswith("This server takes no text longer than")

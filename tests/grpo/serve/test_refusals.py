@@ -65,7 +65,7 @@ def server(run: Path) -> Iterator[Server]:
         (TEXT, {"prompt": ["a"] * 5, "n": 2}, 400, "n", "invalid_value"),
         ("/v1/embeddings", {}, 404, None, "unknown_url"),
         ("/v1/models", {}, 405, None, "method_not_allowed"),
-        ("/outputs", {"source": ""}, 400, "messages", "invalid_value"),
+        ("/outputs", {"source": ""}, 400, "source", "invalid_value"),
         ("/outputs", {"source": "x", "samples": 8}, 400, "samples", "invalid_value"),
     ],
 )  # fmt: skip
