@@ -47,7 +47,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
     ),
     ("eval",),
     ("grpo.stages",),
-    ("grpo.run", "grpo.evaluate", "grpo.translate"),
+    ("grpo.run", "grpo.evaluate", "grpo.translate", "grpo.serve"),
     ("grpo.study", "grpo.publish", "grpo.init", "grpo.command"),
     ("benchmarks",),
 )

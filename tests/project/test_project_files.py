@@ -80,7 +80,7 @@ def test_versions_agree() -> None:
 
 def test_installed_packages_say_that_they_are_typed() -> None:
     packages = {name for name in setup()["options.packages.find"]["include"].split() if "*" not in name}
-    more = {"grpo": "configs/*.toml", "eval": "report/page.css, report/page.js"}
+    more = {"grpo": "configs/*.toml, serve/page.*", "eval": "report/page.css, report/page.js"}
     files = {name: ", ".join(["py.typed", *([more[name]] if name in more else [])]) for name in packages}
     assert dict(setup()["options.package_data"]) == files
     assert all((ROOT / name / "py.typed").is_file() for name in packages)

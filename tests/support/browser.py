@@ -19,8 +19,9 @@ DARK = "--blink-settings=preferredColorScheme=0"
 FRAME = '<iframe src="{page}" style="width:{width}px;height:{height}px;border:0"></iframe>'
 HARNESS = """<!DOCTYPE html><meta name="color-scheme" content="light dark">{frames}<pre id="found"></pre><script>
 const measure = {script};
-addEventListener("load", () => {{
-  const found = Array.from(document.querySelectorAll("iframe"), frame => measure(frame.contentWindow));
+addEventListener("load", async () => {{
+  const frames = Array.from(document.querySelectorAll("iframe"));
+  const found = await Promise.all(frames.map(frame => measure(frame.contentWindow)));
   document.getElementById("found").textContent = JSON.stringify(found);
 }});
 </script>"""
@@ -33,15 +34,25 @@ def measure(
 
     Skips where there is no Chromium.
     """
+    harness = folder / "harness.html"
+    harness.write_text(harness_of(page.as_uri(), sizes, script), encoding="utf-8")
+    return found_at(harness.as_uri(), folder, is_dark)
+
+
+def harness_of(page: str, sizes: Sequence[tuple[int, int]], script: str) -> str:
+    """A page that shows `page` at each size and measures it; both have to come from one place. `script` may be async."""
+    frames = "".join(FRAME.format(page=page, width=width, height=height) for width, height in sizes)
+    return HARNESS.format(frames=frames, script=script)
+
+
+def found_at(harness: str, folder: Path, is_dark: bool = False) -> list[Any]:
+    """What the harness at an address found. Skips where there is no Chromium."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium here; install Debian's package chromium")
-    frames = "".join(FRAME.format(page=page.as_uri(), width=width, height=height) for width, height in sizes)
-    harness = folder / "harness.html"
-    harness.write_text(HARNESS.format(frames=frames, script=script), encoding="utf-8")
     profile = f"--user-data-dir={folder / 'profile'}"
     more = [DARK] if is_dark else []
-    command = [program, *FLAGS, *more, profile, "--dump-dom", harness.as_uri()]
+    command = [program, *FLAGS, *more, profile, "--dump-dom", harness]
     output = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     (text,) = re.findall(r'<pre id="found">(.*?)</pre>', output, re.DOTALL)
     return list(json.loads(html.unescape(text)))
