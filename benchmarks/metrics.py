@@ -26,11 +26,15 @@ PEERS = ROOT / ".venv-metrics" / "bin" / "python"
 LARGEST_GAP = 1e-4
 
 
-def gaps(metrics: dict[str, tuple[Path, Path]], rows: list[dict[str, str]], peers: Path, work: Path) -> dict[str, float]:
+def gaps(
+    metrics: dict[str, tuple[Path, Path]], rows: list[dict[str, str]], peers: Path, work: Path
+) -> dict[str, float]:
     """Name -> largest difference to the reference package over all rows; "_qe": without reference texts."""
     request = work / "request.json"
     request.write_text(
-        json.dumps({"segments": rows, "metrics": {name: list(map(str, own)) for name, own in metrics.items()}})
+        json.dumps(
+            {"segments": rows, "metrics": {name: list(map(str, own)) for name, own in metrics.items()}}
+        )
     )
     out = work / "scores.json"
     subprocess.run([peers, ROOT / "benchmarks" / "peer_metrics.py", request, out], check=True, cwd=work)
@@ -57,19 +61,28 @@ def run(options: argparse.Namespace) -> int:
         work = Path(place)
         real = dict(text.partition("=")[::2] for text in options.real)
         metrics = {
-            name: (Path(folders.split(",")[0]), Path(folders.split(",")[-1])) for name, folders in real.items()
+            name: (Path(folders.split(",")[0]), Path(folders.split(",")[-1]))
+            for name, folders in real.items()
         } or {name: write_checkpoint(name, work / name, work / "bases") for name in NAMES}
         found = gaps(metrics, segments(options.segments), Path(options.peers), work)
     worst = max(found, key=lambda name: found[name])
-    print(f"{len(found)} comparisons over {options.segments} segments; the largest difference is {found[worst]:.1e} ({worst})")
+    print(
+        f"{len(found)} comparisons over {options.segments} segments; the largest difference is {found[worst]:.1e} ({worst})"
+    )
     return int(found[worst] > LARGEST_GAP)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.metrics", description=__doc__)
-    parser.add_argument("--segments", type=int, default=1000, help="how many random segments (default: %(default)s)")
-    parser.add_argument("--peers", default=PEERS, help="Python of the environment with the reference packages")
-    parser.add_argument("--real", nargs="*", default=[], metavar="NAME=CHECKPOINT,BASE", help=f"names: {', '.join(NAMES)}")
+    parser.add_argument(
+        "--segments", type=int, default=1000, help="how many random segments (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--peers", default=PEERS, help="Python of the environment with the reference packages"
+    )
+    parser.add_argument(
+        "--real", nargs="*", default=[], metavar="NAME=CHECKPOINT,BASE", help=f"names: {', '.join(NAMES)}"
+    )
     options = parser.parse_args(argv)
     return run_command(lambda: run(options))
 

@@ -60,7 +60,9 @@ def score_bleurt(name: str, folder: Path, base: str, segments: Rows) -> Scores:
         ids = torch.tensor([[begin, *first, end, *second, end]])
         kinds = torch.tensor([[0] * (len(first) + 2) + [1] * (len(second) + 1)])
         with torch.no_grad():
-            scores.append(model(input_ids=ids, token_type_ids=kinds, attention_mask=torch.ones_like(ids)).logits.item())
+            scores.append(
+                model(input_ids=ids, token_type_ids=kinds, attention_mask=torch.ones_like(ids)).logits.item()
+            )
     return {name: scores}
 
 
@@ -74,7 +76,9 @@ def score_metricx(name: str, folder: Path, base: str, segments: Rows) -> Scores:
         for key, more in ((name, " reference: " + one["ref"]), (f"{name}_qe", "")):
             ids = tokenizer(text + more, truncation=True, max_length=MOST_TOKENS)["input_ids"][:-1]
             with torch.no_grad():
-                logits = model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.zeros(1, 1, dtype=torch.long)).logits
+                logits = model(
+                    input_ids=torch.tensor([ids]), decoder_input_ids=torch.zeros(1, 1, dtype=torch.long)
+                ).logits
             scores[key].append(logits[0, 0, SCORE_TOKEN].clamp(0, 25).item())
     return scores
 

@@ -46,7 +46,10 @@ COMET: dict[str, dict[str, Any]] = {  # a row is what hparams.yaml says beside t
     "unite": {"class_identifier": "unified_metric", "input_segments": ["mt", "src", "ref"], "layer_norm": True},
     "xcomet": {"class_identifier": "xcomet_metric", "word_layer": 2, "encoder_model": "XLM-RoBERTa-XL"},
 }  # fmt: skip
-ALL = {"encoder_model": "XLM-RoBERTa", "hidden_sizes": [24, 12], "activations": "Tanh", "layer_norm": False, "layer_transformation": "softmax"}  # fmt: skip
+ALL = {
+    "encoder_model": "XLM-RoBERTa", "hidden_sizes": [24, 12], "activations": "Tanh", "layer_norm": False,
+    "layer_transformation": "softmax",
+}  # fmt: skip
 NAMES = (*COMET, "metricx", "bleurt")
 
 
@@ -60,7 +63,9 @@ def write_tokenizer(folder: Path, kind: str) -> int:
     )
     begin, end = ENDS[kind]
     special = [(token, tokens.index(token)) for token in (begin, end) if token]
-    made.post_processor = processors.TemplateProcessing(single=f"{begin} $A {end}".strip(), special_tokens=special)
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}".strip(), special_tokens=special
+    )
     more = {"bos_token": begin, "cls_token": begin} if begin else {}
     PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token=pad, unk_token=unknown, eos_token=end, sep_token=end, **more
@@ -85,7 +90,8 @@ def scattered(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """The same tensors with a random number added to each, so that no bias or norm is at its start."""
     generator = torch.Generator().manual_seed(seed)
     return {
-        name: tensor + 0.3 * torch.randn(tensor.shape, generator=generator) for name, tensor in tensors.items()
+        name: tensor + 0.3 * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in tensors.items()
     }
 
 
@@ -112,11 +118,16 @@ def _write_comet(name: str, folder: Path, base: Path) -> None:
     state = {f"{ENCODER}{key}": tensor for key, tensor in model.state_dict().items()}
     state |= {key: torch.randn(shape) * 0.5 for key, shape in shapes.items()}
     labels = {"error_labels": ["minor", "major", "critical"]} if name == "xcomet" else {}
-    hparams = settings | labels | {"pretrained_model": str(base), "load_pretrained_weights": False, "local_files_only": True}
+    hparams = (
+        settings
+        | labels
+        | {"pretrained_model": str(base), "load_pretrained_weights": False, "local_files_only": True}
+    )
     (folder / "checkpoints").mkdir()
     (folder / "hparams.yaml").write_text(yaml.safe_dump(hparams), encoding="utf-8")
     saved = {key: value for key, value in hparams.items() if key != "class_identifier"}
-    content = {"state_dict": scattered(state, 2), "hyper_parameters": saved, "epoch": 1, "global_step": 9, "pytorch-lightning_version": "2.0.0"}  # fmt: skip
+    content = {"state_dict": scattered(state, 2), "hyper_parameters": saved, "epoch": 1, "global_step": 9}
+    content["pytorch-lightning_version"] = "2.0.0"
     torch.save(content, folder / "checkpoints" / "model.ckpt")
 
 
@@ -129,14 +140,21 @@ def _write_metricx(name: str, folder: Path, base: Path) -> None:
     state["lm_head.weight"][SCORE_TOKEN] *= -8
     state = {key: tensor for key, tensor in state.items() if "embed_tokens" not in key}
     torch.save(state, folder / "pytorch_model.bin")
-    _write_json(folder / "config.json", config.to_dict() | {"architectures": ["MT5ForRegression"], "tie_word_embeddings": False})
+    _write_json(
+        folder / "config.json",
+        config.to_dict() | {"architectures": ["MT5ForRegression"], "tie_word_embeddings": False},
+    )
 
 
 def _write_bleurt(name: str, folder: Path, base: Path) -> None:
     """The port of BLEURT-20 to torch: a RemBERT whose parts have other names."""
     vocabulary = len(SPECIAL["rembert"]) + len(LETTERS)
     config = RemBertConfig(
-        **SIZES, vocab_size=vocabulary, input_embedding_size=8, max_position_embeddings=POSITIONS, pad_token_id=0
+        **SIZES,
+        vocab_size=vocabulary,
+        input_embedding_size=8,
+        max_position_embeddings=POSITIONS,
+        pad_token_id=0,
     )
     state = {
         f"bleurt.{key.replace('embedding_hidden_mapping_in', 'embedding_projection')}": tensor

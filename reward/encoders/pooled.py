@@ -12,6 +12,7 @@ and a test).
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +89,12 @@ class PooledEncoder:
             for row in self._ids(texts[i : i + TOKENIZE_AT_ONCE])
         ]
         with torch.autocast(device.type, enabled=False):
-            for members, shape in length_batches([len(row) for row in ids], self.positions, batch_tokens(device)):
-                padded_ids, lengths = pad_rows([ids[i] for i in members], shape, self.tokenizer.pad_token_id or 0)
+            for members, shape in length_batches(
+                [len(row) for row in ids], self.positions, batch_tokens(device)
+            ):
+                padded_ids, lengths = pad_rows(
+                    [ids[i] for i in members], shape, self.tokenizer.pad_token_id or 0
+                )
                 hidden = self._hidden_states(padded_ids, lengths)
                 rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[
                     : len(members)
@@ -217,6 +222,7 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
     """
     transformers_logging.disable_progress_bar()
     with (
+        _errors_only(),
         input_errors(folder, "not a transformers encoder folder with safetensors weights"),
         torch.random.fork_rng(devices=[]),
     ):
@@ -235,6 +241,17 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
             f"{type(model).__name__}"
         )
     return model.requires_grad_(False).eval()
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """transformers says of a missing pooler that it must be trained; what counts is checked here."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
 
 
 def last_positions(model: nn.Module) -> int:

@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", help="folder of the checkpoint: with hparams.yaml, or with config.json")
     parser.add_argument(
-        "--base", help="folder of the base model: its tokenizer.json, and for COMET its config.json (no weights needed)"
+        "--base",
+        help="folder of the base model: its tokenizer.json, and for COMET its config.json (no weights needed)",
     )
     parser.add_argument("--out", required=True, help="the folder to write")
     options = parser.parse_args(argv)

@@ -19,7 +19,11 @@ class Bleurt:
     """Scores segments of output and reference text; about 0 to 1, higher is better. The source is not read."""
 
     def __init__(
-        self, facts: Facts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: Mapping[str, Tensor]
+        self,
+        facts: Facts,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        head: Mapping[str, Tensor],
     ) -> None:
         self.facts = facts
         self.model = model

@@ -24,7 +24,11 @@ class Comet:
     """Scores segments of source, output and reference text; about 0 to 1, higher is better."""
 
     def __init__(
-        self, facts: Facts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: Mapping[str, Tensor]
+        self,
+        facts: Facts,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        head: Mapping[str, Tensor],
     ) -> None:
         self.facts = facts
         self.model = model
@@ -34,10 +38,14 @@ class Comet:
     @torch.inference_mode()
     def scores(self, segments: Sequence[Segment]) -> Tensor:
         """(n,) fp32 on the CPU; every distinct text is encoded once."""
-        row_of = {text: row for row, text in enumerate(dict.fromkeys(text for one in segments for text in one.texts))}
+        row_of = {
+            text: row
+            for row, text in enumerate(dict.fromkeys(text for one in segments for text in one.texts))
+        }
         vectors = self._vectors(list(row_of))
         source, output, reference = (
-            vectors[[row_of[text] for text in column]] for column in zip(*(one.texts for one in segments), strict=True)
+            vectors[[row_of[text] for text in column]]
+            for column in zip(*(one.texts for one in segments), strict=True)
         )
         features = [
             output, reference, output * reference, (output - reference).abs(), output * source, (output - source).abs()
@@ -48,7 +56,7 @@ class Comet:
         """(n, D) on the model's device."""
         limit = last_positions(self.model) - 2
         ids = token_ids(self.tokenizer, texts, limit)
-        rows = self.model.get_input_embeddings().weight.new_empty(len(texts), self.model.config.hidden_size)
+        rows = torch.empty(len(texts), self.model.config.hidden_size, device=self.model.device)
         for members, output, mask in passes(self.model, ids, self.tokenizer.pad_token_id, with_states):
             state = state_of(self.facts, self.head, output.hidden_states, mask)
             rows[members] = mean(state, mask)[: len(members)]

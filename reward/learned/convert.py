@@ -5,10 +5,10 @@ is read of a pickle; names and shapes must be those of the architecture.
 import json
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -51,7 +51,9 @@ def convert(checkpoint: Path, base: Path | None, out: Path) -> Facts:
         raise InputError(f"--out {out}: exists already; name a new folder")
     tokenizer = base or checkpoint
     if not (tokenizer / TOKENIZER_FILE).exists():
-        raise InputError(f"{tokenizer}: has no {TOKENIZER_FILE}; give the folder of the metric's base model as --base")
+        raise InputError(
+            f"{tokenizer}: has no {TOKENIZER_FILE}; give the folder of the metric's base model as --base"
+        )
     parts = read_parts(checkpoint, base)
     check_tensors(checkpoint, parts)
     write(parts, tokenizer, out)
@@ -81,17 +83,28 @@ def read_tensors(folder: Path) -> tuple[Tensors, dict[str, Any]]:
     objects, which are never made.
     """
     patterns = ("*.safetensors", *PICKLES)
-    files = [path for pattern in patterns for path in sorted(folder.rglob(pattern)) if path.name != "training_args.bin"]
+    files = [
+        path
+        for pattern in patterns
+        for path in sorted(folder.rglob(pattern))
+        if path.name != "training_args.bin"
+    ]
     if not files:
         raise InputError(f"{folder}: no weights ({', '.join(patterns)})")
     if files[0].suffix == ".safetensors":
-        try:
-            return {name: tensor for file in files if file.suffix == ".safetensors" for name, tensor in load_file(file).items()}, {}  # fmt: skip
-        except UNREADABLE as error:
-            raise InputError(f"{folder}: not readable safetensors ({first_line(error)})") from error
+        return _read_safetensors([file for file in files if file.suffix == ".safetensors"]), {}
     if len(files) > 1:
-        raise InputError(f"{folder}: has {len(files)} weight files, {files[0].name} and {files[1].name}; leave one")
+        raise InputError(
+            f"{folder}: has {len(files)} weight files, {files[0].name} and {files[1].name}; leave one"
+        )
     return _read_pickle(files[0])
+
+
+def _read_safetensors(files: Sequence[Path]) -> Tensors:
+    try:
+        return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    except UNREADABLE as error:
+        raise InputError(f"{files[0]}: not readable safetensors ({first_line(error)})") from error
 
 
 def _read_pickle(path: Path) -> tuple[Tensors, dict[str, Any]]:
@@ -122,10 +135,19 @@ def _comet(checkpoint: Path, base: Path | None) -> Parts:
     written = read_yaml(checkpoint / HPARAMS)
     facts = comet_facts(checkpoint / HPARAMS, written, written | saved)
     if base is None:
-        raise InputError(f"{checkpoint}: give the folder of {written.get('pretrained_model', 'its encoder')} as --base")
+        raise InputError(
+            f"{checkpoint}: give the folder of {written.get('pretrained_model', 'its encoder')} as --base"
+        )
     config = _config(base)
-    body = {name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if name.startswith(ENCODER)}
-    return Parts(facts, config, body, {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER)})
+    body = {
+        name.removeprefix(ENCODER): tensor for name, tensor in tensors.items() if name.startswith(ENCODER)
+    }
+    return Parts(
+        facts,
+        config,
+        body,
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(ENCODER)},
+    )
 
 
 def comet_facts(path: Path, written: Mapping[str, Any], settings: Mapping[str, Any]) -> Facts:
@@ -134,19 +156,24 @@ def comet_facts(path: Path, written: Mapping[str, Any], settings: Mapping[str, A
     """
     name = written.get("class_identifier")
     if name not in CLASSES:
-        raise InputError(f"{path}: class_identifier {name!r} is no metric known here; known: {', '.join(CLASSES)}")
+        raise InputError(
+            f"{path}: class_identifier {name!r} is no metric known here; known: {', '.join(CLASSES)}"
+        )
     segments = tuple(settings.get("input_segments") or ())
     family = CLASSES[name] or SEGMENTS.get(segments)
     if family is None:
-        raise InputError(f"{path}: input_segments {list(segments)} are not known; known: {', '.join(map(str, map(list, SEGMENTS)))}")
+        raise InputError(
+            f"{path}: input_segments {list(segments)} are not known; known: {', '.join(map(str, map(list, SEGMENTS)))}"
+        )
     if name == "regression_metric" and settings.get("pool", "avg") != "avg":
         raise InputError(f"{path}: pool {settings['pool']!r} is not known here, only 'avg'")
     # "sparsemax_patch" is how that package marks models that were trained with a softmax
-    mix = "sparsemax" if settings.get("layer_transformation") == "sparsemax" and written.get("layer_transformation") == "sparsemax" else "softmax"  # fmt: skip
+    both = {one.get("layer_transformation") for one in (written, settings)}
+    mix: Literal["softmax", "sparsemax"] = "sparsemax" if both == {"sparsemax"} else "softmax"
     return Facts(
         family=family,  # type: ignore[arg-type]
         layer=settings.get("layer" if family == "comet" else "sent_layer", "mix"),
-        mix=mix,  # type: ignore[arg-type]
+        mix=mix,
         layer_norm=bool(settings.get("layer_norm", False)),
         hidden_sizes=tuple(settings.get("hidden_sizes", ())),
         activation=str(settings.get("activations") or "Tanh").title(),
@@ -171,22 +198,29 @@ def _metricx(checkpoint: Path, settings: Mapping[str, Any]) -> Parts:
     config = _config(checkpoint)
     matrix = tensors.pop("lm_head.weight", tensors.get("shared.weight", torch.empty(0, 0)))
     if len(matrix) <= SCORE_TOKEN:
-        raise InputError(f"{checkpoint}: its output matrix has {len(matrix)} rows, and the score is row {SCORE_TOKEN}")
-    scale = config.d_model**-0.5 if settings.get("tie_word_embeddings") else 1.0  # as T5 does with a tied matrix
+        raise InputError(
+            f"{checkpoint}: its output matrix has {len(matrix)} rows, and the score is row {SCORE_TOKEN}"
+        )
+    scale = (
+        config.d_model**-0.5 if settings.get("tie_word_embeddings") else 1.0
+    )  # as T5 does with a tied matrix
     head = {"score.weight": scale * matrix[SCORE_TOKEN : SCORE_TOKEN + 1].clone()}
     return Parts(Facts(family="metricx", max_length=MAX_LENGTH), config, tensors, head)
 
 
 def _bleurt(checkpoint: Path, settings: Mapping[str, Any]) -> Parts:
     if not settings.get("embedding_size"):
-        raise InputError(f"{checkpoint / 'config.json'}: no embedding_size, so it is no BLEURT-20; older ones are not known here")
+        raise InputError(
+            f"{checkpoint / 'config.json'}: no embedding_size, so it is no BLEURT-20; older ones are not known here"
+        )
     tensors, _ = read_tensors(checkpoint)
     names = (
         "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
         "max_position_embeddings", "type_vocab_size", "layer_norm_eps", "pad_token_id",
     )  # fmt: skip
     config = RemBertConfig(
-        **{name: settings[name] for name in names if name in settings}, input_embedding_size=settings["embedding_size"]
+        **{name: settings[name] for name in names if name in settings},
+        input_embedding_size=settings["embedding_size"],
     )
     head = {name: tensors.pop(name) for name in list(tensors) if name.startswith("classifier.")}
     body = {
@@ -207,7 +241,9 @@ def check_tensors(checkpoint: Path, parts: Parts) -> None:
     """Raises InputError for the first tensor of the architecture that the checkpoint lacks or has in another shape."""
     with torch.device("meta"):
         model = AutoModel.from_config(parts.config, trust_remote_code=False)
-    body = {name: tuple(one.shape) for name, one in model.named_parameters() if not name.startswith("pooler.")}
+    body = {
+        name: tuple(one.shape) for name, one in model.named_parameters() if not name.startswith("pooler.")
+    }
     for tensors, shapes in ((parts.body, body), (parts.head, shapes_of(parts.facts, parts.config))):
         for name, shape in shapes.items():
             tensor = tensors.get(name)
@@ -226,7 +262,11 @@ def write(parts: Parts, tokenizer: Path, out: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for file, tensors in (("model.safetensors", parts.body), (HEAD_FILE, parts.head)):
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part / file, metadata={"format": "pt"})
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            part / file,
+            metadata={"format": "pt"},
+        )
     parts.config.save_pretrained(part)
     for name in TOKENIZER_FILES:
         if (tokenizer / name).exists():

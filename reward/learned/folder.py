@@ -101,7 +101,9 @@ def read_facts(folder: Path) -> Facts:
     known_values |= dict.fromkeys(("activation", "final_activation"), ("", *ACTIVATIONS))
     for key, known in known_values.items():
         if isinstance(settings.get(key), str) and settings[key] not in known:
-            raise InputError(f"{path}: {key} = {settings[key]!r} is not known; known values: {', '.join(known)}")
+            raise InputError(
+                f"{path}: {key} = {settings[key]!r} is not known; known values: {', '.join(known)}"
+            )
     return Facts(**settings | {"hidden_sizes": tuple(settings.get("hidden_sizes", ()))})
 
 
@@ -130,4 +132,3 @@ def read_parts(
     check_parts(folder)
     model = read_model(folder, OPTIONAL)
     return model, read_tokenizer(folder), read_weights(folder / HEAD_FILE, shapes(model.config))
-

@@ -61,7 +61,9 @@ def estimator(facts: Facts, head: Mapping[str, Tensor]) -> Head:
     inner = ACTIVATIONS[facts.activation]
     last = ACTIVATIONS[facts.final_activation or "Identity"]
     layers = [
-        partial(F.linear, weight=head[f"estimator.ff.{3 * i}.weight"], bias=head[f"estimator.ff.{3 * i}.bias"])
+        partial(
+            F.linear, weight=head[f"estimator.ff.{3 * i}.weight"], bias=head[f"estimator.ff.{3 * i}.bias"]
+        )
         for i in range(len(facts.hidden_sizes) + 1)
     ]
 

@@ -22,7 +22,11 @@ class MetricX:
     """Scores segments; the reference text may be None. 0 to 25, lower is better."""
 
     def __init__(
-        self, facts: Facts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: Mapping[str, Tensor]
+        self,
+        facts: Facts,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        head: Mapping[str, Tensor],
     ) -> None:
         self.facts = facts
         self.model = model
@@ -33,7 +37,9 @@ class MetricX:
     def scores(self, segments: Sequence[Segment]) -> Tensor:
         """(n,) fp32 on the CPU."""
         texts = list(map(input_text, segments))
-        ids = [row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)]  # without the end token
+        ids = [
+            row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)
+        ]  # without the end token
         rows = self.weight.new_empty(len(texts), self.model.config.d_model)
         for members, output, _ in passes(self.model, ids, self.tokenizer.pad_token_id, self._first_step):
             rows[members] = output.last_hidden_state[: len(members), 0]

@@ -49,7 +49,8 @@ def shapes_of(facts: Facts, config: Any) -> dict[str, tuple[int, ...]]:
     if facts.family == "metricx":
         return {"score.weight": (1, width)}
     if facts.family == "bleurt":
-        return {"pooler.weight": (width, width), "pooler.bias": (width,), "classifier.weight": (1, width), "classifier.bias": (1,)}  # fmt: skip
+        pooler = {"pooler.weight": (width, width), "pooler.bias": (width,)}
+        return pooler | {"classifier.weight": (1, width), "classifier.bias": (1,)}
     return head_shapes(facts, width, config.num_hidden_layers + 1, FEATURES if facts.family == "comet" else 1)
 
 
@@ -89,6 +90,11 @@ class Scorer:
         values = self.scores(sources, outputs, references)
         largest = LARGEST.get(self.facts.family)
         return values if largest is None else 1 - values / largest
+
+    @property
+    def signature(self) -> str:
+        """Family and fingerprint of weights, tokenizer, settings and arithmetic."""
+        return f"{self.facts.family}:{self.fingerprint[:12]}"
 
     def release(self) -> None:
         """Give the model's memory back; it is loaded again when a new segment needs it."""

@@ -49,7 +49,11 @@ class Unified:
     """Scores segments; the reference text may be None. About 0 to 1, higher is better."""
 
     def __init__(
-        self, facts: Facts, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, head: Mapping[str, Tensor]
+        self,
+        facts: Facts,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        head: Mapping[str, Tensor],
     ) -> None:
         self.facts = facts
         self.model = model
@@ -68,7 +72,9 @@ class Unified:
         ids_of = dict(zip(texts, token_ids(self.tokenizer, texts, positions - 2), strict=True))
         inputs = [self._inputs(one, ids_of, positions) for one in segments]
         flat = [row for rows in inputs for row in rows]
-        values, labels = self._forward(flat, [len(ids_of[one.output]) for one in segments for _ in self._parts(one)])
+        values, labels = self._forward(
+            flat, [len(ids_of[one.output]) for one in segments for _ in self._parts(one)]
+        )
         counts = [len(rows) for rows in inputs]
         results = [
             self._result(*parts) for parts in zip(values.split(counts), _split(labels, counts), strict=True)
@@ -90,7 +96,7 @@ class Unified:
     def _forward(self, ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """Estimates (m,) of m sequences; probabilities of labels (T, 4) of the first `lengths` tokens, or (0, 4)."""
         has_labels = self.facts.family == "xcomet"
-        rows = self.model.get_input_embeddings().weight.new_empty(len(ids), self.model.config.hidden_size)
+        rows = torch.empty(len(ids), self.model.config.hidden_size, device=self.model.device)
         labels = [torch.empty(0, len(LABELS))] * len(ids)
         for members, output, mask in passes(self.model, ids, self.tokenizer.pad_token_id, with_states):
             states = output.hidden_states
@@ -98,7 +104,9 @@ class Unified:
             rows[members] = state_of(self.facts, self.head, first, mask)[: len(members), 0]
             if has_labels:
                 logits = F.linear(
-                    states[self.facts.word_layer], self.head["hidden2tag.weight"], self.head["hidden2tag.bias"]
+                    states[self.facts.word_layer],
+                    self.head["hidden2tag.weight"],
+                    self.head["hidden2tag.bias"],
                 )
                 for row, place in enumerate(members):
                     labels[place] = logits[row, : lengths[place]].softmax(dim=1).cpu()
