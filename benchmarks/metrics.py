@@ -50,7 +50,10 @@ def gaps(
         ours = scorer.scores(sources, outputs, references)
         result[key] = float((ours.double() - torch.tensor(scores, dtype=torch.float64)).abs().max())
         spread = float(torch.tensor(scores).std())
-        print(f"{key:14} largest difference {result[key]:.1e}, standard deviation of the scores {spread:.3f}")
+        print(
+            f"{key:14} largest difference {result[key]:.1e}, standard deviation of the scores {spread:.3f}",
+            flush=True,
+        )
     return result
 
 

@@ -5,14 +5,15 @@ The tests and the comparison with the reference packages use the same ones.
 
 import json
 import random
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoModel,
     MT5Config,
@@ -86,13 +87,19 @@ def write_base(folder: Path, kind: str) -> Path:
     return folder
 
 
-def scattered(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The same tensors with a random number added to each, so that no bias or norm is at its start."""
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        name: tensor + 0.3 * torch.randn(tensor.shape, generator=generator)
-        for name, tensor in tensors.items()
-    }
+def random_tensors(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """Random tensors that follow from their names alone; the weights of norms are around 1."""
+
+    def tensor(name: str, shape: Sequence[int]) -> Tensor:
+        values = 0.4 * torch.randn(*shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+        is_scale = name.lower().endswith(("layernorm.weight", "layer_norm.weight"))
+        return 1 + values if is_scale else values
+
+    return {name: tensor(name, shape) for name, shape in shapes.items()}
+
+
+def shapes_in(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: parameter.shape for name, parameter in model.named_parameters()}
 
 
 def write_checkpoint(name: str, folder: Path, bases: Path) -> tuple[Path, Path]:
@@ -100,9 +107,7 @@ def write_checkpoint(name: str, folder: Path, bases: Path) -> tuple[Path, Path]:
     kind = {"xcomet": "xlmr_xl", "metricx": "mt5", "bleurt": "rembert"}.get(name, "xlmr")
     base = write_base(bases / kind, kind)
     folder.mkdir(parents=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        {"metricx": _write_metricx, "bleurt": _write_bleurt}.get(name, _write_comet)(name, folder, base)
+    {"metricx": _write_metricx, "bleurt": _write_bleurt}.get(name, _write_comet)(name, folder, base)
     return folder, base
 
 
@@ -113,10 +118,9 @@ def _write_comet(name: str, folder: Path, base: Path) -> None:
     settings.setdefault(key, "mix")
     facts = comet_facts(folder, settings, settings)
     config = (XLMRobertaXLConfig if name == "xcomet" else XLMRobertaConfig).from_pretrained(base)
-    model = AutoModel.from_config(config, add_pooling_layer=False)
-    shapes = shapes_of(facts, config)
-    state = {f"{ENCODER}{key}": tensor for key, tensor in model.state_dict().items()}
-    state |= {key: torch.randn(shape) * 0.5 for key, shape in shapes.items()}
+    with torch.device("meta"):
+        encoder = shapes_in(AutoModel.from_config(config, add_pooling_layer=False))
+    shapes = {f"{ENCODER}{key}": shape for key, shape in encoder.items()} | shapes_of(facts, config)
     labels = {"error_labels": ["minor", "major", "critical"]} if name == "xcomet" else {}
     hparams = (
         settings
@@ -126,7 +130,7 @@ def _write_comet(name: str, folder: Path, base: Path) -> None:
     (folder / "checkpoints").mkdir()
     (folder / "hparams.yaml").write_text(yaml.safe_dump(hparams), encoding="utf-8")
     saved = {key: value for key, value in hparams.items() if key != "class_identifier"}
-    content = {"state_dict": scattered(state, 2), "hyper_parameters": saved, "epoch": 1, "global_step": 9}
+    content = {"state_dict": random_tensors(shapes), "hyper_parameters": saved, "epoch": 1, "global_step": 9}
     content["pytorch-lightning_version"] = "2.0.0"
     torch.save(content, folder / "checkpoints" / "model.ckpt")
 
@@ -136,9 +140,10 @@ def _write_metricx(name: str, folder: Path, base: Path) -> None:
         vocab_size=SCORE_TOKEN + 23, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_decoder_layers=2, num_heads=2,
         tie_word_embeddings=False, pad_token_id=0, decoder_start_token_id=0, feed_forward_proj="gated-gelu",
     )  # fmt: skip
-    state = scattered(MT5ForConditionalGeneration(config).state_dict(), 2)
-    state["lm_head.weight"][SCORE_TOKEN] *= -8
-    state = {key: tensor for key, tensor in state.items() if "embed_tokens" not in key}
+    with torch.device("meta"):
+        shapes = shapes_in(MT5ForConditionalGeneration(config))
+    state = random_tensors(shapes | {"lm_head.weight": torch.Size((config.vocab_size, config.d_model))})
+    state["lm_head.weight"][SCORE_TOKEN] *= 12
     torch.save(state, folder / "pytorch_model.bin")
     _write_json(
         folder / "config.json",
@@ -156,12 +161,15 @@ def _write_bleurt(name: str, folder: Path, base: Path) -> None:
         max_position_embeddings=POSITIONS,
         pad_token_id=0,
     )
-    state = {
-        f"bleurt.{key.replace('embedding_hidden_mapping_in', 'embedding_projection')}": tensor
-        for key, tensor in RemBertModel(config).state_dict().items()
-    }
-    state |= {"classifier.weight": torch.randn(1, 16), "classifier.bias": torch.randn(1)}
-    torch.save(scattered(state, 2), folder / "pytorch_model.bin")
+    with torch.device("meta"):
+        shapes = {
+            f"bleurt.{key.replace('embedding_hidden_mapping_in', 'embedding_projection')}": shape
+            for key, shape in shapes_in(RemBertModel(config)).items()
+        }
+    state = random_tensors(
+        shapes | {"classifier.weight": torch.Size((1, 16)), "classifier.bias": torch.Size((1,))}
+    )
+    torch.save(state, folder / "pytorch_model.bin")
     facts = {
         **SIZES, "vocab_size": vocabulary, "embedding_size": 8, "max_position_embeddings": POSITIONS, "pad_token_id": 0,
         "type_vocab_size": 2, "hidden_act": config.hidden_act, "layer_norm_eps": config.layer_norm_eps,

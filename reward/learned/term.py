@@ -10,8 +10,6 @@ from data.settings import Rule
 from reward.learned.folder import FAMILIES, metric_folder, read_facts
 from reward.learned.scores import Metrics
 
-UNIT_INTERVAL = ("metricx",)  # families whose term lies in [0, 1]
-
 
 def metric_term(name: str) -> Callable[..., Tensor]:
     """The term of the metric `name`: higher is better, and MetricX's number of errors s is 1 - s / 25."""
