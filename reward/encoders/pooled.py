@@ -13,16 +13,19 @@ and a test).
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.utils import logging as transformers_logging
 
+from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_model_folder, input_errors
 from reward.encoders.folder import folder_hash, read_settings
@@ -43,7 +46,7 @@ UNUSED_PARTS = {
 @dataclass(frozen=True)
 class PoolSettings:
     """How token vectors become the vector of a text. `max_length` counts special tokens too, at most the
-    model's limit; None = that limit.
+    model's limit; None = that limit. `language`: the token, such as bod_Tibt, that a SONAR or NLLB tokenizer begins a text with.
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -51,6 +54,9 @@ class PoolSettings:
     max_length: int | None = DEFAULT_LENGTH
     include_prompt: bool = True
     lower_case: bool = False
+    language: str = field(
+        default="", repr=False
+    )  # kept out of the fingerprint's words: encoder.json is hashed
 
 
 class PooledEncoder:
@@ -132,8 +138,10 @@ def make_pooled_encoder(folder: Path, settings: PoolSettings, device: torch.devi
     """Load a transformers folder with the given pooling."""
     check_model_folder(folder, AutoModel)
     tokenizer = read_tokenizer(folder, settings.lower_case)
+    if settings.language:
+        set_language(folder, tokenizer, settings.language)
     model = read_model(folder, UNUSED_PARTS)
-    if model.config.is_encoder_decoder:
+    if model.config.is_encoder_decoder and hasattr(model, "decoder"):
         model = model.get_encoder()
     model = model.to(device)  # type: ignore[arg-type]
     fingerprint = folder_hash(
@@ -149,7 +157,8 @@ def read_pool_settings(path: Path) -> PoolSettings:
     if not path.exists():
         return PoolSettings()
     settings = read_settings(
-        path, {"pooling": str | list, "prompt": str, "max_length": int, "include_prompt": bool}
+        path,
+        {"pooling": str | list, "prompt": str, "max_length": int, "include_prompt": bool, "language": str},
     )
     if "pooling" in settings:
         settings["pooling"] = pooling_names(path, settings["pooling"])
@@ -226,7 +235,7 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
         input_errors(folder, "not a transformers encoder folder with safetensors weights"),
         torch.random.fork_rng(devices=[]),
     ):
-        model, info = AutoModel.from_pretrained(
+        model, info = model_class(folder).from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -241,6 +250,28 @@ def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
             f"{type(model).__name__}"
         )
     return model.requires_grad_(False).eval()
+
+
+def model_class(folder: Path) -> Any:
+    """The class whose weights a folder has: SONAR's is the encoder of an M2M-100 alone, of other models AutoModel knows
+    it.
+    """
+    path = folder / "config.json"
+    architectures = read_object(path).get("architectures") if path.exists() else None
+    return M2M100Encoder if architectures == ["M2M100Encoder"] else AutoModel
+
+
+def set_language(folder: Path, tokenizer: PreTrainedTokenizerBase, language: str) -> None:
+    """Begin every text with the token of `language`. Raises InputError where the tokenizer has no such token."""
+    if not hasattr(tokenizer, "src_lang"):
+        raise InputError(
+            f"{folder / SETTINGS_FILE}: language = {language!r}: this tokenizer takes no language"
+        )
+    if language not in tokenizer.get_vocab():
+        raise InputError(
+            f"{folder / SETTINGS_FILE}: language = {language!r}: the tokenizer has no such token"
+        )
+    tokenizer.src_lang = language
 
 
 @contextmanager

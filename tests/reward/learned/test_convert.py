@@ -47,12 +47,15 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "damaged": (lambda folder: (folder / CKPT).write_bytes(b"PK\x03\x04"), "not a readable checkpoint"),
     "absent": (
-        lambda folder: altered(folder / CKPT, lambda content: content["state_dict"].pop("estimator.ff.3.bias")),
+        lambda folder: altered(
+            folder / CKPT, lambda content: content["state_dict"].pop("estimator.ff.3.bias")
+        ),
         r"estimator\.ff\.3\.bias is absent; a comet over xlm-roberta has it in shape \(12,\)",
     ),
     "shape": (
         lambda folder: altered(
-            folder / CKPT, lambda content: content["state_dict"].update({"estimator.ff.0.weight": torch.ones(2, 3)})
+            folder / CKPT,
+            lambda content: content["state_dict"].update({"estimator.ff.0.weight": torch.ones(2, 3)}),
         ),
         r"estimator\.ff\.0\.weight has shape \(2, 3\); a comet over xlm-roberta has it in shape \(24, 96\)",
     ),
@@ -70,7 +73,9 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_checkpoint_that_is_not_what_it_says_is_refused(name: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_not_what_it_says_is_refused(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
     change, sentence = CHANGES[name]
     change(checkpoint)
     with pytest.raises(InputError, match=sentence):
@@ -79,14 +84,18 @@ def test_a_checkpoint_that_is_not_what_it_says_is_refused(name: str, checkpoint:
 
 
 def test_a_missing_tokenizer_and_a_folder_that_exists_are_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has no tokenizer.json; give the folder of the metric's base model as --base"):
+    with pytest.raises(
+        InputError, match=r"has no tokenizer\.json; give the folder of the metric's base model as --base"
+    ):
         convert(checkpoint, None, tmp_path / "out")
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="exists already"):
         convert(checkpoint, tmp_path / "bases" / "xlmr", tmp_path / "out")
 
 
-def test_the_command_says_what_it_wrote(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_wrote(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [str(checkpoint), "--base", str(tmp_path / "bases" / "xlmr"), "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -96,7 +105,11 @@ def test_the_command_says_what_it_wrote(checkpoint: Path, tmp_path: Path, capsys
 
 
 def test_settings_saved_with_the_weights_count_as_in_the_package() -> None:
-    written = {"class_identifier": "regression_metric", "layer_transformation": "sparsemax", "hidden_sizes": [4]}
+    written = {
+        "class_identifier": "regression_metric",
+        "layer_transformation": "sparsemax",
+        "hidden_sizes": [4],
+    }
     assert comet_facts(Path(), written, written).mix == "sparsemax"
     saved = written | {"hidden_sizes": [5]}
     assert comet_facts(Path(), written | {"layer_transformation": "sparsemax_patch"}, saved).mix == "softmax"
@@ -122,7 +135,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "metric.json").write_text('{"family": "comet", "activation": "Sine"}'),
         "activation = 'Sine' is not known",
     ),
-    "head": (lambda folder: (folder / "head.safetensors").write_bytes(b"x"), "not a readable safetensors file"),
+    "head": (
+        lambda folder: (folder / "head.safetensors").write_bytes(b"x"),
+        "not a readable safetensors file",
+    ),
     "pickle": (
         lambda folder: [path.rename(path.with_suffix(".bin")) for path in folder.glob("*.safetensors")],
         "its weights are only a pickle",
@@ -140,7 +156,9 @@ def test_a_folder_that_is_not_this_metric_is_refused(name: str, tmp_path: Path) 
 
 
 def test_an_official_checkpoint_is_refused_with_the_command_to_type(checkpoint: Path) -> None:
-    with pytest.raises(InputError, match=r"is an official checkpoint; convert it once with: python -m reward\.learned"):
+    with pytest.raises(
+        InputError, match=r"is an official checkpoint; convert it once with: python -m reward\.learned"
+    ):
         open_scorer(str(checkpoint), CPU)
 
 

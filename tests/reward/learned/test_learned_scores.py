@@ -118,7 +118,9 @@ def test_one_model_at_a_time(place: Path) -> None:
     models = [scorer._metric for scorer in metrics._scorers.values()]
     assert models[0] is None
     assert models[1] is not None
-    assert torch.equal(metrics["comet"].scores(["a"], ["b"], [["c"]]), first)  # from the cache, without its model
+    assert torch.equal(
+        metrics["comet"].scores(["a"], ["b"], [["c"]]), first
+    )  # from the cache, without its model
     assert metrics["comet"].scores(["a"], ["bb"], [["c"]]).isfinite().all()
 
 
@@ -130,19 +132,30 @@ def test_comet_by_hand(place: Path) -> None:
     head = load_file(folder / "head.safetensors")
     model = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    scalars = np.concatenate([head[f"layerwise_attention.scalar_parameters.{i}"] for i in range(3)]).astype(float)
+    scalars = np.concatenate([head[f"layerwise_attention.scalar_parameters.{i}"] for i in range(3)]).astype(
+        float
+    )
     shares = simplex_projection(scalars)
 
     def vector(text: str) -> np.ndarray:
         with torch.no_grad():
-            states = model(torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True).hidden_states
+            states = model(
+                torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True
+            ).hidden_states
         mixed = sum(share * state[0].double().numpy() for share, state in zip(shares, states, strict=True))
         return (head["layerwise_attention.gamma"] * mixed).mean(axis=0)
 
     for row in segments(5, seed=4):
         source, output, reference = (vector(row[key]) for key in ("src", "mt", "ref"))
         values = np.concatenate(
-            [output, reference, output * reference, abs(output - reference), output * source, abs(output - source)]
+            [
+                output,
+                reference,
+                output * reference,
+                abs(output - reference),
+                output * source,
+                abs(output - source),
+            ]
         )
         for i in (0, 3):
             values = np.tanh(head[f"estimator.ff.{i}.weight"] @ values + head[f"estimator.ff.{i}.bias"])

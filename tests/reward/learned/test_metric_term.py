@@ -7,7 +7,14 @@ import torch
 from metric_folders import metric_folder
 
 from data.errors import InputError
-from reward.combine import RewardConfig, check, check_section, make_reward, reward_needs, terms_with_references
+from reward.combine import (
+    RewardConfig,
+    check,
+    check_section,
+    make_reward,
+    reward_needs,
+    terms_with_references,
+)
 from reward.learned.scores import Metrics, open_scorer
 from reward.semantic import SemanticReward
 
