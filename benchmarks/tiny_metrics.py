@@ -38,7 +38,12 @@ SPECIAL = {
 }
 ENDS = {"xlmr": ("<s>", "</s>"), "rembert": ("[CLS]", "[SEP]"), "mt5": ("", "</s>")}
 POSITIONS = 64  # tokens of the longest input; texts of the segments are longer now and then
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SIZES: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 COMET: dict[str, dict[str, Any]] = {  # a row is what hparams.yaml says beside the settings of all
     "comet": {"class_identifier": "regression_metric", "layer": "mix", "layer_transformation": "sparsemax"},
     "comet_norm": {"class_identifier": "regression_metric", "layer": "mix", "layer_norm": True, "final_activation": "Sigmoid"},

@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> int:
         help="code of the outputs' language, which decides how BLEU cuts texts (default: %(default)s)",
     )
     add("--json", action="store_true", help="print JSON, with the score of each line")
-    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--device", default="auto", help="where to compute (default: an accelerator if there is one)")
     add("--resamples", type=int, default=RESAMPLES, help="of the bootstrap (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     options = parser.parse_args(argv)
