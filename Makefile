@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-gpu bench-reward bench-peers test test-slow coverage lint clean
+.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-gpu bench-reward bench-peers bench-metrics test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,15 @@ bench-peers: $(DONE) .venv-peers/.installed  ## speed beside TRL and others, in 
 	.venv-peers/bin/python -m pip install --quiet $(PIP_ARGS) -r benchmarks/requirements-peers.txt
 	@touch $@
 
+bench-metrics: $(DONE) .venv-metrics/.installed  ## scores of learned metrics beside those of the reference packages
+	$(PY) -m benchmarks.metrics $(ARGS)
+	$(PY) -m benchmarks.metric_cost
+
+.venv-metrics/.installed: benchmarks/requirements-metrics.txt
+	test -x .venv-metrics/bin/python || $(PYTHON) -m venv .venv-metrics
+	.venv-metrics/bin/python -m pip install --quiet $(PIP_ARGS) -r benchmarks/requirements-metrics.txt
+	@touch $@
+
 test: $(DONE)  ## the test suite without the slow tests, a file at a time in each of two processes
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
@@ -94,4 +103,4 @@ lint: $(DONE)  ## ruff and mypy
 	$(PY) -m mypy
 
 clean:  ## remove the environments and tool caches; keeps .cache (downloads, models) and runs
-	rm -rf .venv .venv-peers .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-peers .venv-metrics .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -12,7 +12,7 @@ import numpy as np
 
 from eval.metrics.significance import RESAMPLES, Array, macro_bootstrap, resample_counts
 from eval.run_folder import SYSTEMS, Json, read_results, results_by_corpus, results_folder
-from eval.systems import PAIRS, SCORES, statistics, write_json
+from eval.systems import PAIRS, score_of, statistics, write_json
 
 
 def macro_result(results: Mapping[str, Json]) -> Json:
@@ -24,6 +24,7 @@ def macro_result(results: Mapping[str, Json]) -> Json:
         "system": each[0]["system"],
         "target_language": ", ".join(dict.fromkeys(one["target_language"] for one in each)),
         "metrics": {"all": macro_metrics([one["metrics"]["all"] for one in each])},
+        **({"learned": each[0]["learned"]} if all("learned" in one for one in each) else {}),
         "corpora": dict(results),
     }
 
@@ -35,7 +36,7 @@ def number_of_items(result: Json) -> int:
 
 def macro_metrics(metrics: Sequence[Json]) -> Json:
     """The mean of each score, one that a corpus lacks left out; n is the sum."""
-    shared = [key for key in SCORES if all(key in one for one in metrics)]
+    shared = [key for key in metrics[0] if key != "n" and all(key in one for one in metrics)]
     means = {key: sum(one[key] for one in metrics) / len(metrics) for key in shared}
     return {"n": sum(one["n"] for one in metrics), **means}
 
@@ -55,9 +56,12 @@ def compare_averages(
     ]
     changes = {
         key: asdict(
-            macro_bootstrap([(first[key], second[key], draws) for first, second, draws in strata], score)
+            macro_bootstrap(
+                [(first[key], second[key], draws) for first, second, draws in strata], score_of(key)
+            )
         )
-        for key, score in SCORES.items()
+        for key in strata[0][0]
+        if all(key in one for first, second, _ in strata for one in (first, second))
     }
     names = [next(iter(one.values()))["system"] for one in (before, after)]
     return {"before": names[0], "after": names[1], "slices": {"all": changes}, "probes": None}

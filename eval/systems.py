@@ -18,6 +18,7 @@ from data.errors import InputError
 from data.examples import Example
 from eval.forgetting.probes import compare_probes
 from eval.metrics import overlap, rouge
+from eval.metrics.learned import LearnedScores
 from eval.metrics.significance import (
     RESAMPLES,
     Array,
@@ -72,12 +73,13 @@ def evaluate_system(
     encoder: str,
     held_out: Embed,
     held_out_encoder: str,
+    learned: LearnedScores | None = None,
 ) -> dict[str, Any]:
     """Score the outputs of one system; every reference text of an example counts.
 
     `is_consistent`: (output, reference texts) -> whether the output is in the target script, by the rule of
     the reward. `encoder` describes the encoder behind `embed`, for the signature of the cosine; `held_out` is
-    a second one that gave no reward.
+    a second one that gave no reward. `learned`: the learned metrics, and which of them training optimised.
 
     Raises ValueError for a wrong number of outputs or several target languages, InputError for no examples.
     """
@@ -100,6 +102,11 @@ def evaluate_system(
         item_record(example, output, {name: values[row] for name, values in scores.items()})
         for row, (example, output) in enumerate(zip(examples, outputs, strict=True))
     ]
+    learned_facts = {}
+    if learned is not None:
+        learned_facts = learned.facts()
+        for row, values in enumerate(learned.rows([one.source for one in examples], outputs, references)):
+            items[row]["learned"] = values
     return {
         "system": name,
         "target_language": language,
@@ -111,6 +118,7 @@ def evaluate_system(
             "copied_share": rouge.copy_signature(language),
         },
         "metrics": {key: metrics([items[i] for i in rows], language) for key, rows in slices(items).items()},
+        **({"learned": learned_facts} if learned_facts else {}),
         "items": items,
     }
 
@@ -167,6 +175,7 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
     """
     sources, outputs = ([item[key] for item in items] for key in ("source", "output"))
     references = [references_of(item) for item in items]
+    learned = set.intersection(*(set(item.get("learned", {})) for item in items)) if items else set()
     return {
         "cosine": mean_statistics([item["cosine"] for item in items]),
         "cosine_held_out": mean_statistics([item["cosine_held_out"] for item in items]),
@@ -177,6 +186,7 @@ def statistics(items: Items, language: str) -> dict[str, Array]:
         "length_ratio": overlap.length_statistics(outputs, references, language),
         "empty_share": mean_statistics([not output.strip() for output in outputs]),
         "copied_share": mean_statistics(rouge.copies(sources, outputs, references, language)),
+        **{name: mean_statistics([item["learned"][name] for item in items]) for name in sorted(learned)},
     }
 
 
@@ -185,7 +195,12 @@ def metrics(items: Items, language: str) -> dict[str, float]:
     rest.
     """
     rows = statistics(items, language)
-    return {"n": len(items), **{name: float(score(rows[name].sum(axis=0))) for name, score in SCORES.items()}}
+    return {"n": len(items), **{name: float(score_of(name)(one.sum(axis=0))) for name, one in rows.items()}}
+
+
+def score_of(name: str) -> Score:
+    """The function from sums of statistics to the metric: a mean for a learned one."""
+    return SCORES.get(name, ratio_of_sums)
 
 
 def compare_systems(
@@ -206,8 +221,9 @@ def compare_systems(
     for key, rows in slices(before["items"]).items():
         counts = resample_counts(len(rows), np.random.default_rng(seed), resamples)
         differences[key] = {
-            name: asdict(paired_bootstrap(first[name][rows], second[name][rows], score, counts))
-            for name, score in SCORES.items()
+            name: asdict(paired_bootstrap(first[name][rows], second[name][rows], score_of(name), counts))
+            for name in first
+            if name in second
         }
     both = "probes" in before and "probes" in after
     probes = compare_probes(before["probes"], after["probes"], seed, resamples) if both else None

@@ -48,6 +48,8 @@ COMMANDS = {  # name -> module, and what it does
         "eval.blind_sheet",
         "make and score a sheet on which readers choose between two systems' outputs",
     ),
+    "score": ("eval.score", "score text files by chrF, BLEU, TER or a learned metric, with intervals"),
+    "metric": ("reward.learned", "make a metric folder of an official COMET, MetricX or BLEURT checkpoint"),
     "attacks": ("eval.attacks", "measure what a reward pays for cheap attacks on real reference texts"),
     "harness": ("eval.harness", "run benchmarks of lm-evaluation-harness on a model folder"),
     "distil": ("reward.distil", "make a sentence encoder for a language that no installed one reads"),

@@ -72,6 +72,7 @@ ADDED = {
     "prompt.shots": 0,
     "prompt.lines": "auto",
     "reward.identifier": "",
+    "reward.one_metric_at_a_time": False,
     "eval.best_by": "cosine_held_out",  # a best checkpoint by another score is not compared (grpo/runtime/checkpoint.py)
     "log.to": ["tensorboard"],
     "data.normalise": ["invisible", "tsheg", "nfc"],

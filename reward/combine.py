@@ -28,6 +28,7 @@ from reward.faults import Term, check_gate, check_some_reward, term_values
 from reward.groups import deviations, standard_deviation
 from reward.identify import load_identifier
 from reward.language import LanguageGate, check_known
+from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
 from reward.own_term import is_own_term, load_own_term
 from reward.terms import NO_GATES, REFERENCE_FREE, TERMS
 
@@ -40,7 +41,15 @@ RESOURCES = (
     "threshold",
     "min_share",
     "language_gate",
+    "metrics",
 )  # what a run lends to terms
+SCORE_NAMES = (
+    "rouge_l",
+    "consistent_share",
+    "empty_share",
+    "copied_share",
+    "reward",
+)  # of the evaluation: no metric may be called so
 GROUP_STD_FLOOR = 1e-3
 BOUNDS = (Bounds(1e-6, 1, "min_share"),)
 THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 would leave no reward"),)
@@ -60,6 +69,8 @@ class RewardConfig:
     token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
     alone does (reward/control.py). `identifier`: what the term `language` and the evaluation ask for the language of
     a text, a row of `reward.identify` or a fastText file; "" is pycld2 for the term and nothing for the evaluation.
+    `metrics`: name -> folder of a learned metric (reward/learned/), for the evaluation, and for `weights`, `gates` and
+    `shown` by its name; `one_metric_at_a_time` keeps at most one of their models in memory.
     """
 
     encoder: str = "use"
@@ -73,6 +84,8 @@ class RewardConfig:
     min_share: float = 0.95
     identifier: str = ""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    one_metric_at_a_time: bool = False
     shown: tuple[str, ...] = (
         "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"
     )  # fmt: skip
@@ -113,7 +126,7 @@ def make_reward(
     """
     terms: dict[str, Term] = {}
     for name in config.names:
-        function = find_term(name, own_terms)
+        function = find_term(name, own_terms, config.metrics)
         lent_settings = {key: resources[key]() for key in keywords(function) if key in resources}
         terms[name] = bind(name, function, lent_settings | config.settings.get(name, {}))
     return combine(terms, config.weights, config.gates, normalise=config.normalise)
@@ -144,6 +157,7 @@ def section_rules(config: RewardConfig) -> list[Rule]:
             f"reward.gates: {', '.join(bad_gates)} is no gate, for it is not in [0, 1] with 1 for the reference text; "
             f"a gate is one of {gates}",
         ),
+        *metric_rules(config.metrics, config.gates, config.settings, (*TERMS, *SCORE_NAMES)),
         (
             bool(unused),
             f"reward.settings.{', '.join(unused)}: no such term is used; used terms: {', '.join(config.names)}",
@@ -168,8 +182,10 @@ def check(
         "target_language": target_language, "target_script": script, "min_share": config.min_share,
         "language_gate": language_gate(config, target_language),
     }  # fmt: skip
+    for name, folder in config.metrics.items():
+        check_metric(name, folder)
     for name in config.names:
-        function = find_term(name, own_terms)
+        function = find_term(name, own_terms, config.metrics)
         lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}
         term = bind(name, function, lent | config.settings.get(name, {}))
         if name in TERMS and name not in own_terms and set(lent) <= set(facts):
@@ -187,15 +203,19 @@ def language_gate(config: RewardConfig, target_language: str) -> LanguageGate | 
     return LanguageGate(identifier, target_language)
 
 
-def find_term(name: str, own_terms: Terms = NO_TERMS) -> Callable[..., Any]:
-    """One of `own_terms`, a row of TERMS, or the function of "FILE.py:function". Raises InputError."""
+def find_term(name: str, own_terms: Terms = NO_TERMS, metrics: Iterable[str] = ()) -> Callable[..., Any]:
+    """One of `own_terms`, the term of one of `metrics`, a row of TERMS, or the function of "FILE.py:function". Raises
+    InputError.
+    """
     if name in own_terms:
         return own_terms[name]
+    if name in metrics:
+        return metric_term(name)
     if is_own_term(name):
         return load_own_term(name)
     if name not in TERMS:
         raise InputError(
-            f"reward: unknown term {name!r}; known terms: {', '.join(TERMS)}, or FILE.py:function for one "
+            f"reward: unknown term {name!r}; known terms: {', '.join((*metrics, *TERMS))}, or FILE.py:function for one "
             "of your own"
         )
     return TERMS[name]
@@ -204,12 +224,15 @@ def find_term(name: str, own_terms: Terms = NO_TERMS) -> Callable[..., Any]:
 def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
     """Whether a term that counts, by weight or as a gate, takes one of `resources` (names in RESOURCES)."""
     active = [*(name for name, weight in config.weights.items() if weight), *config.gates]
-    return any(keywords(find_term(name)).keys() & set(resources) for name in active)
+    return any(keywords(find_term(name, metrics=config.metrics)).keys() & set(resources) for name in active)
 
 
 def terms_with_references(config: RewardConfig) -> list[str]:
     """The terms that are computed and need a reference text; one of the user's own says so itself when it is called."""
-    return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE]
+    learned = [
+        name for name in config.names if name in config.metrics and needs_reference(config.metrics[name])
+    ]
+    return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE] + learned
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

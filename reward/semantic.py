@@ -26,6 +26,7 @@ from reward.encoder import Encoder, load_encoder
 from reward.faults import NamedEncoder
 from reward.hubness import build_bank
 from reward.language import LanguageGate, measure_fit
+from reward.learned.scores import Metrics
 
 OF_A_RUN = (
     "encoder",
@@ -45,7 +46,7 @@ class SemanticReward:
     terms      functions of your own by name, to be used in `weights` and `gates` (reward.trl.as_term makes one)
     folder     where vectors are kept from process to process; None = in memory only
     settings   of section [reward]: weights, gates, normalise, threshold (a number), min_share, identifier,
-               settings, shown
+               metrics, settings, shown
 
     `function` is what the training loop takes. Raises InputError for what cannot work.
     """
@@ -67,7 +68,11 @@ class SemanticReward:
         if isinstance(threshold, str):
             raise InputError(f"threshold = {threshold!r} is measured by a run; give a number, such as 0.1")
         check(self.config, language, "language", terms or {})
-        takes_bank = [one for one in self.config.names if "bank" in keywords(find_term(one, terms or {}))]
+        takes_bank = [
+            one
+            for one in self.config.names
+            if "bank" in keywords(find_term(one, terms or {}, self.config.metrics))
+        ]
         if takes_bank and not texts:
             raise InputError(
                 f"{takes_bank[0]} compares with other reference texts; give SemanticReward(texts=...)"
@@ -83,6 +88,9 @@ class SemanticReward:
             texts,
             held_out=lambda: _held_out_store(held_out, device, folder),
             gate=lambda: _gate(self.config, language, texts),
+            metrics=lambda: Metrics(
+                self.config.metrics, torch.device(device), self.config.one_metric_at_a_time
+            ),
         )
         self.function: Reward = make_reward(self.config, resources, terms or {})
 
@@ -135,11 +143,13 @@ def resources_of(
     *,
     held_out: Callable[[], Vectors],
     gate: Callable[[], LanguageGate | None],
+    metrics: Callable[[], Metrics],
 ) -> dict[str, Callable[[], Any]]:
     """What terms ask for by the name of a keyword, each made when the first term asks.
 
     vectors, held_out   texts as unit vectors, by the encoder that is rewarded and by the one that is not
     bank                all reference texts, for the terms that compare with other texts
+    metrics             the learned metrics of `reward.metrics`
     target_language, target_script, threshold (tau), min_share, language_gate: as in section [reward]
     """
     return {
@@ -151,6 +161,7 @@ def resources_of(
         "threshold": lambda: threshold,
         "min_share": lambda: config.min_share,
         "language_gate": gate,
+        "metrics": functools.cache(metrics),
     }
 
 

@@ -8,6 +8,7 @@ from eval.report.blocks import Block, Document, Samples, Section, Sentences, Tab
 from eval.report.corpus_tables import corpus_tables, manifest_tables
 from eval.report.findings import findings
 from eval.report.gaps import gaps
+from eval.report.learned import learned_changes, learned_table
 from eval.report.macro import macro_table
 from eval.report.picture import gain_against_tax
 from eval.report.plots import curves
@@ -49,7 +50,10 @@ def sections(run: RunFolder) -> list[Section]:
     differences = difference_tables(run, "warm_start", "trained")
     shown = samples(run)
     return [
-        Section(f"{run.method} minus warm start", with_rows(differences[:1])),
+        Section(
+            f"{run.method} minus warm start",
+            with_rows([*differences[:1], learned_changes(run, "warm_start", "trained")]),
+        ),
         Section("Results", with_rows(result_tables(run))),
         Section("Added systems", added_blocks(run)),
         Section("General competence", with_rows([probe_table(run.main, probe_pairs(run.main))])),
@@ -75,7 +79,7 @@ def folded(title: str, blocks: Sequence[Block]) -> Section:
 
 def result_tables(run: RunFolder) -> list[Table | None]:
     """Overall, on average over corpora, and the language of the outputs."""
-    tables = [overall_table(run), language_table(run)] if run.systems else []
+    tables = [overall_table(run), learned_table(run), language_table(run)] if run.systems else []
     return [*tables, macro_table(run)]
 
 
@@ -92,8 +96,9 @@ def test_section(name: str, view: RunFolder) -> Section:
     tables = [
         overall_table(view, f"Results on {name}"),
         slice_table(view, "By source language", origins=False),
-        *filter(None, [language_table(view)]),
+        *filter(None, [learned_table(view), language_table(view)]),
         *difference_tables(view, "warm_start", "trained"),
+        *filter(None, [learned_changes(view, "warm_start", "trained")]),
     ]
     return Section(f"Test set {name}", (*with_rows(tables), *added_blocks(view)))
 

@@ -9,7 +9,7 @@ over the seeds' values, which covers repeated training and takes the test items 
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from eval.macro import corpus_counts
 from eval.metrics.significance import CONFIDENCE, Z_95, Array, ratio_of_sums, resample_counts
 from eval.run_folder import Json, results_by_corpus
 from eval.study.points import Point
-from eval.systems import SCORES, statistics
+from eval.systems import score_of, statistics
 
 SEEDS_FOR_T = 3
 T_975 = {2: 4.30265, 3: 3.18245, 4: 2.77645, 5: 2.57058, 6: 2.44691, 7: 2.36462, 8: 2.30600, 9: 2.26216}
@@ -138,8 +138,8 @@ def corpus_estimates(result: Json, counts: Counts) -> dict[str, Scores]:
         rows = statistics(one["items"], one["target_language"])
         drawn_items = counts(place, len(one["items"]))
         estimates[name] = {
-            key: Estimate(float(score(rows[key].sum(axis=0))), np.asarray(score(drawn_items @ rows[key])))
-            for key, score in SCORES.items()
+            key: Estimate(float(score_of(key)(own.sum(axis=0))), np.asarray(score_of(key)(drawn_items @ own)))
+            for key, own in rows.items()
         }
     return estimates
 
@@ -148,7 +148,13 @@ def macro_estimates(corpora: Mapping[str, Scores]) -> Scores:
     """The mean of every score over the corpora."""
     if "" in corpora:
         return corpora[""]
-    return {key: average([one[key] for one in corpora.values()]) for key in SCORES}
+    return {key: average([one[key] for one in corpora.values()]) for key in shared_keys(corpora.values())}
+
+
+def shared_keys(scores: Iterable[Scores]) -> list[str]:
+    """The scores that all have; a learned metric may be absent from points of an earlier setting."""
+    first, *others = scores
+    return [key for key in first if all(key in one for one in others)]
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:

@@ -18,7 +18,13 @@ from eval.run_folder import DAMAGE, Json
 from eval.study.claim import claim_figures
 from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
-from eval.study.estimates import EvaluatedCheckpoint, estimate_checkpoints, interval, method_words
+from eval.study.estimates import (
+    EvaluatedCheckpoint,
+    estimate_checkpoints,
+    interval,
+    method_words,
+    shared_keys,
+)
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
 from eval.study.razor import razor_figures
@@ -85,6 +91,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "signatures": corpora.get("", {}).get("signatures", {}),
         "corpora": {name: facts for name, facts in corpora.items() if name},
         "gaps": gaps(study, main),
+        "learned": learned_facts(study.points),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
         "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
@@ -105,6 +112,16 @@ def corpus_facts(result: Json) -> Json:
         "n": len(result["items"]),
         "language": result["target_language"],
         "signatures": result["signatures"],
+    }
+
+
+def learned_facts(points: Sequence[Point]) -> Json:
+    """Name -> facts of each learned metric that every point has; rewarded where any arm's training optimised it."""
+    each = [point.target.get("learned", {}) for point in points]
+    return {
+        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
+        for name, facts in each[0].items()
+        if all(name in one for one in each)
     }
 
 
@@ -172,11 +189,11 @@ def scores_and_gains(
     """`metrics` over the seeds, and `gains` over the warm start of the same seed; null without one."""
     scores = [one.on(corpus) for one in steps]
     pairs = [(one.on(corpus), warm[one.point.seed].on(corpus)) for one in steps if one.point.seed in warm]
+    keys = shared_keys([*scores, *(start for _, start in pairs)])
     return {
-        "metrics": {key: interval([one[key] for one in scores]) for key in SCORES},
+        "metrics": {key: interval([one[key] for one in scores]) for key in keys},
         "gains": {
-            key: interval([own[key] - start[key] for own, start in pairs]) if pairs else None
-            for key in SCORES
+            key: interval([own[key] - start[key] for own, start in pairs]) if pairs else None for key in keys
         },
     }
 

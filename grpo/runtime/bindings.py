@@ -39,6 +39,8 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
     "reward.encoders": SCORED,
     "reward.held_out": SCORED,
     "reward.identifier": SCORED,
+    "reward.metrics": SCORED,
+    "reward.one_metric_at_a_time": NONE,
     "reward.min_share": SCORED,
     "advantage": ("train",),
     "loss": ("train",),

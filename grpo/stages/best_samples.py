@@ -86,7 +86,8 @@ def header_of(config: Config, model_hash: str, examples: Sequence[Example]) -> H
         "seed": config.seed,
     }
     facts |= {f"rollout.{name}": value for name, value in asdict(config.rollout).items()}
-    reward = {name: value for name, value in asdict(config.reward).items() if name != "encoders" or value}
+    newer = ("encoders", "metrics")  # tables that files of earlier versions lack
+    reward = {name: value for name, value in asdict(config.reward).items() if name not in newer or value}
     facts |= {f"reward.{name}": value for name, value in reward.items()}
     facts["engine.fast_decode"] = config.engine.fast_decode
     facts["advantage.std_floor"] = config.advantage.std_floor

@@ -21,6 +21,7 @@ from data.script import known_script
 from eval.forgetting.probes import run_probes
 from eval.macro import write_macro_comparison
 from eval.memory import TranslationMemory, build_memory
+from eval.metrics.learned import LearnedScores, rewarded_metrics
 from eval.report.write import result_table, write_report
 from eval.run_folder import SYSTEM_KEYS, read_part, results_folder
 from eval.systems import (
@@ -44,7 +45,7 @@ from grpo.stages.context import (
 from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.prepare import panel_of
-from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.reward_setup import held_out_store, metrics_of, store_of
 from grpo.stages.token_limits import with_limits
 from reward.embedding import EmbeddingStore
 from reward.language import LEAST_UNITS
@@ -83,7 +84,12 @@ Scales = tuple[EmbeddingStore, EmbeddingStore]  # the encoder that gave the rewa
 
 
 def measure(
-    run: Run, name: str, examples: Sequence[Example], outputs: list[str], scales: Scales
+    run: Run,
+    name: str,
+    examples: Sequence[Example],
+    outputs: list[str],
+    scales: Scales,
+    learned: LearnedScores | None = None,
 ) -> dict[str, Any]:
     run = runs_by_language(run).get(examples[0].target_language, run)
     script = known_script(run.target_language)
@@ -95,7 +101,7 @@ def measure(
     result = evaluate_system(
         name, examples, outputs, embed=store.embed, is_consistent=has_script,
         encoder=f"{run.config.reward.encoder}:{store.fingerprint[:12]}", held_out=other.embed,
-        held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}",
+        held_out_encoder=f"{run.config.reward.held_out}:{other.fingerprint[:12]}", learned=learned,
     )  # fmt: skip
     return result | language_of_outputs(run, examples, outputs)
 
@@ -145,6 +151,16 @@ class Measures:
         held_out = held_out_store(self.run)
         return {language: (store_of(run), held_out) for language, run in runs_by_language(self.run).items()}
 
+    @functools.cached_property
+    def learned(self) -> LearnedScores | None:
+        """The learned metrics of the run, each of which is loaded when the first outputs are scored."""
+        reward = self.run.config.reward
+        if not reward.metrics:
+            return None
+        return LearnedScores(
+            metrics_of(self.run), rewarded_metrics(reward.weights, reward.gates, reward.metrics)
+        )
+
     def scales_for(self, examples: Sequence[Example]) -> Scales:
         """Those of the target language of a test set."""
         single = next(iter(self.scales.values()))
@@ -161,7 +177,7 @@ class Measures:
     def results(self, name: str, outputs: Mapping[str, list[str]]) -> dict[str, dict[str, Any]]:
         """The result of a system on each test set."""
         return {
-            test: measure(self.run, name, examples, outputs[test], self.scales_for(examples))
+            test: measure(self.run, name, examples, outputs[test], self.scales_for(examples), self.learned)
             for test, examples in self.sets.items()
         }
 

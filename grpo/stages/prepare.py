@@ -101,6 +101,7 @@ def check_inputs(run: Run) -> None:
     encoders |= {f"reward.encoders.{language}": name for language, name in config.reward.encoders.items()}
     folders = {"model.policy": Path(config.model.policy)}
     folders |= {key: folder for key, name in encoders.items() if (folder := encoder_folder(name, run.cache))}
+    folders |= {f"reward.metrics.{name}": user_path(folder) for name, folder in config.reward.metrics.items()}
     for setting, folder in folders.items():
         if folder.is_dir():
             check_files(run.folder, setting, {str(path): path for path in model_files(folder)})

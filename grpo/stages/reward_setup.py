@@ -32,6 +32,7 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.encoders.static import LEAST_TEXTS, load_static
 from reward.faults import NamedEncoder, missing_sentence
+from reward.learned.scores import Metrics
 from reward.noise import cosine_noise, std_floor
 from reward.semantic import resources_of
 
@@ -69,6 +70,12 @@ def held_out_store(run: Run) -> EmbeddingStore:
     return EmbeddingStore(NamedEncoder(name, encoder), run.cache / "embeddings", say=run.say)
 
 
+def metrics_of(run: Run) -> Metrics:
+    """The learned metrics of a run, none of which is loaded yet."""
+    reward = run.config.reward
+    return Metrics(reward.metrics, run.compute.device, reward.one_metric_at_a_time)
+
+
 def reward_of(
     run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float
 ) -> RewardFunction:
@@ -95,8 +102,9 @@ def reward_of(
         return other
 
     resources = resources_of(
-        config, language, threshold, store, texts, held_out=held_out, gate=lambda: gate_of(run)
-    )
+        config, language, threshold, store, texts, held_out=held_out, gate=lambda: gate_of(run),
+        metrics=lambda: metrics_of(run),
+    )  # fmt: skip
     return make_reward(config, resources)
 
 

@@ -100,7 +100,7 @@ class ModulesEncoder:
         rows = self.body.vectors([self.prompt + text for text in texts])
         with torch.autocast("cpu", enabled=False):
             for head in self.heads:
-                rows = _in_blocks(head, rows)
+                rows = in_blocks(head, rows)
         return F.normalize(rows, dim=1)
 
 
@@ -307,7 +307,7 @@ def _transformer(folder: Path, pooling: Path, prompt: str, device: torch.device)
     return body
 
 
-def _in_blocks(head: Head, rows: Tensor) -> Tensor:
+def in_blocks(head: Head, rows: Tensor) -> Tensor:
     """Run `head` on exactly BLOCK_ROWS rows at a time, the last block padded with zeros: (n, D) -> (n, E)."""
     padded_rows = torch.cat([rows, rows.new_zeros(-len(rows) % BLOCK_ROWS, rows.shape[1])])
     return torch.cat([head(block) for block in padded_rows.split(BLOCK_ROWS)])[: len(rows)]

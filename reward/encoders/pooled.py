@@ -11,17 +11,21 @@ batch is padded. A text then meets the same arithmetic in every call: bit-equal 
 and a test).
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 from transformers.utils import logging as transformers_logging
 
+from data.documents import read_object
 from data.errors import InputError
 from data.model_folder import check_model_folder, input_errors
 from reward.encoders.folder import folder_hash, read_settings
@@ -42,7 +46,7 @@ UNUSED_PARTS = {
 @dataclass(frozen=True)
 class PoolSettings:
     """How token vectors become the vector of a text. `max_length` counts special tokens too, at most the
-    model's limit; None = that limit.
+    model's limit; None = that limit. `language`: the token, such as bod_Tibt, that a SONAR or NLLB tokenizer begins a text with.
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -50,6 +54,9 @@ class PoolSettings:
     max_length: int | None = DEFAULT_LENGTH
     include_prompt: bool = True
     lower_case: bool = False
+    language: str = field(
+        default="", repr=False
+    )  # kept out of the fingerprint's words: encoder.json is hashed
 
 
 class PooledEncoder:
@@ -67,7 +74,7 @@ class PooledEncoder:
         self.settings = settings
         self.fingerprint = fingerprint
         self.dim = model.config.get_text_config().hidden_size * len(settings.pooling)
-        self.positions = _positions(model)
+        self.positions = last_positions(model)
         self.max_length = min(settings.max_length or tokenizer.model_max_length, self.positions)
         self._skip = 0 if settings.include_prompt else self._prompt_length()
 
@@ -88,9 +95,13 @@ class PooledEncoder:
             for row in self._ids(texts[i : i + TOKENIZE_AT_ONCE])
         ]
         with torch.autocast(device.type, enabled=False):
-            for members, shape in _batches([len(row) for row in ids], self.positions, batch_tokens(device)):
-                lengths = torch.tensor([len(ids[i]) for i in members] + [1] * (shape[0] - len(members)))
-                hidden = self._hidden_states([ids[i] for i in members], lengths, shape)
+            for members, shape in length_batches(
+                [len(row) for row in ids], self.positions, batch_tokens(device)
+            ):
+                padded_ids, lengths = pad_rows(
+                    [ids[i] for i in members], shape, self.tokenizer.pad_token_id or 0
+                )
+                hidden = self._hidden_states(padded_ids, lengths)
                 rows[members] = pool(hidden, lengths.to(device), self.settings.pooling, self._skip)[
                     : len(members)
                 ].cpu()
@@ -103,12 +114,9 @@ class PooledEncoder:
         )["input_ids"]
         return ids
 
-    def _hidden_states(self, ids: Sequence[Sequence[int]], lengths: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Last hidden states (*shape, H), padded on the right; the mask comes from the lengths."""
-        padded_ids = torch.full(shape, self.tokenizer.pad_token_id or 0)
-        for row, text_ids in enumerate(ids):
-            padded_ids[row, : len(text_ids)] = torch.tensor(text_ids)
-        mask = torch.arange(shape[1]) < lengths[:, None]
+    def _hidden_states(self, padded_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Last hidden states (n, T, H); the mask comes from the lengths."""
+        mask = torch.arange(padded_ids.shape[1]) < lengths[:, None]
         device = self.model.device
         hidden: Tensor = self.model(
             input_ids=padded_ids.to(device), attention_mask=mask.long().to(device)
@@ -129,8 +137,13 @@ def load_pooled(folder: Path, device: torch.device) -> PooledEncoder:
 def make_pooled_encoder(folder: Path, settings: PoolSettings, device: torch.device) -> PooledEncoder:
     """Load a transformers folder with the given pooling."""
     check_model_folder(folder, AutoModel)
-    tokenizer = _read_tokenizer(folder, settings.lower_case)
-    model = _read_model(folder).to(device)  # type: ignore[arg-type]
+    tokenizer = read_tokenizer(folder, settings.lower_case)
+    if settings.language:
+        set_language(folder, tokenizer, settings.language)
+    model = read_model(folder, UNUSED_PARTS)
+    if model.config.is_encoder_decoder and hasattr(model, "decoder"):
+        model = model.get_encoder()
+    model = model.to(device)  # type: ignore[arg-type]
     fingerprint = folder_hash(
         folder, settings, f"{batch_tokens(device)} tokens, steps of {WIDTH_STEP}", device.type, "fp32"
     )
@@ -144,7 +157,8 @@ def read_pool_settings(path: Path) -> PoolSettings:
     if not path.exists():
         return PoolSettings()
     settings = read_settings(
-        path, {"pooling": str | list, "prompt": str, "max_length": int, "include_prompt": bool}
+        path,
+        {"pooling": str | list, "prompt": str, "max_length": int, "include_prompt": bool, "language": str},
     )
     if "pooling" in settings:
         settings["pooling"] = pooling_names(path, settings["pooling"])
@@ -169,7 +183,15 @@ def batch_tokens(device: torch.device) -> int:
     return BATCH_TOKENS if device.type == "cpu" else ACCELERATOR_TOKENS
 
 
-def _batches(
+def pad_rows(ids: Sequence[Sequence[int]], shape: tuple[int, int], pad: int) -> tuple[Tensor, Tensor]:
+    """Token ids padded on the right to `shape` (n, T), and lengths (n,): 1 for a row without a text."""
+    padded_ids = torch.full(shape, pad)
+    for row, text_ids in enumerate(ids):
+        padded_ids[row, : len(text_ids)] = torch.tensor(text_ids)
+    return padded_ids, torch.tensor([*map(len, ids)] + [1] * (shape[0] - len(ids)))
+
+
+def length_batches(
     lengths: Sequence[int], positions: int, tokens: int
 ) -> Iterator[tuple[list[int], tuple[int, int]]]:
     """Group texts of one width: (their indices, (rows, width)); texts without tokens are left out.
@@ -188,7 +210,8 @@ def _batches(
         yield from ((members[i : i + num_texts], (rows, width)) for i in range(0, len(members), num_texts))
 
 
-def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path, lower_case: bool = False) -> PreTrainedTokenizerBase:
+    """Read the tokenizer of a transformers folder. Raises InputError for none."""
     with input_errors(folder, "no tokenizer that transformers can read"):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer("a")
@@ -200,18 +223,19 @@ def _read_tokenizer(folder: Path, lower_case: bool) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _read_model(folder: Path) -> PreTrainedModel:
-    """Read the model in fp32 and eval mode without gradients; of an encoder-decoder only the encoder. Raises
-    InputError for missing tensors.
+def read_model(folder: Path, optional: Collection[str]) -> PreTrainedModel:
+    """Read the model in fp32 and eval mode without gradients. Raises InputError for missing tensors, those of the
+    parts named in `optional` aside.
 
     transformers fills missing tensors with random numbers and goes on: a reward from them would be noise.
     """
     transformers_logging.disable_progress_bar()
     with (
+        _errors_only(),
         input_errors(folder, "not a transformers encoder folder with safetensors weights"),
         torch.random.fork_rng(devices=[]),
     ):
-        model, info = AutoModel.from_pretrained(
+        model, info = model_class(folder).from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -219,18 +243,49 @@ def _read_model(folder: Path) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in UNUSED_PARTS)
+    missing = sorted(name for name in info["missing_keys"] if name.split(".")[0] not in optional)
     if missing:
         raise InputError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a "
             f"{type(model).__name__}"
         )
-    if model.config.is_encoder_decoder:
-        model = model.get_encoder()
     return model.requires_grad_(False).eval()
 
 
-def _positions(model: nn.Module) -> int:
+def model_class(folder: Path) -> Any:
+    """The class whose weights a folder has: SONAR's is the encoder of an M2M-100 alone, of other models AutoModel knows
+    it.
+    """
+    path = folder / "config.json"
+    architectures = read_object(path).get("architectures") if path.exists() else None
+    return M2M100Encoder if architectures == ["M2M100Encoder"] else AutoModel
+
+
+def set_language(folder: Path, tokenizer: PreTrainedTokenizerBase, language: str) -> None:
+    """Begin every text with the token of `language`. Raises InputError where the tokenizer has no such token."""
+    if not hasattr(tokenizer, "src_lang"):
+        raise InputError(
+            f"{folder / SETTINGS_FILE}: language = {language!r}: this tokenizer takes no language"
+        )
+    if language not in tokenizer.get_vocab():
+        raise InputError(
+            f"{folder / SETTINGS_FILE}: language = {language!r}: the tokenizer has no such token"
+        )
+    tokenizer.src_lang = language
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """transformers says of a missing pooler that it must be trained; what counts is checked here."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def last_positions(model: nn.Module) -> int:
     """The longest input in tokens. RoBERTa models count positions from padding_idx + 1, so they have that
     many fewer.
     """

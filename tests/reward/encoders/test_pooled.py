@@ -70,10 +70,12 @@ def test_vector_is_bit_equal_in_every_batch(folder: Path, max_length: int) -> No
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 40), st.sampled_from([32, 128]))
 def test_shape_of_a_pass_follows_from_the_length_alone(others: list[int], length: int, tokens: int) -> None:
     lengths = [length, *others]
-    result = {i: shape for members, shape in pooled._batches(lengths, POSITIONS, tokens) for i in members}
+    result = {
+        i: shape for members, shape in pooled.length_batches(lengths, POSITIONS, tokens) for i in members
+    }
     assert sorted(result) == [i for i, tokens_of_text in enumerate(lengths) if tokens_of_text]
-    assert result[0] == next(pooled._batches([length], POSITIONS, tokens))[1]
-    for members, (rows, width) in pooled._batches(lengths, POSITIONS, tokens):
+    assert result[0] == next(pooled.length_batches([length], POSITIONS, tokens))[1]
+    for members, (rows, width) in pooled.length_batches(lengths, POSITIONS, tokens):
         assert len(members) <= rows and max(lengths[i] for i in members) <= width <= POSITIONS
         assert len(members) < rows or max(lengths[i] for i in members) < width  # somewhere there is padding
 

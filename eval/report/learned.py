@@ -1,0 +1,71 @@
+"""Learned metrics in a report: a metric that training optimised stands in brackets, a held-out one plain."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.report.blocks import Table
+from eval.report.tables import difference_table
+from eval.report.wording import Metric, plain_number
+from eval.run_folder import Json, RunFolder
+
+DIGITS = 3
+BRACKETS = "In brackets: training optimised this metric, so it says nothing of quality by itself. The others are held out."
+BEST_REFERENCE = "Of several reference texts of an item the best one counts."
+
+
+def learned_metrics(facts: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """The metrics of a result by name, with their labels for a header."""
+    return [Metric(name, label_of(name, own), DIGITS, better=own["better"]) for name, own in facts.items()]
+
+
+def label_of(name: str, facts: Mapping[str, Any]) -> str:
+    """'comet' held out, '[comet]' where it was rewarded, and which way is better where it is not upwards.
+
+    >>> label_of("metricx", {"rewarded": True, "better": -1})
+    '[metricx], lower is better'
+    """
+    label = f"[{name}]" if facts["rewarded"] else name
+    return label if facts["better"] > 0 else f"{label}, lower is better"
+
+
+def learned_notes(facts: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """What brackets mean, and the signature of each metric."""
+    return (BRACKETS, BEST_REFERENCE, *(f"{name}: {own['signature']}" for name, own in facts.items()))
+
+
+def facts_of(systems: Mapping[str, Json]) -> Json:
+    """Name -> facts of the learned metrics that any system was scored by."""
+    return {name: own for system in systems.values() for name, own in system.get("learned", {}).items()}
+
+
+def learned_table(run: RunFolder) -> Table | None:
+    """One row for each system over a whole test set; None where there is no learned metric."""
+    facts = facts_of(run.systems)
+    if not facts:
+        return None
+    metrics = learned_metrics(facts)
+    rows = tuple(
+        (
+            run.label(name),
+            plain_number(system["metrics"]["all"]["n"]),
+            *(metric.value(system["metrics"]["all"].get(metric.key)) for metric in metrics),
+        )
+        for name, system in run.systems.items()
+    )
+    return Table(
+        "Learned metrics", ("System", "n", *(one.label for one in metrics)), rows, learned_notes(facts)
+    )
+
+
+def learned_changes(run: RunFolder, before: str, after: str) -> Table | None:
+    """after - before of each learned metric with its interval; None where the two were not compared by one."""
+    pair = run.pair(before, after)
+    metrics = learned_metrics(facts_of(run.systems))
+    if pair is None or not metrics:
+        return None
+    shared = _shared(pair["slices"]["all"], metrics)
+    return difference_table("Change of the learned metrics", pair["slices"], ["all"], shared, (BRACKETS,))
+
+
+def _shared(differences: Json, metrics: Sequence[Metric]) -> list[Metric]:
+    return [metric for metric in metrics if metric.key in differences]

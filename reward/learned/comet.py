@@ -1,0 +1,63 @@
+"""COMET-22 (wmt22-comet-da): each text of a segment is encoded alone, mixed over layers and averaged over tokens; a
+feed-forward network scores what the three vectors make together.
+
+Source: Rei et al., "COMET-22: Unbabel-IST 2022 Submission for the Metrics Shared Task" (WMT 2022).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from reward.encoders.pooled import last_positions
+from reward.encoders.pooling import mean
+from reward.learned.folder import Facts
+from reward.learned.heads import estimator, state_of
+from reward.learned.passes import head_scores, passes, token_ids, with_states
+from reward.learned.segment import Segment
+
+FEATURES = 6  # vectors side by side before the estimator
+
+
+class Comet:
+    """Scores segments of source, output and reference text; about 0 to 1, higher is better."""
+
+    def __init__(
+        self,
+        facts: Facts,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        head: Mapping[str, Tensor],
+    ) -> None:
+        self.facts = facts
+        self.model = model
+        self.tokenizer = tokenizer
+        self.head = head
+
+    @torch.inference_mode()
+    def scores(self, segments: Sequence[Segment]) -> Tensor:
+        """(n,) fp32 on the CPU; every distinct text is encoded once."""
+        row_of = {
+            text: row
+            for row, text in enumerate(dict.fromkeys(text for one in segments for text in one.texts))
+        }
+        vectors = self._vectors(list(row_of))
+        source, output, reference = (
+            vectors[[row_of[text] for text in column]]
+            for column in zip(*(one.texts for one in segments), strict=True)
+        )
+        features = [
+            output, reference, output * reference, (output - reference).abs(), output * source, (output - source).abs()
+        ]  # fmt: skip
+        return head_scores(estimator(self.facts, self.head), torch.cat(features, dim=1))
+
+    def _vectors(self, texts: Sequence[str]) -> Tensor:
+        """(n, D) on the model's device."""
+        limit = last_positions(self.model) - 2
+        ids = token_ids(self.tokenizer, texts, limit)
+        rows = torch.empty(len(texts), self.model.config.hidden_size, device=self.model.device)
+        for members, output, mask in passes(self.model, ids, self.tokenizer.pad_token_id, with_states):
+            state = state_of(self.facts, self.head, output.hidden_states, mask)
+            rows[members] = mean(state, mask)[: len(members)]
+        return rows

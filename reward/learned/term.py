@@ -1,0 +1,83 @@
+"""A learned metric as a term of the reward: `reward.metrics` gives it a name, and weights, gates and `shown` use the name."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from data.errors import InputError
+from data.settings import Rule
+from reward.learned.folder import FAMILIES, metric_folder, read_facts
+from reward.learned.scores import Metrics
+
+
+def metric_term(name: str) -> Callable[..., Tensor]:
+    """The term of the metric `name`: higher is better, and MetricX's number of errors s is 1 - s / 25."""
+
+    def term(
+        sources: Sequence[str],
+        completions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        *,
+        metrics: Metrics,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> Tensor:
+        """(N,) fp32. With `low` and `high` a score s counts as (s - low) / (high - low), cut to [0, 1]."""
+        values = metrics[name].rewards(sources, completions, references)
+        if low is None or high is None:
+            return values
+        return ((values - low) / (high - low)).clamp(0, 1)
+
+    return term
+
+
+def metric_rules(
+    folders: Mapping[str, str],
+    gates: Iterable[str],
+    settings: Mapping[str, Mapping[str, Any]],
+    other_names: Iterable[str],
+) -> list[Rule]:
+    """Rules of `reward.metrics`: its names, and the settings of its terms. Reads no folder."""
+    bad_names = [name for name in folders if not name.isidentifier() or name != name.lower()]
+    known_names = sorted(folders.keys() & set(other_names))
+    bad_ends = [name for name in folders if not _has_good_ends(settings.get(name, {}))]
+    open_gates = [name for name in gates if name in folders and "low" not in settings.get(name, {})]
+    place = "reward.metrics."
+    return [
+        (bool(bad_names), f"{place}{', '.join(bad_names)} is no name; write small letters, digits and _"),
+        (
+            bool(known_names),
+            f"{place}{', '.join(known_names)} is the name of another term or score; choose another",
+        ),
+        (
+            bool(bad_ends),
+            f"reward.settings.{', '.join(bad_ends)}: low and high are two numbers, low below high: the scores that count as "
+            "0 and as 1",
+        ),
+        (
+            bool(open_gates),
+            f"reward.gates: the score of {', '.join(open_gates)} may leave [0, 1]; write reward.settings.NAME = "
+            "{ low = 0.4, high = 0.9 }: the scores that count as 0 and as 1",
+        ),
+    ]
+
+
+def _has_good_ends(settings: Mapping[str, Any]) -> bool:
+    ends = [settings[key] for key in ("low", "high") if key in settings]
+    are_numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+    return are_numbers and (not ends or (len(ends) == 2 and ends[0] < ends[1]))
+
+
+def check_metric(name: str, folder: str) -> None:
+    """Raises InputError for a folder that is no metric, and for a metric under the name of another family."""
+    facts = read_facts(metric_folder(folder))
+    if name in FAMILIES and name != facts.family:
+        raise InputError(
+            f"reward.metrics.{name}: {folder} is a {facts.family} metric; name it so, or give another folder"
+        )
+
+
+def needs_reference(folder: str) -> bool:
+    """Whether the metric in a folder cannot score without a reference text. Raises InputError."""
+    return read_facts(metric_folder(folder)).needs_reference

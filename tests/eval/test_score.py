@@ -1,0 +1,105 @@
+"""`eval.score`: any files by sacreBLEU's metrics and by a learned one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import sacrebleu
+from command_line import outcome
+from metric_folders import metric_folder
+
+from eval.score import main
+
+OUTPUTS = ["the cat sat on a mat", "dogs bark at night", "it is late now, my friend", "one more line of text"]
+REFERENCES = [
+    "the cat sat on the mat",
+    "dogs barked at night",
+    "it is late, my friend",
+    "another line of text",
+]
+OTHER = ["a cat sat on a mat", "at night dogs bark", "it is late now", "one more line"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    for name, lines in (("out", OUTPUTS), ("ref", REFERENCES), ("ref2", OTHER), ("src", OUTPUTS[::-1])):
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "short").write_text("one line\n", encoding="utf-8")
+    return tmp_path
+
+
+def results(capsys: pytest.CaptureFixture[str], *arguments: object) -> list[dict]:
+    assert main([*map(str, arguments), "--json", "--resamples", "200"]) == 0
+    rows: list[dict] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+@pytest.mark.parametrize("references", [["ref"], ["ref", "ref2"]])
+def test_scores_are_those_of_sacrebleu(
+    references: list[str], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [files / name for name in references]
+    rows = results(
+        capsys, "--metric", "chrf", "bleu", "ter", "--outputs", files / "out", "--references", *paths
+    )
+    streams = [REFERENCES, OTHER][: len(references)]
+    expected = {
+        "chrf": sacrebleu.corpus_chrf(OUTPUTS, streams).score,
+        "bleu": sacrebleu.corpus_bleu(OUTPUTS, streams).score,
+        "ter": sacrebleu.corpus_ter(OUTPUTS, streams).score,
+    }
+    assert {row["metric"]: row["score"] for row in rows} == pytest.approx(expected, abs=1e-9)
+    for row in rows:
+        assert row["low"] <= row["score"] <= row["high"]
+        assert row["low"] < row["high"]
+        assert (row["n"], len(row["lines"])) == (4, 4)
+        assert f"nrefs:{len(references)}" in row["signature"]
+    assert [row["better"] for row in rows] == [1, 1, -1]
+
+
+def test_a_learned_metric_scores_files(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = metric_folder(files, "cometkiwi")
+    (row,) = results(capsys, "--metric", folder, "--outputs", files / "out", "--sources", files / "src")
+    assert row["score"] == pytest.approx(sum(row["lines"]) / 4, abs=1e-9)
+    assert len(set(row["lines"])) == 4
+    assert row["signature"].startswith("cometkiwi:")
+    again = results(capsys, "--metric", folder, "--outputs", files / "out", "--sources", files / "src")
+    assert again == [row]
+
+
+def test_the_answer_in_words(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--metric", "ter", "--outputs", str(files / "out"), "--references", str(files / "out")]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith(
+        "ter: 0.0000 (0.0000 to 0.0000), n = 4, lower is better\n  nrefs:1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--metric chrf --outputs {}/out", "--metric chrf: needs reference texts; give --references"),
+        ("--metric chrf --outputs {}/out --references {}/short", "short: has 1 lines, and --outputs"),
+        ("--metric chrf --outputs {}/none", "there is no such file"),
+        ("--metric meteor --outputs {}/out", "--metric meteor: is neither chrf, bleu, ter nor a folder"),
+        (
+            "--metric {}/comet_folder --outputs {}/out --sources {}/src",
+            "comet needs references; give --references",
+        ),
+        (
+            "--metric {}/comet_folder --outputs {}/out --references {}/ref",
+            "comet needs sources; give --sources",
+        ),
+        (
+            "--metric chrf --outputs {}/out --references {}/ref --resamples 5",
+            "an interval needs at least 100",
+        ),
+    ],
+)
+def test_what_is_missing_is_one_sentence(arguments: str, sentence: str, files: Path) -> None:
+    if "comet_folder" in arguments:
+        metric_folder(files, "comet")
+    code, said = outcome(main, arguments.replace("{}", str(files)).split())
+    assert code == 2
+    assert sentence in said
+    assert said.count("\n") == 1
