@@ -11,10 +11,13 @@ from torch import Tensor
 
 from reward.copying import uncopied
 from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw
+from reward.coverage import coverage, coverage_idf
 from reward.guards import length_fit, length_ratio, nonempty
 from reward.hubness import margin, rank
 from reward.language import language
 from reward.lexical import bleu, chrf
+from reward.markers import markers
+from reward.order import order
 from reward.repetition import unrepeated
 from reward.script import script
 
@@ -33,6 +36,8 @@ TERMS: dict[str, Callable[..., Tensor]] = {
     "cosine_raw": cosine_raw,
     "margin": margin,
     "rank": rank,
+    "coverage": coverage,
+    "coverage_idf": coverage_idf,
     "cosine_held_out": cosine_held_out,
     "cosine_empty": cosine_empty,
     # language
@@ -44,6 +49,8 @@ TERMS: dict[str, Callable[..., Tensor]] = {
     "length_ratio": length_ratio,
     "unrepeated": unrepeated,
     "uncopied": uncopied,
+    "order": order,
+    "markers": markers,
     # surface
     "chrf": chrf,
     "bleu": bleu,
