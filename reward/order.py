@@ -46,7 +46,11 @@ def ordered_share(completion: Sequence[str], reference: Sequence[str]) -> float:
 
 
 def order(
-    sources: Sequence[str], completions: Sequence[str], references: Sequence[Sequence[str]], *, floor: float = 0.0
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    floor: float = 0.0,
 ) -> Tensor:
     """Guard: the share above against the most permissive reference text, at least `floor`: N rows -> (N,) fp32.
     Raises InputError for a `floor` below 0.

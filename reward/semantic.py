@@ -66,6 +66,8 @@ class SemanticReward:
         threshold = self.config.threshold
         if isinstance(threshold, str):
             raise InputError(f"threshold = {threshold!r} is measured by a run; give a number, such as 0.1")
+        if self.config.normalise == "dev":
+            raise InputError('normalise = "dev" is measured by a run; give true, "rank" or false')
         check(self.config, language, "language", terms or {})
         takes_bank = [one for one in self.config.names if "bank" in keywords(find_term(one, terms or {}))]
         if takes_bank and not texts:
@@ -108,8 +110,9 @@ class SemanticReward:
         group_size: int = 1,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The same, and every term and gate by name, (N,) each."""
-        if self.config.normalise and group_size < 2:
-            raise InputError("normalise = true compares the completions of a prompt; give group_size")
+        if self.config.compares_groups and group_size < 2:
+            value = "true" if self.config.normalise is True else f'"{self.config.normalise}"'
+            raise InputError(f"normalise = {value} compares the completions of a prompt; give group_size")
         texts = [[one] if isinstance(one, str) else one for one in references]
         rewards, terms = self.function(sources, completions, texts, group_size)
         return rewards.flatten(), {name: values.flatten() for name, values in terms.items()}

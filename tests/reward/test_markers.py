@@ -58,7 +58,7 @@ def test_difference_is_symmetric() -> None:
 
 
 def test_a_decay_is_a_share() -> None:
-    with pytest.raises(InputError, match="markers.decay = 1.5"):
+    with pytest.raises(InputError, match=r"markers\.decay = 1\.5"):
         guard("en", "Latn", "a", "a", decay=1.5)
 
 

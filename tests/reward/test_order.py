@@ -50,5 +50,5 @@ def test_the_most_permissive_reference_text_and_the_floor_count() -> None:
     texts = ["一二三四", "四三二一"]
     assert order(["s"] * 2, ["四三二一", "二一四三"], [texts, texts[:1]]).tolist() == [1.0, 0.5]
     assert order(["s"], ["四三二一"], [texts[:1]], floor=0.75).tolist() == [0.75]
-    with pytest.raises(InputError, match="order.floor = -1"):
+    with pytest.raises(InputError, match=r"order\.floor = -1"):
         order(["s"], ["a"], [["a"]], floor=-1)
