@@ -35,6 +35,7 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.hubness import build_bank
 from reward.language import LanguageGate, measure_fit
+from reward.source_length import measure_bounds
 from reward.units import units
 
 GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
@@ -210,6 +211,9 @@ def attack_rows(
         "target_language": lambda: language,
         "threshold": lambda: config.threshold,
         "min_share": lambda: config.min_share,
+        "length_bounds": lambda: measure_bounds(
+            (one.source, text) for one in examples for text in one.references
+        ),
         "language_gate": lambda: fitted_gate(config, language, examples),
     }
     columns = columns_of(config)

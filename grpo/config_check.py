@@ -196,7 +196,7 @@ def corpus_rules(config: Config) -> list[Rule]:
 
 # the reward terms that pay for a score of eval.best_by
 REWARDED = {
-    "cosine": ("cosine", "cosine_raw", "margin", "rank", "coverage", "coverage_idf"),
+    "cosine": ("cosine", "cosine_raw", "margin", "rank", "coverage", "coverage_idf", "coverage_source"),
     "cosine_held_out": ("cosine_held_out",),
     "chrf": ("chrf",),
     "bleu": ("bleu",),

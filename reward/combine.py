@@ -40,6 +40,7 @@ RESOURCES = (
     "threshold",
     "min_share",
     "language_gate",
+    "length_bounds",
 )  # what a run lends to terms
 GROUP_STD_FLOOR = 1e-3
 BOUNDS = (Bounds(1e-6, 1, "min_share"),)
@@ -132,8 +133,9 @@ def make_reward(
     terms: dict[str, Term] = {}
     for name in config.names:
         function = find_term(name, own_terms)
-        lent_settings = {key: resources[key]() for key in keywords(function) if key in resources}
-        terms[name] = bind(name, function, lent_settings | config.settings.get(name, {}))
+        own = config.settings.get(name, {})
+        lent = {key: resources[key]() for key in keywords(function) if key in resources and key not in own}
+        terms[name] = bind(name, function, lent | own)
     return combine(terms, config.weights, config.gates, normalise=config.normalise, statistics=statistics)
 
 

@@ -25,8 +25,6 @@ from reward.hubness import Bank
 from reward.rows import check_rows
 from reward.units import units
 
-SIDES = ("reference", "source")
-
 
 def greedy_f1(similarities: Tensor, row_weights: Tensor, column_weights: Tensor) -> float:
     """Coverage of similarities (R, C) in [0, 1] with weights (R,), (C,), which are equal where all are 0; 0 where
@@ -59,18 +57,26 @@ def coverage(
     references: Sequence[Sequence[str]],
     *,
     vectors: Vectors,
-    against: str = "reference",
     floor: float = 0.3,
 ) -> Tensor:
     """Term: F1 of the greedy matches of units, in [0, 1], with the reference text that matches best: N rows -> (N,)
-    fp32. Every unit has weight 1; `coverage_idf` weighs them.
-
-    `against = "source"` matches the source, for an encoder that knows both languages; then a right text does not reach
-    1, and a copy of the source does. Exactly 1 for the reference text itself. Raises InputError for another `against` or `floor`.
+    fp32. Every unit has weight 1; `coverage_idf` weighs them. Exactly 1 for the reference text itself.
     """
-    check_side(against, floor)
-    sides = [(text,) for text in sources] if against == "source" else references
-    return match_units(completions, sides, vectors, floor, {})
+    return match_units(completions, references, vectors, floor, {})
+
+
+def coverage_source(
+    sources: Sequence[str],
+    completions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    vectors: Vectors,
+    floor: float = 0.3,
+) -> Tensor:
+    """Term: `coverage` of the source itself, by an encoder that knows both languages; no reference text is needed: N
+    rows -> (N,) fp32. A right text does not reach 1, and a copy of the source does, so this is no gate.
+    """
+    return match_units(completions, [(text,) for text in sources], vectors, floor, {})
 
 
 def coverage_idf(
@@ -83,16 +89,7 @@ def coverage_idf(
     floor: float = 0.3,
 ) -> Tensor:
     """Term: `coverage` with each unit weighted by its idf among all reference texts: N rows -> (N,) fp32."""
-    check_side("reference", floor)
     return match_units(completions, references, vectors, floor, idf_weights(bank.texts))
-
-
-def check_side(against: str, floor: float) -> None:
-    """Raises InputError for an unknown side and for a floor that leaves no similarity."""
-    if against not in SIDES:
-        raise InputError(f"reward.settings.coverage.against = {against!r}: must be {' or '.join(SIDES)}")
-    if not -1 <= floor < 1:
-        raise InputError(f"reward.settings.coverage.floor = {floor}: must lie in [-1, 1)")
 
 
 def match_units(
@@ -102,8 +99,12 @@ def match_units(
     floor: float,
     weights: Mapping[str, float],
 ) -> Tensor:
-    """The best coverage of each completion over its `sides`: -> (N,) fp32. A unit without a weight has the largest."""
+    """The best coverage of each completion over its `sides`: -> (N,) fp32. A unit without a weight has the largest.
+    Raises InputError for a floor that leaves no similarity.
+    """
     check_rows(completions, completions, sides)
+    if not -1 <= floor < 1:
+        raise InputError(f"reward.settings.coverage.floor = {floor}: must lie in [-1, 1)")
     pairs = list(dict.fromkeys((c, text) for c, row in zip(completions, sides, strict=True) for text in row))
     table = list(dict.fromkeys(unit for pair in pairs for text in pair for unit in units(text)))
     place = {unit: number for number, unit in enumerate(table)}

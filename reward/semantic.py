@@ -26,6 +26,7 @@ from reward.encoder import Encoder, load_encoder
 from reward.faults import NamedEncoder
 from reward.hubness import build_bank
 from reward.language import LanguageGate, measure_fit
+from reward.source_length import measure_bounds
 
 OF_A_RUN = (
     "encoder",
@@ -85,6 +86,7 @@ class SemanticReward:
             texts,
             held_out=lambda: _held_out_store(held_out, device, folder),
             gate=lambda: _gate(self.config, language, texts),
+            length_bounds=lambda: measure_bounds([]),  # no pairs are known: it says so
         )
         self.function: Reward = make_reward(self.config, resources, terms or {})
 
@@ -138,11 +140,13 @@ def resources_of(
     *,
     held_out: Callable[[], Vectors],
     gate: Callable[[], LanguageGate | None],
+    length_bounds: Callable[[], tuple[float, float]],
 ) -> dict[str, Callable[[], Any]]:
     """What terms ask for by the name of a keyword, each made when the first term asks.
 
     vectors, held_out   texts as unit vectors, by the encoder that is rewarded and by the one that is not
     bank                all reference texts, for the terms that compare with other texts
+    length_bounds       the usual ratios of a text's length to its source's, for the term `source_length`
     target_language, target_script, threshold (tau), min_share, language_gate: as in section [reward]
     """
     return {
@@ -154,6 +158,7 @@ def resources_of(
         "threshold": lambda: threshold,
         "min_share": lambda: config.min_share,
         "language_gate": gate,
+        "length_bounds": length_bounds,
     }
 
 

@@ -34,6 +34,7 @@ from reward.encoders.static import LEAST_TEXTS, load_static
 from reward.faults import NamedEncoder, missing_sentence
 from reward.noise import cosine_noise, std_floor
 from reward.semantic import resources_of
+from reward.source_length import measure_bounds
 
 STATIC = "static"
 NOISE_TEXTS = 256
@@ -99,7 +100,14 @@ def reward_of(
         return other
 
     resources = resources_of(
-        config, language, threshold, store, texts, held_out=held_out, gate=lambda: gate_of(run)
+        config,
+        language,
+        threshold,
+        store,
+        texts,
+        held_out=held_out,
+        gate=lambda: gate_of(run),
+        length_bounds=lambda: measure_bounds((one.source, text) for one in sample for text in one.references),
     )
     return make_reward(config, resources, statistics=statistics)
 
