@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft train-only grpo eval report study encoder attacks bench bench-gpu bench-reward bench-peers bench-metrics test test-slow coverage lint clean
+.PHONY: help install data train sft train-only grpo eval report study encoder attacks attacks-own bench bench-gpu bench-reward bench-peers bench-metrics test test-slow coverage lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,7 +55,10 @@ study: $(DONE)  ## compare methods and their tax: STUDY (ARGS=--check prints the
 encoder: $(DONE)  ## distil the encoder "bo", or one of your pairs (ENCODER="--run configs/mine.toml")
 	$(PY) -m reward.distil $(ENCODER) $(ARGS)
 
-attacks: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on real reference texts
+attacks: $(DONE)  ## what every reward pays for cheap attacks in 20 languages: docs/results/attacks.md
+	$(PY) -m eval.attack_survey --out docs/results/attacks.md $(ARGS)
+
+attacks-own: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on its own reference texts
 	$(PY) -m eval.attacks --config $(CONFIG) $(ARGS)
 
 bench: $(DONE)  ## time a step and its pieces (ARGS=--slopes: growth with size)

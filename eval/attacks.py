@@ -35,9 +35,11 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.hubness import build_bank
 from reward.language import LanguageGate, measure_fit
+from reward.source_length import measure_bounds
 from reward.units import units
 
 GUARDS = ("script", "length_fit", "unrepeated", "uncopied")
+ALL_GATES = (*GUARDS, "order", "markers")
 PAPER = {"cosine": 1.5, "script": 1.0}
 MEANING = {"cosine": 1.0}
 Columns = Mapping[str, tuple[Mapping[str, float], tuple[str, ...]]]  # name -> weights and gates
@@ -48,8 +50,9 @@ COLUMNS: Columns = {
     "all guards": (MEANING, GUARDS),
     "guards, half chrF": ({"cosine": 0.5, "chrf": 0.5}, GUARDS),
     "guards, margin": ({"margin": 1.0}, GUARDS),
+    "all six gates": (MEANING, ALL_GATES),
 }
-TERMS = ("cosine_raw", "cosine", "script", "chrf", "margin", *GUARDS)
+TERMS = ("cosine_raw", "cosine", "script", "chrf", "margin", *ALL_GATES)
 UNRELATED_SHARE = 0.2  # of units that an unrelated text may share
 
 
@@ -99,7 +102,9 @@ def hub_text(vectors: Vectors, texts: Sequence[str]) -> str:
     return texts[int((rows @ rows.mean(dim=0)).argmax())]
 
 
-def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: int) -> list[Item]:
+def items_of(
+    examples: Sequence[Example], vectors: Vectors, script: str, seed: int, language: str = ""
+) -> list[Item]:
     """An `Item` for each example; unrelated texts come from the other examples."""
     pool = sorted({example.reference for example in examples})
     hub = hub_text(vectors, pool)
@@ -110,6 +115,7 @@ def items_of(examples: Sequence[Example], vectors: Vectors, script: str, seed: i
             unrelated_text(example, pool, random.Random(f"{seed} {example.id}")),
             hub,
             script,
+            language,
         )
         for example in examples
     ]
@@ -205,13 +211,16 @@ def attack_rows(
         "target_language": lambda: language,
         "threshold": lambda: config.threshold,
         "min_share": lambda: config.min_share,
+        "length_bounds": lambda: measure_bounds(
+            (one.source, text) for one in examples for text in one.references
+        ),
         "language_gate": lambda: fitted_gate(config, language, examples),
     }
     columns = columns_of(config)
     term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
     settings = {name: value for name, value in config.settings.items() if name in term_names}
     reward = make_reward(RewardConfig(weights={}, gates=(), shown=term_names, settings=settings), resources)
-    items = items_of(examples, vectors, script, seed)
+    items = items_of(examples, vectors, script, seed, language)
     texts = {name: pairs for name, pairs in substitute_texts(examples, items, vectors, seed).items() if pairs}
     terms = {name: measure(pairs, items, reward) for name, pairs in texts.items()}
     best = {

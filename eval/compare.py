@@ -17,7 +17,7 @@ from eval.report.compare import ComparedSystem, comparison_document
 from eval.report.html import html_page
 from eval.report.markdown import markdown
 from eval.run_folder import DAMAGE, Json, RunFolder, read_run, references_of
-from eval.systems import compare_systems, metrics
+from eval.systems import compare_systems, metrics, rank_systems
 
 
 def compared_name(run: RunFolder, system: str) -> str:
@@ -97,22 +97,28 @@ def restricted(system: Json, ids: Sequence[str], name: str) -> Json:
 
 
 def compare_on(
-    runs: Sequence[RunFolder], names: Sequence[str], test: str, system: str, resamples: int
+    runs: Sequence[RunFolder],
+    names: Sequence[str],
+    test: str,
+    system: str,
+    resamples: int,
+    by_document: bool = False,
 ) -> list[ComparedSystem]:
-    """Each run on the shared items of a test set, with its change against the first."""
+    """Each run on the shared items of a test set, with its change against the first, and its rank by each metric."""
     views = [views_of(run)[test] for run in runs]
     systems = [view.systems[compared_name(run, system)] for run, view in zip(runs, views, strict=True)]
     try:
         ids = shared_items(runs, systems, test)
         own = [restricted(one, ids, name) for one, name in zip(systems, names, strict=True)]
         seed = int(runs[0].config.get("seed", 0))
-        changes = [compare_systems(own[0], one, seed, resamples) for one in own[1:]]
+        changes = [compare_systems(own[0], one, seed, resamples, by_document=by_document) for one in own[1:]]
+        by_metric = rank_systems(own, seed, resamples, by_document=by_document)
     except InputError:
         raise
     except DAMAGE as error:
         raise InputError(f"{names_of(runs)}: a result is damaged ({error}); evaluate again") from error
     return [
-        ComparedSystem(name, one, change)
+        ComparedSystem(name, one, change, {metric: ranks[name] for metric, ranks in by_metric.items()})
         for name, one, change in zip(names, own, [None, *changes], strict=True)
     ]
 
@@ -135,7 +141,7 @@ def work(options: argparse.Namespace) -> None:
     runs = [read_run(user_path(path)) for path in options.runs]
     names = short_names(runs)
     tests = {
-        test: compare_on(runs, names, test, options.system, options.resamples)
+        test: compare_on(runs, names, test, options.system, options.resamples, options.by == "document")
         for test in common_tests(runs, options.system)
     }
     document = comparison_document(runs, names, [compared_name(run, options.system) for run in runs], tests)
@@ -155,6 +161,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--resamples", type=int, default=RESAMPLES, help=f"of the bootstrap (default: {RESAMPLES:,})"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("item", "document"),
+        default="item",
+        help="what is drawn at random: items, or documents (an item's id up to '#') where items of one are alike",
     )
     options = parser.parse_args(argv)
     return run_command(lambda: work(options))

@@ -8,6 +8,7 @@ set changes no number.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from data.examples import Example
 from eval.forgetting.probes import compare_probes
 from eval.metrics import overlap, rouge
 from eval.metrics.learned import LearnedScores
+from eval.metrics.ranking import group_numbers, random_swaps, randomisation_p, ranks
 from eval.metrics.significance import (
     RESAMPLES,
     Array,
     Score,
+    cluster_counts,
     mean_statistics,
     paired_bootstrap,
     ratio_of_sums,
-    resample_counts,
 )
 from eval.metrics.similarity import Embed, cosines
 from eval.run_folder import (
@@ -203,10 +205,26 @@ def score_of(name: str) -> Score:
     return SCORES.get(name, ratio_of_sums)
 
 
+def document_of(item: dict[str, Any]) -> str:
+    """The document that an item is of: its id up to the last "#", as readers of packages write it; else itself.
+
+    >>> document_of({"id": "mediawiki:page#3.1"}), document_of({"id": "pairs.tsv:7"})
+    ('mediawiki:page', 'pairs.tsv:7')
+    """
+    name: str = item["id"]
+    return name.rpartition("#")[0] or name
+
+
 def compare_systems(
-    before: dict[str, Any], after: dict[str, Any], seed: int, resamples: int = RESAMPLES
+    before: dict[str, Any],
+    after: dict[str, Any],
+    seed: int,
+    resamples: int = RESAMPLES,
+    *,
+    by_document: bool = False,
 ) -> dict[str, Any]:
-    """after - before of every metric, overall, per language and per origin, and of the probes.
+    """after - before of every metric, overall, per language and per origin, and of the probes. `by_document` draws
+    whole documents, whose items are not independent.
 
     Raises ValueError for different test items.
     """
@@ -219,7 +237,8 @@ def compare_systems(
     first, second = (statistics(system["items"], system["target_language"]) for system in (before, after))
     differences: dict[str, dict[str, Any]] = {}
     for key, rows in slices(before["items"]).items():
-        counts = resample_counts(len(rows), np.random.default_rng(seed), resamples)
+        documents = [document_of(before["items"][row]) if by_document else str(row) for row in rows]
+        counts = cluster_counts(group_numbers(documents), np.random.default_rng(seed), resamples)
         differences[key] = {
             name: asdict(paired_bootstrap(first[name][rows], second[name][rows], score_of(name), counts))
             for name in first
@@ -228,6 +247,25 @@ def compare_systems(
     both = "probes" in before and "probes" in after
     probes = compare_probes(before["probes"], after["probes"], seed, resamples) if both else None
     return {"before": before["system"], "after": after["system"], "slices": differences, "probes": probes}
+
+
+def rank_systems(
+    systems: Sequence[dict[str, Any]], seed: int, rounds: int = RESAMPLES, *, by_document: bool = False
+) -> dict[str, dict[str, int]]:
+    """metric -> the rank of each system by name, on the same items (eval/metrics/ranking.py)."""
+    items = systems[0]["items"]
+    documents = [document_of(item) if by_document else str(row) for row, item in enumerate(items)]
+    swaps = random_swaps(group_numbers(documents), np.random.default_rng(seed), rounds)
+    rows = {one["system"]: statistics(one["items"], one["target_language"]) for one in systems}
+    result = {}
+    for metric, score in SCORES.items():
+        p_values = {
+            frozenset(pair): randomisation_p(rows[pair[0]][metric], rows[pair[1]][metric], score, swaps)
+            for pair in combinations(rows, 2)
+        }
+        scores = {name: float(score(own[metric].sum(axis=0))) for name, own in rows.items()}
+        result[metric] = ranks(scores, p_values)
+    return result
 
 
 def compare_or_name_damage(folder: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:

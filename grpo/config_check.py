@@ -161,6 +161,7 @@ def corpus_rules(config: Config) -> list[Rule]:
     """Rules of what needs a part of the corpus, which may be set to nothing."""
     data = config.data
     threshold = config.reward.threshold
+    normalise = config.reward.normalise
     languages = data.completion_languages if data.corpora or config.reward.encoders else {}
     others = [language for language in config.reward.encoders if language not in languages]
     has_warm_start = all(one.warm_start for one in data.members.values())
@@ -183,6 +184,10 @@ def corpus_rules(config: Config) -> list[Rule]:
             f"reward.threshold = {threshold!r} is measured on the dev set, and data.dev_size = 0; raise data.dev_size, or write a number",
         ),
         (
+            data.dev_size == 0 and normalise == "dev",
+            "reward.normalise = 'dev' is measured on the dev set, and data.dev_size = 0; raise data.dev_size, or write 'rank'",
+        ),
+        (
             data.dev_size == 0 and config.eval.every > 0,
             f"eval.every = {config.eval.every} looks at the dev set, and data.dev_size = 0; raise data.dev_size, or write eval.every=0",
         ),
@@ -191,7 +196,7 @@ def corpus_rules(config: Config) -> list[Rule]:
 
 # the reward terms that pay for a score of eval.best_by
 REWARDED = {
-    "cosine": ("cosine", "cosine_raw", "margin", "rank"),
+    "cosine": ("cosine", "cosine_raw", "margin", "rank", "coverage", "coverage_idf", "coverage_source"),
     "cosine_held_out": ("cosine_held_out",),
     "chrf": ("chrf",),
     "bleu": ("bleu",),
@@ -201,12 +206,18 @@ REWARDED = {
 def dev_rules(config: Config) -> list[Rule]:
     """Rules of the score that chooses the best checkpoint: training must not have optimised it unseen."""
     best_by = config.eval.best_by
-    paid = [term for term in REWARDED.get(best_by, ()) if config.reward.weights.get(term)]
+    reward = config.reward
+    paid = [term for term in REWARDED.get(best_by, ()) if reward.weights.get(term) or term in reward.gates]
     return [
         (
             config.eval.every > 0 and config.train.method != "sft" and bool(paid),
             f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "
             "write a score that is not rewarded, such as rouge_l, or eval.best_by=reward",
+        ),
+        (
+            config.eval.every > 0 and best_by == "reward" and reward.compares_groups,
+            f"eval.best_by = 'reward' looks at single outputs, and reward.normalise = {reward.normalise!r} compares groups; "
+            "write another score, such as rouge_l",
         ),
         (
             config.eval.every > 0 and best_by == "bleu" and len(config.data.completion_languages) > 1,

@@ -134,7 +134,7 @@ def remedy(options: typing.Sequence[Any], value: Any) -> str:
         if typing.get_origin(option) is typing.Literal
         for choice in typing.get_args(option)
     ]
-    numbers = ", or a number" if float in options else ""
+    numbers = ", or a number" if float in options else ", or true or false" if bool in options else ""
     if choices:
         return f": known values are {', '.join(choices)}{numbers}"
     names = [getattr(option, "__name__", str(option)) for option in options]

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.script import is_unspaced
+from reward.markers import TIBETAN_NUMBERS
+from reward.negators import negators
 from reward.units import units
 
 TSHEG = "\u0f0b"
 SHAD = "\u0f0d"
 NUMERALS = "一二三四五六七八九"
-TIBETAN_NUMBERS = ("གཅིག", "གཉིས", "གསུམ", "བཞི", "ལྔ", "དྲུག", "བདུན", "བརྒྱད", "དགུ", "བཅུ")
-DIGITS = re.compile(r"[0-9\u0f20-\u0f29]")
+DIGITS = re.compile(r"\d")
 SHUFFLES = 20  # attempts at another order
 SENTENCE_END = re.compile(f"[{SHAD}。！？]|[.!?](?=\\s)")
 # negations to remove, or else verbs to negate: the longest first
@@ -49,7 +50,7 @@ TIBETAN_NEGATIONS = ("མི", "མ")
 @dataclass(frozen=True)
 class Item:
     """One real example, an unrelated text of the target language, and the hub: the text nearest to all
-    reference texts on average.
+    reference texts on average. `language` is for negations; "" knows those of Han and Tibetan script only.
     """
 
     source: str
@@ -57,6 +58,7 @@ class Item:
     unrelated: str
     hub: str
     script: str
+    language: str = ""
 
     @property
     def reference(self) -> str:
@@ -148,7 +150,7 @@ def swap_number(item: Item, rng: random.Random) -> str | None:
     digits = list(DIGITS.finditer(text))
     if digits:
         place = rng.choice(digits).start()
-        zero = ord("0") if text[place] in "0123456789" else 0x0F20
+        zero = ord(text[place]) - int(text[place])
         other = rng.choice([chr(zero + n) for n in range(10) if chr(zero + n) != text[place]])
         return text[:place] + other + text[place + 1 :]
     numbers = TIBETAN_NUMBERS if item.script == "Tibt" else tuple(NUMERALS)
@@ -168,8 +170,25 @@ def change_negation(item: Item, rng: random.Random) -> str | None:
         if item.script == "Tibt"
         else _change_han_negation(item.reference)
         if item.script == "Hani"
-        else None
+        else _change_listed_negation(item)
     )
+
+
+def _change_listed_negation(item: Item) -> str | None:
+    """Removes the first negation of the language's list, or adds the first one of the list in the middle."""
+    words = [word.rstrip("*") for word in negators(item.language)]
+    parts = pieces(item.reference, item.script)
+    if not words or len(parts) < 2:
+        return None
+    if is_unspaced(item.script):
+        present = next((word for word in words if word in item.reference), "")
+        if present:
+            return item.reference.replace(present, "", 1)
+    for place, part in enumerate(parts):
+        if part.casefold() in words:
+            return join_pieces(parts[:place] + parts[place + 1 :], item.script)
+    middle = len(parts) // 2
+    return join_pieces([*parts[:middle], words[0], *parts[middle:]], item.script)
 
 
 def _change_han_negation(text: str) -> str | None:

@@ -25,7 +25,7 @@ from data.errors import InputError
 from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
-from reward.groups import deviations, standard_deviation
+from reward.groups import deviations, group_ranks, standard_deviation
 from reward.identify import load_identifier
 from reward.language import LanguageGate, check_known
 from reward.learned.term import check_metric, metric_rules, metric_term, needs_reference
@@ -42,6 +42,7 @@ RESOURCES = (
     "min_share",
     "language_gate",
     "metrics",
+    "length_bounds",
 )  # what a run lends to terms
 SCORE_NAMES = (
     "rouge_l",
@@ -62,8 +63,10 @@ class RewardConfig:
 
     `threshold` is tau, or how to find it from the warm start's outputs on dev: mean, q10, q25, q50
     (quantiles). The default is the mean of unrelated pairs, both of Chinese sentences under "use" and of
-    Dzongkha ones under "bo". `min_share`: of the letters, in the target script. `normalise` standardises each
-    gated term inside its group before the sum, so that weights compare what terms say and not their scales.
+    Dzongkha ones under "bo". `min_share`: of the letters, in the target script. `normalise` puts
+    the gated terms on one scale before the sum, so that weights compare what terms say and not their scales: true =
+    standardised in their group, "rank" = their ranks in the group, "dev" = by their mean and standard deviation on the
+    warm start's outputs for dev.
     `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only.
     `held_out` is the encoder that is watched and never rewarded; "static" is made of the untouched model's
     token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
@@ -79,7 +82,7 @@ class RewardConfig:
     control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
     gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
-    normalise: bool = False
+    normalise: bool | Literal["rank", "dev"] = False
     threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
     min_share: float = 0.95
     identifier: str = ""
@@ -94,6 +97,16 @@ class RewardConfig:
     def names(self) -> list[str]:
         """Every term to compute, each once."""
         return list(dict.fromkeys([*self.weights, *self.gates, *self.shown]))
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether a part of it is measured on the warm start's outputs for dev."""
+        return isinstance(self.threshold, str) or self.normalise == "dev"
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether a reward depends on the other completions of its group."""
+        return self.normalise in (True, "rank")
 
 
 class Reward(Protocol):
@@ -114,22 +127,29 @@ class Reward(Protocol):
 
 Terms = Mapping[str, Callable[..., Any]]  # a caller's own terms by name
 NO_TERMS: Terms = {}
+Statistics = Mapping[str, Sequence[float]]  # term: mean and standard deviation of gate x term
+NO_STATISTICS: Statistics = {}
 
 
 def make_reward(
-    config: RewardConfig, resources: Mapping[str, Callable[[], Any]], own_terms: Terms = NO_TERMS
+    config: RewardConfig,
+    resources: Mapping[str, Callable[[], Any]],
+    own_terms: Terms = NO_TERMS,
+    statistics: Statistics = NO_STATISTICS,
 ) -> Reward:
     """Make the reward of a run. `resources`: name in RESOURCES -> the function that makes it; only the
-    resources that a term takes are made (reward/semantic.py has all of them).
+    resources that a term takes are made (reward/semantic.py has all of them). `statistics` are those of
+    `normalise = "dev"`.
 
     Raises InputError for settings that cannot work.
     """
     terms: dict[str, Term] = {}
     for name in config.names:
         function = find_term(name, own_terms, config.metrics)
-        lent_settings = {key: resources[key]() for key in keywords(function) if key in resources}
-        terms[name] = bind(name, function, lent_settings | config.settings.get(name, {}))
-    return combine(terms, config.weights, config.gates, normalise=config.normalise)
+        own = config.settings.get(name, {})
+        lent = {key: resources[key]() for key in keywords(function) if key in resources and key not in own}
+        terms[name] = bind(name, function, lent | own)
+    return combine(terms, config.weights, config.gates, normalise=config.normalise, statistics=statistics)
 
 
 def check_section(config: RewardConfig) -> None:
@@ -268,13 +288,14 @@ def combine(
     weights: Mapping[str, float],
     gates: Iterable[str] = (),
     *,
-    normalise: bool = False,
+    normalise: bool | str = False,
+    statistics: Statistics = NO_STATISTICS,
 ) -> Reward:
     """Make the reward R = prod of `gates` x sum of weight x term; a term with neither is only reported.
 
-    `normalise`: gate x term is standardised in its group (floor GROUP_STD_FLOOR) before the sum. Gates come
-    first, so a completion with gate 0 is the worst of its group and not an average one. A group of one gets
-    0.
+    `normalise`: before the sum gate x term is standardised in its group (true), replaced by its rank there ("rank"), or
+    standardised by `statistics` ("dev"; a term without any stays as it is). Gates come first, so a completion with gate
+    0 is the worst of its group and not an average one.
     """
     gates = tuple(gates)
     for name in [*weights, *gates]:
@@ -302,16 +323,54 @@ def combine(
         total = torch.zeros(len(completions) // group_size, group_size, dtype=torch.float64)
         for name, weight in active_weights.items():
             gated_values = (gate * values[name].double()).view(-1, group_size)
-            total += weight * (standardise(gated_values) if normalise else gated_values)
+            total += weight * on_one_scale(name, gated_values, normalise, statistics)
         check_some_reward(total, {name: values[name] for name in (*active_weights, *gates)}, completions)
         return total.float(), {name: value.view(-1, group_size) for name, value in values.items()}
 
     return reward
 
 
+def on_one_scale(name: str, values: Tensor, normalise: bool | str, statistics: Statistics) -> Tensor:
+    """The gated values (P, G) of a term as `normalise` says."""
+    if normalise == "rank":
+        return group_ranks(values)
+    if normalise == "dev":
+        return (values - statistics.get(name, (0.0, 1.0))[0]) / scale_of(statistics, name)
+    return standardise(values) if normalise else values
+
+
+def scale_of(statistics: Statistics, name: str) -> float:
+    """What a term is divided by under `normalise = "dev"`: its standard deviation, at least GROUP_STD_FLOOR."""
+    return max(statistics.get(name, (0.0, 1.0))[1], GROUP_STD_FLOOR)
+
+
+def term_statistics(
+    values: Mapping[str, Tensor], weights: Mapping[str, float], gates: Iterable[str]
+) -> dict[str, list[float]]:
+    """Mean and standard deviation (over n - 1) of gate x term, for every term with a weight: name -> any shape. Missing
+    values take no part. Raises InputError where a term has no value at all.
+
+    >>> term_statistics({"a": torch.tensor([1.0, 2.0, 3.0]), "g": torch.tensor([1.0, 1.0, 1.0])}, {"a": 2.0}, ["g"])
+    {'a': [2.0, 1.0]}
+    """
+    result = {}
+    for name in (name for name, weight in weights.items() if weight):
+        gated_values = values[name].double().flatten()
+        for gate in gates:
+            gated_values = gated_values * values[gate].double().flatten()
+        present = gated_values[~gated_values.isnan()]
+        if not len(present):
+            raise InputError(
+                f"reward.normalise = 'dev': the term {name!r} has no value on dev, so it has no scale"
+            )
+        deviation, count = deviations(present[None])
+        result[name] = [float(present.mean()), float(standard_deviation(deviation, count))]
+    return result
+
+
 def standardise(values: Tensor) -> Tensor:
     """Subtract each group's mean and divide by its standard deviation, at least GROUP_STD_FLOOR: (P, G) ->
-    (P, G). NaN stays NaN.
+    (P, G). NaN stays NaN, and a group of one gets 0.
 
     >>> standardise(torch.tensor([[1.0, 2.0, 3.0, torch.nan], [0.3] + [torch.nan] * 3])).tolist()
     [[-1.0, 0.0, 1.0, nan], [0.0, nan, nan, nan]]

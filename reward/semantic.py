@@ -27,6 +27,7 @@ from reward.faults import NamedEncoder
 from reward.hubness import build_bank
 from reward.language import LanguageGate, measure_fit
 from reward.learned.scores import Metrics
+from reward.source_length import measure_bounds
 
 OF_A_RUN = (
     "encoder",
@@ -67,6 +68,8 @@ class SemanticReward:
         threshold = self.config.threshold
         if isinstance(threshold, str):
             raise InputError(f"threshold = {threshold!r} is measured by a run; give a number, such as 0.1")
+        if self.config.normalise == "dev":
+            raise InputError('normalise = "dev" is measured by a run; give true, "rank" or false')
         check(self.config, language, "language", terms or {})
         takes_bank = [
             one
@@ -91,6 +94,7 @@ class SemanticReward:
             metrics=lambda: Metrics(
                 self.config.metrics, torch.device(device), self.config.one_metric_at_a_time
             ),
+            length_bounds=lambda: measure_bounds([]),  # no pairs are known: it says so
         )
         self.function: Reward = make_reward(self.config, resources, terms or {})
 
@@ -116,8 +120,9 @@ class SemanticReward:
         group_size: int = 1,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The same, and every term and gate by name, (N,) each."""
-        if self.config.normalise and group_size < 2:
-            raise InputError("normalise = true compares the completions of a prompt; give group_size")
+        if self.config.compares_groups and group_size < 2:
+            value = "true" if self.config.normalise is True else f'"{self.config.normalise}"'
+            raise InputError(f"normalise = {value} compares the completions of a prompt; give group_size")
         texts = [[one] if isinstance(one, str) else one for one in references]
         rewards, terms = self.function(sources, completions, texts, group_size)
         return rewards.flatten(), {name: values.flatten() for name, values in terms.items()}
@@ -144,12 +149,14 @@ def resources_of(
     held_out: Callable[[], Vectors],
     gate: Callable[[], LanguageGate | None],
     metrics: Callable[[], Metrics],
+    length_bounds: Callable[[], tuple[float, float]],
 ) -> dict[str, Callable[[], Any]]:
     """What terms ask for by the name of a keyword, each made when the first term asks.
 
     vectors, held_out   texts as unit vectors, by the encoder that is rewarded and by the one that is not
     bank                all reference texts, for the terms that compare with other texts
     metrics             the learned metrics of `reward.metrics`
+    length_bounds       the usual ratios of a text's length to its source's, for the term `source_length`
     target_language, target_script, threshold (tau), min_share, language_gate: as in section [reward]
     """
     return {
@@ -162,6 +169,7 @@ def resources_of(
         "min_share": lambda: config.min_share,
         "language_gate": gate,
         "metrics": functools.cache(metrics),
+        "length_bounds": length_bounds,
     }
 
 

@@ -11,21 +11,26 @@ from torch import Tensor
 
 from reward.copying import uncopied
 from reward.cosine import cosine, cosine_empty, cosine_held_out, cosine_raw
+from reward.coverage import coverage, coverage_idf, coverage_source
 from reward.guards import length_fit, length_ratio, nonempty
 from reward.hubness import margin, rank
 from reward.language import language
 from reward.lexical import bleu, chrf
+from reward.markers import markers
+from reward.order import order
 from reward.repetition import unrepeated
 from reward.script import script
+from reward.source_length import source_length
 
 NO_GATES = (
     "cosine_raw",
     "cosine_held_out",
     "cosine_empty",
     "length_ratio",
+    "coverage_source",
 )  # not in [0, 1], or for the log only
 
-REFERENCE_FREE = ("script", "language")  # work without a reference text
+REFERENCE_FREE = ("script", "language", "source_length", "coverage_source")  # work without a reference text
 
 TERMS: dict[str, Callable[..., Tensor]] = {
     # meaning
@@ -33,6 +38,9 @@ TERMS: dict[str, Callable[..., Tensor]] = {
     "cosine_raw": cosine_raw,
     "margin": margin,
     "rank": rank,
+    "coverage": coverage,
+    "coverage_idf": coverage_idf,
+    "coverage_source": coverage_source,
     "cosine_held_out": cosine_held_out,
     "cosine_empty": cosine_empty,
     # language
@@ -42,8 +50,11 @@ TERMS: dict[str, Callable[..., Tensor]] = {
     "nonempty": nonempty,
     "length_fit": length_fit,
     "length_ratio": length_ratio,
+    "source_length": source_length,
     "unrepeated": unrepeated,
     "uncopied": uncopied,
+    "order": order,
+    "markers": markers,
     # surface
     "chrf": chrf,
     "bleu": bleu,

@@ -88,6 +88,16 @@ def resample_counts(n: int, generator: np.random.Generator, resamples: int = RES
     return generator.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
 
 
+def cluster_counts(
+    groups: NDArray[np.int64], generator: np.random.Generator, resamples: int = RESAMPLES
+) -> Array:
+    """(resamples, n): `resample_counts` of whole groups, for items that are not independent, as those of one document:
+    (n,) the group of each item, numbered from 0.
+    """
+    counts: Array = resample_counts(int(groups.max()) + 1, generator, resamples)[:, groups]
+    return counts
+
+
 def paired_bootstrap(before: Array, after: Array, score: Score, counts: Array) -> Difference:
     """Difference of a metric between two systems on the same items.
 

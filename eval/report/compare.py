@@ -1,7 +1,7 @@
 """The page that compares several runs, made of the blocks of a run's report: each run against the first."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eval.report.blocks import Document, Section, Table
 from eval.report.changes import Change, score_changes
@@ -36,15 +36,22 @@ NOTE = (
 )
 
 
+RANK_NOTE = (
+    "Approximate randomisation over the shared test items. Runs with one rank cannot be told apart: a new rank begins "
+    "where every run above is better than every one below (p < 0.05, without correction), as in WMT's tables."
+)
+
+
 @dataclass(frozen=True)
 class ComparedSystem:
     """One system of one run on the shared items of a test set. `change` is its comparison with the first run's; None
-    for the first.
+    for the first. `ranks` has its rank among all of them by each metric.
     """
 
     name: str
     system: Json
     change: Json | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)  # by metric
 
 
 Tests = Mapping[str, Sequence[ComparedSystem]]  # by test set, "" = the own one; in the order of the runs
@@ -105,6 +112,8 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
     tables = [
         Table("Scores on the shared items", ("Run", *RESULT_HEADER[1:]), rows, signature_notes(systems))
     ]
+    if all(one.ranks for one in compared):
+        tables.append(rank_table(compared))
     first, *others = compared
     for other in others:
         if other.change:
@@ -117,6 +126,15 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
             title = f"{other.name} minus {first.name}"
             tables.append(difference_table(title, other.change["slices"], ["all"], metrics, notes))
     return Section(f"Test set {test}" if test else "Scores", tuple(tables))
+
+
+def rank_table(compared: Sequence[ComparedSystem]) -> Table:
+    """The rank of each run by the metrics that mean the same in all and have a better side."""
+    first, *others = compared
+    same = [set(comparable(first, other)) for other in others]
+    metrics = [one for one in METRICS if one.better == 1 and all(one.key in keys for keys in same)]
+    rows = tuple((one.name, *(str(one.ranks[metric.key]) for metric in metrics)) for one in compared)
+    return Table("Ranks, 1 = the best", ("Run", *(metric.label for metric in metrics)), rows, (RANK_NOTE,))
 
 
 def settings_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:

@@ -1,10 +1,14 @@
 """The sentences behind a verdict: each result with its figures and interval, for those who want all of them."""
 
+from collections.abc import Iterable
+
 from eval.alarms import number, ringing
 from eval.report.changes import Change, probe_changes, score_change, score_changes
 from eval.report.macro import corpora_of
 from eval.report.wording import MAIN_METRICS, MAIN_PROBES, METRICS, MIN_ITEMS, are_too_few, direction
 from eval.run_folder import Json, RunFolder
+from grpo.config import WITHOUT_REWARD
+from grpo.config_check import REWARDED
 
 
 def findings(run: RunFolder) -> tuple[str, ...]:
@@ -20,6 +24,7 @@ def findings(run: RunFolder) -> tuple[str, ...]:
     parts = [
         *macro_sentences(run),
         *sentences,
+        *disagreement_sentences(run.main),
         *gaming,
         *tax_sentences(run.main, system),
         *budget_sentences(run),
@@ -99,6 +104,37 @@ def spread(change: Change) -> str:
     """'+1.21, 95 % interval +0.40 to +2.02', and a remark when the interval includes 0."""
     remark = "" if change.way else ", which includes 0"
     return f"{change.change}, 95 % interval {change.interval}{remark}"
+
+
+def disagreement_sentences(run: RunFolder) -> list[str]:
+    """One sentence where a metric that the reward pays for and one that it does not clearly moved in opposite ways."""
+    pair = run.pair("warm_start", "trained")
+    reward = run.config.get("reward") or {}
+    paid_terms = {
+        *(name for name, weight in (reward.get("weights") or {}).items() if weight),
+        *(reward.get("gates") or ()),
+    }
+    paid_metrics = {metric for metric, terms in REWARDED.items() if paid_terms.intersection(terms)}
+    if pair is None or run.config.get("train", {}).get("method") in WITHOUT_REWARD:
+        return []
+    changes = [one for one in score_changes(pair["slices"]) if one.sense and not one.has_too_few]
+    paid = [one for one in changes if one.metric.key in paid_metrics]
+    watched = [one for one in changes if one.metric.key not in paid_metrics]
+    opposed = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}
+    against = {one.label: one for one in paid if any(one.sense != other.sense for other in opposed.values())}
+    if not opposed:
+        return []
+    return [
+        f"Rewarded and held-out metrics disagree: {listing(against.values())}, which the reward pays for, and "
+        f"{listing(opposed.values())}, which it does not."
+    ]
+
+
+def listing(changes: Iterable[Change]) -> str:
+    """'Cosine got better (+0.03) and chrF got worse (-1.20)'."""
+    return " and ".join(
+        f"{one.label} got {'better' if one.sense > 0 else 'worse'} ({one.change})" for one in changes
+    )
 
 
 def memory_sentence(chrf: Change) -> str:

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from data.language_names import language_name
-from data.script import primary, script_of, unit_name
+from data.script import script_of, unit_name
 from grpo.config import Config
 from grpo.config_file import build
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.init.model_facts import ROOM, ModelFacts, round_up
 from grpo.runtime.device import Compute
 from grpo.stages.plan import known_model, make_plan
+from reward.composite import COMPOSITE_GATES, COMPOSITE_SETTINGS, is_known_to_use
 
-# of the built-in encoder "use"
-ENCODER_LANGUAGES = ("ar", "zh", "en", "fr", "de", "it", "ja", "ko", "nl", "pl", "pt", "es", "th", "tr", "ru")
 TEST_SHARE = 10  # a test set has this part of a small corpus, a dev set half of it
 TEST_SIZE = 500
 DEV_SIZE = 200
@@ -133,7 +132,7 @@ def reward_rows(corpus: CorpusFacts, encoder: str) -> Iterator[Row]:
     language = corpus.reference.language
     if encoder:
         yield "encoder", encoder, "as you said"
-    elif primary(language) in ENCODER_LANGUAGES:
+    elif is_known_to_use(language):
         yield "encoder", "use", f"the built-in encoder knows {language_name(language)}"
     else:
         name = language_name(language)
@@ -147,6 +146,8 @@ def reward_rows(corpus: CorpusFacts, encoder: str) -> Iterator[Row]:
             [],
             "better: encoder = a folder of one that does (docs/reward.md), without these two lines",
         )
+    yield "gates", list(COMPOSITE_GATES), "attacks earn at most 60 % (docs/results/attacks.md)"
+    yield "settings", COMPOSITE_SETTINGS, ""
 
 
 def training_rows(model: ModelFacts, pairs: int, batch: int, compute: Compute) -> dict[str, list[Row]]:

@@ -19,7 +19,7 @@ from data.records import sample_of
 from data.script import primary
 from grpo.stages.context import Run
 from reward.combine import language_gate, reward_needs
-from reward.language import LanguageFit, LanguageGate, measure_fit, refusal
+from reward.language import LanguageFit, LanguageGate, measure_fit, refusal, stand_in
 
 FILE = "language_fit.json"
 
@@ -41,6 +41,8 @@ def check_language_fit(run: Run, corpus: Corpus) -> None:
     if (reason := refusal(fit)) and reward_needs(run.config.reward, ("language_gate",)):
         raise InputError(f"{label}: {reason}")
     run.say(f"{label}: {fit}")
+    if note := stand_in(gate.identifier, gate.language):
+        run.say(f"WARNING: {label}: {note}")
     if reason:
         run.say(f"WARNING: {label}: {reason}")
     elif fit.passed > 0.2:

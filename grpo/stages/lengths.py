@@ -140,7 +140,7 @@ def fits(corpus: Corpus, prompt: Prompt, config: Config) -> dict[str, Fit]:
     """
     parts = {"train": corpus.train, "test": corpus.test}
     parts |= {f"{TESTS}{name}": examples for name, examples in corpus.tests.items()}
-    if config.eval.every or isinstance(config.reward.threshold, str):
+    if config.eval.every or config.reward.is_measured:
         parts["dev"] = corpus.dev
         if not corpus.dev:
             raise InputError(

@@ -25,7 +25,7 @@ from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, w
 from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import of_language, runs_by_language
 from grpo.training import RewardFunction, Rewards, by_language
-from reward.combine import make_reward
+from reward.combine import NO_STATISTICS, RewardConfig, Statistics, make_reward, scale_of, term_statistics
 from reward.control import OtherReferences, random_rewards
 from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
@@ -35,6 +35,7 @@ from reward.faults import NamedEncoder, missing_sentence
 from reward.learned.scores import Metrics
 from reward.noise import cosine_noise, std_floor
 from reward.semantic import resources_of
+from reward.source_length import measure_bounds
 
 STATIC = "static"
 NOISE_TEXTS = 256
@@ -77,7 +78,11 @@ def metrics_of(run: Run) -> Metrics:
 
 
 def reward_of(
-    run: Run, store: EmbeddingStore, examples: Sequence[Example], threshold: float
+    run: Run,
+    store: EmbeddingStore,
+    examples: Sequence[Example],
+    threshold: float,
+    statistics: Statistics = NO_STATISTICS,
 ) -> RewardFunction:
     """The reward of a run over `examples`. Their reference texts are embedded here, once ever; those of more than
     SAMPLE examples only when a step needs them, and then the bank is of a sample.
@@ -104,8 +109,9 @@ def reward_of(
     resources = resources_of(
         config, language, threshold, store, texts, held_out=held_out, gate=lambda: gate_of(run),
         metrics=lambda: metrics_of(run),
+        length_bounds=lambda: measure_bounds((one.source, text) for one in sample for text in one.references),
     )  # fmt: skip
-    return make_reward(config, resources)
+    return make_reward(config, resources, statistics=statistics)
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,9 @@ def load_reward(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
 
     def make() -> RunReward:
         store = store_of(run)
-        facts = reward_facts(run, outputs, store)
-        return RunReward(store, reward_of(run, store, examples, facts["threshold"]), facts["std_floor"])
+        facts = reward_facts(run, outputs, store, examples)
+        function = reward_of(run, store, examples, facts["threshold"], facts.get("statistics", NO_STATISTICS))
+        return RunReward(store, function, facts["std_floor"])
 
     return run.world.first_then_all(make)
 
@@ -206,24 +213,29 @@ def log_reward(
 
 
 def outputs_to_measure(run: Run, policy: PreTrainedModel, prompt: Prompt) -> Outputs:
-    """The greedy outputs of `policy` on dev that tau is measured by; empty where it is given, or has been measured."""
-    is_given = not isinstance(run.config.reward.threshold, str)
-    if is_given or run.world.any(run.facts(FILE).exists()):
+    """The greedy outputs of `policy` on dev that tau and the scales of the terms are measured by; empty where they are
+    given, or have been measured.
+    """
+    if not run.config.reward.is_measured or run.world.any(run.facts(FILE).exists()):
         return []
     examples = within_limit(corpus_of(run).dev, prompt, run.config.model.max_prompt_tokens)
     return [*zip(examples, greedy_texts(run, policy, prompt, examples, run.world), strict=True)]
 
 
-def reward_facts(run: Run, outputs: Outputs, store: EmbeddingStore) -> dict[str, Any]:
-    """tau and the floor of this run: measured on the first start, read back on every later one, said each
-    time.
+def reward_facts(
+    run: Run, outputs: Outputs, store: EmbeddingStore, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """tau, the scales of the terms and the floor of this run: measured on the first start, read back on every later
+    one, said each time.
     """
     path = run.facts(FILE)
     if not path.exists():
         facts = threshold_facts(run, outputs, store)
-        facts |= floor_facts(run, store, facts["threshold"])
+        facts |= scale_facts(run, outputs, store, examples, facts["threshold"])
+        facts |= floor_facts(run, store, facts["threshold"], facts.get("statistics", NO_STATISTICS))
         atomic_write_text(path, json.dumps(facts, indent=1))
     facts = read_facts(path)
+    check_scales(path, facts, run.config.reward)
     run.say(
         f"reward: tau = {facts['threshold']:.4f} ({facts['rule']}); encoder noise {facts['noise']:.1e} in the cosine, "
         f"so groups that spread less than {facts['std_floor']:.1e} count as equal"
@@ -261,20 +273,51 @@ def threshold_facts(run: Run, outputs: Outputs, store: EmbeddingStore) -> dict[s
     }
 
 
+def scale_facts(
+    run: Run, outputs: Outputs, store: EmbeddingStore, examples: Sequence[Example], threshold: float
+) -> dict[str, Any]:
+    """Under `reward.normalise = "dev"` the mean and standard deviation of each gated term over the warm start's outputs
+    for dev; else nothing.
+    """
+    reward = run.config.reward
+    if reward.normalise != "dev":
+        return {}
+    dev = [example for example, _ in outputs]
+    texts = [text for _, text in outputs]
+    _, terms = reward_of(run, store, examples, threshold)(
+        [e.source for e in dev], texts, [e.references for e in dev], 1
+    )
+    return {"statistics": term_statistics(terms, reward.weights, reward.gates), "dev_outputs": len(outputs)}
+
+
+def check_scales(path: Path, facts: Mapping[str, Any], reward: RewardConfig) -> None:
+    """Raises InputError where `reward.normalise = "dev"` lacks the scale of a term."""
+    scales = facts.get("statistics", {})
+    for name in (name for name, weight in reward.weights.items() if weight and reward.normalise == "dev"):
+        scale = scales.get(name) if isinstance(scales, dict) else None
+        is_scale = (
+            isinstance(scale, list) and len(scale) == 2 and all(isinstance(x, int | float) for x in scale)
+        )
+        if not is_scale:
+            raise InputError(
+                f"{path}: the scale of the term {name} was never measured; remove the file, and the next start measures anew"
+            )
+
+
 def threshold_from(cosines: torch.Tensor, rule: str) -> float:
     """Mean or quantile ("q25") of the warm start's cosines, below 1: (n,) -> tau."""
     value = cosines.mean() if rule == "mean" else torch.quantile(cosines, int(rule[1:]) / 100)
     return min(float(value), 0.99)
 
 
-def floor_facts(run: Run, store: EmbeddingStore, threshold: float) -> dict[str, Any]:
+def floor_facts(run: Run, store: EmbeddingStore, threshold: float, statistics: Statistics) -> dict[str, Any]:
     """The noise of the encoder on reference texts of dev, and the floor under the standard deviation of a
     group that it asks for.
     """
     config = run.config
     texts = reference_texts(corpus_of(run).dev)[:NOISE_TEXTS]
     scale = sum(
-        config.reward.weights.get(name, 0.0) * slope
+        config.reward.weights.get(name, 0.0) * slope / scale_of(statistics, name)
         for name, slope in (("cosine", 1 / (1 - threshold)), ("cosine_raw", 1.0))
     )
     noise = cosine_noise(store.encoder, texts, config.seed)

@@ -74,6 +74,23 @@ def test_only_items_of_all_runs_count(runs: list[Path], capsys: pytest.CaptureFi
     assert "On 50 shared items, against one." in text
 
 
+def test_runs_have_ranks_and_documents_can_be_drawn(
+    runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = page(runs, capsys, "--resamples", "200")
+    header = next(line for line in text.splitlines() if line.startswith("| Run |") and "Copies" not in line)
+    ranks = dict(re.findall(r"^\| (one|two) \| (\d(?: \| \d)*) \|$", text, re.MULTILINE))
+    place = header.split(" | ").index("chrF") - 1
+    assert [ranks[name].split(" | ")[place] for name in ("one", "two")] == ["1", "2"]
+    for run in runs:  # one document: nothing can be told apart
+        path = run / "eval" / "trained.json"
+        items = read_object(path)["items"]
+        change(path, "items", [item | {"id": f"book#{item['id']}"} for item in items])
+    text = page(runs, capsys, "--resamples", "200", "--by", "document")
+    ranks = dict(re.findall(r"^\| (one|two) \| (\d(?: \| \d)*) \|$", text, re.MULTILINE))
+    assert set(ranks["one"].split(" | ")) == set(ranks["two"].split(" | ")) == {"1"}
+
+
 def test_scores_by_different_encoders_are_not_compared(
     runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,20 @@ def test_the_log_has_the_panel_and_the_second_run_embeds_no_reference(
     assert "94 reference texts, 0 of them embedded now" in capsys.readouterr().out
 
 
+def test_terms_stand_on_the_scale_of_dev(corpus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """The logged reward is the sum of the logged terms on the recorded scale."""
+    run = tmp_path / "run"
+    more = ["reward.weights={cosine=1.0,chrf=0.5}", "reward.gates=[]", "reward.normalise=dev"]
+    assert main(arguments(corpus, tiny_folder, run, "--stages", "data,sft,train", *more)) == 0
+    facts = json.loads((run / "reward.json").read_text())
+    assert facts["dev_outputs"] == 4 and list(facts["statistics"]) == ["cosine", "chrf"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    row = rows[-1]
+    scales = {name: (mean, max(sd, 1e-3)) for name, (mean, sd) in facts["statistics"].items()}
+    parts = {name: (row[f"{name}_mean"] - mean) / sd for name, (mean, sd) in scales.items()}
+    assert row["reward_mean"] == pytest.approx(parts["cosine"] + 0.5 * parts["chrf"], rel=1e-3, abs=1e-3)
+
+
 def test_a_reward_changed_on_the_way_is_refused(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

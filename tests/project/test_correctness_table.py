@@ -22,6 +22,7 @@ def functions(file: str) -> set[str]:
 def test_every_number_has_one_row_and_every_row_a_test() -> None:
     assert [int(number) for number, *_ in ROWS if number] == list(range(1, 45))
     others = {
+        "several terms", "order, markers, coverage", "significance",
         "determinism", "forward pass size", "fast paths", "memory", "baselines", "tax budget", "drift",
         "sampler weights", "sampler gap", "memory modes", "checkpoints in shares", "export from shares",
         "split weights", "frozen models", "loading", "loading in shares", "processes", "prompts", "mixture",

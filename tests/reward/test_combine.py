@@ -10,7 +10,17 @@ import torch
 from plain_vectors import PlainVectors, counts
 
 from data.errors import InputError
-from reward.combine import Reward, RewardConfig, bind, check, combine, make_reward, standardise
+from reward.combine import (
+    Reward,
+    RewardConfig,
+    bind,
+    check,
+    combine,
+    make_reward,
+    standardise,
+    term_statistics,
+)
+from reward.groups import group_ranks
 from reward.terms import TERMS
 
 PAPER = RewardConfig(weights={"cosine": 1.5, "script": 1.0}, gates=(), shown=("cosine_raw",))
@@ -94,6 +104,59 @@ def test_standardised_by_hand_and_constant_groups_stay_at_zero() -> None:
         standardise(rewards), torch.tensor([[-HALF, HALF], [0.0, 0.0]], dtype=torch.float64)
     )
     assert standardise(torch.tensor([[0.3]], dtype=torch.float64)).tolist() == [[0.0]]
+
+
+def test_ranks_by_hand() -> None:
+    nan = math.nan
+    rows = torch.tensor(
+        [[0.3, 0.9, 0.3, 0.1], [5.0, 5.0, 5.0, 5.0], [nan, 2.0, nan, 1.0], [nan, 7.0, nan, nan]]
+    )
+    expected = torch.tensor([[0.5, 1.0, 0.5, 0.0], [0.5] * 4, [nan, 1.0, nan, 0.0], [nan, 0.5, nan, nan]])
+    ranks = group_ranks(rows)
+    assert ranks.dtype == torch.float64
+    torch.testing.assert_close(ranks, expected.double(), equal_nan=True, rtol=0, atol=1e-15)
+
+
+def test_ranks_know_no_scale() -> None:
+    """Any increasing function of a term leaves the ranks, and values that differ in the last bit of fp64 stay apart."""
+    values = torch.rand(5, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert group_ranks(values).equal(group_ranks(1000 * values.exp() - 3))
+    assert group_ranks(torch.tensor([[0.1 + 0.2, 0.3]], dtype=torch.float64)).tolist() == [[1.0, 0.0]]
+
+
+def test_a_rank_average_by_hand() -> None:
+    """The gate comes first: the completion with the best meaning and gate 0 has the lowest rank of both terms."""
+    terms = {
+        "meaning": values(0.9, 0.5, 0.4, 0.7),
+        "form": values(30.0, 20.0, 10.0, 10.0),
+        "gate": values(0.0, 1.0, 1.0, 1.0),
+    }
+    rewards, _ = combine(terms, {"meaning": 1.0, "form": 0.5}, ("gate",), normalise="rank")(
+        ["s"] * 4, ["x"] * 4, [["y"]] * 4, 4
+    )
+    expected = [0.0, 2 / 3 + 0.5, 1 / 3 + 0.5 * 0.5, 1.0 + 0.5 * 0.5]
+    torch.testing.assert_close(rewards, torch.tensor([expected]))
+
+
+def test_the_scale_of_dev_by_hand() -> None:
+    terms = {"meaning": values(0.9, 0.5), "form": values(30.0, 20.0), "gate": values(1.0, 0.5)}
+    statistics = {"meaning": (0.4, 0.1), "form": (20.0, 10.0)}
+    rewards, _ = combine(
+        terms, {"meaning": 1.0, "form": 2.0}, ("gate",), normalise="dev", statistics=statistics
+    )(["s"] * 2, ["x"] * 2, [["y"]] * 2, 1)
+    assert rewards.flatten().tolist() == pytest.approx([5.0 + 2.0, -1.5 - 2.0], abs=1e-6)
+
+
+def test_statistics_of_terms_by_hand() -> None:
+    measured = {
+        "a": torch.tensor([[1.0], [2.0], [math.nan], [4.0]]),
+        "b": torch.tensor([[2.0], [2.0], [2.0], [2.0]]),
+        "g": torch.tensor([[1.0], [0.5], [1.0], [1.0]]),
+    }
+    statistics = term_statistics(measured, {"a": 1.0, "b": 1.0, "g": 0.0}, ["g"])
+    assert statistics == {"a": [2.0, math.sqrt(3)], "b": [1.75, 0.5]}
+    with pytest.raises(InputError, match="'a' has no value on dev"):
+        term_statistics({"a": torch.tensor([math.nan])}, {"a": 1.0}, [])
 
 
 def test_equal_completions_earn_equal_rewards() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fasttext_file import write_fasttext
 
 import reward.identify as module
 from data.cache import cache_dir
@@ -18,7 +19,7 @@ from data.sources import udhr
 from data.unpack import unpack
 from reward.combine import RewardConfig, check, make_reward
 from reward.identify import Array, LabelIdentifier, load_identifier
-from reward.language import LanguageGate, check_known, language, measure_fit, refusal
+from reward.language import LanguageGate, check_known, codes_of, language, measure_fit, refusal, stand_in
 
 SWAHILI = [
     "Habari ya asubuhi, rafiki yangu wa karibu",
@@ -125,6 +126,52 @@ def test_a_missing_package_file_or_name_is_said(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(InputError, match="is not a file"):
         load_identifier(str(tmp_path / "none.ftz"))
     load_identifier.cache_clear()
+
+
+WORDS = {"ile": (3.0, 0.0), "nyumba": (0.0, 3.0)}
+LABELS = {
+    "__label__yor_Latn": (2.0, 0.0), "__label__swh_Latn": (0.0, 2.0), "__label__quy_Latn": (0.0, -2.0), "__label__qub_Latn": (0.0, -2.0),
+    "__label__zh-Hans": (-2.0, 0.0), "__label__zho_Hant": (-2.0, 0.0)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".ftz"])
+def test_a_fasttext_file_by_hand(suffix: str, tmp_path: Path) -> None:
+    """The mean of a text's words and the end of its line, times the labels, through a softmax."""
+    pytest.importorskip("fasttext", reason=module.PIP_COMMANDS["fastText"])
+    identifier = load_identifier(str(write_fasttext(tmp_path / f"model{suffix}", WORDS, LABELS)))
+    assert identifier.languages == ("qub", "quy", "sw", "yo", "zh")
+    text = np.array([3.0, 3.0]) / 3  # ile, nyumba and the end; a word that the model lacks does not count
+    powers = np.exp(np.array(list(LABELS.values())) @ text)
+    yo, sw, quy, qub, hans, hant = powers / powers.sum()
+    expected = [qub, quy, sw, yo, hans + hant]
+    assert identifier.probabilities(["ile\nnyumba x"])[0] == pytest.approx(expected, abs=1e-4)
+    assert LanguageGate(identifier, "yo").probabilities(["ile", "nyumba"]).argmax() == 0
+    assert LanguageGate(identifier, "yor_Latn").probabilities(["ile"])[0] > 0.8
+
+
+def test_a_macrolanguage_has_its_members_and_a_member_its_macrolanguage(tmp_path: Path) -> None:
+    pytest.importorskip("fasttext", reason=module.PIP_COMMANDS["fastText"])
+    path = write_fasttext(tmp_path / "model.bin", WORDS, LABELS)
+    identifier = load_identifier(str(path))
+    assert codes_of(identifier, "qu") == ["qub", "quy"] and codes_of(identifier, "quy_Latn") == ["quy"]
+    both = LanguageGate(identifier, "qu").probabilities(["ile"])
+    assert both == pytest.approx(identifier.probabilities(["ile"])[:, :2].sum(axis=1))
+    assert "it judges " in stand_in(identifier, "qu") and "(qub), " in stand_in(identifier, "qu")
+    assert stand_in(identifier, "quy") == "" == stand_in(identifier, "cmn_Hans") == stand_in(identifier, "bo")
+    only_macro = LabelIdentifier(["qu", "en"], lambda text: {"qu": 0.75}, {})
+    assert codes_of(only_macro, "quy") == ["qu"] and "(qu) in its place" in stand_in(only_macro, "quy")
+    assert LanguageGate(only_macro, "quy").probabilities(["x"]).tolist() == [0.75]
+    with pytest.raises(InputError, match="does not know Tibetan"):
+        check_known(str(path), identifier, "bo")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\xba\x16\x4f\x2f" + bytes(40)])
+def test_a_file_that_is_no_fasttext_model_is_named(content: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("fasttext", reason=module.PIP_COMMANDS["fastText"])
+    (tmp_path / "model.bin").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.bin is not a fastText model|has no labels"):
+        load_identifier(str(tmp_path / "model.bin"))
 
 
 @pytest.mark.real

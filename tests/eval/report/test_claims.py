@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from invented_run import write_run
 
+from data.documents import read_object
 from eval.metrics.significance import resample_counts
 from eval.report.findings import findings
 from eval.report.gaps import missing_test_items
@@ -99,6 +100,29 @@ def test_findings_name_the_translation_memory_and_the_probes(run: Path) -> None:
     assert "it beats the translation memory" in text
     assert "General competence, GRPO against the untouched model: English text, bits per character" in text
     assert "McNemar p = " in text
+
+
+def test_findings_say_when_what_is_paid_and_what_is_not_disagree(run: Path) -> None:
+    """The reward pays for the cosine: it clearly rises, chrF clearly falls, BLEU does not clearly change."""
+    comparison = read_object(run / "eval" / "comparison.json")
+    rows = comparison["pairs"][0]["slices"]["all"]
+    for key, sign in (("cosine", 1), ("cosine_held_out", 1), ("chrf", -1), ("bleu", 0), ("rouge_l", 0)):
+        rows[key] |= {"low": sign - 0.5, "difference": float(sign), "high": sign + 0.5}
+    write_json(run / "eval" / "comparison.json", comparison)
+
+    def sentence(**reward: object) -> str:
+        write_json(run / "config.json", {"seed": 0, "reward": reward})
+        return " ".join(one for one in findings(read_run(run)) if "disagree" in one)
+
+    assert sentence(weights={"cosine": 1.0}, gates=["script"]) == (
+        "Rewarded and held-out metrics disagree: Cosine got better (+1.000), which the reward pays for, and chrF got "
+        "worse (\u22121.00), which it does not."
+    )
+    assert "Cosine got better (+1.000) and Held-out" not in sentence(weights={"cosine": 1.0})
+    assert sentence(weights={"cosine": 1.0, "chrf": 0.5}).startswith(
+        "Rewarded and held-out metrics disagree: chrF"
+    )
+    assert sentence(weights={"nonempty": 1.0}) == sentence(weights={"bleu": 1.0}) == ""
 
 
 def test_findings_say_when_the_reward_was_gamed(run: Path) -> None:

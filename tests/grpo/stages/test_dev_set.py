@@ -172,7 +172,8 @@ def test_a_cosine_is_that_of_the_encoder_of_each_language() -> None:
 
 @pytest.mark.parametrize(
     "best_by, weights, is_refused",
-    [("cosine", "cosine", True), ("cosine", "margin", True), ("chrf", "chrf", True), ("chrf", "bleu", False), ("reward", "chrf", False)],
+    [("cosine", "cosine", True), ("cosine", "margin", True), ("chrf", "chrf", True), ("chrf", "bleu", False), ("reward", "chrf", False),
+     ("cosine", "coverage", True), ("cosine_held_out", "cosine", False), ("rouge_l", "chrf", False)],
 )  # fmt: skip
 def test_a_rewarded_score_chooses_nothing(
     best_by: str, weights: str, is_refused: bool, tmp_path: Path
@@ -185,6 +186,16 @@ def test_a_rewarded_score_chooses_nothing(
     assert load_config(tmp_path / "c.toml", overrides[1:]).eval.best_by == best_by
     if not is_refused:
         assert load_config(tmp_path / "c.toml", overrides).eval.every == 1
+
+
+def test_a_gate_is_rewarded_too_and_a_group_is_needed_to_compare_one(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[eval]\nevery = 1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"eval.best_by = 'chrf' would choose.*\(chrf\)"):
+        load_config(tmp_path / "c.toml", ["eval.best_by=chrf", 'reward.gates=["chrf"]'])
+    for value in ("true", "rank"):
+        with pytest.raises(InputError, match="looks at single outputs"):
+            load_config(tmp_path / "c.toml", ["eval.best_by=reward", f"reward.normalise={value}"])
+    assert load_config(tmp_path / "c.toml", ["eval.best_by=reward", "reward.normalise=dev"])
 
 
 def test_a_best_checkpoint_of_an_earlier_version_is_not_compared_with_another_score(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from typing import cast
 import pytest
 import torch
 
+from data.errors import InputError
 from data.examples import Example
 from grpo.config import Config, ModelConfig
 from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, untouched_model
-from grpo.stages.reward_setup import log_reward, reference_texts, threshold_from
+from grpo.stages.reward_setup import check_scales, log_reward, reference_texts, threshold_from
+from reward.combine import RewardConfig
 from reward.embedding import EmbeddingStore
 
 COSINES = torch.tensor([0.1, 0.2, 0.3, 0.4, 1.0], dtype=torch.float64)
@@ -69,6 +71,18 @@ def test_a_term_that_gives_no_number_is_told_of_once_with_its_first_completion()
         "reward term 'sometimes' gave no number for 2 of 4 completions, the first '乙' (said once a start)"
     ]
     assert put == {"embedding_hit_share": 0.0} and calls == [4, 4, 4]
+
+
+def test_a_scale_that_was_not_measured_is_asked_for(tmp_path: Path) -> None:
+    reward = RewardConfig(weights={"cosine": 1.0, "chrf": 1.0, "bleu": 0.0}, normalise="dev")
+    scale = {"cosine": [0.5, 0.1]}
+    for statistics in ({}, scale, scale | {"chrf": [0.5]}, scale | {"chrf": 0.5}, [1]):
+        with pytest.raises(
+            InputError, match=r"reward\.json: the scale of the term (cosine|chrf) was never measured"
+        ):
+            check_scales(tmp_path / "reward.json", {"statistics": statistics}, reward)
+    check_scales(tmp_path / "reward.json", {"statistics": scale | {"chrf": [0.3, 0.1]}}, reward)
+    check_scales(tmp_path / "reward.json", {}, RewardConfig())
 
 
 def test_every_reference_text_once_in_order() -> None:
