@@ -62,17 +62,17 @@ class RewardConfig:
     a text, a row of `reward.identify` or a fastText file; "" is pycld2 for the term and nothing for the evaluation.
     """
 
-    encoder: str = "use"
+    encoder: str = "use"  # "use", "bo", static:FOLDER or a folder (docs/reward.md)
     encoders: dict[str, str] = field(default_factory=dict)  # by target language, in place of `encoder`
     held_out: str = "static"
     control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
-    gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
+    gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")  # multiply the sum
     normalise: bool = False
-    threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
+    threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1  # tau, which earns nothing
     min_share: float = 0.95
     identifier: str = ""
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # keyword settings of terms, by name
     shown: tuple[str, ...] = (
         "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"
     )  # fmt: skip
