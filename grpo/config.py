@@ -27,13 +27,15 @@ class OptimConfig:
 
     name: Literal["adamw", "sgd"] = "adamw"  # "sgd" has no moments and wants a larger `lr`
     lr: float = 1e-5  # the learning rate after the warm-up
-    schedule: Literal["constant", "linear", "cosine"] = "constant"  # of the learning rate after the warm-up
+    schedule: Literal["constant", "linear", "cosine"] = (
+        "constant"  # how the learning rate goes on after the warm-up
+    )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
     final_lr_share: float = 0.0  # share of `lr` at the last update
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
     beta2: float = 0.99  # decay of AdamW's mean of their squares
-    epsilon: float = 1e-8  # of AdamW's denominator, sqrt(v) + `epsilon`
+    epsilon: float = 1e-8  # added to AdamW's denominator, sqrt(v)
     max_grad_norm: float = 1.0  # norm to which a gradient is cut; 0 = never
 
 
@@ -79,7 +81,7 @@ class RolloutConfig:
     num_prompts: int = 8  # prompts a step
     group_size: int = 8  # completions of each prompt
     max_new_tokens: int = 0  # longest completion; 0 = as the corpus needs
-    temperature: float = 1.0  # of sampling from the full softmax
+    temperature: float = 1.0  # of the softmax from which tokens are sampled
     redraws: int = 0
     max_gap: float = 0.0
 
@@ -101,17 +103,14 @@ class AdvantageConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Section [loss]. `objective`: a row of OBJECTIVES (grpo/loss.py) with its clip range; `dual_clip` 0 =
-    off.
+    """Section [loss]. `objective`: a row of OBJECTIVES (grpo/loss.py, docs/training.md) with its clip range.
 
     `kl_coef` (beta) is the weight of `kl_estimator` (grpo/kl.py). With `kl_target` > 0 (nats per token) a
     controller starts from it. `sampler_cap` > 0 weighs each token by the ratio of trainer to sampler, at most so
     much (truncated importance sampling, grpo/loss.py); 0 = no weights.
     """
 
-    objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = (
-        "grpo"  # see docs/training.md
-    )
+    objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = "grpo"
     clip_low: float = 0.2  # a ratio below 1 - `clip_low` is clipped
     clip_high: float = 0.2  # a ratio above 1 + `clip_high` is clipped
     dual_clip: float = 0.0  # largest ratio at a negative advantage; 0 = off
@@ -123,15 +122,15 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class GuideConfig:
-    """Section [guide]: what GRPO learns of the reference texts themselves (grpo/guide.py). Texts of more than
-    `sft.max_completion_tokens` guide nothing.
+    """Section [guide]: what GRPO learns of the reference texts themselves (grpo/guide.py). `mode`: how texts guide GRPO;
+    each other setting is of one mode. Texts of more than `sft.max_completion_tokens` guide nothing.
 
     member: the text joins the group, `shaping` its importance weight. term: its likelihood counts from `weight` down
     to `final_weight`, with `uncertain_tokens` most at tokens that are neither sure nor impossible. failed: it replaces
     groups of which no reward reaches `threshold`. interleaved: it replaces every `every`-th step.
     """
 
-    mode: Literal["none", "member", "term", "failed", "interleaved"] = "none"  # the rest is of one mode each
+    mode: Literal["none", "member", "term", "failed", "interleaved"] = "none"
     shaping: float = 0.1  # importance weight of the text in "member"
     weight: float = 1.0  # of the likelihood in "term", at the first step
     final_weight: float = 0.1  # the same at the last step
@@ -291,14 +290,12 @@ class EvalConfig:
     `extended_probes`: those of BIG-bench too (a package of 358 MB).
 
     Every `every` steps of training (0 = never) the first `dev_items` of the dev set get the run's own reward and the
-    score `best_by`: a curve in the log. The checkpoint with the highest `best_by` is kept. It is "reward", or a score
+    score `best_by`: a curve in the log. `best_by`: the score by which the best checkpoint is kept, "reward" or one
     that the run does not reward.
     """
 
     every: int = 0  # steps from one score of the dev set to the next; 0 = never
-    best_by: Literal["reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l"] = (
-        "cosine_held_out"  # keeps the best
-    )
+    best_by: Literal["reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l"] = "cosine_held_out"
     dev_items: int = 128  # items of the dev set that are scored
     batch_size: int = 64  # prompts decoded at a time
     max_new_tokens: int = 0  # longest output; 0 = as the corpus needs
@@ -309,7 +306,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """Section [log]. The tools `to` get the numbers of metrics.jsonl too (grpo/runtime/trackers.py). Their own
+    """Section [log]. The tools in `to` get the numbers of metrics.jsonl too (grpo/runtime/trackers.py). Their own
     environment variables say whether they work offline.
     """
 
@@ -322,7 +319,7 @@ class Config:
 
     seed: int = 0  # of everything that is random
     run_dir: str = "runs/mt"  # the folder of the run
-    device: str = "auto"  # "auto": an accelerator where there is one; or "cpu", "cuda"
+    device: str = "auto"  # "auto": an accelerator where there is one, else the CPU
     threads: int = 0  # of a CPU; 0 = torch's choice
     data: DataConfig = field(default_factory=DataConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)

@@ -133,7 +133,12 @@ def sentences_of(section: type) -> list[str]:
 
 def sentence_of(section: type, name: str) -> str:
     """What a setting does; "" where neither a comment nor the docstring says it."""
-    named = next((one for one in sentences_of(section) if f"`{name}`" in one), "")
+    word = f"`{name}`"
+    named = min(
+        (one for one in sentences_of(section) if word in one),
+        key=lambda one: not one.startswith(word),
+        default="",
+    )
     text = comments_of(section).get(name) or named.removeprefix(f"`{name}`: ").rstrip(".;")
     if not text and section in SAME:
         return sentence_of(SAME[section], name)

@@ -49,13 +49,14 @@ THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 wou
 @dataclass(frozen=True)
 class RewardConfig:
     """Section [reward]. Names in `weights`, `gates` and `shown` are rows of `reward.terms`, or
-    "FILE.py:function".
+    "FILE.py:function". `weights`: the factor of each term in the sum. `gates`: terms in [0, 1] that multiply the sum.
+    `shown`: terms that are computed for the log only.
 
     `threshold` is tau, or how to find it from the warm start's outputs on dev: mean, q10, q25, q50
     (quantiles). The default is the mean of unrelated pairs, both of Chinese sentences under "use" and of
-    Dzongkha ones under "bo". `min_share`: of the letters, in the target script. `normalise` standardises each
+    Dzongkha ones under "bo". `normalise` standardises each
     gated term inside its group before the sum, so that weights compare what terms say and not their scales.
-    `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only.
+    `settings.NAME` has the keyword settings of term NAME.
     `held_out` is the encoder that is watched and never rewarded; "static" is made of the untouched model's
     token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
     alone does (reward/control.py). `identifier`: what the term `language` and the evaluation ask for the language of
@@ -67,10 +68,10 @@ class RewardConfig:
     held_out: str = "static"
     control: Literal["none", "shuffled", "random"] = "none"
     weights: dict[str, float] = field(default_factory=lambda: {"cosine": 1.0})
-    gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")  # multiply the sum
+    gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
     normalise: bool = False
-    threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1  # tau, which earns nothing
-    min_share: float = 0.95
+    threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
+    min_share: float = 0.95  # share of the letters that must be in the target script
     identifier: str = ""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # keyword settings of terms, by name
     shown: tuple[str, ...] = (
