@@ -15,6 +15,7 @@ import tokenize
 import types
 import typing
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 from data import config as data_config
@@ -105,6 +106,7 @@ def bounds_of(tables: Iterable[tuple[str, Iterable[Bounds]]]) -> dict[str, str]:
     }
 
 
+@cache
 def comments_of(section: type) -> dict[str, str]:
     """What the comment behind each field of a dataclass says."""
     source = inspect.getsource(section)

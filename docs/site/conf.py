@@ -20,7 +20,15 @@ project = "semantic-grpo"
 author = "the semantic-grpo authors"
 release = version = grpo.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/README.md", "docs/*.md", "docs/results/*.md", "examples/*/*.md"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "tests/README.md",
+    "docs/*.md",
+    "docs/results/*.md",
+    "examples/*/*.md",
+]
 root_doc = "README"
 source_suffix = {".md": "markdown"}
 html_theme = "furo"
@@ -54,7 +62,9 @@ def keep_tables(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
     """A paragraph of a docstring that is set in columns is shown as it stands."""
     paragraphs = [text.split("\n") for text in "\n".join(lines).split("\n\n")]
     shown = [
-        "::\n\n" + "\n".join(f"   {line}" for line in one) if re.match(r"\S+ {2,}\S", one[0]) else "\n".join(one)
+        "::\n\n" + "\n".join(f"   {line}" for line in one)
+        if re.match(r"\S+ {2,}\S", one[0])
+        else "\n".join(one)
         for one in paragraphs
     ]
     lines[:] = "\n\n".join(shown).split("\n")
