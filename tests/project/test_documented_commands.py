@@ -100,7 +100,7 @@ def inline_commands() -> Iterator[tuple[str, str]]:
 
 def check_command(command: str) -> None:
     """Fails where the command is not one of the project, or would refuse its options or settings."""
-    words = shlex.split(command, comments=True)
+    words = shlex.split(re.split(r" [>|] ", command)[0], comments=True)
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # variables of the environment
         del words[0]
     if not words or words[0] in OTHER_PROGRAMS or words[0].startswith(OTHER_PROGRAMS):
