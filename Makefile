@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY = PASSIVE
 export GOMP_SPINCOUNT = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train sft train-only grpo eval report study encoder attacks attacks-own bench bench-gpu bench-reward bench-peers bench-metrics test test-slow coverage lint clean
+.PHONY: help install data train sft train-only grpo eval report study encoder attacks attacks-own bench bench-gpu bench-reward bench-peers bench-metrics test test-slow coverage lint docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -99,6 +99,14 @@ test-slow: $(DONE)  ## the slow tests: the default model on the default corpus
 coverage: $(DONE)  ## the test suite, and which lines of grpo/ and reward/ it runs
 	$(PY) -m coverage run --source=grpo,reward -m pytest -m "not slow" $(ARGS)
 	$(PY) -m coverage report --skip-covered -m
+
+docs: $(DONE) .venv/.docs  ## build the site of the documentation into docs/_site, without the network
+	$(PY) -m sphinx -q -W --keep-going -c docs/site -d docs/_site/.doctrees . docs/_site
+	@echo "open docs/_site/README.html"
+
+.venv/.docs: setup.cfg | $(DONE)
+	$(PY) -m pip install --quiet --no-build-isolation $(PIP_ARGS) -e .[docs]
+	@touch $@
 
 lint: $(DONE)  ## ruff and mypy
 	$(PY) -m ruff check .

@@ -29,47 +29,45 @@ class DataConfig:
     spaces.
     """
 
-    corpus: str = (
-        BUILT_IN  # or one of INTERFACES or HEADLINES, or a path (KINDS of data/sources/user_file.py)
-    )
+    corpus: str = BUILT_IN  # a built-in corpus, or a path (docs/corpus.md)
     train: str = ""  # another name of `corpus` for a file of one's own
     warm_start: str = ""  # a file of pairs for the warm start; all of the corpus then trains
-    dev: str = ""  # files of one's own like the corpus; empty = cut out of the corpus
-    test: str = ""
+    dev: str = ""  # a file like the corpus; empty = cut out of the corpus
+    test: str = ""  # a file like the corpus for the test set; empty = cut out
     tests: dict[str, str | tuple[str, ...]] = field(default_factory=dict)  # further test sets, by name
     task: Literal["", "translation", "headline", "summary", "answer", "free"] = (
-        ""  # of a file; "" = translation
+        ""  # task of a file; "" = translation
     )
     catalogue: Literal["auto", "on", "off"] = "auto"  # rules for messages of programs; auto = off for a file
     prompts: str = ""  # a file of source texts without reference texts, which join the part train
     reverse: bool = (
         False  # sources and reference texts change sides; the limits below are those of the new sides
     )
-    languages: tuple[str, ...] = ()  # of the built-in corpus: "bo", "dz"; empty = both
-    source_language: str = "bo"  # of the user's corpus, as is all down to max_bad_share
-    target_language: str = "zh"
+    languages: tuple[str, ...] = ()  # languages of the built-in corpus: "bo", "dz"; empty = both
+    source_language: str = "bo"  # of the source texts of a file, a code of BCP 47
+    target_language: str = "zh"  # of the reference texts
     target_script: str = (
-        ""  # of the completions, an ISO 15924 code, or "Cyrl+Latn"; empty = as the language says
+        ""  # script of the completions, an ISO 15924 code, or "Cyrl+Latn"; empty = as the language says
     )
     source_column: str | int = (
         "source"  # a key of JSONL; a name in the first line, or a number from 1, of TSV and CSV
     )
-    reference_column: str | int = "reference"
-    max_bad_share: float = 0.05
-    min_source_units: int = 2
-    max_source_units: int = 0  # 0 = what keeps 99 % of the corpus; likewise below
-    min_target_units: int = 2
-    max_target_units: int = 0
+    reference_column: str | int = "reference"  # the same for the reference text
+    max_bad_share: float = 0.05  # a file with more unusable lines is refused
+    min_source_units: int = 2  # shorter source texts are left out
+    max_source_units: int = 0  # longer source texts are left out; 0 = keeps 99 % of the corpus
+    min_target_units: int = 2  # shorter reference texts are left out
+    max_target_units: int = 0  # the same for reference texts
     near_duplicate: float = 0.7  # Jaccard similarity from which two texts never part
-    test_size: int = 500
-    test_min_per_language: int = 100
-    dev_size: int = 200
-    warm_start_share: float = 0.35
-    max_examples: int = 0  # 0 = all
-    seed: int = 0
-    normalise: tuple[str, ...] = DEFAULT  # steps of data/normalise.py
-    corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several in place of one, by name
-    temperature: float = 1.0  # of their shares: in proportion to size ** (1 / temperature)
+    test_size: int = 500  # items of the test set where it is cut out
+    test_min_per_language: int = 100  # items of each language in it, at least
+    dev_size: int = 200  # items of the dev set where it is cut out
+    warm_start_share: float = 0.35  # share of the rest that the warm start learns from
+    max_examples: int = 0  # pairs to use; 0 = all
+    seed: int = 0  # of the split
+    normalise: tuple[str, ...] = DEFAULT  # steps of normalisation (docs/languages.md)
+    corpora: dict[str, CorpusConfig] = field(default_factory=dict)  # several corpora in place of one, by name
+    temperature: float = 1.0  # of the shares of several corpora: in proportion to size ** (1 / temperature)
 
     @property
     def example_task(self) -> str:

@@ -18,10 +18,10 @@ class PromptConfig:
     """
 
     template: str = PLAIN
-    system: str = ""
-    instruction: str = ""
-    source_label: str = ""
-    target_label: str = ""
+    system: str = ""  # the system text of a chat
+    instruction: str = ""  # the user's turn of a chat, with {source}
+    source_label: str = ""  # name of the source language in the prompt; "" = by its code
+    target_label: str = ""  # the same for the target language
     shots: int = 0
     lines: Literal["auto", "one", "many"] = "auto"
 

@@ -52,6 +52,7 @@ COMMANDS = {  # name -> module, and what it does
     "metric": ("reward.learned", "make a metric folder of an official COMET, MetricX or BLEURT checkpoint"),
     "attacks": ("eval.attacks", "measure what a reward pays for cheap attacks on real reference texts"),
     "harness": ("eval.harness", "run benchmarks of lm-evaluation-harness on a model folder"),
+    "settings": ("grpo.settings", "print every setting with its type, default, bounds and a sentence"),
     "distil": ("reward.distil", "make a sentence encoder for a language that no installed one reads"),
     "readme-table": (
         "eval.readme_table",

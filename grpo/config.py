@@ -19,53 +19,47 @@ WITHOUT_REWARD = ("sft", "recovery", "self_distillation")  # methods that no rew
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Section [sft.optim] or [train.optim]. After the warm-up to `lr`, the learning rate follows `schedule`
-    down to `final_lr_share` of it. `name` "sgd" is plain gradient descent: no moments, and it wants a larger
-    `lr`. The norm of a gradient is cut to `max_grad_norm`; 0 = never.
+    """Section [sft.optim] or [train.optim].
 
     AdamW divides by sqrt(v) + `epsilon`: an `epsilon` above a weight's typical gradient makes its steps follow the
     gradient's size again, so that noise moves weights less that hardly matter.
     """
 
-    name: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 1e-5
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup_steps: int = 0
-    final_lr_share: float = 0.0
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.99
-    epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
+    name: Literal["adamw", "sgd"] = "adamw"  # "sgd" has no moments and wants a larger `lr`
+    lr: float = 1e-5  # the learning rate after the warm-up
+    schedule: Literal["constant", "linear", "cosine"] = (
+        "constant"  # how the learning rate goes on after the warm-up
+    )
+    warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
+    final_lr_share: float = 0.0  # share of `lr` at the last update
+    weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
+    beta1: float = 0.9  # decay of AdamW's mean of gradients
+    beta2: float = 0.99  # decay of AdamW's mean of their squares
+    epsilon: float = 1e-8  # added to AdamW's denominator, sqrt(v)
+    max_grad_norm: float = 1.0  # norm to which a gradient is cut; 0 = never
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Section [model]. `policy`: DEFAULT_POLICY (from its package), a transformers folder, or
-    "hub:owner/name", which alone may use the network. `add_pieces`: at most so many new pieces for the vocabulary,
-    learned from the reference texts of the training part (grpo/engine/new_pieces.py); 0 = none.
-
-    `max_prompt_tokens` and the limits of completions in the next sections: 0 = as the corpus needs
-    (grpo/stages/token_limits.py).
+    """Section [model]. Only a `policy` "hub:owner/name" may use the network. New pieces are learned from the
+    reference texts of the training part (grpo/engine/new_pieces.py). Limits: grpo/stages/token_limits.py.
     """
 
-    policy: str = DEFAULT_POLICY
-    vocabulary: Literal["trimmed", "full"] = "trimmed"
-    add_pieces: int = 0
-    max_prompt_tokens: int = 0
+    policy: str = DEFAULT_POLICY  # the built-in model, a transformers folder, or hub:owner/name
+    vocabulary: Literal["trimmed", "full"] = "trimmed"  # "trimmed": without tokens that no text needs
+    add_pieces: int = 0  # at most so many new pieces for the vocabulary; 0 = none
+    max_prompt_tokens: int = 0  # longest prompt; 0 = as the corpus needs
 
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Section [sft]: the warm start, a short SFT on the first `max_pairs` pairs (0 = on all). The loss counts
-    the completion and its end token only.
-    """
+    """Section [sft]: the warm start, a short SFT. The loss counts the completion and its end token only."""
 
-    num_steps: int = 60
-    batch_size: int = 32
-    max_pairs: int = 0
-    max_completion_tokens: int = 0
-    max_tokens_per_pass: int = 2048
+    num_steps: int = 60  # updates of the warm start; 0 = no warm start
+    batch_size: int = 32  # pairs an update
+    max_pairs: int = 0  # the first so many pairs; 0 = all
+    max_completion_tokens: int = 0  # longest reference text; 0 = as the corpus needs
+    max_tokens_per_pass: int = 2048  # packed tokens of a forward pass; 0 = by the free memory
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(
             lr=1e-4, schedule="linear", warmup_steps=5, weight_decay=0.01, final_lr_share=0.1
@@ -75,8 +69,7 @@ class SFTConfig:
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts`
-    prompts, at `temperature` from the full softmax.
+    """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts` prompts.
 
     Where a group has no spread, another prompt's group takes its place, after at most `redraws` tries a step
     (grpo/redraw.py); 0 = it stays.
@@ -85,10 +78,10 @@ class RolloutConfig:
     on average over a step; 0 = by the number format (grpo/runtime/device.py).
     """
 
-    num_prompts: int = 8
-    group_size: int = 8
-    max_new_tokens: int = 0
-    temperature: float = 1.0
+    num_prompts: int = 8  # prompts a step
+    group_size: int = 8  # completions of each prompt
+    max_new_tokens: int = 0  # longest completion; 0 = as the corpus needs
+    temperature: float = 1.0  # of the softmax from which tokens are sampled
     redraws: int = 0
     max_gap: float = 0.0
 
@@ -101,15 +94,16 @@ class AdvantageConfig:
     The floor of a run is never below ten times the noise that its encoder shows (reward/noise.py).
     """
 
-    baseline: Literal["mean", "leave_one_out"] = "mean"
-    scale: Literal["std", "batch_std", "none"] = "std"
-    std_floor: float = 1e-3
+    baseline: Literal["mean", "leave_one_out"] = (
+        "mean"  # what is subtracted: the group's mean, or that of the others
+    )
+    scale: Literal["std", "batch_std", "none"] = "std"  # what divides: deviation of the group, of all, or 1
+    std_floor: float = 1e-3  # the divisor is at least this
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Section [loss]. `objective`: a row of OBJECTIVES (grpo/loss.py) with its clip range; `dual_clip` 0 =
-    off.
+    """Section [loss]. `objective`: a row of OBJECTIVES (grpo/loss.py, docs/training.md) with its clip range.
 
     `kl_coef` (beta) is the weight of `kl_estimator` (grpo/kl.py). With `kl_target` > 0 (nats per token) a
     controller starts from it. `sampler_cap` > 0 weighs each token by the ratio of trainer to sampler, at most so
@@ -117,19 +111,19 @@ class LossConfig:
     """
 
     objective: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo"] = "grpo"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float = 0.0
-    kl_coef: float = 0.02
-    kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"
-    kl_target: float = 0.0
+    clip_low: float = 0.2  # a ratio below 1 - `clip_low` is clipped
+    clip_high: float = 0.2  # a ratio above 1 + `clip_high` is clipped
+    dual_clip: float = 0.0  # largest ratio at a negative advantage; 0 = off
+    kl_coef: float = 0.02  # beta, the weight of the KL term
+    kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"  # how samples give the KL
+    kl_target: float = 0.0  # nats per token to which a controller moves `kl_coef`; 0 = none
     sampler_cap: float = 0.0
 
 
 @dataclass(frozen=True)
 class GuideConfig:
-    """Section [guide]: what GRPO learns of the reference texts themselves (grpo/guide.py). Texts of more than
-    `sft.max_completion_tokens` guide nothing.
+    """Section [guide]: what GRPO learns of the reference texts themselves (grpo/guide.py). `mode`: how texts guide GRPO;
+    each other setting is of one mode. Texts of more than `sft.max_completion_tokens` guide nothing.
 
     member: the text joins the group, `shaping` its importance weight. term: its likelihood counts from `weight` down
     to `final_weight`, with `uncertain_tokens` most at tokens that are neither sure nor impossible. failed: it replaces
@@ -137,12 +131,12 @@ class GuideConfig:
     """
 
     mode: Literal["none", "member", "term", "failed", "interleaved"] = "none"
-    shaping: float = 0.1
-    weight: float = 1.0
-    final_weight: float = 0.1
-    uncertain_tokens: bool = False
-    threshold: float = 0.3
-    every: int = 4
+    shaping: float = 0.1  # importance weight of the text in "member"
+    weight: float = 1.0  # of the likelihood in "term", at the first step
+    final_weight: float = 0.1  # the same at the last step
+    uncertain_tokens: bool = False  # "term" counts most what is neither sure nor impossible
+    threshold: float = 0.3  # "failed" replaces groups of which no reward reaches it
+    every: int = 4  # "interleaved" replaces one of so many steps
 
 
 @dataclass(frozen=True)
@@ -160,13 +154,13 @@ class TrainConfig:
     (grpo/stages/self_distillation.py): the reference text, or `nearest_pairs` pairs of the training part.
     """
 
-    method: Method = "grpo"
-    refresh_every: int = 0
-    nearest_pairs: int = 0
-    num_steps: int = 60
-    passes: int = 1
-    prompts_per_update: int = 0
-    max_tokens_per_pass: int = 2048
+    method: Method = "grpo"  # what the stage train does (docs/training.md)
+    refresh_every: int = 0  # "best_of_group" samples again every so many steps; 0 = once
+    nearest_pairs: int = 0  # pairs that demonstrate in "self_distillation"; 0 = the reference text
+    num_steps: int = 60  # steps after the warm start
+    passes: int = 1  # passes over each rollout (mu)
+    prompts_per_update: int = 0  # groups of an update; 0 = all
+    max_tokens_per_pass: int = 2048  # packed tokens of a forward pass; 0 = by the free memory
     optim: OptimConfig = field(default_factory=OptimConfig)
 
 
@@ -195,8 +189,8 @@ class EngineConfig:
     deterministic: bool = False
     fuse: Literal["auto", "on", "off"] = "auto"
     weights: Literal["fp32", "split"] = "fp32"
-    gradients: Literal["fp32", "bf16"] = "fp32"
-    moments: Literal["fp32", "8bit"] = "fp32"
+    gradients: Literal["fp32", "bf16"] = "fp32"  # the format of gradients
+    moments: Literal["fp32", "8bit"] = "fp32"  # the format of AdamW's moments
     step_in_backward: bool = False
     frozen: Literal["device", "host"] = "device"
 
@@ -216,17 +210,13 @@ class ParallelConfig:
 @dataclass(frozen=True)
 class AnchorConfig:
     """Section [anchor]: KL(untouched || policy) on general text, which is added to the loss of every update
-    (grpo/anchor.py).
-
-    `sft` is its weight in the warm start and `train` its weight after it; 0 = no anchor. An update has
-    `batch_size` texts of the file `text`, which is written like `tax.text`; "" = the same file as `tax.text`.
-    A text that the tax is measured on is left out.
+    (grpo/anchor.py). A text that the tax is measured on is left out.
     """
 
-    sft: float = 0.0
-    train: float = 0.0
-    batch_size: int = 2
-    text: str = ""
+    sft: float = 0.0  # weight of the KL in the warm start; 0 = no anchor
+    train: float = 0.0  # weight of the KL after it; 0 = no anchor
+    batch_size: int = 2  # general texts an update
+    text: str = ""  # file of general texts; "" = that of `tax.text`
 
 
 @dataclass(frozen=True)
@@ -235,8 +225,8 @@ class TokenLossConfig:
     (`train`). `kl_coef` is the weight of the KL term of "asft", to the model at the start of the stage.
     """
 
-    sft: Literal["nll", "dft", "asft"] = "nll"
-    train: Literal["nll", "dft", "asft"] = "nll"
+    sft: Literal["nll", "dft", "asft"] = "nll"  # in the warm start
+    train: Literal["nll", "dft", "asft"] = "nll"  # after it
     kl_coef: float = 0.05
 
 
@@ -246,8 +236,8 @@ class ReplayConfig:
     warm start (`sft`) and after it (`train`). The texts are those of an anchor.
     """
 
-    sft: float = 0.0
-    train: float = 0.0
+    sft: float = 0.0  # share of general text in the warm start
+    train: float = 0.0  # share of general text after it
 
 
 @dataclass(frozen=True)
@@ -259,10 +249,10 @@ class ProtectionConfig:
     back by `strength` (grpo/pull.py). shield and ewc see what matters on the first `texts` texts of an anchor.
     """
 
-    sft: Literal["none", "shield", "l2", "ewc"] = "none"
-    train: Literal["none", "shield", "l2", "ewc"] = "none"
-    strength: float = 1000.0
-    texts: int = 500
+    sft: Literal["none", "shield", "l2", "ewc"] = "none"  # what protects parameters in the warm start
+    train: Literal["none", "shield", "l2", "ewc"] = "none"  # what protects parameters after it
+    strength: float = 1000.0  # of the pull of "l2" and "ewc"
+    texts: int = 500  # general texts on which "shield" and "ewc" see what matters
 
 
 @dataclass(frozen=True)
@@ -280,21 +270,18 @@ class TaxConfig:
     every: int = 5
     against: Literal["warm_start", "untouched"] = "warm_start"
     text: str = ""
-    texts: int = 32
+    texts: int = 32  # so many texts count
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Section [checkpoint]. A run saves its state every `every` steps (0 = only when interrupted) and keeps the
-    last `keep` of them, one more than is needed while nothing is damaged.
-
-    After every `snapshots` steps of the stage train, and at its end, it also saves the model for evaluation
-    (0 = never).
+    """Section [checkpoint]. Of two saved states one is enough while nothing is damaged. Models for evaluation are
+    saved in the stage train and at its end.
     """
 
-    every: int = 25
-    keep: int = 2
-    snapshots: int = 0
+    every: int = 25  # steps from one saved state to the next; 0 = only when interrupted
+    keep: int = 2  # saved states that stay
+    snapshots: int = 0  # steps from one model for evaluation to the next; 0 = none
 
 
 @dataclass(frozen=True)
@@ -303,23 +290,23 @@ class EvalConfig:
     `extended_probes`: those of BIG-bench too (a package of 358 MB).
 
     Every `every` steps of training (0 = never) the first `dev_items` of the dev set get the run's own reward and the
-    score `best_by`: a curve in the log. The checkpoint with the highest `best_by` is kept. It is "reward", or a score
+    score `best_by`: a curve in the log. `best_by`: the score by which the best checkpoint is kept, "reward" or one
     that the run does not reward.
     """
 
-    every: int = 0
+    every: int = 0  # steps from one score of the dev set to the next; 0 = never
     best_by: Literal["reward", "cosine_held_out", "cosine", "chrf", "bleu", "rouge_l"] = "cosine_held_out"
-    dev_items: int = 128
-    batch_size: int = 64
-    max_new_tokens: int = 0
-    bootstrap_samples: int = 2000
-    probes: bool = True
+    dev_items: int = 128  # items of the dev set that are scored
+    batch_size: int = 64  # prompts decoded at a time
+    max_new_tokens: int = 0  # longest output; 0 = as the corpus needs
+    bootstrap_samples: int = 2000  # of the intervals
+    probes: bool = True  # measures general competence too
     extended_probes: bool = False
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """Section [log]: the tools that get the numbers of metrics.jsonl too (grpo/runtime/trackers.py). Their own
+    """Section [log]. The tools in `to` get the numbers of metrics.jsonl too (grpo/runtime/trackers.py). Their own
     environment variables say whether they work offline.
     """
 
@@ -328,14 +315,12 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: `seed` of everything that is random, the folder `run_dir`, `device` (auto: an
-    accelerator where there is one), CPU `threads` (0 = torch's choice), and its sections.
-    """
+    """A whole run and its sections."""
 
-    seed: int = 0
-    run_dir: str = "runs/mt"
-    device: str = "auto"
-    threads: int = 0
+    seed: int = 0  # of everything that is random
+    run_dir: str = "runs/mt"  # the folder of the run
+    device: str = "auto"  # "auto": an accelerator where there is one, else the CPU
+    threads: int = 0  # of a CPU; 0 = torch's choice
     data: DataConfig = field(default_factory=DataConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

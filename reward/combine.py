@@ -59,24 +59,24 @@ THRESHOLD_BOUNDS = (Bounds(-1, 0.999999, "threshold", "it is a cosine, and 1 wou
 @dataclass(frozen=True)
 class RewardConfig:
     """Section [reward]. Names in `weights`, `gates` and `shown` are rows of `reward.terms`, or
-    "FILE.py:function".
+    "FILE.py:function". `weights`: the factor of each term in the sum. `gates`: terms in [0, 1] that multiply the sum.
+    `shown`: terms that are computed for the log only.
 
     `threshold` is tau, or how to find it from the warm start's outputs on dev: mean, q10, q25, q50
     (quantiles). The default is the mean of unrelated pairs, both of Chinese sentences under "use" and of
-    Dzongkha ones under "bo". `min_share`: of the letters, in the target script. `normalise` puts
+    Dzongkha ones under "bo". `normalise` puts
     the gated terms on one scale before the sum, so that weights compare what terms say and not their scales: true =
     standardised in their group, "rank" = their ranks in the group, "dev" = by their mean and standard deviation on the
     warm start's outputs for dev.
-    `settings.NAME` has the keyword settings of term NAME; `shown` terms are computed for the log only.
+    `settings.NAME` has the keyword settings of term NAME.
     `held_out` is the encoder that is watched and never rewarded; "static" is made of the untouched model's
     token embeddings. `control` other than "none" puts a reward without sense in its place, to see what that
     alone does (reward/control.py). `identifier`: what the term `language` and the evaluation ask for the language of
     a text, a row of `reward.identify` or a fastText file; "" is pycld2 for the term and nothing for the evaluation.
-    `metrics`: name -> folder of a learned metric (reward/learned/), for the evaluation, and for `weights`, `gates` and
-    `shown` by its name; `one_metric_at_a_time` keeps at most one of their models in memory.
+    `metrics` (reward/learned/) are for the evaluation, and for `weights`, `gates` and `shown` by their names.
     """
 
-    encoder: str = "use"
+    encoder: str = "use"  # "use", "bo", static:FOLDER or a folder (docs/reward.md)
     encoders: dict[str, str] = field(default_factory=dict)  # by target language, in place of `encoder`
     held_out: str = "static"
     control: Literal["none", "shuffled", "random"] = "none"
@@ -84,11 +84,11 @@ class RewardConfig:
     gates: tuple[str, ...] = ("script", "length_fit", "unrepeated", "uncopied")
     normalise: bool | Literal["rank", "dev"] = False
     threshold: float | Literal["mean", "q10", "q25", "q50"] = 0.1
-    min_share: float = 0.95
+    min_share: float = 0.95  # share of the letters that must be in the target script
     identifier: str = ""
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    metrics: dict[str, str] = field(default_factory=dict)
-    one_metric_at_a_time: bool = False
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)  # keyword settings of terms, by name
+    metrics: dict[str, str] = field(default_factory=dict)  # name -> folder of a learned metric
+    one_metric_at_a_time: bool = False  # keep at most one of their models in memory
     shown: tuple[str, ...] = (
         "cosine_raw", "cosine_held_out", "cosine_empty", "chrf", "script", "length_ratio", "length_fit", "unrepeated", "uncopied"
     )  # fmt: skip

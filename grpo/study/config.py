@@ -37,7 +37,7 @@ class ArmConfig:
     """
 
     name: str
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # section.key=value, by which the arm differs
     start: str = "warm_start"
     snapshots: int = 0
     kind: Method = "grpo"
@@ -49,10 +49,10 @@ class TransferConfig:
     or the name of an arm.
     """
 
-    config: str = "configs/headline.toml"
+    config: str = "configs/headline.toml"  # the configuration of the other task
     examples: tuple[int, ...] = (50, 200, 1000)
     starts: tuple[str, ...] = ("untouched",)
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # section.key=value of the other task
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class SequenceConfig:
     stage by the settings of a recipe. `settings` apply to every task.
     """
 
-    configs: tuple[str, ...] = ()
-    recipes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    configs: tuple[str, ...] = ()  # a configuration for each task
+    recipes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # settings by name
     settings: tuple[str, ...] = ()
 
     @property
@@ -83,9 +83,9 @@ class Study:
     names neither rates of its own nor train.optim.lr. So many arms as `side_by_side` run at a time on a device.
     """
 
-    study_dir: str = "runs/study"
-    config: str = "configs/mt.toml"
-    seeds: tuple[int, ...] = (0,)
+    study_dir: str = "runs/study"  # the folder of the study
+    config: str = "configs/mt.toml"  # the configuration of a run that all arms begin from
+    seeds: tuple[int, ...] = (0,)  # a warm start for each
     settings: tuple[str, ...] = ()
     snapshots: int = 10
     target: Literal["cosine", "cosine_held_out", "chrf", "bleu", "rouge_l"] = "cosine_held_out"

@@ -29,7 +29,7 @@ class PairsConfig:
 
     run: str = ""
     keep_out: tuple[str, ...] = ()
-    near_duplicate: float = 0.7
+    near_duplicate: float = 0.7  # Jaccard similarity from which a text is kept out
     held_out: int = 2000
     max_units: int = 200
 
@@ -38,19 +38,19 @@ class PairsConfig:
 class StudentConfig:
     """Section [student]: width of a table row, and of the dense head."""
 
-    width: int = 256
-    hidden: int = 512
+    width: int = 256  # of a table row
+    hidden: int = 512  # width of the dense head
 
 
 @dataclass(frozen=True)
 class DistilConfig:
     """All settings of a student."""
 
-    seed: int = 0
+    seed: int = 0  # of everything that is random
     pairs: PairsConfig = field(default_factory=PairsConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    teacher: str = "use"  # or the folder of another encoder, with `pairs.run`
+    teacher: str = "use"  # "use", or the folder of another encoder, with `pairs.run`
 
 
 BOUNDS = (

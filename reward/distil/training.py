@@ -31,15 +31,15 @@ FINAL_LR_SHARE = 0.1
 class TrainingConfig:
     """Section [training]. A weight of 0 removes its part of the loss."""
 
-    epochs: int = 4
-    batch_size: int = 256
-    table_lr: float = 3e-3
-    head_lr: float = 1e-3
-    temperature: float = 0.05
-    contrast_weight: float = 0.5
-    variant_weight: float = 1.0
-    variant_margin: float = 0.15
-    feature_dropout: float = 0.1
+    epochs: int = 4  # passes over the pairs
+    batch_size: int = 256  # pairs an update
+    table_lr: float = 3e-3  # learning rate of the table
+    head_lr: float = 1e-3  # learning rate of the head
+    temperature: float = 0.05  # of the contrast
+    contrast_weight: float = 0.5  # of the contrast between texts of a batch
+    variant_weight: float = 1.0  # of the part for wrong variants
+    variant_margin: float = 0.15  # by which a wrong variant must lie behind
+    feature_dropout: float = 0.1  # share of n-grams that an update leaves out
 
 
 def distillation_loss(

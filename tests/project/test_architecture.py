@@ -48,7 +48,7 @@ LAYERS = (  # lowest first; a module belongs to the first row that names it or a
     ("eval",),
     ("grpo.stages",),
     ("grpo.run", "grpo.evaluate", "grpo.translate", "grpo.serve"),
-    ("grpo.study", "grpo.publish", "grpo.init", "grpo.command"),
+    ("grpo.study", "grpo.publish", "grpo.init", "grpo.settings", "grpo.command"),
     ("benchmarks",),
 )
 
