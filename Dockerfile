@@ -16,8 +16,8 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN make install PIP_ARGS="$PIP_ARGS"
 
 # downloads, models and runs are in one place, which outlives the container and belongs to a user without rights
-RUN useradd --create-home learner && mkdir -p /work/runs && chown -R learner /work && ln -s /work/runs runs
+RUN useradd --uid 1000 --create-home learner && mkdir -p /work/runs && chown -R 1000 /work && ln -s /work/runs runs
 ENV SEMANTIC_GRPO_CACHE=/work/cache
-USER learner
+USER 1000
 VOLUME /work
 CMD ["make", "train"]
