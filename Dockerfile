@@ -1,5 +1,5 @@
 # The main job on CPUs: `docker build -t semantic-grpo . && docker run -v semantic-grpo:/work semantic-grpo`.
-# Not built by its authors, who had no docker: its commands were tried one by one (docs/install.md).
+# Not built by its authors, who had no docker: docs/install.md says what was tried.
 # An index with CPU builds of torch: docker build --build-arg PIP_ARGS="--index-url ..." .
 FROM python:3.11-slim-bookworm
 
