@@ -6,7 +6,6 @@ run makes it again.
 """
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+from data.system import fsync_path, lock, user_cache
 
 CACHE_VARIABLE = "SEMANTIC_GRPO_CACHE"
 # scratch folders: the writer holds LOCK; NEW becomes the target; OLD/name is the target it replaces
@@ -48,19 +49,7 @@ def default_cache(root: Path) -> Path:
     """
     if (root / "pyproject.toml").exists():
         return root / ".cache"
-    xdg_folder = Path(
-        os.environ.get("XDG_CACHE_HOME", "")
-    )  # its specification says to ignore one that is not absolute
-    return (xdg_folder if xdg_folder.is_absolute() else Path("~/.cache")) / "semantic-grpo"
-
-
-def fsync_path(path: Path) -> None:
-    """Flush one file or folder entry to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return user_cache() / "semantic-grpo"
 
 
 def fsync_tree(folder: Path) -> None:
@@ -136,10 +125,9 @@ def remove_unfinished(folder: Path) -> None:
     stay.
     """
     for scratch in folder.glob(f"{UNFINISHED}*"):
-        lock = _lock(scratch, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if lock is not None:
-            _discard(scratch)
-            os.close(lock)
+        descriptor = _lock(scratch)
+        if descriptor is not None:
+            _discard(scratch, descriptor)
 
 
 @contextmanager
@@ -149,18 +137,17 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """
     parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(parent)
-    lock = None
-    while lock is None:  # another process may delete the folder before we hold its lock
+    descriptor = None
+    while descriptor is None:  # another process may delete the folder before we hold its lock
         scratch = Path(tempfile.mkdtemp(dir=parent, prefix=UNFINISHED))
-        lock = _lock(scratch, fcntl.LOCK_EX)
+        descriptor = _lock(scratch, wait=True)
     try:
         yield scratch
     finally:
-        _discard(scratch)
-        os.close(lock)
+        _discard(scratch, descriptor)
 
 
-def _lock(scratch: Path, how: int) -> int | None:
+def _lock(scratch: Path, *, wait: bool = False) -> int | None:
     """The descriptor that holds the lock of a scratch folder; None where another process holds it or removed
     the folder.
     """
@@ -169,7 +156,7 @@ def _lock(scratch: Path, how: int) -> int | None:
     except (FileNotFoundError, PermissionError):  # removed, or another user's
         return None
     try:
-        fcntl.flock(descriptor, how)
+        lock(descriptor, wait=wait)
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -179,9 +166,14 @@ def _lock(scratch: Path, how: int) -> int | None:
     return None
 
 
-def _discard(scratch: Path) -> None:
-    """Delete a scratch folder; an old folder in it that was not replaced goes back to its place first."""
+def _discard(scratch: Path, descriptor: int) -> None:
+    """Delete a scratch folder, and close its lock; an old folder in it that was not replaced goes back to its place
+    first.
+    """
     for old in (scratch / OLD).glob("*"):
         if not (scratch.parent / old.name).exists():
             os.replace(old, scratch.parent / old.name)
     shutil.rmtree(scratch, ignore_errors=True)
+    os.close(descriptor)
+    if scratch.exists():  # Windows keeps an open file
+        shutil.rmtree(scratch, ignore_errors=True)

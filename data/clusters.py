@@ -5,7 +5,6 @@ Up to EXACT texts of a side are all compared (data/neighbours.py). More are comp
 so (data/sketches.py), so that time grows with the number of texts and memory holds some numbers for each.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from data.neighbours import is_similar, similar_rows
 from data.progress import Say, with_progress
 from data.script import is_unspaced, script_of
 from data.sketches import SketchFile, sketch
+from data.system import usable_cores
 
 EXACT = 50_000  # texts of a side; every corpus of ours has fewer
 CHUNK = 4096  # texts whose n-grams are taken at once
@@ -190,7 +190,7 @@ class Side:
 
     def _join_sketched(self, components: Components, threshold: float, say: Say) -> None:
         """The search by sketches: compare the texts that agree in a band."""
-        workers = len(os.sched_getaffinity(0))
+        workers = usable_cores()
         with (
             tempfile.TemporaryDirectory() as folder,
             SketchFile(Path(folder) / "sketches", len(self)) as file,

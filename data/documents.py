@@ -31,12 +31,14 @@ def user_path(text: str) -> Path:
 
 
 def config_path(path: Path) -> Path:
-    """`path`; where nothing is there, the file that comes with the package and is called so: "mt.toml" or
-    "configs/mt.toml".
+    """`path`, also without its ".toml"; where nothing is there, the file that comes with the package and is called so:
+    "mt", "mt.toml" or "configs/mt.toml".
     """
-    ours = CONFIGS / path.name
-    is_name = path.parts in ((path.name,), ("configs", path.name))
-    return ours if is_name and not path.exists() and ours.is_file() else path
+    own = path if path.suffix else Path(f"{path}.toml")
+    ours = CONFIGS / own.name
+    is_name = own.parts in ((own.name,), ("configs", own.name))
+    places = [path, own, ours] if is_name else [path, own]
+    return next((place for place in places if place.is_file()), path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

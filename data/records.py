@@ -16,6 +16,7 @@ import numpy as np
 from data.errors import InputError
 from data.examples import Example, example_of, line_of
 from data.grams import Ints, starts_of
+from data.system import BINARY, read_at, write_at
 
 BYTES = 1 << 20  # that are read or written at once
 SAMPLE = 100_000  # examples at most from which something about a corpus is measured
@@ -40,7 +41,7 @@ class Lines(Sequence[bytes]):
     def scan(self, limit: int | None = None) -> None:
         """Find the lines of the file; it may stop behind `limit` bytes."""
         position = begin = 0
-        while (limit is None or position <= limit) and (block := os.pread(self.descriptor, BYTES, position)):
+        while (limit is None or position <= limit) and (block := read_at(self.descriptor, BYTES, position)):
             ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + (position + 1)
             position += len(block)
             self._extend(begin, ends)
@@ -63,7 +64,7 @@ class Lines(Sequence[bytes]):
     def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
         if isinstance(place, slice):
             return [self[number] for number in range(*place.indices(len(self)))]
-        return os.pread(self.descriptor, self.sizes[place], self.begins[place])
+        return read_at(self.descriptor, self.sizes[place], self.begins[place])
 
 
 class Records(Sequence[Example]):
@@ -74,7 +75,7 @@ class Records(Sequence[Example]):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.lines = Lines(os.open(path, os.O_RDONLY))
+            self.lines = Lines(os.open(path, os.O_RDONLY | BINARY))
             self.lines.scan()
         except OSError as error:
             raise InputError(
@@ -136,7 +137,7 @@ class Store(MutableSequence[Example]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = Lines(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        self.lines = Lines(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o600))
         self.buffer = bytearray()
         self.end = 0  # of the file with what the buffer holds
 
@@ -161,7 +162,7 @@ class Store(MutableSequence[Example]):
     def _flush(self) -> None:
         position = self.end - len(self.buffer)
         while self.buffer:
-            written = os.pwrite(self.lines.descriptor, self.buffer, position)
+            written = write_at(self.lines.descriptor, self.buffer, position)
             del self.buffer[:written]
             position += written
 

@@ -8,7 +8,6 @@ threshold itself is overlooked with a chance of about MISS.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.grams import BASE, Grams, Ints, mix
+from data.system import read_at, write_at
 
 COLUMNS = 128
 MISS = 0.03  # of the pairs at the threshold; a tenth of it at 0.05 above a threshold of 0.7
@@ -83,12 +83,12 @@ class SketchFile:
     def write(self, start: int, words: Words) -> None:
         """Store the sketches (COLUMNS, n) of the sets from `start` on."""
         for column, row in enumerate(words):
-            os.pwrite(self.file.fileno(), row.tobytes(), 2 * (column * self.count + start))
+            write_at(self.file.fileno(), row.tobytes(), 2 * (column * self.count + start))
 
     def column(self, number: int) -> Words:
         """(count,) one column."""
         size = 2 * self.count
-        content = os.pread(self.file.fileno(), size, number * size)
+        content = read_at(self.file.fileno(), size, number * size)
         return np.frombuffer(content, np.uint16)
 
     def candidates(self, rows: Ints, threshold: float, workers: int) -> Iterator[Ints]:

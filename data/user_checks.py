@@ -13,6 +13,7 @@ from data.alignment import Alignment, alignment
 from data.clean import NOT_IN, describe_pair
 from data.errors import InputError
 from data.examples import Example
+from data.extras import check_extra
 from data.script import script_of
 from data.sources.line import NOT_UTF8
 from data.sources.table import is_quoted
@@ -170,7 +171,8 @@ def is_zawgyi(text: str) -> bool:
 
 @cache
 def zawgyi_detector() -> Any:
-    """The detector of myanmartools, loaded once."""
+    """The detector of myanmartools, loaded once. Raises InputError where that is not installed."""
+    check_extra("language", "a corpus with Burmese", "myanmartools")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the way it opens its own file
         from myanmartools import ZawgyiDetector

@@ -2,7 +2,7 @@
 
     python -m eval.harness --model runs/mt/policy --tasks my_task.yaml,hellaswag --out results.json
 
-An extra: `pip install -e ".[harness]"`. The harness's own class for transformers models does the scoring; the
+An extra: `pip install "semantic-grpo[harness]"`. The harness's own class for transformers models does the scoring; the
 model and the tokenizer it gets are loaded by our rules (weights checked, no code out of the folder, fp32). A
 task is a name it knows, whose data it then fetches, or a YAML file; with local data no network is needed.
 Every context begins with the beginning-of-text token where the tokenizer puts one in front of a text, as
@@ -21,6 +21,7 @@ import torch
 
 from data.cache import atomic_write_text
 from data.errors import InputError, run_command
+from data.extras import pip_command
 from grpo.engine.model import load_policy, load_tokenizer
 from grpo.runtime import device
 
@@ -35,8 +36,7 @@ def harness() -> Any:
         if error.name != "lm_eval":
             raise
         raise InputError(
-            "lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e "
-            "'.[harness]'"
+            f"harness needs lm_eval, which is not installed; type: {pip_command('harness')}"
         ) from error
     import lm_eval.tasks
 

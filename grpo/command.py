@@ -90,3 +90,7 @@ def main() -> int:
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)  # ends by SystemExit, as `python -m` does
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

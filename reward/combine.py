@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from data.errors import InputError
+from data.extras import check_extra
 from data.script import known_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from reward.faults import Term, check_gate, check_some_reward, term_values
@@ -206,6 +207,8 @@ def check(
         check_metric(name, folder)
     for name in config.names:
         function = find_term(name, own_terms, config.metrics)
+        if "bank" in keywords(function):
+            check_extra("search", f"the reward term {name!r}", "faiss")
         lent = {key: facts.get(key) for key in keywords(function) if key in RESOURCES}
         term = bind(name, function, lent | config.settings.get(name, {}))
         if name in TERMS and name not in own_terms and set(lent) <= set(facts):

@@ -26,6 +26,7 @@ from reward.encoders.pooled import load_pooled
 from reward.encoders.static import load_static
 from reward.encoders.student import FACTS_FILE, find_student, load_student, teacher_of
 from reward.encoders.use import load_use
+from reward.encoders.use_weights import package_files
 
 STATIC = "static:"
 UNIT = 1e-3  # tolerance of a row's length, which is 1
@@ -73,6 +74,8 @@ def check_encoder(name: str, cache: Path) -> None:
     """
     if name == "bo":
         find_student(cache)
+    if name == "use":
+        package_files()
     if name in BY_NAME:
         return
     folder = user_path(name.removeprefix(STATIC))

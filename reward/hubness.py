@@ -43,7 +43,7 @@ class Bank:
 
 def build_bank(vectors: Vectors, texts: Sequence[str]) -> Bank:
     """Index the distinct `texts`; once per run. Raises ValueError for none."""
-    import faiss  # a machine without it runs all other terms
+    import faiss  # an extra, which only these terms need
 
     distinct = tuple(dict.fromkeys(texts))
     if not distinct:

@@ -13,7 +13,6 @@ with a warning, and new ones are begun. Nothing is deleted, changed or compacted
 that shares flock between machines.
 """
 
-import fcntl
 import json
 import os
 import struct
@@ -25,7 +24,9 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from data.cache import atomic_write_text, fsync_path
+from data.cache import atomic_write_text
+from data.system import fsync_path
+from data.system import lock as lock_file
 
 HEADER = "header.json"
 VECTORS = "vectors.f32"
@@ -174,7 +175,7 @@ def _exclusive_lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_file(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

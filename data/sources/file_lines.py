@@ -2,7 +2,6 @@
 temporary one.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -11,6 +10,7 @@ from data.errors import InputError
 from data.records import Lines
 from data.sources import packed_file
 from data.sources.encoding import command_to_convert, wide_encoding
+from data.system import read_at
 
 MARK = b"\xef\xbb\xbf"
 SAMPLE = 1 << 16  # bytes at the beginning that show the encoding
@@ -45,7 +45,7 @@ def file_lines(path: Path) -> FileLines:
     limit = packed_file.MAX_BYTES
     try:
         lines.scan(limit)
-        sample = os.pread(descriptor, SAMPLE, 0)
+        sample = read_at(descriptor, SAMPLE, 0)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if lines.size > limit:

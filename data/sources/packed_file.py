@@ -13,6 +13,7 @@ from typing import Any
 
 from data.errors import InputError
 from data.records import BYTES
+from data.system import BINARY
 
 MAX_BYTES = 1 << 35  # of a file, unpacked where it is packed
 SMALL_BYTES = 1 << 12  # of Zstandard that are unpacked at once; they may grow 30,000 times
@@ -48,7 +49,7 @@ def open_unpacked(path: Path) -> int:
     """A descriptor of the file, or of a temporary one with its unpacked content. Raises InputError."""
     if path.suffix.lower() not in TOOLS:
         try:
-            return os.open(path, os.O_RDONLY)
+            return os.open(path, os.O_RDONLY | BINARY)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error}") from error
     with tempfile.TemporaryFile() as file:

@@ -4,7 +4,6 @@ The key of a line is the hash of all that the answer depends on (judge, settings
 serves any number of comparisons, and a changed prompt or setting is asked again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from data.documents import parse_json, parse_object
 from data.errors import InputError
+from data.system import BINARY, lock
 
 Reply = dict[str, Any]  # "reply": str, and other fields of the judge, such as "scores"
 
@@ -70,10 +70,10 @@ def open_answers(path: Path) -> Iterator[Answers]:
     Raises InputError for a damaged line, or if another process has the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError as error:
             raise InputError(
                 f"{path}: another process is writing answers into it; wait for it or give another --out"

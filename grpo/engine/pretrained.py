@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from data.cache import atomic_folder
 from data.checksums import sha256_of
 from data.errors import InputError
+from data.extras import check_extra
 from grpo.engine.licences import NOTICE, NOTICE_FILE, TERMS_FILE
 from grpo.engine.vocabulary import compare_pieces, kept_ids, trim_tokenizer
 
@@ -122,13 +123,9 @@ def trim(full: Path, folder: Path) -> None:
 
 
 def model_package() -> Any:
-    """The default model's package. Raises InputError with the command to type where it is missing."""
-    try:
-        return import_module(PACKAGE)
-    except ImportError as error:
-        raise InputError(
-            f"the default model's package is not installed ({error}); type: {PIP_COMMAND}"
-        ) from error
+    """The default model's package. Raises InputError with the command to type where it, or what reads it, is missing."""
+    check_extra("demo", "the default model", PACKAGE, "gguf", "accelerate")
+    return import_module(PACKAGE)
 
 
 def _assemble(package: Any, gguf: Path) -> None:

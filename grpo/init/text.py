@@ -1,7 +1,6 @@
 """The text of a first configuration: each setting with its reason. It leaves out what the defaults say as well."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from data.language_names import language_name
 from data.script import script_of, unit_name
+from data.system import total_memory_bytes
 from grpo.config import Config
 from grpo.config_file import build
 from grpo.init.corpus_facts import CorpusFacts
@@ -195,7 +195,7 @@ def bill(rows: dict[str, list[Row]], compute: Compute) -> tuple[float, float]:
     plan = make_plan(config, known_model(config), compute)
     if plan.card:
         return plan.card.memory.peak, plan.card.card.memory
-    return plan.memory_bytes, float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    return plan.memory_bytes, total_memory_bytes()
 
 
 def run_dir_of(location: str) -> str:

@@ -19,12 +19,12 @@ from data.cache import atomic_folder
 from data.console import say
 from data.ends import text_ids
 from data.errors import InputError, run_command
+from data.extras import check_extra
 from data.model_folder import PICKLES, input_errors
 from grpo.engine.licences import NOTICE_FILE
 from grpo.engine.model import load_tokenizer
 from grpo.engine.pretrained import quiet
 from grpo.engine.weight_files import FILE_BYTES
-from grpo.publish.gguf_file import CONVERTER, check_gguf, write_gguf
 from grpo.publish.source import model_folder
 from grpo.publish.trial import largest_gap, load, log_probabilities, trial_ids, trial_text
 
@@ -74,6 +74,9 @@ def export_gguf(source: Path, path: Path, form: str) -> Path:
     """Write the model of `source` as one GGUF file; matrices in `form`, "" = fp32. Raises InputError as `export`."""
     if path.exists():
         raise InputError(f"{path}: is there already; name another file")
+    check_extra("gguf", "--gguf", "gguf", "accelerate")
+    from grpo.publish.gguf_file import check_gguf, write_gguf
+
     tokenizer = load_tokenizer(source)
     model = load(source, torch.float32)
     check_gguf(source, model, tokenizer)
@@ -94,6 +97,8 @@ def export_gguf(source: Path, path: Path, form: str) -> Path:
 
 def check_pieces(folder: Path, name: str, tokenizer: PreTrainedTokenizerBase, source: Path) -> None:
     """Raises InputError where the tokenizer of a GGUF file cuts the prompt into other pieces."""
+    from grpo.publish.gguf_file import CONVERTER
+
     with input_errors(folder / name, "no tokenizer that transformers can read"):
         other = AutoTokenizer.from_pretrained(folder, gguf_file=name)
     for text in (trial_text(source), *SPELLINGS):

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import torch.distributed as dist
 
 from data.errors import Interrupted
+from data.system import has_child
 from grpo.runtime.interrupt import active
 from grpo.runtime.roll_call import AS_BEFORE, LOOK_SECONDS, UNKNOWN, Beat, RollCall
 
@@ -271,15 +272,6 @@ class Watch:
     def _next(self, kind: str) -> str:
         self._meetings += 1
         return self._key(kind, self._meetings)
-
-
-def has_child() -> bool:
-    """Whether this process started another one that it has not seen end."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
 
 
 def write(text: str) -> None:

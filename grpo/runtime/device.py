@@ -6,12 +6,12 @@ import ctypes
 import gc
 import os
 import platform
-import resource
 from dataclasses import dataclass
 
 import torch
 
 from data.errors import InputError
+from data.system import peak_memory_bytes as peak_of_process
 from grpo.engine.products import FORMATS, FP32, Format
 
 
@@ -102,12 +102,11 @@ def describe(compute: Compute) -> dict[str, object]:
 
 def peak_memory_bytes(compute: Compute | None = None) -> int:
     """The most that tensors took of an accelerator's memory so far; without one, the largest resident size of
-    this process. The system counts that in kilobytes, macOS in bytes.
+    this process.
     """
     if compute is not None and compute.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_of_process()
 
 
 def release_memory(compute: Compute) -> None:

@@ -8,8 +8,8 @@ from signal import SIG_IGN, SIGINT, signal
 import torch
 
 from data.errors import Interrupted, last_words, one_line
+from data.system import STOP_SIGNALS
 from grpo.runtime.alive import Failure
-from grpo.runtime.interrupt import SIGNALS
 from grpo.runtime.parallel import World, leave
 from grpo.runtime.roll_call import AS_BEFORE
 
@@ -41,7 +41,7 @@ def shared_ending(world: World, after_stop: str = "") -> Iterator[None]:
 
 def ignore_signals(world: World) -> None:
     """From now on, where there are several processes."""
-    for number in SIGNALS if world.watch else ():
+    for number in STOP_SIGNALS if world.watch else ():
         signal(number, SIG_IGN)
 
 

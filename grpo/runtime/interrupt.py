@@ -11,14 +11,15 @@ import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from data.system import HANGUP, STOP_SIGNALS
+
 SAME_SIGNAL = 5.0  # seconds in which torchrun passes on a signal that its process also gets itself
 # those that are active, the innermost last: global, as the handlers of a process are
 _active: list["StopRequest"] = []
 
 
 class StopRequest:
-    """While active, remembers the first of SIGNALS; a second one acts as usual, under torchrun only after
+    """While active, remembers the first of STOP_SIGNALS; a second one acts as usual, under torchrun only after
     SAME_SIGNAL seconds.
     """
 
@@ -45,7 +46,7 @@ class StopRequest:
                 os.write(2, b"\nstopping after this update, then saving; once more to stop at once\n")
         elif now - self._first_time >= self._same_for:
             self._restore()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -53,8 +54,8 @@ class StopRequest:
                 signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> "StopRequest":
-        for number in SIGNALS:
-            is_under_nohup = number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+        for number in STOP_SIGNALS:
+            is_under_nohup = number == HANGUP and signal.getsignal(number) == signal.SIG_IGN
             if not is_under_nohup:
                 self._before[number] = signal.signal(number, self._remember)
         _active.append(self)

@@ -6,7 +6,6 @@ one set of inputs. A start that differs is refused, because it would mix two run
 another split, so that what was trained on becomes a test item.
 """
 
-import fcntl
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from data.checksums import sha256_of
 from data.console import silent
 from data.documents import read_object
 from data.errors import InputError
+from data.system import lock, read_at, write_at
 from grpo.config import Config
 from grpo.engine.private_apis import has_onednn_product
 from grpo.old_names import ADDED, current_keys
@@ -58,7 +58,7 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         raise InputError(f"run_dir = {folder} is a file; name a folder")
     with open_lock(folder / LOCK) as descriptor:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except OSError as error:
             if not isinstance(error, BlockingIOError):
                 say(
@@ -66,12 +66,12 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
                 )
                 yield
                 return
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            owner = read_at(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
             raise InputError(
                 f"{folder}: {owner} works in this run folder now; wait for its end, or write run_dir=runs/another"
             ) from None
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        write_at(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
 
 
@@ -82,10 +82,10 @@ def study_lock(folder: Path, say: Callable[[str], None]) -> Iterator[int]:
     """
     with open_lock(folder / "lock") as descriptor:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError:
             say(f"{folder}: another process is at work here; waiting for it")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor, wait=True)
         yield descriptor
 
 

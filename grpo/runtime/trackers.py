@@ -147,6 +147,9 @@ class Trackers:
                 self._tools[name] = TOOLS[name](run_dir, str(known.get(name, "")), first_step)
             except Exception as error:
                 if name == "tensorboard" and isinstance(error, ImportError):
+                    say(
+                        f"log.to: {name} is not installed; type pip install {name} for its curves, or {LEAVE}"
+                    )
                     continue
                 self.close()
                 cause = one_line(error).rstrip(".")

@@ -22,9 +22,8 @@ from data.saved_prompt import model_ends
 from data.sources.headlines import HEADLINES
 from data.sources.package_corpus import INTERFACES
 from data.template import Wording
-from grpo.config import DEFAULT_POLICY, Config, with_numbers
+from grpo.config import Config, with_numbers
 from grpo.engine.model import load_tokenizer
-from grpo.engine.pretrained import model_package
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_settings
@@ -33,7 +32,6 @@ from grpo.stages.lengths import fits
 from grpo.stages.plan import known_model
 from grpo.stages.prepare import check_names, check_sides
 from grpo.stages.token_limits import limits_of
-from reward.encoders.use_weights import package_files
 
 LACKS_MODEL = "prompt       not shown: the model's folder is not there yet (the stage model makes it)"
 LACKS_CORPUS = "prompt       not shown: the corpus is not prepared yet (the stage data does it)"
@@ -52,7 +50,6 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
     run = Run(config, Path(config.run_dir), cache_dir(), compute, StopRequest(), silent)
     check_settings(config, run.folder)
     check_names(run)
-    check_packages(config)
     model = known_model(config)
     if model:
         check_model_folder(model, AutoModelForCausalLM)
@@ -61,15 +58,6 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
     if corpus:
         check_sides(corpus.train)
     return Inputs(model, corpus)
-
-
-def check_packages(config: Config) -> None:
-    """Raises InputError where a package that the run takes a model or an encoder from is not installed."""
-    reward = config.reward
-    if "use" in (reward.encoder, reward.held_out, *reward.encoders.values()):
-        package_files()
-    if config.model.policy == DEFAULT_POLICY and known_model(config) is None:
-        model_package()
 
 
 def prompt_lines(config: Config, inputs: Inputs) -> list[str]:

@@ -25,7 +25,7 @@ from eval.forgetting.probe_items import Panel
 from eval.forgetting.tax import load_tax_panel
 from grpo.eight_bit import optimiser_class
 from grpo.engine.padding import cause_of_padding
-from grpo.engine.pretrained import check_pieces
+from grpo.engine.pretrained import check_pieces, model_package
 from grpo.engine.self_check import Need, check_packing, check_positions, check_shares, positions_of
 from grpo.engine.source import ModelSource
 from grpo.runtime.parallel import SINGLE_PROCESS
@@ -47,6 +47,7 @@ from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.pieces import measure_pieces
+from grpo.stages.plan import known_model
 from grpo.stages.reward_setup import STATIC
 from grpo.stages.tax_guard import texts_of
 from grpo.stages.token_limits import with_limits
@@ -88,6 +89,8 @@ def check_names(run: Run) -> None:
         check_encoder(run.config.reward.held_out, run.cache)
     if name != DEFAULT_POLICY:
         base_model(run)
+    elif known_model(run.config) is None:
+        model_package()
 
 
 def check_inputs(run: Run) -> None:

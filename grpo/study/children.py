@@ -15,6 +15,7 @@ from typing import TextIO
 
 from data.console import say
 from data.errors import Interrupted
+from data.system import ask_to_stop, child_options
 from grpo.runtime.interrupt import StopRequest
 
 POLL = 0.1  # seconds between two looks at the children
@@ -52,7 +53,7 @@ class Child:
         self.log = open(job.folder / "log.txt", "a", encoding="utf-8")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", *job.command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, encoding="utf-8", errors="replace", process_group=0, pass_fds=tuple(job.keep),
+            text=True, encoding="utf-8", errors="replace", **child_options(job.keep),
             env={name: value for name, value in os.environ.items() if name not in TEAM}
             | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
         )  # fmt: skip
@@ -119,4 +120,4 @@ def run_children(jobs: Sequence[Job], at_most: int) -> list[int]:
 
 def signal_all(children: dict[int, Child], number: int) -> None:
     for child in children.values():
-        child.process.send_signal(number)
+        ask_to_stop(child.process, number)

@@ -5,7 +5,6 @@ and of the input lines that it belongs to. What stands behind the finished part 
 was stopped, and is written again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from typing import Any
 from data.cache import atomic_write_text, name_disk_errors
 from data.documents import read_object
 from data.errors import InputError
+from data.system import BINARY, lock, read_at
 from grpo.translate.source import Source
 
 FORMAT = 1
@@ -156,10 +156,10 @@ def open_output(path: Path, source: Source, made_by: Json) -> Iterator[Output]:
             f"{path}: is there already, and not as a translation; give another --output, or remove it"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | BINARY, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except BlockingIOError as error:
             raise InputError(f"{path}: another process writes it now; wait for its end") from error
         output = Output(path, descriptor, source, made_by)
@@ -191,7 +191,7 @@ def check_made_by(path: Path, before: object, now: Mapping[str, Any]) -> None:
 def blocks_of(descriptor: int, size: int) -> Iterator[bytes]:
     """The first bytes of a file; fewer where it is shorter."""
     position = 0
-    while position < size and (block := os.pread(descriptor, min(BLOCK, size - position), position)):
+    while position < size and (block := read_at(descriptor, min(BLOCK, size - position), position)):
         position += len(block)
         yield block
 

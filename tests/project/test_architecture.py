@@ -117,6 +117,26 @@ def test_only_one_file_uses_private_names_of_others() -> None:
     assert len(found) == 2 and all(line.startswith("grpo/engine/private_apis.py:") for line in found), found
 
 
+NOT_EVERYWHERE = {
+    "fcntl", "resource", "msvcrt", "pread", "pwrite", "fork", "forkpty", "sched_getaffinity", "waitid", "sysconf", "getuid",
+    "geteuid", "killpg", "setsid", "getpgid", "symlink", "symlink_to", "SIGHUP", "SIGKILL", "SIGALRM", "alarm", "setitimer",
+}  # fmt: skip
+
+
+def test_only_system_calls_what_not_every_operating_system_has() -> None:
+    """Obituary: data/clusters.py asked for the cores that a process may use, which macOS does not tell."""
+    calling = {
+        module
+        for module, path in sources()
+        if layer(module) < layer("benchmarks")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr in NOT_EVERYWHERE)
+        or (isinstance(node, ast.Import) and {one.name for one in node.names} & NOT_EVERYWHERE)
+        or (isinstance(node, ast.keyword) and node.arg in ("process_group", "pass_fds", "preexec_fn"))
+    }
+    assert calling == {"data.system"}
+
+
 def test_no_peer_is_used_inside() -> None:
     peers = {"trl", "verl", "peft", "sentence_transformers"}
     used = {

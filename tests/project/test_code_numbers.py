@@ -21,7 +21,7 @@ from reward.distil.identity import CODE
 NO_CORPUS = {  # modules of data that touch no corpus
     "template", "stream", "tokens", "ends", "obtain", "unpack", "cache", "checksums", "documents", "errors", "console", "progress",
     "english", "general_texts", "news", "model_folder", "settings", "prompt", "prompt_config", "saved_prompt", "chat", "shots",
-    "lazy",
+    "lazy", "system", "extras",
 }  # fmt: skip
 SHAPING = (
     "clean",
@@ -31,7 +31,7 @@ SHAPING = (
     "script",
     "split",
 )  # modules of data that shape a student too
-DIGESTS = {"corpus": (4, "73361fab30ba59f4"), "student": (2, "396b7ac32eae202d")}
+DIGESTS = {"corpus": (4, "6fa2c7851b5e3960"), "student": (2, "f3ea639d9b88af8d")}
 
 
 def without_words(tree: ast.Module) -> Iterator[ast.stmt]:

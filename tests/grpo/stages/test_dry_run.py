@@ -18,10 +18,12 @@ from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.engine import pretrained
 from grpo.run import main
+from grpo.runtime import device
 from grpo.runtime.run_folder import write_config
 from grpo.stages import duration
-from grpo.stages.dry_run import check_packages, is_manifest_of
+from grpo.stages.dry_run import is_manifest_of, open_inputs
 from grpo.stages.plan import Plan
+from reward.encoders import use_weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -125,8 +127,16 @@ def test_the_range_is_wider_before_the_corpus_is_counted(tmp_path: Path) -> None
 def test_a_missing_package_is_said_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path))
     monkeypatch.setattr(pretrained, "PACKAGE", "no_such_package_here")
-    with pytest.raises(InputError, match="the default model's package is not installed"):
-        check_packages(Config())
+    compute = device.choose("cpu")
+    with pytest.raises(
+        InputError, match="the default model needs no_such_package_here, which is not installed"
+    ):
+        open_inputs(Config(run_dir=str(tmp_path)), compute)
+    monkeypatch.setattr(use_weights, "PACKAGE", "no_such_encoder_here")
+    with pytest.raises(
+        InputError, match="the encoder 'use' needs no_such_encoder_here, which is not installed"
+    ):
+        open_inputs(Config(run_dir=str(tmp_path)), compute)
 
 
 def test_a_corpus_that_is_older_than_a_setting_is_found() -> None:

