@@ -146,9 +146,11 @@ def run_stages(run: "Run", stages: list[str]) -> None:
 
 def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
     """Do a stage, and add the time it took to timings.json, also where the user stopped it."""
+    from grpo.stages.smaller_passes import do_within_memory
+
     started = time.perf_counter()
     try:
-        work(run)
+        do_within_memory(run, stage, work)
     except Interrupted:
         save_time(run, stage, started)
         raise

@@ -131,6 +131,11 @@ class RunLog:
         total, count = self._means[name]
         return total / count if count else math.nan
 
+    @property
+    def step(self) -> int:
+        """The step that is being gathered."""
+        return self._step
+
     def value(self, name: str) -> float:
         return self._values[name]
 
