@@ -141,7 +141,8 @@ class RunLog:
 
     def partial(self) -> dict[str, Any]:
         """What has been gathered of the step so far, for a checkpoint in the middle of it."""
-        return {"means": dict(self._means), "values": dict(self._values)}
+        means = {name: list(pair) for name, pair in self._means.items()}  # the step goes on adding to its own
+        return {"means": means, "values": dict(self._values)}
 
     def go_on(self, partial: Mapping[str, Any]) -> None:
         """Take up what `partial` gave."""

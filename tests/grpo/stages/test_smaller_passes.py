@@ -20,7 +20,7 @@ SIZES = ["sft.max_tokens_per_pass=160", "train.max_tokens_per_pass=200", "train.
 SMALL_SFT = ["sft.max_tokens_per_pass=80"]
 SMALL_TRAIN = ["train.max_tokens_per_pass=100", "rollout.parts=2", "eval.batch_size=32"]
 STEP = "grpo.optim:Optimizer.step"  # calls 1 to 3 are of the warm start
-IN_BACKWARD = ["train.optim.max_grad_norm=0.0", "sft.optim.max_grad_norm=0.0", "engine.step_in_backward=true"]
+IN_BACKWARD = ["sft.num_steps=0", "train.optim.max_grad_norm=0.0", "engine.step_in_backward=true"]
 
 
 def fill() -> None:
@@ -41,12 +41,14 @@ class Runs:
         self.corpus = corpus
         self.model = model
 
-    def arguments(self, folder: Path, *more: str) -> list[str]:
-        settings = [*quick(self.model), *SIZES, "rollout.num_prompts=4", *more]
-        return arguments(self.corpus, self.model, folder / "run", *settings)
+    def arguments(self, folder: Path, *more: str, stages: str = "data,sft,train") -> list[str]:
+        settings = [*quick(self.model)[2:], *SIZES, "rollout.num_prompts=4", *more]
+        return arguments(self.corpus, self.model, folder / "run", "--stages", stages, *settings)
 
-    def start(self, folder: Path, *more: str, fault: Fault = nothing) -> tuple[int | None, str]:
-        return wait_for_exit(*start(self.arguments(folder, *more), fault))
+    def start(
+        self, folder: Path, *more: str, fault: Fault = nothing, **stages: str
+    ) -> tuple[int | None, str]:
+        return wait_for_exit(*start(self.arguments(folder, *more, **stages), fault))
 
 
 @pytest.fixture
@@ -64,9 +66,10 @@ def assert_equal(first: Path, second: Path) -> None:
     ("target", "number", "more"),
     [
         ("grpo.loop:roll_out", 1, []),
-        ("grpo.minibatch:completion_logps", 2, []),  # the scores
-        ("grpo.loop:completion_logps", 2, []),  # half of the gradients are there
-        ("grpo.updates:BackwardUpdate._step", 200, IN_BACKWARD),  # half of the parameters have changed
+        ("grpo.loop:completion_logps", 2, []),  # some gradients are there
+        pytest.param(
+            "grpo.updates:BackwardUpdate._step", 20, IN_BACKWARD, marks=pytest.mark.slow
+        ),  # some parameters have changed
     ],
 )
 def test_a_first_step_without_memory_equals_a_run_with_smaller_passes(
@@ -91,10 +94,9 @@ def test_a_later_update_is_repeated_from_the_one_before_it(runs: Runs, tmp_path:
     assert_equal(tmp_path / "full", tmp_path / "small")
 
 
+@pytest.mark.slow
 def test_the_warm_start_has_smaller_passes_and_training_has_not(runs: Runs, tmp_path: Path) -> None:
-    code, output = runs.start(
-        tmp_path / "full", fault=partial(at_call, "grpo.sft:completion_logps", 2, fill)
-    )
+    code, output = runs.start(tmp_path / "full", fault=partial(at_call, "grpo.sft:completion_logps", 2, fill))
     assert code == 0 and "WARNING sft: the card had no memory for sft.max_tokens_per_pass=160" in output
     assert json.loads((tmp_path / "full" / "run" / FILE).read_text()) == {
         "sft": {"sft.max_tokens_per_pass": 160}
@@ -116,18 +118,14 @@ def test_the_second_time_is_an_error_until_the_settings_change(runs: Runs, tmp_p
 
 
 def test_the_evaluation_has_smaller_batches(runs: Runs, tmp_path: Path) -> None:
-    code, output = runs.start(
-        tmp_path,
-        "--stages",
-        "data,sft,eval",
-        "sft.num_steps=1",
-        fault=partial(at_call, "grpo.stages.context:greedy_outputs", 2, fill),
-    )
+    fault = partial(at_call, "grpo.stages.context:greedy_outputs", 2, fill)
+    code, output = runs.start(tmp_path, "sft.num_steps=1", fault=fault, stages="data,sft,eval")
     assert code == 0 and "WARNING eval: the card had no memory for eval.batch_size=64" in output
     names = sorted(path.name for path in (tmp_path / "run" / "eval").glob("*.json"))
     assert {"untouched.json", "warm_start.json"} <= {*names}
 
 
+@pytest.mark.slow
 def test_several_processes_end_and_the_same_command_goes_on(runs: Runs, tmp_path: Path) -> None:
     """The others wait for the one without memory, so all end at once, in one sentence."""
     fault = partial(at_call, "grpo.loop:completion_logps", 1, fill)
