@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.arguments import ArgumentParser, nearest
 from data.cache import atomic_write_text, cache_dir
 from data.console import say, silent
 from data.errors import RESUMES, InputError, Interrupted, run_command
@@ -37,7 +38,7 @@ PARALLEL_STAGES = ("sft", "train", "eval")  # by all processes; the other stages
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.run",
         description="Warm start, training with a semantic reward, evaluation, report.",
     )
@@ -64,6 +65,7 @@ def chosen_stages(text: str) -> list[str]:
     if unknown or not names:
         raise InputError(
             f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}"
+            f"{nearest((unknown or [''])[0], STAGES)}"
         )
     return [name for name in STAGES if name in names]
 
