@@ -11,15 +11,16 @@ from data.errors import one_line
 SETTING = re.compile(r"--([a-z_]+(?:\.[a-z_0-9]+)+=\S*)")  # written as if it were an option
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that refuses `word`: the known word that is most like it, if one is.
+def nearest(word: str, known: Iterable[str], least: float = 0.6) -> str:
+    """The end of a sentence that refuses `word`: the known word that is most like it, by `least` of
+    difflib's ratio.
 
     >>> nearest("trian", ["sft", "train"])
     "; did you mean 'train'?"
     >>> nearest("x", ["sft", "train"])
     ''
     """
-    found = get_close_matches(word, list(known), n=1)
+    found = get_close_matches(word, list(known), n=1, cutoff=least)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -151,8 +151,14 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except UNREADABLE as error:
-        is_pointer = path.is_file() and path.open("rb").read(len(LFS_POINTER)) == LFS_POINTER
-        remedy = (
-            "it is only a pointer of Git LFS: run git lfs pull" if is_pointer else "copy or download it again"
-        )
-        raise InputError(f"{path}: not a readable safetensors file ({error}); {remedy}") from error
+        raise InputError(f"{path}: not a readable safetensors file ({error}); {_remedy(path)}") from error
+
+
+def _remedy(path: Path) -> str:
+    """What to do about weights that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        is_pointer = False
+    return "it is only a pointer of Git LFS: run git lfs pull" if is_pointer else "copy or download it again"

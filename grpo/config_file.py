@@ -114,7 +114,7 @@ def right_name(key: str, names: typing.Sequence[str], prefix: str) -> str:
     """
     last = key.removeprefix(prefix)
     elsewhere = [name for name in names_below(Config) if name.endswith(f".{last}")]
-    return nearest(key, [f"{prefix}{name}" for name in names]) or nearest(key, elsewhere)
+    return nearest(key, elsewhere, 0.0) or nearest(key, [f"{prefix}{name}" for name in names])
 
 
 def names_below(kind: Any, prefix: str = "") -> typing.Iterator[str]:

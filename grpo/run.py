@@ -136,14 +136,30 @@ def run_stages(run: "Run", stages: list[str]) -> None:
         f"{facts['threads']} threads of {facts['cores']} cores, "
         f"{'deterministic' if facts['deterministic'] else 'the fastest'} kernels"
     )
+    if len(stages) > 1:
+        run.say(
+            f"stages: {', '.join(stages)}; Ctrl-C stops after an update and saves, and the same command goes on"
+        )
     for stage in stages:
         run.say(f"== {stage}")
         world.report(stage)
         if world.is_first or stage in PARALLEL_STAGES:
             run_stage(run, stage, table[stage])
+        if stage == "model" and len(stages) > 1:
+            say_time(run)
         world.wait()
         if run.is_stopping() and stage != stages[-1]:
             raise Interrupted(run.stop.signal)
+
+
+def say_time(run: "Run") -> None:
+    """Say how long the stages that train and evaluate are likely to take; by the first process."""
+    from grpo.stages.context import base_model
+    from grpo.stages.plan import make_plan
+
+    if run.world.is_first:
+        bill = make_plan(run.config, base_model(run).files(), run.compute)
+        run.say(f"time: {bill.time(run.config)} on this machine; what is finished is not done again")
 
 
 def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
