@@ -36,4 +36,4 @@ class ArgumentParser(argparse.ArgumentParser):
             hint = f"; a setting has no dashes: {setting[1]}"
         elif unknown and (found := nearest(unknown[1].partition("=")[0], self._option_string_actions)):
             hint = found
-        self.exit(2, f"error: {one_line(message)}{one_line(hint)}\n")
+        self.exit(2, f"error: {one_line(message + hint)}\n")
