@@ -1,6 +1,5 @@
 """The exception for bad input, and how a command ends: its last line and its exit code."""
 
-import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -53,8 +52,7 @@ def error_sentence(error: Exception, after_stop: str = "") -> str:
     """An error of the operating system as file, problem and remedy; any other error as its own message."""
     if not isinstance(error, OSError) or error.filename is None:
         return str(error)
-    remedy = "free space there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "put that right"
-    return f"{error.filename}: {error.strerror}; {remedy} and run the same command{after_stop and f', which {after_stop}'}"
+    return f"{error.filename}: {error.strerror}; put that right and run the same command{after_stop and f', which {after_stop}'}"
 
 
 def machine_sentence(error: Exception) -> str:

@@ -142,7 +142,7 @@ def test_one_line_says_what_to_do(name: str, start: Callable[..., tuple[int, str
         (torch.OutOfMemoryError(FULL), "sft: the card has no memory for passes of half the size either"),
         (
             OSError(28, "No space left on device", "runs/x"),
-            "runs/x: No space left on device; free space there",
+            "runs/x: No space left on device; put that right",
         ),
     ],
 )
