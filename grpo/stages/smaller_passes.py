@@ -5,7 +5,6 @@ step is in gradients, optimiser or log. Smaller passes change the order of sums 
 were too large are in too_large.json; as long as the configuration has them, each start halves the passes.
 """
 
-import gc
 import json
 import traceback
 from collections.abc import Callable, Iterator
@@ -86,9 +85,10 @@ def do_within_memory(run: Run, stage: str, work: Callable[[Run], None]) -> None:
         work(run)
         return
     except torch.OutOfMemoryError as error:
+        if stage not in SETTINGS:
+            raise
         note(run, stage, error)
         traceback.clear_frames(error.__traceback__)
-    gc.collect()
     release_memory(run.compute)
     do_within_memory(run, stage, work)
 
@@ -97,7 +97,7 @@ def note(run: Run, stage: str, error: torch.OutOfMemoryError) -> None:
     """Write down that the settings of a stage are too large. Raises InputError where the stage cannot go on."""
     path = run.folder / FILE
     sizes = sizes_of(run.config, stage)
-    if stage not in SETTINGS or are_too_large(run, stage):
+    if are_too_large(run, stage):
         raise InputError(
             f"{stage}: the card has no memory for passes of half the size either; write {in_words(halved(halved(sizes)))}, or "
             "save memory by engine.gradient_checkpointing=true (docs/memory.md), and run the same command, which goes on "
