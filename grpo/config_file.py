@@ -165,7 +165,7 @@ def remedy(options: typing.Sequence[Any], value: Any) -> str:
     if choices:
         return f": known values are {', '.join(choices)}{numbers}"
     if bool in options:
-        return ": write true or false"
+        return f" is of type {type(value).__name__}; write true or false"
     names = [getattr(option, "__name__", str(option)) for option in options]
     declared = " or ".join(TOML_TYPES.get(name, name) for name in names)
     return f" is of type {type(value).__name__}; write a value of type {declared}"

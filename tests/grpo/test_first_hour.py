@@ -57,7 +57,7 @@ MISTAKES = {
     "no TOML": Mistake(
         "(at line 15, column 9); write a section as [train]", config=("[rollout]", "[rollout")
     ),
-    "true": Mistake("eval.probes = 'yes': write true or false", ("eval.probes=yes",)),
+    "true": Mistake("eval.probes = 'yes' is of type str; write true or false", ("eval.probes=yes",)),
     "dashes": Mistake("a setting has no dashes: train.num_steps=3", ("--train.num_steps=3",)),
     "option": Mistake("unrecognized arguments: --chek; did you mean '--check'?", ("--chek",)),
     "stage": Mistake("did you mean 'train'?", stages="data,trian"),
