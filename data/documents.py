@@ -61,6 +61,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{place}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
 
 
+TOML_RULE = 'write a section as [train], and a setting as num_steps = 20, name = "text" or flag = true'
+
+
 def parse_toml(text: str, place: str) -> dict[str, Any]:
     """The settings in TOML text. Raises InputError."""
     try:
@@ -68,7 +71,7 @@ def parse_toml(text: str, place: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise
     except ValueError as error:  # also an integer of thousands of digits, which is no TOMLDecodeError
-        raise InputError(f"{place}: not TOML: {error}") from error
+        raise InputError(f"{place}: not TOML: {error}; {TOML_RULE}") from error
     except RecursionError as error:
         raise InputError(
             f"{place}: not TOML that can be read: nested too deeply; at most {LEVELS} levels are"

@@ -15,6 +15,15 @@ class TrainingFailure(Exception):
     """The numbers of training are wrong, and to go on would be of no use; ends a command with exit code 1."""
 
 
+# what the message of an error has that comes from the machine and not from the program: what to do about it
+MACHINE = {
+    "CUDA out of memory": "lower eval.batch_size or --batch-size, or end what else runs on the card (nvidia-smi)",
+    "can't allocate memory": "the machine has no memory left: end other programs, take a smaller model, or see docs/memory.md",
+    "no kernel image is available": "this torch has no code for this card: install a build of torch for it, or write device=cpu",
+    "driver version is insufficient": "update the driver of the card, or install a build of torch for its CUDA version",
+    "driver on your system is too old": "update the driver of the card, or install a build of torch for its CUDA version",
+}
+NO_MEMORY = "can't allocate memory"
 MAX_CHARACTERS = 600  # of a message on a terminal, and how many of them are its end
 END_CHARACTERS = 200
 
@@ -46,6 +55,17 @@ def error_sentence(error: Exception, after_stop: str = "") -> str:
     return f"{error.filename}: {error.strerror}; put that right and run the same command{after_stop and f', which {after_stop}'}"
 
 
+def machine_sentence(error: Exception) -> str:
+    """What the machine lacks and what to do, in one sentence; "" for any other error.
+
+    >>> machine_sentence(MemoryError())
+    "can't allocate memory; the machine has no memory left: end other programs, take a smaller model, or see docs/memory.md"
+    """
+    message = str(error) or (NO_MEMORY if isinstance(error, MemoryError) else "")
+    first = one_line(message.partition("\n")[0].partition(". ")[0])
+    return next((f"{first}; {remedy}" for part, remedy in MACHINE.items() if part in message), "")
+
+
 def run_command(work: Callable[[], int | None], after_stop: str = "") -> int:
     """Run a command and return its exit code; its last line goes to standard error. `after_stop`: what the
     same command does after a stop.
@@ -71,6 +91,8 @@ def last_words(error: BaseException, after_stop: str = "") -> tuple[str, int] | 
             return f"error: {one_line(error_sentence(error, after_stop))}", 2
         case TrainingFailure():
             return f"error: {one_line(error)}", 1
+        case MemoryError() | RuntimeError() if sentence := machine_sentence(error):
+            return f"error: {sentence}", 2
         case Interrupted():
             number, *places = error.args
             places_text = "".join(f" ({place})" for place in places)

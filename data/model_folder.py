@@ -20,6 +20,7 @@ from data.documents import read_object
 from data.errors import InputError
 
 ADAPTER = "adapter_config.json"
+BOTH_WAYS = ("ForMaskedLM", "ForPreTraining")  # ends of the names of architectures
 LAYERS = (
     "num_hidden_layers",
     "num_layers",
@@ -28,6 +29,7 @@ LAYERS = (
     "decoder_layers",
     "num_decoder_layers",
 )
+OFFLINE = "; look at the network, or download the model into a folder and name that folder"
 PANIC = "PanicException"  # of Rust's libraries: no subclass of Exception, and no module exports it
 # most parameters of a model per number in its weights: tied ones are stored once, a decoder may be absent
 MOST_TIMES = 4
@@ -69,13 +71,26 @@ def input_errors(folder: object, what: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != PANIC:
             raise
-        raise InputError(f"{folder}: {what} ({first_line(error)})") from error
+        remedy = OFFLINE if isinstance(error, OSError) and "connect" in str(error) else ""
+        raise InputError(f"{folder}: {what} ({first_line(error)}){remedy}") from error
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, after the error's type for errors with terse messages."""
     text = str(error).strip().split("\n")[0][:200]
     return text if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: {text}"
+
+
+def check_direction(path: Path) -> None:
+    """Raises InputError where config.json describes a model that reads both ways, as those of BERT and T5 do."""
+    settings = read_object(path) if path.is_file() else {}
+    names = [name for name in settings.get("architectures") or [] if isinstance(name, str)]
+    reads_both_ways = any(name.endswith(BOTH_WAYS) for name in names) and not settings.get("is_decoder")
+    if settings.get("is_encoder_decoder") is True or reads_both_ways:
+        raise InputError(
+            f"{path}: {', '.join(names) or 'this model'} has an encoder and predicts no next token; take a model whose "
+            "architecture ends with ForCausalLM"
+        )
 
 
 def _check_layers(path: Path, settings: dict[str, Any], tensors: int) -> None:
@@ -103,6 +118,7 @@ def _parameters(folder: Path, kind: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+LFS_POINTER = b"version https://git-lfs"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 UNREADABLE = (
     OSError,
@@ -126,7 +142,7 @@ def require_weights(folder: Path) -> None:
             f"{folder}: its weights are only a pickle ({pickles[0]}), which can run code when read; save "
             "them as safetensors"
         )
-    raise InputError(f"{folder}: no weights (*.safetensors)")
+    raise InputError(f"{folder}: no weights (*.safetensors); copy them into it, or download the model again")
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
@@ -135,4 +151,14 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except UNREADABLE as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+        raise InputError(f"{path}: not a readable safetensors file ({error}); {_remedy(path)}") from error
+
+
+def _remedy(path: Path) -> str:
+    """What to do about weights that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        is_pointer = False
+    return "it is only a pointer of Git LFS: run git lfs pull" if is_pointer else "copy or download it again"

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text, cache_dir
 from data.console import say
 from data.documents import user_path
@@ -233,7 +234,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.attack_survey",
         description="What every reward pays for attacks, in many scripts.",
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text, cache_dir
 from data.errors import InputError, run_command
 from data.examples import Example
@@ -312,7 +313,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.attacks", description="How a reward stands up to cheap attacks."
     )
     parser.add_argument(

@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_folder
 from data.documents import user_path
 from data.errors import InputError, run_command
@@ -159,7 +160,7 @@ def run_score(options: argparse.Namespace) -> None:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.blind_sheet", description="A blind comparison for native readers."
     )
     commands = parser.add_subparsers(required=True)

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
 from data.console import say
 from data.documents import user_path
@@ -151,7 +152,7 @@ def work(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.compare", description="Compare runs on the test items that they share."
     )
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders; all are compared with the first")

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
 from data.errors import InputError, run_command
 from data.extras import pip_command
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.harness", description="Benchmarks of lm-evaluation-harness on a model folder."
     )
     parser.add_argument("--model", required=True, help="a transformers model folder, such as runs/mt/policy")

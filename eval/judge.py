@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from data.arguments import ArgumentParser
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.metrics.significance import mean_statistics, paired_bootstrap, ratio_of_sums, resample_counts
@@ -181,7 +182,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.judge", description="Pairwise preference between two systems, both orders."
     )
     parser.add_argument(

@@ -5,13 +5,13 @@ The text between the two markers is replaced; `--check` changes nothing and exit
 the summary says.
 """
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
 from data.documents import read_object
 from data.errors import InputError, run_command
@@ -165,7 +165,7 @@ def run(summary: Path, readme: Path, check: bool) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m eval.readme_table", description="Rewrite the results table of a README."
     )
     parser.add_argument("summary", type=Path, help="summary.json of a study")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from sacrebleu.metrics.ter import TER
 
+from data.arguments import ArgumentParser
 from data.documents import read_bytes, user_path
 from data.errors import InputError, run_command
 from eval.metrics.overlap import (
@@ -186,9 +187,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.score", description="Score text files, aligned by line."
-    )
+    parser = ArgumentParser(prog="python -m eval.score", description="Score text files, aligned by line.")
     add = parser.add_argument
     add("--metric", nargs="+", required=True, help=f"{', '.join(SURFACE)}, or the folder of a learned metric")
     add("--outputs", required=True, help="what a system wrote, one line a segment")

@@ -11,7 +11,10 @@ The names at the end are imported when they are first used (docs/library.md).
 
 import logging
 import os
+import re
 import sys
+from collections.abc import Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -59,6 +62,28 @@ if _found := intruders(Path(__file__).resolve().parent.parent):
         f"{_found[0]} hides a package of this project; rename it, start from another folder, "
         "or use the command semantic-grpo, which does not look into the working folder"
     )
+
+OLDEST = {"torch": "2.11", "transformers": "5.17"}  # as in setup.cfg
+
+
+def old_packages(oldest: Mapping[str, str]) -> list[str]:
+    """The packages that are missing or older than a "major.minor", each with what is there."""
+    found = {name: version(name) if find_spec(name) else "none" for name in oldest}
+    numbers = {name: [int(part) for part in re.findall(r"\d+", text)[:2]] for name, text in found.items()}
+    wanted = {name: [int(part) for part in text.split(".")] for name, text in oldest.items()}
+    return [
+        f"{name} {text} or newer (found: {found[name]})"
+        for name, text in oldest.items()
+        if numbers[name] < wanted[name]
+    ]
+
+
+if sys.version_info < (3, 11):  # noqa: UP036  (pip is not always asked)
+    refuse(
+        f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; type: make PYTHON=python3.11 install"
+    )
+if _old := old_packages(OLDEST):
+    refuse(f"{' and '.join(_old)} is needed; type: make install, or pip install --upgrade {' '.join(OLDEST)}")
 
 if TYPE_CHECKING:
     from grpo.advantage import group_advantages as group_advantages

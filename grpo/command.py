@@ -80,9 +80,11 @@ def main() -> int:
         print(f"semantic-grpo {__version__}")
         return 0
     if name not in COMMANDS:
+        from data.arguments import nearest
+
         known = ", ".join(COMMANDS)
         print(
-            f"error: {name or 'no command'}: write semantic-grpo COMMAND, where COMMAND is one of {known}",
+            f"error: {name or 'no command'}: write semantic-grpo COMMAND, where COMMAND is one of {known}{nearest(name, COMMANDS)}",
             file=sys.stderr,
         )
         return 2

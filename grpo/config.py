@@ -72,7 +72,8 @@ class RolloutConfig:
     """Section [rollout]: each step samples G = `group_size` completions for each of P = `num_prompts` prompts.
 
     Where a group has no spread, another prompt's group takes its place, after at most `redraws` tries a step
-    (grpo/redraw.py); 0 = it stays.
+    (grpo/redraw.py); 0 = it stays. The prompts are decoded in `parts` parts, one after the other: less memory, the
+    same completions.
 
     Training stops where log-probabilities of sampler and trainer differ by more than `max_gap` nats per token,
     on average over a step; 0 = by the number format (grpo/runtime/device.py).
@@ -83,6 +84,7 @@ class RolloutConfig:
     max_new_tokens: int = 0  # longest completion; 0 = as the corpus needs
     temperature: float = 1.0  # of the softmax from which tokens are sampled
     redraws: int = 0
+    parts: int = 1
     max_gap: float = 0.0
 
 

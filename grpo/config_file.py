@@ -11,6 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from data.arguments import nearest
 from data.documents import check_settings, read_toml
 from data.errors import InputError
 from grpo.config import Config
@@ -90,7 +91,9 @@ def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any =
     for name, value in values.items():
         key = f"{prefix}{name}"
         if name not in names:
-            raise InputError(f"{path}: unknown key {key!r}; known keys here: {', '.join(names)}")
+            raise InputError(
+                f"{path}: unknown key {key!r}; known keys here: {', '.join(names)}{right_name(key, names, prefix)}"
+            )
         if dataclasses.is_dataclass(hints[name]):
             if not isinstance(value, dict):
                 raise InputError(f"{path}: {key} is a section; write its settings under [{key}]")
@@ -98,6 +101,30 @@ def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any =
         else:
             changes[name] = setting_value(hints[name], value, path, key)
     return dataclasses.replace(base, **changes)
+
+
+def right_name(key: str, names: typing.Sequence[str], prefix: str) -> str:
+    """The end of the sentence that refuses `key`: the setting that is meant, among `names` behind `prefix` or in another
+    section.
+
+    >>> right_name("train.num_step", ["method", "num_steps"], "train.")
+    "; did you mean 'train.num_steps'?"
+    >>> right_name("train.lr", ["method", "num_steps"], "train.")
+    "; did you mean 'train.optim.lr'?"
+    """
+    last = key.removeprefix(prefix)
+    elsewhere = [name for name in names_below(Config) if name.endswith(f".{last}")]
+    return nearest(key, elsewhere, 0.0) or nearest(key, [f"{prefix}{name}" for name in names])
+
+
+def names_below(kind: Any, prefix: str = "") -> typing.Iterator[str]:
+    """The full names of the settings of a section and of those in it."""
+    hints = typing.get_type_hints(kind)
+    for name in (field.name for field in dataclasses.fields(kind)):
+        if dataclasses.is_dataclass(hints[name]):
+            yield from names_below(hints[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def setting_value(hint: Any, value: Any, path: str, key: str) -> Any:
@@ -137,6 +164,8 @@ def remedy(options: typing.Sequence[Any], value: Any) -> str:
     numbers = ", or a number" if float in options else ", or true or false" if bool in options else ""
     if choices:
         return f": known values are {', '.join(choices)}{numbers}"
+    if bool in options:
+        return f" is of type {type(value).__name__}; write true or false"
     names = [getattr(option, "__name__", str(option)) for option in options]
     declared = " or ".join(TOML_TYPES.get(name, name) for name in names)
     return f" is of type {type(value).__name__}; write a value of type {declared}"

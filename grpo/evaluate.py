@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from data.arguments import ArgumentParser
 from data.documents import user_path
 from data.errors import InputError, run_command
 from eval.report.added import added_text
@@ -22,7 +23,7 @@ from grpo.runtime.run_folder import check_config, policy_in
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.evaluate", description="Score another system on the test set of a run."
     )
     parser.add_argument("--config", required=True, help="the configuration of the run")

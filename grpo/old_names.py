@@ -45,6 +45,7 @@ ADDED = {
     "sft.optim.epsilon": 1e-8,
     "train.optim.epsilon": 1e-8,
     "rollout.redraws": 0,
+    "rollout.parts": 1,
     "train.nearest_pairs": 0,
     "train.refresh_every": 0,
     "loss.sampler_cap": 0.0,

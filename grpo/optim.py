@@ -64,8 +64,10 @@ class Optimizer:
         self.moments_kind = "none" if config.name == "sgd" else engine.moments
         self.num_updates = num_updates
         self.parameters = list(named.values())
+        self.changes_in_backward = engine.step_in_backward
         self.way = make_update(model, named, config, engine, protection)
         self.pace = 1.0
+        self.is_changing = False  # the parameters: from the first that an update changes to its end
         self.update = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
@@ -79,6 +81,7 @@ class Optimizer:
         """Add the gradient of `loss`; `is_last`: no other one is added before `step`. With
         engine.step_in_backward the parameters are updated on the way.
         """
+        self.is_changing = is_last and self.changes_in_backward
         with self.way.last_pass(self.rate) if is_last else nullcontext():
             loss.backward()
 
@@ -89,7 +92,9 @@ class Optimizer:
         Raises TrainingFailure after MAX_SKIPPED_IN_A_ROW such updates in a row.
         """
         rate = self.rate
+        self.is_changing = True
         norm = self.way.step(rate, self.config.max_grad_norm)
+        self.is_changing = False
         self.update += 1
         if math.isfinite(norm):
             self.skipped_in_a_row = 0

@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.arguments import ArgumentParser, nearest
 from data.cache import atomic_write_text, cache_dir
 from data.console import say, silent
 from data.errors import RESUMES, InputError, Interrupted, run_command
@@ -37,7 +38,7 @@ PARALLEL_STAGES = ("sft", "train", "eval")  # by all processes; the other stages
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.run",
         description="Warm start, training with a semantic reward, evaluation, report.",
     )
@@ -64,6 +65,7 @@ def chosen_stages(text: str) -> list[str]:
     if unknown or not names:
         raise InputError(
             f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}"
+            f"{nearest((unknown or [''])[0], STAGES)}"
         )
     return [name for name in STAGES if name in names]
 
@@ -134,21 +136,39 @@ def run_stages(run: "Run", stages: list[str]) -> None:
         f"{facts['threads']} threads of {facts['cores']} cores, "
         f"{'deterministic' if facts['deterministic'] else 'the fastest'} kernels"
     )
+    if len(stages) > 1:
+        run.say(
+            f"stages: {', '.join(stages)}; Ctrl-C stops after an update and saves, and the same command goes on"
+        )
     for stage in stages:
         run.say(f"== {stage}")
         world.report(stage)
         if world.is_first or stage in PARALLEL_STAGES:
             run_stage(run, stage, table[stage])
+        if stage == "model" and len(stages) > 1:
+            say_time(run)
         world.wait()
         if run.is_stopping() and stage != stages[-1]:
             raise Interrupted(run.stop.signal)
 
 
+def say_time(run: "Run") -> None:
+    """Say how long the stages that train and evaluate are likely to take; by the first process."""
+    from grpo.stages.context import base_model
+    from grpo.stages.plan import make_plan
+
+    if run.world.is_first:
+        bill = make_plan(run.config, base_model(run).files(), run.compute)
+        run.say(f"time: {bill.time(run.config)} on this machine; what is finished is not done again")
+
+
 def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
     """Do a stage, and add the time it took to timings.json, also where the user stopped it."""
+    from grpo.stages.smaller_passes import do_within_memory
+
     started = time.perf_counter()
     try:
-        work(run)
+        do_within_memory(run, stage, work)
     except Interrupted:
         save_time(run, stage, started)
         raise

@@ -42,6 +42,7 @@ def sampling_of(config: Config, prompt: Prompt) -> Sampling:
         rollout.temperature,
         prompt.stops,
         config.engine.fast_decode,
+        rollout.parts,
     )
 
 

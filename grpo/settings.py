@@ -4,7 +4,6 @@ Names, types and defaults are those of the dataclasses, and bounds those of the 
 setting does is said by the comment behind it, or else by the sentences of its section's docstring that name it.
 """
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -19,6 +18,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from data import config as data_config
+from data.arguments import ArgumentParser
 from data.corpora_config import CorpusConfig
 from data.documents import LARGEST
 from data.settings import Bounds
@@ -213,7 +213,7 @@ def page() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m grpo.settings", description="Print every setting.")
+    parser = ArgumentParser(prog="python -m grpo.settings", description="Print every setting.")
     parser.parse_args(argv)
     print(page(), end="")
     return 0

@@ -85,7 +85,10 @@ def check_encoder(name: str, cache: Path) -> None:
             f"{STATIC}FOLDER"
         )
     if not folder.is_dir():
-        raise InputError(f"reward.encoder: {name!r}: there is no folder {folder}")
+        raise InputError(
+            f"reward.encoder: {name!r}: there is no folder {folder}; download the model into one, as names of a hub are "
+            f"not read, or write one of {', '.join(BY_NAME)}"
+        )
     if name.startswith(STATIC):
         require_weights(folder)
         files = ["tokenizer.json"]

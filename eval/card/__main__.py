@@ -3,11 +3,11 @@
 The same folder gives the same card, byte for byte. A README.md that this command did not write stays as it is.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text
 from data.console import say
 from data.errors import InputError, run_command
@@ -81,9 +81,7 @@ def write_card(folder: Path, name: str) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.card", description="Write the card of a trained model."
-    )
+    parser = ArgumentParser(prog="python -m eval.card", description="Write the card of a trained model.")
     parser.add_argument("run", type=Path, help="the folder of a finished run")
     parser.add_argument(
         "--model", choices=SYSTEMS, default="policy", help="which model of the run (default: policy)"

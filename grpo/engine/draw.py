@@ -15,7 +15,7 @@ class Sampling:
     """How to decode. temperature 0 is greedy, and log-probabilities are then those of temperature 1.
 
     `fast`: by the forward pass of grpo/engine/decode_step.py where it knows the model, else always by the
-    model's own.
+    model's own. `parts`: how many parts of the prompts are decoded one after the other, to save memory.
     """
 
     group_size: int
@@ -23,6 +23,7 @@ class Sampling:
     temperature: float
     stop_ids: tuple[int, ...]
     fast: bool = True
+    parts: int = 1
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,11 @@
 """Log-likelihoods of texts behind contexts: what probes, drift and a tax budget measure a model by."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import torch
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids as text_ids
@@ -57,7 +59,9 @@ def log_likelihoods(
     lengths = [row_tokens(context, group) for context, group in zip(contexts, choices, strict=True)]
     batches = [*by_budget(lengths, BATCH_TOKENS)]
     with torch.inference_mode():
-        for batch in in_step(model, [*(team.part(batches) if team else batches)]):
+        own = in_step(model, [*(team.part(batches) if team else batches)])
+        hidden = not sys.stderr.isatty()
+        for batch in tqdm(own, desc="likelihoods", unit=" passes", leave=False, disable=hidden):
             items = batch or [0]
             group_size = len(choices[items[0]])
             packed = pack(

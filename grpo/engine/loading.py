@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from data.documents import read_object
 from data.errors import InputError
-from data.model_folder import check_model_folder, input_errors
+from data.model_folder import check_direction, check_model_folder, input_errors
 from grpo.engine.halves import LOW, split
 from grpo.engine.sharding import own_rows, own_share
 from grpo.engine.source import ModelSource
@@ -46,6 +46,7 @@ def load_model(source: str | Path | ModelSource, device: torch.device, form: For
     transformers_logging.disable_progress_bar()
     name = str(source)
     if Path(name).is_dir():
+        check_direction(Path(name) / "config.json")
         check_model_folder(Path(name), AutoModelForCausalLM)
     with input_errors(name, "transformers cannot load this as a causal LM with safetensors weights"):
         model = read_model(name, files_of(source), device, form)

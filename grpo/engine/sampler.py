@@ -23,9 +23,9 @@ from grpo.engine.kv_cache import GroupCache
 from grpo.engine.model import masks_for, output_weight
 from grpo.engine.padding import cause_of_padding
 from grpo.engine.products import format_of, product
-from grpo.engine.sharding import any_process, run_in
+from grpo.engine.sharding import any_process, is_sharded, run_in
 from grpo.engine.token_rows import token_logits
-from grpo.records import Rollout
+from grpo.records import ROLLOUT_TENSORS, Rollout
 
 COMPACT_BELOW = 0.75  # drop finished rows when fewer than this share of the active rows go on
 
@@ -136,8 +136,22 @@ def generate(
     uniforms = torch.zeros(shape)
     if settings.temperature > 0:
         uniforms = uniforms_for(seed, rows_of(numbers or range(len(prompts)), settings.group_size), shape[1])
+    uniforms = uniforms.to(model.device)
     decode = decode_in_slots if settings.fast and uses_graph(model) else decode_in_rows
-    return decode(model, prompts, settings, uniforms.to(model.device))
+    parts = 1 if is_sharded(model) else settings.parts  # the processes of a sharded model keep step
+    size = max(1, -(-len(prompts) // parts))
+    if size >= len(prompts):
+        return decode(model, prompts, settings, uniforms)
+    starts = range(0, len(prompts), size)
+    each = zip(starts, uniforms.split(size * settings.group_size), strict=True)
+    return joined([decode(model, prompts[start : start + size], settings, own) for start, own in each])
+
+
+def joined(rollouts: Sequence[Rollout]) -> Rollout:
+    """The rollouts of parts of the prompts as one."""
+    prompt_ids = tuple(ids for rollout in rollouts for ids in rollout.prompt_ids)
+    rows = {name: torch.cat([getattr(rollout, name) for rollout in rollouts]) for name in ROLLOUT_TENSORS}
+    return Rollout(prompt_ids, **rows, group_size=rollouts[0].group_size)
 
 
 def rows_of(prompts: Sequence[int], group_size: int) -> list[int]:

@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from data.arguments import ArgumentParser
 from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
@@ -19,7 +20,7 @@ from grpo.stages.plan import lines_of
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m grpo.init", description="Write a first configuration.")
+    parser = ArgumentParser(prog="python -m grpo.init", description="Write a first configuration.")
     parser.add_argument("pairs", nargs="?", default="", help="the parallel file, or SOURCE.txt,REFERENCE.txt")
     parser.add_argument("--model", default="", help=f"a model's folder, hub:OWNER/NAME, or {DEFAULT_POLICY}")
     parser.add_argument(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_folder
 from data.console import say
 from data.ends import text_ids
@@ -151,7 +152,7 @@ def bytes_of(text: str) -> int:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.publish.export", description="Write a model in another form."
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, metadata_load
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from data.arguments import ArgumentParser
 from data.console import say
 from data.errors import InputError, run_command
 from grpo.engine.licences import GEMMA, licence_files, licence_of
@@ -105,9 +106,7 @@ def command(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m grpo.publish.push", description="Put a model on a model hub."
-    )
+    parser = ArgumentParser(prog="python -m grpo.publish.push", description="Put a model on a model hub.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="an exported folder, or a finished run")
     parser.add_argument("repo", metavar="OWNER/NAME", help="the repository on the hub")
     parser.add_argument("--yes", action="store_true", help="send it; without this nothing is sent")

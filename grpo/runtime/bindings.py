@@ -34,6 +34,7 @@ SHAPES: Mapping[str, tuple[Stage, ...]] = {
     "sft.max_completion_tokens": TRAINING,  # of guides too
     "sft.max_tokens_per_pass": NONE,
     "rollout": ("train",),
+    "rollout.parts": NONE,
     "reward": ("train",),
     "reward.encoder": SCORED,
     "reward.encoders": SCORED,
@@ -85,6 +86,7 @@ ROUNDS = (
     "parallel.mode",
     "sft.max_tokens_per_pass",
     "train.max_tokens_per_pass",
+    "rollout.parts",
 )
 
 

@@ -6,13 +6,18 @@ import ctypes
 import gc
 import os
 import platform
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from data.errors import InputError
+from data.console import say
+from data.errors import InputError, one_line
 from data.system import peak_memory_bytes as peak_of_process
 from grpo.engine.products import FORMATS, FP32, Format
+
+CPU_BUILD = "this build of torch is for CPUs; install one for CUDA"
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,34 @@ def choose(device: str = "auto", number_format: str = "auto") -> Compute:
     """Device: "auto" takes an accelerator if there is one. Number format: "auto" takes fp16 products on an
     accelerator and fp32 on a CPU. Raises InputError for a device that is not there.
     """
-    available = torch.cuda.is_available()
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(f"device: unknown value {device!r}; known values: auto, cpu, cuda")
+    available, cause = find_card() if device != "cpu" else (False, "")
     if device == "cuda" and not available:
-        raise InputError("device='cuda': torch sees no such device here; write device='cpu' or 'auto'")
-    if device == "cpu" or not available:
+        why = cause or "look whether nvidia-smi lists a card"
+        raise InputError(
+            f"device='cuda': torch sees no such device here ({why}); write device='cpu' or 'auto'"
+        )
+    if cause:
+        say(f"WARNING device='auto': no card is used ({cause}); write device='cpu' if that is meant")
+    if not available:
         return Compute(torch.device("cpu"), FORMATS.get(number_format, FP32))
     torch.cuda.set_device(
         int(os.environ.get("LOCAL_RANK", "0"))
     )  # torchrun's number of this process on this machine
     return Compute(torch.device("cuda"), FORMATS[{"auto": "fp16"}.get(number_format, number_format)])
+
+
+def find_card() -> tuple[bool, str]:
+    """Whether torch can use an accelerator here, and where it cannot although there may be one, why."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        available = torch.cuda.is_available()
+    if available or not found:
+        is_for_cpu = torch.version.cuda is None and torch.version.hip is None
+        has_card = Path("/proc/driver/nvidia/version").exists()
+        return available, CPU_BUILD if not available and is_for_cpu and has_card else ""
+    return False, one_line(str(found[0].message).partition(". ")[0])
 
 
 def configure(compute: Compute, threads: int = 0, deterministic: bool = False) -> None:

@@ -131,12 +131,18 @@ class RunLog:
         total, count = self._means[name]
         return total / count if count else math.nan
 
+    @property
+    def step(self) -> int:
+        """The step that is being gathered."""
+        return self._step
+
     def value(self, name: str) -> float:
         return self._values[name]
 
     def partial(self) -> dict[str, Any]:
         """What has been gathered of the step so far, for a checkpoint in the middle of it."""
-        return {"means": dict(self._means), "values": dict(self._values)}
+        means = {name: list(pair) for name, pair in self._means.items()}  # the step goes on adding to its own
+        return {"means": means, "values": dict(self._values)}
 
     def go_on(self, partial: Mapping[str, Any]) -> None:
         """Take up what `partial` gave."""

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from transformers import PreTrainedModel
 
+from data.arguments import ArgumentParser
 from data.cache import cache_dir
 from data.documents import user_path
 from data.errors import InputError, run_command
@@ -37,7 +38,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.serve", description="Try a policy in a browser, or by OpenAI's HTTP interface."
     )
     parser.add_argument("model", help="a run folder, which stands for its best policy, or a model folder")

@@ -206,10 +206,22 @@ def base_model(run: Run) -> ModelSource:
         return ModelSource(hub=name.removeprefix("hub:"))
     if not (Path(name) / "config.json").is_file():
         raise InputError(
-            f'model.policy = "{name}": no folder with a config.json there; '
+            f'model.policy = "{name}": no folder with a config.json there; {what_it_may_be(name)}'
             f'write "{DEFAULT_POLICY}", a transformers folder, or "hub:owner/name"'
         )
     return ModelSource(Path(name))
+
+
+def what_it_may_be(name: str) -> str:
+    """The part of the sentence that refuses a model: what it is instead of a transformers folder, where that shows."""
+    path = Path(name)
+    if path.suffix == ".gguf" or (path.is_dir() and any(path.glob("*.gguf"))):
+        return "a GGUF file can be run and not trained; "
+    if (path / "adapter_config.json").is_file():
+        return "it is an adapter: merge it into its base model and save that; "
+    if not path.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return f'of a model hub it is "hub:{name}"; '
+    return ""
 
 
 def load_model(run: Run, folder: Path | ModelSource, say: Callable[[str], None] = unsaid) -> PreTrainedModel:

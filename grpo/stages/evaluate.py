@@ -46,6 +46,7 @@ from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import runs_by_language
 from grpo.stages.prepare import panel_of
 from grpo.stages.reward_setup import held_out_store, metrics_of, store_of
+from grpo.stages.smaller_passes import sizes_of, with_smaller_passes
 from grpo.stages.token_limits import with_limits
 from reward.embedding import EmbeddingStore
 from reward.language import LEAST_UNITS
@@ -209,6 +210,7 @@ def evaluate_model(measures: Measures, name: str, folder: Path | ModelSource) ->
 def eval_stage(run: Run) -> None:
     """Every system of the run that has no result yet, then the comparison of each pair."""
     run = run.world.first_then_all(lambda: with_limits(run))
+    run = with_smaller_passes(run, "eval", sizes_of(run.config, "eval"))
     sets = run.world.first_then_all(lambda: test_sets(run))
     if not sets:
         run.say("no test items, so there is no evaluation (data.test_size = 0)")

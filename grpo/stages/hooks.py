@@ -61,6 +61,7 @@ class UpdateHook:
     snapshots  called after each step with the number of steps done
     alarms     said since this start, each with whether a full window was judged
     notes      by the name of an alarm: what this run adds to its sentence
+    is_at_work between the end of an update and the begin of the next one
     """
 
     run: Run
@@ -75,18 +76,27 @@ class UpdateHook:
     last_score: float | None = None
     alarms: set[str] = field(default_factory=set)  # of this start
     notes: Mapping[str, str] = field(default_factory=dict)
+    is_at_work: bool = False
 
     @property
     def best_by(self) -> str:
         return self.run.config.eval.best_by
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the model is in `state`, which is not the first one, and all that belongs to it is done."""
+        is_whole = not self.is_at_work and not self.optimizer.is_changing and self.log.step == self.state.step
+        return is_whole and self.optimizer.update > 0
+
     def __call__(self, state: LoopState) -> bool:
         self.state = state
+        self.is_at_work = True
         stopping = self.run.is_stopping()
         if state.update == 0:
             self._after_step()
         if stopping and state.step < self.num_steps:
             self.save()
+        self.is_at_work = False
         return stopping
 
     def _after_step(self) -> None:

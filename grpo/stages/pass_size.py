@@ -3,7 +3,6 @@
 What a pass keeps for the way back grows with its tokens. On a CPU larger passes gain nothing.
 """
 
-from dataclasses import replace
 from typing import Literal
 
 from transformers import PreTrainedModel
@@ -12,6 +11,7 @@ from grpo.engine.chunked_head import CHUNK
 from grpo.runtime.device import free_memory_bytes
 from grpo.stages.context import Run
 from grpo.stages.memory_bill import PROTECTION
+from grpo.stages.smaller_passes import sizes_of, with_smaller_passes
 
 CPU_TOKENS = 2048
 LEAST = 512
@@ -64,10 +64,12 @@ def fitting_tokens(
 
 
 def with_pass_size(run: Run, section: Literal["sft", "train"], policy: PreTrainedModel) -> Run:
-    """The run with a number where `max_tokens_per_pass` of `section` is 0."""
+    """The run with a number where `max_tokens_per_pass` of `section` is 0, and with smaller passes where a card ran out
+    of memory before.
+    """
     tokens = tokens_per_pass(run, section, policy)
-    own = replace(getattr(run.config, section), max_tokens_per_pass=tokens)
-    return replace(run, config=replace(run.config, **{section: own}))
+    sizes = sizes_of(run.config, section) | {f"{section}.max_tokens_per_pass": tokens}
+    return with_smaller_passes(run, section, sizes)
 
 
 def tokens_per_pass(run: Run, section: Literal["sft", "train"], policy: PreTrainedModel) -> int:

@@ -6,6 +6,7 @@ on the task itself. It begins from a warm start or, as an arm of a study, from t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from transformers import PreTrainedModel
 
@@ -52,4 +53,4 @@ def general_sampling(run: Run, prompt: Prompt) -> Sampling:
     """As the run samples, but a continuation ends with the end-of-text token alone: a general text has many lines."""
     own = sampling_of(run.config, prompt)
     end = int(prompt.tokenizer.eos_token_id)
-    return Sampling(own.group_size, own.max_new_tokens, own.temperature, (end,), own.fast)
+    return replace(own, stop_ids=(end,))

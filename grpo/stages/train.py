@@ -28,6 +28,7 @@ from grpo.stages.prepare import require_warm_start
 from grpo.stages.recovery import recovery_method
 from grpo.stages.reinforcement import grpo_method
 from grpo.stages.self_distillation import self_distillation_method
+from grpo.stages.smaller_passes import state_in_a_checkpoint
 from grpo.stages.snapshots import Snapshots
 from grpo.stages.tax_guard import make_tax_guard
 from grpo.stages.token_limits import with_limits
@@ -97,7 +98,7 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
             notes={"cut": f"; a completion ends with {prompt.stops_in_words}"},
         )
         training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
-        with checkpoint_on_failure(hook):
+        with checkpoint_on_failure(hook), state_in_a_checkpoint(hook):
             state = method.loop(training, state, after_update=hook, after_step=guard)
     return hook, state
 

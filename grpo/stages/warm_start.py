@@ -18,6 +18,7 @@ from grpo.stages.hooks import UpdateHook, check_end, finish, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
+from grpo.stages.smaller_passes import state_in_a_checkpoint
 from grpo.stages.token_limits import with_limits
 
 STAGE: Final = "sft"
@@ -70,14 +71,15 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     ) as log:
         training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
-        state = train_sft(
-            training,
-            stream,
-            state,
-            num_steps=config.num_steps,
-            max_tokens_per_pass=config.max_tokens_per_pass,
-            after_update=hook,
-        )
+        with state_in_a_checkpoint(hook):
+            state = train_sft(
+                training,
+                stream,
+                state,
+                num_steps=config.num_steps,
+                max_tokens_per_pass=config.max_tokens_per_pass,
+                after_update=hook,
+            )
     check_end(run, state, config.num_steps)
 
 

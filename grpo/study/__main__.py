@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.arguments import ArgumentParser
 from data.cache import cache_dir
 from data.console import say
 from data.errors import RESUMES, InputError, one_line, run_command
@@ -56,7 +57,7 @@ class Work:
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.study", description="Arms from one warm start, their points, and the report."
     )
     parser.add_argument("--config", required=True, help="a TOML file such as configs/study_cpu.toml")

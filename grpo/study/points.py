@@ -5,7 +5,6 @@ arm. Every arm of every seed is measured by the study's own configuration, never
 training, or what the points mean (eval/study/report.py).
 """
 
-import argparse
 import gc
 import json
 import sys
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_write_text, cache_dir, remove_folder
 from data.console import say
 from data.documents import read_object
@@ -182,7 +182,7 @@ def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.study.points", description="Evaluate the checkpoints of a study."
     )
     parser.add_argument("--config", required=True, help="the study's TOML file")

@@ -9,6 +9,7 @@ import sys
 from contextlib import nullcontext
 from typing import Any
 
+from data.arguments import ArgumentParser
 from data.cache import cache_dir
 from data.documents import user_path
 from data.errors import RESUMES, InputError, run_command
@@ -26,7 +27,7 @@ from grpo.translate.translator import Translator, tell, translate
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m grpo.translate", description="Translate a file with a policy, line by line."
     )
     parser.add_argument(

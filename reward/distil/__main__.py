@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.arguments import ArgumentParser
 from data.cache import atomic_folder, cache_dir
 from data.errors import InputError, run_command
 from data.examples import Example
@@ -199,7 +200,7 @@ def _origins(items: Sequence[Item]) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code 2 for bad input."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m reward.distil", description="Make a sentence encoder for a script no other one reads."
     )
     source = parser.add_mutually_exclusive_group(required=True)

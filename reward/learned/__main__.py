@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from data.arguments import ArgumentParser
 from data.documents import user_path
 from data.errors import run_command
 from data.model_folder import tensor_shapes
@@ -27,7 +28,7 @@ def _description(path: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m reward.learned", description="Make a metric folder of an official checkpoint."
     )
     parser.add_argument("checkpoint", help="folder of the checkpoint: with hparams.yaml, or with config.json")

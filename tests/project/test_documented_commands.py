@@ -29,7 +29,7 @@ PAGES = sorted(
     page for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in ROOT.glob(pattern)
 )
 PROGRAMS = ("make", "python", "torchrun", "semantic-grpo", ".venv/bin/python")
-OTHER_PROGRAMS = ("source", "cp", "sbatch", "pip", "docker", "git", "...")  # whose options are not ours
+OTHER_PROGRAMS = ("source", "cp", "sbatch", "pip", "docker", "git", "curl", "...")  # whose options are not ours
 SETTING = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+=.+|(seed|run_dir|device|threads)=.+")
 STUDY_KEYS = ("arms", "sequence", "transfer", "study_dir")
 # an attribute of ours, a method of transformers, a name that a measured commit had
@@ -117,6 +117,8 @@ def check_command(command: str) -> None:
     if words[1:2] == ["-c"]:
         ast.parse(words[2])
         return None
+    if words[0] == "torchrun" and "--no-python" in words:
+        return check_command(shlex.join(words[words.index("--no-python") + 1 :]))
     if words[0] == "torchrun":
         assert at, "torchrun starts a module"
     if not at:
@@ -166,7 +168,7 @@ def check_make(words: Sequence[str]) -> None:
 def check_module(module: str, arguments: Sequence[str]) -> None:
     """The module parses the arguments by its own parser, and the settings among them are those of a run."""
     if module.split(".")[0] not in (*OURS, "benchmarks"):
-        assert module in ("venv", "sphinx", "coverage", "ruff", "mypy"), module
+        assert module in ("venv", "build", "sphinx", "coverage", "ruff", "mypy"), module
         return
     options = list(arguments)
     if not options or options[-1] in ("--help", "..."):  # the name of a command alone

@@ -62,8 +62,9 @@ def test_the_wheel_has_the_packages_their_files_and_nothing_else(files: tuple[Pa
     facts = {
         f"{dist_info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt")
     }
-    page = {"eval/report/page.css", "eval/report/page.js"}
-    assert others == typed | facts | page | {f"{dist_info}/licenses/LICENSE"}
+    pages = {f"eval/report/page.{ending}" for ending in ("css", "js")}
+    pages |= {f"grpo/serve/page.{ending}" for ending in ("css", "js", "html")}
+    assert others == typed | facts | pages | {f"{dist_info}/licenses/LICENSE"}
     assert 10**5 < files[1].stat().st_size < 2 * 10**6
 
 

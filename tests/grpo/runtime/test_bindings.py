@@ -41,6 +41,7 @@ TABLE = {  # a changed setting -> the states in which it is free, as in STATES: 
     "checkpoint.keep=7": "1111111",
     "sft.max_tokens_per_pass=64": "1111111",
     "train.max_tokens_per_pass=0": "1111111",
+    "rollout.parts=2": "1111111",
     "engine.gradient_checkpointing=true": "1111111",
     "engine.weights=split": "1111111",
     "engine.fast_decode=false": "1111111",

@@ -1,0 +1,39 @@
+"""The arguments of a command: what is wrong with them is said in one line, with the nearest right word."""
+
+import argparse
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import NoReturn
+
+from data.errors import one_line
+
+SETTING = re.compile(r"--([a-z_]+(?:\.[a-z_0-9]+)+=\S*)")  # written as if it were an option
+
+
+def nearest(word: str, known: Iterable[str], least: float = 0.6) -> str:
+    """The end of a sentence that refuses `word`: the known word that is most like it, by `least` of
+    difflib's ratio.
+
+    >>> nearest("trian", ["sft", "train"])
+    "; did you mean 'train'?"
+    >>> nearest("x", ["sft", "train"])
+    ''
+    """
+    found = get_close_matches(word, list(known), n=1, cutoff=least)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's parser with refusals of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 and one line: the message, and what to write instead."""
+        setting = SETTING.search(message)
+        unknown = re.search(r"unrecognized arguments: (-\S+)", message)
+        hint = f"; {self.prog} --help lists the options"
+        if setting:
+            hint = f"; a setting has no dashes: {setting[1]}"
+        elif unknown and (found := nearest(unknown[1].partition("=")[0], self._option_string_actions)):
+            hint = found
+        self.exit(2, f"error: {one_line(message + hint)}\n")

@@ -1,0 +1,127 @@
+"""A stage whose card runs out of memory goes on with smaller passes, once.
+
+The stage begins again as after a stop: from the state of its last update, with new objects, so nothing of the failed
+step is in gradients, optimiser or log. Smaller passes change the order of sums and nothing else. The settings that
+were too large are in too_large.json; as long as the configuration has them, each start halves the passes.
+"""
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from data.cache import atomic_write_text
+from data.documents import read_object
+from data.errors import InputError
+from grpo.config import Config, value_of
+from grpo.runtime.device import release_memory
+from grpo.stages.context import Run
+from grpo.stages.hooks import UpdateHook
+
+FILE = "too_large.json"  # stage -> the settings with which its card ran out of memory
+SETTINGS = {  # stage -> what sizes its passes
+    "sft": ("sft.max_tokens_per_pass",),
+    "train": ("train.max_tokens_per_pass", "rollout.parts", "eval.batch_size"),
+    "eval": ("eval.batch_size",),
+}
+LEAST_TOKENS = 512  # what to write where the size of a pass is left to the memory
+
+
+def sizes_of(config: Config, stage: str) -> dict[str, int]:
+    """The settings that size the passes of a stage."""
+    return {name: value_of(config, name) for name in SETTINGS[stage]}
+
+
+def halved(sizes: dict[str, int]) -> dict[str, int]:
+    """The settings of passes half as large.
+
+    >>> halved({"train.max_tokens_per_pass": 2048, "rollout.parts": 1})
+    {'train.max_tokens_per_pass': 1024, 'rollout.parts': 2}
+    """
+    return {
+        name: 2 * size if name == "rollout.parts" else max(1, size // 2) if size else LEAST_TOKENS
+        for name, size in sizes.items()
+    }
+
+
+def in_words(sizes: dict[str, int]) -> str:
+    """Settings as a command line has them."""
+    return " ".join(f"{name}={size}" for name, size in sizes.items())
+
+
+def are_too_large(run: Run, stage: str) -> bool:
+    """Whether the card ran out of memory in `stage` with the settings of the configuration."""
+    path = run.folder / FILE
+    return path.exists() and read_object(path).get(stage) == sizes_of(run.config, stage)
+
+
+def with_smaller_passes(run: Run, stage: str, sizes: dict[str, int]) -> Run:
+    """The run with `sizes` for the passes of `stage`, halved and said where the card ran out of memory before."""
+    if run.world.from_first(lambda: are_too_large(run, stage)):
+        before = in_words(sizes)
+        sizes = halved(sizes)
+        run.say(
+            f"WARNING {stage}: the card had no memory for {before}, so this run goes on with {in_words(sizes)}; "
+            "write these settings for the next run"
+        )
+    config = run.config
+    for name, size in sizes.items():
+        section, key = name.split(".")
+        own: Any = getattr(config, section)
+        config = replace(config, **{section: replace(own, **{key: size})})
+    return replace(run, config=config)
+
+
+def do_within_memory(run: Run, stage: str, work: Callable[[Run], None]) -> None:
+    """Do a stage, and where the card runs out of memory do it again with passes of half the size. Raises InputError
+    where that has been done already; and where several processes train, since the others wait for this one: the next
+    start has smaller passes.
+    """
+    try:
+        work(run)
+        return
+    except torch.OutOfMemoryError as error:
+        if stage not in SETTINGS:
+            raise
+        note(run, stage, error)
+        traceback.clear_frames(error.__traceback__)
+    release_memory(run.compute)
+    do_within_memory(run, stage, work)
+
+
+def note(run: Run, stage: str, error: torch.OutOfMemoryError) -> None:
+    """Write down that the settings of a stage are too large. Raises InputError where the stage cannot go on."""
+    path = run.folder / FILE
+    sizes = sizes_of(run.config, stage)
+    if are_too_large(run, stage):
+        raise InputError(
+            f"{stage}: the card has no memory for passes of half the size either; write {in_words(halved(halved(sizes)))}, or "
+            "save memory by engine.gradient_checkpointing=true (docs/memory.md), and run the same command, which goes on "
+            "from what was last saved"
+        ) from error
+    found = read_object(path) if path.exists() else {}
+    atomic_write_text(path, json.dumps({**found, stage: sizes}, indent=1))
+    if run.world.size > 1:
+        raise InputError(
+            f"{stage}: the card of one process has no memory for {in_words(sizes)}; the same command goes on from the last "
+            f"checkpoint with passes of half the size, as {path} now says"
+        ) from error
+
+
+@contextmanager
+def state_in_a_checkpoint(hook: UpdateHook) -> Iterator[None]:
+    """Save the state of the last update where the card has no memory for the next one. A single process does; where
+    several train, the others wait for this one.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        traceback.clear_frames(error.__traceback__)
+        if hook.run.world.size == 1 and hook.is_repeatable:
+            release_memory(hook.run.compute)
+            hook.save()
+        raise
