@@ -12,6 +12,7 @@ from grpo.config import WITHOUT_REWARD, Config
 from reward.combine import check_section as check_reward
 from reward.combine import terms_with_references
 
+LONGEST_NAME = 255  # bytes, in the file systems of today
 IMITATION = ("sft", "best_of_group")  # values of train.method that are SFT
 BOUNDS = (
     Bounds(0, LARGEST, "seed"),
@@ -82,6 +83,10 @@ def training_rules(config: Config) -> list[Rule]:
     prompts = config.rollout.num_prompts
     return [
         (not config.run_dir.strip(), "run_dir is empty; write a folder such as runs/mt"),
+        (
+            any(len(name.encode()) > LONGEST_NAME for name in config.run_dir.split("/")),
+            f"run_dir: no name of a folder may have more than {LONGEST_NAME} bytes; write a folder such as runs/mt",
+        ),
         (
             prompts % (train.prompts_per_update or prompts) != 0,
             f"train.prompts_per_update = {train.prompts_per_update} does not divide rollout.num_prompts = {prompts}",

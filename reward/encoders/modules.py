@@ -27,6 +27,7 @@ from reward.encoders.static import StaticEncoder, load_static
 
 MODULES_FILE = "modules.json"
 PROMPTS_FILE = "config_sentence_transformers.json"
+LONGEST_NAME = 255  # bytes
 FIRST = ("Transformer", "StaticEmbedding")
 HEADS = ("Dense", "Normalize")
 # rows of every product in a head: a fixed shape, so that a row's bits do not depend on the number of texts
@@ -166,6 +167,8 @@ def _module(path: Path, kind: str, inner: str) -> Module:
         )
     if PurePosixPath(inner).is_absolute() or ".." in PurePosixPath(inner).parts:
         raise InputError(f"{path}: path {inner!r} leads out of the folder")
+    if len(inner.encode()) > LONGEST_NAME:
+        raise InputError(f"{path}: a path of {len(inner):,} characters; the name of a folder is needed")
     return Module(name, path.parent / inner)
 
 

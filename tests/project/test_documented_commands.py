@@ -29,7 +29,16 @@ PAGES = sorted(
     page for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in ROOT.glob(pattern)
 )
 PROGRAMS = ("make", "python", "torchrun", "semantic-grpo", ".venv/bin/python")
-OTHER_PROGRAMS = ("source", "cp", "sbatch", "pip", "docker", "git", "curl", "...")  # whose options are not ours
+OTHER_PROGRAMS = (
+    "source",
+    "cp",
+    "sbatch",
+    "pip",
+    "docker",
+    "git",
+    "curl",
+    "...",
+)  # whose options are not ours
 SETTING = re.compile(r"[a-z_]+(\.[a-z_0-9]+)+=.+|(seed|run_dir|device|threads)=.+")
 STUDY_KEYS = ("arms", "sequence", "transfer", "study_dir")
 # an attribute of ours, a method of transformers, a name that a measured commit had
