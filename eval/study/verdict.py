@@ -19,7 +19,7 @@ SCORES = ("cosine_held_out", "chrf")
 def answer(figures: Json) -> Answer:
     """The first sentence."""
     choice = figures["ship"]
-    limit = f"within a tax of {figures['budget']:g} nats per token"
+    limit = f"with a tax whose interval ends within {figures['budget']:g} nats per token"
     if few := too_few(figures):
         return Answer(f"No verdict: {few} are too few (fewer than {MIN_ITEMS}) for so few seeds.", "")
     if choice is None:
