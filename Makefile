@@ -55,7 +55,7 @@ study: $(DONE)  ## compare methods and their tax: STUDY (ARGS=--check prints the
 encoder: $(DONE)  ## distil the encoder "bo", or one of your pairs (ENCODER="--run configs/mine.toml")
 	$(PY) -m reward.distil $(ENCODER) $(ARGS)
 
-attacks: $(DONE)  ## what every reward pays for cheap attacks in 20 languages: docs/results/attacks.md
+attacks: $(DONE)  ## what every reward pays for cheap attacks in 32 languages: docs/results/attacks.md
 	$(PY) -m eval.attack_survey --out docs/results/attacks.md $(ARGS)
 
 attacks-own: $(DONE)  ## what the reward of CONFIG pays for cheap attacks on its own reference texts
