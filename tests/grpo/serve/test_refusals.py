@@ -119,8 +119,18 @@ def test_beyond_the_queue_a_request_is_refused(run: Path) -> None:
         assert headers["Retry-After"] == "1"
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a shell starts what is in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_says_its_address_and_ends_by_a_signal(
-    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Path, number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = []
 
@@ -128,7 +138,7 @@ def test_the_command_says_its_address_and_ends_by_a_signal(
         def go() -> None:
             with urllib.request.urlopen(f"{url}/health", timeout=60) as answer:
                 answers.append(answer.status)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
         threading.Thread(target=go).start()
         return f"at {url}"
