@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,9 @@ from data.errors import InputError
 from grpo.config import Config, value_of
 from grpo.runtime.device import release_memory
 from grpo.stages.context import Run
-from grpo.stages.hooks import UpdateHook
+
+if TYPE_CHECKING:
+    from grpo.stages.hooks import UpdateHook
 
 FILE = "too_large.json"  # stage -> the settings with which its card ran out of memory
 SETTINGS = {  # stage -> what sizes its passes
@@ -113,7 +115,7 @@ def note(run: Run, stage: str, error: torch.OutOfMemoryError) -> None:
 
 
 @contextmanager
-def state_in_a_checkpoint(hook: UpdateHook) -> Iterator[None]:
+def state_in_a_checkpoint(hook: "UpdateHook") -> Iterator[None]:
     """Save the state of the last update where the card has no memory for the next one. A single process does; where
     several train, the others wait for this one.
     """

@@ -1,14 +1,15 @@
 """A learned metric as a term of the reward: `reward.metrics` gives it a name, and weights, gates and `shown` use the name."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from data.errors import InputError
 from data.settings import Rule
-from reward.learned.folder import FAMILIES, metric_folder, read_facts
-from reward.learned.scores import Metrics
+
+if TYPE_CHECKING:
+    from reward.learned.scores import Metrics
 
 
 def metric_term(name: str) -> Callable[..., Tensor]:
@@ -19,7 +20,7 @@ def metric_term(name: str) -> Callable[..., Tensor]:
         completions: Sequence[str],
         references: Sequence[Sequence[str]],
         *,
-        metrics: Metrics,
+        metrics: "Metrics",
         low: float | None = None,
         high: float | None = None,
     ) -> Tensor:
@@ -71,6 +72,8 @@ def _has_good_ends(settings: Mapping[str, Any]) -> bool:
 
 def check_metric(name: str, folder: str) -> None:
     """Raises InputError for a folder that is no metric, and for a metric under the name of another family."""
+    from reward.learned.folder import FAMILIES, metric_folder, read_facts  # they load transformers
+
     facts = read_facts(metric_folder(folder))
     if name in FAMILIES and name != facts.family:
         raise InputError(
@@ -80,4 +83,6 @@ def check_metric(name: str, folder: str) -> None:
 
 def needs_reference(folder: str) -> bool:
     """Whether the metric in a folder cannot score without a reference text. Raises InputError."""
+    from reward.learned.folder import metric_folder, read_facts
+
     return read_facts(metric_folder(folder)).needs_reference
