@@ -281,7 +281,7 @@ def _check_parts(parts: dict[str, Part], tally: Tally, clusters: Clusters, confi
     empty = [name for name, is_needed in is_required.items() if is_needed and not len(parts[name].places)]
     if empty:
         drops = Counter({reason: n for reason, n in tally.num_dropped.items() if reason != OTHER_REFERENCE})
-        if not tally.pairs and not drops:
+        if not tally.pairs and not drops and not config.languages:
             raise InputError(
                 f"data.corpus={config.pairs}: there is no pair in it; write a line for each pair: its source, a tab, its reference"
             )
