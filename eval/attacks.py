@@ -36,6 +36,7 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.hubness import build_bank
 from reward.language import LanguageGate, measure_fit
+from reward.learned.scores import Metrics
 from reward.source_length import measure_bounds
 from reward.units import units
 
@@ -205,6 +206,7 @@ def attack_rows(
     script = known_script(language)
     bank_texts = sorted({text for example in examples for text in example.references})
     bank = build_bank(vectors, bank_texts)
+    learned = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time)
     resources = {
         "vectors": lambda: vectors,
         "bank": lambda: bank,
@@ -216,11 +218,13 @@ def attack_rows(
             (one.source, text) for one in examples for text in one.references
         ),
         "language_gate": lambda: fitted_gate(config, language, examples),
+        "metrics": lambda: learned,
     }
     columns = columns_of(config)
     term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))
     settings = {name: value for name, value in config.settings.items() if name in term_names}
-    reward = make_reward(RewardConfig(weights={}, gates=(), shown=term_names, settings=settings), resources)
+    shown = RewardConfig(weights={}, gates=(), shown=term_names, settings=settings, metrics=config.metrics)
+    reward = make_reward(shown, resources)
     items = items_of(examples, vectors, script, seed, language)
     texts = {name: pairs for name, pairs in substitute_texts(examples, items, vectors, seed).items() if pairs}
     terms = {name: measure(pairs, items, reward) for name, pairs in texts.items()}

@@ -19,6 +19,7 @@ from sacrebleu.metrics.ter import TER
 from data.arguments import ArgumentParser
 from data.documents import read_bytes, user_path
 from data.errors import InputError, run_command
+from data.script import primary
 from eval.metrics.overlap import (
     bleu_of_sums,
     bleu_statistics,
@@ -115,10 +116,16 @@ def read_files(outputs: str, references: Sequence[str], sources: str | None) -> 
     )
 
 
-def ter_statistics(outputs: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
+def ter_of(language: str) -> TER:
+    """sacreBLEU's TER; of Chinese and Japanese by character, as it has no words to count there."""
+    by_character = primary(language) in ("zh", "yue", "ja") if language else False
+    return TER(normalized=by_character, asian_support=by_character)
+
+
+def ter_statistics(outputs: Sequence[str], references: Sequence[Sequence[str]], metric: TER) -> Array:
     """(n, 2) per line: edits, and the mean length of the reference texts, by sacreBLEU."""
     scores = [
-        TER().corpus_score([output], [[text] for text in own])
+        metric.corpus_score([output], [[text] for text in own])
         for output, own in zip(outputs, references, strict=True)
     ]
     return np.asarray([(one.num_edits, one.ref_length) for one in scores], dtype=np.float64)
@@ -134,9 +141,13 @@ def surface(name: str, files: Files, language: str) -> tuple[Array, Score, str]:
     if not files.has_references:
         raise InputError(f"--metric {name}: needs reference texts; give --references")
     if name == "ter":
-        metric = TER()
+        metric = ter_of(language)
         metric.corpus_score(files.outputs, streams(files.references))
-        return ter_statistics(files.outputs, files.references), ter_of_sums, str(metric.get_signature())
+        return (
+            ter_statistics(files.outputs, files.references, metric),
+            ter_of_sums,
+            str(metric.get_signature()),
+        )
     signature = signatures(files.outputs, files.references, language)[name]
     if name == "bleu":
         return bleu_statistics(files.outputs, files.references, language), bleu_of_sums, signature

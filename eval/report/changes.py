@@ -10,6 +10,7 @@ from eval.report.wording import CLEAR_P, METRICS, PROBES, Metric, are_too_few, d
 from eval.run_folder import Json
 
 READINGS = {1: "better", 0: "no clear change", -1: "worse"}
+HIGHER = {1: "higher", -1: "lower"}  # of a figure that is neither good nor bad
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Change:
     @property
     def reading(self) -> str:
         """`sense` in words."""
-        return "too few items" if self.has_too_few else READINGS[self.sense]
+        if self.has_too_few:
+            return "too few items"
+        return READINGS[self.sense] if self.metric.better or not self.way else HIGHER[self.way]
 
     @property
     def has_too_few(self) -> bool:

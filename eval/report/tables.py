@@ -27,7 +27,8 @@ RESULT_HEADER = ("System", "n", *(metric.label for metric in METRICS))
 SCORE_NOTES = (
     "Cosine: to the reference text, by the encoder in its signature. Training optimised it where that encoder also gave "
     "the reward.",
-    "Held-out cosine is by an encoder that gave no reward. Training optimised neither it nor chrF nor BLEU.",
+    "Held-out cosine is by an encoder that gave no reward. Training optimised chrF and BLEU only where [reward] "
+    "names them.",
     "Length ratio: units of the outputs / units of the reference texts.",
     "Of several reference texts of an item the best one counts. BLEU uses all, and the length nearest to the output's, "
     "as the length ratio does.",

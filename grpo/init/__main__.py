@@ -12,6 +12,7 @@ from data.arguments import ArgumentParser
 from data.console import say
 from data.documents import user_path
 from data.errors import InputError, run_command
+from data.language_names import is_language, language_meant
 from grpo.config import DEFAULT_POLICY
 from grpo.init import corpus_facts, model_facts
 from grpo.init.text import Answers, config_text, run_dir_of
@@ -53,11 +54,21 @@ def answer(choice: str, question: str, default: str) -> str:
     return choice or default
 
 
+def check_codes(options: argparse.Namespace) -> None:
+    """Raises InputError for a language that is no code."""
+    for option, language in (("--from", options.source), ("--to", options.target)):
+        if language and not is_language(language):
+            code = language_meant(language)
+            hint = f'write "{code}"' if code else "write one of ISO 639, such as bo, bod or bod_Tibt"
+            raise InputError(f"init: {option} {language}: a code is needed; {hint}")
+
+
 def command(options: argparse.Namespace) -> None:
     pairs = answer(options.pairs, "parallel file (.tsv, .csv, .jsonl, ... or SOURCE.txt,REFERENCE.txt)", "")
     out = options.out or Path(f"{Path(run_dir_of(pairs)).name}.toml")
     check_free(out)
     columns = tuple(options.columns) if options.columns else None
+    check_codes(options)
     corpus = corpus_facts.look(pairs, (options.source, options.target), columns)
     policy = answer(options.model, "model (a folder, hub:OWNER/NAME, or the default)", DEFAULT_POLICY)
     model = model_facts.look(policy, corpus)

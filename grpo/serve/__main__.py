@@ -33,7 +33,7 @@ from grpo.translate.policy import Policy
 from grpo.translate.translator import tell
 
 LONGEST_PROMPT = 2048  # tokens, where the model has positions for more
-LONGEST_OUTPUT = 512
+LONGEST_OUTPUT = 1024
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 

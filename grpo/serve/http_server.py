@@ -28,6 +28,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # connections that wait; a bounded queue of ours then answers 503
     service: Service
 
     def __init__(self, host: str, port: int, routes: Mapping[tuple[str, str], Route]):

@@ -58,7 +58,7 @@ def metric_rules(
         ),
         (
             bool(open_gates),
-            f"reward.gates: the score of {', '.join(open_gates)} may leave [0, 1]; write reward.settings.NAME = "
+            f"reward.gates: the score of {', '.join(open_gates)} may leave [0, 1]; write reward.settings.{(open_gates or ['NAME'])[0]} = "
             "{ low = 0.4, high = 0.9 }: the scores that count as 0 and as 1",
         ),
     ]

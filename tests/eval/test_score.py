@@ -103,3 +103,25 @@ def test_what_is_missing_is_one_sentence(arguments: str, sentence: str, files: P
     assert code == 2
     assert sentence in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("language", "score", "asian"), [("zh", 100 / 8, True), ("sw", 100.0, False)])
+def test_ter_of_chinese_counts_characters(
+    language: str, score: float, asian: bool, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of eight characters is wrong; without spaces sacreBLEU's usual TER would have one wrong word of one."""
+    (files / "zh").write_text("今天天气很好吗呢\n", encoding="utf-8")
+    (files / "zh_ref").write_text("今天天气很坏吗呢\n", encoding="utf-8")
+    (row,) = results(
+        capsys,
+        "--metric",
+        "ter",
+        "--language",
+        language,
+        "--outputs",
+        files / "zh",
+        "--references",
+        files / "zh_ref",
+    )
+    assert row["score"] == pytest.approx(score)
+    assert ("asian:yes" in row["signature"]) == asian

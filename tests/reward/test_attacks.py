@@ -4,8 +4,10 @@ say.
 
 import random
 import re
+from pathlib import Path
 
 import pytest
+from metric_folders import metric_folder
 from plain_vectors import PlainVectors, counts
 
 from data.errors import InputError
@@ -163,6 +165,19 @@ def test_a_configuration_of_ones_own_gets_a_column() -> None:
     )
     in_other_order = next(row for row in rows if row.name == "shuffled")
     assert in_other_order.margin["configuration"] > in_other_order.margin["all guards"]
+
+
+def test_a_learned_metric_is_attacked_like_any_term(tmp_path: Path) -> None:
+    settings = {"comet": {"low": -3.0, "high": 3.0}}  # the scores of the random metric are inside
+    config = RewardConfig(
+        weights={"comet": 1.0},
+        gates=(),
+        metrics={"comet": str(metric_folder(tmp_path, "comet"))},
+        settings=settings,
+    )
+    rows = {row.name: row for row in attack_rows(examples(), config, "zh", PlainVectors(counts), seed=0)}
+    assert rows["the reference text"].margin["configuration"] == 0.0
+    assert rows["unrelated sentence"].margin["configuration"] != 0.0
 
 
 def test_a_reward_that_pays_the_reference_nothing_is_refused() -> None:

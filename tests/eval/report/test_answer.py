@@ -11,9 +11,11 @@ from invented_run import invented_probes, write_run
 
 from eval.forgetting.probes import compare_probes
 from eval.report.blocks import Document, Table
+from eval.report.changes import Change
 from eval.report.document import report_document
 from eval.report.picture import gain_against_tax
 from eval.report.verdict import answer, verdict
+from eval.report.wording import METRICS
 from eval.run_folder import RunFolder, read_run
 
 SIDES = {"up": (0.01, 0.02, 0.03), "open": (-0.01, 0.005, 0.02), "down": (-0.03, -0.02, -0.01)}
@@ -200,3 +202,21 @@ def test_without_general_text_there_is_no_picture_and_four_numbers_of_the_task(w
     assert document.picture is None
     labels = [number.label for number in document.numbers]
     assert labels == ["Held-out cosine", "chrF", "BLEU", "Script consistency"]
+
+
+@pytest.mark.parametrize(
+    ("key", "interval", "words"),
+    [
+        ("length_ratio", (0.1, 0.2, 0.3), "higher"),
+        ("length_ratio", (-0.3, -0.2, -0.1), "lower"),
+        ("length_ratio", (-0.1, 0.2, 0.3), "no clear change"),
+        ("empty_share", (0.1, 0.2, 0.3), "worse"),
+        ("chrf", (0.1, 0.2, 0.3), "better"),
+    ],
+)
+def test_a_figure_that_is_neither_good_nor_bad_rises_or_falls(
+    key: str, interval: tuple[float, float, float], words: str
+) -> None:
+    metric = next(one for one in METRICS if one.key == key)
+    facts = dict(zip(("low", "difference", "high"), interval, strict=True))
+    assert Change(metric.label, metric, facts).reading == words

@@ -163,6 +163,8 @@ def three_columns(place: Path) -> None:
             "the source texts are in Latin script, which many languages have; say which by --from CODE",
         ),
         (latin, ["pairs.tsv", "--from", "sw"], "the reference texts are in Latin script"),
+        (nothing, ["pairs.tsv", "--from", "swahili"], 'init: --from swahili: a code is needed; write "sw"'),
+        (nothing, ["pairs.tsv", "--to", "?"], "init: --to ?: a code is needed; write one of ISO 639"),
         (three_columns, ["pairs.jsonl"], "has the columns a, b, c; name two by --columns SOURCE REFERENCE"),
     ],
 )
