@@ -22,7 +22,7 @@ from grpo.engine.licences import GEMMA, licence_files, licence_of
 ATTACKS_FILE = "attacks.json"  # in the run folder, as `python -m eval.attacks --out RUN/attacks` writes it
 WORST = 5  # attacks that a card lists
 METHOD_WORDS = {
-    "grpo": "GRPO: completions are sampled and rewarded for their meaning",
+    "grpo": "GRPO: completions are sampled, and their rewards move the policy",
     "sft": "SFT on the reference texts",
     "best_of_group": "SFT on the best of the model's own samples, by the reward",
     "recovery": "distillation from the untouched model on general texts",
