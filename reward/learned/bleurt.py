@@ -3,32 +3,19 @@
 Source: Pu et al., "Learning Compact Metrics for MT" (EMNLP 2021).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reward.learned.folder import Facts
+from reward.learned.network import Network
 from reward.learned.passes import head_scores, passes, token_ids
 from reward.learned.segment import Segment
 
 
-class Bleurt:
+class Bleurt(Network):
     """Scores segments of output and reference text; about 0 to 1, higher is better. The source is not read."""
-
-    def __init__(
-        self,
-        facts: Facts,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        head: Mapping[str, Tensor],
-    ) -> None:
-        self.facts = facts
-        self.model = model
-        self.tokenizer = tokenizer
-        self.head = head
 
     @torch.inference_mode()
     def scores(self, segments: Sequence[Segment]) -> Tensor:

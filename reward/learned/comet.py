@@ -4,36 +4,23 @@ feed-forward network scores what the three vectors make together.
 Source: Rei et al., "COMET-22: Unbabel-IST 2022 Submission for the Metrics Shared Task" (WMT 2022).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reward.encoders.pooled import last_positions
 from reward.encoders.pooling import mean
-from reward.learned.folder import Facts
 from reward.learned.heads import estimator, state_of
+from reward.learned.network import Network
 from reward.learned.passes import head_scores, passes, token_ids, with_states
 from reward.learned.segment import Segment
 
 FEATURES = 6  # vectors side by side before the estimator
 
 
-class Comet:
+class Comet(Network):
     """Scores segments of source, output and reference text; about 0 to 1, higher is better."""
-
-    def __init__(
-        self,
-        facts: Facts,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        head: Mapping[str, Tensor],
-    ) -> None:
-        self.facts = facts
-        self.model = model
-        self.tokenizer = tokenizer
-        self.head = head
 
     @torch.inference_mode()
     def scores(self, segments: Sequence[Segment]) -> Tensor:

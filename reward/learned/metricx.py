@@ -4,13 +4,13 @@ first step of the decoder; with a reference text it reads three texts, without o
 Source: Juraska et al., "MetricX-24" (WMT 2024), and the published code of its predictions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from reward.learned.folder import LARGEST, Facts
+from reward.learned.folder import LARGEST
+from reward.learned.network import Network
 from reward.learned.passes import head_scores, passes, token_ids
 from reward.learned.segment import Segment
 
@@ -18,20 +18,8 @@ SCORE_TOKEN = 250089  # its row of the output matrix is the head
 MAX_LENGTH = 1536  # tokens of an input, the end of the text counted
 
 
-class MetricX:
+class MetricX(Network):
     """Scores segments; the reference text may be None. 0 to 25, lower is better."""
-
-    def __init__(
-        self,
-        facts: Facts,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        head: Mapping[str, Tensor],
-    ) -> None:
-        self.facts = facts
-        self.model = model
-        self.tokenizer = tokenizer
-        self.weight = head["score.weight"]
 
     @torch.inference_mode()
     def scores(self, segments: Sequence[Segment]) -> Tensor:
@@ -40,10 +28,12 @@ class MetricX:
         ids = [
             row[:-1] for row in token_ids(self.tokenizer, texts, self.facts.max_length)
         ]  # without the end token
-        rows = self.weight.new_empty(len(texts), self.model.config.d_model)
+        rows = self.head["score.weight"].new_empty(len(texts), self.model.config.d_model)
         for members, output, _ in passes(self.model, ids, self.tokenizer.pad_token_id, self._first_step):
             rows[members] = output.last_hidden_state[: len(members), 0]
-        return head_scores(lambda block: block @ self.weight[0], rows).clamp(0, LARGEST["metricx"])
+        return head_scores(lambda block: block @ self.head["score.weight"][0], rows).clamp(
+            0, LARGEST["metricx"]
+        )
 
     def _first_step(self, members: list[int], shape: tuple[int, int]) -> dict[str, Tensor]:
         """The decoder starts from token 0 in every row."""

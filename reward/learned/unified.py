@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from reward.encoders.pooled import last_positions
-from reward.learned.folder import Facts
 from reward.learned.heads import estimator, state_of
+from reward.learned.network import Network
 from reward.learned.passes import head_scores, passes, token_ids, with_states
 from reward.learned.segment import Segment
 
@@ -45,20 +44,8 @@ class Span:
         return LABELS[self.severity]
 
 
-class Unified:
+class Unified(Network):
     """Scores segments; the reference text may be None. About 0 to 1, higher is better."""
-
-    def __init__(
-        self,
-        facts: Facts,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        head: Mapping[str, Tensor],
-    ) -> None:
-        self.facts = facts
-        self.model = model
-        self.tokenizer = tokenizer
-        self.head = head
 
     def scores(self, segments: Sequence[Segment]) -> Tensor:
         """(n,) fp32 on the CPU."""
