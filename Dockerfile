@@ -1,4 +1,4 @@
-# The main job on CPUs: `docker build -t semantic-grpo . && docker run -v semantic-grpo:/work semantic-grpo`.
+# The main job on CPUs: `docker build -t semantic-grpo . && docker run -v semantic-grpo:/project semantic-grpo`.
 # Not built by its authors, who had no docker: docs/install.md says what was tried.
 # An index with CPU builds of torch: docker build --build-arg PIP_ARGS="--index-url ..." .
 FROM python:3.11-slim-bookworm
@@ -16,8 +16,8 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 RUN make install PIP_ARGS="$PIP_ARGS"
 
 # downloads, models and runs are in one place, which outlives the container and belongs to a user without rights
-RUN useradd --uid 1000 --create-home learner && mkdir -p /work/runs && chown -R 1000 /work && ln -s /work/runs runs
-ENV SEMANTIC_GRPO_CACHE=/work/cache
+RUN useradd --uid 1000 --create-home learner && mkdir -p /project/runs && chown -R 1000 /project && ln -s /project/runs runs
+ENV SEMANTIC_GRPO_CACHE=/project/cache
 USER 1000
-VOLUME /work
+VOLUME /project
 CMD ["make", "train"]
