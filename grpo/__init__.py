@@ -70,11 +70,11 @@ def old_packages(oldest: Mapping[str, str]) -> list[str]:
     """The packages that are missing or older than a "major.minor", each with what is there."""
     found = {name: version(name) if find_spec(name) else "none" for name in oldest}
     numbers = {name: [int(part) for part in re.findall(r"\d+", text)[:2]] for name, text in found.items()}
-    wanted = {name: [int(part) for part in text.split(".")] for name, text in oldest.items()}
+    least = {name: [int(part) for part in text.split(".")] for name, text in oldest.items()}
     return [
         f"{name} {text} or newer (found: {found[name]})"
         for name, text in oldest.items()
-        if numbers[name] < wanted[name]
+        if numbers[name] < least[name]
     ]
 
 

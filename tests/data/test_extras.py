@@ -61,8 +61,8 @@ def test_every_extra_that_the_code_names_is_one_of_the_package() -> None:
     }
     known = set(setup()["options.extras_require"])
     assert len(named) >= 5 and named <= known
-    wanted = {"demo", "gpu", "log", "harness", "test", "search", "gguf", "language", "formats"}
-    assert wanted <= known
+    names = {"demo", "gpu", "log", "harness", "test", "search", "gguf", "language", "formats"}
+    assert names <= known
 
 
 def test_what_make_install_pins_is_within_the_ranges_of_the_package() -> None:
