@@ -218,6 +218,7 @@ class AnchorConfig:
     sft: float = 0.0  # weight of the KL in the warm start; 0 = no anchor
     train: float = 0.0  # weight of the KL after it; 0 = no anchor
     batch_size: int = 2  # general texts an update
+    texts: int = 256  # general texts at most; more of them, where an update has many
     text: str = ""  # file of general texts; "" = that of `tax.text`
 
 

@@ -29,6 +29,7 @@ ADDED = {
     "data.warm_start": "",
     "data.task": "",
     "anchor.text": "",
+    "anchor.texts": 256,
     "model.add_pieces": 0,
     "engine.number_format": "auto",
     "engine.deterministic": False,

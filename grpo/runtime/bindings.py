@@ -111,6 +111,7 @@ def scores_dev(config: Config, stage: Stage) -> bool:
 USED: Mapping[str, Callable[[Config, Stage], bool]] = {
     "anchor.batch_size": reads_general_text,
     "anchor.text": reads_general_text,
+    "anchor.texts": reads_general_text,
     "tax.text": reads_general_text,
     "tax.texts": reads_general_text,
     "protection.texts": reads_general_text,

@@ -11,8 +11,6 @@ from grpo.engine.likelihood import first_ids
 from grpo.stages.context import Run, frozen_model, untouched_model
 from grpo.stages.duration import ANCHOR_TOKENS
 
-POOL = 256  # texts of an anchor at most
-
 
 def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_tokens: int) -> AnchorFunction:
     """The anchor of weight `coef`, with the untouched model loaded; without weight one that adds nothing. A
@@ -29,18 +27,19 @@ def make_anchor(run: Run, tokenizer: PreTrainedTokenizerBase, coef: float, max_t
     return Anchor(base, texts, first_ids(tokenizer), coef, max_tokens, run.compute, run.world)
 
 
-def anchor_ids(run: Run, tokenizer: PreTrainedTokenizerBase, count: int = POOL) -> list[list[int]]:
+def anchor_ids(run: Run, tokenizer: PreTrainedTokenizerBase, count: int = 0) -> list[list[int]]:
     """The token ids of `anchor_texts`, each cut to ANCHOR_TOKENS, without empty ones."""
     ids = (text_ids(tokenizer, text)[:ANCHOR_TOKENS] for text in anchor_texts(run, count))
     return [one for one in ids if one]
 
 
-def anchor_texts(run: Run, count: int = POOL) -> list[str]:
-    """Up to `count` texts of the anchor's file, without those that a tax is measured on. Raises InputError, also
-    where none is left.
+def anchor_texts(run: Run, count: int = 0) -> list[str]:
+    """Up to `count` texts of the anchor's file (0: `anchor.texts` of them), without those that a tax is measured on.
+    Raises InputError, also where none is left.
     """
     tax = run.config.tax
     own = run.config.anchor.text
+    count = count or run.config.anchor.texts
     setting = "anchor.text" if own else "tax.text"
     texts = read_general_texts(own or tax.text, tax.texts + count, run.cache, setting)
     if tax.budget or not own:
@@ -49,6 +48,6 @@ def anchor_texts(run: Run, count: int = POOL) -> list[str]:
     if not texts:
         raise InputError(
             f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "
-            f"measuring; an anchor needs more of them, best {POOL} or more"
+            f"measuring; an anchor needs more of them, best {count} or more"
         )
     return texts[:count]
