@@ -28,6 +28,7 @@ from eval.study.estimates import (
 )
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
+from eval.study.ranks import rank_figures
 from eval.study.razor import razor_figures
 from eval.study.roles import MAIN_KIND, RIVALS, differing_settings, main_arm, rank, role
 from eval.study.sequence import learned_sequences, sequence_figures
@@ -49,6 +50,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     if target not in SCORES:
         raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
     main = main_arm(study.points)
+    learned = common_facts([point.target for point in study.points])
     checkpoints = estimate_checkpoints(
         sorted(study.points, key=lambda point: rank(point, main)), resamples, SEED
     )
@@ -92,7 +94,8 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "signatures": corpora.get("", {}).get("signatures", {}),
         "corpora": {name: facts for name, facts in corpora.items() if name},
         "gaps": gaps(study, main),
-        "learned": common_facts([point.target for point in study.points]),
+        "learned": learned,
+        "ranks": rank_figures(study.points, learned, resamples, SEED),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
         "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],

@@ -10,6 +10,7 @@ from eval.study.cells import SHARE, interval_note, label, with_interval
 from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.learned_tables import learned_gain_table, learned_score_table
+from eval.study.ranks import rank_tables
 from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
 from eval.study.sequence_tables import sequence_tables
 from eval.study.tax_tables import drift_table, sanity_table, tax_table, transition_table
@@ -27,7 +28,8 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
             table(figures, corpus)
             for corpus in ("", *figures["corpora"])
             for table in (score_table, gain_table, learned_score_table, learned_gain_table)
-        ],
+        ]
+        + rank_tables(figures),
         "Alignment tax": [
             tax_table(figures),
             transition_table(figures),
