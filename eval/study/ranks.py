@@ -20,7 +20,7 @@ NOTE = "Every arm at its last step; outputs of several seeds are ranked together
 
 
 def rank_figures(points: Sequence[Point], learned: Json, resamples: int, seed: int) -> Json:
-    """Corpus -> the ranks of each arm by each metric, and the seeds that all arms have; empty for one arm."""
+    """Corpus -> the arms, their ranks by each metric, and the seeds that all have; empty for one arm."""
     last: dict[str, dict[int, Point]] = {}
     for point in sorted(points, key=lambda point: point.step):
         if point.kind != UNTOUCHED:
@@ -38,7 +38,9 @@ def rank_figures(points: Sequence[Point], learned: Json, resamples: int, seed: i
             arm: sum_of([result_rows(own[one].results[corpus], shown) for one in seeds])
             for arm, own in last.items()
         }
-        corpora[corpus] = {"seeds": seeds, "ranks": rank_statistics(rows, swaps, better)}
+        ranks = rank_statistics(rows, swaps, better)
+        by_metric = {key: [own[arm] for arm in last] for key, own in ranks.items()}
+        corpora[corpus] = {"seeds": seeds, "arms": [*last], "ranks": by_metric}
     return corpora
 
 
@@ -64,7 +66,8 @@ def rank_tables(figures: Json) -> list[Table]:
     tables = []
     for corpus, own in figures.get("ranks", {}).items():
         title = f"Ranks of the arms{f' on {corpus}' if corpus else ''}, 1 = the best"
-        arms = {name: name for ranks in own["ranks"].values() for name in ranks}
+        arms = {name: name for name in own["arms"]}
+        ranks = {key: dict(zip(arms, numbers, strict=True)) for key, numbers in own["ranks"].items()}
         seeds = f"Seeds: {plain_number(own['seeds'])}."
-        tables.append(rank_table(title, "Arm", arms, own["ranks"], metrics, (NOTE, seeds)))
+        tables.append(rank_table(title, "Arm", arms, ranks, metrics, (NOTE, seeds)))
     return tables

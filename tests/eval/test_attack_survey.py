@@ -8,8 +8,8 @@ import torch
 from metric_folders import metric_folder
 from plain_vectors import PlainVectors, counts
 
-from data.examples import Example
 from data.errors import InputError
+from data.examples import Example
 from eval.attack_survey import LANGUAGES, cell, main, page, rewards_of, survey, worst
 from reward.attacks import ATTACKS
 from reward.composite import COMPOSITE_GATES, composite

@@ -106,7 +106,8 @@ def test_ranks_of_the_arms_are_in_the_report_of_a_study(tmp_path: Path) -> None:
             item["learned"] = {"comet": place / 8, "errors": 5.0 + place}
     page, _, summary = write_study_report(write_points(tmp_path, points), resamples=200)
     figures = json.loads(summary.read_text(encoding="utf-8"))
-    ranks = figures["ranks"][""]["ranks"]
+    own = figures["ranks"][""]
+    ranks = {key: dict(zip(own["arms"], numbers, strict=True)) for key, numbers in own["ranks"].items()}
     assert ranks["errors"] == {name: number for number, name in enumerate(arms, 1)}
     assert ranks["comet"] == {name: number for number, name in enumerate(reversed(arms), 1)}
     assert "Ranks of the arms, 1 = the best" in page.read_text(encoding="utf-8")
