@@ -106,7 +106,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "sequence": sequence_figures(study.sequence, target, resamples, SEED),
-        "learned_sequences": learned_sequences(study.sequence, resamples, SEED),
+        **learned_sequences(study.sequence, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
 

@@ -42,12 +42,15 @@ def sequence_figures(documents: Sequence[Json], metric: str, resamples: int, see
 
 
 def learned_sequences(documents: Sequence[Json], resamples: int, seed: int) -> Json:
-    """Name -> facts of each learned metric that every result has, and its figures as in `sequence_figures`."""
+    """`learned_sequences`: name -> facts of each learned metric that every result has, and its figures as in
+    `sequence_figures`; empty without such a metric.
+    """
     facts = common_facts([one["target"] for one in documents])
-    return {
+    known = {
         name: {"facts": own, "figures": sequence_figures(documents, name, resamples, seed)}
         for name, own in facts.items()
     }
+    return {"learned_sequences": known} if known else {}
 
 
 def name_of(document: Json) -> str:

@@ -39,7 +39,8 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
     ]  # fmt: skip
     pairs = [pair(runs, first, second) for first, second in combinations(order, 2) if first[0] == second[0]]
     learned = common_facts([one["target"] for one in documents])
-    return {"rows": rows, "pairs": [row for row in pairs if row is not None], "learned": learned}
+    known = {"rows": rows, "pairs": [row for row in pairs if row is not None]}
+    return known | ({"learned": learned} if learned else {})
 
 
 def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | None:

@@ -24,14 +24,12 @@ def test_a_metric_without_references_pays_for_prompts_without_them(
         f"reward.encoder=static:{tiny_folder}", "reward.gates=[]", "reward.threshold=-1.0", "reward.shown=[]",
         f"reward.metrics={tables}", "threads=1", "train.num_steps=2", "sft.num_steps=1", f"data.prompts={prompts}",
     ]  # fmt: skip
-    settings += ["eval.every=2", "eval.best_by=bleurt"]
     refused = arguments(corpus, tiny_folder, run, *settings, "reward.weights={bleurt = 1.0}")
     assert main(refused) == 2
     assert "the reward term bleurt needs one" in capsys.readouterr().err
-    assert main(arguments(corpus, tiny_folder, run, *settings, "reward.weights={cometkiwi = 1.0}")) == 0
-    paid = arguments(
-        corpus, tiny_folder, run, *settings, "reward.weights={cometkiwi = 1.0}", "eval.best_by=cometkiwi"
-    )
+    settings += ["eval.every=2", "eval.best_by=bleurt", "reward.weights={cometkiwi = 1.0}"]
+    assert main(arguments(corpus, tiny_folder, run, *settings)) == 0
+    paid = arguments(corpus, tiny_folder, run, *settings, "eval.best_by=cometkiwi")
     assert main(paid) == 2
     assert "eval.best_by = 'cometkiwi' would choose a checkpoint by what" in capsys.readouterr().err
     (dev,) = [row for row in metrics(run) if row["stage"] == "train_dev"]
