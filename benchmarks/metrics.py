@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -57,16 +58,27 @@ def gaps(
     return result
 
 
+def named_metrics(texts: Sequence[str]) -> dict[str, tuple[Path, Path]]:
+    """NAME=CHECKPOINT,BASE -> name: checkpoint and base model; a checkpoint alone is its own base.
+
+    >>> named_metrics(["bleurt=a,b"])["bleurt"][1].name
+    'b'
+    """
+    named_folders = dict(text.partition("=")[::2] for text in texts)
+    return {
+        name: (Path(folders.split(",")[0]), Path(folders.split(",")[-1]))
+        for name, folders in named_folders.items()
+    }
+
+
 def run(options: argparse.Namespace) -> int:
     if not Path(options.peers).exists():
         raise InputError(f"{options.peers}: is not there; make bench-metrics makes it")
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        real = dict(text.partition("=")[::2] for text in options.real)
-        metrics = {
-            name: (Path(folders.split(",")[0]), Path(folders.split(",")[-1]))
-            for name, folders in real.items()
-        } or {name: write_checkpoint(name, work / name, work / "bases") for name in NAMES}
+        metrics = named_metrics(options.real) or {
+            name: write_checkpoint(name, work / name, work / "bases") for name in NAMES
+        }
         found = gaps(metrics, segments(options.segments), Path(options.peers), work)
     worst = max(found, key=lambda name: found[name])
     print(

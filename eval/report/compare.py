@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from eval.report.blocks import Document, Section, Table
 from eval.report.changes import Change, score_changes
 from eval.report.findings import change_sentence
+from eval.report.ranks import metrics_with_a_better_side, rank_table
 from eval.report.tables import (
     RESULT_HEADER,
     difference_table,
@@ -33,12 +34,6 @@ TAX = Metric("tax", "tax", 4)
 NOTE = (
     "Paired bootstrap over the shared test items, percentile interval; corpus metrics recomputed for each resample. It "
     "does not cover training again. No correction for the number of comparisons."
-)
-
-
-RANK_NOTE = (
-    "Approximate randomisation over the shared test items. Runs with one rank cannot be told apart: a new rank begins "
-    "where every run above is better than every one below (p < 0.05, without correction), as in WMT's tables."
 )
 
 
@@ -113,7 +108,7 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
         Table("Scores on the shared items", ("Run", *RESULT_HEADER[1:]), rows, signature_notes(systems))
     ]
     if all(one.ranks for one in compared):
-        tables.append(rank_table(compared))
+        tables.append(shared_ranks(compared))
     first, *others = compared
     for other in others:
         if other.change:
@@ -128,13 +123,14 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
     return Section(f"Test set {test}" if test else "Scores", tuple(tables))
 
 
-def rank_table(compared: Sequence[ComparedSystem]) -> Table:
+def shared_ranks(compared: Sequence[ComparedSystem]) -> Table:
     """The rank of each run by the metrics that mean the same in all and have a better side."""
     first, *others = compared
     same = [set(comparable(first, other)) for other in others]
-    metrics = [one for one in METRICS if one.better == 1 and all(one.key in keys for keys in same)]
-    rows = tuple((one.name, *(str(one.ranks[metric.key]) for metric in metrics)) for one in compared)
-    return Table("Ranks, 1 = the best", ("Run", *(metric.label for metric in metrics)), rows, (RANK_NOTE,))
+    metrics = [one for one in metrics_with_a_better_side({}) if all(one.key in keys for keys in same)]
+    ranks = {one.key: {own.name: own.ranks[one.key] for own in compared} for one in metrics}
+    names = {one.name: one.name for one in compared}
+    return rank_table("Ranks, 1 = the best", "Run", names, ranks, metrics)
 
 
 def settings_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table:

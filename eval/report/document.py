@@ -12,6 +12,7 @@ from eval.report.learned import learned_changes, learned_table
 from eval.report.macro import macro_table
 from eval.report.picture import gain_against_tax
 from eval.report.plots import curves
+from eval.report.ranks import run_ranks
 from eval.report.samples import samples
 from eval.report.tables import (
     difference_tables,
@@ -80,7 +81,7 @@ def folded(title: str, blocks: Sequence[Block]) -> Section:
 def result_tables(run: RunFolder) -> list[Table | None]:
     """Overall, on average over corpora, and the language of the outputs."""
     tables = [overall_table(run), learned_table(run), language_table(run)] if run.systems else []
-    return [*tables, macro_table(run)]
+    return [*tables, run_ranks(run), macro_table(run)]
 
 
 def slice_tables(run: RunFolder) -> list[Table]:
@@ -96,7 +97,7 @@ def test_section(name: str, view: RunFolder) -> Section:
     tables = [
         overall_table(view, f"Results on {name}"),
         slice_table(view, "By source language", origins=False),
-        *filter(None, [learned_table(view), language_table(view)]),
+        *filter(None, [learned_table(view), language_table(view), run_ranks(view)]),
         *difference_tables(view, "warm_start", "trained"),
         *filter(None, [learned_changes(view, "warm_start", "trained")]),
     ]

@@ -1,9 +1,11 @@
 """The sentences behind a verdict: each result with its figures and interval, for those who want all of them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from eval.alarms import number, ringing
 from eval.report.changes import Change, probe_changes, score_change, score_changes
+from eval.report.learned import facts_of, shared_metrics
 from eval.report.macro import corpora_of
 from eval.report.wording import MAIN_METRICS, MAIN_PROBES, METRICS, MIN_ITEMS, are_too_few, direction
 from eval.run_folder import Json, RunFolder
@@ -114,10 +116,18 @@ def disagreement_sentences(run: RunFolder) -> list[str]:
         *(name for name, weight in (reward.get("weights") or {}).items() if weight),
         *(reward.get("gates") or ()),
     }
+    learned = facts_of(run.systems)
     paid_metrics = {metric for metric, terms in REWARDED.items() if paid_terms.intersection(terms)}
+    paid_metrics |= {name for name, own in learned.items() if own["rewarded"]}
     if pair is None or run.config.get("train", {}).get("method") in WITHOUT_REWARD:
         return []
-    changes = [one for one in score_changes(pair["slices"]) if one.sense and not one.has_too_few]
+    metrics = [
+        *METRICS,
+        *(replace(one, label=one.key) for one in shared_metrics(pair["slices"]["all"], learned)),
+    ]
+    changes = [
+        one for one in score_changes(pair["slices"], metrics=metrics) if one.sense and not one.has_too_few
+    ]
     paid = [one for one in changes if one.metric.key in paid_metrics]
     watched = [one for one in changes if one.metric.key not in paid_metrics]
     opposed = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}

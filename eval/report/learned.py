@@ -1,6 +1,6 @@
 """Learned metrics in a report: a metric that training optimised stands in brackets, a held-out one plain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from eval.report.blocks import Table
@@ -60,12 +60,13 @@ def learned_table(run: RunFolder) -> Table | None:
 def learned_changes(run: RunFolder, before: str, after: str) -> Table | None:
     """after - before of each learned metric with its interval; None where the two were not compared by one."""
     pair = run.pair(before, after)
-    metrics = learned_metrics(facts_of(run.systems))
-    if pair is None or not metrics:
+    facts = facts_of(run.systems)
+    if pair is None or not facts:
         return None
-    shared = _shared(pair["slices"]["all"], metrics)
+    shared = shared_metrics(pair["slices"]["all"], facts)
     return difference_table("Change of the learned metrics", pair["slices"], ["all"], shared, (BRACKETS,))
 
 
-def _shared(differences: Json, metrics: Sequence[Metric]) -> list[Metric]:
-    return [metric for metric in metrics if metric.key in differences]
+def shared_metrics(differences: Json, facts: Mapping[str, Mapping[str, Any]]) -> list[Metric]:
+    """The learned metrics by which two systems were compared."""
+    return [metric for metric in learned_metrics(facts) if metric.key in differences]

@@ -20,6 +20,7 @@ from eval.study.compare import areas, budgets, equal_target, ship, warm_starts
 from eval.study.cost import COSTS, equal_cost, path_cost
 from eval.study.estimates import (
     EvaluatedCheckpoint,
+    common_facts,
     estimate_checkpoints,
     interval,
     method_words,
@@ -27,9 +28,10 @@ from eval.study.estimates import (
 )
 from eval.study.pareto import front
 from eval.study.points import AGAIN, UNTOUCHED, WARM_START, Point, StudyFolder
+from eval.study.ranks import rank_figures
 from eval.study.razor import razor_figures
 from eval.study.roles import MAIN_KIND, RIVALS, differing_settings, main_arm, rank, role
-from eval.study.sequence import sequence_figures
+from eval.study.sequence import learned_sequences, sequence_figures
 from eval.study.transfer import transfer_figures
 from eval.study.transitions import transition_figures
 from eval.systems import SCORES
@@ -48,6 +50,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
     if target not in SCORES:
         raise InputError(f"target = {target!r}: not a score of the test set; use one of {', '.join(SCORES)}")
     main = main_arm(study.points)
+    learned = common_facts([point.target for point in study.points])
     checkpoints = estimate_checkpoints(
         sorted(study.points, key=lambda point: rank(point, main)), resamples, SEED
     )
@@ -91,7 +94,8 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "signatures": corpora.get("", {}).get("signatures", {}),
         "corpora": {name: facts for name, facts in corpora.items() if name},
         "gaps": gaps(study, main),
-        "learned": learned_facts(study.points),
+        "learned": learned,
+        "ranks": rank_figures(study.points, learned, resamples, SEED),
         "checkpoints": rows,
         "areas": areas(checkpoints, groups, target, main or "", budget),
         "equal_target": [{"kind": kind, **result} for kind, result in comparisons if result is not None],
@@ -102,6 +106,7 @@ def figures(study: StudyFolder, target: str, budget: float, resamples: int = RES
         "razor": razor_figures(study.points, resamples, SEED),
         "transfer": transfer_figures(study.transfer, resamples, SEED),
         "sequence": sequence_figures(study.sequence, target, resamples, SEED),
+        **learned_sequences(study.sequence, resamples, SEED),
         "judgements": [scalars(judgement) for judgement in study.judgements],
     }
 
@@ -112,16 +117,6 @@ def corpus_facts(result: Json) -> Json:
         "n": len(result["items"]),
         "language": result["target_language"],
         "signatures": result["signatures"],
-    }
-
-
-def learned_facts(points: Sequence[Point]) -> Json:
-    """Name -> facts of each learned metric that every point has; rewarded where any arm's training optimised it."""
-    each = [point.target.get("learned", {}) for point in points]
-    return {
-        name: facts | {"rewarded": any(one[name]["rewarded"] for one in each)}
-        for name, facts in each[0].items()
-        if all(name in one for one in each)
     }
 
 

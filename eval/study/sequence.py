@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.run_folder import Json
-from eval.study.estimates import Estimate, average, interval
+from eval.study.estimates import Estimate, average, common_facts, interval
 from eval.study.layout import sequence_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores
@@ -39,6 +39,18 @@ def sequence_figures(documents: Sequence[Json], metric: str, resamples: int, see
     rows = [recipe_figures(recipe, tasks, known) for recipe in recipes]
     whole = [row for row in rows if row is not None]
     return {"metric": metric, "tasks": tasks, "recipes": whole} if whole else None
+
+
+def learned_sequences(documents: Sequence[Json], resamples: int, seed: int) -> Json:
+    """`learned_sequences`: name -> facts of each learned metric that every result has, and its figures as in
+    `sequence_figures`; empty without such a metric.
+    """
+    facts = common_facts([one["target"] for one in documents])
+    known = {
+        name: {"facts": own, "figures": sequence_figures(documents, name, resamples, seed)}
+        for name, own in facts.items()
+    }
+    return {"learned_sequences": known} if known else {}
 
 
 def name_of(document: Json) -> str:

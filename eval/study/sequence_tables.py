@@ -1,16 +1,30 @@
 """The tables of a sequence of tasks in a study's report."""
 
 from eval.report.blocks import Table
-from eval.report.wording import plain_number
+from eval.report.learned import learned_metrics
+from eval.report.wording import Metric, plain_number
 from eval.run_folder import Json
 from eval.study.cells import interval_note, with_interval
 from eval.study.sentences import METRIC
 
 
-def sequence_table(figures: Json) -> Table:
+def sequence_tables(figures: Json) -> list[Table]:
+    """Both tables by the target, and by each learned metric."""
+    target = METRIC[figures["target"]]
+    by_metric = [(target, figures["sequence"])]
+    for name, own in figures.get("learned_sequences", {}).items():
+        (metric,) = learned_metrics({name: own["facts"]})
+        by_metric.append((metric, own["figures"]))
+    return [
+        table
+        for metric, sequence in by_metric
+        if sequence is not None
+        for table in (sequence_table(sequence, metric, interval_note(figures)), stage_table(sequence, metric))
+    ]
+
+
+def sequence_table(sequence: Json, metric: Metric, intervals: str) -> Table:
     """Average score, backward and forward transfer of each recipe."""
-    sequence = figures["sequence"] or {"recipes": (), "tasks": (), "metric": figures["target"]}
-    metric = METRIC[sequence["metric"]]
     rows = tuple(
         (
             row["recipe"],
@@ -28,17 +42,15 @@ def sequence_table(figures: Json) -> Table:
         "(Lopez-Paz and Ranzato, 2017)."
     )
     header = ("Recipe", "Seeds", "Mean at the end", "Backward transfer", "Forward transfer")
-    return Table("Tasks one after the other", header, rows, (note, interval_note(figures)))
+    return Table("Tasks one after the other", header, rows, (note, intervals))
 
 
-def stage_table(figures: Json) -> Table:
+def stage_table(sequence: Json, metric: Metric) -> Table:
     """The score on every task after every stage."""
-    sequence = figures["sequence"] or {"recipes": (), "tasks": (), "metric": figures["target"]}
-    metric = METRIC[sequence["metric"]]
     names = ("untouched model", *(f"after {task}" for task in sequence["tasks"]))
     rows = tuple(
         (f"{row['recipe']}: {name}", *(metric.value(score["value"]) for score in scores))
         for row in sequence["recipes"]
         for name, scores in zip(names, row["scores"], strict=True)
     )
-    return Table("Scores after each stage", ("Model", *sequence["tasks"]), rows)
+    return Table(f"{metric.label} after each stage", ("Model", *sequence["tasks"]), rows)

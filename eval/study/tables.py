@@ -10,8 +10,9 @@ from eval.study.cells import SHARE, interval_note, label, with_interval
 from eval.study.claim_report import claim_table
 from eval.study.cost_tables import cost_table, equal_cost_table, path_cost_table
 from eval.study.learned_tables import learned_gain_table, learned_score_table
+from eval.study.ranks import rank_tables
 from eval.study.sentences import AREA, METRIC, TAX, last_step, plus_minus
-from eval.study.sequence_tables import sequence_table, stage_table
+from eval.study.sequence_tables import sequence_tables
 from eval.study.tax_tables import drift_table, sanity_table, tax_table, transition_table
 from eval.study.transfer_tables import transfer_pairs_table, transfer_table
 
@@ -26,9 +27,9 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
         "Target scores": [
             table(figures, corpus)
             for corpus in ("", *figures["corpora"])
-            for table in (score_table, gain_table)
+            for table in (score_table, gain_table, learned_score_table, learned_gain_table)
         ]
-        + [learned_score_table(figures), learned_gain_table(figures)],
+        + rank_tables(figures),
         "Alignment tax": [
             tax_table(figures),
             transition_table(figures),
@@ -47,7 +48,7 @@ def all_tables(figures: Json) -> dict[str, list[Table]]:
         "Controls": [role_table(figures, "control", "Arms whose reward means nothing, at their last step")],
         "Tax budget": [budget_table(figures)],
         "Few-shot transfer": [transfer_table(figures), transfer_pairs_table(figures)],
-        "Sequence": [sequence_table(figures), stage_table(figures)],
+        "Sequence": sequence_tables(figures),
         "Preference": [judge_table(figures)],
         "Cost": [cost_table(figures), path_cost_table(figures)],
     }

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from eval.macro import number_of_items
 from eval.run_folder import Json
-from eval.study.estimates import Scores, interval
+from eval.study.estimates import Scores, common_facts, interval, shared_keys
 from eval.study.layout import transfer_file
 from eval.study.points import UNTOUCHED
 from eval.study.results import check_same_items, scores
-from eval.systems import SCORES
 
 Runs = dict[tuple[int, str], dict[int, Scores]]  # (examples, start) -> seed -> scores
 
@@ -32,12 +31,16 @@ def transfer_figures(documents: Sequence[Json], resamples: int, seed: int) -> Js
     rows = [
         {
             "examples": key[0], "start": key[1], "seeds": sorted(runs[key]), "n": n[key],
-            "metrics": {name: interval([one[name] for one in runs[key].values()]) for name in SCORES},
+            "metrics": {
+                name: interval([one[name] for one in runs[key].values()]) for name in shared_keys(runs[key].values())
+            },
         }
         for key in order
     ]  # fmt: skip
     pairs = [pair(runs, first, second) for first, second in combinations(order, 2) if first[0] == second[0]]
-    return {"rows": rows, "pairs": [row for row in pairs if row is not None]}
+    learned = common_facts([one["target"] for one in documents])
+    known = {"rows": rows, "pairs": [row for row in pairs if row is not None]}
+    return known | ({"learned": learned} if learned else {})
 
 
 def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | None:
@@ -47,7 +50,7 @@ def pair(runs: Runs, first: tuple[int, str], second: tuple[int, str]) -> Json | 
         return None
     changes = {
         name: interval([runs[second][seed][name] - runs[first][seed][name] for seed in seeds])
-        for name in SCORES
+        for name in shared_keys([runs[key][seed] for key in (first, second) for seed in seeds])
     }
     return {"examples": first[0], "first": first[1], "second": second[1], "seeds": seeds, "changes": changes}
 

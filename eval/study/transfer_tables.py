@@ -1,7 +1,8 @@
 """The tables of few-shot transfer in a study's report."""
 
 from eval.report.blocks import Table
-from eval.report.wording import plain_number
+from eval.report.learned import learned_metrics, learned_notes
+from eval.report.wording import Metric, plain_number
 from eval.run_folder import Json
 from eval.study.cells import interval_note, with_interval
 from eval.study.sentences import METRIC
@@ -9,33 +10,45 @@ from eval.study.sentences import METRIC
 TRANSFER_KEYS = ("cosine", "cosine_held_out", "chrf", "rouge_l")
 
 
+def transfer_metrics(figures: Json) -> list[Metric]:
+    """The metrics of the tables: some of all, and the learned ones of every run."""
+    return [
+        *(METRIC[key] for key in TRANSFER_KEYS),
+        *learned_metrics(figures["transfer"].get("learned", {})),
+    ]
+
+
 def transfer_table(figures: Json) -> Table:
     """The scores after fine-tuning on few examples of another task, by start."""
+    metrics = transfer_metrics(figures)
+    learned = figures["transfer"].get("learned", {})
     rows = tuple(
         (
             f"{row['examples']} examples from {row['start']}",
             plain_number(row["seeds"]),
             plain_number(row["n"]),
-            *(METRIC[key].value(row["metrics"][key]["value"]) for key in TRANSFER_KEYS),
+            *(metric.value(row["metrics"][metric.key]["value"]) for metric in metrics),
         )
         for row in figures["transfer"]["rows"]
     )
     return Table(
         "Fine-tuned on few examples of another task",
-        ("Start", "Seeds", "n", *(METRIC[key].label for key in TRANSFER_KEYS)),
+        ("Start", "Seeds", "n", *(metric.label for metric in metrics)),
         rows,
+        learned_notes(learned) if learned else (),
     )
 
 
 def transfer_pairs_table(figures: Json) -> Table:
     """Every start against every other with the same examples."""
+    metrics = transfer_metrics(figures)
     rows = tuple(
         (
             f"{row['examples']} examples: {row['second']} minus {row['first']}",
             plain_number(row["seeds"]),
-            *(with_interval(METRIC[key], row["changes"][key]) for key in TRANSFER_KEYS),
+            *(with_interval(metric, row["changes"][metric.key]) for metric in metrics),
         )
         for row in figures["transfer"]["pairs"]
     )
-    header = ("Starts", "Seeds", *(METRIC[key].label for key in TRANSFER_KEYS))
+    header = ("Starts", "Seeds", *(metric.label for metric in metrics))
     return Table("Differences between starts", header, rows, (interval_note(figures),))

@@ -7,7 +7,7 @@ from eval.metrics import overlap, rouge
 from eval.metrics.similarity import cosines
 from grpo.stages.context import Run
 from grpo.stages.mixing import runs_by_language
-from grpo.stages.reward_setup import held_out_store, store_of
+from grpo.stages.reward_setup import held_out_store, metrics_of, store_of
 from reward.embedding import EmbeddingStore
 
 DevMetric = Callable[[Sequence[Example], Sequence[str]], float]
@@ -15,10 +15,17 @@ COSINES = ("cosine", "cosine_held_out")
 
 
 def dev_metric(run: Run) -> DevMetric | None:
-    """(examples, outputs) -> the score over all of them, as the evaluation counts it; None for the reward itself."""
+    """(examples, outputs) -> the score over all of them, as the evaluation counts it; None for the reward itself.
+    A learned metric counts as its term does: higher is better.
+    """
     name = run.config.eval.best_by
     if name == "reward":
         return None
+    if name in run.config.reward.metrics:
+        scorer = metrics_of(run)[name]
+        return lambda examples, outputs: float(
+            scorer.rewards([one.source for one in examples], outputs, texts_of(examples)).double().mean()
+        )
     if name in COSINES:
         stores = run.world.first_then_all(lambda: stores_of(run, name))
         return lambda examples, outputs: mean_cosine(stores, examples, outputs)

@@ -16,7 +16,7 @@ from grpo.config import Config, with_numbers
 from grpo.engine.products import Format
 from grpo.runtime.device import Compute, synchronise
 from grpo.stages.card_bill import Card, decode_seconds, measure_card, training_seconds
-from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork
+from grpo.stages.memory_bill import PROTECTION, MemoryModes, ModelSizes, StepWork, metric_bytes
 from grpo.stages.pass_size import MOST
 from grpo.stages.token_limits import known_limits
 
@@ -283,5 +283,7 @@ def step_work(config: Config, packed: float) -> StepWork:
         has_anchor=bool(config.anchor.sft or config.anchor.train),
         modes=MemoryModes.of(config),
         protection=max((config.protection.sft, config.protection.train), key=lambda kind: PROTECTION[kind]),
+        metrics=metric_bytes(config, in_training=True),
+        evaluation_metrics=metric_bytes(config, in_training=False),
         processes=int(os.environ.get("WORLD_SIZE", "1")) if config.parallel.mode == "fsdp" else 1,
     )

@@ -6,10 +6,11 @@ allocator adds a few percent of fragments.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
+from data.documents import user_path
 from grpo.config import Config
 from grpo.engine.products import FORMATS, FP32, Format
 
@@ -136,6 +137,7 @@ class MemoryModes:
 class StepWork:
     """P prompts of at most `prompt` tokens x G completions of at most `new` tokens; a pass over `pass_tokens`
     packed tokens, and whether an update is one pass. `processes` share every model. `protection`: a key of PROTECTION.
+    `metrics`: bytes of the learned metrics that training asks; of those that the evaluation asks.
     """
 
     prompts: int
@@ -149,6 +151,8 @@ class StepWork:
     is_one_pass: bool = False
     processes: int = 1
     protection: str = "none"
+    metrics: float = 0.0
+    evaluation_metrics: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -157,19 +161,25 @@ class StepWork:
 
 @dataclass(frozen=True)
 class MemoryBill:
-    """Bytes of each part at the peak of a rollout and at that of an update, by name."""
+    """Bytes of each part at the peak of a rollout and at that of an update, by name; and of an evaluation by learned
+    metrics.
+    """
 
     rollout: Mapping[str, float]
     update: Mapping[str, float]
+    evaluation: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def peak(self) -> float:
-        return max(sum(self.rollout.values()), sum(self.update.values()))
+        return max(sum(parts.values()) for parts in (self.rollout, self.update, self.evaluation))
 
     def lines(self, memory: int) -> list[str]:
         """`memory`: bytes that the accelerator has."""
         found = [f"memory       about {self.peak / 1e9:.1f} GB of the accelerator's {memory / 1e9:.1f} GB"]
-        for name, parts in (("rollout", self.rollout), ("update", self.update)):
+        states = {"rollout": self.rollout, "update": self.update, "evaluation": self.evaluation}
+        for name, parts in states.items():
+            if not parts:
+                continue
             shown = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in parts.items() if size)
             found.append(f"  {name:10} {sum(parts.values()) / 1e9:.1f} GB: {shown}")
         return found
@@ -196,6 +206,8 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
         "keys and values": cache_bytes(sizes, slots, format),
         "whole layers": whole_bytes(sizes) if work.processes > 1 else 0,
     }
+    if work.metrics:
+        models["metrics"] = work.metrics
     if work.protection != "none":
         models["protection"] = protection_bytes(sizes, work.protection)
     rollout = {"logits": SAMPLING_TENSORS * 4 * work.rows * sizes.vocabulary}
@@ -209,7 +221,26 @@ def memory_bill(sizes: ModelSizes, work: StepWork, format: Format) -> MemoryBill
     if work.is_one_pass:  # activations go as gradients come, so both are never whole at a time
         smaller = min("gradients", "activations", key=lambda name: update[name])
         update[smaller] = 0
-    return MemoryBill(models | rollout, models | update)
+    scored = {"weights": models["weights"], "metrics": work.evaluation_metrics}
+    return MemoryBill(models | rollout, models | update, scored if work.evaluation_metrics else {})
+
+
+def metric_bytes(config: Config, in_training: bool) -> float:
+    """Weights in fp32 of the learned metrics that training asks, or of all of them, which an evaluation asks; of the
+    largest where one is in memory at a time. Raises InputError for weights that cannot be read.
+    """
+    from data.model_folder import tensor_shapes
+
+    reward = config.reward
+    best_by = [config.eval.best_by] if config.eval.every else []
+    sizes = [
+        FP32_BYTES * sum(map(math.prod, tensor_shapes(path).values()))
+        for name, folder in reward.metrics.items()
+        if not in_training or name in (*reward.names, *best_by)
+        for path in [user_path(folder) / "model.safetensors"]
+        if path.exists()
+    ]
+    return float(max(sizes, default=0) if reward.one_metric_at_a_time else sum(sizes))
 
 
 def moment_bytes(sizes: ModelSizes, modes: MemoryModes) -> float:

@@ -35,6 +35,7 @@ from grpo.stages.memory_bill import (
     frozen_bytes,
     gradient_bytes,
     memory_bill,
+    metric_bytes,
     moment_bytes,
     protection_bytes,
 )
@@ -137,11 +138,11 @@ def lines_of(corpus: str) -> int:
 
 
 def evaluation_bytes(config: Config, total: int) -> float:
-    """Peak of the evaluation beside the corpus: the model in fp32, resamples of the test set."""
+    """Peak of the evaluation beside the corpus: the model in fp32, resamples of the test set, learned metrics."""
     resamples = (
         RESAMPLED_BYTES * config.eval.bootstrap_samples * config.data.test_size * len(config.data.members)
     )
-    return FP32_BYTES * total + resamples
+    return FP32_BYTES * total + resamples + metric_bytes(config, in_training=False)
 
 
 def activation_bytes(config: Config, body: int) -> float:
@@ -203,7 +204,7 @@ def training_models(config: Config, folder: Path | None, format: Format) -> floa
     work = step_work(config, 0)
     frozen = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
     own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes)
-    return own + frozen + protection_bytes(sizes, work.protection)
+    return own + frozen + protection_bytes(sizes, work.protection) + work.metrics
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ FAMILIES: tuple[str, ...] = get_args(Family)
 NEED_REFERENCE = ("comet", "bleurt")  # families that cannot score without a reference text
 NEED_SOURCE = ("comet", "cometkiwi", "unite", "xcomet", "metricx")  # and without a source
 IGNORE_REFERENCE = ("cometkiwi",)
+MARK_ERRORS = ("xcomet",)  # families that also say which part of an output is wrong
 OPTIONAL = ("pooler",)  # parts of a model that no score passes through
 LARGEST = {"metricx": 25.0}  # families that count errors: 0 is best, and this is worst
 
@@ -64,6 +65,10 @@ class Facts:
     @property
     def reads_reference(self) -> bool:
         return self.family not in IGNORE_REFERENCE
+
+    @property
+    def marks_errors(self) -> bool:
+        return self.family in MARK_ERRORS
 
     @property
     def better(self) -> int:

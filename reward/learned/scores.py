@@ -5,7 +5,7 @@ of several reference texts.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from reward.learned.folder import LARGEST, Facts, check_parts, metric_folder, re
 from reward.learned.heads import head_shapes
 from reward.learned.metricx import MetricX
 from reward.learned.segment import Segment
-from reward.learned.unified import Unified
+from reward.learned.unified import ErrorSpan, Unified
 
 CAPACITY = 1 << 16  # scores that are kept, of 100 bytes each
 References = Sequence[Sequence[str]]
@@ -76,11 +76,8 @@ class Scorer:
 
         Raises InputError for a row without a reference text where the metric needs one.
         """
-        rows = [
-            self._segments(source, output, texts)
-            for source, output, texts in zip(sources, outputs, references, strict=True)
-        ]
-        values = self._values([segment for row in rows for segment in row])
+        rows = self._rows(sources, outputs, references)
+        values = self._values([*chain.from_iterable(rows)])
         best = max if self.facts.better > 0 else min
         taken = iter(values)
         return torch.tensor([best(islice(taken, len(row))) for row in rows], dtype=torch.float32)
@@ -91,6 +88,22 @@ class Scorer:
         largest = LARGEST.get(self.facts.family)
         return values if largest is None else 1 - values / largest
 
+    def judgements(
+        self, sources: Sequence[str], outputs: Sequence[str], references: References
+    ) -> tuple[Tensor, list[list[ErrorSpan]]]:
+        """The scores of xCOMET, which are not kept, and the errors that it marks in each output; of several reference
+        texts by the one with the best score. Raises ValueError for another family.
+        """
+        self._metric = self._metric or self.load()
+        if not (self.facts.marks_errors and isinstance(self._metric, Unified)):
+            raise ValueError(f"{self.facts.family} marks no errors; use scores()")
+        rows = self._rows(sources, outputs, references)
+        segments = list(dict.fromkeys(chain.from_iterable(rows)))
+        scores, errors = self._metric.judgements(segments)
+        judgements = dict(zip(segments, zip(scores.tolist(), errors, strict=True), strict=True))
+        best = [max((judgements[one] for one in row), key=lambda pair: pair[0]) for row in rows]
+        return torch.tensor([score for score, _ in best]), [spans for _, spans in best]
+
     @property
     def signature(self) -> str:
         """Family and fingerprint of weights, tokenizer, settings and arithmetic."""
@@ -99,6 +112,14 @@ class Scorer:
     def release(self) -> None:
         """Give the model's memory back; it is loaded again when a new segment needs it."""
         self._metric = None
+
+    def _rows(
+        self, sources: Sequence[str], outputs: Sequence[str], references: References
+    ) -> list[list[Segment]]:
+        return [
+            self._segments(source, output, texts)
+            for source, output, texts in zip(sources, outputs, references, strict=True)
+        ]
 
     def _segments(self, source: str, output: str, references: Sequence[str]) -> list[Segment]:
         if self.facts.needs_reference and not references:

@@ -33,15 +33,29 @@ LABEL_WEIGHTS = (0.1667, 0.3333, 0.5)
 
 @dataclass(frozen=True)
 class Span:
-    """An error in the output: its tokens `start` to `end` (not included), and how bad it is."""
+    """An error in the output: its tokens `start` to `end` (not included), how bad it is, and the mean probability of
+    its tokens' likeliest labels.
+    """
 
     start: int
     end: int
     severity: int
+    confidence: float
 
     @property
     def label(self) -> str:
         return LABELS[self.severity]
+
+
+@dataclass(frozen=True)
+class ErrorSpan:
+    """The same in characters of the output; `text` is what stands there."""
+
+    text: str
+    start: int
+    end: int
+    severity: str
+    confidence: float
 
 
 class Unified(Network):
@@ -49,11 +63,22 @@ class Unified(Network):
 
     def scores(self, segments: Sequence[Segment]) -> Tensor:
         """(n,) fp32 on the CPU."""
-        return self.judgements(segments)[0]
+        return self._judge(segments)[0]
+
+    def judgements(self, segments: Sequence[Segment]) -> tuple[Tensor, list[list[ErrorSpan]]]:
+        """Scores (n,), and the errors that xCOMET marks in each output; none of the other metrics."""
+        scores, spans = self._judge(segments)
+        offsets = self.tokenizer(
+            [one.output for one in segments], truncation=True, max_length=last_positions(self.model) - 2,
+            return_offsets_mapping=True,
+        )["offset_mapping"]  # fmt: skip
+        return scores, [
+            [in_characters(span, one.output, places) for span in own]
+            for own, one, places in zip(spans, segments, offsets, strict=True)
+        ]
 
     @torch.inference_mode()
-    def judgements(self, segments: Sequence[Segment]) -> tuple[Tensor, list[list[Span]]]:
-        """Scores (n,), and the errors that xCOMET marks in each output; none of the other metrics."""
+    def _judge(self, segments: Sequence[Segment]) -> tuple[Tensor, list[list[Span]]]:
         texts = list(dict.fromkeys(text for one in segments for text in one if text is not None))
         positions = last_positions(self.model)
         ids_of = dict(zip(texts, token_ids(self.tokenizer, texts, positions - 2), strict=True))
@@ -131,18 +156,30 @@ def error_spans(probabilities: Tensor) -> list[Span]:
     label of its first token, and one that no right token follows does not count.
 
     >>> error_spans(torch.eye(4)[[0, 1, 2, 0, 3]])
-    [Span(start=1, end=3, severity=1)]
+    [Span(start=1, end=3, severity=1, confidence=1.0)]
     """
     spans = []
     start = None
-    labels = probabilities.argmax(dim=1).tolist()
+    largest, indices = probabilities.max(dim=1)
+    labels = indices.tolist()
     for place, label in enumerate(labels):
         if label and start is None:
             start = place
         elif not label and start is not None:
-            spans.append(Span(start, place, labels[start]))
+            spans.append(Span(start, place, labels[start], float(largest[start:place].mean())))
             start = None
     return spans
+
+
+def in_characters(span: Span, output: str, offsets: Sequence[tuple[int, int]]) -> ErrorSpan:
+    """The characters from the first token's begin to the last one's end; `offsets`: those of each token.
+
+    >>> in_characters(Span(1, 3, 2, 0.9), "a cat sat", [(0, 0), (0, 1), (2, 5), (6, 9), (0, 0)]).text
+    'a cat'
+    """
+    start = offsets[span.start][0]
+    end = offsets[span.end - 1][1]
+    return ErrorSpan(output[start:end], start, end, span.label, span.confidence)
 
 
 def _split(rows: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:

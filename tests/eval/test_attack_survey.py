@@ -1,14 +1,19 @@
 """The page of all rewards and attacks: margins by hand on invented texts, and what is marked."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import torch
+from metric_folders import metric_folder
 from plain_vectors import PlainVectors, counts
 
+from data.errors import InputError
 from data.examples import Example
 from eval.attack_survey import LANGUAGES, cell, main, page, rewards_of, survey, worst
 from reward.attacks import ATTACKS
 from reward.composite import COMPOSITE_GATES, composite
+from reward.learned.scores import Metrics, open_scorer
 
 TEXTS = ["甲甲乙丙", "乙乙乙丁", "甲乙戊己庚", "乙丙丁戊", "甲甲甲辛壬"]
 
@@ -68,3 +73,36 @@ def test_what_is_suggested_depends_on_the_encoder() -> None:
 def test_an_unknown_language_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--languages", "es,xx"]) == 2
     assert "--languages xx: must be one of es, tr" in capsys.readouterr().err
+
+
+def test_a_learned_metric_has_its_rows(tmp_path: Path) -> None:
+    """A tiny random MetricX: the mean of 1 - R(nothing) / R(reference text), from its own scores."""
+    folder = str(metric_folder(tmp_path, "metricx"))
+    metrics = Metrics({"errors": folder}, torch.device("cpu"))
+    examples = [
+        Example(f"zh#{n}", "english", text, "made up", "none", "en", "zh") for n, text in enumerate(TEXTS)
+    ]
+    found = survey("zh", examples, cast(Any, {"use": PlainVectors(counts)}), metrics)
+    scorer = open_scorer(folder, torch.device("cpu"))
+    references = [[text] for text in TEXTS]
+    empty, whole = (
+        scorer.rewards(["english"] * 5, outputs, references).double() for outputs in ([""] * 5, TEXTS)
+    )
+    assert found.margins["errors, alone"]["empty"] == pytest.approx(float((1 - empty / whole).mean()))
+    assert found.margins["errors, four gates"]["empty"] == 1.0
+    assert "### errors, composite" in page([found], ["use"], "make attacks", ["errors (metricx:0123)"])
+    assert list(found.margins) == list(rewards_of(["use"], ["errors"]))
+
+
+def test_a_metric_that_pays_nothing_for_a_reference_text_is_named(tmp_path: Path) -> None:
+    metrics = Metrics({"bleurt": str(metric_folder(tmp_path, "bleurt"))}, torch.device("cpu"))
+    example = Example("zh#0", "english", TEXTS[0], "made up", "none", "en", "zh")
+    other = Example("zh#1", "english", TEXTS[1], "made up", "none", "en", "zh")
+    with pytest.raises(InputError, match="bleurt pays nothing for a reference text itself"):
+        survey("zh", [example, other], cast(Any, {"use": PlainVectors(counts)}), metrics)
+
+
+@pytest.mark.parametrize("text", ["comet", "chrf=folder", "a-b=folder"])
+def test_a_metric_without_a_name_of_its_own_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--languages", "es", "--metric", text]) == 2
+    assert f"--metric {text}: write NAME=FOLDER" in capsys.readouterr().err

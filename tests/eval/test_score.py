@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
+import torch
 from command_line import outcome
-from metric_folders import metric_folder
+from metric_folders import marking_folder, metric_folder
 
+from benchmarks.tiny_metrics import segments
 from eval.score import main
+from reward.encoder import load_encoder
 
 OUTPUTS = ["the cat sat on a mat", "dogs bark at night", "it is late now, my friend", "one more line of text"]
 REFERENCES = [
@@ -67,6 +70,47 @@ def test_a_learned_metric_scores_files(files: Path, capsys: pytest.CaptureFixtur
     assert again == [row]
 
 
+def test_the_errors_that_xcomet_marks_are_in_every_form(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words, as JSON and as JSON Lines: the same characters, severity and confidence."""
+    folder = marking_folder(files)
+    rows = segments(12, seed=4)
+    for name, key in (("out", "mt"), ("ref", "ref"), ("src", "src")):
+        (files / name).write_text("\n".join(row[key] for row in rows) + "\n", encoding="utf-8")
+    arguments = ["--metric", folder, "chrf", "--outputs", files / "out", "--sources", files / "src"]
+    arguments += ["--references", files / "ref", "--segments", files / "lines"]
+    row, chrf = results(capsys, *arguments)
+    assert len(row["errors"]) == 12 and any(row["errors"]) and chrf["errors"] == []
+    lines = [json.loads(line) for line in (files / "lines").read_text(encoding="utf-8").splitlines()]
+    assert [line["errors"][str(folder)] for line in lines] == row["errors"]
+    assert [line["scores"] for line in lines] == [
+        {str(folder): own, "chrf": other} for own, other in zip(row["lines"], chrf["lines"], strict=True)
+    ]
+    assert main([*map(str, arguments), "--errors", "--resamples", "200"]) == 0
+    said = capsys.readouterr().out
+    for number, (segment, errors) in enumerate(zip(rows, row["errors"], strict=True), 1):
+        for one in errors:
+            output = segment["mt"]
+            assert output[one["start"] : one["end"]] == one["text"]
+            assert one["severity"] in ("minor", "major", "critical") and 0.25 < one["confidence"] <= 1
+            place = f"line {number}, characters {one['start']} to {one['end']}: {one['severity']}, confidence"
+            assert f"{place} {one['confidence']:.2f}: {one['text'].strip()}" in said
+
+
+def test_a_cosine_is_that_of_the_nearest_reference_text(
+    files: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"static:{tiny_folder}"
+    paths = ["--outputs", files / "out", "--references", files / "ref", files / "ref2"]
+    (row,) = results(capsys, "--metric", f"cosine:{name}", *paths)
+    encoder = load_encoder(name, files, torch.device("cpu"))
+    outputs, first, second = map(encoder.encode, (OUTPUTS, REFERENCES, OTHER))
+    expected = torch.maximum((outputs * first).sum(dim=1), (outputs * second).sum(dim=1))
+    assert row["lines"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert row["signature"] == f"encoder:{name}:{encoder.fingerprint[:12]}"
+
+
 def test_the_answer_in_words(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--metric", "ter", "--outputs", str(files / "out"), "--references", str(files / "out")]
     assert main(arguments) == 0
@@ -79,6 +123,7 @@ def test_the_answer_in_words(files: Path, capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "sentence"),
     [
         ("--metric chrf --outputs {}/out", "--metric chrf: needs reference texts; give --references"),
+        ("--metric cosine:use --outputs {}/out", "cosine:use: needs reference texts; give --references"),
         ("--metric chrf --outputs {}/out --references {}/short", "short: has 1 lines, and --outputs"),
         ("--metric chrf --outputs {}/none", "there is no such file"),
         ("--metric meteor --outputs {}/out", "--metric meteor: is neither chrf, bleu, ter nor a folder"),

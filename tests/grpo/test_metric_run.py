@@ -27,7 +27,13 @@ def test_a_metric_without_references_pays_for_prompts_without_them(
     refused = arguments(corpus, tiny_folder, run, *settings, "reward.weights={bleurt = 1.0}")
     assert main(refused) == 2
     assert "the reward term bleurt needs one" in capsys.readouterr().err
-    assert main(arguments(corpus, tiny_folder, run, *settings, "reward.weights={cometkiwi = 1.0}")) == 0
+    settings += ["eval.every=2", "eval.best_by=bleurt", "reward.weights={cometkiwi = 1.0}"]
+    assert main(arguments(corpus, tiny_folder, run, *settings)) == 0
+    paid = arguments(corpus, tiny_folder, run, *settings, "eval.best_by=cometkiwi")
+    assert main(paid) == 2
+    assert "eval.best_by = 'cometkiwi' would choose a checkpoint by what" in capsys.readouterr().err
+    (dev,) = [row for row in metrics(run) if row["stage"] == "train_dev"]
+    assert list(dev)[2:4] == ["bleurt", "reward_mean"] and -2 < dev["bleurt"] < 2
     rows = [row for row in metrics(run) if row["stage"] == "train"]
     assert [row["reward_mean"] for row in rows] == pytest.approx([row["cometkiwi_mean"] for row in rows])
     result = json.loads((run / "eval" / "trained.json").read_text(encoding="utf-8"))

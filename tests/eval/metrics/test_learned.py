@@ -11,10 +11,12 @@ from invented_run import character_embed, invented_examples, length_embed, noisy
 from metric_folders import metric_folder
 
 from eval.metrics.learned import LearnedScores, rewarded_metrics
+from eval.report.findings import findings
 from eval.report.learned import learned_changes, learned_table
+from eval.report.ranks import run_ranks
 from eval.run_folder import read_run
 from eval.study.report import write_study_report
-from eval.systems import compare_systems, evaluate_system
+from eval.systems import compare_systems, evaluate_system, write_comparison
 from reward.learned.scores import Metrics, open_scorer
 
 CPU = torch.device("cpu")
@@ -91,3 +93,64 @@ def test_a_study_shows_learned_metrics_of_every_checkpoint(tmp_path: Path) -> No
     assert values[points[0]["arm"]] == pytest.approx(0.5)
     gains = [row["gains"]["errors"]["value"] for row in rows if row["gains"]["errors"]]
     assert min(gains) < 0
+
+
+def test_ranks_of_the_arms_are_in_the_report_of_a_study(tmp_path: Path) -> None:
+    """By a metric that counts errors the arm with the fewest is first, and arms with equal outputs share a rank."""
+    points = invented_study()
+    arms = list(dict.fromkeys(point["arm"] for point in points if point["kind"] != "untouched"))
+    for point in points:
+        point["target"]["learned"] = FACTS
+        place = arms.index(point["arm"]) if point["arm"] in arms else 0
+        for item in point["target"]["items"]:
+            item["learned"] = {"comet": place / 8, "errors": 5.0 + place}
+    page, _, summary = write_study_report(write_points(tmp_path, points), resamples=200)
+    figures = json.loads(summary.read_text(encoding="utf-8"))
+    own = figures["ranks"][""]
+    ranks = {key: dict(zip(own["arms"], numbers, strict=True)) for key, numbers in own["ranks"].items()}
+    assert ranks["errors"] == {name: number for number, name in enumerate(arms, 1)}
+    assert ranks["comet"] == {name: number for number, name in enumerate(reversed(arms), 1)}
+    assert "Ranks of the arms, 1 = the best" in page.read_text(encoding="utf-8")
+
+
+def test_ranks_are_in_the_comparison_and_the_report_of_a_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    for path in (run / "eval").glob("*.json"):
+        document = json.loads(path.read_text())
+        if "items" in document:
+            document["learned"] = {"errors": FACTS["errors"]}
+            for item in document["items"]:
+                item["learned"] = {"errors": 2.0 if document["system"] == "trained" else 7.0}
+            path.write_text(json.dumps(document))
+    comparison = write_comparison(run, 0, 200)
+    ranks = comparison["ranks"]["errors"]
+    assert ranks["trained"] == 1
+    assert {rank for name, rank in ranks.items() if name != "trained"} == {2}
+    assert comparison["ranks"]["chrf"].keys() == ranks.keys()
+    table = run_ranks(read_run(run))
+    assert table is not None and table.header[-1] == "errors, lower is better"
+    assert {row[0]: row[-1] for row in table.rows}["GRPO"] == "1"
+
+
+def test_findings_say_where_a_learned_metric_disagrees(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    for path in (run / "eval").glob("*.json"):
+        document = json.loads(path.read_text())
+        if "metrics" in document:
+            document["learned"] = FACTS
+        for pair in document.get("pairs", []):
+            rise = {
+                "difference": 0.2,
+                "low": 0.1,
+                "high": 0.3,
+                "before": 0.5,
+                "after": 0.7,
+                "n": 60,
+                "p_not_greater": 0.0,
+            }
+            pair["slices"]["all"] = {
+                key: own | {"low": -1.0, "high": 1.0} for key, own in pair["slices"]["all"].items()
+            } | {"comet": rise, "errors": rise}
+        path.write_text(json.dumps(document))
+    (sentence,) = [one for one in findings(read_run(run)) if "disagree" in one]
+    assert "comet got better (+0.200), which the reward pays for, and errors got worse (+0.200)" in sentence

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from live_bytes import LiveBytes
+from safetensors.torch import save_file
 from tiny import byte_tokenizer, initialise
 from tiny_session import CONFIG, EXAMPLES, Session, variety
 from transformers import (
@@ -36,6 +37,7 @@ from grpo.stages.memory_bill import (
     candidates,
     cheapest_fit,
     memory_bill,
+    metric_bytes,
 )
 
 SIZES = ModelSizes(
@@ -319,3 +321,27 @@ def test_the_bill_of_a_step_is_what_a_step_takes(
     if engine.frozen == "host":
         bill += 2 * sizes.body + 4 * embedding
     assert live.peak == pytest.approx(bill, rel=0.05)
+
+
+def test_learned_metrics_are_in_the_bill(tmp_path: Path) -> None:
+    """Bytes by hand: 6 and 10 parameters in fp32; training asks one of them, the evaluation both."""
+    folders = {}
+    for name, rows in (("small", 3), ("large", 5)):
+        folders[name] = str(tmp_path / name)
+        (tmp_path / name).mkdir()
+        save_file({"weight": torch.zeros(rows, 2)}, tmp_path / name / "model.safetensors")
+    reward = replace(Config().reward, metrics=folders, weights={"small": 1.0})
+    config = replace(Config(), reward=reward)
+    assert [metric_bytes(config, in_training=one) for one in (True, False)] == [24, 64]
+    watched = replace(config, eval=replace(config.eval, every=1, best_by="large"))
+    assert metric_bytes(watched, in_training=True) == 64
+    single = replace(watched, reward=replace(reward, one_metric_at_a_time=True))
+    assert metric_bytes(single, in_training=False) == 40
+    plain = memory_bill(SIZES, WORK, FP16)
+    bill = memory_bill(SIZES, replace(WORK, metrics=24, evaluation_metrics=64), FP16)
+    assert sum(bill.update.values()) == sum(plain.update.values()) + 24
+    assert bill.evaluation == {"weights": plain.update["weights"], "metrics": 64}
+    assert "metrics" not in plain.update and plain.evaluation == {}
+    huge = memory_bill(SIZES, replace(WORK, evaluation_metrics=1e15), FP16)
+    assert huge.peak == 1e15 + plain.update["weights"]
+    assert any(line.startswith("  evaluation") for line in huge.lines(10**9))

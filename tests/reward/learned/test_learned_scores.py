@@ -1,20 +1,21 @@
 """Scores of learned metrics: equal to the reference packages, whatever the batch, the order and the cache."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from metric_folders import metric_folder
+from metric_folders import marking_folder, metric_folder
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.metrics import LARGEST_GAP, PEERS, gaps
+from benchmarks.metrics import LARGEST_GAP, PEERS, gaps, named_metrics
 from benchmarks.tiny_metrics import NAMES, segments, write_checkpoint
 from reward.learned.heads import mixed_states, sparsemax
 from reward.learned.scores import Metrics, Scorer, open_scorer
-from reward.learned.unified import error_spans, joined_ids
+from reward.learned.unified import error_spans, in_characters, joined_ids
 
 CPU = torch.device("cpu")
 # what unbabel-comet 2.2.7, bleurt-pytorch 0.0.1 and transformers 4.57.6 give for segments(5, seed=4)
@@ -55,15 +56,20 @@ def test_scores_equal_those_of_the_reference_packages(name: str, place: Path) ->
     torch.testing.assert_close(found, torch.tensor(PEER_SCORES[name]), atol=5e-5, rtol=0)
 
 
+REAL = os.environ.get("SEMANTIC_GRPO_METRICS", "")  # "comet=CHECKPOINT,BASE ...": the user's own metrics
+
+
 @pytest.mark.real
 def test_a_thousand_scores_equal_those_of_the_reference_packages(tmp_path: Path) -> None:
     if not PEERS.exists():
         pytest.skip("the reference packages are not installed beside the project; type: make bench-metrics")
-    metrics = {name: write_checkpoint(name, tmp_path / name, tmp_path / "bases") for name in NAMES}
+    metrics = named_metrics(REAL.split()) or {
+        name: write_checkpoint(name, tmp_path / name, tmp_path / "bases") for name in NAMES
+    }
     assert max(gaps(metrics, segments(1000), PEERS, tmp_path).values()) <= LARGEST_GAP
 
 
-@pytest.mark.parametrize("name", ["comet", "xcomet", "metricx", "bleurt"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_score_does_not_depend_on_the_texts_around_it(name: str, place: Path) -> None:
     rows = segments(40, seed=1)
     sources, outputs, references = columns(rows)
@@ -195,6 +201,35 @@ def test_spans_begin_with_their_first_label_and_end_before_a_right_token() -> No
     labels = [0, 1, 3, 0, 2, 2, 0, 0, 1]
     spans = error_spans(torch.eye(4)[labels])
     assert [(span.start, span.end, span.label) for span in spans] == [(1, 3, "minor"), (4, 6, "major")]
+
+
+def test_a_span_has_the_mean_probability_of_its_labels() -> None:
+    rows = torch.tensor([[0.1, 0.6, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7], [0.9, 0.1, 0.0, 0.0]])
+    (span,) = error_spans(rows)
+    assert (span.start, span.end, span.label) == (0, 2, "minor")
+    assert span.confidence == pytest.approx(0.65)
+    assert in_characters(span, "dog barks", [(0, 3), (3, 9), (0, 0)]).text == "dog barks"
+
+
+def test_judgements_are_the_scores_with_the_errors_of_the_best_reference_text(tmp_path: Path) -> None:
+    scorer = open_scorer(str(marking_folder(tmp_path)), CPU)
+    sources, outputs, references = columns(segments(12, seed=4))
+    other = references[1:] + references[:1]
+    both = [[*own, *more] for own, more in zip(references, other, strict=True)]
+    scores, errors = scorer.judgements(sources, outputs, both)
+    torch.testing.assert_close(scores, scorer.scores(sources, outputs, both), atol=1e-6, rtol=0)
+    each = [scorer.judgements(sources, outputs, texts) for texts in (references, other)]
+    best = torch.stack([values for values, _ in each]).argmax(dim=0).tolist()
+
+    def places(row: int, number: int) -> list[tuple[int, int, str]]:
+        return [(one.start, one.end, one.severity) for one in each[number][1][row]]
+
+    assert [[(one.start, one.end, one.severity) for one in own] for own in errors] == [
+        places(row, number) for row, number in enumerate(best)
+    ]
+    assert any(errors)
+    with pytest.raises(ValueError, match="cometkiwi marks no errors"):
+        open_scorer(str(metric_folder(tmp_path, "cometkiwi")), CPU).judgements(sources, outputs, both)
 
 
 def test_joined_texts_are_cut_at_the_last_position() -> None:
