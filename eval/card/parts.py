@@ -106,7 +106,11 @@ def method(run: RunFolder) -> Iterator[str]:
     )
     samples = ""
     if train["method"] in ("grpo", "best_of_group"):
-        samples = f" {reward_words(config['reward'])} {config['rollout']['group_size']} completions for each of {config['rollout']['num_prompts']} prompts a step."
+        rollout = config["rollout"]
+        samples = (
+            f" {reward_words(config['reward'])} {rollout['group_size']} completions for each of "
+            f"{rollout['num_prompts']} prompts a step."
+        )
     yield (
         f"Then {METHOD_WORDS[train['method']]}, {plain_number(train['num_steps'])} steps, lr {train['optim']['lr']:g}"
         f"{anchor_words(config, 'train')}.{samples}"
