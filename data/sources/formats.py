@@ -50,6 +50,9 @@ def _cells(path: Path, lines: Sequence[bytes], candidates: Sequence[Columns]) ->
     cells = ", ".join(repr(shorten(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
     layout = f"{table.column_words} are read; the first line has {cells}" if cells else ""
     remarks = (f"{path}: an export with quotes; they are taken off the texts",) if table.is_export else ()
+    if (more := len(table.first) - 2) > 0:
+        others = "the other column is" if more == 1 else f"the other {more} columns are"
+        remarks += (f"{path}: {table.column_words} are read; {others} not",)
     return Content(_rows(path, lines, table.rows), table.columns, table.first, layout, remarks)
 
 

@@ -297,3 +297,16 @@ def test_bytes_of_no_encoding_have_no_name(tmp_path: Path) -> None:
     assert likely_encoding([b"\xff\xff\xff"], ["bo", "zh"]) == ""
     reading = read(corpus(write(tmp_path / "a.tsv", b"\xff\xff\xff\n")))
     assert "iconv -f ENCODING -t UTF-8" in advice(reading, ("bo", "zh"))
+
+
+def test_columns_that_are_not_read_are_said(tmp_path: Path) -> None:
+    """Once a file, by the columns of its first line; a table of two columns has no remark."""
+    path = tmp_path / "a.tsv"
+    for line, said in (
+        ("ཀ་ཁ\t甲乙", []),
+        ("ཀ་ཁ\t甲乙\tx", ["column is"]),
+        ("ཀ་ཁ\t甲乙\tx\ty", ["2 columns are"]),
+    ):
+        path.write_text(f"{line}\n" * 3, encoding="utf-8")
+        remarks = read(UserCorpus(str(path), "bo", "zh")).remarks
+        assert remarks == [f"{path}: columns 1 and 2 are read; the other {words} not" for words in said]
