@@ -148,3 +148,22 @@ def test_a_corpus_that_is_older_than_a_setting_is_found() -> None:
     assert not is_manifest_of({"config": older, "rules": RULES}, DataConfig(test_size=7, task="summary"))
     assert not is_manifest_of({"config": older, "rules": RULES - 1}, DataConfig(test_size=7))
     assert not is_manifest_of({"rules": RULES}, DataConfig(test_size=7))
+
+
+def test_check_lists_bad_lines_and_counts_no_header(
+    corpus: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    path = tmp_path / "own.tsv"
+    path.write_text("\n".join([*lines, "ཀ་ཁ"]), encoding="utf-8")
+    assert main(arguments(path, tiny_folder, tmp_path / "run", "--check", "data.max_bad_share=0.1")) == 0
+    said = capsys.readouterr().out
+    assert f"own.tsv:{len(lines) + 1}: 1 column where 2 are needed" in said
+    (folder,) = (tmp_path / "cache" / "corpus").glob("*/manifest.json")
+    splits = json.loads(folder.read_text())["splits"]
+    assert f" of {splits['warm_start']['pairs'] + splits['train']['pairs']} pairs" in said
