@@ -99,10 +99,16 @@ def test_options_says_what_an_address_takes(server: Server, path: str, allow: st
     assert request(server, "OPTIONS", "/nowhere")[0] == 404
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
-def test_a_body_of_another_kind_is_refused(server: Server, kind: str) -> None:
-    status, _, body = request(server, "POST", "/v1/completions", b"{}", {"Content-Type": kind})
-    assert (status, json.loads(body)["error"]["code"]) == (415, "unsupported_media_type")
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/json; charset=x"])
+def test_json_is_read_whatever_its_content_type_says(server: Server, kind: str) -> None:
+    """curl -d sends the second. A page of another site can send the first two: its origin is refused before."""
+    path, headers = "/v1/completions", {"Content-Type": kind}
+    for body, said in ((b"[1]", "a JSON object"), (b"prompt=x", "no JSON")):
+        status, _, content = request(server, "POST", path, body, headers)
+        assert status == 400 and said in json.loads(content)["error"]["message"]
+    for origin in ("http://elsewhere.example", "null", "file://"):
+        status, _, content = request(server, "POST", path, b"[1]", headers | {"Origin": origin})
+        assert (status, json.loads(content)["error"]["code"]) == (403, "origin_not_allowed")
 
 
 def exchange(server: Server, content: bytes, ends: bool) -> tuple[bytes, Any]:
