@@ -191,13 +191,17 @@ def test_check_accepts_what_it_writes_and_it_refuses_the_rest(case: str, place: 
         assert outcome(run, ["--config", "a.toml", "--check"])[0] == 0
 
 
-def test_a_target_that_is_written_from_right_to_left(place: Path) -> None:
+def test_a_target_that_is_written_from_right_to_left(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its prompt is in English words: those of "plain" are Chinese."""
     (place / "zh-ug.tsv").write_text(
         table((words(HAN, n, 2), words("ئابپتجچخدرزژ", n)) for n in range(40)), "utf-8"
     )
     assert outcome(main, ["zh-ug.tsv", "--model", "model"]) == (0, "")
     assert load_config("zh-ug.toml").data.target_language == "ug"
-    assert outcome(run, ["--config", "zh-ug.toml", "--check"])[0] == 0
+    capsys.readouterr()
+    assert run(["--config", "zh-ug.toml", "--check"]) == 0
+    prompt = capsys.readouterr().out.partition("the first prompt, ")[2].splitlines()
+    assert prompt[1].startswith("<bos>Chinese: ") and prompt[2] == "Uyghur:"
 
 
 def test_two_latin_languages_and_a_chat_model(place: Path) -> None:
