@@ -3,7 +3,8 @@ JSON.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from data.grams import Ints
 from data.losses import loss_lines
 from data.records import Store
 from data.split import LARGE_CLUSTER, MAX_SHARES
+
+SHOWN_LINES = 3  # bad ones of each reason
 
 
 def counts(tally: Tally) -> dict[str, Any]:
@@ -150,6 +153,25 @@ def in_words(numbers: Mapping[str, int]) -> str:
         ", ".join(f"{count} {name}" for name, count in sorted(numbers.items(), key=lambda entry: -entry[1]))
         or "none"
     )
+
+
+def bad_line_facts(bad_lines: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """For each reason: how many lines are bad for it, and the first ones, as (file:line, reason) gives them."""
+    places: dict[str, list[str]] = {}
+    for place, reason in bad_lines:
+        places.setdefault(reason, []).append(place)
+    return [
+        {"reason": reason, "number": len(own), "first": own[:SHOWN_LINES]} for reason, own in places.items()
+    ]
+
+
+def bad_line_words(facts: Iterable[Mapping[str, Any]], listing: Path) -> Iterator[str]:
+    """The first bad lines of each reason, and where all are listed."""
+    for own in facts:
+        reason = own["reason"]
+        yield from (f"{place}: {reason}" for place in own["first"])
+        if (more := own["number"] - len(own["first"])) > 0:
+            yield f"... and {more:,} more: {reason}; all in {listing}"
 
 
 def by_reason(bad_lines: Sequence[tuple[str, str]]) -> str:

@@ -31,7 +31,17 @@ from data.grams import Ints
 from data.inputs import Inputs, inputs_of
 from data.limits import limits_of
 from data.losses import limit_remarks, losses
-from data.manifest import Part, by_reason, cluster_facts, counts, in_words, split_facts, summary
+from data.manifest import (
+    Part,
+    bad_line_facts,
+    bad_line_words,
+    by_reason,
+    cluster_facts,
+    counts,
+    in_words,
+    split_facts,
+    summary,
+)
 from data.mixture import identity, mixture_lines, write_mixture
 from data.own_sets import NEAR, OwnSet, common_items, read_sets, set_hashes, warm_start_file, without_near
 from data.progress import Say, with_progress
@@ -40,7 +50,6 @@ from data.source_texts import PROMPTS, read_source_texts, source_texts_path
 from data.sources import user_file
 from data.split import LARGE_CLUSTER, PARTS, Languages, split
 
-SHOWN_LINES = 3  # of each reason
 LISTING = "rejected.jsonl"
 TOGETHER = 10_000  # lines of it that are written at once
 # raise it when the code would make another corpus: the corpora are then made again
@@ -97,8 +106,11 @@ def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
     if not is_known:
         _make_corpus(config, inputs, folder, say)
     corpus = load(folder)
-    for remark in corpus.manifest["remarks"] if is_known else ():
-        say(f"data: {remark}")
+    if is_known:
+        for line in bad_line_words(corpus.manifest.get("bad_lines", []), listing_of(folder)):
+            say(line)
+        for remark in corpus.manifest["remarks"]:
+            say(f"data: {remark}")
     for line in summary(corpus.manifest):
         say(line)
     return corpus
@@ -121,7 +133,7 @@ def load(folder: Path) -> Corpus:
 
 def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> None:
     """Read, swap the sides if `reverse` is set, clean, split, and write the folder."""
-    listing = folder.with_name(f"{folder.name}.rejected.jsonl")
+    listing = listing_of(folder)
     with scratch_folder(folder.parent) as scratch:
         reading = inputs.read(scratch / "read")
         store = Store(scratch / "pairs")
@@ -133,7 +145,10 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
         tally = _clean(reading, config, limits, inputs.rule, Tally(store, drops), say)
         drops.flush()
         shutil.copyfile(drops.path, listing)
-        _report_bad_lines(reading, config, listing, say)
+        bad_lines = bad_line_facts(reading.bad_lines)
+        for line in bad_line_words(bad_lines, listing):
+            say(line)
+        _check_bad_lines(reading, config, listing)
         remarks = [*reading.remarks, *inputs.check(reading.examples), *fitted, *limit_remarks(tally, limits)]
         del reading  # memory holds the places of what was kept only
         sets = read_sets(config, scratch, config.sets)
@@ -169,7 +184,7 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
                 "rules": RULES,
             }
             facts |= {"near_duplicate_threshold": config.near_duplicate, "sampled": len(sample)}
-            facts |= {"remarks": remarks, "losses": losses(tally, limits)}
+            facts |= {"bad_lines": bad_lines, "remarks": remarks, "losses": losses(tally, limits)}
             facts |= counts(tally) | {"clusters": cluster_facts(clusters)}
             facts |= {"splits": split_facts(parts, hashes)}
             facts |= {one.name: dropped_facts(one.tally) for one in more}
@@ -177,6 +192,11 @@ def _make_corpus(config: DataConfig, inputs: Inputs, folder: Path, say: Say) -> 
                 work / "manifest.json", json.dumps(facts, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
             )
             write_checksums(work)
+
+
+def listing_of(folder: Path) -> Path:
+    """The file beside a corpus that lists every line and pair that is not in it."""
+    return folder.with_name(f"{folder.name}.{LISTING}")
 
 
 def free_parts(more: Sequence[OwnSet], labels: Labels, learned: Ints) -> dict[str, Part]:
@@ -247,16 +267,10 @@ def _write_part(path: Path, part: Part) -> str:
     return sha256_of(path)
 
 
-def _report_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path, say: Say) -> None:
-    """Print the bad lines. Raises InputError where they exceed `max_bad_share` of the lines read."""
+def _check_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Path) -> None:
+    """Raises InputError where the bad lines exceed `max_bad_share` of the lines read."""
     bad_lines = reading.bad_lines
-    num_read = len(reading.examples) + len(reading.bad_lines)
-    for reason in dict.fromkeys(why for _, why in bad_lines):
-        places = [place for place, why in bad_lines if why == reason]
-        for place in places[:SHOWN_LINES]:
-            say(f"{place}: {reason}")
-        if len(places) > SHOWN_LINES:
-            say(f"... and {len(places) - SHOWN_LINES:,} more: {reason}; all in {listing}")
+    num_read = len(reading.examples) + len(bad_lines)
     if len(bad_lines) > config.max_bad_share * num_read:
         advice = user_checks.advice(reading, config.column_languages)
         raise InputError(

@@ -86,7 +86,7 @@ def print_plan(config: Config) -> None:
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
     inputs = open_inputs(config, compute)
-    bill = make_plan(config, inputs.model, compute)
+    bill = make_plan(config, inputs.model, compute, inputs.pairs)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
     print("\n".join([*bill.lines(config), *prompt_lines(config, inputs)]))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.sources.json_lines import Record, choose_columns, names_of, pair_of
-from data.sources.line import BadLineError, Columns, Content, Line, Row, in_words
+from data.sources.json_lines import Record, choose_columns, names_of, other_fields, pair_of
+from data.sources.line import BadLineError, Columns, Content, Line, Row, in_words, unread_remark
 
 PYARROW_NEEDED = "needs the package pyarrow: pip install pyarrow"
 BATCH = 256  # rows in memory at once
@@ -73,6 +73,7 @@ def read_tables(paths: Sequence[Path], candidates: Sequence[Columns]) -> Content
         columns,
         names,
         f"{in_words(columns)} are read; the first row has {', '.join(names) or 'no text'}",
+        unread_remark(paths[0], in_words(columns), other_fields(first, columns)),
     )
 
 

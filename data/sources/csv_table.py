@@ -26,9 +26,8 @@ def read_csv(lines: Sequence[bytes], candidates: Sequence[Columns], place: Path)
     names = [] if isinstance(first, BadLineError) else first
     places = find_places(names, top, candidates, place)
     rows = (item for item in _rows(lines, divider) if item[0] > places.header)
-    return Table(
-        ((number, _pair(row, places)) for number, row in rows), places.names, False, places.words, names
-    )
+    pairs = ((number, _pair(row, places)) for number, row in rows)
+    return Table(pairs, places.names, False, places.words, places.others(names), names)
 
 
 def _has_text(row: Cells) -> bool:

@@ -8,13 +8,22 @@ from data.errors import InputError
 from data.sources.arrow_tables import read_tables
 from data.sources.csv_table import read_csv
 from data.sources.file_lines import file_lines
-from data.sources.json_lines import choose_columns, first_record, json_pair, names_of
-from data.sources.line import BadLineError, Columns, Content, Line, Row, check_one_line, decode_line, in_words
+from data.sources.json_lines import choose_columns, first_record, json_pair, names_of, other_fields
+from data.sources.line import (
+    BadLineError,
+    Columns,
+    Content,
+    Line,
+    Row,
+    check_one_line,
+    decode_line,
+    in_words,
+    unread_remark,
+)
 from data.sources.packed_file import kind_of
-from data.sources.table import SHOWN_COLUMNS, read_table
+from data.sources.table import SHOWN_CELL, SHOWN_COLUMNS, read_table
 from data.sources.translation_units import read_units
 
-SHOWN_CELL = 20  # characters of a cell of the first line
 TABLES = (".tsv", ".csv")
 UNITS = (".tmx", ".xlf", ".xliff")
 ARROW = (".parquet", ".arrow")
@@ -41,7 +50,8 @@ def _objects(path: Path, lines: Sequence[bytes], candidates: Sequence[Columns]) 
     names = names_of(first)
     pairs = enumerate((json_pair(line, columns) for line in lines), start=1)
     layout = f"{in_words(columns)} are read; the first object has {', '.join(names) or 'no text'}"
-    return Content(_rows(path, lines, pairs), columns, names, layout)
+    remarks = unread_remark(path, in_words(columns), other_fields(first, columns))
+    return Content(_rows(path, lines, pairs), columns, names, layout, remarks)
 
 
 def _cells(path: Path, lines: Sequence[bytes], candidates: Sequence[Columns]) -> Content:
@@ -49,7 +59,9 @@ def _cells(path: Path, lines: Sequence[bytes], candidates: Sequence[Columns]) ->
     table = (read_csv if kind_of(path) == ".csv" else read_table)(lines, candidates, path)
     cells = ", ".join(repr(shorten(cell, SHOWN_CELL)) for cell in table.first[:SHOWN_COLUMNS])
     layout = f"{table.column_words} are read; the first line has {cells}" if cells else ""
-    remarks = (f"{path}: an export with quotes; they are taken off the texts",) if table.is_export else ()
+    remarks = unread_remark(path, table.column_words, table.others)
+    if table.is_export:
+        remarks = (f"{path}: an export with quotes; they are taken off the texts", *remarks)
     return Content(_rows(path, lines, table.rows), table.columns, table.first, layout, remarks)
 
 

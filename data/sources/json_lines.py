@@ -14,6 +14,7 @@ from data.sources.line import BadLineError, Columns, Line, decode_line
 Record = dict[str, Any]
 MAX_NAMES = 8  # of fields that are listed
 MAX_DOTS = 3
+IDS = ("id", "_id", "uuid")  # fields that nobody expects to be read
 FIRST_LINES = 100  # among which there should be an object
 
 
@@ -45,6 +46,13 @@ def choose_columns(record: Record, candidates: Sequence[Columns]) -> Columns:
 def names_of(record: Record) -> list[str]:
     """The fields of a record as column names: those with text or a list in them."""
     return list(_names(record, ""))[:MAX_NAMES]
+
+
+def other_fields(record: Record, columns: Columns) -> list[str]:
+    """The fields with text or a list that are neither column nor id; none where a column is missing."""
+    if not all(_has(record, name) for name in columns):
+        return []
+    return [repr(name) for name in _names(record, "") if name not in columns and name.lower() not in IDS]
 
 
 def _names(record: Record, prefix: str) -> Iterator[str]:

@@ -1,11 +1,13 @@
 """What the readers of users' files have in common: a row of a file is a pair, or there is a reason why it is none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 MAX_LINE_BYTES = 1 << 20
 NOT_UTF8 = "not UTF-8"
+SHOWN_NAMES = 4  # of columns that are not read
 
 Line = tuple[str, tuple[str, ...]]  # a source and its reference texts
 Columns = tuple[str, str]  # names of the two columns
@@ -39,6 +41,20 @@ class Content:
 def in_words(columns: Columns) -> str:
     """The names of two columns in a sentence."""
     return " and ".join(map(repr, columns))
+
+
+def unread_remark(place: Path, read: str, others: Sequence[str]) -> tuple[str, ...]:
+    """A remark that names what a file has and nobody reads; none where there is nothing.
+
+    >>> unread_remark(Path("a.tsv"), "columns 1 and 2", ["column 3"])
+    ('a.tsv: columns 1 and 2 are read; column 3 is not',)
+    """
+    if not others:
+        return ()
+    more = len(others) - SHOWN_NAMES
+    names = [*others[:SHOWN_NAMES], *([f"{more} more"] if more > 0 else [])]
+    words = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return (f"{place}: {read} are read; {words} {'is' if len(others) == 1 else 'are'} not",)
 
 
 def decode_line(line: bytes) -> str:

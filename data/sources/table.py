@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from data.clean import shorten
 from data.errors import InputError
 from data.sources.line import BadLineError, Columns, Line, check_one_line, decode_line
 
 QUOTE = '"'
 NEED_QUOTES = '",\t\n'
 SHOWN_COLUMNS = 8
+SHOWN_CELL = 20  # characters of a cell of the first line
 
 Row = list[str]
 Text = TypeVar("Text")
@@ -50,6 +52,14 @@ class Places:
             else f"columns {self.source + 1} and {self.reference + 1}"
         )
 
+    def others(self, header: Row) -> list[str]:
+        """The columns of the first line that are not read, by name or by number."""
+        return [
+            repr(shorten(cell, SHOWN_CELL)) if self.header else f"column {number}"
+            for number, cell in enumerate(header, start=1)
+            if cell and number - 1 not in (self.source, self.reference)
+        ]
+
     def texts(self, row: Row) -> tuple[str, str]:
         """The two cells. Raises BadLineError for a row with too few."""
         num_columns = max(self.source, self.reference) + 1
@@ -70,14 +80,15 @@ class Table:
     """(line number, the pair or why there is none) of every row below the header, the columns, and whether
     quotes were removed.
 
-    `column_words` says which columns are read, by name or by number; `first` has the cells of the first line
-    with text.
+    `column_words` says which columns are read, by name or by number, and `others` which are not; `first` has the
+    cells of the first line with text.
     """
 
     rows: Iterable[tuple[int, Line | BadLineError]]
     columns: Columns
     is_export: bool
     column_words: str
+    others: list[str]
     first: list[str]
 
 
@@ -93,7 +104,7 @@ def read_table(lines: Sequence[bytes], candidates: Sequence[Columns], place: Pat
         enumerate(lines[places.header :], start=places.header + 1) if export_rows is None else export_rows
     )
     pairs = ((number, _pair(row, places)) for number, row in rows)
-    return Table(pairs, places.names, export_rows is not None, places.words, first)
+    return Table(pairs, places.names, export_rows is not None, places.words, places.others(first), first)
 
 
 def _pair(row: Row | bytes, places: Places) -> Line | BadLineError:

@@ -13,7 +13,7 @@ from xml.parsers import expat
 from data.errors import InputError
 from data.script import primary
 from data.sources.encoding import command_to_convert
-from data.sources.line import MAX_LINE_BYTES, BadLineError, Content, Line, Row
+from data.sources.line import MAX_LINE_BYTES, BadLineError, Content, Line, Row, in_words, unread_remark
 from data.sources.packed_file import read_blocks
 
 Attributes = dict[str, str]
@@ -159,7 +159,10 @@ def read_units(path: Path, languages: tuple[str, str]) -> Content:
     names = [name for name in first.texts if name] if first else []
     rows = (Row(f"{path}:{unit.number}", _shown(unit), _pair(unit, languages)) for unit in rest)
     layout = f"the first unit has {', '.join(names) or 'no text'}" if first else ""
-    return Content(rows, names=names, layout=layout)
+    remarks = unread_remark(
+        path, in_words(languages), _other_languages(first.texts, languages) if first else []
+    )
+    return Content(rows, names=names, layout=layout, remarks=remarks)
 
 
 def _shown(unit: Unit) -> bytes:
@@ -177,6 +180,15 @@ def _pair(unit: Unit, languages: tuple[str, str]) -> Line | BadLineError:
     if source is reference:
         return BadLineError(f"one text for {languages[0]!r} and {languages[1]!r}")
     return source[0], tuple(reference)
+
+
+def _other_languages(texts: Texts, languages: tuple[str, str]) -> list[str]:
+    """The languages of a unit that are not read; none where one of the two is missing."""
+    try:
+        read = [id(_texts_in(texts, language)) for language in languages]
+    except BadLineError:
+        return []
+    return [repr(name) for name, own in texts.items() if id(own) not in read]
 
 
 def _texts_in(texts: Texts, language: str) -> list[str]:

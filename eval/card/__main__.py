@@ -12,11 +12,11 @@ from data.cache import atomic_write_text
 from data.console import say
 from data.errors import InputError, run_command
 from eval.card import parts
-from eval.card.head import head
+from eval.card.head import head, licence_of_model
 from eval.report.markdown import escape
 from eval.report.write import make_or_name_damage
 from eval.run_folder import RunFolder, read_run
-from grpo.engine.licences import GEMMA, NOTICE, NOTICE_FILE, TERMS_FILE, licence_of
+from grpo.engine.licences import GEMMA, NOTICE, NOTICE_FILE, TERMS_FILE
 
 CARD = "README.md"
 MARK = "<!-- written by semantic-grpo card -->"
@@ -36,7 +36,7 @@ def card_text(run: RunFolder, name: str) -> str:
         "Attacks on the reward": parts.attacks(run),
         "Data and licences": parts.data(run, policy),
         "Limits": parts.limits(run),
-        "Licence": parts.licence(policy),
+        "Licence": parts.licence(run, policy),
     }
     body = [f"# {escape(run.path.resolve().name)}", *parts.about(run, system)]
     for title, texts in sections.items():
@@ -71,7 +71,7 @@ def write_card(folder: Path, name: str) -> Path:
     path = policy / CARD
     if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{path}: was not written by this command and stays as it is; move it away first")
-    if licence_of(policy) == GEMMA and not (policy / NOTICE_FILE).exists():
+    if licence_of_model(run, policy) == GEMMA and not (policy / NOTICE_FILE).exists():
         terms = TERMS_FILE if (policy / TERMS_FILE).exists() else ELSEWHERE
         atomic_write_text(
             policy / NOTICE_FILE, NOTICE.format(terms=terms, changes="all weights were trained.")

@@ -5,14 +5,15 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from data.script import primary
-from eval.report.wording import METRICS
+from eval.report.learned import facts_of, learned_metrics
+from eval.report.wording import METRICS, Metric
 from eval.run_folder import RunFolder
 from grpo.config import DEFAULT_POLICY
-from grpo.engine.licences import licence_of
+from grpo.engine.licences import GEMMA, UNKNOWN, licence_of_texts
 
 HUB = "hub:"
 DEFAULT_BASE = "google/gemma-3-270m"
-UNKNOWN = "unknown"
+GEMMA_BASES = "google/gemma-"  # how the names of Google's own models begin
 LIBRARY = "transformers"
 TASK = "text-generation"
 SHOWN = ("chrf", "bleu", "cosine", "cosine_held_out", "rouge_l")  # scores that the head lists
@@ -22,7 +23,7 @@ def head(run: RunFolder, system: str, policy: Path) -> str:
     """The YAML between two lines of dashes. A field that the run folder does not give is left out."""
     data = ModelCardData(
         language=languages(run) or None,
-        license=licence_of(policy) or UNKNOWN,
+        license=licence_of_model(run, policy) or UNKNOWN,
         library_name=LIBRARY,
         pipeline_tag=TASK,
         base_model=base_on_hub(run) or None,
@@ -65,8 +66,16 @@ def base_on_hub(run: RunFolder) -> str:
     return policy.removeprefix(HUB) if policy.startswith(HUB) else ""
 
 
+def licence_of_model(run: RunFolder, policy: Path) -> str:
+    """The licence of a run's model: by the texts that came with the untouched one, else by its name on the hub. Its
+    architecture says nothing: anybody may train a Gemma from nothing.
+    """
+    by_name = GEMMA if base_on_hub(run).startswith(GEMMA_BASES) else ""
+    return licence_of_texts(policy) or by_name
+
+
 def eval_results(run: RunFolder, system: str) -> list[EvalResult]:
-    """The scores of the model on each test set."""
+    """The scores of the model on each test set; of the learned metrics those that training did not optimise."""
     kind = "translation" if is_translation(run) else TASK
     return [
         EvalResult(
@@ -79,6 +88,12 @@ def eval_results(run: RunFolder, system: str) -> list[EvalResult]:
         )
         for name, view in {"": run, **run.tests}.items()
         if system in view.systems
-        for metric in METRICS
-        if metric.key in SHOWN and view.systems[system]["metrics"]["all"].get(metric.key) is not None
+        for metric in shown_metrics(view)
+        if view.systems[system]["metrics"]["all"].get(metric.key) is not None
     ]
+
+
+def shown_metrics(run: RunFolder) -> list[Metric]:
+    """What the head lists."""
+    held_out = {name: own for name, own in facts_of(run.systems).items() if not own["rewarded"]}
+    return [*(metric for metric in METRICS if metric.key in SHOWN), *learned_metrics(held_out)]

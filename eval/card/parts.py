@@ -8,16 +8,20 @@ from data.documents import read_object
 from data.language_names import language_name
 from data.saved_prompt import FILE as PROMPT_FILE
 from data.saved_prompt import load_wording as wording_of
-from eval.card.head import base_of, views
+from eval.card.head import base_of, licence_of_model, views
 from eval.report.blocks import Table
 from eval.report.corpus_tables import origin_table, part_table
 from eval.report.findings import budget_sentences
 from eval.report.gaps import gaps
+from eval.report.learned import learned_changes, learned_table
 from eval.report.markdown import escape, table_markdown
 from eval.report.tables import difference_tables, overall_table, probe_pairs, probe_table
 from eval.report.wording import MIN_ITEMS, plain_number
 from eval.run_folder import RunFolder
-from grpo.engine.licences import GEMMA, licence_files, licence_of
+from grpo.engine.licences import GEMMA, licence_files
+from reward.combine import keywords
+from reward.own_term import is_own_term
+from reward.terms import TERMS
 
 ATTACKS_FILE = "attacks.json"  # in the run folder, as `python -m eval.attacks --out RUN/attacks` writes it
 WORST = 5  # attacks that a card lists
@@ -32,6 +36,11 @@ GEMMA_WORDS = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms. This model is a "
     "Model Derivative of Gemma: its weights were changed by training. Use is restricted as set out in these terms and in "
     "ai.google.dev/gemma/prohibited_use_policy. Whoever passes the model on must pass on the terms and the `Notice` file."
+)
+
+UNKNOWN_WORDS = (
+    "The licence of the base model is not known: its folder had no licence text that says one, and no README that names "
+    "one. Find it out, and add its text to this folder, before you pass the model on."
 )
 
 
@@ -97,17 +106,39 @@ def method(run: RunFolder) -> Iterator[str]:
     )
     samples = ""
     if train["method"] in ("grpo", "best_of_group"):
-        weights = ", ".join(f"{weight:g} x {name}" for name, weight in config["reward"]["weights"].items())
-        gates = ", ".join(config["reward"]["gates"]) or "none"
+        rollout = config["rollout"]
         samples = (
-            f" Reward: {weights}; gates: {gates}; encoder: {shown_name(config['reward']['encoder'])}. "
-            f"{config['rollout']['group_size']} completions for each of {config['rollout']['num_prompts']} prompts a step."
+            f" {reward_words(config['reward'])} {rollout['group_size']} completions for each of "
+            f"{rollout['num_prompts']} prompts a step."
         )
     yield (
         f"Then {METHOD_WORDS[train['method']]}, {plain_number(train['num_steps'])} steps, lr {train['optim']['lr']:g}"
         f"{anchor_words(config, 'train')}.{samples}"
     )
     yield f"Seed {config['seed']}. Made with semantic-grpo{commit(run)}."
+
+
+def reward_words(reward: dict[str, Any]) -> str:
+    """Terms that count, gates, and the encoder where one of them asks it."""
+    weights = {name: weight for name, weight in reward["weights"].items() if weight}
+    terms = ", ".join(f"{weight:g} x {shown_name(name)}" for name, weight in weights.items())
+    gates = ", ".join(map(shown_name, reward["gates"])) or "none"
+    has_encoder = any(map(takes_vectors, (*weights, *reward["gates"])))
+    encoder = f"; encoder: {encoder_words(reward)}" if has_encoder else "; no encoder"
+    return f"Reward: {terms}; gates: {gates}{encoder}."
+
+
+def takes_vectors(term: str) -> bool:
+    """Whether a term asks the encoder. One of the user's own may: its file is not read here."""
+    return is_own_term(term) or (term in TERMS and "vectors" in keywords(TERMS[term]))
+
+
+def encoder_words(reward: dict[str, Any]) -> str:
+    """The encoder, and those of some target languages."""
+    own = (
+        f"{shown_name(name)} for {language_name(code)}" for code, name in reward.get("encoders", {}).items()
+    )
+    return ", ".join([shown_name(reward["encoder"]), *own])
 
 
 def anchor_words(config: dict[str, Any], stage: str) -> str:
@@ -138,7 +169,8 @@ def results(run: RunFolder, system: str) -> Iterator[str]:
         title = f"Test set {name}" if name else "Test set"
         yield table_markdown(overall_table(view, title))
         tables = difference_tables(view, "warm_start", system)[:1]
-        yield from map(table_markdown, tables)
+        more = (learned_table(view), learned_changes(view, "warm_start", system))
+        yield from map(table_markdown, [*tables, *filter(None, more)])
         if not tables:
             yield f"{view.label(system)} was not compared with the warm start, so there are no intervals."
 
@@ -199,14 +231,14 @@ def limits(run: RunFolder) -> Iterator[str]:
     yield from (f"- {escape(gap)}" for gap in gaps(run))
 
 
-def licence(policy: Path) -> Iterator[str]:
+def licence(run: RunFolder, policy: Path) -> Iterator[str]:
     """The licence of the base model and the files that carry it."""
-    name = licence_of(policy)
+    name = licence_of_model(run, policy)
     if name == GEMMA:
         yield GEMMA_WORDS
     elif name:
         yield f"The base model is under {name}, and so is this model."
     else:
-        yield "The licence of the base model is not recorded: its folder had no licence text. Add it before you pass the model on."
+        yield UNKNOWN_WORDS
     files = ", ".join(f"`{path.name}`" for path in licence_files(policy))
     yield f"Licence texts in this folder: {files}." if files else "This folder has no licence text."

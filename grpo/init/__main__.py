@@ -1,7 +1,7 @@
 """`python -m grpo.init PAIRS --model MODEL`: writes a first configuration, with a reason for every setting.
 
 In a terminal it asks for what the command line leaves out. It looks at the parallel file and at the model's folder,
-downloads nothing, and never writes over a file.
+downloads nothing, and never writes over a file. A small corpus is prepared as the run would do it.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from data.errors import InputError, run_command
 from data.language_names import is_language, language_meant
 from grpo.config import DEFAULT_POLICY
 from grpo.init import corpus_facts, model_facts
-from grpo.init.text import Answers, config_text, run_dir_of
+from grpo.init.text import Answers, run_dir_of
+from grpo.init.trial import text_that_fits
 from grpo.runtime import device
 from grpo.stages.plan import lines_of
 
@@ -75,13 +76,14 @@ def command(options: argparse.Namespace) -> None:
     compute = device.choose("auto", "auto")
     rows = len(corpus.pairs)
     count = max(lines_of(pairs), rows) if corpus.has_more else rows
-    text = config_text(corpus, model, count, compute, Answers(run_dir_of(pairs), options.encoder))
+    answers = Answers(run_dir_of(pairs), options.encoder)
+    text, remarks = text_that_fits(corpus, model, count, compute, answers)
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         check_free(out)
-    say(text)
+    say("\n".join([text, *remarks]))
     say(f"written: {out}; look at the reasons, then: python -m grpo.run --config {out} --check")
 
 

@@ -77,9 +77,7 @@ def look(location: str, languages: tuple[str, str], columns: Columns | None) -> 
     candidates = (columns,) if columns else (names_to_read or DEFAULT_COLUMNS, NO_NAMES)
     pairs = read_pairs(paths, candidates, (languages[0] or hints[0], languages[1] or hints[1]))
     if not pairs:
-        raise InputError(
-            f"{location}: none of the first {ROWS:,} rows is a pair; name the columns by --columns SOURCE REFERENCE"
-        )
+        raise InputError(f"{location}: {no_pair(paths, candidates[0])}")
     texts = tuple([clean_text(pair[side]) for pair in pairs] for side in (0, 1))
     sides = [side_of(name, texts[n], languages[n], hints[n]) for n, name in enumerate(SIDES)]
     return CorpusFacts(location, names_to_read, sides[0], sides[1], pairs, kind_of(paths[0]))
@@ -92,7 +90,12 @@ def column_names(paths: Sequence[Path]) -> list[str]:
 
 def found_columns(paths: Sequence[Path], names: Sequence[str], languages: tuple[str, str]) -> Columns | None:
     """The two columns to read; None where they need no name."""
-    if len(paths) > 1 or kind_of(paths[0]) in UNITS or all(name in names for name in DEFAULT_COLUMNS):
+    if (
+        not names
+        or len(paths) > 1
+        or kind_of(paths[0]) in UNITS
+        or all(name in names for name in DEFAULT_COLUMNS)
+    ):
         return None
     by_language = [name for name in names if code_of(name)]
     chosen_names = [next((name for name in by_language if same(code_of(name), one)), "") for one in languages]
@@ -170,6 +173,18 @@ def read_pairs(
         for line in lines
         if not isinstance(line, BadLineError) and line[0] and line[1][0]
     ]
+
+
+def no_pair(paths: Sequence[Path], columns: Columns) -> str:
+    """Why a file has no pair."""
+    first = next(iter(read_content(paths, (columns, NO_NAMES), ("und", "und")).rows), None)
+    if first is None:
+        return "there is no pair in it; write a line for each pair: its source, a tab, its reference"
+    reason = f" ({first.line})" if isinstance(first.line, BadLineError) else ""
+    return (
+        f"none of the first {ROWS:,} rows is a pair, from {first.place}{reason}; "
+        "name the columns by --columns SOURCE REFERENCE"
+    )
 
 
 def side_of(name: str, texts: Sequence[str], choice: str, hint: str) -> Side:

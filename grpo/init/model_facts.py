@@ -1,5 +1,6 @@
 """What the folder of a model says by itself: family, size, context, chat template, tokens of the corpus."""
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from data.model_folder import tensor_shapes
 from data.prompt import Prompt
 from data.prompt_config import PromptConfig
 from data.saved_prompt import model_ends
-from data.script import script_of
+from data.script import primary, script_of
 from data.template import CHAT, PLAIN, Wording
 from grpo.config import DEFAULT_POLICY, Config, ModelConfig
 from grpo.engine.model import load_tokenizer
@@ -22,6 +23,7 @@ from grpo.publish.source import model_folder
 from grpo.stages.plan import known_model
 
 HUB = "hub:"
+IN_ENGLISH = "{source_language}: {source}\n{target_language}:"  # for a base model; "plain" has Chinese words
 TRIMMED = ("Tibt", "Hani", "Latn")  # scripts of the trimmed vocabulary; of Latin only common pieces
 TOKENS_A_UNIT = 4  # of a tokenizer that is not here yet
 FRAME = 24  # tokens of the words around a source text
@@ -62,7 +64,7 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
             return ModelFacts(
                 policy,
                 words,
-                PLAIN,
+                base_template(corpus),
                 "a base model continues a text",
                 vocabulary,
                 (guess[0], guess[1]),
@@ -71,11 +73,13 @@ def look(policy: str, corpus: CorpusFacts) -> ModelFacts:
             )
     elif policy.startswith(HUB):
         reason = 'not opened here; write "chat" for an instruct model'
-        return ModelFacts(policy, "from the hub", PLAIN, reason, vocabulary, (guess[0], guess[1]), False, 0)
+        return ModelFacts(
+            policy, "from the hub", base_template(corpus), reason, vocabulary, (guess[0], guess[1]), False, 0
+        )
     else:
         folder = model_folder(Path(policy))
         words = describe(folder)
-    template, reason = template_of(folder)
+    template, reason = template_of(folder, corpus)
     config = read_object(folder / "config.json")
     positions = config.get("text_config", config).get("max_position_embeddings") or 0
     return ModelFacts(
@@ -94,11 +98,18 @@ def describe(folder: Path) -> str:
     return f"{read_object(folder / 'config.json')['model_type']}, {size} parameters"
 
 
-def template_of(folder: Path) -> tuple[str, str]:
+def template_of(folder: Path, corpus: CorpusFacts) -> tuple[str, str]:
     """How to ask the model, and why."""
+    base = base_template(corpus)
     if load_tokenizer(folder).chat_template:
-        return CHAT, 'its tokenizer has a chat template; write "plain" if it is a base model all the same'
-    return PLAIN, "its tokenizer has no chat template, so it continues a text"
+        otherwise = f"write {json.dumps(base)} if it is a base model all the same"
+        return CHAT, f"its tokenizer has a chat template; {otherwise}"
+    return base, "its tokenizer has no chat template, so it continues a text"
+
+
+def base_template(corpus: CorpusFacts) -> str:
+    """How to ask a base model: in Chinese words where it writes Chinese, else in English ones."""
+    return PLAIN if primary(corpus.reference.language) == "zh" else IN_ENGLISH
 
 
 def count_tokens(folder: Path, template: str, corpus: CorpusFacts) -> tuple[int, int]:

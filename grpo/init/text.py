@@ -17,7 +17,6 @@ from grpo.runtime.device import Compute
 from grpo.stages.plan import known_model, make_plan
 from reward.composite import COMPOSITE_GATES, COMPOSITE_SETTINGS, is_known_to_use
 
-TEST_SHARE = 10  # a test set has this part of a small corpus, a dev set half of it
 TEST_SIZE = 500
 DEV_SIZE = 200
 EPOCHS = 1.0  # of the warm start
@@ -40,14 +39,16 @@ Row = tuple[str, Any, str]  # a setting, its value, the reason
 
 
 def config_text(
-    corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Compute, answers: Answers
+    corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Compute, answers: Answers, test_share: int
 ) -> str:
-    """The TOML text. Batches are halved until the bill fits into the memory of the machine."""
+    """The TOML text. One pair in `test_share` of a small corpus is for the test set, and half as many for dev. Batches
+    are halved until the bill fits into the memory of the machine.
+    """
     batch = 32 if compute.device.type != "cpu" else 16
     while True:
         rows = {
             "": [("run_dir", answers.run_dir, "everything that the run makes")],
-            "data": [*data_rows(corpus), *size_rows(pairs)],
+            "data": [*data_rows(corpus), *size_rows(pairs, test_share)],
             "model": list(model_rows(model, corpus)),
             "prompt": prompt_rows(model),
             "reward": list(reward_rows(corpus, answers.encoder)),
@@ -98,12 +99,16 @@ def data_rows(corpus: CorpusFacts) -> Iterator[Row]:
         yield f"max_{name}_units", side.longest, f"99 % of the {name} texts have no more {unit}"
 
 
-def size_rows(pairs: int) -> Iterator[Row]:
+def size_rows(pairs: int, share: int) -> Iterator[Row]:
     """The sizes of test and dev set, where the corpus is small."""
-    test = min(TEST_SIZE, pairs // TEST_SHARE)
-    dev = min(DEV_SIZE, pairs // (2 * TEST_SHARE))
+    test = min(TEST_SIZE, pairs // share)
+    dev = min(DEV_SIZE, pairs // (2 * share))
     if test < TEST_SIZE:
-        yield "test_size", max(1, test), f"a tenth of about {pairs:,} pairs; fewer than 30 give no verdict"
+        yield (
+            "test_size",
+            max(1, test),
+            f"one in {share} of about {pairs:,} pairs; fewer than 30 give no verdict",
+        )
         yield "test_min_per_language", 0, ""
     if dev < DEV_SIZE:
         yield "dev_size", max(1, dev), ""

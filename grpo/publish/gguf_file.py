@@ -99,7 +99,8 @@ def write_settings(writer: GGUFWriter, config: Any, folder: Path, form: str) -> 
     """What config.json says, and the licence."""
     writer.add_type("model")
     writer.add_name(folder.resolve().name)
-    writer.add_license(licence_of(folder))
+    if licence := licence_of(folder):
+        writer.add_license(licence)
     writer.add_file_type(FILE_TYPES[form])
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)

@@ -24,6 +24,7 @@ from grpo.runtime import device
 from grpo.serve.batch import Batch
 from grpo.serve.decoders import decoders_of
 from grpo.serve.http_server import Server
+from grpo.serve.origin import LOCAL
 from grpo.serve.routes import ROUTES
 from grpo.serve.served import Limits, Served, open_any
 from grpo.serve.service import Service
@@ -34,7 +35,6 @@ from grpo.translate.translator import tell
 
 LONGEST_PROMPT = 2048  # tokens, where the model has positions for more
 LONGEST_OUTPUT = 1024
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -43,6 +43,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("model", help="a run folder, which stands for its best policy, or a model folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: this machine alone)")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name of this machine in addresses; again for more (default: the bound one and localhost)",
+    )
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
     parser.add_argument("--name", help="the model's name in requests (default: that of its folder)")
     parser.add_argument("--source-language", default="", help="of a policy that was trained on several")
@@ -140,7 +147,7 @@ def serve(server: Server, service: Service) -> None:
 
 def work(options: argparse.Namespace) -> None:
     check(options)
-    with Server(options.host, options.port, ROUTES) as server:
+    with Server(options.host, options.port, ROUTES, options.allow_host) as server:
         if options.host not in LOCAL:
             tell("NOTE: there is no key; whoever reaches this address may use the model")
         serve(server, load(options))

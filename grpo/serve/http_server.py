@@ -5,34 +5,41 @@ import socket
 import socketserver
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
 from data.documents import parse_json
 from data.errors import InputError
+from grpo.serve.origin import check_host, check_origin, names_of
 from grpo.serve.refusal import RequestError
 from grpo.serve.service import Service
 from grpo.serve.worker import BusyError, DecodeError
 
 LARGEST_BODY = 1 << 20  # bytes
+JSON = "application/json"
 PATIENCE = 60.0  # seconds for each read and write of a connection
 Json = dict[str, Any]
 Route = Callable[["Handler"], None]
 
 
 class Server(ThreadingHTTPServer):
-    """A port that is taken at once, and serves when `service` is set. `routes`: (method, address) -> what it does.
-    Raises InputError for an address that cannot be taken.
+    """A port that is taken at once, and serves when `service` is set. `routes`: (method, address) -> what it does;
+    `names`: further names under which a browser may know this machine. Raises InputError for an address that cannot
+    be taken.
     """
 
     daemon_threads = True
     request_queue_size = 128  # connections that wait; a bounded queue of ours then answers 503
     service: Service
 
-    def __init__(self, host: str, port: int, routes: Mapping[tuple[str, str], Route]):
+    def __init__(
+        self, host: str, port: int, routes: Mapping[tuple[str, str], Route], names: Collection[str] = ()
+    ):
         self.routes = routes
+        self.host = host
+        self.names = names_of(host, names)
         try:
             self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             super().__init__((host, port), Handler)
@@ -71,13 +78,20 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_HEAD(self) -> None:
+        self._answer()
+
     def do_POST(self) -> None:
+        self._answer()
+
+    def do_OPTIONS(self) -> None:
         self._answer()
 
     def _answer(self) -> None:
         """Do what the address says."""
         self.has_begun = False
         try:
+            self._check_sender()
             self._route()(self)
         except RequestError as error:
             self._refuse(error)
@@ -91,22 +105,49 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc(file=sys.stderr)
             self._refuse(RequestError(500, "The server failed; see its terminal.", None, "internal_error"))
 
+    def _check_sender(self) -> None:
+        """Raises RequestError for a name that is not this machine's, and for a page of another origin."""
+        host = self.headers.get("Host")
+        try:
+            check_host(host, self.server.names, self.server.host)
+            check_origin(self.headers.get("Origin"), host)
+        except RequestError:
+            self.close_connection = True  # a body may follow
+            raise
+
     def _route(self) -> Route:
         """What the address does. Raises RequestError for an unknown one."""
-        routes = self.server.routes
-        folder = self.address[: self.address.rfind("/") + 1]
-        for place in (self.address, folder if folder != "/" else ""):
-            if (self.command, place) in routes:
-                return routes[self.command, place]
+        methods = self.methods
+        if self.command in methods:
+            method = "GET" if self.command == "HEAD" else self.command
+            return self.server.routes.get((method, self._place()), show_methods)
         self.close_connection = True  # a body may follow
-        if any(place == self.address for _, place in routes):
+        if methods:
             raise RequestError(
-                405, f"{self.address} does not take {self.command}.", None, "method_not_allowed"
+                405,
+                f"{self.address} does not take {self.command}.",
+                None,
+                "method_not_allowed",
+                {"Allow": ", ".join(methods)},
             )
         raise RequestError(404, f"Unknown address {self.address}.", None, "unknown_url")
 
+    def _place(self) -> str:
+        """The address in the table of routes: itself, or the folder that it is in."""
+        folder = self.address[: self.address.rfind("/") + 1]
+        is_known = any(place == self.address for _, place in self.server.routes)
+        return self.address if is_known or folder == "/" else folder
+
+    @property
+    def methods(self) -> list[str]:
+        """What the address takes: HEAD wherever GET, and OPTIONS; nothing where there is no such address."""
+        own = [method for method, place in self.server.routes if place == self._place()]
+        return [*own, *(["HEAD"] if "GET" in own else []), "OPTIONS"] if own else []
+
     def body(self) -> Json:
-        """The JSON object of the request, without fields that are null. Raises RequestError."""
+        """The JSON object of the request, whatever its content type says, without fields that are null. Raises
+        RequestError.
+        """
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True
@@ -115,20 +156,34 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise RequestError(413, f"The body is larger than {LARGEST_BODY} bytes.")
         try:
-            body = parse_json(self.rfile.read(int(length)), "the body")
+            body = parse_json(self._read(int(length)), "the body")
         except InputError as error:
             raise RequestError(400, "The body is no JSON that can be read.") from error
         if not isinstance(body, dict):
             raise RequestError(400, "The body has to be a JSON object.")
         return {name: value for name, value in body.items() if value is not None}
 
+    def _read(self, length: int) -> bytes:
+        """The bytes of a body. Raises RequestError where they do not come in time, or not all."""
+        try:
+            content = self.rfile.read(length)
+        except TimeoutError as error:
+            self.close_connection = True
+            message = f"The body did not come within {self.timeout:g} seconds."
+            raise RequestError(408, message, None, "request_timeout") from error
+        if len(content) < length:
+            self.close_connection = True
+            raise RequestError(400, f"The body has {len(content)} bytes of {length}.")
+        return content
+
     def send(self, status: int, kind: str, content: bytes, headers: Mapping[str, str] | None = None) -> None:
         """An answer of a content type."""
         self._begin(status, {"Content-Type": kind, "Content-Length": str(len(content)), **(headers or {})})
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def send_json(self, status: int, body: Json, headers: Mapping[str, str] | None = None) -> None:
-        self.send(status, "application/json", json.dumps(body, ensure_ascii=False).encode(), headers)
+        self.send(status, JSON, json.dumps(body, ensure_ascii=False).encode(), headers)
 
     def stream(self, pieces: Iterable[Json]) -> None:
         """Server-sent events, the last of which is [DONE]."""
@@ -155,9 +210,8 @@ class Handler(BaseHTTPRequestHandler):
             if self.has_begun:  # a stream, whose status is sent
                 self._send_event(json.dumps(error.body))
             else:
-                self.send_json(
-                    error.status, error.body, {"Retry-After": "1"} if error.status == 503 else None
-                )
+                retry = {"Retry-After": "1"} if error.status == 503 else {}
+                self.send_json(error.status, error.body, error.headers | retry)
         except (ConnectionError, TimeoutError):
             self.close_connection = True
 
@@ -165,3 +219,8 @@ class Handler(BaseHTTPRequestHandler):
         """What http.server itself refuses, such as an unknown method."""
         self.close_connection = True
         self._refuse(RequestError(code, message or "The request cannot be read."))
+
+
+def show_methods(handler: Handler) -> None:
+    """The answer to OPTIONS."""
+    handler.send(200, JSON, b"", {"Allow": ", ".join(handler.methods)})

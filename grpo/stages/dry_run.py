@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from data.cache import cache_dir
 from data.config import BUILT_IN, DataConfig
-from data.console import silent
+from data.console import say, silent
 from data.documents import read_object
 from data.model_folder import check_model_folder
 from data.prepare import RULES, Corpus, load, prepare
@@ -43,6 +43,11 @@ class Inputs:
 
     model: Path | None
     corpus: Corpus | None
+
+    @property
+    def pairs(self) -> int | None:
+        """Pairs to train on, where the corpus is there."""
+        return len(self.corpus.warm_start) + len(self.corpus.train) if self.corpus else None
 
 
 def open_inputs(config: Config, compute: Compute) -> Inputs:
@@ -83,7 +88,7 @@ def prepared_corpus(config: Config) -> Corpus | None:
     """
     manifests = (cache_dir() / "corpus").glob("*/manifest.json")
     if all(map(is_own_file, config.data.members.values())):
-        return prepare(config.data, cache_dir(), say=silent)
+        return prepare(config.data, cache_dir(), say=say)
     for path in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
         if is_manifest_of(read_object(path), config.data):
             return load(path.parent)

@@ -164,8 +164,10 @@ def packed_tokens(config: Config) -> float:
     return (prompts if config.engine.share_prefix else rows) * prompt + rows * completion
 
 
-def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
-    """The bill of a configuration; `folder` is the model's, None when it has not been made yet."""
+def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int | None = None) -> Plan:
+    """The bill of a configuration; `folder` is the model's, None when it has not been made yet; `pairs`: to train on,
+    where the corpus is prepared.
+    """
     total, embedding = count_parameters(config, folder)
     train = config.train
     sft = config.sft
@@ -174,7 +176,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     sampled = rows * completion * (train.method != "sft")
     packed = packed_tokens(config)
     flops = sum(stage_flops(config, folder))
-    pairs = corpus_pairs(config)
+    pairs = corpus_pairs(config) if pairs is None else pairs
     corpus = OWN_BYTES + pairs * PAIR_BYTES
     machine = Machine.of(compute)
     card = card_bill(config, folder, machine.card, compute.format, packed) if machine.card else None

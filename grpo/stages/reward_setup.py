@@ -25,7 +25,15 @@ from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, w
 from grpo.stages.language_fit import gate_of
 from grpo.stages.mixing import of_language, runs_by_language
 from grpo.training import RewardFunction, Rewards, by_language
-from reward.combine import NO_STATISTICS, RewardConfig, Statistics, make_reward, scale_of, term_statistics
+from reward.combine import (
+    GROUP_STD_FLOOR,
+    NO_STATISTICS,
+    RewardConfig,
+    Statistics,
+    make_reward,
+    scale_of,
+    term_statistics,
+)
 from reward.control import OtherReferences, random_rewards
 from reward.cosine import cosine_raw
 from reward.embedding import EmbeddingStore
@@ -236,6 +244,8 @@ def reward_facts(
         atomic_write_text(path, json.dumps(facts, indent=1))
     facts = read_facts(path)
     check_scales(path, facts, run.config.reward)
+    for line in flat_terms(facts, run.config.reward):
+        run.say(f"WARNING: {line}")
     run.say(
         f"reward: tau = {facts['threshold']:.4f} ({facts['rule']}); encoder noise {facts['noise']:.1e} in the cosine, "
         f"so groups that spread less than {facts['std_floor']:.1e} count as equal"
@@ -302,6 +312,20 @@ def check_scales(path: Path, facts: Mapping[str, Any], reward: RewardConfig) -> 
             raise InputError(
                 f"{path}: the scale of the term {name} was never measured; remove the file, and the next start measures anew"
             )
+
+
+def flat_terms(facts: Mapping[str, Any], reward: RewardConfig) -> list[str]:
+    """A sentence for each term that spreads so little on dev that `reward.normalise = "dev"` divides by the floor."""
+    if reward.normalise != "dev":
+        return []
+    spreads = {name: scale[1] for name, scale in facts["statistics"].items() if reward.weights.get(name)}
+    return [
+        f"reward.normalise = 'dev': the term {name} hardly differs between outputs on dev (standard deviation {spread:.1e}), "
+        f"so it is divided by the floor {GROUP_STD_FLOOR:g} instead and counts less than its weight says; leave the term out, "
+        "train the warm start longer, or write reward.normalise=rank"
+        for name, spread in spreads.items()
+        if spread < GROUP_STD_FLOOR
+    ]
 
 
 def threshold_from(cosines: torch.Tensor, rule: str) -> float:

@@ -297,3 +297,46 @@ def test_bytes_of_no_encoding_have_no_name(tmp_path: Path) -> None:
     assert likely_encoding([b"\xff\xff\xff"], ["bo", "zh"]) == ""
     reading = read(corpus(write(tmp_path / "a.tsv", b"\xff\xff\xff\n")))
     assert "iconv -f ENCODING -t UTF-8" in advice(reading, ("bo", "zh"))
+
+
+UNREAD = {  # a file's name, what a line has -> what is said of it
+    "two": ("a.tsv", "ཀ་ཁ\t甲乙", ""),
+    "three": ("a.tsv", "ཀ་ཁ\t甲乙\tx", "columns 1 and 2 are read; column 3 is not"),
+    "four": ("a.csv", "ཀ་ཁ,甲乙,x,y", "columns 1 and 2 are read; column 3 and column 4 are not"),
+    "an empty one": ("a.tsv", "ཀ་ཁ\t甲乙\t", ""),
+    "header": ("a.tsv", "source\tnote\treference\nཀ་ཁ\tx\t甲乙", "'source' and 'reference' are read; 'note' is not"),
+    "fields": (
+        "a.jsonl", '{"id": "7", "n": 1, "source": "ཀ་ཁ", "reference": ["甲乙", "丙"], "a": "x", "b": {"c": "y", "d": "z"}, "e": "",'
+        ' "f": "", "g": ""}',
+        "'source' and 'reference' are read; 'a', 'b.c', 'b.d', 'e' and 2 more are not",
+    ),
+    "ids": ("a.jsonl", '{"id": "7", "score": 0.5, "source": "ཀ་ཁ", "reference": "甲乙"}', ""),
+    "languages": (
+        "a.tmx",
+        '<tmx version="1.4"><body><tu><tuv xml:lang="bo"><seg>ཀ་ཁ</seg></tuv><tuv xml:lang="zh-CN"><seg>甲乙</seg></tuv>'
+        '<tuv xml:lang="en"><seg>x</seg></tuv></tu></body></tmx>',
+        "'bo' and 'zh' are read; 'en' is not",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_what_is_not_read_is_said_once(tmp_path: Path, case: str) -> None:
+    """By the first line, object or unit."""
+    name, text, said = UNREAD[case]
+    path = tmp_path / name
+    path.write_text(text + "\n", encoding="utf-8")
+    reading = read(UserCorpus(str(path), "bo", "zh"))
+    assert len(reading.examples) == (2 if case == "fields" else 1)
+    assert reading.remarks == ([f"{path}: {said}"] if said else [])
+
+
+def test_columns_of_parquet_that_are_not_read_are_said(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"source": ["ཀ་ཁ"], "reference": ["甲乙"], "domain": ["x"], "score": [0.5]})
+    parquet.write_table(table, path)
+    remarks = read(UserCorpus(str(path), "bo", "zh")).remarks
+    assert remarks == [f"{path}: 'source' and 'reference' are read; 'domain' is not"]

@@ -54,7 +54,8 @@ def test_languages_name_the_columns_where_the_default_ones_are_absent(
 def test_the_default_columns_come_before_the_languages(tmp_path: Path) -> None:
     record = {"source": BO, "reference": "甲乙", "translation": {"bo": "no", "zh": "no"}}
     reading = reading_of(tmp_path, record)
-    assert texts(reading) == [(BO, "甲乙")] and reading.remarks == []
+    unread = "'source' and 'reference' are read; 'translation.bo' and 'translation.zh' are not"
+    assert texts(reading) == [(BO, "甲乙")] and reading.remarks == [f"{tmp_path}/a.jsonl: {unread}"]
 
 
 def test_languages_in_the_first_line_of_a_table_name_its_columns(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from invented_run import write_run
 
 from eval.card.__main__ import MARK, main, write_card
 from grpo.config import Config
-from grpo.engine.licences import NOTICE_FILE, copy_licences, licence_files, licence_of
+from grpo.engine.licences import NOTICE_FILE, copy_licences, licence_files, licence_of, licence_of_texts
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,102 @@ def test_a_gemma_without_a_notice_gets_one(run: Path) -> None:
     write_card(run, "policy")
     assert (run / "policy" / NOTICE_FILE).read_text() == "older"
     assert MARK in (run / "policy" / "README.md").read_text()
+
+
+def test_learned_metrics_are_shown_rewarded_ones_in_brackets_and_the_head_has_the_others(run: Path) -> None:
+    """comet was rewarded; metricx, where lower is better, was not."""
+    facts = {
+        "comet": {"rewarded": True, "better": 1, "signature": "comet:abc"},
+        "metricx": {"rewarded": False, "better": -1, "signature": "metricx:def"},
+    }
+    for place in (run / "eval").glob("*.json"):
+        result = json.loads(place.read_text())
+        if place.stem == "comparison":
+            for pair in result["pairs"]:
+                change = {**pair["slices"]["all"]["chrf"], "before": 0.5, "after": 0.75, "difference": 0.25}
+                pair["slices"]["all"] |= {"comet": change, "metricx": change}
+        elif "metrics" in result:
+            result["metrics"]["all"] |= {"comet": 0.75, "metricx": 4.5}
+            result["learned"] = facts
+        place.write_text(json.dumps(result))
+    path = write_card(run, "policy")
+    results = section(path.read_text(encoding="utf-8"), "Results").replace("\\", "")
+    assert "| System | n | [comet] | metricx, lower is better |" in results
+    assert results.count("| 40 | 0.750 | 4.500 |") == 4 and "comet:abc" in results
+    assert re.search(r"^\| \[comet\] \| 40 \| 0.500 \| 0.750 \| \+0.250 \|", results, re.M)
+    head = metadata_load(path)
+    found = {one["type"]: one["value"] for one in head["model-index"][0]["results"][0]["metrics"]}
+    assert found["metricx"] == 4.5 and "comet" not in found
+
+
+def with_reward(run: Path, **reward: Any) -> str:
+    """How the model was trained, with other settings of the reward."""
+    config = json.loads((run / "config.json").read_text())
+    config["reward"] |= reward
+    (run / "config.json").write_text(json.dumps(config))
+    return section(write_card(run, "policy").read_text(encoding="utf-8"), "How it was trained")
+
+
+REWARDS: dict[str, dict[str, Any]] = {  # what the card says -> the reward
+    "Reward: 1 x cosine; gates: script; encoder: use.": {"weights": {"cosine": 1.0}, "gates": ["script"]},
+    "Reward: 2 x chrf; gates: none; no encoder.": {"weights": {"cosine": 0.0, "chrf": 2.0}, "gates": []},
+    "Reward: 1 x comet; gates: script; no encoder.": {"weights": {"comet": 1.0}, "gates": ["script"]},
+    "Reward: 1 x chrf; gates: cosine; encoder: use.": {"weights": {"chrf": 1.0}, "gates": ["cosine"]},
+    "Reward: 1 x own.py:term; gates: none; encoder: vectors.": {
+        "weights": {"/secret/own.py:term": 1.0}, "gates": [], "encoder": "vectors",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", REWARDS)
+def test_only_what_counts_is_named_of_the_reward(said: str, run: Path) -> None:
+    assert said in with_reward(run, **REWARDS[said])
+
+
+def test_the_encoders_of_target_languages_are_named(run: Path) -> None:
+    assert "encoder: use, student for Swahili." in with_reward(run, encoders={"sw": "static:/secret/student"})
+
+
+def test_an_architecture_says_no_licence(run: Path) -> None:
+    """A Gemma that was initialised at random is under no terms of Google's."""
+    config = json.loads((run / "config.json").read_text())
+    config["model"]["policy"] = "/secret/random_gemma"
+    (run / "config.json").write_text(json.dumps(config))
+    path = write_card(run, "policy")
+    head = metadata_load(path)
+    assert head is not None and head["license"] == "unknown"
+    licence = section(path.read_text(encoding="utf-8"), "Licence")
+    assert "The licence of the base model is not known" in licence and "Gemma" not in licence
+    assert not (run / "policy" / NOTICE_FILE).exists()
+    config["model"]["policy"] = "hub:google/gemma-3-1b-pt"
+    (run / "config.json").write_text(json.dumps(config))
+    head = metadata_load(write_card(run, "policy"))
+    assert head is not None and head["license"] == "gemma" and (run / "policy" / NOTICE_FILE).exists()
+
+
+READMES = {  # README.md of the base -> the licence
+    "---\nlicense: apache-2.0\n---\n# x\n": "apache-2.0",
+    "---\nlicense: other\nlicense_name: own-1.0\n---\n": "own-1.0",
+    "---\nlicense: [mit, gpl-3.0]\n---\n": "",
+    "---\nlicense: unknown\n---\n": "",
+    "---\nlicense: {\n---\n": "",
+    "# no head\n": "",
+    "---\nlicense: gemma\n---\n": "gemma",
+}
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_licence_that_only_a_readme_names_goes_along(readme: str, tmp_path: Path) -> None:
+    base, policy = tmp_path / "base", tmp_path / "policy"
+    base.mkdir()
+    policy.mkdir()
+    (base / "README.md").write_text(readme)
+    assert licence_of(base) == READMES[readme]
+    copy_licences(base, policy)
+    assert licence_of_texts(policy) == READMES[readme]
+    assert [path.name for path in licence_files(policy)] == ["LICENSE_OF_BASE.txt"] * bool(READMES[readme])
+    (base / "LICENSE").write_text("MIT License")
+    assert licence_of(base) == "mit"
 
 
 LICENCES = {  # text of a licence file -> the licence

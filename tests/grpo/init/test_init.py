@@ -1,11 +1,13 @@
 """A first configuration: what is found in files, what is asked, and that `--check` accepts it."""
 
 import json
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from chat_templates import CHATML
 from command_line import outcome
 from tiny_run import write_corpus
 
@@ -57,7 +59,23 @@ def test_a_file_that_is_there_stays(place: Path) -> None:
     assert (place / "pairs.toml").read_text() == "mine"
 
 
-def jsonl(*records: dict[str, str]) -> str:
+def words(letters: str, seed: int, count: int = 5) -> str:
+    """Words of random letters."""
+    draw = random.Random(f"{letters} {seed}")
+    return " ".join("".join(draw.choices(letters, k=4)) for _ in range(count))
+
+
+def pairs(count: int, target: str = "mnopqrstuvwxyz") -> list[tuple[str, str]]:
+    """Pairs of which no two are near-duplicates."""
+    return [(words("abcdefghijkl", n), words(target, n)) for n in range(count)]
+
+
+def table(rows: Iterable[Sequence[str]], end: str = "\n") -> str:
+    """Rows with tabs between their cells."""
+    return "".join("\t".join(row) + end for row in rows)
+
+
+def jsonl(*records: Mapping[str, object]) -> str:
     return "".join(json.dumps(record) + "\n" for record in records)
 
 
@@ -96,8 +114,7 @@ def test_aligned_files_and_their_languages(place: Path) -> None:
 
 
 def test_a_language_that_the_encoder_does_not_know_is_rewarded_by_form(place: Path) -> None:
-    rows = "".join(f"the house number {n} of the street\tnyumba namba {n} ya mtaa\n" for n in range(80))
-    (place / "p.tsv").write_text(rows, encoding="utf-8")
+    (place / "p.tsv").write_text(table(pairs(80)), encoding="utf-8")
     assert outcome(main, ["p.tsv", "--model", "model", "--from", "en", "--to", "sw"]) == (0, "")
     config = load_config("p.toml")
     assert (
@@ -136,6 +153,80 @@ def test_it_asks_in_a_terminal(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert outcome(main, []) == (0, "")
     assert asked[0].startswith("parallel file (") and asked[1].endswith("[gemma-3-270m]: ")
     assert load_config("pairs.toml").model.policy == "gemma-3-270m"
+
+
+GROUP = [(f"{a} {n}", f"{b} {n}") for a, b in pairs(5) for n in range(8)]  # 5 groups of 8 near-duplicates
+CORPORA: dict[str, tuple[str, str, str]] = {  # -> name of the file, its text, what refuses it
+    "empty": ("a.tsv", "", "a.tsv: there is no pair in it"),
+    "blank lines": ("a.tsv", "\n\n", "a.tsv: there is no pair in it"),
+    "empty JSONL": ("a.jsonl", "", "a.jsonl: there is no pair in it"),
+    "header only": ("a.tsv", "source\treference\n", "a.tsv: there is no pair in it"),
+    "no second column": ("a.tsv", "one\ntwo\n", "rows is a pair, from a.tsv:1 (1 column where 2 are needed)"),
+    "1 pair": ("a.tsv", table(pairs(1)), "nothing is left for test and warm_start: 1 of 1 pairs are usable"),
+    "4 pairs": ("a.tsv", table(pairs(4)), "nothing is left for test"),
+    "5 pairs": ("a.tsv", table(pairs(5)), ""),
+    "12 pairs": ("a.tsv", table(pairs(12)), ""),
+    "near-duplicates": (
+        "a.tsv", table((f"the house number {n} of the street", f"nyumba namba {n} ya mtaa") for n in range(40)),
+        "all 40 pairs are one near-duplicate group",
+    ),
+    "groups that only a fifth holds": ("a.tsv", table(GROUP), ""),
+    "several references": (
+        "a.jsonl", jsonl(*({"source": a, "reference": [b, words("mnopq", n)]} for n, (a, b) in enumerate(pairs(30)))), "",
+    ),
+    "three columns": ("a.tsv", table([("source", "reference", "note"), *((a, b, "x") for a, b in pairs(30))]), ""),
+    "CRLF": ("a.tsv", table(pairs(30), "\r\n"), ""),
+    "BOM": ("a.tsv", "\ufeff" + table([("source", "reference"), *pairs(30)]), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CORPORA)
+def test_check_accepts_what_it_writes_and_it_refuses_the_rest(case: str, place: Path) -> None:
+    name, text, refusal = CORPORA[case]
+    (place / name).write_bytes(text.encode())
+    code, said = outcome(main, [name, "--model", "model", "--from", "en", "--to", "sw"])
+    assert code == (2 if refusal else 0) and refusal in said and said.count("\n") == bool(refusal)
+    assert [path.name for path in place.glob("*.toml")] == ([] if refusal else ["a.toml"])
+    if not refusal:
+        assert outcome(run, ["--config", "a.toml", "--check"])[0] == 0
+
+
+def test_a_target_that_is_written_from_right_to_left(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its prompt is in English words: those of "plain" are Chinese."""
+    (place / "zh-ug.tsv").write_text(
+        table((words(HAN, n, 2), words("ئابپتجچخدرزژ", n)) for n in range(40)), "utf-8"
+    )
+    assert outcome(main, ["zh-ug.tsv", "--model", "model"]) == (0, "")
+    assert load_config("zh-ug.toml").data.target_language == "ug"
+    capsys.readouterr()
+    assert run(["--config", "zh-ug.toml", "--check"]) == 0
+    prompt = capsys.readouterr().out.partition("the first prompt, ")[2].splitlines()
+    assert prompt[1].startswith("<bos>Chinese: ") and prompt[2] == "Uyghur:"
+
+
+def test_two_latin_languages_and_a_chat_model(place: Path) -> None:
+    settings = json.loads((place / "model" / "tokenizer_config.json").read_text())
+    settings["chat_template"] = CHATML
+    (place / "model" / "tokenizer_config.json").write_text(json.dumps(settings))
+    (place / "en-sw.tsv").write_text(table(pairs(40)), "utf-8")
+    assert outcome(main, ["en-sw.tsv", "--model", "model"]) == (0, "")
+    config = load_config("en-sw.toml")
+    assert (config.prompt.template, config.data.source_language, config.data.target_language) == (
+        "chat",
+        "en",
+        "sw",
+    )
+    assert outcome(run, ["--config", "en-sw.toml", "--check"])[0] == 0
+
+
+def test_parts_that_are_smaller_than_wanted_are_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """6 groups of 5: a tenth (3 pairs) holds none, a fifth holds one; dev (3 pairs) holds none."""
+    rows = [(f"{a} {n}", f"{b} {n}") for a, b in pairs(6) for n in range(5)]
+    (place / "en-sw.tsv").write_text(table(rows), "utf-8")
+    assert main(["en-sw.tsv", "--model", "model"]) == 0
+    said = capsys.readouterr().out
+    assert "data: test 5 of the 6 wanted (data.test_size): no near-duplicate group fits into the rest" in said
+    assert "data: dev 0 of the 3 wanted (data.dev_size): no near-duplicate group fits into the rest" in said
 
 
 def nothing(place: Path) -> None:

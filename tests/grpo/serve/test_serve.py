@@ -89,6 +89,13 @@ def test_a_chat_completion_has_the_shape_of_openai_and_the_text_of_translate(
     assert choice["finish_reason"] == ("length" if usage["completion_tokens"] == NEW else "stop")
 
 
+def test_curl_needs_no_content_type(server: Server, greedy: list[str]) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": TEXTS[2]}], "temperature": 0}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl -d
+    status, _, answer = request(server, "POST", CHAT, body, headers)
+    assert status == 200 and content(json.loads(answer)) == greedy[2]
+
+
 def test_other_messages_are_not_read_by_a_policy_without_a_chat_template(
     server: Server, greedy: list[str]
 ) -> None:

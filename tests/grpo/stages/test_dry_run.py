@@ -148,3 +148,28 @@ def test_a_corpus_that_is_older_than_a_setting_is_found() -> None:
     assert not is_manifest_of({"config": older, "rules": RULES}, DataConfig(test_size=7, task="summary"))
     assert not is_manifest_of({"config": older, "rules": RULES - 1}, DataConfig(test_size=7))
     assert not is_manifest_of({"rules": RULES}, DataConfig(test_size=7))
+
+
+def test_check_lists_bad_lines_and_counts_no_header(
+    corpus: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEMANTIC_GRPO_CACHE", str(tmp_path / "cache"))
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    path = tmp_path / "own.tsv"
+    path.write_text("\n".join([*lines, *["ཀ་ཁ"] * 5]), encoding="utf-8")
+    first = []
+    for _ in range(2):  # the second one finds the corpus in the cache
+        assert main(arguments(path, tiny_folder, tmp_path / "run", "--check", "data.max_bad_share=0.1")) == 0
+        said = capsys.readouterr().out
+        first.append([line for line in said.splitlines() if line.startswith((str(path), "... and "))])
+    (listing,) = (tmp_path / "cache" / "corpus").glob("*.rejected.jsonl")
+    places = [f"{path}:{len(lines) + n}: 1 column where 2 are needed" for n in (1, 2, 3)]
+    more = f"... and 2 more: 1 column where 2 are needed; all in {listing}"
+    assert first == [[*places, more]] * 2
+    (folder,) = (tmp_path / "cache" / "corpus").glob("*/manifest.json")
+    splits = json.loads(folder.read_text())["splits"]
+    assert f" of {splits['warm_start']['pairs'] + splits['train']['pairs']} pairs" in said

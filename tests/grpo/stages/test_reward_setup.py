@@ -16,7 +16,7 @@ from grpo.runtime.device import choose
 from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, untouched_model
-from grpo.stages.reward_setup import check_scales, log_reward, reference_texts, threshold_from
+from grpo.stages.reward_setup import check_scales, flat_terms, log_reward, reference_texts, threshold_from
 from reward.combine import RewardConfig
 from reward.embedding import EmbeddingStore
 
@@ -83,6 +83,16 @@ def test_a_scale_that_was_not_measured_is_asked_for(tmp_path: Path) -> None:
             check_scales(tmp_path / "reward.json", {"statistics": statistics}, reward)
     check_scales(tmp_path / "reward.json", {"statistics": scale | {"chrf": [0.3, 0.1]}}, reward)
     check_scales(tmp_path / "reward.json", {}, RewardConfig())
+
+
+def test_a_term_without_spread_is_named() -> None:
+    """Below the floor of 1e-3, and only terms with a weight, and only on the scale of dev."""
+    reward = RewardConfig(weights={"cosine": 1.0, "chrf": 1.0, "bleu": 0.0}, normalise="dev")
+    facts = {"statistics": {"cosine": [0.5, 1e-3], "chrf": [0.3, 0.0009], "bleu": [0.1, 0.0]}}
+    (sentence,) = flat_terms(facts, reward)
+    assert sentence.startswith("reward.normalise = 'dev': the term chrf hardly differs")
+    assert "(standard deviation 9.0e-04), so it is divided by the floor 0.001" in sentence
+    assert flat_terms({}, RewardConfig()) == []
 
 
 def test_every_reference_text_once_in_order() -> None:

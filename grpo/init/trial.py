@@ -1,0 +1,47 @@
+"""Tries a first configuration on a small corpus before it is written: what the run would refuse is refused here."""
+
+import tomllib
+
+from data.cache import cache_dir
+from data.console import silent
+from data.errors import InputError
+from data.manifest import size_lines
+from data.prepare import prepare
+from grpo.config import Config
+from grpo.config_file import build
+from grpo.init.corpus_facts import CorpusFacts
+from grpo.init.model_facts import ModelFacts
+from grpo.init.text import Answers, config_text
+from grpo.runtime.device import Compute
+from grpo.stages.dry_run import Inputs, prompt_lines
+from grpo.stages.plan import known_model
+
+TEST_SHARES = (10, 5)  # a tenth for the test set; a fifth where no near-duplicate group fits into a tenth
+
+
+def text_that_fits(
+    corpus: CorpusFacts, model: ModelFacts, pairs: int, compute: Compute, answers: Answers
+) -> tuple[str, list[str]]:
+    """The TOML text with the first sizes of test and dev that the corpus can be cut into, and remarks on them. A large
+    corpus is not tried. Raises InputError in the words of the run.
+    """
+    *smaller, largest = TEST_SHARES
+    texts = {share: config_text(corpus, model, pairs, compute, answers, share) for share in TEST_SHARES}
+    if corpus.has_more:
+        return texts[TEST_SHARES[0]], []
+    for share in smaller:
+        try:
+            return texts[share], remarks(texts[share])
+        except InputError:
+            continue
+    return texts[largest], remarks(texts[largest])
+
+
+def remarks(text: str) -> list[str]:
+    """Prepare the corpus as the run does, and ask the model for a prompt where its folder is here; which parts are
+    smaller than the text wants. Raises InputError.
+    """
+    config: Config = build(Config, tomllib.loads(text), "init", "")
+    corpus = prepare(config.data, cache_dir(), say=silent)
+    prompt_lines(config, Inputs(known_model(config), corpus))
+    return size_lines(corpus.manifest)
