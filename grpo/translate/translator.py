@@ -5,13 +5,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from data.errors import InputError
 from data.examples import Example
+from grpo.engine.graph_decoder import forget
+from grpo.runtime.device import Compute
+from grpo.runtime.within_memory import halved, within_memory
 from grpo.translate.choice import Term, choose
 from grpo.translate.decoding import Candidates, Decoding, candidates
 from grpo.translate.output import Output, Stream
@@ -32,10 +37,44 @@ class Translator:
 
     policy: Policy
     model: PreTrainedModel
+    compute: Compute
     decoding: Decoding
     term: Term | None
     max_prompt_tokens: int
     is_jsonl: bool
+    is_halved: bool = False
+
+    def rows_within_memory(
+        self, lines: Sequence[SourceLine], output: Output | Stream, bar: Any
+    ) -> tuple["Translator", list[bytes]]:
+        """The output line of each line, and the translator of later ones: with batches of half the size where the card
+        had no memory for these.
+        """
+        current = self
+        start = bar.n
+
+        def halve(error: torch.OutOfMemoryError) -> None:
+            nonlocal current
+            current = current.halved(error)
+            bar.n = start
+
+        rows = within_memory(lambda: current.rows(lines, output, bar), halve, self.compute)
+        return current, rows
+
+    def halved(self, error: torch.OutOfMemoryError) -> "Translator":
+        """With batches of half the size. Raises InputError where they are that already."""
+        settings = self.decoding.settings
+        size = halved({"--batch-size": settings.batch_size})["--batch-size"]
+        if self.is_halved:
+            raise InputError(
+                f"translate: the card has no memory for batches of {settings.batch_size} either; write --batch-size {size}"
+            ) from error
+        tell(
+            f"WARNING translate: the card had no memory for --batch-size {settings.batch_size}, so it goes on with {size}"
+        )
+        decoding = replace(self.decoding, settings=replace(settings, batch_size=size))
+        forget(self.model)
+        return replace(self, decoding=decoding, is_halved=True)
 
     def rows(self, lines: Sequence[SourceLine], output: Output | Stream, bar: Any) -> list[bytes]:
         """The output line of each line."""
@@ -103,7 +142,8 @@ def translate(source: Source, translator: Translator, output: Output | Stream) -
             start = output.lines
             end = min(len(source), (start // chunk + 1) * chunk)
             lines = [source.line(number) for number in range(start + 1, end + 1)]
-            output.add(translator.rows(lines, output, bar))
+            translator, rows = translator.rows_within_memory(lines, output, bar)
+            output.add(rows)
             if bar.disable:
                 rate = (end - first) / (time.monotonic() - began)
                 tell(f"translated {end:,} of {len(source):,} lines, {rate:.1f} a second")
