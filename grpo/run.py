@@ -19,6 +19,7 @@ from data.arguments import ArgumentParser, nearest
 from data.cache import atomic_write_text, cache_dir
 from data.console import say, silent
 from data.errors import RESUMES, InputError, Interrupted, run_command
+from data.live_table import live_table
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
@@ -181,7 +182,8 @@ def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 
     started = time.perf_counter()
     try:
-        do_within_memory(run, stage, work)
+        with live_table():
+            do_within_memory(run, stage, work)
     except Interrupted:
         save_time(run, stage, started)
         raise

@@ -3,17 +3,16 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from data.errors import InputError
 from data.examples import Example
+from data.live_table import CountRow, live_table
 from grpo.engine.graph_decoder import forget
 from grpo.runtime.device import Compute
 from grpo.runtime.within_memory import halved, within_memory
@@ -45,20 +44,20 @@ class Translator:
     is_halved: bool = False
 
     def rows_within_memory(
-        self, lines: Sequence[SourceLine], output: Output | Stream, bar: Any
+        self, lines: Sequence[SourceLine], output: Output | Stream, count: CountRow
     ) -> tuple["Translator", list[bytes]]:
         """The output line of each line, and the translator of later ones: with batches of half the size where the card
         had no memory for these.
         """
         current = self
-        start = bar.n
+        start = count.done
 
         def halve(error: torch.OutOfMemoryError) -> None:
             nonlocal current
             current = current.halved(error)
-            bar.n = start
+            count.done = start
 
-        rows = within_memory(lambda: current.rows(lines, output, bar), halve, self.compute)
+        rows = within_memory(lambda: current.rows(lines, output, count), halve, self.compute)
         return current, rows
 
     def halved(self, error: torch.OutOfMemoryError) -> "Translator":
@@ -76,7 +75,7 @@ class Translator:
         forget(self.model)
         return replace(self, decoding=decoding, is_halved=True)
 
-    def rows(self, lines: Sequence[SourceLine], output: Output | Stream, bar: Any) -> list[bytes]:
+    def rows(self, lines: Sequence[SourceLine], output: Output | Stream, count: CountRow) -> list[bytes]:
         """The output line of each line."""
         examples = [self.policy.example(line.text) for line in lines]
         problems = [
@@ -84,7 +83,7 @@ class Translator:
             for line, example in zip(lines, examples, strict=True)
         ]
         places = [place for place, problem in enumerate(problems) if not problem]
-        found = self.decode([examples[place] for place in places], [lines[place] for place in places], bar)
+        found = self.decode([examples[place] for place in places], [lines[place] for place in places], count)
         chosen = self.chosen([examples[place].source for place in places], found)
         rows = []
         answers = iter(zip(found, chosen, strict=True))
@@ -92,7 +91,7 @@ class Translator:
             if problem:
                 output.counts.add_problem(problem, line.number)
                 rows.append(self.row(line, "", {"problem": problem}))
-                bar.update()
+                count.add()
                 continue
             own, (place, score) = next(answers)
             output.counts.without_text += not own.texts[place]
@@ -100,14 +99,14 @@ class Translator:
             rows.append(self.row(line, own.texts[place], {} if score is None else {"score": score}))
         return rows
 
-    def decode(self, examples: Sequence[Example], lines: Sequence[SourceLine], bar: Any) -> list[Candidates]:
+    def decode(self, examples: Sequence[Example], lines: Sequence[SourceLine], count: CountRow) -> list[Candidates]:
         """The candidates of each example."""
         prompts = [self.policy.prompt.encode_prompt(example) for example in examples]
         numbers = [line.number for line in lines]
         found: dict[int, Candidates] = {}
         for place, own in candidates(self.model, self.policy.prompt, prompts, numbers, self.decoding):
             found[place] = own
-            bar.update()
+            count.add()
         return [found[place] for place in range(len(prompts))]
 
     def chosen(self, sources: Sequence[str], found: Sequence[Candidates]) -> list[tuple[int, float | None]]:
@@ -124,26 +123,20 @@ class Translator:
         return json.dumps(record, ensure_ascii=False).encode()
 
 
-@contextmanager
-def progress(count: int, done: int) -> Iterator[Any]:
-    """A bar in a terminal, which otherwise stays silent."""
-    is_hidden = not sys.stderr.isatty()
-    with tqdm(total=count, initial=done, desc="translating", unit=" lines", disable=is_hidden) as bar:
-        yield bar
-
-
 def translate(source: Source, translator: Translator, output: Output | Stream) -> None:
     """Finish all lines of the source that the output lacks, some batches at a time, always the same ones."""
     chunk = BATCHES * translator.decoding.settings.batch_size
     first = output.lines
     began = time.monotonic()
-    with progress(len(source), first) as bar:
+    has_room = not (isinstance(output, Stream) and sys.stdout.isatty())
+    with live_table(is_shown=has_room) as table:
+        count = CountRow(table, "translated", len(source), first)
         while output.lines < len(source):
             start = output.lines
             end = min(len(source), (start // chunk + 1) * chunk)
             lines = [source.line(number) for number in range(start + 1, end + 1)]
-            translator, rows = translator.rows_within_memory(lines, output, bar)
+            translator, rows = translator.rows_within_memory(lines, output, count)
             output.add(rows)
-            if bar.disable:
+            if table is None:
                 rate = (end - first) / (time.monotonic() - began)
                 tell(f"translated {end:,} of {len(source):,} lines, {rate:.1f} a second")
