@@ -24,5 +24,6 @@ def emphasised(text: str) -> str:
     """The text as a terminal shows it: in bold yellow where it begins with a word of LOUD, unless NO_COLOR is set
     (no-color.org).
     """
-    is_loud = text.lstrip().startswith(LOUD) and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    stream = getattr(sys.stdout, "rich_proxied_file", sys.stdout)  # under a live table
+    is_loud = text.lstrip().startswith(LOUD) and stream.isatty() and not os.environ.get("NO_COLOR")
     return f"{BOLD_YELLOW}{text}{PLAIN}" if is_loud else text

@@ -29,7 +29,9 @@ def has_terminal() -> bool:
 
 
 @contextmanager
-def live_table(*, is_shown: bool | None = None, is_transient: bool = False) -> Iterator["TerminalTable | None"]:
+def live_table(
+    *, is_shown: bool | None = None, is_transient: bool = False
+) -> Iterator["TerminalTable | None"]:
     """The table of a block, which joins that of a block around it; None where there is none.
 
     is_shown      whether standard output leaves room for it; the default is that both streams are one terminal

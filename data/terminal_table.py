@@ -27,7 +27,12 @@ class TerminalTable:
         self.is_gone = False
         self.drawn = 0.0
         screen = Screen(
-            file=sys.stderr, force_terminal=True, force_interactive=True, markup=False, emoji=False, highlight=False
+            file=sys.stderr,
+            force_terminal=True,
+            force_interactive=True,
+            markup=False,
+            emoji=False,
+            highlight=False,
         )
         self.live = Live(
             console=screen,

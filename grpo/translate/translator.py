@@ -99,7 +99,9 @@ class Translator:
             rows.append(self.row(line, own.texts[place], {} if score is None else {"score": score}))
         return rows
 
-    def decode(self, examples: Sequence[Example], lines: Sequence[SourceLine], count: CountRow) -> list[Candidates]:
+    def decode(
+        self, examples: Sequence[Example], lines: Sequence[SourceLine], count: CountRow
+    ) -> list[Candidates]:
         """The candidates of each example."""
         prompts = [self.policy.prompt.encode_prompt(example) for example in examples]
         numbers = [line.number for line in lines]

@@ -57,7 +57,10 @@ def test_a_terminal_that_cannot_have_it_gets_lines(variables: dict[str, str]) ->
 
 def test_a_terminal_that_goes_away_ends_nothing(tmp_path: Path) -> None:
     pause = "        import time; time.sleep(0.2)\n    log.note"
-    code = STAGE.replace("    log.note", pause) + f"Path({str(tmp_path / 'done')!r}).write_text(str(len(log.rows)))\n"
+    code = (
+        STAGE.replace("    log.note", pause)
+        + f"Path({str(tmp_path / 'done')!r}).write_text(str(len(log.rows)))\n"
+    )
     output = output_in_terminal(code, 80, last="after step 0")
     assert "after step 2" not in output
     assert (tmp_path / "done").read_text() == "3"
