@@ -1,8 +1,8 @@
 """The time left on step times that were recorded, and where it must be exact; and the lines that say it."""
 
 import io
-import re
 import itertools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
