@@ -1,10 +1,7 @@
-"""Prints lines for a person at a terminal, above its live progress bar. A terminal that goes away (a closed
-window, a broken pipe) never ends a run.
-"""
+"""Prints lines for a person at a terminal. A terminal that goes away (a closed window, a broken pipe) never ends a run."""
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
 
 LOUD = ("WARNING", "ALARM", "CONTROL")  # lines that begin so stand out
 BOLD_YELLOW = "\033[1;33m"
@@ -18,8 +15,7 @@ def silent(text: str) -> None:
 def say(text: str) -> None:
     """Print one line now. Where it cannot be printed, this line and all later ones are dropped."""
     try:
-        with above_the_bar():
-            print(emphasised(text), flush=True)
+        print(emphasised(text), flush=True)
     except OSError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
@@ -28,14 +24,6 @@ def emphasised(text: str) -> str:
     """The text as a terminal shows it: in bold yellow where it begins with a word of LOUD, unless NO_COLOR is set
     (no-color.org).
     """
-    is_loud = text.lstrip().startswith(LOUD) and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    stream = getattr(sys.stdout, "rich_proxied_file", sys.stdout)  # under a live table
+    is_loud = text.lstrip().startswith(LOUD) and stream.isatty() and not os.environ.get("NO_COLOR")
     return f"{BOLD_YELLOW}{text}{PLAIN}" if is_loud else text
-
-
-def above_the_bar() -> AbstractContextManager[None]:
-    """Clears a live bar before a line is printed on the same terminal, and draws it again after it."""
-    if not (sys.stdout.isatty() and sys.stderr.isatty()):
-        return nullcontext()
-    from tqdm import tqdm
-
-    return tqdm.external_write_mode()

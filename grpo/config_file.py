@@ -5,6 +5,9 @@ before a model is loaded.
 """
 
 import dataclasses
+import functools
+import json
+import operator
 import tomllib
 import types
 import typing
@@ -125,6 +128,27 @@ def names_below(kind: Any, prefix: str = "") -> typing.Iterator[str]:
             yield from names_below(hints[name], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
+
+
+def changed_settings(config: Config) -> dict[str, Any]:
+    """The settings that have another value than the default, by their full names."""
+    values = dataclasses.asdict(config)
+    defaults = dataclasses.asdict(Config())
+    pairs = {name: (value_at(values, name), value_at(defaults, name)) for name in names_below(Config)}
+    return {name: value for name, (value, default) in pairs.items() if value != default}
+
+
+def value_at(values: dict[str, Any], name: str) -> Any:
+    """The value of "section.key" in nested dictionaries."""
+    return functools.reduce(operator.getitem, name.split("."), values)
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items()) + " }"
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("e-0", "e-") if isinstance(value, float) else text
 
 
 def setting_value(hint: Any, value: Any, path: str, key: str) -> Any:

@@ -26,7 +26,7 @@ from grpo.optim import with_last
 from grpo.records import LoopState, Rollout
 from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
-SHOWN = {"loss": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}  # in the progress bar
+SHOWN = {"loss": "KL", "length_mean": "length", "tokens_per_second": "tok/s"}  # in lines and table
 Prompts = tuple[
     Sequence[int], Sequence[int]
 ]  # token ids before which the policy writes, and the teacher reads

@@ -63,6 +63,7 @@ def work(options: argparse.Namespace) -> None:
     check_folder(config)
     from grpo.stages.added_system import add_model, add_outputs, check_name, chosen_set, write_sources
     from grpo.stages.evaluate import test_sets
+    from grpo.stages.smaller_passes import evaluate_within_memory
     from grpo.stages.token_limits import with_limits
 
     if not options.write_sources:
@@ -74,7 +75,7 @@ def work(options: argparse.Namespace) -> None:
         if options.test is not None or folder is None:
             sets = chosen_set(sets, options.test or "")
         if folder:
-            add_model(run, sets, options.name, folder)
+            evaluate_within_memory(run, lambda own: add_model(own, sets, options.name, folder))
         elif options.outputs:
             add_outputs(run, sets, options.name, user_path(options.outputs))
         elif run.world.is_first:

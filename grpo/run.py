@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from data.arguments import ArgumentParser, nearest
 from data.cache import atomic_write_text, cache_dir
 from data.console import say, silent
 from data.errors import RESUMES, InputError, Interrupted, run_command
+from data.live_table import live_table
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
@@ -44,7 +45,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", required=True, help="a TOML file such as configs/mt.toml")
     parser.add_argument(
-        "--check", action="store_true", help="print the resolved configuration and the plan, then stop"
+        "--check",
+        action="store_true",
+        help="open what the configuration names, print what would run, then stop",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the same, and print all settings as JSON in place of it"
     )
     parser.add_argument(
         "--stages", default=",".join(STAGES), help=f"comma-separated, of {','.join(STAGES)} (default: all)"
@@ -78,17 +84,25 @@ def go_offline(config: Config) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
-def print_plan(config: Config) -> None:
-    """What `--check` prints: the settings, the bill and a prompt. Raises InputError for what would stop the run."""
+def print_plan(config: Config, *, is_json: bool) -> None:
+    """What `--check` prints: what runs, its bill and a prompt; or all settings as JSON. Raises InputError for what
+    would stop the run.
+    """
     from grpo.stages.dry_run import open_inputs, prompt_lines
+    from grpo.stages.overview import overview_lines, warnings_of
     from grpo.stages.plan import make_plan
 
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
-    inputs = open_inputs(config, compute)
+    with redirect_stdout(sys.stderr) if is_json else nullcontext():
+        inputs = open_inputs(config, compute)
     bill = make_plan(config, inputs.model, compute, inputs.pairs)
-    print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
-    print("\n".join([*bill.lines(config), *prompt_lines(config, inputs)]))
+    prompt = prompt_lines(config, inputs)
+    if is_json:
+        print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
+        return
+    for line in [*overview_lines(config, inputs), *bill.lines(config), *warnings_of(bill), *prompt]:
+        say(line)
 
 
 @contextmanager
@@ -168,7 +182,8 @@ def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
 
     started = time.perf_counter()
     try:
-        do_within_memory(run, stage, work)
+        with live_table():
+            do_within_memory(run, stage, work)
     except Interrupted:
         save_time(run, stage, started)
         raise
@@ -190,8 +205,8 @@ def command(options: argparse.Namespace) -> None:
     config = load_config(options.config, options.overrides)
     check_installed(config.log.to)
     go_offline(config)
-    if options.check:
-        print_plan(config)
+    if options.check or options.json:
+        print_plan(config, is_json=options.json)
         return
     try:
         with open_run(config) as run:

@@ -18,7 +18,7 @@ from grpo.records import LoopState
 from grpo.replay import Pair as Pair
 from grpo.training import AfterStep, AfterUpdate, Training, same_state
 
-SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in the progress bar
+SHOWN_SFT = {"loss": "loss", "tokens_per_second": "tok/s"}  # in lines and table
 
 
 class PairStream(Protocol):

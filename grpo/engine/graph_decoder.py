@@ -43,6 +43,11 @@ def is_static(model: PreTrainedModel) -> bool:
     return not {"dynamic", "longrope"} & set(kinds.values() if isinstance(kinds, dict) else [kinds])
 
 
+def forget(model: PreTrainedModel) -> None:
+    """Give the memory of a model's decoder back; it makes a new one when it needs one."""
+    vars(model).pop(ATTRIBUTE, None)
+
+
 def signature(model: PreTrainedModel) -> tuple[object, ...]:
     """What a graph depends on: the format, and where what it reads in the model lies; of a sharded model the decoder
     has its own copy.

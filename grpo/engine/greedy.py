@@ -5,16 +5,15 @@ Prompts start in the order of their lengths, the longest first; the outputs come
 examples.
 """
 
-import sys
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from data.examples import Example
+from data.live_table import counted
 from data.prompt import Prompt
 from grpo.engine.decode_step import FastDecoder
 from grpo.engine.gathering import has_fast_step
@@ -106,14 +105,7 @@ def greedy_outputs(
     prompts = [prompt.encode_prompt(example) for example in examples]
     outputs = [""] * len(prompts)
     with torch.inference_mode():
-        bar = tqdm(
-            greedy_ids(model, prompts, settings),
-            desc="decoding",
-            total=len(prompts),
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
-        for i, ids in bar:
+        for i, ids in counted(greedy_ids(model, prompts, settings), "decoding", len(prompts)):
             outputs[i] = prompt.decode_completion(ids)
     return outputs
 

@@ -1,14 +1,13 @@
 """Log-likelihoods of texts behind contexts: what probes, drift and a tax budget measure a model by."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids as text_ids
+from data.live_table import counted
 from grpo.engine.logprob import completion_logps
 from grpo.engine.packing import by_budget, pack, row_tokens
 from grpo.engine.sharding import in_step
@@ -60,8 +59,7 @@ def log_likelihoods(
     batches = [*by_budget(lengths, BATCH_TOKENS)]
     with torch.inference_mode():
         own = in_step(model, [*(team.part(batches) if team else batches)])
-        hidden = not sys.stderr.isatty()
-        for batch in tqdm(own, desc="likelihoods", unit=" passes", leave=False, disable=hidden):
+        for batch in counted(own, "likelihoods", len(own)):
             items = batch or [0]
             group_size = len(choices[items[0]])
             packed = pack(

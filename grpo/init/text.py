@@ -1,6 +1,5 @@
 """The text of a first configuration: each setting with its reason. It leaves out what the defaults say as well."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from data.language_names import language_name
 from data.script import script_of, unit_name
 from data.system import total_memory_bytes
 from grpo.config import Config
-from grpo.config_file import build
+from grpo.config_file import build, toml_value
 from grpo.init.corpus_facts import CorpusFacts
 from grpo.init.model_facts import ROOM, ModelFacts, round_up
 from grpo.runtime.device import Compute
@@ -74,14 +73,6 @@ def section_text(name: str, rows: list[Row]) -> str:
         setting = f"{key} = {toml_value(value)}"
         lines.append(f"{setting:{NOTE_COLUMN}}  # {reason}" if reason else setting)
     return "\n".join(lines) + "\n"
-
-
-def toml_value(value: Any) -> str:
-    """A value as TOML writes it."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml_value(inner)}" for key, inner in value.items()) + " }"
-    text = json.dumps(value, ensure_ascii=False)
-    return text.replace("e-0", "e-") if isinstance(value, float) else text
 
 
 def data_rows(corpus: CorpusFacts) -> Iterator[Row]:

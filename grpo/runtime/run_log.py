@@ -1,5 +1,5 @@
-"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, the trackers of log.to and one progress
-bar.
+"""The log of a run: (sum, count) accumulators, phase timers, JSON lines, the trackers of log.to, and the rows of
+the live table.
 
 What a metric means is written down in docs/metrics.md. A resumed run cuts the log back to the step it resumes
 from, so the file reads as if there had been no interruption.
@@ -8,24 +8,23 @@ from, so the file reads as if there had been no interruption.
 import json
 import math
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
-
-from tqdm import tqdm
 
 from data.cache import atomic_write_text, name_disk_errors
 from data.console import say, silent
 from data.documents import parse_log_row, read_bytes
+from data.live_table import change_text, live_table
 from grpo.runtime.time_left import seconds_left
 from grpo.runtime.trackers import Trackers
 
 PLAIN_EVERY = 10  # without a terminal: one line every so many steps
-BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}{postfix}"
+NOTED = 3  # values of a note that the table shows
+ALSO_SHOWN = {"loss": "loss", "cosine_held_out_mean": "held-out"}  # in the table, where a stage has them
 
 
 def cut_back(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
@@ -71,7 +70,7 @@ class RunLog:
         report: Callable[[str], None] = silent,
         to: Sequence[str] = ("tensorboard",),
     ):
-        """`shown`: metric name -> label in the progress bar. `quiet`: write, show nothing. `report` is told of
+        """`shown`: metric name -> label in lines and table. `quiet`: write, show nothing. `report` is told of
         every phase that begins. `to`: tools that get the same numbers (log.to).
         """
         self.stage = stage
@@ -85,16 +84,10 @@ class RunLog:
         self._trackers = Trackers(to, run_dir, first_step, say)  # may refuse, so before files are open
         self._metrics = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._rollouts = open(run_dir / "rollouts.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._plain = not quiet and not sys.stderr.isatty()
-        disable = quiet or self._plain
-        self._bar = tqdm(
-            total=num_steps,
-            initial=first_step,
-            desc=stage,
-            disable=disable,
-            dynamic_ncols=True,
-            bar_format=BAR,
-        )
+        self._context = ExitStack()
+        self._table = None if quiet else self._context.enter_context(live_table())
+        self._plain = not quiet and self._table is None
+        self._notes: dict[str, list[Mapping[str, float]]] = defaultdict(list)
         self._clear()
 
     def _clear(self) -> None:
@@ -150,7 +143,7 @@ class RunLog:
         self._values.update(partial["values"])
 
     def write(self, step: int, samples: list[dict[str, Any]] | None = None) -> None:
-        """End a step: divide, write one line, move the bar."""
+        """End a step: divide, write one line, show the step."""
         seconds = time.perf_counter() - self._started
         record = {name: total / count for name, (total, count) in self._means.items() if count} | self._values
         if "tokens" in record:
@@ -166,20 +159,32 @@ class RunLog:
         self._step = step + 1
 
     def _show(self, step: int, record: Mapping[str, float]) -> None:
-        """Move the bar, or say a line."""
+        """Draw the table, or say a line."""
         summary = {label: f"{record[name]:.3g}" for name, label in self.shown.items() if name in record}
         times = [row["seconds"] for row in self.rows if "step" in row.get("seconds", {})]
         left = f"{seconds_left(times, self.num_steps - step - 1) / 60:.1f} min left"
-        self._bar.set_postfix_str(", ".join([*(f"{k} {v}" for k, v in summary.items()), left]), refresh=False)
-        self._bar.update()
+        if self._table:
+            self._table.put(self.stage, f"{step + 1} of {self.num_steps}", left)
+            self._put(self.rows, {**ALSO_SHOWN, **self.shown})
+            self._table.draw()
         if self._plain and (step % PLAIN_EVERY == 0 or step + 1 == self.num_steps):
             shown = "  ".join(f"{k} {v}" for k, v in summary.items())
             say(f"  {self.stage} {step + 1}/{self.num_steps}  {shown}  {left}")
+
+    def _put(self, records: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> None:
+        """Rows of the table: the last value of each metric, and how it has changed since the first record."""
+        for name, label in labels.items():
+            values = [record[name] for record in records if name in record]
+            if self._table and values:
+                self._table.put(label, f"{values[-1]:.3g}", change_text(values[0], values[-1]))
 
     def note(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """A line of its own beside the steps: what was measured after `step`."""
         _append(self._metrics, [json.dumps({"stage": stage, "step": step, **values})])
         self._trackers.log(stage, step, values)
+        self._notes[stage].append(values)
+        label = stage.removeprefix(f"{self.stage}_")
+        self._put(self._notes[stage], {name: f"{label} {name}" for name in list(values)[:NOTED]})
 
     def sync(self) -> None:
         """Everything written so far is on disk."""
@@ -190,7 +195,7 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._context.close()
         self._trackers.close()
         for file in (self._metrics, self._rollouts):
             with name_disk_errors(Path(file.name)):  # what could not be written before is tried again

@@ -66,8 +66,8 @@ def open_inputs(config: Config, compute: Compute) -> Inputs:
 
 
 def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
-    """A rendered prompt with its token ids, or one line that says why there is none. Raises InputError where the
-    model cannot be asked as [prompt] says, or no text is within the length limits.
+    """How many texts are over a length limit, and a rendered prompt with its token ids; or one line that says why
+    there is none. Raises InputError where the model cannot be asked as [prompt] says, or no text is within the limits.
     """
     if inputs.model is None:
         return [LACKS_MODEL]
@@ -77,9 +77,12 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
     tokenizer = load_tokenizer(inputs.model)
     prompt = Prompt.of(tokenizer, Wording.of(config.prompt, shots), model_ends(inputs.model, tokenizer))
     config = with_numbers(config, limits_of(inputs.corpus, prompt))
-    for part in fits(inputs.corpus, prompt, config).values():
-        part.check()
-    return [*prompt.lines(others[0]), f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}"]
+    reports = [part.check().report() for part in fits(inputs.corpus, prompt, config).values()]
+    return [
+        *filter(None, reports),
+        *prompt.lines(others[0]),
+        f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}",
+    ]
 
 
 def prepared_corpus(config: Config) -> Corpus | None:

@@ -27,7 +27,7 @@ class Method:
     """A training loop, and what the stage has to know of it.
 
     num_updates  updates of the whole loop, for the schedule of the learning rate
-    shown        metric -> its label in the progress bar
+    shown        metric -> its label in lines and table
     score        the figures of the dev set; None where none are asked for
     samples      per step, what was sampled before the loop
     check        called after the loop; raises where training was not what it should be

@@ -19,6 +19,7 @@ from data.documents import read_object
 from data.errors import InputError
 from grpo.config import Config, value_of
 from grpo.runtime.device import release_memory
+from grpo.runtime.within_memory import halved, within_memory
 from grpo.stages.context import Run
 
 if TYPE_CHECKING:
@@ -30,24 +31,11 @@ SETTINGS = {  # stage -> what sizes its passes
     "train": ("train.max_tokens_per_pass", "rollout.parts", "eval.batch_size"),
     "eval": ("eval.batch_size",),
 }
-LEAST_TOKENS = 512  # what to write where the size of a pass is left to the memory
 
 
 def sizes_of(config: Config, stage: str) -> dict[str, int]:
     """The settings that size the passes of a stage."""
     return {name: value_of(config, name) for name in SETTINGS[stage]}
-
-
-def halved(sizes: dict[str, int]) -> dict[str, int]:
-    """The settings of passes half as large.
-
-    >>> halved({"train.max_tokens_per_pass": 2048, "rollout.parts": 1})
-    {'train.max_tokens_per_pass': 1024, 'rollout.parts': 2}
-    """
-    return {
-        name: 2 * size if name == "rollout.parts" else max(1, size // 2) if size else LEAST_TOKENS
-        for name, size in sizes.items()
-    }
 
 
 def in_words(sizes: dict[str, int]) -> str:
@@ -83,23 +71,32 @@ def do_within_memory(run: Run, stage: str, work: Callable[[Run], None]) -> None:
     where that has been done already; and where several processes train, since the others wait for this one: the next
     start has smaller passes.
     """
-    try:
+    if stage not in SETTINGS:
         work(run)
         return
-    except torch.OutOfMemoryError as error:
-        if stage not in SETTINGS:
-            raise
-        note(run, stage, error)
-        traceback.clear_frames(error.__traceback__)
-    release_memory(run.compute)
-    do_within_memory(run, stage, work)
+    were_small: list[bool] = []
+
+    def attempt() -> None:
+        were_small.append(are_too_large(run, stage))
+        work(run)
+
+    within_memory(attempt, lambda error: note(run, stage, error, were_small[-1]), run.compute)
 
 
-def note(run: Run, stage: str, error: torch.OutOfMemoryError) -> None:
-    """Write down that the settings of a stage are too large. Raises InputError where the stage cannot go on."""
+def evaluate_within_memory(run: Run, work: Callable[[Run], None]) -> None:
+    """Do `work` with the batches of the evaluation, and once more with half of them where the card has no memory."""
+    do_within_memory(
+        run, "eval", lambda run: work(with_smaller_passes(run, "eval", sizes_of(run.config, "eval")))
+    )
+
+
+def note(run: Run, stage: str, error: torch.OutOfMemoryError, were_small: bool) -> None:
+    """Write down that the settings of a stage are too large. Raises InputError where the stage cannot go on, as where
+    its passes `were_small` already.
+    """
     path = run.folder / FILE
     sizes = sizes_of(run.config, stage)
-    if are_too_large(run, stage):
+    if were_small:
         raise InputError(
             f"{stage}: the card has no memory for passes of half the size either; write {in_words(halved(halved(sizes)))}, or "
             "save memory by engine.gradient_checkpointing=true (docs/memory.md), and run the same command, which goes on "

@@ -37,6 +37,7 @@ from grpo.runtime.interrupt import StopRequest
 from grpo.runtime.run_folder import check_config, study_lock
 from grpo.stages.context import Run, corpus_of, load_model, load_prompt, untouched_model, within_limit
 from grpo.stages.evaluate import Measures, own_sets
+from grpo.stages.smaller_passes import evaluate_within_memory
 from grpo.stages.token_limits import with_limits
 from grpo.study.checkpoints import PlannedPoint, chosen_arms, chosen_seeds, planned_points, snapshot_folders
 from grpo.study.config import ArmConfig, Study, load_study
@@ -148,8 +149,8 @@ def points_on_front(study: Study, seed: int) -> set[Path]:
 def evaluate_all(
     study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], say: Callable[[str], None]
 ) -> None:
-    """Every checkpoint of these arms and seeds that has no point yet, one after the other, by one set of
-    instruments.
+    """Every checkpoint of these arms and seeds that has no point yet, with half of the batch where a card has no memory;
+    then weights are removed that the study does not keep.
     """
     check_warm_starts(study, seeds)
     config = study.warm_start_config(min(study.seeds))
@@ -157,18 +158,23 @@ def evaluate_all(
     device.configure(compute, config.threads, config.engine.deterministic)
     with StopRequest() as stop:
         run = Run(config, study.warm_start_folder(min(study.seeds)), cache_dir(), compute, stop, say)
-        tools: Instruments | None = None
-        for folder, points in planned_points(study, untouched_model(run), arms, seeds):
-            with study_lock(folder, say):
-                for point in points:
-                    if not point.path.exists():
-                        tools = tools or load_instruments(study, run)
-                        measure_point(tools, point)
-                        gc.collect()
-                    if stop():
-                        raise Interrupted(stop.signal)
+        evaluate_within_memory(run, lambda own: measure_missing(study, own, arms, seeds))
     for seed in seeds:
         prune(study, seed, say)
+
+
+def measure_missing(study: Study, run: Run, arms: Sequence[ArmConfig], seeds: Sequence[int]) -> None:
+    """Measure every checkpoint that has no point yet, one after the other."""
+    tools: Instruments | None = None
+    for folder, points in planned_points(study, untouched_model(run), arms, seeds):
+        with study_lock(folder, run.say):
+            for point in points:
+                if not point.path.exists():
+                    tools = tools or load_instruments(study, run)
+                    measure_point(tools, point)
+                    gc.collect()
+                if run.stop():
+                    raise Interrupted(run.stop.signal)
 
 
 def check_warm_starts(study: Study, seeds: Sequence[int]) -> None:

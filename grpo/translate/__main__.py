@@ -154,7 +154,7 @@ def load(options: argparse.Namespace, source: Source) -> Translator:
     limit = prompt_limit(options, policy, model, decoding.settings.max_new_tokens)
     is_jsonl = options.output.lower().endswith(JSONL) if options.output else bool(source.field)
     tell(first_sentence(options, policy, decoding, compute, len(source)))
-    return Translator(policy, model, decoding, term, limit, is_jsonl)
+    return Translator(policy, model, compute, decoding, term, limit, is_jsonl)
 
 
 def first_sentence(

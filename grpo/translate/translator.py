@@ -3,15 +3,19 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tqdm import tqdm
+import torch
 from transformers import PreTrainedModel
 
+from data.errors import InputError
 from data.examples import Example
+from data.live_table import CountRow, live_table
+from grpo.engine.graph_decoder import forget
+from grpo.runtime.device import Compute
+from grpo.runtime.within_memory import halved, within_memory
 from grpo.translate.choice import Term, choose
 from grpo.translate.decoding import Candidates, Decoding, candidates
 from grpo.translate.output import Output, Stream
@@ -32,12 +36,46 @@ class Translator:
 
     policy: Policy
     model: PreTrainedModel
+    compute: Compute
     decoding: Decoding
     term: Term | None
     max_prompt_tokens: int
     is_jsonl: bool
+    is_halved: bool = False
 
-    def rows(self, lines: Sequence[SourceLine], output: Output | Stream, bar: Any) -> list[bytes]:
+    def rows_within_memory(
+        self, lines: Sequence[SourceLine], output: Output | Stream, count: CountRow
+    ) -> tuple["Translator", list[bytes]]:
+        """The output line of each line, and the translator of later ones: with batches of half the size where the card
+        had no memory for these.
+        """
+        current = self
+        start = count.done
+
+        def halve(error: torch.OutOfMemoryError) -> None:
+            nonlocal current
+            current = current.halved(error)
+            count.done = start
+
+        rows = within_memory(lambda: current.rows(lines, output, count), halve, self.compute)
+        return current, rows
+
+    def halved(self, error: torch.OutOfMemoryError) -> "Translator":
+        """With batches of half the size. Raises InputError where they are that already."""
+        settings = self.decoding.settings
+        size = halved({"--batch-size": settings.batch_size})["--batch-size"]
+        if self.is_halved:
+            raise InputError(
+                f"translate: the card has no memory for batches of {settings.batch_size} either; write --batch-size {size}"
+            ) from error
+        tell(
+            f"WARNING translate: the card had no memory for --batch-size {settings.batch_size}, so it goes on with {size}"
+        )
+        decoding = replace(self.decoding, settings=replace(settings, batch_size=size))
+        forget(self.model)
+        return replace(self, decoding=decoding, is_halved=True)
+
+    def rows(self, lines: Sequence[SourceLine], output: Output | Stream, count: CountRow) -> list[bytes]:
         """The output line of each line."""
         examples = [self.policy.example(line.text) for line in lines]
         problems = [
@@ -45,7 +83,7 @@ class Translator:
             for line, example in zip(lines, examples, strict=True)
         ]
         places = [place for place, problem in enumerate(problems) if not problem]
-        found = self.decode([examples[place] for place in places], [lines[place] for place in places], bar)
+        found = self.decode([examples[place] for place in places], [lines[place] for place in places], count)
         chosen = self.chosen([examples[place].source for place in places], found)
         rows = []
         answers = iter(zip(found, chosen, strict=True))
@@ -53,7 +91,7 @@ class Translator:
             if problem:
                 output.counts.add_problem(problem, line.number)
                 rows.append(self.row(line, "", {"problem": problem}))
-                bar.update()
+                count.add()
                 continue
             own, (place, score) = next(answers)
             output.counts.without_text += not own.texts[place]
@@ -61,14 +99,16 @@ class Translator:
             rows.append(self.row(line, own.texts[place], {} if score is None else {"score": score}))
         return rows
 
-    def decode(self, examples: Sequence[Example], lines: Sequence[SourceLine], bar: Any) -> list[Candidates]:
+    def decode(
+        self, examples: Sequence[Example], lines: Sequence[SourceLine], count: CountRow
+    ) -> list[Candidates]:
         """The candidates of each example."""
         prompts = [self.policy.prompt.encode_prompt(example) for example in examples]
         numbers = [line.number for line in lines]
         found: dict[int, Candidates] = {}
         for place, own in candidates(self.model, self.policy.prompt, prompts, numbers, self.decoding):
             found[place] = own
-            bar.update()
+            count.add()
         return [found[place] for place in range(len(prompts))]
 
     def chosen(self, sources: Sequence[str], found: Sequence[Candidates]) -> list[tuple[int, float | None]]:
@@ -85,25 +125,20 @@ class Translator:
         return json.dumps(record, ensure_ascii=False).encode()
 
 
-@contextmanager
-def progress(count: int, done: int) -> Iterator[Any]:
-    """A bar in a terminal, which otherwise stays silent."""
-    is_hidden = not sys.stderr.isatty()
-    with tqdm(total=count, initial=done, desc="translating", unit=" lines", disable=is_hidden) as bar:
-        yield bar
-
-
 def translate(source: Source, translator: Translator, output: Output | Stream) -> None:
     """Finish all lines of the source that the output lacks, some batches at a time, always the same ones."""
     chunk = BATCHES * translator.decoding.settings.batch_size
     first = output.lines
     began = time.monotonic()
-    with progress(len(source), first) as bar:
+    has_room = not (isinstance(output, Stream) and sys.stdout.isatty())
+    with live_table(is_shown=has_room) as table:
+        count = CountRow(table, "translated", len(source), first)
         while output.lines < len(source):
             start = output.lines
             end = min(len(source), (start // chunk + 1) * chunk)
             lines = [source.line(number) for number in range(start + 1, end + 1)]
-            output.add(translator.rows(lines, output, bar))
-            if bar.disable:
+            translator, rows = translator.rows_within_memory(lines, output, count)
+            output.add(rows)
+            if table is None:
                 rate = (end - first) / (time.monotonic() - began)
                 tell(f"translated {end:,} of {len(source):,} lines, {rate:.1f} a second")

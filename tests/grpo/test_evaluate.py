@@ -4,14 +4,17 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from tiny_run import arguments
 
 from data.documents import read_object
 from eval.run_folder import read_run
 from grpo.evaluate import main
 from grpo.run import main as train
+from grpo.stages import context
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -135,3 +138,30 @@ def test_a_damaged_added_system_is_named(finished: Path, tiny_folder: Path, tmp_
     (folder / "added_systems" / "odd.json").write_text('{"system": "odd"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"added_systems/odd.json: key 'target_language' is missing"):
         read_run(folder)
+
+
+def test_a_card_without_memory_gets_half_the_batch_once(
+    finished: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    text = (folder / "tiny.toml").read_text(encoding="utf-8").replace(str(finished), str(folder))
+    (folder / "tiny.toml").write_text(text, encoding="utf-8")
+    real = context.greedy_outputs
+    sizes = []
+
+    def short(*arguments: Any) -> list[str]:
+        sizes.append(arguments[3].batch_size)
+        if sizes[-1] > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(*arguments)
+
+    monkeypatch.setattr(context, "greedy_outputs", short)
+    assert main(command(folder, tiny_folder, "--model", str(tiny_folder), "--name", "again")) == 0
+    assert sizes == [64, 32] and capsys.readouterr().out.count("goes on with eval.batch_size=32") == 1
+    again = read_object(folder / "run" / "added_systems" / "again.json")
+    assert again["items"] == read_object(folder / "run" / "eval" / "untouched.json")["items"]

@@ -28,6 +28,7 @@ from grpo.engine.sampler import generate
 from grpo.runtime.run_folder import plain
 from grpo.stages.token_limits import LIMITS
 from grpo.translate import output as output_file
+from grpo.translate import translator
 from grpo.translate.__main__ import main
 from grpo.translate.choice import choose, cosine, logprob
 from grpo.translate.decoding import Candidates, Decoding, candidates
@@ -327,3 +328,33 @@ def test_cosine_does_not_choose_a_copy_of_the_source(
     scores = term([source], [Candidates([source, HAN[:3], HAN[0] * 4], [0.0] * 3, [False] * 3)])
     # the copy has the cosine 1 and the wrong script; of four equal units one is free
     assert scores.tolist() == pytest.approx([0.0, 0.6, 0.8 / 4], abs=1e-6)
+
+
+def test_a_card_without_memory_gets_half_the_batch_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "in.txt", sources(9))
+    command = [str(source), "--model", str(run), "--batch-size", "4", "--output"]
+    assert main([*command, str(tmp_path / "whole.txt")]) == 0
+    real = translator.candidates
+    sizes = []
+
+    def short(*arguments: Any) -> Any:
+        sizes.append(arguments[4].settings.batch_size)
+        if sizes[-1] > most:
+            yield next(iter(real(*arguments)))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        yield from real(*arguments)
+
+    monkeypatch.setattr(translator, "candidates", short)
+    most = 2
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "half.txt")]) == 0
+    assert (tmp_path / "half.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
+    assert (
+        sizes == [4, 2]
+        and capsys.readouterr().err.count("no memory for --batch-size 4, so it goes on with 2") == 1
+    )
+    most = 1
+    assert main([*command, str(tmp_path / "none.txt")]) == 2
+    assert "no memory for batches of 2 either; write --batch-size 1" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_a_project_from_the_first_configuration_to_a_translation(
     init = ["--model", str(tiny_folder), "--from", "bo", "--to", "zh", "--out", "first.toml"]
     installed.script("init", str(corpus), *init)
     assert "[data]" in (folder / "first.toml").read_text(encoding="utf-8")
-    assert '"run_dir": "runs/mt"' in installed.script("run", "--config", "mt", "--check")
+    assert '"run_dir": "runs/mt"' in installed.script("run", "--config", "mt", "--json")
     start = arguments(corpus, tiny_folder, folder / "run")
     installed.script("run", *start, *quick(tiny_folder))
     assert (installed.cache / "semantic-grpo" / "corpus").is_dir() and not (folder / ".cache").exists()

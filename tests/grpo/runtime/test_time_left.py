@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,11 +76,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_line_stands_above_the_bar_and_a_warning_stands_out(
+def test_a_line_stands_above_the_table_and_a_warning_stands_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal: Any = Terminal()
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "CI", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(sys, "stdout", terminal)
     with RunLog(tmp_path, "sft", 0, 3, {"loss": "loss"}, to=()) as log:
@@ -90,8 +93,14 @@ def test_a_line_stands_above_the_bar_and_a_warning_stands_out(
         say("a plain line")
         shown = terminal.getvalue()[start:]
     before, warning, after = shown.partition("\033[1;33mWARNING: it is late\033[0m\n")
-    assert warning and before.strip(" \r") == ""  # the bar is wiped first
-    assert "a plain line\n" in after and after.endswith("loss 1.5, 0.0 min left")
+    assert warning and before == "\r\033[2K\033[1A\033[2K"  # the two rows are wiped first
+    line, _, rows = after.partition("a plain line\n")
+    assert line.endswith("\r\033[2K\033[1A\033[2K")
+    for shown in (line, rows):  # and there again after each line
+        assert [*map(str.split, re.sub(r"\x1b\[[0-9;]*[mKA]", "", shown).split("\n"))][:2] == [
+            ["sft", "1", "of", "3", "0.0", "min", "left"],
+            ["loss", "1.5"],
+        ]
 
 
 def test_without_a_terminal_a_line_is_plain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

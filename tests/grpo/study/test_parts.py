@@ -14,6 +14,8 @@ from tiny_study import write_study
 
 from data.errors import InputError, Interrupted
 from grpo.runtime.run_folder import study_lock
+from grpo.stages.context import Run
+from grpo.study import points
 from grpo.study.__main__ import main
 from grpo.study.arms import SAMPLES, run_child, share_samples, share_start
 from grpo.study.config import ArmConfig, Study, load_study
@@ -142,6 +144,25 @@ def test_weights_stay_while_they_are_on_the_front_and_at_an_arm_s_end(study: Stu
     assert waiting.exists()
     prune(replace(study, keep_snapshots="none"), 0, lambda text: None)
     assert {key for key, folder in folders.items() if folder.exists()} == {("grpo", 6), ("sft", 4)}
+
+
+def test_points_are_measured_with_half_the_batch_where_a_card_has_no_memory(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.warm_start_folder(0).mkdir(parents=True)
+    sizes = []
+    said: list[str] = []
+
+    def measure(study: Study, run: Run, arms: object, seeds: object) -> None:
+        sizes.append(run.config.eval.batch_size)
+        if sizes[-1] > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(points, "measure_missing", measure)
+    points.evaluate_all(study, study.arms, (0,), said.append)
+    points.evaluate_all(study, study.arms, (0,), said.append)  # knows it by now
+    assert sizes == [64, 32, 32]
+    assert sum("goes on with eval.batch_size=32" in line for line in said) == 2
 
 
 def test_the_bill_comes_first_and_leaves_nothing_behind(
