@@ -51,7 +51,10 @@ def test_no_heading_skips_a_level(page: Path) -> None:
 
 
 def test_a_skipped_level_is_found() -> None:
-    assert skipped_levels("# a\n### b\n## c\n```bash\n#### no\n```\n### d\n# e\n### f\n") == ["### b", "### f"]
+    assert skipped_levels("# a\n### b\n## c\n```bash\n#### no\n```\n### d\n# e\n### f\n") == [
+        "### b",
+        "### f",
+    ]
 
 
 def test_the_index_names_every_page() -> None:
