@@ -80,15 +80,17 @@ def go_offline(config: Config) -> None:
 
 def print_plan(config: Config) -> None:
     """What `--check` prints: the settings, the bill and a prompt. Raises InputError for what would stop the run."""
+    from grpo.stages.counted import counted_config
     from grpo.stages.dry_run import open_inputs, prompt_lines
     from grpo.stages.plan import make_plan
 
     compute = device.choose(config.device, config.engine.number_format)
     device.configure(compute, config.threads, config.engine.deterministic)
     inputs = open_inputs(config, compute)
-    bill = make_plan(config, inputs.model, compute)
+    with counted_config(config, inputs) as counted:
+        bill = make_plan(counted, inputs.model, compute).lines(counted)
     print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
-    print("\n".join([*bill.lines(config), *prompt_lines(config, inputs)]))
+    print("\n".join([*bill, *prompt_lines(config, inputs)]))
 
 
 @contextmanager
