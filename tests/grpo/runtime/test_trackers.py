@@ -254,11 +254,11 @@ def test_the_real_tool_keeps_the_numbers_of_an_offline_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No stand-in: what the tool has written is read back."""
-    pytest.importorskip(name, reason=f"{name} is not installed here; type: pip install {name}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # which is read at the import
+    pytest.importorskip(name, reason=f"{name} is not installed here; type: pip install {name}")
     run = tmp_path / "run"
     with RunLog(run, "train", 0, 5, {}, quiet=True, to=(name,)) as log:
         for step in range(3):
