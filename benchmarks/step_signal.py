@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from data.arguments import ArgumentParser
 from data.cache import cache_dir
 from data.examples import Example
 from data.stream import PromptStream
@@ -175,9 +176,7 @@ def measure(run: Run, steps: int, say: Callable[[str], None]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the configuration of a run that has a warm start")
     parser.add_argument("--steps", type=int, default=12, help="at least 2; more is sharper")
     parser.add_argument("overrides", nargs="*", metavar="key=value")

@@ -2,9 +2,9 @@
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from data.errors import one_line
 
@@ -25,7 +25,13 @@ def nearest(word: str, known: Iterable[str], least: float = 0.6) -> str:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's parser with refusals of one line."""
+    """argparse's parser with refusals of one line; settings and names may stand on both sides of an option."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does it, in any order; a command of commands is in its own order."""
+        if any(action.nargs == argparse.PARSER for action in self._actions):
+            return super().parse_args(args, namespace)
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one line: the message, and what to write instead."""

@@ -87,6 +87,11 @@ class DataConfig:
         return self.train or self.corpus
 
     @property
+    def pairs_setting(self) -> str:
+        """The setting that names it."""
+        return "data.train" if self.train else "data.corpus"
+
+    @property
     def members(self) -> dict[str, "DataConfig"]:
         """The settings of each of several corpora by its name; those of a single one by ""."""
         if not self.corpora:

@@ -121,14 +121,14 @@ def _read(examples: Callable[[], Iterable[Example]], path: Path) -> user_file.Re
 
 def user_inputs(config: DataConfig, say: Say) -> Inputs:
     """The user's file or files."""
-    corpus = user_corpus(config, config.pairs)
+    corpus = user_corpus(config, config.pairs, config.pairs_setting)
     for language in config.column_languages:
         if script_of(language) is None:
             say(
                 f"data: the script of language {language!r} is not known here, so lines are not checked for "
                 "it"
             )
-    hashes = hashes_of(corpus, "data.corpus")
+    hashes = hashes_of(corpus)
     facts = {"tier": "user", "tier_means": "your own file", "files": hashes}
     return Inputs(
         hashes,
@@ -138,19 +138,19 @@ def user_inputs(config: DataConfig, say: Say) -> Inputs:
     )
 
 
-def user_corpus(config: DataConfig, location: str) -> user_file.UserCorpus:
-    """A file of the user's with the languages and columns of the corpus."""
+def user_corpus(config: DataConfig, location: str, setting: str) -> user_file.UserCorpus:
+    """A file of the user's, which `setting` names, with the languages and columns of the corpus."""
     columns = (str(config.source_column), str(config.reference_column))
     return user_file.UserCorpus(
-        location, *config.column_languages, columns, config.example_task, config.is_catalogue
+        location, *config.column_languages, columns, config.example_task, config.is_catalogue, setting
     )
 
 
-def hashes_of(corpus: user_file.UserCorpus, setting: str) -> dict[str, str]:
+def hashes_of(corpus: user_file.UserCorpus) -> dict[str, str]:
     """The SHA-256 of each file. Raises InputError."""
     try:
         return {str(path): sha256_of(path) for path in corpus.paths}
     except OSError as error:
         raise InputError(
-            f"{setting}: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}"
+            f"{corpus.setting}: {error.filename} cannot be read ({error.strerror}); give {user_file.KINDS}"
         ) from error

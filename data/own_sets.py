@@ -43,7 +43,7 @@ def set_hashes(config: DataConfig) -> dict[str, str]:
     return {
         f"data.{name}: {path}": digest
         for name, location in {**config.sets, **warm_start_file(config)}.items()
-        for path, digest in hashes_of(user_corpus(config, location), f"data.{name}").items()
+        for path, digest in hashes_of(user_corpus(config, location, f"data.{name}")).items()
     }
 
 
@@ -64,7 +64,9 @@ def read_sets(
     """
     sets = []
     for name, location in files.items():
-        reading = user_file.read(user_corpus(config, location), Store(folder / f"read-{name}"))
+        reading = user_file.read(
+            user_corpus(config, location, f"data.{name}"), Store(folder / f"read-{name}")
+        )
         num_read = len(reading.examples) + len(reading.bad_lines)
         if not reading.examples or len(reading.bad_lines) > config.max_bad_share * num_read:
             advice = user_checks.advice(reading, config.column_languages)

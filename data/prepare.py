@@ -82,7 +82,7 @@ def prepare(config: DataConfig, cache: Path, say: Say = print) -> Corpus:
 
 def _prepare_mixture(config: DataConfig, cache: Path, say: Say) -> Corpus:
     """Several corpora, each prepared alone, as one."""
-    corpora = {name: _prepare_one(one, cache, say) for name, one in config.members.items()}
+    corpora = {name: _prepare_member(name, one, cache, say) for name, one in config.members.items()}
     manifests = {name: corpus.manifest for name, corpus in corpora.items()}
     folder = cache / "corpus" / identity(manifests, config, RULES)
     if not (folder / "manifest.json").exists():
@@ -92,6 +92,14 @@ def _prepare_mixture(config: DataConfig, cache: Path, say: Say) -> Corpus:
     for line in mixture_lines(corpus.manifest):
         say(line)
     return corpus
+
+
+def _prepare_member(name: str, config: DataConfig, cache: Path, say: Say) -> Corpus:
+    """One of several corpora. Raises InputError, which says which one it is."""
+    try:
+        return _prepare_one(config, cache, say)
+    except InputError as error:
+        raise InputError(f"data.corpora.{name}: {error}") from error
 
 
 def _prepare_one(config: DataConfig, cache: Path, say: Say) -> Corpus:
@@ -274,7 +282,7 @@ def _check_bad_lines(reading: user_file.Reading, config: DataConfig, listing: Pa
     if len(bad_lines) > config.max_bad_share * num_read:
         advice = user_checks.advice(reading, config.column_languages)
         raise InputError(
-            f"data.corpus={config.pairs}: {len(bad_lines)} of {num_read} pairs are bad "
+            f"{config.pairs_setting}={config.pairs}: {len(bad_lines)} of {num_read} pairs are bad "
             f"({by_reason(bad_lines)}), more than "
             f"data.max_bad_share={config.max_bad_share}; {advice and advice + '; '}"
             f"the first is {bad_lines[0][0]}: {bad_lines[0][1]}; all are in {listing}"
@@ -297,11 +305,12 @@ def _check_parts(parts: dict[str, Part], tally: Tally, clusters: Clusters, confi
         drops = Counter({reason: n for reason, n in tally.num_dropped.items() if reason != OTHER_REFERENCE})
         if not tally.pairs and not drops and not config.languages:
             raise InputError(
-                f"data.corpus={config.pairs}: there is no pair in it; write a line for each pair: its source, a tab, its reference"
+                f"{config.pairs_setting}={config.pairs}: there is no pair in it; write a line for each pair: "
+                "its source, a tab, its reference"
             )
         usable = f"{len(tally.pairs)} of {len(tally.pairs) + drops.total()} pairs are usable"
         raise InputError(
-            f"data.corpus={config.pairs}: nothing is left for {' and '.join(empty)}: {usable} "
+            f"{config.pairs_setting}={config.pairs}: nothing is left for {' and '.join(empty)}: {usable} "
             f"(dropped: {in_words(drops)}); {_cause(clusters, config)}"
         )
 

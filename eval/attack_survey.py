@@ -31,7 +31,7 @@ from data.sources import udhr
 from data.unpack import unpack
 from eval.attacks import GUARDS, items_of, measure, reward_of_terms, substitute_texts
 from eval.report.blocks import Table
-from eval.report.markdown import table_markdown
+from eval.report.markdown import top_table
 from grpo.engine.pretrained import gemma_folder
 from reward.attacks import ATTACKS, Item
 from reward.combine import RewardConfig, make_reward
@@ -241,7 +241,7 @@ Made by `{command}`; do not edit it by hand. What the table means for a choice: 
 """
     tables = [language_table(surveys), summary_table(surveys)]
     tables += [reward_table(surveys, name) for name in surveys[0].margins if "four gates" not in name]
-    return "\n\n".join([head.rstrip(), *map(table_markdown, tables)]) + "\n"
+    return "\n\n".join([head.rstrip(), *map(top_table, tables)]) + "\n"
 
 
 def named_folder(text: str) -> tuple[str, str]:

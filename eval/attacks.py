@@ -25,7 +25,7 @@ from data.examples import Example
 from data.prepare import prepare
 from data.script import known_script
 from eval.report.blocks import Table, plain_text
-from eval.report.markdown import table_markdown
+from eval.report.markdown import top_table
 from grpo.config import Config
 from grpo.config_file import load_config
 from grpo.runtime import device
@@ -313,7 +313,7 @@ def run(options: argparse.Namespace) -> None:
         atomic_write_text(
             Path(f"{options.out}.json"), json.dumps(figures, ensure_ascii=False, indent=1) + "\n"
         )
-        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(table_markdown, parts)) + "\n")
+        atomic_write_text(Path(f"{options.out}.md"), "\n\n".join(map(top_table, parts)) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:

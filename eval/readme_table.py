@@ -116,18 +116,27 @@ def note(summary: Json) -> str:
     return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def replace_table(readme: str, text: str, place: Path) -> str:
+def read_readme(path: Path, marks: tuple[str, str]) -> str:
+    """The text of a README. Raises InputError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); name a README with the lines {' and '.join(marks)}"
+        ) from error
+
+
+def replace_between(readme: str, marks: tuple[str, str], text: str, place: Path) -> str:
     """`readme` with `text` between the markers. Raises InputError unless each marker is there once, in
     order.
     """
-    start = readme.find(OPEN)
-    end = readme.find(CLOSE)
-    if readme.count(OPEN) != 1 or readme.count(CLOSE) != 1 or end < start:
+    start, end = map(readme.find, marks)
+    if any(readme.count(mark) != 1 for mark in marks) or end < start:
         raise InputError(
-            f"{place}: the lines {OPEN} and {CLOSE} must each be there once, in this order; write them "
-            "around the table"
+            f"{place}: the lines {' and '.join(marks)} must each be there once, in this order; write them "
+            "where the result is to be"
         )
-    return f"{readme[: start + len(OPEN)]}\n{text}\n{readme[end:]}"
+    return f"{readme[: start + len(marks[0])]}\n{text}\n{readme[end:]}"
 
 
 def summary_table(path: Path) -> str:
@@ -145,13 +154,8 @@ def summary_table(path: Path) -> str:
 
 def run(summary: Path, readme: Path, check: bool) -> int:
     """Rewrite the README, or only say whether it is stale: 0 or 1."""
-    try:
-        old = readme.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{readme}: cannot be read ({error}); name a README with the lines {OPEN} and {CLOSE}"
-        ) from error
-    new = replace_table(old, summary_table(summary), readme)
+    old = read_readme(readme, (OPEN, CLOSE))
+    new = replace_between(old, (OPEN, CLOSE), summary_table(summary), readme)
     if check and new != old:
         print(
             f"{readme}: its table is not that of {summary}; run python -m eval.readme_table {summary} "

@@ -49,6 +49,7 @@ PAIRS = (
     ("translation_memory", "trained"),
     ("untouched", "trained"),
     ("untouched", "warm_start"),
+    ("translation_memory", "warm_start"),
 )
 SCORES: dict[str, Score] = {
     "cosine": ratio_of_sums,

@@ -43,7 +43,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="the settings that the run was started with"
     )
-    return parser.parse_intermixed_args(argv)
+    return parser.parse_args(argv)
 
 
 def check_folder(config: Config) -> None:

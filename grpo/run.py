@@ -88,6 +88,7 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     """What `--check` prints: what runs, its bill and a prompt; or all settings as JSON. Raises InputError for what
     would stop the run.
     """
+    from grpo.stages.counted import counted_config
     from grpo.stages.dry_run import open_inputs, prompt_lines
     from grpo.stages.overview import overview_lines, warnings_of
     from grpo.stages.plan import make_plan
@@ -96,12 +97,14 @@ def print_plan(config: Config, *, is_json: bool) -> None:
     device.configure(compute, config.threads, config.engine.deterministic)
     with redirect_stdout(sys.stderr) if is_json else nullcontext():
         inputs = open_inputs(config, compute)
-    bill = make_plan(config, inputs.model, compute, inputs.pairs)
+    with counted_config(config, inputs) as counted:
+        bill = make_plan(counted, inputs.model, compute, inputs.pairs)
+        bill_lines = bill.lines(counted)
     prompt = prompt_lines(config, inputs)
     if is_json:
         print(json.dumps(dataclasses.asdict(config), ensure_ascii=False, indent=1))
         return
-    for line in [*overview_lines(config, inputs), *bill.lines(config), *warnings_of(bill), *prompt]:
+    for line in [*overview_lines(config, inputs), *bill_lines, *warnings_of(bill), *prompt]:
         say(line)
 
 

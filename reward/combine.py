@@ -253,7 +253,9 @@ def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
 def terms_with_references(config: RewardConfig) -> list[str]:
     """The terms that are computed and need a reference text; one of the user's own says so itself when it is called."""
     learned = [
-        name for name in config.names if name in config.metrics and needs_reference(config.metrics[name])
+        name
+        for name in config.names
+        if name in config.metrics and needs_reference(name, config.metrics[name])
     ]
     return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE] + learned
 

@@ -68,12 +68,12 @@ BY_FILE: dict[
 }
 
 
-def check_encoder(name: str, cache: Path) -> None:
-    """Raises InputError for an unknown name, an encoder that was not made yet, and a folder that is missing
+def check_encoder(name: str, cache: Path, setting: str = "reward.encoder") -> None:
+    """Raises InputError, which names the `setting`, for an unknown name, an encoder that was not made yet, and a folder that is missing
     or lacks files. Loads nothing.
     """
     if name == "bo":
-        find_student(cache)
+        find_student(cache, setting)
     if name == "use":
         package_files()
     if name in BY_NAME:
@@ -81,12 +81,12 @@ def check_encoder(name: str, cache: Path) -> None:
     folder = user_path(name.removeprefix(STATIC))
     if not name.startswith(STATIC) and "/" not in name and not folder.exists():
         raise InputError(
-            f"reward.encoder: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, "
+            f"{setting}: unknown encoder {name!r}; known encoders: {', '.join(BY_NAME)}, a folder, "
             f"{STATIC}FOLDER"
         )
     if not folder.is_dir():
         raise InputError(
-            f"reward.encoder: {name!r}: there is no folder {folder}; download the model into one, as names of a hub are "
+            f"{setting}: {name!r}: there is no folder {folder}; download the model into one, as names of a hub are "
             f"not read, or write one of {', '.join(BY_NAME)}"
         )
     if name.startswith(STATIC):
@@ -95,7 +95,7 @@ def check_encoder(name: str, cache: Path) -> None:
     else:
         files = list(BY_FILE)
     if not any((folder / file).exists() for file in files):
-        raise InputError(f"reward.encoder: {folder} is no encoder folder: it has no {' and no '.join(files)}")
+        raise InputError(f"{setting}: {folder} is no encoder folder: it has no {' and no '.join(files)}")
 
 
 def encoder_folder(name: str, cache: Path) -> Path | None:
@@ -106,11 +106,11 @@ def encoder_folder(name: str, cache: Path) -> Path | None:
     return folder if name not in BY_NAME and folder.is_dir() else None
 
 
-def load_encoder(name: str, cache: Path, device: torch.device) -> Encoder:
-    """Load the encoder called `name`; `cache` has the encoders that were made here. Raises InputError for
-    files that cannot be read.
+def load_encoder(name: str, cache: Path, device: torch.device, setting: str = "reward.encoder") -> Encoder:
+    """Load the encoder called `name`, which `setting` names; `cache` has the encoders that were made here. Raises
+    InputError for files that cannot be read.
     """
-    check_encoder(name, cache)
+    check_encoder(name, cache, setting)
     if name in BY_NAME:
         return BY_NAME[name](cache, device)
     folder = user_path(name.removeprefix(STATIC))

@@ -52,27 +52,29 @@ class UserCorpus:
     columns: Columns = DEFAULT_COLUMNS
     task: str = "mt"
     is_catalogue: bool = False
+    setting: str = "data.corpus"  # that names the location
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """One file, the aligned ones, or those of a folder. Raises InputError for a missing file or an
         unknown ending.
         """
-        if files := _folder_files(user_path(self.location)):
+        if files := _folder_files(user_path(self.location), self.setting):
             return tuple(files)
-        names = [self.location] if _is_file(user_path(self.location)) else self.location.split(",")
+        is_one = _is_file(user_path(self.location), self.setting)
+        names = [self.location] if is_one else self.location.split(",")
         paths = tuple(user_path(name.strip()) for name in names)
         for path in paths:
-            if not _is_file(path):
-                raise InputError(f"data.corpus: {path} is not a file; give {KINDS}")
+            if not _is_file(path, self.setting):
+                raise InputError(f"{self.setting}: {path} is not a file; give {KINDS}")
             if not str(path).isprintable():
                 raise InputError(
-                    f"data.corpus: {str(path)!r} has a character that cannot be shown; rename the file"
+                    f"{self.setting}: {str(path)!r} has a character that cannot be shown; rename the file"
                 )
         kinds = [kind_of(path) for path in paths]
         advice = next((INSTEAD[kind] for kind in kinds if kind in INSTEAD), f"give {KINDS}")
         if INSTEAD.keys() & set(kinds) or (len(paths) == 1 and kinds[0] not in formats.KINDS):
-            raise InputError(f"data.corpus={self.location}: unknown kind of corpus; {advice}")
+            raise InputError(f"{self.setting}={self.location}: unknown kind of corpus; {advice}")
         return paths
 
     @property
@@ -178,16 +180,16 @@ def _problem(example: Example) -> str:
     return "damaged characters" if DAMAGED.search(example.source + example.reference) else ""
 
 
-def _folder_files(path: Path) -> list[Path]:
+def _folder_files(path: Path, setting: str) -> list[Path]:
     """The files of a folder of datasets; none where the path is no such folder."""
     try:
         return files_of_folder(path) if path.is_dir() else []
     except OSError as error:
-        raise InputError(f"data.corpus: {path} cannot be read ({error.strerror}); give {KINDS}") from error
+        raise InputError(f"{setting}: {path} cannot be read ({error.strerror}); give {KINDS}") from error
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: Path, setting: str) -> bool:
     try:
         return path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise InputError(f"data.corpus: {path} cannot be read ({error.strerror}); give {KINDS}") from error
+        raise InputError(f"{setting}: {path} cannot be read ({error.strerror}); give {KINDS}") from error

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.report.corpus_tables import PARTS
+from eval.report.picture import gain_against_tax
 from eval.report.wording import place_label
 from eval.run_folder import OPTIONAL, SYSTEMS, RunFolder
+
+NO_PICTURE = "No picture of gain against tax: it needs probes of the untouched model and of a trained one."
 
 
 def gaps(run: RunFolder) -> tuple[str, ...]:
@@ -31,6 +34,8 @@ def gaps(run: RunFolder) -> tuple[str, ...]:
             }
         )
         sentences.append(f"No general-competence probes{': ' + '; '.join(reasons) if reasons else ''}.")
+    if gain_against_tax(run) is None:
+        sentences.append(NO_PICTURE)
     sentences += [
         f"No {name}.json." for name in ("corpus", "environment", "timings") if not getattr(run, name)
     ]

@@ -30,9 +30,9 @@ def markdown(document: Document) -> str:
     parts = [
         f"# {escape(document.title)}",
         f"**{escape(document.verdict)}** {' '.join(map(escape, document.reasons))}".strip(),
-        *map(table_markdown, [number_table(document.numbers)] if document.numbers else []),
+        *map(top_table, [number_table(document.numbers)] if document.numbers else []),
         *map(list_markdown, filter(None, [document.alarms])),
-        *map(table_markdown, figure_tables),
+        *map(top_table, figure_tables),
         *map(list_markdown, filter(None, [document.gaps])),
         *map(section_markdown, document.sections),
     ]
@@ -63,13 +63,18 @@ def block_markdown(block: Block) -> str:
     raise TypeError(f"a {type(block).__name__} has no Markdown form")
 
 
-def table_markdown(table: Table) -> str:
-    """A pipe table with its title above and its notes below."""
+def top_table(table: Table) -> str:
+    """A table outside of the sections of a page: its title is a heading like theirs."""
+    return table_markdown(table, level=2)
+
+
+def table_markdown(table: Table, level: int = 3) -> str:
+    """A pipe table with its title above, as a heading of `level`, and its notes below."""
     rule = "| " + " | ".join(["---", *["---:"] * (len(table.header) - 1)]) + " |"
     lines = ["| " + " | ".join(map(escape, row)) + " |" for row in (table.header, *table.rows)]
     return "\n".join(
         [
-            f"### {escape(table.title)}",
+            f"{'#' * level} {escape(table.title)}",
             "",
             lines[0],
             rule,

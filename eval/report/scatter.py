@@ -142,12 +142,17 @@ def mark_svg(mark: Mark, x: Scale, y: Scale) -> str:
 
 
 def key_svg(line: Line) -> str:
-    """The line's sign in the legend."""
+    """The line's sign in the legend of a page."""
+    return f'<svg class="key" viewBox="0 0 26 12" aria-hidden="true">{key_shapes(line)}</svg>'
+
+
+def key_shapes(line: Line) -> str:
+    """The line's sign, of 26 by 12 units."""
     path = f'<polyline class="way" points="0,6 26,6"{dash(line)}/>' if line.has_way else ""
     shape = SHAPES.get(line.marks[-1].shape, "")
     return (
-        f'<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><g class="{line.colour}">{path}'
-        f'<g class="mark"><path d="{shape}" transform="translate(13 6)"/></g></g></svg>'
+        f'<g class="{line.colour}">{path}<g class="mark"><path d="{shape}" '
+        'transform="translate(13 6)"/></g></g>'
     )
 
 

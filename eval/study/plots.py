@@ -85,15 +85,21 @@ def pareto_figures(figures: Json) -> list[Figure]:
 
 def pareto_figure(title: str, rows: Sequence[Json], metric: str, across: Across) -> Figure:
     """One picture; crosses are 95 % intervals of the last checkpoint of each arm, a vertical line is the budget."""
-    lines = [*arm_lines(rows, metric, across), *start_lines(rows, metric, across)]
     header = ("Checkpoint", f"gain in {METRIC[metric].label}", across.label)
-    bend = math.inf
-    if (
-        across.budget is not None
-        and max(row["tax"]["value"] for row in rows) > MANY_BUDGETS * across.budget > 0
-    ):
-        bend = across.budget
-    return scatter(title, lines, header, bend, across.budget)
+    lines = pareto_lines(rows, metric, across)
+    return scatter(title, lines, header, bend_of(rows, across), across.budget)
+
+
+def pareto_lines(rows: Sequence[Json], metric: str, across: Across) -> list[Line]:
+    """The lines of the arms, then the starts."""
+    return [*arm_lines(rows, metric, across), *start_lines(rows, metric, across)]
+
+
+def bend_of(rows: Sequence[Json], across: Across) -> float:
+    """Where the lower axis becomes logarithmic: at the budget, if a tax lies far above it."""
+    budget = across.budget or 0.0
+    is_far = max(row["tax"]["value"] for row in rows) > MANY_BUDGETS * budget > 0
+    return budget if is_far else math.inf
 
 
 def start_lines(rows: Sequence[Json], metric: str, across: Across) -> list[Line]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from data.cache import atomic_write_text
@@ -54,8 +55,7 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     On a file system without locks it only says so.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"run_dir = {folder} is a file; name a folder")
+    check_place(folder)
     with open_lock(folder / LOCK) as descriptor:
         try:
             lock(descriptor)
@@ -73,6 +73,21 @@ def sole_process(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
         write_at(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
+
+
+def check_place(folder: Path) -> None:
+    """Raises InputError where `run_dir` is a file, or nothing can be written there."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"run_dir = {folder} is a file; name a folder")
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with TemporaryDirectory(dir=place, prefix=".semantic-grpo-"):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"run_dir = {folder}: nothing can be written into {place} ({error.strerror}); "
+            "write run_dir=PATH with a folder that can be written"
+        ) from error
 
 
 @contextmanager

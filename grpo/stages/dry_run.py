@@ -26,7 +26,7 @@ from grpo.config import Config, with_numbers
 from grpo.engine.model import load_tokenizer
 from grpo.runtime.device import Compute
 from grpo.runtime.interrupt import StopRequest
-from grpo.runtime.run_folder import check_settings
+from grpo.runtime.run_folder import check_place, check_settings
 from grpo.stages.context import Run, shots_and_others
 from grpo.stages.lengths import fits
 from grpo.stages.plan import known_model
@@ -53,6 +53,7 @@ class Inputs:
 def open_inputs(config: Config, compute: Compute) -> Inputs:
     """Open everything that is here. Raises InputError as the run would."""
     run = Run(config, Path(config.run_dir), cache_dir(), compute, StopRequest(), silent)
+    check_place(run.folder)
     check_settings(config, run.folder)
     check_names(run)
     model = known_model(config)
@@ -73,9 +74,8 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
         return [LACKS_MODEL]
     if inputs.corpus is None:
         return [LACKS_CORPUS]
-    shots, others = shots_and_others(config, inputs.corpus)
-    tokenizer = load_tokenizer(inputs.model)
-    prompt = Prompt.of(tokenizer, Wording.of(config.prompt, shots), model_ends(inputs.model, tokenizer))
+    _, others = shots_and_others(config, inputs.corpus)
+    prompt = prompt_of(config, inputs.model, inputs.corpus)
     config = with_numbers(config, limits_of(inputs.corpus, prompt))
     reports = [part.check().report() for part in fits(inputs.corpus, prompt, config).values()]
     return [
@@ -83,6 +83,13 @@ def prompt_lines(config: Config, inputs: Inputs) -> list[str]:
         *prompt.lines(others[0]),
         f"token ids: {' '.join(map(str, prompt.encode_prompt(others[0])))}",
     ]
+
+
+def prompt_of(config: Config, model: Path, corpus: Corpus) -> Prompt:
+    """How the model of a folder is asked. Raises InputError where it cannot be asked as [prompt] says."""
+    shots, _ = shots_and_others(config, corpus)
+    tokenizer = load_tokenizer(model)
+    return Prompt.of(tokenizer, Wording.of(config.prompt, shots), model_ends(model, tokenizer))
 
 
 def prepared_corpus(config: Config) -> Corpus | None:

@@ -15,6 +15,7 @@ from data.errors import InputError
 from data.examples import Example
 from data.records import sample_of
 from grpo.stages.context import Run
+from grpo.stages.mixing import encoder_setting
 from grpo.stages.reward_setup import FILE as REWARD_FILE
 from grpo.stages.reward_setup import read_facts, store_of
 from reward.combine import reward_needs
@@ -28,18 +29,19 @@ def check_encoder_fit(run: Run, examples: Sequence[Example]) -> None:
     made of its cosines.
     """
     reward = run.config.reward
+    setting = encoder_setting(run.config, run.target_language)
     fit = known_fit(run) or measured_fit(run, examples)
     if fit is None:
         run.say(f"encoder {reward.encoder}: too few pairs to see whether it fits them")
         return
     reason = refusal(fit)
     if reason and run.config.train.method != "sft" and reward_needs(reward, ("vectors", "bank")):
-        raise InputError(f"reward.encoder = {reward.encoder!r}: {reason}")
+        raise InputError(f"{setting} = {reward.encoder!r}: {reason}")
     run.say(f"encoder {reward.encoder}: {fit}")
     threshold = reward.threshold if isinstance(reward.threshold, float) else fit.references.unrelated
     of_interest = warnings(fit, threshold) if reward_needs(reward, ("vectors", "bank")) else []
     for sentence in [reason] if reason else of_interest:
-        run.say(f"WARNING: reward.encoder = {reward.encoder!r}: {sentence}")
+        run.say(f"WARNING: {setting} = {reward.encoder!r}: {sentence}")
     atomic_write_text(run.facts(FILE), json.dumps({"encoder": reward.encoder, **asdict(fit)}, indent=1))
 
 
@@ -49,7 +51,8 @@ def check_measured_threshold(run: Run) -> None:
     if isinstance(run.config.reward.threshold, str) and fit is not None:
         threshold = read_facts(run.facts(REWARD_FILE))["threshold"]
         if sentence := threshold_warning(fit, threshold):
-            run.say(f"WARNING: reward.encoder = {run.config.reward.encoder!r}: {sentence}")
+            setting = encoder_setting(run.config, run.target_language)
+            run.say(f"WARNING: {setting} = {run.config.reward.encoder!r}: {sentence}")
 
 
 def known_fit(run: Run) -> EncoderFit | None:

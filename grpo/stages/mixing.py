@@ -9,6 +9,7 @@ import numpy as np
 from data.examples import Example
 from data.records import Selection, examples_where
 from data.stream import MixedStream, PromptStream
+from grpo.config import Config
 from grpo.stages.context import Run
 
 Item = TypeVar("Item")
@@ -28,6 +29,12 @@ def runs_by_language(run: Run) -> dict[str, Run]:
         language: replace(run, config=config, language=language if len(languages) > 1 else "")
         for language, config in configs.items()
     }
+
+
+def encoder_setting(config: Config, language: str) -> str:
+    """The setting that names the encoder for a target language."""
+    is_own = language in config.reward.encoders
+    return f"reward.encoders.{language}" if is_own else "reward.encoder"
 
 
 def of_language(run: Run, examples: Sequence[Example]) -> Sequence[Example]:

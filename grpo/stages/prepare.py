@@ -45,7 +45,7 @@ from grpo.stages.context import (
 from grpo.stages.encoder_fit import check_encoder_fit
 from grpo.stages.language_fit import check_language_fit
 from grpo.stages.lengths import Fit, fits, needs
-from grpo.stages.mixing import runs_by_language
+from grpo.stages.mixing import encoder_setting, runs_by_language
 from grpo.stages.pieces import measure_pieces
 from grpo.stages.plan import known_model
 from grpo.stages.reward_setup import STATIC
@@ -84,9 +84,9 @@ def check_names(run: Run) -> None:
         optimiser_class()
     for language, own_run in runs_by_language(run).items():
         check_reward(own_run.config.reward, language, run.config.data.completion_languages[language])
-        check_encoder(own_run.config.reward.encoder, run.cache)
+        check_encoder(own_run.config.reward.encoder, run.cache, encoder_setting(own_run.config, language))
     if run.config.reward.held_out != STATIC:
-        check_encoder(run.config.reward.held_out, run.cache)
+        check_encoder(run.config.reward.held_out, run.cache, "reward.held_out")
     if name != DEFAULT_POLICY:
         base_model(run)
     elif known_model(run.config) is None:

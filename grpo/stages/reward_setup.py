@@ -23,7 +23,7 @@ from data.records import Mapped, sample_of
 from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, greedy_texts, untouched_model, within_limit
 from grpo.stages.language_fit import gate_of
-from grpo.stages.mixing import of_language, runs_by_language
+from grpo.stages.mixing import encoder_setting, of_language, runs_by_language
 from grpo.training import RewardFunction, Rewards, by_language
 from reward.combine import (
     GROUP_STD_FLOOR,
@@ -59,7 +59,8 @@ def reference_texts(examples: Sequence[Example]) -> list[str]:
 def store_of(run: Run) -> EmbeddingStore:
     """The vectors of the encoder that gives the reward."""
     name = run.config.reward.encoder
-    encoder = NamedEncoder(name, load_encoder(name, run.cache, run.compute.device))
+    setting = encoder_setting(run.config, run.target_language)
+    encoder = NamedEncoder(name, load_encoder(name, run.cache, run.compute.device, setting))
     return EmbeddingStore(encoder, run.cache / "embeddings", say=run.say)
 
 
@@ -71,7 +72,7 @@ def held_out_store(run: Run) -> EmbeddingStore:
     """
     name = run.config.reward.held_out
     if name != STATIC:
-        encoder = load_encoder(name, run.cache, run.compute.device)
+        encoder = load_encoder(name, run.cache, run.compute.device, "reward.held_out")
     else:
         examples = sample_of(corpus_of(run).train)
         texts = [*reference_texts(examples), *(example.source for example in examples)]

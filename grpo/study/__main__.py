@@ -92,14 +92,15 @@ def chosen_parts(text: str) -> list[str]:
 
 
 def bill_of(work: Work) -> Bill:
+    """The bill by the lengths of the corpus, where it is prepared or a file of the user's. Raises InputError."""
+    from grpo.stages.counted import counted_config
+    from grpo.stages.dry_run import Inputs, prepared_corpus
+
     config = work.study.warm_start_config(work.seeds[0])
-    return make_bill(
-        work.study,
-        work.arms,
-        work.seeds,
-        known_model(config),
-        device.choose(config.device, config.engine.number_format),
-    )
+    inputs = Inputs(known_model(config), prepared_corpus(config))
+    compute = device.choose(config.device, config.engine.number_format)
+    with counted_config(config, inputs) as counted:
+        return make_bill(work.study, work.arms, work.seeds, inputs.model, compute, counted)
 
 
 def carry_out(work: Work) -> None:

@@ -128,14 +128,20 @@ class Bill:
 
 
 def make_bill(
-    study: Study, arms: Sequence[ArmConfig], seeds: Sequence[int], folder: Path | None, compute: Compute
+    study: Study,
+    arms: Sequence[ArmConfig],
+    seeds: Sequence[int],
+    folder: Path | None,
+    compute: Compute,
+    counted: Config | None = None,
 ) -> Bill:
     """The bill of these arms and seeds; `folder` is the model's, None when it has not been made. An arm half
-    done counts as a whole one.
+    done counts as a whole one. `counted` is the warm start's configuration with a folder whose corpus.json knows
+    lengths, where the study has none yet.
     """
     machine = Machine.of(compute)
-    base = study.warm_start_config(seeds[0])
-    bills = tuple(arm_bill(study, arm, seeds, folder, machine, compute.format) for arm in arms)
+    base = counted or study.warm_start_config(seeds[0])
+    bills = tuple(arm_bill(study, arm, seeds, folder, machine, compute.format, base.run_dir) for arm in arms)
     size = FP32_BYTES * float(count_parameters(base, folder)[0])
     is_warm = all((study.warm_start_folder(seed) / "warm_start").exists() for seed in seeds)
     references = [
@@ -160,11 +166,16 @@ def make_bill(
 
 
 def arm_bill(
-    study: Study, arm: ArmConfig, seeds: Sequence[int], folder: Path | None, machine: Machine, format: Format
+    study: Study,
+    arm: ArmConfig,
+    seeds: Sequence[int],
+    folder: Path | None,
+    machine: Machine,
+    format: Format,
+    counts: str,
 ) -> ArmBill:
-    config = replace(
-        study.arm_config(arm, seeds[0]), run_dir=str(study.warm_start_folder(seeds[0]))
-    )  # whose corpus.json knows lengths
+    """`counts`: the folder whose corpus.json knows lengths."""
+    config = replace(study.arm_config(arm, seeds[0]), run_dir=counts)
     steps = config.train.num_steps
     every = study.snapshot_interval(arm)
     points = len({*range(every, steps + 1, every), steps}) + len(study.interpolate)

@@ -213,7 +213,7 @@ def load_student(folder: Path, teacher: Teacher | None = None) -> StudentEncoder
     return StudentEncoder(student, teacher, facts)
 
 
-def find_student(cache: Path) -> Path:
+def find_student(cache: Path, setting: str = "reward.encoder") -> Path:
     """The folder of the newest finished student in the cache. Raises InputError with the command that makes
     one.
     """
@@ -221,7 +221,7 @@ def find_student(cache: Path) -> Path:
         cache.glob(f"encoders/bo-*/{FACTS_FILE}"), key=lambda path: (path.stat().st_mtime, path)
     )
     if not students:
-        raise InputError(f"reward.encoder: no Tibetan encoder yet; type: {COMMAND}")
+        raise InputError(f"{setting}: no Tibetan encoder yet; type: {COMMAND}")
     return students[-1].parent
 
 

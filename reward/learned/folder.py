@@ -82,11 +82,11 @@ TYPES: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def metric_folder(name: str) -> Path:
+def metric_folder(name: str, place: str = "metric") -> Path:
     """The folder that a setting or an option names. Raises InputError where there is none."""
     folder = user_path(name)
     if not folder.is_dir():
-        raise InputError(f"metric {name!r}: there is no folder {folder}")
+        raise InputError(f"{place} {name!r}: there is no folder {folder}")
     return folder
 
 

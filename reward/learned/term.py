@@ -11,6 +11,8 @@ from data.settings import Rule
 if TYPE_CHECKING:
     from reward.learned.scores import Metrics
 
+PLACE = "reward.metrics."
+
 
 def metric_term(name: str) -> Callable[..., Tensor]:
     """The term of the metric `name`: higher is better, and MetricX's number of errors s is 1 - s / 25."""
@@ -44,12 +46,11 @@ def metric_rules(
     known_names = sorted(folders.keys() & set(other_names))
     bad_ends = [name for name in folders if not _has_good_ends(settings.get(name, {}))]
     open_gates = [name for name in gates if name in folders and "low" not in settings.get(name, {})]
-    place = "reward.metrics."
     return [
-        (bool(bad_names), f"{place}{', '.join(bad_names)} is no name; write small letters, digits and _"),
+        (bool(bad_names), f"{PLACE}{', '.join(bad_names)} is no name; write small letters, digits and _"),
         (
             bool(known_names),
-            f"{place}{', '.join(known_names)} is the name of another term or score; choose another",
+            f"{PLACE}{', '.join(known_names)} is the name of another term or score; choose another",
         ),
         (
             bool(bad_ends),
@@ -74,15 +75,15 @@ def check_metric(name: str, folder: str) -> None:
     """Raises InputError for a folder that is no metric, and for a metric under the name of another family."""
     from reward.learned.folder import FAMILIES, metric_folder, read_facts  # they load transformers
 
-    facts = read_facts(metric_folder(folder))
+    facts = read_facts(metric_folder(folder, f"{PLACE}{name} ="))
     if name in FAMILIES and name != facts.family:
         raise InputError(
-            f"reward.metrics.{name}: {folder} is a {facts.family} metric; name it so, or give another folder"
+            f"{PLACE}{name}: {folder} is a {facts.family} metric; name it so, or give another folder"
         )
 
 
-def needs_reference(folder: str) -> bool:
-    """Whether the metric in a folder cannot score without a reference text. Raises InputError."""
+def needs_reference(name: str, folder: str) -> bool:
+    """Whether the metric `name` in a folder cannot score without a reference text. Raises InputError."""
     from reward.learned.folder import metric_folder, read_facts
 
-    return read_facts(metric_folder(folder)).needs_reference
+    return read_facts(metric_folder(folder, f"{PLACE}{name} =")).needs_reference

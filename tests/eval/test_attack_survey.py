@@ -55,7 +55,7 @@ def test_the_page_has_a_table_of_each_reward(chinese: Any) -> None:
     assert "| zh | Chinese | Han | 5 | cosine by use, composite |" in text
     for name in rewards_of(["use"]):
         assert f"| {name.replace('_', chr(92) + '_')} | " in text  # a row of the summary
-        assert (f"### {name.replace('_', chr(92) + '_')}\n" in text) == ("four gates" not in name)
+        assert (f"\n## {name.replace('_', chr(92) + '_')}\n" in text) == ("four gates" not in name)
 
 
 def test_ten_languages_of_eight_scripts_at_least() -> None:

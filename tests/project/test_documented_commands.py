@@ -4,6 +4,7 @@ settings are built and checked as for a run.
 
 import argparse
 import ast
+import configparser
 import importlib
 import importlib.util
 import re
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from invented_settings import KEYS
-from repository import ROOT
+from repository import ROOT, python_files
 
 from data.errors import InputError
 from grpo.command import COMMANDS
@@ -33,7 +34,6 @@ OTHER_PROGRAMS = (
     "source",
     "cp",
     "sbatch",
-    "pip",
     "docker",
     "git",
     "curl",
@@ -103,7 +103,7 @@ def inline_commands() -> Iterator[tuple[str, str]]:
         prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for code in re.findall(r"`([^`]+)`", prose):
             text = " ".join(code.split())
-            if text.startswith(("make ", "python -m ", "semantic-grpo ", "torchrun ")):
+            if text.startswith(("make ", "pip ", "python -m ", "semantic-grpo ", "torchrun ")):
                 yield str(page.relative_to(ROOT)), text
 
 
@@ -112,6 +112,8 @@ def check_command(command: str) -> None:
     words = shlex.split(re.split(r" [>|] ", command)[0], comments=True)
     while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # variables of the environment
         del words[0]
+    if words[:1] == ["pip"]:
+        return check_extras(words)
     if not words or words[0] in OTHER_PROGRAMS or words[0].startswith(OTHER_PROGRAMS):
         return check_settings([word for word in words if SETTING.fullmatch(word)])
     assert words[0] in PROGRAMS, f"{words[0]}: an unknown program"
@@ -134,17 +136,20 @@ def check_command(command: str) -> None:
         assert (ROOT / words[1]).is_file(), words[1]
         return None
     if words[at + 1] == "pip":
-        return check_extras(command)
+        return check_extras(words[at + 1 :])
     if words[at + 1] == "pytest":
         assert all((ROOT / word).exists() for word in words if word.startswith("tests/")), command
         return None
     return check_module(words[at + 1], words[at + 2 :])
 
 
-def check_extras(command: str) -> None:
-    extras = re.findall(r"\[([a-z,]+)\]", command)
-    known = re.findall(r"^([a-z]+) =$", (ROOT / "setup.cfg").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(",".join(extras).split(",")) - {""} <= set(known), extras
+def check_extras(words: Sequence[str]) -> None:
+    """The extras that pip is to install of this project are those of setup.cfg."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    found = (re.fullmatch(r"(?:\.|semantic-grpo)\[(.*)\]", word) for word in words)
+    extras = [name for match in found if match for name in match[1].split(",")]
+    assert set(extras) <= set(setup["options.extras_require"]), extras
 
 
 @cache
@@ -156,6 +161,20 @@ def make_targets() -> dict[str, str]:
     return dict(found)
 
 
+def used_variables(target: str) -> set[str]:
+    """The variables in the recipes of a target and of those that it names as its needs."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(RUN)", "$(PY) -m grpo.run $(CONFIG)")
+    rules = re.findall(r"^(\S+):(?!=) *([^#|\n]*).*\n((?:\t.*\n)*)", text, re.MULTILINE)
+    needs = {name.replace("$(DONE)", "install"): (needs.split(), recipe) for name, needs, recipe in rules}
+    found: set[str] = set()
+    names = [target]
+    for name in names:
+        inner, recipe = needs.get(name.replace("$(DONE)", "install"), ([], ""))
+        names += [one for one in inner if one not in names]
+        found |= set(re.findall(r"\$\(([A-Z_]+)\)", recipe))
+    return found
+
+
 def check_make(words: Sequence[str]) -> None:
     """Targets and variables are those of the Makefile; a recipe of ours is parsed with what the variables say."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -164,6 +183,8 @@ def check_make(words: Sequence[str]) -> None:
     assert set(given) <= set(variables), words
     for target in (word for word in words if "=" not in word):
         assert target in make_targets(), target
+        unused = set(given) - used_variables(target)
+        assert not unused, f"make {target} does not use {', '.join(sorted(unused))}"
         values = {**variables, **given, "RUN": "python -m grpo.run --config $(CONFIG)", "PY": "python"}
         for line in make_targets()[target].splitlines():
             text = line.strip()
@@ -310,10 +331,44 @@ def is_module(name: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file() or path.parent.with_suffix(".py").is_file()
 
 
+WITH_SETTINGS = {
+    "grpo.run": "--stages=report",
+    "grpo.evaluate": "--outputs=x.txt",
+    "grpo.study": "--arms=grpo",
+    "grpo.study.points": "--seeds=1",
+    "eval.attacks": "--items=3",
+    "benchmarks.step_signal": "--steps=3",
+}
+
+
+def test_settings_may_stand_on_both_sides_of_an_option() -> None:
+    """Obituary: `run --config c eval.probes=false --stages report threads=2` was refused."""
+    sources = [path for folder in (*OURS, "benchmarks") for path in python_files(folder, at_least=10)]
+    found = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+        for path in sources
+        if re.search(r'add_argument\(\s*"overrides"', path.read_text(encoding="utf-8"))
+    }
+    assert found == set(WITH_SETTINGS)
+    for module, option in WITH_SETTINGS.items():
+        words = ["seed=1", "--config", "c.toml", "device=cpu", *option.split("="), "threads=2"]
+        parsed = parse(module, words)
+        assert (parsed.config, parsed.overrides) == ("c.toml", ["seed=1", "device=cpu", "threads=2"]), module
+        name, value = option.strip("-").split("=")
+        assert str(getattr(parsed, name)) == value, module
+    assert parse("eval.compare", ["a", "--html", "page.html", "b"]).runs == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "command",
     [
         "make trian",
+        "make attacks CONFIG=configs/mt.toml",
+        "make study CONFIG=configs/mt.toml",
+        "make lint ARGS=--fix",
+        "pip install -e .[memory]",
+        'pip install "semantic-grpo[memory]"',
+        "pip install semantic-grpo[gpu,nonsense2]",
         "make train CONFGI=configs/mt.toml",
         'make train ARGS="seeds=1"',
         "python -m grpo.run --config configs/mt.toml --chek",

@@ -145,3 +145,38 @@ def test_the_page_shows_the_examples_and_names_all() -> None:
     assert len(blocks) >= 3
     assert [block for block in blocks if not any(block in source for source in sources)] == []
     assert [path.name for path in FILES if f"examples/library/{path.name})" not in page] == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_real_trl_trains_on_our_reward(tiny_folder: Path, tmp_path: Path) -> None:
+    """No stand-in: its log has the mean of our rewards of the completions that it made."""
+    trl = pytest.importorskip("trl", reason="TRL is not installed here; type: pip install trl")
+    datasets = pytest.importorskip(
+        "datasets", reason="datasets is not installed here; type: pip install datasets"
+    )
+    from reward import SemanticReward, as_trl_reward
+
+    reward = SemanticReward(language="zh", encoder=f"static:{tiny_folder}")
+    ours = as_trl_reward(reward, source="question", reference="answer")
+    seen: list[list[float | None]] = []
+
+    def record(completions: list[str], **columns: Any) -> list[float | None]:
+        seen.append(ours(completions, **columns))
+        return seen[-1]
+
+    rows = {
+        "prompt": ["\u5929\u5730"] * 4,
+        "question": ["\u5929\u5730"] * 4,
+        "answer": ["\u5929\u5730\u4eba"] * 4,
+    }
+    settings = trl.GRPOConfig(
+        output_dir=str(tmp_path), per_device_train_batch_size=4, num_generations=4, max_completion_length=6, max_steps=2,
+        logging_steps=1, report_to=[], use_cpu=True, bf16=False, save_strategy="no", disable_tqdm=True, temperature=1.0,
+    )  # fmt: skip
+    trainer = trl.GRPOTrainer(
+        str(tiny_folder), reward_funcs=[record], args=settings, train_dataset=datasets.Dataset.from_dict(rows)
+    )
+    trainer.train()
+    logged = [one["reward"] for one in trainer.state.log_history if "reward" in one]
+    assert len(seen) == 2 and all(len(values) == 4 for values in seen)
+    assert logged == pytest.approx([sum(value or 0.0 for value in values) / 4 for values in seen], abs=1e-5)

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+from repository import skipped_levels
 
 import grpo
 
@@ -41,6 +42,19 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists() and ROOT in target.parents, link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_heading_skips_a_level(page: Path) -> None:
+    """Sphinx warns of one that does, and `make docs` ends at a warning."""
+    assert skipped_levels(page.read_text(encoding="utf-8")) == []
+
+
+def test_a_skipped_level_is_found() -> None:
+    assert skipped_levels("# a\n### b\n## c\n```bash\n#### no\n```\n### d\n# e\n### f\n") == [
+        "### b",
+        "### f",
+    ]
 
 
 def test_the_index_names_every_page() -> None:

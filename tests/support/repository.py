@@ -3,6 +3,7 @@ helpers.
 """
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -16,3 +17,15 @@ def python_files(folder: str, at_least: int) -> list[Path]:
     files = sorted((ROOT / folder).rglob("*.py"))
     assert len(files) >= at_least, f"{folder}: {len(files)} Python files, at least {at_least} were expected"
     return files
+
+
+def skipped_levels(page: str) -> list[str]:
+    """The headings of a Markdown text that are more than one level below the heading before them."""
+    text = re.sub(r"^ *```.*?^ *```", "", page, flags=re.DOTALL | re.MULTILINE)
+    found = []
+    level = 0
+    for marks, title in re.findall(r"^(#+) (.+)$", text, re.MULTILINE):
+        if len(marks) > level + 1:
+            found.append(f"{marks} {title}")
+        level = len(marks)
+    return found

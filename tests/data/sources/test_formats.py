@@ -223,6 +223,15 @@ def test_parquet_with_nested_and_with_plain_columns(tmp_path: Path) -> None:
             read(corpus(write(tmp_path / "b.parquet", content)))
 
 
+def test_a_column_of_parquet_whose_name_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
+    """Obituary: a damaged file ended in a traceback."""
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"NAMEX": [BO], "reference": ["甲乙"]}), path, store_schema=False)
+    write(path, path.read_bytes().replace(b"NAMEX", b"\xff\xff\xff\xff\xff"))
+    with pytest.raises(InputError, match=r"a\.parquet cannot be read: 'utf-8' codec"):
+        read(corpus(path))
+
+
 def test_a_row_of_parquet_that_is_not_utf8_spoils_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     rows = pa.table({"source": [BO, MORE, BO], "reference": ["甲乙", "XYZ", "丙丁"]})

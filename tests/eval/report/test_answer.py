@@ -13,6 +13,7 @@ from eval.forgetting.probes import compare_probes
 from eval.report.blocks import Document, Table
 from eval.report.changes import Change
 from eval.report.document import report_document
+from eval.report.gaps import NO_PICTURE
 from eval.report.picture import gain_against_tax
 from eval.report.verdict import answer, verdict
 from eval.report.wording import METRICS
@@ -107,6 +108,56 @@ def test_the_answer_follows_gain_rivals_and_cost(
     assert found.text.startswith(start) and found.tone == tone
 
 
+OPEN = {"cosine_held_out": "open", "chrf": "open"}
+LOST = {"cosine_held_out": "up", "chrf": "down"}
+UNTOUCHED, MEMORY = "by Held-out cosine the untouched model", "by chrF the translation memory"
+
+
+@pytest.mark.parametrize(
+    ("gain", "rival", "better", "text"),
+    [
+        (
+            OPEN,
+            "translation_memory",
+            "chrf",
+            f"GRPO made no clear difference to Held-out cosine, and {MEMORY}",
+        ),
+        (
+            OPEN,
+            "untouched",
+            "cosine_held_out",
+            f"GRPO made no clear difference to Held-out cosine, and {UNTOUCHED}",
+        ),
+        (LOST, "translation_memory", "chrf", f"GRPO lowered chrF, and {MEMORY}"),
+        (LOST, "untouched", "cosine_held_out", f"GRPO lowered chrF, and {UNTOUCHED}"),
+    ],
+)
+def test_a_warm_start_below_a_simpler_system_is_not_kept(
+    whole: RunFolder, gain: dict[str, str], rival: str, better: str, text: str
+) -> None:
+    """Obituary: of two models at chrF 0 the report kept one, beside a translation memory at chrF 25."""
+    run = changed(whole, {}, warm_start=gain, **RIVALS)
+    kept = answer(run).text
+    rival_pair = run.pair(rival, "warm_start")
+    assert rival_pair is not None
+    score = rival_pair["slices"]["all"][better]
+    for side in ("open", "up"):
+        score |= dict(zip(("low", "difference", "high"), SIDES[side], strict=True))
+        assert answer(run).text == kept and kept.startswith(("Keep the warm start: ", "Do not ship it: "))
+    score |= dict(zip(("low", "difference", "high"), SIDES["down"], strict=True))
+    assert answer(run) == (f"Ship neither: {text} does better than the warm start.", "bad")
+    gained = changed(run, {}, warm_start=GOOD, **RIVALS)
+    assert answer(gained).text.startswith("Ship it for this task: ")
+
+
+def test_of_an_earlier_comparison_the_trained_model_stands_for_the_warm_start(whole: RunFolder) -> None:
+    memory = {**RIVALS, "translation_memory": {"chrf": "down"}}
+    run = changed(whole, {}, warm_start=OPEN, **memory)
+    assert answer(run).text.startswith("Keep the warm start")
+    run.comparison["pairs"] = [pair for pair in run.comparison["pairs"] if pair["after"] == "trained"]
+    assert answer(run).text.startswith("Ship neither: GRPO made no clear difference")
+
+
 def test_lost_questions_are_a_cost_from_p_005_on(whole: RunFolder) -> None:
     kept, lost = (
         changed(whole, {"capitals_accuracy": questions(3, 12, p)}, warm_start=GOOD, **RIVALS)
@@ -199,7 +250,8 @@ def test_without_general_text_there_is_no_picture_and_four_numbers_of_the_task(w
     for pair in run.comparison["pairs"]:
         pair["probes"] = None
     document = report_document(run)
-    assert document.picture is None
+    assert document.picture is None and NO_PICTURE in document.gaps
+    assert NO_PICTURE not in report_document(whole).gaps
     labels = [number.label for number in document.numbers]
     assert labels == ["Held-out cosine", "chrF", "BLEU", "Script consistency"]
 

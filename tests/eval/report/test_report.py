@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from invented_run import RATES, write_run
+from repository import skipped_levels
 
 from data.errors import InputError
 from eval.report.plots import moving_average
@@ -182,6 +183,12 @@ def test_user_text_is_escaped(complete: Path) -> None:
     plain = (complete / "report.md").read_text(encoding="utf-8")
     assert page.count("<script") == 1 and "&lt;script&gt;alert(&quot;x&quot;)" in page
     assert "<script" not in plain.replace("\\<script", "") and "\\|\\[a\\]" in plain
+
+
+def test_markdown_skips_no_heading_level(complete: Path) -> None:
+    plain = (complete / "report.md").read_text(encoding="utf-8")
+    assert "\n## The main numbers\n" in plain and plain.count("\n### ") > 10
+    assert skipped_levels(plain) == []
 
 
 def test_markdown_tables_have_as_many_cells_in_every_row(complete: Path) -> None:

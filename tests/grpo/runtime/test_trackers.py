@@ -5,8 +5,10 @@ missing is said before training, and a tool that fails ends nothing. The tools a
 import importlib
 import json
 import math
+import struct
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -192,3 +194,81 @@ def test_a_missing_package_is_said_before_anything_else(
         "error: log.to: trackio is not installed; type pip install trackio, or leave it out of log.to\n"
     )
     assert not (tmp_path / "run").exists()
+
+
+def of_wandb(folder: Path) -> Counter[tuple[int, str, Any]]:
+    """The history in the file of an offline run: a head of 7 bytes, then a head of 7 bytes (checksum, length, kind) in
+    front of each record.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    content = path.read_bytes()
+    assert content[:4] == b":W&B" and len(content) < 2**15  # the first block, in which no record is split
+    rows, place = [], 7
+    while place < len(content):
+        _, length, _ = struct.unpack("<IHB", content[place : place + 7])
+        record = Record()
+        record.ParseFromString(content[place + 7 : place + 7 + length])
+        items = record.history.item
+        rows.append({item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items})
+        place += 7 + length
+    return named(filter(None, rows))
+
+
+def of_mlflow(folder: Path) -> Counter[tuple[int, str, Any]]:
+    """The metrics of the only run in the store."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    (experiment,) = [one for one in client.search_experiments() if one.name == "semantic-grpo"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = [one for name in run.data.metrics for one in client.get_metric_history(run.info.run_id, name)]
+    return Counter((one.step, one.key, repr(one.value)) for one in history)
+
+
+def of_trackio(folder: Path) -> Counter[tuple[int, str, Any]]:
+    """The rows of the only run on this machine."""
+    from trackio.sqlite_storage import SQLiteStorage
+
+    (name,) = SQLiteStorage.get_runs("semantic-grpo")
+    return named(SQLiteStorage.get_logs("semantic-grpo", name))
+
+
+def named(rows: Iterable[dict[str, Any]]) -> Counter[tuple[int, str, Any]]:
+    """(step, "stage/name", number) of each row of a tool that keeps the step among the numbers."""
+    return Counter(
+        (int(row["step"]), name, repr(float(value)))
+        for row in rows
+        for name, value in row.items()
+        if "/" in name
+    )
+
+
+READERS = {"wandb": of_wandb, "mlflow": of_mlflow, "trackio": of_trackio}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.filterwarnings("ignore")
+def test_the_real_tool_keeps_the_numbers_of_an_offline_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No stand-in: what the tool has written is read back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # which is read at the import
+    pytest.importorskip(name, reason=f"{name} is not installed here; type: pip install {name}")
+    run = tmp_path / "run"
+    with RunLog(run, "train", 0, 5, {}, quiet=True, to=(name,)) as log:
+        for step in range(3):
+            log.put({"loss": 0.5 + step, "reward_mean": 2.0 - step})
+            log.write(step)
+    wanted = {
+        (step, f"train/{key}", repr(value))
+        for step in range(3)
+        for key, value in (("loss", 0.5 + step), ("reward_mean", 2.0 - step))
+    }
+    found = READERS[name](tmp_path)
+    assert wanted <= set(found) and max(found.values()) == 1
+    assert json.loads((run / "trackers.json").read_text(encoding="utf-8")).keys() == {name}

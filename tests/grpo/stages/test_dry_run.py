@@ -92,6 +92,69 @@ def test_check_says_what_the_run_says(
     assert outcome(main, [*start, "--stages", "data,model"]) == (2, sentence)
 
 
+ABSENT = {  # a setting that names nothing -> the beginning of the sentence, which is the setting
+    "data.corpus=no.tsv": "data.corpus: no.tsv is not a file",
+    "data.train=no.tsv": "data.train: no.tsv is not a file",
+    "data.warm_start=no.tsv": "data.warm_start: no.tsv is not a file",
+    "data.dev=no.tsv": "data.dev: no.tsv is not a file",
+    "data.test=no.tsv": "data.test: no.tsv is not a file",
+    "data.test=no.docx": "data.test: no.docx is not a file",
+    "data.test=model/config.json": "data.test=model/config.json: unknown kind of corpus",
+    "data.tests.more=no.tsv": "data.tests.more: no.tsv is not a file",
+    "data.prompts=no.txt": "data.prompts: no.txt is not a file",
+    "model.policy=no": 'model.policy = "no": no folder',
+    "reward.encoder=static:no": "reward.encoder: 'static:no': there is no folder no",
+    "reward.encoder=bo": "reward.encoder: no Tibetan encoder yet",
+    "reward.encoders.zh=static:no": "reward.encoders.zh: 'static:no': there is no folder no",
+    "reward.encoders.zh=labse": "reward.encoders.zh: unknown encoder 'labse'",
+    "reward.held_out=static:no": "reward.held_out: 'static:no': there is no folder no",
+    "reward.held_out=labse": "reward.held_out: unknown encoder 'labse'",
+    "reward.held_out=./data": "reward.held_out: './data': there is no folder data",
+    "reward.held_out=bo": "reward.held_out: no Tibetan encoder yet",
+    "reward.metrics.a=no reward.shown=['a']": "reward.metrics.a = 'no': there is no folder no",
+    "reward.identifier=no.bin": "reward.identifier = 'no.bin': no.bin is not a file",
+    "reward.metrics.comet=no": "reward.metrics.comet = 'no': there is no folder no",
+    "reward.shown=['no.py:f']": "reward term 'no.py:f': no.py is not a file",
+    "tax.text=no.txt": "tax.text = no.txt: cannot be read",
+    "anchor.text=no.txt": "anchor.text = no.txt: cannot be read",
+    "run_dir=pairs.tsv": "run_dir = pairs.tsv is a file; name a folder",
+    "run_dir=pairs.tsv/x": "run_dir = pairs.tsv/x: nothing can be written into ",
+    "run_dir=/proc/x/y": "run_dir = /proc/x/y: nothing can be written into /proc (",
+}
+
+
+@pytest.mark.parametrize("setting", ABSENT)
+def test_what_is_absent_is_named_by_its_own_setting(
+    setting: str, corpus: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Obituary: an absent data.test was called data.corpus, an absent reward.held_out reward.encoder, and a run_dir
+    that cannot be written passed.
+    """
+    monkeypatch.chdir(tmp_path)
+    pairs = Path(shutil.copy(corpus, "pairs.tsv"))
+    shutil.copytree(tiny_folder, "model")
+    start = arguments(pairs.resolve(), Path("model"), Path("run"), *setting.split())
+    if setting.startswith("data.train"):
+        start.append("data.corpus=tibetan")
+    if setting.startswith("data.prompts"):
+        start += ["reward.weights={source_length=1}", "reward.gates=[]", "reward.shown=[]"]
+    before = {path.name for path in Path().iterdir()}
+    code, sentence = outcome(main, [*start, "--check"])
+    assert {path.name for path in Path().iterdir()} == before
+    assert code == 2 and sentence.startswith(f"error: {ABSENT[setting]}") and sentence.count("\n") == 1
+    assert outcome(main, [*start, "--stages", "data,model"]) == (2, sentence)
+
+
+def test_an_absent_file_of_one_of_several_corpora_is_named_by_both(
+    corpus: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    start = arguments(corpus, tiny_folder, tmp_path / "run", "data.corpus=tibetan")
+    settings = [f"data.corpora.{name}.corpus={place}" for name, place in (("a", corpus), ("b", "no.tsv"))]
+    assert outcome(main, [*start, *settings, "--check"])[1].startswith(
+        "error: data.corpora.b: data.corpus: no.tsv is not a file"
+    )
+
+
 def test_check_of_what_is_right_prints_a_prompt_and_a_range(
     corpus: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
