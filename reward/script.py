@@ -9,7 +9,7 @@ The paper does not print its rule. Ours, over Unicode characters; a text is cons
 2. at least `min_letters` letters of the target script: an empty or letterless completion is inconsistent;
 3. no letter of a forbidden script: Tibetan in Chinese, Han in Tibetan;
 4. at least `min_share` of the letters in the target script, where a Latin word that also stands in a reference text is neutral
-   (product names, "URL"); where Latin is the target script it counts for it, as every Latin word does.
+   (product names, "URL"); where Latin is a target script it counts for it, as every Latin word does.
    Words of the source get no such allowance: copying an English source would pass.
 Not language identification: it cannot tell Tibetan from Dzongkha, English from Swahili, or sense from
 nonsense.
@@ -45,7 +45,9 @@ def is_consistent(
     >>> is_consistent("\u70b9\u51fb URL\u3002", "Hani", reference="URL \u5728\u6b64"), is_consistent("\u70b9\u51fb URL\u3002", "Hani")
     (True, False)
     """
-    neutral_words = set() if script == LATIN else {word.casefold() for word in LATIN_WORD.findall(reference)}
+    neutral_words = (
+        set() if LATIN in script.split("+") else {word.casefold() for word in LATIN_WORD.findall(reference)}
+    )
     rest = LATIN_WORD.sub(lambda word: " " if word[0].casefold() in neutral_words else word[0], text)
     letters = [character for character in rest if is_letter(character)]
     in_script = sum(is_script(character, script) for character in letters)

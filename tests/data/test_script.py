@@ -1,14 +1,20 @@
 """Unicode facts of the corpora."""
 
+import re
+
 import pytest
+from langcodes.data_dicts import LIKELY_SUBTAGS
 
 from data.errors import InputError
 from data.script import (
     SCRIPT_NAMES,
+    STYLES,
     count_units,
     is_han,
+    is_right_to_left,
     is_script,
     is_shared_mark,
+    known_code,
     known_script,
     primary,
     script_of,
@@ -118,3 +124,37 @@ def test_units_are_syllables_characters_or_words() -> None:
     assert count_units("one two", None) == 2
     assert count_units("\u65e5\u672c\u3054\u3068 ab\u3002", "Hani+Hira+Kana") == 4
     assert count_units("\ud55c\uad6d\uc5b4 \ubb38\uc7a5", "Hang+Hani") == 2
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "share"),
+    [
+        (
+            "ja",
+            "\u65e5\u672c\u306e\u30ab\u30fc a1\u3002",
+            5 / 8,
+        ),  # the length mark counts with the Kana before it
+        ("ko", "\ud55c\uad6d \u6f22 ab", 3 / 5),
+        ("sr", "\u0436\u0437 z\u017e \u4e00!", 4 / 6),
+        ("crh", "\u043a\u044a q\u0131 12", 4 / 6),
+        ("und_Goth", "\U00010330\U00010331 ab", 2 / 4),
+        ("bo-Latn+Tibt", "\u0f56\u0f0d\u0fd5 b\u4e00", 4 / 5),
+    ],
+)
+def test_the_share_of_several_scripts_and_of_one_without_a_name(
+    language: str, text: str, share: float
+) -> None:
+    script = script_of(language)
+    assert script is not None and script_share(text, script) == pytest.approx(share)
+
+
+def test_every_language_of_cldr_has_a_share() -> None:
+    codes = {re.split("-", key)[0] for key in LIKELY_SUBTAGS} | set(LIKELY_SUBTAGS)
+    scripts = {script for code in codes if (script := script_of(code))} | set(map(known_code, STYLES))
+    assert len(scripts) > 120
+    assert {script_share("\u4e00", script) for script in scripts if script} == {0.0, 1.0}
+
+
+def test_a_text_is_right_to_left_where_all_its_scripts_are() -> None:
+    tags = ("ug", "he", "dv", "az-Arab+Latn", "az-Arab+Hebr", "sr", "ja", "aaa")
+    assert [is_right_to_left(tag) for tag in tags] == [True, True, True, False, True, False, False, False]

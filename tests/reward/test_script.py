@@ -132,3 +132,12 @@ def test_min_letters_counts_letters_of_the_target_script_alone() -> None:
 def test_ragged_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="one length, got 1, 1, 2"):
         script(["s"], ["a"], [["a"], ["b"]], target_script=HAN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Dobar dan", "\u0414\u043e\u0431\u0430\u0440 dan", "\u0414\u043e\u0431\u0430\u0440 \u0434\u0430\u043d"],
+)
+def test_latin_beside_another_target_script_keeps_the_words_of_its_reference(text: str) -> None:
+    assert is_consistent(text, "Cyrl+Latn", reference=text) and is_consistent(text, "Cyrl+Latn")
+    assert not is_consistent("Dobar dan", "Cyrl", reference="Dobar dan")
