@@ -59,23 +59,28 @@ ALL = {
 NAMES = (*COMET, "metricx", "bleurt")
 
 
-def write_tokenizer(folder: Path, kind: str) -> int:
-    """One token a letter, the family's special tokens around a text. Returns the size of the vocabulary."""
-    tokens = [*SPECIAL[kind], *LETTERS]
-    pad, unknown = (next(one for one in SPECIAL[kind] if name in one.lower()) for name in ("pad", "unk"))
-    made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=unknown))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+def letter_tokenizer(tokens: Sequence[str], begin: str, end: str, **settings: Any) -> PreTrainedTokenizerFast:
+    """One token a letter, `begin` and `end` around a text; `tokens` have a special one with "pad" and one with "unk"."""
+    pad, unk = (next(token for token in tokens if name in token.lower()) for name in ("pad", "unk"))
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=unk))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.Split("", "isolated")]
     )
-    begin, end = ENDS[kind]
     special = [(token, tokens.index(token)) for token in (begin, end) if token]
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}".strip(), special_tokens=special
     )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=pad, unk_token=unk, eos_token=end, **settings
+    )
+
+
+def write_tokenizer(folder: Path, kind: str) -> int:
+    """A tokenizer of letters with the family's special tokens. Returns the size of the vocabulary."""
+    begin, end = ENDS[kind]
+    tokens = [*SPECIAL[kind], *LETTERS]
     more = {"bos_token": begin, "cls_token": begin} if begin else {}
-    PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token=pad, unk_token=unknown, eos_token=end, sep_token=end, **more
-    ).save_pretrained(folder)
+    letter_tokenizer(tokens, begin, end, sep_token=end, **more).save_pretrained(folder)
     return len(tokens)
 
 

@@ -154,29 +154,28 @@ def cause_of_no_spread(rows: Rows) -> str:
 
 def same_text(rows: Rows) -> str:
     """One completion is given to most prompts."""
-    share = average(recent(rows), "commonest_share")
-    if not share > MOST:
-        return ""
-    return f"{share:.0%} of the completions of {steps(recent(rows))} are one and the same text"
+    return most_completions(rows, "commonest_share", "are one and the same text")
 
 
 def cut(rows: Rows) -> str:
     """Most completions have no end."""
-    share = average(recent(rows), "cut_share")
-    if not share > MOST:
-        return ""
-    return (
-        f"{share:.0%} of the completions of {steps(recent(rows))} were cut at rollout.max_new_tokens: raise it, "
-        "or let the warm start teach the end (sft.num_steps; the tokenizer's end token must be the one the model writes)"
+    return most_completions(
+        rows,
+        "cut_share",
+        "were cut at rollout.max_new_tokens: raise it, or let the warm start teach the end (sft.num_steps; the "
+        "tokenizer's end token must be the one the model writes)",
     )
 
 
 def missing(rows: Rows) -> str:
     """Most completions have no reward."""
-    share = average(recent(rows), "missing_reward_share")
-    if not share > MOST:
-        return ""
-    return f"{share:.0%} of the completions of {steps(recent(rows))} have no reward and teach nothing"
+    return most_completions(rows, "missing_reward_share", "have no reward and teach nothing")
+
+
+def most_completions(rows: Rows, metric: str, sentence: str) -> str:
+    """The sentence about the share `metric` of the completions, "" where it is at most MOST."""
+    share = average(recent(rows), metric)
+    return f"{share:.0%} of the completions of {steps(recent(rows))} {sentence}" if share > MOST else ""
 
 
 def far(rows: Rows) -> str:

@@ -7,7 +7,7 @@ In the same formats all give the same bits; the first is the fastest, the others
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 import torch
@@ -163,18 +163,10 @@ class BackwardUpdate(SeparateUpdate):
     One that is not finite leaves its own parameter as it is, and no other.
     """
 
-    norms: dict[str, Tensor]  # of the gradients of this update so far
-
-    def __init__(
-        self,
-        low_halves: Mapping[nn.Parameter, Tensor],
-        parameters: Parameters,
-        config: OptimConfig,
-        engine: EngineConfig,
-        protection: Protection = no_protection,
-    ):
-        super().__init__(low_halves, parameters, config, engine, protection)
-        self.norms = {}
+    @cached_property
+    def norms(self) -> dict[str, Tensor]:
+        """Of the gradients of this update so far."""
+        return {}
 
     @contextmanager
     def last_pass(self, rate: float) -> Iterator[None]:

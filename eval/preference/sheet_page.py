@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.report.page_files import CSS
+from eval.report.page_files import CSS, page_head
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 MORE_CSS = """
@@ -132,15 +132,7 @@ def blind_page(sha256: str, columns: Sequence[str], rows: Sequence[Mapping[str, 
     """
     sheet: dict[str, Any] = {"sha256": sha256, "columns": list(columns), "rows": list(rows)}
     data = json.dumps(sheet, ensure_ascii=False).replace("<", "\\u003c")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>Which text is better?</title>
-<style>{CSS}{MORE_CSS}</style>
-</head>
+    return f"""{page_head("Which text is better?", POLICY, CSS + MORE_CSS)}
 <body>{BODY.replace("THING", thing)}
 <script type="application/json" id="sheet">{data}</script>
 <script>{SCRIPT}</script>

@@ -11,22 +11,14 @@ from html import escape
 from eval.report.blocks import Block, Document, Figure, Samples, Section, Sentences, Table, Text
 from eval.report.cards import samples_html
 from eval.report.first_screen import first_screen
-from eval.report.page_files import CSS, POLICY, SCRIPT
+from eval.report.page_files import CSS, POLICY, SCRIPT, page_head
 
 
 def html_page(document: Document) -> str:
     """The whole page."""
     title = escape(document.title)
     sections = "\n".join(map(section_html, document.sections))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{title}: {escape(document.verdict)}</title>
-<style>{CSS}</style>
-</head>
+    return f"""{page_head(f"{title}: {escape(document.verdict)}", POLICY, CSS)}
 <body>
 <a class="skip" href="#sections">Skip to the tables</a>
 <main>

@@ -15,4 +15,17 @@ def source_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
+def page_head(title: str, policy: str, css: str) -> str:
+    """The lines of an HTML page before its body; `title` is escaped already."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>{css}</style>
+</head>"""
+
+
 POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src {source_hash(SCRIPT)}"

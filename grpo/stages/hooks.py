@@ -51,6 +51,20 @@ def resume(run: Run, stage: str, model: PreTrainedModel, optimizer: Optimizer) -
     return state
 
 
+def open_log(run: Run, stage: str, state: LoopState, num_steps: int, shown: Mapping[str, str]) -> RunLog:
+    """The log of a stage that goes on from `state`; `shown` as in `RunLog`. Only the first process shows it."""
+    return RunLog(
+        run.log_folder,
+        stage,
+        state.step,
+        num_steps,
+        shown,
+        quiet=run.is_silent,
+        report=run.world.report,
+        to=() if run.is_silent else run.config.log.to,
+    )
+
+
 @dataclass
 class UpdateHook:
     """What the loops call after every update. It raises alarms, scores the dev set and saves checkpoints when

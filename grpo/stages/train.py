@@ -17,10 +17,9 @@ from grpo.optim import Optimizer
 from grpo.records import LoopState
 from grpo.runtime import checkpoint
 from grpo.runtime.parallel import FailedElsewhere
-from grpo.runtime.run_log import RunLog
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, within_limit
 from grpo.stages.forgetting_setup import make_protection, make_training
-from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, resume
+from grpo.stages.hooks import UpdateHook, check_end, export_best, finish, open_log, resume
 from grpo.stages.imitation import best_of_group_method, sft_method
 from grpo.stages.method import Method
 from grpo.stages.pass_size import with_pass_size
@@ -71,16 +70,7 @@ def train(run: Run, method: Method, policy: PreTrainedModel, prompt: Prompt) -> 
     protection = make_protection(run, STAGE, policy, prompt.tokenizer)
     optimizer = Optimizer(policy, config.optim, method.num_updates, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
-    with RunLog(
-        run.log_folder,
-        STAGE,
-        state.step,
-        config.num_steps,
-        method.shown,
-        quiet=run.is_silent,
-        report=run.world.report,
-        to=() if run.is_silent else run.config.log.to,
-    ) as log:
+    with open_log(run, STAGE, state, config.num_steps, method.shown) as log:
         guard, state = make_tax_guard(
             run, STAGE, policy, prompt.tokenizer, optimizer, config.num_steps, log, state
         )

@@ -10,11 +10,10 @@ from data.prompt import Prompt
 from data.records import Mapped
 from grpo.optim import Optimizer
 from grpo.runtime import checkpoint
-from grpo.runtime.run_log import RunLog
 from grpo.sft import SHOWN_SFT, train_sft
 from grpo.stages.context import Run, corpus_of, load_prompt, show_prompt, trainable, untouched_model
 from grpo.stages.forgetting_setup import make_protection, make_training
-from grpo.stages.hooks import UpdateHook, check_end, finish, resume
+from grpo.stages.hooks import UpdateHook, check_end, finish, open_log, resume
 from grpo.stages.lengths import fit, pair_limits
 from grpo.stages.mixing import stream_of
 from grpo.stages.pass_size import with_pass_size
@@ -59,16 +58,7 @@ def train(run: Run, policy: PreTrainedModel, prompt: Prompt) -> None:
     protection = make_protection(run, STAGE, policy, prompt.tokenizer)
     optimizer = Optimizer(policy, config.optim, config.num_steps, run.config.engine, protection)
     state = resume(run, STAGE, policy, optimizer)
-    with RunLog(
-        run.log_folder,
-        STAGE,
-        state.step,
-        config.num_steps,
-        SHOWN_SFT,
-        quiet=run.is_silent,
-        report=run.world.report,
-        to=() if run.is_silent else run.config.log.to,
-    ) as log:
+    with open_log(run, STAGE, state, config.num_steps, SHOWN_SFT) as log:
         training = make_training(run, STAGE, policy, prompt.tokenizer, optimizer, log)
         hook = UpdateHook(run, STAGE, policy, optimizer, config.num_steps, log, state)
         with state_in_a_checkpoint(hook):

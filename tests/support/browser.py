@@ -15,9 +15,11 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--hide-scrollbars", "--disable-sync", "--allow-file-access-from-files", "--virtual-time-budget=5000",
 )  # fmt: skip
+MEASURES = Path(__file__).with_name("measures.js").read_text(encoding="utf-8")
 DARK = "--blink-settings=preferredColorScheme=0"
 FRAME = '<iframe src="{page}" style="width:{width}px;height:{height}px;border:0"></iframe>'
 HARNESS = """<!DOCTYPE html><meta name="color-scheme" content="light dark">{frames}<pre id="found"></pre><script>
+{measures}
 const measure = {script};
 addEventListener("load", async () => {{
   const frames = Array.from(document.querySelectorAll("iframe"));
@@ -42,7 +44,7 @@ def measure(
 def harness_of(page: str, sizes: Sequence[tuple[int, int]], script: str) -> str:
     """A page that shows `page` at each size and measures it; both have to come from one place. `script` may be async."""
     frames = "".join(FRAME.format(page=page, width=width, height=height) for width, height in sizes)
-    return HARNESS.format(frames=frames, script=script)
+    return HARNESS.format(frames=frames, measures=MEASURES, script=script)
 
 
 def found_at(harness: str, folder: Path, is_dark: bool = False) -> list[Any]:

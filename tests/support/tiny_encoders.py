@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
     BertModel,
@@ -20,6 +19,8 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from benchmarks.tiny_metrics import letter_tokenizer
+
 HIDDEN = 16
 POSITIONS = 40
 LETTERS = [*"abcdefghijklmnopqrstuvwxyzABC,.", *"打开文件关闭窗口"]
@@ -28,7 +29,7 @@ SPECIAL = {
     "xlmr": ["<s>", "<pad>", "</s>", "<unk>"],
     "llama": ["<pad>", "<unk>", "<s>", "</s>"],
 }
-ENDS = {"bert": ("[CLS]", "[SEP]"), "xlmr": ("<s>", "</s>"), "llama": (None, "</s>")}
+ENDS = {"bert": ("[CLS]", "[SEP]"), "xlmr": ("<s>", "</s>"), "llama": ("", "</s>")}
 TEXTS = [
     "a",
     "abc",
@@ -47,22 +48,7 @@ TEXTS = [
 
 def tokenizer(family: str, **settings: Any) -> PreTrainedTokenizerFast:
     """One token a letter, the family's special tokens around the text."""
-    tokens = [*SPECIAL[family], *LETTERS]
-    pad, unknown = (
-        next(token for token in SPECIAL[family] if name in token.lower()) for name in ("pad", "unk")
-    )
-    made = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=unknown))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.Split("", "isolated")]
-    )
-    begin, end = ENDS[family]
-    ends = [(token, tokens.index(token)) for token in (begin, end) if token]
-    made.post_processor = processors.TemplateProcessing(
-        single=f"{begin or ''} $A {end}".strip(), special_tokens=ends
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token=pad, unk_token=unknown, eos_token=end, **settings
-    )
+    return letter_tokenizer([*SPECIAL[family], *LETTERS], *ENDS[family], **settings)
 
 
 def model(family: str) -> PreTrainedModel:

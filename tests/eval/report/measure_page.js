@@ -9,7 +9,6 @@ function (page) {
     pictureEnd: bottom("figure > svg"), table: find("main section table").getBoundingClientRect().top,
   };
   const smallest = Math.min(...all("figure > svg text").map(text => text.getBoundingClientRect().height));
-  const isVisible = element => element.checkVisibility() && element.getBoundingClientRect().width > 0;
   const shown = () => all(".sample").filter(isVisible).length;
 
   const filters = {};
@@ -28,25 +27,6 @@ function (page) {
   const cut = all("dd, p, li, h1, h2, caption, label span").filter(element =>
     isVisible(element) && !element.closest(".unseen") && element.scrollWidth > element.clientWidth + 1);
 
-  const numbers = colour => colour.match(/[\d.]+/g).map(Number);
-  function ground(element) {
-    for (let one = element; one; one = one.parentElement) {
-      const [r, g, b, a = 1] = numbers(page.getComputedStyle(one).backgroundColor);
-      if (a === 1) return [r, g, b];
-    }
-    return null;
-  }
-  function luminance(colour) {
-    const [r, g, b] = colour.map(value => value / 255).map(
-      share => share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  }
-  function contrast(element) {
-    const style = page.getComputedStyle(element);
-    const ink = numbers(element.closest("svg") ? style.fill : style.color);
-    const [low, high] = [luminance(ink.slice(0, 3)), luminance(ground(element))].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  }
   const hasText = element => Array.from(element.childNodes).some(node => node.nodeType === 3 && node.data.trim());
   const inks = all("body *").filter(element => element.matches(":not(script, title)") && hasText(element) && isVisible(element));
   const weak = inks.filter(element => contrast(element) < 4.5).map(element => element.outerHTML.slice(0, 80));

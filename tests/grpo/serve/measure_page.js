@@ -3,7 +3,6 @@ async function (page) {
   const all = selector => Array.from(page.document.querySelectorAll(selector));
   const find = id => page.document.getElementById(id);
   const root = page.document.documentElement;
-  const isVisible = element => element.checkVisibility() && element.getBoundingClientRect().width > 0;
   async function sent() {
     find("send").click();
     while (find("send").disabled) await new Promise(go => setTimeout(go, 20));
@@ -21,24 +20,6 @@ async function (page) {
 
   const outside = all("body *").filter(element =>
     isVisible(element) && element.getBoundingClientRect().right > root.clientWidth + 1);
-  const numbers = colour => colour.match(/[\d.]+/g).map(Number);
-  function ground(element) {
-    for (let one = element; one; one = one.parentElement) {
-      const [r, g, b, a = 1] = numbers(page.getComputedStyle(one).backgroundColor);
-      if (a === 1) return [r, g, b];
-    }
-    return null;
-  }
-  function luminance(colour) {
-    const [r, g, b] = colour.map(value => value / 255).map(
-      share => share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  }
-  function contrast(element) {
-    const ink = numbers(page.getComputedStyle(element).color).slice(0, 3);
-    const [low, high] = [luminance(ink), luminance(ground(element))].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  }
   const hasText = element => element.matches("textarea, input") ||
     Array.from(element.childNodes).some(node => node.nodeType === 3 && node.data.trim());
   const inks = all("body *").filter(element => element.matches(":not(script, template)") && hasText(element) && isVisible(element));
