@@ -143,8 +143,8 @@ def margins_of(
     best = reward_of_terms(values[SHARED], {term: 1.0}, gates).double()
     for name, pairs in texts.items():
         if name in ATTACKS:
-            paid = reward_of_terms(values[name], {term: 1.0}, gates).double()
-            yield name, float((1 - paid / best[[place for place, _ in pairs]]).mean())
+            rewards = reward_of_terms(values[name], {term: 1.0}, gates).double()
+            yield name, float((1 - rewards / best[[place for place, _ in pairs]]).mean())
 
 
 def worst(margins: Mapping[str, float]) -> tuple[str, float]:
@@ -226,8 +226,8 @@ Made by `{command}`; do not edit it by hand. What the table means for a choice: 
 
 def run(options: argparse.Namespace) -> None:
     languages = options.languages.split(",") if options.languages else list(LANGUAGES)
-    if unknown := [code for code in languages if code not in LANGUAGES]:
-        raise InputError(f"--languages {unknown[0]}: must be one of {', '.join(LANGUAGES)}")
+    if wrong_codes := [code for code in languages if code not in LANGUAGES]:
+        raise InputError(f"--languages {wrong_codes[0]}: must be one of {', '.join(LANGUAGES)}")
     encoders = options.encoder or ["use", f"static:{gemma_folder(cache_dir(), 'full', say)}"]
     names = [name.rpartition("/")[2] for name in encoders]
     stores = {

@@ -139,7 +139,7 @@ def forgetting_rules(config: Config) -> list[Rule]:
     protection = config.protection
     kinds = {"protection.sft": protection.sft, "protection.train": protection.train}
     used = {name: kind for name, kind in kinds.items() if kind != "none"}
-    named = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
+    names = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
     is_sft = config.train.method in IMITATION
     return [
         (
@@ -154,11 +154,11 @@ def forgetting_rules(config: Config) -> list[Rule]:
         ),
         (
             protection.strength == 0 and not {"l2", "ewc"}.isdisjoint(used.values()),
-            f"protection.strength = 0.0 changes nothing, and {named}; raise it, or write 'none'",
+            f"protection.strength = 0.0 changes nothing, and {names}; raise it, or write 'none'",
         ),
         (
             config.parallel.mode == "fsdp" and bool(used),
-            f"{named} needs whole parameters in each process; write parallel.mode='data', or 'none' for it",
+            f"{names} needs whole parameters in each process; write parallel.mode='data', or 'none' for it",
         ),
     ]
 
@@ -213,11 +213,13 @@ def dev_rules(config: Config) -> list[Rule]:
     """Rules of the score that chooses the best checkpoint: training must not have optimised it unseen."""
     best_by = config.eval.best_by
     reward = config.reward
-    paid = [term for term in REWARDED.get(best_by, ()) if reward.weights.get(term) or term in reward.gates]
+    paid_terms = [
+        term for term in REWARDED.get(best_by, ()) if reward.weights.get(term) or term in reward.gates
+    ]
     return [
         (
-            config.eval.every > 0 and config.train.method != "sft" and bool(paid),
-            f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid)}); "
+            config.eval.every > 0 and config.train.method != "sft" and bool(paid_terms),
+            f"eval.best_by = {best_by!r} would choose a checkpoint by what reward.weights pays for ({', '.join(paid_terms)}); "
             "write a score that is not rewarded, such as rouge_l, or eval.best_by=reward",
         ),
         (

@@ -118,15 +118,21 @@ def disagreement_sentences(run: RunFolder) -> list[str]:
     if pair is None or run.config.get("train", {}).get("method") in WITHOUT_REWARD:
         return []
     changes = [one for one in score_changes(pair["slices"]) if one.sense and not one.has_too_few]
-    paid = [one for one in changes if one.metric.key in paid_metrics]
-    watched = [one for one in changes if one.metric.key not in paid_metrics]
-    opposed = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}
-    against = {one.label: one for one in paid if any(one.sense != other.sense for other in opposed.values())}
-    if not opposed:
+    paid_changes = [one for one in changes if one.metric.key in paid_metrics]
+    other_changes = [one for one in changes if one.metric.key not in paid_metrics]
+    opposites = {
+        one.label: one for one in other_changes if any(one.sense != other.sense for other in paid_changes)
+    }
+    against = {
+        one.label: one
+        for one in paid_changes
+        if any(one.sense != other.sense for other in opposites.values())
+    }
+    if not opposites:
         return []
     return [
         f"Rewarded and held-out metrics disagree: {listing(against.values())}, which the reward pays for, and "
-        f"{listing(opposed.values())}, which it does not."
+        f"{listing(opposites.values())}, which it does not."
     ]
 
 

@@ -63,8 +63,8 @@ def learned_changes(run: RunFolder, before: str, after: str) -> Table | None:
     metrics = learned_metrics(facts_of(run.systems))
     if pair is None or not metrics:
         return None
-    shared = _shared(pair["slices"]["all"], metrics)
-    return difference_table("Change of the learned metrics", pair["slices"], ["all"], shared, (BRACKETS,))
+    common = _shared(pair["slices"]["all"], metrics)
+    return difference_table("Change of the learned metrics", pair["slices"], ["all"], common, (BRACKETS,))
 
 
 def _shared(differences: Json, metrics: Sequence[Metric]) -> list[Metric]:

@@ -60,8 +60,8 @@ def log_likelihoods(
     batches = [*by_budget(lengths, BATCH_TOKENS)]
     with torch.inference_mode():
         own = in_step(model, [*(team.part(batches) if team else batches)])
-        hidden = not sys.stderr.isatty()
-        for batch in tqdm(own, desc="likelihoods", unit=" passes", leave=False, disable=hidden):
+        is_silent = not sys.stderr.isatty()
+        for batch in tqdm(own, desc="likelihoods", unit=" passes", leave=False, disable=is_silent):
             items = batch or [0]
             group_size = len(choices[items[0]])
             packed = pack(

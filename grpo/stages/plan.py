@@ -119,8 +119,8 @@ def corpus_pairs(config: Config) -> int:
         counts = [splits[name]["pairs"] for name in ("warm_start", "train") if name in splits]
     except (KeyError, TypeError):
         counts = []
-    known = counts and all(isinstance(count, int) for count in counts)
-    return sum(counts) if known else sum(lines_of(one.pairs) for one in config.data.members.values())
+    is_known = counts and all(isinstance(count, int) for count in counts)
+    return sum(counts) if is_known else sum(lines_of(one.pairs) for one in config.data.members.values())
 
 
 def lines_of(corpus: str) -> int:
@@ -170,7 +170,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     sft = config.sft
     prompt, completion = typical_lengths(config)
     rows = config.rollout.num_prompts * config.rollout.group_size
-    sampled = rows * completion * (train.method != "sft")
+    sampled_tokens = rows * completion * (train.method != "sft")
     packed = packed_tokens(config)
     flops = sum(stage_flops(config, folder))
     pairs = corpus_pairs(config)
@@ -183,7 +183,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute) -> Plan:
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),
-        rollout_tokens=int(train.num_steps * sampled),
+        rollout_tokens=int(train.num_steps * sampled_tokens),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
         pairs=pairs,
@@ -201,9 +201,9 @@ def training_models(config: Config, folder: Path | None, format: Format) -> floa
     modes = MemoryModes.of(config)
     at_rest = replace(modes, frozen="device")  # on a CPU both are the same memory
     work = step_work(config, 0)
-    frozen = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
+    frozen_size = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
     own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes)
-    return own + frozen + protection_bytes(sizes, work.protection)
+    return own + frozen_size + protection_bytes(sizes, work.protection)
 
 
 @dataclass(frozen=True)
@@ -229,9 +229,9 @@ def card_bill(config: Config, folder: Path | None, card: Card, format: Format, p
 
 def advice_on(sizes: ModelSizes, work: StepWork, format: Format, memory: int) -> str:
     """The sentence that says which settings fit into `memory`; then how many processes would."""
-    found = cheapest_fit(sizes, work, format, ROOM * memory)
-    if found:
-        settings, bill = found
+    cheaper = cheapest_fit(sizes, work, format, ROOM * memory)
+    if cheaper:
+        settings, bill = cheaper
         return f"             that is more than it has; {bill.peak / 1e9:.1f} GB with {settings}"
     for processes in PROCESSES:
         bill = memory_bill(sizes, replace(work, processes=processes), format)
