@@ -35,10 +35,10 @@ def best_seconds(call: Callable[[], object], compute: Compute, repeats: int) -> 
     """The quickest of `repeats` runs after one that does not count."""
     times = []
     for _ in range(repeats + 1):
-        started = time.perf_counter()
+        start = time.perf_counter()
         call()
         synchronise(compute)
-        times.append(time.perf_counter() - started)
+        times.append(time.perf_counter() - start)
     return min(times[1:])
 
 

@@ -156,9 +156,9 @@ def main() -> None:
         f"{'workload':20} {'threads':>7} {'pieces':>6} {'ours/s':>7} {'package/s':>9} {'ratio':>6} {'cpu':>6} {'first':>6}  GFLOP/s"
     )
     for row in rows():
-        done = row.package_flops * row.package_per_second / 1e9
+        rate = row.package_flops * row.package_per_second / 1e9
         print(f"{row.workload:20} {row.threads:7} {row.pieces_per_text:6.1f} {row.ours_per_second:7.0f} {row.package_per_second:9.0f} "
-              f"{row.ratio:6.2f} {row.ratio_cpu:6.2f} {row.first:6.2f} {done:3.0f}/{row.matrix_rate / 1e9:3.0f}")  # fmt: skip
+              f"{row.ratio:6.2f} {row.ratio_cpu:6.2f} {row.first:6.2f} {rate:3.0f}/{row.matrix_rate / 1e9:3.0f}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -90,10 +90,10 @@ class Bench:
     def does_not_fit(self, job: Job) -> str | None:
         if job.bytes > ROOM * self.card.memory:
             return f"left out: {job.name} needs about {job.bytes / 1e9:.0f} GB of {self.card.memory / 1e9:.0f} GB"
-        left = self.deadline - time.perf_counter()
+        seconds = self.deadline - time.perf_counter()
         needed = job.seconds * job.times
-        if needed > left:
-            return f"left out: {job.name} takes about {needed:.0f} s, and {max(0.0, left):.0f} s are left (--seconds)"
+        if needed > seconds:
+            return f"left out: {job.name} takes about {needed:.0f} s, and {max(0.0, seconds):.0f} s are left (--seconds)"
         return None
 
     def measure(self, job: Job) -> None:

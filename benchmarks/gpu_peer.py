@@ -37,7 +37,7 @@ def peer_step_seconds(model: ModelSize, size: StepSize, limit: float) -> dict[st
     request = {"family": model.family, "settings": model.settings, "size": asdict(size)}
     command = [sys.executable, "-m", "benchmarks.gpu_peer", json.dumps(request)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             capture_output=True,
             text=True,
@@ -47,9 +47,9 @@ def peer_step_seconds(model: ModelSize, size: StepSize, limit: float) -> dict[st
         )
     except subprocess.TimeoutExpired as error:
         raise PeerFailure(f"TRL took more than the {limit:.0f} s that were left") from error
-    if done.returncode:
-        raise PeerFailure((done.stderr.strip().splitlines() or ["no message"])[-1])
-    answer: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    if process.returncode:
+        raise PeerFailure((process.stderr.strip().splitlines() or ["no message"])[-1])
+    answer: dict[str, float] = json.loads(process.stdout.strip().splitlines()[-1])
     return answer
 
 

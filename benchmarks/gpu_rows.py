@@ -94,10 +94,10 @@ def seconds_of(call: Callable[[], object], subject: Subject) -> float:
     times = []
     for _ in range(1 + REPEATS):
         synchronise(subject.compute)
-        started = time.perf_counter()
+        start = time.perf_counter()
         call()
         synchronise(subject.compute)
-        times.append(time.perf_counter() - started)
+        times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
 

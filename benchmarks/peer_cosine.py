@@ -93,9 +93,9 @@ def peer() -> Callable[[Problem], Tensor] | None:
 
 
 def seconds_of(work: Callable[[Any], object], problem: object) -> float:
-    started = time.perf_counter()
+    start = time.perf_counter()
     work(problem)
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
 def unit_rows(count: int, generator: torch.Generator) -> Tensor:
@@ -162,10 +162,10 @@ def kernel_row(sample: Problem, most_references: int, median: dict[str, float]) 
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     matrix = torch.empty(0, DIM)
-    for cached, completions, references in SIZES:
-        if len(matrix) != cached:
+    for num_cached, completions, references in SIZES:
+        if len(matrix) != num_cached:
             del matrix  # before the next one is made: the largest is 2 GB
-            matrix = unit_rows(cached, generator)
+            matrix = unit_rows(num_cached, generator)
         print(json.dumps(asdict(measure(matrix, completions, references, generator))), flush=True)
 
 

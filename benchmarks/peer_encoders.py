@@ -25,7 +25,7 @@ def main(request_file: str, out: str) -> None:
     vectors = {}
     for name, folder in request["folders"].items():
         model = SentenceTransformer(folder, device="cpu", local_files_only=True)
-        started = time.perf_counter()
+        start = time.perf_counter()
         rows = model.encode(
             request["texts"],
             batch_size=5,
@@ -33,7 +33,7 @@ def main(request_file: str, out: str) -> None:
             convert_to_tensor=True,
             show_progress_bar=False,
         )
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start
         vectors[name] = rows.to(torch.float32).contiguous().clone()
         model.save(str(Path(out) / name), create_model_card=False)
         print(f"{name}: {len(rows) / seconds:.0f} texts/s")

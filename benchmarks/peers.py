@@ -281,9 +281,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     names = options.names or list(COMPARISONS)
-    unknown = [name for name in names if name not in COMPARISONS]
-    if unknown:
-        raise InputError(f"unknown comparison {unknown[0]!r}; known comparisons: {', '.join(COMPARISONS)}")
+    wrong_names = [name for name in names if name not in COMPARISONS]
+    if wrong_names:
+        raise InputError(
+            f"unknown comparison {wrong_names[0]!r}; known comparisons: {', '.join(COMPARISONS)}"
+        )
     if not PEERS.exists():
         raise InputError(f"{PEERS.relative_to(ROOT)} is not there; make bench-peers makes it")
     compute = device.choose("cpu")

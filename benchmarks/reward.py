@@ -54,11 +54,11 @@ class FakeEncoder:
         self.generator = torch.Generator().manual_seed(0)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        started = time.perf_counter()
+        start = time.perf_counter()
         rows = torch.nn.functional.normalize(
             torch.randn(len(texts), self.dim, generator=self.generator), dim=1
         )
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - start
         return rows
 
 

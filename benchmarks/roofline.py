@@ -33,12 +33,12 @@ def points(rows: Sequence[Row]) -> list[tuple[str, float, float]]:
 
 def draw(rows: Sequence[Row], ceilings: Ceilings, path: Path) -> None:
     """One numbered dot a row, named in the legend."""
-    found = points(rows)
+    marks = points(rows)
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    low = min(x for _, x, _ in found) / 2
-    high = max(x for _, x, _ in found) * 2
+    low = min(x for _, x, _ in marks) / 2
+    high = max(x for _, x, _ in marks) * 2
     for name, bandwidth in ceilings.bandwidths.items():
         corner = min(max(ceilings.product_rate / bandwidth, low), high)
         places = [low, corner, high]
@@ -53,7 +53,7 @@ def draw(rows: Sequence[Row], ceilings: Ceilings, path: Path) -> None:
         ha="right",
         va="bottom",
     )
-    for number, (name, x, rate) in enumerate(found, start=1):
+    for number, (name, x, rate) in enumerate(marks, start=1):
         axes.plot([x], [rate / 1e9], "o", color=BLUE, markersize=5, label=f"{number}  {name}")
         axes.annotate(str(number), (x, rate / 1e9), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", yscale="log", xlabel="operations / byte", ylabel="GFLOP/s")

@@ -83,7 +83,7 @@ def everything(stepper: Stepper, options: argparse.Namespace) -> tuple[list[Row]
     """Pieces, the whole step's phases, ceilings; the product's rate is measured before, between and after."""
     compute = stepper.subject.compute
     scale = options.scale
-    moved = bandwidths(compute, scale.memory)
+    rates = bandwidths(compute, scale.memory)
     samples = [product_rate(compute, scale.side)]
     timed = partial(measure, compute=compute, seconds=scale.seconds)
     pieces = [
@@ -93,7 +93,7 @@ def everything(stepper: Stepper, options: argparse.Namespace) -> tuple[list[Row]
     samples.append(product_rate(compute, scale.side))
     phases = step_rows(stepper, options.size, options.steps)
     samples.append(product_rate(compute, scale.side))
-    return pieces, phases, Ceilings(scale.side, tuple(samples), moved)
+    return pieces, phases, Ceilings(scale.side, tuple(samples), rates)
 
 
 def print_ceilings(ceilings: Ceilings) -> None:

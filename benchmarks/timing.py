@@ -69,9 +69,9 @@ def measure(work: Work, compute: Compute, seconds: float) -> Row:
         work.call()
         synchronise(compute)
 
-    started = time.perf_counter()
+    start = time.perf_counter()
     call()
-    once = time.perf_counter() - started
+    once = time.perf_counter() - start
     timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
     calls = 0
     faults = minor_faults()

@@ -67,13 +67,13 @@ def ringing(rows: Rows) -> dict[str, str]:
 
 def rung(rows: Rows) -> list[Alarm]:
     """Every rule that rang at one of the looks at a whole stage, in order of the table."""
-    found: dict[str, Alarm] = {}
+    alarms: dict[str, Alarm] = {}
     for count in (count for count in range(1, len(rows) + 1) if is_look(count, len(rows))):
         step = number(rows[count - 1])
         for name, sentence in ringing(rows[:count]).items():
-            first = found[name].first if name in found else step
-            found[name] = Alarm(name, first, step, sentence, over=count < len(rows))
-    return [found[name] for name in RULES if name in found]
+            first = alarms[name].first if name in alarms else step
+            alarms[name] = Alarm(name, first, step, sentence, over=count < len(rows))
+    return [alarms[name] for name in RULES if name in alarms]
 
 
 def of_reward(rows: Rows, reward: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -128,10 +128,10 @@ def steps(rows: Rows) -> str:
 
 def no_spread(rows: Rows) -> str:
     """No group has rewards that differ, and what may be the cause."""
-    judged = recent(rows)
-    if any(row.get("zero_std_share") != 1 for row in judged):
+    window = recent(rows)
+    if any(row.get("zero_std_share") != 1 for row in window):
         return ""
-    return f"nothing is learned: in every group of {steps(judged)} all rewards are equal; {cause_of_no_spread(judged)}"
+    return f"nothing is learned: in every group of {steps(window)} all rewards are equal; {cause_of_no_spread(window)}"
 
 
 def cause_of_no_spread(rows: Rows) -> str:

@@ -160,8 +160,8 @@ def margins_of(
         raise InputError(f"{term} pays nothing for a reference text itself: no margin can be measured")
     for name, pairs in texts.items():
         if name in ATTACKS:
-            paid = reward_of_terms(values[name], {term: 1.0}, gates).double()
-            yield name, float((1 - paid / best[[place for place, _ in pairs]]).mean())
+            rewards = reward_of_terms(values[name], {term: 1.0}, gates).double()
+            yield name, float((1 - rewards / best[[place for place, _ in pairs]]).mean())
 
 
 def worst(margins: Mapping[str, float]) -> tuple[str, float]:

@@ -206,7 +206,7 @@ def attack_rows(
     script = known_script(language)
     bank_texts = sorted({text for example in examples for text in example.references})
     bank = build_bank(vectors, bank_texts)
-    learned = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time)
+    metrics = Metrics(config.metrics, torch.device("cpu"), config.one_metric_at_a_time)
     resources = {
         "vectors": lambda: vectors,
         "bank": lambda: bank,
@@ -218,7 +218,7 @@ def attack_rows(
             (one.source, text) for one in examples for text in one.references
         ),
         "language_gate": lambda: fitted_gate(config, language, examples),
-        "metrics": lambda: learned,
+        "metrics": lambda: metrics,
     }
     columns = columns_of(config)
     term_names = tuple(dict.fromkeys((*TERMS, *config.weights, *config.gates)))

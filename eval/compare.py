@@ -78,15 +78,15 @@ def shared_items(runs: Sequence[RunFolder], systems: Sequence[Json], test: str) 
         check_same_set(runs[0], run, test)
         if system["target_language"] != systems[0]["target_language"]:
             raise different(runs[0], run, test, "another target language")
-        changed = [key for key in own if key in texts[0] and own[key] != texts[0][key]]
-        if changed:
-            raise different(runs[0], run, test, f"item {changed[0]} has other texts")
+        changes = [key for key in own if key in texts[0] and own[key] != texts[0][key]]
+        if changes:
+            raise different(runs[0], run, test, f"item {changes[0]} has other texts")
         if not own.keys() & texts[0].keys():
             raise different(runs[0], run, test, "no item is in both")
-    shared = set(texts[0]).intersection(*texts[1:])
-    if not shared:
+    ids = set(texts[0]).intersection(*texts[1:])
+    if not ids:
         raise InputError(f"{names_of(runs)}: no test item is in all; compare them two by two")
-    return sorted(shared)
+    return sorted(ids)
 
 
 def restricted(system: Json, ids: Sequence[str], name: str) -> Json:

@@ -36,8 +36,8 @@ def number_of_items(result: Json) -> int:
 
 def macro_metrics(metrics: Sequence[Json]) -> Json:
     """The mean of each score, one that a corpus lacks left out; n is the sum."""
-    shared = [key for key in metrics[0] if key != "n" and all(key in one for one in metrics)]
-    means = {key: sum(one[key] for one in metrics) / len(metrics) for key in shared}
+    keys = [key for key in metrics[0] if key != "n" and all(key in one for one in metrics)]
+    means = {key: sum(one[key] for one in metrics) / len(metrics) for key in keys}
     return {"n": sum(one["n"] for one in metrics), **means}
 
 

@@ -62,8 +62,8 @@ class RunFolder:
 
     def label(self, system: str) -> str:
         """The name of a system of this run."""
-        trained = {"trained": self.method, "trained_best": f"{self.method}, best on dev"}
-        return trained.get(system) or SYSTEM_LABELS.get(system, system)
+        labels = {"trained": self.method, "trained_best": f"{self.method}, best on dev"}
+        return labels.get(system) or SYSTEM_LABELS.get(system, system)
 
     @property
     def own_systems(self) -> list[str]:
@@ -142,12 +142,14 @@ def read_results(run: Path, test: str = "") -> tuple[dict[str, Json], Json]:
     systems = {name: read_system(folder / f"{name}.json") for name in SYSTEMS}
     systems = {name: system for name, system in systems.items() if system}
     comparison = read_part(folder / "comparison.json", ("pairs", "resamples"))
-    added = {name: read_system(added_folder(run, test) / f"{name}.json") for name in added_names(run, test)}
-    if not systems or not added:
+    added_systems = {
+        name: read_system(added_folder(run, test) / f"{name}.json") for name in added_names(run, test)
+    }
+    if not systems or not added_systems:
         return systems, comparison
     more = read_part(added_folder(run, test) / "comparison.json", ("pairs", "resamples"))
     pairs = [*comparison.get("pairs", ()), *more.get("pairs", ())]
-    return systems | added, {**more, **comparison, "pairs": pairs}
+    return systems | added_systems, {**more, **comparison, "pairs": pairs}
 
 
 def added_names(run: Path, test: str = "") -> list[str]:

@@ -315,9 +315,9 @@ def write_added_comparison(run: Path, seed: int, resamples: int = RESAMPLES, tes
     own = own_results(run, test)
     if not names or not own:
         return
-    added = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in names}
+    added_systems = {name: read_part(folder / f"{name}.json", SYSTEM_KEYS) for name in names}
     pairs = [pair for name in names for pair in ((name, list(own)[-1]), ("untouched", name))]
-    write_json(folder / "comparison.json", comparison_of(folder, own | added, pairs, seed, resamples))
+    write_json(folder / "comparison.json", comparison_of(folder, own | added_systems, pairs, seed, resamples))
 
 
 def own_results(run: Path, test: str = "") -> dict[str, Json]:

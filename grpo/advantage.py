@@ -28,9 +28,9 @@ def group_advantages(rewards: Tensor, std_floor: float, baseline: str = "mean", 
     tensor([[-0.7071,  0.7071],
             [ 0.0000,  0.0000]], dtype=torch.float64)
     """
-    for name, value, known in (("baseline", baseline, BASELINES), ("scale", scale, SCALES)):
-        if value not in known:
-            raise ValueError(f"advantage.{name}: unknown value {value!r}; known values: {', '.join(known)}")
+    for name, value, choices in (("baseline", baseline, BASELINES), ("scale", scale, SCALES)):
+        if value not in choices:
+            raise ValueError(f"advantage.{name}: unknown value {value!r}; known values: {', '.join(choices)}")
     advantages, count = deviations(rewards)
     if scale == "std":
         advantages = advantages / standard_deviation(advantages, count).clamp_min(std_floor)

@@ -77,8 +77,8 @@ class FixedStates:
         assert self.model is not None
         packed = texts_behind(self.start, texts, self.head.device)
         hidden = run_in(self.model, packed_hidden, packed).cpu()
-        pinned = hidden if self.head.device.type == "cpu" else hidden.pin_memory()
-        self.known |= zip(texts, pinned.split([*map(len, texts)]), strict=True)
+        states_on_host = hidden if self.head.device.type == "cpu" else hidden.pin_memory()
+        self.known |= zip(texts, states_on_host.split([*map(len, texts)]), strict=True)
         if all(text in self.known for one in self.passes for text in one):
             self.model = None
 
@@ -96,7 +96,7 @@ def fixed_states(
     order = list(dict.fromkeys(tuple(ids) for update in updates for ids in stream.at(update)))
     cut = by_budget([len(start) + len(text) for text in order], max_tokens)
     matrix = head.detach().to(head_type(head, format_of(model)))
-    states = FixedStates(model, matrix, [[order[i] for i in chosen] for chosen in cut], start)
+    states = FixedStates(model, matrix, [[order[i] for i in rows] for rows in cut], start)
     if matrix.device.type != "cpu":
         states.compute(order)
     return states

@@ -82,9 +82,9 @@ def main() -> int:
     if name not in COMMANDS:
         from data.arguments import nearest
 
-        known = ", ".join(COMMANDS)
+        names = ", ".join(COMMANDS)
         print(
-            f"error: {name or 'no command'}: write semantic-grpo COMMAND, where COMMAND is one of {known}{nearest(name, COMMANDS)}",
+            f"error: {name or 'no command'}: write semantic-grpo COMMAND, where COMMAND is one of {names}{nearest(name, COMMANDS)}",
             file=sys.stderr,
         )
         return 2

@@ -139,7 +139,7 @@ def forgetting_rules(config: Config) -> list[Rule]:
     protection = config.protection
     kinds = {"protection.sft": protection.sft, "protection.train": protection.train}
     used = {name: kind for name, kind in kinds.items() if kind != "none"}
-    named = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
+    names = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
     is_sft = config.train.method in IMITATION
     return [
         (
@@ -154,11 +154,11 @@ def forgetting_rules(config: Config) -> list[Rule]:
         ),
         (
             protection.strength == 0 and not {"l2", "ewc"}.isdisjoint(used.values()),
-            f"protection.strength = 0.0 changes nothing, and {named}; raise it, or write 'none'",
+            f"protection.strength = 0.0 changes nothing, and {names}; raise it, or write 'none'",
         ),
         (
             config.parallel.mode == "fsdp" and bool(used),
-            f"{named} needs whole parameters in each process; write parallel.mode='data', or 'none' for it",
+            f"{names} needs whole parameters in each process; write parallel.mode='data', or 'none' for it",
         ),
     ]
 

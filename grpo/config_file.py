@@ -75,12 +75,12 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 def override_value(text: str, key: str) -> Any:
     """One TOML value; what is none, or more than one line of TOML, is a string as it stands."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
+        document = tomllib.loads(f"value = {text}")
     except RecursionError as error:
         raise InputError(f"override {key.strip()}: nested too deeply; write it flatter") from error
     except ValueError:
         return text
-    return parsed["value"] if len(parsed) == 1 else text
+    return document["value"] if len(document) == 1 else text
 
 
 def build(kind: Any, values: dict[str, Any], path: str, prefix: str, base: Any = None) -> Any:

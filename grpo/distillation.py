@@ -101,9 +101,9 @@ def distil(
     device = rollout.lengths.device
     total = torch.zeros((), dtype=torch.float64, device=device)
     passes = training.world.in_step(by_budget(lengths, config.train.max_tokens_per_pass))
-    for chosen, is_last in with_last(passes):
-        rows = [ids for number in chosen for ids in groups[number]]
-        packed, read = (pack([both[number][i] for number in chosen], rows, size).to(device) for i in (0, 1))
+    for numbers, is_last in with_last(passes):
+        rows = [ids for number in numbers for ids in groups[number]]
+        packed, read = (pack([both[number][i] for number in numbers], rows, size).to(device) for i in (0, 1))
         kl = kl_from_policy(training.policy, packed, teacher, read)
         training.backward(kl / num_tokens, is_last)
         total += kl.detach()

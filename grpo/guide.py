@@ -56,12 +56,12 @@ def guidance(
     advantages = group_advantages(rewards, *settings)
     if config.mode == "term":
         return Guidance(advantages, ones, falling_weight(config, step, num_steps) * ones, texts)
-    taught = torch.zeros_like(ones)
+    is_taught = torch.zeros_like(ones)
     if config.mode == "failed":
-        taught = (rewards.nan_to_num(-math.inf).amax(dim=1) < config.threshold).double()
+        is_taught = (rewards.nan_to_num(-math.inf).amax(dim=1) < config.threshold).double()
     elif config.mode == "interleaved" and (step + 1) % config.every == 0:
-        taught = ones
-    return Guidance(advantages, 1 - taught, taught, texts)
+        is_taught = ones
+    return Guidance(advantages, 1 - is_taught, is_taught, texts)
 
 
 def falling_weight(config: GuideConfig, step: int, num_steps: int) -> float:
@@ -71,8 +71,8 @@ def falling_weight(config: GuideConfig, step: int, num_steps: int) -> float:
     [1.0, 0.6, 0.2]
     """
     progress = step / max(1, num_steps - 1)
-    fallen = 0.5 * (1 - math.cos(math.pi * progress))
-    return config.weight + (config.final_weight - config.weight) * fallen
+    factor = 0.5 * (1 - math.cos(math.pi * progress))
+    return config.weight + (config.final_weight - config.weight) * factor
 
 
 def reference_loss(config: GuideConfig, logps: Tensor, mask: Tensor, weights: Tensor) -> Tensor:

@@ -72,12 +72,12 @@ def clipped(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) ->
     plain = ratio * advantages
     inside = ratio.clamp(1 - bounds.low, 1 + bounds.high) * advantages
     objective = torch.minimum(plain, inside)
-    stopped = inside < plain
+    is_stopped = inside < plain
     if bounds.dual:
         floor = torch.where(advantages < 0, bounds.dual * advantages, -torch.inf)
-        stopped = stopped | (floor > objective)
+        is_stopped = is_stopped | (floor > objective)
         objective = torch.maximum(objective, floor)
-    return objective, stopped
+    return objective, is_stopped
 
 
 def cispo(logps: Tensor, ratio: Tensor, advantages: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:

@@ -98,10 +98,13 @@ def micro_batches(
     if texts is not None:
         size += 1
         width = max(width, texts.mask.shape[1])
-    for chosen in world.in_step(by_budget(lengths, max_tokens)):
-        rows = [row for unit in chosen for row in units[unit]]
+    for units_of_pass in world.in_step(by_budget(lengths, max_tokens)):
+        rows = [row for unit in units_of_pass for row in units[unit]]
         packed = pack(
-            [prefixes[unit] for unit in chosen], [ids for unit in chosen for ids in groups[unit]], size, width
+            [prefixes[unit] for unit in units_of_pass],
+            [ids for unit in units_of_pass for ids in groups[unit]],
+            size,
+            width,
         )
         yield (
             sent(torch.tensor(rows, dtype=torch.int64), rollout.lengths.device),

@@ -59,13 +59,13 @@ class Optimizer:
         engine: EngineConfig = PLAIN,
         protection: Protection = no_protection,
     ):
-        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.config = config
         self.moments_kind = "none" if config.name == "sgd" else engine.moments
         self.num_updates = num_updates
-        self.parameters = list(named.values())
+        self.parameters = list(parameters.values())
         self.changes_in_backward = engine.step_in_backward
-        self.way = make_update(model, named, config, engine, protection)
+        self.way = make_update(model, parameters, config, engine, protection)
         self.pace = 1.0
         self.is_changing = False  # the parameters: from the first that an update changes to its end
         self.update = 0

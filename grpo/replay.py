@@ -34,12 +34,12 @@ class TextReplay:
 
     def __call__(self, pairs: Sequence[Pair], update: int) -> Sequence[Pair]:
         own = sum(len(completion) for _, completion in pairs)
-        left = round(self.share / (1 - self.share) * own)
+        rest = round(self.share / (1 - self.share) * own)
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, update), spawn_key=(STREAM,)))
         texts: list[Pair] = []
-        while left:
+        while rest:
             ids = self.texts[int(rng.integers(len(self.texts)))]
-            first = int(rng.integers(max(0, len(ids) - left) + 1))
-            texts.append(([*self.start, *ids[:first]], ids[first : first + left]))
-            left -= len(texts[-1][1])
+            first = int(rng.integers(max(0, len(ids) - rest) + 1))
+            texts.append(([*self.start, *ids[:first]], ids[first : first + rest]))
+            rest -= len(texts[-1][1])
         return [*pairs, *texts]

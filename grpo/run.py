@@ -67,11 +67,11 @@ def chosen_stages(text: str) -> list[str]:
     for old in (name for name in names if name in COMMAND_STAGES):
         say(f"--stages {old}: this stage is now called {COMMAND_STAGES[old]}")
     names = [COMMAND_STAGES.get(name, name) for name in names]
-    unknown = [name for name in names if name not in STAGES]
-    if unknown or not names:
+    wrong_names = [name for name in names if name not in STAGES]
+    if wrong_names or not names:
         raise InputError(
-            f"--stages {text}: unknown stage {(unknown or [''])[0]!r}; known stages: {', '.join(STAGES)}"
-            f"{nearest((unknown or [''])[0], STAGES)}"
+            f"--stages {text}: unknown stage {(wrong_names or [''])[0]!r}; known stages: {', '.join(STAGES)}"
+            f"{nearest((wrong_names or [''])[0], STAGES)}"
         )
     return [name for name in STAGES if name in names]
 
@@ -183,14 +183,14 @@ def run_stage(run: "Run", stage: str, work: Callable[["Run"], None]) -> None:
     """Do a stage, and add the time it took to timings.json, also where the user stopped it."""
     from grpo.stages.smaller_passes import do_within_memory
 
-    started = time.perf_counter()
+    start = time.perf_counter()
     try:
         with live_table():
             do_within_memory(run, stage, work)
     except Interrupted:
-        save_time(run, stage, started)
+        save_time(run, stage, start)
         raise
-    save_time(run, stage, started)
+    save_time(run, stage, start)
 
 
 def save_time(run: "Run", stage: str, started: float) -> None:

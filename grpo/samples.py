@@ -94,8 +94,8 @@ def reference_ids(config: Config, task: Task, batch: Sequence[Example]) -> list[
     is a limit.
     """
     most = config.sft.max_completion_tokens or sys.maxsize
-    found = [task.prompt.encode_completion(example.reference) for example in batch]
-    return [ids if len(ids) <= most else [] for ids in found]
+    texts = [task.prompt.encode_completion(example.reference) for example in batch]
+    return [ids if len(ids) <= most else [] for ids in texts]
 
 
 def reward_texts(config: Config, task: Task, batch: Sequence[Example], world: World) -> Tensor | None:

@@ -52,12 +52,12 @@ def train_sft(
         beside = None
         with log.phase("update"):
             passes = world.in_step(by_budget([lengths[i] for i in own], max_tokens_per_pass))
-            for chosen, is_last in with_last(passes):
-                pairs_of_pass = [batch[own[i]] for i in chosen]
+            for numbers, is_last in with_last(passes):
+                pairs_of_pass = [batch[own[i]] for i in numbers]
                 prompts = [prompt for prompt, _ in pairs_of_pass]
                 completions = [completion for _, completion in pairs_of_pass]
                 packed = pack(prompts, completions, group_size=1).to(training.compute.device)
-                beside = training.texts_beside(sum(lengths[own[i]] for i in chosen)) if is_last else None
+                beside = training.texts_beside(sum(lengths[own[i]] for i in numbers)) if is_last else None
                 loss, parts = training.token_loss(policy, packed, beside or completion_logps)
                 training.backward(loss / num_tokens, is_last, beside)
                 sums |= {name: sums.get(name, zero) + part for name, part in parts.items()}

@@ -37,8 +37,10 @@ class Shield:
 def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
     """The linear layers inside of the layers of `model`, by the name of their weight."""
     inside = {id(module) for layer in layers_of(model) for module in layer.modules()}
-    named = model.named_modules()
-    return {f"{name}.weight": one for name, one in named if id(one) in inside and isinstance(one, nn.Linear)}
+    modules = model.named_modules()
+    return {
+        f"{name}.weight": one for name, one in modules if id(one) in inside and isinstance(one, nn.Linear)
+    }
 
 
 @torch.no_grad()

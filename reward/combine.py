@@ -166,7 +166,7 @@ def section_rules(config: RewardConfig) -> list[Rule]:
     bad_weights = [name for name, value in config.weights.items() if not 0 <= value < float("inf")]
     bad_gates = [name for name in config.gates if name in NO_GATES]
     gates = ", ".join(name for name in TERMS if name not in NO_GATES)
-    unused = [name for name in config.settings if name not in config.names]
+    wrong_names = [name for name in config.settings if name not in config.names]
     return [
         (
             bool(bad_weights),
@@ -180,8 +180,8 @@ def section_rules(config: RewardConfig) -> list[Rule]:
         ),
         *metric_rules(config.metrics, config.gates, config.settings, (*TERMS, *SCORE_NAMES)),
         (
-            bool(unused),
-            f"reward.settings.{', '.join(unused)}: no such term is used; used terms: {', '.join(config.names)}",
+            bool(wrong_names),
+            f"reward.settings.{', '.join(wrong_names)}: no such term is used; used terms: {', '.join(config.names)}",
         ),
     ]
 
@@ -252,12 +252,12 @@ def reward_needs(config: RewardConfig, resources: Iterable[str]) -> bool:
 
 def terms_with_references(config: RewardConfig) -> list[str]:
     """The terms that are computed and need a reference text; one of the user's own says so itself when it is called."""
-    learned = [
+    learned_terms = [
         name
         for name in config.names
         if name in config.metrics and needs_reference(name, config.metrics[name])
     ]
-    return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE] + learned
+    return [name for name in config.names if name in TERMS and name not in REFERENCE_FREE] + learned_terms
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

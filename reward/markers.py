@@ -62,11 +62,11 @@ def markers_of(text: str, words: tuple[str, ...], is_part: bool) -> Counter[str]
     >>> sorted(markers_of("No, not 3 of 10", ("no", "not"), False).items())
     [('10', 1), ('3', 1), ('negation', 2)]
     """
-    found = Counter(value_of(number) for number in NUMBER.findall(text))
-    found.update(str(1 + TIBETAN_NUMBERS.index(unit)) for unit in units(text) if unit in TIBETAN_NUMBERS)
+    counts = Counter(value_of(number) for number in NUMBER.findall(text))
+    counts.update(str(1 + TIBETAN_NUMBERS.index(unit)) for unit in units(text) if unit in TIBETAN_NUMBERS)
     if count := sum(count_word(word, text, is_part) for word in words):
-        found[NEGATION] = count
-    return found
+        counts[NEGATION] = count
+    return counts
 
 
 def difference(first: Counter[str], second: Counter[str]) -> int:

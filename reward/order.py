@@ -41,8 +41,8 @@ def ordered_share(completion: Sequence[str], reference: Sequence[str]) -> float:
     >>> ordered_share(("c", "b", "a", "x"), ("a", "b", "c"))
     0.3333333333333333
     """
-    shared = (Counter(completion) & Counter(reference)).total()
-    return common_subsequence(completion, reference) / shared if shared > 1 else 1.0
+    num_shared = (Counter(completion) & Counter(reference)).total()
+    return common_subsequence(completion, reference) / num_shared if num_shared > 1 else 1.0
 
 
 def order(

@@ -130,10 +130,10 @@ class SemanticReward:
 
 def config_of(settings: Mapping[str, Any]) -> RewardConfig:
     """Section [reward] with nothing for the log only. Raises InputError for an unknown setting."""
-    known = [one.name for one in fields(RewardConfig) if one.name not in OF_A_RUN]
-    if unknown := [name for name in settings if name not in known]:
+    names = [one.name for one in fields(RewardConfig) if one.name not in OF_A_RUN]
+    if wrong_names := [name for name in settings if name not in names]:
         raise InputError(
-            f"SemanticReward: unknown setting {unknown[0]!r}; known settings: {', '.join(known)}"
+            f"SemanticReward: unknown setting {wrong_names[0]!r}; known settings: {', '.join(names)}"
         )
     config = replace(RewardConfig(shown=()), **settings)
     return replace(config, gates=tuple(config.gates), shown=tuple(config.shown))

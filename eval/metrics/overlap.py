@@ -96,13 +96,13 @@ def bleu_of_sums(sums: Array) -> Array:
     """
     lengths = sums[..., 0]
     reference_lengths = sums[..., 1]
-    matched = sums[..., 2 : 2 + BLEU_ORDER]
+    matches = sums[..., 2 : 2 + BLEU_ORDER]
     total = sums[..., 2 + BLEU_ORDER :]
-    smoothed = np.where(matched > 0, matched, 0.5 ** np.cumsum(matched == 0, axis=-1))
-    defined = (total > 0).all(axis=-1) & (matched > 0).any(axis=-1)
-    log_precision = np.log(smoothed / np.maximum(total, 1)).mean(axis=-1)
+    smooth_matches = np.where(matches > 0, matches, 0.5 ** np.cumsum(matches == 0, axis=-1))
+    is_defined = (total > 0).all(axis=-1) & (matches > 0).any(axis=-1)
+    log_precision = np.log(smooth_matches / np.maximum(total, 1)).mean(axis=-1)
     brevity = np.minimum(0.0, 1 - reference_lengths / np.maximum(lengths, 1))
-    return np.where(defined, 100 * np.exp(log_precision + brevity), 0.0)
+    return np.where(is_defined, 100 * np.exp(log_precision + brevity), 0.0)
 
 
 def chrf_of_sums(sums: Array) -> Array:
@@ -110,10 +110,10 @@ def chrf_of_sums(sums: Array) -> Array:
     both sides have.
     """
     outputs, references, matched = (sums[..., offset::3] for offset in range(3))
-    used = (outputs > 0) & (references > 0)
-    orders = np.maximum(used.sum(axis=-1), 1)
-    precision = np.where(used, matched / np.maximum(outputs, 1), 0.0).sum(axis=-1) / orders
-    recall = np.where(used, matched / np.maximum(references, 1), 0.0).sum(axis=-1) / orders
+    is_used = (outputs > 0) & (references > 0)
+    orders = np.maximum(is_used.sum(axis=-1), 1)
+    precision = np.where(is_used, matched / np.maximum(outputs, 1), 0.0).sum(axis=-1) / orders
+    recall = np.where(is_used, matched / np.maximum(references, 1), 0.0).sum(axis=-1) / orders
     denominator = CHRF_BETA**2 * precision + recall
     numerator = (1 + CHRF_BETA**2) * precision * recall
     return 100 * np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

@@ -43,10 +43,10 @@ def randomisation_p(before: Array, after: Array, score: Score, swaps: Array) -> 
         raise ValueError(
             f"statistics {before.shape}, {after.shape} and swaps {swaps.shape} are of different items"
         )
-    measured = abs(score(after.sum(axis=0)) - score(before.sum(axis=0)))
-    moved = swaps @ (before - after)
-    differences = abs(score(after.sum(axis=0) + moved) - score(before.sum(axis=0) - moved))
-    as_large = int((differences >= measured - 1e-12).sum())  # rounding must not hide a tie
+    gap = abs(score(after.sum(axis=0)) - score(before.sum(axis=0)))
+    changes = swaps @ (before - after)
+    differences = abs(score(after.sum(axis=0) + changes) - score(before.sum(axis=0) - changes))
+    as_large = int((differences >= gap - 1e-12).sum())  # rounding must not hide a tie
     return (1 + as_large) / (1 + len(swaps))
 
 

@@ -69,7 +69,7 @@ def tick_texts(values: Sequence[float]) -> list[str]:
 def frame(x: Scale, y: Scale, across: Sequence[float], up: Sequence[float], x_label: str) -> str:
     """Grid lines, tick labels and the label of the lower axis; `x` runs to the right, `y` upwards."""
     lines = [f'<path class="grid" d="M{x.start} {y(value)}H{x.end}"/>' for value in up]
-    left = [
+    labels = [
         f'<text class="left" x="{x.start - 5}" y="{y(value) + 4:.2f}">{text}</text>'
         for value, text in zip(up, tick_texts(up), strict=True)
     ]
@@ -79,7 +79,7 @@ def frame(x: Scale, y: Scale, across: Sequence[float], up: Sequence[float], x_la
     ]
     middle = (x.start + x.end) / 2
     label = f'<text class="below axis" x="{middle:.1f}" y="{y.start + 31}">{escape(x_label)}</text>'
-    return "".join([*lines, *left, *below, label])
+    return "".join([*lines, *labels, *below, label])
 
 
 def left_margin(up: Sequence[float]) -> float:

@@ -113,9 +113,11 @@ def score_section(test: str, compared: Sequence[ComparedSystem]) -> Section:
     for other in others:
         if other.change:
             same = comparable(first, other)
-            left = [metric.label for metric in METRICS if metric.key not in same]
+            labels = [metric.label for metric in METRICS if metric.key not in same]
             notes = (
-                (NOTE, f"Not compared, as their signatures differ: {', '.join(left)}.") if left else (NOTE,)
+                (NOTE, f"Not compared, as their signatures differ: {', '.join(labels)}.")
+                if labels
+                else (NOTE,)
             )
             metrics = [metric for metric in METRICS if metric.key in same]
             title = f"{other.name} minus {first.name}"

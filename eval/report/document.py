@@ -49,7 +49,7 @@ def report_document(run: RunFolder) -> Document:
 def sections(run: RunFolder) -> list[Section]:
     """What follows the first screen; inputs and small slices are folded."""
     differences = difference_tables(run, "warm_start", "trained")
-    shown = samples(run)
+    cards = samples(run)
     return [
         Section(
             f"{run.method} minus warm start",
@@ -58,7 +58,7 @@ def sections(run: RunFolder) -> list[Section]:
         Section("Results", with_rows(result_tables(run))),
         Section("Added systems", added_blocks(run)),
         Section("General competence", with_rows([probe_table(run.main, probe_pairs(run.main))])),
-        Section("Samples", (Samples(shown),) if shown else ()),
+        Section("Samples", (Samples(cards),) if cards else ()),
         Section("Training curves", tuple(curves(run))),
         *(test_section(name, view) for name, view in run.tests.items()),
         folded("All findings in words", [Sentences(findings(run))]),

@@ -130,13 +130,15 @@ def disagreement_sentences(run: RunFolder) -> list[str]:
     ]
     paid = [one for one in changes if one.metric.key in paid_metrics]
     watched = [one for one in changes if one.metric.key not in paid_metrics]
-    opposed = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}
-    against = {one.label: one for one in paid if any(one.sense != other.sense for other in opposed.values())}
-    if not opposed:
+    opposites = {one.label: one for one in watched if any(one.sense != other.sense for other in paid)}
+    against = {
+        one.label: one for one in paid if any(one.sense != other.sense for other in opposites.values())
+    }
+    if not opposites:
         return []
     return [
         f"Rewarded and held-out metrics disagree: {listing(against.values())}, which the reward pays for, and "
-        f"{listing(opposed.values())}, which it does not."
+        f"{listing(opposites.values())}, which it does not."
     ]
 
 

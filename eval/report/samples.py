@@ -47,10 +47,10 @@ def samples(run: RunFolder) -> tuple[Sample, ...]:
     both = [key for key in last if key in first]
     best, worst, others = choose({key: last[key]["cosine"] - first[key]["cosine"] for key in both})
     shares = {key: changed_share(first[key]["output"], last[key]["output"], language) for key in both}
-    chosen = dict(zip(GROUPS, (others, worst, best, most_changed(shares)), strict=True))
-    keys = dict.fromkeys(key for group in chosen.values() for key in group)
+    groups = dict(zip(GROUPS, (others, worst, best, most_changed(shares)), strict=True))
+    keys = dict.fromkeys(key for group in groups.values() for key in group)
     return tuple(
-        sample(key, by_system, language, run, tuple(name for name, group in chosen.items() if key in group))
+        sample(key, by_system, language, run, tuple(name for name, group in groups.items() if key in group))
         for key in keys
     )
 

@@ -106,12 +106,14 @@ def reasons(run: RunFolder) -> tuple[str, ...]:
 
 def loss_sentence(changes: list[Change]) -> str:
     """How many probes clearly fell against the untouched model, with the first of them."""
-    lost = losses(changes)
-    if not lost:
+    loss_changes = losses(changes)
+    if not loss_changes:
         return f"Against the untouched model, none of {len(changes)} probes clearly got worse."
-    names = "; ".join(f"{change.label} {change.change}" for change in lost[:NAMES])
-    more = f"; and {len(lost) - NAMES} more" if len(lost) > NAMES else ""
-    return f"Against the untouched model, {len(lost)} of {len(changes)} probes got worse: {names}{more}."
+    names = "; ".join(f"{change.label} {change.change}" for change in loss_changes[:NAMES])
+    more = f"; and {len(loss_changes) - NAMES} more" if len(loss_changes) > NAMES else ""
+    return (
+        f"Against the untouched model, {len(loss_changes)} of {len(changes)} probes got worse: {names}{more}."
+    )
 
 
 def numbers(run: RunFolder) -> tuple[Number, ...]:

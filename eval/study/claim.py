@@ -134,7 +134,7 @@ def gain_verdict(gain: Json) -> str:
 
 def verdict(halves_of_claim: Json) -> str:
     """Of the claim: one half that holds is enough, and both must fail."""
-    found = set(halves_of_claim.values())
-    if CONFIRMED in found:
+    verdicts = set(halves_of_claim.values())
+    if CONFIRMED in verdicts:
         return CONFIRMED
-    return REFUTED if found == {REFUTED} else UNCLEAR
+    return REFUTED if verdicts == {REFUTED} else UNCLEAR

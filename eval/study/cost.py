@@ -73,11 +73,11 @@ def equal_cost(
     for seed, (own, own_costs) in lines.get(main, {}).items():
         rivals = {arm: lines[arm][seed] for arm in others if seed in lines.get(arm, {})}
         cost = float(min(own_costs.max(), max((costs.max() for _, costs in rivals.values()), default=0.0)))
-        reached = {arm: rival for arm, rival in rivals.items() if rival[1].min() <= cost}
-        if own_costs.min() > cost or not reached:
+        rivals_there = {arm: rival for arm, rival in rivals.items() if rival[1].min() <= cost}
+        if own_costs.min() > cost or not rivals_there:
             continue
-        best = max(reached, key=lambda arm: (first_gain(*reached[arm], cost), arm))
-        rows.append((seed, best, cost, at_cost(own, own_costs, cost), at_cost(*reached[best], cost)))
+        best = max(rivals_there, key=lambda arm: (first_gain(*rivals_there[arm], cost), arm))
+        rows.append((seed, best, cost, at_cost(own, own_costs, cost), at_cost(*rivals_there[best], cost)))
     if not rows:
         return None
     result: Json = {

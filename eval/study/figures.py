@@ -220,10 +220,14 @@ def mean_policy_kl(points: Sequence[Point]) -> float | None:
 
 def mean_cost(costs: Sequence[Json | None]) -> Json | None:
     """Means over seeds of the costs that every seed has; None where one is unknown."""
-    known = [cost for cost in costs if cost is not None]
-    if len(known) < len(costs):
+    known_costs = [cost for cost in costs if cost is not None]
+    if len(known_costs) < len(costs):
         return None
-    return {key: mean([one[key] for one in known]) for key in known[0] if all(key in one for one in known)}
+    return {
+        key: mean([one[key] for one in known_costs])
+        for key in known_costs[0]
+        if all(key in one for one in known_costs)
+    }
 
 
 def mean(values: Sequence[float]) -> float:

@@ -279,9 +279,9 @@ def check_same_items(points: list[Point]) -> None:
         "tax texts": lambda point: [item["id"] for item in point.tax["drift"]["general"]["items"]],
     }
     for name, part in parts.items():
-        expected = part(points[0])
+        first_part = part(points[0])
         for point in points[1:]:
-            if part(point) != expected:
+            if part(point) != first_part:
                 raise InputError(
                     f"{point.path}: other {name} than {points[0].path}; remove the older of the two and run "
                     "the study again"

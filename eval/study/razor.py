@@ -29,25 +29,25 @@ def polynomial_fit(x: Array, y: Array, degree: int) -> tuple[Array, float] | Non
         return None
     powers = np.vander(x, degree + 1, increasing=True)
     coefficients = np.asarray(np.linalg.lstsq(powers, y, rcond=None)[0], dtype=np.float64)
-    left = float(((y - powers @ coefficients) ** 2).sum())
-    return coefficients, 1 - left / about_mean
+    residual = float(((y - powers @ coefficients) ** 2).sum())
+    return coefficients, 1 - residual / about_mean
 
 
 def razor_figures(points: Sequence[Point], resamples: int, seed: int) -> Json | None:
     """The fits over all trained checkpoints and warm starts; None without `FEWEST_ARMS` arms that measured it."""
-    chosen = [
+    choices = [
         point
         for point in points
         if point.policy_kl is not None and point.kind not in (UNTOUCHED, INTERPOLATED)
     ]
-    arms = list(dict.fromkeys(point.arm for point in chosen))
+    arms = list(dict.fromkeys(point.arm for point in choices))
     if len(arms) < FEWEST_ARMS:
         return None
     x = np.asarray(
-        [point.policy_kl["kl_mean"] for point in chosen if point.policy_kl is not None], dtype=np.float64
+        [point.policy_kl["kl_mean"] for point in choices if point.policy_kl is not None], dtype=np.float64
     )
-    y = np.asarray([point.tax["drift"]["general"]["nll_change_mean"] for point in chosen], dtype=np.float64)
-    members = [np.flatnonzero([point.arm == arm for point in chosen]) for arm in arms]
+    y = np.asarray([point.tax["drift"]["general"]["nll_change_mean"] for point in choices], dtype=np.float64)
+    members = [np.flatnonzero([point.arm == arm for point in choices]) for arm in arms]
     draws = np.random.default_rng(seed).integers(len(arms), size=(resamples, len(arms)))
     fits = {}
     for name, degree in DEGREES.items():
@@ -60,7 +60,7 @@ def razor_figures(points: Sequence[Point], resamples: int, seed: int) -> Json | 
         low, high = map(float, np.quantile(others, [tail, 1 - tail]))
         fits[name] = {"coefficients": fit[0].tolist(), "value": fit[1], "low": low, "high": high}
     return (
-        {"points": len(chosen), "arms": len(arms), "kl": x.tolist(), "tax": y.tolist(), "fits": fits}
+        {"points": len(choices), "arms": len(arms), "kl": x.tolist(), "tax": y.tolist(), "fits": fits}
         if fits
         else None
     )

@@ -118,10 +118,10 @@ def fuse_after_trial(model: PreTrainedModel) -> str:
         return fuse_layers(model)
     plain = trial(model)
     sentence = fuse_layers(model)
-    if found := difference(trial(model), plain):
+    if fault := difference(trial(model), plain):
         for layer in layers_of(model):
             del layer.forward
-        return f"layers run kernel by kernel: fused ones are off here ({found})"
+        return f"layers run kernel by kernel: fused ones are off here ({fault})"
     return sentence if FusedForward.is_on else "layers run kernel by kernel"
 
 

@@ -81,9 +81,14 @@ def decode_by_generation(
         ids[rows, : len(draws.ids)] = torch.stack(draws.ids, dim=1)
         logps[rows, : len(draws.ids)] = torch.stack(draws.logps, dim=1)
     is_stop = torch.isin(ids, stop_ids)
-    finished = is_stop.any(dim=1)
-    lengths = torch.where(finished, is_stop.long().argmax(dim=1) + 1, tail)
-    written = torch.arange(tail, device=device) < lengths[:, None]
+    has_end = is_stop.any(dim=1)
+    lengths = torch.where(has_end, is_stop.long().argmax(dim=1) + 1, tail)
+    is_written = torch.arange(tail, device=device) < lengths[:, None]
     return Rollout(
-        tuple(map(tuple, prompts)), ids * written, lengths, finished, logps * written, settings.group_size
+        tuple(map(tuple, prompts)),
+        ids * is_written,
+        lengths,
+        has_end,
+        logps * is_written,
+        settings.group_size,
     )

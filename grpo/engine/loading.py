@@ -75,10 +75,10 @@ def check_weights(folder: str | Path, model: PreTrainedModel, missing: list[str]
         raise InputError(
             f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more tensors of a {type(model).__name__}"
         )
-    broken = [name for name, parameter in model.named_parameters() if not is_finite(own_share(parameter))]
-    if broken:
+    bad_names = [name for name, parameter in model.named_parameters() if not is_finite(own_share(parameter))]
+    if bad_names:
         raise InputError(
-            f"{folder}: not finite in {broken[0]} and {len(broken) - 1} more tensors; restore the weights"
+            f"{folder}: not finite in {bad_names[0]} and {len(bad_names) - 1} more tensors; restore the weights"
         )
 
 
@@ -99,13 +99,13 @@ def files_of(source: str | Path | ModelSource) -> Path | None:
 
 def read_model(name: str, folder: Path | None, device: torch.device, form: Form) -> PreTrainedModel | None:
     """The model in the folder, read by this file; None where only transformers can load it."""
-    stored = stored_tensors(folder) if folder else None
-    model = empty_model(name, folder, stored) if folder and stored else None
-    if model is None or stored is None:
+    stored_shapes = stored_tensors(folder) if folder else None
+    model = empty_model(name, folder, stored_shapes) if folder and stored_shapes else None
+    if model is None or stored_shapes is None:
         return None
     form(model)
     make_room(model, device)
-    for tensor, place in sorted(stored.items(), key=lambda item: item[1][:2]):
+    for tensor, place in sorted(stored_shapes.items(), key=lambda item: item[1][:2]):
         read_parameter(model, tensor, place)
     return model
 
@@ -182,14 +182,14 @@ def make_room(model: PreTrainedModel, device: torch.device) -> None:
 
 def replace_parameters(model: nn.Module, device: torch.device) -> None:
     """New parameters of the same shapes and types, without values; what was tied stays so."""
-    made: dict[int, nn.Parameter] = {}
+    parameters: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, old in [*module.named_parameters(recurse=False)]:
-            if id(old) not in made:
+            if id(old) not in parameters:
                 new = nn.Parameter(torch.empty_like(old, device=device), old.requires_grad)
                 new.grad_dtype = old.grad_dtype
-                made[id(old)] = new
-            setattr(module, name, made[id(old)])
+                parameters[id(old)] = new
+            setattr(module, name, parameters[id(old)])
 
 
 @torch.no_grad()
@@ -227,9 +227,9 @@ def read_tensor(place: Stored, target: Tensor, low: Tensor | None = None, rows: 
         if low is None and (flat.device.type, flat.dtype) == ("cpu", place.dtype):
             fill(file, flat)
             return
-        pinned = flat.device.type != "cpu"
+        is_pinned = flat.device.type != "cpu"
         staging = torch.empty(
-            min(flat.numel(), STAGING // place.dtype.itemsize), dtype=place.dtype, pin_memory=pinned
+            min(flat.numel(), STAGING // place.dtype.itemsize), dtype=place.dtype, pin_memory=is_pinned
         )
         for start in range(0, flat.numel(), max(1, staging.numel())):
             part = slice(start, min(start + staging.numel(), flat.numel()))

@@ -207,8 +207,8 @@ def trouble_of_groups(model: PreTrainedModel) -> str:
         by_groups = trial(model)
     except Exception as error:  # each torch, driver and card has its own way to fail
         return f"flex_attention fails here ({first_line(error)})"
-    found = difference(by_groups, by_blocks)
-    return f"flex_attention is off here ({found})" if found else ""
+    fault = difference(by_groups, by_blocks)
+    return f"flex_attention is off here ({fault})" if fault else ""
 
 
 def difference(ours: list[Tensor], theirs: list[Tensor]) -> str:
@@ -305,7 +305,7 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
     """
     head = model.get_output_embeddings()
     config = model.config.get_text_config()
-    altered = (
+    altered_names = (
         "final_logit_softcapping",
         "logit_scale",
         "logits_scaling",
@@ -318,7 +318,7 @@ def output_weight(model: PreTrainedModel) -> Tensor | None:
         isinstance(head, nn.Linear)
         and head.bias is None
         and model.base_model is not model  # a family without a body that transformers knows
-        and all(getattr(config, name, None) in (None, 1, 1.0) for name in altered)
+        and all(getattr(config, name, None) in (None, 1, 1.0) for name in altered_names)
     )
     return token_rows(model, head.weight) if plain else None
 

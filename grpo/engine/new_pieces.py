@@ -44,9 +44,9 @@ def learn_pieces(tokenizer: Mapping[str, Any], texts: Iterable[str], count: int)
     lines = [*islice(texts, MOST_TEXTS)]
     old = Tokenizer.from_str(json.dumps(tokenizer))
     letters = missing_letters(old, lines)[:count]
-    spelled = [tuple(old.encode(letter, add_special_tokens=False).ids) for letter in letters]
+    spellings = [tuple(old.encode(letter, add_special_tokens=False).ids) for letter in letters]
     first = 1 + max(old.get_vocab(with_added_tokens=True).values())
-    parts = dict(enumerate(spelled, start=first))
+    parts = dict(enumerate(spellings, start=first))
     content = with_letters(tokenizer, letters, first)
     merges = learn_merges(Tokenizer.from_str(json.dumps(content)), lines, count - len(letters))
     content = with_merges(content, merges, first + len(letters))
@@ -77,12 +77,17 @@ def with_added_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
     """
     model = dict(tokenizer["model"])
     known = piece_ids(tokenizer)
-    added = {one["content"]: one["id"] for one in tokenizer["added_tokens"] if one["content"] not in known}
+    added_ids = {
+        one["content"]: one["id"] for one in tokenizer["added_tokens"] if one["content"] not in known
+    }
     if model["type"] == "BPE":
-        model["vocab"] = model["vocab"] | added
-    elif sorted(added.values()) == [*range(len(known), len(known) + len(added))]:
+        model["vocab"] = model["vocab"] | added_ids
+    elif sorted(added_ids.values()) == [*range(len(known), len(known) + len(added_ids))]:
         least = UNLIKELY * min(score for _, score in model["vocab"])
-        model["vocab"] = [*model["vocab"], *([one, least] for one in sorted(added, key=added.__getitem__))]
+        model["vocab"] = [
+            *model["vocab"],
+            *([one, least] for one in sorted(added_ids, key=added_ids.__getitem__)),
+        ]
     else:
         raise InputError(
             "model.add_pieces: the ids of this Unigram vocabulary have gaps, so it cannot grow; write model.add_pieces=0"
@@ -141,11 +146,11 @@ def closed_pieces(tokenizer: Tokenizer) -> frozenset[int]:
     """Ids that no new piece may hold: bytes, added tokens, line ends, what is unknown."""
     added = tokenizer.get_added_tokens_decoder()
     model = json.loads(tokenizer.to_str())["model"]
-    unknown = {model.get("unk_token"), WORD_MARK}
+    unknown_pieces = {model.get("unk_token"), WORD_MARK}
     return frozenset(added) | {model.get("unk_id")} | {
         token
         for piece, token in tokenizer.get_vocab(with_added_tokens=False).items()
-        if piece in unknown or (piece.startswith("<0x") and piece.endswith(">")) or any(end in piece for end in BREAKS)
+        if piece in unknown_pieces or (piece.startswith("<0x") and piece.endswith(">")) or any(end in piece for end in BREAKS)
     }  # fmt: skip
 
 

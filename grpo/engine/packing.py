@@ -47,8 +47,10 @@ class Packed:
         parts = sent(torch.cat([x.flatten() for x in tensors.values()]), device).split(
             [x.numel() for x in tensors.values()]
         )
-        moved = {name: part.view_as(x) for (name, x), part in zip(tensors.items(), parts, strict=True)}
-        return replace(self, **moved)
+        tensors_on_device = {
+            name: part.view_as(x) for (name, x), part in zip(tensors.items(), parts, strict=True)
+        }
+        return replace(self, **tensors_on_device)
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
@@ -133,10 +135,10 @@ def visible(packed: Packed, window: int | None = None) -> Tensor:
     (query_group, key_group), (query, key), (here, there) = map(
         pairs, (packed.group_ids, packed.segment_ids, packed.position_ids)
     )
-    allowed = (query_group == key_group) & ((key == 0) | (key == query)) & (here >= there)
+    is_visible = (query_group == key_group) & ((key == 0) | (key == query)) & (here >= there)
     if window is not None:
-        allowed &= here - there < window
-    return allowed[:, None]
+        is_visible &= here - there < window
+    return is_visible[:, None]
 
 
 def by_budget(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -43,8 +43,8 @@ def onednn_product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[
     """x (B, in) -> x @ weight.T + bias for fp32 on a CPU, the weight re-ordered once by oneDNN for a batch of
     `rows`.
     """
-    reordered = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
-    return lambda x: torch.ops.mkldnn._linear_pointwise(x, reordered, bias, "none", [], "")
+    packed_weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed_weight, bias, "none", [], "")
 
 
 @functools.cache

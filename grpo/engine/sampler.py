@@ -174,12 +174,12 @@ def decode_in_slots(
         logps[numbers] = rows.logps[:, :, :tail]
         lengths[numbers] = rows.lengths
     stop_ids = torch.tensor(settings.stop_ids, device=device)
-    finished = torch.isin(ids.gather(2, lengths[:, :, None] - 1), stop_ids).flatten()
+    has_end = torch.isin(ids.gather(2, lengths[:, :, None] - 1), stop_ids).flatten()
     return Rollout(
         tuple(map(tuple, prompts)),
         ids.flatten(0, 1),
         lengths.flatten(),
-        finished,
+        has_end,
         logps.flatten(0, 1),
         settings.group_size,
     )
@@ -229,9 +229,9 @@ def decode_with(
         ids[live, t] = tokens[alive]
         logps[live, t] = token_logps[alive]
         lengths[live] = t + 1
-        stopped = torch.isin(tokens, stop_ids)
-        finished[live] = stopped[alive]
-        alive &= ~stopped
+        is_stop = torch.isin(tokens, stop_ids)
+        finished[live] = is_stop[alive]
+        alive &= ~is_stop
         num_alive = int(alive.sum())
         if not goes_on(num_alive > 0) or t + 1 == tail:
             break

@@ -50,8 +50,8 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     try:
         packed = completion_logps(model, pack(prompts, rollout.completions(), 2).to(model.device)).logps
     except Exception as error:
-        found = f"packed rows cannot be run ({first_line(error)})"
-        raise refusal(model, found, packed_switch(model)) from error
+        fault = f"packed rows cannot be run ({first_line(error)})"
+        raise refusal(model, fault, packed_switch(model)) from error
     plain = torch.zeros_like(packed)
     with largest_operands(model) as largest:
         for row, completion in enumerate(rollout.completions()):
@@ -69,8 +69,8 @@ def check_packing(model: PreTrainedModel, fast: bool = True) -> float:
     for name, gap in gaps.items():
         if not gap < TOLERANCES[format_of(model).name]:
             switch = packed_switch(model) if name == rows else fast_switch(model, fast)
-            found = f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats"
-            raise refusal(model, found, switch)
+            fault = f"log-probabilities of {name} differ from plain ones by {gap:.3g} nats"
+            raise refusal(model, fault, switch)
     return max(gaps.values())
 
 

@@ -38,11 +38,11 @@ class ModelTensors:
     """What the files of a model hold: parameters, a tied one once, and the buffers that are kept."""
 
     def __init__(self, model: PreTrainedModel):
-        kept = model.state_dict().keys() - names_kept_out(model)
+        names = model.state_dict().keys() - names_kept_out(model)
         self.parameters = exact_parameters(model)
-        self.buffers = {name: buffer for name, buffer in model.named_buffers() if name in kept}
-        named = chain(self.parameters.items(), self.buffers.items())
-        self.headers = {name: Header.of(tensor) for name, tensor in named if name in kept}
+        self.buffers = {name: buffer for name, buffer in model.named_buffers() if name in names}
+        named_tensors = chain(self.parameters.items(), self.buffers.items())
+        self.headers = {name: Header.of(tensor) for name, tensor in named_tensors if name in names}
 
     def read(self, name: str) -> Tensor:
         return whole(self.buffers[name] if name in self.buffers else self.parameters[name]).detach()

@@ -48,8 +48,8 @@ def answer(choice: str, question: str, default: str) -> str:
     if choice:
         return choice
     if sys.stdin.isatty():
-        shown = f" [{default}]" if default else ""
-        choice = input(f"{question}{shown}: ").strip()
+        suffix = f" [{default}]" if default else ""
+        choice = input(f"{question}{suffix}: ").strip()
     if not (choice or default):
         raise InputError(f"init: no {question}; write semantic-grpo init PAIRS --model MODEL")
     return choice or default

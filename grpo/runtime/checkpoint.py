@@ -167,10 +167,10 @@ def _best_mark(folder: Path) -> dict | None:
 
 def best(folder: Path, by: str = REWARD) -> tuple[Path, float] | None:
     """The best checkpoint by a score, and that score; None before there is one. Earlier versions knew the reward only."""
-    marked = _best_mark(folder)
-    if not marked or marked.get("by", REWARD) != by or not (folder / marked["name"]).is_dir():
+    mark = _best_mark(folder)
+    if not mark or mark.get("by", REWARD) != by or not (folder / mark["name"]).is_dir():
         return None
-    return folder / marked["name"], marked["score"]
+    return folder / mark["name"], mark["score"]
 
 
 def damage_of(path: Path) -> str:
@@ -183,15 +183,15 @@ def newest(folder: Path, say: Callable[[str], None]) -> Path | None:
     nothing to go on from.
     """
     remove_unfinished(folder)
-    damaged = {}
+    faults = {}
     intact = None
     for path in reversed(checkpoints(folder)):
         cause = damage_of(path)
         if not cause:
             intact = path
             break
-        damaged[path] = cause
-    for path, cause in damaged.items():
+        faults[path] = cause
+    for path, cause in faults.items():
         instead = (
             f"going on from {intact.name}" if intact else "nothing else is saved, so this stage starts anew"
         )

@@ -65,14 +65,14 @@ def choose(device: str = "auto", number_format: str = "auto") -> Compute:
 
 def find_card() -> tuple[bool, str]:
     """Whether torch can use an accelerator here, and where it cannot although there may be one, why."""
-    with warnings.catch_warnings(record=True) as found:
+    with warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
-    if available or not found:
+    if available or not messages:
         is_for_cpu = torch.version.cuda is None and torch.version.hip is None
         has_card = Path("/proc/driver/nvidia/version").exists()
         return available, CPU_BUILD if not available and is_for_cpu and has_card else ""
-    return False, one_line(str(found[0].message).partition(". ")[0])
+    return False, one_line(str(messages[0].message).partition(". ")[0])
 
 
 def configure(compute: Compute, threads: int = 0, deterministic: bool = False) -> None:
@@ -150,8 +150,8 @@ def free_memory_bytes(compute: Compute) -> int | None:
     """Bytes that an accelerator still has for tensors, torch's own unused ones included; None for a CPU."""
     if compute.device.type == "cpu":
         return None
-    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return torch.cuda.mem_get_info()[0] + unused
+    free_bytes = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + free_bytes
 
 
 def synchronise(compute: Compute) -> None:

@@ -49,9 +49,9 @@ def failure_of(error: BaseException, name: str, after_stop: str) -> Failure:
     """What an error of the process called `name` means for all. An exchange with a process that died raises
     RuntimeError, and so does much else.
     """
-    known = last_words(error, after_stop)
-    if known:
-        return Failure(f"{known[0].removeprefix('error: ')} [{name}]", known[1])
+    words = last_words(error, after_stop)
+    if words:
+        return Failure(f"{words[0].removeprefix('error: ')} [{name}]", words[1])
     sentence = f"{name} failed: {type(error).__name__}: {one_line(error)}; {AS_BEFORE}"
     is_doubtful = isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError)
     trace = "".join(traceback.format_exception(error))

@@ -92,10 +92,10 @@ class RollCall:
         """A sentence that names the processes that failed; "" where none did. No beat for `silence` seconds, and
         STAGGER more, is a failure.
         """
-        started = [rank for rank in self.active() if self.beats[rank]]
-        longest = max((self.silent[rank] for rank in started), default=0.0)
+        ranks = [rank for rank in self.active() if self.beats[rank]]
+        longest = max((self.silent[rank] for rank in ranks), default=0.0)
         if longest > silence + STAGGER:
-            silent = [rank for rank in started if self.silent[rank] > silence]
+            silent = [rank for rank in ranks if self.silent[rank] > silence]
             return f"{self.names(silent)} gave no sign of life for {longest:.0f} s; {AS_BEFORE}"
         if missing := [
             rank
@@ -103,9 +103,9 @@ class RollCall:
             if not beat and self.silent[rank] > LONG * self.patience
         ]:
             return f"{self.names(missing)} did not start within {LONG * self.patience:.0f} s; {AS_BEFORE}"
-        if idle := [rank for rank in started if self._is_stuck(rank)]:
+        if idle := [rank for rank in ranks if self._is_stuck(rank)]:
             return f"{self.names(idle)} did nothing for {self.patience:.0f} s; {AS_BEFORE}; {RAISE}"
-        if late := [rank for rank in started if self.behind[rank] > LONG * self.patience]:
+        if late := [rank for rank in ranks if self.behind[rank] > LONG * self.patience]:
             return f"{self.names(late)} kept the others waiting for {LONG * self.patience:.0f} s; {AS_BEFORE}; {RAISE}"
         return ""
 

@@ -214,8 +214,8 @@ def check_config(config: Config, folder: Path) -> None:
 def changes_of(config: Config, folder: Path) -> list[Change]:
     """The settings in which `config` differs from config.json; none where there is no file."""
     path = folder / CONFIG
-    found = differences(read_object(path), plain(config)) if path.exists() else ()
-    return [Change(*one) for one in found if one[0] not in NO_CONTENT]
+    changes = differences(read_object(path), plain(config)) if path.exists() else ()
+    return [Change(*one) for one in changes if one[0] not in NO_CONTENT]
 
 
 def forget(changes: Sequence[Change], config: Config, folder: Path) -> None:
@@ -288,15 +288,17 @@ def check_files(
     path = folder / INPUTS
     facts = read_object(path) if path.exists() else {}
     before = facts.get(setting)
-    known: dict[str, Any] = before if isinstance(before, dict) else {}
-    now = {name: _file_facts(file, known.get(name)) for name, file in files.items()}
-    changed = [name for name in {**known, **now} if _hash(known.get(name)) != _hash(now.get(name))]
-    if known and changed and holds_work(folder):
-        sentence = f"{setting}: {changed[0]} has changed since this run began ({path})"
+    facts_before: dict[str, Any] = before if isinstance(before, dict) else {}
+    now = {name: _file_facts(file, facts_before.get(name)) for name, file in files.items()}
+    names = [
+        name for name in {**facts_before, **now} if _hash(facts_before.get(name)) != _hash(now.get(name))
+    ]
+    if facts_before and names and holds_work(folder):
+        sentence = f"{setting}: {names[0]} has changed since this run began ({path})"
         if warn is None:
             raise InputError(f"{sentence}; {REMEDY}")
         warn(f"WARNING: {sentence}; what follows may not compare with what came before")
-    if now != known:
+    if now != facts_before:
         atomic_write_text(path, json.dumps(facts | {setting: now}, indent=1))
 
 

@@ -139,12 +139,12 @@ class Trackers:
         self._say = say
         self._tools: dict[str, Tracker] = {}
         path = run_dir / FILE
-        known: dict[str, Any] = read_object(path) if path.exists() else {}
+        facts: dict[str, Any] = read_object(path) if path.exists() else {}
         for name, value in UNSENT.items():
             os.environ.setdefault(name, value)
         for name in names:
             try:
-                self._tools[name] = TOOLS[name](run_dir, str(known.get(name, "")), first_step)
+                self._tools[name] = TOOLS[name](run_dir, str(facts.get(name, "")), first_step)
             except Exception as error:
                 if name == "tensorboard" and isinstance(error, ImportError):
                     say(
@@ -153,16 +153,16 @@ class Trackers:
                     continue
                 self.close()
                 cause = one_line(error).rstrip(".")
-                anew = f", or delete {path} to begin a new run of the tool" if name in known else ""
+                anew = f", or delete {path} to begin a new run of the tool" if name in facts else ""
                 raise InputError(f"log.to: {name} cannot begin: {cause}; {REMEDIES[name]}{anew}") from error
-        now = known | {name: tool.id for name, tool in self._tools.items() if tool.id}
-        if now != known:
+        now = facts | {name: tool.id for name, tool in self._tools.items() if tool.id}
+        if now != facts:
             atomic_write_text(path, json.dumps(now, indent=1))
 
     def log(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Give every tool the values of a step."""
-        named = {f"{stage}/{name}": value for name, value in values.items()}
-        self._each(lambda tool: tool.log(named, step))
+        rows = {f"{stage}/{name}": value for name, value in values.items()}
+        self._each(lambda tool: tool.log(rows, step))
 
     def close(self) -> None:
         self._each(lambda tool: tool.close())

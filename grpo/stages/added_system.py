@@ -95,18 +95,18 @@ def text_of(path: Path, number: int, line: bytes, field: str = "") -> str:
 
 def outputs_by_id(path: Path, ids: Sequence[str]) -> list[str]:
     """The outputs of a JSONL file in the order of the ids. Raises InputError."""
-    found: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for number, line in enumerate(file_lines(path), 1):
         key = text_of(path, number, line, "id")
-        if key in found:
+        if key in outputs:
             raise InputError(f"{path}:{number}: the id {key!r} comes twice; leave one of them out")
-        found[key] = text_of(path, number, line, "output")
-    missing = [key for key in ids if key not in found]
-    unknown = sorted(found.keys() - set(ids))
-    if missing or unknown:
-        example = f"{missing[0]!r} has none" if missing else f"{unknown[0]!r} is no test item"
+        outputs[key] = text_of(path, number, line, "output")
+    missing = [key for key in ids if key not in outputs]
+    wrong_ids = sorted(outputs.keys() - set(ids))
+    if missing or wrong_ids:
+        example = f"{missing[0]!r} has none" if missing else f"{wrong_ids[0]!r} is no test item"
         raise InputError(
-            f"{path}: {len(found)} outputs for {len(ids)} test items, and {example}; give one for each id of "
+            f"{path}: {len(outputs)} outputs for {len(ids)} test items, and {example}; give one for each id of "
             "--write-sources"
         )
-    return [found[key] for key in ids]
+    return [outputs[key] for key in ids]

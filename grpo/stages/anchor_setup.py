@@ -43,8 +43,8 @@ def anchor_texts(run: Run, count: int = 0) -> list[str]:
     setting = "anchor.text" if own else "tax.text"
     texts = read_general_texts(own or tax.text, tax.texts + count, run.cache, setting)
     if tax.budget or not own:
-        measured = set(read_general_texts(tax.text, tax.texts, run.cache))
-        texts = [text for text in texts if text not in measured]
+        measured_texts = set(read_general_texts(tax.text, tax.texts, run.cache))
+        texts = [text for text in texts if text not in measured_texts]
     if not texts:
         raise InputError(
             f"{setting} = {own or tax.text}: has no text besides the first {tax.texts} (tax.texts) of tax.text, which are for "

@@ -41,8 +41,8 @@ def decode_seconds(sizes: ModelSizes, work: StepWork, format: Format, card: Card
     and what a layer takes beside that.
     """
     half = replace(work, new=work.new / 2)
-    moved = format.forward.itemsize * sizes.parameters + cache_bytes(sizes, half, format)
-    return moved / card.copy_rate + sizes.layers * DECODE_LAYER_SECONDS
+    bytes_moved = format.forward.itemsize * sizes.parameters + cache_bytes(sizes, half, format)
+    return bytes_moved / card.copy_rate + sizes.layers * DECODE_LAYER_SECONDS
 
 
 def training_seconds(flops: float, sizes: ModelSizes, card: Card, updates: int = 0) -> float:
@@ -65,9 +65,9 @@ def copy_rate(compute: Compute, size: int = COPY_BYTES, seconds: float = 0.3) ->
     target.copy_(source)
     synchronise(compute)
     count = 0
-    started = time.perf_counter()
-    while time.perf_counter() - started < seconds:
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
         target.copy_(source)
         synchronise(compute)
         count += 1
-    return count * 2 * size / (time.perf_counter() - started)
+    return count * 2 * size / (time.perf_counter() - start)

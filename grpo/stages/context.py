@@ -292,8 +292,8 @@ def greedy_texts(
     own = [i for batch in batches for i in batch]
     has_part = bool(own) or is_sharded(model)  # passes of a sharded model need all processes
     outputs = greedy_outputs(model, prompt, [examples[i] for i in own], settings) if has_part else []
-    merged = world.merge(dict(zip(own, outputs, strict=True)))
-    return [merged[i] for i in range(len(examples))]
+    outputs_of_all = world.merge(dict(zip(own, outputs, strict=True)))
+    return [outputs_of_all[i] for i in range(len(examples))]
 
 
 def trainable(run: Run, folder: Path | ModelSource) -> PreTrainedModel:

@@ -138,22 +138,22 @@ def stage_flops(config: Config, folder: Path | None) -> tuple[float, float]:
     once = protection_flops(config, config.protection.train, body, embedding)
     if train.method == "sft":
         return warm_start, once + train.num_steps * (rollout.num_prompts * pair + anchored_flops)
-    sampled = rollout.num_prompts * rollout.group_size * completion
+    sampled_tokens = rollout.num_prompts * rollout.group_size * completion
     decode = decode_flops(config, folder)
     if train.method == "best_of_group":
         return warm_start, once + train.num_steps * (decode + rollout.num_prompts * pair + anchored_flops)
     prompts = rollout.num_prompts if config.engine.share_prefix else rollout.num_prompts * rollout.group_size
     passes = train.passes * 3 + 1 + config.reuses_rollout
-    update = 2 * passes * (body * (prompts * prompt + sampled) + embedding * sampled)
+    update = 2 * passes * (body * (prompts * prompt + sampled_tokens) + embedding * sampled_tokens)
     return warm_start, once + train.num_steps * (decode + update + config.updates_per_step * anchored_flops)
 
 
 def pair_flops(config: Config, stage: Literal["sft", "train"], body: int, embedding: int) -> float:
     """Of SFT on a pair, with its part of the general texts that are replayed and of the base of "asft"."""
     prompt, completion = typical_lengths(config)
-    learned = completion / (1 - getattr(config.replay, stage))
-    body_flops = body * (prompt + learned)
-    head_flops = embedding * learned
+    learned_tokens = completion / (1 - getattr(config.replay, stage))
+    body_flops = body * (prompt + learned_tokens)
+    head_flops = embedding * learned_tokens
     # the base runs forward; the policy's head makes its logits and their gradients once more
     base = 2 * (body_flops + head_flops) + 6 * head_flops
     return 6 * (body_flops + head_flops) + base * (getattr(config.token_loss, stage) == "asft")
@@ -238,10 +238,10 @@ def matmul_rate(compute: Compute, seconds: float = 0.5) -> float:
     synchronise(compute)
     fastest = math.inf
     end = time.perf_counter() + seconds
-    while (started := time.perf_counter()) < end:
+    while (start := time.perf_counter()) < end:
         a @ b
         synchronise(compute)
-        fastest = min(fastest, time.perf_counter() - started)
+        fastest = min(fastest, time.perf_counter() - start)
     return 2 * side**3 / fastest
 
 

@@ -95,8 +95,8 @@ def own_passes(
     """The general texts of this process, packed into rows of at most `max_tokens`; a longer text has its own."""
     start = first_ids(tokenizer)
     texts = run.world.part(anchor_ids(run, tokenizer, run.config.protection.texts))
-    for chosen in by_budget([len(start) + len(text) for text in texts], max_tokens):
-        yield texts_behind(start, [texts[i] for i in chosen], policy.device)
+    for numbers in by_budget([len(start) + len(text) for text in texts], max_tokens):
+        yield texts_behind(start, [texts[i] for i in numbers], policy.device)
 
 
 def all_processes(run: Run, sums: dict[str, Tensor]) -> dict[str, Tensor]:

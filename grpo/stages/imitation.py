@@ -59,9 +59,9 @@ class SamplePairs:
             )
         prompts = {example.id: self.prompt.encode_prompt(example) for example in self.prompts.at(step)}
         samples = self.steps[step].chosen
-        if unknown := [sample.id for sample in samples if sample.id not in prompts]:
+        if wrong_ids := [sample.id for sample in samples if sample.id not in prompts]:
             raise InputError(
-                f"{FILE}:{step + 2}: {unknown[0]!r} is no prompt of this step; remove the file to sample anew"
+                f"{FILE}:{step + 2}: {wrong_ids[0]!r} is no prompt of this step; remove the file to sample anew"
             )
         return [(prompts[sample.id], sample.completion_ids) for sample in samples]
 

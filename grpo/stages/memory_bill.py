@@ -65,11 +65,11 @@ class ModelSizes:
 
     def with_rows(self, rows: int) -> "ModelSizes":
         """With so many more rows in embedding and head."""
-        added = rows * (self.embedding // max(1, self.vocabulary))
+        added_bytes = rows * (self.embedding // max(1, self.vocabulary))
         return replace(
             self,
-            parameters=self.parameters + added * (1 if self.tied else 2),
-            embedding=self.embedding + added,
+            parameters=self.parameters + added_bytes * (1 if self.tied else 2),
+            embedding=self.embedding + added_bytes,
             vocabulary=self.vocabulary + rows,
         )
 
@@ -292,12 +292,12 @@ def cache_bytes(sizes: ModelSizes, work: StepWork, format: Format) -> float:
 
 def layer_bytes(sizes: ModelSizes) -> float:
     """What a layer keeps of a token for the backward pass."""
-    normed = NORM_BYTES * sizes.norms_queries
+    norm_bytes = NORM_BYTES * sizes.norms_queries
     return (
         (HIDDEN_BYTES + NORM_BYTES * sizes.norms) * sizes.width
         + FEED_FORWARD_BYTES * sizes.feed_forward
-        + (QUERY_BYTES + normed) * sizes.queries
-        + (KEY_BYTES + normed) * sizes.keys
+        + (QUERY_BYTES + norm_bytes) * sizes.queries
+        + (KEY_BYTES + norm_bytes) * sizes.keys
     )
 
 
@@ -331,8 +331,8 @@ SWITCHES: tuple[tuple[dict[str, Any], str, float], ...] = (
 def candidates(modes: MemoryModes) -> Iterator[tuple[MemoryModes, str]]:
     """Modes beside those of a run, cheapest first, and the settings that switch them on."""
     free = [one for one in SWITCHES if any(getattr(modes, name) != value for name, value in one[0].items())]
-    chosen = [some for count in range(1, len(free) + 1) for some in combinations(free, count)]
-    for some in sorted(chosen, key=lambda some: sum(price for _, _, price in some)):
+    choices = [some for count in range(1, len(free) + 1) for some in combinations(free, count)]
+    for some in sorted(choices, key=lambda some: sum(price for _, _, price in some)):
         changes = {name: value for switch, _, _ in some for name, value in switch.items()}
         yield replace(modes, **changes), " ".join(settings for _, settings, _ in some)
 

@@ -74,9 +74,9 @@ def with_pass_size(run: Run, section: Literal["sft", "train"], policy: PreTraine
 
 def tokens_per_pass(run: Run, section: Literal["sft", "train"], policy: PreTrainedModel) -> int:
     """`max_tokens_per_pass` of a section; 0 is replaced, the same in all processes, and said."""
-    given: int = getattr(run.config, section).max_tokens_per_pass
-    if given:
-        return given
+    setting: int = getattr(run.config, section).max_tokens_per_pass
+    if setting:
+        return setting
     free = free_memory_bytes(run.compute)
     if free is None:
         run.say(f"{section}.max_tokens_per_pass = 0: at most {CPU_TOKENS:,} tokens a pass on a CPU")

@@ -120,8 +120,8 @@ def corpus_pairs(config: Config) -> int:
         counts = [splits[name]["pairs"] for name in ("warm_start", "train") if name in splits]
     except (KeyError, TypeError):
         counts = []
-    known = counts and all(isinstance(count, int) for count in counts)
-    return sum(counts) if known else sum(lines_of(one.pairs) for one in config.data.members.values())
+    is_known = counts and all(isinstance(count, int) for count in counts)
+    return sum(counts) if is_known else sum(lines_of(one.pairs) for one in config.data.members.values())
 
 
 def lines_of(corpus: str) -> int:
@@ -173,7 +173,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int 
     sft = config.sft
     prompt, completion = typical_lengths(config)
     rows = config.rollout.num_prompts * config.rollout.group_size
-    sampled = rows * completion * (train.method != "sft")
+    sampled_tokens = rows * completion * (train.method != "sft")
     packed = packed_tokens(config)
     flops = sum(stage_flops(config, folder))
     pairs = corpus_pairs(config) if pairs is None else pairs
@@ -186,7 +186,7 @@ def make_plan(config: Config, folder: Path | None, compute: Compute, pairs: int 
     return Plan(
         parameters=total,
         sft_tokens=int(sft.num_steps * sft.batch_size * (prompt + completion)),
-        rollout_tokens=int(train.num_steps * sampled),
+        rollout_tokens=int(train.num_steps * sampled_tokens),
         update_tokens=int(train.num_steps * train.passes * packed),
         flops=flops,
         pairs=pairs,
@@ -204,9 +204,9 @@ def training_models(config: Config, folder: Path | None, format: Format) -> floa
     modes = MemoryModes.of(config)
     at_rest = replace(modes, frozen="device")  # on a CPU both are the same memory
     work = step_work(config, 0)
-    frozen = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
+    frozen_size = (work.has_reference + work.has_anchor) * frozen_bytes(sizes, at_rest, format)
     own = FP32_BYTES * sizes.parameters + gradient_bytes(sizes, modes) + moment_bytes(sizes, modes)
-    return own + frozen + protection_bytes(sizes, work.protection) + work.metrics
+    return own + frozen_size + protection_bytes(sizes, work.protection) + work.metrics
 
 
 @dataclass(frozen=True)
@@ -232,9 +232,9 @@ def card_bill(config: Config, folder: Path | None, card: Card, format: Format, p
 
 def advice_on(sizes: ModelSizes, work: StepWork, format: Format, memory: int) -> str:
     """The sentence that says which settings fit into `memory`; then how many processes would."""
-    found = cheapest_fit(sizes, work, format, ROOM * memory)
-    if found:
-        settings, bill = found
+    cheaper = cheapest_fit(sizes, work, format, ROOM * memory)
+    if cheaper:
+        settings, bill = cheaper
         return f"             that is more than it has; {bill.peak / 1e9:.1f} GB with {settings}"
     for processes in PROCESSES:
         bill = memory_bill(sizes, replace(work, processes=processes), format)

@@ -47,11 +47,11 @@ def grpo_method(run: Run, policy: PreTrainedModel, prompt: Prompt, examples: Seq
     def loop(
         training: Training, state: LoopState, *, after_update: AfterUpdate, after_step: AfterStep
     ) -> LoopState:
-        logged = {}
+        metrics = {}
         for language, reward in rewards.items():
             steering = training_reward(run, reward.function, of_language(runs[language], examples))
-            logged[language] = log_reward(steering, reward.store, training.log, run.say)
-        task = Task(prompts, prompt, by_language(logged), reference, sampling_of(config, prompt))
+            metrics[language] = log_reward(steering, reward.store, training.log, run.say)
+        task = Task(prompts, prompt, by_language(metrics), reference, sampling_of(config, prompt))
         with_floor = replace(config, advantage=replace(config.advantage, std_floor=floor))
         return train_grpo(with_floor, training, task, state, after_update=after_update, after_step=after_step)
 

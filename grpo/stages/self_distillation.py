@@ -59,8 +59,8 @@ def self_distillation_method(
     """Distillation from the warm start, `policy` as it is now, with demonstrations in its prompt."""
     config = run.config
     count = config.train.nearest_pairs
-    shown = f"the {count} nearest pairs" if count else "the reference text"
-    run.say(f"self-distillation on {len(examples):,} prompts: the teacher also reads {shown}")
+    guidance = f"the {count} nearest pairs" if count else "the reference text"
+    run.say(f"self-distillation on {len(examples):,} prompts: the teacher also reads {guidance}")
     demonstrate = nearest_pairs(examples, count, run.cache) if count else lambda example: (example,)
     stream = stream_of(run, examples, examples, config.rollout.num_prompts)
     prompts = DemonstratedPrompts(stream, prompt, demonstrate)

@@ -101,14 +101,14 @@ def baseline_nll(run: Run, start: list[int], texts: Ids) -> float:
         if run.world.is_first:
             atomic_write_text(path, json.dumps(facts | measured, indent=1))
         run.world.wait()
-    saved = read_object(path)
-    if any(saved.get(name) != facts[name] for name in ("against", "texts_sha256")) or not isinstance(
-        saved.get("nll"), float
+    saved_facts = read_object(path)
+    if any(saved_facts.get(name) != facts[name] for name in ("against", "texts_sha256")) or not isinstance(
+        saved_facts.get("nll"), float
     ):
         raise InputError(
             f"{path}: this run's tax was counted on other texts; restore tax.text, or write run_dir=runs/another"
         )
-    return float(saved["nll"])
+    return float(saved_facts["nll"])
 
 
 @dataclass

@@ -64,13 +64,13 @@ def checked(values: Any, path: Path) -> dict[str, int]:
 
 def limits_of(corpus: Corpus, prompt: Prompt) -> dict[str, int]:
     """A number for each limit: of prompts, and one for all that a model writes or learns."""
-    learned = sample_of(Chain([corpus.warm_start, corpus.train]))
+    learned_pairs = sample_of(Chain([corpus.warm_start, corpus.train]))
     others = [
         part for name, part in corpus.parts.items() if name not in ("warm_start", "train") and len(part)
     ]
-    longest = [smallest(counts(PROMPT, learned, prompt))]
+    longest = [smallest(counts(PROMPT, learned_pairs, prompt))]
     longest += [int(counts(PROMPT, part, prompt).max()) for part in others]
-    pairs = [one for one in learned if one.reference]
+    pairs = [one for one in learned_pairs if one.reference]
     written = max(smallest(counts(COMPLETION, part, prompt)) for part in (pairs, *others) if len(part))
     return {PROMPT: max(longest), COMPLETION: written, NEW: written, OUTPUT: written}
 

@@ -83,10 +83,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def chosen_parts(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in PARTS]
-    if unknown or not names:
+    wrong_names = [name for name in names if name not in PARTS]
+    if wrong_names or not names:
         raise InputError(
-            f"--only {text}: unknown part {(unknown or [''])[0]!r}; known parts: {', '.join(PARTS)}"
+            f"--only {text}: unknown part {(wrong_names or [''])[0]!r}; known parts: {', '.join(PARTS)}"
         )
     return [name for name in PARTS if name in names]
 

@@ -42,8 +42,8 @@ def train_warm_starts(
         locks = {seed: stack.enter_context(study_lock(study.warm_start_folder(seed), say)) for seed in seeds}
         missing = [seed for seed in seeds if not has_warm_start(study, seed)]
         codes = run_children([warm_start_job(study, seed, locks[seed]) for seed in missing], at_most)
-    found = dict(zip(missing, codes, strict=True))
-    return [found.get(seed, 0) for seed in seeds]
+    code_of = dict(zip(missing, codes, strict=True))
+    return [code_of.get(seed, 0) for seed in seeds]
 
 
 def has_warm_start(study: Study, seed: int) -> bool:
@@ -148,12 +148,12 @@ def share_samples(study: Study, arm: ArmConfig, seed: int) -> None:
         return
     for other in study.arms:
         folder = study.arm_folder(other.name, seed)
-        finished = (
+        is_finished = (
             (other.kind, other.start) == (arm.kind, arm.start)
             and (folder / "policy").exists()
             and (folder / SAMPLES).exists()
         )
-        if finished and sampling_inputs(study.arm_config(other, seed)) == inputs:
+        if is_finished and sampling_inputs(study.arm_config(other, seed)) == inputs:
             atomic_write_text(target, (folder / SAMPLES).read_text(encoding="utf-8"))
             return
 

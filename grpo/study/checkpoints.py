@@ -153,10 +153,10 @@ def chosen_arms(study: Study, text: str) -> list[ArmConfig]:
 
 def chosen_seeds(study: Study, text: str) -> list[int]:
     """The seeds named in `text`, all for an empty one. Raises InputError."""
-    known = {str(seed): seed for seed in study.seeds}
+    seed_of = {str(seed): seed for seed in study.seeds}
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in known]:
+    if wrong_names := [name for name in names if name not in seed_of]:
         raise InputError(
-            f"--seeds {text}: {unknown[0]} is no seed of this study; its seeds are {', '.join(known)}"
+            f"--seeds {text}: {wrong_names[0]} is no seed of this study; its seeds are {', '.join(seed_of)}"
         )
     return [seed for seed in study.seeds if not names or str(seed) in names]

@@ -96,16 +96,16 @@ def run_children(jobs: Sequence[Job], at_most: int) -> list[int]:
     with StopRequest() as stop:
         try:
             while children or (len(codes) < len(jobs) and not stop()):
-                started = len(codes) + len(children)
-                if started < len(jobs) and len(children) < at_most and not stop():
-                    children[started] = Child(jobs[started])
+                num_started = len(codes) + len(children)
+                if num_started < len(jobs) and len(children) < at_most and not stop():
+                    children[num_started] = Child(jobs[num_started])
                     continue
-                ended = [number for number, child in children.items() if child.process.poll() is not None]
-                codes |= {number: children.pop(number).close() for number in ended}
+                numbers = [number for number, child in children.items() if child.process.poll() is not None]
+                codes |= {number: children.pop(number).close() for number in numbers}
                 if stop.signal is not None and not is_passed_on:
                     is_passed_on = True
                     signal_all(children, stop.signal)
-                if not ended:
+                if not numbers:
                     time.sleep(POLL)
         except KeyboardInterrupt:
             signal_all(children, signal.SIGINT)

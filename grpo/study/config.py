@@ -124,11 +124,15 @@ class Study:
         ]
 
     def arm_overrides(self, arm: ArmConfig, seed: int) -> list[str]:
-        managed = ["eval.probes=false", f"seed={seed}", override("run_dir", self.arm_folder(arm.name, seed))]
+        own_settings = [
+            "eval.probes=false",
+            f"seed={seed}",
+            override("run_dir", self.arm_folder(arm.name, seed)),
+        ]
         return [
             *self.settings,
             *arm.settings,
-            *managed,
+            *own_settings,
             f"checkpoint.snapshots={self.snapshot_interval(arm)}",
         ]
 
@@ -212,8 +216,8 @@ def read_arms(values: Any, path: str, rates: Sequence[float] = ()) -> tuple[ArmC
         arm = replace(arm, settings=tuple(current_overrides(arm.settings, path)))
         has_rate = any(one.partition("=")[0].strip() == RATE for one in arm.settings)
         arms += [arm] if has_rate or not own else [with_rate(arm, rate) for rate in own]
-    if repeated := {arm.name for arm in arms if sum(arm.name == one.name for one in arms) > 1}:
-        raise InputError(f"{path}: arms.{min(repeated)}: two arms of this name; each learning rate once")
+    if repeats := {arm.name for arm in arms if sum(arm.name == one.name for one in arms) > 1}:
+        raise InputError(f"{path}: arms.{min(repeats)}: two arms of this name; each learning rate once")
     return tuple(arms)
 
 
@@ -295,11 +299,11 @@ def check(study: Study, path: str) -> None:
             ),
         ]
     if study.transfer is not None:
-        unknown = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
+        wrong_starts = [start for start in study.transfer.starts if start not in (*RESERVED, *names)]
         rules += [
             (
-                bool(unknown),
-                f"transfer.starts: {', '.join(unknown)}: neither {', '.join(RESERVED)} nor an arm of this study",
+                bool(wrong_starts),
+                f"transfer.starts: {', '.join(wrong_starts)}: neither {', '.join(RESERVED)} nor an arm of this study",
             ),
             (
                 not all(count > 0 for count in study.transfer.examples),

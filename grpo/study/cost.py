@@ -235,5 +235,5 @@ def models_on_disk(study: Study, bills: Sequence[ArmBill], seeds: int, base: Con
     """
     share = {"all": 1.0, "none": 0.0, "front": FRONT_SHARE}[study.keep_snapshots]
     earlier = [bill.points - len(study.interpolate) - 1 for bill in bills]
-    stored = seeds * (1 + len(bills) + share * sum(earlier))
-    return stored + max(earlier) * (1 - share) + CHECKPOINT_MODELS * (base.checkpoint.keep + 1)
+    bytes_stored = seeds * (1 + len(bills) + share * sum(earlier))
+    return bytes_stored + max(earlier) * (1 - share) + CHECKPOINT_MODELS * (base.checkpoint.keep + 1)

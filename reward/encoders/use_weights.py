@@ -128,8 +128,8 @@ def _own_slot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
     slots = [torch.cat(pair) for pair in zip(first, second, strict=True)]
     width = 2 * BRANCH
     padded_slots = [
-        F.pad(slot, (left * width, (size - left - 1) * width))
-        for slot, (size, left) in zip(slots, WINDOWS, strict=True)
+        F.pad(slot, (before * width, (size - before - 1) * width))
+        for slot, (size, before) in zip(slots, WINDOWS, strict=True)
     ]
     return torch.cat(padded_slots)
 

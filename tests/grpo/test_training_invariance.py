@@ -154,7 +154,7 @@ def test_evaluation_between_updates_changes_nothing(
     """Greedy outputs and all probes after every update: parameters, moments, log, sampled texts and random
     states as without.
     """
-    asked: list[int] = []
+    steps: list[int] = []
     watched = Session(config, tmp_path / "watched", tiny_tokenizer, reward=even_letters)
 
     def evaluate(state: LoopState) -> None:
@@ -164,13 +164,13 @@ def test_evaluation_between_updates_changes_nothing(
         )
         run_probes(watched.policy, tiny_tokenizer, PANEL)
         assert len(outputs) == 5 and random_states() == before
-        asked.append(state.step)
+        steps.append(state.step)
 
     watched.between = evaluate
     plain = Session(config, tmp_path / "plain", tiny_tokenizer, reward=even_letters)
     plain.run()
     watched.run()
-    assert len(asked) >= config.train.num_steps
+    assert len(steps) >= config.train.num_steps
     assert (
         parameter_hash(watched.policy) == parameter_hash(plain.policy)
         and watched.metrics() == plain.metrics()
@@ -197,20 +197,20 @@ def test_one_step_at_a_tiny_learning_rate_moves_every_master(
     session = Session(config, tmp_path, tiny_tokenizer, reward=even_letters)
     before = [parameter.detach().clone() for parameter in session.policy.parameters()]
     session.run()
-    moved = asked = kept = 0
+    moved = num_changes = kept = 0
     moments = session.optimizer.moments()
     for old, (name, new) in zip(before, session.policy.named_parameters(), strict=True):
         gradient = moments[name]["exp_avg"] / (1 - config.train.optim.beta1)
         coarse = old.bfloat16().requires_grad_()
         coarse.grad = gradient.bfloat16()
         torch.optim.AdamW([coarse], lr=5e-7, weight_decay=0.0).step()
-        asked += int((gradient != 0).sum())
+        num_changes += int((gradient != 0).sum())
         moved += int(((new != old) & (gradient != 0)).sum())
         kept += int(((coarse == old.bfloat16()) & (gradient != 0)).sum())
         assert new.dtype == torch.float32
-    assert asked > 10_000
-    assert moved / asked >= 0.99
-    assert kept / asked > 0.9
+    assert num_changes > 10_000
+    assert moved / num_changes >= 0.99
+    assert kept / num_changes > 0.9
 
 
 @pytest.mark.real

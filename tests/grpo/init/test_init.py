@@ -142,16 +142,16 @@ def test_a_small_machine_gets_small_batches(place: Path, monkeypatch: pytest.Mon
 def test_it_asks_in_a_terminal(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(place / "pairs.tsv")
     answers = iter(["pairs.tsv", ""])
-    asked: list[str] = []
+    questions: list[str] = []
 
     def typed(question: str) -> str:
-        asked.append(question)
+        questions.append(question)
         return next(answers)
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", typed)
     assert outcome(main, []) == (0, "")
-    assert asked[0].startswith("parallel file (") and asked[1].endswith("[gemma-3-270m]: ")
+    assert questions[0].startswith("parallel file (") and questions[1].endswith("[gemma-3-270m]: ")
     assert load_config("pairs.toml").model.policy == "gemma-3-270m"
 
 

@@ -272,9 +272,9 @@ def test_a_chat_template_gets_all_messages(tmp_path: Path) -> None:
 
 def test_a_model_that_no_run_has_trained_continues_the_text(tiny_folder: Path) -> None:
     with serving(tiny_folder, "--max-new-tokens", "20") as server:
-        asked = content(chat(server, "abc", temperature=0))
+        text_of_chat = content(chat(server, "abc", temperature=0))
         text = post(server, TEXT, {"prompt": "abc", "temperature": 0})["choices"][0]["text"]
-        assert asked == text != ""
+        assert text_of_chat == text != ""
         found = post(server, "/outputs", {"source": "abc", "reference": "d"})
         assert found["outputs"][0]["cosine"] is None
         assert found["no_cosine"] == "this model lies in no run folder, so no encoder belongs to it"
