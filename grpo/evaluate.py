@@ -80,6 +80,7 @@ def work(options: argparse.Namespace) -> None:
             add_outputs(run, sets, options.name, user_path(options.outputs))
         elif run.world.is_first:
             write_sources(next(iter(sets.values())), user_path(options.write_sources))
+            run.say(f"written: {options.write_sources}")
             return
         if run.world.is_first:
             html, markdown, _ = write_report(run.folder)
