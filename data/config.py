@@ -9,7 +9,7 @@ from data.corpora_config import CorpusConfig, temperature_shares
 from data.documents import LARGEST
 from data.errors import InputError
 from data.language_names import is_language, language_meant, script_meant
-from data.normalise import DEFAULT, STEPS
+from data.normalise import DEFAULT, NAMES
 from data.script import SCRIPT_NAMES, known_code, with_script
 from data.settings import Bounds, Rule, check_bounds, check_rules
 from data.sources import tibetan
@@ -284,10 +284,10 @@ def language_rules(config: DataConfig) -> list[Rule]:
 
 def normalise_rules(config: DataConfig) -> list[Rule]:
     """Rules of the steps of normalisation."""
-    unknown = [name for name in config.normalise if name not in STEPS]
+    unknown = [name for name in config.normalise if name not in NAMES]
     digits = {"digits_ascii", "digits_script"}
     return [
-        (bool(unknown), f"data.normalise: {', '.join(unknown)} is no step; known steps: {', '.join(STEPS)}"),
+        (bool(unknown), f"data.normalise: {', '.join(unknown)} is no step; known steps: {', '.join(NAMES)}"),
         (
             digits <= set(config.normalise),
             "data.normalise: of digits_ascii and digits_script only one can be",

@@ -1,4 +1,5 @@
 """Normalises a text by the steps of `data.normalise`, in the order of STEPS; white space is always made single.
+LINE_ENDS among them keeps the lines of a text: the others are then done line by line.
 
 The default steps are those of every corpus so far. The others are for texts of mixed make: digits of two scripts,
 Arabic letters stored as the shapes of old fonts, spaces where Tibetan has none.
@@ -24,6 +25,8 @@ FIRST_DIGITS = {  # script: its zero
     "Telu": "\u0c66", "Thai": "\u0e50", "Tibt": "\u0f20",
 }  # fmt: skip
 
+LINE_ENDS = "line_ends"
+BLANK_LINES = re.compile("\n{3,}")
 Step = Callable[[str, str], str]
 
 
@@ -67,14 +70,19 @@ STEPS: dict[str, Step] = {
     "nfc": lambda text, script: unicodedata.normalize("NFC", text),
 }
 DEFAULT = ("invisible", "tsheg", "nfc")
+NAMES = (*STEPS, LINE_ENDS)
 
 
 def normalise(
     text: str, steps: Sequence[str], script: str = "", before_nfc: Callable[[str], str] = str
 ) -> str:
     """A text after the `steps`, in the order of STEPS; `before_nfc` sees it before and after NFC, which may take
-    long for a text that is harmful.
+    long for a text that is harmful. With LINE_ENDS a line end stays, and blank lines in a row become one.
     """
+    if LINE_ENDS in steps:
+        others = [name for name in steps if name != LINE_ENDS]
+        lines = (normalise(line, others, script, before_nfc) for line in text.splitlines())
+        return BLANK_LINES.sub("\n\n", "\n".join(lines).strip("\n"))
     result = " ".join(text.split())
     for name in (name for name in STEPS if name in steps and name != "nfc"):
         result = STEPS[name](result, script)

@@ -113,13 +113,18 @@ class Wording:
             return own_label
         return LABELS.get(primary(code), primary(code)) if self.template == PLAIN else english_name(code)
 
+    def labels(self, source: str, target: str) -> tuple[str, str]:
+        """The names of both languages, with their scripts where they would be one name otherwise."""
+        names = self.label(source, self.source_label), self.label(target, self.target_label)
+        if names[0] != names[1] or self.source_label or self.target_label:
+            return names
+        full = language_name(source), language_name(target)
+        return full if full[0] != full[1] else names
+
     def fields(self, example: Example) -> dict[str, str]:
         """What stands for each field of FIELDS but {examples}."""
-        return {
-            "source": example.source,
-            "source_language": self.label(example.source_language, self.source_label),
-            "target_language": self.label(example.target_language, self.target_label),
-        }
+        source, target = self.labels(example.source_language, example.target_language)
+        return {"source": example.source, "source_language": source, "target_language": target}
 
     def text(self, example: Example) -> str:
         """The prompt as one text, for all but a chat. Raises InputError for an unknown task."""

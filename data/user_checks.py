@@ -221,7 +221,8 @@ def _cure(reason: str, reading: Reading, languages: tuple[str, str]) -> str:
         where = (
             f"{reading.encoding} is likely"
             if reading.encoding
-            else "ENCODING is for example GB18030, BIG5 or CP1252"
+            else f"ENCODING is for example GB18030, BIG5 or CP1252; none that is known here gives letters of "
+            f"{' or '.join(languages)}, so check data.source_language and data.target_language too"
         )
         return f"save the file as UTF-8: {reading.command} ({where})"
     if reason.startswith("no text in"):

@@ -6,8 +6,10 @@ checked by grpo/config_file.py, and that numbers are finite at all by data/docum
 
 from data.config import check as check_data
 from data.documents import LARGEST
+from data.normalise import LINE_ENDS
 from data.prompt_config import check as check_prompt
 from data.settings import Bounds, Rule, check_bounds, check_rules
+from data.template import Wording
 from grpo.config import WITHOUT_REWARD, Config
 from reward.combine import check_section as check_reward
 from reward.combine import terms_with_references
@@ -69,6 +71,7 @@ def check(config: Config) -> None:
         forgetting_rules,
         corpus_rules,
         prompt_rules,
+        line_rules,
         tax_rules,
         memory_rules,
         sharding_rules,
@@ -245,6 +248,16 @@ def dev_rules(config: Config) -> list[Rule]:
             config.eval.every > 0 and best_by == "bleu" and len(config.data.completion_languages) > 1,
             "eval.best_by = 'bleu' cuts texts by one language, and data.corpora has several target languages; write chrf",
         ),
+    ]
+
+
+def line_rules(config: Config) -> list[Rule]:
+    """Rules of texts of several lines."""
+    return [
+        (
+            LINE_ENDS in config.data.normalise and Wording.of(config.prompt).is_one_line,
+            f"data.normalise has {LINE_ENDS}, but a line end ends a completion; write prompt.lines='many', or leave it out",
+        )
     ]
 
 

@@ -1,9 +1,11 @@
 """Which encoding a file has that is not UTF-8, and the command that converts it.
 
 The languages of a corpus are known. So of the encodings under which a line can be decoded, the likely one is the
-first that gives letters of their scripts; of Latin letters only where no other script is known.
+first that gives letters of their scripts; of Latin letters only where no other script is known, or where the bytes
+show it of a language with two scripts.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 # the share of zero bytes that no UTF-8 has; every tab of UTF-16 has one
 MANY_ZEROS = 0.001
 MOST = 0.8  # of the other characters than ASCII are letters of the languages
+HIGH = re.compile(b"[\x80-\xff]+")
+HIGH_IN_LATIN = re.compile(b"(?<=[A-Za-z])[\x80-\xff]+|[\x80-\xff]+(?=[A-Za-z])")
 
 
 class Encoding(NamedTuple):
@@ -36,8 +40,8 @@ ENCODINGS = (
     Encoding("GB18030", "gb2312"),
     Encoding("BIG5", "big5"),
     Encoding("GB18030", "gb18030"),
-    Encoding("CP1250", "cp1250", "pl cs sk hu sl hr ro sq bs"),
-    Encoding("CP1254", "cp1254", "tr az"),
+    Encoding("CP1250", "cp1250", "pl cs sk hu sl hr ro sq bs sr"),
+    Encoding("CP1254", "cp1254", "tr az crh"),
     Encoding("CP1257", "cp1257", "et lv lt"),
     Encoding("CP1258", "cp1258", "vi"),
     Encoding("CP1252", "cp1252"),
@@ -72,17 +76,29 @@ def wide_encoding(sample: bytes) -> str:
 def likely_encoding(lines: Iterable[bytes], languages: Sequence[str]) -> str:
     """The encoding of lines that are not UTF-8, in texts of these languages; "" where none fits a line."""
     own = {primary(language) for language in languages}
-    scripts = {script for language in languages if (script := script_of(language))}
-    script = "+".join(scripts - {"Latn"} or {"Latn"})
+    samples = list(lines)
+    script = _script_of_lines(samples, [set((script_of(one) or "Latn").split("+")) for one in languages])
     first = [encoding for encoding in ENCODINGS if own & set(encoding.languages.split())]
     rest = [encoding for encoding in ENCODINGS if not encoding.languages]
-    samples = list(lines)
     counts = [
         (sum(_fits(line, encoding.codec, script) for line in samples), encoding)
         for encoding in (*first, *rest)
     ]
     most, best = max(counts, key=lambda item: item[0])  # the first of equal ones
     return best.name if most else ""
+
+
+def _script_of_lines(lines: Sequence[bytes], languages: Sequence[set[str]]) -> str:
+    """The scripts to look for, joined by "+", of the scripts of each language. In Latin words other letters stand
+    beside ASCII ones; by that a language of Latin and another script shows which one a file has.
+    """
+    others = set[str]().union(*languages) - {"Latn"}
+    is_open = any("Latn" in scripts and len(scripts) > 1 for scripts in languages)
+    if is_open:
+        text = b"\n".join(lines)
+        if 2 * len(HIGH_IN_LATIN.findall(text)) > len(HIGH.findall(text)):
+            return "Latn"
+    return "+".join(sorted(others)) or "Latn"
 
 
 def _fits(line: bytes, codec: str, script: str) -> bool:

@@ -14,6 +14,7 @@ from data.documents import user_path
 from data.errors import InputError
 from data.examples import Example
 from data.interface_text import without_accelerators
+from data.normalise import DEFAULT, LINE_ENDS
 from data.sources import formats
 from data.sources.arrow_tables import files_of_folder
 from data.sources.encoding import command_to_convert, likely_encoding
@@ -53,6 +54,7 @@ class UserCorpus:
     task: str = "mt"
     is_catalogue: bool = False
     setting: str = "data.corpus"  # that names the location
+    steps: tuple[str, ...] = DEFAULT  # of normalisation, before those of data.normalise
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -117,6 +119,7 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
     """Read the pairs of a corpus, cleaned, into the list `examples`, and its bad lines. Raises InputError."""
     reading = Reading() if examples is None else Reading(examples)
     undecoded: list[bytes] = []
+    num_joined = 0
     for place, text, line in _rows(corpus, reading):
         if isinstance(line, BadLineError):
             if str(line) == NOT_UTF8 and len(undecoded) < NUM_SAMPLES:
@@ -125,6 +128,7 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
                 place, str(line), f"{place}: {shorten(text.decode('utf-8', 'replace'), SHOWN_LINE)}"
             )
             continue
+        num_joined += sum(map(has_line_end, (line[0], *line[1])))
         for example in _examples(place, line, corpus):
             reason = _problem(example) or script_problem(example)
             if reason:
@@ -132,6 +136,11 @@ def read(corpus: UserCorpus, examples: MutableSequence[Example] | None = None) -
                 reading.num_swapped += not _problem(example) and not script_problem(_swap_texts(example))
             else:
                 reading.examples.append(example)
+    if num_joined and LINE_ENDS not in corpus.steps:
+        reading.remarks.append(
+            f"{corpus.paths[0]}: {num_joined:,} texts have line ends, which become spaces; where a completion has many "
+            f"lines (prompt.lines), data.normalise={[*DEFAULT, LINE_ENDS]} keeps them"
+        )
     if undecoded:
         reading.encoding = likely_encoding(undecoded, (corpus.source_language, corpus.target_language))
         reading.command = command_to_convert(corpus.paths[0], reading.encoding or "ENCODING")
@@ -160,13 +169,18 @@ def _examples(place: str, line: Line, corpus: UserCorpus) -> Iterator[Example]:
     Empty texts of a list are skipped where it has another text.
     """
     plain = without_accelerators if corpus.is_catalogue else str
-    source = clean_text(plain(line[0]))
-    references = [clean_text(plain(text)) for text in line[1]]
+    source = clean_text(plain(line[0]), corpus.steps)
+    references = [clean_text(plain(text), corpus.steps) for text in line[1]]
     texts = {number: text for number, text in enumerate(references, start=1) if text} or {1: ""}
     for number, reference in texts.items():
         key = place if number == 1 else f"{place}#{number}"
         languages = (corpus.source_language, corpus.target_language)
         yield Example(key, source, reference, ORIGIN, LICENCE, *languages, corpus.task)
+
+
+def has_line_end(text: str) -> bool:
+    """Whether a text has a line end between other characters."""
+    return len(text.strip().splitlines()) > 1
 
 
 def _swap_texts(example: Example) -> Example:

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.ends import text_ids
+from data.errors import InputError
 from data.examples import Example
 from data.obtain import UnobtainableError
 from data.prompt import Prompt
@@ -19,7 +20,7 @@ from grpo.stages.context import Run, base_model, load_model, load_prompt, untouc
 from grpo.stages.tax_guard import texts_of
 
 MOST_CHARACTERS = 300  # of a general text
-LARGEST_TAX = 0.01  # nats a token; more gets a warning
+LARGEST_TAX = 0.01  # nats a token; more is refused
 UNITS = ("tokens_per_source_unit", "tokens_per_reference_unit")
 
 
@@ -28,7 +29,8 @@ def measure_pieces(
 ) -> dict[str, Any]:
     """How many pieces are new, tokens a unit [without, with] them, and the tax of the model that has them.
 
-    `after` is the token report with them. The tax is "" where a run measures nothing on general text.
+    `after` is the token report with them. The tax is "" where a run measures nothing on general text. Raises
+    InputError for a tax above LARGEST_TAX.
     """
     config = run.config
     limits = config.model.max_prompt_tokens, config.rollout.max_new_tokens
@@ -51,9 +53,9 @@ def measure_pieces(
     facts["tax"] = tax_of_pieces(run, prompt.tokenizer, texts)
     run.say(f"new pieces: {facts['tax']:+.4f} nats a token on general text before any training")
     if facts["tax"] > LARGEST_TAX:
-        run.say(
-            "NOTE: that is much for a model that has learned nothing yet; the new pieces stand in general text too. "
-            "Lower model.add_pieces"
+        raise InputError(
+            f"model.add_pieces={config.model.add_pieces}: before any training the {count:,} new pieces make general "
+            f"text {facts['tax']:.4f} nats a token less likely, more than {LARGEST_TAX}; try model.add_pieces={count // 2}"
         )
     return facts
 

@@ -60,6 +60,13 @@ def test_a_step_does_one_thing_and_only_where_it_is_asked(
     assert normalise(result, [step], script) == result and step not in others
 
 
+def test_line_ends_stay_only_where_they_are_asked_for() -> None:
+    text = " one \t two\r\n\n \n\u200b\nthree\u0f0c\n e\u0301 \n"
+    assert normalise(text, (*DEFAULT, "line_ends")) == "one two\n\nthree\u0f0b\n\u00e9"
+    assert normalise(text, DEFAULT) == "one two three\u0f0b \u00e9"
+    assert normalise("a\n\nb", ["line_ends"]) == "a\n\nb" and normalise("a b", ["line_ends"]) == "a b"
+
+
 def test_a_step_without_name_and_two_kinds_of_digits_are_refused() -> None:
     with pytest.raises(
         InputError, match=r"data\.normalise: nfkc is no step; known steps: invisible, joiners"

@@ -33,6 +33,26 @@ def test_prompt_says_the_language_without_script_and_region(language: str, label
     assert Wording().text(replace(EXAMPLE, target_language=language)).endswith(f"\n{label}：")
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "plain", "names"),
+    [
+        ("sr_Cyrl", "sr_Latn", "", ("Serbian (Cyrillic)", "Serbian (Latin)")),
+        ("zho_Hans", "zho_Hant", "", ("Chinese (Simplified)", "Chinese (Traditional)")),
+        ("ks_Arab", "ks_Deva", "", ("Kashmiri (Arabic)", "Kashmiri (Devanagari)")),
+        ("ks_Arab", "ks", "", ("Kashmiri (Arabic)", "Kashmiri")),
+        ("zho_Hant", "zho_Hant", "中文", ("Chinese", "Chinese")),
+        ("sr_Cyrl", "hr_Latn", "sr", ("Serbian", "Croatian")),
+    ],
+)
+def test_one_language_in_two_scripts_is_named_with_them(
+    source: str, target: str, plain: str, names: tuple[str, str]
+) -> None:
+    example = replace(EXAMPLE, source_language=source, target_language=target)
+    assert f"from {names[0]} to {names[1]}. " in Wording("chat").request(example)
+    assert Wording().text(example).startswith(f"{plain or names[0]}：")
+    assert "from X to X. " in Wording("chat", source_label="X", target_label="X").request(example)
+
+
 def test_prompt_of_a_headline_asks_for_one() -> None:
     assert (
         Wording().text(replace(EXAMPLE, task="headline", target_language="dz"))

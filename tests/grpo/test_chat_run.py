@@ -1,6 +1,7 @@
 """Whole runs that ask a chat model by its template, or with examples in the prompt, from data to report."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 from chat_templates import FAMILIES, with_template
 from latin_pairs import write_latin_pairs
 from tiny import byte_tokenizer, tiny_gemma
-from tiny_run import arguments, metrics
+from tiny_run import arguments, metrics, write_corpus
 from transformers import AutoTokenizer
 
 from data.examples import Example
+from data.prompt import Prompt
 from data.saved_prompt import load
 from eval.alarms import cut
 from grpo.run import main
@@ -48,6 +50,34 @@ def command(corpus: Path, model: Path, run: Path, *more: str) -> list[str]:
         "sft.num_steps=1",
     ]
     return arguments(corpus, model, run, *reward, *more)
+
+
+def test_line_ends_of_a_corpus_reach_a_chat_that_is_to_have_them(
+    chat_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [line.split("\t") for line in write_corpus(tmp_path / "a.tsv").read_text("utf-8").splitlines()[1:]]
+    pairs = [{"source": source, "reference": f"{text[:2]}\n{text[2:]}"} for source, text in rows]
+    corpus = tmp_path / "pairs.jsonl"
+    corpus.write_text("\n".join(map(json.dumps, pairs)) + "\n", encoding="utf-8")
+    completions = list[str]()
+    encode = Prompt.encode_completion
+
+    def encode_and_note(prompt: Prompt, text: str) -> list[int]:
+        completions.append(text)
+        return encode(prompt, text)
+
+    monkeypatch.setattr(Prompt, "encode_completion", encode_and_note)
+    lines = 'data.normalise=["nfc","line_ends"]'
+    stages = ["--stages", "data,sft,eval"]
+    assert main(command(corpus, chat_model, tmp_path / "run", *CHAT, lines, *stages)) == 0
+    assert completions and all(re.fullmatch(r"\w\w\n\w\w", text) for text in completions)
+    items = json.loads((tmp_path / "run" / "eval" / "warm_start.json").read_text(encoding="utf-8"))["items"]
+    assert {tuple(item["references"]) for item in items} <= {(pair["reference"],) for pair in pairs}
+    assert "line ends" not in capsys.readouterr().out
+    assert main(command(corpus, chat_model, tmp_path / "joined", *CHAT, "--stages", "data")) == 0
+    assert "pairs.jsonl: 160 texts have line ends, which become spaces; " in capsys.readouterr().out
+    assert main(command(corpus, chat_model, tmp_path / "one", lines, "--stages", "data")) == 2
+    assert "data.normalise has line_ends, but a line end ends a completion; " in capsys.readouterr().err
 
 
 def test_a_chat_run_goes_from_data_to_report_and_saves_how_it_asked(

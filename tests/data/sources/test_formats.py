@@ -294,6 +294,10 @@ def test_a_folder_of_parquet_is_read_in_order_and_only_of_one_part(tmp_path: Pat
         ("Ο καιρός είναι καλός", "en el", "cp1253", "CP1253"),
         ("الطقس جميل اليوم", "en ar", "cp1256", "CP1256"),
         ("อากาศดีวันนี้", "en th", "cp874", "CP874"),
+        ("A fine day in our town\tЛеп дан у нашем граду", "en sr", "cp1251", "CP1251"),
+        ("A fine day in our town\tŠta ćeš, čekaj još žute đake", "en sr", "cp1250", "CP1250"),
+        ("Güneşli küçük şeer", "crh uk", "cp1254", "CP1254"),
+        ("Гарний день\tЯхшы кунь", "uk crh", "cp1251", "CP1251"),
     ],
 )
 def test_the_likely_encoding_by_the_languages_of_the_corpus(
@@ -306,6 +310,9 @@ def test_bytes_of_no_encoding_have_no_name(tmp_path: Path) -> None:
     assert likely_encoding([b"\xff\xff\xff"], ["bo", "zh"]) == ""
     reading = read(corpus(write(tmp_path / "a.tsv", b"\xff\xff\xff\n")))
     assert "iconv -f ENCODING -t UTF-8" in advice(reading, ("bo", "zh"))
+    assert "gives letters of bo or zh, so check data.source_language and data.target_language" in advice(
+        reading, ("bo", "zh")
+    )
 
 
 UNREAD = {  # a file's name, what a line has -> what is said of it

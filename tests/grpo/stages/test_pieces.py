@@ -29,7 +29,10 @@ def corpus_of_syllables(folder: Path) -> Path:
     return folder / "pairs.tsv"
 
 
-def test_a_run_with_new_pieces(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_new_pieces(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random model of 260 tokens pays log(1 + 12 / 260) = 0.045 nats for 12 more: refused, and allowed here."""
     corpus = corpus_of_syllables(tmp_path)
     general = tmp_path / "general.txt"
     general.write_text("The lamp is on the table.\nA dog sleeps.\n" * 4)
@@ -38,6 +41,10 @@ def test_a_run_with_new_pieces(tiny_folder: Path, tmp_path: Path, capsys: pytest
         "data.normalise=[]",
     ]  # fmt: skip
     settings[settings.index("--stages") + 1] = "data,model,sft,train"
+    assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings)) == 2
+    assert "less likely, more than 0.01; try model.add_pieces=6\n" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    monkeypatch.setattr("grpo.stages.pieces.LARGEST_TAX", 0.1)
     assert main(arguments(corpus, tiny_folder, tmp_path / "run", *settings)) == 0
     said = capsys.readouterr().out
     facts = json.loads((tmp_path / "run" / "corpus.json").read_text())
