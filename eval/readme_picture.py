@@ -1,7 +1,8 @@
 """`python -m eval.readme_picture docs/results/study.json README.md`: the README's picture, gain against tax, made from a
 committed summary of a study or from a study's folder.
 
-It is the picture of the study's report, for the main arm and the best arm of each rival method. It writes one SVG file
+It is the picture of the study's report, for the main arm, the best arm of each rival method, and those on the front
+that begin from another arm. It writes one SVG file
 that needs nothing else: light and dark by the reader's system, and readable at the width of a phone. The text between
 the two markers of the README names the file and says its numbers. `--check` changes nothing and exits with 1 where
 one of them is stale.
@@ -36,11 +37,14 @@ ALONE = "text { font-family: system-ui, sans-serif; }\n.page { fill: var(--groun
 
 
 def picture_rows(summary: Json) -> list[Json]:
-    """The checkpoints of the warm start, of the main arm, and of the arm of each rival method that gains most."""
+    """The checkpoints of the warm start, of the main arm, of the arm of each rival method that gains most, and of
+    those on the front that begin from another arm.
+    """
     metric = summary["target"]
     rows = [row for row in summary["checkpoints"] if row["gains"][metric] is not None]
     last = {row["arm"]: row for row in rows}
     arms = {row["arm"] for row in last.values() if row["kind"] == WARM_START or row["role"] == "main"}
+    arms |= {row["arm"] for row in last.values() if row["role"] == "start" and row["on_front"]}
     for kind in RIVALS:
         own = [row for row in last.values() if row["role"] == kind]
         arms |= {max(own, key=lambda row: row["gains"][metric]["value"])["arm"]} if own else set()

@@ -38,9 +38,11 @@ METHODS = {
 WORDS = {  # a setting that tells arms apart -> how the table says it; any other is shown as key=value
     "train.optim.lr": "lr {}",
     "tax.budget": "tax budget {}",
+    "anchor.sft": "warm start's anchor {}",
     "anchor.train": "training anchor {}",
     "tax.anchor": "training anchor {}",  # its name in summaries from before the two anchors
 }
+SHOWN = ("train.method", "train.num_steps")  # settings that a row says in other words
 WIDTH = 100  # characters of a line of the note
 
 
@@ -89,7 +91,7 @@ def description(row: Json, common: Mapping[str, str]) -> str:
     own = {
         key: value
         for key, value in as_keys(row["settings"]).items()
-        if key != "train.method" and common.get(key) != value
+        if key not in SHOWN and common.get(key) != value
     }
     return ", ".join(
         [

@@ -9,7 +9,7 @@ from eval.readme_table import main
 
 
 def test_first_table_is_that_of_the_committed_study(tmp_path: Path) -> None:
-    summary = ROOT / "docs" / "results" / "study_cpu.json"
+    summary = ROOT / "docs" / "results" / "card.json"
     readme = ROOT / "README.md"
     assert main([str(summary), str(readme), "--check"]) == 0
     stale = tmp_path / "README.md"
@@ -18,7 +18,7 @@ def test_first_table_is_that_of_the_committed_study(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_that_of_the_committed_study(tmp_path: Path) -> None:
-    summary = ROOT / "docs" / "results" / "study_cpu.json"
+    summary = ROOT / "docs" / "results" / "card.json"
     command = [str(summary), str(ROOT / "README.md"), "--svg", str(ROOT / readme_picture.SVG)]
     assert readme_picture.main([*command, "--check"]) == 0
     stale = tmp_path / "stale.svg"
