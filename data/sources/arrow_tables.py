@@ -132,6 +132,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} {PYARROW_NEEDED}") from error
     try:
         yield
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
+    except (OSError, KeyError, UnicodeDecodeError, pyarrow.ArrowException) as error:
         words = str(error).split("\n")[0]
         raise InputError(f"{path} cannot be read: {words}") from error
