@@ -6,7 +6,8 @@ set changes no number.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -282,12 +283,13 @@ def rank_statistics(
     return result
 
 
-def compare_or_name_damage(folder: Path, before: Json, after: Json, seed: int, resamples: int) -> Json:
-    """`compare_systems` of two systems in a folder. Raises InputError where one of them is damaged."""
+@contextmanager
+def named_damage(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Raises InputError, which names the files of these systems in a folder, where one of them is damaged."""
     try:
-        return compare_systems(before, after, seed, resamples)
+        yield
     except DAMAGE as error:
-        files = " or ".join(f"{system['system']}.json" for system in (before, after))
+        files = " or ".join(f"{name}.json" for name in names)
         raise InputError(
             f"{folder}: {files} is damaged ({error}); remove it and run the evaluation again"
         ) from error
@@ -334,17 +336,20 @@ def comparison_of(
     is damaged.
     """
     known = [(before, after) for before, after in pairs if before in systems and after in systems]
-    compared = [
-        compare_or_name_damage(folder, systems[before], systems[after], seed, resamples)
-        for before, after in known
-    ]
+    compared = []
+    for pair in known:
+        with named_damage(folder, pair):
+            before, after = (systems[name] for name in pair)
+            compared.append(compare_systems(before, after, seed, resamples))
     names = [name for name in systems if any(name in pair for pair in known)]
+    with named_damage(folder, names):
+        ranking = rank_systems([systems[name] for name in names], seed, resamples) if names else {}
     return {
         "method": "paired bootstrap, 95 % percentile interval",
         "resamples": resamples,
         "seed": seed,
         "pairs": compared,
-        "ranks": rank_systems([systems[name] for name in names], seed, resamples) if names else {},
+        "ranks": ranking,
     }
 
 

@@ -6,7 +6,6 @@ A licence goes with weights, not with an architecture: what no file of the folde
 import re
 from pathlib import Path
 
-import yaml
 from huggingface_hub import metadata_load
 
 TERMS_FILE = "GEMMA_TERMS.html"
@@ -49,6 +48,8 @@ def licence_of(folder: Path) -> str:
 
 def licence_of_readme(folder: Path) -> str:
     """What the head of a README names as `license`; "" for none, and for several."""
+    import yaml  # here: a run on a bare machine needs it only for a model with a README
+
     try:
         facts = (metadata_load(folder / README) or {}) if (folder / README).is_file() else {}
     except (ValueError, yaml.YAMLError):  # not UTF-8, or no YAML

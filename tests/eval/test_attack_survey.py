@@ -90,7 +90,7 @@ def test_a_learned_metric_has_its_rows(tmp_path: Path) -> None:
     )
     assert found.margins["errors, alone"]["empty"] == pytest.approx(float((1 - empty / whole).mean()))
     assert found.margins["errors, four gates"]["empty"] == 1.0
-    assert "### errors, composite" in page([found], ["use"], "make attacks", ["errors (metricx:0123)"])
+    assert "## errors, composite" in page([found], ["use"], "make attacks", ["errors (metricx:0123)"])
     assert list(found.margins) == list(rewards_of(["use"], ["errors"]))
 
 

@@ -40,8 +40,8 @@ def test_it_has_48_arms_of_three_seeds_in_two_hours_by_its_bill(
     assert not replace(twelve, card_memory=0.0).memory_lines()
 
 
-SFT_THEN_GRPO = (270, 128, 1e-4, 1.0, 0.65, "none")
-RECIPES = {"mt": SFT_THEN_GRPO, "zh_dz": SFT_THEN_GRPO, "headline": (450, 32, 5e-5, 1.0, 0.35, "term")}
+CONVERGED_SFT = (225, 128, 1e-4, 4.0, 0.65, "term")
+RECIPES = {"mt": CONVERGED_SFT, "zh_dz": CONVERGED_SFT, "headline": (450, 32, 5e-5, 4.0, 0.35, "term")}
 
 
 @pytest.mark.parametrize("name", RECIPES)
