@@ -25,7 +25,7 @@ class TerminalTable:
     def __init__(self, is_transient: bool) -> None:
         self.rows: dict[str, tuple[str, str]] = {}
         self.is_gone = False
-        self.drawn = 0.0
+        self.draw_time = 0.0
         screen = Screen(
             file=sys.stderr,
             force_terminal=True,
@@ -48,7 +48,7 @@ class TerminalTable:
 
     def draw_soon(self) -> None:
         """Draw the table, unless it was drawn a moment ago."""
-        if time.monotonic() - self.drawn > REDRAW:
+        if time.monotonic() - self.draw_time > REDRAW:
             self.draw()
 
     def draw(self) -> None:
@@ -64,7 +64,7 @@ class TerminalTable:
             self.is_gone = True
             self.close()
             sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        self.drawn = time.monotonic()
+        self.draw_time = time.monotonic()
 
     def close(self) -> None:
         """End the table: its last state remains, and what is printed goes the usual way again."""

@@ -264,11 +264,11 @@ def test_the_real_tool_keeps_the_numbers_of_an_offline_run(
         for step in range(3):
             log.put({"loss": 0.5 + step, "reward_mean": 2.0 - step})
             log.write(step)
-    wanted = {
+    expected = {
         (step, f"train/{key}", repr(value))
         for step in range(3)
         for key, value in (("loss", 0.5 + step), ("reward_mean", 2.0 - step))
     }
     found = READERS[name](tmp_path)
-    assert wanted <= set(found) and max(found.values()) == 1
+    assert expected <= set(found) and max(found.values()) == 1
     assert json.loads((run / "trackers.json").read_text(encoding="utf-8")).keys() == {name}
