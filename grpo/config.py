@@ -32,6 +32,7 @@ class OptimConfig:
     )
     warmup_steps: int = 0  # updates in which the learning rate rises to `lr`
     final_lr_share: float = 0.0  # share of `lr` at the last update
+    lower_lr_share: float = 1.0  # of `lr` in embeddings and the lower third of the layers; 0 = they stay as they are
     weight_decay: float = 0.0  # decoupled from the gradient; 0 = none
     beta1: float = 0.9  # decay of AdamW's mean of gradients
     beta2: float = 0.99  # decay of AdamW's mean of their squares

@@ -37,6 +37,7 @@ BOUNDS = (
     Bounds(1e-12, 100, "sft.optim.lr train.optim.lr"),
     Bounds(0, 10, "sft.optim.weight_decay train.optim.weight_decay"),
     Bounds(0, 1, "sft.optim.final_lr_share train.optim.final_lr_share"),
+    Bounds(0, 1, "sft.optim.lower_lr_share train.optim.lower_lr_share"),
     Bounds(0, 0.999999, "sft.optim.beta1 sft.optim.beta2 train.optim.beta1 train.optim.beta2"),
     Bounds(1e-16, 1, "sft.optim.epsilon train.optim.epsilon"),
     Bounds(0, 10**6, "sft.optim.max_grad_norm train.optim.max_grad_norm"),
@@ -344,7 +345,14 @@ def sharding_rules(config: Config) -> list[Rule]:
     """Rules of models in shares: what keeps a weight in other parts, or elsewhere."""
     engine = config.engine
     is_sharded = config.parallel.mode == "fsdp"
+    optimisers = {"sft": config.sft.optim, "train": config.train.optim}
+    still = [f"{name}.optim.lower_lr_share" for name, optim in optimisers.items() if not optim.lower_lr_share]
     return [
+        (
+            is_sharded and bool(still),
+            f"{' and '.join(still)} = 0 switches gradients off, which needs whole parameters in each process; write "
+            "parallel.mode='data', or a share above 0",
+        ),
         (
             is_sharded and engine.weights == "split",
             "engine.weights = 'split' keeps halves of whole weights; write engine.weights='fp32', or parallel.mode='data'",

@@ -43,6 +43,8 @@ ADDED = {
     "parallel.patience": 60.0,
     "sft.optim.name": "adamw",
     "train.optim.name": "adamw",
+    "sft.optim.lower_lr_share": 1.0,
+    "train.optim.lower_lr_share": 1.0,
     "sft.optim.epsilon": 1e-8,
     "train.optim.epsilon": 1e-8,
     "rollout.redraws": 0,
