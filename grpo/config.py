@@ -119,6 +119,7 @@ class LossConfig:
     dual_clip: float = 0.0  # largest ratio at a negative advantage; 0 = off
     kl_coef: float = 0.02  # beta, the weight of the KL term
     kl_estimator: Literal["k1", "k2", "k3", "k1_ratio", "k3_ratio"] = "k3"  # how samples give the KL
+    kl_reference: Literal["warm_start", "untouched"] = "warm_start"  # the model from which the KL is counted
     kl_target: float = 0.0  # nats per token to which a controller moves `kl_coef`; 0 = none
     sampler_cap: float = 0.0
 
@@ -221,6 +222,7 @@ class AnchorConfig:
     batch_size: int = 2  # general texts an update
     texts: int = 256  # general texts at most; more of them, where an update has many
     text: str = ""  # file of general texts; "" = that of `tax.text`
+    sources: dict[str, float] = field(default_factory=dict)  # a mixture: news, questions or a file = its weight
 
 
 @dataclass(frozen=True)

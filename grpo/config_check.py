@@ -145,7 +145,17 @@ def forgetting_rules(config: Config) -> list[Rule]:
     used = {name: kind for name, kind in kinds.items() if kind != "none"}
     names = " and ".join(f"{name} = {kind!r}" for name, kind in used.items())
     is_sft = config.train.method in IMITATION
+    anchor = config.anchor
+    weightless = [name for name, weight in anchor.sources.items() if not weight > 0]
     return [
+        (
+            bool(weightless),
+            f"anchor.sources.{', '.join(weightless)}: must be above 0; write a weight such as 1.0, or leave the name out",
+        ),
+        (
+            bool(anchor.sources and anchor.text),
+            f"anchor.text = {anchor.text!r} and anchor.sources are both given; name the file in anchor.sources too",
+        ),
         (
             config.token_loss.train != "nll" and not is_sft,
             f"token_loss.train = {config.token_loss.train!r} is a loss of SFT, and train.method = {config.train.method!r}; "

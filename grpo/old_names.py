@@ -52,6 +52,7 @@ ADDED = {
     "train.nearest_pairs": 0,
     "train.refresh_every": 0,
     "loss.sampler_cap": 0.0,
+    "loss.kl_reference": "warm_start",
     "guide.mode": "none",
     "guide.shaping": 0.1,
     "guide.weight": 1.0,

@@ -25,6 +25,7 @@ from grpo.advantage import group_spread
 from grpo.config import Config
 from grpo.old_names import ADDED, current_keys
 from grpo.records import Rollout
+from grpo.runtime.run_folder import flat
 
 FILE = "best_of_group.jsonl"
 Header = dict[str, Any]
@@ -130,7 +131,8 @@ def steps_in(path: Path, header: Header) -> list[SampledStep]:
 
 
 def _check_header(path: Path, old: Mapping[str, Any], now: Header) -> None:
-    before = {name: value for name, value in ADDED.items() if name in now} | current_keys(old)
+    now = flat(now)
+    before = {name: value for name, value in ADDED.items() if name in now} | current_keys(flat(old))
     for name in {**now, **before}:
         if before.get(name) != now.get(name):
             raise InputError(
